@@ -1,0 +1,75 @@
+"""Columns of the Parquet parts in a workspace: the truth that the database is built from.
+
+Means and scores are left out of the parts on purpose where sums and counts give them: the
+database derives them in one place.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+TURN = pa.struct(
+    [
+        ("role", pa.string()),  # system | human | assistant
+        ("text", pa.string()),  # without image placeholders
+        ("image_offsets", pa.list_(pa.int32())),  # character positions in text where images stand
+    ]
+)
+
+DATASET = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("images", pa.list_(pa.string())),
+        ("n_images", pa.int32()),
+        ("n_turns", pa.int32()),  # answers in the conversation
+        ("question", pa.string()),  # first human turn
+        ("answer", pa.string()),  # first assistant turn
+        ("turns", pa.list_(TURN)),
+        ("status", pa.string()),  # pending, or why the record alone rules a score out
+        ("reason", pa.string()),
+        ("original", pa.binary()),  # exact bytes of the record
+    ]
+)
+"""``dataset/part-*.parquet``: one row per record, ascending by row_idx over all parts."""
+
+TURN_SCORE = pa.struct(
+    [
+        ("turn", pa.int32()),  # 0-based position among the answers
+        ("loss_text_sum", pa.float64()),  # nats, summed over the answer tokens of the turn
+        ("loss_multimodal_sum", pa.float64()),
+        ("n_answer_tokens", pa.int32()),
+        ("delta_sq_sum", pa.float64()),  # sum of (text - multimodal loss)^2 over its tokens
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("baseline", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("truncated", pa.bool_()),
+        ("turns", pa.list_(TURN_SCORE)),  # empty unless status is scored
+    ]
+)
+"""``runs/<run_id>/scores/part-*.parquet``: one row per sample and blind baseline."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("prediction_text", pa.string()),  # answer to the first human turn without the image
+        ("prediction_multimodal", pa.string()),  # and with it
+    ]
+)
+"""``runs/<run_id>/predictions/part-*.parquet``."""
+
+CLUSTERS = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("cluster_id", pa.int32()),
+        ("distance", pa.float32()),  # to the cluster's centre
+    ]
+)
+"""``clusters/<clustering_id>/clusters.parquet``; ``clustering.json`` beside it holds the names."""
