@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """What ``workspace.json`` holds. ``notice`` is shown on every page (the demo says what it is)."""
+    """What ``workspace.json`` holds. ``notice`` is shown on every page: the demo says what it is."""
 
     workspace_id: str
     schema_version: int = SCHEMA_VERSION
@@ -166,7 +166,9 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with os.fdopen(handle, mode, encoding=encoding, newline=None if encoding is None else "") as file:
+        with os.fdopen(
+            handle, mode, encoding=encoding, newline=None if encoding is None else ""
+        ) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,38 @@
+"""VisNec Studio's library: score, select, review and export by visual necessity.
+
+The same verbs as the ``visnec`` command, as functions. Names are imported on first use, so that
+``import scoring`` stays quick and whoever only reads a workspace never loads torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("visnec-studio")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0.0.0"
+
+_HOMES = {
+    "create_workspace": "scoring.workspace",
+    "open_workspace": "scoring.workspace",
+    "import_dataset": "scoring.dataset",
+    "load_model": "scoring.models",
+    "score_dataset": "scoring.pipeline",
+    "predict_dataset": "scoring.pipeline",
+    "cluster_dataset": "scoring.clustering",
+    "build_database": "scoring.store",
+    "select": "scoring.selection",
+    "export_subset": "scoring.export",
+    "verify_manifest": "scoring.provenance",
+    "build_demo": "scoring.demo",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scoring' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
