@@ -1,0 +1,283 @@
+"""One decision log on disk: the form of an event, and how its file is read on and appended to.
+
+A log is a file of JSON lines that is never rewritten. The one decision behind it: an event
+counts once its line ends in a newline. A kill in the middle of a write leaves an unfinished last
+line; readers skip it, and the next writer closes it before it writes, so that what was whole
+counts and what was torn is counted as damaged and never hides another decision.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+import threading
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from scoring.errors import InputError, VisnecError
+
+LOCK_SECONDS = 30.0
+_TAIL_BYTES = 64  # end of what was read, compared before reading on
+
+
+class Decision(StrEnum):
+    """A person's verdict on a sample."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionDraft:
+    """What a page hands in. ``event_id`` comes from the browser where it may repeat a draft.
+
+    ``decision`` None with ``undoes`` is an undo; ``decision`` None alone only sets the note.
+    ``note`` None leaves an earlier note as it is, an empty one removes it. ``queue`` and
+    ``sampling_probability`` say how the sample came before the reviewer's eyes, so that shares
+    among the decisions can be carried over to the dataset. ``decided_at`` is ISO 8601 with a
+    zone, default now. Raises InputError for a draft that makes no sense.
+    """
+
+    row_idx: int
+    decision: Decision | None
+    event_id: str | None = None
+    note: str | None = None
+    queue: str | None = None
+    sampling_probability: float | None = None
+    decided_at: str | None = None
+    undoes: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.row_idx, bool) or operator.index(self.row_idx) < 0:
+            raise InputError(f"a decision needs a row_idx of 0 or more, got {self.row_idx!r}")
+        if self.decision is not None and self.decision not in list(Decision):
+            raise InputError(f"{self.decision!r} is no decision; use keep, drop or unsure")
+        if self.decision is not None and self.undoes is not None:
+            raise InputError("an event either decides or undoes; give two drafts")
+        if self.decision is None and self.undoes is None and self.note is None:
+            raise InputError(f"the draft for row {self.row_idx} has no decision, note or undo")
+        chance = self.sampling_probability
+        if chance is not None and not 0 < chance <= 1:
+            raise InputError(f"a sampling probability lies in (0, 1], got {chance!r}")
+        _utc(self.decided_at)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionEvent:
+    """One line of a log. ``reviewer`` and ``machine`` together name the log it stands in."""
+
+    event_id: str
+    seq: int
+    reviewer: str
+    machine: str
+    row_idx: int
+    decision: Decision | None
+    note: str | None
+    queue: str | None
+    sampling_probability: float | None
+    decided_at: str
+    undoes: str | None
+
+
+class LogTail:
+    """One log file in memory, read on from where the last look ended.
+
+    ``refresh`` costs an ``open`` and a ``stat`` when nothing was added. A file that was replaced
+    or shortened is read anew from its beginning. ``ends`` are the bytes after each event's
+    newline; ``damaged`` counts finished lines that are no events.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.events: list[DecisionEvent] = []
+        self.ends: list[int] = []
+        self.by_id: dict[str, DecisionEvent] = {}
+        self.damaged = 0
+        self._offset = 0
+        self._tail = b""
+        self._file_id: tuple[int, int] | None = None
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of the last event, 0 for an empty log."""
+        return self.events[-1].seq if self.events else 0
+
+    def refresh(self) -> list[DecisionEvent]:
+        """Reads the lines finished since the last call; returns their events in log order."""
+        with self._lock:
+            try:
+                with self.path.open("rb") as file:
+                    self._forget_if_replaced(file.fileno())
+                    file.seek(self._offset)
+                    return self._take(file.read())
+            except FileNotFoundError:
+                self._forget()
+                return []
+
+    def _forget_if_replaced(self, descriptor: int) -> None:
+        stat = os.fstat(descriptor)
+        identity = (stat.st_dev, stat.st_ino)
+        tail = os.pread(descriptor, len(self._tail), self._offset - len(self._tail))
+        if identity != self._file_id or tail != self._tail:
+            self._forget()
+            self._file_id = identity
+
+    def _take(self, data: bytes) -> list[DecisionEvent]:
+        whole = data[: data.rfind(b"\n") + 1]
+        found: list[DecisionEvent] = []
+        for line in whole.splitlines(keepends=True):
+            self._offset += len(line)
+            event = parse_event(line)
+            if event is None:
+                self.damaged += bool(line.strip())
+                continue
+            found.append(event)
+            self.ends.append(self._offset)
+            self.by_id.setdefault(event.event_id, event)
+        self.events += found
+        self._tail = (self._tail + whole)[-_TAIL_BYTES:]
+        return found
+
+
+class LogWriter:
+    """Context in which one thread of one process alone writes a log and knows all of it."""
+
+    def __init__(self, tail: LogTail) -> None:
+        self._tail = tail
+        self._path = tail.path
+        self._threads = threading.Lock()
+        self._processes = FileLock(
+            self._path.with_name(f".{self._path.name}.lock"), thread_local=False
+        )
+
+    def __enter__(self) -> None:
+        """Takes the lock, closes a torn last line, reads what others added."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._threads.acquire()
+        try:
+            self._processes.acquire(timeout=LOCK_SECONDS)
+            _close_torn_line(self._path)
+            self._tail.refresh()
+        except Timeout:
+            self.__exit__()
+            raise VisnecError(
+                f"the decision log {self._path.name} has been locked by another process for "
+                f"{LOCK_SECONDS:g} s; nothing was written: try again, or end that process"
+            ) from None
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.release()
+        self._threads.release()
+
+    def write(self, events: list[DecisionEvent]) -> None:
+        """Appends the events; returns when they are on disk."""
+        if events:
+            _append_durably(self._path, b"".join(map(event_line, events)))
+            self._tail.refresh()
+
+
+def new_event(
+    draft: DecisionDraft, event_id: str, seq: int, reviewer: str, machine: str
+) -> DecisionEvent:
+    """The event that a draft becomes."""
+    return DecisionEvent(
+        event_id=event_id,
+        seq=seq,
+        reviewer=reviewer,
+        machine=machine,
+        row_idx=operator.index(draft.row_idx),
+        decision=None if draft.decision is None else Decision(draft.decision),
+        note=draft.note,
+        queue=draft.queue,
+        sampling_probability=draft.sampling_probability,
+        decided_at=_utc(draft.decided_at),
+        undoes=draft.undoes,
+    )
+
+
+def event_line(event: DecisionEvent) -> bytes:
+    """The line of an event, newline included."""
+    value = asdict(event)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except UnicodeEncodeError:  # lone surrogates from a browser: kept as escapes
+        return json.dumps(value, allow_nan=False).encode() + b"\n"
+
+
+def parse_event(line: bytes) -> DecisionEvent | None:
+    """The event of a finished line, None where the line is none."""
+    try:
+        raw: dict[str, Any] = json.loads(line)
+        decision, chance = raw["decision"], raw.get("sampling_probability")
+        return DecisionEvent(
+            event_id=str(raw["event_id"]),
+            seq=int(raw["seq"]),
+            reviewer=str(raw["reviewer"]),
+            machine=str(raw["machine"]),
+            row_idx=int(raw["row_idx"]),
+            decision=None if decision is None else Decision(decision),
+            note=raw.get("note"),
+            queue=raw.get("queue"),
+            sampling_probability=None if chance is None else float(chance),
+            decided_at=str(raw["decided_at"]),
+            undoes=raw.get("undoes"),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _utc(moment: str | None) -> str:
+    """The moment (default now) as UTC to the millisecond, so that text order is time order."""
+    if moment is None:
+        return datetime.now(UTC).isoformat(timespec="milliseconds")
+    try:
+        parsed = datetime.fromisoformat(moment)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        raise InputError(f"decided_at must be ISO 8601 with a time zone, got {moment!r}")
+    return parsed.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _append_durably(path: Path, data: bytes) -> None:
+    """Appends in one go and returns when the bytes, and a new file's name, are on disk."""
+    created = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if created:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _close_torn_line(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+    except FileNotFoundError:
+        return
+    if torn:
+        _append_durably(path, b"\n")

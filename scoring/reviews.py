@@ -1,0 +1,405 @@
+"""Decisions of people: who may write them, how they are read, what holds in the end.
+
+One append-only log per reviewer and machine lies under ``reviews/`` (see ``decision_log`` for
+the file itself). An event is on disk (fsync) before :meth:`ReviewLog.append` returns; an undo is
+one more event. The one decision behind it: the sequence number inside a log is the order of
+events, never the clock; the clock only decides between two machines of the same reviewer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import socket
+import threading
+import unicodedata
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scoring.decision_log import (
+    Decision,
+    DecisionDraft,
+    DecisionEvent,
+    LogTail,
+    LogWriter,
+    new_event,
+)
+from scoring.errors import InputError
+from scoring.workspace import Workspace
+
+__all__ = [
+    "Decision",
+    "DecisionDraft",
+    "DecisionEvent",
+    "DecisionFeed",
+    "LatestDecision",
+    "ReviewLog",
+    "ReviewerProgress",
+    "conflicts",
+    "hand_outcome",
+    "latest_decisions",
+    "log_digests",
+    "log_offsets",
+    "logs_generation",
+    "open_review_log",
+    "read_events",
+    "reviewer_progress",
+]
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class LatestDecision:
+    """What holds for a sample and reviewer after all undos.
+
+    ``decision`` is None where the reviewer left only a note. ``decided_at`` and ``event_id`` are
+    those of the verdict, or of the note where there is no verdict.
+    """
+
+    row_idx: int
+    reviewer: str
+    decision: Decision | None
+    note: str | None
+    decided_at: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerProgress:
+    """How many samples a reviewer has verdicts on, by verdict, and when the last one was given."""
+
+    reviewer: str
+    keep: int
+    drop: int
+    unsure: int
+    last_decided_at: str
+
+    @property
+    def decided(self) -> int:
+        """Samples with a verdict."""
+        return self.keep + self.drop + self.unsure
+
+
+class ReviewLog:
+    """The log of one reviewer on one machine; may be shared by threads and by processes."""
+
+    def __init__(self, path: Path, reviewer: str, machine: str) -> None:
+        self.path = path
+        self.reviewer = reviewer
+        self.machine = machine
+        self._tail = LogTail(path)
+        self._writer = LogWriter(self._tail)
+
+    def append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
+        """Writes the drafts and returns their events, in order, once they are on disk.
+
+        A draft whose ``event_id`` the log already holds is not written again; its stored event
+        is returned. Raises VisnecError when another process keeps the log locked.
+        """
+        with self._writer:
+            return self._append(drafts)
+
+    def undo(
+        self, event_id: str | None = None, new_event_id: str | None = None
+    ) -> DecisionEvent | None:
+        """Takes back one event, or the latest verdict of this log that still holds.
+
+        Returns the undo event, or None when there is nothing to take back. Undoing an event twice
+        gives the same undo event; undoing an undo brings the verdict back. Raises InputError for
+        an event that no log of this reviewer holds.
+        """
+        with self._writer:
+            if new_event_id is not None and new_event_id in self._tail.by_id:
+                return self._tail.by_id[new_event_id]
+            events = {event.event_id: event for event in self._events_of_reviewer()}
+            undone = _undone(events.values())
+            target = self._undo_target(event_id, events, undone)
+            if target is None:
+                return None
+            if target.event_id in undone:
+                return events[undone[target.event_id]]
+            draft = DecisionDraft(target.row_idx, None, new_event_id, undoes=target.event_id)
+            return self._append([draft])[0]
+
+    def events(self) -> list[DecisionEvent]:
+        """All events of this log, in order."""
+        self._tail.refresh()
+        return list(self._tail.events)
+
+    def _undo_target(
+        self,
+        event_id: str | None,
+        events: Mapping[str, DecisionEvent],
+        undone: Mapping[str, str],
+    ) -> DecisionEvent | None:
+        if event_id is None:
+            verdicts = (event for event in reversed(self._tail.events) if event.decision)
+            return next((event for event in verdicts if event.event_id not in undone), None)
+        if event_id not in events:
+            raise InputError(
+                f"no event {event_id!r} in the decision logs of {self.reviewer!r}; "
+                "a decision can only be undone by the one who made it"
+            )
+        return events[event_id]
+
+    def _events_of_reviewer(self) -> Iterator[DecisionEvent]:
+        """Events of this reviewer on all machines: a host may change its name between two keys."""
+        yield from self._tail.events
+        for path in sorted(self.path.parent.glob(f"{_file_word(self.reviewer)}@*.jsonl")):
+            if path != self.path:
+                yield from _read_log(path).events
+
+    def _append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
+        known = dict[str, DecisionEvent]()
+        answers: list[DecisionEvent] = []
+        seq = self._tail.last_seq
+        for draft in drafts:
+            event_id = draft.event_id or uuid.uuid4().hex
+            event = self._tail.by_id.get(event_id) or known.get(event_id)
+            if event is None:
+                seq += 1
+                event = new_event(draft, event_id, seq, self.reviewer, self.machine)
+                known[event_id] = event
+            answers.append(event)
+        self._writer.write(list(known.values()))
+        return answers
+
+
+class DecisionFeed:
+    """All logs of a workspace, kept in memory and read on by what was added.
+
+    One per process is enough: a page that looks after each decision reads only the new lines.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._tails: dict[str, LogTail] = {}
+
+    def refresh(self) -> list[DecisionEvent]:
+        """Events added to any log since the last call; all of them on the first."""
+        with self._lock:
+            self._tails = {
+                name: self._tails.get(name) or LogTail(path)
+                for name, path in _log_paths(self._workspace).items()
+            }
+            return [event for tail in self._tails.values() for event in tail.refresh()]
+
+    def events(self) -> list[DecisionEvent]:
+        """Every event, log by log in the order of their names."""
+        self.refresh()
+        return [event for tail in self._tails.values() for event in tail.events]
+
+    def history(self, row_idx: int) -> list[DecisionEvent]:
+        """Every event about a sample, undone ones and undos included, as they were given."""
+        found = [event for event in self.events() if event.row_idx == row_idx]
+        return sorted(found, key=lambda event: (event.decided_at, event.machine, event.seq))
+
+    def latest(self) -> list[LatestDecision]:
+        """What holds now, see :func:`latest_decisions`."""
+        return latest_decisions(self.events())
+
+    def damaged_lines(self) -> dict[str, int]:
+        """Logs with lines that are no events (torn by a kill, or damaged), and how many."""
+        self.refresh()
+        return {name: tail.damaged for name, tail in self._tails.items() if tail.damaged}
+
+
+def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = None) -> ReviewLog:
+    """The log of a reviewer on this machine; the file appears with the first event.
+
+    A reviewer may have any name; outer white space is removed. Raises InputError without a name.
+    """
+    reviewer = unicodedata.normalize("NFC", reviewer).strip()
+    machine = unicodedata.normalize("NFC", machine or socket.gethostname()).strip()
+    if not reviewer or not machine:
+        raise InputError("a decision needs the name of its reviewer; give one that is not blank")
+    name = f"{_file_word(reviewer)}@{_file_word(machine)}"
+    return ReviewLog(workspace.reviews_dir / f"{name}.jsonl", reviewer, machine)
+
+
+def read_events(
+    workspace: Workspace, until: Mapping[str, int] | None = None
+) -> Iterator[DecisionEvent]:
+    """Events of all logs, log by log in the order of their names, each in sequence.
+
+    With ``until`` (log name -> last sequence number, as :func:`log_offsets` gives it) the logs
+    are read as they stood then; a log it does not name did not exist.
+    """
+    for name, path in _log_paths(workspace).items():
+        last = math.inf if until is None else until.get(name, 0)
+        yield from (event for event in _read_log(path).events if event.seq <= last)
+
+
+def log_offsets(workspace: Workspace) -> dict[str, int]:
+    """Log name -> sequence number of its last finished event; logs without any are left out."""
+    logs = {name: _read_log(path) for name, path in _log_paths(workspace).items()}
+    return {name: log.last_seq for name, log in logs.items() if log.events}
+
+
+def log_digests(workspace: Workspace, offsets: Mapping[str, int]) -> dict[str, str]:
+    """SHA-256 of each log's bytes up to and with the event of the given sequence number.
+
+    A log that is missing, or that lacks this number, is left out.
+    """
+    digests: dict[str, str] = {}
+    for name, path in _log_paths(workspace).items():
+        log = _read_log(path)
+        ends = {event.seq: end for event, end in zip(log.events, log.ends, strict=True)}
+        end = ends.get(offsets.get(name, 0))
+        if end is not None:
+            with path.open("rb") as file:
+                digests[name] = hashlib.sha256(file.read(end)).hexdigest()
+    return digests
+
+
+def logs_generation(workspace: Workspace) -> str:
+    """Changes whenever a log grew, appeared or was replaced; costs one ``stat`` per log."""
+    state = []
+    for name, path in _log_paths(workspace).items():
+        stat = path.stat()
+        state.append(f"{name}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+
+
+def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
+    """What holds per sample and reviewer after undos, ascending by (row_idx, reviewer).
+
+    Inside a log the later sequence number wins; between machines of one reviewer the later
+    ``decided_at``. A verdict without a note leaves an earlier note as it is.
+    """
+    unique = {event.event_id: event for event in events}
+    undone = _undone(unique.values())
+    logs: dict[tuple[str, str], list[DecisionEvent]] = defaultdict(list)
+    for event in unique.values():
+        if event.event_id not in undone and event.undoes is None:
+            logs[event.reviewer, event.machine].append(event)
+    standing: dict[tuple[int, str], LatestDecision] = {}
+    for key in sorted(logs):
+        for latest in _latest_of_log(logs[key]):
+            place = (latest.row_idx, latest.reviewer)
+            standing[place] = _later(standing.get(place), latest)
+    return [standing[place] for place in sorted(standing)]
+
+
+def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
+    """The verdict of each sample: keep or drop by the majority of its reviewers.
+
+    ``unsure`` is an abstention. Samples with a tie, or with nothing but ``unsure``, are absent:
+    there the rule decides.
+    """
+    lead: dict[int, int] = defaultdict(int)
+    for verdict in latest:
+        keep, drop = verdict.decision is Decision.KEEP, verdict.decision is Decision.DROP
+        lead[verdict.row_idx] += keep - drop
+    return {
+        row_idx: Decision.KEEP if votes > 0 else Decision.DROP
+        for row_idx, votes in sorted(lead.items())
+        if votes
+    }
+
+
+def conflicts(latest: Iterable[LatestDecision]) -> list[int]:
+    """Samples to look at again: as many for keep as for drop, or anybody unsure. Ascending."""
+    votes: dict[int, list[Decision]] = defaultdict(list)
+    for verdict in latest:
+        if verdict.decision is not None:
+            votes[verdict.row_idx].append(verdict.decision)
+    return sorted(
+        row_idx
+        for row_idx, given in votes.items()
+        if Decision.UNSURE in given or given.count(Decision.KEEP) == given.count(Decision.DROP)
+    )
+
+
+def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress]:
+    """Samples decided by each reviewer, ascending by name."""
+    given: dict[str, list[LatestDecision]] = defaultdict(list)
+    for verdict in latest:
+        if verdict.decision is not None:
+            given[verdict.reviewer].append(verdict)
+    return [
+        ReviewerProgress(
+            reviewer,
+            keep=sum(one.decision is Decision.KEEP for one in verdicts),
+            drop=sum(one.decision is Decision.DROP for one in verdicts),
+            unsure=sum(one.decision is Decision.UNSURE for one in verdicts),
+            last_decided_at=max(one.decided_at for one in verdicts),
+        )
+        for reviewer, verdicts in sorted(given.items())
+    ]
+
+
+def _undone(events: Iterable[DecisionEvent]) -> dict[str, str]:
+    """Event id -> id of the undo that takes it back; an undo that was itself undone takes nothing.
+
+    Undos are resolved from the last of each chain backwards; the chain, not the clock, gives the
+    order.
+    """
+    undos = {event.event_id: event for event in events if event.undoes is not None}
+    waiting = Counter(event.undoes for event in undos.values())
+    ready = [event for event in undos.values() if not waiting[event.event_id]]
+    undone: dict[str, str] = {}
+    while ready:
+        undo = ready.pop()
+        target = str(undo.undoes)
+        if undo.event_id not in undone:
+            undone.setdefault(target, undo.event_id)
+        waiting[target] -= 1
+        if not waiting[target] and target in undos:
+            ready.append(undos[target])
+    return undone
+
+
+def _latest_of_log(log: Sequence[DecisionEvent]) -> Iterator[LatestDecision]:
+    verdicts = {event.row_idx: event for event in log if event.decision is not None}
+    notes = {event.row_idx: event for event in log if event.note is not None}
+    for row_idx in verdicts.keys() | notes.keys():
+        said = verdicts.get(row_idx) or notes[row_idx]
+        note = (notes[row_idx].note or None) if row_idx in notes else None
+        if said.decision is not None or note is not None:
+            yield LatestDecision(
+                row_idx, said.reviewer, said.decision, note, said.decided_at, said.event_id
+            )
+
+
+def _later(one: LatestDecision | None, other: LatestDecision) -> LatestDecision:
+    """Two machines of one reviewer: a verdict beats a mere note, else the later clock wins."""
+    if one is None:
+        return other
+    loser, winner = sorted(
+        (one, other), key=lambda said: (said.decision is not None, said.decided_at, said.event_id)
+    )
+    return winner if winner.note else replace(winner, note=loser.note)
+
+
+def _read_log(path: Path) -> LogTail:
+    log = LogTail(path)
+    log.refresh()
+    return log
+
+
+def _log_paths(workspace: Workspace) -> dict[str, Path]:
+    """Log name -> file, ascending by name."""
+    return {
+        path.stem: path
+        for path in sorted(workspace.reviews_dir.glob("*.jsonl"))
+        if not path.name.startswith(".")
+    }
+
+
+def _file_word(name: str) -> str:
+    """A file name's part for any text: plain lower-case names as they are, others with a digest.
+
+    Upper-case letters count as others, because some file systems do not tell them apart.
+    """
+    if _PLAIN.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24]
+    return f"{slug}~{digest}"
