@@ -138,7 +138,7 @@ class LogTail:
         found: list[DecisionEvent] = []
         for line in whole.splitlines(keepends=True):
             self._offset += len(line)
-            event = parse_event(line)
+            event = parse_event(line, machine=self.path.stem.rpartition("@")[2])
             if event is None:
                 self.damaged += bool(line.strip())
                 continue
@@ -195,49 +195,57 @@ def new_event(
 ) -> DecisionEvent:
     """The event that a draft becomes."""
     return DecisionEvent(
-        event_id=event_id,
+        event_id=clean_text(event_id),
         seq=seq,
         reviewer=reviewer,
         machine=machine,
         row_idx=operator.index(draft.row_idx),
         decision=None if draft.decision is None else Decision(draft.decision),
-        note=draft.note,
-        queue=draft.queue,
+        note=_clean_or_none(draft.note),
+        queue=_clean_or_none(draft.queue),
         sampling_probability=draft.sampling_probability,
         decided_at=_utc(draft.decided_at),
-        undoes=draft.undoes,
+        undoes=_clean_or_none(draft.undoes),
     )
 
 
 def event_line(event: DecisionEvent) -> bytes:
     """The line of an event, newline included."""
-    value = asdict(event)
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except UnicodeEncodeError:  # lone surrogates from a browser: kept as escapes
-        return json.dumps(value, allow_nan=False).encode() + b"\n"
+    return json.dumps(asdict(event), ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def parse_event(line: bytes) -> DecisionEvent | None:
-    """The event of a finished line, None where the line is none."""
+def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
+    """The event of a finished line, None where the line is none.
+
+    ``machine`` stands in where the line does not name one.
+    """
     try:
         raw: dict[str, Any] = json.loads(line)
         decision, chance = raw["decision"], raw.get("sampling_probability")
         return DecisionEvent(
-            event_id=str(raw["event_id"]),
+            event_id=clean_text(str(raw["event_id"])),
             seq=int(raw["seq"]),
-            reviewer=str(raw["reviewer"]),
-            machine=str(raw["machine"]),
+            reviewer=clean_text(str(raw["reviewer"])),
+            machine=clean_text(str(raw.get("machine", machine))),
             row_idx=int(raw["row_idx"]),
             decision=None if decision is None else Decision(decision),
-            note=raw.get("note"),
-            queue=raw.get("queue"),
+            note=_clean_or_none(raw.get("note")),
+            queue=_clean_or_none(raw.get("queue")),
             sampling_probability=None if chance is None else float(chance),
-            decided_at=str(raw["decided_at"]),
-            undoes=raw.get("undoes"),
+            decided_at=_utc(str(raw["decided_at"])),
+            undoes=_clean_or_none(raw.get("undoes")),
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, InputError):
         return None
+
+
+def clean_text(text: str) -> str:
+    """The text with lone surrogates, which no UTF-8 file or database can hold, as ``?``."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _clean_or_none(text: object) -> str | None:
+    return None if text is None else clean_text(str(text))
 
 
 def _utc(moment: str | None) -> str:

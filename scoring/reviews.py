@@ -26,6 +26,7 @@ from scoring.decision_log import (
     DecisionEvent,
     LogTail,
     LogWriter,
+    clean_text,
     new_event,
 )
 from scoring.errors import InputError
@@ -159,7 +160,7 @@ class ReviewLog:
         answers: list[DecisionEvent] = []
         seq = self._tail.last_seq
         for draft in drafts:
-            event_id = draft.event_id or uuid.uuid4().hex
+            event_id = clean_text(draft.event_id or uuid.uuid4().hex)
             event = self._tail.by_id.get(event_id) or known.get(event_id)
             if event is None:
                 seq += 1
@@ -215,8 +216,8 @@ def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = N
 
     A reviewer may have any name; outer white space is removed. Raises InputError without a name.
     """
-    reviewer = unicodedata.normalize("NFC", reviewer).strip()
-    machine = unicodedata.normalize("NFC", machine or socket.gethostname()).strip()
+    reviewer = unicodedata.normalize("NFC", clean_text(reviewer)).strip()
+    machine = unicodedata.normalize("NFC", clean_text(machine or socket.gethostname())).strip()
     if not reviewer or not machine:
         raise InputError("a decision needs the name of its reviewer; give one that is not blank")
     name = f"{_file_word(reviewer)}@{_file_word(machine)}"
@@ -400,6 +401,6 @@ def _file_word(name: str) -> str:
     """
     if _PLAIN.fullmatch(name):
         return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24]
     return f"{slug}~{digest}"
