@@ -1,0 +1,1 @@
+"""The bundled demo data and the bundled model, with the scripts that remake them."""
