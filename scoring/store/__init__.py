@@ -1,0 +1,1 @@
+"""The database of a workspace, built from its parts: the only place with SQL."""

@@ -1,0 +1,303 @@
+"""Builds ``visnec.duckdb`` from the parts of a workspace.
+
+The one decision behind it: a build never touches the file that others read. It writes a new file
+beside it and swaps that in whole, so a kill at any moment leaves the old database, and what the
+killed build left behind is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from filelock import FileLock
+
+from scoring.dataset import read_dataset_info
+from scoring.errors import WorkspaceError
+from scoring.reviews import LatestDecision, latest_decisions, read_events
+from scoring.runs import RunRecord, list_runs
+from scoring.store import schema
+from scoring.store.values import BuildReport
+from scoring.workspace import Workspace
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done in words, steps done so far, steps in all."""
+
+_MEMORY_CAP = 8 << 30
+_DECISIONS = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("reviewer", pa.string()),
+        ("decision", pa.string()),
+        ("note", pa.string()),
+        ("decided_at", pa.string()),
+        ("event_id", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clustering:
+    folder: Path
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The finished parts of a workspace at one moment, each list ascending by name."""
+
+    dataset: tuple[Path, ...]
+    scores: dict[str, tuple[Path, ...]]
+    predictions: dict[str, tuple[Path, ...]]
+    clusters: tuple[Path, ...]
+
+    def listed(self, workspace: Workspace) -> list[tuple[str, str]]:
+        """(path inside the workspace, kind) of every part."""
+        kinds = [("dataset", path) for path in self.dataset]
+        kinds += [("scores", path) for paths in self.scores.values() for path in paths]
+        kinds += [("predictions", path) for paths in self.predictions.values() for path in paths]
+        kinds += [("clusters", path) for path in self.clusters]
+        return [(path.relative_to(workspace.root).as_posix(), kind) for kind, path in kinds]
+
+
+def list_parts(workspace: Workspace) -> Parts:
+    """The parts that lie in the workspace now; unfinished files are not among them."""
+    runs = sorted(path.parent for path in workspace.runs_dir.glob("*/run.json"))
+    return Parts(
+        dataset=_part_files(workspace.dataset_dir),
+        scores={run.name: _part_files(run / "scores") for run in runs},
+        predictions={run.name: _part_files(run / "predictions") for run in runs},
+        clusters=tuple(sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet"))),
+    )
+
+
+def build_database(workspace: Workspace, progress: Progress | None = None) -> BuildReport:
+    """Builds the database anew from all finished parts and puts it in place of the old one.
+
+    Safe while others read the old file, score, or decide; a second build waits for the first.
+    Memory stays bounded, what does not fit is sorted on disk beside the file. Raises
+    WorkspaceError when nothing was imported yet, or naming a part that cannot be read.
+    """
+    begun = time.perf_counter()
+    with FileLock(workspace.root / ".visnec.duckdb.lock"):
+        _remove_leftovers(workspace)
+        temporary = workspace.root / f".visnec.duckdb.{secrets.token_hex(6)}.tmp"
+        try:
+            counts = _build(workspace, temporary, progress or (lambda *_: None))
+            os.replace(temporary, workspace.database)  # noqa: PTH105 - the one atomic step
+        except duckdb.Error as error:
+            raise WorkspaceError(
+                f"the database of {workspace.root} cannot be built: {error}; the parts are "
+                "untouched, run visnec build again once this is put right"
+            ) from error
+        finally:
+            _remove_leftovers(workspace)
+    return BuildReport(**counts, seconds=time.perf_counter() - begun)
+
+
+def decisions_table(latest: Sequence[LatestDecision]) -> pa.Table:
+    """The latest decisions as the columns of the table ``decisions``."""
+    rows = [
+        {name: getattr(one, name) for name in _DECISIONS.names}
+        | {"decision": None if one.decision is None else str(one.decision)}
+        for one in latest
+    ]
+    return pa.Table.from_pylist(rows, _DECISIONS)
+
+
+def _build(workspace: Workspace, path: Path, progress: Progress) -> dict[str, int]:
+    dataset = read_dataset_info(workspace)
+    parts = list_parts(workspace)
+    with closing(_connect(path)) as con:
+        for statement in schema.CREATE_TABLES:
+            con.execute(statement)
+        steps = list(_steps(con, workspace, parts))
+        for done, (what, step) in enumerate(steps):
+            progress(what, done, len(steps))
+            step()
+        progress("finish", len(steps), len(steps))
+        con.executemany("INSERT INTO parts VALUES (?, ?)", parts.listed(workspace))
+        con.execute(
+            "INSERT INTO build_info VALUES (?, ?, ?, ?, ?)",
+            [
+                schema.DATABASE_VERSION,
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                workspace.settings.workspace_id,
+                dataset.fingerprint,
+                dataset.n_samples,
+            ],
+        )
+        return _counts(con)
+
+
+def _steps(
+    con: duckdb.DuckDBPyConnection, workspace: Workspace, parts: Parts
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    yield "samples", partial(_insert_samples, con, workspace, parts.dataset)
+    for clustering in _clusterings(parts):
+        name = clustering.info["clustering_id"]
+        yield f"clustering {name}", partial(_insert_clustering, con, clustering)
+    for run in list_runs(workspace):
+        name = run.run_id
+        scores = _literal(parts.scores.get(name, ()))
+        yield f"scores of run {name}", partial(_insert_run, con, run, scores)
+        predictions = _literal(parts.predictions.get(name, ()))
+        if predictions:
+            yield f"predictions of run {name}", partial(_insert_predictions, con, name, predictions)
+    yield "decisions", partial(_insert_decisions, con, workspace)
+
+
+def _insert_samples(
+    con: duckdb.DuckDBPyConnection, workspace: Workspace, files: Sequence[Path]
+) -> None:
+    if files:
+        con.execute(schema.INSERT_SAMPLES, {"files": _literal(files)})
+        con.execute(schema.INSERT_SAMPLE_IMAGES)
+    _check_dataset(con, workspace)
+
+
+def _insert_clustering(con: duckdb.DuckDBPyConnection, clustering: _Clustering) -> None:
+    info = clustering.info
+    name = info["clustering_id"]
+    con.execute(
+        "INSERT INTO clusterings VALUES (?, ?, ?, ?, ?)",
+        [name, *(info.get(key) for key in ("embedder", "k", "seed", "created_at"))],
+    )
+    names = [(name, one["cluster_id"], one["name"]) for one in info.get("clusters", ())]
+    if names:
+        con.executemany("INSERT INTO cluster_names VALUES (?, ?, ?)", names)
+    files = _literal([clustering.folder / "clusters.parquet"])
+    con.execute(schema.INSERT_CLUSTERS, {"clustering_id": name, "files": files})
+
+
+def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> None:
+    repeated = files and _first(con, schema.HAS_REPEATED_SCORES, {"files": files})
+    first_part_wins = schema.FIRST_PART_WINS if repeated else ""
+    for position, baseline in enumerate(_baselines(con, run, files)):
+        which = {"run_id": run.run_id, "baseline": baseline}
+        values = {"files": files, "baseline": baseline}
+        if files:
+            con.execute("\n".join((schema.PART_SCORES, first_part_wins)), values)
+        else:
+            con.execute(schema.NO_PART_SCORES)
+        con.execute(schema.INSERT_SCORES, which)
+        con.execute("DROP TABLE part_scores")
+        if files:
+            turns = (schema.TURNS_OF_PARTS, first_part_wins, schema.TURNS_INSERTED)
+            con.execute("\n".join(turns), values | which)
+        con.execute(schema.INSERT_RUN, _run_values(run) | which | {"position": position})
+
+
+def _baselines(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> list[str]:
+    """The run's baselines in its order; what only its parts name stands last, never left out."""
+    found = con.execute(schema.PART_BASELINES, {"files": files}).fetchall() if files else []
+    return list(dict.fromkeys([*run.baselines, *(baseline for (baseline,) in found)]))
+
+
+def _run_values(run: RunRecord) -> dict[str, Any]:
+    names = (
+        "model",
+        "created_at",
+        "model_fingerprint",
+        "model_family",
+        "dataset_fingerprint",
+        "template",
+        "dtype",
+        "device",
+        "score_eos",
+        "max_length",
+        "truncate",
+        "notice",
+    )
+    return {name: getattr(run, name) for name in names} | {"versions": json.dumps(run.versions)}
+
+
+def _insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: list[str]) -> None:
+    repeated = _first(con, schema.HAS_REPEATED_PREDICTIONS, {"files": files})
+    first_part_wins = schema.FIRST_PART_WINS if repeated else ""
+    statement = (schema.INSERT_PREDICTIONS, first_part_wins, schema.PREDICTIONS_INSERTED)
+    con.execute("\n".join(statement), {"run_id": run_id, "files": files})
+
+
+def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    latest = latest_decisions(read_events(workspace))
+    con.register("logged_decisions", decisions_table(latest))
+    con.execute(schema.INSERT_DECISIONS)
+    con.unregister("logged_decisions")
+
+
+def _check_dataset(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    """Counts in are counts out: every position once, from 0 on."""
+    expected = read_dataset_info(workspace).n_samples
+    row = con.execute("SELECT count(*), min(row_idx), max(row_idx) FROM samples").fetchone()
+    if row != ((expected, 0, expected - 1) if expected else (0, None, None)):
+        raise WorkspaceError(
+            f"the dataset parts in {workspace.dataset_dir} do not hold the {expected} samples that "
+            f"dataset.json names (count, first and last row_idx: {row}); import the dataset again"
+        )
+
+
+def _counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    return {
+        "n_samples": _first(con, "SELECT count(*) FROM samples"),
+        "n_runs": _first(con, "SELECT count(DISTINCT run_id) FROM runs"),
+        "n_scores": _first(con, "SELECT count(visnec) FROM scores"),
+        "n_predictions": _first(con, "SELECT count(*) FROM predictions"),
+        "n_clusterings": _first(con, "SELECT count(*) FROM clusterings"),
+        "n_decisions": _first(con, "SELECT count(decision) FROM decisions"),
+        "n_parts": _first(con, "SELECT count(*) FROM parts"),
+    }
+
+
+def _first(con: duckdb.DuckDBPyConnection, query: str, values: object = None) -> Any:
+    row = con.execute(query, values).fetchone()
+    return row[0] if row else None
+
+
+def _clusterings(parts: Parts) -> list[_Clustering]:
+    """Clusterings whose assignments and description are both there, oldest first."""
+    found = []
+    for path in parts.clusters:
+        description = path.with_name("clustering.json")
+        if description.exists():
+            found.append(_Clustering(path.parent, json.loads(description.read_text("utf-8"))))
+    return sorted(found, key=lambda one: (one.info["created_at"], one.info["clustering_id"]))
+
+
+def _part_files(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(folder.glob("part-*.parquet")))
+
+
+def _literal(paths: Sequence[Path]) -> list[str]:
+    """File names for DuckDB, which would read ``*``, ``?`` and ``[`` in them as patterns."""
+    return [re.sub(r"[*?[]", r"[\g<0>]", str(path)) for path in paths]
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    memory = min(pages * size // 2, _MEMORY_CAP)
+    return duckdb.connect(
+        str(path), config={"memory_limit": f"{memory}B", "temp_directory": f"{path}.sort"}
+    )
+
+
+def _remove_leftovers(workspace: Workspace) -> None:
+    """Removes what builds left beside the database; only the holder of the lock may."""
+    for path in workspace.root.glob(".visnec.duckdb.*.tmp*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

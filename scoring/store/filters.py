@@ -1,0 +1,219 @@
+"""The filter: which samples, written the same way on the command line, in a URL and in Python.
+
+    source:scenes,"my set" category:misaligned visnec:-1..0.25 decision:none text:"what colour"
+
+Parts are joined by "and", the values of one part by "or". The one decision behind it: a filter has
+one written form, so ``parse_filter(str(f)) == f``, and its text can be a URL, a cache key and a
+line in a manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from scoring.errors import FilterError
+from scoring.necessity import Category
+from scoring.samples import Status
+
+DECISIONS = ("keep", "drop", "unsure", "none")
+_NUMBERS = ("visnec", "loss_text", "loss_multimodal", "tokens")
+_KEY = re.compile(r"([A-Za-z_]+):")
+_BARE = re.compile(r'[^\s,":]+')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers with ``min <= x < max``; None leaves a side open. Written ``-1..0.25`` or ``3..``."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise FilterError(
+                "a range needs a lower or an upper limit, such as 0.1..2, 0.1.. or ..2"
+            )
+        if not all(math.isfinite(limit) for limit in (self.min, self.max) if limit is not None):
+            raise FilterError(
+                f"the limits of a range are finite numbers, got {self}; leave a side open"
+            )
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise FilterError(
+                f"the range {self} has its lower limit above its upper one; swap them"
+            )
+
+    def __str__(self) -> str:
+        return f"{_number_text(self.min)}..{_number_text(self.max)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Samples that meet every part given; an empty filter means all of them.
+
+    The values of a tuple are put into one order, so equal filters compare and print equal.
+    ``decision`` is the verdict that holds over all reviewers, ``none`` where nobody decided;
+    ``text`` is looked for in question, answer and id, in any case of its letters.
+    Raises FilterError for values that are none.
+    """
+
+    source: tuple[str, ...] = ()
+    cluster: tuple[int, ...] = ()
+    category: tuple[Category, ...] = ()
+    status: tuple[Status, ...] = ()
+    decision: tuple[str, ...] = ()
+    visnec: Range | None = None
+    loss_text: Range | None = None
+    loss_multimodal: Range | None = None
+    tokens: Range | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        settle = object.__setattr__  # the dataclass is frozen for everybody else
+        settle(self, "source", _ordered("source", self.source, str, sorted(set(self.source))))
+        settle(self, "cluster", _ordered("cluster", self.cluster, int, sorted(set(self.cluster))))
+        settle(self, "category", _ordered("category", self.category, Category, Category))
+        settle(self, "status", _ordered("status", self.status, Status, Status))
+        settle(self, "decision", _ordered("decision", self.decision, str, DECISIONS))
+        settle(self, "text", self.text or None)
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}:{text}" for name, text in self._written() if text)
+
+    def __bool__(self) -> bool:
+        return bool(str(self))
+
+    def _written(self) -> Iterable[tuple[str, str]]:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, tuple):
+                yield item.name, ",".join(_value_text(str(one)) for one in value)
+            elif isinstance(value, str):
+                yield item.name, json.dumps(value, ensure_ascii=False)
+            else:
+                yield item.name, "" if value is None else str(value)
+
+
+def parse_filter(text: str) -> Filter:
+    """The filter that ``text`` writes down.
+
+    Raises FilterError naming the part that does not parse and what could stand there.
+    """
+    parts: dict[str, Any] = {}
+    rest = text.strip()
+    while rest:
+        name, rest = _take_key(rest)
+        if name in parts:
+            raise FilterError(f"{name!r} stands twice in the filter; join its values: {name}:a,b")
+        values, rest = _take_values(name, rest)
+        parts[name] = _part(name, values)
+        rest = rest.lstrip()
+    return Filter(**parts)
+
+
+def _take_key(rest: str) -> tuple[str, str]:
+    match = _KEY.match(rest)
+    names = [item.name for item in fields(Filter)]
+    if match is None:
+        word = rest.split()[0]
+        raise FilterError(
+            f"{word!r} is no part of a filter; write name:value with one of {', '.join(names)} "
+            f"(to look for a word: text:{_value_text(word)})"
+        )
+    if match[1] not in names:
+        raise FilterError(f"a filter has no {match[1]!r}; use one of {', '.join(names)}")
+    return match[1], rest[match.end() :]
+
+
+def _take_values(name: str, rest: str) -> tuple[list[str], str]:
+    values: list[str] = []
+    while True:
+        match = _QUOTED.match(rest) or _BARE.match(rest)
+        if match is None:
+            problem = "a quotation mark that is not closed" if rest[:1] == '"' else "no value"
+            raise FilterError(f"{name}: has {problem}; write {_EXAMPLES[name]}")
+        values.append(_unquoted(name, match[0]))
+        rest = rest[match.end() :]
+        if not rest.startswith(","):
+            break
+        rest = rest[1:]
+    if rest and not rest[0].isspace():
+        raise FilterError(
+            f"{rest.split()[0]!r} follows the value of {name}: without a space; put values with "
+            f"spaces, commas, colons or quotation marks into quotation marks: {_EXAMPLES[name]}"
+        )
+    return values, rest
+
+
+def _unquoted(name: str, value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    try:
+        return str(json.loads(value, strict=False))
+    except ValueError:
+        raise FilterError(
+            f"{value} in {name}: is not quoted as JSON quotes a string; "
+            'write \\\\ for a backslash and \\" for a quotation mark'
+        ) from None
+
+
+def _part(name: str, values: list[str]) -> Any:
+    if name not in _NUMBERS and name != "text":
+        return tuple(values)
+    if len(values) > 1:
+        raise FilterError(f"{name}: takes one value, got {len(values)}; write {_EXAMPLES[name]}")
+    return values[0] if name == "text" else _range(name, values[0])
+
+
+def _range(name: str, value: str) -> Range:
+    low, dots, high = value.partition("..")
+    try:
+        if not dots:
+            raise ValueError(value)
+        return Range(float(low) if low else None, float(high) if high else None)
+    except ValueError:
+        raise FilterError(f"{name}:{value} is no range; write {_EXAMPLES[name]}") from None
+
+
+def _ordered(
+    name: str, values: Iterable[Any], kind: Callable[[Any], Any], order: Iterable[Any]
+) -> tuple[Any, ...]:
+    """The values as their type, each once, in the given order. Raises FilterError for others."""
+    try:
+        given = None if isinstance(values, str) else {kind(value) for value in values}
+    except ValueError:
+        given = None
+    if given is None or (name == "decision" and not given <= set(DECISIONS)):
+        wrong = repr(values) if isinstance(values, str) else ", ".join(map(repr, map(str, values)))
+        raise FilterError(f"{name}: does not take {wrong}; write {_EXAMPLES[name]}")
+    return tuple(one for one in map(kind, order) if one in given)
+
+
+def _number_text(value: float | None) -> str:
+    """The shortest text that reads back as the same number."""
+    if value is None:
+        return ""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def _value_text(value: str) -> str:
+    return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+
+
+_EXAMPLES = {
+    "source": 'source:coco,"my set"',
+    "cluster": "cluster:0,7 (numbers of the clustering)",
+    "category": f"category: with any of {', '.join(Category)}",
+    "status": f"status: with any of {', '.join(Status)}",
+    "decision": f"decision: with any of {', '.join(DECISIONS)}",
+    "visnec": "visnec:-1..0.25, visnec:0.25.. or visnec:..0",
+    "loss_text": "loss_text:0..0.1",
+    "loss_multimodal": "loss_multimodal:2..",
+    "tokens": "tokens:3.. or tokens:1..4 (the upper limit is left out)",
+    "text": 'text:"what colour"',
+}

@@ -1,0 +1,318 @@
+"""Tables of ``visnec.duckdb``, for this program and for any DuckDB client.
+
+The file is derived from the parts of a workspace and may be deleted at any time. The one decision
+behind it: ``scores`` holds a row for every sample of each run and baseline, sorted by score, so
+that thresholds, histograms and top lists read one narrow stretch of it; what has no score is NULL,
+never NaN. Losses and scores are in nats per answer token.
+"""
+
+from __future__ import annotations
+
+DATABASE_VERSION = 1
+
+TABLES = {
+    "build_info": """
+        database_version INTEGER,
+        built_at VARCHAR,                 -- ISO 8601, UTC
+        workspace_id VARCHAR,
+        dataset_fingerprint VARCHAR,
+        n_samples BIGINT
+    """,
+    "parts": """
+        path VARCHAR,                     -- inside the workspace, with /
+        kind VARCHAR                      -- dataset | scores | predictions | clusters
+    """,
+    "samples": """
+        row_idx BIGINT,                   -- 0-based position in the dataset: the identity
+        id VARCHAR,
+        source VARCHAR,
+        images VARCHAR[],
+        n_images INTEGER,
+        n_turns INTEGER,                  -- answers in the conversation
+        question VARCHAR,                 -- first human turn, without placeholder
+        answer VARCHAR,                   -- first reference answer
+        answer_kind VARCHAR,              -- yes/no | choice | number | word | phrase | text | none
+        status VARCHAR,                   -- pending, or why the record alone rules a score out
+        reason VARCHAR
+    """,
+    "sample_images": """
+        image_key UBIGINT,                -- from the image path, for finding its other samples
+        row_idx BIGINT
+    """,
+    "runs": """
+        run_id VARCHAR,
+        baseline VARCHAR,                 -- one row per run and blind baseline
+        model VARCHAR,
+        created_at VARCHAR,
+        model_fingerprint VARCHAR,
+        model_family VARCHAR,
+        dataset_fingerprint VARCHAR,
+        template VARCHAR,
+        dtype VARCHAR,
+        device VARCHAR,
+        score_eos BOOLEAN,
+        max_length INTEGER,
+        truncate BOOLEAN,
+        notice VARCHAR,
+        versions VARCHAR,                 -- JSON
+        position INTEGER,                 -- of the baseline within the run
+        n_samples BIGINT,
+        n_scored BIGINT,
+        min_visnec DOUBLE,
+        low_visnec DOUBLE,                -- 0.5 % of the scores lie below: where axes begin
+        high_visnec DOUBLE,               -- 99.5 % of the scores lie below: where axes end
+        max_visnec DOUBLE,
+        high_loss DOUBLE                  -- 99.5 % of either loss lie below
+    """,
+    "scores": """
+        run_id VARCHAR,
+        baseline VARCHAR,
+        row_idx BIGINT,
+        status VARCHAR,
+        reason VARCHAR,
+        visnec DOUBLE,                    -- loss_text - loss_multimodal
+        loss_text DOUBLE,
+        loss_multimodal DOUBLE,
+        n_answer_tokens INTEGER,
+        visnec_stderr DOUBLE,             -- standard error of visnec over the answer tokens
+        truncated BOOLEAN,
+        source VARCHAR,                   -- as in samples, for questions that need no join
+        answer_kind VARCHAR
+    """,
+    "turn_scores": """
+        run_id VARCHAR,
+        baseline VARCHAR,
+        row_idx BIGINT,
+        turn INTEGER,                     -- 0-based position among the answers
+        visnec DOUBLE,
+        loss_text DOUBLE,
+        loss_multimodal DOUBLE,
+        n_answer_tokens INTEGER
+    """,
+    "predictions": """
+        run_id VARCHAR,
+        row_idx BIGINT,
+        prediction_text VARCHAR,          -- without the image
+        prediction_multimodal VARCHAR     -- with it
+    """,
+    "clusterings": """
+        clustering_id VARCHAR,
+        embedder VARCHAR,
+        k INTEGER,
+        seed BIGINT,
+        created_at VARCHAR
+    """,
+    "cluster_names": """
+        clustering_id VARCHAR,
+        cluster_id INTEGER,
+        name VARCHAR
+    """,
+    "clusters": """
+        clustering_id VARCHAR,
+        row_idx BIGINT,
+        cluster_id INTEGER,
+        distance FLOAT                    -- to the cluster's centre
+    """,
+    "decisions": """
+        row_idx BIGINT,
+        reviewer VARCHAR,
+        decision VARCHAR,                 -- keep | drop | unsure, NULL where there is only a note
+        note VARCHAR,
+        decided_at VARCHAR,
+        event_id VARCHAR
+    """,
+}
+"""Table -> its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
+
+CREATE_TABLES = tuple(
+    "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()
+)
+
+# Answers of one kind have losses of one size: yes/no and A to E cap near ln 2 and ln 4 per token.
+_ANSWER_KIND = r"""
+    CASE
+        WHEN coalesce(trim(answer), '') = '' THEN 'none'
+        WHEN regexp_full_match(answer, '(?i)\s*(yes|no)[.!]?\s*') THEN 'yes/no'
+        WHEN regexp_full_match(answer, '(?i)\s*\(?[A-E]\)?[.:]?\s*') THEN 'choice'
+        WHEN regexp_full_match(answer, '\s*[-+]?[0-9][0-9.,]*\s*%?\s*') THEN 'number'
+        WHEN regexp_full_match(answer, '\s*\S+\s*') THEN 'word'
+        WHEN regexp_full_match(answer, '\s*\S+(\s+\S+){1,4}\s*') THEN 'phrase'
+        ELSE 'text'
+    END
+"""
+ANSWER_KINDS = ("yes/no", "choice", "number", "word", "phrase", "text", "none")
+
+INSERT_SAMPLES = "\n".join(
+    (
+        """
+        INSERT INTO samples BY NAME
+        SELECT row_idx, id, source, images, n_images, n_turns, question, answer, status, reason,
+        """,
+        _ANSWER_KIND,
+        "AS answer_kind FROM read_parquet($files)",
+    )
+)
+
+INSERT_SAMPLE_IMAGES = """
+    INSERT INTO sample_images BY NAME
+    SELECT DISTINCT md5_number_lower(image) AS image_key, row_idx
+    FROM (SELECT unnest(images) AS image, row_idx FROM samples)
+    ORDER BY image_key, row_idx
+"""
+
+HAS_REPEATED_SCORES = """
+    SELECT count(*) <> count(DISTINCT (row_idx, baseline)) FROM read_parquet($files)
+"""
+
+HAS_REPEATED_PREDICTIONS = """
+    SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)
+"""
+
+PART_BASELINES = "SELECT DISTINCT baseline FROM read_parquet($files) ORDER BY baseline"
+
+# A run in progress may have no finished part yet.
+NO_PART_SCORES = """
+    CREATE OR REPLACE TEMP TABLE part_scores (
+        row_idx BIGINT, status VARCHAR, reason VARCHAR, truncated BOOLEAN, text_sum DOUBLE,
+        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT
+    )
+"""
+
+PART_SCORES = """
+    CREATE OR REPLACE TEMP TABLE part_scores AS
+    SELECT
+        row_idx, status, reason, truncated,
+        list_sum([turn.loss_text_sum FOR turn IN turns]) AS text_sum,
+        list_sum([turn.loss_multimodal_sum FOR turn IN turns]) AS multimodal_sum,
+        list_sum([turn.delta_sq_sum FOR turn IN turns]) AS delta_sq_sum,
+        list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens
+    FROM read_parquet($files, filename = true, file_row_number = true)
+    WHERE baseline = $baseline
+"""
+
+# Added where a sample was scored twice: the first part by name wins.
+FIRST_PART_WINS = """
+    QUALIFY row_number() OVER (PARTITION BY row_idx ORDER BY filename, file_row_number) = 1
+"""
+
+# Where no part has a sample yet, the record alone may already rule a score out. A scored row
+# without usable numbers becomes a status: no page may meet a score that is no number.
+INSERT_SCORES = """
+    INSERT INTO scores BY NAME
+    WITH means AS (
+        SELECT
+            *,
+            text_sum / n_tokens AS loss_text,
+            multimodal_sum / n_tokens AS loss_multimodal
+        FROM part_scores
+    ),
+    judged AS (
+        SELECT
+            s.row_idx, s.source, s.answer_kind, m.truncated, m.n_tokens, m.delta_sq_sum,
+            m.loss_text, m.loss_multimodal,
+            CASE
+                WHEN m.status IS NULL THEN s.status
+                WHEN m.status <> 'scored' THEN m.status
+                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'no_answer'
+                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN 'scored'
+                ELSE 'non_finite'
+            END AS status,
+            CASE
+                WHEN m.status IS NULL THEN s.reason
+                WHEN m.status <> 'scored' THEN m.reason
+                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'the part holds no answer tokens for it'
+                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN m.reason
+                ELSE 'a loss in the part is no finite number'
+            END AS reason
+        FROM samples s LEFT JOIN means m USING (row_idx)
+    ),
+    scored AS (
+        SELECT
+            * EXCLUDE (loss_text, loss_multimodal, n_tokens),
+            CASE WHEN status = 'scored' THEN loss_text END AS loss_text,
+            CASE WHEN status = 'scored' THEN loss_multimodal END AS loss_multimodal,
+            CASE WHEN status = 'scored' THEN n_tokens END AS n_answer_tokens
+        FROM judged
+    )
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, row_idx, status, reason,
+        loss_text - loss_multimodal AS visnec, loss_text, loss_multimodal, n_answer_tokens,
+        CASE
+            WHEN n_answer_tokens > 1 AND isfinite(delta_sq_sum)
+            THEN sqrt(
+                greatest(
+                    delta_sq_sum - n_answer_tokens * (loss_text - loss_multimodal) ** 2, 0
+                ) / (n_answer_tokens - 1) / n_answer_tokens
+            )
+        END AS visnec_stderr,
+        coalesce(truncated, false) AS truncated, source, answer_kind
+    FROM scored
+    ORDER BY visnec NULLS LAST, row_idx
+"""
+
+# Only samples that count as scored have turns; a repeated sample has one set of them.
+TURNS_OF_PARTS = """
+    INSERT INTO turn_scores BY NAME
+    WITH rows AS (
+        SELECT row_idx, turns
+        FROM read_parquet($files, filename = true, file_row_number = true)
+        WHERE baseline = $baseline
+"""
+TURNS_INSERTED = """
+    ),
+    turns AS (SELECT row_idx, unnest(turns) AS turn FROM rows)
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, row_idx, turn.turn AS turn,
+        turn.loss_text_sum / turn.n_answer_tokens
+            - turn.loss_multimodal_sum / turn.n_answer_tokens AS visnec,
+        turn.loss_text_sum / turn.n_answer_tokens AS loss_text,
+        turn.loss_multimodal_sum / turn.n_answer_tokens AS loss_multimodal,
+        turn.n_answer_tokens AS n_answer_tokens
+    FROM turns
+    WHERE turn.n_answer_tokens > 0 AND row_idx IN (
+        SELECT row_idx FROM scores
+        WHERE run_id = $run_id AND baseline = $baseline AND status = 'scored'
+    )
+    ORDER BY row_idx, turn.turn
+"""
+
+INSERT_PREDICTIONS = """
+    INSERT INTO predictions BY NAME
+    WITH rows AS (
+        SELECT row_idx, prediction_text, prediction_multimodal
+        FROM read_parquet($files, filename = true, file_row_number = true)
+"""
+PREDICTIONS_INSERTED = """
+    )
+    SELECT $run_id AS run_id, * FROM rows
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+
+INSERT_CLUSTERS = """
+    INSERT INTO clusters BY NAME
+    SELECT $clustering_id AS clustering_id, row_idx, cluster_id, distance
+    FROM read_parquet($files)
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+
+INSERT_RUN = """
+    INSERT INTO runs BY NAME
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, $model AS model, $created_at AS created_at,
+        $model_fingerprint AS model_fingerprint, $model_family AS model_family,
+        $dataset_fingerprint AS dataset_fingerprint, $template AS template, $dtype AS dtype,
+        $device AS device, $score_eos AS score_eos, $max_length AS max_length,
+        $truncate AS truncate, $notice AS notice, $versions AS versions, $position AS position,
+        count(*) AS n_samples, count(visnec) AS n_scored, min(visnec) AS min_visnec,
+        quantile_cont(visnec, 0.005) AS low_visnec, quantile_cont(visnec, 0.995) AS high_visnec,
+        max(visnec) AS max_visnec,
+        greatest(
+            quantile_cont(loss_text, 0.995), quantile_cont(loss_multimodal, 0.995)
+        ) AS high_loss
+    FROM scores WHERE run_id = $run_id AND baseline = $baseline
+"""
+
+# Decisions come from the logs as an Arrow table under the name logged_decisions.
+INSERT_DECISIONS = "INSERT INTO decisions BY NAME SELECT * FROM logged_decisions"

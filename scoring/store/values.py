@@ -1,0 +1,174 @@
+"""What questions to the database are about, and what their answers hold. No SQL here.
+
+The one decision behind it: whatever is absent is None in a value and NaN or None in a frame, and
+never 0. Losses and scores are in nats per answer token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoring.necessity import Category
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which scores a question is about: a run, one of its blind baselines, and a clustering."""
+
+    run_id: str
+    baseline: str = "none"
+    clustering_id: str | None = None
+
+
+class Sort(StrEnum):
+    """Orders of a page; a minus means descending. Samples without the value stand last."""
+
+    VISNEC_ASC = "visnec"
+    VISNEC_DESC = "-visnec"
+    ROW_IDX = "row_idx"
+    LOSS_TEXT_DESC = "-loss_text"
+    LOSS_MULTIMODAL_DESC = "-loss_multimodal"
+    TOKENS_DESC = "-tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place between two samples of a page's order, and the direction to read from there.
+
+    ``value`` is that of the sort (None among the samples without one), ``row_idx`` breaks ties.
+    """
+
+    value: float | None
+    row_idx: int
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Samples under a filter in the order of a sort.
+
+    ``rows`` has the columns row_idx, id, source, images (list), question, answer, visnec,
+    loss_text, loss_multimodal, n_answer_tokens, n_turns, status, reason, cluster_id, cluster,
+    decision; what is absent is None (NaN in the three float columns). ``total`` counts all samples
+    under the filter. ``next`` and ``previous`` are None at the ends.
+    """
+
+    rows: pd.DataFrame
+    total: int
+    next: Cursor | None
+    previous: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """The scores under a filter in a few numbers; None where nothing is scored.
+
+    ``quantiles`` maps the shares 0.01, 0.05, 0.25, 0.5, 0.75, 0.95 and 0.99 to scores, linearly
+    interpolated.
+    """
+
+    n_samples: int
+    n_scored: int
+    categories: Mapping[Category, int]
+    mean: float | None
+    quantiles: Mapping[float, float]
+    min_visnec: float | None
+    max_visnec: float | None
+    answer_tokens: int
+    mean_loss_text: float | None
+    mean_loss_multimodal: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CutCounts:
+    """What a cut ``minimum <= visnec < maximum`` keeps and drops, in samples and answer tokens.
+
+    Samples without a score are neither: ``n_unscored``. ``by_source`` has the columns source, kept,
+    dropped, unscored, kept_tokens, dropped_tokens.
+    """
+
+    n_kept: int
+    n_dropped: int
+    n_unscored: int
+    tokens_kept: int
+    tokens_dropped: int
+    by_source: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class LossPlane:
+    """Scored samples by their two losses.
+
+    ``counts[y, x]`` is the number of samples with ``edges[x] <= loss_text < edges[x + 1]`` and
+    ``edges[y] <= loss_multimodal < edges[y + 1]``; the last bins also take what lies above.
+    """
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDetail:
+    """All that the database knows about one sample.
+
+    ``scores``: one row per baseline of the run (baseline, status, reason, loss_text,
+    loss_multimodal, visnec, visnec_stderr, n_answer_tokens, truncated). ``turn_scores``: one row
+    per baseline and turn (baseline, turn, loss_text, loss_multimodal, visnec, n_answer_tokens).
+    ``predictions``: one row per run that has any, the scope's run first (run_id, model,
+    prediction_text, prediction_multimodal). ``decisions``: one row per reviewer (reviewer,
+    decision, note, decided_at, event_id). ``neighbours``: other samples on one of the same images
+    (row_idx, source, question, answer, visnec, status, decision), ascending, at most 50.
+    """
+
+    row_idx: int
+    id: str | None
+    source: str
+    images: tuple[str, ...]
+    question: str
+    answer: str
+    n_turns: int
+    status: str
+    reason: str | None
+    cluster_id: int | None
+    cluster: str | None
+    decision: str
+    scores: pd.DataFrame
+    turn_scores: pd.DataFrame
+    predictions: pd.DataFrame
+    decisions: pd.DataFrame
+    neighbours: pd.DataFrame
+    n_neighbours: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build put into the database, and how long it took."""
+
+    n_samples: int
+    n_runs: int
+    n_scores: int
+    n_predictions: int
+    n_clusterings: int
+    n_decisions: int
+    n_parts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuildState:
+    """How the database relates to the parts on disk. ``n_new_parts`` are not in it yet."""
+
+    built_at: str
+    n_parts: int
+    n_new_parts: int
+
+    @property
+    def stale(self) -> bool:
+        """Whether a build would show more than the database does."""
+        return self.n_new_parts > 0
