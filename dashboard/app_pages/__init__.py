@@ -1,0 +1,1 @@
+"""The pages: each composes components and charts from top to bottom and decides nothing else."""

@@ -1,0 +1,30 @@
+"""Addresses of the dashboard's own routes, and the key that they ask for.
+
+The key is drawn anew by each server process and handed only to pages that this server drew, so a
+page of another site cannot address a picture even where it guesses everything else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+from urllib.parse import urlencode
+
+PREFIX: Final = "/visnec"
+KEY: Final = secrets.token_urlsafe(18)
+
+
+def thumbnail_url(row_idx: int, edition: str) -> str:
+    """The small picture of a sample's first image; ``edition`` changes with the dataset."""
+    return f"{PREFIX}/thumbnail/{row_idx}?{urlencode({'key': KEY, 'of': edition[:12]})}"
+
+
+def image_url(row_idx: int, position: int, edition: str) -> str:
+    """A sample's image at ``position``, re-encoded from its decoded pixels."""
+    return f"{PREFIX}/image/{row_idx}/{position}?{urlencode({'key': KEY, 'of': edition[:12]})}"
+
+
+def cards_url(run_id: str, baseline: str, clustering_id: str | None) -> str:
+    """Where the review deck fetches samples ahead; it appends ``&rows=1,2,3``."""
+    scope = {"key": KEY, "run": run_id, "baseline": baseline, "clustering": clustering_id or ""}
+    return f"{PREFIX}/cards?{urlencode(scope)}"

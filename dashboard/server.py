@@ -1,0 +1,93 @@
+"""Starts the dashboard: one process on the loopback address, with nothing switched on that talks.
+
+Settings are given here and not in a configuration file, so that they hold wherever the package is
+installed and whatever the user's own Streamlit settings say.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.web.server.starlette import starlette_server
+
+from dashboard import failures
+from dashboard.guard import GuardMiddleware, allowed_hosts
+from dashboard.loaders import WORKSPACE_VARIABLE
+from dashboard.routes import ROUTES
+from dashboard.theme import streamlit_theme
+from scoring.errors import InputError
+
+APP = Path(__file__).with_name("app.py")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
+    """Serves the workspace at ``workspace_root`` until interrupted.
+
+    Raises InputError for an address beyond loopback: the pages have no login yet.
+    """
+    if host not in LOOPBACK:
+        raise InputError(
+            f"the dashboard has no login and therefore listens on this machine only, not on "
+            f"{host}; use --host 127.0.0.1, and an SSH tunnel from elsewhere"
+        )
+    os.environ[WORKSPACE_VARIABLE] = str(workspace_root.resolve())
+    _send_at_once()
+    # Streamlit takes the folder of the started script for its own settings; ours has none.
+    sys.argv = [str(APP)]
+    app = st.App(
+        APP,
+        routes=ROUTES,
+        middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts(host))],
+        on_script_error=failures.show_failure,
+    )
+    app.run(config=server_settings(port, host))
+
+
+def server_settings(port: int, host: str) -> dict[str, Any]:
+    """Streamlit's settings: local, quiet, checked, without telemetry and without tracebacks."""
+    return {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": True,
+        "server.allowedHosts": list(allowed_hosts(host)),
+        "server.enableXsrfProtection": True,
+        "server.enableCORS": True,
+        "server.enableStaticServing": False,
+        "server.fileWatcherType": "none",
+        "server.runOnSave": False,
+        "server.disconnectedSessionTTL": 900,
+        "browser.gatherUsageStats": False,
+        "browser.serverAddress": host,
+        "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "none",
+        "client.showErrorLinks": False,
+        "runner.magicEnabled": False,
+        "runner.fastReruns": True,
+        "global.developmentMode": False,
+        "logger.level": "warning",
+        **streamlit_theme(),
+    }
+
+
+def _send_at_once() -> None:
+    """Sets TCP_NODELAY on the listening socket, which accepted connections inherit.
+
+    Streamlit binds the socket itself, with a protocol number from which asyncio does not see that
+    it is TCP; without this every answer on a kept connection waits 40 ms.
+    """
+    bind = starlette_server._bind_socket
+
+    def bind_without_delay(address: str, port: int, backlog: int) -> socket.socket:
+        bound = bind(address, port, backlog)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return bound
+
+    if getattr(bind, "__name__", "") != bind_without_delay.__name__:
+        starlette_server._bind_socket = bind_without_delay

@@ -1,0 +1,94 @@
+"""One visual language: the colours and their meaning, in light and dark, and Streamlit's theme.
+
+The three categories keep their colour on every page, in every chart and in every component. The
+colours differ in lightness as well as in hue, so that they stay apart for colour-blind eyes and in
+print, and a mark or a word stands beside each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scoring.necessity import Category
+
+
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """One colour in its light and its dark version."""
+
+    light: str
+    dark: str
+
+    def of(self, dark: bool) -> str:
+        """The version for the theme in use."""
+        return self.dark if dark else self.light
+
+    @property
+    def css(self) -> str:
+        """The colour as CSS that follows the page's colour scheme."""
+        return f"light-dark({self.light}, {self.dark})"
+
+
+CATEGORY_COLOURS: dict[Category, Shade] = {
+    Category.MISALIGNED: Shade("#C2512F", "#F0845F"),
+    Category.REDUNDANT: Shade("#A7A59C", "#8C8F98"),
+    Category.VISION_CRITICAL: Shade("#2A6DB0", "#6AAEEA"),
+}
+DECISION_COLOURS: dict[str, Shade] = {
+    "keep": Shade("#1B7F5F", "#4CC29A"),
+    "drop": Shade("#8A4B8F", "#CF93D4"),
+    "unsure": Shade("#94700C", "#DDB64A"),
+}
+ACCENT = Shade("#3E54A3", "#93A5F0")
+INK = Shade("#1C2330", "#E4E8EF")
+QUIET_INK = Shade("#5E6674", "#A0A9B8")
+LINE = Shade("#DFE2E8", "#313947")
+PAPER = Shade("#FFFFFF", "#12161D")
+PANEL = Shade("#F5F6F9", "#1B212B")
+
+# Counts in the loss plane: one hue from the panel's colour to the vision-critical blue's depth.
+DENSITY_LIGHT = ("#EEF1F7", "#C6D3E8", "#8FACD3", "#4F7CB5", "#1E4C86", "#0B2748")
+DENSITY_DARK = ("#1F2733", "#2A3F5C", "#38618F", "#5089C4", "#86B7E6", "#D5E8FA")
+
+
+def css_variables() -> str:
+    """The palette as CSS custom properties, for the page and for every component."""
+    colours = {
+        "misaligned": CATEGORY_COLOURS[Category.MISALIGNED],
+        "redundant": CATEGORY_COLOURS[Category.REDUNDANT],
+        "vision-critical": CATEGORY_COLOURS[Category.VISION_CRITICAL],
+        "keep": DECISION_COLOURS["keep"],
+        "drop": DECISION_COLOURS["drop"],
+        "unsure": DECISION_COLOURS["unsure"],
+        "accent": ACCENT,
+        "ink": INK,
+        "quiet": QUIET_INK,
+        "line": LINE,
+        "paper": PAPER,
+        "panel": PANEL,
+    }
+    return "".join(f"--vn-{name}:{shade.css};" for name, shade in colours.items())
+
+
+def streamlit_theme() -> dict[str, Any]:
+    """Streamlit's theme options for both colour schemes; the browser's preference chooses."""
+    options: dict[str, Any] = {
+        "theme.baseFontSize": 15,
+        "theme.baseRadius": "8px",
+        "theme.showWidgetBorder": True,
+        "theme.headingFontSizes": ["1.75rem", "1.3rem", "1.1rem", "1rem", "0.95rem", "0.9rem"],
+        "theme.headingFontWeights": [650, 620, 600, 600, 600, 600],
+    }
+    for scheme, dark in (("light", False), ("dark", True)):
+        options |= {
+            f"theme.{scheme}.primaryColor": ACCENT.of(dark),
+            f"theme.{scheme}.backgroundColor": PAPER.of(dark),
+            f"theme.{scheme}.secondaryBackgroundColor": PANEL.of(dark),
+            f"theme.{scheme}.textColor": INK.of(dark),
+            f"theme.{scheme}.borderColor": LINE.of(dark),
+            f"theme.{scheme}.chartCategoricalColors": [
+                CATEGORY_COLOURS[category].of(dark) for category in Category
+            ],
+        }
+    return options

@@ -1,0 +1,53 @@
+"""Word differences between two predictions, for marking; pure.
+
+Differences are found between words, not characters: a curator reads words. Long texts are
+compared up to a limit, because the comparison grows with the square of their length.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+MAX_WORDS = 600
+_WORD = re.compile(r"\s+|[^\s\w]|\w+", re.UNICODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text; ``differs`` where the other text says something else."""
+
+    text: str
+    differs: bool
+
+
+def word_differences(one: str, other: str) -> tuple[list[Piece], list[Piece]]:
+    """Both texts cut into pieces that are common and pieces that differ; nothing is lost."""
+    left, right = _WORD.findall(one), _WORD.findall(other)
+    if max(len(left), len(right)) > MAX_WORDS:
+        same = one == other
+        return [Piece(one, not same)], [Piece(other, not same)]
+    matcher = SequenceMatcher(
+        None, [word.casefold() for word in left], [word.casefold() for word in right], False
+    )
+    pieces: tuple[list[Piece], list[Piece]] = ([], [])
+    for tag, left_start, left_end, right_start, right_end in matcher.get_opcodes():
+        differs = tag != "equal"
+        _add(pieces[0], "".join(left[left_start:left_end]), differs)
+        _add(pieces[1], "".join(right[right_start:right_end]), differs)
+    return pieces
+
+
+def _add(pieces: list[Piece], text: str, differs: bool) -> None:
+    if text:
+        pieces.append(Piece(text, differs and not text.isspace()))
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers say the same but for case, punctuation at the end and white space."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".!。 ")
