@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from scoring.errors import InputError, VisnecError
 
 LOCK_SECONDS = 30.0
-_TAIL_BYTES = 64  # end of what was read, compared before reading on
+_TAIL_BYTES = 512  # end of what was read, compared before reading on
 
 
 class Decision(StrEnum):

@@ -1,0 +1,442 @@
+"""Decision logs: nothing a person did is lost, written twice, or moved to another sample."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from scoring.errors import InputError
+from scoring.reviews import (
+    Decision,
+    DecisionDraft,
+    DecisionEvent,
+    DecisionFeed,
+    LatestDecision,
+    conflicts,
+    hand_outcome,
+    latest_decisions,
+    log_digests,
+    log_offsets,
+    logs_generation,
+    open_review_log,
+    read_events,
+    reviewer_progress,
+)
+from scoring.workspace import Workspace, create_workspace
+
+KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
+NOON = "2026-01-02T12:00:00+00:00"
+LATER = "2026-01-02T13:00:00+00:00"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return create_workspace(tmp_path / "ws")
+
+
+def standing(workspace: Workspace) -> dict[int, Decision | None]:
+    return {one.row_idx: one.decision for one in latest_decisions(read_events(workspace))}
+
+
+def test_a_decision_is_a_line_on_disk_when_append_returns(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    draft = DecisionDraft(7, KEEP, "e1", "naïve 図", "lowest", 0.25, "2026-01-02T13:00:00+01:00")
+    [event] = log.append([draft])
+    assert log.path == workspace.reviews_dir / "ada@desk.jsonl"
+    assert log.path.read_bytes().endswith(b"\n")
+    assert json.loads(log.path.read_bytes()) == {
+        "event_id": "e1",
+        "seq": 1,
+        "reviewer": "ada",
+        "machine": "desk",
+        "row_idx": 7,
+        "decision": "keep",
+        "note": "naïve 図",
+        "queue": "lowest",
+        "sampling_probability": 0.25,
+        "decided_at": "2026-01-02T12:00:00.000+00:00",
+        "undoes": None,
+    }
+    assert list(read_events(workspace)) == [event]
+
+
+def test_append_flushes_file_and_folder_before_it_returns(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def remember(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    log = open_review_log(workspace, "ada", "desk")
+    monkeypatch.setattr(os, "fsync", remember)
+    log.append([DecisionDraft(0, KEEP)])
+    assert flushed == ["ada@desk.jsonl", "reviews"]
+    log.append([DecisionDraft(1, KEEP)])
+    assert flushed == ["ada@desk.jsonl", "reviews", "ada@desk.jsonl"]
+
+
+def test_an_outbox_may_repeat_its_drafts(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    first = log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, DROP, "b")])
+    again = open_review_log(workspace, "ada", "desk")
+    second = again.append([DecisionDraft(2, DROP, "b"), DecisionDraft(3, UNSURE, "c")])
+    assert second[0] == first[1]
+    assert [event.seq for event in read_events(workspace)] == [1, 2, 3]
+    repeated = log.append([DecisionDraft(9, DROP, "a"), DecisionDraft(4, KEEP, "d")] * 2)
+    assert [event.row_idx for event in repeated] == [1, 4, 1, 4]
+    assert [event.event_id for event in read_events(workspace)] == ["a", "b", "c", "d"]
+
+
+def test_undo_appends_and_brings_back_what_stood_before(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(5, KEEP, "a"), DecisionDraft(5, DROP, "b"), DecisionDraft(6, KEEP)])
+    undo = log.undo("b", "u1")
+    assert undo is not None
+    assert (undo.seq, undo.undoes, undo.row_idx, undo.decision) == (4, "b", 5, None)
+    assert standing(workspace) == {5: KEEP, 6: KEEP}
+    assert log.undo("b", "u2") == undo  # once is enough
+    assert log.undo("b", "u1") == undo  # the outbox sends it again
+    redo = log.undo("u1")
+    assert redo is not None
+    assert standing(workspace) == {5: DROP, 6: KEEP}
+    assert len(log.events()) == 5
+
+
+def test_undo_without_a_name_goes_back_verdict_by_verdict(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, DROP, "b")])
+    log.append([DecisionDraft(2, None, "n", note="look again")])
+    rows = [event.undoes if event else None for event in (log.undo(), log.undo(), log.undo())]
+    assert rows == ["b", "a", None]
+    [left] = latest_decisions(read_events(workspace))
+    assert (left.row_idx, left.decision, left.note, left.event_id) == (2, None, "look again", "n")
+
+
+def test_undo_refuses_what_this_reviewer_did_not_do(workspace: Workspace) -> None:
+    open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, KEEP, "a")])
+    ben = open_review_log(workspace, "ben", "desk")
+    with pytest.raises(InputError, match="no event 'a' in the decision logs of 'ben'"):
+        ben.undo("a")
+    assert standing(workspace) == {1: KEEP}
+
+
+def test_undo_reaches_the_same_reviewer_on_another_machine(workspace: Workspace) -> None:
+    open_review_log(workspace, "Ada L.", "desk").append([DecisionDraft(1, KEEP, "a")])
+    open_review_log(workspace, "Ada L.", "laptop").undo("a")
+    assert standing(workspace) == {}
+    assert len(list(workspace.reviews_dir.glob("*.jsonl"))) == 2
+
+
+def test_order_is_the_sequence_number_not_the_clock(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, decided_at=LATER), DecisionDraft(1, DROP, decided_at=NOON)])
+    assert standing(workspace) == {1: DROP}
+
+
+def test_between_machines_of_a_reviewer_the_later_clock_wins(workspace: Workspace) -> None:
+    late = DecisionDraft(1, KEEP, decided_at=LATER, note="sure")
+    open_review_log(workspace, "ada", "a").append([late])
+    open_review_log(workspace, "ada", "b").append([DecisionDraft(1, DROP, decided_at=NOON)])
+    [latest] = latest_decisions(read_events(workspace))
+    assert (latest.decision, latest.note) == (KEEP, "sure")
+
+
+def test_notes_stay_until_they_are_replaced_or_removed(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+
+    def note() -> str | None:
+        return latest_decisions(read_events(workspace))[0].note
+
+    log.append([DecisionDraft(1, KEEP, note="blurred")])
+    log.append([DecisionDraft(1, DROP)])
+    assert note() == "blurred"
+    log.append([DecisionDraft(1, None, "n", note="too dark")])
+    assert note() == "too dark"
+    log.undo("n")
+    assert note() == "blurred"
+    log.append([DecisionDraft(1, None, note="")])
+    assert note() is None
+    assert standing(workspace) == {1: DROP}
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40, -2, -1])
+def test_a_torn_last_line_hides_nothing_and_is_closed(workspace: Workspace, cut: int) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, DROP, "b")])
+    whole, torn = log.path.read_bytes().splitlines(keepends=True)
+    log.path.write_bytes(whole + torn[:cut])
+    assert standing(workspace) == {1: KEEP}
+    assert log_offsets(workspace) == {"ada@desk": 1}
+    reopened = open_review_log(workspace, "ada", "desk")
+    [repeated, fresh] = reopened.append([DecisionDraft(2, DROP, "b"), DecisionDraft(3, KEEP, "c")])
+    assert [event.seq for event in read_events(workspace)] == [1, 2, 3]
+    assert (repeated.seq, fresh.seq) == (2, 3)
+    assert standing(workspace) == {1: KEEP, 2: DROP, 3: KEEP}
+    # Without its newline (cut -1) the line was whole, so it counts and is not damaged.
+    damaged = DecisionFeed(workspace).damaged_lines()
+    assert damaged == ({} if cut == -1 else {"ada@desk": 1})
+
+
+def test_damaged_lines_are_counted_and_hide_nothing(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP)])
+    bad = [b"\xff\xfe", b"{}", b"[1]", b"null", b'{"event_id": "x", "seq": "y"}', b"[" * 9000]
+    with log.path.open("ab") as file:
+        file.write(b"\n".join(bad) + b"\n\n")
+    log.append([DecisionDraft(2, DROP)])
+    assert standing(workspace) == {1: KEEP, 2: DROP}
+    assert [event.seq for event in read_events(workspace)] == [1, 2]
+    assert DecisionFeed(workspace).damaged_lines() == {"ada@desk": len(bad)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "a/b\\c",
+        "Zoë Müller",
+        "图",
+        "CON",
+        "x" * 5000,
+        "a\nb\0c",
+        "@",
+        ".",
+        "🙂",
+    ],
+)
+def test_a_reviewer_may_have_any_name(workspace: Workspace, name: str) -> None:
+    log = open_review_log(workspace, name, "host/../x")
+    log.append([DecisionDraft(1, KEEP)])
+    assert log.path.parent == workspace.reviews_dir
+    assert len(log.path.name) < 100
+    assert log.path.name.isascii()
+    [latest] = latest_decisions(read_events(workspace))
+    assert latest.reviewer == name
+
+
+def test_names_that_look_alike_have_logs_of_their_own(workspace: Workspace) -> None:
+    names = ["ada", "Ada", "ADA", "a da", "a-da", "a/da", "ádá"]
+    for row, name in enumerate(names):
+        open_review_log(workspace, f" {name} ", "desk").append([DecisionDraft(row, KEEP)])
+    files = [path.name.lower() for path in workspace.reviews_dir.glob("*.jsonl")]
+    assert len(set(files)) == len(names)
+    assert {event.reviewer for event in read_events(workspace)} == set(names)
+
+
+def test_one_name_in_two_unicode_forms_is_one_reviewer(workspace: Workspace) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    paths = {open_review_log(workspace, name, "desk").path for name in (composed, decomposed)}
+    assert len(paths) == 1
+
+
+def test_lone_surrogates_never_reach_the_disk(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "a\ud800", "desk")
+    log.append([DecisionDraft(1, KEEP, "e\udfff", note="x\ud800y")])
+    [event] = read_events(workspace)
+    assert (event.reviewer, event.event_id, event.note) == ("a?", "e?", "x?y")
+    assert log.append([DecisionDraft(1, KEEP, "e\udfff")]) == [event]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"row_idx": -1}, "row_idx of 0 or more, got -1"),
+        ({"row_idx": True}, "row_idx of 0 or more, got True"),
+        ({"decision": "maybe"}, "'maybe' is no decision; use keep, drop or unsure"),
+        ({"undoes": "x"}, "either decides or undoes"),
+        ({"decision": None}, "the draft for row 3 has no decision, note or undo"),
+        ({"sampling_probability": 0.0}, "lies in .0, 1., got 0.0"),
+        ({"sampling_probability": float("nan")}, "got nan"),
+        ({"decided_at": "2026-01-02T12:00:00"}, "ISO 8601 with a time zone"),
+        ({"decided_at": "yesterday"}, "got 'yesterday'"),
+    ],
+)
+def test_drafts_without_sense_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DecisionDraft(**{"row_idx": 3, "decision": KEEP, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\n"])
+def test_a_decision_needs_a_name(workspace: Workspace, name: str) -> None:
+    with pytest.raises(InputError, match="needs the name of its reviewer"):
+        open_review_log(workspace, name)
+
+
+def test_lines_with_fewer_and_with_unknown_keys_are_read(workspace: Workspace) -> None:
+    line = {"event_id": "a", "seq": 4, "reviewer": "ada", "row_idx": 2, "decision": "drop"}
+    workspace.reviews_dir.mkdir()
+    path = workspace.reviews_dir / "ada@desk.jsonl"
+    path.write_text(json.dumps(line | {"decided_at": "2026-01-02T12:00:00Z", "mood": 1}) + "\n")
+    [event] = read_events(workspace)
+    expected = DecisionEvent(
+        "a", 4, "ada", "desk", 2, DROP, None, None, None, "2026-01-02T12:00:00.000+00:00", None
+    )
+    assert event == expected
+
+
+def verdict(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
+    return LatestDecision(row, reviewer, decision, None, NOON, f"{row}{reviewer}")
+
+
+def test_the_majority_decides_and_a_tie_or_unsure_leaves_it_to_the_rule() -> None:
+    table: dict[int, list[Decision | None]] = {
+        0: [KEEP],
+        1: [DROP],
+        2: [UNSURE],
+        3: [KEEP, DROP],
+        4: [KEEP, DROP, KEEP],
+        5: [DROP, UNSURE],
+        6: [KEEP, DROP, UNSURE],
+        7: [None],
+        8: [DROP, None, DROP, KEEP],
+    }
+    latest = [
+        verdict(row, f"r{i}", one) for row, given in table.items() for i, one in enumerate(given)
+    ]
+    assert hand_outcome(latest) == {0: KEEP, 1: DROP, 4: KEEP, 5: DROP, 8: DROP}
+    assert conflicts(latest) == [2, 3, 5, 6]
+
+
+def test_progress_counts_samples_not_events(workspace: Workspace) -> None:
+    ada = open_review_log(workspace, "ada", "desk")
+    ada.append([DecisionDraft(1, KEEP), DecisionDraft(1, DROP), DecisionDraft(2, UNSURE)])
+    ada.append([DecisionDraft(3, KEEP), DecisionDraft(4, None, note="?")])
+    ada.undo()
+    open_review_log(workspace, "ben", "desk").append([DecisionDraft(9, KEEP, decided_at=NOON)])
+    progress = reviewer_progress(DecisionFeed(workspace).latest())
+    counts = [(one.reviewer, one.keep, one.drop, one.unsure, one.decided) for one in progress]
+    assert counts == [("ada", 0, 1, 1, 2), ("ben", 1, 0, 0, 1)]
+    assert progress[1].last_decided_at == "2026-01-02T12:00:00.000+00:00"
+
+
+def test_the_feed_reads_only_what_was_added(workspace: Workspace) -> None:
+    feed = DecisionFeed(workspace)
+    assert feed.refresh() == []
+    before = logs_generation(workspace)
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
+    assert logs_generation(workspace) != before
+    assert [event.event_id for event in feed.refresh()] == ["a", "b"]
+    assert feed.refresh() == []
+    open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP, "c")])
+    log.undo("a", "u")
+    assert [event.event_id for event in feed.refresh()] == ["u", "c"]
+    assert [event.event_id for event in feed.history(1)] == ["a", "c", "u"]
+    assert [(one.row_idx, one.decision) for one in feed.latest()] == [(1, DROP), (2, KEEP)]
+
+
+def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(row, KEEP, f"e{row}") for row in range(3)])
+    feed = DecisionFeed(workspace)
+    feed.refresh()
+    shorter = b"".join(log.path.read_bytes().splitlines(keepends=True)[1:])
+    log.path.write_bytes(shorter + shorter.replace(b': "e', b': "f'))  # same file, other content
+    assert {event.event_id for event in feed.events()} == {"e1", "e2", "f1", "f2"}
+    log.path.unlink()
+    assert feed.events() == []
+
+
+def test_offsets_replay_the_logs_as_they_stood(workspace: Workspace) -> None:
+    ada = open_review_log(workspace, "ada", "desk")
+    ada.append([DecisionDraft(1, KEEP), DecisionDraft(2, KEEP)])
+    offsets = log_offsets(workspace)
+    digests = log_digests(workspace, offsets)
+    then = latest_decisions(read_events(workspace))
+    ada.append([DecisionDraft(1, DROP)])
+    ada.undo()
+    open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP)])
+    assert offsets == {"ada@desk": 2}
+    assert latest_decisions(read_events(workspace, offsets)) == then
+    assert log_digests(workspace, offsets) == digests
+    assert log_offsets(workspace) == {"ada@desk": 4, "ben@desk": 1}
+    assert log_digests(workspace, {"ada@desk": 5, "gone@desk": 1}) == {}
+    ada.path.write_bytes(ada.path.read_bytes().replace(b'"keep"', b'"drop"', 1))
+    assert log_digests(workspace, offsets) != digests
+
+
+def test_threads_share_a_log(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+
+    def decide(start: int) -> None:
+        for row in range(start, start + 20):
+            log.append([DecisionDraft(row, KEEP)])
+
+    threads = [threading.Thread(target=decide, args=(100 * i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = list(read_events(workspace))
+    assert [event.seq for event in events] == list(range(1, 81))
+    assert {event.row_idx for event in events} == {100 * i + j for i in range(4) for j in range(20)}
+
+
+# Appends one decision after the other and says each once append has returned.
+WRITER = """
+import sys
+from pathlib import Path
+from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.workspace import open_workspace
+
+root, name, start, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+log = open_review_log(open_workspace(Path(root)), name, "desk")
+print("ready", flush=True)
+for row in range(start, start + count):
+    log.append([DecisionDraft(row, Decision.KEEP, f"{name}-{row}", note="x" * (row % 300))])
+    print(row, flush=True)
+"""
+
+
+def writer(workspace: Workspace, name: str, start: int, count: int) -> subprocess.Popen[str]:
+    arguments = [str(workspace.root), name, str(start), str(count)]
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_two_processes_append_to_one_log(workspace: Workspace) -> None:
+    processes = [writer(workspace, "ada", start, 60) for start in (0, 1000)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    events = list(read_events(workspace))
+    assert [event.seq for event in events] == list(range(1, 121))
+    rows = {event.row_idx for event in events}
+    assert rows == set(range(60)) | set(range(1000, 1060))
+    assert DecisionFeed(workspace).damaged_lines() == {}
+
+
+@pytest.mark.parametrize("acknowledged", [1, 7, 23])
+def test_a_killed_writer_loses_nothing_it_acknowledged(
+    workspace: Workspace, acknowledged: int
+) -> None:
+    process = writer(workspace, "ada", 0, 100_000)
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(acknowledged + 1)][1:]
+    process.send_signal(signal.SIGKILL)
+    said += process.stdout.readlines()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    rows = [int(line) for line in said if line.endswith("\n")]
+    stored = [event.row_idx for event in read_events(workspace)]
+    assert stored[: len(rows)] == rows
+    assert len(stored) <= len(rows) + 1
+    # Whoever comes next writes on at once: the lock died with its owner.
+    log = open_review_log(workspace, "ada", "desk")
+    [event] = log.append([DecisionDraft(5, DROP, "next")])
+    assert event.seq == len(stored) + 1
+    assert standing(workspace)[5] is DROP
