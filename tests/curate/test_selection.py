@@ -1,0 +1,406 @@
+"""Rules and subsets, with row numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoring.errors import RuleError
+from scoring.reviews import Decision
+from scoring.samples import Status
+from scoring.selection import (
+    RULE_NAMES,
+    Candidates,
+    PaperCodeTopShare,
+    PaperTopShare,
+    RandomShare,
+    Reason,
+    Rule,
+    Threshold,
+    TopCount,
+    TopShare,
+    rule_from_dict,
+    select,
+)
+
+KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
+NAN = float("nan")
+
+
+def candidates(
+    scores: Sequence[float | Status],
+    clusters: Sequence[int] | None = None,
+    rows: Sequence[int] | None = None,
+) -> Candidates:
+    """Candidates with these scores; a status stands for a sample without one."""
+    n = len(scores)
+    visnec = [NAN if isinstance(one, Status) else one for one in scores]
+    return Candidates.from_columns(
+        row_idx=range(n) if rows is None else rows,
+        status=[one if isinstance(one, Status) else Status.SCORED for one in scores],
+        source=[("scenes", "charts")[place % 2] for place in range(n)],
+        visnec=visnec,
+        loss_text=[one + 1 for one in visnec],
+        loss_multimodal=[NAN if math.isnan(one) else 1.0 for one in visnec],
+        n_answer_tokens=[0 if math.isnan(one) else 4 for one in visnec],
+        cluster_id=[0] * n if clusters is None else clusters,
+    )
+
+
+#        row 0    1     2     3    4    5    6    7     8    9
+TEN = [0.25, -1.0, 0.50, 0.00, 2.0, 0.5, 0.1, -0.5, 0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        (Threshold(min=0.25), [0, 2, 4, 5, 8, 9]),
+        (Threshold(max=0.25), [1, 3, 6, 7]),
+        (Threshold(min=0.0, max=0.5), [0, 3, 6, 9]),
+        (Threshold(min=5.0), []),
+        (TopShare(0.3), [2, 4, 8]),  # 2 and 5 are equal: the lower row
+        (TopShare(0.4), [2, 4, 5, 8]),
+        (TopShare(0.59), [0, 2, 4, 5, 8]),  # int(5.9) is 5; 0 and 9 are equal
+        (TopShare(0.09), []),
+        (TopShare(1.0), list(range(10))),
+        (TopCount(1), [4]),
+        (TopCount(5), [0, 2, 4, 5, 8]),
+        (TopCount(99), list(range(10))),
+    ],
+)
+def test_rules_over_the_whole_dataset(rule: Rule, rows: list[int]) -> None:
+    subset = select(rule, candidates(TEN))
+    assert subset.selected.tolist() == rows
+    assert subset.selected.dtype == np.int64
+    assert subset.dropped.tolist() == [row for row in range(10) if row not in rows]
+    assert set(subset.why.tolist()) == {0}
+
+
+# Cluster 0: rows 0-3; cluster 2: rows 4-7; cluster 5: rows 8, 9; cluster 1 is empty.
+CLUSTERS = [0, 0, 0, 0, 2, 2, 2, 2, 5, 5]
+GROUPED = [0.3, 0.9, -0.2, 0.1, -0.4, -0.1, -0.3, 0.0, 0.7, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        # quota 2, 2, 1: the two best of cluster 0, none of cluster 2 is positive, row 8 before 9
+        (PaperTopShare(0.5), [0, 1, 8]),
+        (PaperCodeTopShare(0.5), [0, 1, 5, 7, 8]),
+        # quota 0 everywhere; the code keeps at least one
+        (PaperTopShare(0.15), []),
+        (PaperCodeTopShare(0.15), [1, 7, 8]),
+        # all: the paper still leaves out what is not above 0
+        (PaperTopShare(1.0), [0, 1, 3, 8, 9]),
+        (PaperCodeTopShare(1.0), list(range(10))),
+        # quota int(0.75 * 4) = 3, 3, 1
+        (PaperTopShare(0.75), [0, 1, 3, 8]),
+        (PaperCodeTopShare(0.75), [0, 1, 3, 5, 6, 7, 8]),
+    ],
+)
+def test_the_paper_and_its_code_choose_inside_clusters(rule: Rule, rows: list[int]) -> None:
+    assert select(rule, candidates(GROUPED, CLUSTERS)).selected.tolist() == rows
+
+
+def test_the_papers_share_is_counted_before_the_drop_of_what_is_not_positive() -> None:
+    # Ten scored samples, share 0.3: three may stay; counted after the drop it would be int(1.2).
+    scores = [0.1, 0.2, 0.3, 0.4, -1.0, -1.0, -1.0, -1.0, -1.0, 0.0]
+    assert select(PaperTopShare(0.3), candidates(scores)).selected.tolist() == [1, 2, 3]
+
+
+def test_only_scored_samples_count_for_a_share() -> None:
+    scores: list[float | Status] = [
+        0.5,
+        Status.TEXT_ONLY,
+        0.4,
+        Status.PENDING,
+        0.3,
+        Status.MISSING_IMAGE,
+        0.2,
+    ]
+    for rule in (TopShare(0.5), PaperTopShare(0.5), PaperCodeTopShare(0.5)):
+        assert select(rule, candidates(scores)).selected.tolist() == [0, 2]
+
+
+def test_paper_names_what_it_leaves_out_as_not_positive() -> None:
+    subset = select(PaperTopShare(0.5), candidates(GROUPED, CLUSTERS))
+    assert subset.reason(7) is Reason.NOT_POSITIVE
+    assert subset.reason(3) is Reason.RULE
+    assert [(c.kept, c.reason, c.n) for c in subset.counts()] == [
+        (True, Reason.RULE, 3),
+        (False, Reason.RULE, 2),
+        (False, Reason.NOT_POSITIVE, 5),
+    ]
+    with pytest.raises(RuleError, match="row 10 is not in the dataset"):
+        subset.reason(10)
+
+
+def test_rows_keep_their_own_numbers() -> None:
+    subset = select(TopCount(2), candidates([0.1, 0.9, 0.5, 0.9], rows=[3, 10, 11, 400]))
+    assert subset.selected.tolist() == [10, 400]
+    assert subset.dropped.tolist() == [3, 11]
+    assert subset.reason(400) is Reason.RULE
+
+
+MIXED: list[float | Status] = [
+    0.9,
+    Status.TEXT_ONLY,
+    -0.5,
+    Status.PENDING,
+    Status.BAD_RECORD,
+    Status.NO_ANSWER,
+    0.2,
+]
+
+
+@pytest.mark.parametrize(
+    ("text_only", "unscored", "rows"),
+    [
+        ("drop", "drop", [0]),
+        ("keep", "drop", [0, 1]),
+        ("drop", "keep", [0, 3, 5]),
+        ("keep", "keep", [0, 1, 3, 5]),
+    ],
+)
+def test_samples_without_a_score_enter_by_choice_only(
+    text_only: Any, unscored: Any, rows: list[int]
+) -> None:
+    subset = select(Threshold(min=0.25), candidates(MIXED), {}, text_only, unscored)
+    assert subset.selected.tolist() == rows
+    reasons = [subset.reason(row) for row in range(7)]
+    assert reasons == ["rule", "text_only", "rule", "status", "bad_record", "status", "rule"]
+    assert sum(count.n for count in subset.counts()) == 7
+
+
+def test_a_bad_record_is_taken_by_a_verdict_only() -> None:
+    subset = select(Threshold(min=0.25), candidates(MIXED), {4: KEEP}, "keep", "keep")
+    assert subset.selected.tolist() == [0, 1, 3, 4, 5]
+    assert subset.reason(4) is Reason.REVIEWER
+
+
+def test_verdicts_win_and_are_counted_where_they_turn_the_outcome() -> None:
+    hand = {0: DROP, 2: KEEP, 1: KEEP, 6: DROP, 5: UNSURE, 99: KEEP}
+    subset = select(Threshold(min=0.25), candidates(MIXED), hand)
+    assert subset.selected.tolist() == [1, 2]
+    assert (subset.n_hand_kept, subset.n_hand_dropped, subset.n_hand_unknown) == (2, 1, 1)
+    assert [row for row in range(7) if subset.reason(row) is Reason.REVIEWER] == [0, 1, 2]
+    assert subset.reason(6) is Reason.RULE  # the rule had dropped it already
+
+
+def test_verdicts_do_not_move_the_rules_share() -> None:
+    subset = select(TopCount(2), candidates([0.9, 0.8, 0.7, 0.6]), {0: DROP, 3: KEEP})
+    assert subset.selected.tolist() == [1, 3]
+
+
+def test_verdicts_can_be_left_out() -> None:
+    subset = select(TopCount(1), candidates([0.9, 0.8]), {0: DROP, 1: KEEP}, hand_wins=False)
+    assert subset.selected.tolist() == [0]
+    assert (subset.n_hand_kept, subset.n_hand_dropped, subset.n_hand_unknown) == (0, 0, 0)
+
+
+def test_random_takes_the_same_rows_everywhere() -> None:
+    many = candidates([0.0] * 1000)
+    taken = select(RandomShare(count=8, seed=42), many).selected.tolist()
+    assert taken == select(RandomShare(share=0.008, seed=42), many).selected.tolist()
+    by_hand = sorted(range(1000), key=lambda row: split_mix(row + split_mix(42)))
+    assert taken == sorted(by_hand[:8])
+    assert taken != select(RandomShare(count=8, seed=43), many).selected.tolist()
+
+
+def test_random_goes_by_row_not_by_what_else_is_there() -> None:
+    few = select(RandomShare(share=0.5, seed=1), candidates([0.0] * 100)).selected
+    more = select(RandomShare(share=0.75, seed=1), candidates([0.0] * 100)).selected
+    assert set(few.tolist()) < set(more.tolist())
+    assert len(few) == 50
+    scores: list[float | Status] = [0.0, Status.PENDING] * 50
+    scored = select(RandomShare(share=1.0), candidates(scores)).selected
+    assert scored.tolist() == list(range(0, 100, 2))
+
+
+def split_mix(value: int) -> int:
+    """SplitMix64 in whole numbers."""
+    mask = 2**64 - 1
+    value = (value + 0x9E3779B97F4A7C15) & mask
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & mask
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & mask
+    return value ^ value >> 31
+
+
+def test_split_mix_gives_the_published_numbers() -> None:
+    # First outputs of the reference implementation seeded with 1234567.
+    step = 0x9E3779B97F4A7C15
+    first = [split_mix(1234567 + k * step) for k in range(3)]
+    assert first == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def by_the_paper(scores: list[float | None], clusters: list[int], share: float) -> list[int]:
+    """The paper's text in plain Python."""
+    chosen = []
+    for cluster in set(clusters):
+        rows = [row for row, score in enumerate(scores) if clusters[row] == cluster]
+        rows = [row for row in rows if scores[row] is not None]
+        n = int(share * len(rows))
+        positive = [row for row in rows if (scores[row] or 0) > 0]
+        positive.sort(key=lambda row: (-(scores[row] or 0), row))
+        chosen += positive[:n]
+    return sorted(chosen)
+
+
+def by_the_code(scores: list[float | None], clusters: list[int], share: float) -> list[int]:
+    """The paper's code in plain Python: repeated maximum, no sort."""
+    chosen = []
+    for cluster in set(clusters):
+        rows = {
+            row: score
+            for row, score in enumerate(scores)
+            if clusters[row] == cluster and score is not None
+        }
+        for _ in range(min(max(int(share * len(rows)), 1), len(rows))):
+            best = None
+            for row in rows:
+                if best is None or rows[row] > rows[best]:
+                    best = row
+            assert best is not None
+            chosen.append(best)
+            del rows[best]
+    return sorted(chosen)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.15, 0.29, 0.5, 1.0])
+def test_paper_rules_equal_plain_loops_on_five_thousand_scores(share: float) -> None:
+    draw = random.Random(round(share * 100))  # noqa: S311 - repeatable on purpose
+    n = 5000
+    # Two decimals make ties frequent; cluster 19 stays empty, cluster 18 gets a single sample.
+    scores = [
+        None if draw.random() < 0.08 else round(draw.gauss(0.1, 0.5), 2) + 0.0 for _ in range(n)
+    ]
+    clusters = [draw.randrange(18) for _ in range(n)]
+    clusters[4321], scores[4321] = 18, -0.25
+    typed = [Status.TEXT_ONLY if score is None else score for score in scores]
+    columns = candidates(typed, clusters)
+    paper = select(PaperTopShare(share), columns).selected.tolist()
+    code = select(PaperCodeTopShare(share), columns).selected.tolist()
+    assert paper == by_the_paper(scores, clusters, share)
+    assert code == by_the_code(scores, clusters, share)
+    assert 4321 in code
+    assert 4321 not in paper
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.none() | st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5]), st.integers(0, 3)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.floats(0.01, 1.0),
+)
+def test_paper_rules_equal_plain_loops(rows: list[tuple[float | None, int]], share: float) -> None:
+    scores, clusters = [score for score, _ in rows], [cluster for _, cluster in rows]
+    typed = [Status.NO_ANSWER if score is None else score for score in scores]
+    columns = candidates(typed, clusters)
+    paper, code = PaperTopShare(share), PaperCodeTopShare(share)
+    assert select(paper, columns).selected.tolist() == by_the_paper(scores, clusters, share)
+    assert select(code, columns).selected.tolist() == by_the_code(scores, clusters, share)
+
+
+def test_no_scored_samples_at_all() -> None:
+    empty: list[list[float | Status]] = [[], [Status.PENDING, Status.TEXT_ONLY]]
+    rules = (TopShare(0.5), TopCount(3), Threshold(0.0), PaperTopShare(), PaperCodeTopShare())
+    for scores in empty:
+        for rule in (*rules, RandomShare(0.5)):
+            subset = select(rule, candidates(scores))
+            assert subset.selected.tolist() == []
+            assert len(subset.dropped) == len(scores)
+
+
+def test_cluster_rules_refuse_samples_without_a_cluster() -> None:
+    columns = candidates([0.5, 0.6, Status.PENDING], clusters=[0, -1, -1])
+    for rule in (PaperTopShare(), PaperCodeTopShare()):
+        with pytest.raises(RuleError, match=r"1 scored samples have none \(the first is row 1\)"):
+            select(rule, columns)
+
+
+RULES: list[tuple[Rule, str, dict[str, Any]]] = [
+    (Threshold(0.25), "threshold min=0.25", {"rule": "threshold", "min": 0.25, "max": None}),
+    (
+        Threshold(-1.0, 1e-7),
+        "threshold min=-1.0 max=1e-07",
+        {"rule": "threshold", "min": -1.0, "max": 1e-7},
+    ),
+    (TopShare(0.15), "top-share share=0.15", {"rule": "top-share", "share": 0.15}),
+    (TopCount(10), "top-count count=10", {"rule": "top-count", "count": 10}),
+    (PaperTopShare(), "paper share=0.15", {"rule": "paper", "share": 0.15}),
+    (PaperCodeTopShare(0.1), "paper-code share=0.1", {"rule": "paper-code", "share": 0.1}),
+    (
+        RandomShare(0.5, seed=7),
+        "random share=0.5 seed=7",
+        {"rule": "random", "share": 0.5, "count": None, "seed": 7},
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "printed", "saved"), RULES)
+def test_rules_print_save_and_replay(rule: Rule, printed: str, saved: dict[str, Any]) -> None:
+    assert str(rule) == printed
+    assert rule.to_dict() == saved
+    assert rule_from_dict(json.loads(json.dumps(saved))) == rule
+
+
+def test_every_rule_is_saved_and_replayed_above() -> None:
+    assert {rule.name for rule, _, _ in RULES} == set(RULE_NAMES)
+
+
+def test_a_rule_needs_only_the_options_without_a_default() -> None:
+    assert rule_from_dict({"rule": "paper"}) == PaperTopShare(0.15)
+    assert rule_from_dict({"rule": "random", "count": 3}) == RandomShare(count=3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"rule": "best"}, "no rule 'best'; there are: threshold, top-share"),
+        ({}, "no rule None"),
+        ({"rule": "top-share"}, "the rule top-share needs: share"),
+        ({"rule": "paper", "k": 3}, "has no option k; it has: share"),
+        ({"rule": "top-share", "share": 0}, "above 0 and at most at 1"),
+        ({"rule": "top-share", "share": 15}, "got 15"),
+        ({"rule": "top-share", "share": "0.15"}, "got '0.15'"),
+        ({"rule": "paper", "share": float("nan")}, "got nan"),
+        ({"rule": "top-count", "count": 0}, "at least 1, got 0"),
+        ({"rule": "top-count", "count": 2.5}, "got 2.5"),
+        ({"rule": "threshold"}, "needs min, max or both"),
+        ({"rule": "threshold", "min": float("inf")}, "finite number, got inf"),
+        ({"rule": "threshold", "min": 1.0, "max": 1.0}, "min=1.0 max=1.0 takes nothing"),
+        ({"rule": "random"}, "either share or count"),
+        ({"rule": "random", "share": 0.5, "count": 5}, "either share or count"),
+        ({"rule": "random", "share": 0.5, "seed": -1}, "a seed is a whole number"),
+    ],
+)
+def test_rules_without_sense_are_refused(value: dict[str, Any], message: str) -> None:
+    with pytest.raises(RuleError, match=message):
+        rule_from_dict(value)
+
+
+def test_choices_without_sense_are_refused() -> None:
+    with pytest.raises(RuleError, match="'maybe' is no choice"):
+        select(TopCount(1), candidates([0.1]), text_only="maybe")  # type: ignore[arg-type]
+
+
+def test_candidates_that_do_not_fit_together_are_refused() -> None:
+    good = candidates([0.1, 0.2, 0.3])
+    with pytest.raises(RuleError, match="differ in length"):
+        replace(good, visnec=good.visnec[:2])
+    with pytest.raises(RuleError, match="ascending order of row_idx"):
+        replace(good, row_idx=good.row_idx[::-1])
+    with pytest.raises(RuleError, match="row 1 has status scored but no finite score"):
+        candidates([0.1, NAN, 0.3])
