@@ -1,0 +1,26 @@
+"""Where the demo's data and model lie: inside an installed package, or in the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODEL_NOTICE = (
+    "Scored by the small demonstration model that comes with VisNec Studio (1 million parameters, "
+    "trained on rendered shapes and digits). Its scores mean something on the demo data only."
+)
+
+
+def bundled_dataset() -> Path:
+    """The folder of the demo dataset."""
+    return _bundled("demo")
+
+
+def bundled_model() -> Path:
+    """The folder of the demonstration model."""
+    return _bundled("tiny-vlm")
+
+
+def _bundled(name: str) -> Path:
+    package = Path(__file__).parent
+    installed = package / "bundled" / name
+    return installed if installed.is_dir() else package.parent / "data" / name

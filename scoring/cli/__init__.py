@@ -1,0 +1,49 @@
+"""The ``visnec`` command: thin calls into the library, and the only place that prints.
+
+stdout is data, stderr is talk. Exit code 0 only when all was done, 2 for wrong usage or input
+that the message explains, 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from scoring.cli import curate, score, serve
+from scoring.cli.talk import say_error
+from scoring.errors import VisnecError
+
+app = typer.Typer(
+    name="visnec",
+    help="Find out which samples of a multimodal instruction dataset really need their image.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    serve.demo,
+    score.import_data,
+    score.score,
+    score.predict,
+    curate.cluster,
+    curate.select,
+    curate.export,
+    curate.verify,
+    serve.dashboard,
+    score.build,
+    serve.status,
+    serve.doctor,
+):
+    name = "import" if command is score.import_data else command.__name__
+    app.command(name)(command)
+
+
+def main() -> None:
+    """Entry point of the ``visnec`` command."""
+    try:
+        app()
+    except VisnecError as error:
+        say_error(str(error))
+        sys.exit(error.exit_code)

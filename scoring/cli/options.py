@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", help="The workspace folder.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
+RunOption = Annotated[str | None, typer.Option("--run", help="Which run; the newest unless named.")]
+BaselineOption = Annotated[
+    str, typer.Option("--baseline", help="Blind baseline whose scores are meant.")
+]
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help="Hugging Face id or folder of a vision-language model."),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        help="Chat template: own, llava_v1 or a Jinja file. Default: the model's own; llava_v1 "
+        "for LLaVA models whose own marks no end of an answer.",
+    ),
+]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16 or float16. Default: float32 on a CPU, bfloat16 on a GPU.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ... Default: a GPU if there.")
+]
+RevisionOption = Annotated[
+    str | None, typer.Option("--revision", help="Revision of the model on the hub.")
+]
+MaxNewTokensOption = Annotated[
+    int, typer.Option("--max-new-tokens", min=1, help="Length limit of a prediction, in tokens.")
+]

@@ -1,0 +1,247 @@
+"""Commands that bring data in and put scores beside it: import, score, predict, build."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoring.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    MaxNewTokensOption,
+    ModelOption,
+    RevisionOption,
+    RunOption,
+    TemplateOption,
+    WorkspaceOption,
+)
+from scoring.cli.talk import (
+    count_progress,
+    print_json,
+    run_progress,
+    say,
+    status_table,
+    stopping,
+    talk,
+)
+from scoring.predictions import DEFAULT_MAX_NEW_TOKENS
+from scoring.runs import RunRecord, only_run
+from scoring.workspace import Workspace, create_workspace, open_workspace
+
+
+def import_data(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="DATA...", help="LLaVA JSON or JSONL files.")
+    ],
+    workspace: WorkspaceOption,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--images",
+            help="Folder that image paths are relative to (repeatable). Default: the folder of "
+            "the first file or its parent, whichever holds the first images.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Import a dataset into a workspace, each record byte for byte."""
+    from scoring.dataset import import_dataset
+    from scoring.store import build_database
+
+    place = create_workspace(workspace)
+    with count_progress("Importing (bytes)") as show:
+        info = import_dataset(
+            place, files, images or (), lambda _, n_bytes, total: show(n_bytes, total)
+        )
+    place = open_workspace(workspace)
+    statuses = _import_statuses(place)
+    build_database(place)
+    talk.print(status_table(f"Imported {info.n_samples:,} samples", statuses))
+    say(f"Images are looked for in {', '.join(str(root) for root in place.image_roots)}")
+    say(f"Next: visnec score -w {workspace} --model MODEL --predict")
+    if json:
+        print_json({**asdict(info), "statuses": statuses})
+
+
+def score(
+    workspace: WorkspaceOption,
+    model: ModelOption,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="What stands in for the image: none (it is removed)."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Name of the run. Default: a digest of its settings."),
+    ] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Also generate answers with and without the image.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Score at most so many samples, for a first look."),
+    ] = None,
+    truncate: Annotated[
+        bool,
+        typer.Option("--truncate", help="Score what fits of samples that are too long."),
+    ] = False,
+    score_eos: Annotated[
+        bool,
+        typer.Option(
+            "--score-eos/--no-score-eos", help="Count the end-of-turn token as an answer token."
+        ),
+    ] = True,
+    max_new_tokens: MaxNewTokensOption = DEFAULT_MAX_NEW_TOKENS,
+    template: TemplateOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    revision: RevisionOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score each sample with and without its image; repeat the command to go on."""
+    place = open_workspace(workspace)
+    loaded = _load(place, model, template, dtype, device, score_eos, revision)
+    from scoring.pipeline import predict_dataset, score_dataset
+    from scoring.scorer import BASELINES
+
+    with stopping() as stop, run_progress("Scoring") as show:
+        summary = score_dataset(
+            place,
+            loaded,
+            run_id=run,
+            baselines=tuple(baseline) if baseline else BASELINES,
+            limit=limit,
+            truncate=truncate,
+            on_progress=show,
+            stop=stop,
+        )
+        if predict and not summary.stopped:
+            predicted = predict_dataset(
+                place,
+                loaded,
+                summary.run_id,
+                max_new_tokens=max_new_tokens,
+                on_progress=show,
+                stop=stop,
+            )
+            stopped = predicted.stopped
+        else:
+            stopped = summary.stopped
+    talk.print(status_table(f"Run {summary.run_id}", summary.statuses))
+    _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
+    if json:
+        print_json(asdict(summary))
+
+
+def predict(
+    workspace: WorkspaceOption,
+    run: RunOption = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Filter, for example: 'category:misaligned source:charts'."),
+    ] = None,
+    max_new_tokens: MaxNewTokensOption = DEFAULT_MAX_NEW_TOKENS,
+    device: DeviceOption = None,
+    revision: RevisionOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Generate answers with and without the image, by the model of a run."""
+    place = open_workspace(workspace)
+    record = only_run(place, run)
+    loaded = _load(
+        place,
+        record.model,
+        _template_option(record),
+        record.dtype,
+        device or record.device,
+        record.score_eos,
+        revision,
+    )
+    from scoring.pipeline import predict_dataset
+
+    with stopping() as stop, run_progress("Predicting") as show:
+        summary = predict_dataset(
+            place,
+            loaded,
+            record.run_id,
+            rows=_rows(place, record.run_id, only) if only else None,
+            max_new_tokens=max_new_tokens,
+            on_progress=show,
+            stop=stop,
+        )
+    _close(summary.stopped, f"{summary.done:,} of {summary.total:,} samples have predictions")
+    if json:
+        print_json(asdict(summary))
+
+
+def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
+    """Rebuild visnec.duckdb from the parts of the workspace; it is derived and loses nothing."""
+    from scoring.store import build_database
+
+    place = open_workspace(workspace)
+    report = build_database(place)
+    say(f"Built {place.database}")
+    if json:
+        print_json(asdict(report))
+
+
+def _load(
+    place: Workspace,
+    model: str,
+    template: str | None,
+    dtype: str | None,
+    device: str | None,
+    score_eos: bool,
+    revision: str | None,
+) -> Any:
+    from scoring.dataset import read_dataset_info
+
+    read_dataset_info(place)  # before the slow part: is there anything to score?
+    say(f"Loading {model}")
+    from scoring.models import load_model
+
+    loaded = load_model(
+        model,
+        template=template,
+        dtype=dtype,
+        device=device,
+        score_eos=score_eos,
+        revision=revision,
+    )
+    info = loaded.info
+    say(f"{info.family} in {info.dtype} on {info.device}, template {info.template}")
+    if info.notice:
+        say(info.notice)
+    return loaded
+
+
+def _template_option(record: RunRecord) -> str | None:
+    return record.template if record.template in ("own", "llava_v1") else None
+
+
+def _rows(place: Workspace, run_id: str, only: str) -> Any:
+    from scoring.store import Scope, Store, matching_rows, parse_filter
+
+    return matching_rows(Store(place), Scope(run_id), parse_filter(only), place.bands)
+
+
+def _import_statuses(place: Workspace) -> dict[str, int]:
+    from collections import Counter
+
+    from scoring.dataset import read_columns
+
+    counted: Counter[str] = Counter()
+    for part in read_columns(place, ["status"]):
+        counted.update(part.column(0).to_pylist())
+    return {("to score" if status == "pending" else status): n for status, n in counted.items()}
+
+
+def _close(stopped: bool, kept: str) -> None:
+    if stopped:
+        say(f"Stopped; {kept}, and all of that is kept. The same command goes on from there.")
+        raise typer.Exit(130)
+    say(kept)

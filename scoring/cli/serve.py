@@ -1,0 +1,139 @@
+"""Commands that show: demo, dashboard, status, doctor."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoring import __version__
+from scoring.cli.options import JsonOption, WorkspaceOption
+from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table
+from scoring.workspace import Workspace, open_workspace
+
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free.")]
+
+
+def demo(
+    workspace: Annotated[
+        Path, typer.Option("--workspace", "-w", help="Where the demo workspace lies.")
+    ] = Path("demo"),
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Open the dashboard when it is built.")
+    ] = True,
+    port: PortOption = 8501,
+) -> None:
+    """Build the demo workspace with the bundled data and model, and serve the dashboard."""
+    from scoring.demo import build_demo
+
+    with stopping() as stop, run_progress("Demo") as show:
+        place = build_demo(workspace, say=say, on_progress=show, stop=stop)
+    if stop.is_set():
+        say("Stopped; what was finished is kept. The same command goes on from there.")
+        raise typer.Exit(130)
+    if serve:
+        _serve(place, port)
+    else:
+        say(f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}")
+        print_line(str(place.root))
+
+
+def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
+    """Serve the dashboard of a workspace on this machine (127.0.0.1)."""
+    _serve(open_workspace(workspace), port)
+
+
+def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
+    """What is in a workspace: dataset, runs, progress, statuses, decisions, subsets."""
+    found = _status(open_workspace(workspace))
+    if json:
+        print_json(found)
+        return
+    info = found["dataset"]
+    files = ", ".join(file["name"] for file in info["files"])
+    data.print(f"{info['n_samples']:,} samples from {files}")
+    runs = [
+        (run["run_id"], run["model"], run["state"], run["done"], run["total"])
+        for run in found["runs"]
+    ]
+    if runs:
+        data.print(table("Runs", ["run", "model", "state", "done", "total"], runs))
+    for run in found["runs"]:
+        rows = sorted(run["statuses"].items())
+        data.print(table(f"Statuses of {run['run_id']}", ["status", "samples"], rows))
+    if found["reviewers"]:
+        rows = [tuple(item.values()) for item in found["reviewers"]]
+        data.print(table("Decisions", list(found["reviewers"][0]), rows))
+    data.print(f"Subsets: {', '.join(found['subsets']) or 'none yet'}")
+
+
+def doctor(json: JsonOption = False) -> None:
+    """What this machine can do: Python, torch, device, dtype, memory, model cache."""
+    found = _machine()
+    if json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        data.print(f"{name:18} {value}")
+
+
+def _serve(place: Workspace, port: int) -> None:
+    from dashboard.server import serve
+
+    serve(place.root, port)
+
+
+def _status(place: Workspace) -> dict[str, Any]:
+    from scoring.dataset import read_dataset_info
+    from scoring.reviews import latest_decisions, read_events, reviewer_progress
+    from scoring.runs import list_runs, read_progress
+    from scoring.subsets import list_subsets
+
+    runs = []
+    for run in list_runs(place):
+        progress = read_progress(place, run.run_id)
+        runs.append(
+            {
+                "run_id": run.run_id,
+                "model": run.model,
+                "state": f"{progress.phase} {progress.state}" if progress else "not begun",
+                "done": progress.done if progress else 0,
+                "total": progress.total if progress else 0,
+                "statuses": progress.statuses if progress else {},
+            }
+        )
+    progress_by_reviewer = reviewer_progress(latest_decisions(read_events(place)))
+    return {
+        "dataset": asdict(read_dataset_info(place)),
+        "runs": runs,
+        "reviewers": [asdict(item) for item in progress_by_reviewer],
+        "subsets": [subset.name for subset in list_subsets(place)],
+    }
+
+
+def _machine() -> dict[str, Any]:
+    import os
+
+    import torch
+    import transformers
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cuda = torch.cuda.is_available()
+    found = {
+        "visnec-studio": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+        "devices": torch.cuda.device_count() if cuda else 0,
+        "default dtype": "bfloat16" if cuda else "float32",
+        "cpu threads": torch.get_num_threads(),
+        "model cache": HF_HUB_CACHE,
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        found["memory"] = f"{gib:.1f} GiB"
+    return found

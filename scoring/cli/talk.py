@@ -1,0 +1,121 @@
+"""How the command talks: progress bars, closing tables and errors on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from scoring.runs import RunProgress
+
+talk = Console(stderr=True, highlight=False)
+data = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    talk.print(escape(text))
+
+
+def say_error(text: str) -> None:
+    """An error on stderr, as text: paths and values may hold square brackets."""
+    talk.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+
+
+def print_line(text: str) -> None:
+    """One line of data on stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_json(value: object) -> None:
+    """Data on stdout as JSON."""
+    print_line(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table whose numbers are aligned and carry thousands separators."""
+    shown = Table(title=escape(title), title_justify="left", title_style="bold", box=None)
+    for index, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        shown.add_column(column, justify="right" if numbers else "left")
+    for row in rows:
+        shown.add_row(*(escape(_cell(value)) for value in row))
+    return shown
+
+
+def status_table(title: str, statuses: Mapping[str, int]) -> Table:
+    """Counts by status with their total: the closing table adds up."""
+    rows = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
+    return table(title, ["status", "samples"], [*rows, ("all", sum(statuses.values()))])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
+    """A progress bar with done/total, rate and time left, fed by a run's own reports."""
+    with _bar("samples/s") as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(progress: RunProgress) -> None:
+            phase = progress.phase
+            if phase not in tasks:
+                names = {"score": "Scoring", "predict": "Predicting"}
+                tasks[phase] = bar.add_task(names.get(phase, label), total=progress.total, rate="")
+            rate = f"{progress.rate:,.1f}" if progress.rate else ""
+            bar.update(tasks[phase], completed=progress.done, total=progress.total, rate=rate)
+
+        yield show
+
+
+@contextmanager
+def count_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar fed with (done, total)."""
+    with _bar("") as bar:
+        task = bar.add_task(label, total=None, rate="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(unit: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} " + unit),
+        TimeRemainingColumn(),
+        console=talk,
+        transient=not talk.is_terminal,
+    )
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; a second one interrupts as usual."""
+    stop = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(signum, frame)
+        stop.set()
+        say("Stopping after the samples in flight; Ctrl-C again to stop at once")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,98 @@
+"""The demo workspace: the bundled dataset, scored, predicted and clustered by the bundled model.
+
+Each step keeps what it finished, so that a second demo starts in seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from scoring.bundled import MODEL_NOTICE, bundled_dataset, bundled_model
+from scoring.clustering import cluster_dataset
+from scoring.dataset import import_dataset, read_dataset_info
+from scoring.demo_digits import write_digit_images
+from scoring.embeddings import load_embedder
+from scoring.errors import WorkspaceError
+from scoring.runs import RunProgress, list_runs, read_progress
+from scoring.workspace import Workspace, create_workspace, save_settings
+
+DEMO_RUN = "demo"
+DEMO_CLUSTERS = 8
+_IMAGES = "demo-images"
+
+Say = Callable[[str], None]
+
+
+def build_demo(
+    root: Path,
+    *,
+    say: Say = lambda _: None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Workspace:
+    """Builds the demo workspace at ``root``, or finishes the one that is there."""
+    workspace = _imported(create_workspace(root), say)
+    if not _finished(workspace):
+        _score(workspace, say, on_progress, stop)
+    if not (stop and stop.is_set()):
+        _cluster(workspace, say)
+    return workspace
+
+
+def _imported(workspace: Workspace, say: Say) -> Workspace:
+    from scoring.workspace import open_workspace
+
+    data = bundled_dataset()
+    images = workspace.root / _IMAGES
+    if not (images / "digits").is_dir():
+        say("Rendering the handwritten digits")
+        write_digit_images(data, images)
+    try:
+        read_dataset_info(workspace)
+    except WorkspaceError:
+        say("Importing the demo dataset")
+        import_dataset(workspace, [data / "records.json"], [data / "images", images])
+        workspace = open_workspace(workspace.root)
+        settings = replace(workspace.settings, notice=MODEL_NOTICE)
+        save_settings(replace(workspace, settings=settings))
+    return open_workspace(workspace.root)
+
+
+def _finished(workspace: Workspace) -> bool:
+    runs = [run.run_id for run in list_runs(workspace)]
+    progress = read_progress(workspace, DEMO_RUN) if DEMO_RUN in runs else None
+    done = progress is not None and (progress.phase, progress.state) == ("predict", "finished")
+    return done and workspace.database.exists()
+
+
+def _score(
+    workspace: Workspace,
+    say: Say,
+    on_progress: Callable[[RunProgress], None] | None,
+    stop: threading.Event | None,
+) -> None:
+    say("Loading the demonstration model")
+    from scoring.models import load_model
+    from scoring.pipeline import predict_dataset, score_dataset
+
+    model = load_model(str(bundled_model()), device="cpu")
+    say("Scoring each sample with and without its image")
+    score_dataset(workspace, model, run_id=DEMO_RUN, on_progress=on_progress, stop=stop)
+    if not (stop and stop.is_set()):
+        say("Predicting answers with and without the image")
+        predict_dataset(
+            workspace, model, DEMO_RUN, max_new_tokens=16, on_progress=on_progress, stop=stop
+        )
+
+
+def _cluster(workspace: Workspace, say: Say) -> None:
+    from scoring.clustering import list_clusterings
+    from scoring.store import build_database
+
+    if not list_clusterings(workspace):
+        say("Clustering the instructions")
+        cluster_dataset(workspace, load_embedder("tfidf"), k=DEMO_CLUSTERS)
+        build_database(workspace)

@@ -1,0 +1,41 @@
+"""Vision-language models: the seam (``base``) and the one behind it (``hf``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scoring.bundled import MODEL_NOTICE, bundled_model
+from scoring.models.base import VisionLanguageModel
+
+if TYPE_CHECKING:
+    from scoring.models.hf import HfModel
+
+__all__ = ["VisionLanguageModel", "load_model"]
+
+
+def load_model(
+    name: str,
+    *,
+    template: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    score_eos: bool = True,
+    revision: str | None = None,
+) -> HfModel:
+    """Loads a model by Hugging Face id or by path; see ``scoring.models.hf`` for the options.
+
+    Raises ModelError in words for anything that cannot be loaded.
+    """
+    from scoring.models.hf import HfModel  # torch and transformers take seconds to import
+
+    notice = MODEL_NOTICE if Path(name).resolve() == bundled_model().resolve() else None
+    return HfModel.load(
+        name,
+        template=template,
+        dtype=dtype,
+        device=device,
+        score_eos=score_eos,
+        revision=revision,
+        notice=notice,
+    )

@@ -1,0 +1,90 @@
+"""The seam to a vision-language model: what the scorer needs of one, without importing torch.
+
+Tests put a hand-written model behind it that returns the losses they type in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scoring.samples import Turn
+
+
+class OutOfMemoryError(Exception):
+    """A batch did not fit the device; the same samples in smaller batches may."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What identifies a model and decides its numbers; goes into the run record."""
+
+    name: str
+    fingerprint: str  # digest of the weights
+    family: str  # model_type of its configuration
+    template: str  # own | llava_v1 | file:<digest>
+    dtype: str
+    device: str
+    max_length: int  # tokens that fit its context
+    score_eos: bool = True
+    notice: str | None = None  # e.g. that this is the bundled demonstration model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedSample:
+    """One sample tokenised for one pass.
+
+    ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
+    ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
+    """
+
+    input_ids: tuple[int, ...]
+    turn_ids: tuple[int, ...]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def answer_ids(self) -> tuple[int, ...]:
+        """Token ids of the answers, in order."""
+        pairs = zip(self.input_ids, self.turn_ids, strict=True)
+        return tuple(token for token, turn in pairs if turn >= 0)
+
+    @property
+    def answer_turns(self) -> tuple[int, ...]:
+        """The turn of each answer token, in the same order."""
+        return tuple(turn for turn in self.turn_ids if turn >= 0)
+
+
+class VisionLanguageModel(Protocol):
+    """A model that reads conversations with images."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Identity and settings."""
+        ...
+
+    def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+        """Tokenises a conversation; without images, for the text-only pass.
+
+        Raises PromptProblem where the sample cannot be put before the model.
+        """
+        ...
+
+    def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+        """-log P of each answer token, in nats, one array per sample, in order of the tokens.
+
+        Raises OutOfMemoryError where the batch does not fit.
+        """
+        ...
+
+    def generate(
+        self,
+        batch: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
+        max_new_tokens: int,
+    ) -> list[str]:
+        """Greedy answers to conversations that end with a human turn."""
+        ...

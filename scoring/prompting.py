@@ -1,0 +1,179 @@
+"""Renders a conversation through a chat template and finds the answers in the rendered text.
+
+The chat is rendered twice: as it is, and with each answer replaced by a private-use sentinel.
+What lies between the sentinels tells where every answer stands, in any template, single- or
+multi-turn; the rebuilt text must equal the real one, so a template that rewrites answers is
+refused instead of scored wrongly. Templates' own ``{% generation %}`` marks are not relied on:
+most lack them, and some mark a token too many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scoring.samples import Role, Status, Turn
+
+Messages = list[dict[str, Any]]
+Render = Callable[[Messages], str]
+"""Messages in the form of Hugging Face chat templates -> the rendered text."""
+
+LLAVA_V1_TEMPLATE = (
+    "{{ bos_token }}"
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ 'USER: ' }}"
+    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}"
+    "{{ part['text'] | trim }}{% endfor %}{{ ' ' }}"
+    "{% elif message['role'] == 'assistant' %}{{ 'ASSISTANT: ' }}"
+    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{{ eos_token }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+"""The prompt that LLaVA-1.5 was trained with: system sentence, image first, ``</s>`` after each
+answer. Hugging Face's own LLaVA-1.5 template leaves the sentence and the end token out."""
+
+_SENTINEL = "\ue000{}\ue001"
+_SENTINELS = re.compile("\ue000(\\d+)\ue001")
+_ROLE_NAMES = {Role.SYSTEM: "system", Role.HUMAN: "user", Role.ASSISTANT: "assistant"}
+
+
+class PromptProblem(Exception):
+    """Why a sample cannot be put before the model: a status and its reason in words."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSpan:
+    """Where the answer of ``turn`` (0-based among the answers) stands, in characters."""
+
+    turn: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """The text that the model reads, and its answers; an end-of-turn token belongs to them."""
+
+    text: str
+    answers: tuple[AnswerSpan, ...]
+
+
+def to_messages(turns: Iterable[Turn], with_images: bool) -> Messages:
+    """Turns as chat-template messages; without images, their positions are simply left out."""
+    return [
+        {"role": _ROLE_NAMES[turn.role], "content": _parts(turn, with_images)} for turn in turns
+    ]
+
+
+def _parts(turn: Turn, with_images: bool) -> list[dict[str, str]]:
+    if not with_images or not turn.image_offsets:
+        return [{"type": "text", "text": turn.text}]
+    parts: list[dict[str, str]] = []
+    at = 0
+    for offset in turn.image_offsets:
+        if offset > at:
+            parts.append({"type": "text", "text": turn.text[at:offset]})
+        parts.append({"type": "image"})
+        at = offset
+    if at < len(turn.text):
+        parts.append({"type": "text", "text": turn.text[at:]})
+    return parts
+
+
+def render_chat(
+    render: Render,
+    turns: Sequence[Turn],
+    with_images: bool,
+    end_markers: Sequence[str],
+    score_eos: bool = True,
+) -> RenderedChat:
+    """Renders ``turns`` and locates their answers.
+
+    An end marker that follows an answer directly belongs to it when ``score_eos`` is on, as in
+    the LLaVA training labels. Blank answers have no span. Raises PromptProblem when the template
+    refuses the conversation, drops or repeats an answer, or rewrites it.
+    """
+    answers = [turn.text for turn in turns if turn.role is Role.ASSISTANT]
+    messages = to_messages(turns, with_images)
+    text = _rendered(render, messages)
+    pieces = _SENTINELS.split(_rendered(render, _with_sentinels(messages)))
+    if pieces[1::2] != [str(turn) for turn in range(len(answers))]:
+        raise PromptProblem(Status.BAD_RECORD, "the chat template drops or reorders answers")
+    between = pieces[0::2]
+    for trim in (str, str.strip, str.lstrip, str.rstrip):
+        chat = _assemble([trim(answer) for answer in answers], between, end_markers, score_eos)
+        if chat.text == text:
+            return chat
+    raise PromptProblem(Status.BAD_RECORD, "the chat template rewrites the answer")
+
+
+def _rendered(render: Render, messages: Messages) -> str:
+    try:
+        return render(messages)
+    except Exception as error:
+        raise PromptProblem(
+            Status.BAD_RECORD, f"the chat template refuses the conversation: {error}"
+        ) from error
+
+
+def _with_sentinels(messages: Messages) -> Messages:
+    marked: Messages = []
+    turn = 0
+    for message in messages:
+        if message["role"] == "assistant":
+            content = [{"type": "text", "text": _SENTINEL.format(turn)}]
+            marked.append({**message, "content": content})
+            turn += 1
+        else:
+            marked.append(message)
+    return marked
+
+
+def _assemble(
+    answers: Sequence[str], between: Sequence[str], end_markers: Sequence[str], score_eos: bool
+) -> RenderedChat:
+    text = between[0]
+    spans = []
+    for turn, (answer, following) in enumerate(zip(answers, between[1:], strict=True)):
+        end = len(text) + len(answer)
+        if score_eos:
+            end += next((len(mark) for mark in end_markers if following.startswith(mark)), 0)
+        if answer.strip():
+            spans.append(AnswerSpan(turn, len(text), end))
+        text += answer + following
+    return RenderedChat(text, tuple(spans))
+
+
+def emits_end_marker(render: Render, end_markers: Sequence[str]) -> bool:
+    """Whether the template writes an end-of-turn token after an answer."""
+    turns = (Turn(Role.HUMAN, "a"), Turn(Role.ASSISTANT, "b"))
+    plain = render_chat(render, turns, with_images=False, end_markers=(), score_eos=False)
+    marked = render_chat(render, turns, with_images=False, end_markers=end_markers)
+    return marked.answers[0].end > plain.answers[0].end
+
+
+def token_turns(
+    offsets: Sequence[tuple[int, int]], answers: Sequence[AnswerSpan]
+) -> tuple[int, ...]:
+    """For each token, the turn whose answer it overlaps, or -1.
+
+    ``offsets`` are the tokens' character spans in the text that ``answers`` refer to. The first
+    token of a text is never an answer token: no logit stands before it.
+    """
+    turns = [-1] * len(offsets)
+    for span in answers:
+        for position, (start, end) in enumerate(offsets):
+            if start < end and start < span.end and end > span.start:
+                turns[position] = span.turn
+    if turns:
+        turns[0] = -1
+    return tuple(turns)

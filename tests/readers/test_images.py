@@ -1,0 +1,117 @@
+"""Finding and decoding images, and refusing what must not be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scoring.readers import images
+from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.samples import Status
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    (folder / "in").mkdir(parents=True)
+    Image.new("RGB", (4, 3), (255, 0, 0)).save(folder / "in" / "red.png")
+    Image.new("RGB", (4, 3)).save(tmp_path / "outside.png")
+    return folder
+
+
+def refused(reference: str, roots: list[Path]) -> Status:
+    with pytest.raises(ImageProblem) as problem:
+        resolve_image(reference, roots)
+    return problem.value.status
+
+
+def test_a_path_inside_a_root_is_found(root: Path) -> None:
+    assert resolve_image("in/red.png", [root]) == (root / "in" / "red.png").resolve()
+    assert resolve_image("red.png", [root, root / "in"]).name == "red.png"
+    assert resolve_image(str(root / "in" / "red.png"), [root]).name == "red.png"
+
+
+def test_what_leads_out_is_refused(root: Path) -> None:
+    (root / "link.png").symlink_to(root.parent / "outside.png")
+    (root / "linked").symlink_to(root.parent)
+    for reference in (
+        "../outside.png",
+        "in/../../outside.png",
+        str(root.parent / "outside.png"),
+        "link.png",
+        "linked/outside.png",
+        "file:///etc/passwd",
+        "https://example.org/a.png",
+        "a\0.png",
+        "x" * 5000,
+    ):
+        assert refused(reference, [root]) is Status.REFUSED_PATH, reference
+
+
+def test_what_is_not_there_is_missing(root: Path) -> None:
+    assert refused("in/blue.png", [root]) is Status.MISSING_IMAGE
+    assert refused("in", [root]) is Status.MISSING_IMAGE  # a folder is no image
+    assert refused("in/red.png", []) is Status.MISSING_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not an image in a supported format"),
+    ],
+)
+def test_what_is_no_image_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(ImageProblem, match=reason) as problem:
+        open_image(path)
+    assert problem.value.status is Status.BAD_IMAGE
+
+
+def test_a_truncated_image_is_bad(root: Path, tmp_path: Path) -> None:
+    noise = Image.effect_noise((64, 64), 90)
+    noise.save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:900])
+    with pytest.raises(ImageProblem) as problem:
+        open_image(tmp_path / "cut.png")
+    assert problem.value.status is Status.BAD_IMAGE
+
+
+def test_an_image_over_the_limit_is_not_decoded(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+    with pytest.raises(ImageProblem, match="4 x 3 pixels, over the limit of 11"):
+        open_image(root / "in" / "red.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "I"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tiff" if mode in ("CMYK", "I") else "a.png")
+    Image.new(mode, (5, 2)).save(path)
+    image = open_image(path)
+    assert (image.mode, image.size) == ("RGB", (5, 2))
+
+
+def test_16_bit_grey_keeps_its_range(tmp_path: Path) -> None:
+    Image.new("I;16", (2, 2), 32768).save(tmp_path / "a.png")
+    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (6, 2))
+    exif = image.getexif()
+    exif[0x0112] = 6  # rotate by 90 degrees to show it upright
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert open_image(tmp_path / "a.jpg").size == (2, 6)
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (3, 3), colour) for colour in ("red", "blue")]
+    path = tmp_path / "a.jpg"  # a GIF by another name, as real datasets hold
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
+    assert open_image(path).getpixel((1, 1)) == (255, 0, 0)

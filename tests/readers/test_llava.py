@@ -1,0 +1,97 @@
+"""What LLaVA records are taken for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from scoring.readers.json_stream import RawRecord
+from scoring.readers.llava import to_sample
+from scoring.samples import Role, Sample, Status, Turn
+
+
+def understood(**record: Any) -> Sample:
+    return to_sample(7, RawRecord(json.dumps(record).encode(), record), "file")
+
+
+def talk(*texts: str) -> list[dict[str, str]]:
+    roles = ("human", "gpt")
+    return [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
+
+
+def test_a_single_image_with_the_placeholder_first() -> None:
+    sample = understood(id="a", image="coco/1.jpg", conversations=talk("<image>\nWhat?", "A cat"))
+    assert sample.turns == (Turn(Role.HUMAN, "\nWhat?", (0,)), Turn(Role.ASSISTANT, "A cat"))
+    assert (sample.row_idx, sample.id, sample.source) == (7, "a", "coco")
+    assert (sample.question, sample.answer, sample.n_turns) == ("What?", "A cat", 1)
+    assert sample.status is Status.PENDING
+
+
+def test_the_placeholder_may_stand_last_or_in_between() -> None:
+    sample = understood(image=["1.jpg", "2.jpg"], conversations=talk("a<image>b\n<image>", "x"))
+    assert sample.turns[0] == Turn(Role.HUMAN, "ab\n", (1, 3))
+
+
+def test_an_image_without_placeholder_stands_first() -> None:
+    sample = understood(image="1.jpg", conversations=talk("What?", "x"))
+    assert sample.turns[0] == Turn(Role.HUMAN, "\nWhat?", (0,))
+
+
+def test_a_literal_placeholder_without_image_stays_text() -> None:
+    sample = understood(conversations=talk("What does <image> mean?", "A tag"))
+    assert sample.status is Status.TEXT_ONLY
+    assert sample.turns[0].text == "What does <image> mean?"
+
+
+def test_source_is_the_records_own_then_the_folder_then_the_file() -> None:
+    turns = talk("q", "a")
+    assert understood(source="own", image="x/1.jpg", conversations=turns).source == "own"
+    assert understood(image="./x/y/1.jpg", conversations=turns).source == "x"
+    assert understood(image="1.jpg", conversations=turns).source == "file"
+
+
+@pytest.mark.parametrize(
+    ("record", "status", "reason"),
+    [
+        ({"image": "1.jpg", "conversations": talk("<image><image>q", "a")},
+         Status.PLACEHOLDER_MISMATCH, "2 placeholder(s) <image> for 1 image(s)"),
+        ({"image": "1.jpg", "conversations": talk("<image>q", " \n")},
+         Status.NO_ANSWER, "no assistant turn holds any text"),
+        ({"image": "1.jpg", "conversations": talk("<image>q")},
+         Status.NO_ANSWER, "no assistant turn holds any text"),
+        ({"image": "", "conversations": talk("q", "a")},
+         Status.TEXT_ONLY, "the record has no image"),
+        ({"video": "1.mp4", "conversations": talk("<video>q", "a")},
+         Status.VIDEO, "video records are not scored"),
+        ({"image": "1.jpg"},
+         Status.BAD_RECORD, "'conversations' is a list of turns, this is None"),
+        ({"image": 3, "conversations": talk("q", "a")},
+         Status.BAD_RECORD, "'image' is a path or a list of paths, this is 3"),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "human", "value": "q"}]},
+         Status.BAD_RECORD, "turn 2 is from human, expected assistant"),
+        ({"conversations": [{"from": "martian", "value": "q"}]},
+         Status.BAD_RECORD,
+         "turn 1 is from 'martian'; known are system, human, user, gpt, assistant, bot"),
+        ({"conversations": [{"from": "human", "value": None}]},
+         Status.BAD_RECORD, "the value of turn 1 is None, not text"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_has_a_status_and_a_reason(
+    record: dict[str, Any], status: Status, reason: str
+) -> None:
+    sample = understood(**record)
+    assert (sample.status, sample.reason) == (status, reason)
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", [1]])
+def test_a_record_that_is_no_object_keeps_its_place(value: object) -> None:
+    sample = to_sample(3, RawRecord(b"x", value), "file")
+    assert (sample.row_idx, sample.status, sample.original) == (3, Status.BAD_RECORD, b"x")
+
+
+def test_lone_surrogates_become_text_that_can_be_stored() -> None:
+    sample = understood(id="\ud800", conversations=talk("a\ud800b", "c"))
+    assert sample.turns[0].text == "a?b"
+    assert sample.id == "?"
