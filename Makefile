@@ -1,0 +1,49 @@
+# Everything starts here. Each target sets up what it needs in .venv; nothing else is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8501
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long bench check format browser clean
+
+help: ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboard
+	$(BIN)/visnec demo --port $(PORT)
+
+test: $(VENV)/.installed-dev check browser ## set up, run every check and every test
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.installed-dev browser ## the tests that take long: kills, large workspaces
+	$(BIN)/python -m pytest -m long
+
+bench: $(VENV)/.installed-dev ## the benchmarks; results go to benchmarks/results
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+check: $(VENV)/.installed-dev ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## bring the code into format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+browser: $(VENV)/.installed-dev ## find a Chromium for the browser tests, or install one where that may be
+	@$(BIN)/python tests/chromium.py --install
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "VisNec Studio needs Python 3.11 or newer; name one with: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean: ## remove what make made: the environment, the demo workspace, caches
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

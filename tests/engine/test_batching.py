@@ -1,0 +1,44 @@
+"""Batches under a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scoring.batching import TokenBudget, run_batched
+from scoring.models.base import OutOfMemoryError
+
+
+def test_longest_first_and_never_over_the_budget() -> None:
+    assert TokenBudget(10).batches([3, 5, 2, 5, 3]) == [[1, 3], [0, 4, 2]]
+
+
+def test_a_sample_over_the_budget_goes_alone() -> None:
+    assert TokenBudget(4).batches([9, 2, 2]) == [[0], [1, 2]]
+
+
+def test_no_samples_no_batches() -> None:
+    assert TokenBudget(4).batches([]) == []
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_budget_remembers() -> None:
+    sizes: list[int] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        if len(batch) > 2:
+            raise OutOfMemoryError
+        sizes.append(len(batch))
+        return [value * 10 for value in batch]
+
+    budget = TokenBudget(8)
+    assert run_batched([1, 2, 3, 4, 5], [1] * 5, budget, run) == [10, 20, 30, 40, 50]
+    assert max(sizes) == 2
+    assert budget.tokens == 2
+
+
+def test_what_does_not_fit_alone_is_none_and_the_rest_goes_on() -> None:
+    def run(batch: Sequence[int]) -> list[int]:
+        if 7 in batch:
+            raise OutOfMemoryError
+        return list(batch)
+
+    assert run_batched([5, 7, 6], [1, 1, 1], TokenBudget(9), run) == [5, None, 6]

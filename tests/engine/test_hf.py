@@ -1,0 +1,150 @@
+"""The bundled model through the real loading code, against a plain loop that shares none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from scoring.bundled import bundled_model
+from scoring.errors import ModelError
+from scoring.models import load_model
+from scoring.models.hf import HfModel
+from scoring.samples import Role, Turn
+
+RED = Image.new("RGB", (256, 256), (200, 30, 30))
+TALKS = [
+    (Turn(Role.HUMAN, "\nWhat colour is it?", (0,)), Turn(Role.ASSISTANT, "red")),
+    (
+        Turn(Role.HUMAN, "\nHow many?", (0,)),
+        Turn(Role.ASSISTANT, "There are two shapes in the picture."),
+        Turn(Role.HUMAN, "Sure?"),
+        Turn(Role.ASSISTANT, "yes"),
+    ),
+    (Turn(Role.HUMAN, "Look.\n", (5,)), Turn(Role.ASSISTANT, "A much longer answer " * 12)),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> HfModel:
+    return load_model(str(bundled_model()), device="cpu")
+
+
+def plain_losses(turns: tuple[Turn, ...], image: Image.Image | None) -> list[float]:
+    """Batch 1, full logits, log-softmax; answer tokens found by growing prefixes."""
+    processor = AutoProcessor.from_pretrained(bundled_model())
+    network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
+
+    def ids_of(messages: list[dict[str, object]], prompt: bool = False) -> dict[str, torch.Tensor]:
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+        images = [[image]] if image else None
+        return processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
+
+    messages: list[dict[str, object]] = []
+    answers: list[int] = []
+    for turn in turns:
+        if turn.role is Role.ASSISTANT:
+            start = ids_of(messages, prompt=True)["input_ids"].shape[1]
+            content = [{"type": "text", "text": turn.text}]
+            messages.append({"role": "assistant", "content": content})
+            answers += range(start, ids_of(messages)["input_ids"].shape[1])
+        else:
+            at = turn.image_offsets[0] if turn.image_offsets else 0
+            pieces = [turn.text[:at], turn.text[at:]]
+            content = [{"type": "text", "text": piece} for piece in pieces]
+            if image and turn.image_offsets:
+                content.insert(1, {"type": "image"})
+            messages.append({"role": "user", "content": content})
+    inputs = ids_of(messages)
+    with torch.inference_mode():
+        logp = torch.log_softmax(network(**inputs).logits[0].double(), dim=-1)
+    ids = inputs["input_ids"][0]
+    return [-logp[place - 1, ids[place]].item() for place in answers]
+
+
+@pytest.mark.parametrize("with_image", [True, False])
+def test_batched_losses_equal_a_plain_loop(model: HfModel, with_image: bool) -> None:
+    images = [RED] if with_image else []
+    batched = model.answer_losses([model.encode(talk, images) for talk in TALKS])
+    for talk, losses in zip(TALKS, batched, strict=True):
+        expected = plain_losses(talk, RED if with_image else None)
+        np.testing.assert_allclose(losses, expected, atol=1e-5)
+
+
+def test_a_batch_may_mix_samples_with_and_without_image(model: HfModel) -> None:
+    mixed = [model.encode(TALKS[0], [RED]), model.encode(TALKS[1], [])]
+    for together, alone in zip(model.answer_losses(mixed), mixed, strict=True):
+        np.testing.assert_allclose(together, model.answer_losses([alone])[0], atol=1e-5)
+
+
+def test_both_passes_have_the_same_answer_tokens_and_end_with_the_end_token(
+    model: HfModel,
+) -> None:
+    tokenizer = AutoProcessor.from_pretrained(bundled_model()).tokenizer
+    for talk in TALKS:
+        with_image, without = model.encode(talk, [RED]), model.encode(talk, [])
+        assert with_image.answer_ids == without.answer_ids
+        assert with_image.answer_ids[-1] == tokenizer.eos_token_id
+        assert len(with_image.input_ids) - len(without.input_ids) == 16  # the image's tokens
+
+
+def test_the_end_token_is_left_out_when_asked() -> None:
+    with_end = load_model(str(bundled_model())).encode(TALKS[0], [])
+    without = load_model(str(bundled_model()), score_eos=False).encode(TALKS[0], [])
+    assert without.answer_ids == with_end.answer_ids[:-1]
+
+
+def test_predictions_do_not_depend_on_their_batch(model: HfModel) -> None:
+    prompts = [(talk[:1], [RED]) for talk in TALKS] + [(talk[:1], []) for talk in TALKS]
+    together = model.generate(prompts[:3], 12) + model.generate(prompts[3:], 12)
+    assert together == [model.generate([prompt], 12)[0] for prompt in prompts]
+
+
+def test_the_bundled_model_says_what_it_is(model: HfModel) -> None:
+    assert model.info.notice is not None
+    assert model.info.template == "own"
+    assert len(model.info.fingerprint) == 64
+
+
+def test_reduced_precision_stays_close(model: HfModel) -> None:
+    half = load_model(str(bundled_model()), dtype="bfloat16", device="cpu")
+    exact = model.answer_losses([model.encode(TALKS[1], [RED])])[0]
+    rounded = half.answer_losses([half.encode(TALKS[1], [RED])])[0]
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded.mean(), exact.mean(), atol=0.1)
+
+
+def test_llava_v1_is_the_reference_prompt() -> None:
+    model = load_model(str(bundled_model()), template="llava_v1")
+    talk = (
+        Turn(Role.HUMAN, "What is it?\n", (12,)),
+        Turn(Role.ASSISTANT, "red"),
+        Turn(Role.HUMAN, "Sure?"),
+        Turn(Role.ASSISTANT, "yes"),
+    )
+    from scoring.prompting import to_messages
+
+    text = model._render(to_messages(talk, with_images=True))
+    assert text.endswith(
+        "questions. USER: <image>\nWhat is it? ASSISTANT: red</s>USER: Sure? ASSISTANT: yes</s>"
+    )
+    assert model.info.template == "llava_v1"
+
+
+def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        load_model(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"holds no \*\.safetensors"):
+        load_model(str(tmp_path / "empty"))
+    (tmp_path / "model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(tmp_path))
+    with pytest.raises(ModelError, match="unknown dtype 'int3'"):
+        load_model(str(bundled_model()), dtype="int3")
+    with pytest.raises(ModelError, match=r"no template .nowhere\.jinja."):
+        load_model(str(bundled_model()), template="nowhere.jinja")

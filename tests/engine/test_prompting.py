@@ -1,0 +1,97 @@
+"""Finding the answers in a rendered chat."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoring.prompting import (
+    AnswerSpan,
+    Messages,
+    PromptProblem,
+    emits_end_marker,
+    render_chat,
+    to_messages,
+    token_turns,
+)
+from scoring.samples import Role, Status, Turn
+
+TALK = (
+    Turn(Role.HUMAN, "\nWhat?", (0,)),
+    Turn(Role.ASSISTANT, "A cat"),
+    Turn(Role.HUMAN, "Sure?"),
+    Turn(Role.ASSISTANT, " yes "),
+)
+
+
+def shown(message: dict[str, object]) -> str:
+    parts = message["content"]
+    assert isinstance(parts, list)
+    return "".join("<image>" if part["type"] == "image" else part["text"] for part in parts)
+
+
+def plain(messages: Messages) -> str:
+    return "".join(f"[{message['role'][0]}]{shown(message)}</s>" for message in messages)
+
+
+def trimming(messages: Messages) -> str:
+    return "".join(f"[{message['role'][0]}]{shown(message).strip()}</s>" for message in messages)
+
+
+def test_images_stand_where_their_offsets_say_and_vanish_without() -> None:
+    turn = Turn(Role.HUMAN, "ab\n", (1, 3))
+    with_images, without = to_messages([turn], True), to_messages([turn], False)
+    assert [shown(message) for message in with_images + without] == ["a<image>b\n<image>", "ab\n"]
+
+
+def test_answers_are_found_with_their_end_marker() -> None:
+    chat = render_chat(plain, TALK, with_images=True, end_markers=("</s>",))
+    assert chat.text == "[u]<image>\nWhat?</s>[a]A cat</s>[u]Sure?</s>[a] yes </s>"
+    found = [chat.text[span.start : span.end] for span in chat.answers]
+    assert found == ["A cat</s>", " yes </s>"]
+    assert [span.turn for span in chat.answers] == [0, 1]
+
+
+def test_the_end_marker_stays_out_when_asked() -> None:
+    chat = render_chat(plain, TALK, True, ("</s>",), score_eos=False)
+    assert [chat.text[span.start : span.end] for span in chat.answers] == ["A cat", " yes "]
+
+
+def test_templates_that_trim_are_followed() -> None:
+    chat = render_chat(trimming, TALK, False, ("</s>",))
+    assert [chat.text[span.start : span.end] for span in chat.answers] == ["A cat</s>", "yes</s>"]
+
+
+def test_a_blank_answer_has_no_span() -> None:
+    turns = (*TALK[:3], Turn(Role.ASSISTANT, " "))
+    chat = render_chat(plain, turns, False, ("</s>",))
+    assert [span.turn for span in chat.answers] == [0]
+
+
+def test_a_template_that_rewrites_or_drops_answers_is_refused() -> None:
+    for render in (lambda messages: plain(messages).upper(), lambda messages: plain(messages[:2])):
+        with pytest.raises(PromptProblem) as problem:
+            render_chat(render, TALK, False, ())
+        assert problem.value.status is Status.BAD_RECORD
+
+
+def test_a_template_that_raises_gives_its_reason() -> None:
+    def refusing(messages: Messages) -> str:
+        raise ValueError("roles must alternate")
+
+    with pytest.raises(PromptProblem, match="roles must alternate"):
+        render_chat(refusing, TALK, False, ())
+
+
+def test_whether_a_template_marks_the_end_of_an_answer() -> None:
+    assert emits_end_marker(plain, ("</s>",))
+    assert not emits_end_marker(plain, ("<|im_end|>",))
+
+
+def test_tokens_belong_to_the_answer_they_overlap() -> None:
+    # characters:  0 1 2 3 4 5 6 7; the answer stands at 3..6
+    offsets = [(0, 0), (0, 2), (2, 4), (4, 6), (6, 8)]
+    assert token_turns(offsets, [AnswerSpan(0, 3, 6)]) == (-1, -1, 0, 0, -1)
+
+
+def test_the_first_token_is_never_an_answer_token() -> None:
+    assert token_turns([(0, 2), (2, 4)], [AnswerSpan(0, 0, 4)]) == (-1, 0)
