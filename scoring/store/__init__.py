@@ -1,1 +1,94 @@
-"""The database of a workspace, built from its parts: the only place with SQL."""
+"""The database of a workspace, built from its parts and asked by pages: the only place with SQL.
+
+``build_database`` makes the file, ``Store`` reads it, ``queries`` holds the questions.
+"""
+
+from __future__ import annotations
+
+from scoring.store.build import build_database
+from scoring.store.filters import DECISIONS, Filter, Range, parse_filter
+from scoring.store.queries import (
+    by_answer_kind,
+    by_answer_length,
+    by_cluster,
+    by_source,
+    by_turn,
+    candidates,
+    cluster_names,
+    clusterings,
+    cut_counts,
+    dataset_counts,
+    histogram,
+    histogram_edges,
+    loss_plane,
+    matching_rows,
+    page,
+    queue_rows,
+    read_rows,
+    sample_count,
+    sample_detail,
+    scopes,
+    score_summary,
+    status_counts,
+    status_reasons,
+    threshold_for_share,
+    verdict_counts,
+)
+from scoring.store.store import Reading, Store
+from scoring.store.values import (
+    BuildReport,
+    BuildState,
+    Cursor,
+    CutCounts,
+    LossPlane,
+    Page,
+    SampleDetail,
+    Scope,
+    ScoreSummary,
+    Sort,
+)
+
+__all__ = [
+    "DECISIONS",
+    "BuildReport",
+    "BuildState",
+    "Cursor",
+    "CutCounts",
+    "Filter",
+    "LossPlane",
+    "Page",
+    "Range",
+    "Reading",
+    "SampleDetail",
+    "Scope",
+    "ScoreSummary",
+    "Sort",
+    "Store",
+    "build_database",
+    "by_answer_kind",
+    "by_answer_length",
+    "by_cluster",
+    "by_source",
+    "by_turn",
+    "candidates",
+    "cluster_names",
+    "clusterings",
+    "cut_counts",
+    "dataset_counts",
+    "histogram",
+    "histogram_edges",
+    "loss_plane",
+    "matching_rows",
+    "page",
+    "parse_filter",
+    "queue_rows",
+    "read_rows",
+    "sample_count",
+    "sample_detail",
+    "scopes",
+    "score_summary",
+    "status_counts",
+    "status_reasons",
+    "threshold_for_share",
+    "verdict_counts",
+]

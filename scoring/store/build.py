@@ -29,6 +29,7 @@ from scoring.dataset import read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.reviews import LatestDecision, latest_decisions, read_events
 from scoring.runs import RunRecord, list_runs
+from scoring.samples import Status
 from scoring.store import schema
 from scoring.store.values import BuildReport
 from scoring.workspace import Workspace
@@ -199,6 +200,7 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             turns = (schema.TURNS_OF_PARTS, first_part_wins, schema.TURNS_INSERTED)
             con.execute("\n".join(turns), values | which)
         con.execute(schema.INSERT_RUN, _run_values(run) | which | {"position": position})
+    _check_statuses(con, run.run_id)
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> list[str]:
@@ -247,6 +249,16 @@ def _check_dataset(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None
         raise WorkspaceError(
             f"the dataset parts in {workspace.dataset_dir} do not hold the {expected} samples that "
             f"dataset.json names (count, first and last row_idx: {row}); import the dataset again"
+        )
+
+
+def _check_statuses(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    known = [str(status) for status in Status]
+    odd = con.execute(schema.UNKNOWN_STATUSES, {"run_id": run_id, "known": known}).fetchall()
+    if odd:
+        raise WorkspaceError(
+            f"run {run_id!r} holds the status {odd[0][0]!r}, which this version does not know; "
+            "upgrade visnec-studio to the version that scored it"
         )
 
 

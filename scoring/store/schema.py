@@ -146,7 +146,9 @@ INSERT_SAMPLES = "\n".join(
     (
         """
         INSERT INTO samples BY NAME
-        SELECT row_idx, id, source, images, n_images, n_turns, question, answer, status, reason,
+        SELECT
+            row_idx, id, coalesce(source, '') AS source, images, n_images, n_turns, question,
+            answer, status, reason,
         """,
         _ANSWER_KIND,
         "AS answer_kind FROM read_parquet($files)",
@@ -166,6 +168,11 @@ HAS_REPEATED_SCORES = """
 
 HAS_REPEATED_PREDICTIONS = """
     SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)
+"""
+
+UNKNOWN_STATUSES = """
+    SELECT DISTINCT status FROM scores
+    WHERE run_id = $run_id AND NOT contains($known, status) ORDER BY status
 """
 
 PART_BASELINES = "SELECT DISTINCT baseline FROM read_parquet($files) ORDER BY baseline"

@@ -1,0 +1,314 @@
+"""Samples one by one: pages of them, review queues, one in full, all as columns.
+
+Pages are read by keyset: the next one begins behind the last sample of this one, so the millionth
+page costs what the first does and nothing is skipped or repeated while decisions come in. The one
+decision behind it: every order ends with the samples that lack its value, by row_idx, so each
+sample under a filter stands on exactly one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoring.candidates import STATUSES, Candidates
+from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
+from scoring.store.filters import Filter
+from scoring.store.store import Reading, Store
+from scoring.store.values import Cursor, Page, Scope, Sort
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    column: str
+    descending: bool
+
+
+_ORDERS = {
+    Sort.VISNEC_ASC: _Order("s.visnec", descending=False),
+    Sort.VISNEC_DESC: _Order("s.visnec", descending=True),
+    Sort.ROW_IDX: _Order("s.row_idx", descending=False),
+    Sort.LOSS_TEXT_DESC: _Order("s.loss_text", descending=True),
+    Sort.LOSS_MULTIMODAL_DESC: _Order("s.loss_multimodal", descending=True),
+    Sort.TOKENS_DESC: _Order("s.n_answer_tokens", descending=True),
+}
+
+_PAGE_ROWS = """
+    SELECT
+        p.row_idx, p.id, p.source, p.images, p.question, p.answer, s.visnec, s.loss_text,
+        s.loss_multimodal, s.n_answer_tokens, p.n_turns, s.status, s.reason, c.cluster_id,
+        n.name AS cluster, coalesce(v.decision, 'none') AS decision
+    FROM unnest($rows::BIGINT[]) WITH ORDINALITY wanted(row_idx, place)
+    JOIN samples p ON p.row_idx = wanted.row_idx
+    JOIN (
+        FROM scores WHERE run_id = $run_id AND baseline = $baseline
+    ) s ON s.row_idx = wanted.row_idx
+    LEFT JOIN (
+        FROM clusters WHERE clustering_id = $clustering_id
+    ) c ON c.row_idx = wanted.row_idx
+    LEFT JOIN cluster_names n
+        ON n.clustering_id = $clustering_id AND n.cluster_id = c.cluster_id
+    LEFT JOIN verdicts v ON v.row_idx = wanted.row_idx
+    ORDER BY place
+"""
+
+
+def page(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    sort: Sort | str = Sort.VISNEC_ASC,
+    after: Cursor | None = None,
+    limit: int = 24,
+    bands: Bands | None = None,
+) -> Page:
+    """At most ``limit`` samples of an order, beginning at a cursor that an earlier page gave.
+
+    Raises InputError for an unknown sort.
+    """
+    order = _ORDERS[_sort(sort)]
+    asked = ask(store, scope, which, bands)
+    backward = after is not None and after.backward
+    keys = _keys(asked, order, after, limit + 1)
+    more = len(keys) > limit
+    keys = keys[:limit]
+    if backward:
+        keys.reverse()
+    before = Cursor(*keys[0], backward=True) if keys else None
+    behind = Cursor(*keys[-1]) if keys else None
+    return Page(
+        rows=_rows(asked.reading, scope, [row_idx for _, row_idx in keys]),
+        total=int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0]),
+        next=behind if more or backward else None,
+        previous=before if (more if backward else after is not None) else None,
+    )
+
+
+def read_rows(store: Store, scope: Scope, rows: list[int]) -> pd.DataFrame:
+    """The given samples in the given order, with the columns of :class:`Page`."""
+    reading = store.reading()
+    check_scope(reading, scope)
+    return _rows(reading, scope, rows)
+
+
+def _rows(reading: Reading, scope: Scope, rows: list[int]) -> pd.DataFrame:
+    values = {
+        "rows": [int(row_idx) for row_idx in rows],
+        "run_id": scope.run_id,
+        "baseline": scope.baseline,
+        "clustering_id": scope.clustering_id,
+    }
+    frame = reading.frame(_PAGE_ROWS, values)
+    frame["images"] = pd.Series([list(images) for images in frame["images"]], dtype=object)
+    return frame
+
+
+def _keys(
+    asked: Asked, order: _Order, after: Cursor | None, limit: int
+) -> list[tuple[float | None, int]]:
+    """(value, row_idx) of the next samples; the two halves of an order are read one by one."""
+    found: list[tuple[float | None, int]] = []
+    for query, values in _halves(asked, order, after):
+        if len(found) < limit:
+            found += asked.rows(*query, **values, limit=limit - len(found))
+    return found
+
+
+def _halves(
+    asked: Asked, order: _Order, after: Cursor | None
+) -> Iterator[tuple[tuple[str, ...], dict[str, float]]]:
+    """Queries for the samples that have the order's value and for those without, in this turn.
+
+    Reading backward turns everything round. A half that lies wholly before the cursor is left out.
+    """
+    backward = after is not None and after.backward
+    with_value, without_value = (
+        _with_value(asked, order, after),
+        _without_value(asked, order, after),
+    )
+    halves = [without_value, with_value] if backward else [with_value, without_value]
+    in_second = after is not None and (after.value is None) is not backward
+    yield from halves[1:] if in_second else halves
+
+
+def _with_value(
+    asked: Asked, order: _Order, after: Cursor | None
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    backward = after is not None and after.backward
+    down = order.descending is not backward
+    values: dict[str, float] = {}
+    place = "AND true"
+    if after is not None and after.value is not None:
+        values = {"value": after.value, "row_idx": after.row_idx}
+        # The first comparison alone already tells DuckDB which blocks to leave out.
+        place = " ".join(
+            ("AND", order.column, "<=" if down else ">=", "$value AND (", order.column,
+             "<" if down else ">", "$value OR s.row_idx", "<" if backward else ">", "$row_idx)")
+        )  # fmt: skip
+    ordering = " ".join(
+        (
+            "ORDER BY",
+            order.column,
+            "DESC," if down else "ASC,",
+            _row_order(backward),
+            "LIMIT $limit",
+        )
+    )
+    select = " ".join(("SELECT", order.column, ", s.row_idx FROM scores s WHERE"))
+    present = " ".join(("AND", order.column, "IS NOT NULL"))
+    return (select, asked.where, present, place, ordering), values
+
+
+def _without_value(
+    asked: Asked, order: _Order, after: Cursor | None
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    backward = after is not None and after.backward
+    values: dict[str, float] = {}
+    place = "AND true"
+    if after is not None and after.value is None:
+        values = {"row_idx": after.row_idx}
+        place = "AND s.row_idx < $row_idx" if backward else "AND s.row_idx > $row_idx"
+    absent = " ".join(("AND", order.column, "IS NULL"))
+    select = "SELECT NULL, s.row_idx FROM scores s WHERE"
+    ordering = " ".join(("ORDER BY", _row_order(backward), "LIMIT $limit"))
+    return (select, asked.where, absent, place, ordering), values
+
+
+def _row_order(backward: bool) -> str:
+    return "s.row_idx DESC" if backward else "s.row_idx ASC"
+
+
+def _sort(sort: Sort | str) -> Sort:
+    try:
+        return Sort(sort)
+    except ValueError:
+        raise InputError(f"{sort!r} is no order; use one of {', '.join(Sort)}") from None
+
+
+def matching_rows(
+    store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
+) -> NDArray[np.int64]:
+    """The row_idx of all samples that meet the filter, ascending."""
+    asked = ask(store, scope, which, bands)
+    columns = asked.reading.arrays(
+        " ".join(("SELECT row_idx FROM scores s WHERE", asked.where, "ORDER BY row_idx")),
+        asked.values,
+    )
+    return columns["row_idx"].astype(np.int64, copy=False)
+
+
+def queue_rows(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    order: str,
+    limit: int,
+    seed: int = 0,
+    bands: Bands | None = None,
+    undecided_by: str | None = None,
+) -> list[int]:
+    """The first samples of a review queue.
+
+    ``order``: ``lowest``, ``highest`` or ``threshold:0.25`` (nearest to it first) take scored
+    samples; ``random`` (by ``seed``) and ``row_idx`` take any. A random order stays the same when
+    the filter lets fewer through. ``undecided_by`` leaves out what this reviewer has decided.
+    Raises InputError for another order.
+    """
+    asked = ask(store, scope, which, bands)
+    values: dict[str, object] = {"limit": limit}
+    name, _, at = order.partition(":")
+    if name not in _QUEUES or bool(at) != (name == "threshold"):
+        raise InputError(
+            f"{order!r} is no queue; use lowest, highest, random, row_idx or threshold:0.25"
+        )
+    if name == "threshold":
+        values["threshold"] = _threshold(at)
+    elif name == "random":
+        values["seed"] = str(seed)
+    own = ""
+    if undecided_by is not None:
+        own, values["reviewer"] = _UNDECIDED, undecided_by
+    query = (
+        "SELECT s.row_idx FROM scores s WHERE",
+        asked.where,
+        own,
+        _QUEUES[name],
+        "LIMIT $limit",
+    )
+    return [row_idx for (row_idx,) in asked.rows(*query, **values)]
+
+
+_QUEUES = {
+    "lowest": "AND s.visnec IS NOT NULL ORDER BY s.visnec, s.row_idx",
+    "highest": "AND s.visnec IS NOT NULL ORDER BY s.visnec DESC, s.row_idx",
+    "threshold": "AND s.visnec IS NOT NULL ORDER BY abs(s.visnec - $threshold), s.row_idx",
+    # MD5, because DuckDB's own hash may change with its version.
+    "random": "ORDER BY md5_number_lower(concat($seed, ':', s.row_idx)), s.row_idx",
+    "row_idx": "ORDER BY s.row_idx",
+}
+_UNDECIDED = """AND s.row_idx NOT IN (
+    SELECT row_idx FROM decisions WHERE reviewer = $reviewer AND decision IS NOT NULL
+)"""
+
+
+def _threshold(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"threshold:{text} needs a number, such as threshold:0.25") from None
+
+
+def candidates(store: Store, scope: Scope) -> Candidates:
+    """All samples with the scores of a scope as columns, ascending by row_idx.
+
+    Without a clustering in the scope ``cluster_id`` is -1 everywhere.
+    """
+    reading = store.reading()
+    check_scope(reading, scope)
+    sources = [name for (name,) in reading.rows("SELECT DISTINCT source FROM samples ORDER BY 1")]
+    columns = reading.arrays(
+        _CANDIDATES,
+        {
+            "run_id": scope.run_id,
+            "baseline": scope.baseline,
+            "clustering_id": scope.clustering_id,
+            "statuses": [str(status) for status in STATUSES],
+            "sources": sources,
+        },
+    )
+    return Candidates(
+        row_idx=columns["row_idx"].astype(np.int64, copy=False),
+        status=columns["status"].astype(np.int8, copy=False),
+        source=columns["source"].astype(np.int32, copy=False),
+        sources=tuple(sources),
+        visnec=columns["visnec"].astype(np.float64, copy=False),
+        loss_text=columns["loss_text"].astype(np.float64, copy=False),
+        loss_multimodal=columns["loss_multimodal"].astype(np.float64, copy=False),
+        n_answer_tokens=columns["n_answer_tokens"].astype(np.int64, copy=False),
+        cluster_id=columns["cluster_id"].astype(np.int32, copy=False),
+    )
+
+
+# Positions by joining short lists: text columns of ten million samples would cost gigabytes.
+_CANDIDATES = """
+    SELECT
+        s.row_idx, status.place AS status, source.place AS source, s.visnec, s.loss_text,
+        s.loss_multimodal, coalesce(s.n_answer_tokens, 0)::BIGINT AS n_answer_tokens,
+        coalesce(c.cluster_id, -1) AS cluster_id
+    FROM scores s
+    JOIN (
+        SELECT unnest($statuses) AS name, (generate_subscripts($statuses, 1) - 1)::TINYINT AS place
+    ) status ON status.name = s.status
+    JOIN (
+        SELECT unnest($sources) AS name, (generate_subscripts($sources, 1) - 1)::INTEGER AS place
+    ) source ON source.name = s.source
+    LEFT JOIN (FROM clusters WHERE clustering_id = $clustering_id) c ON c.row_idx = s.row_idx
+    WHERE s.run_id = $run_id AND s.baseline = $baseline
+    ORDER BY s.row_idx
+"""

@@ -1,0 +1,26 @@
+"""Small repairs of frames on their way from the database to a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+
+def with_none(frame: pd.DataFrame) -> pd.DataFrame:
+    """NaN and NA outside float columns as None, so that ``if row.reason`` means what it says."""
+    for name in frame.columns:
+        column = frame[name]
+        if not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
+            continue
+        if isinstance(column.dtype, pd.StringDtype) or column.hasnans:
+            frame[name] = column.astype(object).where(column.notna(), None)
+        else:
+            frame[name] = column.to_numpy(column.dtype.type)
+    return frame
+
+
+def in_order(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:
+    """Rows by ascending place, one place per row; those with the same place stay in their order."""
+    order = sorted(range(len(frame)), key=places.__getitem__)
+    return frame.iloc[order].reset_index(drop=True)

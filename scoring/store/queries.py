@@ -1,0 +1,61 @@
+"""Every question that pages and commands ask the database, under one name.
+
+Each is a plain function of the store, a scope and mostly a filter, and returns a frame or a frozen
+value. Categories are those of ``bands``, by default the workspace's.
+"""
+
+from __future__ import annotations
+
+from scoring.store.browse import candidates, matching_rows, page, queue_rows, read_rows
+from scoring.store.detail import sample_detail
+from scoring.store.groups import (
+    by_answer_kind,
+    by_answer_length,
+    by_cluster,
+    by_source,
+    by_turn,
+    verdict_counts,
+)
+from scoring.store.overview import (
+    cluster_names,
+    clusterings,
+    cut_counts,
+    dataset_counts,
+    histogram,
+    histogram_edges,
+    loss_plane,
+    sample_count,
+    scopes,
+    score_summary,
+    status_counts,
+    status_reasons,
+    threshold_for_share,
+)
+
+__all__ = [
+    "by_answer_kind",
+    "by_answer_length",
+    "by_cluster",
+    "by_source",
+    "by_turn",
+    "candidates",
+    "cluster_names",
+    "clusterings",
+    "cut_counts",
+    "dataset_counts",
+    "histogram",
+    "histogram_edges",
+    "loss_plane",
+    "matching_rows",
+    "page",
+    "queue_rows",
+    "read_rows",
+    "sample_count",
+    "sample_detail",
+    "scopes",
+    "score_summary",
+    "status_counts",
+    "status_reasons",
+    "threshold_for_share",
+    "verdict_counts",
+]

@@ -1,0 +1,193 @@
+"""The reading side of the database: one shared ``Store``, safe for threads, never in the way.
+
+A connection in memory has the database file attached read-only; the decision logs lie beside it as
+tables in memory, so pages see every decision at once. The one decision behind it: each query gets
+a cursor of its own, because a DuckDB connection shared between threads returns wrong rows without
+a word. Whoever holds a ``Reading`` goes on seeing the file it was opened on.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from scoring.errors import WorkspaceError
+from scoring.necessity import Bands
+from scoring.reviews import DecisionFeed, LatestDecision, hand_outcome, logs_generation
+from scoring.store import schema
+from scoring.store.build import decisions_table, list_parts
+from scoring.store.frames import with_none
+from scoring.store.values import BuildState
+from scoring.workspace import Workspace
+
+_MEMORY_LIMIT = "2GB"
+_THREADS = 8
+# Nothing that arrives in a query may reach the disk or the network.
+_CLOSE_DOORS = ("SET enable_external_access = false", "SET lock_configuration = true")
+_VERDICTS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
+
+
+class Reading:
+    """One database file, opened for reading; every query runs on a cursor of its own."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._con = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": _MEMORY_LIMIT,
+                "threads": min(os.cpu_count() or 1, _THREADS),
+                "temp_directory": tempfile.gettempdir(),
+            },
+        )
+        try:
+            self._open(workspace)
+        except BaseException:
+            self._con.close()
+            raise
+        scopes = self.rows(
+            "SELECT run_id, baseline FROM runs ORDER BY created_at, run_id, position"
+        )
+        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline in scopes]
+        self.clusterings = [str(name) for (name,) in self.rows(_CLUSTERING_IDS)]
+
+    def _open(self, workspace: Workspace) -> None:
+        try:
+            self._con.execute("ATTACH ? AS built (READ_ONLY)", [str(workspace.database)])
+            found = self.rows("SELECT database_version FROM built.build_info")
+        except duckdb.Error as error:
+            raise WorkspaceError(
+                f"{workspace.database} cannot be read ({error}); it is derived from the parts, "
+                f"make it anew with: visnec build -w {workspace.root}"
+            ) from error
+        if found != [(schema.DATABASE_VERSION,)]:
+            raise WorkspaceError(
+                f"{workspace.database} was built by another version of VisNec Studio; "
+                f"make it anew with: visnec build -w {workspace.root}"
+            )
+        for name in schema.TABLES:
+            if name != "decisions":
+                self._con.execute(" ".join(("CREATE VIEW", name, "AS FROM built.main.", name)))
+        for statement in _CLOSE_DOORS:
+            self._con.execute(statement)
+
+    def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of the answer as tuples."""
+        with closing(self._con.cursor()) as cursor:
+            return cursor.execute(query, dict(values or {})).fetchall()
+
+    def frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The answer as a frame; NULL is NaN among floats and None everywhere else."""
+        with closing(self._con.cursor()) as cursor:
+            return with_none(cursor.execute(query, dict(values or {})).df())
+
+    def arrays(
+        self, query: str, values: Mapping[str, Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The answer column by column; the query must leave no NULL outside float columns."""
+        with closing(self._con.cursor()) as cursor:
+            columns = cursor.execute(query, dict(values or {})).fetchnumpy()
+        return {name: _without_mask(column) for name, column in columns.items()}
+
+    def load_decisions(self, latest: list[LatestDecision]) -> None:
+        """Replaces the tables ``decisions`` and ``verdicts`` in one step."""
+        with closing(self._con.cursor()) as cursor:
+            cursor.register("new_decisions", decisions_table(latest))
+            cursor.register("new_verdicts", _verdicts_table(latest))
+            cursor.execute("BEGIN")
+            cursor.execute("CREATE OR REPLACE TABLE decisions AS FROM new_decisions")
+            cursor.execute("CREATE OR REPLACE TABLE verdicts AS FROM new_verdicts")
+            cursor.execute("COMMIT")
+            cursor.unregister("new_decisions")
+            cursor.unregister("new_verdicts")
+
+
+class Store:
+    """The database of a workspace, open for reading in any number of threads.
+
+    It follows by itself when a build puts a new file in place and when a decision log grows.
+    Raises WorkspaceError where there is no database yet, naming the command that makes it.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._lock = threading.Lock()
+        self._feed = DecisionFeed(workspace)
+        self._reading: Reading | None = None
+        self._generation = ""
+        self._decisions_generation = ""
+        self.reading()
+
+    @property
+    def bands(self) -> Bands:
+        """The category limits of the workspace, for questions that bring none."""
+        return self.workspace.bands
+
+    @property
+    def generation(self) -> str:
+        """Changes with the database file: a key for what pages keep of its answers."""
+        self.reading()
+        return self._generation
+
+    @property
+    def decisions_generation(self) -> str:
+        """Changes with the decision logs."""
+        self.reading()
+        return self._decisions_generation
+
+    def reading(self) -> Reading:
+        """The database as it is now; ask several questions of one reading where they must agree."""
+        with self._lock:
+            generation = _file_generation(self.workspace) or self._generation
+            decisions_generation = logs_generation(self.workspace)
+            reading = self._reading
+            reopened = reading is None or generation != self._generation
+            if reading is None or reopened:
+                reading = Reading(self.workspace)
+            if reopened or decisions_generation != self._decisions_generation:
+                reading.load_decisions(self._feed.latest())
+            self._reading = reading
+            self._generation = generation
+            self._decisions_generation = decisions_generation
+            return reading
+
+    def build_state(self) -> BuildState:
+        """When the database was built, and how many finished parts it does not hold yet."""
+        reading = self.reading()
+        known = {path for (path,) in reading.rows("SELECT path FROM parts")}
+        built_at = reading.rows("SELECT built_at FROM build_info")[0][0]
+        found = {path for path, _ in list_parts(self.workspace).listed(self.workspace)}
+        return BuildState(built_at, n_parts=len(known), n_new_parts=len(found - known))
+
+
+_CLUSTERING_IDS = "SELECT clustering_id FROM clusterings ORDER BY created_at, clustering_id"
+
+
+def _file_generation(workspace: Workspace) -> str | None:
+    """Tells one database file from the next; None while there is none."""
+    try:
+        stat = workspace.database.stat()
+    except FileNotFoundError:
+        return None
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _verdicts_table(latest: list[LatestDecision]) -> pa.Table:
+    """One verdict per decided sample: the majority's, or unsure where there is none."""
+    outcome = hand_outcome(latest)
+    decided = sorted({one.row_idx for one in latest if one.decision is not None})
+    verdicts = [str(outcome.get(row_idx, "unsure")) for row_idx in decided]
+    return pa.Table.from_pydict({"row_idx": decided, "decision": verdicts}, _VERDICTS)
+
+
+def _without_mask(column: Any) -> NDArray[Any]:
+    return column.filled(np.nan) if isinstance(column, np.ma.MaskedArray) else np.asarray(column)
