@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -77,7 +77,8 @@ def import_dataset(
     formats = [detect_format(path) for path in _existing(files)]
     total = sum(path.stat().st_size for path in files)
     workspace.root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".dataset.", suffix=".tmp", dir=workspace.root))
+    temporary = workspace.root / f".dataset.{uuid.uuid4().hex[:8]}.tmp"
+    temporary.mkdir()
     try:
         info = _write_dataset(temporary, files, formats, total, progress)
         if workspace.dataset_dir.exists():

@@ -6,18 +6,20 @@ Each step keeps what it finished, so that a second demo starts in seconds.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from scoring.bundled import MODEL_NOTICE, bundled_dataset, bundled_model
-from scoring.clustering import cluster_dataset
+from scoring.clustering import cluster_dataset, list_clusterings
 from scoring.dataset import import_dataset, read_dataset_info
 from scoring.demo_digits import write_digit_images
 from scoring.embeddings import load_embedder
 from scoring.errors import WorkspaceError
 from scoring.runs import RunProgress, list_runs, read_progress
-from scoring.workspace import Workspace, create_workspace, save_settings
+from scoring.store import build_database
+from scoring.workspace import Workspace, create_workspace, open_workspace, save_settings
 
 DEMO_RUN = "demo"
 DEMO_CLUSTERS = 8
@@ -43,13 +45,11 @@ def build_demo(
 
 
 def _imported(workspace: Workspace, say: Say) -> Workspace:
-    from scoring.workspace import open_workspace
-
     data = bundled_dataset()
     images = workspace.root / _IMAGES
     if not (images / "digits").is_dir():
         say("Rendering the handwritten digits")
-        write_digit_images(data, images)
+        write_digit_images(images, data)
     try:
         read_dataset_info(workspace)
     except WorkspaceError:
@@ -79,19 +79,31 @@ def _score(
     from scoring.pipeline import predict_dataset, score_dataset
 
     model = load_model(str(bundled_model()), device="cpu")
-    say("Scoring each sample with and without its image")
-    score_dataset(workspace, model, run_id=DEMO_RUN, on_progress=on_progress, stop=stop)
-    if not (stop and stop.is_set()):
+    with _one_thread():
+        say("Scoring each sample with and without its image")
+        score_dataset(workspace, model, run_id=DEMO_RUN, on_progress=on_progress, stop=stop)
+        if stop and stop.is_set():
+            return
         say("Predicting answers with and without the image")
         predict_dataset(
             workspace, model, DEMO_RUN, max_new_tokens=16, on_progress=on_progress, stop=stop
         )
 
 
-def _cluster(workspace: Workspace, say: Say) -> None:
-    from scoring.clustering import list_clusterings
-    from scoring.store import build_database
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A model this small gains nothing from threads, and on a busy machine loses a lot by them."""
+    import torch
 
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cluster(workspace: Workspace, say: Say) -> None:
     if not list_clusterings(workspace):
         say("Clustering the instructions")
         cluster_dataset(workspace, load_embedder("tfidf"), k=DEMO_CLUSTERS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """What ``workspace.json`` holds. ``notice`` is shown on every page: the demo says what it is."""
+    """What ``workspace.json`` holds. ``notice`` stands on every page: the demo says what it is."""
 
     workspace_id: str
     schema_version: int = SCHEMA_VERSION
@@ -163,18 +162,16 @@ def checked_name(name: str, what: str) -> str:
 def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file that appears under ``path`` whole and flushed when the block ends, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with os.fdopen(
-            handle, mode, encoding=encoding, newline=None if encoding is None else ""
-        ) as file:
+        with temporary.open(mode, encoding=encoding, newline=None if "b" in mode else "") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
