@@ -226,7 +226,7 @@ def _take_per_cluster(candidates: Candidates, share: float, at_least: int) -> Ma
         raise RuleError(
             f"this rule chooses inside clusters, but {len(astray):,} scored samples have none "
             f"(the first is row {candidates.row_idx[astray[0]]}); "
-            "cluster the dataset with: visnec cluster"
+            "name a clustering, or make one with: visnec cluster"
         )
     ranked = _by_score(candidates, scored)
     ranked = ranked[np.argsort(candidates.cluster_id[ranked], kind="stable")]

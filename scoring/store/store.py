@@ -160,6 +160,10 @@ class Store:
             self._decisions_generation = decisions_generation
             return reading
 
+    def parts(self) -> list[str]:
+        """The parts that the database was built from, by their names inside the workspace."""
+        return [path for (path,) in self.reading().rows("SELECT path FROM parts ORDER BY path")]
+
     def build_state(self) -> BuildState:
         """When the database was built, and how many finished parts it does not hold yet."""
         reading = self.reading()
