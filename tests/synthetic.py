@@ -276,7 +276,26 @@ def write_run(
 
     Baselines after the first get a text-only loss that is 0.125 nats per answer token lower each.
     """
-    record = {
+    record = run_record(run_id, model, fingerprint, baselines, created_at)
+    write_json(workspace.run_dir(run_id) / "run.json", record)
+    values = [
+        _score_row(i, row, baseline, 0.125 * b)
+        for i, row in enumerate(rows)
+        if row.status is not Status.PENDING
+        for b, baseline in enumerate(baselines)
+    ]
+    _write_parts(workspace.run_dir(run_id) / "scores", values, schemas.SCORES, part_rows)
+
+
+def run_record(
+    run_id: str,
+    model: str,
+    fingerprint: str,
+    baselines: Sequence[str],
+    created_at: str = CREATED_AT,
+) -> dict[str, Any]:
+    """What ``run.json`` holds."""
+    return {
         "run_id": run_id,
         "model": model,
         "model_fingerprint": hashlib.sha256(model.encode()).hexdigest(),
@@ -293,14 +312,6 @@ def write_run(
         "versions": {"visnec-studio": "0.1.0"},
         "notice": "small demonstration model",
     }
-    write_json(workspace.run_dir(run_id) / "run.json", record)
-    values = [
-        _score_row(i, row, baseline, 0.125 * b)
-        for i, row in enumerate(rows)
-        if row.status is not Status.PENDING
-        for b, baseline in enumerate(baselines)
-    ]
-    _write_parts(workspace.run_dir(run_id) / "scores", values, schemas.SCORES, part_rows)
 
 
 def _score_row(row_idx: int, row: Row, baseline: str, lower: float) -> dict[str, Any]:

@@ -67,10 +67,12 @@ def page(
     after: Cursor | None = None,
     limit: int = 24,
     bands: Bands | None = None,
+    total: int | None = None,
 ) -> Page:
     """At most ``limit`` samples of an order, beginning at a cursor that an earlier page gave.
 
-    Raises InputError for an unknown sort.
+    ``total`` is counted unless an earlier page of the same filter brings it along. Raises
+    InputError for an unknown sort.
     """
     order = _ORDERS[_sort(sort)]
     asked = ask(store, scope, which, bands)
@@ -84,10 +86,14 @@ def page(
     behind = Cursor(*keys[-1]) if keys else None
     return Page(
         rows=_rows(asked.reading, scope, [row_idx for _, row_idx in keys]),
-        total=int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0]),
+        total=_count(asked) if total is None else total,
         next=behind if more or backward else None,
         previous=before if (more if backward else after is not None) else None,
     )
+
+
+def _count(asked: Asked) -> int:
+    return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
 
 
 def read_rows(store: Store, scope: Scope, rows: list[int]) -> pd.DataFrame:
@@ -230,7 +236,7 @@ def queue_rows(
     if name == "threshold":
         values["threshold"] = _threshold(at)
     elif name == "random":
-        values["seed"] = str(seed)
+        values["seed"] = seed % 2**32
     own = ""
     if undecided_by is not None:
         own, values["reviewer"] = _UNDECIDED, undecided_by
@@ -248,8 +254,7 @@ _QUEUES = {
     "lowest": "AND s.visnec IS NOT NULL ORDER BY s.visnec, s.row_idx",
     "highest": "AND s.visnec IS NOT NULL ORDER BY s.visnec DESC, s.row_idx",
     "threshold": "AND s.visnec IS NOT NULL ORDER BY abs(s.visnec - $threshold), s.row_idx",
-    # MD5, because DuckDB's own hash may change with its version.
-    "random": "ORDER BY md5_number_lower(concat($seed, ':', s.row_idx)), s.row_idx",
+    "random": "ORDER BY mixed(s.row_idx::UBIGINT + mixed($seed::UBIGINT)), s.row_idx",
     "row_idx": "ORDER BY s.row_idx",
 }
 _UNDECIDED = """AND s.row_idx NOT IN (

@@ -15,17 +15,13 @@ from scoring.necessity import Bands
 from scoring.store.conditions import EVERYTHING, Asked, ask
 from scoring.store.filters import Filter
 from scoring.store.frames import in_order
+from scoring.store.overview import sample_count
 from scoring.store.schema import ANSWER_KINDS
 from scoring.store.store import Store
 from scoring.store.values import Scope
 
-_MATCHED = """
-    WITH matched AS (
-        SELECT s.row_idx, s.visnec, s.n_answer_tokens,
-"""
 _GROUPED = """
-    ),
-    grouped AS (
+    WITH grouped AS (
         SELECT
             key, count(*) AS n, count(visnec) AS n_scored, avg(visnec) AS mean_visnec,
             median(visnec) AS median_visnec,
@@ -33,13 +29,20 @@ _GROUPED = """
             count(*) FILTER (visnec >= $low_limit AND visnec < $high_limit) AS redundant,
             count(*) FILTER (visnec >= $high_limit) AS vision_critical,
             coalesce(sum(n_answer_tokens), 0)::BIGINT AS answer_tokens
-        FROM matched GROUP BY key
+        FROM (SELECT s.visnec, s.n_answer_tokens,
+"""
+# Decisions are few: their groups are found by themselves, not carried through every sample.
+_DECIDED = """
+        ) GROUP BY key
     ),
     decided AS (
         SELECT key, count(*) FILTER (decision = 'keep') AS keep,
             count(*) FILTER (decision = 'drop') AS drop,
             count(*) FILTER (decision = 'unsure') AS unsure
-        FROM verdicts JOIN matched USING (row_idx) GROUP BY key
+        FROM (SELECT v.decision,
+"""
+_JOINED = """
+        ) GROUP BY key
     )
     SELECT
         grouped.*, coalesce(keep, 0) AS keep, coalesce(drop, 0) AS drop,
@@ -47,6 +50,8 @@ _GROUPED = """
     FROM grouped LEFT JOIN decided ON grouped.key IS NOT DISTINCT FROM decided.key
     ORDER BY n DESC, grouped.key
 """
+_AMONG = "AND row_idx IN (SELECT s.row_idx FROM scores s WHERE"
+_ON_CLUSTER = "(FROM clusters WHERE clustering_id = $clustering_id) c ON c.row_idx = s.row_idx"
 
 
 def by_source(
@@ -59,9 +64,7 @@ def by_source(
     """
     bands = bands or store.bands
     asked = ask(store, scope, which, bands)
-    return _grouped(asked, bands, "s.source AS key FROM scores s WHERE").rename(
-        columns={"key": "source"}
-    )
+    return _grouped(asked, bands, "s.source").rename(columns={"key": "source"})
 
 
 def by_cluster(
@@ -77,16 +80,9 @@ def by_cluster(
     bands = bands or store.bands
     asked = ask(store, scope, which, bands)
     asked.values["clustering_id"] = scope.clustering_id
-    frame = _grouped(
-        asked,
-        bands,
-        """
-        c.cluster_id AS key
-        FROM scores s
-        LEFT JOIN (FROM clusters WHERE clustering_id = $clustering_id) c USING (row_idx)
-        WHERE
-        """,
-    )
+    frame = _grouped(asked, bands, "c.cluster_id", " ".join(("JOIN", _ON_CLUSTER)))
+    if frame["n"].sum() < sample_count(store, scope, which, bands):
+        frame = _grouped(asked, bands, "c.cluster_id", " ".join(("LEFT JOIN", _ON_CLUSTER)))
     names = asked.reading.rows(
         "SELECT cluster_id, name FROM cluster_names WHERE clustering_id = $clustering_id",
         {"clustering_id": scope.clustering_id},
@@ -106,7 +102,7 @@ def by_answer_kind(
     """
     bands = bands or store.bands
     asked = ask(store, scope, which, bands)
-    frame = _grouped(asked, bands, "s.answer_kind AS key FROM scores s WHERE")
+    frame = _grouped(asked, bands, "s.answer_kind")
     places = {kind: place for place, kind in enumerate(ANSWER_KINDS)}
     frame = frame.rename(columns={"key": "answer_kind"})
     return in_order(frame, [places[kind] for kind in frame["answer_kind"]])
@@ -121,14 +117,8 @@ def by_answer_length(
     """
     bands = bands or store.bands
     asked = ask(store, scope, which, bands)
-    frame = _grouped(
-        asked,
-        bands,
-        """
-        (2 ** ceil(log2(s.n_answer_tokens)))::BIGINT AS key
-        FROM scores s WHERE s.visnec IS NOT NULL AND
-        """,
-    )
+    frame = _grouped(asked, bands, "(2 ** ceil(log2(s.n_answer_tokens)))::BIGINT")
+    frame = frame[frame["n_scored"] > 0].astype({"key": "int64"})
     frame = frame.sort_values("key").reset_index(drop=True)
     frame.insert(0, "min_tokens", frame["key"] // 2 + 1)
     return frame.rename(columns={"key": "max_tokens"})
@@ -143,6 +133,7 @@ def by_turn(
     Earlier answers leak the image into the text-only loss of later turns.
     """
     asked = ask(store, scope, which, bands)
+    among = (_AMONG, asked.where, ")") if which else ()
     return asked.frame(
         """
         SELECT
@@ -150,10 +141,9 @@ def by_turn(
             avg(loss_text) AS mean_loss_text, avg(loss_multimodal) AS mean_loss_multimodal
         FROM turn_scores
         WHERE run_id = $run_id AND baseline = $baseline
-            AND row_idx IN (SELECT s.row_idx FROM scores s WHERE
         """,
-        asked.where,
-        ") GROUP BY turn ORDER BY turn",
+        *among,
+        "GROUP BY turn ORDER BY turn",
     )
 
 
@@ -180,7 +170,8 @@ def verdict_counts(
     return {"keep": keep, "drop": drop, "unsure": unsure, "none": none}
 
 
-def _grouped(asked: Asked, bands: Bands, key: str) -> pd.DataFrame:
-    return asked.frame(
-        _MATCHED, key, asked.where, _GROUPED, low_limit=bands.low, high_limit=bands.high
-    )
+def _grouped(asked: Asked, bands: Bands, key: str, join: str = "") -> pd.DataFrame:
+    rows = (key, "AS key FROM scores s", join)
+    with_verdicts = "JOIN verdicts v ON v.row_idx = s.row_idx WHERE"
+    query = (_GROUPED, *rows, "WHERE", asked.where, _DECIDED, *rows, with_verdicts, asked.where)
+    return asked.frame(*query, _JOINED, low_limit=bands.low, high_limit=bands.high)

@@ -323,3 +323,15 @@ INSERT_RUN = """
 
 # Decisions come from the logs as an Arrow table under the name logged_decisions.
 INSERT_DECISIONS = "INSERT INTO decisions BY NAME SELECT * FROM logged_decisions"
+
+# Random orders for review queues: a 32-bit integer mixed by multiplying and folding (the constants
+# are those of Wellons' "lowbias32"), because DuckDB's own hash may change with its version.
+CREATE_MACROS = (
+    "CREATE MACRO folded(x, bits, factor) AS (xor(x, x >> bits) * factor) % 4294967296::UBIGINT",
+    """
+    CREATE MACRO mixed(x) AS folded(
+        folded(folded(x % 4294967296::UBIGINT, 16, 2146121005::UBIGINT), 15, 2221713035::UBIGINT),
+        16, 1::UBIGINT
+    )
+    """,
+)

@@ -77,7 +77,7 @@ class Reading:
         for name in schema.TABLES:
             if name != "decisions":
                 self._con.execute(" ".join(("CREATE VIEW", name, "AS FROM built.main.", name)))
-        for statement in _CLOSE_DOORS:
+        for statement in (*schema.CREATE_MACROS, *_CLOSE_DOORS):
             self._con.execute(statement)
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
