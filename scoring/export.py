@@ -68,10 +68,12 @@ def export_subset(
     folder = (to or workspace.exports_dir / definition.name).absolute()
     workspace.exports_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(workspace.exports_dir / ".export.lock"):
+        place = _Folder(folder, workspace)
+        place.clear_leftovers()
         check_folder(folder, overwrite)
         outcome, inputs = _resolve_now(workspace, store, definition)
         manifest = build_manifest(outcome, inputs, asdict(workspace.bands), format)
-        with _Folder(folder, workspace) as temporary:
+        with place as temporary:
             pieces = read_pieces(selected_records(workspace, outcome), format)
             total = len(outcome.subset.selected) * len(pieces)
             report = _Report(progress, total)
@@ -163,7 +165,6 @@ class _Folder:
 
     def __enter__(self) -> Path:
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._clear_leftovers()
         self._new.mkdir()
         return self._new
 
@@ -187,9 +188,10 @@ class _Folder:
         _flush_folder(self._target.parent)
         shutil.rmtree(self._old, ignore_errors=True)
 
-    def _clear_leftovers(self) -> None:
+    def clear_leftovers(self) -> None:
         """Removes what a killed export left; an old export it had put aside comes back first."""
-        for path in sorted(self._target.parent.iterdir()):
+        folder = self._target.parent
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name.startswith(self._stem) and path.name.endswith(".tmp"):
                 if path.name.endswith(".old.tmp") and not self._target.exists():
                     path.rename(self._target)

@@ -110,17 +110,17 @@ def _compare(
         build_database(snapshot, progress)
         found = candidates(Store(snapshot), manifest.subset.scope)
     outcome = resolve(manifest.subset, found, read_events(workspace, offsets))
+    again = build_manifest(outcome, manifest.inputs, manifest.bands, manifest.format)
     rebuilt: list[FileFact] = []
     pieces = read_pieces(selected_records(workspace, outcome), manifest.format)
     for name, one in pieces.items():
         told = _told(one, progress, name, len(outcome.subset.selected))
         difference, fact = _compare_file(told, path.with_name(name), name)
         if difference is not None:
-            return difference
+            return difference + _other_samples(manifest, again)
         rebuilt.append(fact)
     if is_edited(path):
         return "the manifest was edited: it says other things than it was written with"
-    again = build_manifest(outcome, manifest.inputs, manifest.bands, manifest.format)
     return _compare_manifests(manifest, replace(again, outputs=tuple(rebuilt)))
 
 
@@ -154,6 +154,13 @@ def _difference(name: str, at: int, row_idx: int | None, there: bytes, rebuilt: 
         f"{name} differs from what the workspace rebuilds, first at byte {at + same} ({where}): "
         f"there stands {stands}, rebuilt is {rebuilt[same : same + _SHOWN]!r}"
     )
+
+
+def _other_samples(manifest: Manifest, again: Manifest) -> str:
+    if manifest.selected_sha256 == again.selected_sha256:
+        return ""
+    now, then = again.counts["selected"], manifest.counts.get("selected")
+    return f"; it takes other samples now: {now} instead of {then}"
 
 
 def _compare_manifests(manifest: Manifest, again: Manifest) -> str | None:
