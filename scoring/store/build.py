@@ -244,11 +244,11 @@ def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> N
 def _check_dataset(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
     """Counts in are counts out: every position once, from 0 on."""
     expected = read_dataset_info(workspace).n_samples
-    row = con.execute("SELECT count(*), min(row_idx), max(row_idx) FROM samples").fetchone()
-    if row != ((expected, 0, expected - 1) if expected else (0, None, None)):
+    found = con.execute("SELECT count(*), min(row_idx), max(row_idx) FROM samples").fetchall()[0]
+    if found != ((expected, 0, expected - 1) if expected else (0, None, None)):
         raise WorkspaceError(
             f"the dataset parts in {workspace.dataset_dir} do not hold the {expected} samples that "
-            f"dataset.json names (count, first and last row_idx: {row}); import the dataset again"
+            f"dataset.json names (count, first and last row_idx: {found}); import the dataset again"
         )
 
 
@@ -275,8 +275,7 @@ def _counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 def _first(con: duckdb.DuckDBPyConnection, query: str, values: object = None) -> Any:
-    row = con.execute(query, values).fetchone()
-    return row[0] if row else None
+    return con.execute(query, values).fetchall()[0][0]
 
 
 def _clusterings(parts: Parts) -> list[_Clustering]:

@@ -75,8 +75,8 @@ class Filter:
 
     def __post_init__(self) -> None:
         settle = object.__setattr__  # the dataclass is frozen for everybody else
-        settle(self, "source", _ordered("source", self.source, str, sorted(set(self.source))))
-        settle(self, "cluster", _ordered("cluster", self.cluster, int, sorted(set(self.cluster))))
+        settle(self, "source", _ordered("source", self.source, str))
+        settle(self, "cluster", _ordered("cluster", self.cluster, int))
         settle(self, "category", _ordered("category", self.category, Category, Category))
         settle(self, "status", _ordered("status", self.status, Status, Status))
         settle(self, "decision", _ordered("decision", self.decision, str, DECISIONS))
@@ -181,9 +181,15 @@ def _range(name: str, value: str) -> Range:
 
 
 def _ordered(
-    name: str, values: Iterable[Any], kind: Callable[[Any], Any], order: Iterable[Any]
+    name: str,
+    values: Iterable[Any],
+    kind: Callable[[Any], Any],
+    order: Iterable[Any] | None = None,
 ) -> tuple[Any, ...]:
-    """The values as their type, each once, in the given order. Raises FilterError for others."""
+    """The values as their type, each once, in the given order or ascending.
+
+    Raises FilterError for values that are none.
+    """
     try:
         given = None if isinstance(values, str) else {kind(value) for value in values}
     except ValueError:
@@ -191,14 +197,17 @@ def _ordered(
     if given is None or (name == "decision" and not given <= set(DECISIONS)):
         wrong = repr(values) if isinstance(values, str) else ", ".join(map(repr, map(str, values)))
         raise FilterError(f"{name}: does not take {wrong}; write {_EXAMPLES[name]}")
-    return tuple(one for one in map(kind, order) if one in given)
+    return (
+        tuple(sorted(given)) if order is None else tuple(o for o in map(kind, order) if o in given)
+    )
 
 
 def _number_text(value: float | None) -> str:
     """The shortest text that reads back as the same number."""
     if value is None:
         return ""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+    value = float(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _value_text(value: str) -> str:
