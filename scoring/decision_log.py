@@ -91,16 +91,20 @@ class LogTail:
 
     ``refresh`` costs an ``open`` and a ``stat`` when nothing was added. A file that was replaced
     or shortened is read anew from its beginning. ``ends`` are the bytes after each event's
-    newline; ``damaged`` counts finished lines that are no events.
+    newline; ``damaged`` counts finished lines that are no events; ``restarts`` counts how often
+    events that were read had to be forgotten.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.restarts = 0
+        self.events: list[DecisionEvent] = []
         self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
-        self.events: list[DecisionEvent] = []
+        self.restarts += bool(self.events)
+        self.events = []
         self.ends: list[int] = []
         self.by_id: dict[str, DecisionEvent] = {}
         self.damaged = 0

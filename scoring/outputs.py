@@ -49,6 +49,11 @@ class Records:
         wanted = map(int, self.rows)
         for row_idx, original in read_originals(self.workspace, self.rows):
             _expect(next(wanted, None), row_idx)
+            if original is None:  # a dataset whose records lie elsewhere
+                raise WorkspaceError(
+                    f"the dataset parts hold no record bytes of row {row_idx}; "
+                    "export the subset as ids, or import the dataset from its JSON file"
+                )
             if row_idx in self.bad_rows:
                 _check_json(row_idx, original)
             yield row_idx, original

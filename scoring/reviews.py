@@ -95,6 +95,7 @@ class ReviewLog:
         self.machine = machine
         self._tail = LogTail(path)
         self._writer = LogWriter(self._tail)
+        self._elsewhere: dict[Path, LogTail] = {}  # logs of this reviewer on other machines
 
     def append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
         """Writes the drafts and returns their events, in order, once they are on disk.
@@ -153,7 +154,9 @@ class ReviewLog:
         yield from self._tail.events
         for path in sorted(self.path.parent.glob(f"{_file_word(self.reviewer)}@*.jsonl")):
             if path != self.path:
-                yield from _read_log(path).events
+                tail = self._elsewhere.setdefault(path, LogTail(path))
+                tail.refresh()
+                yield from tail.events
 
     def _append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
         known = dict[str, DecisionEvent]()
@@ -174,22 +177,41 @@ class ReviewLog:
 class DecisionFeed:
     """All logs of a workspace, kept in memory and read on by what was added.
 
-    One per process is enough: a page that looks after each decision reads only the new lines.
+    One per process is enough: a page that looks after each decision reads only the new lines, and
+    what holds is worked out anew only for the samples they are about.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
         self._tails: dict[str, LogTail] = {}
+        self._by_row: dict[int, list[DecisionEvent]] = {}
+        self._latest: dict[int, list[LatestDecision]] = {}
 
     def refresh(self) -> list[DecisionEvent]:
         """Events added to any log since the last call; all of them on the first."""
         with self._lock:
+            paths = _log_paths(self._workspace)
+            known = {name: tail.restarts for name, tail in self._tails.items()}
             self._tails = {
-                name: self._tails.get(name) or LogTail(path)
-                for name, path in _log_paths(self._workspace).items()
+                name: self._tails.get(name) or LogTail(path) for name, path in paths.items()
             }
-            return [event for tail in self._tails.values() for event in tail.refresh()]
+            fresh = [event for tail in self._tails.values() for event in tail.refresh()]
+            kept = {name: tail.restarts for name, tail in self._tails.items() if name in known}
+            if kept == known:
+                self._take(fresh)
+            else:  # a log was replaced or is gone: what was read from it no longer counts
+                self._by_row, self._latest = {}, {}
+                self._take([event for tail in self._tails.values() for event in tail.events])
+            return fresh
+
+    def _take(self, events: Iterable[DecisionEvent]) -> None:
+        rows = set()
+        for event in events:
+            self._by_row.setdefault(event.row_idx, []).append(event)
+            rows.add(event.row_idx)
+        for row_idx in rows:
+            self._latest[row_idx] = _latest_of_sample(self._by_row[row_idx])
 
     def events(self) -> list[DecisionEvent]:
         """Every event, log by log in the order of their names."""
@@ -198,12 +220,15 @@ class DecisionFeed:
 
     def history(self, row_idx: int) -> list[DecisionEvent]:
         """Every event about a sample, undone ones and undos included, as they were given."""
-        found = [event for event in self.events() if event.row_idx == row_idx]
+        self.refresh()
+        found = self._by_row.get(row_idx, ())
         return sorted(found, key=lambda event: (event.decided_at, event.machine, event.seq))
 
     def latest(self) -> list[LatestDecision]:
         """What holds now, see :func:`latest_decisions`."""
-        return latest_decisions(self.events())
+        self.refresh()
+        with self._lock:
+            return [one for row_idx in sorted(self._latest) for one in self._latest[row_idx]]
 
     def damaged_lines(self) -> dict[str, int]:
         """Logs with lines that are no events (torn by a kill, or damaged), and how many."""
@@ -272,20 +297,13 @@ def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
     """What holds per sample and reviewer after undos, ascending by (row_idx, reviewer).
 
     Inside a log the later sequence number wins; between machines of one reviewer the later
-    ``decided_at``. A verdict without a note leaves an earlier note as it is.
+    ``decided_at``. A verdict without a note leaves an earlier note as it is. An undo takes back
+    an event about its own sample only.
     """
-    unique = {event.event_id: event for event in events}
-    undone = _undone(unique.values())
-    logs: dict[tuple[str, str], list[DecisionEvent]] = defaultdict(list)
-    for event in unique.values():
-        if event.event_id not in undone and event.undoes is None:
-            logs[event.reviewer, event.machine].append(event)
-    standing: dict[tuple[int, str], LatestDecision] = {}
-    for key in sorted(logs):
-        for latest in _latest_of_log(logs[key]):
-            place = (latest.row_idx, latest.reviewer)
-            standing[place] = _later(standing.get(place), latest)
-    return [standing[place] for place in sorted(standing)]
+    by_row: dict[int, list[DecisionEvent]] = defaultdict(list)
+    for event in events:
+        by_row[event.row_idx].append(event)
+    return [one for row_idx in sorted(by_row) for one in _latest_of_sample(by_row[row_idx])]
 
 
 def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
@@ -357,16 +375,33 @@ def _undone(events: Iterable[DecisionEvent]) -> dict[str, str]:
     return undone
 
 
-def _latest_of_log(log: Sequence[DecisionEvent]) -> Iterator[LatestDecision]:
-    verdicts = {event.row_idx: event for event in log if event.decision is not None}
-    notes = {event.row_idx: event for event in log if event.note is not None}
-    for row_idx in verdicts.keys() | notes.keys():
-        said = verdicts.get(row_idx) or notes[row_idx]
-        note = (notes[row_idx].note or None) if row_idx in notes else None
-        if said.decision is not None or note is not None:
-            yield LatestDecision(
-                row_idx, said.reviewer, said.decision, note, said.decided_at, said.event_id
-            )
+def _latest_of_sample(events: Sequence[DecisionEvent]) -> list[LatestDecision]:
+    """What holds for one sample, ascending by reviewer; events of a log in its order."""
+    unique = {event.event_id: event for event in events}
+    undone = _undone(unique.values())
+    logs: dict[tuple[str, str], list[DecisionEvent]] = defaultdict(list)
+    for event in unique.values():
+        if event.event_id not in undone and event.undoes is None:
+            logs[event.reviewer, event.machine].append(event)
+    standing: dict[str, LatestDecision] = {}
+    for reviewer, machine in sorted(logs):
+        latest = _latest_of_log(logs[reviewer, machine])
+        if latest is not None:
+            standing[reviewer] = _later(standing.get(reviewer), latest)
+    return [standing[reviewer] for reviewer in sorted(standing)]
+
+
+def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
+    """The last verdict and the last note about a sample in one log; undone ones are not in it."""
+    verdict = next((event for event in reversed(log) if event.decision is not None), None)
+    noted = next((event for event in reversed(log) if event.note is not None), None)
+    said = verdict or noted
+    note = noted.note if noted is not None else None
+    if said is None or (verdict is None and not note):
+        return None
+    return LatestDecision(
+        said.row_idx, said.reviewer, said.decision, note or None, said.decided_at, said.event_id
+    )
 
 
 def _later(one: LatestDecision | None, other: LatestDecision) -> LatestDecision:

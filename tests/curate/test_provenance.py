@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.errors import InputError, VerificationError
+from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.export import export_subset
 from scoring.provenance import read_manifest, verify_manifest
 from scoring.reviews import Decision, DecisionDraft, open_review_log
@@ -237,6 +239,13 @@ def test_a_changed_record_is_named_with_its_part(workspace: Workspace) -> None:
     assert "no longer the file of the manifest" not in message
 
 
+def test_records_without_bytes_are_told(workspace: Workspace) -> None:
+    change_part(workspace.dataset_dir / "part-00000.parquet", lambda row: row.update(original=None))
+    with pytest.raises(WorkspaceError, match="hold no record bytes of row 0"):
+        exported(workspace)
+    assert not (workspace.exports_dir / "positive").exists()
+
+
 def test_a_changed_score_is_named_with_its_part(workspace: Workspace) -> None:
     folder = exported(workspace)
 
@@ -371,3 +380,15 @@ def test_reading_a_manifest_gives_what_was_written(workspace: Workspace) -> None
     result = export_subset(workspace, Store(workspace), POSITIVE)
     path = result.folder / "manifest.json"
     assert read_manifest(path).to_bytes() == result.manifest.to_bytes() == path.read_bytes()
+
+
+def test_nothing_here_loads_torch() -> None:
+    modules = "reviews, selection, subsets, export, provenance"
+    program = f"import sys; from scoring import {modules}; print('torch' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert answer.stdout == "False\n", answer.stderr

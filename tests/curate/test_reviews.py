@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -345,6 +346,36 @@ def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:
     assert {event.event_id for event in feed.events()} == {"e1", "e2", "f1", "f2"}
     log.path.unlink()
     assert feed.events() == []
+
+
+def test_an_undo_takes_back_only_what_is_about_its_own_sample(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, None, undoes="a")])
+    assert standing(workspace) == {1: KEEP}
+    log.append([DecisionDraft(1, None, undoes="a")])
+    assert standing(workspace) == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_feed_always_says_what_a_fresh_look_says(workspace: Workspace, seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    logs = [open_review_log(workspace, who, where) for who in ("a", "b") for where in ("x", "y")]
+    feed = DecisionFeed(workspace)
+    for step in range(120):
+        log = draw.choice(logs)
+        known = [event.event_id for event in log.events()]
+        if known and draw.random() < 0.3:
+            log.undo(draw.choice([None, draw.choice(known)]))
+        else:
+            decision = draw.choice([*Decision, None])
+            note = draw.choice(["", f"note {step}"]) if decision is None else None
+            moment = f"2026-01-01T00:{draw.randrange(60):02d}:00Z"
+            row_idx = draw.randrange(6)
+            log.append([DecisionDraft(row_idx, decision, note=note, decided_at=moment)])
+        if draw.random() < 0.5:
+            assert feed.latest() == latest_decisions(read_events(workspace))
+    assert feed.latest() == latest_decisions(read_events(workspace))
+    assert [event for row in range(6) for event in feed.history(row)]
 
 
 def test_offsets_replay_the_logs_as_they_stood(workspace: Workspace) -> None:
