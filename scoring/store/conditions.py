@@ -136,5 +136,5 @@ def _add_range(
 
 
 def _clean(text: str) -> str:
-    """Text that DuckDB can hold: lone surrogates, as a URL may bring them, become ``?``."""
-    return text.encode("utf-8", "replace").decode()
+    """Text that DuckDB can hold, even where a URL brought lone surrogates."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

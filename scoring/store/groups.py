@@ -7,7 +7,6 @@ filter.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from scoring.errors import InputError
@@ -89,7 +88,7 @@ def by_cluster(
     )
     frame = frame.rename(columns={"key": "cluster_id"})
     named = [dict(names).get(cluster_id) for cluster_id in frame["cluster_id"]]
-    frame.insert(1, "name", np.array(named, object))
+    frame.insert(1, "name", pd.Series(named, dtype="object"))
     return in_order(frame, [cluster_id is None for cluster_id in frame["cluster_id"]])
 
 

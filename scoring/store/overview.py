@@ -184,7 +184,8 @@ def histogram(
     counts = {} if found is None else {-boundary: n for boundary, n in found.items()}
     n = [counts.get(float(edge), 0) for edge in edges]
     n[0] += counts.get(-math.inf, 0)
-    n[-2] += n.pop()
+    above = n.pop()
+    n[-1] += above
     return pd.DataFrame({"left": list(edges[:-1]), "right": list(edges[1:]), "n": n})
 
 

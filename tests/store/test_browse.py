@@ -1,0 +1,330 @@
+"""Pages, queues and single samples; every order is checked against plain Python."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.candidates import STATUSES
+from scoring.errors import InputError
+from scoring.necessity import DEFAULT_BANDS, visnec_score
+from scoring.store import (
+    Cursor,
+    Filter,
+    Scope,
+    Sort,
+    Store,
+    build_database,
+    parse_filter,
+    queries,
+)
+from tests.store.conftest import SCOPE, built
+from tests.synthetic import CLUSTER_NAMES, RUN_ID
+
+EVERYTHING = Filter()
+
+
+def all_pages(store: Store, which: Filter, sort: Sort, limit: int) -> list[list[int]]:
+    """Every page of an order, read forward; reading back must give the same pages."""
+    pages, cursor, back = [], None, []
+    while True:
+        page = queries.page(store, SCOPE, which, sort, cursor, limit)
+        pages.append(page.rows["row_idx"].tolist())
+        if len(pages) > 1 and page.previous:
+            back.append(page.previous)
+        if page.next is None:
+            break
+        cursor = page.next
+    for before, cursor in zip(pages[:-1], back, strict=True):
+        page = queries.page(store, SCOPE, which, sort, cursor, limit)
+        assert page.rows["row_idx"].tolist() == before
+        assert page.next is not None
+    return pages
+
+
+def read_truth(store: Store) -> list[dict[str, Any]]:
+    """The samples of a store, put together from its parts without SQL."""
+    root = store.workspace.root
+    table = [row for path in sorted(root.glob("dataset/part-*.parquet"))
+             for row in pq.read_table(path).to_pylist()]  # fmt: skip
+    for row in table:
+        row |= {"visnec": None, "loss_text": None, "loss_multimodal": None, "tokens": None}
+    for path in sorted(root.glob("runs/*/scores/part-*.parquet")):
+        for score in pq.read_table(path).to_pylist():
+            if score["baseline"] != "none":
+                continue
+            row = table[score["row_idx"]]
+            row["status"] = score["status"]
+            if score["status"] == "scored":
+                tokens = sum(turn["n_answer_tokens"] for turn in score["turns"])
+                text = sum(turn["loss_text_sum"] for turn in score["turns"]) / tokens
+                multimodal = sum(turn["loss_multimodal_sum"] for turn in score["turns"]) / tokens
+                row |= {"loss_text": text, "loss_multimodal": multimodal, "tokens": tokens}
+                row["visnec"] = visnec_score(text, multimodal)
+    for path in root.glob("clusters/*/clusters.parquet"):
+        for one in pq.read_table(path).to_pylist():
+            table[one["row_idx"]]["cluster"] = one["cluster_id"]
+    return table
+
+
+KEYS = {
+    Sort.VISNEC_ASC: ("visnec", 1),
+    Sort.VISNEC_DESC: ("visnec", -1),
+    Sort.ROW_IDX: ("row_idx", 1),
+    Sort.LOSS_TEXT_DESC: ("loss_text", -1),
+    Sort.LOSS_MULTIMODAL_DESC: ("loss_multimodal", -1),
+    Sort.TOKENS_DESC: ("tokens", -1),
+}
+
+
+@pytest.mark.parametrize("sort", Sort)
+@pytest.mark.parametrize("limit", [1, 3, 11, 100])
+def test_pages_hold_every_sample_once_in_order(store: Store, sort: Sort, limit: int) -> None:
+    column, sign = KEYS[sort]
+    truth = read_truth(store)
+    ordered = sorted(
+        truth, key=lambda row: (row[column] is None, sign * (row[column] or 0), row["row_idx"])
+    )
+    expected = [row["row_idx"] for row in ordered]
+    pages = all_pages(store, EVERYTHING, sort, limit)
+    assert [row_idx for page in pages for row_idx in page] == expected
+    assert all(len(page) == limit for page in pages[:-1])
+
+
+def test_the_order_by_hand(store: Store) -> None:
+    assert all_pages(store, EVERYTHING, Sort.VISNEC_DESC, 4) == [
+        [3, 0, 6, 2],
+        [9, 5, 1, 8],
+        [4, 7, 10],
+    ]
+
+
+@pytest.mark.parametrize("sort", Sort)
+def test_pages_under_a_filter(plausible: Store, sort: Sort) -> None:
+    which = parse_filter("source:scenes,words decision:none")
+    pages = all_pages(plausible, which, sort, 24)
+    rows = sorted(row_idx for page in pages for row_idx in page)
+    assert rows == queries.matching_rows(plausible, SCOPE, which).tolist()
+
+
+def test_a_page_knows_its_total_and_its_ends(store: Store) -> None:
+    page = queries.page(store, SCOPE, EVERYTHING, limit=11)
+    assert (page.total, page.next, page.previous) == (11, None, None)
+    page = queries.page(store, SCOPE, Filter(source=("scenes",)), "visnec", limit=2)
+    assert page.total == 4
+    assert page.next == Cursor(0.5, 0)
+    assert page.previous is None
+    last = queries.page(store, SCOPE, Filter(source=("scenes",)), "visnec", page.next, 2, total=4)
+    assert last.rows["row_idx"].tolist() == [6, 3]
+    assert (last.total, last.next) == (4, None)
+    assert last.previous == Cursor(0.5, 6, backward=True)
+    none = queries.page(store, SCOPE, Filter(source=("nowhere",)))
+    assert none.rows.empty
+    assert (none.total, none.next, none.previous) == (0, None, None)
+
+
+def test_a_cursor_may_stand_where_no_sample_is(store: Store) -> None:
+    page = queries.page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1), 2)
+    assert page.rows["row_idx"].tolist() == [2, 0]
+    page = queries.page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1, backward=True), 2)
+    assert page.rows["row_idx"].tolist() == [5, 9]
+
+
+def test_the_columns_of_a_page(store: Store) -> None:
+    rows = queries.page(store, SCOPE, EVERYTHING, "row_idx", limit=11).rows
+    scored, text_only = rows.iloc[3], rows.iloc[7]
+    assert list(rows.columns) == [
+        "row_idx",
+        "id",
+        "source",
+        "images",
+        "question",
+        "answer",
+        "visnec",
+        "loss_text",
+        "loss_multimodal",
+        "n_answer_tokens",
+        "n_turns",
+        "status",
+        "reason",
+        "cluster_id",
+        "cluster",
+        "decision",
+    ]
+    assert scored.to_dict() == {
+        "row_idx": 3,
+        "id": "scenes-3",
+        "source": "scenes",
+        "images": ["scenes/00003.png"],
+        "question": "Question 3?",
+        "answer": "answer 3",
+        "visnec": 2.0,
+        "loss_text": 2.5,
+        "loss_multimodal": 0.5,
+        "n_answer_tokens": 1,
+        "n_turns": 1,
+        "status": "scored",
+        "reason": None,
+        "cluster_id": 0,
+        "cluster": CLUSTER_NAMES[0],
+        "decision": "none",
+    }
+    assert text_only["images"] == []
+    assert math.isnan(text_only["visnec"])
+    assert text_only["n_answer_tokens"] is None
+    assert text_only["reason"] == "the record names no image"
+
+
+def test_a_page_without_a_clustering(store: Store) -> None:
+    rows = queries.page(store, Scope(RUN_ID), EVERYTHING, limit=2).rows
+    assert rows["cluster_id"].tolist() == [None, None]
+    assert rows["cluster"].tolist() == [None, None]
+
+
+def test_an_unknown_sort_names_the_sorts(store: Store) -> None:
+    with pytest.raises(InputError, match=r"'beauty'.*-loss_text"):
+        queries.page(store, SCOPE, EVERYTHING, "beauty")
+
+
+PREDICATES = {
+    "": lambda row: True,
+    "source:digits,chat": lambda row: row["source"] in {"digits", "chat"},
+    "cluster:0,5": lambda row: row["cluster"] in {0, 5},
+    "status:text_only,bad_image": lambda row: row["status"] in {"text_only", "bad_image"},
+    "category:redundant": lambda row: (
+        row["visnec"] is not None and DEFAULT_BANDS.category(row["visnec"]) == "redundant"
+    ),
+    "category:misaligned,vision-critical": lambda row: (
+        row["visnec"] is not None and DEFAULT_BANDS.category(row["visnec"]) != "redundant"
+    ),
+    "visnec:0.1..0.6": lambda row: row["visnec"] is not None and 0.1 <= row["visnec"] < 0.6,
+    "visnec:..0": lambda row: row["visnec"] is not None and row["visnec"] < 0,
+    "loss_text:1.. loss_multimodal:..0.5": lambda row: (
+        row["visnec"] is not None and row["loss_text"] >= 1 and row["loss_multimodal"] < 0.5
+    ),
+    "tokens:3..9": lambda row: row["tokens"] is not None and 3 <= row["tokens"] < 9,
+    'text:"COLOUR is"': lambda row: "colour is" in row["question"].lower(),
+    "text:café": lambda row: "café" in (row["question"] + row["answer"]).lower(),
+    "text:digits-1": lambda row: "digits-1" in (row["id"] or ""),
+}
+
+
+@pytest.mark.parametrize("text", PREDICATES)
+def test_filters_choose_what_plain_python_chooses(plausible: Store, text: str) -> None:
+    expected = [row["row_idx"] for row in read_truth(plausible) if PREDICATES[text](row)]
+    assert queries.matching_rows(plausible, SCOPE, parse_filter(text)).tolist() == expected
+    assert queries.sample_count(plausible, SCOPE, parse_filter(text)) == len(expected)
+    assert expected
+
+
+def test_queues(store: Store) -> None:
+    def queue(order: str, limit: int = 4, which: Filter = EVERYTHING, seed: int = 0) -> list[int]:
+        return queries.queue_rows(store, SCOPE, which, order, limit, seed)
+
+    assert queue("lowest") == [8, 1, 5, 9]
+    assert queue("highest") == [3, 0, 6, 2]
+    assert queue("threshold:0.2") == [2, 9, 5, 0]  # 0.05, 0.075, 0.2 and 0.3 away
+    assert queue("row_idx") == [0, 1, 2, 3]
+    assert queue("row_idx", 10, Filter(source=("digits",))) == [1, 4, 7, 10]
+    assert sorted(queue("random", 11)) == list(range(11))
+    assert queue("random", 11) == queue("random", 11)
+    assert queue("random", 11) != queue("random", 11, seed=1)
+    everything = queue("random", 11)
+    some = queue("random", 11, Filter(source=("scenes",)))
+    assert some == [row_idx for row_idx in everything if row_idx in {0, 3, 6, 9}]
+
+
+def test_a_random_queue_is_the_same_on_every_machine(store: Store) -> None:
+    def folded(x: int, bits: int, factor: int) -> int:
+        return (x ^ (x >> bits)) * factor % 2**32
+
+    def mixed(x: int) -> int:
+        return folded(folded(folded(x % 2**32, 16, 0x7FEB352D), 15, 0x846CA68B), 16, 1)
+
+    expected = sorted(range(11), key=lambda row_idx: mixed(row_idx + mixed(42)))
+    assert queries.queue_rows(store, SCOPE, EVERYTHING, "random", 11, 42) == expected
+
+
+def test_a_random_queue_draws_evenly(plausible: Store) -> None:
+    """The first 24 of 240 over 50 seeds: every row is drawn about 5 times."""
+    drawn = np.zeros(240, int)
+    for seed in range(50):
+        drawn[queries.queue_rows(plausible, SCOPE, EVERYTHING, "random", 24, seed)] += 1
+    # Counts of variance 50 * 0.1 * 0.9 = 4.5 each: the sum of squares has mean 240, deviation 22.
+    assert 174 < ((drawn - 5) ** 2 / 4.5).sum() < 306
+
+
+@pytest.mark.parametrize("order", ["best", "threshold", "threshold:x", "lowest:1", ""])
+def test_an_unknown_queue_names_the_queues(store: Store, order: str) -> None:
+    with pytest.raises(InputError, match=r"threshold:0\.25"):
+        queries.queue_rows(store, SCOPE, EVERYTHING, order, 3)
+
+
+def test_candidates_are_all_samples_in_their_order(store: Store) -> None:
+    found = queries.candidates(store, SCOPE)
+    assert found.row_idx.tolist() == list(range(11))
+    assert found.sources == ("charts", "digits", "scenes")
+    assert [found.sources[place] for place in found.source[:3]] == ["scenes", "digits", "charts"]
+    assert [STATUSES[place].value for place in found.status] == [
+        *["scored"] * 4,
+        "pending",
+        *["scored"] * 2,
+        "text_only",
+        *["scored"] * 2,
+        "bad_image",
+    ]
+    assert found.visnec[[0, 1, 3]].tolist() == [0.5, -0.25, 2.0]
+    assert np.isnan(found.visnec[[4, 7, 10]]).all()
+    assert found.loss_text[3] == 2.5
+    assert found.loss_multimodal[8] == 1.0
+    assert found.n_answer_tokens.tolist() == [2, 4, 8, 1, 0, 2, 4, 0, 16, 4, 0]
+    assert found.cluster_id.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
+    assert queries.candidates(store, Scope(RUN_ID)).cluster_id.tolist() == [-1] * 11
+
+
+def test_a_sample_in_full(plausible: Store) -> None:
+    truth = read_truth(plausible)
+    detail = queries.sample_detail(plausible, SCOPE, 0)
+    assert (detail.row_idx, detail.id, detail.source) == (0, "scenes-0", "scenes")
+    assert detail.images == ("scenes/00000.png",)
+    assert (detail.question, detail.answer) == (truth[0]["question"], truth[0]["answer"])
+    assert (detail.n_turns, detail.status, detail.reason) == (3, "scored", None)
+    assert detail.cluster == CLUSTER_NAMES[truth[0]["cluster"]]
+    assert detail.scores["baseline"].tolist() == ["none", "gray"]
+    assert detail.scores["visnec"][0] == pytest.approx(truth[0]["visnec"])
+    assert detail.scores["visnec"][1] == pytest.approx(truth[0]["visnec"] - 0.125)
+    assert detail.turn_scores[["baseline", "turn"]].values.tolist() == [
+        [baseline, turn] for baseline in ("none", "gray") for turn in range(3)
+    ]
+    assert detail.predictions.values.tolist() == [
+        [RUN_ID, "tiny-vlm", truth[0]["answer"], truth[0]["answer"]]
+    ]
+    # Rows 0 and 4 ask about the same picture.
+    assert detail.neighbours["row_idx"].tolist() == [4]
+    assert detail.n_neighbours == 1
+
+
+def test_a_sample_without_image_or_score(plausible: Store) -> None:
+    detail = queries.sample_detail(plausible, SCOPE, 5)
+    assert (detail.images, detail.status, detail.n_neighbours) == ((), "text_only", 0)
+    assert detail.scores["visnec"].isna().all()
+    assert detail.turn_scores.empty
+    assert detail.predictions.empty
+    with pytest.raises(InputError, match="rows 0 to 239"):
+        queries.sample_detail(plausible, SCOPE, 240)
+
+
+def test_clusters_that_leave_samples_out_still_add_up(tmp_path: Any) -> None:
+    workspace, _ = built(tmp_path, n=24)
+    path = next(workspace.clusters_dir.glob("*/clusters.parquet"))
+    pq.write_table(pq.read_table(path).slice(0, 20), path)
+    build_database(workspace)
+    store = Store(workspace)
+    frame = queries.by_cluster(store, SCOPE)
+    assert frame["n"].sum() == 24
+    assert frame[["cluster_id", "name", "n"]].values.tolist()[-1] == [None, None, 4]
+    assert queries.candidates(store, SCOPE).cluster_id[20:].tolist() == [-1] * 4

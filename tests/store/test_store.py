@@ -1,0 +1,207 @@
+"""The store: follows new files and new decisions, shared by threads, closed to the outside."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring import schemas
+from scoring.errors import InputError, WorkspaceError
+from scoring.store import (
+    Filter,
+    Scope,
+    Store,
+    build_database,
+    parse_filter,
+    queries,
+)
+from tests.store.conftest import SCOPE, SCORES, TOKENS, built
+from tests.store.test_build import turn
+from tests.synthetic import RUN_ID, append_decisions, decision_event, make_workspace
+
+
+def test_without_a_database_the_remedy_is_named(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", n=6, with_images=False)
+    with pytest.raises(WorkspaceError, match="visnec build -w"):
+        Store(workspace)
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", n=6, with_images=False)
+    workspace.database.write_bytes(b"not a database, but long enough to be looked into" * 200)
+    with pytest.raises(WorkspaceError, match="visnec build -w"):
+        Store(workspace)
+
+
+def test_a_database_of_another_version_is_explained(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", n=6, with_images=False)
+    build_database(workspace)
+    with duckdb.connect(str(workspace.database)) as con:
+        con.execute("UPDATE build_info SET database_version = 99")
+    with pytest.raises(WorkspaceError, match="another version"):
+        Store(workspace)
+
+
+def test_unknown_runs_and_clusterings_are_named_with_those_there_are(tmp_path: Path) -> None:
+    _, store = built(tmp_path, n=6)
+    with pytest.raises(InputError, match=rf"'other'.*{RUN_ID} \(none\)"):
+        queries.sample_count(store, Scope("other"))
+    with pytest.raises(InputError, match="'gray'"):
+        queries.score_summary(store, Scope(RUN_ID, "gray"))
+    with pytest.raises(InputError, match=r"'nowhere'.*instructions-k6"):
+        queries.by_cluster(store, Scope(RUN_ID, "none", "nowhere"))
+    with pytest.raises(InputError, match="visnec cluster"):
+        queries.sample_count(store, Scope(RUN_ID), Filter(cluster=(1,)))
+
+
+def test_a_new_database_is_seen_and_a_reading_goes_on(tmp_path: Path) -> None:
+    workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
+    old, generation = store.reading(), store.generation
+    assert queries.score_summary(store, SCOPE).n_scored == 8
+    assert not store.build_state().stale
+
+    values = [{"row_idx": 4, "baseline": "none", "status": "scored", "reason": None}]
+    values[0] |= {"truncated": False, "turns": [turn(3.0, 1.0, 2)]}
+    path = workspace.run_dir(RUN_ID) / "scores" / "part-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(values, schemas.SCORES), path)
+    state = store.build_state()
+    assert (state.n_new_parts, state.stale) == (1, True)
+    assert queries.score_summary(store, SCOPE).n_scored == 8
+
+    build_database(workspace)
+    assert store.generation != generation
+    assert not store.build_state().stale
+    assert queries.score_summary(store, SCOPE).n_scored == 9
+    assert old.rows("SELECT count(visnec) FROM scores") == [(8,)]
+
+
+def test_a_deleted_database_is_missed_by_nobody_who_reads(tmp_path: Path) -> None:
+    workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
+    workspace.database.unlink()
+    assert queries.sample_count(store, SCOPE) == 11
+    build_database(workspace)
+    assert queries.sample_count(store, SCOPE) == 11
+
+
+def test_decisions_are_seen_at_once_and_undone_at_once(tmp_path: Path) -> None:
+    workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
+    before = store.decisions_generation
+    keep = decision_event(1, 2, "keep")
+    append_decisions(workspace, [keep, decision_event(2, 3, "drop")])
+    assert store.decisions_generation != before
+    assert queries.matching_rows(store, SCOPE, Filter(decision=("keep",))).tolist() == [2]
+    assert queries.verdict_counts(store, SCOPE) == {"keep": 1, "drop": 1, "unsure": 0, "none": 9}
+    append_decisions(workspace, [decision_event(3, 2, None, undoes=keep["event_id"])])
+    assert queries.verdict_counts(store, SCOPE) == {"keep": 0, "drop": 1, "unsure": 0, "none": 10}
+
+
+def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
+    workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
+    for reviewer, verdicts in {
+        "ada": ["keep", "keep", "drop", "unsure"],
+        "ben": ["keep", "drop", "drop", "unsure"],
+        "cem": ["drop", None, None, None],
+    }.items():
+        events = [
+            decision_event(row + 1, row, verdict, reviewer=reviewer)
+            for row, verdict in enumerate(verdicts)
+            if verdict
+        ]
+        append_decisions(workspace, events, f"{reviewer}@desk")
+
+    def rows(text: str) -> list[int]:
+        return queries.matching_rows(store, SCOPE, parse_filter(text)).tolist()
+
+    assert rows("decision:keep") == [0]  # two against one
+    assert rows("decision:drop") == [2]
+    assert rows("decision:unsure") == [1, 3]  # a tie, and nobody sure
+    assert rows("decision:none") == [4, 5, 6, 7, 8, 9, 10]
+    assert rows("decision:none,keep") == [0, 4, 5, 6, 7, 8, 9, 10]
+    assert rows("decision:keep,drop,unsure,none") == list(range(11))
+    assert queries.queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="cem") == [1, 2, 3]
+    assert queries.queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada") == [4, 5, 6]
+
+
+def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
+    workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
+    append_decisions(workspace, [decision_event(1, 5, None, note="odd picture")])
+    assert queries.verdict_counts(store, SCOPE)["none"] == 11
+    detail = queries.sample_detail(store, SCOPE, 5)
+    assert detail.decision == "none"
+    assert detail.decisions[["reviewer", "decision", "note"]].values.tolist() == [
+        ["ada", None, "odd picture"]
+    ]
+
+
+def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -> None:
+    """A connection shared by threads would mix up these answers, or raise."""
+    workspace, store = built(tmp_path, n=240)
+    expected = {
+        source: queries.matching_rows(store, SCOPE, Filter(source=(source,))).tolist()
+        for source in ("scenes", "digits", "charts", "words", "chat")
+    }
+    wrong: list[str] = []
+    ended = threading.Event()
+
+    def ask(source: str) -> None:
+        which = Filter(source=(source,))
+        for _ in range(25):
+            rows = queries.matching_rows(store, SCOPE, which).tolist()
+            page = queries.page(store, SCOPE, which, "row_idx", limit=5)
+            if rows != expected[source] or page.rows["row_idx"].tolist() != rows[:5]:
+                wrong.append(source)
+
+    def change() -> None:
+        for seq in range(1, 1000):
+            append_decisions(workspace, [decision_event(seq, seq % 240, "keep")])
+            if seq % 20 == 1:
+                build_database(workspace)
+            if ended.wait(0.005):
+                return
+
+    failed: list[threading.ExceptHookArgs] = []
+    threading.excepthook, usual = failed.append, threading.excepthook
+    try:
+        changing = threading.Thread(target=change)
+        asking = [threading.Thread(target=ask, args=(source,)) for source in expected]
+        for thread in (changing, *asking):
+            thread.start()
+        for thread in asking:
+            thread.join()
+        ended.set()
+        changing.join()
+    finally:
+        threading.excepthook = usual
+    assert [str(one.exc_value) for one in failed] == []
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "COPY (SELECT 1) TO 'out.csv'",
+        "ATTACH 'other.duckdb'",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+        "CREATE TABLE built.main.mine (a INTEGER)",
+        "DELETE FROM built.main.scores",
+        "INSTALL httpfs",
+    ],
+)
+def test_a_query_reaches_neither_disk_nor_network(store: Store, query: str) -> None:
+    with pytest.raises(duckdb.Error):
+        store.reading().rows(query)
+
+
+def test_text_of_a_filter_is_a_value_and_never_sql(store: Store) -> None:
+    hostile = "'); DROP TABLE decisions; --"
+    for which in (Filter(text=hostile), Filter(source=(hostile,)), Filter(text="100%_\\")):
+        assert queries.sample_count(store, SCOPE, which) == 0
+    assert queries.sample_count(store, SCOPE, Filter(text="\udcff")) == 0
+    assert queries.sample_count(store, SCOPE) == 11
