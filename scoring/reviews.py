@@ -1,9 +1,10 @@
-"""Decisions of people: who may write them, how they are read, what holds in the end.
+"""Decisions of people: who writes them where, and how they are read.
 
 One append-only log per reviewer and machine lies under ``reviews/`` (see ``decision_log`` for
-the file itself). An event is on disk (fsync) before :meth:`ReviewLog.append` returns; an undo is
-one more event. The one decision behind it: the sequence number inside a log is the order of
-events, never the clock; the clock only decides between two machines of the same reviewer.
+the file itself, ``verdicts`` for what holds in the end). An event is on disk (fsync) before
+:meth:`ReviewLog.append` returns; an undo is one more event. The one decision behind it: the
+sequence number inside a log is the order of events, never the clock; the clock only decides
+between two machines of the same reviewer.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import socket
 import threading
 import unicodedata
 import uuid
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scoring.decision_log import (
@@ -30,6 +29,16 @@ from scoring.decision_log import (
     new_event,
 )
 from scoring.errors import InputError
+from scoring.verdicts import (
+    LatestDecision,
+    ReviewerProgress,
+    conflicts,
+    hand_outcome,
+    latest_decisions,
+    latest_of_sample,
+    reviewer_progress,
+    undone_events,
+)
 from scoring.workspace import Workspace
 
 __all__ = [
@@ -52,38 +61,6 @@ __all__ = [
 ]
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-
-
-@dataclass(frozen=True, slots=True)
-class LatestDecision:
-    """What holds for a sample and reviewer after all undos.
-
-    ``decision`` is None where the reviewer left only a note. ``decided_at`` and ``event_id`` are
-    those of the verdict, or of the note where there is no verdict.
-    """
-
-    row_idx: int
-    reviewer: str
-    decision: Decision | None
-    note: str | None
-    decided_at: str
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewerProgress:
-    """How many samples a reviewer has verdicts on, by verdict, and when the last one was given."""
-
-    reviewer: str
-    keep: int
-    drop: int
-    unsure: int
-    last_decided_at: str
-
-    @property
-    def decided(self) -> int:
-        """Samples with a verdict."""
-        return self.keep + self.drop + self.unsure
 
 
 class ReviewLog:
@@ -119,7 +96,7 @@ class ReviewLog:
             if new_event_id is not None and new_event_id in self._tail.by_id:
                 return self._tail.by_id[new_event_id]
             events = {event.event_id: event for event in self._events_of_reviewer()}
-            undone = _undone(events.values())
+            undone = undone_events(events.values())
             target = self._undo_target(event_id, events, undone)
             if target is None:
                 return None
@@ -211,7 +188,7 @@ class DecisionFeed:
             self._by_row.setdefault(event.row_idx, []).append(event)
             rows.add(event.row_idx)
         for row_idx in rows:
-            self._latest[row_idx] = _latest_of_sample(self._by_row[row_idx])
+            self._latest[row_idx] = latest_of_sample(self._by_row[row_idx])
 
     def events(self) -> list[DecisionEvent]:
         """Every event, log by log in the order of their names."""
@@ -291,127 +268,6 @@ def logs_generation(workspace: Workspace) -> str:
         stat = path.stat()
         state.append(f"{name}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
-
-
-def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
-    """What holds per sample and reviewer after undos, ascending by (row_idx, reviewer).
-
-    Inside a log the later sequence number wins; between machines of one reviewer the later
-    ``decided_at``. A verdict without a note leaves an earlier note as it is. An undo takes back
-    an event about its own sample only.
-    """
-    by_row: dict[int, list[DecisionEvent]] = defaultdict(list)
-    for event in events:
-        by_row[event.row_idx].append(event)
-    return [one for row_idx in sorted(by_row) for one in _latest_of_sample(by_row[row_idx])]
-
-
-def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
-    """The verdict of each sample: keep or drop by the majority of its reviewers.
-
-    ``unsure`` is an abstention. Samples with a tie, or with nothing but ``unsure``, are absent:
-    there the rule decides.
-    """
-    lead: dict[int, int] = defaultdict(int)
-    for verdict in latest:
-        keep, drop = verdict.decision is Decision.KEEP, verdict.decision is Decision.DROP
-        lead[verdict.row_idx] += keep - drop
-    return {
-        row_idx: Decision.KEEP if votes > 0 else Decision.DROP
-        for row_idx, votes in sorted(lead.items())
-        if votes
-    }
-
-
-def conflicts(latest: Iterable[LatestDecision]) -> list[int]:
-    """Samples to look at again: as many for keep as for drop, or anybody unsure. Ascending."""
-    votes: dict[int, list[Decision]] = defaultdict(list)
-    for verdict in latest:
-        if verdict.decision is not None:
-            votes[verdict.row_idx].append(verdict.decision)
-    return sorted(
-        row_idx
-        for row_idx, given in votes.items()
-        if Decision.UNSURE in given or given.count(Decision.KEEP) == given.count(Decision.DROP)
-    )
-
-
-def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress]:
-    """Samples decided by each reviewer, ascending by name."""
-    given: dict[str, list[LatestDecision]] = defaultdict(list)
-    for verdict in latest:
-        if verdict.decision is not None:
-            given[verdict.reviewer].append(verdict)
-    return [
-        ReviewerProgress(
-            reviewer,
-            keep=sum(one.decision is Decision.KEEP for one in verdicts),
-            drop=sum(one.decision is Decision.DROP for one in verdicts),
-            unsure=sum(one.decision is Decision.UNSURE for one in verdicts),
-            last_decided_at=max(one.decided_at for one in verdicts),
-        )
-        for reviewer, verdicts in sorted(given.items())
-    ]
-
-
-def _undone(events: Iterable[DecisionEvent]) -> dict[str, str]:
-    """Event id -> id of the undo that takes it back; an undo that was itself undone takes nothing.
-
-    Undos are resolved from the last of each chain backwards; the chain, not the clock, gives the
-    order.
-    """
-    undos = {event.event_id: event for event in events if event.undoes is not None}
-    waiting = Counter(event.undoes for event in undos.values())
-    ready = [event for event in undos.values() if not waiting[event.event_id]]
-    undone: dict[str, str] = {}
-    while ready:
-        undo = ready.pop()
-        target = str(undo.undoes)
-        if undo.event_id not in undone:
-            undone.setdefault(target, undo.event_id)
-        waiting[target] -= 1
-        if not waiting[target] and target in undos:
-            ready.append(undos[target])
-    return undone
-
-
-def _latest_of_sample(events: Sequence[DecisionEvent]) -> list[LatestDecision]:
-    """What holds for one sample, ascending by reviewer; events of a log in its order."""
-    unique = {event.event_id: event for event in events}
-    undone = _undone(unique.values())
-    logs: dict[tuple[str, str], list[DecisionEvent]] = defaultdict(list)
-    for event in unique.values():
-        if event.event_id not in undone and event.undoes is None:
-            logs[event.reviewer, event.machine].append(event)
-    standing: dict[str, LatestDecision] = {}
-    for reviewer, machine in sorted(logs):
-        latest = _latest_of_log(logs[reviewer, machine])
-        if latest is not None:
-            standing[reviewer] = _later(standing.get(reviewer), latest)
-    return [standing[reviewer] for reviewer in sorted(standing)]
-
-
-def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
-    """The last verdict and the last note about a sample in one log; undone ones are not in it."""
-    verdict = next((event for event in reversed(log) if event.decision is not None), None)
-    noted = next((event for event in reversed(log) if event.note is not None), None)
-    said = verdict or noted
-    note = noted.note if noted is not None else None
-    if said is None or (verdict is None and not note):
-        return None
-    return LatestDecision(
-        said.row_idx, said.reviewer, said.decision, note or None, said.decided_at, said.event_id
-    )
-
-
-def _later(one: LatestDecision | None, other: LatestDecision) -> LatestDecision:
-    """Two machines of one reviewer: a verdict beats a mere note, else the later clock wins."""
-    if one is None:
-        return other
-    loser, winner = sorted(
-        (one, other), key=lambda said: (said.decision is not None, said.decided_at, said.event_id)
-    )
-    return winner if winner.note else replace(winner, note=loser.note)
 
 
 def _read_log(path: Path) -> LogTail:
