@@ -170,7 +170,7 @@ class LogWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._threads.acquire()
         try:
-            self._processes.acquire(timeout=LOCK_SECONDS)
+            self._processes.acquire(timeout=LOCK_SECONDS, poll_interval=0.002)
             _close_torn_line(self._path)
             self._tail.refresh()
         except Timeout:

@@ -12,8 +12,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from scoring.errors import InputError
+from scoring import decision_log
+from scoring.errors import InputError, VisnecError
 from scoring.reviews import (
     Decision,
     DecisionDraft,
@@ -413,6 +415,20 @@ def test_threads_share_a_log(workspace: Workspace) -> None:
     assert {event.row_idx for event in events} == {100 * i + j for i in range(4) for j in range(20)}
 
 
+def test_a_log_that_another_process_keeps_is_waited_for_and_then_told(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP)])
+    monkeypatch.setattr(decision_log, "LOCK_SECONDS", 0.05)
+    with FileLock(workspace.reviews_dir / ".ada@desk.jsonl.lock"):
+        with pytest.raises(VisnecError, match="locked by another process"):
+            log.append([DecisionDraft(2, KEEP)])
+        assert standing(workspace) == {1: KEEP}
+    log.append([DecisionDraft(3, DROP)])
+    assert standing(workspace) == {1: KEEP, 3: DROP}
+
+
 # Appends one decision after the other and says each once append has returned.
 WRITER = """
 import sys
@@ -423,6 +439,7 @@ from scoring.workspace import open_workspace
 root, name, start, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 log = open_review_log(open_workspace(Path(root)), name, "desk")
 print("ready", flush=True)
+sys.stdin.readline()
 for row in range(start, start + count):
     log.append([DecisionDraft(row, Decision.KEEP, f"{name}-{row}", note="x" * (row % 300))])
     print(row, flush=True)
@@ -433,21 +450,33 @@ def writer(workspace: Workspace, name: str, start: int, count: int) -> subproces
     arguments = [str(workspace.root), name, str(start), str(count)]
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
     )
 
 
+def begin(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
 def test_two_processes_append_to_one_log(workspace: Workspace) -> None:
-    processes = [writer(workspace, "ada", start, 60) for start in (0, 1000)]
+    processes = [writer(workspace, "ada", start, 200) for start in (0, 1000)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        begin(process)
     for process in processes:
         process.communicate()
         assert process.returncode == 0
     events = list(read_events(workspace))
-    assert [event.seq for event in events] == list(range(1, 121))
-    rows = {event.row_idx for event in events}
-    assert rows == set(range(60)) | set(range(1000, 1060))
+    assert [event.seq for event in events] == list(range(1, 401))
+    rows = [event.row_idx for event in events]
+    assert set(rows) == set(range(200)) | set(range(1000, 1200))
     assert DecisionFeed(workspace).damaged_lines() == {}
 
 
@@ -457,6 +486,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(
 ) -> None:
     process = writer(workspace, "ada", 0, 100_000)
     assert process.stdout is not None
+    begin(process)
     said = [process.stdout.readline() for _ in range(acknowledged + 1)][1:]
     process.send_signal(signal.SIGKILL)
     said += process.stdout.readlines()
