@@ -37,7 +37,7 @@ from scoring.workspace import Workspace
 Progress = Callable[[str, int, int], None]
 """Called with what is being done in words, steps done so far, steps in all."""
 
-_MEMORY_CAP = 8 << 30
+_MEMORY_CAP = 2 << 30
 _DECISIONS = pa.schema(
     [
         ("row_idx", pa.int64()),
@@ -111,12 +111,8 @@ def build_database(workspace: Workspace, progress: Progress | None = None) -> Bu
 
 def decisions_table(latest: Sequence[LatestDecision]) -> pa.Table:
     """The latest decisions as the columns of the table ``decisions``."""
-    rows = [
-        {name: getattr(one, name) for name in _DECISIONS.names}
-        | {"decision": None if one.decision is None else str(one.decision)}
-        for one in latest
-    ]
-    return pa.Table.from_pylist(rows, _DECISIONS)
+    columns = {name: [getattr(one, name) for one in latest] for name in _DECISIONS.names}
+    return pa.table(columns, _DECISIONS)
 
 
 def _build(workspace: Workspace, path: Path, progress: Progress) -> dict[str, int]:
