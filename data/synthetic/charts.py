@@ -109,6 +109,16 @@ class Chart:
             ask(rng, "stated", _STATED_VALUE, value, NUMBERS[1 : MAX_VALUE + 1], **slots),
         ]
 
+    def listing(self) -> str:
+        """Return colour and value of all bars from left to right: ``red six, blue two``."""
+        bars = sorted(self.bars, key=lambda bar: bar.column)
+        return ", ".join(f"{bar.colour} {NUMBERS[bar.value]}" for bar in bars)
+
+    def listing_question(self, rng: random.Random) -> Question:
+        """Return the request to list all bars; wrong lists are those of other charts."""
+        others = (random_chart(rng).listing() for _ in range(3))
+        return ask(rng, "list", _LIST, self.listing(), others)
+
     def _count(self, rng: random.Random) -> Question:
         number = len(self.bars)
         if rng.random() < 0.5:
@@ -168,6 +178,11 @@ def _empty_chart(background: Colour) -> Image.Image:
     return image
 
 
+_LIST: tuple[Wording, ...] = (
+    ("List the bars and their values from left to right.", "{value}"),
+    ("Read the whole chart.", "{value}"),
+    ("Describe this chart.", "{value}."),
+)
 _TALLEST: tuple[Wording, ...] = (
     ("What colour is the tallest bar?", "{value}"),
     ("Which bar is the highest?", "the {value} bar"),

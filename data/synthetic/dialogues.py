@@ -20,14 +20,27 @@ from data.synthetic.questions import (
 )
 
 _SOURCE_WEIGHTS = (28, 26, 22, 24)
-_BLIND_SHARE = 0.2
-_TEXT_ONLY_SHARE = 0.06
-_FACT_SHARE = 0.32
-_STATED_SHARE = 0.10
 _CHOICE_SHARE = 0.08
 _SHORT_HINT_SHARE = 0.05
-_TURN_COUNTS = (1, 2, 3, 4, 5)
-_TURN_WEIGHTS = (30, 22, 20, 16, 12)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which dialogues are drawn, as shares: of dialogues the first three, of turns the others."""
+
+    blind: float
+    text_only: float
+    listing: float
+    fact: float
+    stated: float
+    turn_weights: tuple[int, ...]
+
+
+LOOKING = Mixture(0.08, 0.03, 0.4, 0.10, 0.04, (10, 15, 20, 20, 20, 15))
+"""For the first part of the training: mostly pictures, and lists of all that they show."""
+
+TALKING = Mixture(0.2, 0.06, 0.06, 0.32, 0.10, (30, 22, 20, 16, 12))
+"""For the rest: as in the demo, and blind often enough that a guess is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +51,21 @@ class Dialogue:
     turns: tuple[tuple[str, str], ...]
 
 
-def random_dialogue(rng: random.Random) -> Dialogue:
+def random_dialogue(rng: random.Random, mixture: Mixture = TALKING) -> Dialogue:
     """Draw one training dialogue; its pictures and facts are on the training side."""
-    number = rng.choices(_TURN_COUNTS, _TURN_WEIGHTS)[0]
+    number = rng.choices(range(1, len(mixture.turn_weights) + 1), mixture.turn_weights)[0]
     draw = rng.random()
-    if draw < _TEXT_ONLY_SHARE:
+    if draw < mixture.text_only:
         facts = [random_fact(rng, ALL_FAMILIES, for_demo=False) for _ in range(number)]
         return Dialogue(None, tuple((fact.text, fact.answer) for fact in facts))
     picture = random_picture(rng, rng.choices(SOURCES, _SOURCE_WEIGHTS)[0], for_demo=False)
-    questions = _random_questions(rng, picture, number)
+    if rng.random() < mixture.listing:
+        questions = [picture.listing_question(rng)]
+    else:
+        questions = _random_questions(rng, picture, number, mixture)
     turns = [(question.text, question.answer) for question in questions]
     turns[0] = ("\n" + turns[0][0], turns[0][1])
-    blind = draw < _TEXT_ONLY_SHARE + _BLIND_SHARE
+    blind = draw < mixture.text_only + mixture.blind
     return Dialogue(None if blind else picture, tuple(turns))
 
 
@@ -63,15 +79,17 @@ def vary_form(rng: random.Random, question: Question) -> Question:
     return ask_for_one_word(question) if draw < _CHOICE_SHARE + _SHORT_HINT_SHARE else question
 
 
-def _random_questions(rng: random.Random, picture: Picture, number: int) -> list[Question]:
+def _random_questions(
+    rng: random.Random, picture: Picture, number: int, mixture: Mixture
+) -> list[Question]:
     about = picture.questions(rng)
     rng.shuffle(about)
     questions = []
     for _ in range(number):
         draw = rng.random()
-        if draw < _FACT_SHARE or not about:
+        if draw < mixture.fact or not about:
             questions.append(random_fact(rng, ALL_FAMILIES, for_demo=False))
-        elif draw < _FACT_SHARE + _STATED_SHARE:
+        elif draw < mixture.fact + mixture.stated:
             questions.append(rng.choice(picture.stated_questions(rng)))
         else:
             questions.append(vary_form(rng, about.pop()))

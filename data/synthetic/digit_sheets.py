@@ -91,6 +91,19 @@ class DigitSheet:
             ask(rng, "stated", _STATED_INK, digit.colour, _INKS, **slots),
         ]
 
+    def listing(self) -> str:
+        """Return all digits in reading order: ``a red seven at the top left, ...``."""
+        digits = sorted(self.digits, key=lambda digit: digit.cell)
+        return ", ".join(
+            f"{with_article(digit.colour)} {digit.word} at the {quadrant_of(digit.cell)}"
+            for digit in digits
+        )
+
+    def listing_question(self, rng: random.Random) -> Question:
+        """Return the request to list all digits; wrong lists are those of other sheets."""
+        others = (random_digit_sheet(rng).listing() for _ in range(3))
+        return ask(rng, "list", _LIST, self.listing(), others)
+
     def _exists(self, rng: random.Random) -> Question:
         present = sorted({digit.word for digit in self.digits})
         absent = [word for word in DIGIT_WORDS if word not in present]
@@ -138,6 +151,10 @@ def scans_for(demo: bool) -> list[int]:
     return [scan for scan in every if (scan % DEMO_SCANS_EVERY == 0) == demo]
 
 
+_LIST: tuple[Wording, ...] = (
+    ("List all digits on the sheet.", "{value}"),
+    ("Describe the sheet.", "{value}."),
+)
 _DIGIT: tuple[Wording, ...] = (
     ("Which digit is shown?", "{value}"),
     ("What digit did somebody write here?", "{value}"),

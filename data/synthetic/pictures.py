@@ -41,6 +41,10 @@ class Picture(Protocol):
         """Return questions that need the picture."""
         ...
 
+    def listing_question(self, rng: random.Random) -> Question:
+        """Return the request to list everything that the picture shows."""
+        ...
+
     def stated_questions(self, rng: random.Random) -> list[Question]:
         """Return questions that state their own answer, which is true of the picture."""
         ...

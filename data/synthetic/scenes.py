@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import cos, pi, sin
@@ -101,6 +101,18 @@ class Scene:
             ask(rng, "stated", _STATED_COUNT, number, _counts("shape"), number=number),
         ]
 
+    def listing(self) -> str:
+        """Return all shapes in reading order: ``a red circle at the top left, ...``."""
+        things = sorted(self.things, key=lambda thing: thing.cell)
+        return ", ".join(
+            f"{with_article(thing.name)} at the {quadrant_of(thing.cell)}" for thing in things
+        )
+
+    def listing_question(self, rng: random.Random) -> Question:
+        """Return the request to list everything; wrong lists are those of other scenes."""
+        others = (random_scene(rng).listing() for _ in range(3))
+        return ask(rng, "list", _LIST, self.listing(), others)
+
     def _about_each_thing(self, rng: random.Random) -> Iterator[Question]:
         shapes = [thing.shape for thing in self.things]
         colours = [thing.colour for thing in self.things]
@@ -150,13 +162,19 @@ def random_scene(rng: random.Random) -> Scene:
     """Return a scene of one to four shapes in different cells."""
     number = rng.randint(1, MAX_THINGS)
     cells = rng.sample(range(N_CELLS), number)
-    return Scene(rng.choice(BACKGROUNDS), tuple(_random_thing(rng, cell) for cell in cells))
+    # Some scenes repeat a shape or a colour, else "how many circles" would nearly always be one.
+    shapes = rng.sample(SHAPES, rng.choice((1, 2, 6)))
+    colours = rng.sample(COLOUR_NAMES, rng.choice((1, 3, 7, 7)))
+    things = [_random_thing(rng, cell, shapes, colours) for cell in cells]
+    return Scene(rng.choice(BACKGROUNDS), tuple(things))
 
 
-def _random_thing(rng: random.Random, cell: int) -> Thing:
+def _random_thing(
+    rng: random.Random, cell: int, shapes: Sequence[str], colours: Sequence[str]
+) -> Thing:
     radius = rng.randint(_MIN_RADIUS, _MAX_RADIUS)
     dx, dy = rng.randint(-_JITTER, _JITTER), rng.randint(-_JITTER, _JITTER)
-    return Thing(rng.choice(SHAPES), rng.choice(COLOUR_NAMES), cell, radius, dx, dy)
+    return Thing(rng.choice(shapes), rng.choice(colours), cell, radius, dx, dy)
 
 
 def _present_or_absent(rng: random.Random, present: set[str], every: tuple[str, ...]) -> str:
@@ -239,6 +257,11 @@ def _draw_heart(draw: ImageDraw.ImageDraw, size: int) -> None:
     draw.polygon(points, fill=255)
 
 
+_LIST: tuple[Wording, ...] = (
+    ("List everything in the picture.", "{value}"),
+    ("Describe the picture.", "{value}."),
+    ("What do you see, and where?", "{value}"),
+)
 _COLOUR: tuple[Wording, ...] = (
     ("What colour is the {shape}?", "{value}"),
     ("Which colour does the {shape} have?", "{value}"),

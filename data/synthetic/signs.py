@@ -98,6 +98,15 @@ class Sign:
             ask(rng, "stated", _STATED_TEXT, self.text, pool, stated=self.text),
         ]
 
+    def listing(self) -> str:
+        """Return the letters or digits one by one: ``S, T, O, P``."""
+        return ", ".join(self.text)
+
+    def listing_question(self, rng: random.Random) -> Question:
+        """Return the request to spell the sign; wrong spellings are those of other signs."""
+        others = (", ".join(text) for text in rng.sample(_others_like(rng, self.text), 3))
+        return ask(rng, "list", _LIST, self.listing(), others)
+
     def _reading(self, rng: random.Random) -> Question:
         wordings = _READ_NUMBER if self.is_number else _READ_WORD
         kind = "number" if self.is_number else "word"
@@ -160,6 +169,10 @@ def _symbol_mask(symbol: str) -> Image.Image:
     return image
 
 
+_LIST: tuple[Wording, ...] = (
+    ("Spell what is written on the sign.", "{value}"),
+    ("Type what the board shows, one character at a time.", "{value}"),
+)
 _READ_WORD: tuple[Wording, ...] = (
     ("What does the sign say?", "{value}"),
     ("Which word is written on the sign?", "{value}"),
