@@ -52,6 +52,7 @@ FACTS_OF_SOURCE = {
     "digits": ("sum", "difference", "next number", "larger", "stated number"),
 }
 STATED_SHARE = 0.4
+LISTING_SHARE = 0.07
 
 SHARES, SHARE_WEIGHTS = (1, 2, 3, 4), (25, 35, 25, 15)
 """How many records share a picture."""
@@ -110,6 +111,10 @@ def draw_questions(
     rng: random.Random, picture: Picture, source: str, made: str, asked: set[str]
 ) -> list[Question]:
     """Draw the turns of a record: all of one kind, none asked of this picture before."""
+    if made != "redundant" and rng.random() < LISTING_SHARE:
+        listing = picture.listing_question(rng)
+        if listing.text not in asked:
+            return [listing]
     number = rng.choices(TURNS, TURN_WEIGHTS)[0]
     questions: dict[str, Question] = {}
     for _ in range(MAX_TRIES):
@@ -128,7 +133,7 @@ def draw_question(rng: random.Random, picture: Picture, source: str, made: str) 
         return vary_form(rng, rng.choice(picture.questions(rng)))
     if rng.random() < STATED_SHARE:
         return rng.choice(picture.stated_questions(rng))
-    return random_fact(rng, FACTS_OF_SOURCE[source], for_demo=True)
+    return vary_form(rng, random_fact(rng, FACTS_OF_SOURCE[source], for_demo=True))
 
 
 def image_record(

@@ -40,8 +40,8 @@ from data.tiny_llava import (
 
 HERE = Path(__file__).parent
 
-STEPS, TOWER_STEPS = 3500, 600
-LOOKING_SHARE = 0.3
+STEPS, TOWER_STEPS = 5000, 500
+LOOKING_SHARE = 0.25
 """The part of the steps that mostly looks (``LOOKING``); the rest talks as the demo does."""
 
 BATCH, BATCHES_PER_SORT = 64, 4

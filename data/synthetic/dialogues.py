@@ -20,8 +20,14 @@ from data.synthetic.questions import (
 )
 
 _SOURCE_WEIGHTS = (28, 26, 22, 24)
-_CHOICE_SHARE = 0.08
+_CHOICE_SHARE = 0.12
 _SHORT_HINT_SHARE = 0.05
+
+HARD_KINDS = frozenset(
+    {"exists", "bar exists", "digit exists", "says", "compare", "count of colour", "count of shape"}
+)
+HARD_WEIGHT = 3
+"""Questions that look at all of a picture are learnt last, so they are asked more often."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,23 @@ def vary_form(rng: random.Random, question: Question) -> Question:
 def _random_questions(
     rng: random.Random, picture: Picture, number: int, mixture: Mixture
 ) -> list[Question]:
-    about = picture.questions(rng)
-    rng.shuffle(about)
+    about = _shuffle_hard_ones_first(rng, picture.questions(rng))
     questions = []
     for _ in range(number):
         draw = rng.random()
         if draw < mixture.fact or not about:
-            questions.append(random_fact(rng, ALL_FAMILIES, for_demo=False))
+            question = random_fact(rng, ALL_FAMILIES, for_demo=False)
         elif draw < mixture.fact + mixture.stated:
-            questions.append(rng.choice(picture.stated_questions(rng)))
+            question = rng.choice(picture.stated_questions(rng))
         else:
-            questions.append(vary_form(rng, about.pop()))
+            question = about.pop(0)
+        questions.append(vary_form(rng, question))
     return questions
+
+
+def _shuffle_hard_ones_first(rng: random.Random, questions: list[Question]) -> list[Question]:
+    """Return the questions in random order; the hard ones are likelier to come early."""
+    weights = [HARD_WEIGHT if question.kind in HARD_KINDS else 1 for question in questions]
+    keys = [rng.random() ** (1 / weight) for weight in weights]
+    order = sorted(range(len(questions)), key=lambda place: -keys[place])
+    return [questions[place] for place in order]

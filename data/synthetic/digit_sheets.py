@@ -85,7 +85,8 @@ class DigitSheet:
     def stated_questions(self, rng: random.Random) -> list[Question]:
         """Return questions that state their own (true) answer."""
         digit = rng.choice(self.digits)
-        slots = {"a_stated": with_article(digit.word), "stated": digit.word, "ink": digit.colour}
+        slots = {"stated": digit.word, "ink": digit.colour}
+        slots |= {"a_stated": with_article(digit.word), "a_ink": with_article(digit.colour)}
         return [
             ask(rng, "stated", _STATED_DIGIT, digit.word, DIGIT_WORDS, **slots),
             ask(rng, "stated", _STATED_INK, digit.colour, _INKS, **slots),
@@ -199,5 +200,5 @@ _STATED_DIGIT: tuple[Wording, ...] = (
 )
 _STATED_INK: tuple[Wording, ...] = (
     ("The {stated} is written in {ink} ink. In which ink is the {stated} written?", "{value}"),
-    ("I wrote {a_stated} with a {ink} pen. What colour was my pen?", "{value}"),
+    ("I wrote {a_stated} with {a_ink} pen. What colour was my pen?", "{value}"),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from data.synthetic.palette import COLOUR_NAMES, NUMBERS, is_held_out, with_article
 from data.synthetic.questions import Question, Wording, ask
@@ -16,6 +17,7 @@ from data.synthetic.signs import WORDS
 
 DEMO_QUESTIONS_ONE_IN = 4
 _MAX_DRAWS = 200
+_FRAMED_SHARE = 0.4
 
 Family = Callable[[random.Random], Question]
 
@@ -28,12 +30,18 @@ def is_demo_question(text: str) -> bool:
 def random_fact(rng: random.Random, families: tuple[str, ...], for_demo: bool) -> Question:
     """Draw a question of one of the families, of the demo's questions or of the training's."""
     for _ in range(_MAX_DRAWS):
-        question = FAMILIES[rng.choice(families)](rng)
+        question = _frame(rng, FAMILIES[rng.choice(families)](rng))
         if is_demo_question(question.text) == for_demo:
             return question
     raise ValueError(
         f"no question of {families} on this side of the hold-out in {_MAX_DRAWS} draws"
     )
+
+
+def _frame(rng: random.Random, question: Question) -> Question:
+    """Now and then put a few polite words around a question: more ways to ask the same."""
+    before, after = rng.choice(_FRAMES) if rng.random() < _FRAMED_SHARE else ("", "")
+    return replace(question, text=before + question.text + after)
 
 
 def _capital(text: str) -> str:
@@ -127,7 +135,8 @@ def _group(rng: random.Random) -> Question:
 
 def _stated_colour(rng: random.Random) -> Question:
     noun, colour = rng.choice(_NOUNS), rng.choice((*COLOUR_NAMES, "white", "brown", "grey"))
-    slots = {"noun": noun, "colour": colour, "a_noun": with_article(noun)}
+    slots = {"noun": noun, "colour": colour}
+    slots |= {"a_noun": with_article(noun), "a_colour": with_article(colour)}
     return ask(rng, "stated elsewhere", _STATED_COLOUR, colour, COLOUR_NAMES, **slots)
 
 
@@ -170,6 +179,11 @@ FAMILIES: dict[str, Family] = {
 }
 ALL_FAMILIES = tuple(FAMILIES)
 
+_FRAMES = (
+    ("Quick question: ", ""), ("Please answer: ", ""), ("Quiz: ", ""), ("Next question: ", ""),
+    ("Tell me: ", ""), ("Hello! ", ""), ("", " Thank you."), ("", " Thanks."),
+)  # fmt: skip
+
 _THING_COLOURS = {
     "fresh snow": "white", "milk": "white", "salt": "white", "a polar bear": "white",
     "fresh grass": "green", "a lime": "green", "a cucumber": "green", "spinach": "green",
@@ -195,13 +209,13 @@ _THING_PARTS = (
     ("a tricycle", "wheels", 3), ("a triangle", "sides", 3), ("a square", "sides", 4),
     ("a hexagon", "sides", 6), ("a pentagon", "sides", 5), ("an octagon", "sides", 8),
     ("a week", "days", 7), ("a hand", "fingers", 5), ("a person", "eyes", 2),
-    ("a person", "noses", 1), ("an octopus", "arms", 8), ("a year", "seasons", 4),
+    ("a giraffe", "legs", 4), ("an octopus", "arms", 8), ("a year", "seasons", 4),
 )  # fmt: skip
 _PARTS: tuple[Wording, ...] = (
     ("How many {parts} does {thing} have?", "{value}"),
     ("{Thing} has how many {parts}?", "{value}"),
     ("What number of {parts} does {thing} have?", "{value}"),
-    ("How many {parts} are there on or in {thing}?", "{value} {parts}"),
+    ("How many {parts} belong to {thing}?", "{value} {parts}"),
 )
 _OPPOSITES = (
     ("hot", "cold"), ("up", "down"), ("open", "closed"), ("big", "small"), ("day", "night"),
@@ -299,7 +313,7 @@ _STATED_COLOUR: tuple[Wording, ...] = (
     ("The {noun} is {colour}. What colour is the {noun}?", "{value}"),
     ("My {noun} is {colour}. Which colour is my {noun}?", "{value}"),
     ("I bought {a_noun} in {colour}. What colour did I buy?", "{value}"),
-    ("Our neighbour has a {colour} {noun}. What colour is it?", "{value}"),
+    ("Our neighbour has {a_colour} {noun}. What colour is it?", "{value}"),
 )
 _STATED_NUMBER: tuple[Wording, ...] = (
     ("I have {number} {nouns}. How many {nouns} do I have?", "{value}"),
@@ -308,7 +322,7 @@ _STATED_NUMBER: tuple[Wording, ...] = (
 )
 _LETTER: tuple[Wording, ...] = (
     ("What is the {which} letter of the word {word}?", "{value}"),
-    ("Which letter does the word {word} have {which}?", "{value}"),
+    ("Which letter comes {which} in {word}?", "{value}"),
     ("Name the {which} letter in {word}.", "{value}"),
 )
 _LENGTH: tuple[Wording, ...] = (

@@ -105,7 +105,8 @@ class Sign:
     def listing_question(self, rng: random.Random) -> Question:
         """Return the request to spell the sign; wrong spellings are those of other signs."""
         others = (", ".join(text) for text in rng.sample(_others_like(rng, self.text), 3))
-        return ask(rng, "list", _LIST, self.listing(), others)
+        wordings = _LIST_DIGITS if self.is_number else _LIST_LETTERS
+        return ask(rng, "list", wordings, self.listing(), others)
 
     def _reading(self, rng: random.Random) -> Question:
         wordings = _READ_NUMBER if self.is_number else _READ_WORD
@@ -169,9 +170,13 @@ def _symbol_mask(symbol: str) -> Image.Image:
     return image
 
 
-_LIST: tuple[Wording, ...] = (
+_LIST_LETTERS: tuple[Wording, ...] = (
     ("Spell what is written on the sign.", "{value}"),
-    ("Type what the board shows, one character at a time.", "{value}"),
+    ("Type the letters on the board one by one.", "{value}"),
+)
+_LIST_DIGITS: tuple[Wording, ...] = (
+    ("Read the digits on the sign one by one.", "{value}"),
+    ("Type the digits on the board one by one.", "{value}"),
 )
 _READ_WORD: tuple[Wording, ...] = (
     ("What does the sign say?", "{value}"),
