@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+BUNDLED_MODEL = "tiny-vlm"
 MODEL_NOTICE = (
     "Scored by the small demonstration model that comes with VisNec Studio (1 million parameters, "
     "trained on rendered shapes and digits). Its scores mean something on the demo data only."
@@ -17,7 +18,7 @@ def bundled_dataset() -> Path:
 
 def bundled_model() -> Path:
     """The folder of the demonstration model."""
-    return _bundled("tiny-vlm")
+    return _bundled(BUNDLED_MODEL)
 
 
 def _bundled(name: str) -> Path:

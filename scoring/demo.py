@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from scoring.bundled import MODEL_NOTICE, bundled_dataset, bundled_model
+from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
 from scoring.clustering import cluster_dataset, list_clusterings
 from scoring.dataset import import_dataset, read_dataset_info
 from scoring.demo_digits import write_digit_images
@@ -78,7 +78,7 @@ def _score(
     from scoring.models import load_model
     from scoring.pipeline import predict_dataset, score_dataset
 
-    model = load_model(str(bundled_model()), device="cpu")
+    model = load_model(BUNDLED_MODEL, device="cpu")
     with _one_thread():
         say("Scoring each sample with and without its image")
         score_dataset(workspace, model, run_id=DEMO_RUN, on_progress=on_progress, stop=stop)

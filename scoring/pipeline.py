@@ -170,8 +170,8 @@ class _Runner:
     def run(self, rows: NDArray[np.int64], work: Work) -> RunSummary:
         """Works through ``rows`` in chunks, skipping those that a part holds already."""
         flags = self._journal.done(read_dataset_info(self._workspace).n_samples)
-        if self._phase == "score":
-            self._statuses.update(self._journal.read(["status"]).column(0).to_pylist())
+        scores = Journal(self._workspace.run_dir(self._run_id) / "scores", SCORES)
+        self._statuses.update(scores.read(["status"]).column(0).to_pylist())
         self._total, self._done_before = len(rows), int(flags[rows].sum())
         self._done, built = self._done_before, self._done_before
         self._report("running")

@@ -99,7 +99,7 @@ def _bar(unit: str) -> Progress:
         TextColumn("{task.fields[rate]} " + unit),
         TimeRemainingColumn(),
         console=talk,
-        transient=not talk.is_terminal,
+        disable=not talk.is_terminal,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scoring.bundled import MODEL_NOTICE, bundled_model
+from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_model
 from scoring.models.base import VisionLanguageModel
 
 if TYPE_CHECKING:
@@ -25,17 +25,19 @@ def load_model(
 ) -> HfModel:
     """Loads a model by Hugging Face id or by path; see ``scoring.models.hf`` for the options.
 
+    ``tiny-vlm`` is the bundled demonstration model, wherever the package is installed.
     Raises ModelError in words for anything that cannot be loaded.
     """
     from scoring.models.hf import HfModel  # torch and transformers take seconds to import
 
-    notice = MODEL_NOTICE if Path(name).resolve() == bundled_model().resolve() else None
+    bundled = name == BUNDLED_MODEL or Path(name).resolve() == bundled_model().resolve()
     return HfModel.load(
-        name,
+        BUNDLED_MODEL if bundled else name,
+        folder=bundled_model() if bundled else None,
         template=template,
         dtype=dtype,
         device=device,
         score_eos=score_eos,
         revision=revision,
-        notice=notice,
+        notice=MODEL_NOTICE if bundled else None,
     )

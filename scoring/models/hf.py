@@ -61,6 +61,7 @@ class HfModel:
         cls,
         name: str,
         *,
+        folder: Path | None = None,
         template: str | None = None,
         dtype: str | None = None,
         device: str | None = None,
@@ -68,13 +69,13 @@ class HfModel:
         revision: str | None = None,
         notice: str | None = None,
     ) -> HfModel:
-        """Loads ``name``, a path or a Hugging Face id.
+        """Loads ``name``, a path or a Hugging Face id, or what lies in ``folder`` under that name.
 
         ``template``: ``own``, ``llava_v1`` or a file; by default the model's own, except where
         that one marks no end of an answer and the family is LLaVA's. ``dtype``: float32 on a CPU
         and bfloat16 on a GPU unless named. Raises ModelError.
         """
-        folder = _folder(name, revision)
+        folder = folder or _folder(name, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         if dtype not in _DTYPES:
