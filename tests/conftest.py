@@ -1,0 +1,33 @@
+"""Fixtures that every test may use: the real demo workspace, built once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo workspace as `visnec demo` builds it. Not to be changed by a test.
+
+    ``VISNEC_TEST_DEMO`` may name one that is ready, to spare the building.
+    """
+    ready = os.environ.get("VISNEC_TEST_DEMO")
+    if ready:
+        return Path(ready)
+    from scoring.demo import build_demo
+
+    root = tmp_path_factory.mktemp("demo") / "workspace"
+    build_demo(root)
+    return root
+
+
+@pytest.fixture
+def demo_workspace(demo_built: Path, tmp_path: Path) -> Path:
+    """A copy of the demo workspace that a test may change."""
+    root = tmp_path / "demo"
+    shutil.copytree(demo_built, root)
+    return root

@@ -1,0 +1,175 @@
+"""From a file to a database with a model that returns typed losses: resume, stop, limits."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from scoring.dataset import import_dataset
+from scoring.errors import InputError, RunConflictError, WorkspaceError
+from scoring.models.base import EncodedSample
+from scoring.pipeline import predict_dataset, score_dataset
+from scoring.runs import list_runs, only_run, read_progress, read_run
+from scoring.store import Scope, Store, scopes, status_counts
+from scoring.workspace import Workspace, create_workspace, open_workspace
+from tests.fakes import FakeModel
+
+
+def record(row: int, image: str | None) -> dict[str, object]:
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": f"a{row} end"}]
+    return {"id": str(row), "conversations": turns} | ({"image": image} if image else {})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Ten records: images a, b, a, b, ..., row 4 text-only, row 7 with a missing image."""
+    for name in "ab":
+        Image.new("RGB", (2, 2)).save(tmp_path / f"{name}.png")
+    records = [record(row, "ab"[row % 2] + ".png") for row in range(10)]
+    records[4] = record(4, None)
+    records[7] = record(7, "gone.png")
+    (tmp_path / "data.json").write_text(json.dumps(records))
+    place = create_workspace(tmp_path / "ws")
+    import_dataset(place, [tmp_path / "data.json"])
+    return open_workspace(tmp_path / "ws")
+
+
+def rows_of(workspace: Workspace, kind: str = "scores") -> list[int]:
+    run = only_run(workspace, None).run_id
+    parts = sorted((workspace.run_dir(run) / kind).glob("part-*.parquet"))
+    return [row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist()]
+
+
+def counts(workspace: Workspace) -> dict[str, int]:
+    store = Store(workspace)
+    frame = status_counts(store, Scope(only_run(workspace, None).run_id))
+    return dict(zip(frame["status"], frame["n"], strict=True))
+
+
+def test_every_record_ends_as_a_row_with_a_status(workspace: Workspace) -> None:
+    summary = score_dataset(workspace, FakeModel())
+    expected = {"scored": 8, "text_only": 1, "missing_image": 1}
+    assert (summary.done, summary.total, summary.stopped) == (10, 10, False)
+    assert summary.statuses == expected
+    assert {status: n for status, n in counts(workspace).items() if n} == expected
+    progress = read_progress(workspace, summary.run_id)
+    assert progress is not None
+    assert (progress.state, progress.done, progress.statuses) == ("finished", 10, expected)
+
+
+def test_rows_that_share_an_image_lie_side_by_side(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel())
+    assert rows_of(workspace) == [0, 2, 6, 8, 1, 3, 5, 9, 4, 7]
+
+
+def test_a_second_call_does_nothing_again(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel())
+    model = FakeModel()
+    summary = score_dataset(workspace, model)
+    assert (summary.done_before, summary.done, model.batches) == (10, 10, [])
+    assert len(rows_of(workspace)) == 10
+
+
+def test_a_limited_run_goes_on_without_the_limit(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel(), limit=3)
+    assert rows_of(workspace) == [0, 2, 6]
+    assert counts(workspace)["pending"] == 6  # that row 4 is text-only shows before its turn
+    score_dataset(workspace, FakeModel())
+    assert sorted(rows_of(workspace)) == list(range(10))
+    assert len(list_runs(workspace)) == 1
+
+
+def test_stopping_keeps_what_was_scored_and_goes_on_there(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scoring.pipeline.WINDOW_ROWS", 2)
+    stop = threading.Event()
+
+    class Stopping(FakeModel):
+        def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+            stop.set()
+            return super().answer_losses(batch)
+
+    summary = score_dataset(workspace, Stopping(), stop=stop)
+    assert (summary.stopped, summary.done, rows_of(workspace)) == (True, 2, [0, 2])
+    progress = read_progress(workspace, summary.run_id)
+    assert progress is not None
+    assert progress.state == "stopped"
+    again = score_dataset(workspace, FakeModel())
+    assert (again.done_before, again.stopped) == (2, False)
+    assert sorted(rows_of(workspace)) == list(range(10))
+
+
+def test_an_error_in_the_middle_keeps_what_was_scored(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scoring.pipeline.WINDOW_ROWS", 4)
+
+    class Failing(FakeModel):
+        def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+            if len(self.batches) == 2:
+                raise RuntimeError("the device is gone")
+            return super().answer_losses(batch)
+
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        score_dataset(workspace, Failing())
+    assert rows_of(workspace) == [0, 2, 6, 8]
+    score_dataset(workspace, FakeModel())
+    assert sorted(rows_of(workspace)) == list(range(10))
+
+
+def test_another_model_under_the_same_name_is_refused(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel(), run_id="mine")
+    with pytest.raises(RunConflictError, match="model_fingerprint: 'fake' then, 'new' now"):
+        score_dataset(workspace, FakeModel(fingerprint="new"), run_id="mine")
+    with pytest.raises(RunConflictError, match="truncate: False then, True now"):
+        score_dataset(workspace, FakeModel(), run_id="mine", truncate=True)
+
+
+def test_other_settings_without_a_name_are_a_run_of_their_own(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel())
+    score_dataset(workspace, FakeModel(fingerprint="new"))
+    assert len(list_runs(workspace)) == 2
+    assert list(scopes(Store(workspace))["n_scored"]) == [8, 8]
+
+
+def test_an_unknown_baseline_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="unknown baseline 'noise'; known are none"):
+        score_dataset(workspace, FakeModel(), baselines=("noise",))
+
+
+def test_an_unknown_run_names_those_there_are(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel(), run_id="mine")
+    with pytest.raises(WorkspaceError, match=r"no run 'yours' in .*; there are: mine"):
+        read_run(workspace, "yours")
+
+
+def test_predictions_are_made_for_scored_samples_and_resume(workspace: Workspace) -> None:
+    run = score_dataset(workspace, FakeModel()).run_id
+    first = predict_dataset(workspace, FakeModel(), run, rows=np.array([0, 4, 9]))
+    assert (first.done, rows_of(workspace, "predictions")) == (2, [0, 9])
+    rest = predict_dataset(workspace, FakeModel(), run)
+    assert (rest.done_before, rest.done) == (2, 8)
+    parts = sorted((workspace.run_dir(run) / "predictions").glob("part-*.parquet"))
+    rows = [row for part in parts for row in pq.read_table(part).to_pylist()]
+    assert {(row["prediction_text"], row["prediction_multimodal"]) for row in rows} == {
+        ("blind", "seen")
+    }
+    with pytest.raises(InputError, match="was scored by fake, not by fake"):
+        predict_dataset(workspace, FakeModel(fingerprint="new"), run)
+
+
+def test_leftovers_of_a_kill_are_not_taken_for_parts(workspace: Workspace) -> None:
+    run = score_dataset(workspace, FakeModel(), limit=2).run_id
+    scores = workspace.run_dir(run) / "scores"
+    (scores / ".part-000000-dead.parquet.1234.tmp").write_bytes(b"half")
+    score_dataset(workspace, FakeModel())
+    assert sorted(rows_of(workspace)) == list(range(10))
