@@ -56,6 +56,7 @@ class Key(StrEnum):
     MESSAGE = "visnec.message"
     BUTTONS_ROW = "visnec.buttons_row"
     EXPORT_RESULT = "visnec.export_result"
+    PAGES = "visnec.pages"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""Writes of the pages: the only caller of scoring's writing functions.
+
+Decisions, subsets, exports, band limits, and the derived database. A decision counts as saved
+only after :func:`record_decisions` has returned: by then it is on disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dashboard.loaders import Context
+from scoring.dataset import read_dataset_info
+from scoring.errors import InputError
+from scoring.export import ExportResult, export_subset
+from scoring.necessity import Bands
+from scoring.provenance import VerifyReport, verify_manifest
+from scoring.reviews import Decision, DecisionDraft, DecisionEvent, ReviewLog, open_review_log
+from scoring.store import build_database
+from scoring.store.build import Progress
+from scoring.store.values import BuildReport
+from scoring.subsets import SubsetDefinition, delete_subset, save_subset
+from scoring.workspace import Workspace, open_workspace, save_settings
+
+MAX_NOTE = 2000
+_logs: dict[tuple[Path, str], ReviewLog] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of drafts that a page handed in, by event id.
+
+    ``refused`` make no sense and will never be saved; a page forgets them and says why.
+    """
+
+    saved: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def record_decisions(
+    workspace: Workspace, reviewer: str, drafts: Sequence[Mapping[str, Any]]
+) -> Receipt:
+    """Saves what a browser handed in, in its order; repeating it changes nothing.
+
+    Drafts come from outside and are checked one by one, so that a damaged one cannot hold up the
+    others. Raises VisnecError or OSError where the log cannot be written: then nothing counts as
+    saved and the browser keeps it all.
+    """
+    n_samples = read_dataset_info(workspace).n_samples
+    good: list[DecisionDraft] = []
+    refused: list[str] = []
+    problem = None
+    for raw in drafts:
+        try:
+            good.append(_draft(raw, n_samples))
+        except (InputError, TypeError, ValueError) as error:
+            refused.append(str(raw.get("event_id", "")))
+            problem = f"a decision was not understood and left out ({error})"
+    if good:
+        _log(workspace, reviewer).append(good)
+    return Receipt(tuple(str(draft.event_id) for draft in good), tuple(refused), problem)
+
+
+def _draft(raw: Mapping[str, Any], n_samples: int) -> DecisionDraft:
+    row_idx, decision, note = raw.get("row_idx"), raw.get("decision"), raw.get("note")
+    event_id, undoes = raw.get("event_id"), raw.get("undoes")
+    if not isinstance(row_idx, int) or not 0 <= row_idx < n_samples:
+        raise InputError(f"the dataset has no row {row_idx!r}")
+    if not isinstance(event_id, str) or not 8 <= len(event_id) <= 64:
+        raise InputError(f"{event_id!r} is no event id")
+    if undoes is not None and not isinstance(undoes, str):
+        raise InputError(f"{undoes!r} is no event id")
+    return DecisionDraft(
+        row_idx=row_idx,
+        decision=None if decision is None else Decision(decision),
+        event_id=event_id,
+        note=None if note is None else str(note)[:MAX_NOTE],
+        queue=None if raw.get("queue") is None else str(raw["queue"])[:200],
+        sampling_probability=raw.get("sampling_probability"),
+        decided_at=raw.get("decided_at"),
+        undoes=undoes,
+    )
+
+
+def record_decision(workspace: Workspace, reviewer: str, draft: DecisionDraft) -> DecisionEvent:
+    """Saves one decision of an ordinary button."""
+    return _log(workspace, reviewer).append([draft])[0]
+
+
+def undo_last_decision(workspace: Workspace, reviewer: str) -> DecisionEvent | None:
+    """Takes back the reviewer's latest decision that holds; None where there is none."""
+    return _log(workspace, reviewer).undo()
+
+
+def _log(workspace: Workspace, reviewer: str) -> ReviewLog:
+    """One open log per reviewer and process: it remembers what it has read."""
+    with _lock:
+        key = (workspace.root, reviewer)
+        if key not in _logs:
+            _logs[key] = open_review_log(workspace, reviewer)
+        return _logs[key]
+
+
+def save_bands(workspace: Workspace, bands: Bands) -> Workspace:
+    """Makes these limits the workspace's own; other settings stay as they are on disk now."""
+    current = open_workspace(workspace.root)
+    changed = replace(current, settings=replace(current.settings, bands=bands))
+    save_settings(changed)
+    return changed
+
+
+def save_subset_definition(
+    workspace: Workspace, definition: SubsetDefinition, overwrite: bool = False
+) -> Path:
+    """Saves a subset under its name. Raises InputError where another one has the name."""
+    return save_subset(workspace, definition, overwrite)
+
+
+def forget_subset(workspace: Workspace, name: str) -> None:
+    """Removes a saved definition; its exports stay."""
+    delete_subset(workspace, name)
+
+
+def export_saved_subset(
+    context: Context,
+    definition: SubsetDefinition,
+    file_format: str,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> ExportResult:
+    """Exports a subset into the workspace. Raises VisnecError with the remedy."""
+    folder = export_folder(context.workspace, definition.name, file_format)
+    return export_subset(
+        context.workspace, context.store, definition, folder, file_format, progress, overwrite
+    )
+
+
+def export_folder(workspace: Workspace, name: str, file_format: str) -> Path:
+    """Where an export goes: one folder per subset and format, so that formats lie side by side."""
+    folder = name if file_format == "llava" else f"{name}-{file_format}"
+    return workspace.exports_dir / folder
+
+
+def verify_export(workspace: Workspace, folder: Path, progress: Any = None) -> VerifyReport:
+    """Rebuilds an export and compares every byte. Raises VerificationError."""
+    return verify_manifest(folder, workspace, progress)
+
+
+def build_workspace_database(workspace: Workspace, progress: Progress | None = None) -> BuildReport:
+    """Builds the derived database from the parts."""
+    return build_database(workspace, progress)

@@ -1,0 +1,37 @@
+"""The script that Streamlit runs for every view: style, navigation, and the page asked for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.app_pages import explore, overview, review, runs, subset
+from dashboard.components import assets, notices
+from dashboard.navigation import PageName, open_navigation
+from scoring.errors import VisnecError
+
+
+def main() -> None:
+    """Draws one page; an explained error takes the place of what it would have shown."""
+    st.set_page_config(
+        page_title="VisNec Studio",
+        page_icon=":material/visibility:",
+        layout="wide",
+        initial_sidebar_state="collapsed",
+    )
+    st.html(f"<style>{assets.page_style()}</style>")
+    page = open_navigation(
+        {
+            PageName.OVERVIEW: overview.render,
+            PageName.EXPLORE: explore.render,
+            PageName.REVIEW: review.render,
+            PageName.SUBSET: subset.render,
+            PageName.RUNS: runs.render,
+        }
+    )
+    try:
+        page.run()
+    except VisnecError as error:
+        notices.show_problem(error)
+
+
+main()

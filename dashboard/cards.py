@@ -1,0 +1,208 @@
+"""A sample as a card: everything the sample view and the review deck show, as plain JSON values.
+
+Pure: it turns what was read into what is shown. Texts stay texts; the components write them with
+``textContent``, so a card may hold anything a dataset holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from dashboard import text
+from dashboard.links import image_url, thumbnail_url
+from dashboard.words import same_answer, word_differences
+from scoring.necessity import Bands
+from scoring.samples import Role, Sample, Turn
+from scoring.store.values import SampleDetail
+
+Card = dict[str, Any]
+
+MAX_TURN_CHARACTERS = 20_000
+MAX_NEIGHBOURS = 24
+_ROLE_NAMES = {Role.HUMAN: "human", Role.ASSISTANT: "assistant", Role.SYSTEM: "system"}
+
+
+def build_card(
+    sample: Sample, detail: SampleDetail, baseline: str, bands: Bands, edition: str
+) -> Card:
+    """The card of one sample under the given baseline; ``edition`` names the dataset in links."""
+    score = _score(detail.scores, baseline)
+    return {
+        "row_idx": sample.row_idx,
+        "id": sample.id,
+        "source": sample.source,
+        "cluster": detail.cluster,
+        "status": detail.status,
+        "status_name": text.status_name(detail.status),
+        "reason": detail.reason,
+        "category": None if score["visnec"] is None else bands.category(score["visnec"]).value,
+        **score,
+        "baseline": text.BASELINE_NAMES.get(baseline, baseline),
+        "other_baselines": _other_baselines(detail.scores, baseline),
+        "images": [
+            {"url": image_url(sample.row_idx, position, edition), "path": path}
+            for position, path in enumerate(sample.images)
+        ],
+        "turns": _turns(sample.turns, detail.turn_scores, baseline, bands),
+        "answer": sample.answer,
+        "predictions": _predictions(detail.predictions, sample.answer),
+        "decisions": _records(detail.decisions, ("reviewer", "decision", "note", "decided_at")),
+        "neighbours": [
+            _neighbour(row, bands, edition)
+            for row in detail.neighbours.head(MAX_NEIGHBOURS).to_dict("records")
+        ],
+        "n_neighbours": detail.n_neighbours,
+    }
+
+
+def _score(scores: pd.DataFrame, baseline: str) -> dict[str, Any]:
+    rows = scores[scores["baseline"] == baseline].to_dict("records")
+    row = rows[0] if rows else {}
+    return {
+        "visnec": _number(row.get("visnec")),
+        "stderr": _number(row.get("visnec_stderr")),
+        "loss_text": _number(row.get("loss_text")),
+        "loss_multimodal": _number(row.get("loss_multimodal")),
+        "n_answer_tokens": _whole(row.get("n_answer_tokens")),
+        "truncated": bool(row.get("truncated") or False),
+    }
+
+
+def _other_baselines(scores: pd.DataFrame, baseline: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": text.BASELINE_NAMES.get(row["baseline"], row["baseline"]),
+            "visnec": _number(row["visnec"]),
+        }
+        for row in scores.to_dict("records")
+        if row["baseline"] != baseline
+    ]
+
+
+def _turns(
+    turns: Sequence[Turn], turn_scores: pd.DataFrame, baseline: str, bands: Bands
+) -> list[dict[str, Any]]:
+    """Messages with their parts; an answer carries its own scores."""
+    own = turn_scores[turn_scores["baseline"] == baseline].to_dict("records")
+    by_answer = {int(row["turn"]): row for row in own}
+    shown: list[dict[str, Any]] = []
+    answers = images = 0
+    for turn in turns:
+        parts, images = _parts(turn, images)
+        message: dict[str, Any] = {"role": _ROLE_NAMES[turn.role], "parts": parts}
+        if turn.role is Role.ASSISTANT:
+            row = by_answer.get(answers)
+            answers += 1
+            if row is not None and (visnec := _number(row["visnec"])) is not None:
+                message |= {
+                    "visnec": visnec,
+                    "category": bands.category(visnec).value,
+                    "loss_text": _number(row["loss_text"]),
+                    "loss_multimodal": _number(row["loss_multimodal"]),
+                    "n_answer_tokens": _whole(row["n_answer_tokens"]),
+                }
+        shown.append(message)
+    return shown
+
+
+def _parts(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
+    """A message cut at the places where its images stand."""
+    parts: list[dict[str, Any]] = []
+    start = 0
+    content = turn.text[:MAX_TURN_CHARACTERS]
+    for offset in turn.image_offsets:
+        if content[start:offset]:
+            parts.append({"text": content[start:offset]})
+        parts.append({"image": first_image})
+        first_image += 1
+        start = min(offset, len(content))
+    if content[start:]:
+        parts.append({"text": content[start:]})
+    if len(turn.text) > MAX_TURN_CHARACTERS:
+        left = len(turn.text) - MAX_TURN_CHARACTERS
+        parts.append({"more": f"… {left:,} more characters stand in the raw record"})
+    return parts, first_image
+
+
+def _predictions(predictions: pd.DataFrame, answer: str) -> list[dict[str, Any]]:
+    """Per run: both predictions with their word differences, and whether they match the answer."""
+    shown: list[dict[str, Any]] = []
+    for row in predictions.to_dict("records"):
+        blind, seeing = _string(row["prediction_text"]), _string(row["prediction_multimodal"])
+        left, right = word_differences(blind or "", seeing or "")
+        shown.append(
+            {
+                "run": row["run_id"],
+                "model": row["model"],
+                "text": None if blind is None else [[p.text, p.differs] for p in left],
+                "multimodal": None if seeing is None else [[p.text, p.differs] for p in right],
+                "text_matches": blind is not None and same_answer(blind, answer),
+                "multimodal_matches": seeing is not None and same_answer(seeing, answer),
+                "same": blind is not None and blind == seeing,
+            }
+        )
+    return shown
+
+
+def _neighbour(row: dict[str, Any], bands: Bands, edition: str) -> dict[str, Any]:
+    visnec = _number(row["visnec"])
+    return {
+        "row_idx": int(row["row_idx"]),
+        "source": row["source"],
+        "question": (_string(row["question"]) or "")[:300],
+        "answer": (_string(row["answer"]) or "")[:300],
+        "visnec": visnec,
+        "category": None if visnec is None else bands.category(visnec).value,
+        "status_name": text.status_name(str(row["status"])),
+        "decision": _string(row["decision"]),
+        "thumbnail": thumbnail_url(int(row["row_idx"]), edition),
+    }
+
+
+def build_tile(row: dict[str, Any], bands: Bands, edition: str) -> Card:
+    """What the gallery shows of one row of a page."""
+    visnec = _number(row["visnec"])
+    n_images = 0 if row["images"] is None else len(row["images"])
+    return {
+        "row_idx": int(row["row_idx"]),
+        "source": row["source"],
+        "question": (_string(row["question"]) or "")[:240],
+        "answer": (_string(row["answer"]) or "")[:160],
+        "visnec": visnec,
+        "category": None if visnec is None else bands.category(visnec).value,
+        "status": row["status"],
+        "status_name": text.status_name(str(row["status"])),
+        "decision": _string(row["decision"]),
+        "n_images": n_images,
+        "thumbnail": thumbnail_url(int(row["row_idx"]), edition) if n_images else None,
+    }
+
+
+def _records(frame: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {column: _string(row[column]) for column in columns} for row in frame.to_dict("records")
+    ]
+
+
+def _string(value: object) -> str | None:
+    """Text from a frame's cell; what is absent there may be None or NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
+        return None
+    return str(value)
+
+
+def _number(value: Any) -> float | None:
+    """A finite float from a frame's cell, or None: JSON knows no NaN."""
+    if value is None or value is pd.NA:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

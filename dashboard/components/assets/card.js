@@ -1,0 +1,169 @@
+// A sample as people look at it: its image, its conversation, the answers side by side.
+// Used by the sample view and by the review deck, so a sample looks the same in both.
+
+const Card = (() => {
+  const { el, svg } = VN;
+  const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8];
+
+  // The image fits its frame; a click, + and - enlarge it, dragging and the arrows move it.
+  function imageViewer(image, position, total) {
+    let zoom = 0;
+    const picture = el("img", { class: "picture", alt: `Image ${position + 1} of ${total} of this sample`, draggable: "false" });
+    const stage = el("div", { class: "stage", tabindex: 0, role: "group", "aria-label": "Image. Plus and minus zoom, 0 fits." }, picture);
+    const level = el("span", { class: "level quiet" });
+    const fail = () => stage.replaceChildren(el("div", { class: "no-image" }, el("b", {}, "This image cannot be shown"), el("span", { class: "quiet", "data-role": "problem" }, image.path)));
+    const size = () => {
+      const width = picture.naturalWidth, height = picture.naturalHeight;
+      if (!width) return;
+      const box = stage.getBoundingClientRect();
+      const fit = Math.min((box.width - 2) / width, (box.height - 2) / height, 6);
+      const scale = fit * ZOOMS[zoom];
+      picture.style.width = `${width * scale}px`;
+      picture.style.height = `${height * scale}px`;
+      picture.classList.toggle("pixels", scale >= 2 && width <= 512);
+      stage.classList.toggle("zoomed", zoom > 0);
+      level.textContent = `${width} × ${height} px · ${Math.round(scale * 100)} %`;
+    };
+    const setZoom = (next, at) => {
+      const before = zoom;
+      zoom = Math.min(Math.max(next, 0), ZOOMS.length - 1);
+      if (zoom === before) return;
+      const ratio = ZOOMS[zoom] / ZOOMS[before];
+      const box = stage.getBoundingClientRect();
+      const x = at ? at.clientX - box.left : box.width / 2, y = at ? at.clientY - box.top : box.height / 2;
+      const left = (stage.scrollLeft + x) * ratio - x, top = (stage.scrollTop + y) * ratio - y;
+      size();
+      stage.scrollTo(left, top);
+    };
+    let drag = null, moved = false;
+    stage.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      drag = { x: event.clientX, y: event.clientY, left: stage.scrollLeft, top: stage.scrollTop };
+      moved = false;
+    });
+    stage.addEventListener("pointermove", (event) => {
+      if (!drag) return;
+      if (Math.abs(event.clientX - drag.x) + Math.abs(event.clientY - drag.y) > 4) moved = true;
+      if (moved) stage.scrollTo(drag.left - (event.clientX - drag.x), drag.top - (event.clientY - drag.y));
+    });
+    const release = () => { drag = null; };
+    stage.addEventListener("pointerup", release);
+    stage.addEventListener("pointerleave", release);
+    stage.addEventListener("click", (event) => {
+      if (!moved) setZoom(zoom === 0 ? 2 : 0, event);
+    });
+    stage.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "+" || event.key === "=") setZoom(zoom + 1);
+      else if (event.key === "-") setZoom(zoom - 1);
+      else if (event.key === "0") setZoom(0);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    picture.addEventListener("load", size);
+    picture.addEventListener("error", fail);
+    new ResizeObserver(size).observe(stage);
+    picture.src = image.url;
+    const tool = (label, sign, act) => el("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick: act }, sign);
+    return el("figure", { class: "viewer" }, stage, el("figcaption", {},
+      tool("Zoom out", "−", () => setZoom(zoom - 1)), tool("Zoom in", "+", () => setZoom(zoom + 1)), tool("Fit", "⤢", () => setZoom(0)),
+      level, el("span", { class: "path quiet", title: image.path }, image.path)));
+  }
+
+  function images(card) {
+    if (!card.images.length) return el("div", { class: "no-image alone" }, el("b", {}, "No image"), el("span", { class: "quiet" }, "This sample is text only."));
+    return card.images.map((image, position) => imageViewer(image, position, card.images.length));
+  }
+
+  // Both losses on one line; the stretch between them is the score.
+  function lossBar(card) {
+    const most = Math.max(card.loss_text, card.loss_multimodal, 0.5) * 1.08;
+    const x = (value) => `${(100 * value) / most}%`;
+    const [left, right] = [card.loss_multimodal, card.loss_text].sort((a, b) => a - b);
+    return el("div", { class: "loss-bar", role: "img", "aria-label": `multimodal loss ${VN.loss(card.loss_multimodal)}, text-only loss ${VN.loss(card.loss_text)}` },
+      el("span", { class: `stretch ${card.category}`, style: { left: x(left), width: `${(100 * (right - left)) / most}%` } }),
+      el("span", { class: "dot seeing", style: { left: x(card.loss_multimodal) }, title: "multimodal loss" }),
+      el("span", { class: "dot blind", style: { left: x(card.loss_text) }, title: "text-only loss" }));
+  }
+
+  function scores(card) {
+    if (card.visnec === null) {
+      return el("section", { class: "scores" },
+        el("div", { class: "big" }, VN.swatch(null), card.status_name),
+        el("p", { class: "quiet" }, card.reason ?? "No score for this sample."));
+    }
+    const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
+    return el("section", { class: "scores" },
+      el("div", { class: "big" }, el("b", {}, VN.score(card.visnec)), el("span", { class: "category" }, VN.swatch(card.category), card.category)),
+      lossBar(card),
+      el("dl", {},
+        fact([el("span", { class: "key blind" }), "text-only loss"], VN.loss(card.loss_text)),
+        fact([el("span", { class: "key seeing" }), "multimodal loss"], VN.loss(card.loss_multimodal)),
+        fact("answer tokens", VN.count(card.n_answer_tokens)),
+        card.stderr === null ? null : fact("standard error", VN.loss(card.stderr)),
+        fact("blind baseline", card.baseline),
+        card.other_baselines.map((one) => fact(`VisNec, ${one.name}`, VN.score(one.visnec)))),
+      card.n_answer_tokens <= 2 ? el("p", { class: "caveat quiet" }, "A mean over very few tokens, one of them the end of the answer.") : null,
+      card.truncated ? el("p", { class: "caveat quiet" }, "Truncated: only what fitted was scored.") : null);
+  }
+
+  function pieces(list) {
+    return list.map(([text, differs]) => (differs ? el("mark", {}, text) : text));
+  }
+
+  function answers(card) {
+    const column = (title, body, note, kind) => el("div", { class: `answer ${kind}` }, el("h4", {}, title, note), el("p", {}, body));
+    const badge = (matches) => el("span", { class: `badge ${matches ? "same" : ""}` }, matches ? "= reference" : "≠ reference");
+    const one = card.predictions[0];
+    const none = el("span", { class: "quiet" }, "no prediction in this run");
+    const body = (list) => (list === null ? none : list.length ? pieces(list) : el("span", { class: "quiet" }, "(an empty answer)"));
+    return el("section", { class: "answers", "aria-label": "Answers" },
+      column("Reference answer", card.answer || el("span", { class: "quiet" }, "(no answer)"), null, "reference"),
+      column("Text-only prediction", one ? body(one.text) : none, one && one.text ? badge(one.text_matches) : null, "blind"),
+      column("Multimodal prediction", one ? body(one.multimodal) : none, one && one.multimodal ? badge(one.multimodal_matches) : null, "seeing"));
+  }
+
+  function conversation(card) {
+    const message = (turn, i) => el("li", { class: `turn ${turn.role}` },
+      el("div", { class: "who" }, turn.role,
+        turn.visnec === undefined ? null : el("span", { class: "turn-score", title: `text-only loss ${VN.loss(turn.loss_text)}, multimodal loss ${VN.loss(turn.loss_multimodal)}` },
+          VN.swatch(turn.category), VN.score(turn.visnec), el("span", { class: "quiet" }, ` · ${turn.n_answer_tokens} tokens`))),
+      el("div", { class: "said" }, turn.parts.map((part) => part.text ?? (part.more ? el("span", { class: "quiet" }, part.more) : el("span", { class: "placeholder" }, card.images.length > 1 ? `image ${part.image + 1}` : "image")))));
+    return el("section", { class: "conversation", "aria-label": "Conversation" }, el("ol", {}, card.turns.map(message)));
+  }
+
+  function decisions(card) {
+    if (!card.decisions.length) return null;
+    return el("section", { class: "decisions" }, el("h3", {}, "Decisions"), el("ul", {}, card.decisions.map((one) => el("li", {},
+      VN.decisionMark(one.decision), el("b", {}, one.reviewer), " ", one.decision ?? "note only", one.note ? el("span", { class: "note" }, one.note) : null))));
+  }
+
+  function neighbours(card, open) {
+    if (!card.neighbours.length) return null;
+    const more = card.n_neighbours - card.neighbours.length;
+    return el("section", { class: "neighbours" },
+      el("h3", {}, `Other samples on the same image`, el("span", { class: "quiet" }, ` ${VN.count(card.n_neighbours)}`)),
+      el("ul", {}, card.neighbours.map((one) => {
+        const inside = [el("span", { class: "row-score" }, VN.swatch(one.category), one.visnec === null ? one.status_name : VN.score(one.visnec)),
+          el("span", { class: "question" }, one.question), el("span", { class: "quiet" }, one.answer), VN.decisionMark(one.decision)];
+        return el("li", {}, open ? el("button", { type: "button", onclick: () => open(one.row_idx) }, inside) : el("div", { class: "plain" }, inside));
+      })),
+      more > 0 ? el("p", { class: "quiet" }, `and ${VN.count(more)} more`) : null);
+  }
+
+  function heading(card) {
+    const part = (name, value) => (value === null || value === undefined || value === "" ? null : el("span", {}, el("span", { class: "quiet" }, `${name} `), value));
+    return el("header", { class: "heading" }, part("row", VN.count(card.row_idx)), part("id", card.id), part("source", card.source), part("cluster", card.cluster));
+  }
+
+  function render(card, { open = null } = {}) {
+    return el("article", { class: "card", "data-row": card.row_idx },
+      heading(card),
+      el("div", { class: "columns" },
+        el("div", { class: "side" }, images(card), scores(card)),
+        el("div", { class: "main" }, answers(card), conversation(card), decisions(card), neighbours(card, open))));
+  }
+
+  return { render };
+})();

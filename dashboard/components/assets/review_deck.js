@@ -1,0 +1,341 @@
+// The review deck: one sample at a time, one key per decision.
+//
+// A key decides about the sample that stands first in line at that moment. The decision is kept
+// in the browser before the next sample is drawn, and goes to the server with every other one
+// that is not confirmed yet; it counts as saved only when the server says that it is on disk.
+// Decisions carry their own ids, so that repeating them (after a reload, or by a second tab) does
+// no harm.
+
+const DECKS = new WeakMap();
+const AHEAD = 12, PICTURES_AHEAD = 4, RESEND_MS = 2500, MOVE_MS = 500;
+const DECISIONS = { k: "keep", d: "drop", u: "unsure" };
+
+const eventId = () => {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
+};
+
+class ReviewDeck {
+  constructor(root) {
+    this.root = root;
+    this.pending = [];
+    this.cards = new Map();
+    this.wanted = new Set();
+    this.pictures = new Map();
+    this.notes = new Map();
+    this.queue = [];
+    this.index = 0;
+    this.sent = 0;
+    this.order = 0;
+    this.inFlight = false;
+    this.kept = Promise.resolve();
+    this.ready = false;
+    this.build();
+    this.onKey = (event) => this.key(event);
+    this.onFocus = () => this.showKeys();
+    window.addEventListener("keydown", this.onKey, true);
+    document.addEventListener("focusin", this.onFocus);
+    document.addEventListener("focusout", this.onFocus);
+    this.onLeave = (event) => { if (this.pending.length && !this.outbox?.durable) event.preventDefault(); };
+    window.addEventListener("beforeunload", this.onLeave);
+    this.resend = setInterval(() => { if (this.pending.length) this.flush(true); }, RESEND_MS);
+  }
+
+  close() {
+    window.removeEventListener("keydown", this.onKey, true);
+    document.removeEventListener("focusin", this.onFocus);
+    document.removeEventListener("focusout", this.onFocus);
+    window.removeEventListener("beforeunload", this.onLeave);
+    clearInterval(this.resend);
+    clearTimeout(this.moving);
+  }
+
+  // ---- what the server says -------------------------------------------------------------------
+
+  receive(data, send, trigger) {
+    this.data = data;
+    this.send = send;
+    this.trigger = trigger;
+    if (this.deckName !== data.deck) { this.openDeck(); return; }
+    if (!this.ready) return;
+    this.takeReceipt();
+    if (this.queueKey !== data.queue_key) this.openQueue();
+    this.inFlight = false;
+    if (this.pending.some((draft) => !this.lastSent?.has(draft.event_id))) this.flush();
+    this.drawBar();
+  }
+
+  async openDeck() {
+    this.deckName = this.data.deck;
+    this.ready = false;
+    this.outbox = new Outbox(this.deckName);
+    const waiting = await this.outbox.all();
+    const known = new Set(waiting.map((draft) => draft.event_id));
+    this.pending = [...waiting, ...this.pending.filter((draft) => !known.has(draft.event_id))];
+    this.ready = true;
+    this.takeReceipt();
+    this.openQueue();
+    if (this.pending.length) this.flush();
+    this.drawBar();
+  }
+
+  takeReceipt() {
+    const { saved = [], refused = [], problem = null } = this.data.receipt ?? {};
+    const done = new Set([...saved, ...refused]);
+    const gone = this.pending.filter((draft) => done.has(draft.event_id));
+    this.problem = problem;
+    if (!gone.length) return;
+    this.pending = this.pending.filter((draft) => !done.has(draft.event_id));
+    this.outbox.remove(gone.map((draft) => draft.event_id));
+  }
+
+  openQueue() {
+    this.queueKey = this.data.queue_key;
+    this.queue = [...this.data.queue];
+    const { decided } = this.standing();
+    const wanted = this.queue.indexOf(this.data.start);
+    const open = (from) => this.queue.findIndex((row, at) => at >= from && !decided.has(row));
+    const first = wanted >= 0 ? open(wanted) : open(0);
+    this.index = first >= 0 ? first : Math.max(wanted, 0);
+    this.draw();
+  }
+
+  // ---- what holds, with what is not confirmed yet laid over it --------------------------------
+
+  standing() {
+    const decided = new Map(Object.entries(this.data.decided).map(([row, decision]) => [Number(row), decision]));
+    let stack = this.data.history.map((one) => ({ ...one }));
+    for (const draft of this.pending) {
+      if (draft.undoes) stack = stack.filter((one) => one.event_id !== draft.undoes);
+      else if (draft.decision) stack.push({ event_id: draft.event_id, row_idx: draft.row_idx, decision: draft.decision });
+    }
+    for (const row of new Set(this.pending.filter((draft) => draft.undoes || draft.decision).map((draft) => draft.row_idx))) {
+      const last = stack.findLast((one) => one.row_idx === row);
+      if (last) decided.set(row, last.decision); else decided.delete(row);
+    }
+    return { decided, stack };
+  }
+
+  get row() { return this.queue[this.index]; }
+
+  // ---- what the person does -------------------------------------------------------------------
+
+  keep(draft) {
+    this.order += 1;
+    const whole = { note: null, undoes: null, decision: null, ...draft, event_id: eventId(), order: Date.now() * 1000 + (this.order % 1000), decided_at: new Date().toISOString() };
+    this.pending.push(whole);
+    this.kept = this.kept.then(() => this.outbox.put(whole));
+    this.flush();
+    return this.kept;
+  }
+
+  decide(decision) {
+    const row = this.row;
+    if (row === undefined || !this.ready) return;
+    const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.data.sampling_probability });
+    this.index += 1;
+    kept.then(() => this.draw(`${decision}, row ${row}`));
+  }
+
+  undo() {
+    if (!this.ready) return;
+    const last = this.standing().stack.at(-1);
+    if (!last) { this.say("There is nothing to undo."); return; }
+    const kept = this.keep({ row_idx: last.row_idx, undoes: last.event_id });
+    const at = this.queue.indexOf(last.row_idx);
+    if (at >= 0) this.index = at; else this.queue.splice(this.index, 0, last.row_idx);
+    kept.then(() => this.draw(`undone: ${last.decision} on row ${last.row_idx}`));
+  }
+
+  step(by) {
+    const next = Math.min(Math.max(this.index + by, 0), this.queue.length);
+    if (next === this.index) return;
+    this.index = next;
+    this.draw();
+    clearTimeout(this.moving);
+    this.moving = setTimeout(() => this.flush(), MOVE_MS);
+  }
+
+  noteFor(row, text) {
+    const before = this.noteOf(row);
+    if (text.trim() === before) return;
+    this.notes.set(row, text.trim());
+    this.keep({ row_idx: row, note: text.trim(), queue: this.data.queue_name });
+    this.drawBar();
+  }
+
+  noteOf(row) {
+    if (this.notes.has(row)) return this.notes.get(row);
+    const waiting = this.pending.findLast((draft) => draft.row_idx === row && draft.note !== null);
+    const own = this.cards.get(row)?.decisions?.find((one) => one.reviewer === this.data.reviewer);
+    return waiting?.note ?? own?.note ?? "";
+  }
+
+  key(event) {
+    const target = event.composedPath()[0];
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (this.isTyping(target)) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (event.repeat && !key.startsWith("Arrow")) return;
+    if (DECISIONS[key]) this.decide(DECISIONS[key]);
+    else if (key === "z") this.undo();
+    else if (key === "ArrowLeft") this.step(-1);
+    else if (key === "ArrowRight") this.step(1);
+    else if (key === "?") this.toggleHelp();
+    else if (key === "n") this.note.focus();
+    else if (key === "Escape" && !this.help.hidden) this.toggleHelp();
+    else return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+
+  isTyping(target) {
+    if (!target?.closest) return false;
+    return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || Boolean(target.closest("[role=listbox],[role=dialog],[role=tablist],[role=slider],[data-testid=stPopoverBody]"));
+  }
+
+  // ---- to the server --------------------------------------------------------------------------
+
+  // One batch at a time; it holds everything unconfirmed, so a lost one costs nothing.
+  flush(again = false) {
+    if (!this.ready || (this.inFlight && !again)) return;
+    this.inFlight = true;
+    this.sent += 1;
+    this.lastSent = new Set(this.pending.map((draft) => draft.event_id));
+    this.send("outbox", { drafts: this.pending, row: this.row ?? null, n: this.sent });
+  }
+
+  async fetchCards() {
+    const from = Math.max(0, this.index - 1);
+    const rows = this.queue.slice(from, this.index + AHEAD).filter((row) => !this.cards.has(row) && !this.wanted.has(row));
+    const near = this.queue.slice(this.index, this.index + 4).some((row) => !this.cards.has(row) && !this.wanted.has(row));
+    if (!rows.length || (!near && rows.length < AHEAD / 2)) return;
+    for (const row of rows) this.wanted.add(row);
+    try {
+      const answer = await fetch(`${this.data.cards}&rows=${rows.join(",")}`, { credentials: "same-origin" });
+      if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
+      for (const card of await answer.json()) this.cards.set(card.row_idx, card);
+      this.unreachable = null;
+    } catch (error) {
+      this.unreachable = String(error.message ?? error);
+      setTimeout(() => this.draw(), RESEND_MS);
+    }
+    for (const row of rows) this.wanted.delete(row);
+    while (this.cards.size > 400) this.cards.delete(this.cards.keys().next().value);
+    if (rows.includes(this.row)) this.draw(); else this.fetchPictures();
+  }
+
+  fetchPictures() {
+    const urls = this.queue.slice(this.index, this.index + 1 + PICTURES_AHEAD).flatMap((row) => this.cards.get(row)?.images?.slice(0, 2).map((image) => image.url) ?? []);
+    for (const url of urls) {
+      if (this.pictures.has(url)) continue;
+      const picture = new Image();
+      picture.src = url;
+      this.pictures.set(url, picture);
+    }
+    for (const url of [...this.pictures.keys()].slice(0, Math.max(0, this.pictures.size - 24))) this.pictures.delete(url);
+  }
+
+  // ---- what is shown --------------------------------------------------------------------------
+
+  build() {
+    const { el } = VN;
+    const button = (kind, label, key, act) => el("button", { type: "button", class: kind, "aria-keyshortcuts": key, onclick: act }, label, el("kbd", {}, key));
+    this.count = el("span", { class: "count" });
+    this.filled = el("span", { class: "filled" });
+    this.saved = el("span", { class: "saved", role: "status" });
+    this.keys = el("span", { class: "keys quiet" });
+    this.last = el("span", { class: "last quiet" });
+    this.note = el("input", { class: "note-field", type: "text", maxlength: 2000, placeholder: "Note (N)", "aria-label": "Note on this sample",
+      onblur: () => this.noteFor(Number(this.note.dataset.row), this.note.value),
+      onkeydown: (event) => { if (event.key === "Enter" || event.key === "Escape") { if (event.key === "Escape") this.note.value = this.noteOf(this.row); this.note.blur(); } } });
+    this.help = el("div", { class: "help", hidden: true, role: "region", "aria-label": "Keys" },
+      el("dl", {}, [["K", "keep"], ["D", "drop"], ["U", "unsure"], ["Z", "undo the last decision"], ["← →", "move without deciding"], ["N", "write a note"], ["?", "show or hide this"], ["Esc", "leave a field"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
+      el("p", { class: "quiet" }, "A decision is kept in this browser at once and shown as saved when the server has it on disk. Undo takes back the latest one; it erases nothing. Keys rest while you type in a field."));
+    this.card = el("div", { class: "place" });
+    this.buttons = el("div", { class: "buttons", role: "toolbar", "aria-label": "Decisions" },
+      button("move", "Previous", "←", () => this.step(-1)), button("keep", "Keep", "K", () => this.decide("keep")), button("drop", "Drop", "D", () => this.decide("drop")),
+      button("unsure", "Unsure", "U", () => this.decide("unsure")), button("undo", "Undo", "Z", () => this.undo()), button("move", "Next", "→", () => this.step(1)), button("more", "Help", "?", () => this.toggleHelp()), this.note);
+    this.root.replaceChildren(
+      el("div", { class: "top" }, el("div", { class: "status" }, this.count, el("span", { class: "track" }, this.filled), this.saved, this.last, this.keys), this.buttons, this.help),
+      this.card);
+    this.card.append(el("div", { class: "waiting quiet" }, "Opening the queue …"));
+  }
+
+  toggleHelp() { this.help.hidden = !this.help.hidden; }
+
+  say(text) { this.last.textContent = text; }
+
+  showKeys() {
+    let active = document.activeElement;
+    while (active?.shadowRoot?.activeElement) active = active.shadowRoot.activeElement;
+    const typing = this.isTyping(active);
+    this.keys.textContent = typing ? "keys rest while you type" : "";
+  }
+
+  draw(said = null) {
+    if (!this.ready) return;
+    if (said !== null) this.say(said);
+    this.fetchCards();
+    this.fetchPictures();
+    this.drawBar();
+    const { el } = VN;
+    const row = this.row;
+    const card = this.cards.get(row);
+    this.root.dataset.row = row ?? "";
+    if (row === undefined) this.showEnd();
+    else if (!card) this.show(`waiting-${row}`, () => el("div", { class: "waiting quiet" }, this.unreachable ? `The sample cannot be fetched (${this.unreachable}); trying again …` : "Loading the sample …"));
+    else this.show(`card-${row}`, () => Card.render({ ...card, decisions: [] }));
+    if (Number(this.note.dataset.row) !== row) { this.note.dataset.row = row ?? ""; this.note.value = row === undefined ? "" : this.noteOf(row); }
+    else if (document.activeElement?.shadowRoot?.activeElement !== this.note && row !== undefined) this.note.value = this.noteOf(row);
+    this.note.disabled = row === undefined;
+  }
+
+  show(version, make) {
+    if (this.version === version && !version.startsWith("waiting")) return;
+    this.version = version;
+    this.card.replaceChildren(make());
+  }
+
+  showEnd() {
+    const { el } = VN;
+    this.show(`end-${this.queueKey}-${this.queue.length}`, () => el("div", { class: "end" },
+      el("b", {}, this.queue.length ? "This queue is done." : "This queue is empty."),
+      el("p", { class: "quiet" }, this.queue.length ? "Every sample in it has been seen." : "No sample matches. Choose another order, another filter, or show decided samples too."),
+      el("button", { type: "button", class: "more", onclick: () => this.trigger("rebuild", Date.now()) }, "Look for more samples")));
+  }
+
+  drawBar() {
+    const { decided, stack } = this.standing();
+    const here = this.queue.filter((row) => decided.has(row)).length;
+    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here`));
+    this.filled.style.width = this.queue.length ? `${(100 * here) / this.queue.length}%` : "0";
+    const waiting = this.pending.length;
+    this.root.dataset.waiting = waiting;
+    this.root.dataset.decided = here;
+    const state = this.problem ? "problem" : waiting ? "waiting" : "done";
+    this.saved.className = `saved ${state}`;
+    this.saved.textContent = this.problem ? `Not saved yet: ${this.problem}` : waiting ? `saving ${waiting} …` : "all saved";
+    if (waiting && !this.outbox.durable) this.saved.textContent += " (this browser keeps nothing: do not close the page yet)";
+    const mine = decided.get(this.row);
+    for (const one of this.buttons.querySelectorAll("button.keep, button.drop, button.unsure")) {
+      const on = one.classList.contains(mine ?? "-");
+      one.classList.toggle("chosen", on);
+      one.setAttribute("aria-pressed", on);
+      one.disabled = this.row === undefined;
+    }
+    this.buttons.querySelector("button.undo").disabled = !stack.length;
+  }
+}
+
+export default function (component) {
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
+  const root = parentElement.querySelector(".vn");
+  let deck = DECKS.get(root);
+  if (!deck) {
+    deck = new ReviewDeck(root);
+    DECKS.set(root, deck);
+  }
+  deck.receive(data, setStateValue, setTriggerValue);
+  return () => { deck.close(); DECKS.delete(root); };
+}

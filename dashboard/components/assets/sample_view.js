@@ -1,0 +1,31 @@
+// One sample of the Explore page. Arrows go to its neighbours in the list, Escape goes back.
+
+const VIEWS = new WeakMap();
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".vn");
+  let view = VIEWS.get(root);
+  if (!view) {
+    view = { shown: null };
+    VIEWS.set(root, view);
+    view.onKey = (event) => {
+      const target = event.composedPath()[0];
+      if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+      if (target?.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target?.tagName ?? "") || target?.closest?.("[role=slider],[role=listbox],[role=dialog],[role=tablist]")) return;
+      const action = { ArrowLeft: "previous", ArrowRight: "next", Escape: "back" }[event.key];
+      if (!action || (action !== "back" && !view.data[action])) return;
+      event.preventDefault();
+      view.send("action", { action, row: view.data.card.row_idx });
+    };
+    window.addEventListener("keydown", view.onKey);
+  }
+  view.data = data;
+  view.send = setTriggerValue;
+  const version = JSON.stringify(data.card);
+  if (view.shown !== version) {
+    view.shown = version;
+    root.replaceChildren(Card.render(data.card, { open: (row) => view.send("action", { action: "open", row }) }));
+  }
+  return () => window.removeEventListener("keydown", view.onKey);
+}

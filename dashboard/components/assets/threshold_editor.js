@@ -1,0 +1,245 @@
+// A histogram with three limits to drag: the two band limits and the cut.
+// While a limit moves, counts come from the bins here and are marked as about; when it is let go
+// the server is asked, and its exact counts replace them.
+
+const EDITORS = new WeakMap();
+const HEIGHT = 250, TOP = 34, BOTTOM = 34, LEFT = 46, RIGHT = 12;
+const STEP = 0.01;
+const NAMES = { low: "lower band limit", high: "upper band limit", cut: "cut" };
+
+class ThresholdEditor {
+  constructor(root) {
+    this.root = root;
+    this.limits = { low: 0, high: 0.25, cut: 0.25 };
+    this.sent = 0;
+    this.dragging = null;
+    this.timer = null;
+    this.build();
+    this.watcher = new ResizeObserver(() => this.layout());
+    this.watcher.observe(this.frame);
+  }
+
+  build() {
+    const { el, svg } = VN;
+    const clip = `clip-${Math.random().toString(36).slice(2)}`;
+    this.clips = {}; this.bars = {};
+    const defs = svg("defs");
+    const hatch = svg("pattern", { id: `${clip}-hatch`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+      svg("rect", { width: 2.4, height: 5, fill: "var(--vn-paper)", opacity: 0.75 }));
+    defs.append(hatch);
+    this.plot = svg("svg", { class: "plot", height: HEIGHT, role: "group", "aria-label": "Histogram of the VisNec score with movable limits" }, defs);
+    this.grid = svg("g", { class: "grid", "aria-hidden": "true" });
+    this.plot.append(this.grid);
+    for (const category of ["misaligned", "redundant", "vision-critical"]) {
+      const id = `${clip}-${category}`;
+      this.clips[category] = svg("rect", { y: 0, height: HEIGHT });
+      defs.append(svg("clipPath", { id }, this.clips[category]));
+      this.bars[category] = svg("path", { fill: `var(--vn-${category})`, "clip-path": `url(#${id})` });
+      this.plot.append(this.bars[category]);
+    }
+    this.dropClip = svg("rect", { y: 0, height: HEIGHT });
+    defs.append(svg("clipPath", { id: `${clip}-dropped` }, this.dropClip));
+    this.dropped = svg("path", { fill: `url(#${clip}-hatch)`, "clip-path": `url(#${clip}-dropped)` });
+    this.plot.append(this.dropped);
+    this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
+    this.plot.append(this.axis);
+    this.handles = { low: this.handle("low"), high: this.handle("high"), cut: this.handle("cut") };
+    this.frame = el("div", { class: "frame" }, this.plot);
+    this.live = el("div", { class: "live", role: "status" });
+    this.root.append(this.frame, this.live);
+  }
+
+  handle(name) {
+    const { svg } = VN;
+    const group = svg("g", {
+      class: `handle ${name}`, tabindex: 0, role: "slider", "aria-label": NAMES[name], "aria-orientation": "horizontal", "data-limit": name,
+      onpointerdown: (event) => this.grab(event, name),
+      onkeydown: (event) => this.key(event, name),
+    });
+    group.append(
+      svg("rect", { class: "reach", x: -9, width: 18, y: 0, height: HEIGHT, fill: "transparent" }),
+      svg("line", { y1: name === "cut" ? TOP - 12 : TOP, y2: HEIGHT - BOTTOM + (name === "cut" ? 0 : 7) }),
+    );
+    if (name === "cut") {
+      group.append(svg("rect", { class: "grip", x: -31, y: 2, width: 62, height: 21, rx: 6 }), svg("text", { class: "label", y: 17, "text-anchor": "middle" }));
+    } else {
+      group.append(svg("path", { class: "grip", d: `M -6 ${HEIGHT - BOTTOM + 15} L 0 ${HEIGHT - BOTTOM + 5} L 6 ${HEIGHT - BOTTOM + 15} Z` }));
+    }
+    this.plot.append(group);
+    return group;
+  }
+
+  receive(data, send) {
+    const first = !this.data;
+    this.send = send;
+    const sameBins = !first && this.data.version === data.version;
+    this.data = data;
+    this.sent = Math.max(this.sent, data.seq ?? 0);
+    if (!this.dragging && (data.seq ?? 0) >= this.sent) this.limits = { low: data.low, high: data.high, cut: data.cut };
+    if (sameBins) this.draw(); else this.layout();
+  }
+
+  get from() { return this.data.edges[0]; }
+  get to() { return this.data.edges[this.data.edges.length - 1]; }
+  x(value) { return LEFT + ((Math.min(Math.max(value, this.from), this.to) - this.from) / (this.to - this.from)) * (this.width - LEFT - RIGHT); }
+  value(x) { return this.from + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (this.to - this.from); }
+
+  layout() {
+    if (!this.data) return;
+    const { svg } = VN;
+    this.width = Math.max(this.frame.clientWidth, 320);
+    VN.set(this.plot, { width: this.width, viewBox: `0 0 ${this.width} ${HEIGHT}` });
+    const { edges, counts } = this.data;
+    const most = Math.max(1, ...counts);
+    const scale = (n) => (this.data.root ? Math.sqrt(n / most) : n / most) * (HEIGHT - TOP - BOTTOM);
+    const base = HEIGHT - BOTTOM;
+    const bars = counts.map((n, i) => {
+      if (!n) return "";
+      const left = this.x(edges[i]), right = this.x(edges[i + 1]);
+      const gap = right - left > 4 ? 1 : 0;
+      return `M${left} ${base}V${base - Math.max(scale(n), 1)}H${right - gap}V${base}Z`;
+    }).join("");
+    for (const path of [...Object.values(this.bars), this.dropped]) path.setAttribute("d", bars);
+    this.grid.replaceChildren(...this.yTicks(most).map((n) => svg("g", {},
+      svg("line", { x1: LEFT, x2: this.width - RIGHT, y1: base - scale(n), y2: base - scale(n) }),
+      svg("text", { x: LEFT - 6, y: base - scale(n) + 4, "text-anchor": "end" }, VN.count(n)))));
+    this.axis.replaceChildren(
+      svg("line", { x1: LEFT, x2: this.width - RIGHT, y1: base, y2: base }),
+      ...this.xTicks().map((value) => svg("text", { x: this.x(value), y: HEIGHT - 4, "text-anchor": "middle" }, VN.limit(value))));
+    this.draw();
+  }
+
+  yTicks(most) {
+    const raw = most / 3, power = 10 ** Math.floor(Math.log10(Math.max(raw, 1)));
+    const step = Math.max(1, [1, 2, 5, 10].map((k) => k * power).find((k) => k >= raw) ?? raw);
+    const ticks = [];
+    for (let n = step; n <= most; n += step) ticks.push(n);
+    return ticks;
+  }
+
+  xTicks() {
+    const raw = (this.to - this.from) / Math.max(3, Math.floor(this.width / 110));
+    const power = 10 ** Math.floor(Math.log10(raw));
+    const step = [1, 2, 2.5, 5, 10].map((k) => k * power).find((k) => k >= raw);
+    const ticks = [];
+    for (let k = Math.ceil(this.from / step - 1e-9); k * step <= this.to + 1e-9; k++) ticks.push(Math.round(k * step * 1e6) / 1e6);
+    return ticks;
+  }
+
+  draw() {
+    const { low, high, cut } = this.limits;
+    const span = (rect, from, to) => { rect.setAttribute("x", from); rect.setAttribute("width", Math.max(0, to - from)); };
+    const left = LEFT - 1, right = this.width;
+    const xLow = low <= this.from ? left : this.x(low), xHigh = high >= this.to ? right : this.x(high);
+    span(this.clips.misaligned, left, xLow);
+    span(this.clips.redundant, xLow, xHigh);
+    span(this.clips["vision-critical"], xHigh, right);
+    span(this.dropClip, left, cut <= this.from ? left : this.x(cut));
+    for (const [name, group] of Object.entries(this.handles)) {
+      const value = this.limits[name];
+      const x = this.x(value);
+      group.setAttribute("transform", `translate(${x} 0)`);
+      VN.set(group, { "aria-valuemin": this.from, "aria-valuemax": this.to, "aria-valuenow": value, "aria-valuetext": `${VN.limit(value)} nats` });
+      if (name === "cut") {
+        const shift = Math.min(Math.max(x, 33), this.width - 33) - x;
+        group.querySelector(".grip").setAttribute("x", -31 + shift);
+        group.querySelector(".label").setAttribute("x", shift);
+        group.querySelector(".label").textContent = `cut ${VN.limit(value)}`;
+      }
+    }
+    this.tell();
+  }
+
+  below(limit) {
+    const { edges, counts } = this.data;
+    let n = 0;
+    for (let i = 0; i < counts.length; i++) {
+      if (edges[i + 1] <= limit) n += counts[i];
+      else if (edges[i] < limit) n += (counts[i] * (limit - edges[i])) / (edges[i + 1] - edges[i]);
+    }
+    return n;
+  }
+
+  tell() {
+    const { el } = VN;
+    const { exact, total } = this.data;
+    const { low, high, cut } = this.limits;
+    const isExact = exact && exact.low === low && exact.high === high && exact.cut === cut;
+    const misaligned = isExact ? exact.misaligned : this.below(low);
+    const critical = isExact ? exact.critical : total - this.below(high);
+    const dropped = isExact ? exact.dropped : this.below(cut);
+    const about = isExact ? "" : "≈ ";
+    const figure = (label, n, category) => el("span", { class: "figure" },
+      category ? VN.swatch(category) : null, label, " ", el("b", {}, about + VN.count(n)), " ", el("span", { class: "quiet" }, VN.share(n, total)));
+    this.live.dataset.exact = isExact ? "yes" : "no";
+    this.live.dataset.kept = Math.round(total - dropped);
+    this.live.replaceChildren(
+      figure("kept", total - dropped), figure("dropped", dropped),
+      el("span", { class: "rule" }),
+      figure("misaligned", misaligned, "misaligned"),
+      figure("redundant", Math.max(0, total - misaligned - critical), "redundant"),
+      figure("vision-critical", critical, "vision-critical"));
+  }
+
+  move(name, value) {
+    const rounded = Math.round(Math.min(Math.max(value, this.from), this.to) / STEP) * STEP;
+    this.limits[name] = Math.round(rounded * 1e4) / 1e4;
+    if (name === "low" && this.limits.low > this.limits.high) this.limits.high = this.limits.low;
+    if (name === "high" && this.limits.high < this.limits.low) this.limits.low = this.limits.high;
+    this.draw();
+  }
+
+  grab(event, name) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    const group = this.handles[name];
+    group.focus({ focusVisible: false });
+    group.setPointerCapture(event.pointerId);
+    this.dragging = name;
+    const box = this.plot.getBoundingClientRect();
+    const offset = event.clientX - box.left - this.x(this.limits[name]);
+    const onMove = (one) => this.move(name, this.value(one.clientX - box.left - offset));
+    const onEnd = () => {
+      group.removeEventListener("pointermove", onMove);
+      group.removeEventListener("pointerup", onEnd);
+      group.removeEventListener("pointercancel", onEnd);
+      this.dragging = null;
+      this.commit();
+    };
+    group.addEventListener("pointermove", onMove);
+    group.addEventListener("pointerup", onEnd);
+    group.addEventListener("pointercancel", onEnd);
+  }
+
+  key(event, name) {
+    const big = event.shiftKey ? 10 : 1;
+    const step = { ArrowLeft: -STEP * big, ArrowDown: -STEP * big, ArrowRight: STEP * big, ArrowUp: STEP * big, PageDown: -STEP * 10, PageUp: STEP * 10 }[event.key];
+    if (event.key === "Home") this.move(name, this.from);
+    else if (event.key === "End") this.move(name, this.to);
+    else if (step !== undefined) this.move(name, this.limits[name] + step);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.commit(), 180);
+  }
+
+  commit() {
+    const { low, high, cut } = this.data;
+    if (low === this.limits.low && high === this.limits.high && cut === this.limits.cut) return;
+    this.sent += 1;
+    this.send("limits", { ...this.limits, seq: this.sent });
+  }
+}
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  const root = parentElement.querySelector(".vn");
+  let editor = EDITORS.get(root);
+  if (!editor) {
+    editor = new ThresholdEditor(root);
+    EDITORS.set(root, editor);
+  }
+  editor.receive(data, setStateValue);
+  return () => { editor.watcher.disconnect(); clearTimeout(editor.timer); };
+}

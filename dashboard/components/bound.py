@@ -1,0 +1,106 @@
+"""Widgets bound to fields of the view: set from it before they are drawn, written back on change.
+
+So the URL stays the one truth: the browser's back button, a link and a typed value all arrive the
+same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from dashboard.state import change_view
+
+T = TypeVar("T")
+
+
+def _key(field: str) -> str:
+    return f"view.{field}"
+
+
+def _set(field: str, value: object) -> str:
+    key = _key(field)
+    st.session_state[key] = value
+    return key
+
+
+def _write(field: str, convert: Callable[[Any], Any] | None) -> None:
+    value = st.session_state[_key(field)]
+    change_view(**{field: value if convert is None else convert(value)})
+
+
+def choose(
+    field: str,
+    label: str,
+    options: Sequence[T],
+    value: T,
+    name: Callable[[T], str] = str,
+    help: str | None = None,  # noqa: A002 - Streamlit's word
+) -> T:
+    """A select box; its options are shown as plain text."""
+    if value not in options:
+        return value
+    chosen: T = st.selectbox(
+        label,
+        options,
+        key=_set(field, value),
+        format_func=name,
+        on_change=_write,
+        args=(field, None),
+        help=help,
+    )
+    return chosen
+
+
+def choose_number(
+    field: str,
+    label: str,
+    value: float | None,
+    *,
+    step: float = 0.01,
+    lowest: float | None = None,
+    highest: float | None = None,
+    digits: str = "%.3f",
+    help: str | None = None,  # noqa: A002
+    convert: Callable[[Any], Any] | None = None,
+    placeholder: str | None = None,
+) -> float | None:
+    """A number with steppers; None where it may be left empty."""
+    number: float | None = st.number_input(
+        label,
+        min_value=lowest,
+        max_value=highest,
+        step=step,
+        format=digits,
+        key=_set(field, value),
+        on_change=_write,
+        args=(field, convert),
+        help=help,
+        placeholder=placeholder,
+    )
+    return number
+
+
+def choose_count(
+    field: str, label: str, value: int, *, lowest: int = 0, help: str | None = None  # noqa: A002
+) -> int:
+    """A whole number with steppers."""
+    number: int = st.number_input(
+        label,
+        min_value=lowest,
+        step=1,
+        key=_set(field, value),
+        on_change=_write,
+        args=(field, None),
+        help=help,
+    )
+    return number
+
+
+def switch(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
+    """An on/off switch."""
+    return st.toggle(
+        label, key=_set(field, value), on_change=_write, args=(field, None), help=help
+    )

@@ -1,0 +1,77 @@
+"""A table by source or cluster with category bars; choosing a row gives its key."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import assets
+
+_table = st.components.v2.component(
+    "visnec_breakdown",
+    html=assets.HTML,
+    css=assets.style("breakdown"),
+    js=assets.script("breakdown"),
+)
+
+_FIGURES: Final = (
+    {"key": "n", "label": "samples", "kind": "count", "help": "all samples, with or without score"},
+    {"key": "n_scored", "label": "scored", "kind": "count", "help": "samples with a score"},
+    {
+        "key": "median_visnec",
+        "label": "median VisNec",
+        "kind": "score",
+        "help": "nats per answer token",
+    },
+    {"key": "mean_visnec", "label": "mean", "kind": "score", "help": "nats per answer token"},
+    {
+        "key": "bar",
+        "label": "misaligned · redundant · vision-critical",
+        "kind": "bar",
+        "help": "share of each category among the scored; sorts by vision-critical",
+    },
+    {"key": "kept_share", "label": "kept", "kind": "share", "help": "scored samples over the cut"},
+    {"key": "keep", "label": "✓", "kind": "count", "help": "samples kept by hand"},
+    {"key": "drop", "label": "✕", "kind": "count", "help": "samples dropped by hand"},
+)
+
+
+def show(key: str, label: str, name: str, rows: list[dict[str, Any]], opens: bool = True) -> Any:
+    """Draws the table and returns the key of a row that was chosen just now, or None."""
+    present = {column for row in rows for column in row}
+    columns = [{"key": "name", "label": name, "kind": "name", "help": ""}]
+    columns += [one for one in _FIGURES if one["key"] in present or one["key"] == "bar"]
+    result = _table(
+        key=key,
+        data={"label": label, "columns": columns, "rows": rows, "opens": opens},
+        on_opened_change=lambda: None,
+    )
+    return result.opened
+
+
+def read_rows(frame: pd.DataFrame, key: str, name: str) -> list[dict[str, Any]]:
+    """Rows for :func:`show` from a frame of the store; what is absent becomes None."""
+    rows = []
+    for row in frame.to_dict("records"):
+        shown = {figure["key"]: _plain(row.get(figure["key"])) for figure in _FIGURES}
+        rows.append(
+            {
+                **{column: value for column, value in shown.items() if column in row},
+                "key": _plain(row[key]),
+                "name": str(row[name]) if _plain(row[name]) is not None else "no cluster",
+                "misaligned": int(row["misaligned"]),
+                "redundant": int(row["redundant"]),
+                "vision-critical": int(row["vision_critical"]),
+            }
+        )
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON knows."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,46 @@
+"""One sample in full; arrows and Escape in the browser become actions here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dashboard.cards import Card
+from dashboard.components import assets
+
+ACTIONS = ("previous", "next", "back", "open")
+_view = st.components.v2.component(
+    "visnec_sample_view",
+    html=assets.HTML,
+    css=assets.style("card"),
+    js=assets.script("card", "sample_view"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the reader asked for; ``row`` is the sample to open, or the one it was asked on."""
+
+    name: str
+    row: int
+
+
+def show(key: str, card: Card, has_previous: bool, has_next: bool) -> Action | None:
+    """Draws the sample and returns what was asked for just now."""
+    result = _view(
+        key=key,
+        data={"card": card, "previous": has_previous, "next": has_next},
+        on_action_change=lambda: None,
+    )
+    return read_action(result.action)
+
+
+def read_action(value: object) -> Action | None:
+    """The action that the browser sent, or None where it makes no sense."""
+    if not isinstance(value, dict) or value.get("action") not in ACTIONS:
+        return None
+    row = value.get("row")
+    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+        return None
+    return Action(value["action"], row)

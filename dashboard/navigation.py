@@ -1,0 +1,53 @@
+"""The pages by name, and how one page sends the reader to another with a changed view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NoReturn
+
+import streamlit as st
+
+from dashboard.state import Key, change_view
+
+
+class PageName(StrEnum):
+    """The pages, in the order of the navigation."""
+
+    OVERVIEW = "overview"
+    EXPLORE = "explore"
+    REVIEW = "review"
+    SUBSET = "subset"
+    RUNS = "runs"
+
+
+_ICONS = {
+    PageName.OVERVIEW: ":material/bar_chart:",
+    PageName.EXPLORE: ":material/grid_view:",
+    PageName.REVIEW: ":material/fact_check:",
+    PageName.SUBSET: ":material/filter_alt:",
+    PageName.RUNS: ":material/play_circle:",
+}
+
+
+def open_navigation(renderers: dict[PageName, Callable[[], None]]) -> Any:
+    """Draws the navigation and returns the page that was asked for."""
+    pages = {
+        name: st.Page(
+            renderers[name],
+            title=name.capitalize(),
+            icon=_ICONS[name],
+            url_path=str(name),
+            default=name is PageName.OVERVIEW,
+        )
+        for name in PageName
+    }
+    st.session_state[Key.PAGES] = pages
+    return st.navigation(list(pages.values()), position="top")
+
+
+def go_to(page: PageName, **changes: Any) -> NoReturn:
+    """Opens another page with these changes of the view. Not for callbacks."""
+    change_view(**changes)
+    st.switch_page(st.session_state[Key.PAGES][page])
+    raise AssertionError("switch_page does not return")

@@ -1,0 +1,102 @@
+"""What holds of one reviewer's decisions, kept up to date event by event; pure.
+
+The review deck asks after every key, so the answer must not cost a walk over all decisions ever
+made. Undos are applied as they come; the rare undo of an undo is settled by starting over.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from scoring.reviews import DecisionEvent
+
+
+class Standing:
+    """Verdicts of one reviewer that are not undone, in the order they were given."""
+
+    def __init__(self) -> None:
+        self._events: list[DecisionEvent] = []
+        self._seen: set[str] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._verdicts: dict[str, DecisionEvent] = {}
+        self._by_row: dict[int, list[str]] = defaultdict(list)
+        self._undos: set[str] = set()
+        self._undone: set[str] = set()
+
+    def add(self, events: Sequence[DecisionEvent]) -> None:
+        """Takes new events of the reviewer in, in order; those it knows are passed over."""
+        events = [event for event in events if event.event_id not in self._seen]
+        self._seen.update(event.event_id for event in events)
+        self._events += events
+        if any(event.undoes in self._undos for event in events if event.undoes):
+            self._start_over()
+            return
+        for event in events:
+            self._take(event)
+
+    def _take(self, event: DecisionEvent) -> None:
+        if event.undoes is not None:
+            self._undos.add(event.event_id)
+            self._undone.add(event.undoes)
+            self._remove(event.undoes)
+        elif event.decision is not None and event.event_id not in self._undone:
+            self._verdicts[event.event_id] = event
+            self._by_row[event.row_idx].append(event.event_id)
+
+    def _remove(self, event_id: str) -> None:
+        verdict = self._verdicts.pop(event_id, None)
+        if verdict is not None:
+            self._by_row[verdict.row_idx].remove(event_id)
+
+    def _start_over(self) -> None:
+        """An undo that was itself undone takes nothing back: only those that hold are applied."""
+        events = {event.event_id: event for event in self._events}
+        taken_back: set[str] = set()
+        for event in reversed(self._events):
+            if event.undoes is not None and event.event_id not in taken_back:
+                taken_back.add(event.undoes)
+        self._forget()
+        for event in events.values():
+            if event.undoes is not None:
+                self._undos.add(event.event_id)
+            elif event.event_id not in taken_back:
+                self._take(event)
+        self._undone = taken_back
+
+    @property
+    def n_decided(self) -> int:
+        """Samples on which the reviewer has a verdict."""
+        return sum(1 for given in self._by_row.values() if given)
+
+    def decision(self, row_idx: int) -> str | None:
+        """The verdict that holds on a sample."""
+        given = self._by_row.get(row_idx)
+        return str(self._verdicts[given[-1]].decision) if given else None
+
+    def decided(self, rows: Iterable[int]) -> dict[int, str]:
+        """Row to verdict, for those of ``rows`` that have one."""
+        return {row: one for row in rows if (one := self.decision(row)) is not None}
+
+    def history(self, n: int) -> list[dict[str, Any]]:
+        """The last ``n`` verdicts, oldest first: what an undo takes back, from the end."""
+        last = list(self._verdicts.values())[-n:]
+        return [
+            {"event_id": one.event_id, "row_idx": one.row_idx, "decision": str(one.decision)}
+            for one in last
+        ]
+
+
+def in_time(events: Iterable[DecisionEvent]) -> list[DecisionEvent]:
+    """Events of several logs as one stretch: each log keeps its own order, whatever its clock
+    says; between logs the clock decides."""
+    by_log = sorted(events, key=lambda event: (event.reviewer, event.machine))
+    logs = [
+        list(log) for _, log in groupby(by_log, key=lambda event: (event.reviewer, event.machine))
+    ]
+    return list(heapq.merge(*logs, key=lambda event: event.decided_at))
