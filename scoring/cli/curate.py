@@ -147,6 +147,8 @@ def export(
     definition = read_subset(place, name)
     with count_progress("Exporting") as show:
         result = export_subset(place, Store(place), definition, to, format, show, overwrite)
+    if result.n_new_parts:
+        say(f"{result.n_new_parts} newer parts are not in the database; take them in with build")
     say(f"{result.n_samples:,} samples; check them at any time with:")
     say(f"visnec verify {result.folder / 'manifest.json'} -w {workspace}")
     if json:

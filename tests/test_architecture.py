@@ -1,0 +1,62 @@
+"""The shape of the code: import contracts, and what starting the dashboard loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after ``statement``."""
+    code = (
+        f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_the_import_contracts_hold() -> None:
+    command = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([str(command)], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_nothing_behind_the_dashboard_loads_a_model() -> None:
+    pages = sorted(path.stem for path in (ROOT / "dashboard" / "app_pages").glob("[a-z]*.py"))
+    assert len(pages) >= 5
+    modules = [f"dashboard.app_pages.{page}" for page in pages]
+    loaded = loaded_by("import " + ", ".join(["dashboard.server", "dashboard.actions", *modules]))
+    assert "streamlit" in loaded
+    assert not loaded & {"torch", "transformers", "sklearn", "sentence_transformers"}
+
+
+def test_importing_the_library_is_quick_work() -> None:
+    loaded = loaded_by("import scoring, scoring.cli")
+    assert not loaded & {"torch", "transformers", "streamlit", "plotly", "sklearn"}
+
+
+def test_queries_are_not_formatted_from_values() -> None:
+    """No f-string goes into execute(): values are bound."""
+    offenders = []
+    for path in [*(ROOT / "scoring").rglob("*.py"), *(ROOT / "dashboard").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("execute", "sql")
+                and node.args
+                and isinstance(node.args[0], ast.JoinedStr)
+            ):
+                offenders.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert offenders == []
+
+
+def test_no_page_draws_unescaped_html_by_streamlits_unsafe_switch() -> None:
+    sources = (ROOT / "dashboard").rglob("*.py")
+    assert [path.name for path in sources if "unsafe_allow_html" in path.read_text("utf-8")] == []
