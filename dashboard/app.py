@@ -14,11 +14,12 @@ def main() -> None:
     """Draws one page; an explained error takes the place of what it would have shown."""
     st.set_page_config(
         page_title="VisNec Studio",
-        page_icon=":material/visibility:",
+        page_icon=assets.icon(),
         layout="wide",
         initial_sidebar_state="collapsed",
     )
     st.html(f"<style>{assets.page_style()}</style>")
+    st.logo(assets.logo(), size="medium")
     page = open_navigation(
         {
             PageName.OVERVIEW: overview.render,

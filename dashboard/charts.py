@@ -19,19 +19,18 @@ _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}
 def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
     """Scored samples by text-only loss (x) and multimodal loss (y), with the regions named.
 
-    The score is the distance to the right of the diagonal; both band limits are drawn.
+    The score is the distance to the right of the diagonal; both band limits are drawn. Bins above
+    the highest loss that occurs are left out.
     """
-    ink, quiet = theme.INK.of(dark), theme.QUIET_INK.of(dark)
-    edges = plane.edges
-    middle = (edges[:-1] + edges[1:]) / 2
-    counts = plane.counts.astype(float)
+    n = _used_bins(plane)
+    edges, counts = plane.edges[: n + 1], plane.counts[:n, :n]
     shade = np.where(counts > 0, np.log10(np.maximum(counts, 1)) + 0.15, np.nan)
     figure = go.Figure(
         go.Heatmap(
-            x=middle,
-            y=middle,
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=(edges[:-1] + edges[1:]) / 2,
             z=shade,
-            customdata=plane.counts,
+            customdata=counts,
             colorscale=_colourscale(dark),
             showscale=False,
             zmin=0,
@@ -43,32 +42,40 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
         )
     )
     top = float(edges[-1])
-    for offset, category in ((bands.low, Category.MISALIGNED), (bands.high, None)):
-        shown = category or Category.VISION_CRITICAL
-        figure.add_trace(_limit_line(offset, top, theme.CATEGORY_COLOURS[shown].of(dark)))
-    for x, y, words in _regions(top):
-        figure.add_annotation(
-            x=x,
-            y=y,
-            text=words,
-            showarrow=False,
-            font={"size": 11.5, "color": ink},
-            bgcolor=theme.PAPER.of(dark),
-            opacity=0.82,
-            borderpad=3,
-        )
-    _axes(figure, top, quiet, theme.LINE.of(dark))
+    for offset, category in (
+        (bands.low, Category.MISALIGNED),
+        (bands.high, Category.VISION_CRITICAL),
+    ):
+        colour = theme.CATEGORY_COLOURS[category].of(dark)
+        figure.add_trace(_limit_line(offset, top, colour))
+    _name_regions(figure, top, theme.QUIET_INK.of(dark))
+    _axes(figure, top, theme.QUIET_INK.of(dark), theme.LINE.of(dark))
     return figure
 
 
-def _regions(top: float) -> list[tuple[float, float, str]]:
-    """Where the four regions of the plane are named."""
-    return [
-        (0.80 * top, 0.07 * top, "image decides"),
-        (0.14 * top, 0.045 * top, "answerable blind"),
-        (0.84 * top, 0.93 * top, "hard, or a wrong answer"),
-        (0.17 * top, 0.80 * top, "image misleads"),
-    ]
+def _used_bins(plane: LossPlane) -> int:
+    """How many bins from 0 on hold all samples, with one to spare."""
+    used = np.flatnonzero(plane.counts.any(axis=0) | plane.counts.any(axis=1))
+    last = int(used[-1]) if len(used) else 0
+    return min(max(last + 2, 8), len(plane.edges) - 1)
+
+
+def _name_regions(figure: go.Figure, top: float, colour: str) -> None:
+    """Names the regions in the margins around the data, so that no name hides a sample."""
+    for x, y, words, x_anchor in (
+        (0.0, -0.045, "◣ answerable blind", "left"),
+        (1.0, -0.045, "image decides ◢", "right"),
+        (0.0, 1.045, "◤ image misleads", "left"),
+        (1.0, 1.045, "hard, or a wrong answer ◥", "right"),
+    ):
+        figure.add_annotation(
+            x=x * top,
+            y=y * top,
+            text=words,
+            showarrow=False,
+            xanchor=x_anchor,
+            font={"size": 12, "color": colour},
+        )
 
 
 def _limit_line(offset: float, top: float, colour: str) -> go.Scatter:
@@ -86,23 +93,26 @@ def _limit_line(offset: float, top: float, colour: str) -> go.Scatter:
 
 def _axes(figure: go.Figure, top: float, quiet: str, line: str) -> None:
     axis = {
-        "range": [0, top],
         "zeroline": False,
         "showgrid": False,
         "linecolor": line,
         "tickfont": {"color": quiet, "size": 11.5},
         "fixedrange": True,
+        "rangemode": "nonnegative",
     }
     figure.update_xaxes(
-        title={"text": "text-only loss (nats per answer token)", "font": {"size": 12}}, **axis
+        title={"text": "text-only loss (nats per answer token)", "font": {"size": 12}},
+        range=[0, top],
+        **axis,
     )
     figure.update_yaxes(
         title={"text": "multimodal loss", "font": {"size": 12}},
-        scaleanchor=None,
+        range=[-0.09 * top, 1.09 * top],
+        tick0=0,
         **axis,
     )
     figure.update_layout(
-        height=400,
+        height=420,
         margin=_MARGIN,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -113,4 +123,3 @@ def _axes(figure: go.Figure, top: float, quiet: str, line: str) -> None:
 def _colourscale(dark: bool) -> list[tuple[float, str]]:
     colours = theme.DENSITY_DARK if dark else theme.DENSITY_LIGHT
     return [(place / (len(colours) - 1), colour) for place, colour in enumerate(colours)]
-

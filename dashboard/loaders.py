@@ -37,12 +37,14 @@ from scoring.store import Store, queries
 from scoring.store.filters import Filter
 from scoring.store.values import (
     BuildState,
+    Cursor,
     CutCounts,
     LossPlane,
     Page,
     SampleDetail,
     Scope,
     ScoreSummary,
+    Sort,
 )
 from scoring.subsets import Outcome, SubsetDefinition, list_subsets, read_outcome
 from scoring.workspace import Workspace, open_workspace
@@ -341,13 +343,18 @@ def read_cluster_names(context: Context) -> dict[int, str]:
 
 
 def read_page(context: Context, view: View) -> Page:
-    """A page of samples in the view's order."""
+    """The view's page of samples."""
+    return read_page_at(context, view.sort, view.page)
+
+
+def read_page_at(context: Context, sort: Sort, cursor: Cursor | None) -> Page:
+    """The page of samples at a place of an order."""
     return _read(
         context,
         "page",
-        lambda: queries.page(*_about(context), view.sort, view.page, PAGE_SIZE, context.bands),
-        view.sort,
-        view.page,
+        lambda: queries.page(*_about(context), sort, cursor, PAGE_SIZE, context.bands),
+        sort,
+        cursor,
     )
 
 

@@ -57,6 +57,7 @@ class Key(StrEnum):
     BUTTONS_ROW = "visnec.buttons_row"
     EXPORT_RESULT = "visnec.export_result"
     PAGES = "visnec.pages"
+    REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def streamlit_theme() -> dict[str, Any]:
         "theme.baseRadius": "8px",
         "theme.showWidgetBorder": True,
         "theme.headingFontSizes": ["1.75rem", "1.3rem", "1.1rem", "1rem", "0.95rem", "0.9rem"],
-        "theme.headingFontWeights": [650, 620, 600, 600, 600, 600],
+        "theme.headingFontWeights": [650, 600, 600, 600, 600, 600],
     }
     for scheme, dark in (("light", False), ("dark", True)):
         options |= {

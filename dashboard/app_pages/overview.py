@@ -12,7 +12,6 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, go_to
 from dashboard.state import Queue, RuleKind, View, change_view, current_view
-from scoring.necessity import Category
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.values import CutCounts, ScoreSummary
@@ -85,7 +84,7 @@ def _show_scores() -> None:
         cut = view.threshold(context.workspace.bands)
         kept = loaders.read_cut(context, cut)
         _show_histogram(context, view, summary, cut, kept)
-        _show_cut(context, summary, cut, kept)
+        _show_cut(summary, kept)
         _show_groups(context, cut)
     left, right = st.columns([6, 5], gap="large")
     with left:
@@ -207,33 +206,36 @@ def _save_bands() -> None:
     change_view(low=None, high=None)
 
 
-def _show_cut(context: Context, summary: ScoreSummary, cut: float, kept: CutCounts) -> None:
-    """Kept and dropped, exactly: samples, answer tokens, and by source."""
+def _show_cut(summary: ScoreSummary, kept: CutCounts) -> None:
+    """Kept and dropped, exactly, in samples and in answer tokens."""
     tokens = kept.tokens_kept + kept.tokens_dropped
     scored = kept.n_kept + kept.n_dropped
-    categories = [
-        Figure(
-            str(category),
-            text.count(summary.categories[category]),
-            f"{text.share(summary.categories[category], scored)} of the scored",
-            category,
-        )
-        for category in Category
-    ]
+    low, high = summary.quantiles.get(0.05), summary.quantiles.get(0.95)
     figures.show_figures(
         [
             Figure("kept samples", text.count(kept.n_kept), text.share(kept.n_kept, scored)),
-            Figure("dropped", text.count(kept.n_dropped), text.share(kept.n_dropped, scored)),
+            Figure(
+                "dropped samples", text.count(kept.n_dropped), text.share(kept.n_dropped, scored)
+            ),
             Figure(
                 "kept answer tokens",
                 text.count(kept.tokens_kept),
                 text.share(kept.tokens_kept, tokens),
             ),
-            *categories,
+            Figure(
+                "dropped answer tokens",
+                text.count(kept.tokens_dropped),
+                text.share(kept.tokens_dropped, tokens),
+            ),
             Figure(
                 "median score",
                 text.score(summary.quantiles.get(0.5)),
                 f"mean {text.score(summary.mean)}",
+            ),
+            Figure(
+                "from 5 % to 95 %",
+                f"{text.score(low, 2)} … {text.score(high, 2)}",
+                f"lowest {text.score(summary.min_visnec)}, highest {text.score(summary.max_visnec)}",
             ),
         ]
     )

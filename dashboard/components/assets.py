@@ -8,7 +8,10 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from dashboard.theme import css_variables
+from PIL import Image, ImageDraw
+
+from dashboard.theme import CATEGORY_COLOURS, css_variables
+from scoring.necessity import Category
 
 HTML = '<div class="vn"></div>'
 
@@ -29,6 +32,24 @@ def style(*names: str) -> str:
 def page_style() -> str:
     """The style of what pages write as HTML themselves."""
     return f":root {{ {css_variables()} }}\n{_read('page.css')}"
+
+
+@cache
+def logo() -> str:
+    """The studio's name and mark as SVG."""
+    return _read("logo.svg")
+
+
+@cache
+def icon() -> Image.Image:
+    """The mark for the browser's tab; drawn here, because named icons are fetched from outside."""
+    picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(picture)
+    colours = [CATEGORY_COLOURS[category].light for category in Category]
+    for place, (colour, height) in enumerate(zip(colours, (22, 36, 54), strict=True)):
+        left = 6 + 19 * place
+        pen.rounded_rectangle((left, 60 - height, left + 14, 60), 4, fill=colour)
+    return picture
 
 
 def _read(name: str) -> str:

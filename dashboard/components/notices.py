@@ -41,6 +41,14 @@ def show_note(title: str, text: str = "", command: str | None = None) -> None:
     _notice("note", title, text, command)
 
 
+def show_details(title: str, text: str, summary: str, command: str) -> None:
+    """Something to know in one line, with commands that unfold."""
+    st.html(
+        f'<div class="vn-notice" role="status"><b>{escape(title)}</b> {escape(text)}'
+        f"<details><summary>{escape(summary)}</summary><pre>{escape(command)}</pre></details></div>"
+    )
+
+
 def show_done(title: str, text: str = "") -> None:
     """Something that was done."""
     _notice("done", title, text)

@@ -98,17 +98,21 @@ def _show_scope(context: Context) -> None:
 
 def _show_notices(opened: Opened) -> None:
     context = opened.context
-    if opened.workspace.settings.notice:
-        notices.show_note("", opened.workspace.settings.notice)
+    own = opened.workspace.settings.notice
     if context is None:
+        if own:
+            notices.show_note("", own)
         return
     frame = loaders.read_scopes(context.store)
     notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
+    if own and own != notice:
+        notices.show_note("", own)
     if notice:
-        notices.show_note(
-            "These scores come from a demonstration model",
-            f"{str(notice).rstrip('.')}. They show how the studio works, not how necessary the "
-            "images are. For your own data, with your own model:",
+        notices.show_details(
+            "These scores come from a demonstration model.",
+            "They show how the studio works, not how necessary the images are "
+            f"({str(notice).rstrip('.')}).",
+            "Score your own data with your own model",
             _OWN_MODEL,
         )
     state = loaders.read_build_state(context.store)

@@ -110,7 +110,7 @@ class ThresholdEditor {
   }
 
   yTicks(most) {
-    const raw = most / 3, power = 10 ** Math.floor(Math.log10(Math.max(raw, 1)));
+    const raw = most / 4, power = 10 ** Math.floor(Math.log10(Math.max(raw, 1)));
     const step = Math.max(1, [1, 2, 5, 10].map((k) => k * power).find((k) => k >= raw) ?? raw);
     const ticks = [];
     for (let n = step; n <= most; n += step) ticks.push(n);

@@ -1,0 +1,185 @@
+"""Which samples a page lists: widgets over the filter, and the filter as its own text.
+
+The text is the same grammar as on the command line and in the URL, so what was found here can be
+used there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from dashboard import loaders, text
+from dashboard.loaders import Context
+from dashboard.state import change_view, current_view
+from scoring.errors import FilterError
+from scoring.necessity import Category
+from scoring.samples import Status
+from scoring.store.filters import DECISIONS, Filter, Range, parse_filter
+
+_DECISION_NAMES = {
+    "keep": "✓ keep",
+    "drop": "✕ drop",
+    "unsure": "? unsure",
+    "none": "undecided",
+}
+_PROBLEM = "filter.problem"
+
+
+def show(context: Context) -> None:
+    """Draws the bar; what is chosen goes into the view."""
+    which = context.filter
+    with st.container(border=True, key="filter_bar"):
+        first = st.columns([3, 3, 4])
+        with first[0]:
+            _choose_many("source", "Source", _sources(context), list(which.source))
+        with first[1]:
+            names = loaders.read_cluster_names(context)
+            _choose_many(
+                "cluster",
+                "Cluster",
+                list(names),
+                list(which.cluster),
+                lambda number: names.get(number, str(number)),
+            )
+        with first[2]:
+            _type_text(which)
+        second = st.columns([4, 4, 3, 3])
+        with second[0]:
+            _choose_pills("category", "Category", [str(one) for one in Category], which.category)
+        with second[1]:
+            _choose_pills("decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES)
+        with second[2]:
+            statuses = list(loaders.read_status_counts(context.everything())["status"])
+            _choose_many("status", "Status", statuses, list(which.status), text.status_name)
+        with second[3]:
+            _type_range(which)
+        _show_as_text(which)
+
+
+def _sources(context: Context) -> list[str]:
+    return [str(name) for name in loaders.read_dataset_counts(context.store)["source"]]
+
+
+def _key(field: str) -> str:
+    return f"filter.{field}"
+
+
+def _choose_many(
+    field: str, label: str, options: list[Any], chosen: list[Any], name: Any = str
+) -> None:
+    """A list to choose several from; its options are shown as plain text. What a link names and
+    the workspace lacks stays visible, so that it can be taken out again."""
+    options = options + [one for one in chosen if one not in options]
+    st.session_state[_key(field)] = [one for one in options if one in chosen]
+    st.multiselect(
+        label,
+        options,
+        key=_key(field),
+        format_func=name,
+        placeholder="all",
+        on_change=_take_values,
+        args=(field,),
+    )
+
+
+def _choose_pills(
+    field: str,
+    label: str,
+    options: list[str],
+    chosen: tuple[Any, ...],
+    names: dict[str, str] | None = None,
+) -> None:
+    st.session_state[_key(field)] = [str(one) for one in chosen]
+    st.pills(
+        label,
+        options,
+        selection_mode="multi",
+        key=_key(field),
+        format_func=lambda one: (names or {}).get(one, one),
+        on_change=_take_values,
+        args=(field,),
+    )
+
+
+def _take_values(field: str) -> None:
+    values = tuple(st.session_state[_key(field)] or ())
+    kinds: dict[str, Any] = {"category": Category, "status": Status}
+    kind = kinds.get(field)
+    found = tuple(kind(value) for value in values) if kind else values
+    change_view(filter=replace(current_view().filter, **{field: found}))
+
+
+def _type_text(which: Filter) -> None:
+    st.session_state[_key("text")] = which.text or ""
+    st.text_input(
+        "Text",
+        key=_key("text"),
+        max_chars=300,
+        placeholder="in question, answer or id",
+        icon=":material/search:",
+        on_change=_take_text,
+    )
+
+
+def _take_text() -> None:
+    words = str(st.session_state[_key("text")]).strip() or None
+    change_view(filter=replace(current_view().filter, text=words))
+
+
+def _type_range(which: Filter) -> None:
+    left, right = st.columns(2, gap="small")
+    limits = which.visnec
+    for column, side, label in ((left, "min", "Score from"), (right, "max", "below")):
+        with column:
+            st.session_state[_key(side)] = getattr(limits, side) if limits else None
+            st.number_input(
+                label, value=None, step=0.05, format="%.2f", key=_key(side), on_change=_take_range
+            )
+
+
+def _take_range() -> None:
+    low, high = st.session_state[_key("min")], st.session_state[_key("max")]
+    change_view(filter=replace(current_view().filter, visnec=read_range(low, high)))
+
+
+def read_range(low: float | None, high: float | None) -> Range | None:
+    """The range between two typed limits; the wrong way round they change places."""
+    if low is None and high is None:
+        return None
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    return Range(low, high)
+
+
+def _show_as_text(which: Filter) -> None:
+    with st.expander("Filter as text", expanded=bool(st.session_state.get(_PROBLEM))):
+        if _key("expression") not in st.session_state or not st.session_state.get(_PROBLEM):
+            st.session_state[_key("expression")] = str(which)
+        st.text_input(
+            "The same filter for commands and links",
+            key=_key("expression"),
+            placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
+            on_change=_take_expression,
+        )
+        problem = st.session_state.get(_PROBLEM)
+        if problem:
+            st.text(problem)
+        st.button("Clear the filter", disabled=not which, on_click=_clear)
+
+
+def _take_expression() -> None:
+    try:
+        found = parse_filter(str(st.session_state[_key("expression")]))
+    except FilterError as error:
+        st.session_state[_PROBLEM] = str(error)
+        return
+    st.session_state[_PROBLEM] = None
+    change_view(filter=found)
+
+
+def _clear() -> None:
+    st.session_state[_PROBLEM] = None
+    change_view(filter=Filter())
