@@ -93,8 +93,9 @@ def test_predictions_with_the_image_are_right_where_it_is_needed(demo_built: Pat
         if made(record) == "vision_critical" and row % 5 == 0:
             found = sample_detail(store, scope, row)
             answer = record["conversations"][1]["value"]  # type: ignore[index]
-            right_with += found.prediction_multimodal == answer
-            right_without += found.prediction_text == answer
+            predicted = found.predictions.iloc[0]
+            right_with += predicted["prediction_multimodal"] == answer
+            right_without += predicted["prediction_text"] == answer
             n += 1
     assert right_with / n > 0.75
     assert right_without / n < 0.5
