@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer
 from scoring import __version__
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table
+from scoring.errors import InputError
 from scoring.workspace import Workspace, open_workspace
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free.")]
@@ -83,7 +85,25 @@ def doctor(json: JsonOption = False) -> None:
 def _serve(place: Workspace, port: int) -> None:
     from dashboard.server import serve
 
-    serve(place.root, port)
+    chosen = _free_port(port)
+    if chosen != port and port:
+        say(f"Port {port} is taken; serving on {chosen} instead")
+    say(f"The dashboard of {place.root}; Ctrl-C stops it")
+    print_line(f"http://127.0.0.1:{chosen}")
+    serve(place.root, chosen)
+
+
+def _free_port(wanted: int) -> int:
+    """``wanted`` where it is free, else one that the system gives."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise InputError("no free port on 127.0.0.1; name one with --port")
 
 
 def _status(place: Workspace) -> dict[str, Any]:
