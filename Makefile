@@ -18,8 +18,8 @@ test: $(VENV)/.installed-dev check browser ## set up, run every check and every 
 test-long: $(VENV)/.installed-dev browser ## the tests that take long: kills, large workspaces
 	$(BIN)/python -m pytest -m long
 
-bench: $(VENV)/.installed-dev ## the benchmarks; results go to benchmarks/results
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(VENV)/.installed-dev ## the benchmarks; committed results lie in benchmarks/results
+	@for script in benchmarks/[a-z]*.py; do name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
