@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -21,18 +22,19 @@ from dashboard.cards import Card, build_card, build_tile
 from dashboard.standing import Standing, in_time
 from dashboard.state import Queue, View
 from scoring.dataset import DatasetInfo, read_dataset_info, read_samples
-from scoring.errors import InputError, WorkspaceError
+from scoring.errors import InputError, VisnecError, WorkspaceError
+from scoring.manifest import Manifest, read_manifest
 from scoring.necessity import Bands
+from scoring.readers.images import ImageProblem, open_image, resolve_image
 from scoring.reviews import (
     DecisionEvent,
     DecisionFeed,
     ReviewerProgress,
-    latest_decisions,
-    read_events,
+    conflicts,
     reviewer_progress,
 )
 from scoring.runs import RunProgress, RunRecord, list_runs, read_progress
-from scoring.samples import Sample
+from scoring.samples import Sample, Status
 from scoring.store import Store, queries
 from scoring.store.filters import Filter
 from scoring.store.values import (
@@ -47,11 +49,14 @@ from scoring.store.values import (
     Sort,
 )
 from scoring.subsets import Outcome, SubsetDefinition, list_subsets, read_outcome
+from scoring.thumbnails import encode_image, thumbnail
 from scoring.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE: Final = "VISNEC_WORKSPACE"
 PAGE_SIZE: Final = 48
 MAX_QUEUE: Final = 1000
+THUMBNAIL_SIZE: Final = 288
+IMAGE_SIZE: Final = 2048
 _MAX_ANSWERS = 512
 
 T = TypeVar("T")
@@ -108,9 +113,11 @@ class _Answers:
 
 
 _answers = _Answers(_MAX_ANSWERS)
+_references = _Answers(20_000)  # row -> image paths
 _outcomes = _Answers(2)  # each holds columns of the whole dataset
 _stores: dict[Path, Store] = {}
 _books: dict[Path, _Book] = {}
+_feeds: dict[Path, DecisionFeed] = {}
 _lock = threading.Lock()
 
 
@@ -178,9 +185,7 @@ def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
     baselines = list(frame[frame["run_id"] == run_id]["baseline"])
     baseline = view.baseline if view.baseline in baselines else baselines[0]
     if view.baseline is not None and view.baseline != baseline:
-        problems.append(
-            f"The run has no baseline {view.baseline}; the page shows {baseline}."
-        )
+        problems.append(f"The run has no baseline {view.baseline}; the page shows {baseline}.")
     names = list(read_clusterings(store)["clustering_id"])
     clustering = view.clustering if view.clustering in names else (names[-1] if names else None)
     if view.clustering is not None and view.clustering != clustering:
@@ -218,6 +223,12 @@ def read_scopes(store: Store) -> pd.DataFrame:
     return _answers.get(key, lambda: queries.scopes(store))
 
 
+def read_prediction_counts(store: Store) -> dict[str, int]:
+    """Run to samples with predictions, as of the database."""
+    key = (store.workspace.root, "predictions", store.generation)
+    return _answers.get(key, lambda: queries.prediction_counts(store))
+
+
 def read_clusterings(store: Store) -> pd.DataFrame:
     """Every clustering, oldest first."""
     key = (store.workspace.root, "clusterings", store.generation)
@@ -238,6 +249,11 @@ def read_runs(workspace: Workspace) -> list[RunRecord]:
 def read_run_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
     """How far a process is with a run; None where none has reported."""
     return read_progress(workspace, run_id)
+
+
+def read_dataset_edition(workspace: Workspace) -> str:
+    """Fingerprint of the dataset. Raises WorkspaceError where nothing was imported."""
+    return read_dataset_info(workspace).fingerprint
 
 
 def read_build_state(store: Store) -> BuildState:
@@ -312,9 +328,7 @@ def read_by_cluster(context: Context) -> pd.DataFrame:
     """Figures per cluster, the largest first; empty without a clustering."""
     if context.scope.clustering_id is None:
         return pd.DataFrame()
-    return _read(
-        context, "by_cluster", lambda: queries.by_cluster(*_about(context), context.bands)
-    )
+    return _read(context, "by_cluster", lambda: queries.by_cluster(*_about(context), context.bands))
 
 
 def read_status_counts(context: Context) -> pd.DataFrame:
@@ -334,9 +348,7 @@ def read_cluster_names(context: Context) -> dict[int, str]:
     clustering = context.scope.clustering_id
     if clustering is None:
         return {}
-    return _read(
-        context, "cluster_names", lambda: queries.cluster_names(context.store, clustering)
-    )
+    return _read(context, "cluster_names", lambda: queries.cluster_names(context.store, clustering))
 
 
 # ---- samples -------------------------------------------------------------------------------------
@@ -347,20 +359,26 @@ def read_page(context: Context, view: View) -> Page:
     return read_page_at(context, view.sort, view.page)
 
 
-def read_page_at(context: Context, sort: Sort, cursor: Cursor | None) -> Page:
-    """The page of samples at a place of an order."""
+def read_page_at(
+    context: Context, sort: Sort, cursor: Cursor | None, limit: int = PAGE_SIZE
+) -> Page:
+    """At most ``limit`` samples at a place of an order."""
     return _read(
         context,
         "page",
-        lambda: queries.page(*_about(context), sort, cursor, PAGE_SIZE, context.bands),
+        lambda: queries.page(*_about(context), sort, cursor, limit, context.bands),
         sort,
         cursor,
+        limit,
     )
 
 
 def read_tiles(context: Context, page: Page) -> list[Card]:
     """What the gallery shows of a page."""
     rows = page.rows.to_dict("records")
+    for row in rows:
+        key = (context.workspace.root, "images", context.edition, int(row["row_idx"]))
+        _references.get(key, lambda images=tuple(row["images"]): images)
     return [build_tile(row, context.bands, context.edition) for row in rows]
 
 
@@ -398,6 +416,50 @@ def read_record(workspace: Workspace, row_idx: int) -> Sample:
     raise InputError(f"the dataset has no row {row_idx}")
 
 
+# ---- pictures ------------------------------------------------------------------------------------
+
+
+def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
+    """The small picture of a sample's first image, as JPEG. Raises ImageProblem."""
+    return thumbnail(workspace, _reference(workspace, row_idx, 0), THUMBNAIL_SIZE)
+
+
+def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
+    """A sample's image, as PNG or JPEG, at most IMAGE_SIZE wide or high. Raises ImageProblem.
+
+    Encoded anew from its pixels: no byte of a dataset file reaches a browser as it came.
+    """
+    path = resolve_image(_reference(workspace, row_idx, position), workspace.image_roots)
+    return _encoded(path, path.stat().st_mtime_ns)
+
+
+def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
+    """The image path that a row names; looked up once, because pages ask for many at a time."""
+    fingerprint = read_dataset_info(workspace).fingerprint
+    key = (workspace.root, "images", fingerprint, row_idx)
+    images = _references.get(key, lambda: read_record(workspace, row_idx).images)
+    if position >= len(images):
+        raise ImageProblem(Status.TEXT_ONLY, "this sample names no such image")
+    return images[position]
+
+
+@lru_cache(maxsize=64)
+def _encoded(path: Path, modified: int) -> bytes:  # noqa: ARG001 - part of the cache's key
+    return encode_image(open_image(path), IMAGE_SIZE)
+
+
+def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
+    """What a gallery shows of these rows, in their order."""
+    wanted = list(rows)
+    frame = _read(
+        context,
+        "rows",
+        lambda: queries.read_rows(context.store, context.scope, wanted),
+        tuple(wanted),
+    )
+    return [build_tile(row, context.bands, context.edition) for row in frame.to_dict("records")]
+
+
 # ---- decisions and subsets -----------------------------------------------------------------------
 
 
@@ -423,9 +485,7 @@ def read_queue(context: Context, view: View, reviewer: str) -> list[int]:
 
 def count_samples(context: Context) -> int:
     """How many samples meet the filter."""
-    return _read(
-        context, "count", lambda: queries.sample_count(*_about(context), context.bands)
-    )
+    return _read(context, "count", lambda: queries.sample_count(*_about(context), context.bands))
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,9 +528,30 @@ def read_own_decisions(
     return book.own(reviewer, rows, history)
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewState:
+    """What all reviewers have decided: their figures, the rows to look at again (a tie, or
+    anybody unsure), and log name -> lines that could not be read."""
+
+    reviewers: list[ReviewerProgress]
+    conflicts: list[int]
+    damaged: dict[str, int]
+
+
+def read_review_state(workspace: Workspace) -> ReviewState:
+    """What holds of everybody's decisions; only what was added since the last call is read."""
+    # A feed of its own: two readers of one would each see only part of what was added.
+    with _lock:
+        feed = _feeds.get(workspace.root)
+        if feed is None:
+            feed = _feeds[workspace.root] = DecisionFeed(workspace)
+    latest = feed.latest()
+    return ReviewState(reviewer_progress(latest), conflicts(latest), feed.damaged_lines())
+
+
 def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
     """Samples decided by each reviewer."""
-    return reviewer_progress(latest_decisions(read_events(workspace)))
+    return read_review_state(workspace).reviewers
 
 
 def read_subsets(workspace: Workspace) -> list[SubsetDefinition]:
@@ -491,3 +572,36 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
         definition.scope,
         answers=_outcomes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFact:
+    """An export that lies in the workspace; ``files`` are present files with their bytes."""
+
+    folder: Path
+    manifest: Manifest
+    files: tuple[tuple[Path, int], ...]
+    version: str  # changes when the export is written again
+
+    @property
+    def n_samples(self) -> int:
+        """Samples exported."""
+        return int(self.manifest.counts["selected"])
+
+
+def read_exports(workspace: Workspace) -> tuple[list[ExportFact], list[str]]:
+    """The exports of the workspace by folder, and a sentence for each that cannot be read."""
+    found: list[ExportFact] = []
+    problems: list[str] = []
+    for path in sorted(workspace.exports_dir.glob("[!.]*/manifest.json")):
+        try:
+            manifest = read_manifest(path)
+        except VisnecError as error:
+            problems.append(str(error))
+            continue
+        names = [*(one.name for one in manifest.outputs), path.name]
+        files = [path.with_name(name) for name in names]
+        sizes = tuple((one, one.stat().st_size) for one in files if one.is_file())
+        version = f"{path.stat().st_mtime_ns}-{sum(size for _, size in sizes)}"
+        found.append(ExportFact(path.parent, manifest, sizes, version))
+    return found, problems

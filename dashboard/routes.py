@@ -8,8 +8,6 @@ dataset file reaches the browser as it came.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
@@ -18,16 +16,17 @@ from starlette.routing import Route
 
 from dashboard.guard import is_own_page
 from dashboard.links import PREFIX
-from dashboard.loaders import open_view_context, read_cards, read_record, read_workspace
+from dashboard.loaders import (
+    open_view_context,
+    read_cards,
+    read_picture,
+    read_thumbnail,
+    read_workspace,
+)
 from dashboard.state import read_view
 from scoring.errors import VisnecError
-from scoring.readers.images import ImageProblem, open_image, resolve_image
-from scoring.samples import Status
-from scoring.thumbnails import encode_image, thumbnail
-from scoring.workspace import Workspace
+from scoring.readers.images import ImageProblem
 
-THUMBNAIL_SIZE: Final = 288
-IMAGE_SIZE: Final = 2048
 MAX_CARDS: Final = 32
 _KEEP = {"cache-control": "private, max-age=86400, immutable"}
 _FORGET = {"cache-control": "no-store"}
@@ -51,34 +50,18 @@ def guarded(handler: Handler) -> Handler:
     return answer
 
 
-def _reference(workspace: Workspace, request: Request) -> str:
-    """The image path that the asked row names at the asked position."""
-    images = read_record(workspace, int(request.path_params["row_idx"])).images
-    position = int(request.path_params.get("position", 0))
-    if position >= len(images):
-        raise ImageProblem(Status.TEXT_ONLY, "this sample names no such image")
-    return images[position]
-
-
 def small_picture(request: Request) -> Response:
     """A thumbnail of a sample's first image."""
-    workspace = read_workspace()
-    content = thumbnail(workspace, _reference(workspace, request), THUMBNAIL_SIZE)
+    content = read_thumbnail(read_workspace(), int(request.path_params["row_idx"]))
     return Response(content, media_type="image/jpeg", headers=_KEEP)
 
 
 def picture(request: Request) -> Response:
-    """A sample's image in full, at most IMAGE_SIZE pixels wide or high."""
-    workspace = read_workspace()
-    path = resolve_image(_reference(workspace, request), workspace.image_roots)
-    content = _encoded(path, path.stat().st_mtime_ns)
+    """A sample's image in full."""
+    places = request.path_params
+    content = read_picture(read_workspace(), int(places["row_idx"]), int(places["position"]))
     media_type = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
     return Response(content, media_type=media_type, headers=_KEEP)
-
-
-@lru_cache(maxsize=64)
-def _encoded(path: Path, modified: int) -> bytes:  # noqa: ARG001 - part of the cache's key
-    return encode_image(open_image(path), IMAGE_SIZE)
 
 
 def cards(request: Request) -> Response:

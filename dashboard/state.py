@@ -51,18 +51,23 @@ class Key(StrEnum):
     """Session keys that are no widget of their own."""
 
     KEPT_PARAMETERS = "visnec.kept_parameters"
+    REVIEWER = "visnec.reviewer"
     QUEUE = "visnec.review_queue"
+    QUEUE_SERIAL = "visnec.review_queue_serial"
     REVIEW_RECEIPT = "visnec.review_receipt"
     MESSAGE = "visnec.message"
-    BUTTONS_ROW = "visnec.buttons_row"
-    EXPORT_RESULT = "visnec.export_result"
+    VERIFIED = "visnec.verified"
     PAGES = "visnec.pages"
+    GALLERY_FOCUS = "visnec.gallery_focus"
     REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a page shows. None means: whatever the workspace has by default."""
+    """What a page shows. None means: whatever the workspace has by default.
+
+    ``sample`` is the one that Explore has open, ``row`` the one that Review has reached.
+    """
 
     run: str | None = None
     baseline: str | None = None
@@ -74,6 +79,7 @@ class View:
     sort: Sort = Sort.VISNEC_DESC
     page: Cursor | None = None
     sample: int | None = None
+    row: int | None = None
     queue: Queue = Queue.THRESHOLD
     undecided: bool = True
     seed: int = 1
@@ -190,6 +196,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "sort": _choice(Sort),
     "page": _Parameter(_cursor, cursor_text, "the place of a page"),
     "sample": _ROW,
+    "row": _ROW,
     "queue": _choice(Queue),
     "undecided": _FLAG,
     "seed": _ROW,

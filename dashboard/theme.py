@@ -35,6 +35,12 @@ CATEGORY_COLOURS: dict[Category, Shade] = {
     Category.REDUNDANT: Shade("#A7A59C", "#8C8F98"),
     Category.VISION_CRITICAL: Shade("#2A6DB0", "#6AAEEA"),
 }
+# Streamlit's named text colours that stand for the categories in labels: ":red[■] misaligned".
+CATEGORY_MARKUP: dict[str, Category] = {
+    "red": Category.MISALIGNED,
+    "gray": Category.REDUNDANT,
+    "blue": Category.VISION_CRITICAL,
+}
 DECISION_COLOURS: dict[str, Shade] = {
     "keep": Shade("#1B7F5F", "#4CC29A"),
     "drop": Shade("#8A4B8F", "#CF93D4"),
@@ -50,6 +56,12 @@ PANEL = Shade("#F5F6F9", "#1B212B")
 # Counts in the loss plane: one hue from the panel's colour to the vision-critical blue's depth.
 DENSITY_LIGHT = ("#EEF1F7", "#C6D3E8", "#8FACD3", "#4F7CB5", "#1E4C86", "#0B2748")
 DENSITY_DARK = ("#1F2733", "#2A3F5C", "#38618F", "#5089C4", "#86B7E6", "#D5E8FA")
+
+
+def category_label(category: Category) -> str:
+    """A category's swatch and name for the label of a widget."""
+    colour = next(name for name, one in CATEGORY_MARKUP.items() if one is category)
+    return f":{colour}[■] {category}"
 
 
 def css_variables() -> str:
@@ -91,4 +103,6 @@ def streamlit_theme() -> dict[str, Any]:
                 CATEGORY_COLOURS[category].of(dark) for category in Category
             ],
         }
+        for name, category in CATEGORY_MARKUP.items():
+            options[f"theme.{scheme}.{name}TextColor"] = CATEGORY_COLOURS[category].of(dark)
     return options

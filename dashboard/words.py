@@ -36,7 +36,21 @@ def word_differences(one: str, other: str) -> tuple[list[Piece], list[Piece]]:
         differs = tag != "equal"
         _add(pieces[0], "".join(left[left_start:left_end]), differs)
         _add(pieces[1], "".join(right[right_start:right_end]), differs)
-    return pieces
+    return _joined(pieces[0]), _joined(pieces[1])
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Differing words with nothing but white space between them become one stretch."""
+    joined: list[Piece] = []
+    for place, piece in enumerate(pieces):
+        between = 0 < place < len(pieces) - 1 and piece.text.isspace()
+        if between and pieces[place - 1].differs and pieces[place + 1].differs:
+            piece = Piece(piece.text, True)
+        if joined and joined[-1].differs == piece.differs:
+            joined[-1] = Piece(joined[-1].text + piece.text, piece.differs)
+        else:
+            joined.append(piece)
+    return joined
 
 
 def _add(pieces: list[Piece], text: str, differs: bool) -> None:

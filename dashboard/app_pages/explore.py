@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import loaders, text
+from dashboard.cards import Card
 from dashboard.components import (
     bound,
     decision_buttons,
@@ -15,9 +16,10 @@ from dashboard.components import (
     page_frame,
     sample_view,
 )
+from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
-from dashboard.state import View, change_view, current_view
+from dashboard.state import Key, View, change_view, current_view
 from scoring.errors import InputError
 from scoring.store.values import Cursor, Page, Sort
 
@@ -54,7 +56,7 @@ def _show_samples() -> None:
         _show_nothing(context, view)
         return
     tiles = loaders.read_tiles(context, page)
-    opened = gallery.show("gallery", tiles, st.session_state.pop("explore.focus", None))
+    opened = gallery.show("gallery", tiles, st.session_state.pop(Key.GALLERY_FOCUS, None))
     if opened is not None:
         change_view(sample=opened)
         st.rerun(scope="fragment")
@@ -112,48 +114,58 @@ def _show_sample(context: Context, view: View, row_idx: int) -> None:
         notices.show_problem(error, "There is no such sample")
         st.button("Back to the samples", on_click=_go_back, args=(None,))
         return
-    before, behind = _neighbours(context, view, row_idx)
-    _show_sample_line(row_idx, before, behind)
+    before, behind = _neighbours(context, view.sort, card)
+    _show_sample_line(card, before, behind)
     action = sample_view.show("sample", card, before is not None, behind is not None)
     if action is not None:
-        target = {"previous": before, "next": behind, "open": action.row}.get(action.name)
-        if action.name == "back":
-            _go_back(row_idx)
-        elif target is not None and action.row in (row_idx, target):
-            _open(target)
+        _act(action, card, before, behind)
         st.rerun(scope="fragment")
     _show_decision(context, view, row_idx)
     _show_record(context, row_idx)
 
 
-def _neighbours(context: Context, view: View, row_idx: int) -> tuple[int | None, int | None]:
-    """The samples before and behind this one in the order of the list, across its pages."""
-    page = loaders.read_page(context, view)
-    rows = [int(row) for row in page.rows["row_idx"]]
-    if row_idx not in rows:
-        return None, rows[0] if rows else None
-    at = rows.index(row_idx)
-    before = rows[at - 1] if at > 0 else _edge(context, view, page.previous, -1)
-    behind = rows[at + 1] if at + 1 < len(rows) else _edge(context, view, page.next, 0)
-    return before, behind
+def _act(action: Action, card: Card, before: int | None, behind: int | None) -> None:
+    """What a key or a click in the sample asked for. A key pressed on a sample that is no longer
+    shown does nothing."""
+    if action.name == "open":
+        _open(action.row)
+    elif action.row != card["row_idx"]:
+        return
+    elif action.name == "back":
+        _go_back(card)
+    else:
+        _open({"previous": before, "next": behind}[action.name])
 
 
-def _edge(context: Context, view: View, cursor: Cursor | None, place: int) -> int | None:
-    """The first or last sample of a neighbouring page."""
-    if cursor is None:
-        return None
-    rows = loaders.read_page_at(context, view.sort, cursor).rows["row_idx"]
-    return int(rows.iloc[place]) if len(rows) else None
+_SORT_VALUES = {
+    Sort.VISNEC_DESC: "visnec",
+    Sort.VISNEC_ASC: "visnec",
+    Sort.ROW_IDX: "row_idx",
+    Sort.LOSS_TEXT_DESC: "loss_text",
+    Sort.LOSS_MULTIMODAL_DESC: "loss_multimodal",
+    Sort.TOKENS_DESC: "n_answer_tokens",
+}
 
 
-def _show_sample_line(row_idx: int, before: int | None, behind: int | None) -> None:
+def _neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, int | None]:
+    """The samples before and behind this one in the order of the list, wherever it stands."""
+    value = card[_SORT_VALUES[sort]]
+    found = []
+    for backward, place in ((True, -1), (False, 0)):
+        cursor = Cursor(None if value is None else float(value), card["row_idx"], backward)
+        rows = loaders.read_page_at(context, sort, cursor, limit=1).rows["row_idx"]
+        found.append(int(rows.iloc[place]) if len(rows) else None)
+    return found[0], found[1]
+
+
+def _show_sample_line(card: Card, before: int | None, behind: int | None) -> None:
     with st.container(horizontal=True, key="sample_line"):
         st.button(
             "Back to the samples",
             key="sample-back",
             icon=":material/grid_view:",
             on_click=_go_back,
-            args=(row_idx,),
+            args=(card,),
             help="Esc",
         )
         st.button(
@@ -177,35 +189,34 @@ def _show_sample_line(row_idx: int, before: int | None, behind: int | None) -> N
 
 
 def _open(row_idx: int | None) -> None:
-    """Opens a sample; where it stands on a neighbouring page, that page comes with it."""
-    if row_idx is None:
-        return
+    if row_idx is not None:
+        change_view(sample=row_idx)
+
+
+def _go_back(card: Card | None) -> None:
+    """Back to the list, to the page on which the sample stands."""
     view = current_view()
     context = loaders.open_view_context(view).context
-    changes: dict[str, object] = {"sample": row_idx}
-    if context is not None:
-        page = loaders.read_page(context, view)
-        for cursor in (page.previous, page.next):
-            if row_idx in set(page.rows["row_idx"]):
-                break
-            if cursor is None:
-                continue
-            beside = loaders.read_page_at(context, view.sort, cursor)
-            if row_idx in set(beside.rows["row_idx"]):
-                changes["page"] = cursor
-    change_view(**changes)
+    page = view.page
+    if card is not None and context is not None:
+        st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
+        if card["row_idx"] not in set(loaders.read_page(context, view).rows["row_idx"]):
+            before, _ = _neighbours(context, view.sort, card)
+            page = None if before is None else _cursor_of(context, view.sort, before)
+    change_view(sample=None, page=page)
 
 
-def _go_back(row_idx: int | None) -> None:
-    st.session_state["explore.focus"] = row_idx
-    change_view(sample=None)
+def _cursor_of(context: Context, sort: Sort, row_idx: int) -> Cursor:
+    """The place right behind a sample."""
+    value = loaders.read_card(context, row_idx)[_SORT_VALUES[sort]]
+    return Cursor(None if value is None else float(value), row_idx)
 
 
 def _show_decision(context: Context, view: View, row_idx: int) -> None:
     if view.reviewer is None:
         figures.show_quiet("To decide about samples, say who you are on the Review page.")
         if st.button("Review this sample", icon=":material/fact_check:"):
-            go_to(PageName.REVIEW, sample=row_idx)
+            go_to(PageName.REVIEW, row=row_idx)
         return
     own = loaders.read_own_decisions(context.workspace, view.reviewer, [row_idx], 0)
     notices.show_remembered()

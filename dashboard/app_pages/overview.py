@@ -157,7 +157,7 @@ def _show_limit_buttons(context: Context, cut: float) -> None:
         if st.button("Make a subset with this cut", icon=":material/filter_alt:"):
             go_to(PageName.SUBSET, rule=RuleKind.THRESHOLD, minimum=cut, maximum=None)
         if st.button("Review around the cut", icon=":material/fact_check:"):
-            go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=cut, sample=None)
+            go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=cut, row=None)
         st.button(
             "Save these bands for the workspace",
             icon=":material/save:",

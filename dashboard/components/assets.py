@@ -25,7 +25,9 @@ def script(*names: str) -> str:
 @cache
 def style(*names: str) -> str:
     """The palette, the common style and the named ones."""
-    return "\n".join((f":host {{ {css_variables()} }}", *(_read(f"{n}.css") for n in ("base", *names))))
+    return "\n".join(
+        (f":host {{ {css_variables()} }}", *(_read(f"{n}.css") for n in ("base", *names)))
+    )
 
 
 @cache

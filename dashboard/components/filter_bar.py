@@ -14,6 +14,7 @@ import streamlit as st
 from dashboard import loaders, text
 from dashboard.loaders import Context
 from dashboard.state import change_view, current_view
+from dashboard.theme import category_label
 from scoring.errors import FilterError
 from scoring.necessity import Category
 from scoring.samples import Status
@@ -28,27 +29,28 @@ _DECISION_NAMES = {
 _PROBLEM = "filter.problem"
 
 
-def show(context: Context) -> None:
-    """Draws the bar; what is chosen goes into the view."""
+def show(context: Context, compact: bool = False) -> None:
+    """Draws the bar; what is chosen goes into the view. ``compact``: inside something else."""
     which = context.filter
-    with st.container(border=True, key="filter_bar"):
+    with st.container(border=not compact, key="filter_bar"):
         first = st.columns([3, 3, 4])
         with first[0]:
             _choose_many("source", "Source", _sources(context), list(which.source))
         with first[1]:
-            names = loaders.read_cluster_names(context)
+            clusters = loaders.read_cluster_names(context)
             _choose_many(
                 "cluster",
                 "Cluster",
-                list(names),
+                list(clusters),
                 list(which.cluster),
-                lambda number: names.get(number, str(number)),
+                lambda number: clusters.get(number, str(number)),
             )
         with first[2]:
             _type_text(which)
         second = st.columns([4, 4, 3, 3])
         with second[0]:
-            _choose_pills("category", "Category", [str(one) for one in Category], which.category)
+            names = {str(one): category_label(one) for one in Category}
+            _choose_pills("category", "Category", list(names), which.category, names)
         with second[1]:
             _choose_pills("decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES)
         with second[2]:
@@ -56,7 +58,7 @@ def show(context: Context) -> None:
             _choose_many("status", "Status", statuses, list(which.status), text.status_name)
         with second[3]:
             _type_range(which)
-        _show_as_text(which)
+        _show_as_text(which, compact)
 
 
 def _sources(context: Context) -> list[str]:
@@ -154,8 +156,13 @@ def read_range(low: float | None, high: float | None) -> Range | None:
     return Range(low, high)
 
 
-def _show_as_text(which: Filter) -> None:
-    with st.expander("Filter as text", expanded=bool(st.session_state.get(_PROBLEM))):
+def _show_as_text(which: Filter, compact: bool) -> None:
+    place = (
+        st.container()
+        if compact
+        else st.expander("Filter as text", expanded=bool(st.session_state.get(_PROBLEM)))
+    )
+    with place:
         if _key("expression") not in st.session_state or not st.session_state.get(_PROBLEM):
             st.session_state[_key("expression")] = str(which)
         st.text_input(

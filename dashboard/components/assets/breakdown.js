@@ -33,7 +33,7 @@ class Breakdown {
     const focused = this.root.getRootNode().activeElement?.dataset?.column;
     const columns = this.data.columns;
     const head = (column) => el("th", { scope: "col", class: column.kind, "aria-sort": this.sort.column === column.key ? (this.sort.down ? "descending" : "ascending") : "none" },
-      el("button", { type: "button", "data-column": column.key, title: column.help, onclick: () => this.order(column) }, column.label,
+      el("button", { type: "button", "data-column": column.key, title: column.help, onclick: () => this.order(column) }, column.kind === "bar" ? CATEGORIES.map((one) => [VN.swatch(one), `${one} \u00a0 `]) : column.label,
         el("span", { class: "arrow", "aria-hidden": "true" }, this.sort.column === column.key ? (this.sort.down ? " ↓" : " ↑") : "")));
     const table = el("table", {},
       el("caption", { class: "hidden" }, this.data.label),
