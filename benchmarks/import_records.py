@@ -31,24 +31,12 @@ print(json.dumps({"n": info.n_samples, "seconds": seconds, "before": before, "pe
 """
 
 
+SENTENCE = "a man rides a red bicycle past two parked cars near the old station"
+
+
 def write_array(path: Path, megabytes: int) -> None:
     """An array of single- and two-turn records until the file has that size."""
-    words = [
-        "a",
-        "man",
-        "rides",
-        "a",
-        "red",
-        "bicycle",
-        "past",
-        "two",
-        "parked",
-        "cars",
-        "near",
-        "the",
-        "old",
-        "station",
-    ]
+    words = SENTENCE.split()
     row = 0
     with path.open("w") as file:
         file.write("[\n")
