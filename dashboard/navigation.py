@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 import streamlit as st
 
-from dashboard.state import Key, change_view
+from dashboard.state import Key, View, change_view, write_view
 
 
 class PageName(StrEnum):
@@ -51,3 +52,9 @@ def go_to(page: PageName, **changes: Any) -> NoReturn:
     change_view(**changes)
     st.switch_page(st.session_state[Key.PAGES][page])
     raise AssertionError("switch_page does not return")
+
+
+def page_link(page: PageName, view: View) -> str:
+    """Address of a page with a view, for an ordinary link."""
+    parameters = urlencode(write_view(view))
+    return f"{page}?{parameters}" if parameters else str(page)

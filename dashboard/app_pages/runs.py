@@ -1,1 +1,257 @@
-def render() -> None: ...
+"""Runs: which model scored what, how far a run in flight is, and why samples have no score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import loaders, text
+from dashboard.components import figures, notices, page_frame
+from dashboard.components.figures import Bar, Figure, Table
+from dashboard.loaders import Context, Opened
+from dashboard.navigation import PageName, page_link
+from dashboard.state import View
+from scoring.runs import RunProgress, RunRecord
+from scoring.samples import Status
+from scoring.store.filters import Filter
+from scoring.store.values import Scope
+from scoring.workspace import Workspace
+
+SILENT_SECONDS = 30.0  # a run reports about once a second; after this it is called silent
+_REFRESH = "2s"
+_PHASES = {"score": "scoring", "predict": "writing predictions"}
+
+
+@dataclass(frozen=True, slots=True)
+class _InDatabase:
+    """What the database holds of a run; it may be older than the run's parts."""
+
+    context: Context
+    n_scored: int
+    n_samples: int
+    n_predictions: int
+
+
+def render() -> None:
+    """The page."""
+    view, opened = page_frame.open_page("Runs", "Which model scored what, with which settings")
+    if opened.dataset is None:
+        page_frame.require_scores(opened, "A run")
+        return
+    runs = loaders.read_runs(opened.workspace)
+    if not runs:
+        _show_no_runs(opened)
+        return
+    for record in reversed(runs):
+        _show_run(opened, view, record, len(runs) == 1)
+
+
+def _show_no_runs(opened: Opened) -> None:
+    n = opened.dataset.n_samples if opened.dataset else 0
+    notices.show_empty(
+        "No run yet",
+        f"A run is one model over the whole dataset: {text.plural(n, 'sample')} are waiting. It "
+        "can be stopped at any time and goes on where it stopped.",
+        f"visnec score -w {opened.workspace.root} --model MODEL_ID_OR_PATH --predict",
+    )
+
+
+def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> None:
+    stored = _stored(opened, record)
+    with st.container(border=True, key=f"run-{record.run_id}"):
+        _show_heading(record)
+        if record.notice:
+            figures.show_quiet(record.notice)
+        _show_progress(opened.workspace, record.run_id)
+        if stored is None:
+            notices.show_note(
+                "This run is not in the database yet",
+                "Its figures appear once the new parts are taken in.",
+            )
+        else:
+            _show_figures(stored)
+        left, right = st.columns([5, 7], gap="large")
+        with left:
+            _show_record(opened, record)
+        with right:
+            if stored is not None:
+                _show_statuses(stored, view)
+        if not alone and stored is not None:
+            link = page_link(PageName.OVERVIEW, View(run=record.run_id))
+            st.html(f'<a href="{escape(link, quote=True)}" target="_self">Show its scores</a>')
+
+
+def _stored(opened: Opened, record: RunRecord) -> _InDatabase | None:
+    """The run as the database has it, under its first baseline, or None where it lacks it."""
+    context = opened.context
+    if context is None:
+        return None
+    frame = loaders.read_scopes(context.store)
+    rows = frame[frame["run_id"] == record.run_id].to_dict("records")
+    if not rows:
+        return None
+    scope = Scope(record.run_id, str(rows[0]["baseline"]), context.scope.clustering_id)
+    predictions = loaders.read_prediction_counts(context.store)
+    return _InDatabase(
+        replace(context.everything(), scope=scope),
+        int(rows[0]["n_scored"]),
+        int(rows[0]["n_samples"]),
+        predictions.get(record.run_id, 0),
+    )
+
+
+def _show_heading(record: RunRecord) -> None:
+    st.html(
+        f'<div class="vn-run"><b>{escape(record.run_id)}</b> '
+        f'<span class="vn-quiet">{escape(record.model)} · begun '
+        f"{escape(text.moment(record.created_at))}</span></div>"
+    )
+
+
+@st.fragment(run_every=_REFRESH)
+def _show_live(run_id: str) -> None:
+    """How far a run in flight is, read again by itself; the page is drawn anew when it ends."""
+    progress = loaders.read_run_progress(loaders.read_workspace(), run_id)
+    if progress is None or progress.state != "running":
+        st.rerun()
+    _draw_progress(progress)
+
+
+def _show_progress(workspace: Workspace, run_id: str) -> None:
+    progress = loaders.read_run_progress(workspace, run_id)
+    if progress is None:
+        figures.show_quiet("No process has reported on this run.")
+    elif progress.state == "running":
+        _show_live(run_id)
+    else:
+        _draw_progress(progress)
+
+
+def _draw_progress(progress: RunProgress) -> None:
+    said = progress_words(progress, text.seconds_since(progress.updated_at))
+    if progress.state != "finished":
+        done = progress.done / progress.total if progress.total else 0.0
+        figures.show_progress_bar(done, said)
+    figures.show_quiet(said)
+
+
+def progress_words(progress: RunProgress, age: float | None) -> str:
+    """A run's progress in a sentence; ``age`` is the seconds since it was reported."""
+    phase = _PHASES.get(progress.phase, progress.phase)
+    done = f"{text.count(progress.done)} of {text.count(progress.total)} samples"
+    share = text.share(progress.done, progress.total)
+    if progress.state == "finished":
+        return f"Finished {text.moment(progress.updated_at)}."
+    if progress.state == "stopped":
+        return (
+            f"Stopped while {phase} at {done} ({share}), {text.moment(progress.updated_at)}. "
+            "The same command goes on from there."
+        )
+    if age is not None and age > SILENT_SECONDS:
+        return (
+            f"Silent for {text.duration(age)} while {phase} at {done} ({share}): process "
+            f"{progress.pid} on {progress.host} may have been killed. The same command goes on "
+            "from there."
+        )
+    left = "" if progress.seconds_left is None else f", {text.duration(progress.seconds_left)} left"
+    return f"{phase.capitalize()}: {done} ({share}), {progress.rate:,.1f} per second{left}"
+
+
+def _show_figures(stored: _InDatabase) -> None:
+    scored = stored.n_scored
+    summary = loaders.read_summary(stored.context)
+    figures.show_figures(
+        [
+            Figure("samples", text.count(stored.n_samples), "in the dataset"),
+            Figure("scored", text.count(scored), text.share(scored, stored.n_samples)),
+            Figure(
+                "predictions",
+                text.count(stored.n_predictions),
+                "both answers of a sample" if stored.n_predictions else "none; score --predict",
+            ),
+            Figure("mean VisNec", text.score(summary.mean), "nats per answer token"),
+        ]
+    )
+
+
+def _show_record(opened: Opened, record: RunRecord) -> None:
+    """The settings that pin the run's numbers down."""
+    st.subheader("Record", anchor=False)
+    names = (text.BASELINE_NAMES.get(one, one) for one in record.baselines)
+    figures.show_facts(
+        {
+            "model": record.model,
+            "fingerprint": f"{record.model_fingerprint[:16]}…",
+            "family": record.model_family,
+            "template": record.template,
+            "dtype": record.dtype,
+            "device": record.device,
+            "blind baselines": ", ".join(names),
+            "end token": "scored" if record.score_eos else "not scored",
+            "longest": f"{record.max_length:,} tokens"
+            + (", longer ones truncated" if record.truncate else ""),
+            "begun": text.moment(record.created_at),
+            "versions": ", ".join(f"{name} {one}" for name, one in record.versions.items()),
+        }
+    )
+    if opened.dataset is not None and record.dataset_fingerprint != opened.dataset.fingerprint:
+        notices.show_note(
+            "Scored on another state of the dataset",
+            "The run's dataset fingerprint is not that of the dataset here.",
+        )
+
+
+def _show_statuses(stored: _InDatabase, view: View) -> None:
+    """Every sample is in one row of this table, with the commonest reasons and an example."""
+    st.subheader("What became of every sample", anchor=False)
+    counts = loaders.read_status_counts(stored.context)
+    total = int(counts["n"].sum())
+    rows: list[tuple[str | Bar, ...]] = [
+        (
+            text.status_name(str(row["status"])),
+            text.count(row["n"]),
+            text.share(row["n"], total),
+            _meaning(str(row["status"])),
+        )
+        for row in counts.to_dict("records")
+        if row["n"]
+    ]
+    rows.append(("all samples", text.count(total), text.share(total, total), ""))
+    columns = ("status", "samples", "share", "meaning")
+    figures.show_table(Table(columns, rows, frozenset({1, 2}), total=True))
+    _show_reasons(stored, view)
+
+
+def _meaning(status: str) -> str:
+    return text.STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
+
+
+def _show_reasons(stored: _InDatabase, view: View) -> None:
+    frame = loaders.read_status_reasons(stored.context)
+    if frame.empty:
+        return
+    scope = stored.context.scope
+    shown = replace(view, run=scope.run_id, baseline=scope.baseline, filter=Filter(), page=None)
+    body = "".join(_reason(row, shown) for row in frame.to_dict("records"))
+    st.html(
+        '<div class="vn-table"><table><thead><tr><th scope="col">status</th>'
+        '<th scope="col">reason, as the run gave it</th><th class="number" scope="col">samples</th>'
+        f'<th scope="col">example</th></tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _reason(row: Mapping[Any, Any], view: View) -> str:
+    """One row of the reasons; the example opens in Explore."""
+    example = int(row["example_row_idx"])
+    link = page_link(PageName.EXPLORE, replace(view, sample=example, row=None))
+    reason = text.ABSENT if pd.isna(row["reason"]) else str(row["reason"])
+    return (
+        f"<tr><td>{escape(text.status_name(str(row['status'])))}</td><td>{escape(reason)}</td>"
+        f'<td class="number">{text.count(row["n"])}</td>'
+        f'<td><a href="{escape(link, quote=True)}" target="_self">row {example:,}</a></td></tr>'
+    )

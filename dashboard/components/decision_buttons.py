@@ -10,12 +10,24 @@ import streamlit as st
 
 from dashboard import actions, loaders, text
 from dashboard.components import notices
+from dashboard.state import change_view
 from scoring.errors import VisnecError
 from scoring.reviews import Decision, DecisionDraft
 
 
-def show(row_idx: int, reviewer: str, queue: str | None, decided: str | None) -> None:
-    """Keep, drop and unsure for the sample ``row_idx``, and undo of the latest decision."""
+def show(
+    row_idx: int,
+    reviewer: str,
+    queue: str | None,
+    decided: str | None,
+    behind: int | None = None,
+    probability: float | None = None,
+) -> None:
+    """Keep, drop and unsure for the sample ``row_idx``, and undo of the latest decision.
+
+    After a decision the view goes on to the row ``behind``, where one is given; after an undo
+    back to the row it was about. ``probability`` is the sample's chance to be in a random queue.
+    """
     with st.container(horizontal=True, key="decision_buttons"):
         for choice in Decision:
             st.button(
@@ -23,24 +35,32 @@ def show(row_idx: int, reviewer: str, queue: str | None, decided: str | None) ->
                 key=f"decide-{choice}",
                 type="primary" if decided == choice else "secondary",
                 on_click=decide,
-                args=(row_idx, str(choice), reviewer, queue),
+                args=(row_idx, str(choice), reviewer, queue, behind, probability),
             )
         st.button(
             "Undo", key="decide-undo", icon=":material/undo:", on_click=undo, args=(reviewer,)
         )
 
 
-def decide(row_idx: int, choice: str, reviewer: str, queue: str | None) -> None:
+def decide(
+    row_idx: int,
+    choice: str,
+    reviewer: str,
+    queue: str | None,
+    behind: int | None = None,
+    probability: float | None = None,
+) -> None:
     """Saves the decision; it is on disk when this returns."""
     workspace = loaders.read_workspace()
+    draft = DecisionDraft(row_idx, Decision(choice), queue=queue, sampling_probability=probability)
     try:
-        actions.record_decision(
-            workspace, reviewer, DecisionDraft(row_idx, Decision(choice), queue=queue)
-        )
+        actions.record_decision(workspace, reviewer, draft)
     except (VisnecError, OSError) as error:
         notices.remember("problem", "The decision was not saved", str(error))
         return
     notices.remember("done", f"Saved: {choice}, row {row_idx:,}")
+    if behind is not None:
+        change_view(row=behind)
 
 
 def undo(reviewer: str) -> None:
@@ -54,3 +74,32 @@ def undo(reviewer: str) -> None:
         notices.remember("note", "There is nothing to undo")
     else:
         notices.remember("done", f"Undone: the decision on row {event.row_idx:,}")
+        change_view(row=event.row_idx)
+
+
+def show_note(row_idx: int, reviewer: str) -> None:
+    """A field whose text becomes the reviewer's note on the sample."""
+    st.text_input(
+        "Note on this sample",
+        key=_note_key(row_idx),
+        max_chars=actions.MAX_NOTE,
+        on_change=note,
+        args=(row_idx, reviewer),
+    )
+
+
+def note(row_idx: int, reviewer: str) -> None:
+    """Saves the note that was typed for this row."""
+    said = str(st.session_state.get(_note_key(row_idx), "")).strip()
+    try:
+        actions.record_decision(
+            loaders.read_workspace(), reviewer, DecisionDraft(row_idx, None, note=said)
+        )
+    except (VisnecError, OSError) as error:
+        notices.remember("problem", "The note was not saved", str(error))
+        return
+    notices.remember("done", f"Note saved, row {row_idx:,}")
+
+
+def _note_key(row_idx: int) -> str:
+    return f"note-{row_idx}"

@@ -25,7 +25,12 @@ _deck = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class Deck:
-    """What the browser is given. ``name`` is the drawer of its outbox: workspace and reviewer."""
+    """What the browser is given. ``name`` is the drawer of its outbox: workspace and reviewer.
+
+    ``decided`` are the reviewer's verdicts on rows of the queue, ``n_decided`` counts those on
+    any sample, ``history`` are the last ones given. ``explore`` is the address at which a sample
+    opens when its row is appended.
+    """
 
     name: str
     reviewer: str
@@ -36,8 +41,20 @@ class Deck:
     start: int | None
     decided: Mapping[int, str]
     history: Sequence[Mapping[str, Any]]
+    n_decided: int
     receipt: Mapping[str, Any]
     cards: str
+    explore: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What the browser sent: drafts in their order, whose they are, and the row it shows."""
+
+    deck: str
+    reviewer: str
+    drafts: tuple[dict[str, Any], ...]
+    row: int | None
 
 
 def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
@@ -57,8 +74,10 @@ def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
             "start": deck.start,
             "decided": {str(row): decision for row, decision in deck.decided.items()},
             "history": list(deck.history),
+            "n_decided": deck.n_decided,
             "receipt": dict(deck.receipt),
             "cards": deck.cards,
+            "explore": deck.explore,
         },
         default={"outbox": None},
         on_outbox_change=take_outbox,
@@ -67,13 +86,13 @@ def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
     return result.rebuild is not None
 
 
-def read_outbox(value: object) -> tuple[list[dict[str, Any]], int | None]:
-    """The drafts that the browser sent, and the row it shows; nothing where it makes no sense."""
+def read_outbox(value: object) -> Outbox | None:
+    """What the browser sent, or None where it makes no sense."""
     if not isinstance(value, Mapping):
-        return [], None
-    drafts = value.get("drafts")
-    row = value.get("row")
-    found = [dict(one) for one in drafts if isinstance(one, Mapping)] if drafts else []
+        return None
+    deck, reviewer, drafts, row = (value.get(k) for k in ("deck", "reviewer", "drafts", "row"))
+    if not isinstance(deck, str) or not isinstance(reviewer, str) or not isinstance(drafts, list):
+        return None
+    found = tuple(dict(one) for one in drafts if isinstance(one, Mapping))
     is_row = isinstance(row, int) and not isinstance(row, bool) and row >= 0
-    return found, row if is_row else None
-
+    return Outbox(deck, reviewer, found, row if is_row else None)

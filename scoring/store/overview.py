@@ -38,6 +38,15 @@ def scopes(store: Store) -> pd.DataFrame:
     """)
 
 
+def prediction_counts(store: Store) -> dict[str, int]:
+    """Run -> samples with predictions; runs without any are absent."""
+    return dict(
+        store.reading().rows(
+            "SELECT run_id, count(*) FROM predictions GROUP BY run_id ORDER BY run_id"
+        )
+    )
+
+
 def clusterings(store: Store) -> pd.DataFrame:
     """Every clustering, oldest first: clustering_id, embedder, k, seed, created_at."""
     return store.reading().frame("FROM clusterings ORDER BY created_at, clustering_id")

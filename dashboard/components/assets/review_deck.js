@@ -7,7 +7,7 @@
 // no harm.
 
 const DECKS = new WeakMap();
-const AHEAD = 12, PICTURES_AHEAD = 4, RESEND_MS = 2500, MOVE_MS = 500;
+const AHEAD = 24, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500;
 const DECISIONS = { k: "keep", d: "drop", u: "unsure" };
 
 const eventId = () => {
@@ -66,12 +66,20 @@ class ReviewDeck {
   }
 
   async openDeck() {
-    this.deckName = this.data.deck;
+    // Decisions of another name stay in that name's drawer until it is opened again.
+    const name = this.data.deck;
+    this.deckName = name;
     this.ready = false;
-    this.outbox = new Outbox(this.deckName);
-    const waiting = await this.outbox.all();
-    const known = new Set(waiting.map((draft) => draft.event_id));
-    this.pending = [...waiting, ...this.pending.filter((draft) => !known.has(draft.event_id))];
+    this.pending = [];
+    this.notes.clear();
+    this.cards.clear();
+    const outbox = new Outbox(name);
+    this.outbox = outbox;
+    const waiting = await outbox.all();
+    if (this.deckName !== name) return;
+    this.pending = waiting;
+    this.order = Math.max(this.order, ...waiting.map((draft) => draft.order));
+    this.inFlight = false;
     this.ready = true;
     this.takeReceipt();
     this.openQueue();
@@ -91,6 +99,9 @@ class ReviewDeck {
 
   openQueue() {
     this.queueKey = this.data.queue_key;
+    // Choosing a queue leaves the focus in its select box, where keys would choose again.
+    const active = document.activeElement;
+    if (active?.closest?.("[data-testid=stSelectbox]")) active.blur();
     this.queue = [...this.data.queue];
     const { decided } = this.standing();
     const wanted = this.queue.indexOf(this.data.start);
@@ -121,20 +132,22 @@ class ReviewDeck {
   // ---- what the person does -------------------------------------------------------------------
 
   keep(draft) {
-    this.order += 1;
-    const whole = { note: null, undoes: null, decision: null, ...draft, event_id: eventId(), order: Date.now() * 1000 + (this.order % 1000), decided_at: new Date().toISOString() };
+    this.order = Math.max(this.order + 1, Date.now() * 1000);
+    const whole = { note: null, undoes: null, decision: null, ...draft, event_id: eventId(), order: this.order, decided_at: new Date().toISOString() };
     this.pending.push(whole);
-    this.kept = this.kept.then(() => this.outbox.put(whole));
-    this.flush();
+    const outbox = this.outbox;
+    this.kept = this.kept.then(() => outbox.put(whole));
     return this.kept;
   }
 
   decide(decision) {
     const row = this.row;
     if (row === undefined || !this.ready) return;
+    if (this.unreachable && !this.cards.has(row)) { this.say("This sample is not there yet; nothing was decided."); return; }
     const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.data.sampling_probability });
     this.index += 1;
-    kept.then(() => this.draw(`${decision}, row ${row}`));
+    this.flush();
+    kept.then(() => this.draw(`${decision} on row ${VN.count(row)}`));
   }
 
   undo() {
@@ -144,7 +157,8 @@ class ReviewDeck {
     const kept = this.keep({ row_idx: last.row_idx, undoes: last.event_id });
     const at = this.queue.indexOf(last.row_idx);
     if (at >= 0) this.index = at; else this.queue.splice(this.index, 0, last.row_idx);
-    kept.then(() => this.draw(`undone: ${last.decision} on row ${last.row_idx}`));
+    this.flush();
+    kept.then(() => this.draw(`undone: ${last.decision} on row ${VN.count(last.row_idx)}`));
   }
 
   step(by) {
@@ -156,11 +170,18 @@ class ReviewDeck {
     this.moving = setTimeout(() => this.flush(), MOVE_MS);
   }
 
+  goTo(row) {
+    if (!this.queue.includes(row)) this.queue.splice(this.index, 0, row);
+    this.index = this.queue.indexOf(row);
+    this.draw();
+  }
+
   noteFor(row, text) {
     const before = this.noteOf(row);
-    if (text.trim() === before) return;
+    if (!this.ready || !Number.isInteger(row) || text.trim() === before) return;
     this.notes.set(row, text.trim());
     this.keep({ row_idx: row, note: text.trim(), queue: this.data.queue_name });
+    this.flush();
     this.drawBar();
   }
 
@@ -191,6 +212,7 @@ class ReviewDeck {
 
   isTyping(target) {
     if (!target?.closest) return false;
+    if (target.tagName === "INPUT" && /^(checkbox|radio|button|submit)$/.test(target.type)) return false;
     return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || Boolean(target.closest("[role=listbox],[role=dialog],[role=tablist],[role=slider],[data-testid=stPopoverBody]"));
   }
 
@@ -202,7 +224,7 @@ class ReviewDeck {
     this.inFlight = true;
     this.sent += 1;
     this.lastSent = new Set(this.pending.map((draft) => draft.event_id));
-    this.send("outbox", { drafts: this.pending, row: this.row ?? null, n: this.sent });
+    this.send("outbox", { deck: this.deckName, reviewer: this.data.reviewer, drafts: this.pending, row: this.row ?? null, n: this.sent });
   }
 
   async fetchCards() {
@@ -253,12 +275,13 @@ class ReviewDeck {
       el("dl", {}, [["K", "keep"], ["D", "drop"], ["U", "unsure"], ["Z", "undo the last decision"], ["← →", "move without deciding"], ["N", "write a note"], ["?", "show or hide this"], ["Esc", "leave a field"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
       el("p", { class: "quiet" }, "A decision is kept in this browser at once and shown as saved when the server has it on disk. Undo takes back the latest one; it erases nothing. Keys rest while you type in a field."));
     this.card = el("div", { class: "place" });
+    this.recent = el("section", { class: "recent", "aria-label": "Last decisions" });
     this.buttons = el("div", { class: "buttons", role: "toolbar", "aria-label": "Decisions" },
       button("move", "Previous", "←", () => this.step(-1)), button("keep", "Keep", "K", () => this.decide("keep")), button("drop", "Drop", "D", () => this.decide("drop")),
       button("unsure", "Unsure", "U", () => this.decide("unsure")), button("undo", "Undo", "Z", () => this.undo()), button("move", "Next", "→", () => this.step(1)), button("more", "Help", "?", () => this.toggleHelp()), this.note);
     this.root.replaceChildren(
       el("div", { class: "top" }, el("div", { class: "status" }, this.count, el("span", { class: "track" }, this.filled), this.saved, this.last, this.keys), this.buttons, this.help),
-      this.card);
+      this.card, this.recent);
     this.card.append(el("div", { class: "waiting quiet" }, "Opening the queue …"));
   }
 
@@ -285,7 +308,7 @@ class ReviewDeck {
     this.root.dataset.row = row ?? "";
     if (row === undefined) this.showEnd();
     else if (!card) this.show(`waiting-${row}`, () => el("div", { class: "waiting quiet" }, this.unreachable ? `The sample cannot be fetched (${this.unreachable}); trying again …` : "Loading the sample …"));
-    else this.show(`card-${row}`, () => Card.render({ ...card, decisions: [] }));
+    else this.show(`card-${row}`, () => this.cardWithLink(card));
     if (Number(this.note.dataset.row) !== row) { this.note.dataset.row = row ?? ""; this.note.value = row === undefined ? "" : this.noteOf(row); }
     else if (document.activeElement?.shadowRoot?.activeElement !== this.note && row !== undefined) this.note.value = this.noteOf(row);
     this.note.disabled = row === undefined;
@@ -297,6 +320,13 @@ class ReviewDeck {
     this.card.replaceChildren(make());
   }
 
+  // Other people's decisions stay out of sight, so that they do not lead this one.
+  cardWithLink(card) {
+    const shown = Card.render({ ...card, decisions: [], neighbours: card.neighbours.map((one) => ({ ...one, decision: null })) });
+    shown.querySelector(".heading").append(VN.el("a", { class: "explore", href: `${this.data.explore}${card.row_idx}`, target: "_blank", rel: "noopener" }, "open in Explore ↗"));
+    return shown;
+  }
+
   showEnd() {
     const { el } = VN;
     this.show(`end-${this.queueKey}-${this.queue.length}`, () => el("div", { class: "end" },
@@ -305,17 +335,30 @@ class ReviewDeck {
       el("button", { type: "button", class: "more", onclick: () => this.trigger("rebuild", Date.now()) }, "Look for more samples")));
   }
 
+  drawRecent(stack) {
+    const { el } = VN;
+    const version = JSON.stringify(stack.map((one) => [one.row_idx, one.decision]));
+    if (version === this.root.dataset.history) return;
+    this.root.dataset.history = version;
+    const last = stack.slice(-RECENT).reverse();
+    this.recent.replaceChildren(...(last.length ? [
+      el("h3", {}, "Last decisions"),
+      el("ul", {}, last.map((one) => el("li", {},
+        el("button", { type: "button", title: `Go back to row ${VN.count(one.row_idx)}`, onclick: () => this.goTo(one.row_idx) }, VN.decisionMark(one.decision), `row ${VN.count(one.row_idx)}`))))] : []));
+  }
+
   drawBar() {
     const { decided, stack } = this.standing();
     const here = this.queue.filter((row) => decided.has(row)).length;
-    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here`));
+    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here · ${VN.count(this.data.n_decided)} by ${this.data.reviewer} in all`));
+    this.drawRecent(stack);
     this.filled.style.width = this.queue.length ? `${(100 * here) / this.queue.length}%` : "0";
     const waiting = this.pending.length;
     this.root.dataset.waiting = waiting;
     this.root.dataset.decided = here;
     const state = this.problem ? "problem" : waiting ? "waiting" : "done";
     this.saved.className = `saved ${state}`;
-    this.saved.textContent = this.problem ? `Not saved yet: ${this.problem}` : waiting ? `saving ${waiting} …` : "all saved";
+    this.saved.textContent = this.problem ? `Not saved: ${this.problem}` : waiting ? `saving ${waiting} …` : "all saved";
     if (waiting && !this.outbox.durable) this.saved.textContent += " (this browser keeps nothing: do not close the page yet)";
     const mine = decided.get(this.row);
     for (const one of this.buttons.querySelectorAll("button.keep, button.drop, button.unsure")) {

@@ -1,0 +1,60 @@
+"""Who reviews: asked once, remembered by the browser, and named in every decision.
+
+The browser's own memory comes before the link's name, so that following a colleague's link never
+makes anybody decide in that colleague's name.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+import streamlit as st
+
+from dashboard.components import assets
+from dashboard.state import Key, change_view
+
+_KEY = "reviewer_name"
+MAX_NAME = 80
+_ask = st.components.v2.component(
+    "visnec_reviewer",
+    html=assets.HTML,
+    css=assets.style("reviewer"),
+    js=assets.script("reviewer"),
+)
+
+
+def show(suggested: str | None) -> str | None:
+    """The reviewer of this session, or None while the name is being asked for."""
+    confirmed: str | None = st.session_state.get(Key.REVIEWER)
+    result = _ask(
+        key=_KEY,
+        data={
+            "name": confirmed,
+            "suggested": suggested,
+            "ask": bool(st.session_state.get(Key.REVIEWER_FORGOTTEN)),
+        },
+        on_name_change=lambda: None,
+    )
+    given = read_name(result.name)
+    if confirmed is None and given is not None:
+        st.session_state[Key.REVIEWER] = given
+        st.session_state.pop(Key.REVIEWER_FORGOTTEN, None)
+        change_view(reviewer=given)
+        st.rerun()
+    if confirmed is not None and suggested != confirmed:
+        change_view(reviewer=confirmed)
+    return confirmed
+
+
+def ask_again() -> None:
+    """Has the name asked for anew; for a callback."""
+    st.session_state.pop(Key.REVIEWER, None)
+    st.session_state[Key.REVIEWER_FORGOTTEN] = True
+
+
+def read_name(value: object) -> str | None:
+    """A name as the decision log writes it, or None where it is none."""
+    if not isinstance(value, str):
+        return None
+    printable = "".join(one for one in value if one.isprintable())
+    return unicodedata.normalize("NFC", printable).strip()[:MAX_NAME].strip() or None
