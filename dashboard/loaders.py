@@ -22,8 +22,7 @@ from dashboard.cards import Card, build_card, build_tile
 from dashboard.standing import Standing, in_time
 from dashboard.state import Queue, View
 from scoring.dataset import DatasetInfo, read_dataset_info, read_samples
-from scoring.errors import InputError, VisnecError, WorkspaceError
-from scoring.manifest import Manifest, read_manifest
+from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands
 from scoring.readers.images import ImageProblem, open_image, resolve_image
 from scoring.reviews import (
@@ -53,7 +52,6 @@ from scoring.thumbnails import encode_image, thumbnail
 from scoring.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE: Final = "VISNEC_WORKSPACE"
-PAGE_SIZE: Final = 48
 MAX_QUEUE: Final = 1000
 THUMBNAIL_SIZE: Final = 288
 IMAGE_SIZE: Final = 2048
@@ -179,7 +177,7 @@ def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
     runs = list(dict.fromkeys(frame["run_id"]))
     with_scores = frame[frame["n_scored"] > 0]["run_id"]
     run_id = view.run if view.run in runs else (with_scores if len(with_scores) else runs)[-1:]
-    run_id = str(run_id if isinstance(run_id, str) else list(run_id)[0])
+    run_id = str(run_id if isinstance(run_id, str) else next(iter(run_id)))
     if view.run is not None and view.run != run_id:
         problems.append(f"There is no run {view.run} here; the page shows {run_id}.")
     baselines = list(frame[frame["run_id"] == run_id]["baseline"])
@@ -356,12 +354,10 @@ def read_cluster_names(context: Context) -> dict[int, str]:
 
 def read_page(context: Context, view: View) -> Page:
     """The view's page of samples."""
-    return read_page_at(context, view.sort, view.page)
+    return read_page_at(context, view.sort, view.page, view.size)
 
 
-def read_page_at(
-    context: Context, sort: Sort, cursor: Cursor | None, limit: int = PAGE_SIZE
-) -> Page:
+def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
     """At most ``limit`` samples at a place of an order."""
     return _read(
         context,
@@ -572,36 +568,3 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
         definition.scope,
         answers=_outcomes,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ExportFact:
-    """An export that lies in the workspace; ``files`` are present files with their bytes."""
-
-    folder: Path
-    manifest: Manifest
-    files: tuple[tuple[Path, int], ...]
-    version: str  # changes when the export is written again
-
-    @property
-    def n_samples(self) -> int:
-        """Samples exported."""
-        return int(self.manifest.counts["selected"])
-
-
-def read_exports(workspace: Workspace) -> tuple[list[ExportFact], list[str]]:
-    """The exports of the workspace by folder, and a sentence for each that cannot be read."""
-    found: list[ExportFact] = []
-    problems: list[str] = []
-    for path in sorted(workspace.exports_dir.glob("[!.]*/manifest.json")):
-        try:
-            manifest = read_manifest(path)
-        except VisnecError as error:
-            problems.append(str(error))
-            continue
-        names = [*(one.name for one in manifest.outputs), path.name]
-        files = [path.with_name(name) for name in names]
-        sizes = tuple((one, one.stat().st_size) for one in files if one.is_file())
-        version = f"{path.stat().st_mtime_ns}-{sum(size for _, size in sizes)}"
-        found.append(ExportFact(path.parent, manifest, sizes, version))
-    return found, problems

@@ -24,6 +24,7 @@ MAX_TEXT = 4000
 _MAX_ROW = 2**62
 _MAX_NUMBER = 1e6
 _MAX_CLUSTER = 2**31 - 1
+PAGE_SIZES: Final = (24, 48, 96, 192)
 
 
 class Queue(StrEnum):
@@ -78,6 +79,7 @@ class View:
     cut: float | None = None
     sort: Sort = Sort.VISNEC_DESC
     page: Cursor | None = None
+    size: int = 48
     sample: int | None = None
     row: int | None = None
     queue: Queue = Queue.THRESHOLD
@@ -131,6 +133,13 @@ def _share(text: str) -> float:
 def _row(text: str) -> int:
     value = int(text)
     if not 0 <= value < _MAX_ROW:
+        raise ValueError(text)
+    return value
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value not in PAGE_SIZES:
         raise ValueError(text)
     return value
 
@@ -195,6 +204,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "cut": _NUMBER,
     "sort": _choice(Sort),
     "page": _Parameter(_cursor, cursor_text, "the place of a page"),
+    "size": _Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
     "sample": _ROW,
     "row": _ROW,
     "queue": _choice(Queue),
@@ -286,7 +296,9 @@ def change_view(**changes: Any) -> View:
     """Changes fields of the view and shows it in the URL. A change of what is listed, or of its
     order, goes back to the first page."""
     view = replace(current_view(), **changes)
-    if {"filter", "sort", "run", "baseline", "clustering"} & set(changes) and "page" not in changes:
+    if {"filter", "sort", "size", "run", "baseline", "clustering"} & set(
+        changes
+    ) and "page" not in changes:
         view = replace(view, page=None)
     show_in_url(view)
     return view

@@ -19,7 +19,7 @@ from dashboard.components import (
 from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
-from dashboard.state import Key, View, change_view, current_view
+from dashboard.state import PAGE_SIZES, Key, View, change_view, current_view
 from scoring.errors import InputError
 from scoring.store.values import Cursor, Page, Sort
 
@@ -64,12 +64,16 @@ def _show_samples() -> None:
 
 
 def _show_page_line(view: View, page: Page) -> None:
-    left, middle, right = st.columns([4, 3, 3], vertical_alignment="bottom")
-    with left:
-        figures.show_quiet(f"{text.plural(page.total, 'sample')} under this filter")
-    with middle:
+    said, order, size, pager = st.columns([4, 4, 2, 5], vertical_alignment="bottom")
+    with said:
+        figures.show_line(
+            text.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
+        )
+    with order:
         bound.choose("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
-    with right:
+    with size:
+        bound.choose("size", "On a page", list(PAGE_SIZES), view.size)
+    with pager:
         _show_pager("above", page)
 
 

@@ -11,7 +11,7 @@ from dashboard.components import bound, breakdown, figures, notices, page_frame,
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, go_to
-from dashboard.state import Queue, RuleKind, View, change_view, current_view
+from dashboard.state import Queue, RuleKind, change_view, current_view
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.values import CutCounts, ScoreSummary
@@ -83,19 +83,18 @@ def _show_scores() -> None:
     else:
         cut = view.threshold(context.workspace.bands)
         kept = loaders.read_cut(context, cut)
-        _show_histogram(context, view, summary, cut, kept)
+        _show_histogram(context, summary, cut, kept)
         _show_cut(summary, kept)
         _show_groups(context, cut)
-    left, right = st.columns([6, 5], gap="large")
-    with left:
-        _show_plane(context)
-    with right:
-        _show_statuses(context)
+    with st.container(key="pair-plane"):
+        left, right = st.columns([6, 5], gap="large")
+        with left:
+            _show_plane(context)
+        with right:
+            _show_statuses(context)
 
 
-def _show_histogram(
-    context: Context, view: View, summary: ScoreSummary, cut: float, kept: CutCounts
-) -> None:
+def _show_histogram(context: Context, summary: ScoreSummary, cut: float, kept: CutCounts) -> None:
     st.subheader("VisNec score", anchor=False)
     figures.show_quiet(
         "Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, move it "
@@ -235,7 +234,8 @@ def _show_cut(summary: ScoreSummary, kept: CutCounts) -> None:
             Figure(
                 "from 5 % to 95 %",
                 f"{text.score(low, 2)} … {text.score(high, 2)}",
-                f"lowest {text.score(summary.min_visnec)}, highest {text.score(summary.max_visnec)}",
+                f"lowest {text.score(summary.min_visnec, 2)}, "
+                f"highest {text.score(summary.max_visnec, 2)}",
             ),
         ]
     )

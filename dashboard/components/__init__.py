@@ -1,1 +1,1 @@
-"""Parts of pages: each is a function ``show(...)`` that draws itself and returns what was chosen."""
+"""Parts of pages: each has a ``show(...)`` that draws itself and returns what was chosen."""

@@ -66,10 +66,12 @@ def choose_number(
     help: str | None = None,  # noqa: A002
     convert: Callable[[Any], Any] | None = None,
     placeholder: str | None = None,
+    optional: bool = False,
 ) -> float | None:
-    """A number with steppers; None where it may be left empty."""
+    """A number with steppers; None where it is ``optional`` and was left empty."""
     number: float | None = st.number_input(
         label,
+        value=None if optional else "min",
         min_value=lowest,
         max_value=highest,
         step=step,
@@ -84,7 +86,12 @@ def choose_number(
 
 
 def choose_count(
-    field: str, label: str, value: int, *, lowest: int = 0, help: str | None = None  # noqa: A002
+    field: str,
+    label: str,
+    value: int,
+    *,
+    lowest: int = 0,
+    help: str | None = None,  # noqa: A002
 ) -> int:
     """A whole number with steppers."""
     number: int = st.number_input(
@@ -101,6 +108,4 @@ def choose_count(
 
 def switch(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
     """An on/off switch."""
-    return st.toggle(
-        label, key=_set(field, value), on_change=_write, args=(field, None), help=help
-    )
+    return st.toggle(label, key=_set(field, value), on_change=_write, args=(field, None), help=help)

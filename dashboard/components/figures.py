@@ -120,3 +120,16 @@ def show_progress_bar(share: float, said: str) -> None:
 def show_quiet(text: str) -> None:
     """A remark."""
     st.html(f'<div class="vn-quiet">{escape(text)}</div>')
+
+
+def show_named(name: str, line: str, detail: str) -> None:
+    """A saved thing: its name, what it is, and a quieter line."""
+    st.html(
+        f'<div class="vn-named"><b>{escape(name)}</b><div>{escape(line)}</div>'
+        f'<div class="vn-where">{escape(detail)}</div></div>'
+    )
+
+
+def show_line(value: str, name: str) -> None:
+    """A figure in a line of widgets."""
+    st.html(f'<div class="vn-line"><b>{escape(value)}</b> {escape(name)}</div>')

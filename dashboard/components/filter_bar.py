@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import loaders, text
+from dashboard.components import filter_chips, notices
 from dashboard.loaders import Context
 from dashboard.state import change_view, current_view
 from dashboard.theme import category_label
@@ -58,7 +59,16 @@ def show(context: Context, compact: bool = False) -> None:
             _choose_many("status", "Status", statuses, list(which.status), text.status_name)
         with second[3]:
             _type_range(which)
+        _show_chips(context, which)
         _show_as_text(which, compact)
+
+
+def _show_chips(context: Context, which: Filter) -> None:
+    removed = filter_chips.show(which, loaders.read_cluster_names(context))
+    if removed is not None:
+        st.session_state[_PROBLEM] = None
+        change_view(filter=filter_chips.without(current_view().filter, removed))
+        st.rerun(scope="fragment")
 
 
 def _sources(context: Context) -> list[str]:
@@ -173,8 +183,7 @@ def _show_as_text(which: Filter, compact: bool) -> None:
         )
         problem = st.session_state.get(_PROBLEM)
         if problem:
-            st.text(problem)
-        st.button("Clear the filter", disabled=not which, on_click=_clear)
+            notices.show_problem(FilterError(problem), "This filter is not understood")
 
 
 def _take_expression() -> None:
@@ -185,8 +194,3 @@ def _take_expression() -> None:
         return
     st.session_state[_PROBLEM] = None
     change_view(filter=found)
-
-
-def _clear() -> None:
-    st.session_state[_PROBLEM] = None
-    change_view(filter=Filter())

@@ -79,9 +79,7 @@ def _show_scope(context: Context) -> None:
         help="Which scores the pages show",
     ):
         models = dict(zip(frame["run_id"], frame["model"], strict=True))
-        bound.choose(
-            "run", "Run", list(models), scope.run_id, lambda run: f"{run} – {models[run]}"
-        )
+        bound.choose("run", "Run", list(models), scope.run_id, lambda run: f"{run} – {models[run]}")
         baselines = list(frame[frame["run_id"] == scope.run_id]["baseline"])
         bound.choose(
             "baseline",
@@ -110,8 +108,7 @@ def _show_notices(opened: Opened) -> None:
     if notice:
         notices.show_details(
             "These scores come from a demonstration model.",
-            "They show how the studio works, not how necessary the images are "
-            f"({str(notice).rstrip('.')}).",
+            f"{str(notice).rstrip('.')}.",
             "Score your own data with your own model",
             _OWN_MODEL,
         )

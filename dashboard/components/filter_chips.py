@@ -1,0 +1,85 @@
+"""The parts of the filter as chips that can be taken out one by one, or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import streamlit as st
+
+from dashboard import text
+from dashboard.components import assets
+from scoring.store.filters import Filter
+
+CLEAR = ""
+_NAMES = {
+    "visnec": "VisNec score",
+    "loss_text": "text-only loss",
+    "loss_multimodal": "multimodal loss",
+    "tokens": "answer tokens",
+}
+_chips = st.components.v2.component(
+    "visnec_filter_chips",
+    html=assets.HTML,
+    css=assets.style("chips"),
+    js=assets.script("chips"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One value of a filter: the key that takes it out, and how it reads."""
+
+    key: str
+    name: str
+    value: str
+
+
+def show(which: Filter, cluster_names: Mapping[int, str]) -> str | None:
+    """Draws the chips; returns the key of a part that was taken out just now."""
+    parts = read_parts(which, cluster_names)
+    if not parts:
+        return None
+    shown = [{"key": one.key, "name": one.name, "value": one.value} for one in parts]
+    result = _chips(key="filter_chips", data={"parts": shown}, on_removed_change=lambda: None)
+    removed = result.removed
+    return removed if isinstance(removed, str) else None
+
+
+def read_parts(which: Filter, cluster_names: Mapping[int, str]) -> list[Part]:
+    """Every value of the filter, in the order in which it is written."""
+    parts: list[Part] = []
+    for item in fields(which):
+        value = getattr(which, item.name)
+        name = _NAMES.get(item.name, item.name)
+        if isinstance(value, tuple):
+            parts += [
+                Part(f"{item.name}={one}", name, _shown(item.name, one, cluster_names))
+                for one in value
+            ]
+        elif value is not None:
+            parts.append(Part(f"{item.name}=", name, str(value)))
+    return parts
+
+
+def _shown(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
+    if field == "cluster" and isinstance(value, int):
+        return cluster_names.get(value, str(value))
+    if field == "status":
+        return text.status_name(str(value))
+    if field == "decision" and value == "none":
+        return "undecided"
+    return str(value)
+
+
+def without(which: Filter, key: str) -> Filter:
+    """The filter without one part; a key that names none changes nothing."""
+    if key == CLEAR:
+        return Filter()
+    field, _, value = key.partition("=")
+    if field not in {item.name for item in fields(which)}:
+        return which
+    values = getattr(which, field)
+    if not isinstance(values, tuple):
+        return replace(which, **{field: None})
+    return replace(which, **{field: tuple(one for one in values if str(one) != value)})

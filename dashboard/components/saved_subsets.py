@@ -1,0 +1,169 @@
+"""Subsets under a name: save what is chosen, open one again, export it, forget it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import actions, loaders, text
+from dashboard.components import figures, notices
+from dashboard.loaders import Context
+from dashboard.rule_choices import read_definition, view_changes
+from dashboard.state import View, change_view
+from scoring.errors import VisnecError
+from scoring.outputs import FORMATS
+from scoring.subsets import SubsetDefinition
+
+FORMAT_NAMES = {
+    "llava": "LLaVA JSON: one array, the records as they came",
+    "jsonl": "JSON lines: one record a line",
+    "ids": "Ids and row numbers only",
+}
+
+
+def show_save(context: Context, view: View) -> None:
+    """A form that saves the choices under a name."""
+    with st.form("save_subset", border=False):
+        left, right = st.columns([3, 2], vertical_alignment="bottom")
+        with left:
+            st.text_input("Save as", key="subset_name", max_chars=100, placeholder="a short name")
+        with right:
+            pressed = st.form_submit_button("Save", icon=":material/save:", width="stretch")
+        st.checkbox("Replace a subset of this name", key="subset_replace")
+    if pressed:
+        _save(context, view)
+
+
+def _save(context: Context, view: View) -> None:
+    name = str(st.session_state.get("subset_name") or "").strip()
+    if not name:
+        notices.show_note("A name is missing", "Type one to save these choices under.")
+        return
+    try:
+        definition = read_definition(context, view, name)
+        actions.save_subset_definition(
+            context.workspace, definition, bool(st.session_state.get("subset_replace"))
+        )
+    except (VisnecError, OSError) as error:
+        notices.show_problem(error, "The subset was not saved")
+        return
+    notices.remember("done", f"Saved as {name}", "Export it below, or from the command line.")
+    st.rerun()
+
+
+def show_list(context: Context) -> None:
+    """The saved subsets, newest first."""
+    saved = loaders.read_subsets(context.workspace)
+    st.subheader("Saved subsets", anchor=False)
+    if not saved:
+        notices.show_empty(
+            "No subset is saved yet",
+            "Choose a rule above and save it under a name; then it can be exported and repeated.",
+        )
+        return
+    for definition in reversed(saved):
+        _show_one(context, definition)
+
+
+def _show_one(context: Context, definition: SubsetDefinition) -> None:
+    with st.container(border=True, key=f"saved-{definition.name}"):
+        said, does = st.columns([3, 2], vertical_alignment="center")
+        with said:
+            figures.show_named(definition.name, _summary(context, definition), _choices(definition))
+        with does, st.container(horizontal=True, horizontal_alignment="right"):
+            st.button(
+                "Open",
+                key=f"open-{definition.name}",
+                icon=":material/visibility:",
+                on_click=_open,
+                args=(definition,),
+            )
+            _show_export(context, definition)
+            _show_delete(definition)
+
+
+def _summary(context: Context, definition: SubsetDefinition) -> str:
+    try:
+        outcome = loaders.read_subset_outcome(context, definition)
+    except VisnecError as error:
+        return str(error)
+    n, total = len(outcome.subset.selected), len(outcome.candidates)
+    return f"{definition.rule} · {text.plural(n, 'sample')}, {text.share(n, total)}"
+
+
+def _choices(definition: SubsetDefinition) -> str:
+    parts = [f"run {definition.run_id}"]
+    parts += ["text-only samples in"] if definition.text_only == "keep" else []
+    parts += ["samples without a score in"] if definition.unscored == "keep" else []
+    parts += [] if definition.hand_wins else ["decisions by hand left out"]
+    return " · ".join([*parts, f"saved {text.moment(definition.created_at)}"])
+
+
+def _open(definition: SubsetDefinition) -> None:
+    changes = view_changes(definition)
+    if changes is None:
+        notices.remember(
+            "note",
+            f"{definition.name} cannot be shown with these controls",
+            f"Its rule is {definition.rule}; it can still be exported.",
+        )
+        return
+    change_view(**changes)
+
+
+def _show_export(context: Context, definition: SubsetDefinition) -> None:
+    with st.popover("Export", icon=":material/download:"):
+        file_format = st.radio(
+            "Format",
+            list(FORMATS),
+            key=f"format-{definition.name}",
+            format_func=lambda one: FORMAT_NAMES.get(one, one),
+        )
+        folder = actions.export_folder(context.workspace, definition.name, file_format)
+        st.text("Goes to")
+        st.code(str(folder), language=None, wrap_lines=True)
+        present = folder.exists()
+        pressed = st.button(
+            "Replace the export there" if present else "Export now",
+            key=f"export-{definition.name}",
+            type="primary",
+        )
+        if pressed:
+            _export(context, definition, file_format, present)
+
+
+def _export(
+    context: Context, definition: SubsetDefinition, file_format: str, overwrite: bool
+) -> None:
+    bar = st.progress(0.0, "Writing …")
+
+    def tell(done: int, total: int) -> None:
+        bar.progress(done / total if total else 1.0, f"{done:,} of {total:,} samples")
+
+    try:
+        result = actions.export_saved_subset(context, definition, file_format, overwrite, tell)
+    except (VisnecError, OSError) as error:
+        notices.show_problem(error, "The export was not written")
+        return
+    notices.remember(
+        "done",
+        f"Exported {text.plural(result.n_samples, 'sample')} of {definition.name}",
+        str(result.folder),
+    )
+    st.rerun()
+
+
+def _show_delete(definition: SubsetDefinition) -> None:
+    with st.popover("", icon=":material/delete:", help="Forget this subset"):
+        st.text(f"Forget {definition.name}? Its exports stay.")
+        st.button(
+            "Forget it", key=f"forget-{definition.name}", on_click=_forget, args=(definition.name,)
+        )
+
+
+def _forget(name: str) -> None:
+    try:
+        actions.forget_subset(loaders.read_workspace(), name)
+    except (VisnecError, OSError) as error:
+        notices.remember("problem", "The subset was not forgotten", str(error))
+        return
+    notices.remember("done", f"Forgot {name}", "Its exports are still there.")
