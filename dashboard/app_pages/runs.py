@@ -65,7 +65,8 @@ def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> Non
     stored = _stored(opened, record)
     with st.container(border=True, key=f"run-{record.run_id}"):
         _show_heading(record)
-        if record.notice:
+        on_show = opened.context is not None and opened.context.scope.run_id == record.run_id
+        if record.notice and not on_show:  # the frame of the page says it of the run on show
             figures.show_quiet(record.notice)
         _show_progress(opened.workspace, record.run_id)
         if stored is None:
@@ -83,7 +84,7 @@ def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> Non
                 _show_statuses(stored, view)
         if not alone and stored is not None:
             link = page_link(PageName.OVERVIEW, View(run=record.run_id))
-            st.html(f'<a href="{escape(link, quote=True)}" target="_self">Show its scores</a>')
+            st.html(f'<a href="{escape(link, quote=True)}" class="vn-go" target="_self">Show its scores</a>')
 
 
 def _stored(opened: Opened, record: RunRecord) -> _InDatabase | None:

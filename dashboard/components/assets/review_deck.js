@@ -272,7 +272,7 @@ class ReviewDeck {
       onblur: () => this.noteFor(Number(this.note.dataset.row), this.note.value),
       onkeydown: (event) => { if (event.key === "Enter" || event.key === "Escape") { if (event.key === "Escape") this.note.value = this.noteOf(this.row); this.note.blur(); } } });
     this.help = el("div", { class: "help", hidden: true, role: "region", "aria-label": "Keys" },
-      el("dl", {}, [["K", "keep"], ["D", "drop"], ["U", "unsure"], ["Z", "undo the last decision"], ["← →", "move without deciding"], ["N", "write a note"], ["?", "show or hide this"], ["Esc", "leave a field"]].map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
+      el("dl", {}, [["K", "keep"], ["D", "drop"], ["U", "unsure"], ["Z", "undo the last decision"], ["← →", "move without deciding"], ["N", "write a note"], ["?", "show or hide this"], ["Esc", "leave a field"]].map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))),
       el("p", { class: "quiet" }, "A decision is kept in this browser at once and shown as saved when the server has it on disk. Undo takes back the latest one; it erases nothing. Keys rest while you type in a field."));
     this.card = el("div", { class: "place" });
     this.recent = el("section", { class: "recent", "aria-label": "Last decisions" });

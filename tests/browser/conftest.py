@@ -1,0 +1,198 @@
+"""A real server over a copy of the demo workspace, and a real Chromium in front of it."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+from tests.browser import hostile
+from tests.chromium import find_chromium
+
+START_SECONDS = 120
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PAGES = ("overview", "explore", "review", "subset", "runs")
+# The navigation's own address of the first page.
+ADDRESSES = {name: "" if name == "overview" else name for name in PAGES}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs Chromium."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running dashboard."""
+
+    address: str
+    port: int
+    root: Path
+
+
+@contextmanager
+def serving(root: Path, log: Path) -> Iterator[Served]:
+    """Serves a workspace through the command that users call."""
+    port = _free_port()
+    code = "from scoring.cli import main; main()"
+    command = [sys.executable, "-c", code, "dashboard", "-w", str(root), "--port", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        served = Served(f"http://127.0.0.1:{port}", port, root)
+        _wait_until_up(served, process, log)
+        yield served
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_up(served: Served, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=5)
+            connection.request("GET", "/_stcore/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"the dashboard did not start:\n{log.read_text('utf-8', 'replace')}")
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The demo, served from a copy that the tests may decide on."""
+    folder = tmp_path_factory.mktemp("served")
+    root = folder / "demo"
+    shutil.copytree(demo_built, root)
+    with serving(root, folder / "log.txt") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A workspace whose every text is an attack."""
+    folder = tmp_path_factory.mktemp("hostile")
+    hostile.build_hostile_workspace(folder / "workspace")
+    with serving(folder / "workspace", folder / "log.txt") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests; skips them in a line where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium: set CHROMIUM, or run: python tests/chromium.py --install")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+@dataclass
+class Watched:
+    """A page together with what went wrong on it and what it asked of others."""
+
+    page: Page
+    server: Served
+    foreign: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def open(self, name: str, query: str = "") -> Page:
+        """Opens a page of the dashboard and waits until it is drawn."""
+        self.page.goto(f"{self.server.address}/{ADDRESSES[name]}{query}")
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Waits until Streamlit has drawn the page and no script runs."""
+        expect(self.page.locator("h1").first).to_be_visible()
+        expect(self.page.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
+        expect(self.page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
+
+    def assert_sound(self) -> None:
+        """No exception on the page, none in its scripts, nothing asked of another host."""
+        expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
+        expect(self.page.get_by_text("Something went wrong on this page")).to_have_count(0)
+        assert self.errors == []
+        assert self.foreign == []
+
+
+@contextmanager
+def watching(browser: Browser, server: Served) -> Iterator[Watched]:
+    """A page in a browser profile of its own."""
+    context = browser.new_context(viewport={"width": 1440, "height": 950})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    watched = Watched(page, server)
+
+    def note_request(request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.port != server.port:
+            watched.foreign.append(request.url)
+
+    context.on("request", note_request)
+    page.on("pageerror", lambda error: watched.errors.append(str(error)))
+    page.on("websocket", lambda socket: _note_socket(watched, socket.url))
+    try:
+        yield watched
+    finally:
+        context.close()
+
+
+def _note_socket(watched: Watched, url: str) -> None:
+    if urlsplit(url).port != watched.server.port:
+        watched.foreign.append(url)
+
+
+@pytest.fixture
+def demo(browser: Browser, demo_server: Served) -> Iterator[Watched]:
+    """A fresh browser profile on the demo."""
+    expect.set_options(timeout=30_000)
+    with watching(browser, demo_server) as watched:
+        yield watched
+
+
+@pytest.fixture
+def attacked(browser: Browser, hostile_server: Served) -> Iterator[Watched]:
+    """A fresh browser profile on the hostile workspace."""
+    expect.set_options(timeout=30_000)
+    with watching(browser, hostile_server) as watched:
+        yield watched
