@@ -48,17 +48,20 @@ def show(context: Context, compact: bool = False) -> None:
             )
         with first[2]:
             _type_text(which)
-        second = st.columns([4, 4, 3, 3])
-        with second[0]:
-            names = {str(one): category_label(one) for one in Category}
-            _choose_pills("category", "Category", list(names), which.category, names)
-        with second[1]:
-            _choose_pills("decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES)
-        with second[2]:
-            statuses = list(loaders.read_status_counts(context.everything())["status"])
-            _choose_many("status", "Status", statuses, list(which.status), text.status_name)
-        with second[3]:
-            _type_range(which)
+        with st.container(key="wrap-filter"):
+            second = st.columns([4, 4, 3, 3])
+            with second[0]:
+                names = {str(one): category_label(one) for one in Category}
+                _choose_pills("category", "Category", list(names), which.category, names)
+            with second[1]:
+                _choose_pills(
+                    "decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES
+                )
+            with second[2]:
+                statuses = list(loaders.read_status_counts(context.everything())["status"])
+                _choose_many("status", "Status", statuses, list(which.status), text.status_name)
+            with second[3]:
+                _type_range(which)
         _show_chips(context, which)
         _show_as_text(which, compact)
 

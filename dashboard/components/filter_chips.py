@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import text
 from dashboard.components import assets
-from scoring.store.filters import Filter
+from scoring.store.filters import Filter, Range
 
 CLEAR = ""
 _NAMES = {
@@ -58,7 +58,8 @@ def read_parts(which: Filter, cluster_names: Mapping[int, str]) -> list[Part]:
                 for one in value
             ]
         elif value is not None:
-            parts.append(Part(f"{item.name}=", name, str(value)))
+            said = _limits(value) if isinstance(value, Range) else str(value)
+            parts.append(Part(f"{item.name}=", name, said))
     return parts
 
 
@@ -70,6 +71,13 @@ def _shown(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
     if field == "decision" and value == "none":
         return "undecided"
     return str(value)
+
+
+def _limits(limits: Range) -> str:
+    """A range in words; its lower limit belongs to it, its upper one does not."""
+    low = "" if limits.min is None else f"from {text.limit(limits.min)}"
+    high = "" if limits.max is None else f"below {text.limit(limits.max)}"
+    return " ".join(one for one in (low, high) if one)
 
 
 def without(which: Filter, key: str) -> Filter:

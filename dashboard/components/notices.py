@@ -68,13 +68,15 @@ def show_empty(title: str, text: str, command: str | None = None) -> None:
     st.html(f'<div class="vn-empty">{body}</div>')
 
 
-def remember(kind: str, title: str, text: str = "") -> None:
-    """Leaves a message for the next drawing of the page; for callbacks."""
-    st.session_state[Key.MESSAGE] = (kind, title, text)
+def remember(kind: str, title: str, text: str = "", place: str = "") -> None:
+    """Leaves a message for the next drawing of the page; for callbacks. ``place`` is the part of
+    the page that shows it, by default the top."""
+    st.session_state[Key.MESSAGE] = (place, (kind, title, text))
 
 
-def show_remembered() -> None:
-    """The message that a callback left, once."""
-    message = st.session_state.pop(Key.MESSAGE, None)
-    if message is not None:
+def show_remembered(place: str = "") -> None:
+    """The message that a callback left for this part of the page, once."""
+    wanted, message = st.session_state.get(Key.MESSAGE, (None, None))
+    if message is not None and wanted == place:
+        del st.session_state[Key.MESSAGE]
         _notice(*message)

@@ -13,6 +13,7 @@ from scoring.errors import VisnecError
 from scoring.outputs import FORMATS
 from scoring.subsets import SubsetDefinition
 
+_PLACE = "saved subsets"
 FORMAT_NAMES = {
     "llava": "LLaVA JSON: one array, the records as they came",
     "jsonl": "JSON lines: one record a line",
@@ -46,7 +47,9 @@ def _save(context: Context, view: View) -> None:
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The subset was not saved")
         return
-    notices.remember("done", f"Saved as {name}", "Export it below, or from the command line.")
+    notices.remember(
+        "done", f"Saved as {name}", "Export it here, or from the command line.", _PLACE
+    )
     st.rerun()
 
 
@@ -54,6 +57,7 @@ def show_list(context: Context) -> None:
     """The saved subsets, newest first."""
     saved = loaders.read_subsets(context.workspace)
     st.subheader("Saved subsets", anchor=False)
+    notices.show_remembered(_PLACE)
     if not saved:
         notices.show_empty(
             "No subset is saved yet",
@@ -105,6 +109,7 @@ def _open(definition: SubsetDefinition) -> None:
             "note",
             f"{definition.name} cannot be shown with these controls",
             f"Its rule is {definition.rule}; it can still be exported.",
+            _PLACE,
         )
         return
     change_view(**changes)
@@ -148,6 +153,7 @@ def _export(
         "done",
         f"Exported {text.plural(result.n_samples, 'sample')} of {definition.name}",
         str(result.folder),
+        _PLACE,
     )
     st.rerun()
 
@@ -164,6 +170,6 @@ def _forget(name: str) -> None:
     try:
         actions.forget_subset(loaders.read_workspace(), name)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The subset was not forgotten", str(error))
+        notices.remember("problem", "The subset was not forgotten", str(error), _PLACE)
         return
-    notices.remember("done", f"Forgot {name}", "Its exports are still there.")
+    notices.remember("done", f"Forgot {name}", "Its exports are still there.", _PLACE)
