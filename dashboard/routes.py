@@ -23,7 +23,7 @@ from dashboard.loaders import (
     read_thumbnail,
     read_workspace,
 )
-from dashboard.state import read_view
+from dashboard.state import MAX_ROW, read_view
 from scoring.errors import VisnecError
 from scoring.readers.images import ImageProblem
 
@@ -46,6 +46,8 @@ def guarded(handler: Handler) -> Handler:
             return PlainTextResponse(str(problem), 404, headers=_FORGET)
         except VisnecError as error:
             return PlainTextResponse(str(error), 404, headers=_FORGET)
+        except OverflowError:
+            return PlainTextResponse("there is no such row", 404, headers=_FORGET)
 
     return answer
 
@@ -73,6 +75,8 @@ def cards(request: Request) -> Response:
         return PlainTextResponse("nothing is scored here", 404, headers=_FORGET)
     try:
         rows = [int(row) for row in request.query_params.get("rows", "").split(",")]
+        if max(rows) >= MAX_ROW:
+            raise OverflowError(rows)
     except ValueError:
         return PlainTextResponse("rows are whole numbers", 400, headers=_FORGET)
     return JSONResponse(read_cards(context, rows[:MAX_CARDS]), headers=_FORGET)

@@ -21,7 +21,7 @@ from scoring.store.filters import Filter, parse_filter
 from scoring.store.values import Cursor, Sort
 
 MAX_TEXT = 4000
-_MAX_ROW = 2**62
+MAX_ROW: Final = 2**62
 _MAX_NUMBER = 1e6
 _MAX_CLUSTER = 2**31 - 1
 PAGE_SIZES: Final = (24, 48, 96, 192)
@@ -132,7 +132,7 @@ def _share(text: str) -> float:
 
 def _row(text: str) -> int:
     value = int(text)
-    if not 0 <= value < _MAX_ROW:
+    if not 0 <= value < MAX_ROW:
         raise ValueError(text)
     return value
 

@@ -77,10 +77,11 @@ def share(part: float, whole: float) -> str:
 
 
 def score(value: float | None, digits: int = 3) -> str:
-    """A VisNec score in nats per answer token, always with its sign."""
+    """A VisNec score in nats per answer token with its sign; what rounds to 0 has none."""
     if value is None or math.isnan(value):
         return ABSENT
-    return f"{value:+.{digits}f}".replace("-", "−")
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
 def loss(value: float | None, digits: int = 3) -> str:

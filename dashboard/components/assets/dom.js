@@ -27,7 +27,11 @@ const VN = (() => {
   const minus = (text) => text.replace("-", "−");
   const count = (n) => Math.round(n).toLocaleString("en-US");
   const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
-  const score = (x, digits = 3) => (x === null || x === undefined ? "–" : minus((x > 0 ? "+" : "") + x.toFixed(digits)));
+  const score = (x, digits = 3) => {
+    if (x === null || x === undefined) return "–";
+    const text = Math.abs(x).toFixed(digits);
+    return Number(text) === 0 ? text : (x > 0 ? "+" : "−") + text;
+  };
   const loss = (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits));
   const limit = (x) => minus(String(Math.round(x * 10000) / 10000));
 

@@ -1,0 +1,69 @@
+"""Workspaces to draw, and the pages drawn without a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import loaders
+from dashboard.loaders import Context
+from dashboard.state import View
+from scoring.store import build_database
+from tests.synthetic import make_workspace
+
+Draw = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="session")
+def synthetic_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built workspace with every kind of row, hostile texts and two reviewers."""
+    root = tmp_path_factory.mktemp("synthetic") / "workspace"
+    build_database(make_workspace(root, 120, with_decisions=True, baselines=("none", "gray")))
+    return root
+
+
+@pytest.fixture
+def root(synthetic_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it that a test may change, and that the pages are about."""
+    copy = tmp_path / "workspace"
+    shutil.copytree(synthetic_built, copy)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(copy))
+    return copy
+
+
+@pytest.fixture
+def context(root: Path) -> Context:
+    """What the pages read from it."""
+    found = loaders.open_view_context(View()).context
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def draw() -> Draw:
+    """Draws one page with URL parameters."""
+
+    def drawn(
+        page: str,
+        parameters: Mapping[str, str] | None = None,
+        session: Mapping[str, object] | None = None,
+    ) -> AppTest:
+        script = f"from dashboard.app_pages import {page}\n{page}.render()\n"
+        app = AppTest.from_string(script, default_timeout=60)
+        for name, value in (parameters or {}).items():
+            app.query_params[name] = value
+        for name, value in (session or {}).items():
+            app.session_state[name] = value
+        return app.run()
+
+    return drawn
+
+
+def written(app: AppTest) -> str:
+    """All that a page wrote as HTML of its own or as plain text."""
+    own = [str(one.proto.body) for one in app.get("html")]
+    return "\n".join([*own, *(one.value for one in app.text), *(one.value for one in app.title)])

@@ -1,0 +1,127 @@
+"""Who gets an answer: our own pages under our own name, and nobody else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+
+from dashboard import links
+from dashboard.guard import CONTENT_POLICY, GuardMiddleware, allowed_hosts, host_name
+from dashboard.loaders import Context
+from dashboard.routes import ROUTES
+from scoring.samples import Status
+from scoring.store.filters import Filter
+from scoring.store.queries import matching_rows
+
+
+@pytest.fixture
+def client(root: Path) -> Iterator[TestClient]:
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))],
+    )
+    with TestClient(app, base_url="http://127.0.0.1:8501") as opened:
+        yield opened
+
+
+def row_with(context: Context, status: Status) -> int:
+    rows = matching_rows(context.store, context.scope, Filter(status=(status,)))
+    return int(rows[0])
+
+
+def test_a_picture_comes_decoded_and_encoded_anew(client: TestClient, context: Context) -> None:
+    row = row_with(context, Status.SCORED)
+    answer = client.get(links.image_url(row, 0, "edition"))
+    assert answer.status_code == 200
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (128, 96)
+    assert answer.headers["cache-control"].startswith("private")
+    small = client.get(links.thumbnail_url(row, "edition"))
+    assert small.headers["content-type"] == "image/jpeg"
+
+
+def test_what_cannot_be_shown_says_why(client: TestClient, context: Context) -> None:
+    for status, words in (
+        (Status.MISSING_IMAGE, "in none of the image folders"),
+        (Status.BAD_IMAGE, ".png"),
+        (Status.TEXT_ONLY, "no such image"),
+    ):
+        answer = client.get(links.image_url(row_with(context, status), 0, "edition"))
+        assert answer.status_code == 404
+        assert words in answer.text
+    for row in (10**15, 10**40):
+        beyond = client.get(links.image_url(row, 0, "edition"))
+        assert (beyond.status_code, "Traceback" in beyond.text) == (404, False)
+
+
+def test_every_answer_carries_the_content_policy(client: TestClient, context: Context) -> None:
+    for address in (links.thumbnail_url(row_with(context, Status.SCORED), "e"), "/nowhere"):
+        headers = client.get(address).headers
+        assert headers["content-security-policy"] == CONTENT_POLICY
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "http://127.0.0.1:9999"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none"},
+    ],
+)
+def test_other_sites_are_refused(
+    client: TestClient, context: Context, headers: dict[str, str]
+) -> None:
+    address = links.thumbnail_url(row_with(context, Status.SCORED), "edition")
+    assert client.get(address, headers=headers).status_code == 403
+    own = {"origin": "http://127.0.0.1:8501", "sec-fetch-site": "same-origin"}
+    assert client.get(address, headers=own).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "é", links.KEY[:-1]])
+def test_the_key_is_needed(client: TestClient, key: str) -> None:
+    assert client.get("/visnec/thumbnail/0", params={"key": key}).status_code == 403
+    assert client.get("/visnec/cards", params={"key": key, "rows": "0"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8501", "127.0.0.1.evil.example", ""]
+)
+def test_foreign_names_are_refused(client: TestClient, host: str) -> None:
+    assert client.get("/anything", headers={"host": host}).status_code == 421
+
+
+def test_names_of_hosts() -> None:
+    assert host_name("LocalHost:8501") == "localhost"
+    assert host_name("[::1]:8501") == "[::1]"
+    assert allowed_hosts("127.0.0.1") == ("localhost", "127.0.0.1", "[::1]")
+
+
+def test_cards_come_in_the_order_they_were_asked_for(client: TestClient, context: Context) -> None:
+    scope = context.scope
+    address = links.cards_url(scope.run_id, scope.baseline, scope.clustering_id)
+    answer = client.get(f"{address}&rows=5,2,5")
+    assert [card["row_idx"] for card in answer.json()] == [5, 2, 5]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("rows", ["", "x", "1,,2", "99999999", "-1", "1" * 400])
+def test_rows_that_are_not_there_are_refused_in_words(
+    client: TestClient, context: Context, rows: str
+) -> None:
+    scope = context.scope
+    answer = client.get(f"{links.cards_url(scope.run_id, scope.baseline, None)}&rows={rows}")
+    assert answer.status_code in (400, 404)
+    assert "Traceback" not in answer.text

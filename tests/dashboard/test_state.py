@@ -1,0 +1,147 @@
+"""The view in the URL: what is written reads back, and what is hostile is left out and told."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.state import Queue, RuleKind, View, cursor_text, read_view, write_view
+from scoring.necessity import Bands, Category
+from scoring.samples import Status
+from scoring.store.filters import Filter, Range
+from scoring.store.values import Cursor, Sort
+
+numbers = st.floats(-1e6, 1e6, allow_nan=False)
+names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=40)
+rows = st.integers(0, 2**53)
+filters = st.builds(
+    Filter,
+    source=st.lists(names, max_size=3).map(tuple),
+    cluster=st.lists(st.integers(0, 2**31 - 1), max_size=3).map(tuple),
+    category=st.lists(st.sampled_from(Category), max_size=2).map(tuple),
+    status=st.lists(st.sampled_from(Status), max_size=2).map(tuple),
+    decision=st.lists(st.sampled_from(["keep", "drop", "none"]), max_size=2).map(tuple),
+    visnec=st.none() | numbers.map(lambda low: Range(min=low)),
+    text=st.none() | names,
+)
+bands = st.tuples(numbers, numbers).map(sorted)
+
+
+@given(
+    filters,
+    bands,
+    st.none() | numbers,
+    st.builds(Cursor, st.none() | numbers, rows, st.booleans()),
+    st.sampled_from(Sort),
+    st.sampled_from(Queue),
+    st.sampled_from(RuleKind),
+    st.booleans(),
+    rows,
+)
+def test_a_view_reads_back_from_its_url(
+    which: Filter,
+    limits: list[float],
+    cut: float | None,
+    page: Cursor,
+    sort: Sort,
+    queue: Queue,
+    rule: RuleKind,
+    flag: bool,
+    row: int,
+) -> None:
+    view = View(
+        run="run-1",
+        filter=which,
+        low=limits[0],
+        high=limits[1],
+        cut=cut,
+        page=page,
+        sort=sort,
+        queue=queue,
+        rule=rule,
+        undecided=flag,
+        hand=not flag,
+        sample=row,
+        row=row,
+    )
+    assert read_view(write_view(view)) == (view, [])
+
+
+def test_defaults_stand_in_no_url() -> None:
+    assert write_view(View()) == {}
+    assert read_view({}) == (View(), [])
+
+
+def test_a_cursor_as_it_stands_in_a_url() -> None:
+    assert cursor_text(Cursor(0.25, 17)) == ">0.25,17"
+    assert cursor_text(Cursor(None, 3, backward=True)) == "<-,3"
+    assert read_view({"page": "<-,3"})[0].page == Cursor(None, 3, backward=True)
+
+
+HOSTILE = [
+    ("cut", "nan"),
+    ("cut", "inf"),
+    ("cut", "1e400"),
+    ("cut", "0x10"),
+    ("low", "<script>alert(1)</script>"),
+    ("sample", "-1"),
+    ("sample", "1.5"),
+    ("sample", "9" * 5000),
+    ("sample", str(2**70)),
+    ("row", "٣x"),
+    ("page", ">0.5"),
+    ("page", "0.5,3"),
+    ("page", ">,,,"),
+    ("sort", "visnec; DROP TABLE scores"),
+    ("queue", "random\x00"),
+    ("share", "0"),
+    ("share", "15"),
+    ("count", "many"),
+    ("undecided", "yes"),
+    ("reviewer", "\x00\x01"),
+    ("reviewer", "a" * 300),
+    ("run", "\n"),
+    ("filter", "colour:red"),
+    ("filter", 'source:"'),
+    ("filter", "cluster:99999999999999999999"),
+    ("filter", "visnec:1..0"),
+    ("filter", "text:" + "x" * 5000),
+    ("rule", "eval"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), HOSTILE)
+def test_what_makes_no_sense_is_left_out_and_told(name: str, value: str) -> None:
+    view, problems = read_view({name: value})
+    assert view == View()
+    assert len(problems) == 1
+    assert name in problems[0]
+    assert len(problems[0]) < 600
+
+
+@given(st.dictionaries(st.sampled_from([one for one, _ in HOSTILE]), st.text(max_size=60)))
+def test_no_url_fails(parameters: dict[str, str]) -> None:
+    view, _ = read_view(parameters)
+    assert read_view(write_view(view))[0] == view
+
+
+def test_unknown_names_are_no_problem() -> None:
+    assert read_view({"utm_source": "mail", "newer": "1"}) == (View(), [])
+
+
+def test_bands_of_a_link_that_lie_the_wrong_way_round() -> None:
+    view, problems = read_view({"low": "0.5", "high": "0.1"})
+    assert (view.low, view.high) == (None, None)
+    assert len(problems) == 1
+
+
+def test_one_band_of_a_link_beyond_the_other_of_the_workspace() -> None:
+    default = Bands(0.0, 0.25)
+    assert View(low=0.5).bands(default) == default
+    assert View(low=-0.5).bands(default) == Bands(-0.5, 0.25)
+    assert View(high=0.4).threshold(default) == 0.4
+    assert View(cut=1.5).threshold(default) == 1.5
+    assert math.isclose(View().threshold(default), 0.25)

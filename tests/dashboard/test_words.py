@@ -1,0 +1,70 @@
+"""Word differences and texts: small values by hand."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard import text
+from dashboard.words import Piece, same_answer, word_differences
+from scoring.samples import Status
+
+
+def test_common_words_stand_and_others_are_marked() -> None:
+    one, other = word_differences("The bar is red.", "The bar is dark blue.")
+    assert one == [Piece("The bar is ", False), Piece("red", True), Piece(".", False)]
+    assert other == [Piece("The bar is ", False), Piece("dark blue", True), Piece(".", False)]
+
+
+def test_case_is_no_difference_and_equal_texts_have_none() -> None:
+    one, other = word_differences("YES", "yes")
+    assert (one, other) == ([Piece("YES", False)], [Piece("yes", False)])
+
+
+def test_an_empty_prediction_has_no_pieces() -> None:
+    assert word_differences("", "two cats") == ([], [Piece("two cats", True)])
+
+
+def test_long_texts_are_compared_whole() -> None:
+    long = "word " * 700
+    assert word_differences(long, long + "x") == (
+        [Piece(long, True)],
+        [Piece(long + "x", True)],
+    )
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_nothing_is_lost(one: str, other: str) -> None:
+    left, right = word_differences(one, other)
+    assert "".join(piece.text for piece in left) == one
+    assert "".join(piece.text for piece in right) == other
+
+
+def test_answers_that_say_the_same() -> None:
+    assert same_answer(" Red. ", "red")
+    assert same_answer("two  cats", "Two cats!")
+    assert not same_answer("two", "three")
+
+
+def test_figures_as_they_are_written() -> None:
+    assert text.count(665298) == "665,298"
+    assert text.count(None) == "–"
+    assert text.share(15, 100) == "15.0 %"
+    assert text.share(1, 0) == "–"
+    assert text.score(0.2058) == "+0.206"
+    assert text.score(-1.2087) == "−1.209"
+    assert text.score(-0.0001) == "0.000"
+    assert text.score(float("nan")) == "–"
+    assert text.limit(-0.25) == "−0.25"
+    assert text.size(28_000_000) == "26.7 MB"
+    assert text.duration(45) == "45 s"
+    assert text.duration(7200) == "2.0 h"
+    assert text.moment("2026-01-02T03:04:05Z") == "2026-01-02 03:04 UTC"
+    assert text.moment("yesterday") == "yesterday"
+    assert text.plural(1, "sample") == "1 sample"
+    assert text.plural(2000, "sample") == "2,000 samples"
+
+
+def test_every_status_has_a_name_and_a_meaning() -> None:
+    assert set(text.STATUS_NAMES) == set(Status) == set(text.STATUS_MEANINGS)
+    assert text.status_name("of a later version") == "of a later version"
