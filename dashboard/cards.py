@@ -7,7 +7,7 @@ Pure: it turns what was read into what is shown. Texts stay texts; the component
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -148,7 +148,7 @@ def _predictions(predictions: pd.DataFrame, answer: str) -> list[dict[str, Any]]
     return shown
 
 
-def _neighbour(row: dict[str, Any], bands: Bands, edition: str) -> dict[str, Any]:
+def _neighbour(row: Mapping[Any, Any], bands: Bands, edition: str) -> dict[str, Any]:
     visnec = _number(row["visnec"])
     return {
         "row_idx": int(row["row_idx"]),
@@ -163,7 +163,7 @@ def _neighbour(row: dict[str, Any], bands: Bands, edition: str) -> dict[str, Any
     }
 
 
-def build_tile(row: dict[str, Any], bands: Bands, edition: str) -> Card:
+def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
     """What the gallery shows of one row of a page."""
     visnec = _number(row["visnec"])
     n_images = 0 if row["images"] is None else len(row["images"])

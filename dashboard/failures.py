@@ -12,7 +12,7 @@ import uuid
 
 import streamlit as st
 
-from dashboard.components import notices
+from dashboard.components.notices import show_fault, show_problem
 from scoring.errors import VisnecError
 
 _LOG = logging.getLogger("visnec.dashboard")
@@ -21,10 +21,10 @@ _LOG = logging.getLogger("visnec.dashboard")
 def show_failure(error: Exception) -> bool:
     """Shows an uncaught error in words; true tells Streamlit not to add its own."""
     if isinstance(error, VisnecError):
-        notices.show_problem(error)
+        show_problem(error)
         return True
     number = uuid.uuid4().hex[:8]
     _LOG.error("failure %s while drawing a page", number, exc_info=error)
     with st.container(key=f"failure-{number}"):
-        notices.show_fault(number)
+        show_fault(number)
     return True

@@ -174,10 +174,9 @@ def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
     if frame.empty:
         return None, ()
     problems: list[str] = []
-    runs = list(dict.fromkeys(frame["run_id"]))
-    with_scores = frame[frame["n_scored"] > 0]["run_id"]
-    run_id = view.run if view.run in runs else (with_scores if len(with_scores) else runs)[-1:]
-    run_id = str(run_id if isinstance(run_id, str) else next(iter(run_id)))
+    runs = [str(run) for run in dict.fromkeys(frame["run_id"])]
+    with_scores = [str(run) for run in frame[frame["n_scored"] > 0]["run_id"]]
+    run_id = view.run if view.run in runs else (with_scores or runs)[-1]
     if view.run is not None and view.run != run_id:
         problems.append(f"There is no run {view.run} here; the page shows {run_id}.")
     baselines = list(frame[frame["run_id"] == run_id]["baseline"])
@@ -373,9 +372,13 @@ def read_tiles(context: Context, page: Page) -> list[Card]:
     """What the gallery shows of a page."""
     rows = page.rows.to_dict("records")
     for row in rows:
-        key = (context.workspace.root, "images", context.edition, int(row["row_idx"]))
-        _references.get(key, lambda images=tuple(row["images"]): images)
+        _remember_images(context, int(row["row_idx"]), tuple(row["images"]))
     return [build_tile(row, context.bands, context.edition) for row in rows]
+
+
+def _remember_images(context: Context, row_idx: int, images: tuple[str, ...]) -> None:
+    key = (context.workspace.root, "images", context.edition, row_idx)
+    _references.get(key, lambda: images)
 
 
 def read_card(context: Context, row_idx: int) -> Card:

@@ -302,3 +302,8 @@ def change_view(**changes: Any) -> View:
         view = replace(view, page=None)
     show_in_url(view)
     return view
+
+
+def take_view(**changes: Any) -> None:
+    """The same as a callback of a widget, which returns nothing."""
+    change_view(**changes)

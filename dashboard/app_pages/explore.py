@@ -19,7 +19,7 @@ from dashboard.components import (
 from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
-from dashboard.state import PAGE_SIZES, Key, View, change_view, current_view
+from dashboard.state import PAGE_SIZES, Key, View, change_view, current_view, take_view
 from scoring.errors import InputError
 from scoring.store.values import Cursor, Page, Sort
 
@@ -89,7 +89,7 @@ def _show_pager(where: str, page: Page) -> None:
                 key=f"{label}-{where}",
                 icon=icon,
                 disabled=cursor is None and (label != "First" or page.previous is None),
-                on_click=change_view,
+                on_click=take_view,
                 kwargs={"page": cursor},
             )
 
@@ -99,7 +99,7 @@ def _show_nothing(context: Context, view: View) -> None:
         notices.show_empty(
             "This page is empty", "The list has changed since the link was made; go to the first."
         )
-        st.button("First page", on_click=change_view, kwargs={"page": None})
+        st.button("First page", on_click=take_view, kwargs={"page": None})
     elif context.filter:
         notices.show_empty(
             "No sample matches this filter", "Take a part of it out, or clear it above."
@@ -124,7 +124,7 @@ def _show_sample(context: Context, view: View, row_idx: int) -> None:
     if action is not None:
         _act(action, card, before, behind)
         st.rerun(scope="fragment")
-    _show_decision(context, view, row_idx)
+    _show_decision(context, row_idx)
     _show_record(context, row_idx)
 
 
@@ -216,15 +216,16 @@ def _cursor_of(context: Context, sort: Sort, row_idx: int) -> Cursor:
     return Cursor(None if value is None else float(value), row_idx)
 
 
-def _show_decision(context: Context, view: View, row_idx: int) -> None:
-    if view.reviewer is None:
+def _show_decision(context: Context, row_idx: int) -> None:
+    reviewer: str | None = st.session_state.get(Key.REVIEWER)
+    if reviewer is None:
         figures.show_quiet("To decide about samples, say who you are on the Review page.")
         if st.button("Review this sample", icon=":material/fact_check:"):
             go_to(PageName.REVIEW, row=row_idx)
         return
-    own = loaders.read_own_decisions(context.workspace, view.reviewer, [row_idx], 0)
+    own = loaders.read_own_decisions(context.workspace, reviewer, [row_idx], 0)
     notices.show_remembered()
-    decision_buttons.show(row_idx, view.reviewer, None, own.decided.get(row_idx))
+    decision_buttons.show(row_idx, reviewer, None, own.decided.get(row_idx))
 
 
 def _show_record(context: Context, row_idx: int) -> None:

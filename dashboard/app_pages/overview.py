@@ -11,7 +11,7 @@ from dashboard.components import bound, breakdown, figures, notices, page_frame,
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, go_to
-from dashboard.state import Queue, RuleKind, change_view, current_view
+from dashboard.state import Queue, RuleKind, change_view, current_view, take_view
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.values import CutCounts, ScoreSummary
@@ -168,7 +168,7 @@ def _show_limit_buttons(context: Context, cut: float) -> None:
             "Reset",
             icon=":material/undo:",
             disabled=context.bands == own and cut == own.high,
-            on_click=change_view,
+            on_click=take_view,
             kwargs={"low": None, "high": None, "cut": None},
         )
 

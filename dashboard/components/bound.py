@@ -69,9 +69,10 @@ def choose_number(
     optional: bool = False,
 ) -> float | None:
     """A number with steppers; None where it is ``optional`` and was left empty."""
+    start: Any = None if optional else "min"
     number: float | None = st.number_input(
         label,
-        value=None if optional else "min",
+        value=start,
         min_value=lowest,
         max_value=highest,
         step=step,

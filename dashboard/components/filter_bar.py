@@ -123,8 +123,8 @@ def _take_values(field: str) -> None:
     values = tuple(st.session_state[_key(field)] or ())
     kinds: dict[str, Any] = {"category": Category, "status": Status}
     kind = kinds.get(field)
-    found = tuple(kind(value) for value in values) if kind else values
-    change_view(filter=replace(current_view().filter, **{field: found}))
+    changes: dict[str, Any] = {field: tuple(map(kind, values)) if kind else values}
+    change_view(filter=replace(current_view().filter, **changes))
 
 
 def _type_text(which: Filter) -> None:

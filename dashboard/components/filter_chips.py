@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import streamlit as st
 
@@ -88,6 +89,8 @@ def without(which: Filter, key: str) -> Filter:
     if field not in {item.name for item in fields(which)}:
         return which
     values = getattr(which, field)
-    if not isinstance(values, tuple):
-        return replace(which, **{field: None})
-    return replace(which, **{field: tuple(one for one in values if str(one) != value)})
+    left: Any = None
+    if isinstance(values, tuple):
+        left = tuple(one for one in values if str(one) != value)
+    changes: dict[str, Any] = {field: left}
+    return replace(which, **changes)

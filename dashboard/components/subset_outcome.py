@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def _show_size(outcome: Outcome) -> None:
 def _show_groups(
     what: str,
     frame: pd.DataFrame,
-    names: Mapping[object, str] | None = None,
+    names: Mapping[Any, str] | None = None,
     swatches: bool = False,
 ) -> None:
     """Before and after, with the share that stays as a bar."""
@@ -121,10 +122,10 @@ def _kept_bar(kept: float, samples: float) -> Bar:
 
 
 def _show_clusters(context: Context, outcome: Outcome) -> None:
-    names: dict[object, str] = dict(loaders.read_cluster_names(context))
+    names: dict[int, str] = {-1: "no cluster", **loaders.read_cluster_names(context)}
     frame = outcome.by_cluster()
     largest = frame.sort_values("samples", ascending=False, kind="stable").head(_SHOWN_ROWS)
-    _show_groups("cluster", largest, {-1: "no cluster"} | names)
+    _show_groups("cluster", largest, names)
     if len(frame) > len(largest):
         figures.show_quiet(f"The {len(largest)} largest of {len(frame)} clusters.")
 

@@ -110,6 +110,8 @@ HOSTILE = [
     ("filter", "visnec:1..0"),
     ("filter", "text:" + "x" * 5000),
     ("rule", "eval"),
+    ("size", "7"),
+    ("size", "48.0"),
 ]
 
 

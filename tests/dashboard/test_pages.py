@@ -1,0 +1,196 @@
+"""Every page draws: on a full workspace, an empty one, one without a run, and with odd links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import loaders
+from scoring.store import build_database
+from scoring.workspace import create_workspace
+from tests.dashboard.conftest import Draw, written
+from tests.synthetic import make_workspace
+
+PAGES = ("overview", "explore", "review", "subset", "runs")
+
+
+def well(app: AppTest) -> str:
+    """What a page wrote, after making sure that nothing failed on it."""
+    assert not app.exception, app.exception[0].message
+    return written(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_full_workspace(root: Path, draw: Draw, page: str) -> None:
+    assert page.capitalize() in well(draw(page, {"reviewer": "ada"}))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_workspace_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw, page: str
+) -> None:
+    create_workspace(tmp_path / "empty")
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "empty"))
+    assert "visnec import" in well(draw(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("built", [True, False])
+def test_a_workspace_without_a_run_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw, page: str, built: bool
+) -> None:
+    workspace = make_workspace(tmp_path / "new", 12, with_run=False, with_clusters=False)
+    if built:
+        build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    assert "visnec score" in well(draw(page))
+
+
+@pytest.mark.parametrize("page", ["overview", "explore", "subset"])
+def test_a_run_without_clusters_and_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw, page: str
+) -> None:
+    workspace = make_workspace(
+        tmp_path / "pending", visnec=[None, None, None], with_clusters=False, with_predictions=False
+    )
+    build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    well(draw(page))
+    well(draw(page, {"rule": "paper"}))
+
+
+HOSTILE = {
+    "run": "<img src=x onerror=alert(1)>",
+    "clustering": "../../etc",
+    "filter": 'source:"<script>alert(1)</script>" visnec:..0.2',
+    "sample": "nonsense",
+    "cut": "nan",
+    "size": "7",
+    "rule": "eval",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_hostile_link_is_told_and_escaped(root: Path, draw: Draw, page: str) -> None:
+    said = well(draw(page, HOSTILE))
+    assert "was left out" in said
+    assert "<img" not in said
+    assert "<script>alert" not in said
+
+
+# ---- explore -------------------------------------------------------------------------------------
+
+
+def test_explore_counts_what_the_filter_matches(root: Path, draw: Draw) -> None:
+    assert "<b>120 samples</b> in all" in well(draw("explore"))
+    said = well(draw("explore", {"filter": "status:text_only"}))
+    assert "match the filter" in said
+    assert "<b>120 samples</b>" not in said
+
+
+def test_explore_pages_forth_and_back(root: Path, draw: Draw) -> None:
+    app = draw("explore", {"size": "24", "sort": "row_idx"})
+    app.button("Next-above").click().run()
+    well(app)
+    assert app.query_params["page"] == ">23.0,23"
+    app.button("First-above").click().run()
+    assert "page" not in app.query_params
+
+
+def test_explore_opens_a_sample_by_link_and_steps_on(root: Path, draw: Draw) -> None:
+    app = draw("explore", {"sample": "7", "sort": "row_idx"})
+    well(app)
+    app.button("sample-next").click().run()
+    assert app.query_params["sample"] == "8"
+    app.button("sample-back").click().run()
+    well(app)
+    assert "sample" not in app.query_params
+
+
+def test_explore_says_calmly_that_a_sample_is_not_there(root: Path, draw: Draw) -> None:
+    assert "There is no such sample" in well(draw("explore", {"sample": "4711"}))
+
+
+def test_explore_says_what_is_wrong_with_a_typed_filter(root: Path, draw: Draw) -> None:
+    app = draw("explore")
+    app.text_input("filter.expression").set_value("visnec:abc").run()
+    said = well(app)
+    assert "This filter is not understood" in said
+    assert "visnec:abc" in said
+    assert "filter" not in app.query_params
+    app.text_input("filter.expression").set_value("visnec:..0.2").run()
+    assert "not understood" not in well(app)
+    assert app.query_params["filter"] == "visnec:..0.2"
+
+
+# ---- subset --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule", ["threshold", "top-share", "top-count", "paper", "paper-code", "random"]
+)
+def test_subset_shows_what_each_rule_comes_to(root: Path, draw: Draw, rule: str) -> None:
+    said = well(draw("subset", {"rule": rule}))
+    assert "samples in the subset" in said
+    assert "all samples" in said
+
+
+def test_subset_says_calmly_that_limits_take_nothing(root: Path, draw: Draw) -> None:
+    said = well(draw("subset", {"minimum": "0.5", "maximum": "0.5"}))
+    assert "These choices make no subset yet" in said
+
+
+def test_subset_goes_from_a_rule_to_a_verified_export(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-count", "count": "20", "hand": "0"})
+    app.text_input("subset_name").set_value("best")
+    _press(app, "Save")
+    assert "Saved as best" in well(app)
+    app.button("export-best").click().run()
+    assert "Exported 20 samples of best" in well(app)
+    assert (root / "exports" / "best" / "manifest.json").is_file()
+    app.button("verify-best").click().run()
+    assert "Verified: 20 samples rebuilt" in well(app)
+    file = root / "exports" / "best" / "samples.json"
+    file.write_bytes(file.read_bytes().replace(b"[", b"{", 1))
+    app.button("verify-best").click().run()
+    assert "This export differs" in well(app)
+    app.button("forget-best").click().run()
+    assert "Forgot best" in well(app)
+    assert not (root / "subsets" / "best.json").exists()
+
+
+def test_subset_refuses_a_name_that_is_taken_or_no_name(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-count", "count": "20"})
+    for name, answer in (
+        ("best", "Saved as best"),
+        ("../up", "is no name for a subset"),
+        ("", "A name is missing"),
+    ):
+        app.text_input("subset_name").set_value(name)
+        _press(app, "Save")
+        assert answer in well(app)
+    app.number_input("view.count").set_value(10).run()
+    app.text_input("subset_name").set_value("best")
+    _press(app, "Save")
+    assert "with other choices is saved already" in well(app)
+    app.checkbox("subset_replace").check()
+    app.text_input("subset_name").set_value("best")
+    _press(app, "Save")
+    assert "Saved as best" in well(app)
+
+
+def test_subset_opens_a_saved_one_again(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-share", "share": "0.2"})
+    app.text_input("subset_name").set_value("fifth")
+    _press(app, "Save")
+    app.number_input("view.share").set_value(50.0).run()
+    assert app.query_params["share"] == "0.5"
+    app.button("open-fifth").click().run()
+    well(app)
+    assert app.query_params["share"] == "0.2"
+
+
+def _press(app: AppTest, label: str) -> None:
+    next(one for one in app.button if one.label == label).click().run()

@@ -1,0 +1,171 @@
+"""From the view to a subset and back, the parts of a filter, exports on disk, the loss plane."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dashboard import actions, loaders
+from dashboard.charts import loss_plane_figure
+from dashboard.components.filter_chips import CLEAR, read_parts, without
+from dashboard.components.subset_outcome import edge_rows
+from dashboard.export_facts import read_exports
+from dashboard.loaders import Context
+from dashboard.rule_choices import (
+    REASON_NAMES,
+    RULE_MEANINGS,
+    RULE_NAMES,
+    read_definition,
+    read_rule,
+    view_changes,
+)
+from dashboard.state import RuleKind, View
+from scoring.errors import InputError, RuleError
+from scoring.necessity import Bands, Category
+from scoring.selection import RandomShare, Reason, Threshold, TopCount, TopShare
+from scoring.store.filters import Filter, Range
+from scoring.store.values import LossPlane
+from scoring.subsets import SubsetDefinition
+
+
+def test_every_rule_and_reason_is_named() -> None:
+    assert set(RULE_NAMES) == set(RULE_MEANINGS) == set(RuleKind)
+    assert set(REASON_NAMES) == set(Reason)
+
+
+def test_rules_from_the_view() -> None:
+    assert read_rule(View(), 0.25) == Threshold(min=0.25)
+    assert read_rule(View(maximum=0.0), 0.25) == Threshold(max=0.0)
+    assert read_rule(View(minimum=-1.0, maximum=0.5), 0.25) == Threshold(-1.0, 0.5)
+    assert read_rule(View(rule=RuleKind.TOP_SHARE, share=0.3), 0.25) == TopShare(0.3)
+    assert read_rule(View(rule=RuleKind.TOP_COUNT, count=7), 0.25) == TopCount(7)
+    random = View(rule=RuleKind.RANDOM, share=0.5, seed=3)
+    assert read_rule(random, 0.25) == RandomShare(share=0.5, seed=3)
+    with pytest.raises(RuleError):
+        read_rule(View(minimum=1.0, maximum=0.0), 0.25)
+
+
+VIEWS = [
+    View(minimum=-0.5, maximum=0.75),
+    View(rule=RuleKind.TOP_SHARE, share=0.35, text_only=True),
+    View(rule=RuleKind.TOP_COUNT, count=12, unscored=True),
+    View(rule=RuleKind.PAPER, share=0.2, hand=False),
+    View(rule=RuleKind.PAPER_CODE),
+    View(rule=RuleKind.RANDOM, share=0.4, seed=9),
+]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view.rule))
+def test_a_saved_subset_opens_as_the_view_it_was_made_from(context: Context, view: View) -> None:
+    definition = read_definition(context, view, "one")
+    changes = view_changes(definition)
+    assert changes is not None
+    again = read_definition(context, replace(View(), **changes), "one")
+    assert replace(again, created_at=definition.created_at) == definition
+
+
+def test_a_rule_without_controls_here_is_not_misread(context: Context) -> None:
+    definition = SubsetDefinition("one", RandomShare(count=10), context.scope.run_id)
+    assert view_changes(definition) is None
+
+
+def test_the_edge_of_a_subset(context: Context) -> None:
+    view = View(rule=RuleKind.TOP_COUNT, count=20, hand=False)
+    outcome = loaders.read_subset_outcome(context, read_definition(context, view))
+    score = dict(zip(outcome.candidates.row_idx, outcome.candidates.visnec, strict=True))
+    edges = edge_rows(outcome, 5)
+    kept = [score[row] for row in edges["Lowest scores kept"]]
+    dropped = [score[row] for row in edges["Highest scores dropped"]]
+    assert kept == sorted(score[row] for row in outcome.subset.selected)[:5]
+    assert dropped == sorted(dropped, reverse=True)
+    assert max(dropped) <= min(kept)
+    tiles = loaders.read_row_tiles(context, edges["Lowest scores kept"])
+    assert [tile["row_idx"] for tile in tiles] == edges["Lowest scores kept"]
+
+
+def test_saving_exporting_and_verifying(context: Context) -> None:
+    workspace = context.workspace
+    definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=15), "best")
+    actions.save_subset_definition(workspace, definition)
+    assert loaders.read_subsets(workspace) == [definition]
+    for file_format in ("llava", "ids"):
+        actions.export_saved_subset(context, definition, file_format)
+    found, problems = read_exports(workspace)
+    assert [one.folder.name for one in found] == ["best", "best-ids"]
+    assert problems == []
+    assert {path.name for path, _ in found[1].files} == {"ids.txt", "row_idx.txt", "manifest.json"}
+    report = actions.verify_export(workspace, found[0].folder)
+    assert report.n_samples == found[0].n_samples
+    with pytest.raises(InputError):
+        actions.export_saved_subset(context, definition, "llava")
+    actions.export_saved_subset(context, definition, "llava", overwrite=True)
+    actions.forget_subset(workspace, "best")
+    assert loaders.read_subsets(workspace) == []
+
+
+def test_a_damaged_manifest_is_told_and_hides_no_other(root: Path, context: Context) -> None:
+    definition = read_definition(context, View(), "good")
+    actions.export_saved_subset(context, definition, "jsonl")
+    (root / "exports" / "bad").mkdir()
+    (root / "exports" / "bad" / "manifest.json").write_text("{")
+    found, problems = read_exports(context.workspace)
+    assert [one.folder.name for one in found] == ["good-jsonl"]
+    assert len(problems) == 1
+
+
+# ---- parts of a filter ---------------------------------------------------------------------------
+
+WHICH = Filter(
+    source=("a", "b=c"),
+    cluster=(3,),
+    category=(Category.MISALIGNED,),
+    decision=("none",),
+    visnec=Range(None, 0.2),
+    text="x",
+)
+
+
+def test_parts_of_a_filter_in_words() -> None:
+    said = [(part.name, part.value) for part in read_parts(WHICH, {3: "colours"})]
+    assert said == [
+        ("source", "a"),
+        ("source", "b=c"),
+        ("cluster", "colours"),
+        ("category", "misaligned"),
+        ("decision", "undecided"),
+        ("VisNec score", "below 0.2"),
+        ("text", "x"),
+    ]
+
+
+def test_each_part_can_be_taken_out() -> None:
+    for part in read_parts(WHICH, {}):
+        left = without(WHICH, part.key)
+        assert part.key not in {one.key for one in read_parts(left, {})}
+        assert len(read_parts(left, {})) == len(read_parts(WHICH, {})) - 1
+    assert without(WHICH, CLEAR) == Filter()
+    assert without(WHICH, "__class__=x") == WHICH
+    assert without(WHICH, "source=z") == WHICH
+
+
+# ---- charts --------------------------------------------------------------------------------------
+
+
+def test_the_loss_plane_shows_every_sample_and_both_limits() -> None:
+    counts = np.zeros((60, 60), dtype=np.int64)
+    counts[2, 3], counts[10, 1] = 5, 2
+    plane = LossPlane(counts, np.linspace(0.0, 6.0, 61))
+    for dark in (False, True):
+        figure = loss_plane_figure(plane, Bands(0.0, 0.25), dark)
+        assert int(np.nansum(figure.data[0].customdata)) == 7
+        assert len(figure.data) == 3
+        limit = figure.data[2]
+        assert [x - y for x, y in zip(limit.x, limit.y, strict=True)] == pytest.approx([0.25, 0.25])
+
+
+def test_an_empty_loss_plane_is_drawn() -> None:
+    plane = LossPlane(np.zeros((60, 60), dtype=np.int64), np.linspace(0.0, 6.0, 61))
+    assert loss_plane_figure(plane, Bands(0.0, 0.25), dark=False).data
