@@ -32,7 +32,7 @@ def show(
         for choice in Decision:
             st.button(
                 f"{text.DECISION_MARKS[choice]} {choice.capitalize()}",
-                key=f"decide-{choice}",
+                key=f"decide-{choice}-{row_idx}",  # a late click must not meet another row
                 type="primary" if decided == choice else "secondary",
                 on_click=decide,
                 args=(row_idx, str(choice), reviewer, queue, behind, probability),
@@ -77,15 +77,16 @@ def undo(reviewer: str) -> None:
         change_view(row=event.row_idx)
 
 
-def show_note(row_idx: int, reviewer: str) -> None:
-    """A field whose text becomes the reviewer's note on the sample."""
-    st.text_input(
-        "Note on this sample",
-        key=_note_key(row_idx),
-        max_chars=actions.MAX_NOTE,
-        on_change=note,
-        args=(row_idx, reviewer),
-    )
+def show_note(row_idx: int, reviewer: str, noted: str) -> None:
+    """A field with the reviewer's note on the sample; its own button saves it."""
+    with st.form(f"note-form-{row_idx}", border=False):
+        field, button = st.columns([5, 1], vertical_alignment="bottom")
+        field.text_input(
+            "Note on this sample", noted, key=_note_key(row_idx), max_chars=actions.MAX_NOTE
+        )
+        button.form_submit_button(
+            "Save note", on_click=note, args=(row_idx, reviewer), width="stretch"
+        )
 
 
 def note(row_idx: int, reviewer: str) -> None:

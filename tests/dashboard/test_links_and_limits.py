@@ -1,0 +1,200 @@
+"""Stale links, broken workspaces, and the limits of the overview, drawn without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from dashboard import loaders
+from dashboard.loaders import Context
+from dashboard.state import Key, View, read_view
+from scoring.reviews import latest_decisions, read_events
+from scoring.samples import Status
+from scoring.store.filters import Filter
+from scoring.store.queries import cut_counts, matching_rows
+from scoring.workspace import open_workspace
+from tests.dashboard.conftest import Draw, written
+
+APP = Path(dashboard.__file__).with_name("app.py")
+PAGES = ("overview", "explore", "review", "subset", "runs")
+STALE = {
+    "run": "gone",
+    "baseline": "blur",
+    "clustering": "of-yesterday",
+    "sample": "999999999",
+    "row": "999999999",
+    "page": ">99999.0,999999999",
+    "filter": 'source:"no such source" cluster:4711 text:"nowhere"',
+    "cut": "1000000.0",
+    "low": "-1000000.0",
+    "high": "1000000.0",
+    "minimum": "5.0",
+    "maximum": "-5.0",
+    "rule": "paper",
+    "share": "0.000001",
+    "reviewer": "Ada <b>",
+}
+
+
+def button(app: AppTest, label: str) -> Any:
+    return next(one for one in app.button if one.label == label)
+
+
+def number(app: AppTest, label: str) -> Any:
+    return next(one for one in app.number_input if one.label.startswith(label))
+
+
+def parameter(app: AppTest, name: str) -> str | None:
+    value = app.query_params.get(name)
+    return value[0] if isinstance(value, list) else value
+
+
+def view_of(app: AppTest) -> View:
+    return read_view({name: str(parameter(app, name)) for name in app.query_params})[0]
+
+
+# ---- links and workspaces ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("left_out", ["", "sample", "filter", "rule"])
+def test_a_stale_link_shows_what_there_is(root: Path, draw: Draw, page: str, left_out: str) -> None:
+    parameters = {name: value for name, value in STALE.items() if name != left_out}
+    app = draw(page, parameters, session={str(Key.REVIEWER): "ada"})
+    assert not app.exception
+    assert "There is no run gone here" in written(app)
+
+
+def test_no_workspace_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "nothing"))
+    app = AppTest.from_file(APP, default_timeout=60).run()
+    assert not app.exception
+    assert "is not a workspace" in written(app)
+
+
+def test_a_missing_database_is_built(root: Path, draw: Draw) -> None:
+    (root / "visnec.duckdb").unlink()
+    assert not draw("overview").exception
+    assert (root / "visnec.duckdb").exists()
+
+
+def test_a_damaged_database_is_told_with_the_remedy(root: Path) -> None:
+    (root / "visnec.duckdb").write_bytes(b"no database")
+    app = AppTest.from_file(APP, default_timeout=60).run()
+    assert not app.exception
+    assert "visnec build" in written(app)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [Status.SCORED, Status.TEXT_ONLY, Status.MISSING_IMAGE, Status.BAD_IMAGE, Status.NO_ANSWER],
+)
+def test_samples_of_every_status_open(
+    root: Path, draw: Draw, context: Context, status: Status
+) -> None:
+    row = int(matching_rows(context.store, context.scope, Filter(status=(status,)))[0])
+    assert not draw("explore", {"sample": str(row)}).exception
+    session = {str(Key.REVIEWER): "ada"}
+    plain = {"row": str(row), "buttons": "1", "queue": "row_idx"}
+    assert not draw("review", plain, session=session).exception
+
+
+# ---- the limits of the overview ------------------------------------------------------------------
+
+
+def test_a_typed_cut_changes_the_url_and_the_exact_counts(
+    root: Path, draw: Draw, context: Context
+) -> None:
+    app = draw("overview")
+    number(app, "Cut").set_value(0.6).run()
+    kept = cut_counts(context.store, context.scope, Filter(), 0.6, None)
+    assert parameter(app, "cut") == "0.6"
+    assert f">{kept.n_kept:,}</div>" in written(app)
+    assert f">{kept.tokens_dropped:,}</div>" in written(app)
+
+
+def test_a_top_share_sets_the_cut(root: Path, draw: Draw, context: Context) -> None:
+    app = draw("overview")
+    number(app, "Keep the top share").set_value(25.0).run()
+    cut = float(str(parameter(app, "cut")))
+    kept = cut_counts(context.store, context.scope, Filter(), cut, None)
+    assert kept.n_kept == int(0.25 * (kept.n_kept + kept.n_dropped))
+
+
+def test_a_top_share_of_nothing_keeps_nothing(root: Path, draw: Draw, context: Context) -> None:
+    app = draw("overview")
+    number(app, "Keep the top share").set_value(0.0).run()
+    cut = float(str(parameter(app, "cut")))
+    assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 0
+
+
+def test_a_band_limit_pushes_the_other_and_can_be_saved(root: Path, draw: Draw) -> None:
+    app = draw("overview")
+    number(app, "Misaligned below").set_value(0.5).run()
+    assert (parameter(app, "low"), parameter(app, "high")) == ("0.5", "0.5")
+    button(app, "Save these bands for the workspace").click().run()
+    assert not app.exception
+    bands = open_workspace(root).bands
+    assert (bands.low, bands.high) == (0.5, 0.5)
+    assert parameter(app, "low") is None
+
+
+# ---- moving through samples ----------------------------------------------------------------------
+
+
+def test_every_sample_stands_on_exactly_one_page(root: Path, draw: Draw, context: Context) -> None:
+    seen: list[int] = []
+    app = draw("explore")
+    while True:
+        seen += [int(row) for row in loaders.read_page(context, view_of(app)).rows["row_idx"]]
+        if button(app, "Next").disabled:
+            break
+        button(app, "Next").click().run()
+    assert sorted(seen) == list(range(120))
+
+
+@pytest.mark.parametrize("sort", ["-visnec", "visnec", "row_idx", "-loss_text", "-tokens"])
+def test_previous_and_next_follow_the_order_of_the_list(
+    root: Path, draw: Draw, context: Context, sort: str
+) -> None:
+    view = read_view({"sort": sort})[0]
+    order = [int(row) for row in loaders.read_page(context, view).rows["row_idx"]]
+    app = draw("explore", {"sort": sort, "sample": str(order[3])})
+    button(app, "Next").click().run()
+    assert parameter(app, "sample") == str(order[4])
+    button(app, "Previous").click().run()
+    button(app, "Previous").click().run()
+    assert parameter(app, "sample") == str(order[2])
+    button(app, "Back to the samples").click().run()
+    assert parameter(app, "sample") is None
+
+
+def test_going_back_from_a_linked_sample_opens_its_page(
+    root: Path, draw: Draw, context: Context
+) -> None:
+    everything = loaders.read_page_at(context, View().sort, None, 120)
+    last = int(everything.rows["row_idx"].iloc[-1])
+    app = draw("explore", {"sample": str(last)})
+    button(app, "Back to the samples").click().run()
+    assert last in set(loaders.read_page(context, view_of(app)).rows["row_idx"])
+
+
+def test_a_button_decides_about_the_sample_it_stands_under(root: Path, draw: Draw) -> None:
+    app = draw("explore", {"sample": "17"}, session={str(Key.REVIEWER): "eve"})
+    button(app, "✕ Drop").click().run()
+    assert not app.exception
+    assert "Saved: drop, row 17" in written(app)
+    latest = latest_decisions(read_events(open_workspace(root)))
+    own = [(one.row_idx, str(one.decision)) for one in latest if one.reviewer == "eve"]
+    assert own == [(17, "drop")]
+
+
+def test_a_name_in_a_link_decides_nothing(root: Path, draw: Draw) -> None:
+    app = draw("explore", {"sample": "17", "reviewer": "somebody else"})
+    assert not [one for one in app.button if "Drop" in one.label]
