@@ -1,0 +1,235 @@
+"""What the browser sends to the components, sensible and senseless, and what becomes of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard import actions, loaders
+from dashboard.actions import Receipt
+from dashboard.cards import build_card
+from dashboard.charts import loss_plane_figure
+from dashboard.components import assets, breakdown
+from dashboard.components.filter_bar import read_range
+from dashboard.components.review_deck import read_outbox
+from dashboard.components.sample_view import Action, read_action
+from dashboard.components.threshold_editor import changed_bands, read_limits, sequence_number
+from dashboard.loaders import Context
+from dashboard.state import View
+from dashboard.theme import CATEGORY_COLOURS, css_variables, streamlit_theme
+from scoring.errors import VisnecError
+from scoring.necessity import Bands, Category
+from scoring.reviews import latest_decisions, read_events
+from scoring.store.filters import Filter, Range
+from scoring.store.queries import loss_plane, sample_detail
+from scoring.workspace import open_workspace
+
+# ---- limits of the histogram ---------------------------------------------------------------------
+
+
+def test_limits_from_the_browser() -> None:
+    sent = {"low": -0.5, "high": 1, "cut": 0.25, "seq": 3}
+    assert read_limits(sent) == {"low": -0.5, "high": 1.0, "cut": 0.25}
+    assert sequence_number(sent) == 3
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        "0.5",
+        {},
+        {"low": 0.0, "high": 0.25},
+        {"low": 0.5, "high": 0.25, "cut": 0.0},
+        {"low": 0.0, "high": math.nan, "cut": 0.0},
+        {"low": 0.0, "high": math.inf, "cut": 0.0},
+        {"low": 0.0, "high": 1e300, "cut": 0.0},
+        {"low": True, "high": 1.0, "cut": 0.0},
+        {"low": "0", "high": 1.0, "cut": 0.0},
+    ],
+)
+def test_limits_that_make_no_sense_change_nothing(sent: object) -> None:
+    assert read_limits(sent) == {}
+
+
+def test_a_typed_band_limit_pushes_the_other() -> None:
+    default = Bands(0.0, 0.25)
+    assert changed_bands(View(), default, 0.5, None) == Bands(0.5, 0.5)
+    assert changed_bands(View(), default, None, -1.0) == Bands(-1.0, -1.0)
+    assert changed_bands(View(low=-0.2), default, None, 0.4) == Bands(-0.2, 0.4)
+
+
+def test_a_typed_range_the_wrong_way_round_is_turned() -> None:
+    assert read_range(None, None) is None
+    assert read_range(0.5, -0.5) == Range(-0.5, 0.5)
+    assert read_range(None, 0.0) == Range(max=0.0)
+
+
+# ---- the sample view and the deck ----------------------------------------------------------------
+
+
+def test_actions_from_the_browser() -> None:
+    assert read_action({"action": "next", "row": 3}) == Action("next", 3)
+    for senseless in (None, "next", {"action": "delete", "row": 3}, {"action": "next"}):
+        assert read_action(senseless) is None
+    for row in (-1, 1.5, True, "3"):
+        assert read_action({"action": "open", "row": row}) is None
+
+
+def test_an_outbox_from_the_browser() -> None:
+    sent = {"deck": "d", "reviewer": "ada", "drafts": [{"row_idx": 1}, "x", None], "row": 4, "n": 9}
+    outbox = read_outbox(sent)
+    assert outbox is not None
+    assert (outbox.deck, outbox.reviewer, outbox.row) == ("d", "ada", 4)
+    assert outbox.drafts == ({"row_idx": 1},)
+    for senseless in (None, [], {"drafts": []}, {**sent, "deck": 3}, {**sent, "drafts": "all"}):
+        assert read_outbox(senseless) is None
+
+
+def draft(event_id: str, row_idx: object, decision: object = "keep", **more: Any) -> dict[str, Any]:
+    return {"event_id": event_id, "row_idx": row_idx, "decision": decision, **more}
+
+
+def own_decisions(root: Path, reviewer: str) -> dict[int, str | None]:
+    latest = latest_decisions(read_events(open_workspace(root)))
+    return {one.row_idx: one.decision for one in latest if one.reviewer == reviewer}
+
+
+def test_an_outbox_sent_twice_is_saved_once(root: Path) -> None:
+    workspace = open_workspace(root)
+    drafts = [draft("event-0001", 3), draft("event-0002", 4, "drop", note="blurred")]
+    assert actions.record_decisions(workspace, "zoe", drafts).saved == ("event-0001", "event-0002")
+    again = [*drafts, draft("event-0003", 4, None, undoes="event-0002")]
+    receipt = actions.record_decisions(workspace, "zoe", again)
+    assert receipt == Receipt(saved=("event-0001", "event-0002", "event-0003"))
+    events = [event for event in read_events(workspace) if event.reviewer == "zoe"]
+    assert [event.event_id for event in events] == ["event-0001", "event-0002", "event-0003"]
+    assert own_decisions(root, "zoe") == {3: "keep"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        draft("event-0009", 10**9),
+        draft("event-0009", -1),
+        draft("event-0009", "3"),
+        draft("event-0009", True),
+        draft("event-0009", 3, "approve"),
+        draft("event-0009", 3, None),
+        draft("event-0009", 3, sampling_probability=2),
+        draft("event-0009", 3, decided_at="yesterday"),
+        draft("event-0009", 3, undoes=7),
+    ],
+)
+def test_a_senseless_draft_holds_up_no_other(root: Path, bad: dict[str, Any]) -> None:
+    drafts = [draft("event-0001", 3), bad, draft("event-0002", 4, "unsure")]
+    receipt = actions.record_decisions(open_workspace(root), "zoe", drafts)
+    assert receipt.saved == ("event-0001", "event-0002")
+    assert receipt.refused == ("event-0009",)
+    assert receipt.problem
+    assert own_decisions(root, "zoe") == {3: "keep", 4: "unsure"}
+
+
+def test_a_log_that_cannot_be_written_saves_nothing(root: Path) -> None:
+    reviews = root / "reviews"
+    for path in reviews.glob("*"):
+        path.unlink()
+    reviews.rmdir()
+    reviews.write_text("in the way")
+    with pytest.raises((VisnecError, OSError)):
+        actions.record_decisions(open_workspace(root), "yan", [draft("event-0001", 3)])
+
+
+# ---- cards, tables, charts -----------------------------------------------------------------------
+
+
+def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
+    sample = loaders.read_record(context.workspace, 12)
+    detail = sample_detail(context.store, context.scope, 12)
+    card = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition")
+    said = [
+        "".join(part.get("text", "") for part in turn["parts"])
+        for turn in card["turns"]
+        if turn["role"] == "human"
+    ]
+    assert said == [turn.text for turn in sample.turns if turn.role == "human"]
+    assert card["visnec"] == pytest.approx(card["loss_text"] - card["loss_multimodal"])
+    assert card["category"] == Bands(0.0, 0.25).category(card["visnec"])
+    answers = [turn for turn in card["turns"] if turn["role"] == "assistant"]
+    assert sum(turn["n_answer_tokens"] for turn in answers) == card["n_answer_tokens"]
+
+
+def test_all_cards_are_plain_json(root: Path, context: Context) -> None:
+    import json
+
+    cards = loaders.read_cards(context, list(range(40)))
+    page = loaders.read_page(context, View())
+    for value in (cards, loaders.read_tiles(context, page)):
+        assert json.loads(json.dumps(value, allow_nan=False)) == value
+
+
+def test_table_rows_add_up_and_know_no_nan(root: Path, context: Context) -> None:
+    rows = breakdown.read_rows(loaders.read_by_source(context), "source", "source")
+    summary = loaders.read_summary(context)
+    for category in Category:
+        assert sum(row[category] for row in rows) == summary.categories[category]
+    chat = next(row for row in rows if row["key"] == "chat")
+    assert (chat["n_scored"], chat["mean_visnec"]) == (0, None)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_loss_plane_draws_every_sample_once(context: Context, dark: bool) -> None:
+    plane = loss_plane(context.store, context.scope, Filter(), 48)
+    figure = loss_plane_figure(plane, Bands(0.0, 0.25), dark)
+    assert figure.data[0].customdata.sum() == loaders.read_summary(context).n_scored
+    names = {annotation.text.strip("◣◢◤◥ ") for annotation in figure.layout.annotations}
+    assert names == {
+        "answerable blind",
+        "image decides",
+        "image misleads",
+        "hard, or a wrong answer",
+    }
+
+
+def test_an_empty_plane_still_draws(context: Context) -> None:
+    plane = loss_plane(context.store, context.scope, Filter(text="nowhere at all"), 48)
+    assert loss_plane_figure(plane, Bands(), False).data[0].customdata.sum() == 0
+
+
+# ---- style and scripts ---------------------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_categories_stand_out_from_the_paper(dark: bool) -> None:
+    paper = luminance(
+        str(streamlit_theme()[f"theme.{'dark' if dark else 'light'}.backgroundColor"])
+    )
+    for shade in CATEGORY_COLOURS.values():
+        low, high = sorted((paper, luminance(shade.of(dark))))
+        assert (high + 0.05) / (low + 0.05) >= 2.4
+
+
+def test_every_colour_is_known_to_page_and_components() -> None:
+    for category in Category:
+        assert f"--vn-{category}:" in css_variables()
+    assert css_variables() in assets.style("base")
+    assert css_variables() in assets.page_style()
+
+
+def test_scripts_build_no_html_from_data() -> None:
+    folder = Path(assets.__file__).with_name("assets")
+    scripts = sorted(folder.glob("*.js"))
+    assert scripts
+    for script in scripts:
+        source = script.read_text("utf-8")
+        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert way not in source, f"{script.name} uses {way}"
