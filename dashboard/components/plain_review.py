@@ -43,9 +43,11 @@ def show(
     )
     behind = queue[at + 1] if at + 1 < len(queue) else None
     decision_buttons.show(due, reviewer, queue_name, own.decided.get(due), behind, probability)
-    decision_buttons.show_note(due, reviewer)
     _show_moves(queue[at - 1] if at else None, behind)
-    _show_card(context, loaders.read_card(context, due))
+    card = loaders.read_card(context, due)
+    own_notes = (one["note"] for one in card["decisions"] if one["reviewer"] == reviewer)
+    decision_buttons.show_note(due, reviewer, next(own_notes, None) or "")
+    _show_card(context, card)
     return False
 
 

@@ -168,9 +168,19 @@ def test_plain_buttons_decide_about_the_sample_they_were_drawn_for(demo: Watched
     expect(page.get_by_text("Sample 3 of")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("Sample 2 of")).to_be_visible()
+    expect(page.get_by_label("Note on this sample")).to_have_count(1)
+    page.get_by_label("Note on this sample").fill("look again")
+    page.get_by_role("button", name="Save note").click()
+    expect(page.get_by_text("Note saved")).to_be_visible()
     holds, events = on_disk(demo, "Plain")
     assert holds == {events[0].row_idx: "keep"}
-    assert [str(e.decision) for e in events] == ["keep", "drop", "None"]
+    assert [(e.decision, e.note) for e in events] == [
+        ("keep", None),
+        ("drop", None),
+        (None, None),
+        (None, "look again"),
+    ]
+    assert [e.row_idx - events[0].row_idx for e in events] == [0, 1, 1, 1]
     demo.assert_sound()
 
 

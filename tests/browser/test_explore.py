@@ -1,0 +1,135 @@
+"""Explore as a person uses it: filter, page, open a sample by key and by click, and go back."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Locator, expect
+
+from scoring.store import Filter, Scope, Store, matching_rows, sample_detail
+from scoring.workspace import open_workspace
+from tests.browser.conftest import Watched
+
+
+def tiles(watched: Watched) -> Locator:
+    return watched.page.locator(".tile")
+
+
+def row_of(tile: Locator) -> int:
+    return int(str(tile.get_attribute("data-row")))
+
+
+def scope_of(store: Store) -> Scope:
+    run_id, baseline = store.reading().scopes[-1]
+    return Scope(run_id, baseline)
+
+
+def expect_image(watched: Watched) -> None:
+    """The sample's image is there, decoded, and larger than nothing."""
+    picture = watched.page.locator("article.card img.picture").first
+    expect(picture).to_be_visible()
+    watched.page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+
+
+def test_a_filter_lists_what_matches_it(demo: Watched) -> None:
+    page = demo.open("explore")
+    page.get_by_role("button", name="misaligned").click()
+    expect(page).to_have_url(re.compile("filter=category%3Amisaligned"))
+    page.get_by_label("Text").fill("colour")
+    page.get_by_label("Text").press("Enter")
+    expect(page).to_have_url(re.compile("text%3A"))
+    demo.settle()
+    store = Store(open_workspace(demo.server.root))
+    n = len(matching_rows(store, scope_of(store), Filter(category=("misaligned",), text="colour")))  # type: ignore[arg-type]
+    expect(page.get_by_text(re.compile(rf"^{n:,} samples? under this filter"))).to_be_visible()
+    assert tiles(demo).count() == min(n, 48)
+    demo.assert_sound()
+
+
+def test_a_sample_opens_with_its_image_and_both_predictions(demo: Watched) -> None:
+    page = demo.open("explore", "?filter=source:scenes+status:scored")
+    row = row_of(tiles(demo).first)
+    tiles(demo).first.click()
+    card = page.locator(f'article.card[data-row="{row}"]')
+    expect(card).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"sample={row}\b"))
+    expect_image(demo)
+    store = Store(open_workspace(demo.server.root))
+    detail = sample_detail(store, scope_of(store), row)
+    predictions = detail.predictions.iloc[0]
+    expect(card.locator(".answer.reference p")).to_have_text(detail.answer)
+    expect(card.locator(".answer.blind p")).to_have_text(predictions["prediction_text"])
+    expect(card.locator(".answer.seeing p")).to_have_text(predictions["prediction_multimodal"])
+    if predictions["prediction_text"] != predictions["prediction_multimodal"]:
+        assert card.locator("mark").count() > 0
+    page.get_by_text("Raw record").click()
+    expect(page.get_by_text('"conversations"')).to_be_visible()
+    demo.assert_sound()
+
+
+def test_samples_are_opened_and_left_by_keys(demo: Watched) -> None:
+    page = demo.open("explore")
+    tiles(demo).first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    wanted = row_of(tiles(demo).nth(2))
+    after = row_of(tiles(demo).nth(3))
+    page.keyboard.press("Enter")
+    expect(page.locator(f'article.card[data-row="{wanted}"]')).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(f'article.card[data-row="{after}"]')).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(f'article.card[data-row="{wanted}"]')).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tiles(demo).first).to_be_visible()
+    expect(page.locator(f'.tile[data-row="{wanted}"]')).to_have_attribute("tabindex", "0")
+    demo.assert_sound()
+
+
+def test_the_image_is_enlarged_by_click_and_by_key(demo: Watched) -> None:
+    page = demo.open("explore", "?filter=source:scenes+status:scored")
+    tiles(demo).first.click()
+    expect_image(demo)
+    picture = page.locator("img.picture").first
+    before = picture.evaluate("image => image.clientWidth")
+    page.locator(".stage").first.click()
+    assert picture.evaluate("image => image.clientWidth") > before
+    page.locator(".stage").first.press("0")
+    assert picture.evaluate("image => image.clientWidth") == before
+
+
+def test_pages_follow_one_another(demo: Watched) -> None:
+    page = demo.open("explore")
+    first = row_of(tiles(demo).first)
+    page.get_by_role("button", name="Next").first.click()
+    expect(page).to_have_url(re.compile("page="))
+    expect(page.locator(f'.tile[data-row="{first}"]')).to_have_count(0)
+    page.get_by_role("button", name="Previous").first.click()
+    expect(page.locator(f'.tile[data-row="{first}"]')).to_be_visible()
+    demo.assert_sound()
+
+
+def test_other_samples_on_the_same_image_open(demo: Watched) -> None:
+    store = Store(open_workspace(demo.server.root))
+    scope = scope_of(store)
+    rows = [int(row) for row in matching_rows(store, scope, Filter())[:200]]
+    shared = next(row for row in rows if sample_detail(store, scope, row).n_neighbours)
+    other = int(sample_detail(store, scope, shared).neighbours["row_idx"].iloc[0])
+    page = demo.open("explore", f"?sample={shared}")
+    page.locator(".neighbours button").first.click()
+    expect(page.locator(f'article.card[data-row="{other}"]')).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"sample={other}\b"))
+
+
+def test_every_picture_of_a_page_comes(demo: Watched) -> None:
+    page = demo.open("explore", "?filter=status:scored")
+    images = page.locator(".tile img")
+    expect(images.last).to_be_attached()
+    images.last.scroll_into_view_if_needed()
+    page.wait_for_function(
+        """() => {
+            const hosts = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")];
+            const found = hosts.flatMap((h) => [...h.shadowRoot.querySelectorAll(".tile img")]);
+            return found.length > 0 && found.every((one) => one.complete && one.naturalWidth > 0);
+        }"""
+    )

@@ -1,0 +1,149 @@
+"""The overview as a person uses it: limits typed, stepped, dragged and moved by keys."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Locator, expect
+
+from scoring.store import Filter, Scope, Store, cut_counts
+from scoring.workspace import open_workspace
+from tests.browser.conftest import Served, Watched
+
+
+def kept_above(server: Served, cut: float) -> int:
+    """The library's own count for a cut on the demo's run."""
+    store = Store(open_workspace(server.root))
+    run_id, baseline = store.reading().scopes[-1]
+    return cut_counts(store, Scope(run_id, baseline), Filter(), cut, None).n_kept
+
+
+def live(watched: Watched) -> Locator:
+    """The line of counts below the histogram."""
+    return watched.page.locator(".live")
+
+
+def cut_in_url(watched: Watched) -> float | None:
+    values = parse_qs(urlsplit(watched.page.url).query).get("cut")
+    return float(values[0]) if values else None
+
+
+def expect_kept(watched: Watched, cut: float) -> None:
+    """Exact counts on the page, as the library gives them."""
+    n = kept_above(watched.server, cut)
+    expect(live(watched)).to_have_attribute("data-exact", "yes")
+    expect(live(watched)).to_have_attribute("data-kept", str(n))
+    expect(watched.page.locator(".vn-figure", has_text="kept samples")).to_contain_text(f"{n:,}")
+
+
+def test_a_typed_threshold_changes_the_counts(demo: Watched) -> None:
+    page = demo.open("overview")
+    expect_kept(demo, 0.25)
+    field = page.get_by_label("Cut: keep scores from")
+    field.fill("0.1")
+    field.press("Enter")
+    expect(page).to_have_url(re.compile(r"cut=0\.1\b"))
+    expect_kept(demo, 0.1)
+    field.press("ArrowUp")
+    expect(page).to_have_url(re.compile(r"cut=0\.11\b"))
+    expect_kept(demo, 0.11)
+    demo.assert_sound()
+
+
+def test_a_top_share_moves_the_cut(demo: Watched) -> None:
+    page = demo.open("overview")
+    field = page.get_by_label("Keep the top share, %")
+    field.fill("20")
+    field.press("Enter")
+    expect(page).to_have_url(re.compile("cut="))
+    cut = cut_in_url(demo)
+    assert cut is not None
+    expect_kept(demo, cut)
+    expect(page.locator(".vn-figure", has_text="kept samples")).to_contain_text(
+        re.compile(r"(19\.\d|20\.0) %")
+    )
+
+
+def drag(watched: Watched, limit: str, by: int) -> None:
+    """Drags a limit of the histogram sideways, in steps, and checks the count on the way."""
+    page = watched.page
+    handle = page.locator(f'[data-limit="{limit}"] line')
+    box: Any = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(1, 6):
+        page.mouse.move(x + by * step / 5, y)
+    expect(live(watched)).to_have_attribute("data-exact", "no")
+    expect(live(watched)).to_contain_text("≈")
+    page.mouse.up()
+
+
+def test_the_cut_is_dragged(demo: Watched) -> None:
+    page = demo.open("overview")
+    expect_kept(demo, 0.25)
+    drag(demo, "cut", 120)
+    expect(page).to_have_url(re.compile("cut="))
+    cut = cut_in_url(demo)
+    assert cut is not None
+    assert cut > 0.3
+    expect_kept(demo, cut)
+    expect(page.get_by_label("Cut: keep scores from")).to_have_value(f"{cut:.3f}")
+    demo.assert_sound()
+
+
+def test_a_band_limit_is_dragged_and_moved_by_keys(demo: Watched) -> None:
+    page = demo.open("overview")
+    expect_kept(demo, 0.25)
+    drag(demo, "low", -80)
+    expect(page).to_have_url(re.compile("low=-"))
+    high = page.get_by_role("slider", name="upper band limit")
+    high.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(high).to_have_attribute("aria-valuenow", "0.36")
+    expect(page).to_have_url(re.compile(r"high=0\.36\b"))
+    expect(live(demo)).to_have_attribute("data-exact", "yes")
+    expect(page.get_by_label("Vision-critical from")).to_have_value("0.360")
+    demo.assert_sound()
+
+
+def test_a_link_shows_a_colleague_the_same_thing(demo: Watched) -> None:
+    page = demo.open("overview", "?cut=0.4&low=-0.1&high=0.5")
+    expect_kept(demo, 0.4)
+    expect(page.get_by_label("Misaligned below")).to_have_value("-0.100")
+    page.get_by_role("link", name="Explore").click()
+    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
+    demo.settle()
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    expect_kept(demo, 0.4)
+    page.reload()
+    expect_kept(demo, 0.4)
+
+
+def test_a_source_leads_to_its_samples(demo: Watched) -> None:
+    page = demo.open("overview")
+    table = page.get_by_role("region", name="Scores by source")
+    table.get_by_role("button", name="median VisNec").click()
+    expect(table.locator("th", has_text="median VisNec")).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    source = table.locator("button.open").first
+    name = source.inner_text()
+    source.click()
+    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
+    expect(page).to_have_url(re.compile(f"filter=source%3A{name}"))
+    demo.settle()
+    expect(page.locator(".tile .source").first).to_have_text(name)
+    assert set(page.locator(".tile .source").all_inner_texts()) == {name}
+    demo.assert_sound()
+
+
+def test_the_demonstration_model_is_named(demo: Watched) -> None:
+    page = demo.open("overview")
+    notice = page.locator(".vn-notice", has_text="demonstration model")
+    notice.locator("summary").click()
+    expect(notice.locator("pre")).to_contain_text("visnec score")

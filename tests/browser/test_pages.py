@@ -1,0 +1,168 @@
+"""Every page on the demo, on hostile text and on hostile links; and who the server answers to."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from urllib.parse import quote, urlencode
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PAGES, Served, Watched
+from tests.browser.hostile import ATTACKS, RUN_ID
+
+HOSTILE_LINKS = (
+    {"filter": "source:<script>window.attacked='link'</script> visnec:nan..inf"},
+    {"filter": "cluster:99999999999999999999 text:'; DROP TABLE scores; --"},
+    {"sample": "-1", "row": "1e9", "cut": "nan", "low": "inf", "share": "2", "count": "-5"},
+    {"sample": "999999999", "row": "999999999", "page": ">nan,-7", "queue": "../../etc/passwd"},
+    {"run": "<img src=x onerror=window.attacked='run'>", "baseline": "![x](http://e.invalid/x)"},
+    {"sort": "visnec; DROP", "rule": "no-such-rule", "seed": "9" * 30, "reviewer": "\u202e" * 300},
+)
+
+
+def enter(watched: Watched, name: str, query: str = "") -> Page:
+    """Opens a page; on Review also gives a name, so that the deck is drawn."""
+    page = watched.open(name, query)
+    if name == "review":
+        field = page.get_by_label("Your name")
+        sample = page.locator("article.card, .vn .end")
+        expect(field.or_(sample).first).to_be_visible()
+        if field.is_visible():
+            field.fill("Ann")
+            page.keyboard.press("Enter")
+        expect(sample.first).to_be_visible()
+    return page
+
+
+def assert_nothing_ran(watched: Watched) -> None:
+    """No attack ran in the page or in a frame of it, and the page can still be seen."""
+    assert watched.page.evaluate("window.attacked ?? null") is None
+    expect(watched.page.locator("body")).to_be_visible()
+    watched.assert_sound()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_draws_and_asks_no_other_host(demo: Watched, name: str) -> None:
+    page = enter(demo, name)
+    expect(page.locator("h1").first).to_have_text(name.capitalize())
+    demo.assert_sound()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_hostile_text_is_shown_as_it_is(attacked: Watched, name: str) -> None:
+    enter(attacked, name)
+    assert_nothing_ran(attacked)
+
+
+def test_an_attack_is_read_literally_in_review(attacked: Watched) -> None:
+    page = enter(attacked, "review", "?queue=row_idx&undecided=0")
+    for attack in ATTACKS:
+        card = page.locator("article.card")
+        expect(card.locator(".turn.human .said").first).to_contain_text(attack)
+        expect(card.locator(".answer.reference p")).to_contain_text(attack)
+        assert card.locator("script, iframe, style, img:not(.picture)").count() == 0
+        row = card.get_attribute("data-row")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(f'article.card:not([data-row="{row}"])')).to_be_visible()
+    assert_nothing_ran(attacked)
+
+
+def test_attacks_are_read_literally_in_plain_review(attacked: Watched) -> None:
+    enter(attacked, "review", "?queue=row_idx&undecided=0")
+    page = attacked.open("review", "?queue=row_idx&undecided=0&buttons=1")
+    texts = page.locator('[data-testid="stText"]')
+    expect(texts.get_by_text(ATTACKS[0]).first).to_be_visible()
+    assert_nothing_ran(attacked)
+
+
+def test_a_runs_model_is_read_literally(attacked: Watched) -> None:
+    page = enter(attacked, "runs")
+    expect(page.get_by_text(RUN_ID, exact=True).first).to_be_visible()
+    expect(page.get_by_text(ATTACKS[1]).first).to_be_visible()
+    assert_nothing_ran(attacked)
+
+
+def test_reviewers_names_are_read_literally(attacked: Watched) -> None:
+    page = enter(attacked, "review")
+    for attack in ATTACKS:
+        expect(page.locator("td", has_text=attack).first).to_be_visible()
+    assert_nothing_ran(attacked)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_hostile_link_leaves_a_page_that_works(demo: Watched, name: str) -> None:
+    for parameters in HOSTILE_LINKS:
+        demo.open(name, f"?{urlencode(parameters)}")
+        expect(demo.page.locator("h1").first).to_have_text(name.capitalize())
+        assert_nothing_ran(demo)
+
+
+def test_a_left_out_part_of_a_link_is_told(demo: Watched) -> None:
+    page = demo.open("overview", "?cut=nan")
+    expect(page.get_by_text("Part of this link was left out")).to_be_visible()
+
+
+# ---- the server's own routes ---------------------------------------------------------------------
+
+
+def ask(server: Served, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage]:
+    """Asks the server with these headers, as no browser would."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.putrequest("GET", path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.headers
+
+
+def own_address(demo: Watched) -> str:
+    """The address, with its key, from which the deck took a picture."""
+    page = enter(demo, "review", "?queue=row_idx")
+    picture = page.locator("article.card img.picture").first
+    expect(picture).to_be_visible()
+    address = picture.get_attribute("src")
+    assert address is not None
+    return address
+
+
+def test_the_servers_routes_answer_only_to_their_own_pages(demo: Watched) -> None:
+    path, server = own_address(demo), demo.server
+    own = f"127.0.0.1:{server.port}"
+    assert ask(server, path)[0] == 200
+    assert ask(server, path, Host=own, Origin=f"http://{own}")[0] == 200
+    assert ask(server, path, Host="attacker.invalid")[0] == 421
+    assert ask(server, path, Host=f"attacker.invalid:{server.port}")[0] == 421
+    assert ask(server, path, Host=own, Origin="http://attacker.invalid")[0] == 403
+    assert ask(server, path, Host=own, Sec_Fetch_Site="cross-site")[0] == 403
+    assert ask(server, re.sub(r"key=[^&]*", "key=guessed", path))[0] == 403
+    assert ask(server, path.partition("?")[0])[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/review", "/_stcore/health", "/visnec/cards?rows=1"])
+def test_a_foreign_host_name_is_refused_everywhere(demo_server: Served, path: str) -> None:
+    assert ask(demo_server, path, Host="rebound.invalid")[0] == 421
+
+
+def test_answers_carry_the_policy_that_keeps_pages_local(demo_server: Served) -> None:
+    headers = ask(demo_server, "/")[1]
+    assert "connect-src 'self'" in headers["content-security-policy"]
+    assert "img-src 'self' data: blob:" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers.get("access-control-allow-origin") is None
+
+
+def test_no_address_names_a_file(demo: Watched) -> None:
+    query = own_address(demo).partition("?")[2]
+    for path in (
+        "../../etc/passwd",
+        quote("../../etc/passwd", safe=""),
+        "-1/0",
+        "0/99",
+        "999999/0",
+    ):
+        _, headers = ask(demo.server, f"/visnec/image/{path}?{query}")
+        assert headers.get_content_type() in ("text/html", "text/plain"), path
