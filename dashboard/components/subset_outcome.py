@@ -71,7 +71,7 @@ def _show_size(outcome: Outcome) -> None:
             Figure(
                 "answer tokens",
                 text.count(kept_tokens),
-                f"{text.share(kept_tokens, tokens)} of the scored samples'",
+                f"{text.share(kept_tokens, tokens)} of all scored ones",
             ),
             Figure("without a score", text.count(n - kept_scored), "taken in by choice or by hand"),
             Figure(

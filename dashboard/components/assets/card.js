@@ -116,12 +116,12 @@ const Card = (() => {
     const column = (title, body, note, kind) => el("div", { class: `answer ${kind}` }, el("h4", {}, title, note), el("p", {}, body));
     const badge = (matches) => el("span", { class: `badge ${matches ? "same" : ""}` }, matches ? "= reference" : "≠ reference");
     const one = card.predictions[0];
-    const none = el("span", { class: "quiet" }, "no prediction in this run");
-    const body = (list) => (list === null ? none : list.length ? pieces(list) : el("span", { class: "quiet" }, "(an empty answer)"));
+    const none = () => el("span", { class: "quiet" }, "no prediction in this run");
+    const body = (list) => (list === null ? none() : list.length ? pieces(list) : el("span", { class: "quiet" }, "(an empty answer)"));
     return el("section", { class: "answers", "aria-label": "Answers" },
       column("Reference answer", card.answer || el("span", { class: "quiet" }, "(no answer)"), null, "reference"),
-      column("Text-only prediction", one ? body(one.text) : none, one && one.text ? badge(one.text_matches) : null, "blind"),
-      column("Multimodal prediction", one ? body(one.multimodal) : none, one && one.multimodal ? badge(one.multimodal_matches) : null, "seeing"));
+      column("Text-only prediction", one ? body(one.text) : none(), one && one.text ? badge(one.text_matches) : null, "blind"),
+      column("Multimodal prediction", one ? body(one.multimodal) : none(), one && one.multimodal ? badge(one.multimodal_matches) : null, "seeing"));
   }
 
   function conversation(card) {
