@@ -5,6 +5,7 @@ Each step keeps what it finished, so that a second demo starts in seconds.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,18 +48,26 @@ def build_demo(
 def _imported(workspace: Workspace, say: Say) -> Workspace:
     data = bundled_dataset()
     images = workspace.root / _IMAGES
-    if not (images / "digits").is_dir():
+    if not workspace.dataset_dir.exists():
         say("Rendering the handwritten digits")
         write_digit_images(images, data)
-    try:
-        read_dataset_info(workspace)
-    except WorkspaceError:
         say("Importing the demo dataset")
         import_dataset(workspace, [data / "records.json"], [data / "images", images])
         workspace = open_workspace(workspace.root)
         settings = replace(workspace.settings, notice=MODEL_NOTICE)
         save_settings(replace(workspace, settings=settings))
+    _check_version(workspace, data / "records.json")
     return open_workspace(workspace.root)
+
+
+def _check_version(workspace: Workspace, records: Path) -> None:
+    """Raises WorkspaceError where the workspace holds something else than this version's demo."""
+    digest = hashlib.sha256(records.read_bytes()).hexdigest()
+    if [file.sha256 for file in read_dataset_info(workspace).files] != [digest]:
+        raise WorkspaceError(
+            f"{workspace.root} was not built from the demo data of this version; "
+            "remove the folder, or name another with -w"
+        )
 
 
 def _finished(workspace: Workspace) -> bool:
