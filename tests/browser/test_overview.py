@@ -41,7 +41,7 @@ def expect_kept(watched: Watched, cut: float) -> None:
 def test_a_typed_threshold_changes_the_counts(demo: Watched) -> None:
     page = demo.open("overview")
     expect_kept(demo, 0.25)
-    field = page.get_by_label("Cut: keep scores from")
+    field = page.get_by_role("spinbutton", name="Cut: keep scores from")
     field.fill("0.1")
     field.press("Enter")
     expect(page).to_have_url(re.compile(r"cut=0\.1\b"))
@@ -54,7 +54,7 @@ def test_a_typed_threshold_changes_the_counts(demo: Watched) -> None:
 
 def test_a_top_share_moves_the_cut(demo: Watched) -> None:
     page = demo.open("overview")
-    field = page.get_by_label("Keep the top share, %")
+    field = page.get_by_role("spinbutton", name="Keep the top share, %")
     field.fill("20")
     field.press("Enter")
     expect(page).to_have_url(re.compile("cut="))
@@ -90,7 +90,7 @@ def test_the_cut_is_dragged(demo: Watched) -> None:
     assert cut is not None
     assert cut > 0.3
     expect_kept(demo, cut)
-    expect(page.get_by_label("Cut: keep scores from")).to_have_value(f"{cut:.3f}")
+    expect(page.get_by_role("spinbutton", name="Cut: keep scores from")).to_have_value(f"{cut:.3f}")
     demo.assert_sound()
 
 
@@ -106,14 +106,14 @@ def test_a_band_limit_is_dragged_and_moved_by_keys(demo: Watched) -> None:
     expect(high).to_have_attribute("aria-valuenow", "0.36")
     expect(page).to_have_url(re.compile(r"high=0\.36\b"))
     expect(live(demo)).to_have_attribute("data-exact", "yes")
-    expect(page.get_by_label("Vision-critical from")).to_have_value("0.360")
+    expect(page.get_by_role("spinbutton", name="Vision-critical from")).to_have_value("0.360")
     demo.assert_sound()
 
 
 def test_a_link_shows_a_colleague_the_same_thing(demo: Watched) -> None:
     page = demo.open("overview", "?cut=0.4&low=-0.1&high=0.5")
     expect_kept(demo, 0.4)
-    expect(page.get_by_label("Misaligned below")).to_have_value("-0.100")
+    expect(page.get_by_role("spinbutton", name="Misaligned below")).to_have_value("-0.100")
     page.get_by_role("link", name="Explore").click()
     expect(page.get_by_role("heading", name="Explore")).to_be_visible()
     demo.settle()

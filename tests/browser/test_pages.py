@@ -39,7 +39,7 @@ def enter(watched: Watched, name: str, query: str = "") -> Page:
 def assert_nothing_ran(watched: Watched) -> None:
     """No attack ran in the page or in a frame of it, and the page can still be seen."""
     assert watched.page.evaluate("window.attacked ?? null") is None
-    expect(watched.page.locator("body")).to_be_visible()
+    expect(watched.page.locator("h1").first).to_be_visible()
     watched.assert_sound()
 
 
