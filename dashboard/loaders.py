@@ -560,14 +560,27 @@ def read_subsets(workspace: Workspace) -> list[SubsetDefinition]:
 
 def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outcome:
     """What a definition comes to now."""
-    rule = tuple(sorted((key, repr(value)) for key, value in definition.rule.to_dict().items()))
-    choices = (definition.text_only, definition.unscored, definition.hand_wins)
     return _read(
         context,
         "outcome",
         lambda: read_outcome(context.workspace, context.store, definition),
-        rule,
-        choices,
-        definition.scope,
+        *_deciding(definition),
         answers=_outcomes,
     )
+
+
+def read_subset_size(context: Context, definition: SubsetDefinition) -> tuple[int, int]:
+    """How many samples a definition takes now, and of how many; kept far longer than outcomes."""
+
+    def read() -> tuple[int, int]:
+        outcome = read_subset_outcome(context, definition)
+        return len(outcome.subset.selected), len(outcome.candidates)
+
+    return _read(context, "size", read, *_deciding(definition))
+
+
+def _deciding(definition: SubsetDefinition) -> tuple[object, ...]:
+    """All of a definition that decides its outcome, as a key."""
+    rule = tuple(sorted((key, repr(value)) for key, value in definition.rule.to_dict().items()))
+    choices = (definition.text_only, definition.unscored, definition.hand_wins)
+    return rule, choices, definition.scope

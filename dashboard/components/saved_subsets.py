@@ -87,10 +87,9 @@ def _show_one(context: Context, definition: SubsetDefinition) -> None:
 
 def _summary(context: Context, definition: SubsetDefinition) -> str:
     try:
-        outcome = loaders.read_subset_outcome(context, definition)
+        n, total = loaders.read_subset_size(context, definition)
     except VisnecError as error:
         return str(error)
-    n, total = len(outcome.subset.selected), len(outcome.candidates)
     return f"{definition.rule} · {text.plural(n, 'sample')}, {text.share(n, total)}"
 
 
