@@ -185,7 +185,7 @@ def _note_socket(watched: Watched, url: str) -> None:
 @pytest.fixture
 def demo(browser: Browser, demo_server: Served) -> Iterator[Watched]:
     """A fresh browser profile on the demo."""
-    expect.set_options(timeout=8_000)
+    expect.set_options(timeout=30_000)
     with watching(browser, demo_server) as watched:
         yield watched
 
@@ -193,6 +193,6 @@ def demo(browser: Browser, demo_server: Served) -> Iterator[Watched]:
 @pytest.fixture
 def attacked(browser: Browser, hostile_server: Served) -> Iterator[Watched]:
     """A fresh browser profile on the hostile workspace."""
-    expect.set_options(timeout=8_000)
+    expect.set_options(timeout=30_000)
     with watching(browser, hostile_server) as watched:
         yield watched

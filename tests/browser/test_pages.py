@@ -13,12 +13,17 @@ from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS, RUN_ID
 
 HOSTILE_LINKS = (
-    {"filter": "source:<script>window.attacked='link'</script> visnec:nan..inf"},
-    {"filter": "cluster:99999999999999999999 text:'; DROP TABLE scores; --"},
-    {"sample": "-1", "row": "1e9", "cut": "nan", "low": "inf", "share": "2", "count": "-5"},
+    {
+        "filter": "source:<script>window.attacked='link'</script> visnec:nan..inf",
+        **{"sample": "-1", "row": "1e9", "cut": "nan", "low": "inf", "share": "2", "count": "-5"},
+        **{"sort": "visnec; DROP", "rule": "none", "seed": "9" * 30, "reviewer": "\u202e" * 300},
+    },
+    {
+        "filter": "cluster:99999999999999999999 text:'; DROP TABLE scores; --",
+        "run": "<img src=x onerror=window.attacked='run'>",
+        "baseline": "![x](http://e.invalid/x)",
+    },
     {"sample": "999999999", "row": "999999999", "page": ">nan,-7", "queue": "../../etc/passwd"},
-    {"run": "<img src=x onerror=window.attacked='run'>", "baseline": "![x](http://e.invalid/x)"},
-    {"sort": "visnec; DROP", "rule": "no-such-rule", "seed": "9" * 30, "reviewer": "\u202e" * 300},
 )
 
 
