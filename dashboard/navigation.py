@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -58,3 +59,9 @@ def page_link(page: PageName, view: View) -> str:
     """Address of a page with a view, for an ordinary link."""
     parameters = urlencode(write_view(view))
     return f"{page}?{parameters}" if parameters else str(page)
+
+
+def sample_link(view: View) -> str:
+    """Address of a sample in Explore up to its row, which is appended to it."""
+    link = page_link(PageName.EXPLORE, replace(view, sample=None))
+    return f"{link}{'&' if '?' in link else '?'}sample="

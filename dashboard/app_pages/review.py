@@ -24,7 +24,7 @@ from dashboard.components.figures import Table
 from dashboard.components.review_deck import HISTORY, Deck
 from dashboard.links import cards_url
 from dashboard.loaders import MAX_QUEUE, Context
-from dashboard.navigation import PageName, page_link
+from dashboard.navigation import PageName, page_link, sample_link
 from dashboard.state import Key, Queue, View, change_view, current_view
 from scoring.errors import VisnecError
 from scoring.store.filters import Filter
@@ -70,14 +70,16 @@ def render() -> None:
 
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Which samples come up, in which order, and who decides."""
-    widths = [3, 2, 2, 2, 2]
-    order, parameter, undecided, buttons, who = st.columns(widths, vertical_alignment="bottom")
+    with_parameter = view.queue in (Queue.THRESHOLD, Queue.RANDOM)
+    widths = [3, 2, 2, 2, 2] if with_parameter else [5, 2, 2, 2]
+    order, *parameter, undecided, buttons, who = st.columns(widths, vertical_alignment="bottom")
     with order:
         bound.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
-    with parameter:
-        if view.queue is Queue.THRESHOLD:
+    if view.queue is Queue.THRESHOLD:
+        with parameter[0]:
             bound.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
-        elif view.queue is Queue.RANDOM:
+    elif view.queue is Queue.RANDOM:
+        with parameter[0]:
             bound.choose_count("seed", "Seed", view.seed)
     with undecided:
         bound.switch("undecided", "Only undecided", view.undecided)
@@ -169,9 +171,6 @@ def _show_deck(
     own = loaders.read_own_decisions(context.workspace, reviewer, queued.rows, HISTORY)
     receipt: Receipt = st.session_state.get(Key.REVIEW_RECEIPT) or Receipt()
     scope = context.scope
-    link = page_link(
-        PageName.EXPLORE, replace(view, page=None, row=None, sample=0, filter=Filter())
-    )
     deck = Deck(
         name=_deck_name(context.workspace, context.edition, reviewer),
         reviewer=reviewer,
@@ -185,7 +184,7 @@ def _show_deck(
         n_decided=own.n_decided,
         receipt=asdict(receipt),
         cards=cards_url(scope.run_id, scope.baseline, scope.clustering_id),
-        explore=link.replace("sample=0", "sample="),
+        explore=sample_link(replace(view, page=None, row=None, filter=Filter())),
     )
     return review_deck.show(_DECK, deck, take_outbox)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dashboard.components.filter_chips import CLEAR, read_parts, without
 from dashboard.components.subset_outcome import edge_rows
 from dashboard.export_facts import read_exports
 from dashboard.loaders import Context
+from dashboard.navigation import sample_link
 from dashboard.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,
@@ -22,7 +24,7 @@ from dashboard.rule_choices import (
     read_rule,
     view_changes,
 )
-from dashboard.state import RuleKind, View
+from dashboard.state import RuleKind, View, write_view
 from scoring.errors import InputError, RuleError
 from scoring.necessity import Bands, Category
 from scoring.selection import RandomShare, Reason, Threshold, TopCount, TopShare
@@ -114,6 +116,12 @@ def test_a_damaged_manifest_is_told_and_hides_no_other(root: Path, context: Cont
     found, problems = read_exports(context.workspace)
     assert [one.folder.name for one in found] == ["good-jsonl"]
     assert len(problems) == 1
+
+
+def test_a_sample_is_linked_by_its_row_whatever_else_the_view_holds() -> None:
+    for view in (View(), View(sample=3, cut=0.5, seed=4, reviewer="ada")):
+        parameters = dict(parse_qsl(sample_link(view).partition("?")[2] + "17"))
+        assert parameters == write_view(replace(view, sample=17))
 
 
 # ---- parts of a filter ---------------------------------------------------------------------------
