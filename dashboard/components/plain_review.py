@@ -84,13 +84,16 @@ def _show_card(context: Context, card: Card) -> None:
         )
     with right:
         for turn in card["turns"]:
-            st.text(turn["role"].capitalize())
+            figures.show_quiet(turn["role"].capitalize())
             said = "".join(part.get("text") or part.get("more") or "" for part in turn["parts"])
             st.text(said)
         for prediction in card["predictions"][:1]:
-            for name, kind in (("Text-only prediction", "text"), ("Multimodal", "multimodal")):
+            for name, kind in (
+                ("Text-only prediction", "text"),
+                ("Multimodal prediction", "multimodal"),
+            ):
                 pieces = prediction[kind]
-                st.text(name)
+                figures.show_quiet(name)
                 st.text(text.ABSENT if pieces is None else "".join(one for one, _ in pieces))
 
 

@@ -15,8 +15,16 @@ from tests.browser.hostile import ATTACKS, RUN_ID
 HOSTILE_LINKS = (
     {
         "filter": "source:<script>window.attacked='link'</script> visnec:nan..inf",
-        **{"sample": "-1", "row": "1e9", "cut": "nan", "low": "inf", "share": "2", "count": "-5"},
-        **{"sort": "visnec; DROP", "rule": "none", "seed": "9" * 30, "reviewer": "\u202e" * 300},
+        "sample": "-1",
+        "row": "1e9",
+        "cut": "nan",
+        "low": "inf",
+        "share": "2",
+        "count": "-5",
+        "sort": "visnec; DROP",
+        "rule": "none",
+        "seed": "9" * 30,
+        "reviewer": "\u202e" * 300,
     },
     {
         "filter": "cluster:99999999999999999999 text:'; DROP TABLE scores; --",
