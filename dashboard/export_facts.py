@@ -17,13 +17,9 @@ class ExportFact:
 
     folder: Path
     manifest: Manifest
+    n_samples: int
     files: tuple[tuple[Path, int], ...]
     version: str  # changes when the export is written again
-
-    @property
-    def n_samples(self) -> int:
-        """Samples exported."""
-        return int(self.manifest.counts["selected"])
 
 
 def read_exports(workspace: Workspace) -> tuple[list[ExportFact], list[str]]:
@@ -32,13 +28,20 @@ def read_exports(workspace: Workspace) -> tuple[list[ExportFact], list[str]]:
     problems: list[str] = []
     for path in sorted(workspace.exports_dir.glob("[!.]*/manifest.json")):
         try:
-            manifest = read_manifest(path)
-        except VisnecError as error:
+            found.append(_read_export(path))
+        except (VisnecError, OSError) as error:
             problems.append(str(error))
-            continue
-        names = [*(one.name for one in manifest.outputs), path.name]
-        files = [path.with_name(name) for name in names]
-        sizes = tuple((one, one.stat().st_size) for one in files if one.is_file())
-        version = f"{path.stat().st_mtime_ns}-{sum(size for _, size in sizes)}"
-        found.append(ExportFact(path.parent, manifest, sizes, version))
+        except (KeyError, TypeError, ValueError) as error:
+            problems.append(f"{path} is no manifest of an export: {error!r}")
     return found, problems
+
+
+def _read_export(path: Path) -> ExportFact:
+    manifest = read_manifest(path)
+    names = [*(one.name for one in manifest.outputs), path.name]
+    files = [path.with_name(name) for name in names]  # refuses names that lead elsewhere
+    sizes = tuple(
+        (one, one.stat().st_size) for one in files if one.is_file() and not one.is_symlink()
+    )
+    version = f"{path.stat().st_mtime_ns}-{sum(size for _, size in sizes)}"
+    return ExportFact(path.parent, manifest, int(manifest.counts["selected"]), sizes, version)

@@ -55,9 +55,13 @@ def _save(context: Context, view: View) -> None:
 
 def show_list(context: Context) -> None:
     """The saved subsets, newest first."""
-    saved = loaders.read_subsets(context.workspace)
     st.subheader("Saved subsets", anchor=False)
     notices.show_remembered(_PLACE)
+    try:
+        saved = loaders.read_subsets(context.workspace)
+    except VisnecError as error:
+        notices.show_problem(error, "The saved subsets cannot be listed")
+        return
     if not saved:
         notices.show_empty(
             "No subset is saved yet",

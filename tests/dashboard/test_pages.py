@@ -192,5 +192,13 @@ def test_subset_opens_a_saved_one_again(root: Path, draw: Draw) -> None:
     assert app.query_params["share"] == "0.2"
 
 
+def test_subset_with_a_damaged_definition_still_shows_the_rest(root: Path, draw: Draw) -> None:
+    (root / "subsets").mkdir(exist_ok=True)
+    (root / "subsets" / "torn.json").write_text("{")
+    said = well(draw("subset"))
+    assert "The saved subsets cannot be listed" in said
+    assert "Nothing is exported yet" in said
+
+
 def _press(app: AppTest, label: str) -> None:
     next(one for one in app.button if one.label == label).click().run()

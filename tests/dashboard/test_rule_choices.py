@@ -113,9 +113,14 @@ def test_a_damaged_manifest_is_told_and_hides_no_other(root: Path, context: Cont
     actions.export_saved_subset(context, definition, "jsonl")
     (root / "exports" / "bad").mkdir()
     (root / "exports" / "bad" / "manifest.json").write_text("{")
+    good = (root / "exports" / "good-jsonl" / "manifest.json").read_text()
+    (root / "exports" / "elsewhere").mkdir()
+    (root / "exports" / "elsewhere" / "manifest.json").write_text(
+        good.replace("samples.jsonl", "../../workspace.json")
+    )
     found, problems = read_exports(context.workspace)
     assert [one.folder.name for one in found] == ["good-jsonl"]
-    assert len(problems) == 1
+    assert len(problems) == 2
 
 
 def test_a_sample_is_linked_by_its_row_whatever_else_the_view_holds() -> None:
