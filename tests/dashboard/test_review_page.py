@@ -1,0 +1,170 @@
+"""Review without a browser: its queue, its plain buttons, and what it does with a sent outbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+
+from dashboard import loaders
+from dashboard.app_pages import review
+from dashboard.components import review_deck, reviewer
+from dashboard.loaders import Context
+from dashboard.state import Key
+from scoring.reviews import DecisionEvent, latest_decisions, read_events
+from scoring.workspace import open_workspace
+from tests.dashboard.conftest import Draw, written
+
+ANN = {Key.REVIEWER: "Ann"}
+PLAIN = {"buttons": "1", "queue": "row_idx"}
+
+
+def events_of(root: Path, name: str = "Ann") -> list[DecisionEvent]:
+    """The events of one reviewer, from the log on disk."""
+    return [one for one in read_events(open_workspace(root)) if one.reviewer == name]
+
+
+def test_without_a_name_there_is_nothing_to_decide(root: Path, draw: Draw) -> None:
+    app = draw("review", PLAIN)
+    assert not app.exception
+    assert [one.label for one in app.button] == []
+    assert events_of(root) == []
+
+
+def test_plain_buttons_save_about_the_row_they_were_drawn_with(root: Path, draw: Draw) -> None:
+    app = draw("review", PLAIN, ANN)
+    assert not app.exception
+    app.button(key="decide-keep-0").click().run()
+    app.button(key="decide-drop-1").click().run()
+    assert [(one.row_idx, str(one.decision)) for one in events_of(root)] == [
+        (0, "keep"),
+        (1, "drop"),
+    ]
+    app.button(key="decide-undo").click().run()
+    latest = latest_decisions(events_of(root))
+    assert [(one.row_idx, str(one.decision)) for one in latest] == [(0, "keep")]
+    assert app.query_params["row"] == ["1"]
+    assert not app.exception
+
+
+def test_conflicts_and_reviewers_are_shown(root: Path, draw: Draw) -> None:
+    said = written(draw("review", PLAIN, ANN))
+    assert "without a majority" in said
+    assert '<td class="">ada</td>' in said
+    assert '<td class="">ben</td>' in said
+
+
+def test_damaged_lines_of_a_log_are_told(root: Path, draw: Draw) -> None:
+    with next((root / "reviews").glob("*.jsonl")).open("a") as log:
+        log.write("{torn\n")
+    assert "Lines of the decision logs that cannot be read" in written(draw("review", PLAIN, ANN))
+
+
+def test_an_empty_queue_says_so(root: Path, draw: Draw) -> None:
+    said = written(draw("review", PLAIN | {"filter": "text:nothinglikethis"}, ANN))
+    assert "This queue is empty" in said
+
+
+# ---- what the browser sends ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A session in the place of Streamlit's, and no URL to change."""
+    state: dict[str, Any] = {}
+    monkeypatch.setattr(st, "session_state", state)
+    monkeypatch.setattr(review, "change_view", lambda **changes: state.update(changes))
+    return state
+
+
+def sent(context: Context, name: str, *drafts: dict[str, Any]) -> dict[str, Any]:
+    """An outbox as the deck of ``name`` sends it."""
+    deck = review._deck_name(context.workspace, context.edition, name)
+    return {"deck": deck, "reviewer": name, "drafts": list(drafts), "row": 5, "n": 1}
+
+
+def draft(event: str, row: int, decision: str | None = "keep", **more: Any) -> dict[str, Any]:
+    return {"event_id": f"a-long-event-{event}", "row_idx": row, "decision": decision} | more
+
+
+def test_an_outbox_is_on_disk_before_its_receipt(
+    root: Path, context: Context, session: dict[str, Any]
+) -> None:
+    outbox = sent(context, "Ann", draft("a", 3), draft("b", 4, "drop"), draft("c", 10**9))
+    session[review._DECK] = {"outbox": outbox}
+    review.take_outbox()
+    review.take_outbox()  # the browser repeats what it has no receipt for
+    receipt = session[Key.REVIEW_RECEIPT]
+    assert receipt.saved == ("a-long-event-a", "a-long-event-b")
+    assert receipt.refused == ("a-long-event-c",)
+    assert [(one.row_idx, str(one.decision)) for one in events_of(root)] == [
+        (3, "keep"),
+        (4, "drop"),
+    ]
+    assert session["row"] == 5
+
+
+def test_an_outbox_counts_for_the_reviewer_who_decided(
+    root: Path, context: Context, session: dict[str, Any]
+) -> None:
+    session[Key.REVIEWER] = "Somebody Else"
+    session[review._DECK] = {"outbox": sent(context, "Ann", draft("a", 3))}
+    review.take_outbox()
+    assert [one.reviewer for one in events_of(root)] == ["Ann"]
+    assert events_of(root, "Somebody Else") == []
+
+
+def test_an_outbox_of_another_dataset_is_neither_saved_nor_forgotten(
+    root: Path, context: Context, session: dict[str, Any]
+) -> None:
+    outbox = sent(context, "Ann", draft("a", 3)) | {"deck": "of another workspace"}
+    session[review._DECK] = {"outbox": outbox}
+    review.take_outbox()
+    receipt = session[Key.REVIEW_RECEIPT]
+    assert (receipt.saved, receipt.refused) == ((), ())
+    assert "another dataset" in receipt.problem
+    assert events_of(root) == []
+
+
+def test_where_the_log_cannot_be_written_nothing_counts_as_saved(
+    root: Path, context: Context, session: dict[str, Any]
+) -> None:
+    for log in (root / "reviews").iterdir():
+        log.unlink()
+    (root / "reviews").rmdir()
+    (root / "reviews").write_text("a file where the folder should be")
+    session[review._DECK] = {"outbox": sent(context, "Zed", draft("a", 3))}
+    review.take_outbox()
+    receipt = session[Key.REVIEW_RECEIPT]
+    assert receipt.saved == ()
+    assert receipt.problem
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", {}, {"deck": 1}, {"deck": "a", "drafts": "b"}])
+def test_an_outbox_that_makes_no_sense_is_none(value: object) -> None:
+    assert review_deck.read_outbox(value) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("  Ann ", "Ann"),
+        ("e\u0301", "\u00e9"),
+        ("a\u202eb\n", "ab"),
+        ("x" * 200, "x" * 80),
+        (" \t", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_a_reviewers_name_is_what_the_log_writes(given: object, name: str | None) -> None:
+    assert reviewer.read_name(given) == name
+
+
+def test_the_review_state_and_the_deck_each_read_all_decisions(root: Path) -> None:
+    workspace = open_workspace(root)
+    before = loaders.read_own_decisions(workspace, "ada", range(120), 5).n_decided
+    figures = {one.reviewer: one.decided for one in loaders.read_review_state(workspace).reviewers}
+    assert figures["ada"] == before == 11

@@ -1,0 +1,102 @@
+"""Runs: the record, the progress in words, every sample accounted for, and nothing yet."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dashboard import loaders
+from dashboard.app_pages.runs import progress_words
+from dashboard.loaders import Context
+from scoring.runs import RunProgress
+from scoring.workspace import create_workspace
+from tests.dashboard.conftest import Draw, written
+from tests.synthetic import RUN_ID, make_workspace
+
+
+def progress(state: str, **changes: object) -> RunProgress:
+    """Progress at 50 of 200, two seconds a sample."""
+    values: dict[str, object] = {
+        "phase": "score",
+        "done": 50,
+        "total": 200,
+        "rate": 0.5,
+        "seconds_left": 300.0,
+        "state": state,
+        "updated_at": "2026-01-02T03:04:05+00:00",
+        "pid": 77,
+        "host": "desk",
+        "statuses": {},
+    }
+    return RunProgress(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "age", "said"),
+    [
+        (
+            progress("running"),
+            1.0,
+            "Scoring: 50 of 200 samples (25.0 %), 0.5 per second, 5 min left",
+        ),
+        (progress("running", phase="predict", seconds_left=None), 1.0, "Writing predictions: 50"),
+        (progress("running"), 120.0, "Silent for 2 min while scoring at 50 of 200"),
+        (progress("stopped"), 9e9, "Stopped while scoring at 50 of 200 samples (25.0 %)"),
+        (progress("finished"), 9e9, "Finished 2026-01-02 03:04 UTC."),
+    ],
+)
+def test_progress_is_said_in_a_sentence(given: RunProgress, age: float, said: str) -> None:
+    assert progress_words(given, age).startswith(said)
+
+
+def test_the_record_and_every_status_are_shown(root: Path, context: Context, draw: Draw) -> None:
+    app = draw("runs")
+    said = written(app)
+    assert not app.exception
+    assert RUN_ID in said
+    assert 'all samples</td><td class="number">120<' in said
+    counts = loaders.read_status_counts(context)
+    assert int(counts["n"].sum()) == 120
+    reasons = loaders.read_status_reasons(context)
+    for row in reasons["example_row_idx"]:
+        assert f"sample={row}" in said
+    predictions = loaders.read_prediction_counts(context.store)[RUN_ID]
+    scored = int(counts.set_index("status")["n"]["scored"])
+    assert predictions == scored
+    assert f'<div class="vn-value">{predictions}</div>' in said
+
+
+def test_a_run_in_flight_shows_how_far_it_is(root: Path, draw: Draw) -> None:
+    now = datetime.now(UTC).isoformat()
+    flight = {
+        "phase": "score", "done": 30, "total": 120, "rate": 3.0, "seconds_left": 30.0,
+        "state": "running", "updated_at": now, "pid": 1, "host": "desk", "statuses": {},
+    }
+    (root / "runs" / RUN_ID / "progress.json").write_text(json.dumps(flight))
+    app = draw("runs")
+    assert not app.exception
+    assert "Scoring: 30 of 120 samples (25.0 %), 3.0 per second, 30 s left" in written(app)
+
+
+def test_a_workspace_without_runs_says_how_to_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    make_workspace(tmp_path / "w", 5, with_run=False, with_clusters=False)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "w"))
+    app = draw("runs")
+    assert not app.exception
+    assert "No run yet" in written(app)
+    assert "visnec score" in written(app)
+
+
+def test_an_empty_workspace_says_how_to_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    create_workspace(tmp_path / "w")
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "w"))
+    app = draw("runs")
+    assert not app.exception
+    assert "visnec import" in written(app)
