@@ -24,6 +24,7 @@ def kept_by_store(demo: Watched, cut: float) -> int:
 
 def is_exact(live: Locator) -> int:
     """The count beside the histogram once the server has confirmed it."""
+    expect(live.page.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
     expect(live).to_have_attribute("data-exact", "yes")
     return int(live.get_attribute("data-kept") or "-1")
 

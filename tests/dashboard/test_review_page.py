@@ -45,7 +45,7 @@ def test_plain_buttons_save_about_the_row_they_were_drawn_with(root: Path, draw:
     app.button(key="decide-undo").click().run()
     latest = latest_decisions(events_of(root))
     assert [(one.row_idx, str(one.decision)) for one in latest] == [(0, "keep")]
-    assert app.query_params["row"] == ["1"]
+    assert app.query_params["row"] in ("1", ["1"])
     assert not app.exception
 
 
