@@ -14,6 +14,7 @@ from scoring.outputs import FORMATS
 from scoring.subsets import SubsetDefinition
 
 _PLACE = "saved subsets"
+_SAVE = "save form"
 FORMAT_NAMES = {
     "llava": "LLaVA JSON: one array, the records as they came",
     "jsonl": "JSON lines: one record a line",
@@ -32,6 +33,7 @@ def show_save(context: Context, view: View) -> None:
         st.checkbox("Replace a subset of this name", key="subset_replace")
     if pressed:
         _save(context, view)
+    notices.show_remembered(_SAVE)
 
 
 def _save(context: Context, view: View) -> None:
@@ -47,9 +49,7 @@ def _save(context: Context, view: View) -> None:
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The subset was not saved")
         return
-    notices.remember(
-        "done", f"Saved as {name}", "Export it here, or from the command line.", _PLACE
-    )
+    notices.remember("done", f"Saved as {name}", "It stands below, ready to export.", _SAVE)
     st.rerun()
 
 
