@@ -84,7 +84,8 @@ def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> Non
                 _show_statuses(stored, view)
         if not alone and stored is not None:
             link = page_link(PageName.OVERVIEW, View(run=record.run_id))
-            st.html(f'<a href="{escape(link, quote=True)}" class="vn-go" target="_self">Show its scores</a>')
+            href = escape(link, quote=True)
+            st.html(f'<a href="{href}" class="vn-go" target="_self">Show its scores</a>')
 
 
 def _stored(opened: Opened, record: RunRecord) -> _InDatabase | None:
