@@ -6,8 +6,8 @@ from pathlib import Path
 
 BUNDLED_MODEL = "tiny-vlm"
 MODEL_NOTICE = (
-    "Scored by the small demonstration model that comes with VisNec Studio (1 million parameters, "
-    "trained on rendered shapes and digits). Its scores mean something on the demo data only."
+    "Made by the small demonstration model that comes with VisNec Studio; these scores mean "
+    "something on the demo data only."
 )
 
 

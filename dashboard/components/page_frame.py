@@ -107,7 +107,7 @@ def _show_notices(opened: Opened) -> None:
         notices.show_note("", own)
     if notice:
         notices.show_details(
-            "These scores come from a demonstration model.",
+            "Demonstration scores.",
             f"{str(notice).rstrip('.')}.",
             "Score your own data with your own model",
             _OWN_MODEL,
