@@ -159,7 +159,7 @@ class Watched:
 def watching(browser: Browser, server: Served) -> Iterator[Watched]:
     """A page in a browser profile of its own."""
     context = browser.new_context(viewport={"width": 1440, "height": 950})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(90_000)
     page = context.new_page()
     watched = Watched(page, server)
 
@@ -185,7 +185,7 @@ def _note_socket(watched: Watched, url: str) -> None:
 @pytest.fixture
 def demo(browser: Browser, demo_server: Served) -> Iterator[Watched]:
     """A fresh browser profile on the demo."""
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=90_000)
     with watching(browser, demo_server) as watched:
         yield watched
 
@@ -193,6 +193,6 @@ def demo(browser: Browser, demo_server: Served) -> Iterator[Watched]:
 @pytest.fixture
 def attacked(browser: Browser, hostile_server: Served) -> Iterator[Watched]:
     """A fresh browser profile on the hostile workspace."""
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=90_000)
     with watching(browser, hostile_server) as watched:
         yield watched
