@@ -56,10 +56,7 @@ def _show_samples() -> None:
         _show_nothing(context, view)
         return
     tiles = loaders.read_tiles(context, page)
-    opened = gallery.show("gallery", tiles, st.session_state.pop(Key.GALLERY_FOCUS, None))
-    if opened is not None:
-        change_view(sample=opened)
-        st.rerun(scope="fragment")
+    gallery.show("gallery", tiles, st.session_state.pop(Key.GALLERY_FOCUS, None), _open)
     _show_pager("below", page)
 
 
@@ -120,10 +117,13 @@ def _show_sample(context: Context, view: View, row_idx: int) -> None:
         return
     before, behind = _neighbours(context, view.sort, card)
     _show_sample_line(card, before, behind)
-    action = sample_view.show("sample", card, before is not None, behind is not None)
-    if action is not None:
-        _act(action, card, before, behind)
-        st.rerun(scope="fragment")
+    sample_view.show(
+        "sample",
+        card,
+        before is not None,
+        behind is not None,
+        lambda action: _act(action, card, before, behind),
+    )
     _show_decision(context, row_idx)
     _show_record(context, row_idx)
 

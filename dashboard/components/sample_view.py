@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -26,14 +27,21 @@ class Action:
     row: int
 
 
-def show(key: str, card: Card, has_previous: bool, has_next: bool) -> Action | None:
-    """Draws the sample and returns what was asked for just now."""
-    result = _view(
+def show(
+    key: str, card: Card, has_previous: bool, has_next: bool, take: Callable[[Action], None]
+) -> None:
+    """Draws the sample; ``take`` gets what is asked for, before the next drawing."""
+
+    def give() -> None:
+        action = read_action((st.session_state.get(key) or {}).get("action"))
+        if action is not None:
+            take(action)
+
+    _view(
         key=key,
         data={"card": card, "previous": has_previous, "next": has_next},
-        on_action_change=lambda: None,
+        on_action_change=give,
     )
-    return read_action(result.action)
 
 
 def read_action(value: object) -> Action | None:

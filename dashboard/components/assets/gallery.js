@@ -6,7 +6,7 @@ const GALLERIES = new WeakMap();
 class Gallery {
   constructor(root) {
     this.grid = VN.el("div", { class: "grid", role: "list", "aria-label": "Samples", onkeydown: (event) => this.key(event) });
-    root.append(this.grid);
+    root.replaceChildren(this.grid);
   }
 
   receive(data, send) {
@@ -29,11 +29,17 @@ class Gallery {
       : el("span", { class: "lacking" }, "text only");
     const value = tile.visnec === null ? tile.status_name : VN.score(tile.visnec);
     const said = `${tile.visnec === null ? tile.status_name : `VisNec ${VN.score(tile.visnec)}, ${tile.category}`}; ${tile.source}; ${tile.question}${tile.decision && tile.decision !== "none" ? `; decided ${tile.decision}` : ""}`;
-    return el("button", { type: "button", class: "tile", role: "listitem", tabindex: first ? 0 : -1, "data-row": tile.row_idx, "aria-label": said, onclick: () => this.send("opened", tile.row_idx), onfocus: (event) => this.select(event.currentTarget) },
+    return el("button", { type: "button", class: "tile", role: "listitem", tabindex: first ? 0 : -1, "data-row": tile.row_idx, "aria-label": said, onclick: (event) => this.open(event.currentTarget, tile.row_idx), onfocus: (event) => this.select(event.currentTarget) },
       el("span", { class: "frame" }, picture, tile.n_images > 1 ? el("span", { class: "images" }, `${tile.n_images} images`) : null, el("span", { class: "corner" }, VN.decisionMark(tile.decision))),
       el("span", { class: "line" }, el("span", { class: "value" }, VN.swatch(tile.category), value), el("span", { class: "source quiet" }, tile.source)),
       el("span", { class: "question" }, tile.question || "(no question)"),
       el("span", { class: "answer quiet" }, tile.answer || "(no answer)"));
+  }
+
+  // The tile lets go of the keys at once: they belong to the sample that is about to be shown.
+  open(tile, row) {
+    tile.blur();
+    this.send("opened", row);
   }
 
   select(tile) {

@@ -27,5 +27,5 @@ export default function (component) {
     view.shown = version;
     root.replaceChildren(Card.render(data.card, { open: (row) => view.send("action", { action: "open", row }) }));
   }
-  return () => window.removeEventListener("keydown", view.onKey);
+  return () => { window.removeEventListener("keydown", view.onKey); VIEWS.delete(root); };
 }

@@ -46,7 +46,7 @@ class ThresholdEditor {
     this.handles = { low: this.handle("low"), high: this.handle("high"), cut: this.handle("cut") };
     this.frame = el("div", { class: "frame" }, this.plot);
     this.live = el("div", { class: "live", role: "status" });
-    this.root.append(this.frame, this.live);
+    this.root.replaceChildren(this.frame, this.live);
   }
 
   handle(name) {
@@ -241,5 +241,5 @@ export default function (component) {
     EDITORS.set(root, editor);
   }
   editor.receive(data, setStateValue);
-  return () => { editor.watcher.disconnect(); clearTimeout(editor.timer); };
+  return () => { editor.watcher.disconnect(); clearTimeout(editor.timer); EDITORS.delete(root); };
 }
