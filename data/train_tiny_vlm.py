@@ -2,9 +2,10 @@
 
     python -m data.train_tiny_vlm [--out data/tiny-vlm] [--steps N] [--tower-steps N]
 
-Three stages, each with a fixed seed and a fixed number of steps: a tokenizer is learnt from
+Four stages, each with a fixed seed and a fixed number of steps: a tokenizer is learnt from
 training dialogues; the vision tower learns to name what each patch shows; then, with the tower
-frozen, projector and language model learn to answer, with the loss on answer tokens alone. Every
+frozen, projector and language model learn to answer, with the loss on answer tokens alone; two
+shorter drills of what is learnt last end it. ``--start FOLDER`` goes straight to the drills. Every
 picture is drawn afresh, so none is seen twice. It runs on a GPU if there is one.
 """
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from data.synthetic.dialogues import LOOKING, TALKING, random_dialogue
+from data.synthetic.dialogues import COPYING, DRILLING, LOOKING, TALKING, Mixture, random_dialogue
 from data.synthetic.labels import LABEL_SIZES, complete_labels
 from data.synthetic.palette import seeded
 from data.synthetic.pictures import SOURCES, random_picture
@@ -40,7 +41,7 @@ from data.tiny_llava import (
 
 HERE = Path(__file__).parent
 
-STEPS, TOWER_STEPS = 5000, 500
+STEPS, TOWER_STEPS, DRILL_STEPS, COPY_STEPS = 5000, 500, 1100, 450
 LOOKING_SHARE = 0.25
 """The part of the steps that mostly looks (``LOOKING``); the rest talks as the demo does."""
 
@@ -48,16 +49,19 @@ BATCH, BATCHES_PER_SORT = 64, 4
 TOWER_BATCH = 128
 TOWER_RATE, MATRIX_RATE, OTHER_RATE = 2e-3, 5e-3, 3e-3
 WEIGHT_DECAY, CLIP, WARM_UP = 0.02, 1.0, 100
-TOWER_SEED, DIALOGUE_SEED = 2, 4
+TOWER_SEED, DIALOGUE_SEED, DRILL_SEED = 2, 4, 6
+DRILL_SHARE = 0.4
+"""The drill's full rates as a share of those before it."""
 
 
-def draw_batches(encoder: Encoder, steps: int) -> Iterator[Batch]:
+def draw_batches(encoder: Encoder, steps: int, drill: Mixture | None = None) -> Iterator[Batch]:
     """Yield ``steps`` batches or a few more; dialogues of like length share one, which saves
     padding.
     """
-    rng = seeded(DIALOGUE_SEED)
+    rng = seeded(DRILL_SEED if drill else DIALOGUE_SEED)
     for step in range(0, steps, BATCHES_PER_SORT):
         mixture = LOOKING if step < LOOKING_SHARE * steps else TALKING
+        mixture = drill or mixture
         dialogues = [random_dialogue(rng, mixture) for _ in range(BATCH * BATCHES_PER_SORT)]
         dialogues.sort(key=lambda dialogue: len(encoder.encode(dialogue)[0]))
         starts = list(range(0, len(dialogues), BATCH))
@@ -151,13 +155,18 @@ def draw_patches(rng: random.Random, device: str) -> tuple[Tensor, dict[str, Ten
 
 
 def train_model(
-    model: LlavaForConditionalGeneration, encoder: Encoder, steps: int, device: str
+    model: LlavaForConditionalGeneration,
+    encoder: Encoder,
+    steps: int,
+    device: str,
+    drill: Mixture | None = None,
 ) -> None:
     """Train projector and language model to answer; the tower stays as it is."""
     model.train()
     model.model.vision_tower.requires_grad_(False)
-    descent, progress = model_descent(model), Progress("model", steps)
-    for step, batch in zip(range(steps), draw_batches(encoder, steps), strict=False):
+    descent, progress = model_descent(model), Progress("drill" if drill else "model", steps)
+    share = DRILL_SHARE if drill else 1.0
+    for step, batch in zip(range(steps), draw_batches(encoder, steps, drill), strict=False):
         pixels = None if batch.pixel_values is None else batch.pixel_values.to(device)
         loss = model(
             input_ids=batch.input_ids.to(device),
@@ -165,7 +174,7 @@ def train_model(
             pixel_values=pixels,
             labels=batch.labels.to(device),
         ).loss
-        progress.note(step, descent.step(loss, schedule(step, steps)))
+        progress.note(step, descent.step(loss, share * schedule(step, steps)))
 
 
 class Progress:
@@ -199,15 +208,22 @@ def main() -> None:
     start = time.monotonic()
     tokenizer = build_tokenizer()
     processor = build_processor(tokenizer)
-    model = build_model(len(tokenizer)).to(device)
-    train_tower(model, arguments.tower_steps, device)
-    train_model(model, Encoder(tokenizer), arguments.steps, device)
+    if arguments.start is None:
+        model = build_model(len(tokenizer)).to(device)
+        train_tower(model, arguments.tower_steps, device)
+        train_model(model, Encoder(tokenizer), arguments.steps, device)
+    else:
+        model = LlavaForConditionalGeneration.from_pretrained(arguments.start).to(device)
+    train_model(model, Encoder(tokenizer), arguments.drill_steps, device, DRILLING)
+    train_model(model, Encoder(tokenizer), arguments.copy_steps, device, COPYING)
     save(model, processor, arguments.out)
     about = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "vocabulary": len(tokenizer),
         "tower_steps": arguments.tower_steps,
         "steps": arguments.steps,
+        "drill_steps": arguments.drill_steps,
+        "copy_steps": arguments.copy_steps,
         "device": device,
         "threads": arguments.threads,
         "seconds": round(time.monotonic() - start),
@@ -221,6 +237,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "tiny-vlm")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--tower-steps", type=int, default=TOWER_STEPS)
+    parser.add_argument("--drill-steps", type=int, default=DRILL_STEPS)
+    parser.add_argument("--copy-steps", type=int, default=COPY_STEPS)
+    parser.add_argument("--start", type=Path, help="a trained model to drill, instead of training")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     return parser.parse_args()
 

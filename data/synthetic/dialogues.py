@@ -40,6 +40,9 @@ class Mixture:
     fact: float
     stated: float
     turn_weights: tuple[int, ...]
+    choice: float = _CHOICE_SHARE
+    source_weights: tuple[int, ...] = _SOURCE_WEIGHTS
+    number: float = 0.0
 
 
 LOOKING = Mixture(0.08, 0.03, 0.4, 0.10, 0.04, (10, 15, 20, 20, 20, 15))
@@ -47,6 +50,14 @@ LOOKING = Mixture(0.08, 0.03, 0.4, 0.10, 0.04, (10, 15, 20, 20, 20, 15))
 
 TALKING = Mixture(0.2, 0.06, 0.06, 0.32, 0.10, (30, 22, 20, 16, 12))
 """For the rest: as in the demo, and blind often enough that a guess is calibrated."""
+
+DRILLING = Mixture(
+    0.2, 0.04, 0.03, 0.22, 0.22, (30, 22, 20, 16, 12), 0.3, source_weights=(26, 22, 14, 38)
+)
+"""Then: what is learnt late, lettered options and answers that the question states."""
+
+COPYING = Mixture(0.2, 0.04, 0.03, 0.2, 0.1, (30, 22, 20, 16, 12), number=0.4)
+"""At the end: what is learnt last, to repeat a number that the question states digit by digit."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ def random_dialogue(rng: random.Random, mixture: Mixture = TALKING) -> Dialogue:
     if draw < mixture.text_only:
         facts = [random_fact(rng, ALL_FAMILIES, for_demo=False) for _ in range(number)]
         return Dialogue(None, tuple((fact.text, fact.answer) for fact in facts))
-    picture = random_picture(rng, rng.choices(SOURCES, _SOURCE_WEIGHTS)[0], for_demo=False)
+    picture = random_picture(rng, rng.choices(SOURCES, mixture.source_weights)[0], for_demo=False)
     if rng.random() < mixture.listing:
         questions = [picture.listing_question(rng)]
     else:
@@ -75,14 +86,14 @@ def random_dialogue(rng: random.Random, mixture: Mixture = TALKING) -> Dialogue:
     return Dialogue(None if blind else picture, tuple(turns))
 
 
-def vary_form(rng: random.Random, question: Question) -> Question:
+def vary_form(rng: random.Random, question: Question, choice: float = _CHOICE_SHARE) -> Question:
     """Now and then offer lettered options, or ask for a short answer."""
     draw = rng.random()
     if not can_offer_choices(question):
         return question
-    if draw < _CHOICE_SHARE:
+    if draw < choice:
         return offer_choices(rng, question)
-    return ask_for_one_word(question) if draw < _CHOICE_SHARE + _SHORT_HINT_SHARE else question
+    return ask_for_one_word(question) if draw < choice + _SHORT_HINT_SHARE else question
 
 
 def _random_questions(
@@ -96,10 +107,21 @@ def _random_questions(
             question = random_fact(rng, ALL_FAMILIES, for_demo=False)
         elif draw < mixture.fact + mixture.stated:
             question = rng.choice(picture.stated_questions(rng))
+        elif draw < mixture.fact + mixture.stated + mixture.number:
+            question = _stated_number(rng)
         else:
             question = about.pop(0)
-        questions.append(vary_form(rng, question))
+        questions.append(vary_form(rng, question, mixture.choice))
     return questions
+
+
+def _stated_number(rng: random.Random) -> Question:
+    """Return a question that states the number of some sign, whatever the picture shows."""
+    while True:
+        sign = random_picture(rng, "words", for_demo=False)
+        stated = rng.choice(sign.stated_questions(rng))
+        if stated.answer.isdigit():
+            return stated
 
 
 def _shuffle_hard_ones_first(rng: random.Random, questions: list[Question]) -> list[Question]:
