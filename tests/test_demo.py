@@ -20,6 +20,11 @@ from scoring.workspace import Workspace, open_workspace
 
 GOLDEN = Path(__file__).parent / "golden" / "demo_scores.json"
 README = Path(__file__).parent.parent / "data" / "README.md"
+KINDS = (
+    ("vision_critical", "redundant"),
+    ("redundant", "misaligned"),
+    ("vision_critical", "misaligned"),
+)
 EVERY = 40  # golden values are kept of each 40th sample
 
 
@@ -132,13 +137,9 @@ def remake() -> None:
         workspace = build_demo(Path(folder) / "demo")
         rows = [row for row in sorted(scores(workspace)) if row % EVERY == 0]
         values = {str(row): detail_of(workspace, row) for row in rows}
-    GOLDEN.write_text(json.dumps(values, indent=1) + "\n")
-    for higher, lower in (
-        ("vision_critical", "redundant"),
-        ("redundant", "misaligned"),
-        ("vision_critical", "misaligned"),
-    ):
-        sys.stdout.write(f"{higher} > {lower}: {auc(workspace, higher, lower):.4f}\n")
+        GOLDEN.write_text(json.dumps(values, indent=1) + "\n")
+        for higher, lower in KINDS:
+            sys.stdout.write(f"{higher} > {lower}: {auc(workspace, higher, lower):.4f}\n")
 
 
 if __name__ == "__main__":
