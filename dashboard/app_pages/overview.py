@@ -100,7 +100,7 @@ def _show_histogram(context: Context, summary: ScoreSummary, cut: float, kept: C
         "Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, move it "
         "with the arrow keys, or type it."
     )
-    bins = min(max(int(math.sqrt(summary.n_scored) * 3), 50), 160)
+    bins = min(max(int(math.sqrt(summary.n_scored) * 4), 60), 160)
     edges, counts = loaders.read_histogram(context, bins)
     threshold_editor.show(
         edges,
