@@ -72,8 +72,16 @@ def test_the_record_and_every_status_are_shown(root: Path, context: Context, dra
 def test_a_run_in_flight_shows_how_far_it_is(root: Path, draw: Draw) -> None:
     now = datetime.now(UTC).isoformat()
     flight = {
-        "phase": "score", "done": 30, "total": 120, "rate": 3.0, "seconds_left": 30.0,
-        "state": "running", "updated_at": now, "pid": 1, "host": "desk", "statuses": {},
+        "phase": "score",
+        "done": 30,
+        "total": 120,
+        "rate": 3.0,
+        "seconds_left": 30.0,
+        "state": "running",
+        "updated_at": now,
+        "pid": 1,
+        "host": "desk",
+        "statuses": {},
     }
     (root / "runs" / RUN_ID / "progress.json").write_text(json.dumps(flight))
     app = draw("runs")
