@@ -27,9 +27,12 @@ def begin(demo: Watched, reviewer: str, query: str = "?queue=row_idx") -> Any:
 
 def row_on_show(deck: Any) -> int:
     """The row of the sample that is drawn, once it is the one that is due."""
-    row = deck.get_attribute("data-row")
-    expect(deck.locator(f'article.card[data-row="{row}"]')).to_be_visible()
-    return int(row)
+    for _ in range(1800):
+        row = deck.get_attribute("data-row")
+        if row and deck.locator(f'article.card[data-row="{row}"]').is_visible():
+            return int(row)
+        deck.page.wait_for_timeout(50)
+    raise AssertionError("the sample that is due was never drawn")
 
 
 def all_saved(deck: Any) -> None:
@@ -62,6 +65,7 @@ def test_ten_samples_by_keyboard_one_undone_survive_a_reload(demo: Watched) -> N
     demo.page.keyboard.press("z")
     undone = list(expected)[-1]
     del expected[undone]
+    expect(deck).to_have_attribute("data-row", str(undone))
     assert row_on_show(deck) == undone
     all_saved(deck)
     assert on_page(deck) == expected
@@ -70,6 +74,7 @@ def test_ten_samples_by_keyboard_one_undone_survive_a_reload(demo: Watched) -> N
     deck = demo.page.locator(".vn:has(.buttons)")
     expect(deck.locator("article.card")).to_be_visible()
     assert on_page(deck) == expected
+    expect(deck).to_have_attribute("data-row", str(undone))
     assert row_on_show(deck) == undone
     expect(deck.locator(".count")).to_contain_text("9 by Keys Only in all")
     holds, events = on_disk(demo, "Keys Only")
