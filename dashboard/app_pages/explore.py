@@ -224,8 +224,8 @@ def _show_decision(context: Context, row_idx: int) -> None:
             go_to(PageName.REVIEW, row=row_idx)
         return
     own = loaders.read_own_decisions(context.workspace, reviewer, [row_idx], 0)
-    notices.show_remembered()
     decision_buttons.show(row_idx, reviewer, None, own.decided.get(row_idx))
+    notices.show_remembered()
 
 
 def _show_record(context: Context, row_idx: int) -> None:

@@ -25,8 +25,8 @@ def show(
     """Draws the sample that is due; returns whether a new queue was asked for."""
     own = loaders.read_own_decisions(context.workspace, reviewer, queue, 0)
     due = row if row in queue else next((one for one in queue if one not in own.decided), None)
-    notices.show_remembered()
     if due is None:
+        notices.show_remembered()
         if queue:
             notices.show_empty("This queue is done", "Every sample in it has a decision of yours.")
         else:
@@ -43,6 +43,7 @@ def show(
     )
     behind = queue[at + 1] if at + 1 < len(queue) else None
     decision_buttons.show(due, reviewer, queue_name, own.decided.get(due), behind, probability)
+    notices.show_remembered()  # below the buttons, which must not move under a hand that clicks
     _show_moves(queue[at - 1] if at else None, behind)
     card = loaders.read_card(context, due)
     own_notes = (one["note"] for one in card["decisions"] if one["reviewer"] == reviewer)

@@ -146,6 +146,8 @@ class Watched:
         expect(self.page.locator("h1").first).to_be_visible()
         expect(self.page.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
         expect(self.page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
+        app = self.page.locator('[data-testid="stApp"]')
+        expect(app).to_have_attribute("data-test-script-state", "notRunning")
 
     def assert_sound(self) -> None:
         """No exception on the page, none in its scripts, nothing asked of another host."""
