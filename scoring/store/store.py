@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -46,7 +47,8 @@ class Reading:
             config={
                 "memory_limit": _MEMORY_LIMIT,
                 "threads": min(os.cpu_count() or 1, _THREADS),
-                "temp_directory": tempfile.gettempdir(),
+                # A folder of its own: DuckDB lets queries into it even where external access is off.
+                "temp_directory": str(Path(tempfile.gettempdir()) / "visnec-spill"),
             },
         )
         try:
