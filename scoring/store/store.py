@@ -47,7 +47,7 @@ class Reading:
             config={
                 "memory_limit": _MEMORY_LIMIT,
                 "threads": min(os.cpu_count() or 1, _THREADS),
-                # A folder of its own: DuckDB lets queries into it even where external access is off.
+                # A folder of its own: queries may reach into it even without external access.
                 "temp_directory": str(Path(tempfile.gettempdir()) / "visnec-spill"),
             },
         )
