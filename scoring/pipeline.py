@@ -86,12 +86,10 @@ def score_dataset(
             raise InputError(f"unknown baseline {baseline!r}; known are {', '.join(BASELINES)}")
     record = begin_run(workspace, _record(workspace, model, run_id, baselines, truncate))
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
-    scorer = Scorer(model, workspace.image_roots, truncate=truncate)
+    scorer = Scorer(model, workspace.image_roots, baselines=baselines, truncate=truncate)
 
     def work(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        return [
-            score_row(score) for baseline in baselines for score in scorer.score(samples, baseline)
-        ]
+        return [score_row(score) for score in scorer.score(scorer.prepare(samples))]
 
     rows = _plan(workspace, record.run_id)[:limit]
     return _Runner(workspace, record.run_id, "score", journal, on_progress, stop).run(rows, work)

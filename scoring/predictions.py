@@ -12,13 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from scoring.batching import TokenBudget, run_batched
 from scoring.models.base import VisionLanguageModel
 from scoring.readers.images import ImageProblem, open_image, resolve_image
 from scoring.samples import Role, Sample, Status, Turn
 
 DEFAULT_MAX_NEW_TOKENS = 64
-_PROMPT_TOKENS = 1024  # what a prompt is taken to cost of the token budget: it is not tokenised yet
 
 Prompt = tuple[Sequence[Turn], Sequence[Image.Image]]
 
@@ -47,17 +45,16 @@ class Predictor:
         image_roots: Sequence[Path],
         *,
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
-        batch_size: int = 16,
     ) -> None:
         self._model, self._roots, self._max_new_tokens = model, image_roots, max_new_tokens
-        self._budget = TokenBudget(batch_size * _PROMPT_TOKENS)
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """One prediction pair per sample, in their order."""
         prompts = [self._prompt(sample) for sample in samples]
         ready = [prompt for prompt in prompts if prompt is not None]
-        multimodal = iter(self._generate(ready))
-        text = iter(self._generate([(turns, ()) for turns, _ in ready]))
+        multimodal = iter(self._model.generate(ready, self._max_new_tokens))
+        blind = [(turns, ()) for turns, _ in ready]
+        text = iter(self._model.generate(blind, self._max_new_tokens))
         return [
             Prediction(sample.row_idx, None, None)
             if prompt is None
@@ -75,11 +72,3 @@ class Predictor:
             return question, [open_image(path) for path in paths]
         except ImageProblem:
             return None
-
-    def _generate(self, prompts: Sequence[Prompt]) -> list[str | None]:
-        return run_batched(
-            prompts,
-            [_PROMPT_TOKENS] * len(prompts),
-            self._budget,
-            lambda batch: self._model.generate(batch, self._max_new_tokens),
-        )

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.batching import TokenBudget, run_batched
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.necessity import visnec_score
 from scoring.prompting import PromptProblem
@@ -22,7 +21,6 @@ from scoring.readers.images import ImageProblem, open_image, resolve_image
 from scoring.samples import Sample, Status
 
 BASELINES = ("none",)
-DEFAULT_TOKEN_BUDGET = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +81,33 @@ class _Pair:
 
 
 class Scorer:
-    """Scores samples with one model; remembers what fits its device."""
+    """Scores samples with one model, against one or several blind baselines.
+
+    ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
+    """
 
     def __init__(
         self,
         model: VisionLanguageModel,
         image_roots: Sequence[Path],
         *,
+        baselines: Sequence[str] = BASELINES,
         truncate: bool = False,
-        token_budget: int = DEFAULT_TOKEN_BUDGET,
     ) -> None:
         self._model, self._roots, self._truncate = model, image_roots, truncate
-        self._budget = TokenBudget(token_budget)
+        self._baselines = tuple(baselines)
 
-    def score(self, samples: Sequence[Sample], baseline: str = "none") -> list[SampleScore]:
-        """One outcome per sample, in their order."""
-        prepared = [self._prepare(sample, baseline) for sample in samples]
+    def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
+        """Samples ready for the passes, or what became of them; in their order."""
+        return [self._prepare(sample, "none") for sample in samples]
+
+    def score(self, prepared: Sequence[Prepared]) -> list[SampleScore]:
+        """One outcome per sample and baseline: all of the first baseline, then the next."""
         pairs = [item for item in prepared if isinstance(item, _Pair)]
-        multimodal = self._losses([pair.multimodal for pair in pairs])
-        text = self._losses([pair.text for pair in pairs])
+        multimodal = self._model.answer_losses([pair.multimodal for pair in pairs])
+        text = self._model.answer_losses([pair.text for pair in pairs])
         passes = zip(pairs, text, multimodal, strict=True)
-        scored = iter([_scored(pair, baseline, *losses) for pair, *losses in passes])
+        scored = iter([_scored(pair, "none", *losses) for pair, *losses in passes])
         return [next(scored) if isinstance(item, _Pair) else item for item in prepared]
 
     def _prepare(self, sample: Sample, baseline: str) -> _Pair | SampleScore:
@@ -135,9 +139,9 @@ class Scorer:
             )
         return _truncated(sample, multimodal, text, limit)
 
-    def _losses(self, encoded: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
-        lengths = [len(sample.input_ids) for sample in encoded]
-        return run_batched(encoded, lengths, self._budget, self._model.answer_losses)
+
+Prepared = _Pair | SampleScore
+"""What ``Scorer.prepare`` gives and ``Scorer.score`` takes."""
 
 
 def _truncated(sample: Sample, multimodal: EncodedSample, text: EncodedSample, limit: int) -> _Pair:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.batching import TokenBudget, run_batched
 from scoring.models.base import EncodedSample, ModelInfo, OutOfMemoryError
 from scoring.samples import Role, Turn
 
@@ -31,7 +32,7 @@ class FakeModel:
         fingerprint: str = "fake",
     ) -> None:
         self._losses = losses or {}
-        self._fits = fits
+        self._fits, self._budget = fits, TokenBudget(8192)
         self._vocabulary: dict[str, int] = {}
         self.batches: list[int] = []
         self.info = ModelInfo("fake", fingerprint, "fake", "own", "float32", "cpu", max_length)
@@ -60,7 +61,14 @@ class FakeModel:
             return list(self._losses[text][with_image])
         return [0.5 if with_image else 1.0] * n_words
 
-    def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
+        return self.encode(turns, ())
+
+    def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
+        lengths = [len(sample.input_ids) for sample in samples]
+        return run_batched(samples, lengths, self._budget, self._batch_losses)
+
+    def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
         if max(len(item.input_ids) for item in batch) * len(batch) > self._fits:
             raise OutOfMemoryError
         self.batches.append(len(batch))
@@ -73,7 +81,7 @@ class FakeModel:
 
     def generate(
         self,
-        batch: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
+        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
         max_new_tokens: int,
-    ) -> list[str]:
-        return ["seen" if images else "blind" for _, images in batch]
+    ) -> list[str | None]:
+        return ["seen" if images else "blind" for _, images in prompts]

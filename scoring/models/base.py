@@ -32,6 +32,7 @@ class ModelInfo:
     device: str
     max_length: int  # tokens that fit its context
     score_eos: bool = True
+    mean_colour: tuple[int, int, int] = (128, 128, 128)  # what its pixels are centred on, 0 to 255
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 
 
@@ -41,11 +42,16 @@ class EncodedSample:
 
     ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
     ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
+    ``pieces`` are the answer tokens as text, one each. Samples with the very same images share
+    their ``image_key`` (compared by identity), so that these need to be looked at only once; it
+    is None without an image.
     """
 
     input_ids: tuple[int, ...]
     turn_ids: tuple[int, ...]
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    pieces: tuple[str, ...] = ()
+    image_key: object | None = None
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
@@ -70,21 +76,31 @@ class VisionLanguageModel(Protocol):
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation; without images, for the text-only pass.
 
-        Raises PromptProblem where the sample cannot be put before the model.
+        The same image objects in calls one after the other are prepared once. May be called from
+        several threads. Raises PromptProblem where the sample cannot be put before the model.
         """
         ...
 
-    def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
+        """Tokenises a conversation for the ``reference`` baseline, as the paper's code does it:
+
+        each image placeholder stays one token, which is masked but keeps its position. Raises
+        PromptProblem, also where the model's positions follow its mask.
+        """
+        ...
+
+    def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
         """-log P of each answer token, in nats, one array per sample, in order of the tokens.
 
-        Raises OutOfMemoryError where the batch does not fit.
+        Takes any number of samples and makes the batches that fit; None stands for a sample that
+        does not fit even alone.
         """
         ...
 
     def generate(
         self,
-        batch: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
+        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
         max_new_tokens: int,
-    ) -> list[str]:
-        """Greedy answers to conversations that end with a human turn."""
+    ) -> list[str | None]:
+        """Greedy answers to conversations that end with a human turn; None as above."""
         ...

@@ -7,8 +7,6 @@ no code of a model repository is run.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,35 +14,29 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
-from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
 from scoring.losses import IGNORED, answer_mask, answer_token_losses, predicting_positions
 from scoring.models.base import EncodedSample, ModelInfo, OutOfMemoryError
-from scoring.prompting import (
-    LLAVA_V1_TEMPLATE,
-    AnswerSpan,
-    Messages,
-    PromptProblem,
-    emits_end_marker,
-    render_chat,
-    to_messages,
-    token_turns,
+from scoring.models.loading import (
+    Render,
+    choose_template,
+    end_markers,
+    load_parts,
+    max_length,
+    model_folder,
+    weights_fingerprint,
 )
+from scoring.prompting import AnswerSpan, PromptProblem, render_chat, to_messages, token_turns
 from scoring.samples import Status, Turn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
-_WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _NOT_FED = ("offset_mapping", "text_replacement_offsets")
-_HASH_CHUNK = 1 << 22
-_LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
-
-transformers.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
+_TOKEN_BUDGET = 8192  # padded tokens of a batch to begin with
+_PROMPT_TOKENS = 512  # what a prompt is taken to cost of the budget: it is not tokenised yet
 
 
 class HfModel:
@@ -55,6 +47,7 @@ class HfModel:
         self._tokenizer = processor.tokenizer
         self._ends = end_markers(processor, model)
         self._pad_id = self._tokenizer.pad_token_id or 0
+        self._budget = TokenBudget(_TOKEN_BUDGET)
 
     @classmethod
     def load(
@@ -75,13 +68,13 @@ class HfModel:
         that one marks no end of an answer and the family is LLaVA's. ``dtype``: float32 on a CPU
         and bfloat16 on a GPU unless named. Raises ModelError.
         """
-        folder = folder or _folder(name, revision)
+        folder = folder or model_folder(name, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
-        model, processor = _load(folder, name, _DTYPES[dtype], device)
-        chosen, render = _choose_template(processor, model, template)
+        model, processor = load_parts(folder, name, _DTYPES[dtype], device)
+        chosen, render = choose_template(processor, model, template)
         info = ModelInfo(
             name=name,
             fingerprint=weights_fingerprint(folder),
@@ -89,8 +82,9 @@ class HfModel:
             template=chosen,
             dtype=dtype,
             device=device,
-            max_length=_max_length(model, processor),
+            max_length=max_length(model, processor),
             score_eos=score_eos,
+            mean_colour=_mean_colour(processor),
             notice=notice,
         )
         return cls(model, processor, info, render)
@@ -111,6 +105,10 @@ class HfModel:
         ids = inputs.pop("input_ids")[0].tolist()
         turn_ids = token_turns(offsets, _shifted(chat.answers, replaced))
         return EncodedSample(tuple(ids), turn_ids, inputs)
+
+    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
+        """Tokenises a conversation for the ``reference`` baseline; see the protocol."""
+        raise NotImplementedError(turns)
 
     def _process(self, text: str, images: Sequence[Image.Image]) -> dict[str, Any]:
         bos = self._tokenizer.bos_token
@@ -136,8 +134,13 @@ class HfModel:
         mean = self._processor.image_processor.image_mean
         return [_padded_to_square(image, mean) for image in images]
 
-    def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
-        """Losses of the answer tokens; logits are computed where they are needed only."""
+    def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
+        """Losses of the answer tokens, in batches that fit; see the protocol."""
+        lengths = [len(sample.input_ids) for sample in samples]
+        return run_batched(samples, lengths, self._budget, self._batch_losses)
+
+    def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+        """Logits are computed where they are needed only."""
         with _out_of_memory_named(), torch.inference_mode():
             inputs = self._collate(batch)
             turns = _padded([sample.turn_ids for sample in batch], IGNORED).to(self._model.device)
@@ -151,10 +154,21 @@ class HfModel:
 
     def generate(
         self,
+        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
+        max_new_tokens: int,
+    ) -> list[str | None]:
+        """Greedy answers, in batches that fit; see the protocol."""
+        lengths = [_PROMPT_TOKENS] * len(prompts)
+        return run_batched(
+            prompts, lengths, self._budget, lambda batch: self._generate(batch, max_new_tokens)
+        )
+
+    def _generate(
+        self,
         batch: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
         max_new_tokens: int,
     ) -> list[str]:
-        """Greedy answers; prompts are padded on the left, so that all begin at one place."""
+        """Prompts are padded on the left, so that all answers begin at one place."""
         encoded = [self._encode_prompt(turns, images) for turns, images in batch]
         with _out_of_memory_named(), torch.inference_mode():
             inputs = self._collate(encoded, pad_left=True)
@@ -196,121 +210,6 @@ class HfModel:
     def _to_device(self, value: torch.Tensor) -> torch.Tensor:
         kind = self._model.dtype if value.is_floating_point() else value.dtype
         return value.to(self._model.device, kind)
-
-
-class Render:
-    """Renders messages by one chat template (a callable of ``prompting``)."""
-
-    def __init__(self, processor: Any, template: str | None) -> None:
-        self._processor, self._template = processor, template
-
-    def __call__(self, messages: Messages, *, prompt: bool = False) -> str:
-        """The text of ``messages``; with ``prompt`` the model is asked for the next answer."""
-        text = self._processor.apply_chat_template(
-            messages,
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=prompt,
-        )
-        return str(text)
-
-
-def end_markers(processor: Any, model: Any) -> tuple[str, ...]:
-    """Tokens that may end an answer: the tokenizer's, the generation's, and the common ones."""
-    tokenizer = processor.tokenizer
-    ids = getattr(model.generation_config, "eos_token_id", None)
-    listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
-    vocabulary = tokenizer.get_vocab()
-    found = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(listed)]
-    found += [token for token in _TURN_ENDS if token in vocabulary]
-    return tuple(dict.fromkeys(token for token in found if token))
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """sha256 over the sha256 of each weight file, in order of their names.
-
-    In a Hugging Face cache the files are links named by their sha256, which spares the reading.
-    """
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        name = path.resolve().name
-        digest = name if re.fullmatch(r"[0-9a-f]{64}", name) else _file_sha256(path)
-        whole.update(digest.encode())
-    return whole.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _folder(name: str, revision: str | None) -> Path:
-    path = Path(name)
-    if path.is_dir():
-        if not any(path.glob("*.safetensors")):
-            raise ModelError(f"{path} holds no *.safetensors; other weight formats are not loaded")
-        return path
-    if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ModelError(f"the model folder {name} does not exist")
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED_FILES))
-    except Exception as error:
-        raise ModelError(
-            f"the model {name!r} is neither a folder nor in the local cache, and could not be "
-            f"downloaded ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
-
-
-def _load(folder: Path, name: str, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(folder)
-        model = transformers.AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True
-        )
-        model = model.to(device).eval()
-    except Exception as error:
-        raise ModelError(f"the model {name!r} cannot be loaded: {error}") from error
-    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
-        raise ModelError(f"the model {name!r} has no processor for images and text")
-    if not processor.tokenizer.is_fast:
-        raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
-    return model, processor
-
-
-def _choose_template(processor: Any, model: Any, template: str | None) -> tuple[str, Render]:
-    """(name for the run record, renderer). Raises ModelError where there is no template."""
-    if template == "llava_v1":
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-    if template not in (None, "own"):
-        try:
-            text = Path(template).read_text("utf-8")
-        except OSError as error:
-            raise ModelError(
-                f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
-            ) from error
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return f"file:{digest}", Render(processor, text)
-    llava = model.config.model_type == "llava"
-    own = Render(processor, None)
-    if getattr(processor, "chat_template", None) is None:
-        if llava:
-            return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-        raise ModelError("the model brings no chat template; name one with --template FILE")
-    if template is None and llava and not emits_end_marker(own, end_markers(processor, model)):
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-    return "own", own
-
-
-def _max_length(model: Any, processor: Any) -> int:
-    config = model.config.get_text_config()
-    limits = [
-        getattr(config, "max_position_embeddings", None),
-        processor.tokenizer.model_max_length,
-    ]
-    return int(min([limit for limit in limits if limit] or [_LONGEST], default=_LONGEST))
 
 
 def _shifted(
@@ -355,6 +254,13 @@ def _grown(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         return value
     padding = [size for gap in reversed(missing) for size in (0, gap)]
     return torch.nn.functional.pad(value, padding)
+
+
+def _mean_colour(processor: Any) -> tuple[int, int, int]:
+    """The colour that the processor's normalisation turns into zeros; grey where it has none."""
+    mean = getattr(processor.image_processor, "image_mean", None) or (0.5, 0.5, 0.5)
+    red, green, blue = (round(float(channel) * 255) for channel in mean)
+    return red, green, blue
 
 
 def _padded_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:

@@ -94,9 +94,9 @@ def test_stopping_keeps_what_was_scored_and_goes_on_there(
     stop = threading.Event()
 
     class Stopping(FakeModel):
-        def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+        def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
             stop.set()
-            return super().answer_losses(batch)
+            return super()._batch_losses(batch)
 
     summary = score_dataset(workspace, Stopping(), stop=stop)
     assert (summary.stopped, summary.done, rows_of(workspace)) == (True, 2, [0, 2])
@@ -114,10 +114,10 @@ def test_an_error_in_the_middle_keeps_what_was_scored(
     monkeypatch.setattr("scoring.pipeline.WINDOW_ROWS", 4)
 
     class Failing(FakeModel):
-        def answer_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
+        def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
             if len(self.batches) == 2:
                 raise RuntimeError("the device is gone")
-            return super().answer_losses(batch)
+            return super()._batch_losses(batch)
 
     with pytest.raises(RuntimeError, match="the device is gone"):
         score_dataset(workspace, Failing())

@@ -1,0 +1,145 @@
+"""Brings a model of Hugging Face transformers into memory, with its processor and chat template.
+
+Weights are safetensors only and no code of a model repository is run. What cannot be scored is
+refused here, in words, before any work begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+
+from scoring.errors import ModelError
+from scoring.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
+
+_TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
+_WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_HASH_CHUNK = 1 << 22
+_LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
+
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+class Render:
+    """Renders messages by one chat template (a callable of ``prompting``)."""
+
+    def __init__(self, processor: Any, template: str | None) -> None:
+        self._processor, self._template = processor, template
+
+    def __call__(self, messages: Messages, *, prompt: bool = False) -> str:
+        """The text of ``messages``; with ``prompt`` the model is asked for the next answer."""
+        text = self._processor.apply_chat_template(
+            messages,
+            chat_template=self._template,
+            tokenize=False,
+            add_generation_prompt=prompt,
+        )
+        return str(text)
+
+
+def end_markers(processor: Any, model: Any) -> tuple[str, ...]:
+    """Tokens that may end an answer: the tokenizer's, the generation's, and the common ones."""
+    tokenizer = processor.tokenizer
+    ids = getattr(model.generation_config, "eos_token_id", None)
+    listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
+    vocabulary = tokenizer.get_vocab()
+    found = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(listed)]
+    found += [token for token in _TURN_ENDS if token in vocabulary]
+    return tuple(dict.fromkeys(token for token in found if token))
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """sha256 over the sha256 of each weight file, in order of their names.
+
+    In a Hugging Face cache the files are links named by their sha256, which spares the reading.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        name = path.resolve().name
+        digest = name if re.fullmatch(r"[0-9a-f]{64}", name) else _file_sha256(path)
+        whole.update(digest.encode())
+    return whole.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def model_folder(name: str, revision: str | None) -> Path:
+    """The folder of a model named by path or by Hugging Face id. Raises ModelError."""
+    path = Path(name)
+    if path.is_dir():
+        if not any(path.glob("*.safetensors")):
+            raise ModelError(f"{path} holds no *.safetensors; other weight formats are not loaded")
+        return path
+    if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise ModelError(f"the model folder {name} does not exist")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED_FILES))
+    except Exception as error:
+        raise ModelError(
+            f"the model {name!r} is neither a folder nor in the local cache, and could not be "
+            f"downloaded ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+
+
+def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
+    """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(folder)
+        model = transformers.AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True
+        )
+        model = model.to(device).eval()
+    except Exception as error:
+        raise ModelError(f"the model {name!r} cannot be loaded: {error}") from error
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise ModelError(f"the model {name!r} has no processor for images and text")
+    if not processor.tokenizer.is_fast:
+        raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
+    return model, processor
+
+
+def choose_template(processor: Any, model: Any, template: str | None) -> tuple[str, Render]:
+    """(name for the run record, renderer). Raises ModelError where there is no template."""
+    if template == "llava_v1":
+        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
+    if template not in (None, "own"):
+        try:
+            text = Path(template).read_text("utf-8")
+        except OSError as error:
+            raise ModelError(
+                f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
+            ) from error
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"file:{digest}", Render(processor, text)
+    llava = model.config.model_type == "llava"
+    own = Render(processor, None)
+    if getattr(processor, "chat_template", None) is None:
+        if llava:
+            return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
+        raise ModelError("the model brings no chat template; name one with --template FILE")
+    if template is None and llava and not emits_end_marker(own, end_markers(processor, model)):
+        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
+    return "own", own
+
+
+def max_length(model: Any, processor: Any) -> int:
+    """Tokens that the model's positions and its tokenizer allow."""
+    config = model.config.get_text_config()
+    limits = [
+        getattr(config, "max_position_embeddings", None),
+        processor.tokenizer.model_max_length,
+    ]
+    return int(min([limit for limit in limits if limit] or [_LONGEST], default=_LONGEST))
