@@ -1,13 +1,12 @@
 """Vision-language models of Hugging Face transformers, behind the seam of ``base``.
 
-One path for all families: the processor's own call gives ids, pixels and where it expanded the
-image placeholders, so nothing is known here by a family's name. Weights are safetensors only and
-no code of a model repository is run.
+One path for all families: nothing is known here by a family's name. Weights are safetensors only
+and no code of a model repository is run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from scoring.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
 from scoring.losses import IGNORED, answer_mask, answer_token_losses, predicting_positions
 from scoring.models.base import EncodedSample, ModelInfo, OutOfMemoryError
+from scoring.models.encoding import Encoder
 from scoring.models.loading import (
     Render,
     choose_template,
@@ -30,11 +30,9 @@ from scoring.models.loading import (
     model_folder,
     weights_fingerprint,
 )
-from scoring.prompting import AnswerSpan, PromptProblem, render_chat, to_messages, token_turns
-from scoring.samples import Status, Turn
+from scoring.samples import Turn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_NOT_FED = ("offset_mapping", "text_replacement_offsets")
 _TOKEN_BUDGET = 8192  # padded tokens of a batch to begin with
 _PROMPT_TOKENS = 512  # what a prompt is taken to cost of the budget: it is not tokenised yet
 
@@ -43,9 +41,15 @@ class HfModel:
     """A ``VisionLanguageModel`` made of a transformers model and its processor."""
 
     def __init__(self, model: Any, processor: Any, info: ModelInfo, render: Render) -> None:
-        self._model, self._processor, self._info, self._render = model, processor, info, render
+        self._model, self._info = model, info
         self._tokenizer = processor.tokenizer
-        self._ends = end_markers(processor, model)
+        self._encoder = Encoder(
+            processor,
+            render,
+            end_markers(processor, model),
+            score_eos=info.score_eos,
+            pad_to_square=info.template == "llava_v1",
+        )
         self._pad_id = self._tokenizer.pad_token_id or 0
         self._budget = TokenBudget(_TOKEN_BUDGET)
 
@@ -96,43 +100,11 @@ class HfModel:
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
-        chat = render_chat(
-            self._render, turns, bool(images), self._ends, score_eos=self._info.score_eos
-        )
-        inputs = self._process(chat.text, images)
-        replaced = (inputs.pop("text_replacement_offsets", None) or [[]])[0]
-        offsets = [(int(start), int(end)) for start, end in inputs.pop("offset_mapping")[0]]
-        ids = inputs.pop("input_ids")[0].tolist()
-        turn_ids = token_turns(offsets, _shifted(chat.answers, replaced))
-        return EncodedSample(tuple(ids), turn_ids, inputs)
+        return self._encoder.encode(turns, images)
 
     def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
         """Tokenises a conversation for the ``reference`` baseline; see the protocol."""
-        raise NotImplementedError(turns)
-
-    def _process(self, text: str, images: Sequence[Image.Image]) -> dict[str, Any]:
-        bos = self._tokenizer.bos_token
-        try:
-            batch = self._processor(
-                text=[text],
-                images=[self._prepared(images)] if images else None,
-                return_tensors="pt",
-                return_offsets_mapping=True,
-                return_text_replacement_offsets=True,
-                add_special_tokens=not (bos and text.startswith(bos)),
-            )
-        except (ValueError, IndexError) as error:
-            raise PromptProblem(
-                Status.PLACEHOLDER_MISMATCH, f"the processor refuses the sample: {error}"
-            ) from error
-        return dict(batch)
-
-    def _prepared(self, images: Sequence[Image.Image]) -> list[Image.Image]:
-        """LLaVA-1.5 was trained on images padded to a square with the processor's mean colour."""
-        if self._info.template != "llava_v1":
-            return list(images)
-        mean = self._processor.image_processor.image_mean
-        return [_padded_to_square(image, mean) for image in images]
+        return self._encoder.encode_masked(turns)
 
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
         """Losses of the answer tokens, in batches that fit; see the protocol."""
@@ -169,7 +141,7 @@ class HfModel:
         max_new_tokens: int,
     ) -> list[str]:
         """Prompts are padded on the left, so that all answers begin at one place."""
-        encoded = [self._encode_prompt(turns, images) for turns, images in batch]
+        encoded = [self._encoder.encode_prompt(turns, images) for turns, images in batch]
         with _out_of_memory_named(), torch.inference_mode():
             inputs = self._collate(encoded, pad_left=True)
             generated = self._model.generate(
@@ -182,12 +154,6 @@ class HfModel:
         texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        messages = to_messages(turns, with_images=bool(images))
-        inputs = self._process(self._render(messages, prompt=True), images)
-        ids = inputs.pop("input_ids")[0].tolist()
-        return EncodedSample(tuple(ids), (IGNORED,) * len(ids), inputs)
-
     def _collate(
         self, batch: Sequence[EncodedSample], pad_left: bool = False
     ) -> dict[str, torch.Tensor]:
@@ -198,10 +164,10 @@ class HfModel:
         """
         ids = [sample.input_ids for sample in batch]
         joined = {"input_ids": _padded(ids, self._pad_id, pad_left)}
-        mask = [(1,) * len(sample.input_ids) for sample in batch]
+        mask = [_own_mask(sample) for sample in batch]
         joined["attention_mask"] = _padded(mask, 0, pad_left)
         for key in dict.fromkeys(key for sample in batch for key in sample.inputs):
-            if key in _NOT_FED or key in joined:
+            if key in joined:
                 continue
             values = [sample.inputs[key] for sample in batch if key in sample.inputs]
             joined[key] = _joined(values, batch, pad_left)
@@ -212,19 +178,10 @@ class HfModel:
         return value.to(self._model.device, kind)
 
 
-def _shifted(
-    answers: Sequence[AnswerSpan], replaced: Sequence[Mapping[str, Any]]
-) -> list[AnswerSpan]:
-    """Answer spans in the text after image placeholders were expanded."""
-
-    def shift(position: int) -> int:
-        gain = 0
-        for item in replaced:
-            if item["span"][1] <= position:
-                gain = item["new_span"][1] - item["span"][1]
-        return position + gain
-
-    return [AnswerSpan(span.turn, shift(span.start), shift(span.end)) for span in answers]
+def _own_mask(sample: EncodedSample) -> Sequence[int]:
+    """A sample's attention mask; ``inputs`` holds one only where it hides tokens of its own."""
+    own = sample.inputs.get("attention_mask")
+    return (1,) * len(sample.input_ids) if own is None else own[0].tolist()
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:
@@ -261,14 +218,6 @@ def _mean_colour(processor: Any) -> tuple[int, int, int]:
     mean = getattr(processor.image_processor, "image_mean", None) or (0.5, 0.5, 0.5)
     red, green, blue = (round(float(channel) * 255) for channel in mean)
     return red, green, blue
-
-
-def _padded_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    side = max(image.size)
-    colour = tuple(int(channel * 255) for channel in mean)
-    square = Image.new("RGB", (side, side), colour)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def test_llava_v1_is_the_reference_prompt() -> None:
     )
     from scoring.prompting import to_messages
 
-    text = model._render(to_messages(talk, with_images=True))
+    text = model._encoder.render(to_messages(talk, with_images=True))
     assert text.endswith(
         "questions. USER: <image>\nWhat is it? ASSISTANT: red</s>USER: Sure? ASSISTANT: yes</s>"
     )
