@@ -1,0 +1,121 @@
+"""Reads for the pages: the only caller of scoring's reading functions, with a cache in front.
+
+One module per question: what the view is about (``context``), what is there (``facts``), how the
+scores lie (``scores``), the samples, the reviews, the subsets.
+"""
+
+from __future__ import annotations
+
+from dashboard.loaders.context import (
+    WORKSPACE_VARIABLE,
+    Context,
+    Opened,
+    has_database,
+    open_store,
+    open_view_context,
+    read_workspace,
+)
+from dashboard.loaders.facts import (
+    read_build_state,
+    read_clusterings,
+    read_dataset_counts,
+    read_dataset_edition,
+    read_prediction_counts,
+    read_run_progress,
+    read_runs,
+    read_scopes,
+)
+from dashboard.loaders.reviews import (
+    MAX_QUEUE,
+    OwnDecisions,
+    ReviewState,
+    queue_order,
+    read_own_decisions,
+    read_queue,
+    read_review_state,
+    read_reviewers,
+)
+from dashboard.loaders.samples import (
+    IMAGE_SIZE,
+    THUMBNAIL_SIZE,
+    count_samples,
+    read_card,
+    read_cards,
+    read_detail,
+    read_page,
+    read_page_at,
+    read_picture,
+    read_record,
+    read_row_tiles,
+    read_thumbnail,
+    read_tiles,
+)
+from dashboard.loaders.scores import (
+    read_by_cluster,
+    read_by_source,
+    read_cluster_names,
+    read_cut,
+    read_histogram,
+    read_loss_plane,
+    read_status_counts,
+    read_status_reasons,
+    read_summary,
+    read_threshold_for_share,
+)
+from dashboard.loaders.subsets import (
+    read_subset_outcome,
+    read_subset_size,
+    read_subsets,
+)
+
+__all__ = [
+    "IMAGE_SIZE",
+    "MAX_QUEUE",
+    "THUMBNAIL_SIZE",
+    "WORKSPACE_VARIABLE",
+    "Context",
+    "Opened",
+    "OwnDecisions",
+    "ReviewState",
+    "count_samples",
+    "has_database",
+    "open_store",
+    "open_view_context",
+    "queue_order",
+    "read_build_state",
+    "read_by_cluster",
+    "read_by_source",
+    "read_card",
+    "read_cards",
+    "read_cluster_names",
+    "read_clusterings",
+    "read_cut",
+    "read_dataset_counts",
+    "read_dataset_edition",
+    "read_detail",
+    "read_histogram",
+    "read_loss_plane",
+    "read_own_decisions",
+    "read_page",
+    "read_page_at",
+    "read_picture",
+    "read_prediction_counts",
+    "read_queue",
+    "read_record",
+    "read_review_state",
+    "read_reviewers",
+    "read_row_tiles",
+    "read_run_progress",
+    "read_runs",
+    "read_scopes",
+    "read_status_counts",
+    "read_status_reasons",
+    "read_subset_outcome",
+    "read_subset_size",
+    "read_subsets",
+    "read_summary",
+    "read_threshold_for_share",
+    "read_thumbnail",
+    "read_tiles",
+    "read_workspace",
+]

@@ -1,0 +1,56 @@
+"""What is in the workspace: sets of scores, clusterings, runs and their progress."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dashboard.loaders.cache import ANSWERS
+from scoring.dataset import read_dataset_info
+from scoring.runs import RunProgress, RunRecord, list_runs, read_progress
+from scoring.store import Store, queries
+from scoring.store.values import BuildState
+from scoring.workspace import Workspace
+
+
+def read_scopes(store: Store) -> pd.DataFrame:
+    """Run and baseline of every set of scores, oldest first."""
+    key = (store.workspace.root, "scopes", store.generation)
+    return ANSWERS.get(key, lambda: queries.scopes(store))
+
+
+def read_prediction_counts(store: Store) -> dict[str, int]:
+    """Run to samples with predictions, as of the database."""
+    key = (store.workspace.root, "predictions", store.generation)
+    return ANSWERS.get(key, lambda: queries.prediction_counts(store))
+
+
+def read_clusterings(store: Store) -> pd.DataFrame:
+    """Every clustering, oldest first."""
+    key = (store.workspace.root, "clusterings", store.generation)
+    return ANSWERS.get(key, lambda: queries.clusterings(store))
+
+
+def read_dataset_counts(store: Store) -> pd.DataFrame:
+    """Per source: samples, with an image, with several turns."""
+    key = (store.workspace.root, "dataset", store.generation)
+    return ANSWERS.get(key, lambda: queries.dataset_counts(store))
+
+
+def read_runs(workspace: Workspace) -> list[RunRecord]:
+    """The runs of the workspace, oldest first."""
+    return list_runs(workspace)
+
+
+def read_run_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
+    """How far a process is with a run; None where none has reported."""
+    return read_progress(workspace, run_id)
+
+
+def read_dataset_edition(workspace: Workspace) -> str:
+    """Fingerprint of the dataset. Raises WorkspaceError where nothing was imported."""
+    return read_dataset_info(workspace).fingerprint
+
+
+def read_build_state(store: Store) -> BuildState:
+    """When the database was built, and how many parts are newer."""
+    return store.build_state()

@@ -1,0 +1,115 @@
+"""Review queues, and what holds of the decisions so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dashboard.loaders.context import Context, about
+from dashboard.standing import Standing, in_time
+from dashboard.state import Queue, View
+from scoring.necessity import Bands
+from scoring.reviews import (
+    DecisionEvent,
+    DecisionFeed,
+    ReviewerProgress,
+    conflicts,
+    reviewer_progress,
+)
+from scoring.store import queries
+from scoring.workspace import Workspace
+
+MAX_QUEUE: Final = 1000
+
+_books: dict[Path, _Book] = {}
+_feeds: dict[Path, DecisionFeed] = {}
+_lock = threading.Lock()
+
+
+def queue_order(view: View, bands: Bands) -> str:
+    """The name of the view's queue as the store and the decision logs write it."""
+    if view.queue is Queue.THRESHOLD:
+        return f"threshold:{view.threshold(bands)!r}"
+    return str(view.queue)
+
+
+def read_queue(context: Context, view: View, reviewer: str) -> list[int]:
+    """The first samples of the view's review queue, at most MAX_QUEUE. Never cached: it is asked
+    for once, when a queue begins."""
+    return queries.queue_rows(
+        *about(context),
+        queue_order(view, context.workspace.bands),
+        MAX_QUEUE,
+        view.seed,
+        context.bands,
+        reviewer if view.undecided else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDecisions:
+    """A reviewer's verdicts on some rows, the last ones that an undo would take back, and how
+    many samples have one in all."""
+
+    decided: dict[int, str]
+    history: list[dict[str, Any]]
+    n_decided: int
+
+
+class _Book:
+    """The decisions of a workspace, read on by what was added since the last look."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._feed = DecisionFeed(workspace)
+        self._lock = threading.Lock()
+        self._standing: dict[str, Standing] = {}
+
+    def own(self, reviewer: str, rows: Sequence[int], history: int) -> OwnDecisions:
+        with self._lock:
+            by_reviewer: dict[str, list[DecisionEvent]] = {}
+            for event in in_time(self._feed.refresh()):
+                by_reviewer.setdefault(event.reviewer, []).append(event)
+            for name, events in by_reviewer.items():
+                self._standing.setdefault(name, Standing()).add(events)
+            holds = self._standing.setdefault(reviewer, Standing())
+            return OwnDecisions(holds.decided(rows), holds.history(history), holds.n_decided)
+
+
+def read_own_decisions(
+    workspace: Workspace, reviewer: str, rows: Sequence[int], history: int
+) -> OwnDecisions:
+    """What holds of a reviewer's decisions; only what was added since the last call is read."""
+    with _lock:
+        book = _books.get(workspace.root)
+        if book is None:
+            book = _books[workspace.root] = _Book(workspace)
+    return book.own(reviewer, rows, history)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewState:
+    """What all reviewers have decided: their figures, the rows to look at again (a tie, or
+    anybody unsure), and log name -> lines that could not be read."""
+
+    reviewers: list[ReviewerProgress]
+    conflicts: list[int]
+    damaged: dict[str, int]
+
+
+def read_review_state(workspace: Workspace) -> ReviewState:
+    """What holds of everybody's decisions; only what was added since the last call is read."""
+    # A feed of its own: two readers of one would each see only part of what was added.
+    with _lock:
+        feed = _feeds.get(workspace.root)
+        if feed is None:
+            feed = _feeds[workspace.root] = DecisionFeed(workspace)
+    latest = feed.latest()
+    return ReviewState(reviewer_progress(latest), conflicts(latest), feed.damaged_lines())
+
+
+def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
+    """Samples decided by each reviewer."""
+    return read_review_state(workspace).reviewers

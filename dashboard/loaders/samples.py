@@ -1,0 +1,136 @@
+"""Samples: pages of them, single ones in full, and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from dashboard.cards import Card, build_card, build_tile
+from dashboard.loaders.cache import REFERENCES
+from dashboard.loaders.context import Context, about, read_cached
+from dashboard.state import View
+from scoring.dataset import read_dataset_info, read_samples
+from scoring.errors import InputError
+from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.samples import Sample, Status
+from scoring.store import queries
+from scoring.store.values import Cursor, Page, SampleDetail, Sort
+from scoring.thumbnails import encode_image, thumbnail
+from scoring.workspace import Workspace
+
+THUMBNAIL_SIZE: Final = 288
+IMAGE_SIZE: Final = 2048
+
+
+def count_samples(context: Context) -> int:
+    """How many samples meet the filter."""
+    return read_cached(
+        context, "count", lambda: queries.sample_count(*about(context), context.bands)
+    )
+
+
+def read_page(context: Context, view: View) -> Page:
+    """The view's page of samples."""
+    return read_page_at(context, view.sort, view.page, view.size)
+
+
+def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
+    """At most ``limit`` samples at a place of an order."""
+    return read_cached(
+        context,
+        "page",
+        lambda: queries.page(*about(context), sort, cursor, limit, context.bands),
+        sort,
+        cursor,
+        limit,
+    )
+
+
+def read_tiles(context: Context, page: Page) -> list[Card]:
+    """What the gallery shows of a page."""
+    rows = page.rows.to_dict("records")
+    for row in rows:
+        _remember_images(context, int(row["row_idx"]), tuple(row["images"]))
+    return [build_tile(row, context.bands, context.edition) for row in rows]
+
+
+def _remember_images(context: Context, row_idx: int, images: tuple[str, ...]) -> None:
+    key = (context.workspace.root, "images", context.edition, row_idx)
+    REFERENCES.get(key, lambda: images)
+
+
+def read_card(context: Context, row_idx: int) -> Card:
+    """One sample in full. Raises InputError where the dataset has no such row."""
+    return read_cards(context, [row_idx])[0]
+
+
+def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
+    """Samples in full, in the order of ``rows``. Raises InputError for a row that is not there."""
+    details = {row: read_detail(context, row) for row in rows}
+    samples = {one.row_idx: one for one in read_samples(context.workspace, sorted(set(rows)))}
+    return [
+        build_card(
+            samples[row], details[row], context.scope.baseline, context.bands, context.edition
+        )
+        for row in rows
+    ]
+
+
+def read_detail(context: Context, row_idx: int) -> SampleDetail:
+    """What the database knows about one sample."""
+    return read_cached(
+        context,
+        "detail",
+        lambda: queries.sample_detail(context.store, context.scope, row_idx),
+        row_idx,
+    )
+
+
+def read_record(workspace: Workspace, row_idx: int) -> Sample:
+    """One sample of the dataset with its original bytes. Raises InputError."""
+    for sample in read_samples(workspace, [row_idx]):
+        return sample
+    raise InputError(f"the dataset has no row {row_idx}")
+
+
+def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
+    """What a gallery shows of these rows, in their order."""
+    wanted = list(rows)
+    frame = read_cached(
+        context,
+        "rows",
+        lambda: queries.read_rows(context.store, context.scope, wanted),
+        tuple(wanted),
+    )
+    return [build_tile(row, context.bands, context.edition) for row in frame.to_dict("records")]
+
+
+def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
+    """The small picture of a sample's first image, as JPEG. Raises ImageProblem."""
+    return thumbnail(workspace, _reference(workspace, row_idx, 0), THUMBNAIL_SIZE)
+
+
+def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
+    """A sample's image, as PNG or JPEG, at most IMAGE_SIZE wide or high. Raises ImageProblem.
+
+    Encoded anew from its pixels: no byte of a dataset file reaches a browser as it came.
+    """
+    path = resolve_image(_reference(workspace, row_idx, position), workspace.image_roots)
+    return _encoded(path, path.stat().st_mtime_ns)
+
+
+def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
+    """The image path that a row names; looked up once, because pages ask for many at a time."""
+    fingerprint = read_dataset_info(workspace).fingerprint
+    key = (workspace.root, "images", fingerprint, row_idx)
+    images = REFERENCES.get(key, lambda: read_record(workspace, row_idx).images)
+    if position >= len(images):
+        raise ImageProblem(Status.TEXT_ONLY, "this sample names no such image")
+    return images[position]
+
+
+@lru_cache(maxsize=64)
+def _encoded(path: Path, modified: int) -> bytes:  # noqa: ARG001 - part of the cache's key
+    return encode_image(open_image(path), IMAGE_SIZE)
