@@ -25,7 +25,7 @@ from scoring.dataset import read_columns, read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.journal import Journal
 from scoring.models.base import VisionLanguageModel
-from scoring.predictions import DEFAULT_MAX_NEW_TOKENS, Predictor
+from scoring.predictions import Predictor, begin_predictions, prediction_row
 from scoring.runs import (
     RunProgress,
     RunRecord,
@@ -101,22 +101,25 @@ def predict_dataset(
     run_id: str,
     *,
     rows: NDArray[np.int64] | None = None,
-    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+    max_new_tokens: int | None = None,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> RunSummary:
     """Predicts answers for the scored samples of a run, or for those among ``rows``.
 
-    Goes on where it stopped. Raises InputError where another model than the run's is brought.
+    Goes on where it stopped, with the ``max_new_tokens`` it began with (64 unless given). Raises
+    InputError where another model than the run's is brought, RunConflictError where the run's
+    predictions began with another ``max_new_tokens``.
     """
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
+    settings = begin_predictions(workspace, run_id, max_new_tokens)
     journal = Journal(workspace.run_dir(run_id) / "predictions", PREDICTIONS)
-    predictor = Predictor(model, workspace.image_roots, max_new_tokens=max_new_tokens)
+    predictor = Predictor(model, workspace.image_roots, max_new_tokens=settings.max_new_tokens)
 
     def work(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        return [asdict(prediction) for prediction in predictor.predict(samples)]
+        return [prediction_row(prediction) for prediction in predictor.predict(samples)]
 
     scored = scored_rows(workspace, run_id)
     wanted = scored if rows is None else np.intersect1d(scored, rows)

@@ -34,6 +34,14 @@ DATASET = pa.schema(
 )
 """``dataset/part-*.parquet``: one row per record, ascending by row_idx over all parts."""
 
+PLAN = pa.schema(
+    [
+        DATASET.field(name)
+        for name in ("row_idx", "id", "source", "images", "turns", "status", "reason")
+    ]
+)
+"""``dataset/plan/part-*.parquet``: what scoring needs of the records, in the order of runs. Derived."""
+
 TURN_SCORE = pa.struct(
     [
         ("turn", pa.int32()),  # 0-based position among the answers
@@ -61,9 +69,17 @@ PREDICTIONS = pa.schema(
         ("row_idx", pa.int64()),
         ("prediction_text", pa.string()),  # answer to the first human turn without the image
         ("prediction_multimodal", pa.string()),  # and with it
+        ("reason", pa.string()),  # why a prediction is missing
+        ("exact_text", pa.bool_()),  # of prediction_text: equal to the reference, normalised
+        ("letter_text", pa.bool_()),  # the same option; null where the reference is no choice
+        ("f1_text", pa.float64()),  # token F1 with the reference
+        ("exact_multimodal", pa.bool_()),
+        ("letter_multimodal", pa.bool_()),
+        ("f1_multimodal", pa.float64()),
+        ("matched_by", pa.int16()),  # answers.VERSION of these six; others are derived anew
     ]
 )
-"""``runs/<run_id>/predictions/part-*.parquet``."""
+"""``runs/<run_id>/predictions/part-*.parquet``; ``predictions.json`` beside holds the settings."""
 
 CLUSTERS = pa.schema(
     [

@@ -41,5 +41,11 @@ RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Revision of the model on the hub.")
 ]
 MaxNewTokensOption = Annotated[
-    int, typer.Option("--max-new-tokens", min=1, help="Length limit of a prediction, in tokens.")
+    int | None,
+    typer.Option(
+        "--max-new-tokens",
+        min=1,
+        help="Length limit of a prediction, in tokens. Default: what the run's predictions began "
+        "with, else 64.",
+    ),
 ]

@@ -28,7 +28,6 @@ from scoring.cli.talk import (
     stopping,
     talk,
 )
-from scoring.predictions import DEFAULT_MAX_NEW_TOKENS
 from scoring.runs import RunRecord, only_run
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
@@ -95,7 +94,7 @@ def score(
             "--score-eos/--no-score-eos", help="Count the end-of-turn token as an answer token."
         ),
     ] = True,
-    max_new_tokens: MaxNewTokensOption = DEFAULT_MAX_NEW_TOKENS,
+    max_new_tokens: MaxNewTokensOption = None,
     template: TemplateOption = None,
     dtype: DtypeOption = None,
     device: DeviceOption = None,
@@ -144,7 +143,7 @@ def predict(
         str | None,
         typer.Option("--only", help="Filter, for example: 'category:misaligned source:charts'."),
     ] = None,
-    max_new_tokens: MaxNewTokensOption = DEFAULT_MAX_NEW_TOKENS,
+    max_new_tokens: MaxNewTokensOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
     json: JsonOption = False,
