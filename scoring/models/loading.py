@@ -16,6 +16,7 @@ import transformers
 from huggingface_hub import snapshot_download
 
 from scoring.errors import ModelError
+from scoring.models.processors import load_processor
 from scoring.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 
 _TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
@@ -97,7 +98,7 @@ def model_folder(name: str, revision: str | None) -> Path:
 def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
     """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
     try:
-        processor = transformers.AutoProcessor.from_pretrained(folder)
+        processor = load_processor(folder)
         model = transformers.AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype, use_safetensors=True
         )

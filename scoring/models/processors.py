@@ -1,0 +1,74 @@
+"""Brings a processor into memory: tokenizer, image processor and what joins them.
+
+Many families' processors also want a video processor, and those need torchvision even where no
+video is ever shown. Without torchvision a stand-in takes its place, so that images can be scored
+on any machine; with it nothing is changed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils import PushToHubMixin, is_torchvision_available
+
+_LOADING = threading.Lock()
+
+
+class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor write it as a dict
+    """Stands where a video processor would; its settings read as absent, its use is an error."""
+
+    num_frames = fps = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing worth saving."""
+        return {}
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise NotImplementedError("videos are not scored")
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor saved in ``folder``; raises what transformers raises."""
+    with _without_videos():
+        return transformers.AutoProcessor.from_pretrained(folder)
+
+
+@contextmanager
+def _without_videos() -> Iterator[None]:
+    """While it lasts, processors load without what only videos need, where that is missing."""
+    with _LOADING, ExitStack() as replaced:
+        if not is_torchvision_available():
+            loader = staticmethod(lambda *_, **__: _NoVideos())
+            replaced.enter_context(_replaced(AutoVideoProcessor, "from_pretrained", loader))
+            check = _lenient(ProcessorMixin.check_argument_for_proper_class)
+            replaced.enter_context(
+                _replaced(ProcessorMixin, "check_argument_for_proper_class", check)
+            )
+            if processing_smolvlm.num2words is None:  # it puts the lengths of videos into words
+                replaced.enter_context(_replaced(processing_smolvlm, "num2words", _NoVideos()))
+        yield
+
+
+def _lenient(check: Callable[..., Any]) -> Callable[..., Any]:
+    def accept(self: Any, name: str, argument: object) -> Any:
+        return _NoVideos if isinstance(argument, _NoVideos) else check(self, name, argument)
+
+    return accept
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
