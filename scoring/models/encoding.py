@@ -11,12 +11,23 @@ from typing import Any
 
 from PIL import Image
 
-from scoring.models.base import EncodedSample
-from scoring.models.loading import Render
+from scoring.models.base import EncodedSample, ModelInfo
+from scoring.models.loading import Render, end_markers
 from scoring.prompting import AnswerSpan, PromptProblem, render_chat, to_messages, token_turns
 from scoring.samples import Status, Turn
 
 _NO_TURN = -1
+
+
+def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> Encoder:
+    """The encoder that suits a model of transformers and its processor."""
+    return Encoder(
+        processor,
+        render,
+        end_markers(processor, model),
+        score_eos=info.score_eos,
+        pad_to_square=info.template == "llava_v1",
+    )
 
 
 class Encoder:
