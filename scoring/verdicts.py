@@ -18,7 +18,8 @@ class LatestDecision:
     """What holds for a sample and reviewer after all undos.
 
     ``decision`` is None where the reviewer left only a note. ``decided_at`` and ``event_id`` are
-    those of the verdict, or of the note where there is no verdict.
+    those of the verdict, or of the note where there is no verdict; so are ``queue`` and
+    ``sampling_probability``, which say how the sample came before the reviewer.
     """
 
     row_idx: int
@@ -27,6 +28,8 @@ class LatestDecision:
     note: str | None
     decided_at: str
     event_id: str
+    queue: str | None = None
+    sampling_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,14 @@ def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
     if said is None or (verdict is None and not note):
         return None
     return LatestDecision(
-        said.row_idx, said.reviewer, said.decision, note or None, said.decided_at, said.event_id
+        said.row_idx,
+        said.reviewer,
+        said.decision,
+        note or None,
+        said.decided_at,
+        said.event_id,
+        said.queue,
+        said.sampling_probability,
     )
 
 

@@ -30,7 +30,8 @@ from scoring.errors import WorkspaceError
 from scoring.reviews import LatestDecision, latest_decisions, read_events
 from scoring.runs import RunRecord, list_runs
 from scoring.samples import Status
-from scoring.store import schema
+from scoring.store import derive, schema
+from scoring.store.matches import insert_predictions
 from scoring.store.values import BuildReport
 from scoring.workspace import Workspace
 
@@ -46,6 +47,8 @@ _DECISIONS = pa.schema(
         ("note", pa.string()),
         ("decided_at", pa.string()),
         ("event_id", pa.string()),
+        ("queue", pa.string()),
+        ("sampling_probability", pa.float64()),
     ]
 )
 
@@ -144,16 +147,19 @@ def _steps(
     con: duckdb.DuckDBPyConnection, workspace: Workspace, parts: Parts
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "samples", partial(_insert_samples, con, workspace, parts.dataset)
-    for clustering in _clusterings(parts):
+    clusterings = _clusterings(parts)
+    for clustering in clusterings:
         name = clustering.info["clustering_id"]
-        yield f"clustering {name}", partial(_insert_clustering, con, clustering)
+        newest = clustering is clusterings[-1]
+        yield f"clustering {name}", partial(_insert_clustering, con, clustering, newest)
     for run in list_runs(workspace):
         name = run.run_id
         scores = _literal(parts.scores.get(name, ()))
         yield f"scores of run {name}", partial(_insert_run, con, run, scores)
         predictions = _literal(parts.predictions.get(name, ()))
         if predictions:
-            yield f"predictions of run {name}", partial(_insert_predictions, con, name, predictions)
+            insert = partial(insert_predictions, con, workspace, name, predictions)
+            yield f"predictions of run {name}", insert
     yield "decisions", partial(_insert_decisions, con, workspace)
 
 
@@ -161,47 +167,53 @@ def _insert_samples(
     con: duckdb.DuckDBPyConnection, workspace: Workspace, files: Sequence[Path]
 ) -> None:
     if files:
-        con.execute(schema.INSERT_SAMPLES, {"files": _literal(files)})
-        con.execute(schema.INSERT_SAMPLE_IMAGES)
+        con.execute(derive.INSERT_SAMPLES, {"files": _literal(files)})
+        con.execute(derive.INSERT_SOURCES)
+        con.execute(derive.INSERT_CONVERSATIONS, {"files": _literal(files)})
+        con.execute(derive.INSERT_SAMPLE_IMAGES)
     _check_dataset(con, workspace)
 
 
-def _insert_clustering(con: duckdb.DuckDBPyConnection, clustering: _Clustering) -> None:
+def _insert_clustering(
+    con: duckdb.DuckDBPyConnection, clustering: _Clustering, newest: bool
+) -> None:
     info = clustering.info
     name = info["clustering_id"]
     con.execute(
-        "INSERT INTO clusterings VALUES (?, ?, ?, ?, ?)",
-        [name, *(info.get(key) for key in ("embedder", "k", "seed", "created_at"))],
+        "INSERT INTO clusterings VALUES (?, ?, ?, ?, ?, ?)",
+        [name, *(info.get(key) for key in ("embedder", "k", "seed", "created_at")), newest],
     )
     names = [(name, one["cluster_id"], one["name"]) for one in info.get("clusters", ())]
     if names:
         con.executemany("INSERT INTO cluster_names VALUES (?, ?, ?)", names)
     files = _literal([clustering.folder / "clusters.parquet"])
-    con.execute(schema.INSERT_CLUSTERS, {"clustering_id": name, "files": files})
+    con.execute(derive.INSERT_CLUSTERS, {"clustering_id": name, "files": files})
 
 
 def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> None:
-    repeated = files and _first(con, schema.HAS_REPEATED_SCORES, {"files": files})
-    first_part_wins = schema.FIRST_PART_WINS if repeated else ""
+    repeated = files and _first(con, derive.HAS_REPEATED_SCORES, {"files": files})
+    first_part_wins = derive.FIRST_PART_WINS if repeated else ""
     for position, baseline in enumerate(_baselines(con, run, files)):
         which = {"run_id": run.run_id, "baseline": baseline}
         values = {"files": files, "baseline": baseline}
         if files:
-            con.execute("\n".join((schema.PART_SCORES, first_part_wins)), values)
+            part_scores = derive.PART_IMPORTED_SCORES if run.imported_from else derive.PART_SCORES
+            con.execute("\n".join((part_scores, first_part_wins)), values)
         else:
-            con.execute(schema.NO_PART_SCORES)
-        con.execute(schema.INSERT_SCORES, which)
+            con.execute(derive.NO_PART_SCORES)
+        con.execute(derive.INSERT_SCORES, which | {"kinds": list(schema.ANSWER_KINDS)})
         con.execute("DROP TABLE part_scores")
-        if files:
-            turns = (schema.TURNS_OF_PARTS, first_part_wins, schema.TURNS_INSERTED)
+        if files and not run.imported_from:
+            turns = (derive.TURNS_OF_PARTS, first_part_wins, derive.TURNS_INSERTED)
             con.execute("\n".join(turns), values | which)
-        con.execute(schema.INSERT_RUN, _run_values(run) | which | {"position": position})
+        con.execute(derive.INSERT_RUN, _run_values(run) | which | {"position": position})
+    con.execute(derive.INSERT_BASELINE_SPANS, {"run_id": run.run_id})
     _check_statuses(con, run.run_id)
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> list[str]:
     """The run's baselines in its order; what only its parts name stands last, never left out."""
-    found = con.execute(schema.PART_BASELINES, {"files": files}).fetchall() if files else []
+    found = con.execute(derive.PART_BASELINES, {"files": files}).fetchall() if files else []
     return list(dict.fromkeys([*run.baselines, *(baseline for (baseline,) in found)]))
 
 
@@ -223,17 +235,10 @@ def _run_values(run: RunRecord) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names} | {"versions": json.dumps(run.versions)}
 
 
-def _insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: list[str]) -> None:
-    repeated = _first(con, schema.HAS_REPEATED_PREDICTIONS, {"files": files})
-    first_part_wins = schema.FIRST_PART_WINS if repeated else ""
-    statement = (schema.INSERT_PREDICTIONS, first_part_wins, schema.PREDICTIONS_INSERTED)
-    con.execute("\n".join(statement), {"run_id": run_id, "files": files})
-
-
 def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
     latest = latest_decisions(read_events(workspace))
     con.register("logged_decisions", decisions_table(latest))
-    con.execute(schema.INSERT_DECISIONS)
+    con.execute(derive.INSERT_DECISIONS)
     con.unregister("logged_decisions")
 
 
@@ -250,7 +255,7 @@ def _check_dataset(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None
 
 def _check_statuses(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
     known = [str(status) for status in Status]
-    odd = con.execute(schema.UNKNOWN_STATUSES, {"run_id": run_id, "known": known}).fetchall()
+    odd = con.execute(derive.UNKNOWN_STATUSES, {"run_id": run_id, "known": known}).fetchall()
     if odd:
         raise WorkspaceError(
             f"run {run_id!r} holds the status {odd[0][0]!r}, which this version does not know; "

@@ -41,7 +41,10 @@ _TURN_SCORES = """
 """
 
 _PREDICTIONS = """
-    SELECT p.run_id, r.model, p.prediction_text, p.prediction_multimodal
+    SELECT
+        p.run_id, r.model, p.prediction_text, p.prediction_multimodal, p.exact_text,
+        p.letter_text, p.f1_text, p.exact_multimodal, p.letter_multimodal, p.f1_multimodal,
+        p.reason, p.max_new_tokens
     FROM predictions p JOIN runs r ON r.run_id = p.run_id AND r.position = 0
     WHERE p.row_idx = $row_idx
     ORDER BY p.run_id <> $run_id, r.created_at, p.run_id

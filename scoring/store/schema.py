@@ -3,12 +3,12 @@
 The file is derived from the parts of a workspace and may be deleted at any time. The one decision
 behind it: ``scores`` holds a row for every sample of each run and baseline, sorted by score, so
 that thresholds, histograms and top lists read one narrow stretch of it; what has no score is NULL,
-never NaN. Losses and scores are in nats per answer token.
+never NaN. ``derive`` fills the tables. Losses and scores are in nats per answer token.
 """
 
 from __future__ import annotations
 
-DATABASE_VERSION = 1
+DATABASE_VERSION = 2
 
 TABLES = {
     "build_info": """
@@ -32,8 +32,17 @@ TABLES = {
         question VARCHAR,                 -- first human turn, without placeholder
         answer VARCHAR,                   -- first reference answer
         answer_kind VARCHAR,              -- yes/no | choice | number | word | phrase | text | none
+        answer_length INTEGER,            -- characters of the first reference answer
         status VARCHAR,                   -- pending, or why the record alone rules a score out
         reason VARCHAR
+    """,
+    "sources": """
+        source_no INTEGER,                -- 0-based, ascending by name
+        source VARCHAR
+    """,
+    "conversations": """
+        row_idx BIGINT,                   -- only samples with more than one question and answer
+        text VARCHAR                      -- all turns, one after another
     """,
     "sample_images": """
         image_key UBIGINT,                -- from the image path, for finding its other samples
@@ -73,11 +82,22 @@ TABLES = {
         visnec DOUBLE,                    -- loss_text - loss_multimodal
         loss_text DOUBLE,
         loss_multimodal DOUBLE,
-        n_answer_tokens INTEGER,
+        n_answer_tokens INTEGER,          -- NULL where scores from elsewhere do not tell
         visnec_stderr DOUBLE,             -- standard error of visnec over the answer tokens
         truncated BOOLEAN,
         source VARCHAR,                   -- as in samples, for questions that need no join
-        answer_kind VARCHAR
+        source_no INTEGER,                -- as in sources
+        answer_kind VARCHAR,
+        kind_no UTINYINT,                 -- 0-based place of answer_kind in the list above
+        answer_length INTEGER,
+        n_turns INTEGER,
+        cluster_id INTEGER                -- of the clustering that is marked in_scores
+    """,
+    "baseline_spans": """
+        run_id VARCHAR,                   -- only samples with scores for several baselines
+        row_idx BIGINT,
+        lowest_visnec DOUBLE,             -- over the baselines of the run
+        highest_visnec DOUBLE
     """,
     "turn_scores": """
         run_id VARCHAR,
@@ -93,14 +113,24 @@ TABLES = {
         run_id VARCHAR,
         row_idx BIGINT,
         prediction_text VARCHAR,          -- without the image
-        prediction_multimodal VARCHAR     -- with it
+        prediction_multimodal VARCHAR,    -- with it
+        exact_text BOOLEAN,               -- says what the reference answer says, normalised
+        letter_text BOOLEAN,              -- chooses its option; NULL where it is no choice
+        f1_text DOUBLE,                   -- token F1 with it, 0 to 1
+        exact_multimodal BOOLEAN,
+        letter_multimodal BOOLEAN,
+        f1_multimodal DOUBLE,
+        reason VARCHAR,                   -- why a prediction is missing
+        max_new_tokens INTEGER,           -- length limit they were made under
+        matched_by SMALLINT               -- version of the measures
     """,
     "clusterings": """
         clustering_id VARCHAR,
         embedder VARCHAR,
         k INTEGER,
         seed BIGINT,
-        created_at VARCHAR
+        created_at VARCHAR,
+        in_scores BOOLEAN                 -- whether scores.cluster_id is of this one: the newest
     """,
     "cluster_names": """
         clustering_id VARCHAR,
@@ -119,7 +149,9 @@ TABLES = {
         decision VARCHAR,                 -- keep | drop | unsure, NULL where there is only a note
         note VARCHAR,
         decided_at VARCHAR,
-        event_id VARCHAR
+        event_id VARCHAR,
+        queue VARCHAR,                    -- how the sample came before the reviewer
+        sampling_probability DOUBLE       -- of its coming up there, NULL where that is unknown
     """,
 }
 """Table -> its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
@@ -128,201 +160,7 @@ CREATE_TABLES = tuple(
     "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()
 )
 
-# Answers of one kind have losses of one size: yes/no and A to E cap near ln 2 and ln 4 per token.
-_ANSWER_KIND = r"""
-    CASE
-        WHEN coalesce(trim(answer), '') = '' THEN 'none'
-        WHEN regexp_full_match(answer, '(?i)\s*(yes|no)[.!]?\s*') THEN 'yes/no'
-        WHEN regexp_full_match(answer, '(?i)\s*\(?[A-E]\)?[.:]?\s*') THEN 'choice'
-        WHEN regexp_full_match(answer, '\s*[-+]?[0-9][0-9.,]*\s*%?\s*') THEN 'number'
-        WHEN regexp_full_match(answer, '\s*\S+\s*') THEN 'word'
-        WHEN regexp_full_match(answer, '\s*\S+(\s+\S+){1,4}\s*') THEN 'phrase'
-        ELSE 'text'
-    END
-"""
 ANSWER_KINDS = ("yes/no", "choice", "number", "word", "phrase", "text", "none")
-
-INSERT_SAMPLES = "\n".join(
-    (
-        """
-        INSERT INTO samples BY NAME
-        SELECT
-            row_idx, id, coalesce(source, '') AS source, images, n_images, n_turns, question,
-            answer, status, reason,
-        """,
-        _ANSWER_KIND,
-        "AS answer_kind FROM read_parquet($files)",
-    )
-)
-
-INSERT_SAMPLE_IMAGES = """
-    INSERT INTO sample_images BY NAME
-    SELECT DISTINCT md5_number_lower(image) AS image_key, row_idx
-    FROM (SELECT unnest(images) AS image, row_idx FROM samples)
-    ORDER BY image_key, row_idx
-"""
-
-HAS_REPEATED_SCORES = """
-    SELECT count(*) <> count(DISTINCT (row_idx, baseline)) FROM read_parquet($files)
-"""
-
-HAS_REPEATED_PREDICTIONS = """
-    SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)
-"""
-
-UNKNOWN_STATUSES = """
-    SELECT DISTINCT status FROM scores
-    WHERE run_id = $run_id AND NOT contains($known, status) ORDER BY status
-"""
-
-PART_BASELINES = "SELECT DISTINCT baseline FROM read_parquet($files) ORDER BY baseline"
-
-# A run in progress may have no finished part yet.
-NO_PART_SCORES = """
-    CREATE OR REPLACE TEMP TABLE part_scores (
-        row_idx BIGINT, status VARCHAR, reason VARCHAR, truncated BOOLEAN, text_sum DOUBLE,
-        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT
-    )
-"""
-
-PART_SCORES = """
-    CREATE OR REPLACE TEMP TABLE part_scores AS
-    SELECT
-        row_idx, status, reason, truncated,
-        list_sum([turn.loss_text_sum FOR turn IN turns]) AS text_sum,
-        list_sum([turn.loss_multimodal_sum FOR turn IN turns]) AS multimodal_sum,
-        list_sum([turn.delta_sq_sum FOR turn IN turns]) AS delta_sq_sum,
-        list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens
-    FROM read_parquet($files, filename = true, file_row_number = true)
-    WHERE baseline = $baseline
-"""
-
-# Added where a sample was scored twice: the first part by name wins.
-FIRST_PART_WINS = """
-    QUALIFY row_number() OVER (PARTITION BY row_idx ORDER BY filename, file_row_number) = 1
-"""
-
-# Where no part has a sample yet, the record alone may already rule a score out. A scored row
-# without usable numbers becomes a status: no page may meet a score that is no number.
-INSERT_SCORES = """
-    INSERT INTO scores BY NAME
-    WITH means AS (
-        SELECT
-            *,
-            text_sum / n_tokens AS loss_text,
-            multimodal_sum / n_tokens AS loss_multimodal
-        FROM part_scores
-    ),
-    judged AS (
-        SELECT
-            s.row_idx, s.source, s.answer_kind, m.truncated, m.n_tokens, m.delta_sq_sum,
-            m.loss_text, m.loss_multimodal,
-            CASE
-                WHEN m.status IS NULL THEN s.status
-                WHEN m.status <> 'scored' THEN m.status
-                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'no_answer'
-                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN 'scored'
-                ELSE 'non_finite'
-            END AS status,
-            CASE
-                WHEN m.status IS NULL THEN s.reason
-                WHEN m.status <> 'scored' THEN m.reason
-                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'the part holds no answer tokens for it'
-                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN m.reason
-                ELSE 'a loss in the part is no finite number'
-            END AS reason
-        FROM samples s LEFT JOIN means m USING (row_idx)
-    ),
-    scored AS (
-        SELECT
-            * EXCLUDE (loss_text, loss_multimodal, n_tokens),
-            CASE WHEN status = 'scored' THEN loss_text END AS loss_text,
-            CASE WHEN status = 'scored' THEN loss_multimodal END AS loss_multimodal,
-            CASE WHEN status = 'scored' THEN n_tokens END AS n_answer_tokens
-        FROM judged
-    )
-    SELECT
-        $run_id AS run_id, $baseline AS baseline, row_idx, status, reason,
-        loss_text - loss_multimodal AS visnec, loss_text, loss_multimodal, n_answer_tokens,
-        CASE
-            WHEN n_answer_tokens > 1 AND isfinite(delta_sq_sum)
-            THEN sqrt(
-                greatest(
-                    delta_sq_sum - n_answer_tokens * (loss_text - loss_multimodal) ** 2, 0
-                ) / (n_answer_tokens - 1) / n_answer_tokens
-            )
-        END AS visnec_stderr,
-        coalesce(truncated, false) AS truncated, source, answer_kind
-    FROM scored
-    ORDER BY visnec NULLS LAST, row_idx
-"""
-
-# Only samples that count as scored have turns; a repeated sample has one set of them.
-TURNS_OF_PARTS = """
-    INSERT INTO turn_scores BY NAME
-    WITH rows AS (
-        SELECT row_idx, turns
-        FROM read_parquet($files, filename = true, file_row_number = true)
-        WHERE baseline = $baseline
-"""
-TURNS_INSERTED = """
-    ),
-    turns AS (SELECT row_idx, unnest(turns) AS turn FROM rows)
-    SELECT
-        $run_id AS run_id, $baseline AS baseline, row_idx, turn.turn AS turn,
-        turn.loss_text_sum / turn.n_answer_tokens
-            - turn.loss_multimodal_sum / turn.n_answer_tokens AS visnec,
-        turn.loss_text_sum / turn.n_answer_tokens AS loss_text,
-        turn.loss_multimodal_sum / turn.n_answer_tokens AS loss_multimodal,
-        turn.n_answer_tokens AS n_answer_tokens
-    FROM turns
-    WHERE turn.n_answer_tokens > 0 AND row_idx IN (
-        SELECT row_idx FROM scores
-        WHERE run_id = $run_id AND baseline = $baseline AND status = 'scored'
-    )
-    ORDER BY row_idx, turn.turn
-"""
-
-INSERT_PREDICTIONS = """
-    INSERT INTO predictions BY NAME
-    WITH rows AS (
-        SELECT row_idx, prediction_text, prediction_multimodal
-        FROM read_parquet($files, filename = true, file_row_number = true)
-"""
-PREDICTIONS_INSERTED = """
-    )
-    SELECT $run_id AS run_id, * FROM rows
-    WHERE row_idx IN (SELECT row_idx FROM samples)
-    ORDER BY row_idx
-"""
-
-INSERT_CLUSTERS = """
-    INSERT INTO clusters BY NAME
-    SELECT $clustering_id AS clustering_id, row_idx, cluster_id, distance
-    FROM read_parquet($files)
-    WHERE row_idx IN (SELECT row_idx FROM samples)
-    ORDER BY row_idx
-"""
-
-INSERT_RUN = """
-    INSERT INTO runs BY NAME
-    SELECT
-        $run_id AS run_id, $baseline AS baseline, $model AS model, $created_at AS created_at,
-        $model_fingerprint AS model_fingerprint, $model_family AS model_family,
-        $dataset_fingerprint AS dataset_fingerprint, $template AS template, $dtype AS dtype,
-        $device AS device, $score_eos AS score_eos, $max_length AS max_length,
-        $truncate AS truncate, $notice AS notice, $versions AS versions, $position AS position,
-        count(*) AS n_samples, count(visnec) AS n_scored, min(visnec) AS min_visnec,
-        quantile_cont(visnec, 0.005) AS low_visnec, quantile_cont(visnec, 0.995) AS high_visnec,
-        max(visnec) AS max_visnec,
-        greatest(
-            quantile_cont(loss_text, 0.995), quantile_cont(loss_multimodal, 0.995)
-        ) AS high_loss
-    FROM scores WHERE run_id = $run_id AND baseline = $baseline
-"""
-
-# Decisions come from the logs as an Arrow table under the name logged_decisions.
-INSERT_DECISIONS = "INSERT INTO decisions BY NAME SELECT * FROM logged_decisions"
 
 # Random orders for review queues: a 32-bit integer mixed by multiplying and folding (the constants
 # are those of Wellons' "lowbias32"), because DuckDB's own hash may change with its version.

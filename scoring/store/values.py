@@ -121,7 +121,9 @@ class SampleDetail:
     loss_multimodal, visnec, visnec_stderr, n_answer_tokens, truncated). ``turn_scores``: one row
     per baseline and turn (baseline, turn, loss_text, loss_multimodal, visnec, n_answer_tokens).
     ``predictions``: one row per run that has any, the scope's run first (run_id, model,
-    prediction_text, prediction_multimodal). ``decisions``: one row per reviewer (reviewer,
+    prediction_text, prediction_multimodal, their matches with the reference: exact_text,
+    letter_text, f1_text, exact_multimodal, letter_multimodal, f1_multimodal; reason,
+    max_new_tokens). ``decisions``: one row per reviewer (reviewer,
     decision, note, decided_at, event_id). ``neighbours``: other samples on one of the same images
     (row_idx, source, question, answer, visnec, status, decision), ascending, at most 50.
     """

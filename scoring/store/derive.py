@@ -1,0 +1,231 @@
+"""How the tables of ``visnec.duckdb`` are filled from the parts: every derived value, in one place.
+
+The one decision behind it: numbers that questions group by (source, kind of answer, cluster) are
+written beside each score, so that no question about scores needs a join.
+"""
+
+from __future__ import annotations
+
+# Answers of one kind have losses of one size: yes/no and A to E cap near ln 2 and ln 4 per token.
+_ANSWER_KIND = r"""
+    CASE
+        WHEN coalesce(trim(answer), '') = '' THEN 'none'
+        WHEN regexp_full_match(answer, '(?i)\s*(yes|no)[.!]?\s*') THEN 'yes/no'
+        WHEN regexp_full_match(answer, '(?i)\s*\(?[A-E]\)?[.:]?\s*') THEN 'choice'
+        WHEN regexp_full_match(answer, '\s*[-+]?[0-9][0-9.,]*\s*%?\s*') THEN 'number'
+        WHEN regexp_full_match(answer, '\s*\S+\s*') THEN 'word'
+        WHEN regexp_full_match(answer, '\s*\S+(\s+\S+){1,4}\s*') THEN 'phrase'
+        ELSE 'text'
+    END
+"""
+
+INSERT_SAMPLES = "\n".join(
+    (
+        """
+        INSERT INTO samples BY NAME
+        SELECT
+            row_idx, id, coalesce(source, '') AS source, images, n_images, n_turns, question,
+            answer, status, reason, length(coalesce(answer, ''))::INTEGER AS answer_length,
+        """,
+        _ANSWER_KIND,
+        "AS answer_kind FROM read_parquet($files)",
+    )
+)
+
+INSERT_SOURCES = """
+    INSERT INTO sources BY NAME
+    SELECT (row_number() OVER (ORDER BY source) - 1)::INTEGER AS source_no, source
+    FROM (SELECT DISTINCT source FROM samples)
+    ORDER BY source_no
+"""
+
+# The first question and answer stand in samples; a search over all turns needs the rest.
+INSERT_CONVERSATIONS = """
+    INSERT INTO conversations BY NAME
+    SELECT row_idx, array_to_string([turn.text FOR turn IN turns], chr(10)) AS text
+    FROM read_parquet($files) WHERE len(turns) > 2
+"""
+
+INSERT_SAMPLE_IMAGES = """
+    INSERT INTO sample_images BY NAME
+    SELECT DISTINCT md5_number_lower(image) AS image_key, row_idx
+    FROM (SELECT unnest(images) AS image, row_idx FROM samples)
+    ORDER BY image_key, row_idx
+"""
+
+HAS_REPEATED_SCORES = """
+    SELECT count(*) <> count(DISTINCT (row_idx, baseline)) FROM read_parquet($files)
+"""
+
+HAS_REPEATED_PREDICTIONS = """
+    SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)
+"""
+
+UNKNOWN_STATUSES = """
+    SELECT DISTINCT status FROM scores
+    WHERE run_id = $run_id AND NOT contains($known, status) ORDER BY status
+"""
+
+PART_BASELINES = "SELECT DISTINCT baseline FROM read_parquet($files) ORDER BY baseline"
+
+# A run in progress may have no finished part yet.
+NO_PART_SCORES = """
+    CREATE OR REPLACE TEMP TABLE part_scores (
+        row_idx BIGINT, status VARCHAR, reason VARCHAR, truncated BOOLEAN, text_sum DOUBLE,
+        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT
+    )
+"""
+
+PART_SCORES = """
+    CREATE OR REPLACE TEMP TABLE part_scores AS
+    SELECT
+        row_idx, status, reason, truncated,
+        list_sum([turn.loss_text_sum FOR turn IN turns]) AS text_sum,
+        list_sum([turn.loss_multimodal_sum FOR turn IN turns]) AS multimodal_sum,
+        list_sum([turn.delta_sq_sum FOR turn IN turns]) AS delta_sq_sum,
+        list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens
+    FROM read_parquet($files, filename = true, file_row_number = true)
+    WHERE baseline = $baseline
+"""
+
+# Added where a sample was scored twice: the first part by name wins.
+FIRST_PART_WINS = """
+    QUALIFY row_number() OVER (PARTITION BY row_idx ORDER BY filename, file_row_number) = 1
+"""
+
+# Where no part has a sample yet, the record alone may already rule a score out. A scored row
+# without usable numbers becomes a status: no page may meet a score that is no number.
+INSERT_SCORES = """
+    INSERT INTO scores BY NAME
+    WITH means AS (
+        SELECT
+            *,
+            text_sum / n_tokens AS loss_text,
+            multimodal_sum / n_tokens AS loss_multimodal
+        FROM part_scores
+    ),
+    judged AS (
+        SELECT
+            s.row_idx, s.source, s.answer_kind, s.answer_length, s.n_turns, c.cluster_id,
+            m.truncated, m.n_tokens, m.delta_sq_sum, m.loss_text, m.loss_multimodal,
+            CASE
+                WHEN m.status IS NULL THEN s.status
+                WHEN m.status <> 'scored' THEN m.status
+                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'no_answer'
+                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN 'scored'
+                ELSE 'non_finite'
+            END AS status,
+            CASE
+                WHEN m.status IS NULL THEN s.reason
+                WHEN m.status <> 'scored' THEN m.reason
+                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'the part holds no answer tokens for it'
+                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN m.reason
+                ELSE 'a loss in the part is no finite number'
+            END AS reason
+        FROM samples s LEFT JOIN means m USING (row_idx)
+        LEFT JOIN (
+            SELECT row_idx, cluster_id FROM clusters
+            WHERE clustering_id = (SELECT clustering_id FROM clusterings WHERE in_scores)
+        ) c USING (row_idx)
+    ),
+    scored AS (
+        SELECT
+            * EXCLUDE (loss_text, loss_multimodal, n_tokens),
+            CASE WHEN status = 'scored' THEN loss_text END AS loss_text,
+            CASE WHEN status = 'scored' THEN loss_multimodal END AS loss_multimodal,
+            CASE WHEN status = 'scored' THEN n_tokens END AS n_answer_tokens
+        FROM judged
+    )
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, row_idx, status, reason,
+        loss_text - loss_multimodal AS visnec, loss_text, loss_multimodal, n_answer_tokens,
+        CASE
+            WHEN n_answer_tokens > 1 AND isfinite(delta_sq_sum)
+            THEN sqrt(
+                greatest(
+                    delta_sq_sum - n_answer_tokens * (loss_text - loss_multimodal) ** 2, 0
+                ) / (n_answer_tokens - 1) / n_answer_tokens
+            )
+        END AS visnec_stderr,
+        coalesce(truncated, false) AS truncated, source, source_no, answer_kind,
+        (list_position($kinds, answer_kind) - 1)::UTINYINT AS kind_no, answer_length, n_turns,
+        cluster_id
+    FROM scored JOIN sources USING (source)
+    ORDER BY visnec NULLS LAST, row_idx
+"""
+
+INSERT_BASELINE_SPANS = """
+    INSERT INTO baseline_spans BY NAME
+    SELECT
+        run_id, row_idx, min(visnec) AS lowest_visnec, max(visnec) AS highest_visnec
+    FROM scores WHERE run_id = $run_id AND visnec IS NOT NULL
+    GROUP BY run_id, row_idx HAVING count(*) > 1
+    ORDER BY row_idx
+"""
+
+# Only samples that count as scored have turns; a repeated sample has one set of them.
+TURNS_OF_PARTS = """
+    INSERT INTO turn_scores BY NAME
+    WITH rows AS (
+        SELECT row_idx, turns
+        FROM read_parquet($files, filename = true, file_row_number = true)
+        WHERE baseline = $baseline
+"""
+TURNS_INSERTED = """
+    ),
+    turns AS (SELECT row_idx, unnest(turns) AS turn FROM rows)
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, row_idx, turn.turn AS turn,
+        turn.loss_text_sum / turn.n_answer_tokens
+            - turn.loss_multimodal_sum / turn.n_answer_tokens AS visnec,
+        turn.loss_text_sum / turn.n_answer_tokens AS loss_text,
+        turn.loss_multimodal_sum / turn.n_answer_tokens AS loss_multimodal,
+        turn.n_answer_tokens AS n_answer_tokens
+    FROM turns
+    WHERE turn.n_answer_tokens > 0 AND row_idx IN (
+        SELECT row_idx FROM scores
+        WHERE run_id = $run_id AND baseline = $baseline AND status = 'scored'
+    )
+    ORDER BY row_idx, turn.turn
+"""
+
+INSERT_PREDICTIONS = """
+    INSERT INTO predictions BY NAME
+    WITH rows AS (
+        SELECT row_idx, prediction_text, prediction_multimodal
+        FROM read_parquet($files, filename = true, file_row_number = true)
+"""
+PREDICTIONS_INSERTED = """
+    )
+    SELECT $run_id AS run_id, * FROM rows
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+
+INSERT_CLUSTERS = """
+    INSERT INTO clusters BY NAME
+    SELECT $clustering_id AS clustering_id, row_idx, cluster_id, distance
+    FROM read_parquet($files)
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+
+INSERT_RUN = """
+    INSERT INTO runs BY NAME
+    SELECT
+        $run_id AS run_id, $baseline AS baseline, $model AS model, $created_at AS created_at,
+        $model_fingerprint AS model_fingerprint, $model_family AS model_family,
+        $dataset_fingerprint AS dataset_fingerprint, $template AS template, $dtype AS dtype,
+        $device AS device, $score_eos AS score_eos, $max_length AS max_length,
+        $truncate AS truncate, $notice AS notice, $versions AS versions, $position AS position,
+        count(*) AS n_samples, count(visnec) AS n_scored, min(visnec) AS min_visnec,
+        quantile_cont(visnec, 0.005) AS low_visnec, quantile_cont(visnec, 0.995) AS high_visnec,
+        max(visnec) AS max_visnec,
+        greatest(
+            quantile_cont(loss_text, 0.995), quantile_cont(loss_multimodal, 0.995)
+        ) AS high_loss
+    FROM scores WHERE run_id = $run_id AND baseline = $baseline
+"""
+
+# Decisions come from the logs as an Arrow table under the name logged_decisions.
+INSERT_DECISIONS = "INSERT INTO decisions BY NAME SELECT * FROM logged_decisions"
