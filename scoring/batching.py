@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from scoring.models.base import OutOfMemoryError
@@ -33,6 +33,10 @@ class TokenBudget:
                 batches.append([index])
         return batches
 
+    def halve(self, tokens: int) -> None:
+        """Takes note that ``tokens`` did not fit."""
+        self.tokens = max(1, min(self.tokens, tokens // 2))
+
 
 def run_batched(
     items: Sequence[Item],
@@ -60,3 +64,28 @@ def run_batched(
         for index, result in zip(batch, found, strict=True):
             results[index] = result
     return results
+
+
+def run_divisible(
+    items: Sequence[Item],
+    length: Callable[[Item], int],
+    budget: TokenBudget,
+    run: Callable[[Sequence[Item]], Sequence[Result]],
+    divide: Callable[[Item], Sequence[Item]],
+) -> Iterator[tuple[Item, Result | None]]:
+    """As ``run_batched``, for items of ``length`` tokens that can be divided where one is too much.
+
+    Yields each item that ran, or that neither fits nor divides (``divide`` gives nothing), in no
+    particular order.
+    """
+    waiting: list[Sequence[Item]] = [items]
+    while waiting:
+        part = waiting.pop()
+        results = run_batched(part, [length(item) for item in part], budget, run)
+        for item, result in zip(part, results, strict=True):
+            smaller = divide(item) if result is None else ()
+            if smaller:
+                budget.halve(length(item))
+                waiting.append(smaller)
+            else:
+                yield item, result

@@ -1,0 +1,193 @@
+"""The forward pass that gives answer losses: rows in, batches through the model, losses out.
+
+Each shortcut is taken only where ``Capabilities`` says that this model allows it; the losses are
+the same on every route. Nothing is copied back before the last batch of a call is under way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scoring.batching import TokenBudget, run_divisible
+from scoring.losses import answer_token_losses, head_losses
+from scoring.models.base import EncodedSample
+from scoring.models.capabilities import Capabilities
+from scoring.models.collate import (
+    Tensors,
+    branch_numbers,
+    padding_mask,
+    plain_positions,
+    row_inputs,
+    to_device,
+    token_ids,
+    tree_mask,
+)
+from scoring.models.features import FeatureCache, VisionTower
+from scoring.models.memory import out_of_memory_named
+from scoring.models.rows import Row, TreeLimits, divided, plan_rows
+
+Losses = NDArray[np.float32]
+
+
+class LossEngine:
+    """Answer losses of encoded samples by one transformers model."""
+
+    def __init__(
+        self, model: Any, pad_id: int, capabilities: Capabilities, budget: TokenBudget
+    ) -> None:
+        self._model, self._pad_id = model, pad_id
+        self._capabilities = capabilities
+        self._budget = budget if capabilities.batched else TokenBudget(1)
+        self._tower = VisionTower(model)
+        self._limits = tree_limits(model) if capabilities.tree else None
+        self._vocabulary = int(model.config.get_text_config().vocab_size)
+
+    def losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:
+        """-log P of each answer token in nats, per sample; None where one does not fit alone."""
+        rows = plan_rows(samples, self._limits)
+        features = FeatureCache(self._tower, samples, rows)
+        done: list[Row] = []
+        found: list[torch.Tensor] = []
+        for alike in _kinds(rows, samples):
+            for row, losses in run_divisible(
+                alike,
+                len,
+                self._budget,
+                lambda batch: self._run(batch, samples, features),
+                lambda row: divided(samples, row),
+            ):
+                if losses is not None:
+                    done.append(row)
+                    found.append(losses)
+        return _by_sample(len(samples), done, found)
+
+    def _run(
+        self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
+    ) -> Sequence[torch.Tensor]:
+        """Losses on the device, per row, member by member."""
+        with out_of_memory_named(), torch.inference_mode():
+            inputs = self._inputs(rows, samples, features)
+            losses = self._losses(rows, inputs)
+        features.release(rows)
+        return torch.split(losses, [sum(row.counts) for row in rows])
+
+    def _inputs(
+        self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
+    ) -> dict[str, Any]:
+        firsts = [samples[row.members[0]] for row in rows]
+        ready = self._capabilities.feature_cache and firsts[0].image_key is not None
+        replaced = self._tower.replaced_inputs(list(firsts[0].inputs)) if ready else ()
+        inputs: Tensors = {"input_ids": token_ids(rows, self._pad_id)}
+        inputs |= row_inputs(rows, samples, replaced)
+        if rows[0].is_tree:
+            inputs["position_ids"] = tree_positions(self._model, rows, samples)
+        elif not self._capabilities.maskless or "attention_mask" in firsts[0].inputs:
+            inputs["attention_mask"] = padding_mask(rows, samples)
+        fed: dict[str, Any] = {key: self._moved(value) for key, value in inputs.items()}
+        if rows[0].is_tree:
+            fed["attention_mask"] = tree_mask(self._moved(branch_numbers(rows)))
+        if ready:
+            fed["mm_encoder_outputs"] = features.of(rows)
+        return fed
+
+    def _losses(self, rows: Sequence[Row], inputs: dict[str, Any]) -> torch.Tensor:
+        """(answer tokens of all rows): only what predicts one of them goes through the head."""
+        width = inputs["input_ids"].shape[1]
+        places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
+        targets = self._moved(torch.from_numpy(np.concatenate([row.targets for row in rows])))
+        if self._capabilities.split_head:
+            hidden = self._model.base_model(**inputs, use_cache=False)[0]
+            chosen = hidden.flatten(0, 1)[self._moved(torch.from_numpy(places))]
+            head = self._model.get_output_embeddings()
+            return head_losses(chosen, targets, head, self._vocabulary)
+        kept, of_kept = np.unique(places, return_inverse=True)
+        keep = torch.zeros(len(rows) * width, dtype=torch.bool)
+        keep[torch.from_numpy(kept)] = True
+        keep = self._moved(keep.view(len(rows), width))
+        logits = self._model(**inputs, logits_to_keep=keep, use_cache=False).logits
+        chosen = logits.reshape(len(kept), -1)[self._moved(torch.from_numpy(of_kept))]
+        return answer_token_losses(chosen, targets)
+
+    def _moved(self, value: torch.Tensor) -> torch.Tensor:
+        return to_device(value, self._model.device, self._model.dtype)
+
+
+def tree_limits(model: Any) -> TreeLimits:
+    """What a tree may hold for this model."""
+    text = model.config.get_text_config()
+    looks_back = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return TreeLimits(
+        width=int(text.hidden_size),
+        window=min((int(size) for size in looks_back if size), default=None),
+        image_token=VisionTower(model).image_token,
+    )
+
+
+def tree_positions(
+    model: Any, rows: Sequence[Row], samples: Sequence[EncodedSample]
+) -> torch.Tensor:
+    """Position ids of trees: (batch, longest), or (4, batch, longest) where an image has a grid.
+
+    In the latter (M-RoPE) the first row is the place in the sample and the others are the
+    model's own for what a row shares; what follows is text and counts on from the highest.
+    """
+    places = plain_positions(rows)
+    index = getattr(model.base_model, "get_rope_index", None)
+    if index is None:
+        return places
+    grids = places.expand(3, -1, -1).clone()
+    for at, row in enumerate(rows):
+        first = samples[row.members[0]]
+        if first.image_key is None:
+            continue
+        own = _shared_grid(index, first, row.shared)
+        shift = int(own.max()) + 1 - row.shared
+        grids[:, at] += shift
+        grids[:, at, : row.shared] = own
+    return torch.cat([places[None], grids])
+
+
+def _shared_grid(index: Any, sample: EncodedSample, shared: int) -> torch.Tensor:
+    """(3, shared) positions of the first ``shared`` tokens, as the model's own ``index`` has it."""
+    takes = inspect.signature(index).parameters
+    length = len(sample.input_ids)
+    fed = {
+        key: value[:, :shared] if tuple(value.shape) == (1, length) else value
+        for key, value in sample.inputs.items()
+        if key in takes
+    }
+    ids = torch.tensor([sample.input_ids[:shared]])
+    found: torch.Tensor = index(input_ids=ids, **fed)[0]
+    return found[:, 0]
+
+
+def _kinds(rows: Sequence[Row], samples: Sequence[EncodedSample]) -> list[list[Row]]:
+    """Rows in groups that can run in one batch: trees, masked ones, with an image, without."""
+    groups: dict[tuple[bool, bool, bool], list[Row]] = {}
+    for row in rows:
+        first = samples[row.members[0]]
+        kind = (row.is_tree, "attention_mask" in first.inputs, first.image_key is not None)
+        groups.setdefault(kind, []).append(row)
+    return list(groups.values())
+
+
+def _by_sample(
+    count: int, rows: Sequence[Row], found: Sequence[torch.Tensor]
+) -> list[Losses | None]:
+    """One copy from the device, cut into the samples' own losses."""
+    results: list[Losses | None] = [None] * count
+    if not rows:
+        return results
+    losses: Losses = torch.cat(list(found)).cpu().numpy()
+    at = 0
+    for row in rows:
+        for member, length in zip(row.members, row.counts, strict=True):
+            results[member] = losses[at : at + length]
+            at += length
+    return results

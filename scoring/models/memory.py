@@ -1,0 +1,57 @@
+"""How much of the device a batch may take, and how its running out is told.
+
+A GPU's budget comes from what a small batch was seen to take; a processor's from the work that
+hides what Python spends on a batch, since a processor gains nothing from larger ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from scoring.models.base import OutOfMemoryError
+
+_GPU_SHARE = 0.8  # of the free memory: the rest is for fragments and for what others take
+_GPU_TOKENS = (1024, 65536)  # least and most of a batch; beyond the most nothing is gained
+_CPU_TOKENS = (64, 8192)
+_CPU_TOKEN_PARAMETERS = 1.5e10  # parameters x tokens of a batch that hide Python's share of it
+
+
+@contextmanager
+def out_of_memory_named() -> Iterator[None]:
+    """Turns what torch raises when memory runs out into OutOfMemoryError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemoryError(str(error)) from error
+    except RuntimeError as error:
+        if "alloc" in str(error) and "memory" in str(error):  # how a CPU says it
+            raise OutOfMemoryError(str(error)) from error
+        raise
+
+
+def cpu_token_budget(model: Any) -> int:
+    """Padded tokens of a batch on a processor."""
+    text = model.config.get_text_config()
+    parameters = 12 * text.num_hidden_layers * text.hidden_size**2
+    least, most = _CPU_TOKENS
+    return int(min(max(_CPU_TOKEN_PARAMETERS / parameters, least), most))
+
+
+def gpu_token_budget(device: torch.device, tokens: int, run: Callable[[], object]) -> int:
+    """Padded tokens of a batch on a GPU, judged by ``run``, a batch of ``tokens``."""
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    torch.cuda.synchronize(device)
+    taken = max(torch.cuda.max_memory_allocated(device) - before, 1)
+    free, _ = torch.cuda.mem_get_info(device)
+    least, most = _GPU_TOKENS
+    return int(min(max(_GPU_SHARE * free / (taken / tokens), least), most))
