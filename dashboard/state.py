@@ -87,6 +87,7 @@ class View:
     seed: int = 1
     reviewer: str | None = None
     buttons: bool = False
+    blind: bool = False
     rule: RuleKind = RuleKind.THRESHOLD
     share: float = 0.15
     count: int = 1000
@@ -212,6 +213,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "seed": _ROW,
     "reviewer": _NAME,
     "buttons": _FLAG,
+    "blind": _FLAG,
     "rule": _choice(RuleKind),
     "share": _Parameter(_share, repr, "a share between 0 and 1"),
     "count": _ROW,

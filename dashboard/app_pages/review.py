@@ -71,8 +71,10 @@ def render() -> None:
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Which samples come up, in which order, and who decides."""
     with_parameter = view.queue in (Queue.THRESHOLD, Queue.RANDOM)
-    widths = [3, 2, 2, 2, 2] if with_parameter else [5, 2, 2, 2]
-    order, *parameter, undecided, buttons, who = st.columns(widths, vertical_alignment="bottom")
+    widths = [3, 2, 2, 2, 2, 2] if with_parameter else [5, 2, 2, 2, 2]
+    order, *parameter, undecided, blind, buttons, who = st.columns(
+        widths, vertical_alignment="bottom"
+    )
     with order:
         bound.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
     if view.queue is Queue.THRESHOLD:
@@ -83,6 +85,14 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
             bound.choose_count("seed", "Seed", view.seed)
     with undecided:
         bound.switch("undecided", "Only undecided", view.undecided)
+    with blind:
+        bound.switch(
+            "blind",
+            "Blind first",
+            view.blind,
+            "Show the question and the text-only prediction first; one key reveals the image and "
+            "the reference, so that they cannot lead your first thought",
+        )
     with buttons:
         bound.switch(
             "buttons",
@@ -185,6 +195,7 @@ def _show_deck(
         receipt=asdict(receipt),
         cards=cards_url(scope.run_id, scope.baseline, scope.clustering_id),
         explore=sample_link(replace(view, page=None, row=None, filter=Filter())),
+        blind=view.blind,
     )
     return review_deck.show(_DECK, deck, take_outbox)
 

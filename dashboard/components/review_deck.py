@@ -29,7 +29,7 @@ class Deck:
 
     ``decided`` are the reviewer's verdicts on rows of the queue, ``n_decided`` counts those on
     any sample, ``history`` are the last ones given. ``explore`` is the address at which a sample
-    opens when its row is appended.
+    opens when its row is appended. ``blind`` hides each sample's image and reference at first.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Deck:
     receipt: Mapping[str, Any]
     cards: str
     explore: str
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
             "receipt": dict(deck.receipt),
             "cards": deck.cards,
             "explore": deck.explore,
+            "blind": deck.blind,
         },
         default={"outbox": None},
         on_outbox_change=take_outbox,

@@ -205,3 +205,43 @@ def test_every_queue_opens_with_a_sample(demo: Watched, queue: str) -> None:
     deck = begin(demo, "Queues", f"?queue={queue}&seed=7")
     row_on_show(deck)
     demo.assert_sound()
+
+
+def test_blind_first_hides_image_and_reference_until_a_key_reveals_them(demo: Watched) -> None:
+    deck = begin(demo, "Blind First", "?queue=row_idx&blind=1")
+    row = row_on_show(deck)
+    expect(deck.locator(".curtain")).to_be_visible()
+    expect(deck.locator("img")).to_have_count(0)
+    expect(deck.get_by_text("Reference answer")).to_have_count(0)
+    demo.page.keyboard.press("k")
+    expect(deck.locator(".last")).to_contain_text("Nothing was decided")
+    demo.page.keyboard.press("v")
+    expect(deck.locator("article.card img.picture")).to_be_visible()
+    expect(deck.get_by_text("Reference answer")).to_be_visible()
+    demo.page.keyboard.press("k")
+    expect(deck).not_to_have_attribute("data-row", str(row))
+    expect(deck.locator(".curtain")).to_be_visible()
+    all_saved(deck)
+    assert on_disk(demo, "Blind First")[0] == {row: "keep"}
+    demo.assert_sound()
+
+
+def test_keys_can_be_changed_and_the_change_outlives_the_page(demo: Watched) -> None:
+    deck = begin(demo, "Own Keys")
+    row = row_on_show(deck)
+    demo.page.keyboard.press("?")
+    deck.locator(".help").get_by_role("button", name="keep: K; change").click()
+    demo.page.keyboard.press("d")  # taken by drop: the two change places
+    expect(deck.locator("button.keep kbd")).to_have_text("D")
+    expect(deck.locator("button.drop kbd")).to_have_text("K")
+    demo.page.reload()
+    deck = demo.page.locator(".vn:has(.buttons)")
+    expect(deck.locator("article.card")).to_be_visible()
+    demo.page.keyboard.press("d")
+    expect(deck).not_to_have_attribute("data-row", str(row))
+    all_saved(deck)
+    assert on_disk(demo, "Own Keys")[0] == {row: "keep"}
+    demo.page.keyboard.press("?")
+    deck.get_by_role("button", name="Use the usual keys again").click()
+    expect(deck.locator("button.keep kbd")).to_have_text("K")
+    demo.assert_sound()

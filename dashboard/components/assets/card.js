@@ -165,5 +165,21 @@ const Card = (() => {
         el("div", { class: "main" }, answers(card), conversation(card), decisions(card), neighbours(card, open))));
   }
 
-  return { render };
+  // What a reader may know before the sample is revealed: the question, and what the model says
+  // to it without the image.
+  function renderBlind(card, key, reveal) {
+    const asked = card.turns.findIndex((turn) => turn.role === "assistant");
+    const one = card.predictions[0];
+    const said = one?.text?.length ? one.text.map(([text]) => text).join("") : null;
+    return el("article", { class: "card hidden-first", "data-row": card.row_idx, "data-blind": true },
+      heading({ ...card, cluster: null }),
+      el("div", { class: "columns" },
+        el("button", { type: "button", class: "curtain", onclick: reveal }, el("b", {}, "Image and reference are hidden"), el("span", { class: "quiet" }, "Think what the answer is, then reveal them."), el("kbd", {}, key)),
+        el("div", { class: "main" },
+          conversation({ ...card, turns: card.turns.slice(0, asked < 0 ? undefined : asked) }),
+          el("section", { class: "answers single", "aria-label": "Text-only prediction" },
+            el("div", { class: "answer blind" }, el("h4", {}, "Text-only prediction"), el("p", {}, said ?? el("span", { class: "quiet" }, one?.text ? "(an empty answer)" : "no prediction in this run")))))));
+  }
+
+  return { render, renderBlind };
 })();

@@ -8,12 +8,59 @@
 
 const DECKS = new WeakMap();
 const AHEAD = 24, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500;
-const DECISIONS = { k: "keep", d: "drop", u: "unsure" };
+const PACE_OVER = 20, PACE_FROM = 5, PAUSE_MS = 120000;
 
 const eventId = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
 };
+
+// Which key does what. A person's own choice is kept in this browser.
+class Keymap {
+  static NAME = "visnec-review-keys";
+  static MEANINGS = { keep: "keep", drop: "drop", unsure: "unsure", undo: "undo the last decision", previous: "back without deciding", next: "on without deciding", reveal: "reveal a hidden sample", note: "write a note", help: "show or hide this" };
+  static USUAL = { keep: "k", drop: "d", unsure: "u", undo: "z", previous: "ArrowLeft", next: "ArrowRight", reveal: "v", note: "n", help: "?" };
+  static SIGNS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" };
+
+  constructor() {
+    this.keys = { ...Keymap.USUAL, ...this.kept() };
+    this.waiting = null;
+    this.problem = null;
+  }
+
+  kept() {
+    try {
+      const found = JSON.parse(localStorage.getItem(Keymap.NAME) ?? "{}");
+      return Object.fromEntries(Object.entries(found).filter(([action, key]) => action in Keymap.USUAL && this.fits(key)));
+    } catch { return {}; }
+  }
+
+  fits(key) { return typeof key === "string" && (key in Keymap.SIGNS || (key.length === 1 && key.trim() !== "")); }
+  action(key) { return Object.keys(this.keys).find((action) => this.keys[action] === key); }
+  label(action) { const key = this.keys[action]; return Keymap.SIGNS[key] ?? key.toUpperCase(); }
+  get changed() { return Object.keys(Keymap.USUAL).some((action) => this.keys[action] !== Keymap.USUAL[action]); }
+  waitFor(action) { this.waiting = action; this.problem = null; }
+  forget() { this.waiting = null; this.problem = null; }
+  reset() { this.keys = { ...Keymap.USUAL }; this.forget(); this.save(); }
+
+  // The key pressed while one was asked for. A key that is taken changes places with the old one.
+  take(key) {
+    if (["Shift", "Control", "Alt", "Meta", "CapsLock", "AltGraph", "Dead", "Tab"].includes(key)) return false;
+    const action = this.waiting;
+    this.forget();
+    if (key === "Escape") return true;
+    if (!this.fits(key)) { this.problem = `${key} cannot be used here; take a letter, a digit, a sign, Space or an arrow. `; return true; }
+    const other = this.action(key);
+    if (other) this.keys[other] = this.keys[action];
+    this.keys[action] = key;
+    this.save();
+    return true;
+  }
+
+  save() {
+    try { localStorage.setItem(Keymap.NAME, JSON.stringify(this.keys)); } catch { this.problem = "This browser keeps nothing: the keys hold until the page is closed. "; }
+  }
+}
 
 class ReviewDeck {
   constructor(root) {
@@ -30,6 +77,9 @@ class ReviewDeck {
     this.inFlight = false;
     this.kept = Promise.resolve();
     this.ready = false;
+    this.revealed = new Set();
+    this.moments = [];
+    this.keymap = new Keymap();
     this.build();
     this.onKey = (event) => this.key(event);
     this.onFocus = () => this.showKeys();
@@ -135,6 +185,7 @@ class ReviewDeck {
     this.order = Math.max(this.order + 1, Date.now() * 1000);
     const whole = { note: null, undoes: null, decision: null, ...draft, event_id: eventId(), order: this.order, decided_at: new Date().toISOString() };
     this.pending.push(whole);
+    this.root.dataset.waiting = this.pending.length;
     const outbox = this.outbox;
     this.kept = this.kept.then(() => outbox.put(whole));
     return this.kept;
@@ -144,6 +195,8 @@ class ReviewDeck {
     const row = this.row;
     if (row === undefined || !this.ready) return;
     if (this.unreachable && !this.cards.has(row)) { this.say("This sample is not there yet; nothing was decided."); return; }
+    if (this.hides(row)) { this.say(`Nothing was decided: reveal the sample first (${this.keymap.label("reveal")}).`); return; }
+    this.moments.push(Date.now());
     const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.data.sampling_probability });
     this.index += 1;
     this.flush();
@@ -197,15 +250,13 @@ class ReviewDeck {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (this.isTyping(target)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (event.repeat && !key.startsWith("Arrow")) return;
-    if (DECISIONS[key]) this.decide(DECISIONS[key]);
-    else if (key === "z") this.undo();
-    else if (key === "ArrowLeft") this.step(-1);
-    else if (key === "ArrowRight") this.step(1);
-    else if (key === "?") this.toggleHelp();
-    else if (key === "n") this.note.focus();
-    else if (key === "Escape" && !this.help.hidden) this.toggleHelp();
-    else return;
+    if (event.repeat && !["previous", "next"].includes(this.keymap.action(key))) return;
+    if (this.keymap.waiting) { if (!this.keymap.take(key)) return; this.drawKeys(); }
+    else {
+      const act = this.actions[this.keymap.action(key)] ?? (key === "Escape" && !this.help.hidden ? () => this.toggleHelp() : null);
+      if (!act) return;
+      act();
+    }
     event.preventDefault();
     event.stopImmediatePropagation();
   }
@@ -262,7 +313,11 @@ class ReviewDeck {
 
   build() {
     const { el } = VN;
-    const button = (kind, label, key, act) => el("button", { type: "button", class: kind, "aria-keyshortcuts": key, onclick: act }, label, el("kbd", {}, key));
+    this.actions = {
+      keep: () => this.decide("keep"), drop: () => this.decide("drop"), unsure: () => this.decide("unsure"), undo: () => this.undo(),
+      previous: () => this.step(-1), next: () => this.step(1), reveal: () => this.reveal(), note: () => this.note.focus(), help: () => this.toggleHelp(),
+    };
+    const button = (kind, label, action) => el("button", { type: "button", class: kind, "data-action": action, onclick: () => this.actions[action]() }, label, el("kbd", {}));
     this.count = el("span", { class: "count" });
     this.filled = el("span", { class: "filled" });
     this.saved = el("span", { class: "saved", role: "status" });
@@ -271,21 +326,53 @@ class ReviewDeck {
     this.note = el("input", { class: "note-field", type: "text", maxlength: 2000, placeholder: "Note (N)", "aria-label": "Note on this sample",
       onblur: () => this.noteFor(Number(this.note.dataset.row), this.note.value),
       onkeydown: (event) => { if (event.key === "Enter" || event.key === "Escape") { if (event.key === "Escape") this.note.value = this.noteOf(this.row); this.note.blur(); } } });
-    this.help = el("div", { class: "help", hidden: true, role: "region", "aria-label": "Keys" },
-      el("dl", {}, [["K", "keep"], ["D", "drop"], ["U", "unsure"], ["Z", "undo the last decision"], ["← →", "move without deciding"], ["N", "write a note"], ["?", "show or hide this"], ["Esc", "leave a field"]].map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))),
-      el("p", { class: "quiet" }, "A decision is kept in this browser at once and shown as saved when the server has it on disk. Undo takes back the latest one; it erases nothing. Keys rest while you type in a field."));
+    this.help = el("div", { class: "help", hidden: true, role: "region", "aria-label": "Keys" });
     this.card = el("div", { class: "place" });
     this.recent = el("section", { class: "recent", "aria-label": "Last decisions" });
     this.buttons = el("div", { class: "buttons", role: "toolbar", "aria-label": "Decisions" },
-      button("move", "Previous", "←", () => this.step(-1)), button("keep", "Keep", "K", () => this.decide("keep")), button("drop", "Drop", "D", () => this.decide("drop")),
-      button("unsure", "Unsure", "U", () => this.decide("unsure")), button("undo", "Undo", "Z", () => this.undo()), button("move", "Next", "→", () => this.step(1)), button("more", "Help", "?", () => this.toggleHelp()), this.note);
+      button("move", "Previous", "previous"), button("reveal", "Reveal", "reveal"), button("keep", "Keep", "keep"), button("drop", "Drop", "drop"),
+      button("unsure", "Unsure", "unsure"), button("undo", "Undo", "undo"), button("move", "Next", "next"), button("more", "Help", "help"), this.note);
     this.root.replaceChildren(
       el("div", { class: "top" }, el("div", { class: "status" }, this.count, el("span", { class: "track" }, this.filled), this.saved, this.last, this.keys), this.buttons, this.help),
       this.card, this.recent);
     this.card.append(el("div", { class: "waiting quiet" }, "Opening the queue …"));
+    this.drawKeys();
   }
 
-  toggleHelp() { this.help.hidden = !this.help.hidden; }
+  toggleHelp() {
+    this.help.hidden = !this.help.hidden;
+    if (this.help.hidden) this.keymap.forget();
+    this.drawKeys();
+  }
+
+  // The keys on the buttons and in the help sheet; a click on one there waits for another key.
+  drawKeys() {
+    const { el } = VN;
+    for (const one of this.buttons.querySelectorAll("button[data-action]")) {
+      const label = this.keymap.label(one.dataset.action);
+      one.querySelector("kbd").textContent = label;
+      one.setAttribute("aria-keyshortcuts", label);
+    }
+    this.note.placeholder = `Note (${this.keymap.label("note")})`;
+    const row = ([action, what]) => el("div", {},
+      el("dt", {}, el("button", { type: "button", class: "key-of", title: "Change this key", "aria-label": `${what}: ${this.keymap.label(action)}; change`, onclick: (event) => { event.currentTarget.blur(); this.keymap.waitFor(action); this.drawKeys(); } },
+        el("kbd", { class: this.keymap.waiting === action ? "asked" : null }, this.keymap.waiting === action ? "press a key" : this.keymap.label(action)))),
+      el("dd", {}, what));
+    this.help.replaceChildren(
+      el("dl", {}, Object.entries(Keymap.MEANINGS).map(row), el("div", {}, el("dt", {}, el("kbd", {}, "Esc")), el("dd", {}, "leave a field"))),
+      el("p", { class: "quiet" }, this.keymap.problem ?? "Click a key to change it; it stays so in this browser. A decision is kept in this browser at once and shown as saved when the server has it on disk. Undo takes back the latest one; it erases nothing. Keys rest while you type in a field. ",
+        this.keymap.changed ? el("button", { type: "button", class: "plain-link", onclick: () => { this.keymap.reset(); this.drawKeys(); } }, "Use the usual keys again") : null));
+  }
+
+  // Blind first: what is hidden of a sample until it is revealed, so that the image and the
+  // reference cannot lead the first thought.
+  hides(row) { return Boolean(this.data.blind) && row !== undefined && !this.revealed.has(row); }
+
+  reveal() {
+    if (!this.ready || !this.hides(this.row)) return;
+    this.revealed.add(this.row);
+    this.draw("revealed");
+  }
 
   say(text) { this.last.textContent = text; }
 
@@ -308,7 +395,7 @@ class ReviewDeck {
     this.root.dataset.row = row ?? "";
     if (row === undefined) this.showEnd();
     else if (!card) this.show(`waiting-${row}`, () => el("div", { class: "waiting quiet" }, this.unreachable ? `The sample cannot be fetched (${this.unreachable}); trying again …` : "Loading the sample …"));
-    else this.show(`card-${row}`, () => this.cardWithLink(card));
+    else this.show(`card-${row}-${this.hides(row)}`, () => this.cardWithLink(card));
     if (Number(this.note.dataset.row) !== row) { this.note.dataset.row = row ?? ""; this.note.value = row === undefined ? "" : this.noteOf(row); }
     else if (document.activeElement?.shadowRoot?.activeElement !== this.note && row !== undefined) this.note.value = this.noteOf(row);
     this.note.disabled = row === undefined;
@@ -322,6 +409,7 @@ class ReviewDeck {
 
   // Other people's decisions stay out of sight, so that they do not lead this one.
   cardWithLink(card) {
+    if (this.hides(card.row_idx)) return Card.renderBlind(card, this.keymap.label("reveal"), () => this.reveal());
     const shown = Card.render({ ...card, decisions: [], neighbours: card.neighbours.map((one) => ({ ...one, decision: null })) });
     shown.querySelector(".heading").append(VN.el("a", { class: "explore", href: `${this.data.explore}${card.row_idx}`, target: "_blank", rel: "noopener" }, "open in Explore ↗"));
     return shown;
@@ -347,10 +435,20 @@ class ReviewDeck {
         el("button", { type: "button", title: `Go back to row ${VN.count(one.row_idx)}`, onclick: () => this.goTo(one.row_idx) }, VN.decisionMark(one.decision), `row ${VN.count(one.row_idx)}`))))] : []));
   }
 
+  // Decisions a minute over the last ones, pauses left out, and what the rest would take.
+  pace(left) {
+    const last = this.moments.slice(-PACE_OVER - 1);
+    const gaps = last.slice(1).map((moment, i) => moment - last[i]).filter((gap) => gap < PAUSE_MS);
+    if (gaps.length < PACE_FROM) return "";
+    const each = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
+    const minutes = Math.ceil((each * left) / 60000);
+    return ` · ${Math.round(60000 / Math.max(each, 1))} a minute${left ? `, about ${VN.count(minutes)} min left` : ""}`;
+  }
+
   drawBar() {
     const { decided, stack } = this.standing();
     const here = this.queue.filter((row) => decided.has(row)).length;
-    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here · ${VN.count(this.data.n_decided)} by ${this.data.reviewer} in all`));
+    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here · ${VN.count(this.data.n_decided)} by ${this.data.reviewer} in all${this.pace(this.queue.length - here)}`));
     this.drawRecent(stack);
     this.filled.style.width = this.queue.length ? `${(100 * here) / this.queue.length}%` : "0";
     const waiting = this.pending.length;
@@ -368,6 +466,8 @@ class ReviewDeck {
       one.disabled = this.row === undefined;
     }
     this.buttons.querySelector("button.undo").disabled = !stack.length;
+    this.buttons.querySelector("button.reveal").hidden = !this.data.blind;
+    this.buttons.querySelector("button.reveal").disabled = !this.hides(this.row);
   }
 }
 
