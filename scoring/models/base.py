@@ -33,6 +33,8 @@ class ModelInfo:
     max_length: int  # tokens that fit its context
     score_eos: bool = True
     mean_colour: tuple[int, int, int] = (128, 128, 128)  # what its pixels are centred on, 0 to 255
+    processor: str | None = None  # classes that make ids and pixels
+    device_name: str | None = None  # of the device's maker
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 
 

@@ -6,7 +6,10 @@ and no code of a model repository is run.
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from scoring.models.probing import measure_capabilities
 from scoring.samples import Turn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU_INFO = Path("/proc/cpuinfo")  # of Linux
 _PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts to begin with
 _PROMPT_TOKENS = 512  # what a prompt is taken to cost of the budget: it is not tokenised yet
 
@@ -87,6 +91,8 @@ class HfModel:
             max_length=max_length(model, processor),
             score_eos=score_eos,
             mean_colour=_mean_colour(processor),
+            processor=_class_names(processor),
+            device_name=_device_name(device),
             notice=notice,
         )
         return cls(model, processor, info, render)
@@ -142,6 +148,23 @@ class HfModel:
         new = generated[:, inputs["input_ids"].shape[1] :]
         texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def _class_names(processor: Any) -> str:
+    """The processor and what it makes pixels and ids with: these decide what a model is fed."""
+    parts = [processor, getattr(processor, "image_processor", None), processor.tokenizer]
+    return ", ".join(type(part).__name__ for part in parts if part is not None)
+
+
+def _device_name(device: str) -> str:
+    """What the device's maker calls it, as far as the system tells."""
+    if torch.device(device).type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    with suppress(OSError):
+        found = re.search(r"^model name\s*: (.+)$", _CPU_INFO.read_text("utf-8"), re.MULTILINE)
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def _mean_colour(processor: Any) -> tuple[int, int, int]:
