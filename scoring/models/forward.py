@@ -39,13 +39,18 @@ class LossEngine:
     """Answer losses of encoded samples by one transformers model."""
 
     def __init__(
-        self, model: Any, pad_id: int, capabilities: Capabilities, budget: TokenBudget
+        self,
+        model: Any,
+        pad_id: int,
+        capabilities: Capabilities,
+        budget: TokenBudget,
+        limits: TreeLimits | None = None,
     ) -> None:
         self._model, self._pad_id = model, pad_id
         self._capabilities = capabilities
         self._budget = budget if capabilities.batched else TokenBudget(1)
         self._tower = VisionTower(model)
-        self._limits = tree_limits(model) if capabilities.tree else None
+        self._limits = (limits or tree_limits(model)) if capabilities.tree else None
         self._vocabulary = int(model.config.get_text_config().vocab_size)
 
     def losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:

@@ -21,7 +21,8 @@ from scoring.batching import TokenBudget
 from scoring.losses import answer_token_losses
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
-from scoring.models.forward import LossEngine
+from scoring.models.forward import LossEngine, tree_limits
+from scoring.models.rows import plan_rows
 from scoring.prompting import PromptProblem
 from scoring.samples import Role, Turn
 
@@ -60,7 +61,9 @@ def _probes(encode: Encode) -> tuple[list[EncodedSample], list[EncodedSample]]:
             Turn(Role.ASSISTANT, "Yes, the other one stands to the right of it."),
         ),
     )
-    return [encode(talk, [image]) for talk in talks], [encode(talk, ()) for talk in talks]
+    key = object()
+    pictured = [replace(encode(talk, [image]), image_key=key) for talk in talks]
+    return pictured, [encode(talk, ()) for talk in talks]
 
 
 class _Probe:
@@ -76,6 +79,7 @@ class _Probe:
         self._model, self._pad_id = model, pad_id
         self._pictured, self._blind = pictured, blind
         self._plain = {id(one): plain_losses(model, one) for one in (*pictured, *blind)}
+        self._limits = replace(tree_limits(model), worth=0.0)
         self._bound = EXACT
 
     def measured(self) -> Capabilities:
@@ -96,15 +100,17 @@ class _Probe:
     def _farthest(self, capabilities: Capabilities) -> float:
         """Largest difference of a sample's mean loss from the plain way, in nats."""
         try:
-            return max(self._distance(capabilities, group) for group in self._groups())
+            if capabilities.tree and not plan_rows(self._pictured, self._limits)[0].is_tree:
+                return float("inf")  # the probes do not show what a tree does
+            return max(
+                self._distance(capabilities, group) for group in (self._pictured, self._blind)
+            )
         except Exception:  # noqa: BLE001 whatever a family cannot do, it raises in its own way
             return float("inf")
 
-    def _groups(self) -> list[Sequence[EncodedSample]]:
-        return [self._pictured, self._blind]
-
     def _distance(self, capabilities: Capabilities, samples: Sequence[EncodedSample]) -> float:
-        engine = LossEngine(self._model, self._pad_id, capabilities, TokenBudget(_ROOM))
+        budget = TokenBudget(_ROOM)
+        engine = LossEngine(self._model, self._pad_id, capabilities, budget, self._limits)
         differences = []
         for sample, losses in zip(samples, engine.losses(samples), strict=True):
             plain = self._plain[id(sample)]

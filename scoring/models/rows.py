@@ -22,19 +22,20 @@ Integers = NDArray[np.int64]
 SHARED = -1  # branch number of the tokens that all samples of a row begin with
 PADDING = -2  # branch number of what stands behind a row
 
-_WORTH_SHARING = 0.2  # of a sample's tokens: below, the dense mask costs more than the tree spares
-
 
 @dataclass(frozen=True, slots=True)
 class TreeLimits:
-    """What a tree may hold. ``width``: the model's hidden size; ``window``: tokens that its
+    """What a tree may hold.
 
-    attention looks back at the most (None: all). ``image_token``: id of an image placeholder.
+    ``width``: the model's hidden size. ``window``: tokens that its attention looks back at the
+    most (None: all). ``image_token``: id of an image placeholder. ``worth``: the share of a
+    sample's tokens that must be common to others; below, the dense mask costs more than is spared.
     """
 
     width: int
     window: int | None = None
     image_token: int | None = None
+    worth: float = 0.2
 
     def branch_tokens(self, shared: int) -> int:
         """How many tokens the branches may hold together behind ``shared`` common ones.
@@ -173,7 +174,7 @@ def _fits(
     samples: Sequence[EncodedSample], members: Sequence[int], shared: int, limits: TreeLimits
 ) -> bool:
     lengths = [len(samples[member].input_ids) for member in members]
-    if shared < _WORTH_SHARING * max(lengths):
+    if shared < max(1, limits.worth * max(lengths)):
         return False
     if limits.window is not None and max(lengths) > limits.window:
         return False  # such a row's mask does not narrow to the window
