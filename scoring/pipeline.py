@@ -10,8 +10,8 @@ import platform
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from scoring.baselines import NONE, SHUFFLED, BaselineSettings
 from scoring.dataset import read_columns, read_dataset_info, read_samples
 from scoring.errors import InputError
+from scoring.image_cycle import ImageCycle, write_image_cycle
 from scoring.journal import Journal
 from scoring.models.base import VisionLanguageModel
 from scoring.predictions import Predictor, begin_predictions, prediction_row
@@ -38,7 +40,7 @@ from scoring.runs import (
 )
 from scoring.samples import Sample
 from scoring.schemas import PREDICTIONS, SCORES
-from scoring.scorer import BASELINES, SampleScore, Scorer
+from scoring.scorer import Scorer, score_row
 from scoring.store import build_database
 from scoring.workspace import Workspace, replacing
 
@@ -54,7 +56,11 @@ Work = Callable[[Sequence[Sample]], list[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a command over a run ended. ``statuses`` counts all rows of the run so far."""
+    """How a command over a run ended.
+
+    ``by_baseline`` counts the samples of the run so far by status, under each of its blind
+    baselines; ``statuses`` are those of the first, which each sample has once.
+    """
 
     run_id: str
     total: int
@@ -62,6 +68,7 @@ class RunSummary:
     done: int
     stopped: bool
     statuses: dict[str, int]
+    by_baseline: dict[str, dict[str, int]]
 
 
 def score_dataset(
@@ -69,7 +76,8 @@ def score_dataset(
     model: VisionLanguageModel,
     *,
     run_id: str | None = None,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] | BaselineSettings = (NONE,),
+    tokens: bool = False,
     limit: int | None = None,
     truncate: bool = False,
     on_progress: OnProgress | None = None,
@@ -77,16 +85,21 @@ def score_dataset(
 ) -> RunSummary:
     """Scores the dataset with and without images; goes on where the run stopped.
 
-    ``limit``: at most so many rows of the plan, for a first look. Setting ``stop`` ends the work
-    after the samples in flight, with everything kept. Raises RunConflictError where the run
-    began with other settings.
+    ``tokens``: keep the losses of every answer token. ``limit``: at most so many rows of the
+    plan, for a first look. Setting ``stop`` ends the work after the samples in flight, with
+    everything kept. Raises RunConflictError where the run began with other settings.
     """
-    for baseline in baselines:
-        if baseline not in BASELINES:
-            raise InputError(f"unknown baseline {baseline!r}; known are {', '.join(BASELINES)}")
-    record = begin_run(workspace, _record(workspace, model, run_id, baselines, truncate))
+    blind = baselines if isinstance(baselines, BaselineSettings) else BaselineSettings(baselines)
+    record = begin_run(workspace, _record(workspace, model, run_id, blind, truncate, tokens))
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
-    scorer = Scorer(model, workspace.image_roots, baselines=baselines, truncate=truncate)
+    scorer = Scorer(
+        model,
+        workspace.image_roots,
+        baselines=blind,
+        cycle=open_image_cycle(workspace, record.run_id, blind),
+        truncate=truncate,
+        tokens=tokens,
+    )
 
     def work(samples: Sequence[Sample]) -> list[dict[str, Any]]:
         return [score_row(score) for score in scorer.score(scorer.prepare(samples))]
@@ -128,18 +141,6 @@ def predict_dataset(
     return _Runner(workspace, run_id, "predict", journal, on_progress, stop).run(ordered, work)
 
 
-def score_row(score: SampleScore) -> dict[str, Any]:
-    """A row of ``schemas.SCORES``."""
-    return {
-        "row_idx": score.row_idx,
-        "baseline": score.baseline,
-        "status": score.status.value,
-        "reason": score.reason,
-        "truncated": score.truncated,
-        "turns": [asdict(turn) for turn in score.turns],
-    }
-
-
 def scored_rows(workspace: Workspace, run_id: str) -> NDArray[np.int64]:
     """Rows that have a score in this run, ascending."""
     journal = Journal(workspace.run_dir(run_id) / "scores", SCORES)
@@ -164,7 +165,8 @@ class _Runner:
         self._journal, self._on_progress = journal, on_progress
         self._stop = stop or threading.Event()
         self._began = self._reported = time.monotonic()
-        self._statuses: Counter[str] = Counter()
+        baselines = read_run(workspace, run_id).baselines
+        self._statuses = {baseline: Counter[str]() for baseline in baselines}
         self._buffer: list[dict[str, Any]] = []
         self._done = self._done_before = self._total = 0
 
@@ -172,7 +174,7 @@ class _Runner:
         """Works through ``rows`` in chunks, skipping those that a part holds already."""
         flags = self._journal.done(read_dataset_info(self._workspace).n_samples)
         scores = Journal(self._workspace.run_dir(self._run_id) / "scores", SCORES)
-        self._statuses.update(scores.read(["status"]).column(0).to_pylist())
+        self._count(scores.read(["baseline", "status"]).to_pylist())
         self._total, self._done_before = len(rows), int(flags[rows].sum())
         self._done, built = self._done_before, self._done_before
         self._report("running")
@@ -193,7 +195,8 @@ class _Runner:
             done_before=self._done_before,
             done=self._done,
             stopped=stopped,
-            statuses=dict(self._statuses),
+            statuses=dict(next(iter(self._statuses.values()))),
+            by_baseline={name: dict(counted) for name, counted in self._statuses.items()},
         )
 
     def _chunk(self, chunk: int, rows: NDArray[np.int64], work: Work) -> None:
@@ -215,12 +218,17 @@ class _Runner:
 
     def _take(self, results: list[dict[str, Any]], n_samples: int) -> None:
         self._buffer += results
-        self._statuses.update(row["status"] for row in results if "status" in row)
+        if self._phase == "score":
+            self._count(results)
         self._done += n_samples
         if time.monotonic() - self._reported > _PROGRESS_SECONDS:
             self._report("running")
         elif self._on_progress:
             self._on_progress(self._now("running"))
+
+    def _count(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            self._statuses.setdefault(row["baseline"], Counter())[row["status"]] += 1
 
     def _flush(self, chunk: int) -> None:
         if self._buffer:
@@ -230,7 +238,7 @@ class _Runner:
     def _now(self, state: str) -> RunProgress:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (self._done - self._done_before) / seconds
-        statuses = dict(self._statuses)
+        statuses = dict(next(iter(self._statuses.values())))
         return progress_now(self._phase, self._done, self._total, rate, state, statuses)
 
     def _report(self, state: str) -> None:
@@ -245,25 +253,32 @@ def _record(
     workspace: Workspace,
     model: VisionLanguageModel,
     run_id: str | None,
-    baselines: Sequence[str],
+    baselines: BaselineSettings,
     truncate: bool,
+    tokens: bool,
 ) -> RunRecord:
     info, dataset = model.info, read_dataset_info(workspace)
     deciding = {
         "model_fingerprint": info.fingerprint,
         "dataset_fingerprint": dataset.fingerprint,
-        "baselines": tuple(baselines),
+        "baselines": baselines.names,
         "template": info.template,
         "dtype": info.dtype,
         "score_eos": info.score_eos,
         "max_length": info.max_length,
         "truncate": truncate,
     }
+    if tokens:
+        deciding["tokens"] = True
+    if parameters := baselines.parameters():
+        deciding["baseline_parameters"] = parameters
     return RunRecord(
         run_id=run_id or settings_digest(**deciding),
         model=info.name,
         model_family=info.family,
         device=info.device,
+        device_name=info.device_name,
+        processor=info.processor,
         created_at=now(),
         versions=_versions(),
         notice=info.notice,
@@ -279,6 +294,26 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def open_image_cycle(
+    workspace: Workspace, run_id: str, baselines: BaselineSettings
+) -> ImageCycle | None:
+    """The shuffled order of the dataset's images, beside the run; None where no baseline needs it.
+
+    It depends on the dataset and the seed alone, so that a lost one is written the same again.
+    """
+    if SHUFFLED not in baselines.names:
+        return None
+    path = workspace.run_dir(run_id) / "images.arrow"
+    if not path.exists():
+        write_image_cycle(path, lambda: _first_images(workspace), baselines.shuffle_seed)
+    return ImageCycle(path, baselines.shuffle_seed)
+
+
+def _first_images(workspace: Workspace) -> Iterator[list[str | None]]:
+    for table in read_columns(workspace, ["images"]):
+        yield [paths[0] if paths else None for paths in table.column(0).to_pylist()]
 
 
 def _plan(workspace: Workspace, run_id: str) -> NDArray[np.int64]:

@@ -23,8 +23,10 @@ from scoring.workspace import Workspace, checked_name, write_json
 class RunRecord:
     """Everything that decides a run's numbers (``run.json``).
 
-    ``created_at``, ``versions``, ``device`` and ``notice`` are kept for the reader; the rest must
-    be equal when the run goes on.
+    ``model``, ``device``, ``device_name``, ``processor``, ``created_at``, ``versions`` and
+    ``notice`` are kept for the reader; the rest must be equal when the run goes on.
+    ``baseline_parameters`` are those of the run's own baselines: ``blur_sigma`` (share of the
+    image's longer side), ``shuffle_seed``. ``tokens``: the parts hold a loss per answer token.
     """
 
     run_id: str
@@ -42,6 +44,10 @@ class RunRecord:
     created_at: str
     versions: dict[str, str] = field(default_factory=dict)
     notice: str | None = None
+    tokens: bool = False
+    baseline_parameters: dict[str, float] = field(default_factory=dict)
+    processor: str | None = None  # classes that made ids and pixels
+    device_name: str | None = None  # of the device's maker
 
 
 _DECIDING = (
@@ -53,6 +59,8 @@ _DECIDING = (
     "score_eos",
     "max_length",
     "truncate",
+    "tokens",
+    "baseline_parameters",
 )
 
 

@@ -40,7 +40,7 @@ PLAN = pa.schema(
         for name in ("row_idx", "id", "source", "images", "turns", "status", "reason")
     ]
 )
-"""``dataset/plan/part-*.parquet``: what scoring needs of the records, in the order of runs. Derived."""
+"""``dataset/plan/part-*.parquet``: what scoring needs of the records, in the order of runs."""
 
 TURN_SCORE = pa.struct(
     [
@@ -60,6 +60,11 @@ SCORES = pa.schema(
         ("reason", pa.string()),
         ("truncated", pa.bool_()),
         ("turns", pa.list_(TURN_SCORE)),  # empty unless status is scored
+        # Where the run keeps token values, one entry per answer token; null otherwise.
+        ("token_turns", pa.list_(pa.int16())),  # the answer it belongs to
+        ("token_texts", pa.list_(pa.string())),
+        ("token_loss_text", pa.list_(pa.float32())),  # nats
+        ("token_loss_multimodal", pa.list_(pa.float32())),
     ]
 )
 """``runs/<run_id>/scores/part-*.parquet``: one row per sample and blind baseline."""

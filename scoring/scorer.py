@@ -1,26 +1,37 @@
 """The two passes: samples in, a score or a status with its reason out.
 
-Which answer tokens count is decided once, on the longer sequence, and both passes score exactly
-those; a sample for which that fails has no score. Sums and squared differences are kept per turn,
-so that means and confidence intervals need no second pass.
+Several blind baselines share the multimodal pass, and one that fails for a sample takes nothing
+from the others. Sums and squared differences are kept per turn, so that means and confidence
+intervals need no second pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.baselines import BaselineSettings
+from scoring.image_cycle import ImageCycle
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.necessity import visnec_score
-from scoring.prompting import PromptProblem
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.preparing import Blind, Prepared, Preparer, Problem
+from scoring.readers.llava import clean_text
 from scoring.samples import Sample, Status
 
-BASELINES = ("none",)
+__all__ = ["Prepared", "SampleScore", "Scorer", "TokenLosses", "TurnScore", "score_row"]
+
+Losses = NDArray[np.float32] | None
+"""Nats per answer token, as a model gives them; None for what does not fit the device."""
+
+_NO_MEMORY = Problem(
+    Status.OUT_OF_MEMORY, "the sample does not fit the device's memory, even alone"
+)
+_NO_NUMBER = Problem(Status.NON_FINITE, "the model gave a loss that is not a finite number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,20 @@ class TurnScore:
     delta_sq_sum: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenLosses:
+    """Losses of each answer token in nats, all of one length.
+
+    ``turns`` is the answer that a token belongs to, ``texts`` the token as text, None where the
+    model does not tell.
+    """
+
+    turns: tuple[int, ...]
+    texts: tuple[str, ...] | None
+    loss_text: NDArray[np.float32]
+    loss_multimodal: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class SampleScore:
     """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored."""
@@ -44,6 +69,7 @@ class SampleScore:
     reason: str | None = None
     truncated: bool = False
     turns: tuple[TurnScore, ...] = ()
+    tokens: TokenLosses | None = field(default=None, compare=False)
 
     @property
     def n_answer_tokens(self) -> int:
@@ -70,20 +96,12 @@ class SampleScore:
         return visnec_score(self.loss_text, self.loss_multimodal)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pair:
-    """A sample ready for both passes."""
-
-    sample: Sample
-    multimodal: EncodedSample
-    text: EncodedSample
-    truncated: bool
-
-
 class Scorer:
     """Scores samples with one model, against one or several blind baselines.
 
     ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
+    ``tokens`` keeps the losses of every answer token. ``cycle`` is the order of the dataset's
+    images that the baseline ``shuffled`` needs.
     """
 
     def __init__(
@@ -91,115 +109,106 @@ class Scorer:
         model: VisionLanguageModel,
         image_roots: Sequence[Path],
         *,
-        baselines: Sequence[str] = BASELINES,
+        baselines: BaselineSettings | None = None,
+        cycle: ImageCycle | None = None,
         truncate: bool = False,
+        tokens: bool = False,
     ) -> None:
-        self._model, self._roots, self._truncate = model, image_roots, truncate
-        self._baselines = tuple(baselines)
+        settings = baselines or BaselineSettings()
+        self._model, self._baselines, self._tokens = model, settings.names, tokens
+        self._preparer = Preparer(model, image_roots, settings, cycle, truncate=truncate)
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
         """Samples ready for the passes, or what became of them; in their order."""
-        return [self._prepare(sample, "none") for sample in samples]
+        return self._preparer.prepare(samples)
 
     def score(self, prepared: Sequence[Prepared]) -> list[SampleScore]:
         """One outcome per sample and baseline: all of the first baseline, then the next."""
-        pairs = [item for item in prepared if isinstance(item, _Pair)]
-        multimodal = self._model.answer_losses([pair.multimodal for pair in pairs])
-        text = self._model.answer_losses([pair.text for pair in pairs])
-        passes = zip(pairs, text, multimodal, strict=True)
-        scored = iter([_scored(pair, "none", *losses) for pair, *losses in passes])
-        return [next(scored) if isinstance(item, _Pair) else item for item in prepared]
+        multimodal = self._losses([item.multimodal for item in prepared])
+        outcomes: list[SampleScore] = []
+        for position, baseline in enumerate(self._baselines):
+            blind = [item.blind[position] for item in prepared]
+            text = self._losses([_encoded(one) for one in blind])
+            passes = zip(prepared, blind, text, multimodal, strict=True)
+            outcomes += [
+                self._outcome(item.row_idx, baseline, one, *losses) for item, one, *losses in passes
+            ]
+        return outcomes
 
-    def _prepare(self, sample: Sample, baseline: str) -> _Pair | SampleScore:
-        if sample.status is not Status.PENDING:
-            return SampleScore(sample.row_idx, baseline, sample.status, sample.reason)
-        try:
-            images = [open_image(resolve_image(path, self._roots)) for path in sample.images]
-            multimodal = self._model.encode(sample.turns, images)
-            text = self._model.encode(sample.turns, ())
-            return self._pair(sample, multimodal, text)
-        except (ImageProblem, PromptProblem) as problem:
-            return SampleScore(sample.row_idx, baseline, problem.status, problem.reason)
+    def _losses(self, encoded: Sequence[EncodedSample | None]) -> list[Losses]:
+        """Losses of those that are there, each at its place."""
+        found = iter(self._model.answer_losses([one for one in encoded if one is not None]))
+        return [None if one is None else next(found) for one in encoded]
 
-    def _pair(self, sample: Sample, multimodal: EncodedSample, text: EncodedSample) -> _Pair:
-        if multimodal.answer_ids != text.answer_ids:
-            raise PromptProblem(
-                Status.TOKEN_MISMATCH, "the answers are tokenised differently without the image"
-            )
-        if not multimodal.answer_ids:
-            raise PromptProblem(Status.NO_ANSWER, "no answer token is left to score")
-        limit = self._model.info.max_length
-        longest = max(len(multimodal.input_ids), len(text.input_ids))
-        if longest <= limit:
-            return _Pair(sample, multimodal, text, truncated=False)
-        if not self._truncate:
-            raise PromptProblem(
-                Status.TOO_LONG,
-                f"{longest:,} tokens, the model takes {limit:,}; --truncate scores what fits",
-            )
-        return _truncated(sample, multimodal, text, limit)
-
-
-Prepared = _Pair | SampleScore
-"""What ``Scorer.prepare`` gives and ``Scorer.score`` takes."""
-
-
-def _truncated(sample: Sample, multimodal: EncodedSample, text: EncodedSample, limit: int) -> _Pair:
-    """Both passes cut behind the same answer token: the last that fits in the longer one."""
-    longer = max(multimodal, text, key=lambda encoded: len(encoded.input_ids))
-    kept = sum(turn >= 0 for turn in longer.turn_ids[:limit])
-    if not kept:
-        raise PromptProblem(
-            Status.TOO_LONG, f"no answer token fits within the model's {limit:,} tokens"
+    def _outcome(
+        self, row_idx: int, baseline: str, blind: Blind | Problem, text: Losses, multimodal: Losses
+    ) -> SampleScore:
+        if isinstance(blind, Problem):
+            return _unscored(row_idx, baseline, blind)
+        if text is None or multimodal is None:
+            return _unscored(row_idx, baseline, _NO_MEMORY, blind.truncated)
+        multimodal = multimodal[: len(text)]  # another baseline may keep more of it
+        if not (np.isfinite(text).all() and np.isfinite(multimodal).all()):
+            return _unscored(row_idx, baseline, _NO_NUMBER, blind.truncated)
+        of_turn, pieces = blind.encoded.answer_turns, blind.encoded.pieces
+        texts = pieces if len(pieces) == len(text) else None
+        return SampleScore(
+            row_idx,
+            baseline,
+            Status.SCORED,
+            truncated=blind.truncated,
+            turns=turn_scores(of_turn, text, multimodal),
+            tokens=TokenLosses(of_turn, texts, text, multimodal) if self._tokens else None,
         )
-    return _Pair(sample, _cut(multimodal, kept), _cut(text, kept), truncated=True)
 
 
-def _cut(encoded: EncodedSample, n_answers: int) -> EncodedSample:
-    """``encoded`` up to and including its ``n_answers``-th answer token."""
-    answers = [index for index, turn in enumerate(encoded.turn_ids) if turn >= 0]
-    end = answers[n_answers - 1] + 1
-    length = len(encoded.input_ids)
-    inputs = {
-        key: value[:, :end] if tuple(value.shape[:2]) == (1, length) else value
-        for key, value in encoded.inputs.items()
-    }
-    return EncodedSample(encoded.input_ids[:end], encoded.turn_ids[:end], inputs)
+def _encoded(blind: Blind | Problem) -> EncodedSample | None:
+    return blind.encoded if isinstance(blind, Blind) else None
 
 
-def _scored(
-    pair: _Pair,
-    baseline: str,
-    text: NDArray[np.float32] | None,
-    multimodal: NDArray[np.float32] | None,
+def _unscored(
+    row_idx: int, baseline: str, problem: Problem, truncated: bool = False
 ) -> SampleScore:
-    outcome = SampleScore(pair.sample.row_idx, baseline, Status.SCORED, truncated=pair.truncated)
-    if text is None or multimodal is None:
-        reason = "the sample does not fit the device's memory, even alone"
-        return replace(outcome, status=Status.OUT_OF_MEMORY, reason=reason)
-    if not (np.isfinite(text).all() and np.isfinite(multimodal).all()):
-        reason = "the model gave a loss that is not a finite number"
-        return replace(outcome, status=Status.NON_FINITE, reason=reason)
-    return replace(outcome, turns=turn_scores(pair.text.answer_turns, text, multimodal))
+    return SampleScore(row_idx, baseline, problem.status, problem.reason, truncated)
 
 
 def turn_scores(
     turns: Sequence[int], text: NDArray[np.float32], multimodal: NDArray[np.float32]
 ) -> tuple[TurnScore, ...]:
-    """Sums per turn, in float64, over the losses of answer tokens in nats (equal lengths)."""
-    of_turn = np.asarray(turns)
+    """Sums per turn, in float64, over the losses of answer tokens in nats (equal lengths).
+
+    ``turns`` ascends: the answers of a conversation follow one another.
+    """
+    of_turn, n_tokens = np.unique(turns, return_counts=True)
+    starts = np.concatenate(([0], np.cumsum(n_tokens)[:-1]))
     text64, multimodal64 = text.astype(np.float64), multimodal.astype(np.float64)
-    scores = []
-    for turn in np.unique(of_turn):
-        mine = of_turn == turn
-        delta = text64[mine] - multimodal64[mine]
-        scores.append(
-            TurnScore(
-                turn=int(turn),
-                loss_text_sum=float(text64[mine].sum()),
-                loss_multimodal_sum=float(multimodal64[mine].sum()),
-                n_answer_tokens=int(mine.sum()),
-                delta_sq_sum=float((delta * delta).sum()),
-            )
-        )
-    return tuple(scores)
+    delta_sq = (text64 - multimodal64) ** 2
+    sums = [np.add.reduceat(values, starts) for values in (text64, multimodal64, delta_sq)]
+    columns = zip(of_turn, *sums, n_tokens, strict=True)
+    return tuple(
+        TurnScore(int(turn), float(blind), float(seen), int(count), float(squared))
+        for turn, blind, seen, squared, count in columns
+    )
+
+
+def score_row(score: SampleScore) -> dict[str, Any]:
+    """A row of ``schemas.SCORES``."""
+    row: dict[str, Any] = {
+        "row_idx": score.row_idx,
+        "baseline": score.baseline,
+        "status": score.status.value,
+        "reason": None if score.reason is None else clean_text(score.reason),
+        "truncated": score.truncated,
+        "turns": [asdict(turn) for turn in score.turns],
+    }
+    return row if score.tokens is None else row | _token_columns(score.tokens)
+
+
+def _token_columns(tokens: TokenLosses) -> dict[str, Any]:
+    texts = tokens.texts
+    return {
+        "token_turns": tokens.turns,
+        "token_texts": None if texts is None else [clean_text(text) for text in texts],
+        "token_loss_text": tokens.loss_text,
+        "token_loss_multimodal": tokens.loss_multimodal,
+    }

@@ -8,6 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from scoring.baselines import (
+    DEFAULT_BLUR_SIGMA,
+    DEFAULT_SHUFFLE_SEED,
+    NONE,
+    BaselineSettings,
+)
 from scoring.cli.options import (
     DeviceOption,
     DtypeOption,
@@ -20,6 +26,7 @@ from scoring.cli.options import (
     WorkspaceOption,
 )
 from scoring.cli.talk import (
+    baselines_table,
     count_progress,
     print_json,
     run_progress,
@@ -71,8 +78,24 @@ def score(
     model: ModelOption,
     baseline: Annotated[
         list[str] | None,
-        typer.Option("--baseline", help="What stands in for the image: none (it is removed)."),
+        typer.Option(
+            "--baseline",
+            help="What stands in for the image: none (it is removed), reference (masked), gray, "
+            "blur, shuffled (another sample's). Several, each named by one --baseline, share the "
+            "pass with the image. They belong to a run: another list is another run.",
+        ),
     ] = None,
+    blur_sigma: Annotated[
+        float,
+        typer.Option(help="Of --baseline blur: sigma as a share of the image's longer side."),
+    ] = DEFAULT_BLUR_SIGMA,
+    shuffle_seed: Annotated[
+        int, typer.Option(help="Of --baseline shuffled: which order of the images.")
+    ] = DEFAULT_SHUFFLE_SEED,
+    tokens: Annotated[
+        bool,
+        typer.Option("--tokens", help="Also keep the losses of every answer token."),
+    ] = False,
     run: Annotated[
         str | None,
         typer.Option("--run", help="Name of the run. Default: a digest of its settings."),
@@ -103,16 +126,17 @@ def score(
 ) -> None:
     """Score each sample with and without its image; repeat the command to go on."""
     place = open_workspace(workspace)
+    blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
     loaded = _load(place, model, template, dtype, device, score_eos, revision)
     from scoring.pipeline import predict_dataset, score_dataset
-    from scoring.scorer import BASELINES
 
     with stopping() as stop, run_progress("Scoring") as show:
         summary = score_dataset(
             place,
             loaded,
             run_id=run,
-            baselines=tuple(baseline) if baseline else BASELINES,
+            baselines=blind,
+            tokens=tokens,
             limit=limit,
             truncate=truncate,
             on_progress=show,
@@ -130,7 +154,7 @@ def score(
             stopped = predicted.stopped
         else:
             stopped = summary.stopped
-    talk.print(status_table(f"Run {summary.run_id}", summary.statuses))
+    talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
     _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
     if json:
         print_json(asdict(summary))

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -58,6 +59,21 @@ def status_table(title: str, statuses: Mapping[str, int]) -> Table:
     """Counts by status with their total: the closing table adds up."""
     rows = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
     return table(title, ["status", "samples"], [*rows, ("all", sum(statuses.values()))])
+
+
+def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) -> Table:
+    """Samples by status under each blind baseline of a run; each column adds up."""
+    if len(by_baseline) == 1:
+        return status_table(title, next(iter(by_baseline.values())))
+    statuses = Counter[str]()
+    for counted in by_baseline.values():
+        statuses.update(counted)
+    rows: list[list[Any]] = [
+        [status, *(counted.get(status, 0) for counted in by_baseline.values())]
+        for status in sorted(statuses, key=lambda status: (-statuses[status], status))
+    ]
+    rows.append(["all", *(sum(counted.values()) for counted in by_baseline.values())])
+    return table(title, ["samples by status", *by_baseline], rows)
 
 
 def _cell(value: object) -> str:
