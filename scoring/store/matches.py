@@ -1,0 +1,91 @@
+"""Predictions into the database, with how they match the reference answers.
+
+The one decision behind it: matches come from the parts, where they were derived once; only what
+an older version of the measures judged, or nothing yet, is compared anew here, from the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+from scoring import answers
+from scoring.prediction_records import (
+    matched_prediction,
+    prediction_row,
+    read_prediction_settings,
+)
+from scoring.schemas import PREDICTIONS
+from scoring.store.derive import FIRST_PART_WINS
+from scoring.workspace import Workspace
+
+_AT_ONCE = 100_000
+
+_HAS_REPEATED = "SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)"
+
+# Parts may be older than a column; what they lack is NULL.
+_INSERT = """
+    INSERT INTO predictions BY NAME
+    WITH parts AS (
+        SELECT * EXCLUDE (run_id, max_new_tokens) FROM predictions WHERE false
+        UNION ALL BY NAME
+        FROM read_parquet($files, union_by_name = true, filename = true, file_row_number = true)
+    ),
+    rows AS (
+        SELECT * FROM parts
+"""
+_INSERTED = """
+    )
+    SELECT
+        $run_id AS run_id, $max_new_tokens AS max_new_tokens,
+        rows.* EXCLUDE (filename, file_row_number)
+    FROM rows
+    WHERE row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+
+_UNMATCHED = """
+    SELECT p.row_idx, p.prediction_text, p.prediction_multimodal, s.answer, s.question
+    FROM predictions p JOIN samples s USING (row_idx)
+    WHERE p.run_id = $run_id AND p.matched_by IS DISTINCT FROM $version
+    ORDER BY p.row_idx LIMIT $limit
+"""
+
+_UPDATE = """
+    UPDATE predictions SET
+        exact_text = m.exact_text, letter_text = m.letter_text, f1_text = m.f1_text,
+        exact_multimodal = m.exact_multimodal, letter_multimodal = m.letter_multimodal,
+        f1_multimodal = m.f1_multimodal, matched_by = $version
+    FROM new_matches m
+    WHERE predictions.run_id = $run_id AND predictions.row_idx = m.row_idx
+"""
+
+
+def insert_predictions(
+    con: duckdb.DuckDBPyConnection, workspace: Workspace, run_id: str, files: Sequence[str]
+) -> None:
+    """Fills the table ``predictions`` from the parts of one run; ``samples`` must be there."""
+    repeated = con.execute(_HAS_REPEATED, {"files": files}).fetchall()[0][0]
+    settings = read_prediction_settings(workspace, run_id)
+    values = {
+        "run_id": run_id,
+        "files": files,
+        "max_new_tokens": settings.max_new_tokens if settings else None,
+    }
+    con.execute("\n".join((_INSERT, FIRST_PART_WINS if repeated else "", _INSERTED)), values)
+    _match_anew(con, run_id)
+
+
+def _match_anew(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    which = {"run_id": run_id, "version": answers.VERSION}
+    page = which | {"limit": _AT_ONCE}
+    while rows := con.execute(_UNMATCHED, page).fetchall():
+        matched = [
+            prediction_row(matched_prediction(row_idx, blind, seeing, answer or "", question or ""))
+            for row_idx, blind, seeing, answer, question in rows
+        ]
+        con.register("new_matches", pa.Table.from_pylist(matched, PREDICTIONS))
+        con.execute(_UPDATE, which)
+        con.unregister("new_matches")
