@@ -10,9 +10,14 @@ most lack them, and some mark a token too many.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scoring.samples import Role, Status, Turn
 
@@ -37,8 +42,7 @@ LLAVA_V1_TEMPLATE = (
 """The prompt that LLaVA-1.5 was trained with: system sentence, image first, ``</s>`` after each
 answer. Hugging Face's own LLaVA-1.5 template leaves the sentence and the end token out."""
 
-_SENTINEL = "\ue000{}\ue001"
-_SENTINELS = re.compile("\ue000(\\d+)\ue001")
+_PRIVATE_USE = range(0xE000, 0xF900)
 _ROLE_NAMES = {Role.SYSTEM: "system", Role.HUMAN: "user", Role.ASSISTANT: "assistant"}
 
 
@@ -48,6 +52,24 @@ class PromptProblem(Exception):
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
+
+
+def neutralised(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
+    """``turn`` with nothing in its text that the model would take for more than text.
+
+    What ``controls`` finds (image placeholders, ends of turns) gets a space behind its first
+    character, so that it is read letter by letter. Lone surrogates, which no tokenizer takes,
+    become question marks.
+    """
+    text = turn.text
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    found = [match.start() for match in controls.finditer(text)] if controls else []
+    if not found:
+        return turn if text == turn.text else replace(turn, text=text)
+    pieces = [text[start + 1 : end + 1] for start, end in pairwise([-1, *found, len(text)])]
+    offsets = tuple(at + bisect_left(found, at) for at in turn.image_offsets)
+    return replace(turn, text=" ".join(pieces), image_offsets=offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +126,10 @@ def render_chat(
     """
     answers = [turn.text for turn in turns if turn.role is Role.ASSISTANT]
     messages = to_messages(turns, with_images)
-    text = _rendered(render, messages)
-    pieces = _SENTINELS.split(_rendered(render, _with_sentinels(messages)))
+    text = rendered(render, messages)
+    mark = _unused_character(text)
+    marked = rendered(render, _with_sentinels(messages, mark))
+    pieces = re.split(f"{mark}(\\d+){mark}", marked)
     if pieces[1::2] != [str(turn) for turn in range(len(answers))]:
         raise PromptProblem(Status.BAD_RECORD, "the chat template drops or reorders answers")
     between = pieces[0::2]
@@ -116,7 +140,8 @@ def render_chat(
     raise PromptProblem(Status.BAD_RECORD, "the chat template rewrites the answer")
 
 
-def _rendered(render: Render, messages: Messages) -> str:
+def rendered(render: Render, messages: Messages) -> str:
+    """The text of ``messages``. Raises PromptProblem when the template refuses them."""
     try:
         return render(messages)
     except Exception as error:
@@ -125,12 +150,17 @@ def _rendered(render: Render, messages: Messages) -> str:
         ) from error
 
 
-def _with_sentinels(messages: Messages) -> Messages:
+def _unused_character(text: str) -> str:
+    """A private-use character that ``text`` does not hold."""
+    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text)
+
+
+def _with_sentinels(messages: Messages, mark: str) -> Messages:
     marked: Messages = []
     turn = 0
     for message in messages:
         if message["role"] == "assistant":
-            content = [{"type": "text", "text": _SENTINEL.format(turn)}]
+            content = [{"type": "text", "text": f"{mark}{turn}{mark}"}]
             marked.append({**message, "content": content})
             turn += 1
         else:
@@ -162,18 +192,16 @@ def emits_end_marker(render: Render, end_markers: Sequence[str]) -> bool:
 
 
 def token_turns(
-    offsets: Sequence[tuple[int, int]], answers: Sequence[AnswerSpan]
-) -> tuple[int, ...]:
+    offsets: NDArray[np.integer[Any]], answers: Sequence[AnswerSpan]
+) -> NDArray[np.int64]:
     """For each token, the turn whose answer it overlaps, or -1.
 
-    ``offsets`` are the tokens' character spans in the text that ``answers`` refer to. The first
-    token of a text is never an answer token: no logit stands before it.
+    ``offsets`` (tokens, 2) are the tokens' character spans in the text that ``answers`` refer to.
+    The first token of a text is never an answer token: no logit stands before it.
     """
-    turns = [-1] * len(offsets)
+    turns = np.full(len(offsets), -1, dtype=np.int64)
+    starts, ends = offsets[:, 0], offsets[:, 1]
     for span in answers:
-        for position, (start, end) in enumerate(offsets):
-            if start < end and start < span.end and end > span.start:
-                turns[position] = span.turn
-    if turns:
-        turns[0] = -1
-    return tuple(turns)
+        turns[(starts < ends) & (starts < span.end) & (ends > span.start)] = span.turn
+    turns[:1] = -1
+    return turns

@@ -11,7 +11,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _WORDS = (
     "what colour is the red square blue circle green shape in this picture how many are there two "
     "three yes no left right of user assistant system You are a helpful digit one four answer a"
 )
-_SPECIAL = (
+_MARKS = (
     "<pad> <s> </s> <unk> <image> <video> <|im_start|> <|im_end|> <|vision_start|> <|vision_end|> "
     "<|image_pad|> <|video_pad|> <fake_token_around_image> <global-img> <end_of_utterance> "
     "<start_of_turn> <end_of_turn> <start_of_image> <image_soft_token> <end_of_image> <img> </img> "
@@ -36,7 +36,11 @@ _SPECIAL = (
     "<|IMG_LINE_BREAK|> <|TILE_GLOBAL|> TILE <|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> "
     "<|USER_TOKEN|> <|CHATBOT_TOKEN|> <|SYSTEM_TOKEN|> <BOS_TOKEN> [gMASK] <sop> <|system|> "
     "<|user|> <|assistant|> <|begin_of_image|> <|end_of_image|> <|endoftext|>"
-).split() + [f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)]
+)
+_SPECIAL = [
+    *_MARKS.split(),
+    *(f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)),
+]
 
 _TEXT = {
     "model_type": "llama",
@@ -123,7 +127,7 @@ def _save(recipe: Recipe, folder: Path) -> None:
 
 
 def _corpus() -> Iterator[str]:
-    rng, words = random.Random(SEED), _WORDS.split()
+    rng, words = random.Random(SEED), _WORDS.split()  # noqa: S311 - no secret
     for _ in range(600):
         yield " ".join(rng.choices(words, k=12)) + "?\n"
 
@@ -160,7 +164,7 @@ def _tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         eos_token=recipe.eos,
-        pad_token="<pad>",
+        pad_token="<pad>",  # noqa: S106 - not a password
         model_max_length=4096,
         extra_special_tokens=recipe.named_tokens,
         **named,
@@ -350,4 +354,343 @@ def qwen2_5_vl() -> Recipe:
             "fullatt_block_indexes": [1],
         },
         {"model_type": "qwen2_5_vl_text", "rope_parameters": _MROPE},
+    )
+
+
+@family
+def qwen3_vl() -> Recipe:
+    return _qwen(
+        "qwen3_vl",
+        "Qwen3VLProcessor",
+        {
+            "depth": 3,
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_heads": 4,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        {
+            "model_type": "qwen3_vl_text",
+            "head_dim": 16,
+            "rope_parameters": {**_MROPE, "mrope_interleaved": True},
+        },
+        patch=16,
+    )
+
+
+_IDEFICS_TEMPLATE = (
+    "<|im_start|>{% for m in messages %}{{ m.role | capitalize }}"
+    "{% if m.content[0].type == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}{{ '<image>' }}"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}{{ '<end_of_utterance>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+_IDEFICS_TOKENS = {
+    "image_token": "<image>",
+    "fake_image_token": "<fake_token_around_image>",
+    "global_image_token": "<global-img>",
+    "end_of_utterance_token": "<end_of_utterance>",
+}
+
+
+def _idefics(model_type: str, processor: str, images: str) -> Recipe:
+    return Recipe(
+        model_type,
+        {
+            "text_config": _TEXT,
+            "vision_config": _TOWER,
+            "image_token_id": token_id("<image>"),
+            "scale_factor": 2,
+            "pad_token_id": 0,
+        },
+        processor,
+        _images(images, size={"longest_edge": 112}, max_image_size={"longest_edge": 56}),
+        _IDEFICS_TEMPLATE,
+        bos="<|im_start|>",
+        eos="<end_of_utterance>",
+        named_tokens=_IDEFICS_TOKENS,
+        processor={"image_seq_len": 4},
+    )
+
+
+@family
+def idefics3() -> Recipe:
+    return _idefics("idefics3", "Idefics3Processor", "Idefics3ImageProcessor")
+
+
+@family
+def smolvlm() -> Recipe:
+    return _idefics("smolvlm", "SmolVLMProcessor", "SmolVLMImageProcessor")
+
+
+def _tiles() -> Any:
+    return _images(
+        "GotOcr2ImageProcessor", size=_CROP, crop_to_patches=True, min_patches=1, max_patches=4
+    )
+
+
+@family
+def internvl() -> Recipe:
+    return Recipe(
+        "internvl",
+        {
+            "text_config": {**_TEXT, "model_type": "qwen2"},
+            "vision_config": {**_TOWER, "image_size": [56, 56], "patch_size": [14, 14]},
+            "image_token_id": token_id("<IMG_CONTEXT>"),
+            "image_seq_length": 4,
+            "downsample_ratio": 0.5,
+        },
+        "InternVLProcessor",
+        _tiles(),
+        _chatml("<IMG_CONTEXT>\\n"),
+        eos="<|im_end|>",
+        named_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+        processor={"image_seq_length": 4},
+    )
+
+
+_GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% set first = '' %}"
+    "{% if messages[0].role == 'system' %}{% set first = messages[0].content[0].text + '\n\n' %}"
+    "{% set messages = messages[1:] %}{% endif %}"
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/...') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' }}"
+    "{% if loop.first %}{{ first }}{% endif %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}{{ '<start_of_image>' }}"
+    "{% else %}{{ c.text | trim }}{% endif %}{% endfor %}{{ '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+@family
+def gemma3() -> Recipe:
+    return Recipe(
+        "gemma3",
+        {
+            "text_config": {
+                **_TEXT,
+                "model_type": "gemma3_text",
+                "head_dim": 16,
+                "num_key_value_heads": 1,
+                "num_hidden_layers": 6,
+                "sliding_window": 64,
+            },
+            "vision_config": _SIGLIP,
+            "image_token_index": token_id("<image_soft_token>"),
+            "boi_token_index": token_id("<start_of_image>"),
+            "eoi_token_index": token_id("<end_of_image>"),
+            "mm_tokens_per_image": 4,
+        },
+        "Gemma3Processor",
+        _images("Gemma3ImageProcessor", size=_CROP),
+        _GEMMA_TEMPLATE,
+        bos="<bos>",
+        eos="<eos>",
+        adds_bos=True,
+        named_tokens={
+            "image_token": "<image_soft_token>",
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+        },
+        processor={"image_seq_length": 4},
+        end_tokens=("<end_of_turn>",),
+    )
+
+
+_AYA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|START_OF_TURN_TOKEN|>' }}"
+    "{% if m.role == 'system' %}{{ '<|SYSTEM_TOKEN|>' }}"
+    "{% elif m.role == 'user' %}{{ '<|USER_TOKEN|>' }}"
+    "{% else %}{{ '<|CHATBOT_TOKEN|>' }}{% endif %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}{{ '<image>' }}"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}{{ '<|END_OF_TURN_TOKEN|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}{% endif %}"
+)
+
+
+@family
+def aya_vision() -> Recipe:
+    return Recipe(
+        "aya_vision",
+        {
+            "text_config": {
+                **_TEXT,
+                "model_type": "cohere2",
+                "head_dim": 16,
+                "num_hidden_layers": 4,
+                "sliding_window": 64,
+            },
+            "vision_config": _SIGLIP,
+            "image_token_index": token_id("<|IMG_PATCH|>"),
+            "downsample_factor": 2,
+            "vision_feature_layer": -1,
+        },
+        "AyaVisionProcessor",
+        _tiles(),
+        _AYA_TEMPLATE,
+        bos="<BOS_TOKEN>",
+        eos="<|END_OF_TURN_TOKEN|>",
+        adds_bos=True,
+        processor={
+            "patch_size": 14,
+            "img_size": 56,
+            "downsample_factor": 2,
+            "image_token": "<image>",
+            "start_of_img_token": "<|START_OF_IMG|>",
+            "end_of_img_token": "<|END_OF_IMG|>",
+            "img_patch_token": "<|IMG_PATCH|>",
+            "img_line_break_token": "<|IMG_LINE_BREAK|>",
+            "tile_token": "TILE",
+            "tile_global_token": "<|TILE_GLOBAL|>",
+        },
+    )
+
+
+_GLM_TEMPLATE = (
+    "{{ '[gMASK]<sop>' }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ '<|system|>\n' }}"
+    "{% elif m.role == 'user' %}{{ '<|user|>\n' }}{% else %}{{ '<|assistant|>\n' }}{% endif %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}"
+    "{{ '<|begin_of_image|><|image|><|end_of_image|>' }}"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+
+@family
+def glm4v() -> Recipe:
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+        "mrope_section": [1, 1, 2],
+    }
+    return Recipe(
+        "glm4v",
+        {
+            "text_config": {**_TEXT, "model_type": "glm4v_text", "rope_parameters": rope},
+            "vision_config": {
+                "depth": 2,
+                "hidden_size": 48,
+                "intermediate_size": 96,
+                "num_heads": 4,
+                "out_hidden_size": 64,
+                "patch_size": 14,
+                "image_size": 56,
+                "spatial_merge_size": 2,
+                "temporal_patch_size": 2,
+            },
+            "image_token_id": token_id("<|image|>"),
+            "video_token_id": token_id("<|video_pad|>"),
+            "image_start_token_id": token_id("<|begin_of_image|>"),
+            "image_end_token_id": token_id("<|end_of_image|>"),
+            "video_start_token_id": token_id("<|vision_start|>"),
+            "video_end_token_id": token_id("<|vision_end|>"),
+        },
+        "Glm4vProcessor",
+        _images(
+            "Glm4vImageProcessor",
+            patch_size=14,
+            merge_size=2,
+            size={"shortest_edge": 14 * 14 * 16, "longest_edge": 14 * 14 * 2 * 64},
+        ),
+        _GLM_TEMPLATE,
+        eos="<|endoftext|>",
+        named_tokens={"image_token": "<|image|>", "video_token": "<|video_pad|>"},
+        end_tokens=("<|user|>",),
+    )
+
+
+@family
+def vipllava() -> Recipe:
+    base = llava()
+    config = {**base.config, "vision_feature_layers": [-1, -2]}
+    del config["vision_feature_layer"]
+    return replace(base, model_type="vipllava", config=config)
+
+
+_MLLAMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' }}"
+    "{% for c in m.content %}{% if c.type == 'image' %}{{ '<|image|>' }}"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}{{ '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+
+
+@family
+def mllama() -> Recipe:
+    return Recipe(
+        "mllama",
+        {
+            "text_config": {
+                **_TEXT,
+                "model_type": "mllama_text_model",
+                "num_hidden_layers": 3,
+                "vocab_size": 792,  # its head knows fewer tokens than its embeddings
+                "cross_attention_layers": [1],
+                "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+            },
+            "vision_config": {
+                "hidden_size": 48,
+                "intermediate_size": 96,
+                "num_hidden_layers": 2,
+                "num_global_layers": 1,
+                "attention_heads": 4,
+                "image_size": 56,
+                "patch_size": 14,
+                "vision_output_dim": 96,
+                "intermediate_layers_indices": [1],
+                "max_num_tiles": 2,
+                "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
+            },
+            "image_token_index": token_id("<|image|>"),
+        },
+        "MllamaProcessor",
+        _images("MllamaImageProcessor", size=_CROP, max_image_tiles=2),
+        _MLLAMA_TEMPLATE,
+        bos="<|begin_of_text|>",
+        eos="<|eot_id|>",
+        named_tokens={"image_token": "<|image|>"},
+    )
+
+
+_PALIGEMMA_TEMPLATE = (
+    "{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}{{ '<image>' }}"
+    "{% else %}{{ c.text }}{{ '\n' if m.role == 'user' else '<eos>' }}{% endif %}"
+    "{% endfor %}{% endfor %}"
+)
+
+
+@family
+def paligemma() -> Recipe:
+    return Recipe(
+        "paligemma",
+        {
+            "text_config": {
+                **_TEXT,
+                "model_type": "gemma",
+                "head_dim": 16,
+                "num_key_value_heads": 1,
+            },
+            "vision_config": {**_SIGLIP, "projection_dim": 64, "num_image_tokens": 16},
+            "image_token_index": token_id("<image>"),
+            "projection_dim": 64,
+            "hidden_size": 64,
+        },
+        "PaliGemmaProcessor",
+        _images("SiglipImageProcessor", size=_CROP, image_seq_length=16),
+        _PALIGEMMA_TEMPLATE,
+        bos="<bos>",
+        eos="<eos>",
+        named_tokens={"image_token": "<image>"},
     )

@@ -1,22 +1,50 @@
 """Turns conversations into what a model is fed, with the answer tokens marked.
 
 One path for all families: the processor's own call gives ids, pixels and where it expanded the
-image placeholders, so nothing is known here by a family's name.
+image placeholders, so nothing is known here by a family's name. Every thread works with a
+processor of its own, as a tokenizer cannot be shared, and prepares images that it has just seen
+only once.
 """
 
 from __future__ import annotations
 
+import copy
+import re
+import threading
+import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from operator import is_
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.loading import Render, end_markers
-from scoring.prompting import AnswerSpan, PromptProblem, render_chat, to_messages, token_turns
+from scoring.prompting import (
+    AnswerSpan,
+    PromptProblem,
+    RenderedChat,
+    neutralised,
+    render_chat,
+    rendered,
+    to_messages,
+    token_turns,
+)
 from scoring.samples import Status, Turn
 
 _NO_TURN = -1
+_IMAGES_KEPT = 4  # per thread: a sample's own and what stands in for them
+_COPYING = threading.Lock()
+_MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
+
+Replacements = Sequence[Mapping[str, Any]]
+"""Where placeholders were expanded: ``span`` in the text before, ``new_span`` in the one after."""
 
 
 def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> Encoder:
@@ -27,13 +55,15 @@ def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> 
         end_markers(processor, model),
         score_eos=info.score_eos,
         pad_to_square=info.template == "llava_v1",
+        masks_move_positions=any(hasattr(part, "get_rope_index") for part in model.modules()),
     )
 
 
 class Encoder:
     """Tokenises conversations for one model; the encoding half of a ``VisionLanguageModel``.
 
-    ``ends`` are the end-of-turn tokens that a template may write after an answer.
+    ``ends`` are the end-of-turn tokens that a template may write after an answer;
+    ``masks_move_positions`` says that the model counts its positions by the attention mask.
     """
 
     def __init__(
@@ -44,63 +74,213 @@ class Encoder:
         *,
         score_eos: bool = True,
         pad_to_square: bool = False,
+        masks_move_positions: bool = False,
     ) -> None:
-        self._processor, self._ends = processor, tuple(ends)
         self.render = render
-        self._score_eos, self._pad_to_square = score_eos, pad_to_square
+        self._ends, self._score_eos = tuple(ends), score_eos
+        self._masks_move_positions = masks_move_positions
+        self._controls = _control_tokens(processor)
+        self._here = _Workplace(processor, pad_to_square)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
-        chat = render_chat(self.render, turns, bool(images), self._ends, score_eos=self._score_eos)
-        inputs = self._process(chat.text, images)
-        replaced = (inputs.pop("text_replacement_offsets", None) or [[]])[0]
-        offsets = [(int(start), int(end)) for start, end in inputs.pop("offset_mapping")[0]]
-        ids = inputs.pop("input_ids")[0].tolist()
-        inputs.pop("attention_mask", None)
-        turn_ids = token_turns(offsets, _shifted(chat.answers, replaced))
-        return EncodedSample(tuple(ids), turn_ids, inputs)
-
-    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
-        """Tokenises a conversation for the ``reference`` baseline; see the protocol."""
-        raise NotImplementedError(turns)
+        chat = self._chat(turns, bool(images))
+        return self._encoded(chat, images)
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation that the model is to go on from; it has no answer tokens."""
-        messages = to_messages(turns, with_images=bool(images))
-        inputs = self._process(self.render(messages, prompt=True), images)
-        ids = inputs.pop("input_ids")[0].tolist()
-        for key in ("offset_mapping", "text_replacement_offsets", "attention_mask"):
-            inputs.pop(key, None)
-        return EncodedSample(tuple(ids), (_NO_TURN,) * len(ids), inputs)
+        messages = to_messages(self._read(turns), with_images=bool(images))
+        chat = RenderedChat(rendered(partial(self.render, prompt=True), messages), ())
+        return self._encoded(chat, images)
 
-    def _process(self, text: str, images: Sequence[Image.Image]) -> dict[str, Any]:
-        bos = self._processor.tokenizer.bos_token
+    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
+        """Tokenises a conversation for the ``reference`` baseline; see the protocol."""
+        if self._masks_move_positions:
+            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _MASK_MOVES)
+        n_images = sum(len(turn.image_offsets) for turn in turns)
+        chat = self._chat(turns, with_images=True)
+        hidden = self._hidden(chat.text, n_images)
+        inputs = self._process(_expanded(chat.text, hidden))
+        _replacements(inputs)
+        spans = {tuple(item["new_span"]) for item in hidden}
+        offsets = inputs["offset_mapping"][0].tolist()
+        seen = torch.tensor([[tuple(offset) not in spans for offset in offsets]]).long()
+        if len(offsets) - int(seen.sum()) != n_images:
+            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
+        return _sample(chat, hidden, inputs | {"attention_mask": seen}, None)
+
+    def _hidden(self, text: str, n_images: int) -> Replacements:
+        """The placeholders of ``text``, each to be replaced by the padding token."""
+        tokenizer = self._here.processor.tokenizer
+        padding = tokenizer.pad_token or tokenizer.eos_token
+        token = getattr(self._here.processor, "image_token", None)
+        found = list(re.finditer(re.escape(token), text)) if token else []
+        if len(found) != n_images:
+            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
+        hidden: list[dict[str, Any]] = []
+        gain = 0
+        for match in found:
+            start = match.start() + gain
+            new_span = (start, start + len(padding))
+            hidden.append({"span": match.span(), "new_span": new_span, "replacement": padding})
+            gain += len(padding) - len(match[0])
+        return hidden
+
+    def _read(self, turns: Sequence[Turn]) -> list[Turn]:
+        return [neutralised(turn, self._controls) for turn in turns]
+
+    def _chat(self, turns: Sequence[Turn], with_images: bool) -> RenderedChat:
+        return render_chat(
+            self.render, self._read(turns), with_images, self._ends, score_eos=self._score_eos
+        )
+
+    def _encoded(self, chat: RenderedChat, images: Sequence[Image.Image]) -> EncodedSample:
+        seen = self._here.seen(images) if images else None
+        inputs = self._process(chat.text, images, seen)
+        replaced = _replacements(inputs)
+        inputs.pop("attention_mask", None)  # all ones
+        return _sample(chat, replaced, inputs, seen.key if seen else None)
+
+    def _process(
+        self, text: str, images: Sequence[Image.Image] = (), seen: _Seen | None = None
+    ) -> dict[str, Any]:
+        if seen and seen.pixels is None:
+            images = self._here.prepared(images)
+        processor = self._here.processor
+        processor.image_processor.seen = seen
+        bos = processor.tokenizer.bos_token
         try:
-            batch = self._processor(
+            batch = processor(
                 text=[text],
-                images=[self._prepared(images)] if images else None,
+                images=[list(images)] if images else None,
                 return_tensors="pt",
                 return_offsets_mapping=True,
                 return_text_replacement_offsets=True,
                 add_special_tokens=not (bos and text.startswith(bos)),
             )
-        except (ValueError, IndexError) as error:
+        except PromptProblem:
+            raise
+        except Exception as error:
             raise PromptProblem(
                 Status.PLACEHOLDER_MISMATCH, f"the processor refuses the sample: {error}"
             ) from error
         return dict(batch)
 
-    def _prepared(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+
+_MASK_MOVES = (
+    "baseline reference is not defined for this model: it counts positions by the attention "
+    "mask, so that a masked placeholder would not keep its own"
+)
+_NO_SINGLE_MARK = (
+    "baseline reference is not defined for this model: its chat template does not write each "
+    "image as one placeholder token"
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """What the processor made of images, as long as these live."""
+
+    images: tuple[weakref.ref[Image.Image], ...]
+    key: object = field(default_factory=object)
+    pixels: Any = None
+
+    def is_of(self, images: Sequence[Image.Image]) -> bool:
+        """Whether these very objects were seen."""
+        mine = (reference() for reference in self.images)
+        return len(self.images) == len(images) and all(map(is_, mine, images))
+
+
+class _Workplace(threading.local):
+    """What each thread has of its own: a processor, and the images it saw last."""
+
+    def __init__(self, processor: Any, pad_to_square: bool) -> None:
+        with _COPYING:
+            self.processor = copy.copy(processor)
+            self.processor.tokenizer = copy.deepcopy(processor.tokenizer)
+        self.processor.image_processor = _OncePerImage(processor.image_processor)
+        self._mean = processor.image_processor.image_mean if pad_to_square else None
+        self._seen: deque[_Seen] = deque(maxlen=_IMAGES_KEPT)
+
+    def seen(self, images: Sequence[Image.Image]) -> _Seen:
+        """The entry of these very images; a new one where they were not seen lately."""
+        for known in self._seen:
+            if known.is_of(images):
+                return known
+        self._seen.append(_Seen(tuple(weakref.ref(image) for image in images)))
+        return self._seen[-1]
+
+    def prepared(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """LLaVA-1.5 was trained on images padded to a square with the processor's mean colour."""
-        if not self._pad_to_square:
+        if self._mean is None:
             return list(images)
-        mean = self._processor.image_processor.image_mean
-        return [_padded_to_square(image, mean) for image in images]
+        return [_padded_to_square(image, self._mean) for image in images]
 
 
-def _shifted(
-    answers: Sequence[AnswerSpan], replaced: Sequence[Mapping[str, Any]]
-) -> list[AnswerSpan]:
+class _OncePerImage:
+    """Stands before an image processor and keeps what that made of the images of ``seen``."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.seen: _Seen | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __call__(self, images: Any, **settings: Any) -> Any:
+        seen = self.seen
+        if seen is None:
+            return self._inner(images, **settings)
+        if seen.pixels is None:
+            try:
+                seen.pixels = self._inner(images, **settings)
+            except Exception as error:
+                reason = f"the model's image processor refuses the image: {error}"
+                raise PromptProblem(Status.BAD_IMAGE, reason) from error
+        return copy.copy(seen.pixels)  # processors take entries out
+
+
+def _control_tokens(processor: Any) -> re.Pattern[str]:
+    """Finds what is more than text to the tokenizer or the processor."""
+    tokenizer = processor.tokenizer
+    added = tokenizer.added_tokens_decoder.values()
+    found = {token.content for token in added if token.special} | {*_MARKERS}
+    found |= {getattr(processor, f"{kind}_token", None) or "" for kind in ("image", "video")}
+    ids = [one for one in getattr(processor, "image_token_ids", []) if one is not None]
+    found |= {*tokenizer.convert_ids_to_tokens(ids)}
+    longest_first = sorted((token for token in found if token.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _replacements(inputs: dict[str, Any]) -> Replacements:
+    """Takes out of ``inputs`` where the processor expanded placeholders."""
+    found = inputs.pop("text_replacement_offsets", None)
+    return found[0] if found is not None and len(found) else []
+
+
+def _sample(
+    chat: RenderedChat, replaced: Replacements, inputs: dict[str, Any], image_key: object | None
+) -> EncodedSample:
+    """``chat`` as it was tokenised after the ``replaced`` placeholders were expanded."""
+    text = _expanded(chat.text, replaced)
+    ids = inputs.pop("input_ids")[0].tolist()
+    offsets: NDArray[np.int64] = inputs.pop("offset_mapping")[0].numpy()
+    turns = token_turns(offsets, _shifted(chat.answers, replaced))
+    answers = offsets[turns != _NO_TURN].tolist()
+    pieces = tuple(text[start:end] for start, end in answers)
+    return EncodedSample(tuple(ids), tuple(turns.tolist()), inputs, pieces, image_key)
+
+
+def _expanded(text: str, replaced: Replacements) -> str:
+    pieces, at = [], 0
+    for item in replaced:
+        start, end = item["span"]
+        pieces += [text[at:start], item["replacement"]]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _shifted(answers: Sequence[AnswerSpan], replaced: Replacements) -> list[AnswerSpan]:
     """Answer spans in the text after image placeholders were expanded."""
 
     def shift(position: int) -> int:

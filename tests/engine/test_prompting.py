@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
 from scoring.prompting import (
@@ -9,6 +12,7 @@ from scoring.prompting import (
     Messages,
     PromptProblem,
     emits_end_marker,
+    neutralised,
     render_chat,
     to_messages,
     token_turns,
@@ -89,9 +93,33 @@ def test_whether_a_template_marks_the_end_of_an_answer() -> None:
 
 def test_tokens_belong_to_the_answer_they_overlap() -> None:
     # characters:  0 1 2 3 4 5 6 7; the answer stands at 3..6
-    offsets = [(0, 0), (0, 2), (2, 4), (4, 6), (6, 8)]
-    assert token_turns(offsets, [AnswerSpan(0, 3, 6)]) == (-1, -1, 0, 0, -1)
+    offsets = np.array([(0, 0), (0, 2), (2, 4), (4, 6), (6, 8)])
+    assert token_turns(offsets, [AnswerSpan(0, 3, 6)]).tolist() == [-1, -1, 0, 0, -1]
 
 
 def test_the_first_token_is_never_an_answer_token() -> None:
-    assert token_turns([(0, 2), (2, 4)], [AnswerSpan(0, 0, 4)]) == (-1, 0)
+    assert token_turns(np.array([(0, 2), (2, 4)]), [AnswerSpan(0, 0, 4)]).tolist() == [-1, 0]
+
+
+def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() -> None:
+    controls = re.compile(r"<image>|</s>")
+    turn = Turn(Role.HUMAN, "a<image>b</s>c", (0, 1, 8, 14))
+    read = neutralised(turn, controls)
+    assert read == Turn(Role.HUMAN, "a< image>b< /s>c", (0, 1, 9, 16))
+    untouched = Turn(Role.HUMAN, "a <im age> b", (3,))
+    assert neutralised(untouched, controls) is untouched
+
+
+def test_a_control_token_that_an_image_splits_is_broken_too() -> None:
+    read = neutralised(Turn(Role.HUMAN, "<image>", (3,)), re.compile("<image>"))
+    assert [shown(message) for message in to_messages([read], True)] == ["< im<image>age>"]
+
+
+def test_lone_surrogates_become_question_marks() -> None:
+    assert neutralised(Turn(Role.HUMAN, "a\ud800b\x00é"), None).text == "a?b\x00é"
+
+
+def test_private_characters_of_a_text_do_not_pass_for_marks() -> None:
+    turns = (Turn(Role.HUMAN, "\ue0000\ue000"), Turn(Role.ASSISTANT, "\ue0001\ue000"))
+    chat = render_chat(plain, turns, False, ("</s>",))
+    assert [chat.text[span.start : span.end] for span in chat.answers] == ["\ue0001\ue000</s>"]
