@@ -22,15 +22,19 @@ Mask = NDArray[np.bool_]
 STATUSES: tuple[Status, ...] = tuple(Status)
 """``Candidates.status`` holds positions in this list."""
 
+ANSWER_KINDS = ("yes/no", "choice", "number", "word", "phrase", "text", "none")
+"""Types of the first answer. ``Candidates.answer_kind`` holds positions in this list."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """All samples of a dataset with the scores of one run and baseline, as columns of length n.
 
     ``row_idx`` ascends. ``status`` holds positions in ``STATUSES``, ``source`` positions in
-    ``sources``. Losses and scores are in nats per answer token and NaN where there are none;
-    ``cluster_id`` is -1 where a sample has no cluster. Raises RuleError where the columns do not
-    fit together.
+    ``sources``, ``answer_kind`` positions in ``ANSWER_KINDS``. Losses and scores are in nats per
+    answer token and NaN where there are none; ``visnec_stderr`` is the standard error of the
+    score over the answer tokens, NaN where there are fewer than two. ``cluster_id`` is -1 where a
+    sample has no cluster. Raises RuleError where the columns do not fit together.
     """
 
     row_idx: Ints
@@ -42,6 +46,8 @@ class Candidates:
     loss_multimodal: Floats
     n_answer_tokens: Ints
     cluster_id: NDArray[np.int32]
+    answer_kind: NDArray[np.int8]
+    visnec_stderr: Floats
 
     def __post_init__(self) -> None:
         columns = [value for value in self._values() if isinstance(value, np.ndarray)]
@@ -75,8 +81,15 @@ class Candidates:
         loss_multimodal: Sequence[float] | Floats,
         n_answer_tokens: Sequence[int] | Ints,
         cluster_id: Sequence[int] | NDArray[np.int32],
+        answer_kind: Sequence[str] | None = None,
+        visnec_stderr: Sequence[float] | Floats | None = None,
     ) -> Candidates:
-        """Candidates from columns that hold statuses and sources as text."""
+        """Candidates from columns that hold statuses, sources and types of answer as text.
+
+        Without types every answer is ``text``; without standard errors none is known.
+        """
+        kinds = ["text"] * len(row_idx) if answer_kind is None else answer_kind
+        stderr = np.full(len(row_idx), np.nan) if visnec_stderr is None else visnec_stderr
         sources = tuple(sorted(set(source)))
         places = {name: place for place, name in enumerate(sources)}
         return cls(
@@ -89,6 +102,8 @@ class Candidates:
             loss_multimodal=np.asarray(loss_multimodal, np.float64),
             n_answer_tokens=np.asarray(n_answer_tokens, np.int64),
             cluster_id=np.asarray(cluster_id, np.int32),
+            answer_kind=np.array([ANSWER_KINDS.index(kind) for kind in kinds], np.int8),
+            visnec_stderr=np.asarray(stderr, np.float64),
         )
 
     def has_status(self, status: Status) -> Mask:

@@ -17,38 +17,58 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.candidates import STATUSES, Candidates, Ints, Mask
+from scoring.candidates import ANSWER_KINDS, STATUSES, Candidates, Floats, Ints, Mask
 from scoring.decision_log import Decision
 from scoring.errors import RuleError
 from scoring.rules import (
     RULE_NAMES,
+    Ablation,
+    AnswerThresholds,
+    Budget,
+    ClusterShare,
+    Control,
+    LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
     Rule,
+    SourceShare,
     Threshold,
     TopCount,
     TopShare,
+    TopTokens,
+    Weighing,
+    Weights,
     rule_from_dict,
 )
 from scoring.samples import Status
 
 __all__ = [
+    "ANSWER_KINDS",
     "REASONS",
     "RULE_NAMES",
     "STATUSES",
+    "Ablation",
+    "AnswerThresholds",
+    "Budget",
     "Candidates",
+    "ClusterShare",
+    "Control",
+    "LengthCorrected",
     "PaperCodeTopShare",
     "PaperTopShare",
     "RandomShare",
     "Reason",
     "ReasonCount",
     "Rule",
+    "SourceShare",
     "Subset",
     "Threshold",
     "TopCount",
     "TopShare",
+    "TopTokens",
     "Treatment",
+    "Weights",
     "rule_from_dict",
     "select",
 ]
@@ -88,6 +108,10 @@ class Subset:
     ``kept`` and ``why`` are columns over all candidates; ``why`` holds positions in ``REASONS``.
     ``n_hand_kept`` and ``n_hand_dropped`` count the verdicts that turned the outcome round,
     ``n_hand_unknown`` those on rows that are no candidates.
+
+    ``weights`` is None unless the rule weighs; then it is a column over all candidates: 0 for
+    dropped samples, the rule's weight for those it took, and 1 (as often as before) for those
+    that a choice or a verdict brought in.
     """
 
     selected: Ints
@@ -98,6 +122,7 @@ class Subset:
     n_hand_kept: int
     n_hand_dropped: int
     n_hand_unknown: int
+    weights: Floats | None = None
 
     def counts(self) -> list[ReasonCount]:
         """Samples per outcome and reason, kept ones first; adds up to all candidates."""
@@ -128,14 +153,16 @@ def select(
 
     ``text_only`` decides about samples without an image, ``unscored`` about those without a score
     for any other reason; a ``bad_record`` is taken only by a verdict. A verdict neither makes
-    room for another sample nor takes it: the rule's own count stays what it is. Raises RuleError.
+    room for another sample nor takes it: the rule's own count stays what it is, and so do the
+    weights of the other samples. Raises RuleError.
     """
     for option in (text_only, unscored):
         if option not in get_args(Treatment):
             raise RuleError(
                 f"{option!r} is no choice for samples without a score; use drop or keep"
             )
-    kept = rule.take(candidates)
+    given = rule.weigh(candidates) if isinstance(rule, Weighing) else None
+    kept = rule.take(candidates) if given is None else given > 0
     why = _why_by_rule(rule, candidates, kept)
     for status in STATUSES:
         if status is not Status.SCORED:
@@ -156,6 +183,7 @@ def select(
         n_hand_kept=int(hand_kept.sum()),
         n_hand_dropped=int(hand_dropped.sum()),
         n_hand_unknown=unknown,
+        weights=None if given is None else np.where(kept & (given == 0), 1.0, given * kept),
     )
 
 

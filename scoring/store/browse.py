@@ -297,6 +297,8 @@ def candidates(store: Store, scope: Scope) -> Candidates:
         loss_multimodal=columns["loss_multimodal"].astype(np.float64, copy=False),
         n_answer_tokens=columns["n_answer_tokens"].astype(np.int64, copy=False),
         cluster_id=columns["cluster_id"].astype(np.int32, copy=False),
+        answer_kind=columns["answer_kind"].astype(np.int8, copy=False),
+        visnec_stderr=columns["visnec_stderr"].astype(np.float64, copy=False),
     )
 
 
@@ -305,7 +307,7 @@ _CANDIDATES = """
     SELECT
         s.row_idx, status.place AS status, source.place AS source, s.visnec, s.loss_text,
         s.loss_multimodal, coalesce(s.n_answer_tokens, 0)::BIGINT AS n_answer_tokens,
-        coalesce(c.cluster_id, -1) AS cluster_id
+        coalesce(c.cluster_id, -1) AS cluster_id, s.kind_no AS answer_kind, s.visnec_stderr
     FROM scores s
     JOIN (
         SELECT unnest($statuses) AS name, (generate_subscripts($statuses, 1) - 1)::TINYINT AS place

@@ -8,6 +8,8 @@ never NaN. ``derive`` fills the tables. Losses and scores are in nats per answer
 
 from __future__ import annotations
 
+from scoring.candidates import ANSWER_KINDS as ANSWER_KINDS
+
 DATABASE_VERSION = 2
 
 TABLES = {
@@ -159,8 +161,6 @@ TABLES = {
 CREATE_TABLES = tuple(
     "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()
 )
-
-ANSWER_KINDS = ("yes/no", "choice", "number", "word", "phrase", "text", "none")
 
 # Random orders for review queues: a 32-bit integer mixed by multiplying and folding (the constants
 # are those of Wellons' "lowbias32"), because DuckDB's own hash may change with its version.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,41 +17,29 @@ from scoring.reviews import Decision
 from scoring.samples import Status
 from scoring.selection import (
     RULE_NAMES,
-    Candidates,
+    Ablation,
+    AnswerThresholds,
+    Budget,
+    ClusterShare,
+    Control,
+    LengthCorrected,
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
     Reason,
     Rule,
+    SourceShare,
     Threshold,
     TopCount,
     TopShare,
+    TopTokens,
+    Weights,
     rule_from_dict,
     select,
 )
+from tests.curate.columns import NAN, candidates
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
-NAN = float("nan")
-
-
-def candidates(
-    scores: Sequence[float | Status],
-    clusters: Sequence[int] | None = None,
-    rows: Sequence[int] | None = None,
-) -> Candidates:
-    """Candidates with these scores; a status stands for a sample without one."""
-    n = len(scores)
-    visnec = [NAN if isinstance(one, Status) else one for one in scores]
-    return Candidates.from_columns(
-        row_idx=range(n) if rows is None else rows,
-        status=[one if isinstance(one, Status) else Status.SCORED for one in scores],
-        source=[("scenes", "charts")[place % 2] for place in range(n)],
-        visnec=visnec,
-        loss_text=[one + 1 for one in visnec],
-        loss_multimodal=[NAN if math.isnan(one) else 1.0 for one in visnec],
-        n_answer_tokens=[0 if math.isnan(one) else 4 for one in visnec],
-        cluster_id=[0] * n if clusters is None else clusters,
-    )
 
 
 #        row 0    1     2     3    4    5    6    7     8    9
@@ -346,6 +332,70 @@ RULES: list[tuple[Rule, str, dict[str, Any]]] = [
         "random share=0.5 seed=7",
         {"rule": "random", "share": 0.5, "count": None, "seed": 7},
     ),
+    (
+        AnswerThresholds(0.25, limits=[["yes/no", 0.1, None], ["choice", None, 0.8]]),  # type: ignore[arg-type]
+        "answer-threshold min=0.25 choice=..0.8 yes/no=0.1..",
+        {
+            "rule": "answer-threshold",
+            "min": 0.25,
+            "max": None,
+            "limits": [["choice", None, 0.8], ["yes/no", 0.1, None]],
+        },
+    ),
+    (TopTokens(10**6), "top-tokens tokens=1000000", {"rule": "top-tokens", "tokens": 10**6}),
+    (
+        ClusterShare(0.2, 3),
+        "per-cluster share=0.2 at_least=3",
+        {"rule": "per-cluster", "share": 0.2, "at_least": 3},
+    ),
+    (
+        SourceShare(0.2),
+        "per-source share=0.2 at_least=0",
+        {"rule": "per-source", "share": 0.2, "at_least": 0},
+    ),
+    (
+        LengthCorrected(0.15),
+        "length-corrected share=0.15",
+        {"rule": "length-corrected", "share": 0.15},
+    ),
+    (
+        Budget(100, 5, 40, (("charts", None, 60),)),
+        "budget count=100 floor=5 ceiling=40 charts=..60",
+        {
+            "rule": "budget",
+            "count": 100,
+            "floor": 5,
+            "ceiling": 40,
+            "limits": [["charts", None, 60]],
+        },
+    ),
+    (
+        Ablation("text-loss"),
+        "ablation by=text-loss share=0.15 per=cluster at_least=0",
+        {"rule": "ablation", "by": "text-loss", "share": 0.15, "per": "cluster", "at_least": 0},
+    ),
+    (
+        Control(PaperTopShare(0.1), per="source", seed=3),
+        "control of=(paper share=0.1) by=random per=source seed=3",
+        {
+            "rule": "control",
+            "of": {"rule": "paper", "share": 0.1},
+            "by": "random",
+            "per": "source",
+            "seed": 3,
+        },
+    ),
+    (
+        Weights("rank", 0.5, 0.1, None),
+        "weights by=rank temperature=0.5 min_weight=0.1",
+        {
+            "rule": "weights",
+            "by": "rank",
+            "temperature": 0.5,
+            "min_weight": 0.1,
+            "max_weight": None,
+        },
+    ),
 ]
 
 
@@ -368,7 +418,7 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"rule": "best"}, "no rule 'best'; there are: threshold, top-share"),
+        ({"rule": "best"}, "no rule 'best'; there are: threshold, answer-threshold, top-share"),
         ({}, "no rule None"),
         ({"rule": "top-share"}, "the rule top-share needs: share"),
         ({"rule": "paper", "k": 3}, "has no option k; it has: share"),
@@ -381,6 +431,28 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
         ({"rule": "threshold"}, "needs min, max or both"),
         ({"rule": "threshold", "min": float("inf")}, "finite number, got inf"),
         ({"rule": "threshold", "min": 1.0, "max": 1.0}, "min=1.0 max=1.0 takes nothing"),
+        ({"rule": "answer-threshold", "min": 0.1, "limits": [["maybe", 0, 1]]}, "answer 'maybe'"),
+        ({"rule": "answer-threshold", "limits": [["word", 0, 1]]}, "no limits for .* yes/no, choi"),
+        ({"rule": "answer-threshold", "min": 0, "limits": [["word", 1, 0]]}, "takes nothing"),
+        ({"rule": "answer-threshold", "min": 0, "limits": [["word", None, None]]}, "do not fit"),
+        ({"rule": "answer-threshold", "min": 0, "limits": ["word"]}, "a name, a lower and an upp"),
+        ({"rule": "top-tokens", "tokens": 0}, "answer tokens is a whole number of at least 1"),
+        ({"rule": "per-source", "share": 0.1, "at_least": -1}, "at least 0, got -1"),
+        (
+            {"rule": "budget", "count": 9, "floor": 3, "ceiling": 2},
+            r"every source \(3\) lies above",
+        ),
+        ({"rule": "budget", "count": 9, "limits": [["a", 1.5, None]]}, "limits of 'a' do not fit"),
+        ({"rule": "budget", "count": 9, "limits": [["a", 1, 2], ["a", 1, 3]]}, "given twice"),
+        ({"rule": "ablation", "by": "visnec"}, "one of text-loss, multimodal-loss"),
+        ({"rule": "ablation", "by": "text-loss", "per": "turn"}, "one of dataset, cluster, sour"),
+        ({"rule": "control", "of": {"rule": "best"}}, "no rule 'best'"),
+        ({"rule": "control", "of": {"rule": "weights"}}, "takes a part of the samples: weights"),
+        ({"rule": "control", "of": "paper"}, "takes a part of the samples: paper"),
+        ({"rule": "weights", "by": "luck"}, "one of softmax, rank, got 'luck'"),
+        ({"rule": "weights", "temperature": 0}, "a number above 0, got 0"),
+        ({"rule": "weights", "min_weight": 2}, "lies from 0 to 1, got 2"),
+        ({"rule": "weights", "max_weight": 0.5}, "lies from 1 to"),
         ({"rule": "random"}, "either share or count"),
         ({"rule": "random", "share": 0.5, "count": 5}, "either share or count"),
         ({"rule": "random", "share": 0.5, "seed": -1}, "a seed is a whole number"),

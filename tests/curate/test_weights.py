@@ -1,0 +1,121 @@
+"""Weights by hand: their size, their clipping, how they repeat samples, and what a verdict does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from scoring.errors import RuleError
+from scoring.reviews import Decision
+from scoring.samples import Status
+from scoring.selection import Weights, select
+from scoring.weights import effective_share, repeat_counts
+from tests.curate.columns import candidates
+
+
+def weights(rule: Weights, scores: list[float | Status]) -> list[float]:
+    return rule.weigh(candidates(scores)).tolist()
+
+
+def test_softmax_weights_have_mean_one() -> None:
+    scores = [0.0, math.log(2), math.log(3), math.log(6)]  # 1 : 2 : 3 : 6, together 12
+    expected = [0.333333, 0.666667, 1.0, 2.0]
+    assert weights(Weights("softmax", 1.0, max_weight=None), scores) == expected
+    # temperature 1/2 squares the ratios: 1 : 4 : 9 : 36, together 50
+    assert weights(Weights("softmax", 0.5, max_weight=None), scores) == [0.08, 0.32, 0.72, 2.88]
+
+
+def test_rank_weights_do_not_look_at_how_far_scores_lie_apart() -> None:
+    # shares below, ties counted half: 1/8, 1/2, 1/2, 7/8; together 2
+    assert weights(Weights("rank"), [-9.0, 0.1, 0.1, 100.0]) == [0.25, 1.0, 1.0, 1.75]
+    # temperature 1/2 squares them: 1, 16, 16, 49 in 64ths, together 82
+    squared = weights(Weights("rank", 0.5), [-9.0, 0.1, 0.1, 100.0])
+    assert squared == [round(4 * part / 82, 6) for part in (1, 16, 16, 49)]
+
+
+def test_clipped_weights_keep_their_mean() -> None:
+    scores = [0.0, math.log(2), math.log(3), math.log(6)]
+    # The largest is held at 1.5; 1 : 2 : 3 share the other 2.5.
+    assert weights(Weights("softmax", max_weight=1.5), scores) == [0.416667, 0.833333, 1.25, 1.5]
+    # And the smallest at 0.5: 2 : 3 share 2.
+    assert weights(Weights("softmax", 1.0, 0.5, 1.5), scores) == [0.5, 0.8, 1.2, 1.5]
+    assert weights(Weights("softmax", 1.0, 1.0, None), scores) == [1.0] * 4
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.1, 1.0, 50.0])
+@pytest.mark.parametrize("by", ["softmax", "rank"])
+def test_weights_hold_at_any_temperature(by: str, temperature: float) -> None:
+    scores = np.random.default_rng(4).normal(0.3, 2.0, 1000).tolist()
+    for rule in (
+        Weights(by, temperature),  # type: ignore[arg-type]
+        Weights(by, temperature, 0.05, 3.0),  # type: ignore[arg-type]
+    ):
+        found = rule.weigh(candidates(scores))
+        assert abs(found.mean() - 1) < 1e-6
+        assert found.min() >= rule.min_weight
+        assert found.max() <= (rule.max_weight or np.inf)
+        assert (np.diff(found[np.argsort(scores)]) >= 0).all()
+
+
+def test_a_low_temperature_leaves_out_what_rounds_to_nothing() -> None:
+    subset = select(Weights("softmax", 0.01, max_weight=4.0), candidates([0.0, 0.1, 0.2, 5.0]))
+    assert subset.selected.tolist() == [3]
+    assert subset.weights is not None
+    assert subset.weights.tolist() == [0.0, 0.0, 0.0, 4.0]
+
+
+def test_samples_without_a_score_count_as_before_or_not_at_all() -> None:
+    scores: list[float | Status] = [0.0, Status.TEXT_ONLY, math.log(3), Status.BAD_IMAGE]
+    columns = candidates(scores)
+    dropped = select(Weights(), columns)
+    assert dropped.weights is not None
+    assert dropped.weights.tolist() == [0.5, 0.0, 1.5, 0.0]
+    kept = select(Weights(), columns, text_only="keep", unscored="keep")
+    assert kept.weights is not None
+    assert kept.weights.tolist() == [0.5, 1.0, 1.5, 1.0]
+
+
+def test_verdicts_win_over_weights_and_move_no_others() -> None:
+    hand = {0: Decision.DROP, 1: Decision.KEEP, 2: Decision.KEEP}
+    subset = select(Weights(), candidates([0.0, Status.TEXT_ONLY, math.log(3)]), hand)
+    assert subset.weights is not None
+    assert subset.weights.tolist() == [0.0, 1.0, 1.5]
+    assert (subset.n_hand_kept, subset.n_hand_dropped) == (1, 1)
+
+
+def test_repeats_are_the_expected_number_rounded_and_add_up() -> None:
+    rows = np.arange(1000)
+    given = np.round(np.random.default_rng(5).gamma(1.0, 1.0, 1000), 6)
+    for size in (None, 1, 777, 5000):
+        counts = repeat_counts(rows, given, size, seed=3)
+        total = round(given.sum()) if size is None else size
+        expected = given * total / given.sum()
+        assert counts.sum() == total
+        assert (np.abs(counts - expected) < 1 + 1e-6).all()
+    assert repeat_counts(rows, given).tolist() == repeat_counts(rows, given).tolist()
+    assert repeat_counts(rows, given, seed=1).tolist() != repeat_counts(rows, given).tolist()
+
+
+def test_whole_weights_repeat_as_they_say() -> None:
+    assert repeat_counts(np.arange(4), np.array([2.0, 0.0, 1.0, 3.0])).tolist() == [2, 0, 1, 3]
+
+
+def test_repeats_come_out_right_on_average() -> None:
+    given = np.array([0.25, 0.5, 1.75, 1.5])
+    counts = [repeat_counts(np.arange(4), given, seed=seed) for seed in range(400)]
+    np.testing.assert_allclose(np.mean(counts, axis=0), given, atol=0.08)
+
+
+def test_repeats_without_sense_are_refused() -> None:
+    with pytest.raises(RuleError, match="all weights are 0"):
+        repeat_counts(np.arange(2), np.zeros(2))
+    with pytest.raises(RuleError, match="size of an epoch is a whole number of at least 1, got 0"):
+        repeat_counts(np.arange(2), np.ones(2), size=0)
+
+
+def test_the_effective_share_of_weights() -> None:
+    assert effective_share(np.array([1.0, 1.0, 1.0])) == 1.0
+    assert effective_share(np.array([3.0, 1.0, 0.0])) == 16 / (2 * 10)
+    assert effective_share(np.zeros(3)) == 0.0
