@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from scoring.readers import images
 from scoring.readers.images import ImageProblem, open_image, resolve_image
@@ -36,6 +39,7 @@ def test_a_path_inside_a_root_is_found(root: Path) -> None:
 def test_what_leads_out_is_refused(root: Path) -> None:
     (root / "link.png").symlink_to(root.parent / "outside.png")
     (root / "linked").symlink_to(root.parent)
+    (root / "round.png").symlink_to(root / "round.png")
     for reference in (
         "../outside.png",
         "in/../../outside.png",
@@ -45,6 +49,8 @@ def test_what_leads_out_is_refused(root: Path) -> None:
         "file:///etc/passwd",
         "https://example.org/a.png",
         "a\0.png",
+        "\ud800.png",
+        "round.png",
         "x" * 5000,
     ):
         assert refused(reference, [root]) is Status.REFUSED_PATH, reference
@@ -100,14 +106,73 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 def test_16_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     Image.new("I;16", (2, 2), 32768).save(tmp_path / "a.png")
     assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
+    Image.new("I", (2, 2), 32768).save(tmp_path / "a.tiff")
+    assert open_image(tmp_path / "a.tiff").getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    image = Image.new("RGB", (6, 2))
+def test_damaged_metadata_of_a_sound_picture_are_overlooked(tmp_path: Path) -> None:
+    image = Image.new("RGB", (6, 2), (0, 200, 0))
     exif = image.getexif()
-    exif[0x0112] = 6  # rotate by 90 degrees to show it upright
-    image.save(tmp_path / "a.jpg", exif=exif)
-    assert open_image(tmp_path / "a.jpg").size == (2, 6)
+    exif[0x0112], exif[0x011A] = 6, 72.0  # the second, a resolution, gets a type it cannot have
+    damaged = exif.tobytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02")
+    image.save(tmp_path / "a.png", exif=damaged)
+    assert open_image(tmp_path / "a.png").size == (2, 6)
+    image.save(tmp_path / "a.png", exif=damaged.replace(b"MM", b"??"))
+    assert open_image(tmp_path / "a.png").size == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (struct.error("unpack"), "red.png: unpack"),
+        (KeyError(7), "red.png: 7"),
+        (PermissionError(13, "Permission denied", "/roots/in/red.png"), "red.png: Permission"),
+        (MemoryError(), "takes more memory to decode than there is"),
+        (Image.DecompressionBombError(), "more pixels than the limit of 100,000,000"),
+    ],
+)
+def test_whatever_a_decoder_raises_is_a_bad_image(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def fail(*_: object, **__: object) -> Image.Image:
+        raise error
+
+    monkeypatch.setattr(images.Image, "open", fail)
+    with pytest.raises(ImageProblem, match=reason) as problem:
+        open_image(root / "in" / "red.png")
+    assert problem.value.status is Status.BAD_IMAGE
+
+
+def test_damaged_files_end_as_a_picture_or_a_problem(tmp_path: Path) -> None:
+    dice = np.random.default_rng(1)
+    noise = Image.effect_noise((20, 14), 80).convert("RGB")
+    for name in ("PNG", "JPEG", "GIF", "WEBP", "BMP"):
+        whole = io.BytesIO()
+        noise.save(whole, format=name)
+        outcomes = set()
+        for _ in range(60):
+            damaged = bytearray(whole.getvalue())
+            for _ in range(int(dice.choice([1, 4, 16]))):
+                damaged[dice.integers(len(damaged))] = dice.integers(256)
+            path = tmp_path / "a.png"
+            path.write_bytes(damaged[: len(damaged) // int(dice.choice([1, 2]))])
+            try:
+                outcomes.add(open_image(path).mode)
+            except ImageProblem as problem:
+                outcomes.add(problem.status)
+        assert outcomes <= {"RGB", Status.BAD_IMAGE}
+        assert Status.BAD_IMAGE in outcomes
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    image = Image.effect_noise((6, 2), 90).convert("RGB")
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
+    assert expected.size == ((6, 2) if orientation < 5 else (2, 6))
+    assert open_image(tmp_path / "a.png").tobytes() == expected.tobytes()
 
 
 def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
