@@ -92,6 +92,18 @@ def record_decision(workspace: Workspace, reviewer: str, draft: DecisionDraft) -
     return _log(workspace, reviewer).append([draft])[0]
 
 
+def record_bulk(
+    workspace: Workspace, reviewer: str, rows: Sequence[int], decision: Decision
+) -> list[DecisionEvent]:
+    """Saves one verdict on many samples; :func:`undo_bulk` takes it back whole."""
+    return _log(workspace, reviewer).append_bulk(rows, decision)
+
+
+def undo_bulk(workspace: Workspace, reviewer: str, queue: str) -> int:
+    """Takes one verdict on many samples back; on how many it still held."""
+    return len(_log(workspace, reviewer).undo_bulk(queue))
+
+
 def undo_last_decision(workspace: Workspace, reviewer: str) -> DecisionEvent | None:
     """Takes back the reviewer's latest decision that holds; None where there is none."""
     return _log(workspace, reviewer).undo()

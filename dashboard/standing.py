@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from scoring.reviews import DecisionEvent
@@ -84,8 +84,12 @@ class Standing:
         return {row: one for row in rows if (one := self.decision(row)) is not None}
 
     def history(self, n: int) -> list[dict[str, Any]]:
-        """The last ``n`` verdicts, oldest first: what an undo takes back, from the end."""
-        last = list(self._verdicts.values())[-n:]
+        """The last ``n`` verdicts, oldest first: what an undo takes back, from the end.
+
+        Verdicts on many samples at once are left out: they are undone where they were given.
+        """
+        single = (one for one in reversed(self._verdicts.values()) if not one.in_bulk)
+        last = list(islice(single, n))[::-1]
         return [
             {"event_id": one.event_id, "row_idx": one.row_idx, "decision": str(one.decision)}
             for one in last

@@ -27,6 +27,21 @@ _MAX_CLUSTER = 2**31 - 1
 PAGE_SIZES: Final = (24, 48, 96, 192)
 
 
+class Tiles(StrEnum):
+    """How large the pictures of a gallery are."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+class Layout(StrEnum):
+    """How Explore lays its samples out."""
+
+    PAGES = "pages"
+    CUT = "cut"
+
+
 class Queue(StrEnum):
     """Orders in which samples come up for review."""
 
@@ -60,6 +75,7 @@ class Key(StrEnum):
     VERIFIED = "visnec.verified"
     PAGES = "visnec.pages"
     GALLERY_FOCUS = "visnec.gallery_focus"
+    BULK = "visnec.bulk"
     REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
 
 
@@ -80,6 +96,8 @@ class View:
     sort: Sort = Sort.VISNEC_DESC
     page: Cursor | None = None
     size: int = 48
+    tiles: Tiles = Tiles.MEDIUM
+    layout: Layout = Layout.PAGES
     sample: int | None = None
     row: int | None = None
     queue: Queue = Queue.THRESHOLD
@@ -206,6 +224,8 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "sort": _choice(Sort),
     "page": _Parameter(_cursor, cursor_text, "the place of a page"),
     "size": _Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
+    "tiles": _choice(Tiles),
+    "layout": _choice(Layout),
     "sample": _ROW,
     "row": _ROW,
     "queue": _choice(Queue),

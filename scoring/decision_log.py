@@ -26,6 +26,9 @@ LOCK_SECONDS = 30.0
 _TAIL_BYTES = 512  # end of what was read, compared before reading on
 
 
+BULK = "bulk:"  # how the queue of a bulk decision begins; what follows names that decision
+
+
 class Decision(StrEnum):
     """A person's verdict on a sample."""
 
@@ -84,6 +87,11 @@ class DecisionEvent:
     sampling_probability: float | None
     decided_at: str
     undoes: str | None
+
+    @property
+    def in_bulk(self) -> bool:
+        """Whether the verdict was given to many samples at once."""
+        return (self.queue or "").startswith(BULK)
 
 
 class LogTail:

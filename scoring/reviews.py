@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scoring.decision_log import (
+    BULK,
     Decision,
     DecisionDraft,
     DecisionEvent,
@@ -83,12 +84,21 @@ class ReviewLog:
         with self._writer:
             return self._append(drafts)
 
+    def append_bulk(self, rows: Sequence[int], decision: Decision) -> list[DecisionEvent]:
+        """One verdict on many samples, written at once under a queue of its own.
+
+        :meth:`undo_bulk` takes all of it back, as does :meth:`undo` while it is the latest.
+        """
+        name = f"{BULK}{uuid.uuid4().hex[:12]}"
+        return self.append([DecisionDraft(row, decision, queue=name) for row in rows])
+
     def undo(
         self, event_id: str | None = None, new_event_id: str | None = None
     ) -> DecisionEvent | None:
         """Takes back one event, or the latest verdict of this log that still holds.
 
-        Returns the undo event, or None when there is nothing to take back. Undoing an event twice
+        The latest verdict takes the whole bulk decision with it that it is part of. Returns the
+        (last) undo event, or None when there is nothing to take back. Undoing an event twice
         gives the same undo event; undoing an undo brings the verdict back. Raises InputError for
         an event that no log of this reviewer holds.
         """
@@ -102,8 +112,24 @@ class ReviewLog:
                 return None
             if target.event_id in undone:
                 return events[undone[target.event_id]]
+            if event_id is None and target.queue is not None and target.in_bulk:
+                return self._append(self._undo_drafts(target.queue, undone))[-1]
             draft = DecisionDraft(target.row_idx, None, new_event_id, undoes=target.event_id)
             return self._append([draft])[0]
+
+    def undo_bulk(self, name: str) -> list[DecisionEvent]:
+        """Takes back what still holds of the bulk decision of that queue; the undo events."""
+        with self._writer:
+            undone = undone_events(self._events_of_reviewer())
+            return self._append(self._undo_drafts(name, undone))
+
+    def _undo_drafts(self, bulk: str, undone: Mapping[str, str]) -> list[DecisionDraft]:
+        """Undos of what still holds of a bulk decision."""
+        return [
+            DecisionDraft(event.row_idx, None, undoes=event.event_id)
+            for event in self._tail.events
+            if event.queue == bulk and event.decision and event.event_id not in undone
+        ]
 
     def events(self) -> list[DecisionEvent]:
         """All events of this log, in order."""

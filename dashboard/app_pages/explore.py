@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from dashboard import loaders, text
 from dashboard.cards import Card
 from dashboard.components import (
     bound,
+    bulk,
     decision_buttons,
     figures,
     filter_bar,
@@ -19,10 +22,21 @@ from dashboard.components import (
 from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
-from dashboard.state import PAGE_SIZES, Key, View, change_view, current_view, take_view
+from dashboard.state import (
+    PAGE_SIZES,
+    Key,
+    Layout,
+    Tiles,
+    View,
+    change_view,
+    current_view,
+    take_view,
+)
 from scoring.errors import InputError
+from scoring.store.filters import Range
 from scoring.store.values import Cursor, Page, Sort
 
+_LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
 _SORTS = {
     Sort.VISNEC_DESC: "highest VisNec first",
     Sort.VISNEC_ASC: "lowest VisNec first",
@@ -50,28 +64,95 @@ def _show_samples() -> None:
         _show_sample(context, view, view.sample)
         return
     filter_bar.show(context)
+    if view.layout is Layout.CUT:
+        _show_around_cut(context, view)
+    else:
+        _show_page(context, view)
+
+
+def _show_page(context: Context, view: View) -> None:
     page = loaders.read_page(context, view)
     _show_page_line(view, page)
     if page.rows.empty:
         _show_nothing(context, view)
         return
-    tiles = loaders.read_tiles(context, page)
-    gallery.show("gallery", tiles, st.session_state.pop(Key.GALLERY_FOCUS, None), _open)
+    _show_gallery("gallery", loaders.read_tiles(context, page), view)
     _show_pager("below", page)
 
 
+def _show_gallery(key: str, tiles: list[Card], view: View) -> None:
+    """Pictures to open, and, for somebody who has said who they are, to decide about."""
+    focus = st.session_state.pop(Key.GALLERY_FOCUS, None)
+    selecting = gallery.Selecting(bulk.take, bulk.undo, bulk.told())
+    known = st.session_state.get(Key.REVIEWER) is not None
+    gallery.show(key, tiles, focus, _open, selecting if known else None, view.tiles)
+
+
 def _show_page_line(view: View, page: Page) -> None:
-    said, order, size, pager = st.columns([4, 4, 2, 5], vertical_alignment="bottom")
+    said, layout, order, size, tiles, pager = st.columns(
+        [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
+    )
     with said:
         figures.show_line(
             text.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
+    with layout:
+        bound.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with order:
         bound.choose("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
     with size:
         bound.choose("size", "On a page", list(PAGE_SIZES), view.size)
+    with tiles:
+        bound.choose("tiles", "Pictures", list(Tiles), view.tiles)
     with pager:
         _show_pager("above", page)
+
+
+# ---- both sides of the cut -----------------------------------------------------------------------
+
+
+def _show_around_cut(context: Context, view: View) -> None:
+    """What the cut just keeps beside what it just drops, the nearest first."""
+    cut = view.threshold(context.workspace.bands)
+    said, layout, number, size, tiles = st.columns([6, 3, 3, 2, 2], vertical_alignment="bottom")
+    with said:
+        figures.show_quiet("The nearest on both sides of the cut: is it where it should be?")
+    with layout:
+        bound.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
+    with number:
+        bound.choose_number("cut", "Cut: keep scores from", cut)
+    with size:
+        bound.choose("size", "Each side", list(PAGE_SIZES), view.size)
+    with tiles:
+        bound.choose("tiles", "Pictures", list(Tiles), view.tiles)
+    sides = st.columns(2, gap="large")
+    for column, side in zip(sides, ("dropped", "kept"), strict=True):
+        with column:
+            _show_side(context, view, cut, side)
+
+
+def _show_side(context: Context, view: View, cut: float, side: str) -> None:
+    kept = side == "kept"
+    limits = context.filter.visnec
+    low, high = (limits.min, limits.max) if limits else (None, None)
+    if kept:
+        low = cut if low is None else max(low, cut)
+    else:
+        high = cut if high is None else min(high, cut)
+    if low is not None and high is not None and low >= high:
+        notices.show_empty(f"Nothing {side} here", "The filter's scores lie on the other side.")
+        return
+    on_side = replace(context, filter=replace(context.filter, visnec=Range(low, high)))
+    sort = Sort.VISNEC_ASC if kept else Sort.VISNEC_DESC
+    page = loaders.read_page_at(on_side, sort, None, view.size)
+    figures.show_line(text.plural(page.total, "sample"), side)
+    if page.rows.empty:
+        notices.show_empty(f"Nothing {side}", "Move the cut, or take a part of the filter out.")
+        return
+    _show_gallery(f"gallery-{side}", loaders.read_tiles(on_side, page), view)
+
+
+# ---- pages ---------------------------------------------------------------------------------------
 
 
 def _show_pager(where: str, page: Page) -> None:

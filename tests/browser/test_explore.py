@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Locator, expect
 
+from scoring.reviews import latest_decisions, read_events
 from scoring.store import Filter, Scope, Store, matching_rows, sample_detail
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
@@ -133,3 +134,60 @@ def test_every_picture_of_a_page_comes(demo: Watched) -> None:
             return found.length > 0 && found.every((one) => one.complete && one.naturalWidth > 0);
         }"""
     )
+
+
+def test_many_are_decided_at_once_and_taken_back_at_once(demo: Watched) -> None:
+    page = demo.open("review", "?queue=row_idx")
+    page.get_by_label("Your name").fill("Bulk")
+    page.keyboard.press("Enter")
+    expect(page.locator(".vn:has(.buttons) article.card")).to_be_visible()
+    page.get_by_role("link", name="Explore").first.click()
+    demo.settle()
+    rows = [row_of(tiles(demo).nth(at)) for at in range(2, 6)]
+    tiles(demo).nth(2).hover()
+    tiles(demo).nth(2).locator(".pick").click()
+    tiles(demo).nth(5).click(modifiers=["Shift"])
+    bar = page.locator(".selection")
+    expect(bar.locator(".said")).to_have_text("4 selected")
+    bar.get_by_role("button", name="drop 4").click()
+    expect(bar.locator(".said")).to_contain_text("Saved: drop on 4 samples.")
+    workspace = open_workspace(demo.server.root)
+
+    def dropped() -> list[int]:
+        latest = latest_decisions(read_events(workspace))
+        mine = [one for one in latest if one.reviewer == "Bulk" and one.decision]
+        return sorted(one.row_idx for one in mine if one.decision == "drop")
+
+    assert dropped() == sorted(rows)
+
+    # A second verdict on the same ones and two more leaves the first alone, and says so.
+    tiles(demo).nth(1).focus()
+    page.keyboard.press("x")
+    for _ in range(5):
+        page.keyboard.press("Shift+ArrowRight")
+    bar.get_by_role("button", name="keep 6").click()
+    expect(bar.locator(".said")).to_contain_text(
+        "Saved: keep on 2 samples. 4 samples already had your verdict and stayed."
+    )
+    assert dropped() == sorted(rows)
+    bar.get_by_role("button", name="Undo").click()
+    expect(bar.locator(".said")).to_contain_text("Undone on 2 samples.")
+    assert dropped() == sorted(rows)
+    demo.assert_sound()
+
+
+def test_both_sides_of_the_cut_stand_beside_each_other(demo: Watched) -> None:
+    page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
+    expect(page.locator(".grid")).to_have_count(2)
+    values = [
+        [float(text.replace("−", "-")) for text in grid.locator(".value").all_inner_texts()]
+        for grid in page.locator(".grid").all()
+    ]
+    below, above = values
+    assert len(below) == len(above) == 24
+    assert below == sorted(below, reverse=True)
+    assert above == sorted(above)
+    assert below[0] <= 0.25 <= above[0]
+    page.locator(".grid").first.locator(".tile").first.click()
+    expect(page.locator("article.card")).to_be_visible()
+    demo.assert_sound()

@@ -125,6 +125,27 @@ def test_undo_without_a_name_goes_back_verdict_by_verdict(workspace: Workspace) 
     assert (left.row_idx, left.decision, left.note, left.event_id) == (2, None, "look again", "n")
 
 
+def test_a_bulk_decision_is_undone_whole_and_leaves_single_ones(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a")])
+    events = log.append_bulk([2, 3, 4], DROP)
+    assert len({event.queue for event in events}) == 1
+    assert all(event.in_bulk for event in events)
+    log.undo(events[1].event_id)  # one of them alone: that works too
+    assert standing(workspace) == {1: KEEP, 2: DROP, 4: DROP}
+    log.undo()
+    assert standing(workspace) == {1: KEEP}
+    [bulk] = {event.queue for event in log.append_bulk([5, 6], UNSURE)}
+    log.append([DecisionDraft(7, KEEP)])
+    assert [event.row_idx for event in log.undo_bulk(str(bulk))] == [5, 6]
+    assert log.undo_bulk(str(bulk)) == []
+    assert standing(workspace) == {1: KEEP, 7: KEEP}
+    log.undo()
+    log.undo()
+    assert standing(workspace) == {}
+    assert log.undo() is None
+
+
 def test_undo_refuses_what_this_reviewer_did_not_do(workspace: Workspace) -> None:
     open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, KEEP, "a")])
     ben = open_review_log(workspace, "ben", "desk")

@@ -1,21 +1,31 @@
 // A page of samples as pictures. One tile is in the tab order; arrows move between tiles, Enter
-// opens one. Pictures come from this server by row, so a changed page costs no picture twice.
+// opens one, X selects it, Shift with a click or an arrow selects all between. Pictures come from
+// this server by row, so a changed page costs no picture twice.
 
 const GALLERIES = new WeakMap();
 
 class Gallery {
   constructor(root) {
     this.grid = VN.el("div", { class: "grid", role: "list", "aria-label": "Samples", onkeydown: (event) => this.key(event) });
-    root.replaceChildren(this.grid);
+    this.selected = new Set();
+    this.anchor = null;
+    this.bar = VN.el("div", { class: "selection", role: "toolbar", "aria-label": "Selected samples" });
+    root.replaceChildren(this.bar, this.grid);
   }
 
   receive(data, send) {
     this.send = send;
+    this.data = data;
+    this.grid.dataset.tiles = data.size;
     const version = JSON.stringify(data.tiles);
-    if (version === this.version) return;
+    if (version === this.version) { this.drawSelection(); return; }
     this.version = version;
     this.tiles = data.tiles.map((tile, i) => this.tile(tile, i === 0));
     this.grid.replaceChildren(...this.tiles);
+    const shown = new Set(data.tiles.map((tile) => tile.row_idx));
+    this.selected = new Set([...this.selected].filter((row) => shown.has(row)));
+    this.anchor = null;
+    this.drawSelection();
     if (data.focus !== null) {
       const wanted = this.tiles.find((one) => Number(one.dataset.row) === data.focus);
       if (wanted) { this.select(wanted); wanted.scrollIntoView({ block: "nearest" }); }
@@ -29,11 +39,58 @@ class Gallery {
       : el("span", { class: "lacking" }, "text only");
     const value = tile.visnec === null ? tile.status_name : VN.score(tile.visnec);
     const said = `${tile.visnec === null ? tile.status_name : `VisNec ${VN.score(tile.visnec)}, ${tile.category}`}; ${tile.source}; ${tile.question}${tile.decision && tile.decision !== "none" ? `; decided ${tile.decision}` : ""}`;
-    return el("button", { type: "button", class: "tile", role: "listitem", tabindex: first ? 0 : -1, "data-row": tile.row_idx, "aria-label": said, onclick: (event) => this.open(event.currentTarget, tile.row_idx), onfocus: (event) => this.select(event.currentTarget) },
-      el("span", { class: "frame" }, picture, tile.n_images > 1 ? el("span", { class: "images" }, `${tile.n_images} images`) : null, el("span", { class: "corner" }, VN.decisionMark(tile.decision))),
+    return el("button", { type: "button", class: "tile", role: "listitem", tabindex: first ? 0 : -1, "data-row": tile.row_idx, "aria-label": said, onclick: (event) => this.click(event, tile.row_idx), onfocus: (event) => this.select(event.currentTarget) },
+      el("span", { class: "frame" }, picture, this.data.selectable ? el("span", { class: "pick", title: "Select (X)" }, "✓") : null, tile.n_images > 1 ? el("span", { class: "images" }, `${tile.n_images} images`) : null, el("span", { class: "corner" }, VN.decisionMark(tile.decision))),
       el("span", { class: "line" }, el("span", { class: "value" }, VN.swatch(tile.category), value), el("span", { class: "source quiet" }, tile.source)),
       el("span", { class: "question" }, tile.question || "(no question)"),
       el("span", { class: "answer quiet" }, tile.answer || "(no answer)"));
+  }
+
+  click(event, row) {
+    if (this.data.selectable && (event.shiftKey || event.ctrlKey || event.metaKey || event.composedPath().some((node) => node.classList?.contains("pick")))) {
+      event.preventDefault();
+      this.pick(row, event.shiftKey);
+    } else this.open(event.currentTarget, row);
+  }
+
+  // Selects a tile or lets it go; with `through`, all from the last one picked up to this.
+  pick(row, through) {
+    const at = (wanted) => this.tiles.findIndex((one) => Number(one.dataset.row) === wanted);
+    if (through && this.anchor !== null && at(this.anchor) >= 0) {
+      const [from, to] = [at(this.anchor), at(row)].sort((a, b) => a - b);
+      for (const one of this.tiles.slice(from, to + 1)) this.selected.add(Number(one.dataset.row));
+    } else if (!this.selected.delete(row)) this.selected.add(row);
+    this.anchor = row;
+    this.drawSelection();
+  }
+
+  drawSelection() {
+    const { el } = VN;
+    const n = this.selected.size;
+    this.grid.classList.toggle("selecting", n > 0);
+    for (const one of this.tiles) {
+      const on = this.selected.has(Number(one.dataset.row));
+      one.classList.toggle("selected", on);
+      if (this.data.selectable) one.setAttribute("aria-pressed", on);
+    }
+    if (!this.data.selectable) { this.bar.replaceChildren(); return; }
+    const decide = (decision) => el("button", { type: "button", class: decision, disabled: n === 0, onclick: () => this.decide(decision) }, VN.decisionMark(decision), `${decision} ${n ? VN.count(n) : ""}`);
+    const all = n === this.tiles.length;
+    const { told } = this.data;
+    const news = told && [el("span", { class: told.failed ? "failed" : "news" }, told.text),
+      told.can_undo ? el("button", { type: "button", class: "undo", onclick: () => this.send("undo", Date.now()) }, "Undo") : null];
+    this.bar.replaceChildren(
+      el("span", { class: "said", role: "status" }, n ? el("b", {}, `${VN.count(n)} selected`) : news ?? el("span", { class: "quiet" }, "Select with the corner of a picture, X, or Shift and a click")),
+      el("button", { type: "button", onclick: () => { this.selected = new Set(all ? [] : this.tiles.map((one) => Number(one.dataset.row))); this.drawSelection(); } }, all ? "Select none" : `Select these ${VN.count(this.tiles.length)}`),
+      decide("keep"), decide("drop"), decide("unsure"));
+  }
+
+  decide(decision) {
+    const rows = [...this.selected];
+    if (!rows.length) return;
+    this.selected.clear();
+    this.drawSelection();
+    this.send("bulk", { rows, decision });
   }
 
   // The tile lets go of the keys at once: they belong to the sample that is about to be shown.
@@ -49,11 +106,22 @@ class Gallery {
   key(event) {
     const at = this.tiles.indexOf(event.composedPath().find((node) => node.classList?.contains("tile")));
     if (at < 0) return;
+    if (event.key.toLowerCase() === "x" && this.data.selectable && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      this.pick(Number(this.tiles[at].dataset.row), event.shiftKey);
+      return;
+    }
+    if (event.key === "Escape" && this.selected.size) { event.preventDefault(); this.selected.clear(); this.drawSelection(); return; }
     const top = this.tiles[0].offsetTop;
     const columns = Math.max(1, this.tiles.filter((one) => one.offsetTop === top).length);
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + columns, ArrowUp: at - columns, Home: 0, End: this.tiles.length - 1 }[event.key];
     if (next === undefined || !this.tiles[next]) return;
     event.preventDefault();
+    if (event.shiftKey && this.data.selectable) {
+      if (this.anchor === null) this.pick(Number(this.tiles[at].dataset.row), false);
+      for (const one of this.tiles.slice(Math.min(at, next), Math.max(at, next) + 1)) this.selected.add(Number(one.dataset.row));
+      this.drawSelection();
+    }
     this.tiles[next].focus();
   }
 }
