@@ -21,6 +21,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from scoring.models import load_model
+from scoring.models.hf import HfModel
+
 SEED = 7
 WEIGHT_SCALE = 4.0
 _WORDS = (
@@ -694,3 +697,9 @@ def paligemma() -> Recipe:
         eos="<eos>",
         named_tokens={"image_token": "<image>"},
     )
+
+
+@cache
+def family_model(name: str) -> HfModel:
+    """The family's model, loaded as a user would; shared, so not to be changed by a test."""
+    return load_model(str(family_folder(name)), device="cpu")

@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.loading import Render, end_markers
+from scoring.models.loading import Render, end_markers, supported_families
 from scoring.prompting import (
     AnswerSpan,
     PromptProblem,
@@ -36,10 +37,11 @@ from scoring.prompting import (
     to_messages,
     token_turns,
 )
-from scoring.samples import Status, Turn
+from scoring.samples import Role, Status, Turn
 
 _NO_TURN = -1
 _IMAGES_KEPT = 4  # per thread: a sample's own and what stands in for them
+_PROBE = (Turn(Role.HUMAN, "\nWhat is it?", (0,)), Turn(Role.ASSISTANT, "A cat."))
 _COPYING = threading.Lock()
 _MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
 
@@ -48,14 +50,33 @@ Replacements = Sequence[Mapping[str, Any]]
 
 
 def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> Encoder:
-    """The encoder that suits a model of transformers and its processor."""
-    return Encoder(
+    """The encoder that suits a model of transformers and its processor.
+
+    Raises ModelError for a model that cannot be shown a conversation both with and without image.
+    """
+    encoder = Encoder(
         processor,
         render,
         end_markers(processor, model),
         score_eos=info.score_eos,
         pad_to_square=info.template == "llava_v1",
         masks_move_positions=any(hasattr(part, "get_rope_index") for part in model.modules()),
+    )
+    try:
+        seen, blind = (
+            encoder.encode(_PROBE, [Image.new("RGB", (64, 48))]),
+            encoder.encode(_PROBE, ()),
+        )
+    except PromptProblem as problem:
+        raise _refusal(info, problem.reason) from problem
+    if not seen.answer_ids or seen.answer_ids != blind.answer_ids:
+        raise _refusal(info, "it does not read the same answer tokens with and without an image")
+    return encoder
+
+
+def _refusal(info: ModelInfo, reason: str) -> ModelError:
+    return ModelError(
+        f"models of the family {info.family!r} cannot be scored: {reason}; {supported_families()}"
     )
 
 
@@ -158,7 +179,7 @@ class Encoder:
                 return_text_replacement_offsets=True,
                 add_special_tokens=not (bos and text.startswith(bos)),
             )
-        except PromptProblem:
+        except (PromptProblem, MemoryError):
             raise
         except Exception as error:
             raise PromptProblem(
@@ -234,6 +255,8 @@ class _OncePerImage:
         if seen.pixels is None:
             try:
                 seen.pixels = self._inner(images, **settings)
+            except MemoryError:
+                raise
             except Exception as error:
                 reason = f"the model's image processor refuses the image: {error}"
                 raise PromptProblem(Status.BAD_IMAGE, reason) from error

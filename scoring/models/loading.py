@@ -19,9 +19,29 @@ from scoring.errors import ModelError
 from scoring.models.processors import load_processor
 from scoring.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 
+SUPPORTED = {
+    "llava": "LLaVA-1.5",
+    "llava_next": "LLaVA-NeXT",
+    "llava_onevision": "LLaVA-OneVision",
+    "vipllava": "VipLLaVA",
+    "qwen2_vl": "Qwen2-VL",
+    "qwen2_5_vl": "Qwen2.5-VL",
+    "qwen3_vl": "Qwen3-VL",
+    "idefics3": "Idefics3",
+    "smolvlm": "SmolVLM",
+    "internvl": "InternVL",
+    "gemma3": "Gemma-3",
+    "aya_vision": "Aya-Vision",
+    "glm4v": "GLM-4V",
+    "mllama": "Llama-3.2-Vision",
+}
+"""Families whose scores are tested to be exact: ``model_type`` -> the name that people know."""
+
 _TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _HASH_CHUNK = 1 << 22
+_LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
 transformers.logging.set_verbosity_error()
@@ -87,7 +107,13 @@ def model_folder(name: str, revision: str | None) -> Path:
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ModelError(f"the model folder {name} does not exist")
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED_FILES))
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=_WANTED_FILES,
+            ignore_patterns=_UNWANTED_FILES,
+        )
+        return Path(folder)
     except Exception as error:
         raise ModelError(
             f"the model {name!r} is neither a folder nor in the local cache, and could not be "
@@ -99,17 +125,33 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
     """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
     try:
         processor = load_processor(folder)
+    except Exception as error:
+        raise _not_loaded(name, error) from error
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise ModelError(
+            f"the model {name!r} has no processor for images and text; {supported_families()}"
+        )
+    if not processor.tokenizer.is_fast:
+        raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
+    try:
         model = transformers.AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype, use_safetensors=True
         )
-        model = model.to(device).eval()
+        return model.to(device).eval(), processor
     except Exception as error:
-        raise ModelError(f"the model {name!r} cannot be loaded: {error}") from error
-    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
-        raise ModelError(f"the model {name!r} has no processor for images and text")
-    if not processor.tokenizer.is_fast:
-        raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
-    return model, processor
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())
+    if len(reason) > _LONGEST_REASON:
+        reason = reason[:_LONGEST_REASON] + " ..."
+    return ModelError(f"the model {name!r} cannot be loaded: {reason}; {supported_families()}")
+
+
+def supported_families() -> str:
+    """The families that are known to work, in words."""
+    return f"known to work are {', '.join(SUPPORTED.values())}"
 
 
 def choose_template(processor: Any, model: Any, template: str | None) -> tuple[str, Render]:

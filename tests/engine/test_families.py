@@ -1,0 +1,290 @@
+"""Every family of models, against a plain loop that shares none of the engine's code.
+
+Remake the golden tokens after a template or a way of tokenising changed on purpose:
+python -m tests.engine.test_families
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from transformers import AutoModelForImageTextToText
+
+from scoring.errors import ModelError
+from scoring.models import load_model
+from scoring.models.base import EncodedSample
+from scoring.models.loading import SUPPORTED
+from scoring.models.processors import load_processor
+from scoring.prompting import LLAVA_V1_TEMPLATE, PromptProblem
+from scoring.samples import Role, Turn
+from tests.families import RECIPES, family_folder, family_model
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "family_tokens.json"
+FAMILIES = [name for name in RECIPES if name != "paligemma"]
+MASKS_MOVE_POSITIONS = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v"}
+TOLERANCE = 1e-5  # nats
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family's template writes an answer; for finding it without the engine."""
+
+    lead: str = ""  # what the answer's first token takes in from before it
+    end: str = ""
+    last_end: str | None = None  # where the last answer ends differently
+
+
+LAYOUTS = {
+    "llava": Layout(" ", "</s>"),
+    "llava_next": Layout(" ", "</s>"),
+    "llava_onevision": Layout("", "<|im_end|>"),
+    "qwen2_vl": Layout("", "<|im_end|>"),
+    "qwen2_5_vl": Layout("", "<|im_end|>"),
+    "qwen3_vl": Layout("", "<|im_end|>"),
+    "idefics3": Layout(" ", "<end_of_utterance>"),
+    "smolvlm": Layout(" ", "<end_of_utterance>"),
+    "internvl": Layout("", "<|im_end|>"),
+    "gemma3": Layout("", "<end_of_turn>"),
+    "aya_vision": Layout("", "<|END_OF_TURN_TOKEN|>"),
+    "glm4v": Layout("", "<|user|>", last_end=""),
+    "vipllava": Layout(" "),
+    "mllama": Layout("", "<|eot_id|>"),
+}
+
+
+def picture(seed: int, width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+WIDE, TALL, SMALL = picture(0, 120, 60), picture(1, 50, 100), picture(2, 64, 64)
+Talk = tuple[Turn, ...]
+TALKS: list[tuple[Talk, list[Image.Image]]] = [
+    ((Turn(Role.HUMAN, "\nwhat colour is it?", (0,)), Turn(Role.ASSISTANT, "red")), [WIDE]),
+    (
+        (
+            Turn(Role.HUMAN, "how many are there?\n", (20,)),
+            Turn(Role.ASSISTANT, "two green squares"),
+            Turn(Role.HUMAN, "is that so?"),
+            Turn(Role.ASSISTANT, "yes"),
+        ),
+        [WIDE],
+    ),
+    (
+        (
+            Turn(Role.HUMAN, "\nwhat is the shape?", (0,)),
+            Turn(Role.ASSISTANT, "a circle and four digits on the left"),
+            Turn(Role.HUMAN, "\nand in this picture?", (0,)),
+            Turn(Role.ASSISTANT, "blue"),
+        ),
+        [TALL, SMALL],
+    ),
+    (
+        (Turn(Role.HUMAN, "\nsay more", (0,)), Turn(Role.ASSISTANT, "one blue square " * 60 + ".")),
+        [SMALL],
+    ),
+]
+
+
+@cache
+def plain_parts(name: str) -> tuple[Any, Any]:
+    folder = family_folder(name)
+    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return network.eval(), load_processor(folder)
+
+
+def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
+    messages = []
+    for turn in turns:
+        pieces: list[dict[str, str]] = [{"type": "text", "text": turn.text}]
+        if with_images and turn.image_offsets:
+            at = turn.image_offsets[0]
+            before, after = turn.text[:at], turn.text[at:]
+            pieces = [{"type": "text", "text": text} for text in (before, after) if text]
+            pieces.insert(1 if before else 0, {"type": "image"})
+        role = "assistant" if turn.role is Role.ASSISTANT else "user"
+        messages.append({"role": role, "content": pieces})
+    return messages
+
+
+def plain_text(name: str, turns: Talk, with_images: bool) -> str:
+    _, processor = plain_parts(name)
+    template = LLAVA_V1_TEMPLATE if name == "llava" else None
+    text: str = processor.apply_chat_template(
+        messages_of(turns, with_images), chat_template=template, tokenize=False
+    )
+    return text
+
+
+def adds_bos(processor: Any, text: str) -> bool:
+    bos = processor.tokenizer.bos_token
+    return not (bos and text.startswith(bos))
+
+
+def plain_inputs(name: str, turns: Talk, images: Sequence[Image.Image]) -> dict[str, Any]:
+    _, processor = plain_parts(name)
+    text = plain_text(name, turns, bool(images))
+    if name == "llava":  # trained on squares
+        mean = tuple(int(value * 255) for value in processor.image_processor.image_mean)
+        sides = [max(image.size) for image in images]
+        pairs = zip(images, sides, strict=True)
+        images = [ImageOps.pad(image, (side, side), color=mean) for image, side in pairs]
+    shown = [list(images)] if images else None
+    special = adds_bos(processor, text)
+    return dict(
+        processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=special)
+    )
+
+
+def answer_places(name: str, ids: list[int], turns: Talk) -> list[int]:
+    """Positions of the answers' tokens, found by looking for their ids one after the other."""
+    tokenizer, layout = plain_parts(name)[1].tokenizer, LAYOUTS[name]
+    answers = [turn.text for turn in turns if turn.role is Role.ASSISTANT]
+    places: list[int] = []
+    at = 0
+    for number, answer in enumerate(answers):
+        is_last = number == len(answers) - 1
+        end = layout.last_end if is_last and layout.last_end is not None else layout.end
+        wanted = tokenizer.encode(layout.lead + answer + end, add_special_tokens=False)
+        at = next(i for i in range(at, len(ids)) if ids[i : i + len(wanted)] == wanted)
+        places += range(at, at + len(wanted))
+        at += len(wanted)
+    return places
+
+
+def losses_at(network: Any, inputs: dict[str, Any], places: list[int]) -> list[float]:
+    with torch.inference_mode():
+        logp = torch.log_softmax(network(**inputs).logits[0].double(), dim=-1)
+    ids = inputs["input_ids"][0]
+    return [-logp[place - 1, ids[place]].item() for place in places]
+
+
+def plain_losses(name: str, turns: Talk, images: Sequence[Image.Image]) -> list[float]:
+    """Batch 1, full logits, log-softmax in float64."""
+    inputs = plain_inputs(name, turns, images)
+    places = answer_places(name, inputs["input_ids"][0].tolist(), turns)
+    return losses_at(plain_parts(name)[0], inputs, places)
+
+
+@cache
+def expected_losses(name: str, with_images: bool) -> list[list[float]]:
+    return [plain_losses(name, talk, images if with_images else ()) for talk, images in TALKS]
+
+
+def encoded(name: str, with_images: bool) -> list[EncodedSample]:
+    model = family_model(name)
+    return [model.encode(talk, images if with_images else ()) for talk, images in TALKS]
+
+
+@pytest.mark.parametrize("with_images", [True, False], ids=["multimodal", "text"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_losses_are_those_of_a_plain_loop(name: str, with_images: bool) -> None:
+    model, samples = family_model(name), encoded(name, with_images)
+    together = model.answer_losses(samples)
+    alone = [model.answer_losses([sample])[0] for sample in samples]
+    for plain, batched, single in zip(
+        expected_losses(name, with_images), together, alone, strict=True
+    ):
+        np.testing.assert_allclose(batched, plain, atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(single, plain, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) -> None:
+    multimodal, text = encoded(name, True), encoded(name, False)
+    for seen, blind in zip(multimodal, text, strict=True):
+        assert seen.answer_ids == blind.answer_ids
+        assert seen.answer_turns == blind.answer_turns
+        assert seen.pieces == blind.pieces
+        assert len(seen.pieces) == len(seen.answer_ids)
+        assert seen.image_key is not None
+        assert blind.image_key is None
+    apart = zip(expected_losses(name, True), expected_losses(name, False), strict=True)
+    assert all(abs(np.mean(seen) - np.mean(blind)) > 1e-4 for seen, blind in apart)
+
+
+def masked_plain_losses(name: str, turns: Talk) -> list[float]:
+    """As the paper's code: each placeholder one masked token, all positions kept."""
+    network, processor = plain_parts(name)
+    text = plain_text(name, turns, with_images=True)
+    ids = processor.tokenizer(text, add_special_tokens=adds_bos(processor, text))["input_ids"]
+    placeholder = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+    assert ids.count(placeholder) == sum(len(turn.image_offsets) for turn in turns)
+    inputs = {
+        "input_ids": torch.tensor([[0 if token == placeholder else token for token in ids]]),
+        "attention_mask": torch.tensor([[int(token != placeholder) for token in ids]]),
+        "position_ids": torch.arange(len(ids))[None],
+    }
+    places = answer_places(name, ids, turns)
+    return losses_at(network, inputs, places)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in MASKS_MOVE_POSITIONS])
+def test_a_masked_placeholder_is_hidden_and_keeps_its_position(name: str) -> None:
+    model = family_model(name)
+    masked = [model.encode_masked(talk) for talk, _ in TALKS]
+    plain_text_pass = encoded(name, False)
+    together = model.answer_losses([*masked, *plain_text_pass])
+    for (talk, _), losses, sample in zip(TALKS, together, masked, strict=False):
+        np.testing.assert_allclose(losses, masked_plain_losses(name, talk), atol=TOLERANCE, rtol=0)
+        hidden = sample.inputs["attention_mask"][0] == 0
+        assert int(hidden.sum()) == sum(len(turn.image_offsets) for turn in talk)
+    for blind, sample in zip(plain_text_pass, masked, strict=True):
+        assert sample.answer_ids == blind.answer_ids
+
+
+@pytest.mark.parametrize("name", sorted(MASKS_MOVE_POSITIONS))
+def test_no_masked_placeholder_where_positions_follow_the_mask(name: str) -> None:
+    with pytest.raises(PromptProblem, match="reference is not defined for this model"):
+        family_model(name).encode_masked(TALKS[0][0])
+
+
+def shown_tokens(name: str, sample: EncodedSample) -> list[str]:
+    """Tokens, runs of one as ``token *16``; an answer's token begins with its turn: ``0> red``."""
+    tokenizer = plain_parts(name)[1].tokenizer
+    tokens = [tokenizer.decode([token]) for token in sample.input_ids]
+    pairs = zip(sample.turn_ids, tokens, strict=True)
+    marked = [f"{turn}>{token}" if turn >= 0 else token for turn, token in pairs]
+    runs = [(token, len(list(run))) for token, run in groupby(marked)]
+    return [token if length == 1 else f"{token} *{length}" for token, length in runs]
+
+
+def golden_tokens(name: str) -> dict[str, list[str]]:
+    talk, images = TALKS[1]
+    model = family_model(name)
+    return {
+        "multimodal": shown_tokens(name, model.encode(talk, images)),
+        "text": shown_tokens(name, model.encode(talk, ())),
+    }
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_which_tokens_count_stays_as_decided(name: str) -> None:
+    assert golden_tokens(name) == json.loads(GOLDEN.read_text("utf-8"))[name]
+
+
+def test_the_supported_families_are_the_tested_ones() -> None:
+    assert set(SUPPORTED) == set(FAMILIES)
+
+
+def test_a_family_that_needs_an_image_is_refused_with_what_is_supported() -> None:
+    with pytest.raises(ModelError, match=r"'paligemma' cannot be scored: .*LLaVA-1\.5, .*Qwen3-VL"):
+        load_model(str(family_folder("paligemma")), device="cpu")
+
+
+if __name__ == "__main__":
+    golden = {name: golden_tokens(name) for name in FAMILIES}
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(golden[name], ensure_ascii=False)}" for name in golden
+    ]
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
