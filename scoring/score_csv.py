@@ -133,7 +133,7 @@ def _blocks(batch: pa.RecordBatch, n_before: int, findings: Findings) -> Iterato
     line = np.arange(n_before + 1, n_before + 1 + len(batch), dtype=np.int64)
     odd = np.flatnonzero(~known)
     cells = batch.column("row_idx")
-    findings.add("row_idx is no number", len(odd), (f"{cells[int(at)].as_py()!r}" for at in odd))
+    findings.add("row_idx is no number", len(odd), (_shown(cells[int(at)].as_py()) for at in odd))
     if len(odd):
         batch = batch.filter(pa.array(known))
         rows, line = rows[known], line[known]
@@ -145,6 +145,10 @@ def _blocks(batch: pa.RecordBatch, n_before: int, findings: Findings) -> Iterato
             _texts(batch, "image_path"),
             *(_numbers(batch, name) for name in PAPER_COLUMNS[3:]),
         )
+
+
+def _shown(cell: bytes | None) -> str:
+    return repr((cell or b"").decode("utf-8", "replace")[:80])
 
 
 def _row_numbers(cells: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -195,33 +199,30 @@ def _texts(batch: pa.RecordBatch, name: str) -> pa.Array:
 def write_score_csv(
     file: IO[str],
     columns: Sequence[str],
-    tables: Iterable[pa.Table],
+    batches: Iterable[Sequence[tuple[Any, ...]]],
     *,
     decimals: int | None = None,
     neutralise: bool = True,
 ) -> int:
-    """Writes ``columns`` of ``tables`` with a header; returns the number of rows.
+    """Writes a header and the rows of ``batches``, in order; returns the number of rows.
 
-    Floats are written as ``repr`` has them, or with ``decimals``; what is absent is blank.
-    ``neutralise`` puts an apostrophe before text that a spreadsheet would take for a formula.
+    Floats are written as ``repr`` has them, or with ``decimals``; None is blank. ``neutralise``
+    puts an apostrophe before text that a spreadsheet would take for a formula.
     """
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, float):
+            return value if decimals is None else f"{value:.{decimals}f}"
+        formula = neutralise and isinstance(value, str) and value.startswith(_FORMULA)
+        return f"'{value}" if formula else value
+
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     n_rows = 0
-    for table in tables:
-        cells = [_cells(table.column(name), decimals, neutralise) for name in columns]
-        writer.writerows(zip(*cells, strict=True))
-        n_rows += len(table)
+    for batch in batches:
+        writer.writerows([cell(value) for value in row] for row in batch)
+        n_rows += len(batch)
     return n_rows
-
-
-def _cells(column: pa.ChunkedArray, decimals: int | None, neutralise: bool) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    if pa.types.is_floating(column.type) and decimals is not None:
-        return [None if value is None else f"{value:.{decimals}f}" for value in values]
-    if pa.types.is_string(column.type) and neutralise:
-        return [f"'{text}" if text and text.startswith(_FORMULA) else text for text in values]
-    return values
 
 
 def described(findings: Findings) -> list[Mapping[str, Any]]:

@@ -103,8 +103,7 @@ class Join:
         ):
             odd = taken & differs
             self._found(what, rows, odd, said)
-            for at in np.flatnonzero(odd):
-                reason[place[at]] = f"its row in {self.file} is about {what}: {said(int(at))}"
+            reason[place[odd]] = f"its row in {self.file} is about {what}"
             taken &= ~differs
         return taken
 

@@ -1,0 +1,119 @@
+"""Commands that take scores in from elsewhere and give them out: import-scores, export-scores."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
+from scoring.cli.talk import count_progress, print_json, say, status_table, table, talk
+from scoring.runs import only_run
+from scoring.workspace import open_workspace, replacing
+
+
+def import_scores(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CSV",
+            help="row_idx,id,image_path,loss_multimodal,loss_text,visnec, as the paper's script "
+            "writes it; .gz, .bz2 and .zst are read too.",
+        ),
+    ],
+    workspace: WorkspaceOption,
+    model: Annotated[
+        str, typer.Option("--model", help="Which model computed them; for the record.")
+    ] = "unknown",
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name of the run. Default: a digest of the file.")
+    ] = None,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            "--baseline",
+            help="What stood in for the image: none, or reference for files of the paper's own "
+            "script, which masks the placeholder.",
+        ),
+    ] = "none",
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check/--no-check",
+            help="Take only rows whose id and image path, where given, are the sample's.",
+        ),
+    ] = True,
+    json: JsonOption = False,
+) -> None:
+    """Take in scores that were computed elsewhere, joined to the dataset by row_idx."""
+    from scoring.imported import import_scores as take_in
+
+    place = open_workspace(workspace)
+    with count_progress("Reading scores (bytes)") as show:
+        report = take_in(
+            place, file, model=model, run_id=run, baseline=baseline, check=check, on_bytes=show
+        )
+    if report.already:
+        say(f"{file} is imported already; nothing was changed.")
+    talk.print(status_table(f"Run {report.run_id}", report.statuses))
+    if report.findings:
+        rows = [(one["what"], one["n"], _examples(one["examples"])) for one in report.findings]
+        talk.print(table("What did not fit", ["what", "rows", "such as"], rows))
+    scored = report.statuses.get("scored", 0)
+    say(f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score")
+    if json:
+        print_json(asdict(report))
+
+
+def _examples(examples: list[str]) -> str:
+    return "; ".join(examples[:2])
+
+
+def export_scores(
+    workspace: WorkspaceOption,
+    run: RunOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The file to write. Default: stdout.")
+    ] = None,
+    baseline: BaselineOption = "none",
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="visnec-csv (the paper's columns, scored samples only) or csv (every sample "
+            "with its status; safe to open in a spreadsheet).",
+        ),
+    ] = "visnec-csv",
+    decimals: Annotated[
+        int | None,
+        typer.Option(
+            "--decimals",
+            min=1,
+            max=17,
+            help="Digits behind the point; the paper's script writes 6. Default: as many as bring "
+            "the very number back.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the scores of a run as CSV."""
+    from scoring.score_export import export_scores as write_out
+    from scoring.store import Scope, Store
+
+    place = open_workspace(workspace)
+    scope = Scope(only_run(place, run).run_id, baseline)
+    store = Store(place)
+    options: dict[str, Any] = {"file_format": file_format, "decimals": decimals}
+    if to is None:
+        done = write_out(store, scope, sys.stdout, **options)
+    else:
+        with replacing(to, "w") as file:
+            done = write_out(store, scope, file, **options)
+    left_out = f"; {done.n_left_out:,} samples without a score are left out"
+    where = "stdout" if to is None else str(to)
+    say(f"{done.n_rows:,} rows written to {where}{left_out if done.n_left_out else ''}")
+    if json and to is not None:
+        print_json({"file": str(to), "run_id": scope.run_id, **asdict(done)})

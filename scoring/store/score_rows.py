@@ -1,0 +1,49 @@
+"""All samples with their scores, stretch by stretch: what score files are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from scoring.store.conditions import check_scope
+from scoring.store.store import Store
+from scoring.store.values import Scope
+
+SCORE_COLUMNS = (
+    "row_idx",
+    "id",
+    "source",
+    "image_path",
+    "status",
+    "reason",
+    "loss_multimodal",
+    "loss_text",
+    "visnec",
+    "visnec_stderr",
+    "n_answer_tokens",
+)
+_AT_ONCE = 100_000
+
+_ROWS = """
+    SELECT
+        s.row_idx, p.id, p.source, p.images[1] AS image_path, s.status, s.reason,
+        s.loss_multimodal, s.loss_text, s.visnec, s.visnec_stderr, s.n_answer_tokens
+    FROM scores s JOIN samples p ON p.row_idx = s.row_idx
+    WHERE s.run_id = $run_id AND s.baseline = $baseline
+        AND s.row_idx >= $first AND s.row_idx < $behind
+        AND p.row_idx >= $first AND p.row_idx < $behind
+    ORDER BY s.row_idx
+"""
+
+
+def read_score_rows(store: Store, scope: Scope) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of ``SCORE_COLUMNS`` in the order of the dataset, every sample once; memory is bounded.
+
+    ``image_path`` is the first of a sample's images; what is absent is None.
+    """
+    reading = store.reading()
+    check_scope(reading, scope)
+    n_samples = reading.rows("SELECT n_samples FROM built.build_info")[0][0]
+    which = {"run_id": scope.run_id, "baseline": scope.baseline}
+    for first in range(0, n_samples, _AT_ONCE):
+        yield reading.rows(_ROWS, which | {"first": first, "behind": first + _AT_ONCE})
