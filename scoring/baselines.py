@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageFilter
@@ -29,6 +30,8 @@ BASELINES = (NONE, REFERENCE, GRAY, BLUR, SHUFFLED)
 DEFAULT_BLUR_SIGMA = 0.05  # of the longer side: wider than a patch of the common vision towers
 DEFAULT_SHUFFLE_SEED = 42
 
+_KEPT_GRAYS = 16
+_KEPT_PIXELS = 4_000_000
 _TRIALS = 32  # images tried in a shuffled order before a sample goes without a partner
 
 
@@ -77,8 +80,7 @@ class BaselineSettings:
 class StandIns:
     """Makes the pictures that stand in for a sample's own. Safe to share between threads.
 
-    ``cycle`` is called for the order of the dataset's images where the first shuffled image is
-    asked for.
+    ``cycle`` is the order of the dataset's images, which ``shuffled`` needs.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class StandIns:
     ) -> None:
         self._settings, self._mean_colour = settings, mean_colour
         self._roots, self._cycle = image_roots, cycle
+        # One object per common size: a model looks at the same object once.
+        self._kept_gray = lru_cache(_KEPT_GRAYS)(self._new_gray)
         self._makers: dict[str, Callable[..., list[Image.Image]]] = {
             GRAY: self._gray,
             BLUR: self._blurred,
@@ -107,8 +111,13 @@ class StandIns:
         return self._makers[baseline](references, images)
 
     def _gray(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
-        sizes = {image.size: Image.new("RGB", image.size, self._mean_colour) for image in images}
-        return [sizes[image.size] for image in images]
+        return [self._gray_of(image.size) for image in images]
+
+    def _gray_of(self, size: tuple[int, int]) -> Image.Image:
+        return (self._kept_gray if size[0] * size[1] <= _KEPT_PIXELS else self._new_gray)(size)
+
+    def _new_gray(self, size: tuple[int, int]) -> Image.Image:
+        return Image.new("RGB", size, self._mean_colour)
 
     def _blurred(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
         share = self._settings.blur_sigma

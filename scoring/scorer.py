@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.baselines import BaselineSettings
+from scoring.baselines import REFERENCE, BaselineSettings
+from scoring.errors import InputError
 from scoring.image_cycle import ImageCycle
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.necessity import visnec_score
 from scoring.preparing import Blind, Prepared, Preparer, Problem
-from scoring.readers.llava import clean_text
-from scoring.samples import Sample, Status
+from scoring.prompting import PromptProblem
+from scoring.samples import Role, Sample, Status, Turn
 
 __all__ = ["Prepared", "SampleScore", "Scorer", "TokenLosses", "TurnScore", "score_row"]
 
@@ -101,7 +102,8 @@ class Scorer:
 
     ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
     ``tokens`` keeps the losses of every answer token. ``cycle`` is the order of the dataset's
-    images that the baseline ``shuffled`` needs.
+    images that the baseline ``shuffled`` needs. Raises InputError where the model does not know
+    the baseline ``reference``.
     """
 
     def __init__(
@@ -115,6 +117,8 @@ class Scorer:
         tokens: bool = False,
     ) -> None:
         settings = baselines or BaselineSettings()
+        if REFERENCE in settings.names:
+            _check_reference(model)
         self._model, self._baselines, self._tokens = model, settings.names, tokens
         self._preparer = Preparer(model, image_roots, settings, cycle, truncate=truncate)
 
@@ -162,6 +166,14 @@ class Scorer:
         )
 
 
+def _check_reference(model: VisionLanguageModel) -> None:
+    """Told once and at once, instead of by the status of every sample."""
+    try:
+        model.encode_masked((Turn(Role.HUMAN, "a", (0,)), Turn(Role.ASSISTANT, "b")))
+    except PromptProblem as problem:
+        raise InputError(f"{problem.reason}; leave --baseline {REFERENCE} out") from problem
+
+
 def _encoded(blind: Blind | Problem) -> EncodedSample | None:
     return blind.encoded if isinstance(blind, Blind) else None
 
@@ -197,7 +209,7 @@ def score_row(score: SampleScore) -> dict[str, Any]:
         "row_idx": score.row_idx,
         "baseline": score.baseline,
         "status": score.status.value,
-        "reason": None if score.reason is None else clean_text(score.reason),
+        "reason": None if score.reason is None else _storable(score.reason),
         "truncated": score.truncated,
         "turns": [asdict(turn) for turn in score.turns],
     }
@@ -208,7 +220,12 @@ def _token_columns(tokens: TokenLosses) -> dict[str, Any]:
     texts = tokens.texts
     return {
         "token_turns": tokens.turns,
-        "token_texts": None if texts is None else [clean_text(text) for text in texts],
+        "token_texts": None if texts is None else [_storable(text) for text in texts],
         "token_loss_text": tokens.loss_text,
         "token_loss_multimodal": tokens.loss_multimodal,
     }
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, which Parquet cannot hold, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

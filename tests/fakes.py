@@ -20,7 +20,9 @@ class FakeModel:
 
     ``losses``: answer -> (text-only losses, multimodal losses), one per word. An answer that is
     not listed costs 1.0 a word without the image and 0.5 with it. ``fits``: how many padded
-    tokens a batch may hold before the model says that it ran out of memory.
+    tokens a batch may hold before the model says that it ran out of memory. ``by_colour``: what a
+    word costs where the first image has this colour in its corner; ``masked``: what it costs
+    under a masked placeholder.
     """
 
     def __init__(
@@ -30,39 +32,49 @@ class FakeModel:
         fits: int = 1 << 30,
         max_length: int = 1 << 20,
         fingerprint: str = "fake",
+        by_colour: Mapping[tuple[int, ...], float] | None = None,
+        masked: float = 1.0,
     ) -> None:
         self._losses = losses or {}
+        self._by_colour, self._masked = by_colour or {}, masked
         self._fits, self._budget = fits, TokenBudget(8192)
         self._vocabulary: dict[str, int] = {}
         self.batches: list[int] = []
         self.info = ModelInfo("fake", fingerprint, "fake", "own", "float32", "cpu", max_length)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        ids, of_turn, losses = [0], [-1], [0.0]
+        cost = self._by_colour.get(images[0].getpixel((0, 0))) if images else None
+        return self._encode(turns, bool(images), cost)
+
+    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
+        return self._encode(turns, True, self._masked)
+
+    def _encode(self, turns: Sequence[Turn], shown: bool, cost: float | None) -> EncodedSample:
+        ids, of_turn, losses, pieces = [0], [-1], [0.0], []
         answer = 0
         for turn in turns:
             words = turn.text.split()
-            if images and turn.image_offsets:
-                ids += [IMAGE_TOKEN] * len(turn.image_offsets)
-                of_turn += [-1] * len(turn.image_offsets)
-                losses += [0.0] * len(turn.image_offsets)
+            marks = len(turn.image_offsets) if shown else 0
+            ids += [IMAGE_TOKEN] * marks
             ids += [self._vocabulary.setdefault(word, len(self._vocabulary) + 2) for word in words]
             if turn.role is Role.ASSISTANT:
-                of_turn += [answer] * len(words)
-                losses += self._answer(turn.text, bool(images), len(words))
+                of_turn += [-1] * marks + [answer] * len(words)
+                losses += [0.0] * marks + self._answer(turn.text, shown, len(words), cost)
+                pieces += words
                 answer += 1
             else:
-                of_turn += [-1] * len(words)
-                losses += [0.0] * len(words)
-        return EncodedSample(tuple(ids), tuple(of_turn), {"losses": np.array([losses])})
+                of_turn += [-1] * (marks + len(words))
+                losses += [0.0] * (marks + len(words))
+        return EncodedSample(
+            tuple(ids), tuple(of_turn), {"losses": np.array([losses])}, tuple(pieces)
+        )
 
-    def _answer(self, text: str, with_image: bool, n_words: int) -> list[float]:
+    def _answer(self, text: str, shown: bool, n_words: int, cost: float | None) -> list[float]:
+        if cost is not None:
+            return [cost] * n_words
         if text in self._losses:
-            return list(self._losses[text][with_image])
-        return [0.5 if with_image else 1.0] * n_words
-
-    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
-        return self.encode(turns, ())
+            return list(self._losses[text][shown])
+        return [0.5 if shown else 1.0] * n_words
 
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
         lengths = [len(sample.input_ids) for sample in samples]

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from scoring.baselines import BaselineSettings
+from scoring.errors import InputError
+from scoring.image_cycle import ImageCycle, write_image_cycle
 from scoring.models.base import EncodedSample
+from scoring.prompting import PromptProblem
+from scoring.readers.images import open_image
 from scoring.samples import Role, Sample, Status, Turn
-from scoring.scorer import SampleScore, Scorer, TurnScore, turn_scores
+from scoring.schemas import SCORES
+from scoring.scorer import SampleScore, Scorer, TurnScore, score_row, turn_scores
 from tests.fakes import FakeModel
 
 
@@ -30,9 +38,16 @@ def sample(row_idx: int, *answers: str, image: str = "a.png") -> Sample:
 
 
 def score(
-    model: FakeModel, root: Path, samples: Sequence[Sample], truncate: bool = False
+    model: FakeModel,
+    root: Path,
+    samples: Sequence[Sample],
+    truncate: bool = False,
+    baselines: Sequence[str] = ("none",),
+    tokens: bool = False,
+    cycle: ImageCycle | None = None,
 ) -> list[SampleScore]:
-    scorer = Scorer(model, [root], truncate=truncate)
+    blind = BaselineSettings(tuple(baselines))
+    scorer = Scorer(model, [root], baselines=blind, cycle=cycle, truncate=truncate, tokens=tokens)
     return scorer.score(scorer.prepare(samples))
 
 
@@ -100,8 +115,9 @@ def test_different_answer_tokens_in_the_two_passes_are_refused(root: Path) -> No
     class Shifting(FakeModel):
         def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
             encoded = super().encode(turns, images)
-            ids = tuple(token + bool(images) for token in encoded.input_ids)
-            return EncodedSample(ids, encoded.turn_ids, encoded.inputs)
+            return replace(
+                encoded, input_ids=tuple(token + bool(images) for token in encoded.input_ids)
+            )
 
     (outcome,) = score(Shifting(), root, [sample(0, "a")])
     assert outcome.status is Status.TOKEN_MISMATCH
@@ -112,6 +128,181 @@ def test_out_of_memory_halves_the_batch_and_marks_only_what_never_fits(root: Pat
     samples = [sample(row, "a b") for row in range(6)] + [sample(6, " ".join("x" * 20))]
     scores = score(model, root, samples)
     assert [score.status for score in scores] == [Status.SCORED] * 6 + [Status.OUT_OF_MEMORY]
+
+
+GRAY, BLUE = (128, 128, 128), (0, 0, 255)
+
+
+@pytest.fixture
+def cycle(root: Path) -> ImageCycle:
+    """a.png, which is black, and b.png, which is blue."""
+    Image.new("RGB", (3, 3), BLUE).save(root / "b.png")
+    write_image_cycle(root / "cycle", lambda: [["a.png", "b.png"]], 42)
+    return ImageCycle(root / "cycle", 42)
+
+
+def test_baselines_share_the_multimodal_pass(root: Path, cycle: ImageCycle) -> None:
+    model = FakeModel(by_colour={GRAY: 1.5, BLUE: 0.75}, masked=2.0)
+    every = ("none", "reference", "gray", "blur", "shuffled")
+    samples = [sample(0, "a b"), sample(1, "c")]
+    scores = score(model, root, samples, baselines=every, cycle=cycle)
+    assert [(one.baseline, one.row_idx) for one in scores] == [
+        (baseline, row) for baseline in every for row in (0, 1)
+    ]
+    found = {one.baseline: (one.loss_text, one.loss_multimodal) for one in scores[::2]}
+    assert found == {
+        "none": (1.0, 0.5),
+        "reference": (2.0, 0.5),
+        "gray": (1.5, 0.5),
+        "blur": (0.5, 0.5),  # black stays black
+        "shuffled": (0.75, 0.5),
+    }
+    assert model.batches == [2] * 6  # one pass with the image, one for each baseline
+
+
+def test_a_baseline_that_fails_takes_nothing_from_the_others(root: Path, cycle: ImageCycle) -> None:
+    (root / "b.png").unlink()
+    model = FakeModel(by_colour={GRAY: float("inf")})
+    asked = ("none", "gray", "shuffled")
+    scores = score(model, root, [sample(5, "a b")], baselines=asked, cycle=cycle)
+    assert [(one.baseline, one.status, one.visnec) for one in scores] == [
+        ("none", Status.SCORED, 0.5),
+        ("gray", Status.NON_FINITE, None),
+        ("shuffled", Status.MISSING_IMAGE, None),
+    ]
+    assert scores[2].reason == (
+        "shuffled: no other image could take its place, lastly: "
+        "'b.png' is in none of the image folders"
+    )
+
+
+def test_what_rules_a_sample_out_does_so_under_every_baseline(root: Path) -> None:
+    broken = Sample(1, None, "s", (), (), b"{}", Status.TEXT_ONLY, "the record has no image")
+    samples = [sample(0, "a", image="gone.png"), broken, sample(2, "")]
+    scores = score(FakeModel(), root, samples, baselines=("none", "gray"))
+    assert [(one.row_idx, one.status) for one in scores] == 2 * [
+        (0, Status.MISSING_IMAGE),
+        (1, Status.TEXT_ONLY),
+        (2, Status.NO_ANSWER),
+    ]
+
+
+def test_images_of_neighbours_are_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    opened: list[str] = []
+
+    class Looking(FakeModel):
+        def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+            seen.append(id(images[0]) if images else 0)
+            return super().encode(turns, images)
+
+    def counting(path: Path) -> Image.Image:
+        opened.append(path.name)
+        return open_image(path)
+
+    monkeypatch.setattr("scoring.preparing.open_image", counting)
+    Image.new("RGB", (2, 2)).save(root / "b.png")
+    both = replace(sample(2, "c"), images=("a.png", "b.png"))
+    samples = [sample(0, "a"), sample(1, "b"), both, sample(3, "d", image="b.png")]
+    score(Looking(), root, samples, baselines=("gray",))
+    assert opened == ["a.png", "b.png"]
+    assert seen[0] == seen[1] == seen[4]
+    assert seen[2] == seen[3] == seen[5]  # the grey one of the same size
+
+
+def test_a_sample_that_a_processor_stumbles_over_is_told(root: Path) -> None:
+    class Stumbling(FakeModel):
+        def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+            if turns[1].text == "odd":
+                raise KeyError("odd")
+            return super().encode(turns, images)
+
+    odd, fine = score(Stumbling(), root, [sample(0, "odd"), sample(1, "fine")])
+    assert (odd.status, fine.status) == (Status.BAD_RECORD, Status.SCORED)
+    assert odd.reason == "the model's processor fails on it: KeyError: 'odd'"
+
+
+def test_a_model_without_a_masked_placeholder_is_told_before_the_work(root: Path) -> None:
+    class Unmasked(FakeModel):
+        def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
+            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, "not for this model")
+
+    with pytest.raises(InputError, match="not for this model; leave --baseline reference out"):
+        score(Unmasked(), root, [], baselines=("none", "reference"))
+
+
+def test_truncation_is_settled_for_each_baseline_on_its_longer_sequence(root: Path) -> None:
+    class Wide(FakeModel):
+        """A grey image takes two tokens more."""
+
+        def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+            encoded = super().encode(turns, images)
+            if not images or images[0].getpixel((0, 0)) != GRAY:
+                return encoded
+            return replace(
+                encoded,
+                input_ids=(0, 1, 1, *encoded.input_ids[1:]),
+                turn_ids=(-1, -1, -1, *encoded.turn_ids[1:]),
+                inputs={"losses": np.insert(encoded.inputs["losses"], 1, [[0], [0]], axis=1)},
+            )
+
+    losses = {"a b c d": ([1.0, 2.0, 3.0, 9.0], [0.5, 0.5, 1.0, 9.0])}
+    model = Wide(losses, max_length=6, by_colour={GRAY: 4.0})
+    none, gray = score(model, root, [sample(0, "a b c d")], True, ("none", "gray"))
+    # start, image, q, a, b, c fit; with the grey image: start, three for it, q, a.
+    assert (none.n_answer_tokens, none.loss_text, none.loss_multimodal) == (3, 2.0, 2 / 3)
+    assert (gray.n_answer_tokens, gray.loss_text, gray.loss_multimodal) == (1, 4.0, 0.5)
+    assert (none.truncated, gray.truncated) == (True, True)
+
+
+def test_what_is_cut_behind_all_answers_is_no_truncation(root: Path) -> None:
+    talk = (*sample(0, "a b").turns, Turn(Role.HUMAN, "x " * 9))
+    (outcome,) = score(FakeModel(max_length=5), root, [replace(sample(0), turns=talk)], True)
+    assert (outcome.status, outcome.truncated, outcome.n_answer_tokens) == (
+        Status.SCORED,
+        False,
+        2,
+    )
+
+
+@pytest.mark.parametrize(("limit", "status"), [(4, Status.TOO_LONG), (8, Status.SCORED)])
+def test_an_image_behind_the_cut_cannot_be_scored(root: Path, limit: int, status: Status) -> None:
+    # start, image, q, a, image, q, b, c
+    turns = (
+        Turn(Role.HUMAN, "q", (0,)),
+        Turn(Role.ASSISTANT, "a"),
+        Turn(Role.HUMAN, "q", (0,)),
+        Turn(Role.ASSISTANT, "b c d"),
+    )
+    talk = replace(sample(0), turns=turns, images=("a.png", "a.png"))
+    (outcome,) = score(FakeModel(max_length=limit), root, [talk], truncate=True)
+    assert outcome.status is status
+    if status is Status.TOO_LONG:
+        assert outcome.reason == "an image stands behind the cut at the model's 4 tokens"
+    else:
+        assert (outcome.truncated, outcome.n_answer_tokens) == (True, 3)
+
+
+def test_token_losses_are_kept_when_asked(root: Path) -> None:
+    model = FakeModel({"x": ([4.0], [0.0]), "y \ud800": ([1.0, 2.0], [2.0, 1.0])})
+    plain = score(model, root, [sample(0, "x", "y \ud800")])[0]
+    assert plain.tokens is None
+    assert "token_turns" not in score_row(plain)
+    row = score_row(score(model, root, [sample(0, "x", "y \ud800")], tokens=True)[0])
+    assert row["token_turns"] == (0, 1, 1)
+    assert row["token_texts"] == ["x", "y", "?"]
+    assert row["token_loss_text"].tolist() == [4.0, 1.0, 2.0]
+    assert row["token_loss_multimodal"].tolist() == [0.0, 2.0, 1.0]
+    table = pa.Table.from_pylist([row, score_row(plain)], SCORES)
+    assert table.column("token_loss_text").to_pylist() == [[4.0, 1.0, 2.0], None]
+
+
+def test_tokens_of_a_cut_sample_are_those_that_were_scored(root: Path) -> None:
+    (outcome,) = score(
+        FakeModel(max_length=5), root, [sample(0, "a b c")], truncate=True, tokens=True
+    )
+    assert outcome.tokens is not None
+    assert outcome.tokens.texts == ("a", "b")
 
 
 def test_sums_per_turn_by_hand() -> None:
