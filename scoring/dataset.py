@@ -262,7 +262,7 @@ def read_samples(
     """Samples in ascending order of row_idx: all of them, or those of ``rows``."""
     for table in _read_groups(workspace, rows, None):
         for row in table.to_pylist():
-            yield _sample(row)
+            yield sample_of_row(row)
 
 
 def read_sample(workspace: Workspace, row_idx: int) -> Sample:
@@ -307,7 +307,8 @@ def _read_groups(
                     yield table.filter(keep)
 
 
-def _sample(row: dict[str, Any]) -> Sample:
+def sample_of_row(row: dict[str, Any]) -> Sample:
+    """The sample that a row of ``schemas.DATASET`` or ``schemas.PLAN`` holds."""
     return Sample(
         row_idx=row["row_idx"],
         id=row["id"],
@@ -317,7 +318,7 @@ def _sample(row: dict[str, Any]) -> Sample:
             Turn(Role(turn["role"]), turn["text"], tuple(turn["image_offsets"]))
             for turn in row["turns"]
         ),
-        original=row["original"],
+        original=row.get("original", b""),
         status=Status(row["status"]),
         reason=row["reason"],
     )

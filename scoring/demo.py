@@ -18,7 +18,8 @@ from scoring.dataset import import_dataset, read_dataset_info
 from scoring.demo_digits import write_digit_images
 from scoring.embeddings import load_embedder
 from scoring.errors import WorkspaceError
-from scoring.runs import RunProgress, list_runs, read_progress
+from scoring.progress import RunProgress, read_progress
+from scoring.runs import list_runs
 from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, save_settings
 

@@ -10,6 +10,8 @@ Each message says what was wrong, which value it was, and what to do about it.
     │   ├── RunConflictError    a run continued with other settings, model or dataset
     │   ├── FilterError         a filter that does not parse
     │   └── RuleError           a selection rule that does not parse or cannot be applied
+    ├── StorageError            results that cannot be written; says what is kept
+    ├── WorkerError             a worker process that ended before its time; says what is kept
     └── VerificationError       an export that does not replay from its workspace
 """
 
@@ -50,6 +52,14 @@ class FilterError(InputError):
 
 class RuleError(InputError):
     """A selection rule that does not parse, or that lacks what it needs."""
+
+
+class StorageError(VisnecError):
+    """Results that cannot be written, on a full disk for one; says what is kept."""
+
+
+class WorkerError(VisnecError):
+    """A worker process that ended before its time; says what it said and what is kept."""
 
 
 class VerificationError(VisnecError):

@@ -7,49 +7,54 @@ folder. A row counts as done once a part holds it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from scoring.claims import file_clock
 from scoring.workspace import replacing
+
+_ABANDONED_SECONDS = 600.0  # no part takes so long to write
 
 
 class Journal:
     """A folder of Parquet parts with one schema, which has a ``row_idx`` column."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self.folder, self._schema = folder, schema
+        self.folder, self.schema = folder, schema
+        self._seen: set[str] = set()
 
     def parts(self) -> list[Path]:
         """The finished parts, by name."""
         return sorted(self.folder.glob("part-*.parquet"))
 
     def write(self, chunk: int, rows: Sequence[dict[str, Any]]) -> Path:
-        """Writes ``rows`` of one chunk of the plan as a new part.
+        """Writes ``rows`` as a new part; ``chunk`` of the plan is the first they come from.
 
-        A chunk may end up in several parts: what was finished when the work was stopped, and the
-        rest. The random end of the name keeps processes out of each other's way.
+        The random end of the name keeps processes out of each other's way, and parts of a chunk
+        that was stopped apart from its rest. Raises OSError, with nothing left behind.
         """
         path = self.folder / f"part-{chunk:06d}-{uuid.uuid4().hex[:8]}.parquet"
-        table = pa.Table.from_pylist(list(rows), self._schema)
+        table = pa.Table.from_pylist(list(rows), self.schema)
         with replacing(path) as file:
             pq.write_table(table, file, compression="zstd")
         return path
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """The named columns of all parts, in the order of their names."""
-        tables = [pq.read_table(path, columns=list(columns)) for path in self.parts()]
-        fields = [self._schema.field(name) for name in columns]
-        return pa.concat_tables(tables) if tables else pa.schema(fields).empty_table()
-
-    def done(self, n_rows: int) -> NDArray[np.bool_]:
-        """(n_rows,) flags: which rows of the dataset some part holds."""
-        flags = np.zeros(n_rows, dtype=bool)
+    def read_new(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The named columns of each part that has not been read by this journal yet."""
         for path in self.parts():
-            flags[pq.read_table(path, columns=["row_idx"]).column(0).to_numpy()] = True
-        return flags
+            if path.name not in self._seen:
+                yield pq.read_table(path, columns=list(columns))
+                self._seen.add(path.name)
+
+    def remove_abandoned(self) -> None:
+        """Removes unfinished files that killed processes left behind some time ago."""
+        leftovers = list(self.folder.glob(".part-*.tmp"))
+        if leftovers:
+            now = file_clock(self.folder)
+            for path in leftovers:
+                if path.exists() and now - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    path.unlink(missing_ok=True)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from scoring.errors import RunConflictError, WorkspaceError
 from scoring.workspace import Workspace, checked_name, write_json
@@ -27,6 +26,8 @@ class RunRecord:
     ``notice`` are kept for the reader; the rest must be equal when the run goes on.
     ``baseline_parameters`` are those of the run's own baselines: ``blur_sigma`` (share of the
     image's longer side), ``shuffle_seed``. ``tokens``: the parts hold a loss per answer token.
+    ``imported_from`` is the file (name and sha256) of scores that were computed elsewhere; what
+    nobody told of their settings is None, or empty.
     """
 
     run_id: str
@@ -38,9 +39,9 @@ class RunRecord:
     template: str
     dtype: str
     device: str
-    score_eos: bool
-    max_length: int
-    truncate: bool
+    score_eos: bool | None
+    max_length: int | None
+    truncate: bool | None
     created_at: str
     versions: dict[str, str] = field(default_factory=dict)
     notice: str | None = None
@@ -48,6 +49,7 @@ class RunRecord:
     baseline_parameters: dict[str, float] = field(default_factory=dict)
     processor: str | None = None  # classes that made ids and pixels
     device_name: str | None = None  # of the device's maker
+    imported_from: str | None = None
 
 
 _DECIDING = (
@@ -61,6 +63,7 @@ _DECIDING = (
     "truncate",
     "tokens",
     "baseline_parameters",
+    "imported_from",
 )
 
 
@@ -76,10 +79,11 @@ def begin_run(workspace: Workspace, record: RunRecord) -> RunRecord:
     Raises RunConflictError naming every setting in which the two differ.
     """
     path = workspace.run_dir(record.run_id) / "run.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(record))
-        return record
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(".run.lock")):  # of processes that begin together, one writes
+        if not path.exists():
+            write_json(path, asdict(record))
+            return record
     present = read_run(workspace, record.run_id)
     differences = [
         f"{name}: {getattr(present, name)!r} then, {getattr(record, name)!r} now"
@@ -125,55 +129,6 @@ def only_run(workspace: Workspace, run_id: str | None) -> RunRecord:
             f"score it with: visnec score -w {workspace.root} --model MODEL"
         )
     return runs[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class RunProgress:
-    """How far a process is with a run (``progress.json``, replaced about once a second)."""
-
-    phase: str  # score | predict
-    done: int
-    total: int
-    rate: float  # samples per second of this process
-    seconds_left: float | None
-    state: str  # running | finished | stopped
-    updated_at: str
-    pid: int
-    host: str
-    statuses: dict[str, int]
-
-
-def write_progress(workspace: Workspace, run_id: str, progress: RunProgress) -> None:
-    """Replaces the progress of a run."""
-    write_json(workspace.run_dir(run_id) / "progress.json", asdict(progress))
-
-
-def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
-    """The latest progress of a run, or None where no process has reported any."""
-    path: Path = workspace.run_dir(run_id) / "progress.json"
-    try:
-        return RunProgress(**json.loads(path.read_text("utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-
-
-def progress_now(
-    phase: str, done: int, total: int, rate: float, state: str, statuses: dict[str, int]
-) -> RunProgress:
-    """Progress of this process at this moment."""
-    left = (total - done) / rate if rate > 0 else None
-    return RunProgress(
-        phase=phase,
-        done=done,
-        total=total,
-        rate=rate,
-        seconds_left=left,
-        state=state,
-        updated_at=now(),
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        statuses=statuses,
-    )
 
 
 def now() -> str:

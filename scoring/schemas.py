@@ -69,6 +69,19 @@ SCORES = pa.schema(
 )
 """``runs/<run_id>/scores/part-*.parquet``: one row per sample and blind baseline."""
 
+IMPORTED_SCORES = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("baseline", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("loss_text", pa.float64()),  # means: how many tokens they are over, nobody told
+        ("loss_multimodal", pa.float64()),
+        ("visnec", pa.float64()),
+    ]
+)
+"""``runs/<run_id>/scores/part-*.parquet`` of a run that was imported."""
+
 PREDICTIONS = pa.schema(
     [
         ("row_idx", pa.int64()),

@@ -352,21 +352,19 @@ def write_predictions(workspace: Workspace, rows: Sequence[Row], run_id: str = R
 def write_progress(workspace: Workspace, rows: Sequence[Row], run_id: str = RUN_ID) -> None:
     """A progress file as a scorer at work leaves it."""
     done = sum(row.status is not Status.PENDING for row in rows)
+    statuses = {str(status): _count(rows, status) for status in Status if _count(rows, status)}
     progress = {
         "phase": "score",
-        "done": done,
+        "state": "running",
+        "process": {"host": "example", "machine": "", "pid": 1, "started": ""},
+        "updated_at": CREATED_AT,
         "total": len(rows),
         "rate": 12.5,
-        "seconds_left": (len(rows) - done) / 12.5,
-        "state": "running",
-        "updated_at": CREATED_AT,
-        "pid": 1,
-        "host": "example",
-        "statuses": {
-            str(status): _count(rows, status) for status in Status if _count(rows, status)
-        },
+        "written": {"done": done, "statuses": statuses, "sources": {}},
+        "in_flight": {"done": 0, "statuses": {}, "sources": {}},
+        "source_totals": {},
     }
-    write_json(workspace.run_dir(run_id) / "progress.json", progress)
+    write_json(workspace.run_dir(run_id) / "progress" / "example-1.json", progress)
 
 
 def _count(rows: Sequence[Row], status: Status) -> int:

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from scoring import cli
+from scoring.progress import read_progress
+from scoring.workspace import open_workspace
 
 COMMAND = [sys.executable, "-c", "from scoring.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
@@ -130,6 +132,11 @@ def rows(run: Path) -> list[int]:
     return sorted(row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist())
 
 
+def done_so_far(root: Path, run_id: str) -> int:
+    progress = read_progress(open_workspace(root), run_id)
+    return progress.done if progress else 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on_without_loss_or_duplicate(
     how: signal.Signals, demo_workspace: Path
@@ -137,13 +144,10 @@ def test_an_interrupted_run_goes_on_without_loss_or_duplicate(
     """The demo dataset is scored anew under another name, interrupted on the way, and finished."""
     command = ["score", "-w", str(demo_workspace), "--model", "tiny-vlm", "--run", "again"]
     run = demo_workspace / "runs" / "again"
-    progress = run / "progress.json"
     process = subprocess.Popen(
         [*COMMAND, *command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
-    while process.poll() is None and not (
-        progress.exists() and json.loads(progress.read_text())["done"]
-    ):
+    while process.poll() is None and not done_so_far(demo_workspace, "again"):
         time.sleep(0.02)
     process.send_signal(how)
     _, said = process.communicate()

@@ -16,14 +16,15 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
-from scoring.runs import RunProgress, RunRecord
+from scoring.progress import RunProgress
+from scoring.runs import RunRecord
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.values import Scope
 from scoring.workspace import Workspace
 
-SILENT_SECONDS = 30.0  # a run reports about once a second; after this it is called silent
 _REFRESH = "2s"
+_LISTED_SOURCES = 12
 _PHASES = {"score": "scoring", "predict": "writing predictions"}
 
 
@@ -140,6 +141,32 @@ def _draw_progress(progress: RunProgress) -> None:
         done = progress.done / progress.total if progress.total else 0.0
         figures.show_progress_bar(done, said)
     figures.show_quiet(said)
+    if progress.state == "running":
+        figures.show_quiet(_statuses_so_far(progress))
+        _draw_sources(progress)
+
+
+def _statuses_so_far(progress: RunProgress) -> str:
+    ordered = sorted(progress.statuses.items(), key=lambda item: -item[1])
+    counted = ", ".join(f"{text.count(n)} {text.status_name(status)}" for status, n in ordered)
+    return f"So far: {counted}" if counted else "No sample is done yet"
+
+
+def _draw_sources(progress: RunProgress) -> None:
+    """How far each source is, the largest first."""
+    if len(progress.sources) < 2:
+        return
+    listed = list(progress.sources.items())
+    rows: list[tuple[str | Bar, ...]] = []
+    for name, (done, total) in listed[:_LISTED_SOURCES]:
+        share = text.share(done, total)
+        bar = Bar({"kept": done / total if total else 0.0}, f"{share} of {name or 'no source'}")
+        rows.append((name or text.ABSENT, bar, text.count(done), text.count(total), share))
+    figures.show_table(
+        Table(("source", "", "done", "samples", "share"), rows, frozenset({2, 3, 4}))
+    )
+    if len(listed) > _LISTED_SOURCES:
+        figures.show_quiet(f"and {text.plural(len(listed) - _LISTED_SOURCES, 'smaller source')}")
 
 
 def progress_words(progress: RunProgress, age: float | None) -> str:
@@ -154,14 +181,19 @@ def progress_words(progress: RunProgress, age: float | None) -> str:
             f"Stopped while {phase} at {done} ({share}), {text.moment(progress.updated_at)}. "
             "The same command goes on from there."
         )
-    if age is not None and age > SILENT_SECONDS:
+    if progress.state == "silent":
         return (
             f"Silent for {text.duration(age)} while {phase} at {done} ({share}): process "
             f"{progress.pid} on {progress.host} may have been killed. The same command goes on "
             "from there."
         )
     left = "" if progress.seconds_left is None else f", {text.duration(progress.seconds_left)} left"
-    return f"{phase.capitalize()}: {done} ({share}), {progress.rate:,.1f} per second{left}"
+    several = f", {progress.n_processes} processes" if progress.n_processes > 1 else ""
+    lost = f", {text.plural(progress.n_silent, 'process', 'processes')} lost"
+    return (
+        f"{phase.capitalize()}: {done} ({share}), {progress.rate:,.1f} per second{left}{several}"
+        + (lost if progress.n_silent else "")
+    )
 
 
 def _show_figures(stored: _InDatabase) -> None:

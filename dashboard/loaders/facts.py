@@ -6,7 +6,8 @@ import pandas as pd
 
 from dashboard.loaders.cache import ANSWERS
 from scoring.dataset import read_dataset_info
-from scoring.runs import RunProgress, RunRecord, list_runs, read_progress
+from scoring.progress import RunProgress, read_progress
+from scoring.runs import RunRecord, list_runs
 from scoring.store import Store, queries
 from scoring.store.values import BuildState
 from scoring.workspace import Workspace

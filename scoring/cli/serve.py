@@ -58,11 +58,20 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     files = ", ".join(file["name"] for file in info["files"])
     data.print(f"{info['n_samples']:,} samples from {files}")
     runs = [
-        (run["run_id"], run["model"], run["state"], run["done"], run["total"])
+        (
+            run["run_id"],
+            run["model"],
+            run["state"],
+            run["done"],
+            run["total"],
+            f"{run['rate']:,.1f}" if run["rate"] else "",
+            f"{run['seconds_left'] / 60:,.0f} min" if run["seconds_left"] else "",
+        )
         for run in found["runs"]
     ]
     if runs:
-        data.print(table("Runs", ["run", "model", "state", "done", "total"], runs))
+        columns = ["run", "model", "state", "done", "total", "samples/s", "left"]
+        data.print(table("Runs", columns, runs))
     for run in found["runs"]:
         rows = sorted(run["statuses"].items())
         data.print(table(f"Statuses of {run['run_id']}", ["status", "samples"], rows))
@@ -108,8 +117,9 @@ def _free_port(wanted: int) -> int:
 
 def _status(place: Workspace) -> dict[str, Any]:
     from scoring.dataset import read_dataset_info
+    from scoring.progress import read_progress
     from scoring.reviews import latest_decisions, read_events, reviewer_progress
-    from scoring.runs import list_runs, read_progress
+    from scoring.runs import list_runs
     from scoring.subsets import list_subsets
 
     runs = []
@@ -122,6 +132,10 @@ def _status(place: Workspace) -> dict[str, Any]:
                 "state": f"{progress.phase} {progress.state}" if progress else "not begun",
                 "done": progress.done if progress else 0,
                 "total": progress.total if progress else 0,
+                "rate": progress.rate if progress else 0.0,
+                "seconds_left": progress.seconds_left if progress else None,
+                "processes": progress.n_processes if progress else 0,
+                "sources": progress.sources if progress else {},
                 "statuses": progress.statuses if progress else {},
             }
         )

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from scoring.runs import RunProgress
+from scoring.progress import RunProgress
 
 talk = Console(stderr=True, highlight=False)
 data = Console(highlight=False, soft_wrap=True)

@@ -11,7 +11,8 @@ import pytest
 from dashboard import loaders
 from dashboard.app_pages.runs import progress_words
 from dashboard.loaders import Context
-from scoring.runs import RunProgress
+from scoring.claims import this_process
+from scoring.progress import RunProgress
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import RUN_ID, make_workspace
@@ -43,7 +44,7 @@ def progress(state: str, **changes: object) -> RunProgress:
             "Scoring: 50 of 200 samples (25.0 %), 0.5 per second, 5 min left",
         ),
         (progress("running", phase="predict", seconds_left=None), 1.0, "Writing predictions: 50"),
-        (progress("running"), 120.0, "Silent for 2 min while scoring at 50 of 200"),
+        (progress("silent"), 120.0, "Silent for 2 min while scoring at 50 of 200"),
         (progress("stopped"), 9e9, "Stopped while scoring at 50 of 200 samples (25.0 %)"),
         (progress("finished"), 9e9, "Finished 2026-01-02 03:04 UTC."),
     ],
@@ -69,24 +70,33 @@ def test_the_record_and_every_status_are_shown(root: Path, context: Context, dra
     assert f'<div class="vn-value">{predictions}</div>' in said
 
 
-def test_a_run_in_flight_shows_how_far_it_is(root: Path, draw: Draw) -> None:
-    now = datetime.now(UTC).isoformat()
-    flight = {
+def report(n_written: int, n_own: int, **changes: object) -> dict[str, object]:
+    """What this process, which lives, reports of 120 samples."""
+    values: dict[str, object] = {
         "phase": "score",
-        "done": 30,
-        "total": 120,
-        "rate": 3.0,
-        "seconds_left": 30.0,
         "state": "running",
-        "updated_at": now,
-        "pid": 1,
-        "host": "desk",
-        "statuses": {},
+        "process": this_process(),
+        "updated_at": datetime.now(UTC).isoformat(),
+        "total": 120,
+        "rate": 1.5,
+        "written": {"done": n_written, "statuses": {}, "sources": {"scenes": n_written}},
+        "in_flight": {"done": n_own, "statuses": {}, "sources": {"scenes": n_own}},
+        "source_totals": {"scenes": 90, "digits": 30},
     }
-    (root / "runs" / RUN_ID / "progress.json").write_text(json.dumps(flight))
+    return values | changes
+
+
+def test_a_run_in_flight_shows_how_far_its_processes_are(root: Path, draw: Draw) -> None:
+    folder = root / "runs" / RUN_ID / "progress"
+    folder.mkdir()
+    (folder / "desk-1.json").write_text(json.dumps(report(18, 5)))
+    (folder / "desk-2.json").write_text(json.dumps(report(20, 5)))
     app = draw("runs")
     assert not app.exception
-    assert "Scoring: 30 of 120 samples (25.0 %), 3.0 per second, 30 s left" in written(app)
+    said = written(app)
+    assert "Scoring: 30 of 120 samples (25.0 %), 3.0 per second, 30 s left, 2 processes" in said
+    assert "scenes</td>" in said
+    assert '<td class="number">30</td><td class="number">90</td>' in said
 
 
 def test_a_workspace_without_runs_says_how_to_score(

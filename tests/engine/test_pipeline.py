@@ -17,7 +17,8 @@ from scoring.dataset import import_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.models.base import EncodedSample
 from scoring.pipeline import predict_dataset, score_dataset
-from scoring.runs import list_runs, only_run, read_progress, read_run
+from scoring.progress import read_progress
+from scoring.runs import list_runs, only_run, read_run
 from scoring.store import Scope, Store, scopes, status_counts
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
@@ -90,7 +91,7 @@ def test_a_limited_run_goes_on_without_the_limit(workspace: Workspace) -> None:
 def test_stopping_keeps_what_was_scored_and_goes_on_there(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.pipeline.WINDOW_ROWS", 2)
+    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 2)
     stop = threading.Event()
 
     class Stopping(FakeModel):
@@ -111,7 +112,7 @@ def test_stopping_keeps_what_was_scored_and_goes_on_there(
 def test_an_error_in_the_middle_keeps_what_was_scored(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.pipeline.WINDOW_ROWS", 4)
+    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 4)
 
     class Failing(FakeModel):
         def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:

@@ -1,0 +1,141 @@
+"""The plan: the order in which every run goes through the dataset, cut into chunks.
+
+``dataset/plan/`` holds what scoring needs of the records in that order, written once and shared by
+all runs: reading a chunk decodes one row group wherever its rows lie in the file. It is derived
+and depends on the dataset alone, so whoever finds it lost writes the same again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from scoring.dataset import dataset_parts, read_dataset_info, sample_of_row
+from scoring.samples import Sample
+from scoring.store.ordering import GROUP_ROWS, PART_ROWS, write_in_plan_order
+from scoring.workspace import Workspace, write_json
+
+CHUNK_ROWS = 64  # rows that a process claims, and a window in which batches are sorted by length
+_VERSION = 1
+_CACHED_GROUPS = 4
+
+
+class Plan:
+    """The rows of a dataset in the order of runs. A position is a place in that order.
+
+    ``rows``: (n,) int64, the row_idx at each position. ``position_of``: (n,) its inverse.
+    ``source_codes``: (n,) int32 into ``source_names``, by position.
+    """
+
+    def __init__(self, folder: Path, n_samples: int) -> None:
+        self.chunk_rows = CHUNK_ROWS
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._groups: dict[int, pa.Table] = {}
+        self.rows = np.empty(n_samples, dtype=np.int64)
+        self.source_codes = np.empty(n_samples, dtype=np.int32)
+        self.source_names: list[str] = []
+        self._read_order()
+        self.position_of = np.empty(n_samples, dtype=np.int64)
+        self.position_of[self.rows] = np.arange(n_samples)
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunk ``c`` covers the positions from ``c * chunk_rows`` on, ``chunk_rows`` of them."""
+        return -(-len(self.rows) // self.chunk_rows)
+
+    def read(self, positions: NDArray[np.int64]) -> list[Sample]:
+        """The samples at ``positions``, in their order; without the original bytes of the record.
+
+        May be called from several threads.
+        """
+        samples: list[Sample] = []
+        for group in dict.fromkeys((positions // GROUP_ROWS).tolist()):
+            mine = positions[positions // GROUP_ROWS == group] % GROUP_ROWS
+            samples += map(sample_of_row, self._group(group).take(pa.array(mine)).to_pylist())
+        return samples
+
+    def _group(self, group: int) -> pa.Table:
+        with self._lock:
+            if group not in self._groups:
+                part, inside = divmod(group, PART_ROWS // GROUP_ROWS)
+                with pq.ParquetFile(self._folder / f"part-{part:05d}.parquet") as file:
+                    self._groups[group] = file.read_row_group(inside)
+                while len(self._groups) > _CACHED_GROUPS:
+                    del self._groups[next(iter(self._groups))]
+            return self._groups[group]
+
+    def _read_order(self) -> None:
+        known: dict[str, int] = {}
+        start = 0
+        for path in sorted(self._folder.glob("part-*.parquet")):
+            table = pq.read_table(path, columns=["row_idx", "source"])
+            end = start + len(table)
+            self.rows[start:end] = table.column("row_idx").to_numpy()
+            encoded = pc.dictionary_encode(pc.fill_null(table.column("source"), ""))
+            encoded = encoded.combine_chunks()
+            codes = [known.setdefault(one, len(known)) for one in encoded.dictionary.to_pylist()]
+            self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
+            start = end
+        self.source_names = list(known)
+
+
+def open_plan(workspace: Workspace) -> Plan:
+    """The plan of the workspace's dataset, written first where it is lost or of another dataset."""
+    folder = workspace.dataset_dir / "plan"
+    described = {
+        "version": _VERSION,
+        "fingerprint": (info := read_dataset_info(workspace)).fingerprint,
+        "n_samples": info.n_samples,
+        "rows": [PART_ROWS, GROUP_ROWS],
+    }
+    if _description(folder) != described:
+        with FileLock(workspace.dataset_dir / ".plan.lock"):
+            if _description(folder) != described:
+                _write(workspace, folder, described)
+    return Plan(folder, info.n_samples)
+
+
+def _description(folder: Path) -> object:
+    try:
+        return json.loads((folder / "plan.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _write(workspace: Workspace, folder: Path, described: dict[str, object]) -> None:
+    for leftover in folder.parent.glob(".plan.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = folder.with_name(f".plan.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir()
+    try:
+        n_rows = write_in_plan_order(dataset_parts(workspace), temporary)
+        if n_rows != described["n_samples"]:
+            raise OSError(f"the plan in {folder} came out with {n_rows} rows")
+        write_json(temporary / "plan.json", described)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def image_groups(samples: Sequence[Sample], n: int) -> list[list[Sample]]:
+    """``samples`` cut into about ``n`` runs of similar length, never between equal images."""
+    size = -(-len(samples) // max(n, 1))
+    cut: list[list[Sample]] = [[]]
+    for sample in samples:
+        if len(cut[-1]) >= size and sample.images != cut[-1][-1].images:
+            cut.append([])
+        cut[-1].append(sample)
+    return [one for one in cut if one]

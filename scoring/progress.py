@@ -1,0 +1,248 @@
+"""How far a run is: one file per process, summed up by whoever reads.
+
+No process writes another's file, so none needs a lock. What the parts hold is counted by every
+process alike and taken from the one that has seen most; what is not in a part yet is added up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from scoring.claims import file_clock, is_gone, this_process
+from scoring.runs import now
+from scoring.workspace import Workspace
+
+SILENT_SECONDS = 30.0  # a process reports about once a second
+_WRITE_SECONDS = 1.0
+_RATE_SECONDS = 60.0  # the rate is that of the last minute
+_LISTED_SOURCES = 200
+
+
+@dataclass(slots=True)
+class Counts:
+    """Samples that are done, in all, by status and by source."""
+
+    done: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: Counts) -> None:
+        """Adds ``other`` to these."""
+        self.done += other.done
+        self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
+        self.sources = dict(Counter(self.sources) + Counter(other.sources))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessProgress:
+    """What one process knows (``progress/<host>-<pid>.json``).
+
+    ``written``: what it has seen in the parts, its own and others'. ``in_flight``: what it has
+    worked out beyond that. ``total`` and ``source_totals``: what is to be done, by all together.
+    """
+
+    phase: str  # score | predict
+    state: str  # running | finished | stopped
+    process: dict[str, Any]
+    updated_at: str
+    total: int
+    rate: float  # samples per second of this process
+    written: Counts
+    in_flight: Counts
+    source_totals: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is, all its processes together.
+
+    ``sources``: samples done and to be done, by source, the largest first. A run is ``silent``
+    where its processes ended without a word: what they had not written yet is done again.
+    """
+
+    phase: str  # score | predict
+    done: int
+    total: int
+    rate: float  # samples per second of the processes that are at work
+    seconds_left: float | None
+    state: str  # running | finished | stopped | silent
+    updated_at: str
+    pid: int  # of the process that reported last
+    host: str
+    statuses: dict[str, int]
+    sources: dict[str, tuple[int, int]] = field(default_factory=dict)
+    n_processes: int = 1  # at work
+    n_silent: int = 0
+
+
+def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
+    """How far a run is, or None where no process has reported on it."""
+    folder = _folder(workspace, run_id)
+    reports = [(path, report) for path in folder.glob("*.json") if (report := _read(path))]
+    if not reports:
+        return None
+    phase = max((report for _, report in reports), key=lambda one: one.updated_at).phase
+    living: list[ProcessProgress] = []
+    ended: list[ProcessProgress] = []
+    for path, report in reports:
+        if report.phase == phase:
+            (living if _is_alive(folder, path, report) else ended).append(report)
+    return summed(living, ended)
+
+
+def summed(living: Sequence[ProcessProgress], ended: Sequence[ProcessProgress]) -> RunProgress:
+    """One account of reports on the same phase, of which at least one must be there."""
+    last = max((*living, *ended), key=lambda one: one.updated_at)
+    widest = max((*living, *ended), key=lambda one: (one.written.done, one.updated_at))
+    counts = Counts()
+    for part in (widest.written, *(one.in_flight for one in living)):
+        counts.add(part)
+    done = min(counts.done, widest.total)
+    rate = sum(one.rate for one in living)
+    n_silent = sum(one.state == "running" for one in ended)
+    if living:
+        state = "running"
+    elif done >= widest.total:
+        state = "finished"
+    else:
+        state = "silent" if n_silent else "stopped"
+    return RunProgress(
+        phase=last.phase,
+        done=done,
+        total=widest.total,
+        rate=rate,
+        seconds_left=(widest.total - done) / rate if rate > 0 else None,
+        state=state,
+        updated_at=last.updated_at,
+        pid=int(last.process["pid"]),
+        host=str(last.process["host"]),
+        statuses=dict(counts.statuses),
+        sources={
+            name: (min(counts.sources.get(name, 0), total), total)
+            for name, total in widest.source_totals.items()
+        },
+        n_processes=len(living),
+        n_silent=n_silent,
+    )
+
+
+class ProgressFile:
+    """The report of this process; a thread of its own writes it anew about once a second.
+
+    So a process that works long on one window is not taken for a silent one. That a report
+    cannot be written, on a full disk for one, stops no work.
+    """
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self._folder = _folder(workspace, run_id)
+        process = this_process()
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", process["host"])
+        self._path = self._folder / f"{name}-{process['pid']}.json"
+        self._process = process
+        self._report: ProcessProgress | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_writing, daemon=True, name="progress")
+
+    def __enter__(self) -> Self:
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._remove_ended()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._write()
+
+    def report(self, **values: Any) -> None:
+        """Takes the fields of ``ProcessProgress`` that the caller knows; its counts are copied."""
+        for name in ("written", "in_flight"):
+            copy = Counts()
+            copy.add(values[name])
+            values[name] = copy
+        self._report = ProcessProgress(process=self._process, updated_at=now(), **values)
+
+    def write(self) -> None:
+        """Writes the report at once."""
+        self._write()
+
+    def _keep_writing(self) -> None:
+        while not self._ended.wait(_WRITE_SECONDS):
+            self._write()
+
+    def _write(self) -> None:
+        if self._report is None:
+            return
+        temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        with self._lock, suppress(OSError):
+            try:
+                text = json.dumps(asdict(replace(self._report, updated_at=now())))
+                temporary.write_text(text, "utf-8")
+                temporary.replace(self._path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _remove_ended(self) -> None:
+        """Of processes that are no longer at work, the parts tell all that matters."""
+        for path in self._folder.glob("*.json"):
+            report = _read(path)
+            if report is None or not _is_alive(self._folder, path, report):
+                path.unlink(missing_ok=True)
+
+
+class Rate:
+    """Samples per second over the last minute."""
+
+    def __init__(self) -> None:
+        self._points = deque([(time.monotonic(), 0)])
+
+    def at(self, done: int) -> float:
+        """The rate now that this process has done ``done`` samples in all."""
+        moment = time.monotonic()
+        self._points.append((moment, done))
+        while len(self._points) > 2 and moment - self._points[1][0] > _RATE_SECONDS:
+            self._points.popleft()
+        began, before = self._points[0]
+        return (done - before) / (moment - began) if moment > began else 0.0
+
+
+def listed_sources(totals: dict[str, int]) -> dict[str, int]:
+    """The largest sources with their totals: a file read every second stays small."""
+    return dict(Counter(totals).most_common(_LISTED_SOURCES))
+
+
+def _folder(workspace: Workspace, run_id: str) -> Path:
+    return workspace.run_dir(run_id) / "progress"
+
+
+def _read(path: Path) -> ProcessProgress | None:
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+        raw |= {name: Counts(**raw[name]) for name in ("written", "in_flight")}
+        return ProcessProgress(**raw)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_alive(folder: Path, path: Path, report: ProcessProgress) -> bool:
+    if report.state != "running" or is_gone(report.process):
+        return False
+    try:
+        touched = path.stat().st_mtime
+        if abs(time.time() - touched) < SILENT_SECONDS:
+            return True
+        return file_clock(folder) - touched < SILENT_SECONDS  # this machine's clock may be off
+    except OSError:
+        return False

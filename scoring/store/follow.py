@@ -1,0 +1,33 @@
+"""Keeps the database up with the parts: of several processes that score, one builds it."""
+
+from __future__ import annotations
+
+from filelock import FileLock, Timeout
+
+from scoring.errors import WorkspaceError
+from scoring.store.build import build_database
+from scoring.store.store import Store
+from scoring.store.values import BuildReport
+from scoring.workspace import Workspace
+
+
+def build_if_behind(workspace: Workspace, *, wait: bool = True) -> BuildReport | None:
+    """Builds the database where a finished part is not in it yet, and None where none is missing.
+
+    ``wait``: whether to wait while another process does this, or to leave it to that one.
+    """
+    lock = FileLock(workspace.root / ".visnec.follow.lock", timeout=-1 if wait else 0)
+    try:
+        with lock:
+            return build_database(workspace) if _is_behind(workspace) else None
+    except Timeout:
+        return None
+
+
+def _is_behind(workspace: Workspace) -> bool:
+    if not workspace.database.exists():
+        return True
+    try:
+        return Store(workspace).build_state().n_new_parts > 0
+    except WorkspaceError:  # of another version, or unreadable
+        return True
