@@ -1,40 +1,95 @@
-"""From a scope and a filter to the condition of a query: constant SQL text and bound values."""
+"""From a scope and a filter to the condition of a query: constant SQL text and bound values.
+
+The one decision behind it: what must look beyond ``scores`` (text, another run) is looked up once
+and kept as a list of rows in memory, so that the next question under the same filter is a
+comparison of numbers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import duckdb
 import pandas as pd
 
-from scoring.errors import InputError
+from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
 from scoring.store.filters import DECISIONS, Filter, Range
-from scoring.store.store import Reading, Store
+from scoring.store.store import Match, Reading, Store
 from scoring.store.values import Scope
 
 EVERYTHING = Filter()
+NORMAL_95 = 1.959963984540054
 
 _COLUMNS = {
     "visnec": "s.visnec",
     "loss_text": "s.loss_text",
     "loss_multimodal": "s.loss_multimodal",
     "tokens": "s.n_answer_tokens",
+    "length": "s.answer_length",
+    "turns": "s.n_turns",
+}
+_LISTS = {
+    "source": "s.source = ANY($source)",
+    "kind": "s.answer_kind = ANY($kind)",
+    "status": "s.status = ANY($status)",
+    "reviewer": """s.row_idx IN (
+        SELECT row_idx FROM decisions WHERE reviewer = ANY($reviewer) AND decision IS NOT NULL
+    )""",
+    "image": """s.row_idx IN (
+        SELECT row_idx FROM sample_images
+        WHERE image_key = ANY([md5_number_lower(path) FOR path IN $image::VARCHAR[]])
+    )""",
 }
 _CATEGORY = {
     Category.MISALIGNED: "s.visnec < $low",
     Category.REDUNDANT: "s.visnec >= $low AND s.visnec < $high",
     Category.VISION_CRITICAL: "s.visnec >= $high",
 }
+_UNDECIDED = """(
+    abs(s.visnec - $low) <= $normal * s.visnec_stderr
+    OR abs(s.visnec - $high) <= $normal * s.visnec_stderr
+)"""
+CERTAINTY = {
+    "sure": " ".join(("s.visnec_stderr IS NOT NULL AND NOT", _UNDECIDED)),
+    "undecided": " ".join(("s.visnec_stderr IS NOT NULL AND", _UNDECIDED)),
+    "unknown": "s.visnec IS NOT NULL AND s.visnec_stderr IS NULL",
+}
+"""Whether the normal 95 % interval of a score covers a band limit, over ``scores s``."""
+DIFFERING_SPANS = """
+    SELECT row_idx FROM baseline_spans
+    WHERE run_id = $run_id AND (
+        (lowest_visnec < $low) <> (highest_visnec < $low)
+        OR (lowest_visnec < $high) <> (highest_visnec < $high)
+    )
+"""
+_BASELINES = {
+    "differ": " ".join(("s.row_idx IN (", DIFFERING_SPANS, ")")),
+    "agree": " ".join(
+        (
+            "s.row_idx IN (SELECT row_idx FROM baseline_spans WHERE run_id = $run_id)",
+            "AND s.row_idx NOT IN (",
+            DIFFERING_SPANS,
+            ")",
+        )
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question under way: what it reads, and which rows of ``scores s`` it is about."""
+    """A question under way: what it reads, and which rows of ``scores s`` it is about.
+
+    ``key`` tells questions with different rows apart, for as long as the reading lives.
+    """
 
     reading: Reading
     where: str
     values: dict[str, Any] = field(default_factory=dict)
+    key: Hashable = None
+    matches: tuple[Match, ...] = ()  # held, so that their tables stay until the answer is there
 
     def frame(self, *query: str, **values: Any) -> pd.DataFrame:
         """The answer as a frame; the pieces of the query are joined."""
@@ -51,22 +106,28 @@ def ask(
     """Begins a question about the samples of a scope that meet a which.
 
     Categories are those of ``bands``, by default the workspace's. Raises InputError for a run,
-    baseline or clustering that the database does not hold, naming those it does.
+    baseline or clustering that the database does not hold, naming those it does, and FilterError
+    for a regular expression that is none.
     """
     reading = store.reading()
     check_scope(reading, scope)
+    bands = bands or store.bands
     clauses = ["s.run_id = $run_id", "s.baseline = $baseline"]
     values: dict[str, Any] = {"run_id": scope.run_id, "baseline": scope.baseline}
-    _add_values(clauses, values, scope, which)
-    if which.category:
-        any_of = " OR ".join(_CATEGORY[category] for category in which.category)
-        clauses.append(any_of)
-        bands = bands or store.bands
-        used = {"low": bands.low, "high": bands.high}
-        values |= {name: limit for name, limit in used.items() if f"${name}" in any_of}
+    _add_values(clauses, values, which)
+    _add_cluster(clauses, values, reading, scope, which)
+    _add_judged(clauses, values, which, bands)
     for name, column in _COLUMNS.items():
         _add_range(clauses, values, name, column, getattr(which, name))
-    return Asked(reading, " AND ".join(f"({clause})" for clause in clauses), values)
+    matches = _matches(reading, scope, which, bands)
+    clauses += [" ".join(("s.row_idx IN (FROM", match.table, ")")) for match in matches]
+    key = (
+        str(which),
+        bands if which.needs_bands else None,
+        reading.decisions_version if which.needs_decisions else None,
+    )
+    where = " AND ".join(f"({clause})" for clause in clauses)
+    return Asked(reading, where, values, key, matches)
 
 
 def check_scope(reading: Reading, scope: Scope) -> None:
@@ -85,31 +146,131 @@ def check_scope(reading: Reading, scope: Scope) -> None:
         )
 
 
-def _add_values(clauses: list[str], values: dict[str, Any], scope: Scope, which: Filter) -> None:
-    if which.source:
-        clauses.append("s.source = ANY($sources)")
-        values["sources"] = [_clean(source) for source in which.source]
-    if which.status:
-        clauses.append("s.status = ANY($statuses)")
-        values["statuses"] = [str(status) for status in which.status]
-    if which.cluster:
-        if scope.clustering_id is None:
-            raise InputError(
-                f"the filter names clusters ({', '.join(map(str, which.cluster))}) but no "
-                "clustering is chosen; make one with visnec cluster, or leave the part out"
-            )
-        clauses.append(_IN_CLUSTERS)
-        values |= {"clustering_id": scope.clustering_id, "clusters": list(which.cluster)}
+def read_other(scope: Scope, other: str) -> Scope:
+    """The scope that ``other:`` names: RUN/BASELINE, or RUN with the same baseline."""
+    run_id, slash, baseline = other.rpartition("/")
+    return (
+        replace(scope, run_id=run_id, baseline=baseline) if slash else replace(scope, run_id=other)
+    )
+
+
+def _add_values(clauses: list[str], values: dict[str, Any], which: Filter) -> None:
+    for name, clause in _LISTS.items():
+        given = getattr(which, name)
+        if given:
+            clauses.append(clause)
+            values[name] = [_clean(str(value)) for value in given]
     if which.decision:
         none_too = "none" in which.decision
         named = [one for one in DECISIONS if (one in which.decision) is not none_too]
         clauses.append(_NOT_DECIDED if none_too else _DECIDED)
         values["decisions"] = named
+
+
+def _add_cluster(
+    clauses: list[str], values: dict[str, Any], reading: Reading, scope: Scope, which: Filter
+) -> None:
+    if not which.cluster:
+        return
+    if scope.clustering_id is None:
+        raise InputError(
+            f"the filter names clusters ({', '.join(map(str, which.cluster))}) but no "
+            "clustering is chosen; make one with visnec cluster, or leave the part out"
+        )
+    values["clusters"] = list(which.cluster)
+    if scope.clustering_id == reading.clustering_in_scores:
+        clauses.append("s.cluster_id = ANY($clusters)")
+    else:
+        clauses.append(_IN_CLUSTERS)
+        values["clustering_id"] = scope.clustering_id
+
+
+def _add_judged(clauses: list[str], values: dict[str, Any], which: Filter, bands: Bands) -> None:
+    """Parts that depend on the band limits."""
+    given = (
+        [_CATEGORY[category] for category in which.category],
+        [CERTAINTY[certainty] for certainty in which.certainty],
+        [_BASELINES[agreement] for agreement in which.baselines],
+    )
+    any_of = [" OR ".join(f"({clause})" for clause in part) for part in given if part]
+    clauses += any_of
+    used = {"low": bands.low, "high": bands.high, "normal": NORMAL_95}
+    values |= {
+        name: value
+        for name, value in used.items()
+        if any(f"${name}" in clause for clause in any_of)
+    }
+
+
+def _matches(reading: Reading, scope: Scope, which: Filter, bands: Bands) -> tuple[Match, ...]:
+    """Lists of rows that are looked up once and kept."""
+    found = []
     if which.text:
-        clauses.append(_WITH_TEXT)
-        values["text"] = _clean(which.text)
+        found.append(_text_match(reading, which))
+    if which.other:
+        found.append(_other_match(reading, scope, which, bands))
+    return tuple(found)
 
 
+def _text_match(reading: Reading, which: Filter) -> Match:
+    query, values = text_query(reading, which)
+    return reading.match(query, values)
+
+
+def text_query(reading: Reading, which: Filter, among: str = "true") -> tuple[str, dict[str, Any]]:
+    """The rows whose text is looked for; ``among`` is a condition on their row_idx.
+
+    Raises FilterError where the text is a regular expression that RE2 does not take.
+    """
+    pattern = which.pattern
+    if pattern is None:
+        one_row, conversation = _CONTAINS
+        values = {"text": _clean(which.text or "")}
+    else:
+        _check_pattern(reading, pattern.expression)
+        one_row, conversation = _EXACT_CASE if pattern.case_sensitive else _ANY_CASE
+        values = {"text": _clean(pattern.expression)}
+    pieces = (
+        "SELECT row_idx FROM samples WHERE (", one_row, ") AND", among,
+        "UNION SELECT row_idx FROM conversations WHERE", conversation, "AND", among,
+    )  # fmt: skip
+    return "\n".join(pieces), values
+
+
+def _check_pattern(reading: Reading, expression: str) -> None:
+    try:
+        reading.rows("SELECT regexp_matches('', $text)", {"text": _clean(expression)})
+    except duckdb.Error as error:
+        problem = str(error).partition(":")[2].strip() or str(error)
+        raise FilterError(
+            f"~/{expression}/ is no regular expression: {problem}; put a backslash before a mark "
+            r"that stands for itself, such as \( or \."
+        ) from error
+
+
+def _other_match(reading: Reading, scope: Scope, which: Filter, bands: Bands) -> Match:
+    other = read_other(scope, which.other or "")
+    check_scope(reading, other)
+    values: dict[str, Any] = {"run_id": other.run_id, "baseline": other.baseline}
+    pieces = ["SELECT s.row_idx FROM scores s"]
+    clauses = ["s.run_id = $run_id AND s.baseline = $baseline AND s.visnec IS NOT NULL"]
+    if which.runs:
+        pieces.append("JOIN (SELECT row_idx, visnec FROM scores WHERE run_id = $this_run")
+        pieces.append("AND baseline = $this_baseline AND visnec IS NOT NULL) t USING (row_idx)")
+        values |= {"this_run": scope.run_id, "this_baseline": scope.baseline}
+        clauses.append(" OR ".join(_RUNS[agreement] for agreement in which.runs))
+    if which.other_category:
+        clauses.append(" OR ".join(_CATEGORY[category] for category in which.other_category))
+    where = " AND ".join(f"({clause})" for clause in clauses)
+    limits = {"low": bands.low, "high": bands.high}
+    values |= {name: limit for name, limit in limits.items() if f"${name}" in where}
+    return reading.match("\n".join((*pieces, "WHERE", where)), values)
+
+
+_FLIPPED = """(
+    (s.visnec < $low) <> (t.visnec < $low) OR (s.visnec < $high) <> (t.visnec < $high)
+)"""
+_RUNS = {"differ": _FLIPPED, "agree": " ".join(("NOT", _FLIPPED))}
 _IN_CLUSTERS = """s.row_idx IN (
     SELECT row_idx FROM clusters
     WHERE clustering_id = $clustering_id AND cluster_id = ANY($clusters)
@@ -117,11 +278,21 @@ _IN_CLUSTERS = """s.row_idx IN (
 _DECIDED = "s.row_idx IN (SELECT row_idx FROM verdicts WHERE decision = ANY($decisions))"
 # With "none" among the wanted, it is quicker to leave out the verdicts that are not wanted.
 _NOT_DECIDED = "s.row_idx NOT IN (SELECT row_idx FROM verdicts WHERE decision = ANY($decisions))"
-_WITH_TEXT = """s.row_idx IN (
-    SELECT row_idx FROM samples
-    WHERE contains(lower(question), lower($text)) OR contains(lower(answer), lower($text))
-        OR contains(lower(id), lower($text))
-)"""
+_CONTAINS = (
+    """contains(lower(question), lower($text)) OR contains(lower(answer), lower($text))
+    OR contains(lower(id), lower($text))""",
+    "contains(lower(text), lower($text))",
+)
+_ANY_CASE = (
+    """regexp_matches(question, $text, 'i') OR regexp_matches(answer, $text, 'i')
+    OR regexp_matches(id, $text, 'i')""",
+    "regexp_matches(text, $text, 'i')",
+)
+_EXACT_CASE = (
+    """regexp_matches(question, $text) OR regexp_matches(answer, $text)
+    OR regexp_matches(id, $text)""",
+    "regexp_matches(text, $text)",
+)
 
 
 def _add_range(

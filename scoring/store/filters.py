@@ -2,9 +2,10 @@
 
     source:scenes,"my set" category:misaligned visnec:-1..0.25 decision:none text:"what colour"
 
-Parts are joined by "and", the values of one part by "or". The one decision behind it: a filter has
-one written form, so ``parse_filter(str(f)) == f``, and its text can be a URL, a cache key and a
-line in a manifest.
+Parts are joined by "and", the values of one part by "or"; a range holds its lower limit and not
+its upper one. ``PARTS`` says what every part takes; this is the one place where they are told.
+The one decision behind it: a filter has one written form, so ``parse_filter(str(f)) == f``, and
+its text can be a URL, a cache key and a line in a manifest.
 """
 
 from __future__ import annotations
@@ -19,9 +20,22 @@ from typing import Any
 from scoring.errors import FilterError
 from scoring.necessity import Category
 from scoring.samples import Status
+from scoring.store.schema import ANSWER_KINDS
 
 DECISIONS = ("keep", "drop", "unsure", "none")
-_NUMBERS = ("visnec", "loss_text", "loss_multimodal", "tokens")
+CERTAINTIES = ("sure", "undecided", "unknown")
+AGREEMENTS = ("agree", "differ")
+
+_RANGES = ("visnec", "loss_text", "loss_multimodal", "tokens", "length", "turns")
+_SINGLE = ("other", "text")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "kind": ANSWER_KINDS,
+    "decision": DECISIONS,
+    "certainty": CERTAINTIES,
+    "baselines": AGREEMENTS,
+    "runs": AGREEMENTS,
+}
+_PATTERN = re.compile(r"~/(.*)/(c?)", re.DOTALL)
 _KEY = re.compile(r"([A-Za-z_]+):")
 _BARE = re.compile(r'[^\s,":]+')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -53,34 +67,76 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Pattern:
+    """A regular expression (RE2) that a text is searched for."""
+
+    expression: str
+    case_sensitive: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Samples that meet every part given; an empty filter means all of them.
 
-    The values of a tuple are put into one order, so equal filters compare and print equal.
-    ``decision`` is the verdict that holds over all reviewers, ``none`` where nobody decided;
-    ``text`` is looked for in question, answer and id, in any case of its letters.
-    Raises FilterError for values that are none.
+    ``PARTS`` describes the parts. The values of a tuple are put into one order, so equal filters
+    compare and print equal. Raises FilterError for values that are none.
     """
 
     source: tuple[str, ...] = ()
     cluster: tuple[int, ...] = ()
+    kind: tuple[str, ...] = ()
     category: tuple[Category, ...] = ()
     status: tuple[Status, ...] = ()
+    certainty: tuple[str, ...] = ()
     decision: tuple[str, ...] = ()
+    reviewer: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
     visnec: Range | None = None
     loss_text: Range | None = None
     loss_multimodal: Range | None = None
     tokens: Range | None = None
+    length: Range | None = None
+    turns: Range | None = None
+    baselines: tuple[str, ...] = ()
+    other: str | None = None
+    other_category: tuple[Category, ...] = ()
+    runs: tuple[str, ...] = ()
     text: str | None = None
 
     def __post_init__(self) -> None:
         settle = object.__setattr__  # the dataclass is frozen for everybody else
-        settle(self, "source", _ordered("source", self.source, str))
+        for name in ("source", "reviewer", "image"):
+            settle(self, name, _ordered(name, getattr(self, name), str))
         settle(self, "cluster", _ordered("cluster", self.cluster, int))
-        settle(self, "category", _ordered("category", self.category, Category, Category))
-        settle(self, "status", _ordered("status", self.status, Status, Status))
-        settle(self, "decision", _ordered("decision", self.decision, str, DECISIONS))
-        settle(self, "text", self.text or None)
+        for name, choices in _CHOICES.items():
+            settle(self, name, _ordered(name, getattr(self, name), str, choices))
+        for name, kind in _ENUMS.items():
+            settle(self, name, _ordered(name, getattr(self, name), kind, kind))
+        for name in _SINGLE:
+            settle(self, name, getattr(self, name) or None)
+        _check_text(self.text)
+        if self.other is None and (self.other_category or self.runs):
+            part = "other_category" if self.other_category else "runs"
+            raise FilterError(
+                f"{part}: compares with another run; name it too: {_EXAMPLES['other']}"
+            )
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """The regular expression where ``text`` is one."""
+        found = _PATTERN.fullmatch(self.text or "")
+        return Pattern(found[1], case_sensitive=bool(found[2])) if found else None
+
+    @property
+    def needs_bands(self) -> bool:
+        """Whether it depends on the limits between the categories."""
+        parts = (self.category, self.certainty, self.baselines, self.other_category, self.runs)
+        return any(parts)
+
+    @property
+    def needs_decisions(self) -> bool:
+        """Whether it depends on what people decided."""
+        return bool(self.decision or self.reviewer)
 
     def __str__(self) -> str:
         return " ".join(f"{name}:{text}" for name, text in self._written() if text)
@@ -163,11 +219,19 @@ def _unquoted(name: str, value: str) -> str:
 
 
 def _part(name: str, values: list[str]) -> Any:
-    if name not in _NUMBERS and name != "text":
+    if name not in _RANGES and name not in _SINGLE:
         return tuple(values)
     if len(values) > 1:
         raise FilterError(f"{name}: takes one value, got {len(values)}; write {_EXAMPLES[name]}")
-    return values[0] if name == "text" else _range(name, values[0])
+    return values[0] if name in _SINGLE else _range(name, values[0])
+
+
+def _check_text(text: str | None) -> None:
+    if text is not None and text.startswith("~/") and not _PATTERN.fullmatch(text):
+        raise FilterError(
+            f"text:{_value_text(text)} begins a regular expression that does not end; "
+            'close it with a slash: text:"~/colou?r/"'
+        )
 
 
 def _range(name: str, value: str) -> Range:
@@ -194,7 +258,7 @@ def _ordered(
         given = None if isinstance(values, str) else {kind(value) for value in values}
     except ValueError:
         given = None
-    if given is None or (name == "decision" and not given <= set(DECISIONS)):
+    if given is None or not given <= set(_CHOICES.get(name, given)):
         wrong = repr(values) if isinstance(values, str) else ", ".join(map(repr, map(str, values)))
         raise FilterError(f"{name}: does not take {wrong}; write {_EXAMPLES[name]}")
     return (
@@ -214,15 +278,64 @@ def _value_text(value: str) -> str:
     return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
+_ENUMS: dict[str, type[Category] | type[Status]] = {
+    "category": Category,
+    "status": Status,
+    "other_category": Category,
+}
+
 _EXAMPLES = {
     "source": 'source:coco,"my set"',
     "cluster": "cluster:0,7 (numbers of the clustering)",
+    "kind": f"kind: with any of {', '.join(ANSWER_KINDS)}",
     "category": f"category: with any of {', '.join(Category)}",
     "status": f"status: with any of {', '.join(Status)}",
+    "certainty": f"certainty: with any of {', '.join(CERTAINTIES)}",
     "decision": f"decision: with any of {', '.join(DECISIONS)}",
+    "reviewer": "reviewer:ada,ben",
+    "image": 'image:"coco/000000000009.jpg"',
     "visnec": "visnec:-1..0.25, visnec:0.25.. or visnec:..0",
     "loss_text": "loss_text:0..0.1",
     "loss_multimodal": "loss_multimodal:2..",
     "tokens": "tokens:3.. or tokens:1..4 (the upper limit is left out)",
-    "text": 'text:"what colour"',
+    "length": "length:1..20 or length:200..",
+    "turns": "turns:1..2 for one answer, turns:2.. for several",
+    "baselines": "baselines:differ or baselines:agree",
+    "other": "other:RUN/BASELINE",
+    "other_category": f"other_category: with any of {', '.join(Category)}",
+    "runs": "runs:differ or runs:agree",
+    "text": 'text:"what colour" or, as a regular expression, text:"~/colou?r/"',
 }
+
+PARTS: dict[str, tuple[str, str]] = {
+    name: (meaning, _EXAMPLES[name])
+    for name, meaning in {
+        "source": "where the sample comes from",
+        "cluster": "its cluster in the chosen clustering",
+        "kind": "what its first answer looks like",
+        "category": "what the score says, by the band limits in use",
+        "status": "whether it was scored, or why not",
+        "certainty": (
+            "whether the score's 95 % interval leaves the category open (undecided) or not (sure); "
+            "unknown with one answer token, where there is no spread to judge by"
+        ),
+        "decision": "the verdict that holds over all reviewers, none where nobody decided",
+        "reviewer": "who gave a verdict on it",
+        "image": "all samples on this image, by its path as the record has it",
+        "visnec": "VisNec score in nats per answer token",
+        "loss_text": "loss without the image in nats per answer token",
+        "loss_multimodal": "loss with the image in nats per answer token",
+        "tokens": "answer tokens that were scored",
+        "length": "characters of the first answer",
+        "turns": "answers in the conversation",
+        "baselines": "whether its category depends on the run's blind baseline",
+        "other": "a second set of scores to compare with, by run and baseline",
+        "other_category": "its category there",
+        "runs": "whether its category is the same there",
+        "text": (
+            "words in question, answer, further turns or id, in any case of the letters; "
+            "between ~/ and / a regular expression (RE2), with /c at its end in exact case"
+        ),
+    }.items()
+}
+"""Part of a filter -> what it chooses by, and how it is written."""

@@ -1,56 +1,38 @@
 """The same few figures for every group of samples: by source, cluster, kind and length of answer.
 
-Groups are computed by one query with a key that each function names. The one decision behind it:
-a group counts its samples without a score too, so the groups add up to the samples under the
+Groups are worked out from the slice of the filter, one way for all keys. The one decision behind
+it: a group counts its samples without a score too, so the groups add up to the samples under the
 filter.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.store.conditions import EVERYTHING, Asked, ask
 from scoring.store.filters import Filter
-from scoring.store.frames import in_order
-from scoring.store.overview import sample_count
 from scoring.store.schema import ANSWER_KINDS
+from scoring.store.slices import (
+    CLUSTER,
+    KIND,
+    LENGTH,
+    SOURCE,
+    GroupTable,
+    Slice,
+    cluster_column,
+    open_slice,
+)
 from scoring.store.store import Store
 from scoring.store.values import Scope
 
-_GROUPED = """
-    WITH grouped AS (
-        SELECT
-            key, count(*) AS n, count(visnec) AS n_scored, avg(visnec) AS mean_visnec,
-            median(visnec) AS median_visnec,
-            count(*) FILTER (visnec < $low_limit) AS misaligned,
-            count(*) FILTER (visnec >= $low_limit AND visnec < $high_limit) AS redundant,
-            count(*) FILTER (visnec >= $high_limit) AS vision_critical,
-            coalesce(sum(n_answer_tokens), 0)::BIGINT AS answer_tokens
-        FROM (SELECT s.visnec, s.n_answer_tokens,
-"""
+_VERDICTS = ("keep", "drop", "unsure")
 # Decisions are few: their groups are found by themselves, not carried through every sample.
-_DECIDED = """
-        ) GROUP BY key
-    ),
-    decided AS (
-        SELECT key, count(*) FILTER (decision = 'keep') AS keep,
-            count(*) FILTER (decision = 'drop') AS drop,
-            count(*) FILTER (decision = 'unsure') AS unsure
-        FROM (SELECT v.decision,
-"""
-_JOINED = """
-        ) GROUP BY key
-    )
-    SELECT
-        grouped.*, coalesce(keep, 0) AS keep, coalesce(drop, 0) AS drop,
-        coalesce(unsure, 0) AS unsure
-    FROM grouped LEFT JOIN decided ON grouped.key IS NOT DISTINCT FROM decided.key
-    ORDER BY n DESC, grouped.key
-"""
+_DECIDED = "AS key, v.decision, count(*) FROM scores s JOIN verdicts v ON v.row_idx = s.row_idx"
 _AMONG = "AND row_idx IN (SELECT s.row_idx FROM scores s WHERE"
-_ON_CLUSTER = "(FROM clusters WHERE clustering_id = $clustering_id) c ON c.row_idx = s.row_idx"
 
 
 def by_source(
@@ -61,9 +43,9 @@ def by_source(
     Columns: source, n, n_scored, mean_visnec, median_visnec, misaligned, redundant,
     vision_critical, answer_tokens, keep, drop, unsure (verdicts over all reviewers).
     """
-    bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
-    return _grouped(asked, bands, "s.source").rename(columns={"key": "source"})
+    frame, one = _grouped(store, scope, which, bands, SOURCE)
+    frame.insert(0, "source", [one.sources[code] for code in frame.pop("code")])
+    return _largest_first(frame, "source")
 
 
 def by_cluster(
@@ -76,20 +58,20 @@ def by_cluster(
     """
     if scope.clustering_id is None:
         raise InputError("no clustering is chosen; make one with: visnec cluster")
-    bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
-    asked.values["clustering_id"] = scope.clustering_id
-    frame = _grouped(asked, bands, "c.cluster_id", " ".join(("JOIN", _ON_CLUSTER)))
-    if frame["n"].sum() < sample_count(store, scope, which, bands):
-        frame = _grouped(asked, bands, "c.cluster_id", " ".join(("LEFT JOIN", _ON_CLUSTER)))
-    names = asked.reading.rows(
-        "SELECT cluster_id, name FROM cluster_names WHERE clustering_id = $clustering_id",
-        {"clustering_id": scope.clustering_id},
+    frame, _ = _grouped(store, scope, which, bands, CLUSTER)
+    names = dict(
+        store.reading().rows(
+            "SELECT cluster_id, name FROM cluster_names WHERE clustering_id = $clustering_id",
+            {"clustering_id": scope.clustering_id},
+        )
     )
-    frame = frame.rename(columns={"key": "cluster_id"})
-    named = [dict(names).get(cluster_id) for cluster_id in frame["cluster_id"]]
-    frame.insert(1, "name", pd.Series(named, dtype="object"))
-    return in_order(frame, [cluster_id is None for cluster_id in frame["cluster_id"]])
+    frame["_left_out"] = frame["code"] == 0
+    frame = frame.sort_values(["_left_out", "n", "code"], ascending=[True, False, True])
+    numbers = [int(code) - 1 if code else None for code in frame["code"]]
+    frame = frame.drop(columns=["code", "_left_out"]).reset_index(drop=True)
+    frame.insert(0, "cluster_id", pd.Series(numbers, dtype=object if None in numbers else "int64"))
+    frame.insert(1, "name", pd.Series([names.get(number) for number in numbers], dtype=object))
+    return frame
 
 
 def by_answer_kind(
@@ -99,12 +81,9 @@ def by_answer_kind(
 
     Columns: answer_kind and as by_source. Kinds that do not occur are left out.
     """
-    bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
-    frame = _grouped(asked, bands, "s.answer_kind")
-    places = {kind: place for place, kind in enumerate(ANSWER_KINDS)}
-    frame = frame.rename(columns={"key": "answer_kind"})
-    return in_order(frame, [places[kind] for kind in frame["answer_kind"]])
+    frame, _ = _grouped(store, scope, which, bands, KIND)
+    frame.insert(0, "answer_kind", [ANSWER_KINDS[code] for code in frame.pop("code")])
+    return frame
 
 
 def by_answer_length(
@@ -112,15 +91,14 @@ def by_answer_length(
 ) -> pd.DataFrame:
     """Scored samples by answer tokens, in steps that double: 1, 2, 3 to 4, 5 to 8 and so on.
 
-    Columns: min_tokens, max_tokens and as by_source, ascending.
+    Scores from elsewhere, whose tokens nobody told, are left out. Columns: min_tokens, max_tokens and as by_source, ascending.
     """
-    bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
-    frame = _grouped(asked, bands, "(2 ** ceil(log2(s.n_answer_tokens)))::BIGINT")
-    frame = frame[frame["n_scored"] > 0].astype({"key": "int64"})
-    frame = frame.sort_values("key").reset_index(drop=True)
-    frame.insert(0, "min_tokens", frame["key"] // 2 + 1)
-    return frame.rename(columns={"key": "max_tokens"})
+    frame, _ = _grouped(store, scope, which, bands, LENGTH)
+    frame = frame[frame["code"] > 0].reset_index(drop=True)
+    longest = 2 ** (frame.pop("code").to_numpy(np.int64) - 1)
+    frame.insert(0, "min_tokens", longest // 2 + 1)
+    frame.insert(1, "max_tokens", longest)
+    return frame
 
 
 def by_turn(
@@ -169,8 +147,77 @@ def verdict_counts(
     return {"keep": keep, "drop": drop, "unsure": unsure, "none": none}
 
 
-def _grouped(asked: Asked, bands: Bands, key: str, join: str = "") -> pd.DataFrame:
-    rows = (key, "AS key FROM scores s", join)
-    with_verdicts = "JOIN verdicts v ON v.row_idx = s.row_idx WHERE"
-    query = (_GROUPED, *rows, "WHERE", asked.where, _DECIDED, *rows, with_verdicts, asked.where)
-    return asked.frame(*query, _JOINED, low_limit=bands.low, high_limit=bands.high)
+def _grouped(
+    store: Store, scope: Scope, which: Filter, bands: Bands | None, key: str
+) -> tuple[pd.DataFrame, Slice]:
+    """The figures of every group that has samples, by ascending code."""
+    bands = bands or store.bands
+    one = open_slice(store, scope, which, bands)
+    table = one.group(key)
+    n_scored = table.counts[-1]
+    n = n_scored + _unscored(one, key)
+    below_low = table.counts_left(one.position(bands.low))
+    below_high = table.counts_left(one.position(bands.high))
+    sums, medians = one.kept((key, "middle"), lambda: _middle(one, table))
+    frame = pd.DataFrame(
+        {
+            "code": np.arange(len(n)),
+            "n": n,
+            "n_scored": n_scored,
+            "mean_visnec": sums / np.where(n_scored, n_scored, np.nan),
+            "median_visnec": medians,
+            "misaligned": below_low,
+            "redundant": below_high - below_low,
+            "vision_critical": n_scored - below_high,
+            "answer_tokens": table.tokens[-1],
+        }
+    )
+    asked = ask(store, scope, which, bands)
+    decided = one.kept(
+        (key, "decided", asked.reading.decisions_version),
+        lambda: _decided(asked, scope, key, len(n)),
+    )
+    frame = frame.assign(**dict(zip(_VERDICTS, decided, strict=True)))
+    return frame[frame["n"] > 0].reset_index(drop=True), one
+
+
+def _unscored(one: Slice, key: str) -> NDArray[np.int64]:
+    """Samples without a score per group; they have no answer tokens, hence no length."""
+    n_groups = one.n_groups[key]
+    if key == LENGTH:
+        return np.zeros(n_groups, np.int64)
+    return np.bincount(one.unscored[key], one.unscored["n"], n_groups).astype(np.int64)
+
+
+def _middle(one: Slice, table: GroupTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The sum of the scores and their median per group; NaN where nothing is scored."""
+    n_scored = table.counts[-1]
+    sums = np.bincount(table.codes, one.visnec, len(n_scored)).astype(np.float64)
+    medians: NDArray[np.float64] = np.full(len(n_scored), np.nan)
+    for group in np.flatnonzero(n_scored).tolist():
+        last = int(n_scored[group]) - 1
+        around = {last // 2, (last + 1) // 2}
+        medians[group] = np.mean([one.visnec[table.position(group, rank)] for rank in around])
+    return sums, medians
+
+
+def _decided(asked: Asked, scope: Scope, key: str, n_groups: int) -> list[NDArray[np.int64]]:
+    """keep, drop and unsure per group."""
+    cluster, join = cluster_column(asked.reading, scope)
+    columns = {
+        SOURCE: "s.source_no",
+        CLUSTER: " ".join(("coalesce(", cluster, ", -1) + 1")),
+        KIND: "s.kind_no",
+        LENGTH: "(ceil(log2(s.n_answer_tokens)) + 1)::INTEGER",
+    }
+    values = {"clustering_id": scope.clustering_id} if key == CLUSTER and join else {}
+    query = ("SELECT", columns[key], _DECIDED, join if key == CLUSTER else "", "WHERE", asked.where)
+    found = {verdict: np.zeros(n_groups, np.int64) for verdict in _VERDICTS}
+    for code, verdict, n in asked.rows(*query, "GROUP BY ALL", **values):
+        if code is not None:
+            found[verdict][code] = n
+    return list(found.values())
+
+
+def _largest_first(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    return frame.sort_values(["n", name], ascending=[False, True]).reset_index(drop=True)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
-from scoring.store.conditions import EVERYTHING, ask, check_scope
+from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
 from scoring.store.filters import Filter
 from scoring.store.frames import in_order
+from scoring.store.slices import has_slice, open_slice
 from scoring.store.store import Store
-from scoring.store.values import CutCounts, LossPlane, Scope, ScoreSummary
+from scoring.store.values import LossPlane, Scope, ScoreSummary
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _STATUS_PLACES = {str(status): place for place, status in enumerate(Status)}
@@ -78,6 +81,9 @@ def sample_count(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> int:
     """How many samples meet the filter."""
+    if has_slice(ask(store, scope, replace(which, category=(), visnec=None), bands), scope):
+        one = open_slice(store, scope, which, bands)
+        return len(one) + one.n_unscored
     asked = ask(store, scope, which, bands)
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
 
@@ -86,11 +92,12 @@ def status_counts(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> pd.DataFrame:
     """status, n in the order of the closed list; ``n`` adds up to the samples under the filter."""
-    asked = ask(store, scope, which, bands)
-    frame = asked.frame(
-        "SELECT status, count(*) AS n FROM scores s WHERE", asked.where, "GROUP BY status"
-    )
-    return in_order(frame, [_STATUS_PLACES[status] for status in frame["status"]])
+    one = open_slice(store, scope, which, bands)
+    counts = {str(Status.SCORED): len(one)} if len(one) else {}
+    for status, n in one.unscored.groupby("status")["n"].sum().items():
+        counts[str(status)] = counts.get(str(status), 0) + int(n)
+    names = sorted(counts, key=_STATUS_PLACES.__getitem__)
+    return pd.DataFrame({"status": names, "n": [counts[name] for name in names]})
 
 
 def status_reasons(
@@ -119,35 +126,38 @@ def score_summary(
 ) -> ScoreSummary:
     """Counts, categories, mean, quantiles and extremes of the scores under a filter."""
     bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
-    row = asked.rows(
-        """
-        SELECT
-            count(*), count(visnec),
-            count(*) FILTER (visnec < $low_limit),
-            count(*) FILTER (visnec >= $low_limit AND visnec < $high_limit),
-            count(*) FILTER (visnec >= $high_limit),
-            avg(visnec), quantile_cont(visnec, $quantiles), min(visnec), max(visnec),
-            sum(n_answer_tokens), avg(loss_text), avg(loss_multimodal)
-        FROM scores s WHERE
-        """,
-        asked.where,
-        low_limit=bands.low,
-        high_limit=bands.high,
-        quantiles=list(QUANTILES),
-    )[0]
+    one = open_slice(store, scope, which, bands)
+    n = len(one)
+    low, high = one.position(bands.low), one.position(bands.high)
+    means = one.kept(("means",), lambda: _means(ask(store, scope, which, bands)))
     return ScoreSummary(
-        n_samples=row[0],
-        n_scored=row[1],
-        categories=dict(zip(Category, row[2:5], strict=True)),
-        mean=row[5],
-        quantiles=dict(zip(QUANTILES, row[6], strict=True)) if row[1] else {},
-        min_visnec=row[7],
-        max_visnec=row[8],
-        answer_tokens=int(row[9] or 0),
-        mean_loss_text=row[10],
-        mean_loss_multimodal=row[11],
+        n_samples=n + one.n_unscored,
+        n_scored=n,
+        categories=dict(zip(Category, (low, high - low, n - high), strict=True)),
+        mean=means[0],
+        quantiles=_quantiles(one.visnec) if n else {},
+        min_visnec=float(one.visnec[0]) if n else None,
+        max_visnec=float(one.visnec[-1]) if n else None,
+        answer_tokens=one.tokens_left(n),
+        mean_loss_text=means[1],
+        mean_loss_multimodal=means[2],
     )
+
+
+def _means(asked: Asked) -> tuple[float | None, float | None, float | None]:
+    found = asked.rows(
+        "SELECT avg(visnec), avg(loss_text), avg(loss_multimodal) FROM scores s WHERE", asked.where
+    )[0]
+    return found[0], found[1], found[2]
+
+
+def _quantiles(ascending: NDArray[np.float64]) -> dict[float, float]:
+    """Linearly interpolated."""
+    places = np.asarray(QUANTILES) * (len(ascending) - 1)
+    below = np.floor(places).astype(np.int64)
+    above = np.minimum(below + 1, len(ascending) - 1)
+    found = ascending[below] + (ascending[above] - ascending[below]) * (places - below)
+    return dict(zip(QUANTILES, found.tolist(), strict=True))
 
 
 def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
@@ -183,84 +193,10 @@ def histogram(
     ascending = all(left < right for left, right in itertools.pairwise(edges))
     if len(edges) < 2 or not ascending or not np.isfinite(edges).all():
         raise InputError(f"bin edges must be two or more finite, ascending numbers, got {edges}")
-    asked = ask(store, scope, which, bands)
-    # histogram() counts previous < x <= boundary; negated, that is left <= x < right.
-    found = asked.rows(
-        "SELECT histogram(-visnec, $boundaries) FROM scores s WHERE visnec IS NOT NULL AND",
-        asked.where,
-        boundaries=[-float(edge) for edge in reversed(edges)],
-    )[0][0]
-    counts = {} if found is None else {-boundary: n for boundary, n in found.items()}
-    n = [counts.get(float(edge), 0) for edge in edges]
-    n[0] += counts.get(-math.inf, 0)
-    above = n.pop()
-    n[-1] += above
+    one = open_slice(store, scope, which, bands)
+    inner = np.searchsorted(one.visnec, np.asarray(edges[1:-1], np.float64), side="left")
+    n = np.diff(np.concatenate([[0], inner, [len(one)]]))
     return pd.DataFrame({"left": list(edges[:-1]), "right": list(edges[1:]), "n": n})
-
-
-def cut_counts(
-    store: Store,
-    scope: Scope,
-    which: Filter,
-    minimum: float | None,
-    maximum: float | None,
-    bands: Bands | None = None,
-) -> CutCounts:
-    """What ``minimum <= visnec < maximum`` keeps and drops; None leaves a side open."""
-    asked = ask(store, scope, which, bands)
-    frame = asked.frame(
-        """
-        WITH cut AS (
-            SELECT source, n_answer_tokens, visnec IS NOT NULL AS scored,
-                visnec >= $minimum AND visnec < $maximum AS inside
-            FROM scores s WHERE
-        """,
-        asked.where,
-        """
-        )
-        SELECT
-            source, count(*) FILTER (inside) AS kept, count(*) FILTER (NOT inside) AS dropped,
-            count(*) FILTER (NOT scored) AS unscored,
-            coalesce(sum(n_answer_tokens) FILTER (inside), 0)::BIGINT AS kept_tokens,
-            coalesce(sum(n_answer_tokens) FILTER (NOT inside), 0)::BIGINT AS dropped_tokens
-        FROM cut GROUP BY source ORDER BY kept + dropped DESC, source
-        """,
-        minimum=-math.inf if minimum is None else float(minimum),
-        maximum=math.inf if maximum is None else float(maximum),
-    )
-    sums = {name: int(frame[name].sum()) for name in frame.columns if name != "source"}
-    return CutCounts(
-        n_kept=sums["kept"],
-        n_dropped=sums["dropped"],
-        n_unscored=sums["unscored"],
-        tokens_kept=sums["kept_tokens"],
-        tokens_dropped=sums["dropped_tokens"],
-        by_source=frame,
-    )
-
-
-def threshold_for_share(
-    store: Store, scope: Scope, which: Filter, share: float, bands: Bands | None = None
-) -> float:
-    """The score that keeps the top ``share``: the lowest of the ``int(share * scored)`` highest.
-
-    ``visnec >= `` this keeps that many samples, and more only where scores are tied. Infinity
-    where it keeps none. Raises InputError for a share outside 0 to 1.
-    """
-    if not 0 <= share <= 1:
-        raise InputError(f"a share lies between 0 and 1 (0.15 is 15 %), got {share!r}")
-    asked = ask(store, scope, which, bands)
-    n = int(asked.rows("SELECT count(visnec) FROM scores s WHERE", asked.where)[0][0])
-    count = int(share * n)
-    if count == 0:
-        return math.inf
-    # The middle of the wanted rank's stretch, so that rounding cannot hit a neighbour.
-    found = asked.rows(
-        "SELECT quantile_disc(visnec, $rank) FROM scores s WHERE",
-        asked.where,
-        rank=(n - count + 0.5) / n,
-    )
-    return float(found[0][0])
 
 
 def loss_plane(
@@ -280,6 +216,14 @@ def loss_plane(
         {"run_id": scope.run_id, "baseline": scope.baseline},
     )[0][0]
     step = _nice_step((top or 1.0) / bins)
+    return asked.reading.shelf.get(
+        ("plane", scope, asked.key, bins),
+        lambda: _count_plane(asked, step, bins),
+        lambda plane: plane.counts.nbytes,
+    )
+
+
+def _count_plane(asked: Asked, step: float, bins: int) -> LossPlane:
     rows = asked.rows(
         """
         SELECT

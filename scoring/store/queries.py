@@ -7,6 +7,13 @@ value. Categories are those of ``bands``, by default the workspace's.
 from __future__ import annotations
 
 from scoring.store.browse import candidates, matching_rows, page, queue_rows, read_rows
+from scoring.store.cuts import (
+    cut_counts,
+    ecdf,
+    threshold_for_count,
+    threshold_for_share,
+    threshold_for_tokens,
+)
 from scoring.store.detail import sample_detail
 from scoring.store.groups import (
     by_answer_kind,
@@ -19,7 +26,6 @@ from scoring.store.groups import (
 from scoring.store.overview import (
     cluster_names,
     clusterings,
-    cut_counts,
     dataset_counts,
     histogram,
     histogram_edges,
@@ -30,7 +36,6 @@ from scoring.store.overview import (
     score_summary,
     status_counts,
     status_reasons,
-    threshold_for_share,
 )
 
 __all__ = [
@@ -44,6 +49,7 @@ __all__ = [
     "clusterings",
     "cut_counts",
     "dataset_counts",
+    "ecdf",
     "histogram",
     "histogram_edges",
     "loss_plane",
@@ -58,6 +64,8 @@ __all__ = [
     "score_summary",
     "status_counts",
     "status_reasons",
+    "threshold_for_count",
     "threshold_for_share",
+    "threshold_for_tokens",
     "verdict_counts",
 ]

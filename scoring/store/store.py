@@ -9,10 +9,12 @@ a word. Whoever holds a ``Reading`` goes on seeing the file it was opened on.
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,41 @@ from scoring.reviews import DecisionFeed, LatestDecision, hand_outcome, logs_gen
 from scoring.store import schema
 from scoring.store.build import decisions_table, list_parts
 from scoring.store.frames import with_none
+from scoring.store.shelf import Shelf
 from scoring.store.values import BuildState
 from scoring.workspace import Workspace
 
-_MEMORY_LIMIT = "2GB"
+_MEMORY_LIMIT = "600MB"  # what does not fit is sorted on disk
+_SHELF_BYTES = 480 << 20
+_MATCH_ROW_BYTES = 16
 _THREADS = 8
 # Nothing that arrives in a query may reach the disk or the network.
 _CLOSE_DOORS = ("SET enable_external_access = false", "SET lock_configuration = true")
 _VERDICTS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
 
 
+class Match:
+    """A list of rows in memory, as a table of one column; gone when nobody holds it any more."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, query: str, values: object) -> None:
+        self.table = f"match_{secrets.token_hex(8)}"
+        with closing(con.cursor()) as cursor:
+            cursor.execute(" ".join(("CREATE TABLE", self.table, "AS", query)), values)
+            counting = " ".join(("SELECT count(*) FROM", self.table))
+            self.n_rows = int(cursor.execute(counting).fetchall()[0][0])
+        weakref.finalize(self, _drop, con, self.table)
+
+
+def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    with suppress(duckdb.Error), closing(con.cursor()) as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {table}")
+
+
 class Reading:
-    """One database file, opened for reading; every query runs on a cursor of its own."""
+    """One database file, opened for reading; every query runs on a cursor of its own.
+
+    ``shelf`` keeps what was worked out from it; ``decisions_version`` changes with the decisions.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._con = duckdb.connect(
@@ -56,11 +81,15 @@ class Reading:
         except BaseException:
             self._con.close()
             raise
+        self.shelf = Shelf(_SHELF_BYTES)
+        self.decisions_version = 0
         scopes = self.rows(
             "SELECT run_id, baseline FROM runs ORDER BY created_at, run_id, position"
         )
         self.scopes = [(str(run_id), str(baseline)) for run_id, baseline in scopes]
-        self.clusterings = [str(name) for (name,) in self.rows(_CLUSTERING_IDS)]
+        clusterings = self.rows(_CLUSTERING_IDS)
+        self.clusterings = [str(name) for name, _ in clusterings]
+        self.clustering_in_scores = next((name for name, inside in clusterings if inside), None)
 
     def _open(self, workspace: Workspace) -> None:
         try:
@@ -100,6 +129,15 @@ class Reading:
             columns = cursor.execute(query, dict(values or {})).fetchnumpy()
         return {name: _without_mask(column) for name, column in columns.items()}
 
+    def match(self, query: str, values: Mapping[str, Any]) -> Match:
+        """The rows that a query gives, looked up once and kept while there is room."""
+        key = ("match", query, tuple(sorted(values.items())))
+        return self.shelf.get(
+            key,
+            lambda: Match(self._con, query, dict(values)),
+            lambda match: match.n_rows * _MATCH_ROW_BYTES,
+        )
+
     def load_decisions(self, latest: list[LatestDecision]) -> None:
         """Replaces the tables ``decisions`` and ``verdicts`` in one step."""
         with closing(self._con.cursor()) as cursor:
@@ -109,6 +147,7 @@ class Reading:
             cursor.execute("CREATE OR REPLACE TABLE decisions AS FROM new_decisions")
             cursor.execute("CREATE OR REPLACE TABLE verdicts AS FROM new_verdicts")
             cursor.execute("COMMIT")
+            self.decisions_version += 1
             cursor.unregister("new_decisions")
             cursor.unregister("new_verdicts")
 
@@ -175,7 +214,9 @@ class Store:
         return BuildState(built_at, n_parts=len(known), n_new_parts=len(found - known))
 
 
-_CLUSTERING_IDS = "SELECT clustering_id FROM clusterings ORDER BY created_at, clustering_id"
+_CLUSTERING_IDS = (
+    "SELECT clustering_id, in_scores FROM clusterings ORDER BY created_at, clustering_id"
+)
 
 
 def _file_generation(workspace: Workspace) -> str | None:

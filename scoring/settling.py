@@ -1,0 +1,184 @@
+"""Where to put the threshold, settled by hand labels: precision and recall of "keep" at every cut.
+
+Hand-labelled samples stand for the dataset with the inverse of the probability with which their
+queue drew them. The one decision behind it: intervals are Wilson's with the effective number of
+labels (Kish: square of the summed weights over the sum of their squares), so that no figure looks
+surer than the labels under it; a share without labels is None, never 0.
+
+Only ratios of the weights matter. So the first k of a random queue count as a random sample of k,
+although the recorded probability is that of the whole queue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scoring.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A share with its interval; ``n`` labels lie under it, worth ``effective`` equal ones."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    effective: float
+
+
+@dataclass(frozen=True, slots=True)
+class CutQuality:
+    """What hand labels say about keeping ``visnec >= threshold``.
+
+    ``precision``: share of the kept that people keep. ``recall``: share of what people keep that
+    is kept. ``wrongly_dropped``: share of the dropped that people keep. ``wrongly_kept``: share
+    of the kept that people drop. Each None where no label lies on its side.
+    """
+
+    threshold: float
+    precision: Estimate | None
+    recall: Estimate | None
+    wrongly_dropped: Estimate | None
+    wrongly_kept: Estimate | None
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall."""
+        if self.precision is None or self.recall is None:
+            return None
+        both = self.precision.value + self.recall.value
+        return 2 * self.precision.value * self.recall.value / both if both else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HandLabels:
+    """Verdicts of people on scored samples, as columns of one length.
+
+    ``keep`` is True for keep and False for drop; ``weight`` is 1 / sampling probability.
+    ``n_without_probability`` counts verdicts left out because their queue was no random draw.
+    Raises InputError for columns of different lengths and for numbers that cannot be.
+    """
+
+    visnec: NDArray[np.float64]
+    keep: NDArray[np.bool_]
+    weight: NDArray[np.float64]
+    n_without_probability: int = 0
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.visnec), len(self.keep), len(self.weight)}
+        if len(lengths) > 1:
+            raise InputError(f"labels need columns of one length, got {sorted(lengths)}")
+        if not (np.isfinite(self.visnec).all() and np.isfinite(self.weight).all()):
+            raise InputError("labels need finite scores and weights; leave unscored samples out")
+        if (self.weight <= 0).any():
+            raise InputError("weights of labels are above 0 (1 / sampling probability)")
+
+    def __len__(self) -> int:
+        return len(self.visnec)
+
+
+def hand_labels(
+    visnec: ArrayLike, keep: ArrayLike, probability: ArrayLike | None = None
+) -> HandLabels:
+    """Labels with the probabilities with which they were drawn; None: all the same.
+
+    NaN among the probabilities means an unknown one: those labels are left out and counted.
+    """
+    scores, kept = np.asarray(visnec, np.float64), np.asarray(keep, np.bool_)
+    chance = np.ones(len(scores)) if probability is None else np.asarray(probability, np.float64)
+    known = np.isfinite(chance)
+    if ((chance[known] <= 0) | (chance[known] > 1)).any():
+        raise InputError("sampling probabilities lie in (0, 1]")
+    return HandLabels(scores[known], kept[known], 1 / chance[known], int((~known).sum()))
+
+
+def cut_quality(labels: HandLabels, threshold: float, confidence: float = 0.95) -> CutQuality:
+    """Precision, recall and the wrongly dropped at one threshold.
+
+    Raises InputError for a confidence outside (0, 1).
+    """
+    kept = labels.visnec >= threshold
+    wanted = labels.keep
+    return CutQuality(
+        threshold=float(threshold),
+        precision=_share(wanted[kept], labels.weight[kept], confidence),
+        recall=_share(kept[wanted], labels.weight[wanted], confidence),
+        wrongly_dropped=_share(wanted[~kept], labels.weight[~kept], confidence),
+        wrongly_kept=_share(~wanted[kept], labels.weight[kept], confidence),
+    )
+
+
+def cut_curve(
+    labels: HandLabels,
+    thresholds: Sequence[float] | None = None,
+    confidence: float = 0.95,
+    points: int = 60,
+) -> list[CutQuality]:
+    """The quality at every threshold, ascending; by default at ``points`` scores of the labels.
+
+    Nothing changes between two neighbouring labels, so their scores are all the cuts there are.
+    Empty without labels.
+    """
+    if thresholds is None:
+        thresholds = _label_scores(labels, points)
+    return [cut_quality(labels, threshold, confidence) for threshold in sorted(set(thresholds))]
+
+
+def best_threshold(
+    labels: HandLabels, precision: float | None = None, confidence: float = 0.95
+) -> CutQuality | None:
+    """The cut with the highest F1; with ``precision``, the lowest cut that reaches it.
+
+    "Reaches" is about the estimate, not about its interval. None where no cut does, or where
+    there are no labels to keep.
+    """
+    curve = [
+        one
+        for one in cut_curve(labels, _label_scores(labels, len(labels)), confidence)
+        if one.precision is not None and one.f1 is not None
+    ]
+    if precision is not None:
+        return next((one for one in curve if _value(one.precision) >= precision), None)
+    return max(curve, key=lambda one: (one.f1 or 0.0, one.threshold), default=None)
+
+
+def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share among ``n`` (effective) observations."""
+    if not 0 < confidence < 1:
+        raise InputError(f"a confidence lies between 0 and 1 (0.95 is 95 %), got {confidence!r}")
+    if n <= 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _label_scores(labels: HandLabels, points: int) -> list[float]:
+    scores = np.unique(labels.visnec)
+    if len(scores) > points:
+        scores = scores[np.unique(np.linspace(0, len(scores) - 1, points).astype(int))]
+    return [float(score) for score in scores]
+
+
+def _share(
+    hits: NDArray[np.bool_], weight: NDArray[np.float64], confidence: float
+) -> Estimate | None:
+    if not len(hits):
+        return None
+    total = float(weight.sum())
+    value = min(1.0, float(weight[hits].sum()) / total)
+    effective = total * total / float((weight * weight).sum())
+    low, high = wilson(value, effective, confidence)
+    return Estimate(value, min(low, value), max(high, value), len(hits), effective)
+
+
+def _value(estimate: Estimate | None) -> float:
+    return -1.0 if estimate is None else estimate.value
