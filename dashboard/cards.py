@@ -14,7 +14,7 @@ import pandas as pd
 
 from dashboard import text
 from dashboard.links import image_url, thumbnail_url
-from dashboard.words import same_answer, word_differences
+from dashboard.words import word_differences
 from scoring.necessity import Bands
 from scoring.samples import Role, Sample, Turn
 from scoring.store.values import SampleDetail
@@ -49,7 +49,7 @@ def build_card(
         ],
         "turns": _turns(sample.turns, detail.turn_scores, baseline, bands),
         "answer": sample.answer,
-        "predictions": _predictions(detail.predictions, sample.answer),
+        "predictions": _predictions(detail.predictions),
         "decisions": _records(detail.decisions, ("reviewer", "decision", "note", "decided_at")),
         "neighbours": [
             _neighbour(row, bands, edition)
@@ -128,8 +128,8 @@ def _parts(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
     return parts, first_image
 
 
-def _predictions(predictions: pd.DataFrame, answer: str) -> list[dict[str, Any]]:
-    """Per run: both predictions with their word differences, and whether they match the answer."""
+def _predictions(predictions: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per run: both predictions with their word differences, and how they match the answer."""
     shown: list[dict[str, Any]] = []
     for row in predictions.to_dict("records"):
         blind, seeing = _string(row["prediction_text"]), _string(row["prediction_multimodal"])
@@ -140,12 +140,28 @@ def _predictions(predictions: pd.DataFrame, answer: str) -> list[dict[str, Any]]
                 "model": row["model"],
                 "text": None if blind is None else [[p.text, p.differs] for p in left],
                 "multimodal": None if seeing is None else [[p.text, p.differs] for p in right],
-                "text_matches": blind is not None and same_answer(blind, answer),
-                "multimodal_matches": seeing is not None and same_answer(seeing, answer),
+                "text_match": None if blind is None else _match(row, "text"),
+                "multimodal_match": None if seeing is None else _match(row, "multimodal"),
                 "same": blind is not None and blind == seeing,
+                "reason": _string(row["reason"]),
             }
         )
     return shown
+
+
+def _match(row: Mapping[Any, Any], which: str) -> dict[str, Any]:
+    """Whether a prediction says what the reference answer says, and that in words."""
+    exact, letter = _flag(row[f"exact_{which}"]), _flag(row[f"letter_{which}"])
+    f1 = _number(row[f"f1_{which}"])
+    if exact or letter:
+        return {"same": True, "said": "= reference" if exact else "= reference, same option"}
+    near = f" · token F1 {f1:.2f}" if f1 and letter is None else ""
+    return {"same": False, "said": f"≠ reference{near}"}
+
+
+def _flag(value: object) -> bool | None:
+    """A truth value from a frame's cell; what is absent there may be None or NaN."""
+    return None if _string(value) is None else bool(value)
 
 
 def _neighbour(row: Mapping[Any, Any], bands: Bands, edition: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from scoring.necessity import Category
 from scoring.samples import Status
 
 ABSENT = "–"
+UNKNOWN = "unknown: these scores were computed elsewhere"
 
 STATUS_NAMES: dict[Status, str] = {
     Status.SCORED: "scored",

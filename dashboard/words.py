@@ -56,12 +56,3 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 def _add(pieces: list[Piece], text: str, differs: bool) -> None:
     if text:
         pieces.append(Piece(text, differs and not text.isspace()))
-
-
-def same_answer(one: str, other: str) -> bool:
-    """Whether two answers say the same but for case, punctuation at the end and white space."""
-    return _plain(one) == _plain(other)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(".!。 ")

@@ -12,6 +12,7 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, go_to
 from dashboard.state import Queue, RuleKind, change_view, current_view, take_view
+from scoring.runs import RunRecord
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.values import CutCounts, ScoreSummary
@@ -208,6 +209,7 @@ def _save_bands() -> None:
 def _show_cut(summary: ScoreSummary, kept: CutCounts) -> None:
     """Kept and dropped, exactly, in samples and in answer tokens."""
     tokens = kept.tokens_kept + kept.tokens_dropped
+    known = tokens > 0  # imported scores do not tell their answer tokens
     scored = kept.n_kept + kept.n_dropped
     low, high = summary.quantiles.get(0.05), summary.quantiles.get(0.95)
     figures.show_figures(
@@ -218,13 +220,13 @@ def _show_cut(summary: ScoreSummary, kept: CutCounts) -> None:
             ),
             Figure(
                 "kept answer tokens",
-                text.count(kept.tokens_kept),
-                text.share(kept.tokens_kept, tokens),
+                text.count(kept.tokens_kept if known else None),
+                text.share(kept.tokens_kept, tokens) if known else text.UNKNOWN,
             ),
             Figure(
                 "dropped answer tokens",
-                text.count(kept.tokens_dropped),
-                text.share(kept.tokens_dropped, tokens),
+                text.count(kept.tokens_dropped if known else None),
+                text.share(kept.tokens_dropped, tokens) if known else text.UNKNOWN,
             ),
             Figure(
                 "median score",
@@ -310,6 +312,17 @@ def _show_statuses(context: Context) -> None:
     )
 
 
+def _settings(run: RunRecord) -> dict[str, str]:
+    """What decided the scores, as far as it is known."""
+    if run.imported_from:
+        file = run.imported_from.partition(" sha256:")[0]
+        return {"scores": f"computed elsewhere, imported from {file}"}
+    return {
+        "template, dtype, device": f"{run.template}, {run.dtype}, {run.device}",
+        "end of the answer scored": "yes" if run.score_eos else "no",
+    }
+
+
 def _meaning(status: str) -> str:
     return text.STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
 
@@ -328,8 +341,7 @@ def _show_run(context: Context) -> None:
             "blind baseline": text.BASELINE_NAMES.get(
                 context.scope.baseline, context.scope.baseline
             ),
-            "template, dtype, device": f"{run.template}, {run.dtype}, {run.device}",
-            "end of the answer scored": "yes" if run.score_eos else "no",
+            **_settings(run),
             "workspace": str(context.workspace.root),
         }
     )

@@ -69,7 +69,8 @@ def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> Non
         on_show = opened.context is not None and opened.context.scope.run_id == record.run_id
         if record.notice and not on_show:  # the frame of the page says it of the run on show
             figures.show_quiet(record.notice)
-        _show_progress(opened.workspace, record.run_id)
+        if not record.imported_from:
+            _show_progress(opened.workspace, record.run_id)
         if stored is None:
             notices.show_note(
                 "This run is not in the database yet",
@@ -217,27 +218,41 @@ def _show_record(opened: Opened, record: RunRecord) -> None:
     """The settings that pin the run's numbers down."""
     st.subheader("Record", anchor=False)
     names = (text.BASELINE_NAMES.get(one, one) for one in record.baselines)
+    common = {"model": record.model, "blind baselines": ", ".join(names)}
     figures.show_facts(
-        {
-            "model": record.model,
-            "fingerprint": f"{record.model_fingerprint[:16]}…",
-            "family": record.model_family,
-            "template": record.template,
-            "dtype": record.dtype,
-            "device": record.device,
-            "blind baselines": ", ".join(names),
-            "end token": "scored" if record.score_eos else "not scored",
-            "longest": f"{record.max_length:,} tokens"
-            + (", longer ones truncated" if record.truncate else ""),
-            "begun": text.moment(record.created_at),
-            "versions": ", ".join(f"{name} {one}" for name, one in record.versions.items()),
-        }
+        common | (_imported_facts(record) if record.imported_from else _settings_facts(record))
     )
     if opened.dataset is not None and record.dataset_fingerprint != opened.dataset.fingerprint:
         notices.show_note(
             "Scored on another state of the dataset",
             "The run's dataset fingerprint is not that of the dataset here.",
         )
+
+
+def _settings_facts(record: RunRecord) -> dict[str, str]:
+    return {
+        "fingerprint": f"{record.model_fingerprint[:16]}…",
+        "family": record.model_family,
+        "template": record.template,
+        "dtype": record.dtype,
+        "device": record.device,
+        "end token": "scored" if record.score_eos else "not scored",
+        "longest": f"{text.count(record.max_length)} tokens"
+        + (", longer ones truncated" if record.truncate else ""),
+        "begun": text.moment(record.created_at),
+        "versions": ", ".join(f"{name} {one}" for name, one in record.versions.items()),
+    }
+
+
+def _imported_facts(record: RunRecord) -> dict[str, str]:
+    """What is known of scores that were computed elsewhere."""
+    name, _, digest = str(record.imported_from).partition(" sha256:")
+    return {
+        "imported from": name,
+        "sha256": f"{digest[:16]}…",
+        "settings": "of the scoring are not known here",
+        "imported": text.moment(record.created_at),
+    }
 
 
 def _show_statuses(stored: _InDatabase, view: View) -> None:

@@ -93,8 +93,8 @@ def _show_card(context: Context, card: Card) -> None:
                 ("Text-only prediction", "text"),
                 ("Multimodal prediction", "multimodal"),
             ):
-                pieces = prediction[kind]
-                figures.show_quiet(name)
+                pieces, match = prediction[kind], prediction[f"{kind}_match"]
+                figures.show_quiet(f"{name}, {match['said']}" if match else name)
                 st.text(text.ABSENT if pieces is None else "".join(one for one, _ in pieces))
 
 

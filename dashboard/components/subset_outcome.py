@@ -55,6 +55,7 @@ def _show_size(outcome: Outcome) -> None:
     kept_scored = int((subset.kept & found.scored).sum())
     tokens = int(found.n_answer_tokens[found.scored].sum())
     kept_tokens = int(found.n_answer_tokens[subset.kept & found.scored].sum())
+    known = tokens > 0  # imported scores do not tell their answer tokens
     by_hand = subset.n_hand_kept + subset.n_hand_dropped
     figures.show_figures(
         [
@@ -70,8 +71,8 @@ def _show_size(outcome: Outcome) -> None:
             ),
             Figure(
                 "answer tokens",
-                text.count(kept_tokens),
-                f"{text.share(kept_tokens, tokens)} of all scored ones",
+                text.count(kept_tokens if known else None),
+                f"{text.share(kept_tokens, tokens)} of all scored ones" if known else text.UNKNOWN,
             ),
             Figure("without a score", text.count(n - kept_scored), "taken in by choice or by hand"),
             Figure(

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from scoring.cli import curate, score, serve
+from scoring.cli import curate, exchange, score, serve
 from scoring.cli.talk import say_error
 from scoring.errors import VisnecError
 
@@ -27,6 +27,8 @@ for command in (
     score.import_data,
     score.score,
     score.predict,
+    exchange.import_scores,
+    exchange.export_scores,
     curate.cluster,
     curate.select,
     curate.export,
@@ -36,7 +38,7 @@ for command in (
     serve.status,
     serve.doctor,
 ):
-    name = "import" if command is score.import_data else command.__name__
+    name = "import" if command is score.import_data else command.__name__.replace("_", "-")
     app.command(name)(command)
 
 

@@ -35,6 +35,7 @@ from scoring.cli.talk import (
     stopping,
     talk,
 )
+from scoring.errors import InputError
 from scoring.runs import RunRecord, only_run
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
@@ -122,12 +123,36 @@ def score(
     dtype: DtypeOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Only try a few samples and tell the tokens, the time and the memory that the "
+            "run will take; nothing is scored.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Score each sample with and without its image; repeat the command to go on."""
     place = open_workspace(workspace)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
     loaded = _load(place, model, template, dtype, device, score_eos, revision)
+    if estimate:
+        from scoring.cli.estimate import tell_estimate
+
+        tell_estimate(
+            place,
+            loaded,
+            json=json,
+            run_id=run,
+            baselines=blind,
+            tokens=tokens,
+            limit=limit,
+            truncate=truncate,
+            predict=predict,
+            max_new_tokens=max_new_tokens,
+        )
+        return
     from scoring.pipeline import predict_dataset, score_dataset
 
     with stopping() as stop, run_progress("Scoring") as show:
@@ -175,13 +200,18 @@ def predict(
     """Generate answers with and without the image, by the model of a run."""
     place = open_workspace(workspace)
     record = only_run(place, run)
+    if record.imported_from:
+        raise InputError(
+            f"the scores of run {record.run_id!r} were imported, so there is no model to predict "
+            "with; score a run with a model, or name one with --run"
+        )
     loaded = _load(
         place,
         record.model,
         _template_option(record),
         record.dtype,
         device or record.device,
-        record.score_eos,
+        record.score_eos is not False,
         revision,
     )
     from scoring.pipeline import predict_dataset

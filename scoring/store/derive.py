@@ -57,10 +57,6 @@ HAS_REPEATED_SCORES = """
     SELECT count(*) <> count(DISTINCT (row_idx, baseline)) FROM read_parquet($files)
 """
 
-HAS_REPEATED_PREDICTIONS = """
-    SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)
-"""
-
 UNKNOWN_STATUSES = """
     SELECT DISTINCT status FROM scores
     WHERE run_id = $run_id AND NOT contains($known, status) ORDER BY status
@@ -72,7 +68,8 @@ PART_BASELINES = "SELECT DISTINCT baseline FROM read_parquet($files) ORDER BY ba
 NO_PART_SCORES = """
     CREATE OR REPLACE TEMP TABLE part_scores (
         row_idx BIGINT, status VARCHAR, reason VARCHAR, truncated BOOLEAN, text_sum DOUBLE,
-        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT
+        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT, given_text DOUBLE,
+        given_multimodal DOUBLE, given_visnec DOUBLE
     )
 """
 
@@ -83,7 +80,19 @@ PART_SCORES = """
         list_sum([turn.loss_text_sum FOR turn IN turns]) AS text_sum,
         list_sum([turn.loss_multimodal_sum FOR turn IN turns]) AS multimodal_sum,
         list_sum([turn.delta_sq_sum FOR turn IN turns]) AS delta_sq_sum,
-        list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens
+        list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens,
+        NULL::DOUBLE AS given_text, NULL::DOUBLE AS given_multimodal, NULL::DOUBLE AS given_visnec
+    FROM read_parquet($files, filename = true, file_row_number = true)
+    WHERE baseline = $baseline
+"""
+
+# Scores from elsewhere are means already, over a number of tokens that nobody told.
+PART_IMPORTED_SCORES = """
+    CREATE OR REPLACE TEMP TABLE part_scores AS
+    SELECT
+        row_idx, status, reason, false AS truncated, NULL::DOUBLE AS text_sum,
+        NULL::DOUBLE AS multimodal_sum, NULL::DOUBLE AS delta_sq_sum, NULL::BIGINT AS n_tokens,
+        loss_text AS given_text, loss_multimodal AS given_multimodal, visnec AS given_visnec
     FROM read_parquet($files, filename = true, file_row_number = true)
     WHERE baseline = $baseline
 """
@@ -100,25 +109,27 @@ INSERT_SCORES = """
     WITH means AS (
         SELECT
             *,
-            text_sum / n_tokens AS loss_text,
-            multimodal_sum / n_tokens AS loss_multimodal
+            coalesce(given_text, text_sum / n_tokens) AS loss_text,
+            coalesce(given_multimodal, multimodal_sum / n_tokens) AS loss_multimodal,
+            given_text IS NULL AND coalesce(n_tokens, 0) <= 0 AS no_token
         FROM part_scores
     ),
     judged AS (
         SELECT
             s.row_idx, s.source, s.answer_kind, s.answer_length, s.n_turns, c.cluster_id,
             m.truncated, m.n_tokens, m.delta_sq_sum, m.loss_text, m.loss_multimodal,
+            m.given_visnec,
             CASE
                 WHEN m.status IS NULL THEN s.status
                 WHEN m.status <> 'scored' THEN m.status
-                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'no_answer'
+                WHEN m.no_token THEN 'no_answer'
                 WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN 'scored'
                 ELSE 'non_finite'
             END AS status,
             CASE
                 WHEN m.status IS NULL THEN s.reason
                 WHEN m.status <> 'scored' THEN m.reason
-                WHEN coalesce(m.n_tokens, 0) <= 0 THEN 'the part holds no answer tokens for it'
+                WHEN m.no_token THEN 'the part holds no answer tokens for it'
                 WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN m.reason
                 ELSE 'a loss in the part is no finite number'
             END AS reason
@@ -138,7 +149,10 @@ INSERT_SCORES = """
     )
     SELECT
         $run_id AS run_id, $baseline AS baseline, row_idx, status, reason,
-        loss_text - loss_multimodal AS visnec, loss_text, loss_multimodal, n_answer_tokens,
+        CASE
+            WHEN status = 'scored' THEN coalesce(given_visnec, loss_text - loss_multimodal)
+        END AS visnec,
+        loss_text, loss_multimodal, n_answer_tokens,
         CASE
             WHEN n_answer_tokens > 1 AND isfinite(delta_sq_sum)
             THEN sqrt(
@@ -189,17 +203,15 @@ TURNS_INSERTED = """
     ORDER BY row_idx, turn.turn
 """
 
-INSERT_PREDICTIONS = """
-    INSERT INTO predictions BY NAME
-    WITH rows AS (
-        SELECT row_idx, prediction_text, prediction_multimodal
-        FROM read_parquet($files, filename = true, file_row_number = true)
+# Only where a run keeps token values: these stay in the parts, and this finds them there.
+CREATE_TOKEN_PARTS = """
+    CREATE TABLE IF NOT EXISTS token_parts (run_id VARCHAR, row_idx BIGINT, part VARCHAR)
 """
-PREDICTIONS_INSERTED = """
-    )
-    SELECT $run_id AS run_id, * FROM rows
-    WHERE row_idx IN (SELECT row_idx FROM samples)
-    ORDER BY row_idx
+INSERT_TOKEN_PARTS = """
+    INSERT INTO token_parts BY NAME
+    SELECT $run_id AS run_id, row_idx, min(parse_filename(filename)) AS part
+    FROM read_parquet($files, filename = true)
+    GROUP BY row_idx ORDER BY row_idx
 """
 
 INSERT_CLUSTERS = """

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import text
-from dashboard.words import Piece, same_answer, word_differences
+from dashboard.words import Piece, word_differences
 from scoring.samples import Status
 
 
@@ -38,12 +38,6 @@ def test_nothing_is_lost(one: str, other: str) -> None:
     left, right = word_differences(one, other)
     assert "".join(piece.text for piece in left) == one
     assert "".join(piece.text for piece in right) == other
-
-
-def test_answers_that_say_the_same() -> None:
-    assert same_answer(" Red. ", "red")
-    assert same_answer("two  cats", "Two cats!")
-    assert not same_answer("two", "three")
 
 
 def test_figures_as_they_are_written() -> None:

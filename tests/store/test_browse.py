@@ -300,9 +300,10 @@ def test_a_sample_in_full(plausible: Store) -> None:
     assert detail.turn_scores[["baseline", "turn"]].values.tolist() == [
         [baseline, turn] for baseline in ("none", "gray") for turn in range(3)
     ]
-    assert detail.predictions.values.tolist() == [
+    assert detail.predictions.iloc[:, :4].values.tolist() == [
         [RUN_ID, "tiny-vlm", truth[0]["answer"], truth[0]["answer"]]
     ]
+    assert detail.predictions["exact_text"].tolist() == [True]
     # Rows 0 and 4 ask about the same picture.
     assert detail.neighbours["row_idx"].tolist() == [4]
     assert detail.n_neighbours == 1

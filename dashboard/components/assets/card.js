@@ -104,7 +104,7 @@ const Card = (() => {
         card.stderr === null ? null : fact("standard error", VN.loss(card.stderr)),
         fact("blind baseline", card.baseline),
         card.other_baselines.map((one) => fact(`VisNec, ${one.name}`, VN.score(one.visnec)))),
-      card.n_answer_tokens <= 2 ? el("p", { class: "caveat quiet" }, "A mean over very few tokens, one of them the end of the answer.") : null,
+      card.n_answer_tokens !== null && card.n_answer_tokens <= 2 ? el("p", { class: "caveat quiet" }, "A mean over very few tokens, one of them the end of the answer.") : null,
       card.truncated ? el("p", { class: "caveat quiet" }, "Truncated: only what fitted was scored.") : null);
   }
 
@@ -114,14 +114,14 @@ const Card = (() => {
 
   function answers(card) {
     const column = (title, body, note, kind) => el("div", { class: `answer ${kind}` }, el("h4", {}, title, note), el("p", {}, body));
-    const badge = (matches) => el("span", { class: `badge ${matches ? "same" : ""}` }, matches ? "= reference" : "≠ reference");
+    const badge = (match) => el("span", { class: `badge ${match.same ? "same" : ""}` }, match.said);
     const one = card.predictions[0];
-    const none = () => el("span", { class: "quiet" }, "no prediction in this run");
+    const none = () => el("span", { class: "quiet" }, one?.reason ?? "no prediction in this run");
     const body = (list) => (list === null ? none() : list.length ? pieces(list) : el("span", { class: "quiet" }, "(an empty answer)"));
     return el("section", { class: "answers", "aria-label": "Answers" },
       column("Reference answer", card.answer || el("span", { class: "quiet" }, "(no answer)"), null, "reference"),
-      column("Text-only prediction", one ? body(one.text) : none(), one && one.text ? badge(one.text_matches) : null, "blind"),
-      column("Multimodal prediction", one ? body(one.multimodal) : none(), one && one.multimodal ? badge(one.multimodal_matches) : null, "seeing"));
+      column("Text-only prediction", one ? body(one.text) : none(), one && one.text_match ? badge(one.text_match) : null, "blind"),
+      column("Multimodal prediction", one ? body(one.multimodal) : none(), one && one.multimodal_match ? badge(one.multimodal_match) : null, "seeing"));
   }
 
   function conversation(card) {
