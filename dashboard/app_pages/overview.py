@@ -208,8 +208,9 @@ def _save_bands() -> None:
 
 def _show_cut(summary: ScoreSummary, kept: CutCounts) -> None:
     """Kept and dropped, exactly, in samples and in answer tokens."""
-    tokens = kept.tokens_kept + kept.tokens_dropped
-    known = tokens > 0  # imported scores do not tell their answer tokens
+    known = kept.tokens_kept is not None  # imported scores do not tell their answer tokens
+    tokens_kept, tokens_dropped = kept.tokens_kept or 0, kept.tokens_dropped or 0
+    tokens = tokens_kept + tokens_dropped
     scored = kept.n_kept + kept.n_dropped
     low, high = summary.quantiles.get(0.05), summary.quantiles.get(0.95)
     figures.show_figures(
@@ -220,13 +221,13 @@ def _show_cut(summary: ScoreSummary, kept: CutCounts) -> None:
             ),
             Figure(
                 "kept answer tokens",
-                text.count(kept.tokens_kept if known else None),
-                text.share(kept.tokens_kept, tokens) if known else text.UNKNOWN,
+                text.count(kept.tokens_kept),
+                text.share(tokens_kept, tokens) if known else text.UNKNOWN,
             ),
             Figure(
                 "dropped answer tokens",
-                text.count(kept.tokens_dropped if known else None),
-                text.share(kept.tokens_dropped, tokens) if known else text.UNKNOWN,
+                text.count(kept.tokens_dropped),
+                text.share(tokens_dropped, tokens) if known else text.UNKNOWN,
             ),
             Figure(
                 "median score",

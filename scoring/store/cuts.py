@@ -51,12 +51,15 @@ def cut_counts(
     frame = frame[frame["_n"] + frame["unscored"] > 0]
     frame = frame.sort_values(["_n", "source"], ascending=[False, True]).drop(columns="_n")
     n_kept, tokens_kept = int(kept.sum()), int(kept_tokens.sum())
+    known = one.tokens_known
+    if not known:
+        frame[["kept_tokens", "dropped_tokens"]] = None
     return CutCounts(
         n_kept=n_kept,
         n_dropped=len(one) - n_kept,
         n_unscored=one.n_unscored,
-        tokens_kept=tokens_kept,
-        tokens_dropped=int(table.tokens[-1].sum()) - tokens_kept,
+        tokens_kept=tokens_kept if known else None,
+        tokens_dropped=int(table.tokens[-1].sum()) - tokens_kept if known else None,
         by_source=frame.reset_index(drop=True),
     )
 
@@ -100,6 +103,11 @@ def threshold_for_tokens(
     if tokens < 0:
         raise InputError(f"a number of answer tokens is 0 or more, got {tokens!r}")
     one = open_slice(store, scope, which, bands)
+    if not one.tokens_known:
+        raise InputError(
+            f"the scores of run {scope.run_id!r} were imported and tell no answer tokens; "
+            "cut by share, by count or at a score"
+        )
     table = one.group(KIND)
     left = table.tokens.sum(axis=1)
     must_drop = int(left[-1]) - int(tokens)

@@ -138,7 +138,7 @@ def score_summary(
         quantiles=_quantiles(one.visnec) if n else {},
         min_visnec=float(one.visnec[0]) if n else None,
         max_visnec=float(one.visnec[-1]) if n else None,
-        answer_tokens=one.tokens_left(n),
+        answer_tokens=one.tokens_left(n) if one.tokens_known else None,
         mean_loss_text=means[1],
         mean_loss_multimodal=means[2],
     )

@@ -96,6 +96,12 @@ class Slice:
         return len(self.visnec)
 
     @property
+    def tokens_known(self) -> bool:
+        """Whether every score tells the number of its answer tokens; imported ones do not."""
+        known: bool = self.kept(("tokens known",), lambda: bool((self.n_tokens > 0).all()))
+        return known
+
+    @property
     def n_unscored(self) -> int:
         """Samples under the filter without a score."""
         return int(self.unscored["n"].sum())

@@ -80,7 +80,7 @@ class ScoreSummary:
     quantiles: Mapping[float, float]
     min_visnec: float | None
     max_visnec: float | None
-    answer_tokens: int
+    answer_tokens: int | None
     mean_loss_text: float | None
     mean_loss_multimodal: float | None
 
@@ -90,14 +90,14 @@ class CutCounts:
     """What a cut ``minimum <= visnec < maximum`` keeps and drops, in samples and answer tokens.
 
     Samples without a score are neither: ``n_unscored``. ``by_source`` has the columns source, kept,
-    dropped, unscored, kept_tokens, dropped_tokens.
+    dropped, unscored, kept_tokens, dropped_tokens. Tokens are None where scores do not tell them.
     """
 
     n_kept: int
     n_dropped: int
     n_unscored: int
-    tokens_kept: int
-    tokens_dropped: int
+    tokens_kept: int | None
+    tokens_dropped: int | None
     by_source: pd.DataFrame
 
 
