@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.dataset import read_columns, read_dataset_info
-from scoring.embeddings import Embedder, OnProgress
+from scoring.dataset import read_dataset_info
+from scoring.embeddings import Embedder
 from scoring.errors import InputError
+from scoring.instructions import Instructions, OnProgress, instruction_vectors, read_instructions
 from scoring.runs import now, settings_digest
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, replacing, write_json
@@ -27,17 +28,25 @@ from scoring.workspace import Workspace, replacing, write_json
 DEFAULT_K = 20
 DEFAULT_SEED = 42
 _BATCH = 2048
-_NAME_WORDS = 6
+_ROWS = 65_536  # whose distances are computed at a time
+_NAME_WORDS = 8
 _NEAREST = 150  # instructions nearest to a centre that may name its cluster
+_N_TYPICAL = 3
+_MAX_TYPICAL = 200  # characters of a typical instruction that are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One group of similar instructions; ``name`` is its most typical instruction, shortened."""
+    """One group of similar instructions.
+
+    ``name`` is its most typical instruction, shortened; ``typical`` are the most frequent of the
+    instructions nearest to its centre.
+    """
 
     cluster_id: int
     name: str
     size: int
+    typical: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +75,52 @@ def cluster_dataset(
     Equal instructions are embedded once. With fewer distinct instructions than ``k``, as many
     clusters as there are instructions. Raises InputError for a ``k`` below 1.
     """
-    if k < 1:
-        raise InputError(f"--k is the number of clusters, at least 1; got {k}")
-    info = read_dataset_info(workspace)
-    deciding = {"embedder": embedder.name, "k": k, "seed": seed, "dataset": info.fingerprint}
-    folder = workspace.clusters_dir / f"k{k}-{settings_digest(**deciding)[:8]}"
-    if (folder / "clustering.json").exists():
-        return _read(folder)
-    rows, questions = _questions(workspace)
-    texts, inverse = np.unique(np.array(questions, dtype=object), return_inverse=True)
-    vectors = embedder.embed(texts.tolist(), on_progress)[inverse]
-    labels, distances = kmeans(vectors, min(k, len(texts)), seed)
-    _write_clusters(folder, rows, labels, distances)
-    clustering = Clustering(
-        clustering_id=folder.name,
-        embedder=embedder.name,
-        k=k,
-        seed=seed,
-        created_at=now(),
-        dataset_fingerprint=info.fingerprint,
-        clusters=tuple(_describe(labels, distances, questions)),
-    )
-    write_json(folder / "clustering.json", asdict(clustering))  # last: now the folder counts
-    return clustering
+    return sweep_clusterings(workspace, embedder, [k], seed=seed, on_progress=on_progress)[0]
+
+
+def sweep_clusterings(
+    workspace: Workspace,
+    embedder: Embedder,
+    ks: Sequence[int],
+    *,
+    seed: int = DEFAULT_SEED,
+    on_progress: OnProgress | None = None,
+) -> list[Clustering]:
+    """A clustering for each number of clusters, in this order; the instructions are embedded once.
+
+    Raises InputError for a number below 1.
+    """
+    for k in ks:
+        if k < 1:
+            raise InputError(f"--k is the number of clusters, at least 1; got {k}")
+    folders = {k: _folder(workspace, embedder, k, seed) for k in ks}
+    missing = [k for k, folder in folders.items() if not (folder / "clustering.json").exists()]
+    if missing:
+        instructions = read_instructions(workspace)
+        if not len(instructions.row_idx):
+            raise InputError(f"the dataset of {workspace.root} is empty: nothing to cluster")
+        with instruction_vectors(workspace, instructions, embedder, on_progress) as vectors:
+            for k in missing:
+                labels, distances = kmeans(vectors, min(k, len(instructions.texts)), seed)
+                _write_clusters(folders[k], instructions.row_idx, labels, distances)
+                clustering = Clustering(
+                    clustering_id=folders[k].name,
+                    embedder=embedder.name,
+                    k=k,
+                    seed=seed,
+                    created_at=now(),
+                    dataset_fingerprint=read_dataset_info(workspace).fingerprint,
+                    clusters=tuple(_describe(labels, distances, instructions)),
+                )
+                # Written last: now the folder counts.
+                write_json(folders[k] / "clustering.json", asdict(clustering))
+    return [_read(folders[k]) for k in ks]
+
+
+def _folder(workspace: Workspace, embedder: Embedder, k: int, seed: int) -> Path:
+    fingerprint = read_dataset_info(workspace).fingerprint
+    deciding = {"embedder": embedder.name, "k": k, "seed": seed, "dataset": fingerprint}
+    return workspace.clusters_dir / f"k{k}-{settings_digest(**deciding)[:8]}"
 
 
 def kmeans(
@@ -99,8 +131,12 @@ def kmeans(
 
     model = MiniBatchKMeans(n_clusters=k, random_state=seed, batch_size=_BATCH, n_init="auto")
     labels = np.asarray(model.fit_predict(vectors), dtype=np.int32)
-    offsets = vectors - model.cluster_centers_.astype(np.float32)[labels]
-    return labels, np.linalg.norm(offsets, axis=1).astype(np.float32)
+    centres = model.cluster_centers_.astype(np.float32)
+    distances = np.empty(len(labels), np.float32)
+    for start in range(0, len(labels), _ROWS):
+        some = slice(start, start + _ROWS)
+        distances[some] = np.linalg.norm(vectors[some] - centres[labels[some]], axis=1)
+    return labels, distances
 
 
 def list_clusterings(workspace: Workspace) -> list[Clustering]:
@@ -108,15 +144,6 @@ def list_clusterings(workspace: Workspace) -> list[Clustering]:
     folders = [path.parent for path in workspace.clusters_dir.glob("*/clustering.json")]
     found = [_read(folder) for folder in folders]
     return sorted(found, key=lambda item: (item.created_at, item.clustering_id))
-
-
-def _questions(workspace: Workspace) -> tuple[NDArray[np.int64], list[str]]:
-    rows: list[int] = []
-    questions: list[str] = []
-    for table in read_columns(workspace, ["row_idx", "question"]):
-        rows += table.column("row_idx").to_pylist()
-        questions += table.column("question").to_pylist()
-    return np.array(rows, dtype=np.int64), questions
 
 
 def _write_clusters(
@@ -131,23 +158,29 @@ def _write_clusters(
 
 
 def _describe(
-    labels: NDArray[np.int32], distances: NDArray[np.float32], questions: Sequence[str]
+    labels: NDArray[np.int32], distances: NDArray[np.float32], instructions: Instructions
 ) -> Iterable[Cluster]:
     for cluster_id in np.unique(labels):
         members = np.flatnonzero(labels == cluster_id)
-        nearest = members[np.argsort(distances[members], kind="stable")]
-        name = _typical([questions[index] for index in nearest[:_NEAREST]])
-        yield Cluster(int(cluster_id), name, len(members))
+        nearest = members[np.argsort(distances[members], kind="stable")][:_NEAREST]
+        texts = [instructions.texts[place] for place in instructions.place[nearest]]
+        typical = [text for text, _ in Counter(texts).most_common(_N_TYPICAL)]
+        yield Cluster(
+            cluster_id=int(cluster_id),
+            name=_shortened(typical[0]),
+            size=len(members),
+            typical=tuple(text[:_MAX_TYPICAL] for text in typical),
+        )
 
 
-def _typical(nearest: Sequence[str]) -> str:
-    """The instruction that stands most often among those nearest to a centre."""
-    common = Counter(nearest).most_common(1)[0][0]
-    words = common.split()
+def _shortened(text: str) -> str:
+    words = text.split()
     return " ".join(words[:_NAME_WORDS]) + ("…" if len(words) > _NAME_WORDS else "")
 
 
 def _read(folder: Path) -> Clustering:
     raw = json.loads((folder / "clustering.json").read_text("utf-8"))
-    clusters = tuple(Cluster(**cluster) for cluster in raw.pop("clusters"))
-    return Clustering(clusters=clusters, **raw)
+    clusters = [
+        cluster | {"typical": tuple(cluster.get("typical", ()))} for cluster in raw["clusters"]
+    ]
+    return Clustering(**(raw | {"clusters": tuple(Cluster(**cluster) for cluster in clusters)}))

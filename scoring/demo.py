@@ -16,7 +16,7 @@ from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
 from scoring.clustering import cluster_dataset, list_clusterings
 from scoring.dataset import import_dataset, read_dataset_info
 from scoring.demo_digits import write_digit_images
-from scoring.embeddings import load_embedder
+from scoring.embeddings import PACKAGED, TFIDF, has_packaged_weights, load_embedder
 from scoring.errors import WorkspaceError
 from scoring.progress import RunProgress, read_progress
 from scoring.runs import list_runs
@@ -116,5 +116,6 @@ def _one_thread() -> Iterator[None]:
 def _cluster(workspace: Workspace, say: Say) -> None:
     if not list_clusterings(workspace):
         say("Clustering the instructions")
-        cluster_dataset(workspace, load_embedder("tfidf"), k=DEMO_CLUSTERS)
+        embedder = load_embedder(PACKAGED if has_packaged_weights() else TFIDF)
+        cluster_dataset(workspace, embedder, k=DEMO_CLUSTERS)
         build_database(workspace)

