@@ -32,6 +32,7 @@ from scoring.store.queries import (
     status_counts,
     status_reasons,
     threshold_for_share,
+    token_scores,
     verdict_counts,
 )
 from scoring.store.store import Reading, Store
@@ -90,5 +91,6 @@ __all__ = [
     "status_counts",
     "status_reasons",
     "threshold_for_share",
+    "token_scores",
     "verdict_counts",
 ]

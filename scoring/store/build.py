@@ -207,6 +207,9 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             turns = (derive.TURNS_OF_PARTS, first_part_wins, derive.TURNS_INSERTED)
             con.execute("\n".join(turns), values | which)
         con.execute(derive.INSERT_RUN, _run_values(run) | which | {"position": position})
+    if run.tokens and files:
+        con.execute(derive.CREATE_TOKEN_PARTS)
+        con.execute(derive.INSERT_TOKEN_PARTS, {"run_id": run.run_id, "files": files})
     con.execute(derive.INSERT_BASELINE_SPANS, {"run_id": run.run_id})
     _check_statuses(con, run.run_id)
 

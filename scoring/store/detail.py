@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+import pyarrow.parquet as pq
+
 from scoring.errors import InputError
 from scoring.store.conditions import check_scope
 from scoring.store.store import Store
@@ -54,6 +57,20 @@ _DECISIONS = """
     SELECT reviewer, decision, note, decided_at, event_id
     FROM decisions WHERE row_idx = $row_idx ORDER BY reviewer
 """
+
+_PARTS_KEPT = """
+    SELECT count(*) FROM duckdb_tables()
+    WHERE database_name = 'built' AND table_name = 'token_parts'
+"""
+_PART_OF_SAMPLE = """
+    SELECT part FROM built.main.token_parts WHERE run_id = $run_id AND row_idx = $row_idx
+"""
+_VALUE_COLUMNS = {
+    "turn": "token_turns",
+    "text": "token_texts",
+    "loss_text": "token_loss_text",
+    "loss_multimodal": "token_loss_multimodal",
+}
 
 _ON_SAME_IMAGE = """
     WITH on_image AS (
@@ -117,3 +134,26 @@ def sample_detail(store: Store, scope: Scope, row_idx: int) -> SampleDetail:
         neighbours=reading.frame(neighbours, one | {"limit": _MAX_NEIGHBOURS}),
         n_neighbours=reading.rows(counting, row)[0][0],
     )
+
+
+def token_scores(store: Store, scope: Scope, row_idx: int) -> pd.DataFrame | None:
+    """The answer tokens of one sample: turn, text (None where unknown), loss_text,
+    loss_multimodal and visnec, in nats, in their order; None where the run keeps none of it.
+
+    Read from the part that holds the sample: token values would outweigh all else in a database.
+    """
+    reading = store.reading()
+    check_scope(reading, scope)
+    if not reading.rows(_PARTS_KEPT)[0][0]:
+        return None
+    which = {"run_id": scope.run_id, "row_idx": int(row_idx)}
+    for (part,) in reading.rows(_PART_OF_SAMPLE, which):
+        path = store.workspace.run_dir(scope.run_id) / "scores" / part
+        wanted = [("row_idx", "==", int(row_idx)), ("baseline", "==", scope.baseline)]
+        found = pq.read_table(path, columns=list(_VALUE_COLUMNS.values()), filters=wanted)
+        for row in found.to_pylist()[:1]:
+            if row["token_turns"] is None:
+                return None
+            frame = pd.DataFrame({name: row[column] for name, column in _VALUE_COLUMNS.items()})
+            return frame.assign(visnec=frame["loss_text"] - frame["loss_multimodal"])
+    return None

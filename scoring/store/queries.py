@@ -14,7 +14,7 @@ from scoring.store.cuts import (
     threshold_for_share,
     threshold_for_tokens,
 )
-from scoring.store.detail import sample_detail
+from scoring.store.detail import sample_detail, token_scores
 from scoring.store.groups import (
     by_answer_kind,
     by_answer_length,
@@ -67,5 +67,6 @@ __all__ = [
     "threshold_for_count",
     "threshold_for_share",
     "threshold_for_tokens",
+    "token_scores",
     "verdict_counts",
 ]
