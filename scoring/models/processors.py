@@ -36,9 +36,12 @@ class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor saved in ``folder``; raises what transformers raises."""
+    """The processor saved in ``folder``. Raises what transformers raises, or OSError."""
     with _without_videos():
-        return transformers.AutoProcessor.from_pretrained(folder)
+        processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    if isinstance(processor, _NoVideos):  # what it falls back on where it finds nothing better
+        raise OSError(f"{folder} holds no processor")
+    return processor
 
 
 @contextmanager

@@ -213,6 +213,16 @@ def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) 
     assert all(abs(np.mean(seen) - np.mean(blind)) > 1e-4 for seen, blind in apart)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_predictions_do_not_depend_on_their_batch(name: str) -> None:
+    model = family_model(name)
+    seen = [(talk[:1], images[:1]) for talk, images in TALKS]
+    blind = [(talk[:1], ()) for talk, _ in TALKS]
+    for prompts in (seen, blind):
+        alone = [model.generate([prompt], 6)[0] for prompt in prompts]
+        assert model.generate(prompts, 6) == alone
+
+
 def masked_plain_losses(name: str, turns: Talk) -> list[float]:
     """As the paper's code: each placeholder one masked token, all positions kept."""
     network, processor = plain_parts(name)
