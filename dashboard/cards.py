@@ -27,9 +27,17 @@ _ROLE_NAMES = {Role.HUMAN: "human", Role.ASSISTANT: "assistant", Role.SYSTEM: "s
 
 
 def build_card(
-    sample: Sample, detail: SampleDetail, baseline: str, bands: Bands, edition: str
+    sample: Sample,
+    detail: SampleDetail,
+    baseline: str,
+    bands: Bands,
+    edition: str,
+    tokens: pd.DataFrame | None = None,
 ) -> Card:
-    """The card of one sample under the given baseline; ``edition`` names the dataset in links."""
+    """The card of one sample under the given baseline; ``edition`` names the dataset in links.
+
+    ``tokens`` are the losses of its answer tokens, where the run keeps them.
+    """
     score = _score(detail.scores, baseline)
     return {
         "row_idx": sample.row_idx,
@@ -47,7 +55,7 @@ def build_card(
             {"url": image_url(sample.row_idx, position, edition), "path": path}
             for position, path in enumerate(sample.images)
         ],
-        "turns": _turns(sample.turns, detail.turn_scores, baseline, bands),
+        "turns": _turns(sample.turns, detail.turn_scores, baseline, bands, _tokens(tokens)),
         "answer": sample.answer,
         "predictions": _predictions(detail.predictions),
         "decisions": _records(detail.decisions, ("reviewer", "decision", "note", "decided_at")),
@@ -83,10 +91,30 @@ def _other_baselines(scores: pd.DataFrame, baseline: str) -> list[dict[str, Any]
     ]
 
 
+def _tokens(tokens: pd.DataFrame | None) -> dict[int, list[dict[str, Any]]]:
+    """Answer to its tokens, each with its text and both losses; empty where texts are unknown."""
+    if tokens is None or tokens["text"].isna().any():
+        return {}
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in tokens.to_dict("records"):
+        token = {
+            "text": row["text"],
+            "visnec": _number(row["visnec"]),
+            "loss_text": _number(row["loss_text"]),
+            "loss_multimodal": _number(row["loss_multimodal"]),
+        }
+        found.setdefault(int(row["turn"]), []).append(token)
+    return found
+
+
 def _turns(
-    turns: Sequence[Turn], turn_scores: pd.DataFrame, baseline: str, bands: Bands
+    turns: Sequence[Turn],
+    turn_scores: pd.DataFrame,
+    baseline: str,
+    bands: Bands,
+    tokens: Mapping[int, list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """Messages with their parts; an answer carries its own scores."""
+    """Messages with their parts; an answer carries its own scores, and its tokens' if known."""
     own = turn_scores[turn_scores["baseline"] == baseline].to_dict("records")
     by_answer = {int(row["turn"]): row for row in own}
     shown: list[dict[str, Any]] = []
@@ -96,6 +124,8 @@ def _turns(
         message: dict[str, Any] = {"role": _ROLE_NAMES[turn.role], "parts": parts}
         if turn.role is Role.ASSISTANT:
             row = by_answer.get(answers)
+            if answers in tokens:
+                message["tokens"] = tokens[answers]
             answers += 1
             if row is not None and (visnec := _number(row["visnec"])) is not None:
                 message |= {

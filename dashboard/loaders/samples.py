@@ -62,8 +62,21 @@ def _remember_images(context: Context, row_idx: int, images: tuple[str, ...]) ->
 
 
 def read_card(context: Context, row_idx: int) -> Card:
-    """One sample in full. Raises InputError where the dataset has no such row."""
-    return read_cards(context, [row_idx])[0]
+    """One sample in full, with the losses of its answer tokens where the run keeps them.
+
+    Raises InputError where the dataset has no such row.
+    """
+    tokens = read_cached(
+        context,
+        "tokens",
+        lambda: queries.token_scores(context.store, context.scope, row_idx),
+        row_idx,
+        decisions=False,
+    )
+    sample, detail = read_record(context.workspace, row_idx), read_detail(context, row_idx)
+    return build_card(
+        sample, detail, context.scope.baseline, context.bands, context.edition, tokens
+    )
 
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:

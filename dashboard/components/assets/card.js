@@ -124,13 +124,26 @@ const Card = (() => {
       column("Multimodal prediction", one ? body(one.multimodal) : none(), one && one.multimodal_match ? badge(one.multimodal_match) : null, "seeing"));
   }
 
+  // The answer with each token in the colour of how much the image helped it; what stands between
+  // and behind the tokens' texts (white space) is theirs.
+  function tokens(turn) {
+    const shade = (x) => `${Math.round(8 + 52 * Math.min(1, Math.abs(x) / 3))}%`;
+    return el("span", { class: "tokens" }, turn.tokens.map((token) => el("span", {
+      class: `token ${token.visnec > 0.05 ? "helped" : token.visnec < -0.05 ? "hurt" : "even"}`,
+      style: { "--shade": shade(token.visnec) },
+      title: `VisNec ${VN.score(token.visnec)}: text-only loss ${VN.loss(token.loss_text)}, multimodal loss ${VN.loss(token.loss_multimodal)}`,
+    }, token.text || "·")));
+  }
+
   function conversation(card) {
+    const coloured = card.turns.some((turn) => turn.tokens);
     const message = (turn, i) => el("li", { class: `turn ${turn.role}` },
       el("div", { class: "who" }, turn.role,
         turn.visnec === undefined ? null : el("span", { class: "turn-score", title: `text-only loss ${VN.loss(turn.loss_text)}, multimodal loss ${VN.loss(turn.loss_multimodal)}` },
           VN.swatch(turn.category), VN.score(turn.visnec), el("span", { class: "quiet" }, ` · ${turn.n_answer_tokens} tokens`))),
-      el("div", { class: "said" }, turn.parts.map((part) => part.text ?? (part.more ? el("span", { class: "quiet" }, part.more) : el("span", { class: "placeholder" }, card.images.length > 1 ? `image ${part.image + 1}` : "image")))));
-    return el("section", { class: "conversation", "aria-label": "Conversation" }, el("ol", {}, card.turns.map(message)));
+      el("div", { class: "said" }, turn.tokens ? tokens(turn) : turn.parts.map((part) => part.text ?? (part.more ? el("span", { class: "quiet" }, part.more) : el("span", { class: "placeholder" }, card.images.length > 1 ? `image ${part.image + 1}` : "image")))));
+    const legend = coloured ? el("p", { class: "legend quiet" }, "Answer tokens: ", el("span", { class: "token helped", style: { "--shade": "45%" } }, "the image helps"), " ", el("span", { class: "token hurt", style: { "--shade": "45%" } }, "the image misleads"), " · point at a token for its losses") : null;
+    return el("section", { class: "conversation", "aria-label": "Conversation" }, el("ol", {}, card.turns.map(message)), legend);
   }
 
   function decisions(card) {
