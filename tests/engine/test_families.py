@@ -287,6 +287,11 @@ def test_the_supported_families_are_the_tested_ones() -> None:
     assert set(SUPPORTED) == set(FAMILIES)
 
 
+def test_the_readme_names_every_supported_family() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    assert [name for name in SUPPORTED.values() if name not in readme] == []
+
+
 def test_a_family_that_needs_an_image_is_refused_with_what_is_supported() -> None:
     with pytest.raises(ModelError, match=r"'paligemma' cannot be scored: .*LLaVA-1\.5, .*Qwen3-VL"):
         load_model(str(family_folder("paligemma")), device="cpu")
