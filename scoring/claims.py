@@ -118,7 +118,7 @@ class Claims:
                     os.utime(path)
 
     def _remove_orphans(self) -> None:
-        """Removes what killed processes left; the folder goes with the last of them."""
+        """Removes what killed processes left."""
         for path in self._folder.glob("owner-*"):
             found = _read(path)
             if found is not None and (_is_dead(found) or self._is_silent(path)):
@@ -126,8 +126,6 @@ class Claims:
         for path in self._folder.glob(".*.taken"):
             if self._is_silent(path):
                 path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self._folder.rmdir()
 
 
 def this_process() -> dict[str, Any]:

@@ -30,7 +30,7 @@ from scoring.models.base import VisionLanguageModel
 from scoring.plan import open_plan
 from scoring.prediction_records import begin_predictions, prediction_row
 from scoring.predictions import Predictor
-from scoring.runner import OnProgress, Runner, RunSummary, Task, Work
+from scoring.runner import OnProgress, Runner, RunSummary, Task, Work, standing
 from scoring.runs import RunRecord, begin_run, now, read_run, settings_digest
 from scoring.schemas import PREDICTIONS, SCORES
 from scoring.scorer import Scorer, score_row
@@ -76,6 +76,12 @@ def scoring_task(workspace: Workspace, record: RunRecord, limit: int | None = No
     wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
     return Task(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
+
+
+def run_standing(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
+    """What the parts of a run hold now, whoever wrote them."""
+    task = scoring_task(workspace, read_run(workspace, run_id), limit)
+    return standing(run_id, Tally(task.plan, task.journal, task.wanted, task.baselines))
 
 
 def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageModel) -> Work:

@@ -73,7 +73,10 @@ def default_threads() -> int:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use; a worker among several is told its share."""
+    told = os.environ.get("VISNEC_CORES", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,20 @@ class Task:
     scores: Tally | None = None
 
 
+def standing(run_id: str, tally: Tally, scores: Tally | None = None) -> RunSummary:
+    """What the parts hold; ``scores`` tells the statuses where ``tally`` counts something else."""
+    scores = scores or tally
+    return RunSummary(
+        run_id=run_id,
+        total=tally.total,
+        done_before=tally.counts.done,
+        done=tally.counts.done,
+        stopped=tally.counts.done < tally.total,
+        statuses=dict(scores.counts.statuses),
+        by_baseline={name: dict(one) for name, one in scores.by_baseline.items()},
+    )
+
+
 class Runner:
     """Works on one task until nothing of it is left, or until ``stop`` is set."""
 
@@ -131,15 +145,7 @@ class Runner:
         if self._build:
             build_if_behind(task.workspace)
         self._show()
-        return RunSummary(
-            run_id=task.run_id,
-            total=self._tally.total,
-            done_before=before,
-            done=self._tally.counts.done,
-            stopped=self._tally.counts.done < self._tally.total,
-            statuses=dict(self._scores.counts.statuses),
-            by_baseline={name: dict(one) for name, one in self._scores.by_baseline.items()},
-        )
+        return replace(standing(task.run_id, self._tally, self._scores), done_before=before)
 
     def _loop(self, chunks: Sequence[int] | None) -> None:
         self._begin_sweep(chunks)

@@ -131,11 +131,48 @@ def score(
             "run will take; nothing is scored.",
         ),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes of this machine that share the work, one per GPU where there are any.",
+        ),
+    ] = 1,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="local, or ray: workers are actors of a Ray cluster (extra [ray])."
+        ),
+    ] = "local",
     json: JsonOption = False,
 ) -> None:
     """Score each sample with and without its image; repeat the command to go on."""
+    from scoring.cli.shared import Job, is_shared, score_shared
+
     place = open_workspace(workspace)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
+    if is_shared(workers, engine):
+        job = Job(
+            workspace=str(workspace),
+            model={
+                "name": model,
+                "template": template,
+                "dtype": dtype,
+                "device": device,
+                "score_eos": score_eos,
+                "revision": revision,
+            },
+            run_id=run,
+            baselines=blind,
+            tokens=tokens,
+            limit=limit,
+            truncate=truncate,
+            predict=predict,
+            max_new_tokens=max_new_tokens,
+        )
+        score_shared(place, job, workers, engine, json)
+        return
     loaded = _load(place, model, template, dtype, device, score_eos, revision)
     if estimate:
         from scoring.cli.estimate import tell_estimate

@@ -121,7 +121,10 @@ def _bar(unit: str) -> Progress:
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; a second one interrupts as usual."""
+    """An event that the first Ctrl-C sets; a second one interrupts as usual.
+
+    SIGTERM is taken the same way: schedulers send it some time before they kill.
+    """
     stop = threading.Event()
 
     def ask(signum: int, frame: FrameType | None) -> None:
@@ -130,8 +133,9 @@ def stopping() -> Iterator[threading.Event]:
         stop.set()
         say("Stopping after the samples in flight; Ctrl-C again to stop at once")
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {one: signal.signal(one, ask) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)

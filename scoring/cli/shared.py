@@ -1,0 +1,70 @@
+"""Scoring by several processes: ``score --workers N`` and ``score --engine ray``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from scoring.cli.talk import baselines_table, print_json, run_progress, say, stopping, talk
+from scoring.dataset import read_dataset_info
+from scoring.errors import InputError, WorkerError
+from scoring.pipeline import run_standing
+from scoring.store.follow import build_if_behind
+from scoring.workers import Job, LostWorker, Outcome, run_workers
+from scoring.workspace import Workspace
+
+ENGINES = ("local", "ray")
+
+
+def is_shared(workers: int, engine: str) -> bool:
+    """Whether more than this process is asked for. Raises InputError for an unknown engine."""
+    if engine not in ENGINES:
+        raise InputError(f"unknown engine {engine!r}; known are {', '.join(ENGINES)}")
+    return workers > 1 or engine != "local"
+
+
+def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bool) -> None:
+    """Scores with ``workers`` processes and tells how it ended, also by the exit code."""
+    read_dataset_info(place)  # before the slow part: is there anything to score?
+    say(f"Starting {workers} workers, each loads {job.model['name']}")
+    with stopping() as stop, run_progress("Scoring") as show:
+        if engine == "ray":
+            from scoring.distributed import score_distributed
+
+            outcome = score_distributed(place, job, workers, on_progress=show, stop=stop)
+        else:
+            outcome = run_workers(
+                place, job, workers, on_progress=show, on_lost=_tell_lost, stop=stop
+            )
+    if outcome.run_id is None:
+        raise _failed(outcome)
+    build_if_behind(place)
+    summary = run_standing(place, outcome.run_id, job.limit)
+    talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
+    kept = f"{summary.done:,} of {summary.total:,} samples are scored"
+    if json:
+        print_json(asdict(summary))
+    if outcome.lost:
+        names = ", ".join(str(one.number) for one in outcome.lost)
+        raise WorkerError(
+            f"worker {names} ended before its time (see above); {kept}, and all of that is kept. "
+            "The same command does what is missing"
+        )
+    if outcome.stopped:
+        say(f"Stopped; {kept}, and all of that is kept. The same command goes on from there.")
+        raise typer.Exit(130)
+    say(kept)
+
+
+def _tell_lost(lost: LostWorker) -> None:
+    say(f"Worker {lost.number} ended with code {lost.exit_code}; others take over its samples")
+    say(lost.said)
+
+
+def _failed(outcome: Outcome) -> Exception:
+    if outcome.stopped and not outcome.lost:
+        return typer.Exit(130)
+    codes = {one.exit_code for one in outcome.lost}
+    said = outcome.lost[0].said if outcome.lost else "no worker began the run"
+    return InputError(said) if codes == {2} else WorkerError(f"no worker began the run: {said}")
