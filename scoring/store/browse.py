@@ -1,4 +1,4 @@
-"""Samples one by one: pages of them, review queues, one in full, all as columns.
+"""Samples one by one: pages of them, and all as columns.
 
 Pages are read by keyset: the next one begins behind the last sample of this one, so the millionth
 page costs what the first does and nothing is skipped or repeated while decisions come in. The one
@@ -207,66 +207,6 @@ def matching_rows(
         asked.values,
     )
     return columns["row_idx"].astype(np.int64, copy=False)
-
-
-def queue_rows(
-    store: Store,
-    scope: Scope,
-    which: Filter,
-    order: str,
-    limit: int,
-    seed: int = 0,
-    bands: Bands | None = None,
-    undecided_by: str | None = None,
-) -> list[int]:
-    """The first samples of a review queue.
-
-    ``order``: ``lowest``, ``highest`` or ``threshold:0.25`` (nearest to it first) take scored
-    samples; ``random`` (by ``seed``) and ``row_idx`` take any. A random order stays the same when
-    the filter lets fewer through. ``undecided_by`` leaves out what this reviewer has decided.
-    Raises InputError for another order.
-    """
-    asked = ask(store, scope, which, bands)
-    values: dict[str, object] = {"limit": limit}
-    name, _, at = order.partition(":")
-    if name not in _QUEUES or bool(at) != (name == "threshold"):
-        raise InputError(
-            f"{order!r} is no queue; use lowest, highest, random, row_idx or threshold:0.25"
-        )
-    if name == "threshold":
-        values["threshold"] = _threshold(at)
-    elif name == "random":
-        values["seed"] = seed % 2**32
-    own = ""
-    if undecided_by is not None:
-        own, values["reviewer"] = _UNDECIDED, undecided_by
-    query = (
-        "SELECT s.row_idx FROM scores s WHERE",
-        asked.where,
-        own,
-        _QUEUES[name],
-        "LIMIT $limit",
-    )
-    return [row_idx for (row_idx,) in asked.rows(*query, **values)]
-
-
-_QUEUES = {
-    "lowest": "AND s.visnec IS NOT NULL ORDER BY s.visnec, s.row_idx",
-    "highest": "AND s.visnec IS NOT NULL ORDER BY s.visnec DESC, s.row_idx",
-    "threshold": "AND s.visnec IS NOT NULL ORDER BY abs(s.visnec - $threshold), s.row_idx",
-    "random": "ORDER BY mixed(s.row_idx::UBIGINT + mixed($seed::UBIGINT)), s.row_idx",
-    "row_idx": "ORDER BY s.row_idx",
-}
-_UNDECIDED = """AND s.row_idx NOT IN (
-    SELECT row_idx FROM decisions WHERE reviewer = $reviewer AND decision IS NOT NULL
-)"""
-
-
-def _threshold(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"threshold:{text} needs a number, such as threshold:0.25") from None
 
 
 def candidates(store: Store, scope: Scope) -> Candidates:

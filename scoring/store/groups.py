@@ -91,7 +91,8 @@ def by_answer_length(
 ) -> pd.DataFrame:
     """Scored samples by answer tokens, in steps that double: 1, 2, 3 to 4, 5 to 8 and so on.
 
-    Scores from elsewhere, whose tokens nobody told, are left out. Columns: min_tokens, max_tokens and as by_source, ascending.
+    Scores from elsewhere, whose tokens nobody told, are left out. Columns: min_tokens,
+    max_tokens and as by_source, ascending.
     """
     frame, _ = _grouped(store, scope, which, bands, LENGTH)
     frame = frame[frame["code"] > 0].reset_index(drop=True)

@@ -6,7 +6,8 @@ value. Categories are those of ``bands``, by default the workspace's.
 
 from __future__ import annotations
 
-from scoring.store.browse import candidates, matching_rows, page, queue_rows, read_rows
+from scoring.store.browse import candidates, matching_rows, page, read_rows
+from scoring.store.compare import compare_scopes, flip_filter, other_name
 from scoring.store.cuts import (
     cut_counts,
     ecdf,
@@ -23,6 +24,9 @@ from scoring.store.groups import (
     by_turn,
     verdict_counts,
 )
+from scoring.store.health import score_health
+from scoring.store.labels import read_hand_labels
+from scoring.store.multiples import group_histograms
 from scoring.store.overview import (
     cluster_names,
     clusterings,
@@ -37,6 +41,8 @@ from scoring.store.overview import (
     status_counts,
     status_reasons,
 )
+from scoring.store.queues import queue_rows, review_queue
+from scoring.store.search import first_hits
 
 __all__ = [
     "by_answer_kind",
@@ -47,20 +53,28 @@ __all__ = [
     "candidates",
     "cluster_names",
     "clusterings",
+    "compare_scopes",
     "cut_counts",
     "dataset_counts",
     "ecdf",
+    "first_hits",
+    "flip_filter",
+    "group_histograms",
     "histogram",
     "histogram_edges",
     "loss_plane",
     "matching_rows",
+    "other_name",
     "page",
     "prediction_counts",
     "queue_rows",
+    "read_hand_labels",
     "read_rows",
+    "review_queue",
     "sample_count",
     "sample_detail",
     "scopes",
+    "score_health",
     "score_summary",
     "status_counts",
     "status_reasons",

@@ -277,8 +277,9 @@ def _group_table(one: Slice, key: str) -> GroupTable:
 
 def _length_codes(n_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
     with np.errstate(divide="ignore"):
-        classes = np.ceil(np.log2(n_tokens)) + 1
-    return np.maximum(classes, 0).astype(np.uint8)
+        classes = np.maximum(np.ceil(np.log2(n_tokens)) + 1, 0)
+    codes: NDArray[np.uint8] = classes.astype(np.uint8)
+    return codes
 
 
 def _small(column: NDArray[Any], n_values: int) -> NDArray[Any]:

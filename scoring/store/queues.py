@@ -1,0 +1,270 @@
+"""Review queues: which samples come before a reviewer, in which order, and how likely each was.
+
+A queue that is a random draw records each sample's probability, so that shares among the decisions
+can be carried over to the dataset; an order by score is no draw and records none. The one decision
+behind it: a random order is a fixed mixing of the row numbers by seed, so that the same samples
+come in the same order on every machine and whatever the filter or the reviewer takes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.store.compare import compare_scopes
+from scoring.store.conditions import ask, read_other
+from scoring.store.filters import Filter
+from scoring.store.slices import SOURCE, Slice, open_slice
+from scoring.store.store import Reading, Store
+from scoring.store.values import Scope
+
+ORDERS = (
+    "lowest",
+    "highest",
+    "threshold:0.25",
+    "random",
+    "stratified",
+    "runs:RUN/BASELINE",
+    "reviewers",
+    "rule:0.25",
+    "row_idx",
+)
+"""The orders of a queue, as examples of how they are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewQueue:
+    """Samples in the order in which they come up.
+
+    ``probabilities`` runs beside ``rows``: the chance of being drawn, None where the order is no
+    random draw. ``name`` is what a decision records as its queue. ``n_eligible`` samples could
+    have come up.
+    """
+
+    name: str
+    rows: list[int]
+    probabilities: list[float | None]
+    n_eligible: int
+
+
+def review_queue(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    order: str,
+    limit: int,
+    seed: int = 0,
+    bands: Bands | None = None,
+    undecided_by: str | None = None,
+    decided_by: str | None = None,
+) -> ReviewQueue:
+    """The first samples of a review queue.
+
+    ``order``: ``lowest``, ``highest`` and ``threshold:0.25`` (nearest to it first) take scored
+    samples; ``random`` takes any; ``stratified`` takes about as many scored samples of every
+    source and category, in random order; ``runs:RUN/BASELINE`` those whose ranks differ most from
+    another run's; ``reviewers`` those on which reviewers disagree or are unsure; ``rule:0.25``
+    those whose verdict goes against keeping ``visnec >= 0.25``, the furthest from it first;
+    ``row_idx`` any in the order of the dataset. ``undecided_by`` leaves out what this reviewer
+    has decided, ``decided_by`` ("only mine") what they have not. Raises InputError for another
+    order.
+    """
+    name, _, at = order.partition(":")
+    known = {one.partition(":")[0]: ":" in one for one in ORDERS}
+    if name not in known or bool(at) != known[name]:
+        raise InputError(f"{order!r} is no queue; use one of {', '.join(ORDERS)}")
+    if name == "stratified":
+        hidden = _own(store.reading(), undecided_by), _own(store.reading(), decided_by)
+        one = open_slice(store, scope, which, bands)
+        return _stratified(one, bands or store.bands, limit, seed, hidden)
+    asked = ask(store, scope, which, bands)
+    if name == "runs":
+        return _apart(store, scope, which, at, limit, bands, (undecided_by, decided_by))
+    values: dict[str, Any] = {}
+    if name in ("threshold", "rule"):
+        values["threshold"] = _number(name, at)
+    elif name == "random":
+        values["seed"] = seed % 2**32
+    clause, ordering = _QUEUES[name]
+    own = _own_clauses(undecided_by, decided_by, values)
+    matching = ("FROM scores s WHERE", asked.where, clause, own)
+    rows = asked.rows(
+        "SELECT s.row_idx", *matching, ordering, "LIMIT $limit", **values, limit=limit
+    )
+    counted = {key: value for key, value in values.items() if key not in ("seed",)}
+    if name == "threshold":
+        del counted["threshold"]
+    eligible = int(asked.rows("SELECT count(*)", *matching, **counted)[0][0])
+    chance = min(1.0, len(rows) / eligible) if name == "random" and rows else None
+    label = f"{order} seed {seed}" if name == "random" else order
+    return ReviewQueue(label, [row for (row,) in rows], [chance] * len(rows), eligible)
+
+
+def queue_rows(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    order: str,
+    limit: int,
+    seed: int = 0,
+    bands: Bands | None = None,
+    undecided_by: str | None = None,
+) -> list[int]:
+    """The rows of :func:`review_queue`."""
+    return review_queue(store, scope, which, order, limit, seed, bands, undecided_by).rows
+
+
+def _apart(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    other: str,
+    limit: int,
+    bands: Bands | None,
+    reviewers: tuple[str | None, str | None],
+) -> ReviewQueue:
+    compared = compare_scopes(store, scope, read_other(scope, other), which, bands=bands)
+    rows = compared.apart["row_idx"].to_numpy()
+    undecided, decided = (_own(store.reading(), reviewer) for reviewer in reviewers)
+    rows = rows[_open(rows, undecided, decided)]
+    taken = [int(row) for row in rows[:limit]]
+    return ReviewQueue(f"runs:{other}", taken, [None] * len(taken), compared.n_both)
+
+
+def _stratified(
+    one: Slice,
+    bands: Bands,
+    limit: int,
+    seed: int,
+    own: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
+) -> ReviewQueue:
+    category = np.zeros(len(one), np.uint16)
+    for position in (one.position(bands.low), one.position(bands.high)):
+        category[position:] += 1
+    stratum = one.codes[SOURCE].astype(np.uint32) * 3 + category
+    rows = one.row_idx
+    allowed = _open(rows, *own)
+    if not allowed.all():
+        rows, stratum = rows[allowed], stratum[allowed]
+    place = mixed_order(rows, seed)
+    order = np.argsort(stratum, kind="stable")
+    sizes = np.unique(stratum, return_counts=True)[1].tolist()
+    taken: list[tuple[int, int, float]] = []
+    begin = 0
+    for size, quota in zip(sizes, _quotas(sizes, limit), strict=True):
+        members = order[begin : begin + size]
+        begin += size
+        if quota:
+            first = members[np.argpartition(place[members], quota - 1)[:quota]]
+            taken += [(int(place[i]), int(rows[i]), quota / size) for i in first]
+    taken.sort()
+    name = f"stratified seed {seed}"
+    return ReviewQueue(name, [row for _, row, _ in taken], [p for _, _, p in taken], len(rows))
+
+
+def _quotas(sizes: list[int], limit: int) -> list[int]:
+    """Equal shares as far as the strata go; what small ones leave, larger ones take."""
+    quotas = [0] * len(sizes)
+    open_strata = sorted(range(len(sizes)), key=lambda place: (sizes[place], place))
+    left = min(limit, sum(sizes))
+    while open_strata:
+        place = open_strata.pop(0)
+        quotas[place] = min(sizes[place], left // (len(open_strata) + 1))
+        left -= quotas[place]
+    return quotas
+
+
+def mixed_order(rows: NDArray[Any], seed: int) -> NDArray[np.uint32]:
+    """The place of each row in the random order of a seed; the same as the database's ``mixed``."""
+    start = int(_mixed(np.array([seed % 2**32], np.uint32))[0])
+    return _mixed(rows.astype(np.uint32) + np.uint32(start))
+
+
+def _mixed(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+        x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+        return x ^ (x >> np.uint32(16))
+
+
+def _own(reading: Reading, reviewer: str | None) -> NDArray[np.int64] | None:
+    """What a reviewer has decided; None without a reviewer."""
+    if reviewer is None:
+        return None
+    rows = reading.rows(
+        "SELECT row_idx FROM decisions WHERE reviewer = $reviewer AND decision IS NOT NULL",
+        {"reviewer": reviewer},
+    )
+    return np.array([row for (row,) in rows], np.int64)
+
+
+def _open(
+    rows: NDArray[Any],
+    undecided: NDArray[np.int64] | None,
+    decided: NDArray[np.int64] | None,
+) -> NDArray[np.bool_]:
+    allowed = np.ones(len(rows), np.bool_)
+    if undecided is not None and len(undecided):
+        allowed &= ~np.isin(rows, undecided)
+    if decided is not None:
+        allowed &= np.isin(rows, decided)
+    return allowed
+
+
+def _own_clauses(undecided_by: str | None, decided_by: str | None, values: dict[str, Any]) -> str:
+    clauses = []
+    if undecided_by is not None:
+        clauses.append(_UNDECIDED)
+        values["undecided_by"] = undecided_by
+    if decided_by is not None:
+        clauses.append(_MINE)
+        values["decided_by"] = decided_by
+    return "\n".join(clauses)
+
+
+_QUEUES = {
+    "lowest": ("AND s.visnec IS NOT NULL", "ORDER BY s.visnec, s.row_idx"),
+    "highest": ("AND s.visnec IS NOT NULL", "ORDER BY s.visnec DESC, s.row_idx"),
+    "threshold": (
+        "AND s.visnec IS NOT NULL",
+        "ORDER BY abs(s.visnec - $threshold), s.row_idx",
+    ),
+    "rule": (
+        """AND s.row_idx IN (
+            SELECT v.row_idx FROM verdicts v JOIN (
+                SELECT row_idx, visnec FROM scores
+                WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
+            ) o ON o.row_idx = v.row_idx
+            WHERE (v.decision = 'keep' AND o.visnec < $threshold)
+                OR (v.decision = 'drop' AND o.visnec >= $threshold)
+        )""",
+        "ORDER BY abs(s.visnec - $threshold) DESC, s.row_idx",
+    ),
+    "reviewers": (
+        """AND s.row_idx IN (
+            SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
+            HAVING count(DISTINCT decision) > 1 OR bool_or(decision = 'unsure')
+        )""",
+        "ORDER BY s.row_idx",
+    ),
+    "random": ("", "ORDER BY mixed(s.row_idx::UBIGINT + mixed($seed::UBIGINT)), s.row_idx"),
+    "row_idx": ("", "ORDER BY s.row_idx"),
+}
+_UNDECIDED = """AND s.row_idx NOT IN (
+    SELECT row_idx FROM decisions WHERE reviewer = $undecided_by AND decision IS NOT NULL
+)"""
+_MINE = """AND s.row_idx IN (
+    SELECT row_idx FROM decisions WHERE reviewer = $decided_by AND decision IS NOT NULL
+)"""
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{name}:{text} needs a number, such as {name}:0.25") from None

@@ -1,0 +1,81 @@
+"""First hits of a text search, before all samples were looked at.
+
+A search over ten million samples takes seconds, and a person wants to see now whether the words
+are right. The one decision behind it: samples are looked at stretch by stretch in the order of
+the dataset until there are enough hits or the time is up, and what comes back says how far that
+was; the full answer is the filter's own.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.store.browse import read_rows
+from scoring.store.conditions import ask, text_query
+from scoring.store.filters import Filter
+from scoring.store.store import Store
+from scoring.store.values import Scope
+
+_STRETCH = 100_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstHits:
+    """Some of the samples that meet a filter with a text.
+
+    ``rows`` has the columns of a page, the highest score first and those without one last.
+    ``n_hits`` were found among the first ``n_looked`` of ``n_samples``; ``complete`` where that is
+    all of them. ``rows`` holds the best of the hits found so far, not of all there may be.
+    """
+
+    rows: pd.DataFrame
+    n_hits: int
+    n_looked: int
+    n_samples: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether all samples were looked at."""
+        return self.n_looked >= self.n_samples
+
+
+def first_hits(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    limit: int = 24,
+    seconds: float = 0.15,
+    bands: Bands | None = None,
+) -> FirstHits:
+    """Hits for the filter's text after at most about ``seconds``, or once ``limit`` are found.
+
+    At least one stretch of 100,000 samples is looked at. Raises InputError for a filter without
+    a text, FilterError for a bad regular expression.
+    """
+    if not which.text:
+        raise InputError("the filter names no text to look for; write text:words")
+    asked = ask(store, scope, replace(which, text=None), bands)
+    query, values = text_query(
+        asked.reading, which, "row_idx >= $first_row AND row_idx < $last_row"
+    )
+    n_samples = int(asked.reading.rows("SELECT n_samples FROM build_info")[0][0])
+    hits: list[tuple[float | None, int]] = []
+    looked, until = 0, time.monotonic() + seconds
+    while looked < n_samples and len(hits) < limit and (not looked or time.monotonic() < until):
+        stretch = {"first_row": looked, "last_row": looked + _STRETCH}
+        looked = min(looked + _STRETCH, n_samples)
+        found = [row for (row,) in asked.reading.rows(query, values | stretch)]
+        if found:
+            hits += asked.rows(_SCORES, asked.where, _AMONG, found=found)
+    hits.sort(key=lambda hit: (hit[0] is None, -(hit[0] or 0.0), hit[1]))
+    rows = read_rows(store, scope, [row_idx for _, row_idx in hits[:limit]])
+    return FirstHits(rows, len(hits), looked, n_samples)
+
+
+_SCORES = "SELECT s.visnec, s.row_idx FROM scores s WHERE"
+_AMONG = "AND s.row_idx IN (SELECT unnest($found::BIGINT[]))"
