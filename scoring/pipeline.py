@@ -33,7 +33,7 @@ from scoring.predictions import Predictor
 from scoring.runner import OnProgress, Runner, RunSummary, Task, Work, standing
 from scoring.runs import RunRecord, begin_run, now, read_run, settings_digest
 from scoring.schemas import PREDICTIONS, SCORES
-from scoring.scorer import Scorer, score_row
+from scoring.scorer import Scorer, check_baselines, score_row
 from scoring.tally import Tally
 from scoring.workspace import Workspace
 
@@ -64,6 +64,7 @@ def score_dataset(
     blind = (
         baselines if isinstance(baselines, BaselineSettings) else BaselineSettings(tuple(baselines))
     )
+    check_baselines(model, blind)
     record = begin_run(workspace, run_record(workspace, model, run_id, blind, truncate, tokens))
     task = scoring_task(workspace, record, limit)
     work = scoring_work(workspace, record, model)

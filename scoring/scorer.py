@@ -24,7 +24,16 @@ from scoring.preparing import Blind, Prepared, Preparer, Problem
 from scoring.prompting import PromptProblem
 from scoring.samples import Role, Sample, Status, Turn
 
-__all__ = ["Prepared", "SampleScore", "Scorer", "TokenLosses", "TurnScore", "score_row"]
+__all__ = [
+    "Prepared",
+    "SampleScore",
+    "Scorer",
+    "TokenLosses",
+    "TurnScore",
+    "check_baselines",
+    "score_row",
+    "turn_scores",
+]
 
 Losses = NDArray[np.float32] | None
 """Nats per answer token, as a model gives them; None for what does not fit the device."""
@@ -97,13 +106,22 @@ class SampleScore:
         return visnec_score(self.loss_text, self.loss_multimodal)
 
 
+def check_baselines(model: VisionLanguageModel, baselines: BaselineSettings) -> None:
+    """Raises InputError where the model does not know a baseline: once, and before the work."""
+    if REFERENCE not in baselines.names:
+        return
+    try:
+        model.encode_masked((Turn(Role.HUMAN, "a", (0,)), Turn(Role.ASSISTANT, "b")))
+    except PromptProblem as problem:
+        raise InputError(f"{problem.reason}; leave --baseline {REFERENCE} out") from problem
+
+
 class Scorer:
     """Scores samples with one model, against one or several blind baselines.
 
     ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
     ``tokens`` keeps the losses of every answer token. ``cycle`` is the order of the dataset's
-    images that the baseline ``shuffled`` needs. Raises InputError where the model does not know
-    the baseline ``reference``.
+    images that the baseline ``shuffled`` needs.
     """
 
     def __init__(
@@ -117,8 +135,6 @@ class Scorer:
         tokens: bool = False,
     ) -> None:
         settings = baselines or BaselineSettings()
-        if REFERENCE in settings.names:
-            _check_reference(model)
         self._model, self._baselines, self._tokens = model, settings.names, tokens
         self._preparer = Preparer(model, image_roots, settings, cycle, truncate=truncate)
 
@@ -164,14 +180,6 @@ class Scorer:
             turns=turn_scores(of_turn, text, multimodal),
             tokens=TokenLosses(of_turn, texts, text, multimodal) if self._tokens else None,
         )
-
-
-def _check_reference(model: VisionLanguageModel) -> None:
-    """Told once and at once, instead of by the status of every sample."""
-    try:
-        model.encode_masked((Turn(Role.HUMAN, "a", (0,)), Turn(Role.ASSISTANT, "b")))
-    except PromptProblem as problem:
-        raise InputError(f"{problem.reason}; leave --baseline {REFERENCE} out") from problem
 
 
 def _encoded(blind: Blind | Problem) -> EncodedSample | None:

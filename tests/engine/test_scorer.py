@@ -19,7 +19,14 @@ from scoring.prompting import PromptProblem
 from scoring.readers.images import open_image
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.schemas import SCORES
-from scoring.scorer import SampleScore, Scorer, TurnScore, score_row, turn_scores
+from scoring.scorer import (
+    SampleScore,
+    Scorer,
+    TurnScore,
+    check_baselines,
+    score_row,
+    turn_scores,
+)
 from tests.fakes import FakeModel
 
 
@@ -222,13 +229,14 @@ def test_a_sample_that_a_processor_stumbles_over_is_told(root: Path) -> None:
     assert odd.reason == "the model's processor fails on it: KeyError: 'odd'"
 
 
-def test_a_model_without_a_masked_placeholder_is_told_before_the_work(root: Path) -> None:
+def test_a_model_without_a_masked_placeholder_is_told_before_the_work() -> None:
     class Unmasked(FakeModel):
         def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, "not for this model")
 
     with pytest.raises(InputError, match="not for this model; leave --baseline reference out"):
-        score(Unmasked(), root, [], baselines=("none", "reference"))
+        check_baselines(Unmasked(), BaselineSettings(("none", "reference")))
+    check_baselines(Unmasked(), BaselineSettings(("none", "gray")))
 
 
 def test_truncation_is_settled_for_each_baseline_on_its_longer_sequence(root: Path) -> None:
