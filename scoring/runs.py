@@ -51,6 +51,11 @@ class RunRecord:
     device_name: str | None = None  # of the device's maker
     imported_from: str | None = None
 
+    @property
+    def first_baseline(self) -> str:
+        """The baseline that is meant where none is named; ``none`` stands first if it is there."""
+        return next(iter(self.baselines), "none")
+
 
 _DECIDING = (
     "model_fingerprint",

@@ -78,7 +78,7 @@ def export_scores(
     to: Annotated[
         Path | None, typer.Option("--to", help="The file to write. Default: stdout.")
     ] = None,
-    baseline: BaselineOption = "none",
+    baseline: BaselineOption = None,
     file_format: Annotated[
         str,
         typer.Option(
@@ -104,7 +104,8 @@ def export_scores(
     from scoring.store import Scope, Store
 
     place = open_workspace(workspace)
-    scope = Scope(only_run(place, run).run_id, baseline)
+    record = only_run(place, run)
+    scope = Scope(record.run_id, baseline or record.first_baseline)
     store = Store(place)
     options: dict[str, Any] = {"file_format": file_format, "decimals": decimals}
     if to is None:

@@ -13,7 +13,11 @@ WorkspaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Which run; the newest unless named.")]
 BaselineOption = Annotated[
-    str, typer.Option("--baseline", help="Blind baseline whose scores are meant.")
+    str | None,
+    typer.Option(
+        "--baseline",
+        help="Blind baseline whose scores are meant. Default: none, or a run's first without it.",
+    ),
 ]
 ModelOption = Annotated[
     str,

@@ -258,7 +258,7 @@ def predict(
             place,
             loaded,
             record.run_id,
-            rows=_rows(place, record.run_id, only) if only else None,
+            rows=_rows(place, record, only) if only else None,
             max_new_tokens=max_new_tokens,
             on_progress=show,
             stop=stop,
@@ -313,10 +313,11 @@ def _template_option(record: RunRecord) -> str | None:
     return record.template if record.template in ("own", "llava_v1") else None
 
 
-def _rows(place: Workspace, run_id: str, only: str) -> Any:
+def _rows(place: Workspace, record: RunRecord, only: str) -> Any:
     from scoring.store import Scope, Store, matching_rows, parse_filter
 
-    return matching_rows(Store(place), Scope(run_id), parse_filter(only), place.bands)
+    scope = Scope(record.run_id, record.first_baseline)
+    return matching_rows(Store(place), scope, parse_filter(only), place.bands)
 
 
 def _import_statuses(place: Workspace) -> dict[str, int]:
