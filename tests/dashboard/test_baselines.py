@@ -1,0 +1,54 @@
+"""A run with several blind baselines: one is shown at a time, and nothing counts twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dashboard import loaders, text
+from dashboard.state import View
+from scoring.store import Filter, queries
+from tests.dashboard.conftest import Draw
+
+
+def scope_of(view: View) -> loaders.Context:
+    found = loaders.open_view_context(view).context
+    assert found is not None
+    return found
+
+
+def test_none_is_shown_unless_another_is_chosen(root: Path) -> None:
+    assert scope_of(View()).scope.baseline == "none"
+    assert scope_of(View(baseline="gray")).scope.baseline == "gray"
+    opened = loaders.open_view_context(View(baseline="blur"))
+    assert opened.context is not None
+    assert opened.context.scope.baseline == "none"
+    assert "The run has no baseline blur; the page shows none." in opened.problems
+
+
+@pytest.mark.parametrize("baseline", ["none", "gray"])
+def test_each_sample_counts_once(root: Path, baseline: str) -> None:
+    context = scope_of(View(baseline=baseline))
+    store, scope = context.store, context.scope
+    assert queries.sample_count(store, scope, Filter()) == 120
+    statuses = queries.status_counts(store, scope)
+    assert statuses["n"].sum() == 120
+    scored = int(statuses.set_index("status")["n"]["scored"])
+    assert queries.score_summary(store, scope, Filter()).n_scored == scored
+    cut = queries.cut_counts(store, scope, Filter(), 0.1, None)
+    assert cut.n_kept + cut.n_dropped == scored
+    assert len(queries.page(store, scope, Filter(), limit=500).rows) == 120
+
+
+@pytest.mark.parametrize("page", ["overview", "explore"])
+def test_the_baseline_is_picked_beside_the_run(root: Path, draw: Draw, page: str) -> None:
+    app = draw(page)
+    (picker,) = [box for box in app.selectbox if box.label == "Blind baseline"]
+    assert picker.options == [text.BASELINE_NAMES["none"], text.BASELINE_NAMES["gray"]]
+    assert picker.value == "none"
+    picker.set_value("gray").run()
+    assert not app.exception
+    assert app.query_params["baseline"] in ("gray", ["gray"])
+    (picker,) = [box for box in app.selectbox if box.label == "Blind baseline"]
+    assert picker.value == "gray"
