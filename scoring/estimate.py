@@ -35,7 +35,7 @@ from scoring.workspace import Workspace
 
 DEFAULT_SAMPLES = 64
 _STRETCH = 16
-_PREDICTED = 8  # generation is slow; its time per sample varies less
+_PREDICTED = 32  # generation is slow; fewer would not fill a batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from scoring.baselines import BASELINES
 from scoring.dataset import read_columns, read_dataset_info
-from scoring.errors import InputError, RunConflictError
+from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.runs import RunRecord, now, read_run, settings_digest
 from scoring.score_csv import Findings, OnBytes, ScoreBlock, described, read_score_blocks
 from scoring.score_join import Join
@@ -156,8 +156,18 @@ def _already(workspace: Workspace, record: RunRecord) -> ImportReport:
                 f"run {record.run_id!r} is there with another {name} ({then!r} then, {now_!r} "
                 "now); give these scores another name with --run"
             )
-    raw = json.loads((workspace.run_dir(record.run_id) / "import.json").read_text("utf-8"))
-    return ImportReport(**{**raw, "already": True})
+    return replace(read_import_report(workspace, record.run_id), already=True)
+
+
+def read_import_report(workspace: Workspace, run_id: str) -> ImportReport:
+    """What the import of a run reported. Raises WorkspaceError where its file cannot be read."""
+    path = workspace.run_dir(run_id) / "import.json"
+    try:
+        return ImportReport(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WorkspaceError(
+            f"{path} cannot be read ({error}); remove {path.parent} and import the scores again"
+        ) from error
 
 
 def _refuse_nothing(path: Path, report: ImportReport, n_taken: int) -> None:

@@ -30,7 +30,10 @@ def tell_estimate(
         rows.append(("predicting a sample", f"{found.predict_seconds * 1000:,.1f} ms"))
     rows += [("expected time", _time(found)), ("memory", _memory(found))]
     title = f"Estimate for run {found.run_id}, from {found.n_tried:,} samples tried"
-    talk.print(table(title, ["", ""], rows))
+    if found.n_left:
+        talk.print(table(title, ["", ""], rows))
+    else:
+        say(f"Nothing is left to score: all {found.n_samples:,} samples of the run are done.")
     if found.n_tried and not found.statuses.get("scored"):
         counted = ", ".join(f"{status} {n:,}" for status, n in found.statuses.items())
         say(f"None of the samples tried got a score ({counted}); see to that first.")
@@ -43,8 +46,6 @@ def _tokens(tokens: Tokens | None) -> str:
 
 
 def _time(found: Estimate) -> str:
-    if not found.n_left:
-        return "none, all is done"
     least, most = (_duration(seconds) for seconds in found.seconds)
     spent = least if least == most else f"{least} to {most}"
     return f"{spent}, up to {found.samples_per_second:,.1f} samples/s, on one process"

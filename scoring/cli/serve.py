@@ -14,6 +14,7 @@ from scoring import __version__
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table
 from scoring.errors import InputError
+from scoring.runs import RunRecord
 from scoring.workspace import Workspace, open_workspace
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free.")]
@@ -124,6 +125,9 @@ def _status(place: Workspace) -> dict[str, Any]:
 
     runs = []
     for run in list_runs(place):
+        if run.imported_from:
+            runs.append(_imported_status(place, run))
+            continue
         progress = read_progress(place, run.run_id)
         runs.append(
             {
@@ -145,6 +149,24 @@ def _status(place: Workspace) -> dict[str, Any]:
         "runs": runs,
         "reviewers": [asdict(item) for item in progress_by_reviewer],
         "subsets": [subset.name for subset in list_subsets(place)],
+    }
+
+
+def _imported_status(place: Workspace, run: RunRecord) -> dict[str, Any]:
+    from scoring.imported import read_import_report
+
+    report = read_import_report(place, run.run_id)
+    return {
+        "run_id": run.run_id,
+        "model": run.model,
+        "state": "imported",
+        "done": report.n_samples,
+        "total": report.n_samples,
+        "rate": 0.0,
+        "seconds_left": None,
+        "processes": 0,
+        "sources": {},
+        "statuses": report.statuses,
     }
 
 

@@ -1,0 +1,120 @@
+"""Predictions beside how they match the reference, and under which settings they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scoring.answers import AnswerMatch
+from scoring.errors import RunConflictError
+from scoring.prediction_records import (
+    PredictionSettings,
+    begin_predictions,
+    prediction_row,
+    read_prediction_settings,
+)
+from scoring.predictions import Predictor
+from scoring.prompting import PromptProblem
+from scoring.samples import Role, Sample, Status, Turn
+from scoring.schemas import PREDICTIONS
+from scoring.workspace import Workspace, create_workspace
+from tests.fakes import FakeModel
+
+QUESTION = "Which one?\nA. cat\nB. dog"
+
+
+class Answering(FakeModel):
+    """Answers typed in: (without the image, with it); refuses questions that say so."""
+
+    def __init__(self, blind: str | None, seeing: str | None) -> None:
+        super().__init__()
+        self.blind, self.seeing = blind, seeing
+        self.asked: list[int] = []
+
+    def generate(
+        self,
+        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
+        max_new_tokens: int,
+    ) -> list[str | None]:
+        self.asked.append(max_new_tokens)
+        if any("refuse" in turn.text for turns, _ in prompts for turn in turns):
+            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, "the processor refuses the sample")
+        return [self.seeing if images else self.blind for _, images in prompts]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    return tmp_path
+
+
+def sample(row: int, question: str = QUESTION, answer: str = "B", image: str = "a.png") -> Sample:
+    turns = (Turn(Role.HUMAN, question, (0,)), Turn(Role.ASSISTANT, answer))
+    return Sample(row, str(row), "made", (image,), turns, b"{}")
+
+
+def test_both_predictions_are_compared_with_the_reference(root: Path) -> None:
+    model = Answering("The answer is A.", "a dog")
+    (found,) = Predictor(model, [root], max_new_tokens=7).predict([sample(3)])
+    assert (found.prediction_text, found.prediction_multimodal) == ("The answer is A.", "a dog")
+    assert found.match_text == AnswerMatch(exact=False, letter=False, f1=0.0)
+    assert found.match_multimodal == AnswerMatch(exact=False, letter=True, f1=0.0)
+    assert model.asked == [7, 7]
+    row = prediction_row(found)
+    assert list(row) != []
+    assert set(row) == set(PREDICTIONS.names)
+    assert (row["letter_text"], row["letter_multimodal"], row["matched_by"]) == (False, True, 1)
+
+
+def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: Path) -> None:
+    lonely = replace(sample(4), turns=(Turn(Role.ASSISTANT, "hello"),))
+    odd = [
+        sample(0),
+        sample(1, image="gone.png"),
+        sample(2, question="refuse this"),
+        replace(sample(3), status=Status.TEXT_ONLY, reason="no image"),
+        lonely,
+        sample(5),
+    ]
+    found = Predictor(Answering("B", None), [root]).predict(odd)
+    assert [one.row_idx for one in found] == [0, 1, 2, 3, 4, 5]
+    assert [one.prediction_text for one in found] == ["B", None, None, None, None, "B"]
+    assert [one.reason for one in found][2:5] == [
+        "the processor refuses the sample",
+        "no image",
+        "the conversation holds no human turn",
+    ]
+    assert "gone.png" in str(found[1].reason)
+    assert found[0].reason == "the prompt does not fit the device's memory, even alone"
+    assert (found[0].match_text, found[0].match_multimodal) == (AnswerMatch(True, True, 1.0), None)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return create_workspace(tmp_path / "ws")
+
+
+def test_predictions_of_two_settings_never_share_a_run(workspace: Workspace) -> None:
+    assert read_prediction_settings(workspace, "one") is None
+    assert begin_predictions(workspace, "one", 16) == PredictionSettings(16)
+    assert begin_predictions(workspace, "one", None) == PredictionSettings(16)
+    with pytest.raises(RunConflictError, match="began with --max-new-tokens 16, not 32"):
+        begin_predictions(workspace, "one", 32)
+    assert begin_predictions(workspace, "two", None) == PredictionSettings(64)
+
+
+def test_predictions_without_a_record_of_their_settings_are_not_added_to(
+    workspace: Workspace,
+) -> None:
+    folder = workspace.run_dir("old") / "predictions"
+    folder.mkdir(parents=True)
+    (folder / "part-000000-x.parquet").touch()
+    with pytest.raises(RunConflictError, match="lack the record of their settings"):
+        begin_predictions(workspace, "old", 16)
+    (workspace.run_dir("old") / "predictions.json").write_text("{}")
+    with pytest.raises(RunConflictError, match="cannot be read"):
+        begin_predictions(workspace, "old", 16)

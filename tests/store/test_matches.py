@@ -1,0 +1,65 @@
+"""Matches in the database: those of the parts, or derived anew from the texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.answers import VERSION
+from scoring.prediction_records import begin_predictions, matched_prediction, prediction_row
+from scoring.schemas import PREDICTIONS
+from scoring.store import Scope, Store, build_database, matches, sample_detail
+from scoring.workspace import Workspace
+from tests.synthetic import RUN_ID, make_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Three scored samples with the answers "answer 0" and so on, no predictions."""
+    return make_workspace(
+        tmp_path / "ws", visnec=[0.5, 0.25, 1.0], with_images=False, with_predictions=False
+    )
+
+
+def write(workspace: Workspace, rows: list[dict[str, Any]], schema: pa.Schema, name: str) -> None:
+    folder = workspace.run_dir(RUN_ID) / "predictions"
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"part-{name}.parquet")
+
+
+def predictions(workspace: Workspace) -> list[tuple[Any, ...]]:
+    build_database(workspace)
+    with duckdb.connect(str(workspace.database), read_only=True) as con:
+        return con.execute(
+            "SELECT row_idx, exact_text, f1_text, exact_multimodal, letter_multimodal, matched_by, "
+            "max_new_tokens FROM predictions ORDER BY row_idx"
+        ).fetchall()
+
+
+def test_matches_of_this_version_are_taken_from_the_parts(workspace: Workspace) -> None:
+    begin_predictions(workspace, RUN_ID, 16)
+    row = prediction_row(matched_prediction(1, "answer 1", "no", "answer 1", ""))
+    write(workspace, [row | {"f1_text": 0.75}], PREDICTIONS, "0")  # not what would be derived
+    assert predictions(workspace) == [(1, True, 0.75, False, None, VERSION, 16)]
+
+
+def test_what_is_older_is_compared_anew_from_the_texts(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matches, "_AT_ONCE", 1)
+    texts = pa.schema([PREDICTIONS.field(at) for at in range(3)])
+    old = [{"row_idx": 0, "prediction_text": "Answer 0.", "prediction_multimodal": None}]
+    write(workspace, old, texts, "0")
+    row = prediction_row(matched_prediction(2, "x", "the answer", "answer 2", ""))
+    write(workspace, [row | {"matched_by": VERSION - 1, "f1_text": 0.75}], PREDICTIONS, "1")
+    assert predictions(workspace) == [
+        (0, True, 1.0, None, None, VERSION, None),
+        (2, False, 0.0, False, None, VERSION, None),
+    ]
+    detail = sample_detail(Store(workspace), Scope(RUN_ID), 2)
+    assert detail.predictions["f1_multimodal"].tolist() == [pytest.approx(2 / 3)]

@@ -1,0 +1,62 @@
+"""Scores in from elsewhere and out again, and what a run will cost, by the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.test_cli import visnec
+
+
+def test_scores_go_out_and_come_back(demo_workspace: Path, tmp_path: Path) -> None:
+    out, ws = tmp_path / "scores.csv", ["-w", demo_workspace]
+    done = visnec("export-scores", *ws, "--run", "demo", "--to", out, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["n_rows"], told["n_left_out"]) == (554, 46)
+    assert "46 samples without a score are left out" in " ".join(done.stderr.split())
+
+    taken = visnec("import-scores", out, *ws, "--run", "back", "--model", "tiny-vlm", "--json")
+    assert taken.returncode == 0, taken.stderr
+    report = json.loads(taken.stdout)
+    assert report["statuses"]["scored"] == 554
+    assert sum(report["statuses"].values()) == 600
+    assert "554 of 600 samples have a score" in " ".join(taken.stderr.split())
+
+    again = visnec("export-scores", *ws, "--run", "back")
+    assert again.stdout == out.read_text()
+
+    status = json.loads(visnec("status", *ws, "--json").stdout)
+    assert [run["state"] for run in status["runs"] if run["run_id"] == "back"] == ["imported"]
+    selected = visnec("select", *ws, "--run", "back", "--name", "best", "--rule", "paper")
+    assert selected.returncode == 0, selected.stderr
+    refused = visnec("predict", *ws, "--run", "back")
+    assert refused.returncode == 2
+    assert "were imported" in " ".join(refused.stderr.split())
+
+
+def test_a_wrong_header_is_explained(demo_workspace: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("id,score\na,1\n")
+    done = visnec("import-scores", path, "-w", demo_workspace)
+    assert done.returncode == 2
+    assert "lacks row_idx, loss_multimodal, loss_text" in " ".join(done.stderr.split())
+    assert "Traceback" not in " ".join(done.stderr.split())
+
+
+def test_an_estimate_tells_the_cost_and_keeps_nothing(demo_workspace: Path) -> None:
+    before = sorted(path.name for path in (demo_workspace / "runs").iterdir())
+    command = ["score", "-w", demo_workspace, "--model", "tiny-vlm", "--run", "new", "--estimate"]
+    done = visnec(*command, "--predict", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["n_samples"], told["n_left"], told["n_tried"]) == (600, 600, 64)
+    assert told["tokens_multimodal"]["mean"] > told["tokens_text"]["mean"] > 10
+    assert 0 < told["seconds"][0] <= told["seconds"][1]
+    assert told["process_bytes"] > 100_000_000
+    assert "expected time" in " ".join(done.stderr.split())
+    assert sorted(path.name for path in (demo_workspace / "runs").iterdir()) == before
+    finished = visnec(
+        "score", "-w", demo_workspace, "--model", "tiny-vlm", "--run", "demo", "--estimate"
+    )
+    assert "all 600 samples of the run are done" in " ".join(finished.stderr.split())
