@@ -6,12 +6,11 @@ file's size. The folder appears whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import json
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,20 +20,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from scoring.dataset_parts import GROUP_ROWS, PartWriter
 from scoring.errors import InputError, WorkspaceError
-from scoring.readers import FileFormat, HashingReader, detect_format, read_records
+from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
 from scoring.readers.images import ImageProblem, resolve_image
-from scoring.readers.llava import to_sample
+from scoring.readers.values import Inline
 from scoring.samples import Role, Sample, Status, Turn
-from scoring.schemas import DATASET
 from scoring.workspace import Workspace, save_settings, write_json
 
-PART_ROWS = 100_000
-GROUP_ROWS = 1_000  # a row group is what a look-up of one sample decodes
-_GROUP_BYTES = 32 << 20
-_ROOT_TRIALS = 200  # records whose images settle which folder the paths are relative to
+_ROOT_TRIALS = 200  # images of a file that settle which folder its paths are relative to
+_CHECKPOINT_ROWS = 20_000
 
 Progress = Callable[[int, int, int], None]
 """Called with samples read so far, bytes read so far, bytes in all."""
@@ -42,7 +40,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class DatasetFile:
-    """One imported file."""
+    """One imported file, and what it was taken for. ``name`` is relative to what all share."""
 
     name: str
     sha256: str
@@ -50,6 +48,25 @@ class DatasetFile:
     format: str
     container: str
     n_records: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTrial:
+    """Where the first images of a file were looked for, and how many of ``n_tried`` lie there.
+
+    ``n_found`` is by candidate; the first of those that hold most was chosen.
+    """
+
+    file: str
+    candidates: tuple[str, ...]
+    n_found: tuple[int, ...]
+    n_tried: int
+
+    @property
+    def best(self) -> int:
+        """The position of the chosen folder."""
+        return max(range(len(self.candidates)), key=lambda index: self.n_found[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,132 +81,250 @@ class DatasetInfo:
 
 def import_dataset(
     workspace: Workspace,
-    files: Sequence[Path],
+    files: Sequence[Path | str],
     image_roots: Sequence[Path] = (),
     progress: Progress | None = None,
+    options: ReadOptions | None = None,
 ) -> DatasetInfo:
-    """Imports LLaVA JSON or JSONL files into ``workspace``, in the given order.
+    """Imports dataset files into ``workspace``: files, folders, patterns, ``hf:owner/name``.
 
-    Without ``image_roots`` the folder of the first file or its parent is declared, whichever
-    holds the first images. Raises InputError, RecordError, or WorkspaceError when the workspace
-    holds another dataset already; importing the same files again changes nothing.
+    Without ``image_roots`` the folder of a file or its parent is declared, whichever holds its
+    first images. What was finished of an import that broke off is kept, file by file, and the
+    same import goes on from there. Raises InputError, RecordError, or WorkspaceError when the
+    workspace holds another dataset already; importing the same files again changes nothing.
     """
-    formats = [detect_format(path) for path in _existing(files)]
-    total = sum(path.stat().st_size for path in files)
+    options = options or ReadOptions()
+    sources = open_sources(files, options)
+    for root in image_roots:
+        if not root.is_dir():
+            raise InputError(f"the image folder {root} does not exist")
     workspace.root.mkdir(parents=True, exist_ok=True)
-    temporary = workspace.root / f".dataset.{uuid.uuid4().hex[:8]}.tmp"
-    temporary.mkdir()
+    partial = _Partial(workspace, sources, options)
     try:
-        info = _write_dataset(temporary, files, formats, total, progress)
+        info, trials, inline = _write_dataset(partial, sources, image_roots, options, progress)
         if workspace.dataset_dir.exists():
+            partial.discard()
             return _same_dataset(workspace, info)
-        roots = list(image_roots) or [_guess_image_root(temporary, files[0])]
-        _declare_roots(workspace, roots)
-        temporary.replace(workspace.dataset_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _declare_roots(workspace, trials, sources, image_roots, inline)
+        partial.finish()
+    except BaseException:
+        partial.close()
+        raise
     return info
 
 
-def _existing(files: Sequence[Path]) -> Sequence[Path]:
-    if not files:
-        raise InputError("no file to import; name a LLaVA JSON or JSONL file")
-    for path in files:
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
-            raise InputError(f"{path} {what}; name a LLaVA JSON or JSONL file")
-    return files
+class _Partial:
+    """The folder of an import on its way: it goes on where it stopped, or leaves no trace."""
+
+    def __init__(
+        self, workspace: Workspace, sources: Sequence[SourceFile], options: ReadOptions
+    ) -> None:
+        self._workspace = workspace
+        facts = [
+            (
+                str(one.file.path.resolve()),
+                one.file.path.stat().st_size,
+                one.file.path.stat().st_mtime_ns,
+            )
+            for one in sources
+        ]
+        key = hashlib.sha256(repr((facts, options)).encode("utf-8", "replace")).hexdigest()[:12]
+        self.folder = workspace.root / f".dataset.{key}.partial"
+        self.folder.mkdir(exist_ok=True)
+        self._lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise WorkspaceError(
+                f"another process is importing the same files into {workspace.root}; wait for it"
+            ) from None
+        self._clear_others()
+
+    def _clear_others(self) -> None:
+        """Removes what imports of other files left, unless they are at work."""
+        for path in self._workspace.root.glob(".dataset.*.partial"):
+            if path != self.folder:
+                other = FileLock(path / ".lock", timeout=0)
+                with contextlib.suppress(Timeout, OSError):
+                    with other:
+                        pass
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def state(self) -> dict[str, Any]:
+        """What is finished: files, rows and parts."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "state.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {"files": [], "trials": [], "n_samples": 0, "n_parts": 0, "inline": False}
+        return found
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Notes that all files so far are on disk."""
+        write_json(self.folder / "state.json", state)
+
+    def finish(self) -> None:
+        """Gives the folder its place in the workspace."""
+        (self.folder / "state.json").unlink(missing_ok=True)
+        self._lock.release()
+        (self.folder / ".lock").unlink(missing_ok=True)
+        self.folder.replace(self._workspace.dataset_dir)
+
+    def close(self) -> None:
+        """Leaves what can be gone on with, and nothing else."""
+        if (self.folder / "state.json").exists():
+            self._lock.release()
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Leaves nothing."""
+        self._lock.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _write_dataset(
-    folder: Path,
-    files: Sequence[Path],
-    formats: Sequence[FileFormat],
-    total: int,
+    partial: _Partial,
+    sources: Sequence[SourceFile],
+    image_roots: Sequence[Path],
+    options: ReadOptions,
     progress: Progress | None,
-) -> DatasetInfo:
-    writer = _PartWriter(folder)
-    done: list[DatasetFile] = []
-    n_samples = n_bytes = 0
-    for path, fmt in zip(files, formats, strict=True):
-        before = n_samples
-        reader = HashingReader(path)
-        with reader, io.BufferedReader(reader) as file:
-            for record in read_records(file, str(path), fmt.container):
-                writer.write(to_sample(n_samples, record, path.stem))
+) -> tuple[DatasetInfo, list[ImageTrial], bool]:
+    """Reads all files that are not yet read; whether any JSON record holds an image itself."""
+    state = partial.state()
+    done = [DatasetFile(**file) for file in state["files"]]
+    trials = [_trial(trial) for trial in state["trials"]]
+    n_samples, inline = int(state["n_samples"]), bool(state["inline"])
+    writer = PartWriter(partial.folder, int(state["n_parts"]))
+    total = sum(source.file.path.stat().st_size for source in sources)
+    n_bytes = sum(file.bytes for file in done)
+    kept = n_samples
+    for source in sources[len(done) :]:
+        before, images = n_samples, _Trials(source, image_roots)
+        with Reading(source, options) as reading:
+            for sample in reading.samples(n_samples):
+                writer.write(sample)
+                images.take(sample)
                 n_samples += 1
                 if progress and n_samples % GROUP_ROWS == 0:
-                    progress(n_samples, n_bytes + reader.n_bytes, total)
-            while file.read(1 << 20):  # what follows the last record belongs to the fingerprint
-                pass
-            n_bytes += reader.n_bytes
-            described = (fmt.family, fmt.container, n_samples - before)
-            done.append(DatasetFile(path.name, reader.sha256(), reader.n_bytes, *described))
+                    progress(n_samples, n_bytes + reading.n_bytes, total)
+            sha256 = reading.sha256()
+        inline = inline or (images.inline and not source.holds_images)
+        size = source.file.path.stat().st_size
+        n_bytes += size
+        found = source.format
+        described = (found.family, found.container, n_samples - before, found.why)
+        done.append(DatasetFile(source.file.name, sha256, size, *described))
+        trials.append(images.result())
+        if n_samples - kept >= _CHECKPOINT_ROWS and len(done) < len(sources):
+            writer.close()
+            kept = n_samples
+            finished = {"files": list(map(asdict, done)), "trials": list(map(asdict, trials))}
+            parts = {"n_samples": n_samples, "n_parts": writer.n_parts, "inline": inline}
+            partial.keep({**finished, **parts})
     writer.close()
     if not n_samples:
-        raise InputError(f"{', '.join(str(path) for path in files)}: no record found")
-    digest = hashlib.sha256("".join(file.sha256 for file in done).encode()).hexdigest()
+        raise InputError(f"{', '.join(str(one.file.path) for one in sources)}: no record found")
     info = DatasetInfo(
-        digest, n_samples, datetime.now(UTC).isoformat(timespec="seconds"), tuple(done)
+        _fingerprint(done, options),
+        n_samples,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        tuple(done),
     )
-    write_json(folder / "dataset.json", asdict(info))
+    write_json(partial.folder / "dataset.json", asdict(info))
+    write_json(partial.folder / "images.json", list(map(asdict, trials)))
     if progress:
-        progress(n_samples, n_bytes, total)
-    return info
+        progress(n_samples, total, total)
+    return info, trials, inline
 
 
-class _PartWriter:
-    """Buffers samples into row groups and row groups into part files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = self._in_part = self._n_parts = 0
-        self._writer: pq.ParquetWriter | None = None
-
-    def write(self, sample: Sample) -> None:
-        self._rows.append(_row(sample))
-        self._bytes += len(sample.original)
-        if len(self._rows) >= GROUP_ROWS or self._bytes >= _GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._writer is None:
-            path = self._folder / f"part-{self._n_parts:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, DATASET, compression="zstd")
-            self._n_parts, self._in_part = self._n_parts + 1, 0
-        self._writer.write_table(pa.Table.from_pylist(self._rows, DATASET))
-        self._in_part += len(self._rows)
-        self._rows, self._bytes = [], 0
-        if self._in_part >= PART_ROWS:
-            self._writer.close()
-            self._writer = None
-
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
+def _fingerprint(files: Sequence[DatasetFile], options: ReadOptions) -> str:
+    """A digest of the files' digests, and of what was said about how they are meant."""
+    said = replace(options, keep_going=False)
+    told = (
+        ""
+        if said == ReadOptions()
+        else repr((said.family, sorted(said.columns.items()), sorted(said.roles.items())))
+    )
+    return hashlib.sha256(("".join(file.sha256 for file in files) + told).encode()).hexdigest()
 
 
-def _row(sample: Sample) -> dict[str, Any]:
-    return {
-        "row_idx": sample.row_idx,
-        "id": sample.id,
-        "source": sample.source,
-        "images": sample.images,
-        "n_images": len(sample.images),
-        "n_turns": sample.n_turns,
-        "question": sample.question,
-        "answer": sample.answer,
-        "turns": [
-            {"role": turn.role.value, "text": turn.text, "image_offsets": turn.image_offsets}
-            for turn in sample.turns
-        ],
-        "status": sample.status.value,
-        "reason": sample.reason,
-        "original": sample.original,
-    }
+class _Trials:
+    """Tries the first images of one file in the folders that its paths may be relative to."""
+
+    def __init__(self, source: SourceFile, image_roots: Sequence[Path]) -> None:
+        self._source = source
+        folder = source.file.path.resolve().parent
+        declared = [root.resolve() for root in image_roots]
+        inside = any(folder.is_relative_to(root) for root in declared)
+        own = [folder] if inside or not declared else []
+        self.candidates = [*declared, *own] if declared else [folder, folder.parent]
+        self._roots = [*declared, *own]
+        self._found = [0] * len(self.candidates)
+        self._tried = 0
+        self.inline = False
+
+    def take(self, sample: Sample) -> None:
+        """Tries a sample's first image, as long as it takes to be sure."""
+        for image in sample.images[:1]:
+            if isinstance(image, Inline):
+                self.inline = True
+            elif self._tried < _ROOT_TRIALS and sample.status is Status.PENDING:
+                self._tried += 1
+                for index, root in enumerate(self.candidates):
+                    others = [one for one in self._roots if one != root]
+                    self._found[index] += _resolves(image, [root, *others], root)
+
+    def result(self) -> ImageTrial:
+        """What was found out."""
+        candidates = tuple(map(str, self.candidates))
+        return ImageTrial(self._source.file.name, candidates, tuple(self._found), self._tried)
+
+
+def _trial(raw: Mapping[str, Any]) -> ImageTrial:
+    candidates, n_found = tuple(raw["candidates"]), tuple(raw["n_found"])
+    return ImageTrial(raw["file"], candidates, n_found, raw["n_tried"])
+
+
+def read_image_trials(workspace: Workspace) -> list[ImageTrial]:
+    """Where the import looked for images, by file; empty where that is not known."""
+    try:
+        raw = json.loads((workspace.dataset_dir / "images.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return [_trial(one) for one in raw]
+
+
+def _resolves(reference: str, roots: Sequence[Path], base: Path) -> bool:
+    """Whether ``reference``, joined to ``base``, is a file inside any of ``roots``."""
+    try:
+        place = resolve_image(reference, roots)
+    except ImageProblem:
+        return False
+    return place.path == (base / reference).resolve() or place.box is not None
+
+
+def _declare_roots(
+    workspace: Workspace,
+    trials: Sequence[ImageTrial],
+    sources: Sequence[SourceFile],
+    image_roots: Sequence[Path],
+    inline: bool,
+) -> None:
+    """Writes down where images may be opened: folders, and files that hold images themselves."""
+    best = [(Path(one.candidates[one.best]), one.n_found[one.best]) for one in trials]
+    chosen = [root for root, n_found in best if n_found]
+    fallback = [root for root, _ in best[:1]]
+    roots = [*(root.resolve() for root in image_roots), *chosen]
+    roots = roots or fallback
+    roots += [one.file.path.resolve() for one in sources if one.holds_images]
+    roots += [workspace.dataset_dir.resolve()] if inline else []
+    base = workspace.root.resolve()
+    declared = [
+        str(root.relative_to(base)) if root.is_relative_to(base) else str(root)
+        for root in dict.fromkeys(roots)
+    ]
+    settings = replace(workspace.settings, image_roots=tuple(declared))
+    save_settings(replace(workspace, settings=settings))
 
 
 def _same_dataset(workspace: Workspace, info: DatasetInfo) -> DatasetInfo:
@@ -197,44 +332,10 @@ def _same_dataset(workspace: Workspace, info: DatasetInfo) -> DatasetInfo:
     if present.fingerprint != info.fingerprint:
         raise WorkspaceError(
             f"{workspace.root} already holds another dataset "
-            f"({', '.join(file.name for file in present.files)}, {present.n_samples:,} samples); "
-            "import this one into a workspace of its own"
+            f"({', '.join(file.name for file in present.files[:5])}, {present.n_samples:,} "
+            "samples); import this one into a workspace of its own"
         )
     return present
-
-
-def _guess_image_root(folder: Path, file: Path) -> Path:
-    """The folder of the dataset file or its parent: whichever holds more of the first images."""
-    table = pq.ParquetFile(folder / "part-00000.parquet").read_row_group(0, columns=["images"])
-    references = [paths[0] for paths in table.column("images").to_pylist() if paths][:_ROOT_TRIALS]
-    candidates = [file.resolve().parent, file.resolve().parent.parent]
-
-    def found(root: Path) -> int:
-        return sum(_resolves(reference, root) for reference in references)
-
-    return max(candidates, key=found)  # the first of equals: the file's own folder
-
-
-def _resolves(reference: str, root: Path) -> bool:
-    try:
-        resolve_image(reference, [root])
-    except ImageProblem:
-        return False
-    return True
-
-
-def _declare_roots(workspace: Workspace, roots: Sequence[Path]) -> None:
-    base = workspace.root.resolve()
-    declared = []
-    for root in roots:
-        if not root.is_dir():
-            raise InputError(f"the image folder {root} does not exist")
-        path = root.resolve()
-        inside = path.is_relative_to(base)
-        declared.append(str(path.relative_to(base)) if inside else str(path))
-    save_settings(
-        replace(workspace, settings=replace(workspace.settings, image_roots=tuple(declared)))
-    )
 
 
 def read_dataset_info(workspace: Workspace) -> DatasetInfo:
@@ -318,7 +419,8 @@ def sample_of_row(row: dict[str, Any]) -> Sample:
             Turn(Role(turn["role"]), turn["text"], tuple(turn["image_offsets"]))
             for turn in row["turns"]
         ),
-        original=row.get("original", b""),
+        original=row.get("original") or b"",
         status=Status(row["status"]),
         reason=row["reason"],
+        origin=row.get("origin"),
     )

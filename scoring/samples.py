@@ -58,7 +58,8 @@ class Sample:
     ``row_idx`` is the 0-based position in the dataset and the identity of the sample; ``id`` may
     repeat or be absent. ``status`` is ``pending`` when the sample can be scored as far as its
     record tells, otherwise the reason why not, which ``reason`` puts into words. ``original``
-    holds the exact bytes of the record.
+    holds the exact bytes of the record where it came as JSON; else it is empty, and ``origin``
+    tells the file and the place in it (``train.parquet#row=7``).
     """
 
     row_idx: int
@@ -69,6 +70,7 @@ class Sample:
     original: bytes
     status: Status = Status.PENDING
     reason: str | None = None
+    origin: str | None = None
 
     @property
     def question(self) -> str:

@@ -29,7 +29,8 @@ DATASET = pa.schema(
         ("turns", pa.list_(TURN)),
         ("status", pa.string()),  # pending, or why the record alone rules a score out
         ("reason", pa.string()),
-        ("original", pa.binary()),  # exact bytes of the record
+        ("original", pa.binary()),  # exact bytes of a JSON record; null for other files
+        ("origin", pa.string()),  # else: the file and the place in it
     ]
 )
 """``dataset/part-*.parquet``: one row per record, ascending by row_idx over all parts."""

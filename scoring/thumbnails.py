@@ -40,18 +40,13 @@ def thumbnail(workspace: Workspace, reference: str, size: int = 256) -> bytes:
     The image is resolved inside the workspace's image roots only. Raises ImageProblem
     (missing_image, bad_image, refused_path) for what cannot be shown; problems are not cached.
     """
-    path = resolve_image(reference, workspace.image_roots)
-    try:
-        stat = path.stat()
-    except OSError:
-        path = resolve_image(reference, workspace.image_roots)  # gone: says so in words
-        stat = path.stat()
-    identity = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{size}"
+    place = resolve_image(reference, workspace.image_roots)
+    identity = f"{place.identity()}\0{size}"
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
     cache = _cache_of(workspace.thumbnails_dir)
     content = cache.read(key)
     if content is None:
-        content = encode_image(open_image(path), size, lossless=False)
+        content = encode_image(open_image(place), size, lossless=False)
         cache.write(key, content)
     return content
 

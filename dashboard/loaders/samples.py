@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 from dashboard.cards import Card, build_card, build_tile
@@ -13,7 +12,7 @@ from dashboard.loaders.context import Context, about, read_cached
 from dashboard.state import View
 from scoring.dataset import read_dataset_info, read_samples
 from scoring.errors import InputError
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Sample, Status
 from scoring.store import queries
 from scoring.store.values import Cursor, Page, SampleDetail, Sort
@@ -130,8 +129,8 @@ def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes
 
     Encoded anew from its pixels: no byte of a dataset file reaches a browser as it came.
     """
-    path = resolve_image(_reference(workspace, row_idx, position), workspace.image_roots)
-    return _encoded(path, path.stat().st_mtime_ns)
+    place = resolve_image(_reference(workspace, row_idx, position), workspace.image_roots)
+    return _encoded(place, place.identity())
 
 
 def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
@@ -145,5 +144,5 @@ def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _encoded(path: Path, modified: int) -> bytes:  # noqa: ARG001 - part of the cache's key
-    return encode_image(open_image(path), IMAGE_SIZE)
+def _encoded(place: ImagePlace, identity: str) -> bytes:  # noqa: ARG001 - part of the key
+    return encode_image(open_image(place), IMAGE_SIZE)

@@ -1,50 +1,251 @@
-"""Readers: a dataset file in, samples out, one at a time."""
+"""Readers: dataset files in, samples out, one at a time.
+
+One module per family of records (llava, messages, pairs) and per kind of file (json_stream, tables,
+tars, tsv). Here they meet: a file is opened as what it was taken for and read from front to back.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import IO
 
-from scoring.errors import RecordError
-from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
+from scoring.errors import InputError, RecordError
+from scoring.readers.detect import (
+    JSON,
+    STREAMED,
+    FileFormat,
+    detect_format,
+    open_decompressed,
+)
+from scoring.readers.inputs import InputFile, find_inputs
+from scoring.readers.json_stream import (
+    RawRecord,
+    read_json_array,
+    read_json_lines,
+    read_json_object,
+)
+from scoring.readers.options import FAMILIES, ReadOptions, read_options
+from scoring.readers.records import guess_family, mapped, to_sample
+from scoring.readers.tables import read_arrow, read_parquet
+from scoring.readers.tars import REFUSED, read_webdataset
+from scoring.readers.tsv import SharedImages, read_table
+from scoring.readers.values import EMBEDDED, Inline
+from scoring.samples import Sample, Status
 
-Container = Literal["array", "lines"]
-_HEAD_BYTES = 4096
+__all__ = [
+    "FileFormat",
+    "HashingReader",
+    "InputFile",
+    "ReadOptions",
+    "Reading",
+    "SourceFile",
+    "detect_format",
+    "open_sources",
+    "read_options",
+]
+
+_TRIALS = 50  # records that may pass before one tells its family
+_HASH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class FileFormat:
-    """What a file was taken for: how its records are cut, and how they are understood."""
+class SourceFile:
+    """One file with what it was taken for."""
 
-    container: Container
-    family: str = "llava"
+    file: InputFile
+    format: FileFormat
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether images may lie inside the file itself (those inside JSON go with its record)."""
+        return self.format.container not in JSON
 
 
-def detect_format(path: Path) -> FileFormat:
-    """Looks at the first bytes of ``path``: ``[`` begins a JSON array, ``{`` JSON lines.
+def open_sources(given: Sequence[Path | str], options: ReadOptions) -> list[SourceFile]:
+    """What each file that is meant was taken for.
 
-    Raises RecordError for anything else, naming what stands there.
+    Raises InputError where a file's records may be meant in several ways, naming them.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
-    if head.startswith(b"["):
-        return FileFormat("array")
-    if head.startswith(b"{"):
-        return FileFormat("lines")
-    found = f"begins with {head[:20]!r}" if head else "is empty"
-    raise RecordError(f"{path} {found}; supported are LLaVA JSON (an array of records) and JSONL")
+    return [_open_source(file, options) for file in find_inputs(given)]
 
 
-def read_records(file: IO[bytes], name: str, container: Container) -> Iterator[RawRecord]:
-    """The records of an open file, in order."""
-    return read_json_array(file, name) if container == "array" else read_json_lines(file, name)
+def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
+    found = detect_format(file.path)
+    source = SourceFile(file, found)
+    if options.family:
+        why = f"{found.why}; the family was named"
+        return SourceFile(file, replace(found, family=options.family, why=why))
+    candidates: list[str] = []
+    first: object = None
+    with Reading(source, options) as reading:
+        for record, _ in islice(reading.records(), _TRIALS):
+            value = mapped(record.value, options.columns)
+            first = value if first is None else first
+            guesses = guess_family(value)
+            if len(guesses) == 1:
+                guess = guesses[0]
+                why = f"{found.why}; {guess.why}"
+                return SourceFile(file, replace(found, family=guess.family, why=why))
+            candidates += [guess.family for guess in guesses]
+    if first is None:
+        return source
+    raise InputError(_which(file.path, first, list(dict.fromkeys(candidates)) or list(FAMILIES)))
+
+
+def _which(path: Path, first: object, candidates: list[str]) -> str:
+    keys = ", ".join(map(str, list(first)[:12])) if isinstance(first, dict) else ""
+    what = f"the first has the keys {keys}" if keys else f"the first is {str(first)[:40]!r}"
+    named = "; ".join(f"{name}: {FAMILIES[name]}" for name in candidates)
+    return (
+        f"{path}: it cannot be told how its records are meant ({what}); say it with --format "
+        f"({named}), or name the columns with --column question=... --column answer=... "
+        "--column image=..."
+    )
+
+
+class Reading:
+    """One way through a file, from front to back: its samples, its bytes so far, its digest."""
+
+    def __init__(self, source: SourceFile, options: ReadOptions) -> None:
+        self._source, self._options = source, options
+        self._size = source.file.path.stat().st_size
+        self._position = 0
+        self._raw: HashingReader | None = None
+        self._buffered: IO[bytes] | None = None  # closes the file below when it is let go
+        if source.format.container in STREAMED:
+            self._raw = HashingReader(source.file.path)
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._raw is not None:
+            self._raw.close()
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the file, read so far."""
+        return self._position if self._raw is None else self._raw.n_bytes
+
+    def samples(self, first_row: int) -> Iterator[Sample]:
+        """The samples of the file; the first one has the row_idx ``first_row``."""
+        family, file = self._source.format.family, self._source.file
+        for row_idx, (record, container) in enumerate(self.records(), start=first_row):
+            sample = to_sample(
+                row_idx,
+                record,
+                file.source,
+                self._options,
+                container=container,
+                default_family=family,
+            )
+            yield _finished(sample, record, file.image_prefix)
+
+    def sha256(self) -> str:
+        """Of the whole file, what follows its last record included."""
+        if self._raw is None:
+            with self._source.file.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._position = self._size
+            return digest
+        while self._raw.read(_HASH_BYTES):
+            pass
+        return self._raw.sha256()
+
+    def records(self) -> Iterator[tuple[RawRecord, str | None]]:
+        """Raw records, each with the prefix of references to what lies inside it."""
+        container = self._source.format.container
+        if container in JSON:
+            for record in _unpacked(self._json(self._stream())):
+                yield record, None
+        elif container == "webdataset":
+            name, keep_going = self._source.file.name, self._options.keep_going
+            for record in read_webdataset(self._stream(), name, keep_going=keep_going):
+                yield record, record.origin
+        elif container in ("tsv", "csv"):
+            yield from self._table("," if container == "csv" else "\t")
+        else:
+            yield from self._columns()
+
+    def _stream(self) -> IO[bytes]:
+        if self._raw is None:
+            raise ValueError(f"{self._source.file.path} is not read as a stream")
+        raw = io.BufferedReader(self._raw, 1 << 18)
+        name, compression = str(self._source.file.path), self._source.format.compression
+        self._buffered = open_decompressed(raw, compression, name)
+        return self._buffered
+
+    def _json(self, file: IO[bytes]) -> Iterator[RawRecord]:
+        name, keep_going = str(self._source.file.path), self._options.keep_going
+        found = self._source.format
+        if found.container == "array":
+            records = read_json_array(file, name, keep_going)
+        elif found.container == "lines":
+            records = read_json_lines(file, name, keep_going)
+        else:
+            records = read_json_object(file, name, keep_going, found.within)
+        try:
+            yield from records
+        except RecordError as error:  # a compressed file that is cut off or damaged
+            if not keep_going:
+                raise
+            yield RawRecord(b"", problem=str(error).removeprefix(f"{name}: "))
+
+    def _table(self, delimiter: str) -> Iterator[tuple[RawRecord, str]]:
+        name, keep_going = self._source.file.name, self._options.keep_going
+        shared = SharedImages()
+        rows = read_table(self._stream(), name, delimiter, keep_going=keep_going)
+        for offset, record in rows:
+            row = record.value if isinstance(record.value, dict) else {}
+            place = shared.resolve(offset, row)
+            if place != offset:
+                row = {**row, "image": EMBEDDED}
+            value = row if isinstance(record.value, dict) else record.value
+            origin = f"{name}#offset={offset}"
+            yield replace(record, value=value, origin=origin), f"{name}#offset={place}"
+
+    def _columns(self) -> Iterator[tuple[RawRecord, str | None]]:
+        file, keep_going = self._source.file, self._options.keep_going
+        if self._source.format.container == "parquet":
+            for row, n_rows, record in read_parquet(file.path, file.name, keep_going=keep_going):
+                self._position = self._size * row // max(n_rows, 1)
+                yield record, record.origin
+        else:
+            for _, record in read_arrow(file.path, file.name, keep_going=keep_going):
+                yield record, record.origin
+
+
+def _unpacked(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
+    """Lists of records, packed for training, one by one; a list of turns is one record."""
+    for record in records:
+        value = record.value
+        listed = value if isinstance(value, list) and not guess_family(value) else []
+        if listed and all(isinstance(one, dict) for one in listed):
+            yield from read_json_array(io.BytesIO(record.original), "packed record")
+        else:
+            yield record
+
+
+def _finished(sample: Sample, record: RawRecord, image_prefix: str) -> Sample:
+    """``sample`` with the image folder its dataset names, refused where a reader said so."""
+    if image_prefix:
+        images = tuple(_joined(image_prefix, image) for image in sample.images)
+        sample = replace(sample, images=images)
+    if isinstance(record.value, Mapping) and REFUSED in record.value:
+        reason = str(record.value[REFUSED])
+        sample = replace(sample, status=Status.REFUSED_PATH, reason=reason)
+    return sample
+
+
+def _joined(prefix: str, image: str) -> str:
+    if isinstance(image, Inline) or "://" in image or PurePosixPath(image).is_absolute():
+        return image
+    return prefix + image
 
 
 class HashingReader(io.RawIOBase):

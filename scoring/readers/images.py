@@ -2,22 +2,31 @@
 
 Dataset content is hostile until proven otherwise: a reference is resolved only inside the
 declared image roots, links included, and only common raster formats are decoded, up to a size.
+A root is a folder of images, or a file (or the dataset's own folder) that holds images itself.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from scoring.readers.containers import read_embedded, split_reference
 from scoring.samples import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
+RECORDS = "original"
+"""What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
 _SHOWN_CHARACTERS = 120
+_REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
+_BOX = re.compile(r"^(.+?)###\[\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){3})\s*\]$")
 _TURNS = {  # EXIF orientation -> what shows the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,22 +52,70 @@ class ImageProblem(Exception):
         self.status, self.reason = status, reason
 
 
-def resolve_image(reference: str, roots: Sequence[Path]) -> Path:
-    """The file that ``reference`` names inside one of ``roots``, tried in order.
+@dataclass(frozen=True, slots=True)
+class ImagePlace:
+    """Where an image lies: a file, a ``member`` inside a file of many, a ``box`` cut out of it.
 
-    Raises ImageProblem: ``refused_path`` for anything outside the roots (also through links),
-    ``missing_image`` where no root holds it.
+    ``box`` is left, upper, right, lower in pixels.
     """
+
+    path: Path
+    member: str = ""
+    box: tuple[int, int, int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """As errors name it."""
+        return f"{self.path.name}#{self.member}" if self.member else self.path.name
+
+    def identity(self) -> str:
+        """A key that changes when the file does. Raises ImageProblem where it is gone."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            raise ImageProblem(Status.MISSING_IMAGE, f"{self.path.name} is gone") from None
+        parts = (self.path, self.member, self.box, stat.st_size, stat.st_mtime_ns)
+        return "\0".join(map(str, parts))
+
+
+def open_reference(reference: str, roots: Sequence[Path]) -> Image.Image:
+    """The decoded image that ``reference`` names, in RGB. Raises ImageProblem."""
+    return open_image(resolve_image(reference, roots))
+
+
+def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
+    """Where the image lies that ``reference`` names inside one of ``roots``, tried in order.
+
+    ``path###[left, upper, right, lower]`` is that part of an image; ``file#place`` an image inside
+    a file, which must be declared itself. Raises ImageProblem: ``refused_path`` for anything
+    outside the roots (also through links), ``missing_image`` where no root holds it.
+    """
+    folders, containers = _sorted_roots(tuple(roots))
+    if (found := split_reference(reference)) and (path := _container(found[0], containers)):
+        return ImagePlace(path, found[1])
+    if _REMOTE.match(reference):
+        reason = f"{_shown(reference)} lies on another machine; remote images are not fetched"
+        raise ImageProblem(Status.REFUSED_PATH, reason)
     if _SCHEME.match(reference) or "\0" in reference:
         reason = f"{_shown(reference)} is not a path of a local file"
         raise ImageProblem(Status.REFUSED_PATH, reason)
+    if boxed := _BOX.match(reference):
+        left, upper, right, lower = (int(edge) for edge in boxed[2].split(","))
+        return replace(_in_folders(boxed[1], folders), box=(left, upper, right, lower))
+    return _in_folders(reference, folders)
+
+
+def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
+    """The file of that path, joined to one of the folders and lying inside any of them."""
     outside = no_file = False
-    for root in roots:
+    for folder in folders:
         try:
-            path = (root / reference).resolve()
-            inside = path.is_relative_to(root.resolve())
+            path = (folder / reference).resolve()
+            inside = path.is_relative_to(folder.resolve()) or any(
+                path.is_relative_to(other.resolve()) for other in folders
+            )
             if inside and path.is_file():
-                return path
+                return ImagePlace(path)
             no_file = no_file or (inside and path.exists())
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, links in a circle, ...
             what = getattr(error, "strerror", None) or "no path that can be followed"
@@ -71,31 +128,70 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> Path:
     raise ImageProblem(Status.MISSING_IMAGE, f"{_shown(reference)} {where}")
 
 
-def open_image(path: Path) -> Image.Image:
+@lru_cache(maxsize=32)
+def _sorted_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[str, list[Path]]]:
+    """The folders, and the files by their name; the shortest path of a name comes first."""
+    folders = tuple(root for root in roots if not root.is_file())
+    containers: dict[str, list[Path]] = {}
+    for root in sorted(set(roots) - set(folders), key=lambda path: len(path.parts)):
+        containers.setdefault(root.name, []).append(root)
+    records = [folder for folder in folders if folder.name == "dataset"]
+    if records:
+        containers[RECORDS] = records
+    return folders, containers
+
+
+def _container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
+    """The declared file of that name; a name may begin with folders to tell equals apart."""
+    parts = tuple(name.split("/"))
+    for path in containers.get(parts[-1], ()):
+        if parts == (RECORDS,) or path.parts[-len(parts) :] == parts:
+            return path
+    return None
+
+
+def open_image(place: ImagePlace | Path) -> Image.Image:
     """The decoded image in RGB, upright by its EXIF orientation; the first frame of several.
 
     Colours under a transparent pixel show, as in the training code of the common models. Raises
     ImageProblem (``bad_image``) for what is no image, cut off, or larger than MAX_PIXELS.
     """
+    place = ImagePlace(place) if isinstance(place, Path) else place
+    name = place.name
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        source = io.BytesIO(read_embedded(place.path, place.member)) if place.member else place.path
+        with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageProblem(Status.BAD_IMAGE, _too_large(path, image.size))
-            return to_rgb(_upright(image))
+                raise ImageProblem(Status.BAD_IMAGE, _too_large(name, image.size))
+            upright = to_rgb(_upright(image))
+        return upright if place.box is None else _cropped(upright, place)
     except FileNotFoundError:
-        raise ImageProblem(Status.MISSING_IMAGE, f"{path.name} is gone") from None
+        raise ImageProblem(Status.MISSING_IMAGE, f"{place.path.name} is gone") from None
     except UnidentifiedImageError:
-        raise ImageProblem(Status.BAD_IMAGE, _unidentified(path)) from None
+        raise ImageProblem(Status.BAD_IMAGE, _unidentified(place)) from None
     except Image.DecompressionBombError:
-        raise ImageProblem(Status.BAD_IMAGE, _too_large(path)) from None
+        raise ImageProblem(Status.BAD_IMAGE, _too_large(name)) from None
     except MemoryError:
-        reason = f"{path.name} takes more memory to decode than there is"
+        reason = f"{name} takes more memory to decode than there is"
         raise ImageProblem(Status.BAD_IMAGE, reason) from None
     except ImageProblem:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
         what = getattr(error, "strerror", None) or error
-        raise ImageProblem(Status.BAD_IMAGE, f"{path.name}: {what}") from error
+        raise ImageProblem(Status.BAD_IMAGE, f"{name}: {what}") from error
+
+
+def _cropped(image: Image.Image, place: ImagePlace) -> Image.Image:
+    """The part of ``image`` inside the box of ``place``, as far as the image reaches."""
+    left, upper, right, lower = place.box or (0, 0, 0, 0)
+    box = (max(left, 0), max(upper, 0), min(right, image.width), min(lower, image.height))
+    if box[0] >= box[2] or box[1] >= box[3]:
+        reason = (
+            f"the box {list(place.box or ())} holds nothing of {place.name} "
+            f"({image.width} x {image.height})"
+        )
+        raise ImageProblem(Status.BAD_IMAGE, reason)
+    return image.crop(box)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -109,10 +205,10 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _too_large(path: Path, size: tuple[int, int] | None = None) -> str:
+def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
     if size is None:  # the decoder refused before it told
-        return f"{path.name} has more pixels than the limit of {MAX_PIXELS:,}"
-    return f"{path.name} has {size[0]} x {size[1]} pixels, over the limit of {MAX_PIXELS:,}"
+        return f"{name} has more pixels than the limit of {MAX_PIXELS:,}"
+    return f"{name} has {size[0]} x {size[1]} pixels, over the limit of {MAX_PIXELS:,}"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -124,14 +220,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _unidentified(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(40)
+def _unidentified(place: ImagePlace) -> str:
+    start = b" "
+    if not place.member:
+        with place.path.open("rb") as file:
+            start = file.read(40)
     if not start:
-        return f"{path.name} is empty"
+        return f"{place.name} is empty"
     if start.startswith(b"version https://git-lfs"):
-        return f"{path.name} is a Git LFS pointer, not the image; fetch it with: git lfs pull"
-    return f"{path.name} is not an image in a supported format ({', '.join(FORMATS)})"
+        return f"{place.name} is a Git LFS pointer, not the image; fetch it with: git lfs pull"
+    return f"{place.name} is not an image in a supported format ({', '.join(FORMATS)})"
 
 
 def _shown(reference: str) -> str:

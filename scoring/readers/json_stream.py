@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from scoring.errors import RecordError
@@ -18,6 +18,13 @@ from scoring.errors import RecordError
 CHUNK_BYTES = 1 << 20
 MAX_RECORD_BYTES = 256 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
+_KEPT_BYTES = 1 << 20  # of what could not be read
+_BOUNDARY_MARGIN = 4096  # a boundary between records, with the next key, is shorter than this
+_NEXT_ELEMENT = re.compile(r",\s*(?=\{)")
+_NEXT_MEMBER = re.compile(r',\s*(?="(?:[^"\\]|\\.){0,1000}"\s*:\s*\{)')
+_KEY = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*')
+_CLOSING = {"{": "}", "[": "]"}
+_RECORD_KEYS = frozenset(("conversations", "messages", "conversation", "question", "query"))
 _CUT_MARGIN = 16  # an error this close to the end of the buffer may be a token cut in two
 
 
@@ -31,56 +38,132 @@ _DECODER = json.JSONDecoder(parse_int=_parse_int)
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One record: its exact bytes, and what it parsed to, or why it did not parse."""
+    """One record: its exact bytes, and what it parsed to, or why it did not parse.
+
+    ``key`` names it where records are the members of an object. ``origin`` is the file and the
+    place in it where the record came as no JSON (``original`` is empty then).
+    """
 
     original: bytes
     value: object = None
     problem: str | None = None
+    key: str | None = None
+    origin: str | None = None
 
 
-def read_json_lines(file: IO[bytes], name: str) -> Iterator[RawRecord]:
+def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Iterator[RawRecord]:
     """Yields one record per non-blank line; a line that is no JSON keeps its place as a problem."""
-    first = True
+    number = 0
     while line := file.readline(MAX_RECORD_BYTES + 1):
+        number += 1
         if len(line) > MAX_RECORD_BYTES:
-            raise RecordError(f"{name}: a line is longer than {MAX_RECORD_BYTES >> 20} MiB")
-        if first:
-            line, first = line.removeprefix(b"\xef\xbb\xbf"), False
+            what = f"line {number} is longer than {MAX_RECORD_BYTES >> 20} MiB"
+            if not keep_going:
+                raise RecordError(f"{name}: {what}")
+            yield RawRecord(line[:_KEPT_BYTES], problem=what)
+            while not line.endswith(b"\n") and (line := file.readline(CHUNK_BYTES)):
+                pass
+            continue
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
         original = line.strip(b" \t\r\n")
         if original:
-            yield _parse_line(original)
+            yield _parse_line(original, number)
 
 
-def _parse_line(original: bytes) -> RawRecord:
+def _parse_line(original: bytes, number: int) -> RawRecord:
     text = original.decode("utf-8", "surrogateescape")
     try:
         value, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError as error:
+        what = f"{error.msg}, {_standing(text, error.pos)}"
+        return RawRecord(original, problem=f"line {number}, column {error.pos + 1}: {what}")
     except (ValueError, RecursionError) as error:
-        return RawRecord(original, problem=f"the line is not valid JSON: {error}")
+        return RawRecord(original, problem=f"line {number}: {error}")
     if end != len(text):
-        return RawRecord(original, problem=f"the line goes on after its JSON value, at {end + 1}")
+        what = f"the line goes on after its JSON value, {_standing(text, end)}"
+        return RawRecord(original, problem=f"line {number}, column {end + 1}: {what}")
     return RawRecord(original, value)
 
 
-def read_json_array(file: IO[bytes], name: str) -> Iterator[RawRecord]:
+def _standing(text: str, at: int) -> str:
+    """What stands at a place, as an error names it."""
+    found = text[at : at + 20]
+    return f"found {found!r}" if found else "the file ends"
+
+
+def read_json_array(file: IO[bytes], name: str, keep_going: bool = False) -> Iterator[RawRecord]:
     """Yields the elements of one JSON array.
 
     Memory stays within a few buffers, whatever the file's size. Raises RecordError with line and
-    column where the file stops being JSON: what follows could not be cut into records.
+    column where the file stops being JSON; with ``keep_going`` what lies between there and the
+    next place where a record like the others begins becomes one record with its problem.
     """
     buffer = _Buffer(file, name)
     buffer.expect("[")
-    if buffer.peek() == "]":
-        buffer.expect("]")
+    yield from _read_members(buffer, "]", keep_going)
+    _expect_end(buffer, "array", keep_going)
+
+
+def read_json_object(
+    file: IO[bytes], name: str, keep_going: bool = False, within: str | None = None
+) -> Iterator[RawRecord]:
+    """Yields the members of one JSON object as records that know their key.
+
+    ``within``: the records are the members of the object or array under this key, and what stands
+    beside it is passed over. Damage is treated as in ``read_json_array``.
+    """
+    buffer = _Buffer(file, name)
+    buffer.expect("{")
+    if within is None:
+        yield from _read_members(buffer, "}", keep_going)
     else:
-        while True:
-            yield buffer.record()
+        while buffer.peek() != "}":
+            here = buffer.key() == within
+            if here and (opening := buffer.peek()) in _CLOSING:
+                buffer.expect(opening)
+                yield from _read_members(buffer, _CLOSING[opening], keep_going)
+            else:
+                buffer.record()
             if buffer.peek() != ",":
                 break
             buffer.expect(",")
-        buffer.expect("]", otherwise="',' or ']'")
-    if rest := buffer.peek():
-        buffer.fail(f"{rest!r} after the end of the array")
+        buffer.expect("}", otherwise="',' or '}'")
+    _expect_end(buffer, "object", keep_going)
+
+
+def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[RawRecord]:
+    """The members of an array or object up to and including its closing bracket."""
+    like: frozenset[str] | None = None
+    begun = False
+    while True:
+        try:
+            if buffer.peek() == closing and not begun:
+                break
+            key = buffer.key() if closing == "}" else None
+            record = buffer.record()
+            begun = True
+            if isinstance(record.value, dict):
+                like = like or frozenset(record.value)
+            yield record if key is None else replace(record, key=key)
+            if buffer.peek() != ",":
+                buffer.check(closing, f"',' or {closing!r}")
+                break
+            buffer.expect(",")
+        except RecordError as error:
+            if not keep_going:
+                raise
+            yield buffer.skip(str(error), closing, like)
+            begun = True
+            if not buffer.peek():
+                return
+    buffer.expect(closing)
+
+
+def _expect_end(buffer: _Buffer, what: str, keep_going: bool) -> None:
+    rest = buffer.peek()
+    if rest and not keep_going:
+        buffer.fail(f"{rest!r} after the end of the {what}")
 
 
 class _Buffer:
@@ -125,6 +208,91 @@ class _Buffer:
             self.fail(f"expected {otherwise or repr(character)}, {stands}")
         self._at += 1
 
+    def check(self, character: str, otherwise: str) -> None:
+        """Fails unless ``character`` stands here."""
+        found = self.peek()
+        if found != character:
+            stands = f"found {found!r}" if found else "the file ends"
+            self.fail(f"expected {otherwise}, {stands}")
+
+    def key(self) -> str:
+        """Steps over the key of a member and its colon."""
+        self.check('"', "a key in double quotes")
+        key = str(self.record().value)
+        self.expect(":")
+        return key
+
+    def skip(self, problem: str, closing: str, like: frozenset[str] | None) -> RawRecord:
+        """Moves to the next place where a record like the others begins, or to the end.
+
+        What is passed over comes back as one record with its ``problem``, its bytes up to a limit.
+        """
+        boundary = _NEXT_MEMBER if closing == "}" else _NEXT_ELEMENT
+        passed: list[str] = []
+        n_kept = 0
+
+        def pass_over(end: int) -> None:
+            nonlocal n_kept
+            text = self._text[self._at : end][: max(_KEPT_BYTES - n_kept, 0)]
+            passed.append(text)
+            n_kept += len(text)
+            self._at = end
+
+        search_from = self._at
+        while True:
+            match = boundary.search(self._text, search_from)
+            if match is None:
+                if self._eof:
+                    pass_over(len(self._text))
+                    break
+                pass_over(max(self._at, len(self._text) - _BOUNDARY_MARGIN))
+                self._fill()
+                search_from = self._at
+                continue
+            ahead = match.end() - match.start()
+            pass_over(match.start())
+            if self._begins_record(ahead, closing, like):
+                break
+            search_from = self._at + 1
+        original = "".join(passed).encode("utf-8", "surrogateescape")
+        return RawRecord(original, problem=problem.removeprefix(f"{self._name}: "))
+
+    def _begins_record(self, ahead: int, closing: str, like: frozenset[str] | None) -> bool:
+        """Whether a record like the others stands ``ahead`` of here; if so, moves there.
+
+        The window grows meanwhile but drops nothing, so that places in it stay as they are.
+        """
+        begin = self._at + ahead
+        start = begin
+        if closing == "}" and (key := _KEY.match(self._text, begin)):
+            start = key.end()
+        while True:
+            try:
+                value, _ = _DECODER.raw_decode(self._text, start)
+            except json.JSONDecodeError as error:
+                too_long = len(self._text) - start > MAX_RECORD_BYTES
+                if too_long or not self._may_be_cut(error) or not self._grow():
+                    return False
+            except (ValueError, RecursionError):
+                return False
+            else:
+                break
+        if not isinstance(value, dict):
+            return False
+        alike = len(like & value.keys()) * 2 >= len(like) if like else _RECORD_KEYS & value.keys()
+        if alike:
+            self._at = begin
+        return bool(alike)
+
+    def _grow(self) -> bool:
+        """Reads on without dropping anything from the window; False at the end."""
+        data = self._tail + self._file.read(max(CHUNK_BYTES, len(self._text)))
+        self._eof = len(data) == len(self._tail)
+        cut = len(data) if self._eof else _complete_utf8(data)
+        self._tail = data[cut:]
+        self._text += data[:cut].decode("utf-8", "surrogateescape")
+        return bool(data[:cut])
+
     def record(self) -> RawRecord:
         """Parses the value at the current place, reading on while it may be cut off."""
         if not self.peek():
@@ -134,7 +302,7 @@ class _Buffer:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if self._eof or not self._may_be_cut(error):
-                    self.fail(error.msg, at=error.pos)
+                    self.fail(f"{error.msg}, {_standing(self._text, error.pos)}", at=error.pos)
             except (ValueError, RecursionError) as error:
                 self.fail(str(error))
             else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring import dataset
+from scoring import dataset_parts
 from scoring.dataset import (
     import_dataset,
     read_dataset_info,
@@ -39,8 +39,8 @@ def files(tmp_path: Path) -> list[Path]:
 def test_records_keep_their_bytes_their_order_and_their_place(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "GROUP_ROWS", 2)
-    monkeypatch.setattr(dataset, "PART_ROWS", 4)
+    monkeypatch.setattr(dataset_parts, "GROUP_ROWS", 2)
+    monkeypatch.setattr(dataset_parts, "PART_ROWS", 4)
     workspace = create_workspace(tmp_path / "ws")
     info = import_dataset(workspace, files)
     assert [file.n_records for file in info.files] == [3, 4]
@@ -102,8 +102,8 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     workspace = create_workspace(tmp_path / "ws")
     with pytest.raises(InputError, match="does not exist"):
         import_dataset(workspace, [tmp_path / "nowhere.json"])
-    with pytest.raises(InputError, match="is a folder"):
-        import_dataset(workspace, [tmp_path])
+    with pytest.raises(InputError, match="holds no dataset file"):
+        import_dataset(workspace, [workspace.root])
 
 
 def test_a_folder_with_other_things_becomes_no_workspace(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def refused(reference: str, roots: list[Path]) -> Status:
 
 
 def test_a_path_inside_a_root_is_found(root: Path) -> None:
-    assert resolve_image("in/red.png", [root]) == (root / "in" / "red.png").resolve()
-    assert resolve_image("red.png", [root, root / "in"]).name == "red.png"
+    assert resolve_image("in/red.png", [root]).path == (root / "in" / "red.png").resolve()
+    assert resolve_image("red.png", [root, root / "in"]).path.name == "red.png"
     assert resolve_image(str(root / "in" / "red.png"), [root]).name == "red.png"
 
 

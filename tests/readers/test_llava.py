@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.llava import to_sample
+from scoring.readers.records import to_sample
 from scoring.samples import Role, Sample, Status, Turn
 
 
@@ -73,7 +73,10 @@ def test_source_is_the_records_own_then_the_folder_then_the_file() -> None:
          Status.BAD_RECORD, "turn 2 is from human, expected assistant"),
         ({"conversations": [{"from": "martian", "value": "q"}]},
          Status.BAD_RECORD,
-         "turn 1 is from 'martian'; known are system, human, user, gpt, assistant, bot"),
+         "turn 1 is from 'martian'; known are system, human, user, gpt, assistant, bot, "
+         "model, chatgpt, evaluator, pretrain, "
+         "context, tool, tool_response, observation, function_response, tool_call, function_call, "
+         "function"),
         ({"conversations": [{"from": "human", "value": None}]},
          Status.BAD_RECORD, "the value of turn 1 is None, not text"),
     ],

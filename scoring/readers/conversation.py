@@ -1,0 +1,321 @@
+"""From what a record says to turns with image positions, the same for every family.
+
+A family of formats turns its record into messages: text with slots where images stand. Here the
+roles become turns, placeholders in the text become positions, and what does not fit together gets
+its status. The one decision behind it: a placeholder counts only where the record has images for
+it, so that a literal ``<image>`` in a text-only record stays text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scoring.samples import Role, Status, Turn
+
+PLACEHOLDER = "<image>"
+_CONTEXT = "<IMG_CONTEXT>"
+PLACEHOLDERS = (PLACEHOLDER, "<ImageHere>", _CONTEXT, "<__dj__image>", "<|image|>")
+_TAG = re.compile(r"<img>([^<>\n]{1,4096})</img>")
+_IMAGE_LIKE = re.compile(r"(?:https?|file)://|\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
+
+ROLES: Mapping[str, Role] = {
+    "system": Role.SYSTEM,
+    "human": Role.HUMAN,
+    "user": Role.HUMAN,
+    "gpt": Role.ASSISTANT,
+    "assistant": Role.ASSISTANT,
+    "bot": Role.ASSISTANT,
+    "model": Role.ASSISTANT,
+    "chatgpt": Role.ASSISTANT,
+    "evaluator": Role.ASSISTANT,
+    "pretrain": Role.ASSISTANT,
+}
+BESIDE: Mapping[str, Role] = {
+    "context": Role.HUMAN,
+    "tool": Role.HUMAN,
+    "tool_response": Role.HUMAN,
+    "observation": Role.HUMAN,
+    "function_response": Role.HUMAN,
+    "tool_call": Role.ASSISTANT,
+    "function_call": Role.ASSISTANT,
+    "function": Role.HUMAN,
+}
+"""Roles that may stand beside a turn of the same side; both become one turn."""
+
+
+class BadRecord(Exception):
+    """What is wrong with a record, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place where an image stands.
+
+    ``reference`` is its own image, ``index`` one of the record's list; without both, the next of
+    that list that no other slot took.
+    """
+
+    reference: str | None = None
+    index: int | None = None
+
+
+Part = str | Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a record, before its role is understood."""
+
+    role: str
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text without slots."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a record was taken for."""
+
+    images: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    status: Status = Status.PENDING
+    reason: str | None = None
+
+
+def assemble(
+    messages: Sequence[Message],
+    images: Sequence[str] = (),
+    *,
+    named: Mapping[str, str] | None = None,
+    roles: Mapping[str, Role] | None = None,
+) -> Understood:
+    """Turns and images of one record.
+
+    ``images`` are those the record lists apart from its messages; ``named`` are images by the
+    placeholder that stands for each (``<image_00>``). ``roles`` are further names of roles.
+    Raises BadRecord where the messages are no conversation.
+    """
+    known = {**ROLES, **BESIDE, **(roles or {})}
+    sided = [_sided(position, message, known) for position, message in enumerate(messages, 1)]
+    joined = _join(sided)
+    if named:
+        joined = [(role, _split_named(role, parts, named)) for role, parts in joined]
+        images = () if _slots(joined) else tuple(named.values())
+    joined, references, problem = _settle(joined, list(images))
+    turns = tuple(_turn(role, parts) for role, parts in joined)
+    if any(turn.image_offsets for turn in turns if turn.role is Role.ASSISTANT):
+        problem = problem or "an image stands inside an answer"
+    if problem:
+        return Understood(tuple(references), turns, Status.PLACEHOLDER_MISMATCH, problem)
+    return answerable(Understood(tuple(references), turns))
+
+
+def answerable(found: Understood) -> Understood:
+    """``found`` with the status that its turns and images call for."""
+    if not any(turn.role is Role.ASSISTANT and turn.text.strip() for turn in found.turns):
+        return replace(found, status=Status.NO_ANSWER, reason="no assistant turn holds any text")
+    if not found.images:
+        return replace(found, status=Status.TEXT_ONLY, reason="the record has no image")
+    return found
+
+
+def clean_text(text: str) -> str:
+    """Text that can be stored and tokenised: lone surrogates become the replacement character."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+def shown(value: object) -> str:
+    """``value`` as an error message quotes it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_Sided = tuple[Role, tuple[Part, ...], bool]
+_Joined = list[tuple[Role, tuple[Part, ...]]]
+
+
+def _sided(position: int, message: Message, known: Mapping[str, Role]) -> _Sided:
+    role = message.role.lower()
+    if role not in known:
+        raise BadRecord(
+            f"turn {position} is from {shown(message.role)}; known are {', '.join(known)}"
+        )
+    return known[role], message.parts, role in BESIDE
+
+
+def _join(sided: Sequence[_Sided]) -> _Joined:
+    """Messages of tools and contexts joined with their neighbours; then sides must alternate."""
+    joined: _Joined = []
+    expected, beside_before = Role.HUMAN, False
+    for position, (role, parts, beside) in enumerate(sided, start=1):
+        if position == 1 and role is Role.SYSTEM:
+            joined.append((role, parts))
+            continue
+        if joined and role is joined[-1][0] and (beside or beside_before):
+            joined[-1] = (role, (*joined[-1][1], "\n", *parts))
+        elif role is expected:
+            joined.append((role, parts))
+            expected = Role.ASSISTANT if expected is Role.HUMAN else Role.HUMAN
+        else:
+            raise BadRecord(f"turn {position} is from {role}, expected {expected}")
+        beside_before = beside
+    return joined
+
+
+def _settle(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
+    """Slots for all images, each with its reference, or what does not fit."""
+    own = [slot for slot in _slots(joined) if slot.reference]
+    if own and images and [slot.reference for slot in own] == images:
+        images = []  # the list repeats what the messages say
+    if not _slots(joined) and not images:
+        joined = _split_tags(joined)
+    elif own and len(own) == len(_slots(joined)) and not images:
+        joined = _move_to_tokens(joined, own)
+    elif images and not _slots(joined):
+        placed, found, token = _split_tokens(joined, len(images))
+        if found not in (0, len(images)):
+            reason = f"{found} placeholder(s) {token} for {len(images)} image(s)"
+            return placed, images, reason
+        joined = placed if found else _before_first(joined, len(images))
+    return _fill(joined, images)
+
+
+def _fill(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
+    """Every slot with the image it shows, in the order of occurrence."""
+    slots = _slots(joined)
+    open_slots = [slot for slot in slots if not slot.reference]
+    indices = [slot.index for slot in open_slots]
+    if open_slots and sorted(index for index in indices if index is not None) != list(
+        range(len(images))
+    ):
+        indices = [None] * len(open_slots)
+    waiting = iter(images)
+    references: list[str] = []
+    if len(open_slots) != len(images):
+        reason = f"{len(slots)} place(s) for {len(images) + len(slots) - len(open_slots)} image(s)"
+        own = [slot.reference for slot in slots if slot.reference]
+        return joined, [*own, *images], reason
+    numbered = iter(indices)
+    for slot in slots:
+        if slot.reference:
+            references.append(slot.reference)
+        else:
+            index = next(numbered)
+            references.append(next(waiting) if index is None else images[index])
+    return joined, references, None
+
+
+def _slots(joined: _Joined) -> list[Slot]:
+    return [part for _, parts in joined for part in parts if isinstance(part, Slot)]
+
+
+def _split_tokens(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
+    """Human turns cut at the placeholder that fits; the number found, and which it was."""
+    counts = {
+        token: sum(part.count(token) for part in _human_texts(joined)) for token in PLACEHOLDERS
+    }
+    fitting = [token for token, count in counts.items() if count == n_images]
+    present = [token for token, count in counts.items() if count]
+    token = (fitting or present or [PLACEHOLDER])[0]
+    if counts[token] == 0:
+        return joined, 0, token
+    return _cut(joined, re.compile(re.escape(token))), counts[token], token
+
+
+def _move_to_tokens(joined: _Joined, own: Sequence[Slot]) -> _Joined:
+    """``<IMG_CONTEXT>`` in the text is the true place of an image that a part names."""
+    if sum(part.count(_CONTEXT) for part in _human_texts(joined)) != len(own):
+        return joined
+    bare: _Joined = [
+        (role, tuple(part for part in parts if isinstance(part, str))) for role, parts in joined
+    ]
+    cut = _cut(bare, re.compile(re.escape(_CONTEXT)))
+    waiting = iter(own)
+    return [
+        (role, tuple(next(waiting) if isinstance(part, Slot) else part for part in parts))
+        for role, parts in cut
+    ]
+
+
+def _split_tags(joined: _Joined) -> _Joined:
+    """``<img>path</img>`` inside the text of a record that names no image elsewhere."""
+    found = [tag for text in _human_texts(joined) for tag in _TAG.findall(text)]
+    if not found or not all(_IMAGE_LIKE.search(tag.strip()) for tag in found):
+        return joined
+    return _cut(joined, _TAG)
+
+
+def _split_named(role: Role, parts: tuple[Part, ...], named: Mapping[str, str]) -> tuple[Part, ...]:
+    if role is not Role.HUMAN:
+        return parts
+    names = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
+    result: list[Part] = []
+    for part in parts:
+        if isinstance(part, Slot):
+            result.append(part)
+            continue
+        pieces = re.split(f"({names})", part)
+        result += [Slot(named[piece]) if piece in named else piece for piece in pieces]
+    return tuple(result)
+
+
+def _cut(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
+    """Human texts cut at ``pattern``; its first group is the slot's own reference."""
+    result: _Joined = []
+    for role, parts in joined:
+        if role is not Role.HUMAN:
+            result.append((role, parts))
+            continue
+        pieces: list[Part] = []
+        for part in parts:
+            if isinstance(part, Slot):
+                pieces.append(part)
+                continue
+            at = 0
+            for match in pattern.finditer(part):
+                pieces += [part[at : match.start()]]
+                pieces += [Slot(match[1].strip() if pattern.groups else None)]
+                at = match.end()
+            pieces.append(part[at:])
+        result.append((role, tuple(pieces)))
+    return result
+
+
+def _before_first(joined: _Joined, n_images: int) -> _Joined:
+    """Images without a place stand before the first human turn, on a line of their own."""
+    result = list(joined)
+    slots: tuple[Part, ...] = (Slot(),) * n_images
+    for index, (role, parts) in enumerate(joined):
+        if role is Role.HUMAN:
+            result[index] = (role, (*slots, "\n", *parts))
+            break
+    return result
+
+
+def _human_texts(joined: _Joined) -> list[str]:
+    return [
+        part
+        for role, parts in joined
+        if role is Role.HUMAN
+        for part in parts
+        if isinstance(part, str)
+    ]
+
+
+def _turn(role: Role, parts: Sequence[Part]) -> Turn:
+    texts: list[str] = []
+    offsets: list[int] = []
+    length = 0
+    for part in parts:
+        if isinstance(part, Slot):
+            offsets.append(length)
+        else:
+            text = clean_text(part)
+            texts.append(text)
+            length += len(text)
+    return Turn(role, "".join(texts), tuple(offsets))

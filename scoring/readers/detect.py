@@ -1,0 +1,192 @@
+"""What a file is: how its records are cut, how they are understood, and what says so.
+
+A file is judged by its first bytes, never by its name alone; what it was taken for is told, and
+where two readings are as likely the user is asked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import pyarrow as pa
+
+from scoring.errors import RecordError
+from scoring.readers.json_stream import RawRecord, read_json_object
+
+Container = Literal["array", "lines", "object", "parquet", "arrow", "webdataset", "tsv", "csv"]
+Compression = Literal["", "gzip", "zstd"]
+STREAMED = ("array", "lines", "object", "webdataset", "tsv", "csv")
+JSON = ("array", "lines", "object")
+_HEAD_BYTES = 1 << 20
+_WITHIN = ("data", "annotations", "records", "samples", "items", "rows")
+SUPPORTED = (
+    "JSON (an array or an object of records), JSONL, Parquet, Arrow (Hugging Face datasets), "
+    "WebDataset tar, TSV and CSV, the JSON kinds also as .gz or .zst"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """What a file was taken for. ``within``: the key of the object that holds the records."""
+
+    container: Container
+    family: str = "llava"
+    why: str = ""
+    compression: Compression = ""
+    within: str | None = None
+
+
+def detect_format(path: Path) -> FileFormat:
+    """Judges the first bytes of ``path``; the family of its records is not looked at here.
+
+    Raises RecordError for what is not supported, naming what stands there.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(600)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+    refused = _refused(head)
+    if refused:
+        raise RecordError(f"{path} {refused}")
+    if head.startswith(b"PAR1"):
+        return FileFormat("parquet", why="it begins with the mark of Parquet")
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return FileFormat("arrow", why="it begins with the mark of Arrow")
+    compression: Compression = ""
+    if head.startswith(b"\x1f\x8b"):
+        compression = "gzip"
+    elif head.startswith(b"\x28\xb5\x2f\xfd"):
+        compression = "zstd"
+    with path.open("rb") as raw, open_decompressed(raw, compression, str(path)) as file:
+        start = _read(file, _HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
+    found = _of_text(path, start)
+    if compression and found.container not in JSON:
+        raise RecordError(
+            f"{path} is a compressed {found.container} file: images are read from their place "
+            "inside it, which a compressed file does not allow; decompress it first"
+        )
+    return FileFormat(found.container, why=found.why, compression=compression, within=found.within)
+
+
+def _refused(head: bytes) -> str | None:
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "is a pickle: loading one runs whatever it says, so it is never read"
+    if head.startswith(b"PK\x03\x04"):
+        return "is a ZIP archive (or a file of PyTorch or Excel); unpack it and import its records"
+    if head.startswith(b"\x93NUMPY"):
+        return "is a NumPy array, not a file of records"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file; fetch it with: git lfs pull"
+    if not head:
+        return "is empty"
+    return None
+
+
+def _of_text(path: Path, start: bytes) -> FileFormat:
+    """The kind of a file that is no binary kind of columns."""
+    if start[257:262] == b"ustar" or (path.name.endswith(".tar") and start[:1] not in b"[{"):
+        return FileFormat("webdataset", why="it is a tar archive")
+    text = start.lstrip()
+    if text.startswith(b"["):
+        return FileFormat("array", why="it begins with [, an array of records")
+    if text.startswith(b"{"):
+        return _of_object(text)
+    line = text.split(b"\n", 1)[0]
+    suffix = path.name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
+    if line.count(b"\t") >= 1 and b"\0" not in line:
+        return FileFormat("tsv", why="its first line names columns, apart by tabs")
+    if suffix == "csv" and line.count(b",") >= 1 and b"\0" not in line:
+        return FileFormat("csv", why="its first line names columns, apart by commas")
+    found = f"begins with {start[:20]!r}" if text else "is empty"
+    raise RecordError(f"{path} {found}; supported are {SUPPORTED}")
+
+
+def _of_object(text: bytes) -> FileFormat:
+    """JSON lines, one object of records by their key, or one that holds them under a key."""
+    line, _, rest = text.partition(b"\n")
+    whole = _parsed(line)
+    more = rest.lstrip()[:1]
+    if whole is not None and more == b"{":
+        return FileFormat("lines", why="each line is an object")
+    members = list(_members(text))
+    records = [record for record in members if _is_record(record.value)]
+    if members and len(records) == len(members):
+        return FileFormat("object", why="it is an object whose members are the records")
+    for key in _WITHIN:
+        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _holds_records(text, key):
+            return FileFormat("object", why=f"its records stand under {key!r}", within=key)
+    return FileFormat("lines", why="it begins with {, an object a line")
+
+
+def _parsed(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
+    """The first members of the object that ``text`` begins."""
+    try:
+        for count, record in enumerate(read_json_object(io.BytesIO(text), "", within=within)):
+            yield record
+            if count == 3:
+                return
+    except RecordError:  # the end of what was read of the file
+        return
+
+
+def _is_record(value: object) -> bool:
+    """Whether a member of an object is a record, and not a part of one."""
+    return isinstance(value, dict) and len(value) >= 2
+
+
+def _holds_records(text: bytes, key: str) -> bool:
+    found = list(_members(text, key))
+    return bool(found) and all(_is_record(record.value) for record in found)
+
+
+class Decompressed(io.RawIOBase):
+    """The content of a compressed file; damage to it raises RecordError."""
+
+    def __init__(self, raw: IO[bytes], compression: Compression, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self._file: IO[bytes] = (
+            gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
+            if compression == "gzip"
+            else pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+        )
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Reads into ``buffer``."""
+        try:
+            content = self._file.read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            raise RecordError(f"{self._name}: its compression is damaged: {error}") from error
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def open_decompressed(raw: IO[bytes], compression: Compression, name: str) -> IO[bytes]:
+    """``raw`` itself, or what it holds in compressed form."""
+    return io.BufferedReader(Decompressed(raw, compression, name)) if compression else raw
+
+
+def _read(file: IO[bytes], size: int) -> bytes:
+    content = b""
+    while len(content) < size and (piece := file.read(size - len(content))):
+        content += piece
+    return content

@@ -1,0 +1,118 @@
+"""The role/content family: ``messages`` whose content is a text or a list of typed parts.
+
+Typed parts name their image in a dozen ways (``image_url`` as text or object, ``source``, ``url``,
+``path``, ``value``, bytes, or nothing at all and a list beside the messages); a part that names
+none takes the next image of that list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scoring.readers.conversation import (
+    BadRecord,
+    Message,
+    Part,
+    Slot,
+    Understood,
+    assemble,
+    shown,
+)
+from scoring.readers.options import ReadOptions
+from scoring.readers.values import (
+    BYTES_KEYS,
+    OTHER_TYPES,
+    as_list,
+    image_reference,
+    record_images,
+)
+
+KEYS = ("messages", "conversations", "conversation", "prompt")
+_TEXT_TYPES = ("text", "input_text", "output_text")
+_IMAGE_TYPES = ("image", "image_url", "input_image", "img")
+_NAMES = ("image_url", "image", "url", "path", "source", "value", *BYTES_KEYS)
+
+
+def understand(value: Mapping[str, object], options: ReadOptions) -> Understood:
+    """The turns and images of one record. Raises BadRecord."""
+    found = messages(value)
+    images, named = record_images(value)
+    return assemble(found, images, named=named, roles=options.roles)
+
+
+def messages(value: Mapping[str, object]) -> list[Message]:
+    """The messages of a record; a ``completion`` follows its ``prompt``."""
+    key = next((key for key in KEYS if as_list(value.get(key))), None)
+    if key is None:
+        present = next((value[name] for name in KEYS if name in value), None)
+        raise BadRecord(f"'messages' is a list of messages, this is {shown(present)}")
+    listed = list(as_list(value[key]) or ())
+    if key == "prompt":
+        listed += _completion(value)
+    found = [_message(position, one) for position, one in enumerate(listed, start=1)]
+    if found[0].role.lower() == "pretrain":
+        found.insert(0, Message("user", tuple(p for p in found[0].parts if isinstance(p, Slot))))
+        found[1] = Message("pretrain", tuple(p for p in found[1].parts if isinstance(p, str)))
+    system = value.get("system")
+    if isinstance(system, str) and system and found[0].role.lower() != "system":
+        found.insert(0, Message("system", (system,)))
+    return found
+
+
+def _completion(value: Mapping[str, object]) -> list[object]:
+    """The answer to a prompt: ``completion``, or the truth that a reward is given for."""
+    completion = value.get("completion")
+    if isinstance(completion, str):
+        return [{"role": "assistant", "content": completion}]
+    if listed := as_list(completion):
+        return listed
+    reward = value.get("reward_model")
+    truth = reward.get("ground_truth") if isinstance(reward, dict) else None
+    truth = value.get("answer") if truth is None else truth
+    return [] if truth is None else [{"role": "assistant", "content": str(truth)}]
+
+
+def _message(position: int, message: object) -> Message:
+    if not isinstance(message, dict):
+        raise BadRecord(f"turn {position} is {shown(message)}, not an object")
+    role = message.get("role") or message.get("from")
+    if not isinstance(role, str):
+        raise BadRecord(f"turn {position} is from {shown(role)}, not a role")
+    content = message.get("content", message.get("value"))
+    listed = content if isinstance(content, list) else [content]
+    parts = [_part(position, part) for part in listed if part is not None]
+    if own := message.get("image"):
+        references = [image_reference(one) for one in (own if isinstance(own, list) else [own])]
+        parts = [*(Slot(reference) for reference in references), *parts]
+    if not parts:
+        calls = message.get("tool_calls")
+        if content is None and not calls:
+            raise BadRecord(f"the content of turn {position} is {shown(content)}, not text")
+        parts = [str(calls)] if calls else [""]
+    return Message(role, tuple(parts))
+
+
+def _part(position: int, part: object) -> Part:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        raise BadRecord(f"turn {position} holds {shown(part)}, neither a text nor a typed part")
+    kind = part.get("type") or next((key for key in ("text", "image", "video") if key in part), "")
+    if kind in _TEXT_TYPES:
+        text = next((part[key] for key in ("text", "value", "content") if part.get(key)), "")
+        if not isinstance(text, str):
+            raise BadRecord(f"a text part of turn {position} holds {shown(text)}")
+        return text
+    if kind in _IMAGE_TYPES:
+        return _slot(part)
+    if kind in OTHER_TYPES:
+        return ""
+    raise BadRecord(f"turn {position} holds a part of type {shown(kind)}; known are text, image")
+
+
+def _slot(part: Mapping[str, object]) -> Slot:
+    for name in _NAMES:
+        if reference := image_reference(part.get(name)):
+            return Slot(reference)
+    index = part.get("index")
+    return Slot(index=index if isinstance(index, int) else None)

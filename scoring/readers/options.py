@@ -1,0 +1,64 @@
+"""How records are to be read, where the reader is not left to find out by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scoring.errors import InputError
+from scoring.samples import Role
+
+FAMILIES: Mapping[str, str] = {
+    "llava": "'conversations' with 'from' and 'value'",
+    "messages": "'messages' with 'role' and 'content' (a text or typed parts)",
+    "qa": "one question and its answer in keys of their own (query/response, question/answer, "
+    "instruction/output, problem/solution)",
+    "caption": "an image and a text that goes with it",
+}
+"""Families of records, by the name that --format takes, and what they look like."""
+
+COLUMN_ROLES = (
+    "id",
+    "source",
+    "image",
+    "conversations",
+    "system",
+    "question",
+    "answer",
+    "caption",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the user said about the records.
+
+    ``family`` None: found out for each record. ``columns``: what a column is -> its name, dots
+    lead into objects. ``roles``: further names of roles. ``keep_going``: what can be read of a
+    damaged file is taken, the rest counted with its place.
+    """
+
+    family: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    keep_going: bool = False
+
+
+def read_options(
+    family: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    keep_going: bool = False,
+) -> ReadOptions:
+    """Options from words. Raises InputError for a word that is none, naming those there are."""
+    if family not in ("auto", *FAMILIES):
+        raise InputError(f"no format {family!r}; there are: auto, {', '.join(FAMILIES)}")
+    for role in columns or {}:
+        if role not in COLUMN_ROLES:
+            raise InputError(f"no column role {role!r}; there are: {', '.join(COLUMN_ROLES)}")
+    sides = {side.value: side for side in Role}
+    for name, side in (roles or {}).items():
+        if side not in sides:
+            raise InputError(f"role {name!r} is {side!r}; it can be: {', '.join(sides)}")
+    understood = {name.lower(): sides[side] for name, side in (roles or {}).items()}
+    return ReadOptions(None if family == "auto" else family, columns or {}, understood, keep_going)

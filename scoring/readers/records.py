@@ -1,0 +1,207 @@
+"""One record -> one sample: which family it is of, what it says, and what becomes of it.
+
+A record that is not understood becomes a ``bad_record`` sample with its reason: it keeps its
+place, so that counts in equal counts out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from scoring.readers import llava, messages, pairs
+from scoring.readers.conversation import BadRecord, Understood, clean_text
+from scoring.readers.images import RECORDS
+from scoring.readers.json_stream import RawRecord
+from scoring.readers.options import ReadOptions
+from scoring.readers.values import (
+    Inline,
+    as_list,
+    inline_images,
+    may_hold_image,
+    media_reason,
+)
+from scoring.samples import Sample, Status
+
+_READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], Understood]] = {
+    "llava": llava.understand,
+    "messages": messages.understand,
+    "qa": pairs.understand_qa,
+    "caption": pairs.understand_caption,
+}
+_REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
+_IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
+_SOURCES = ("source", "data_source", "dataset")
+_DEFAULTS = ReadOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The family a record seems to be of, and what says so."""
+
+    family: str
+    why: str
+
+
+def guess_family(value: object) -> list[Guess]:
+    """Families that ``value`` may be of, the likeliest first; one means that it is certain."""
+    if isinstance(value, list):
+        return _of_conversation("the record", value)
+    if not isinstance(value, dict):
+        return []
+    for key in ("messages", "conversations", "conversation"):
+        if guesses := _of_conversation(repr(key), as_list(value.get(key)) or []):
+            return guesses
+    prompt = as_list(value.get("prompt"))
+    if prompt and isinstance(prompt[0], dict):
+        return [Guess("messages", "'prompt' is a list of messages")]
+    question = next((key for key in pairs.QUESTIONS if isinstance(value.get(key), str)), None)
+    answer = next((key for key in pairs.ANSWERS if value.get(key) is not None), None)
+    if question and answer and question != answer:
+        return [Guess("qa", f"{question!r} and {answer!r} are a question and its answer")]
+    has_image = any(value.get(key) for key in ("image", "images", "image_path", "file_name"))
+    caption = next((key for key in pairs.CAPTIONS if isinstance(value.get(key), str)), None)
+    if caption and has_image:
+        return [Guess("caption", f"an image and {caption!r}, no question")]
+    if question == "prompt" and has_image:
+        return [Guess("qa", "'prompt' is a question; the record has no answer")]
+    if "conversations" in value or "video" in value:
+        return [Guess("llava", "the record has 'conversations'")]
+    guesses = []
+    if question or answer:
+        guesses.append(Guess("qa", f"{question or answer!r} without its other half"))
+    if caption:
+        guesses.append(Guess("caption", f"{caption!r} without an image"))
+    return guesses if len(guesses) != 1 else [*guesses, Guess("llava", "nothing says so")]
+
+
+def _of_conversation(where: str, listed: list[object]) -> list[Guess]:
+    first = listed[0] if listed else None
+    if not isinstance(first, dict):
+        return []
+    if "from" in first:
+        return [Guess("llava", f"the turns of {where} have 'from'")]
+    if "role" in first:
+        return [Guess("messages", f"the messages of {where} have 'role'")]
+    if "human" in first:
+        return [Guess("qa", f"the turns of {where} are pairs of 'human' and 'assistant'")]
+    return []
+
+
+def to_sample(
+    row_idx: int,
+    record: RawRecord,
+    file_stem: str,
+    options: ReadOptions = _DEFAULTS,
+    *,
+    container: str | None = None,
+    default_family: str = "llava",
+) -> Sample:
+    """Understands one record.
+
+    ``source`` is the record's own key, else the first folder of its image path, else the name of
+    the file it came from (``file_stem``). ``container``: prefix of references to images that lie
+    inside the record (``train.parquet#row=7``); for a JSON record its place in the dataset.
+    """
+    value = _named(record, row_idx, container)
+    value = mapped(value, options.columns)
+    try:
+        if record.problem:
+            raise BadRecord(record.problem)
+        found = _understand(value, options, default_family)
+    except BadRecord as problem:
+        found = Understood(status=Status.BAD_RECORD, reason=clean_text(str(problem)))
+    found = _refuse_remote(found)
+    keys: Mapping[str, object] = value if isinstance(value, dict) else {}
+    return Sample(
+        row_idx=row_idx,
+        id=_identifier(record, keys),
+        source=_source(keys, found.images, file_stem),
+        images=found.images,
+        turns=found.turns,
+        original=record.original,
+        status=found.status,
+        reason=found.reason,
+        origin=record.origin,
+    )
+
+
+def _named(record: RawRecord, row_idx: int, container: str | None) -> object:
+    """The value with references in place of the images that lie inside it."""
+    value: object = record.value
+    if container is not None:
+        value = inline_images(value, container)
+    elif may_hold_image(record.original):
+        value = inline_images(value, f"{RECORDS}#row={row_idx}")
+    if record.key and isinstance(value, dict) and value.get("image") == "image.png":
+        value = {**value, "image": f"{value.get('split', '')}/{record.key}/image.png"}  # ScienceQA
+    if isinstance(value, list) and guess_family(value):
+        return {"conversations": value}
+    return value
+
+
+def _understand(value: object, options: ReadOptions, default_family: str) -> Understood:
+    if not isinstance(value, dict):
+        raise BadRecord(f"a record is an object, this is a {type(value).__name__}")
+    family = options.family
+    if family is None:
+        guesses = guess_family(value)
+        family = guesses[0].family if len(guesses) == 1 else default_family
+    try:
+        found = _READERS[family](value, options)
+        reason = media_reason(value)
+    except RecursionError as error:
+        raise BadRecord("the record is nested too deeply") from error
+    return found if reason is None else replace(found, status=Status.VIDEO, reason=reason)
+
+
+def mapped(value: object, columns: Mapping[str, str]) -> object:
+    """The record as the user's words about its columns make it; as it is without such words."""
+    if not columns or not isinstance(value, dict):
+        return value
+    return {role: _look_up(value, name) for role, name in columns.items()}
+
+
+def _look_up(value: object, name: str) -> object:
+    if isinstance(value, dict) and name in value:
+        return value[name]
+    for step in name.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _refuse_remote(found: Understood) -> Understood:
+    if found.status is not Status.PENDING:
+        return found
+    for image in found.images:
+        if _REMOTE.match(image):
+            reason = f"{image[:200]!r} lies on another machine; remote images are not fetched"
+            return replace(found, status=Status.REFUSED_PATH, reason=reason)
+        if image.lower().startswith("file:"):
+            reason = f"{image[:200]!r} is an address; only paths inside the image folders are read"
+            return replace(found, status=Status.REFUSED_PATH, reason=reason)
+    return found
+
+
+def _identifier(record: RawRecord, keys: Mapping[str, object]) -> str | None:
+    for name in _IDS:
+        value = keys.get(name)
+        if isinstance(value, str | int | float):
+            return clean_text(str(value))
+    return None if record.key is None else clean_text(record.key)
+
+
+def _source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str) -> str:
+    of_benchmark = "question" in keys and "category" in keys
+    for name in (*_SOURCES, "category") if of_benchmark else _SOURCES:
+        named = keys.get(name)
+        if isinstance(named, str) and named.strip():
+            return clean_text(named.strip())
+    plain = images[0] if images and not isinstance(images[0], Inline) else ""
+    if plain and not _REMOTE.match(plain):
+        folders = [part for part in PurePosixPath(plain).parts[:-1] if part not in ("/", ".", "..")]
+        if folders:
+            return folders[0]
+    return clean_text(file_stem)

@@ -1,0 +1,101 @@
+"""Column files: Parquet, and the Arrow files of Hugging Face datasets.
+
+Rows are read in batches of a few megabytes. The bytes of an image stay in the file: the record
+holds a reference to their row and column in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring.errors import RecordError
+from scoring.readers.containers import open_arrow
+from scoring.readers.json_stream import RawRecord
+
+_BATCH_BYTES = 16 << 20
+_MAX_BATCH_ROWS = 1_000
+
+
+def read_parquet(
+    path: Path, name: str, *, keep_going: bool = False
+) -> Iterator[tuple[int, int, RawRecord]]:
+    """(row, rows in all, record) of every row. Raises RecordError for a damaged file.
+
+    With ``keep_going`` the rest of a damaged row group becomes one record with its problem.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise RecordError(f"{path} is no readable Parquet file: {error}") from error
+    with file:
+        metadata = file.metadata
+        row = 0
+        for group in range(metadata.num_row_groups):
+            facts = metadata.row_group(group)
+            size = max(facts.total_byte_size // max(facts.num_rows, 1), 1)
+            batch_rows = int(min(max(_BATCH_BYTES // size, 1), _MAX_BATCH_ROWS))
+            end = row + facts.num_rows
+            try:
+                for batch in file.iter_batches(batch_rows, [group]):
+                    for record in batch_records(batch, name, row):
+                        yield row, metadata.num_rows, record
+                        row += 1
+            except (pa.ArrowException, OSError) as error:
+                what = f"rows {row} to {end - 1} of {metadata.num_rows} cannot be read: {error}"
+                if not keep_going:
+                    raise RecordError(f"{name}: {what}") from error
+                yield (
+                    row,
+                    metadata.num_rows,
+                    RawRecord(b"", problem=what, origin=f"{name}#row={row}"),
+                )
+            row = end
+
+
+def read_arrow(
+    path: Path, name: str, *, keep_going: bool = False
+) -> Iterator[tuple[int, RawRecord]]:
+    """(row, record) of every row of an Arrow file. Damage is treated as in ``read_parquet``."""
+    row = 0
+    try:
+        reader = open_arrow(path)
+        batches = (
+            (reader.get_batch(i) for i in range(reader.num_record_batches))
+            if hasattr(reader, "get_batch")
+            else reader
+        )
+        for batch in batches:
+            for start in range(0, len(batch), 64):
+                for record in batch_records(batch.slice(start, 64), name, row):
+                    yield row, record
+                    row += 1
+    except (pa.ArrowException, OSError) as error:
+        what = f"from row {row} on nothing can be read: {error}"
+        if not keep_going:
+            raise RecordError(f"{name}: {what}") from error
+        yield row, RawRecord(b"", problem=what, origin=f"{name}#row={row}")
+
+
+def batch_records(batch: pa.RecordBatch, name: str, first_row: int) -> Iterator[RawRecord]:
+    """The rows of a batch as records; a row whose text is no UTF-8 has that as its problem."""
+    try:
+        values: list[object] = batch.to_pylist()
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        values = [_row_or_problem(batch, index) for index in range(len(batch))]
+    for index, value in enumerate(values):
+        origin = f"{name}#row={first_row + index}"
+        if isinstance(value, Exception):
+            yield RawRecord(b"", problem=f"row {first_row + index}: {value}", origin=origin)
+        else:
+            yield RawRecord(b"", value, origin=origin)
+
+
+def _row_or_problem(batch: pa.RecordBatch, index: int) -> object:
+    try:
+        return batch.slice(index, 1).to_pylist()[0]
+    except (UnicodeDecodeError, ValueError, OverflowError) as error:
+        return error
