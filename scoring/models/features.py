@@ -21,11 +21,17 @@ from scoring.models.rows import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Features:
+class Features:
     """Of one image tuple: (image tokens, width), and the same for each deepstack layer."""
 
     pooled: torch.Tensor
     layers: tuple[torch.Tensor, ...]
+
+    def with_last_reversed(self) -> Features:
+        """These features with the sign of the last token's changed: for looking who sees it."""
+        pooled = self.pooled.clone()
+        pooled[-1] *= -1
+        return Features(pooled, self.layers)
 
 
 class VisionTower:
@@ -44,7 +50,7 @@ class VisionTower:
         """Which of the inputs ``keys`` the features stand for; grids also give the positions."""
         return [key for key in keys if key in self._takes and not key.endswith("grid_thw")]
 
-    def encode(self, samples: Sequence[EncodedSample]) -> list[_Features]:
+    def encode(self, samples: Sequence[EncodedSample]) -> list[Features]:
         """Features of each sample's images, in one call. Raises ValueError where they do not
 
         match the image tokens of the samples.
@@ -63,11 +69,11 @@ class VisionTower:
             raise ValueError(f"{len(pooled)} image features for {sum(counts)} image tokens")
         split = [torch.split(_flat(layer), counts) for layer in layers]
         return [
-            _Features(own, tuple(layer[place] for layer in split))
+            Features(own, tuple(layer[place] for layer in split))
             for place, own in enumerate(torch.split(pooled, counts))
         ]
 
-    def packed(self, features: Sequence[_Features]) -> dict[str, Any]:
+    def packed(self, features: Sequence[Features]) -> dict[str, Any]:
         """``mm_encoder_outputs`` for a batch whose rows have these features, in their order."""
         wrapped: dict[str, Any] = {
             "pooler_output": _wrapped([one.pooled for one in features], self._as_tensor)
@@ -90,7 +96,7 @@ class FeatureCache:
         self._waiting = Counter(
             id(samples[member].image_key) for row in rows for member in row.members
         )
-        self._kept: dict[int, _Features] = {}
+        self._kept: dict[int, Features] = {}
 
     def of(self, rows: Sequence[Row]) -> dict[str, Any]:
         """``mm_encoder_outputs`` for ``rows``; what is not there yet is computed in one call."""

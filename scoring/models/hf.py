@@ -32,8 +32,8 @@ from scoring.models.loading import (
     model_folder,
     weights_fingerprint,
 )
-from scoring.models.memory import cpu_token_budget, out_of_memory_named
-from scoring.models.probing import measure_capabilities
+from scoring.models.memory import out_of_memory_named
+from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.samples import Turn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -50,8 +50,9 @@ class HfModel:
         self._tokenizer = processor.tokenizer
         self._encoder = encoder_for(model, processor, render, info)
         self._pad_id = self._tokenizer.pad_token_id or 0
-        self.capabilities = measure_capabilities(model, self._encoder.encode, self._pad_id)
-        self._budget = TokenBudget(cpu_token_budget(model))
+        probing = (model, self._encoder.encode, self._pad_id)
+        self.capabilities = measure_capabilities(*probing)
+        self._budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
         self._engine = LossEngine(model, self._pad_id, self.capabilities, self._budget)
         self._prompt_budget = TokenBudget(_PROMPT_BUDGET)
 

@@ -15,9 +15,10 @@ import torch
 from scoring.models.base import OutOfMemoryError
 
 _GPU_SHARE = 0.8  # of the free memory: the rest is for fragments and for what others take
-_GPU_TOKENS = (1024, 65536)  # least and most of a batch; beyond the most nothing is gained
+LEAST_GPU_TOKENS = 1024
+_MOST_GPU_TOKENS = 65536  # beyond which nothing is gained
 _CPU_TOKENS = (64, 8192)
-_CPU_TOKEN_PARAMETERS = 1.5e10  # parameters x tokens of a batch that hide Python's share of it
+_CPU_WORK = 4e9  # parameters x tokens of a batch that hide what Python spends on it
 
 
 @contextmanager
@@ -36,15 +37,18 @@ def out_of_memory_named() -> Iterator[None]:
 
 
 def cpu_token_budget(model: Any) -> int:
-    """Padded tokens of a batch on a processor."""
+    """Padded tokens of a batch on a processor: no more than hide Python's share, since
+
+    padding costs there what it would on a GPU, and batches gain nothing.
+    """
     text = model.config.get_text_config()
     parameters = 12 * text.num_hidden_layers * text.hidden_size**2
     least, most = _CPU_TOKENS
-    return int(min(max(_CPU_TOKEN_PARAMETERS / parameters, least), most))
+    return int(min(max(_CPU_WORK / parameters, least), most))
 
 
 def gpu_token_budget(device: torch.device, tokens: int, run: Callable[[], object]) -> int:
-    """Padded tokens of a batch on a GPU, judged by ``run``, a batch of ``tokens``."""
+    """Padded tokens of a batch on a GPU, judged by what ``run``, a batch of ``tokens``, takes."""
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
@@ -53,5 +57,5 @@ def gpu_token_budget(device: torch.device, tokens: int, run: Callable[[], object
     torch.cuda.synchronize(device)
     taken = max(torch.cuda.max_memory_allocated(device) - before, 1)
     free, _ = torch.cuda.mem_get_info(device)
-    least, most = _GPU_TOKENS
-    return int(min(max(_GPU_SHARE * free / (taken / tokens), least), most))
+    fitting = _GPU_SHARE * free / (taken / tokens)
+    return int(min(max(fitting, LEAST_GPU_TOKENS), _MOST_GPU_TOKENS))

@@ -2,8 +2,9 @@
 
 Four small samples go through the plain way, one at a time with all logits, and then through each
 route; a route is taken only if the losses agree. In float32 they must agree to 1e-5 nats. In a
-shorter format the same mathematics gives other roundings, so there the bound is a small multiple
-of what rounding alone was seen to do, and no route is taken where that is large.
+shorter format the same mathematics gives other roundings, so there the bound is wider, and what
+must not matter to a route is changed as well: the padding, the other branches of a tree, the last
+of an image's features to what stands before it. Nothing may move then, at any precision.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from scoring.batching import TokenBudget
 from scoring.losses import answer_token_losses
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
-from scoring.models.forward import LossEngine, tree_limits
+from scoring.models.features import VisionTower
+from scoring.models.forward import LossEngine, Losses, tree_limits
+from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
 from scoring.models.rows import plan_rows
 from scoring.prompting import PromptProblem
 from scoring.samples import Role, Turn
 
 EXACT = 1e-5  # nats, in float32
-_ROUNDING = 0.05  # nats that rounding may move a loss by in a shorter format, at the most
-_TIMES_ROUNDING = 3.0  # how far from the plain losses a route may be, in roundings
+_ROUNDED = 0.01  # nats per answer token that bfloat16's and float16's rounding may move a mean by
 _ROOM = 1 << 20  # tokens: all probes in one batch
+_COPIES = 8  # of the longest probe, in the batch whose memory is measured
 
 Encode = Callable[[Sequence[Turn], Sequence[Image.Image]], EncodedSample]
 
@@ -46,6 +49,22 @@ def measure_capabilities(model: Any, encode: Encode, pad_id: int) -> Capabilitie
         return Capabilities()
     probe = _Probe(model, pad_id, pictured, blind)
     return probe.measured()
+
+
+def measure_token_budget(
+    model: Any, encode: Encode, pad_id: int, capabilities: Capabilities
+) -> int:
+    """Padded tokens of a batch for the device that ``model`` is on."""
+    if model.device.type != "cuda":
+        return cpu_token_budget(model)
+    try:
+        longest = max(_probes(encode)[0], key=lambda sample: len(sample.input_ids))
+    except PromptProblem:
+        return LEAST_GPU_TOKENS
+    copies = [replace(longest, image_key=object()) for _ in range(_COPIES)]
+    engine = LossEngine(model, pad_id, replace(capabilities, tree=False), TokenBudget(_ROOM))
+    tokens = _COPIES * len(longest.input_ids)
+    return gpu_token_budget(model.device, tokens, lambda: engine.losses(copies))
 
 
 def _probes(encode: Encode) -> tuple[list[EncodedSample], list[EncodedSample]]:
@@ -79,23 +98,59 @@ class _Probe:
         self._model, self._pad_id = model, pad_id
         self._pictured, self._blind = pictured, blind
         self._plain = {id(one): plain_losses(model, one) for one in (*pictured, *blind)}
-        self._limits = replace(tree_limits(model), worth=0.0)
-        self._bound = EXACT
+        self._limits = replace(tree_limits(model), worth=0.0, width=_ROOM)  # a tree at any cost
+        self._exact = model.dtype == torch.float32
+        self._bound = EXACT if self._exact else _ROUNDED
 
     def measured(self) -> Capabilities:
-        """First the safe way in batches, which tells the rounding; then one shortcut at a time."""
+        """First the safe way in batches, then one shortcut at a time on top of the others."""
         found = Capabilities(split_head=self._head_stands_alone())
-        batched = replace(found, batched=True)
-        rounding = self._farthest(batched)
-        if self._model.dtype != torch.float32:
-            self._bound = max(EXACT, min(_TIMES_ROUNDING * rounding, _ROUNDING))
-        if rounding <= self._bound:
-            found = batched
-        for shortcut in ("maskless", "feature_cache", "tree"):
+        for shortcut in ("batched", "maskless", "feature_cache", "tree"):
             tried = replace(found, **{shortcut: True})
-            if self._farthest(tried) <= self._bound:
+            if self._farthest(tried) <= self._bound and (self._exact or self._unmoved(tried)):
                 found = tried
         return found
+
+    def _unmoved(self, capabilities: Capabilities) -> bool:
+        """Whether what must not matter does not: see the module's text."""
+        try:
+            if capabilities.tree:
+                return self._branches_apart(capabilities) and self._image_is_causal()
+            return self._padding_is_unseen(capabilities)
+        except Exception:  # noqa: BLE001 as in _farthest
+            return False
+
+    def _padding_is_unseen(self, capabilities: Capabilities) -> bool:
+        found = [
+            LossEngine(self._model, pad_id, capabilities, TokenBudget(_ROOM)).losses(self._pictured)
+            for pad_id in (self._pad_id, self._pictured[0].input_ids[-1])
+        ]
+        return _same(*found)
+
+    def _branches_apart(self, capabilities: Capabilities) -> bool:
+        """Each probe keeps its losses when the other one's branch is turned around."""
+        before = self._losses(capabilities, self._pictured)
+        shared = plan_rows(self._pictured, self._limits)[0].shared
+        first, second = self._pictured
+        one = self._losses(capabilities, [_turned(first, shared), second])[1]
+        other = self._losses(capabilities, [first, _turned(second, shared)])[0]
+        return _same(before, [other, one])
+
+    def _image_is_causal(self) -> bool:
+        """Whether an image's tokens are computed as those of text are: each from those before."""
+        tower, sample = VisionTower(self._model), self._pictured[0]
+        place = max(at for at, token in enumerate(sample.input_ids) if token == tower.image_token)
+        with torch.inference_mode():
+            features = tower.encode([sample])
+            inputs = _fed(self._model, sample)
+            for key in tower.replaced_inputs(list(inputs)):
+                inputs.pop(key)
+            states = []
+            for last in (features[0], features[0].with_last_reversed()):
+                ready = tower.packed([last])
+                found = self._model.base_model(**inputs, mm_encoder_outputs=ready, use_cache=False)
+                states.append(found[0][0, :place])
+        return bool(torch.equal(*states))
 
     def _farthest(self, capabilities: Capabilities) -> float:
         """Largest difference of a sample's mean loss from the plain way, in nats."""
@@ -109,15 +164,20 @@ class _Probe:
             return float("inf")
 
     def _distance(self, capabilities: Capabilities, samples: Sequence[EncodedSample]) -> float:
-        budget = TokenBudget(_ROOM)
-        engine = LossEngine(self._model, self._pad_id, capabilities, budget, self._limits)
         differences = []
-        for sample, losses in zip(samples, engine.losses(samples), strict=True):
+        for sample, losses in zip(samples, self._losses(capabilities, samples), strict=True):
             plain = self._plain[id(sample)]
             if losses is None or len(losses) != len(plain):
                 return float("inf")
             differences.append(abs(float(losses.mean()) - float(plain.mean())))
         return float(np.max(differences))
+
+    def _losses(
+        self, capabilities: Capabilities, samples: Sequence[EncodedSample]
+    ) -> list[Losses | None]:
+        budget = TokenBudget(_ROOM)
+        engine = LossEngine(self._model, self._pad_id, capabilities, budget, self._limits)
+        return engine.losses(samples)
 
     def _head_stands_alone(self) -> bool:
         """Whether the output embeddings turn the base model's hidden states into the logits."""
@@ -130,6 +190,20 @@ class _Probe:
             return bool(torch.equal(logits, expected))
         except Exception:  # noqa: BLE001 as above
             return False
+
+
+def _same(before: Sequence[Losses | None], after: Sequence[Losses | None]) -> bool:
+    """Whether the losses are equal to what float32 can tell."""
+    return all(
+        one is not None and other is not None and bool(np.allclose(one, other, rtol=0, atol=EXACT))
+        for one, other in zip(before, after, strict=True)
+    )
+
+
+def _turned(sample: EncodedSample, shared: int) -> EncodedSample:
+    """``sample`` with its own tokens in reverse, except the first, which decides their order."""
+    ids = sample.input_ids
+    return replace(sample, input_ids=ids[: shared + 1] + ids[shared + 1 :][::-1])
 
 
 def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:

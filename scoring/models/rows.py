@@ -35,7 +35,7 @@ class TreeLimits:
     width: int
     window: int | None = None
     image_token: int | None = None
-    worth: float = 0.2
+    worth: float = 0.15
 
     def branch_tokens(self, shared: int) -> int:
         """How many tokens the branches may hold together behind ``shared`` common ones.

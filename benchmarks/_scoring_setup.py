@@ -1,0 +1,194 @@
+"""Models with random weights, and samples with real JPEG files, for ``benchmarks.scoring``.
+
+Throughput needs no trained weights, so each LLaVA here is made from its configuration where it is
+to run, with a tokenizer trained on the spot.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from scoring.models.base import ModelInfo
+from scoring.models.hf import HfModel
+from scoring.models.loading import choose_template
+from scoring.samples import Role, Sample, Turn
+
+SEED = 0
+_SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
+_NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+_WORDS = [
+    consonant + rest for consonant in "bklmtrsndpgvfzh" for rest in ("an", "est", "ick", "osh")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a LLaVA: (width, layers, inner width, heads) of both halves."""
+
+    text: tuple[int, int, int, int]
+    vision: tuple[int, int, int, int]
+    vocabulary: int
+    image_size: int
+    patch: int
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens that one image takes."""
+        return (self.image_size // self.patch) ** 2
+
+
+SHAPES = {
+    "tiny": Shape((64, 2, 128, 4), (32, 3, 64, 2), 1600, 56, 14),
+    "mid": Shape((512, 8, 1376, 8), (256, 6, 1024, 4), 32000, 336, 14),
+    "7b": Shape((4096, 32, 11008, 32), (1024, 24, 4096, 16), 32064, 336, 14),
+}
+
+
+def build_model(shape: Shape, device: str, dtype: str) -> HfModel:
+    """A LLaVA-1.5 of ``shape`` with random weights, made on ``device``, behind the model seam."""
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(SEED)
+    with torch.device(device):
+        model = transformers.AutoModelForImageTextToText.from_config(
+            _config(shape), dtype=getattr(torch, dtype)
+        )
+    processor = _processor(shape)
+    chosen, render = choose_template(processor, model, "llava_v1")
+    info = ModelInfo(
+        name="random LLaVA",
+        fingerprint="random",
+        family="llava",
+        template=chosen,
+        dtype=dtype,
+        device=device,
+        max_length=4096,
+    )
+    return HfModel(model.eval(), processor, info, render)
+
+
+def _config(shape: Shape) -> Any:
+    width, layers, inner, heads = shape.text
+    text = {
+        "model_type": "llama",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "intermediate_size": inner,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "vocab_size": shape.vocabulary,
+        "max_position_embeddings": 4096,
+        "bos_token_id": _SPECIAL.index("<s>"),
+        "eos_token_id": _SPECIAL.index("</s>"),
+        "pad_token_id": _SPECIAL.index("<pad>"),
+    }
+    width, layers, inner, heads = shape.vision
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "intermediate_size": inner,
+        "num_attention_heads": heads,
+        "image_size": shape.image_size,
+        "patch_size": shape.patch,
+        "projection_dim": width,
+    }
+    return transformers.LlavaConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=_SPECIAL.index("<image>"),
+        image_seq_length=shape.image_tokens,
+        vision_feature_layer=-2,
+    )
+
+
+def _processor(shape: Shape) -> Any:
+    side = shape.image_size
+    images = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=_trained_tokenizer(),
+        **_NAMED,
+        extra_special_tokens={"image_token": "<image>"},
+        model_max_length=4096,
+    )
+    return transformers.LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=shape.patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+
+
+def _trained_tokenizer() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    words = random.Random(SEED)  # noqa: S311 - not for secrets
+    system = "A chat between a curious user and an artificial intelligence assistant. "
+    corpus = [
+        f"{system}The assistant gives helpful, detailed, and polite answers to the user's "
+        f"questions. USER: {' '.join(words.choices(_WORDS, k=12))} ASSISTANT: "
+        for _ in range(2000)
+    ]
+    trainer = trainers.BpeTrainer(
+        vocab_size=1500,
+        special_tokens=_SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", _SPECIAL.index("<s>"))]
+    )
+    return tokenizer
+
+
+def make_samples(folder: Path, n_samples: int, n_images: int) -> list[Sample]:
+    """Conversations of one to three turns about 640 x 480 JPEG files in ``folder``.
+
+    The samples of an image stand side by side, as the plan of a run has them.
+    """
+    words = random.Random(SEED)  # noqa: S311 - not for secrets
+    for number in range(n_images):
+        _write_jpeg(folder / f"{number}.jpg", number)
+    samples = []
+    for row in range(n_samples):
+        image = row * n_images // n_samples
+        samples.append(
+            Sample(
+                row_idx=row,
+                id=str(row),
+                source="random",
+                images=(f"{image}.jpg",),
+                turns=_conversation(words),
+                original=b"{}",
+            )
+        )
+    return samples
+
+
+def _write_jpeg(path: Path, seed: int) -> None:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
+    picture.save(path, quality=90)
+
+
+def _conversation(words: random.Random) -> tuple[Turn, ...]:
+    turns: list[Turn] = []
+    for number in range(words.choice([1, 1, 2, 3])):
+        question = " ".join(words.choices(_WORDS, k=words.randint(8, 18)))
+        answer = " ".join(words.choices(_WORDS, k=words.choice([1, 2, 3, 8, 20, 60])))
+        turns.append(Turn(Role.HUMAN, question, () if number else (0,)))
+        turns.append(Turn(Role.ASSISTANT, answer))
+    return tuple(turns)

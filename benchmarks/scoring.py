@@ -1,0 +1,429 @@
+"""How much faster than the paper's way does the engine score, and is it as exact?
+
+    python -m benchmarks.scoring [--device cpu|cuda] [--shape mid|7b|tiny] [--per-image 1 2.67 8]
+
+Both run on one LLaVA with random weights and the same JPEG files, in one process and in turns.
+The reference takes one sample at a time, two full forward passes, all logits, the model's own
+loss; the engine is the product's Scorer. Opening, resizing and tokenising count in both. Prints a
+Markdown report, and ends with an error where the two disagree on a score. On a GPU the default is
+the shape of LLaVA-1.5-7B in bfloat16; without one that is said in a line. Results:
+benchmarks/results/scoring.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks._scoring_setup import SHAPES, build_model, make_samples
+from scoring.batching import TokenBudget
+from scoring.models.base import EncodedSample
+from scoring.models.forward import LossEngine
+from scoring.models.hf import HfModel
+from scoring.samples import Sample
+from scoring.scorer import Scorer
+
+Scores = list[tuple[float, float]]
+"""(multimodal loss, text-only loss) of each sample, in nats per answer token."""
+
+BARS = {1.0: (1.3, 1.3), 2.67: (3.0, 2.7), 8.0: (5.0, 5.0)}  # per image: FLOP ratio, time ratio
+TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05, "float16": 0.02}
+_WINDOW = 64  # samples that the engine gets at a time, as in a run
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One model and how it is measured."""
+
+    model: HfModel
+    folder: Path
+    repeat: int
+
+    @property
+    def network(self) -> Any:
+        """The transformers model behind the seam."""
+        return self.model._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return torch.device(self.network.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of one repetition: by the clock, and of the processor."""
+
+    wall: float
+    cpu: float
+
+
+def reference_scores(bench: Bench, samples: Sequence[Sample]) -> Scores:
+    """The paper's way: one sample at a time, all logits, the model's own mean loss."""
+    scores = []
+    for sample in samples:
+        with Image.open(bench.folder / sample.images[0]) as opened:
+            image = opened.convert("RGB")
+        pictured = bench.model.encode(sample.turns, [image])
+        blind = bench.model.encode(sample.turns, ())
+        scores.append((_own_loss(bench, pictured), _own_loss(bench, blind)))
+    return scores
+
+
+def _own_loss(bench: Bench, sample: EncodedSample) -> float:
+    ids = torch.tensor([sample.input_ids])
+    turns = torch.tensor([sample.turn_ids])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **sample.inputs}
+    inputs["labels"] = torch.where(turns >= 0, ids, -100)
+    dtype = bench.network.dtype
+    fed = {
+        key: value.to(bench.device, dtype if value.is_floating_point() else value.dtype)
+        for key, value in inputs.items()
+    }
+    with torch.inference_mode():
+        return float(bench.network(**fed, use_cache=False).loss)
+
+
+def engine_scores(bench: Bench, samples: Sequence[Sample]) -> Scores:
+    """The product's way; on a GPU the next windows are decoded while one is scored."""
+    scorer = Scorer(bench.model, [bench.folder])
+    windows = [samples[start : start + _WINDOW] for start in range(0, len(samples), _WINDOW)]
+    if bench.device.type == "cpu":
+        outcomes = [score for window in windows for score in scorer.score(scorer.prepare(window))]
+    else:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            ready = pool.map(scorer.prepare, windows)
+            outcomes = [score for window in ready for score in scorer.score(window)]
+    return [(_number(one.loss_multimodal), _number(one.loss_text)) for one in outcomes]
+
+
+def _number(loss: float | None) -> float:
+    return float("nan") if loss is None else loss
+
+
+def timed(bench: Bench, work: Callable[[], Scores]) -> tuple[Scores, Timing]:
+    """What ``work`` gives, and how long it took."""
+    _settle(bench)
+    wall, cpu = time.perf_counter(), time.process_time()
+    scores = work()
+    _settle(bench)
+    return scores, Timing(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def _settle(bench: Bench) -> None:
+    if bench.device.type == "cuda":
+        torch.cuda.synchronize(bench.device)
+
+
+def compared(bench: Bench, samples: Sequence[Sample]) -> tuple[list[tuple[Timing, Timing]], float]:
+    """Timings of (reference, engine) in turns, and their largest difference of a loss in nats."""
+    pairs, worst = [], 0.0
+    for _ in range(bench.repeat):
+        expected, slow = timed(bench, lambda: reference_scores(bench, samples))
+        found, fast = timed(bench, lambda: engine_scores(bench, samples))
+        pairs.append((slow, fast))
+        worst = max(worst, difference(expected, found))
+    return pairs, worst
+
+
+def difference(expected: Scores, found: Scores) -> float:
+    """Largest difference of a loss in nats; infinite where a score is missing."""
+    gaps = [
+        abs(one - other) if other == other else float("inf")
+        for a, b in zip(expected, found, strict=True)
+        for one, other in zip(a, b, strict=True)
+    ]
+    return max(gaps)
+
+
+def flops(work: Callable[[], object]) -> float:
+    """Floating-point operations of ``work`` in matrix products and convolutions."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def least_flops(bench: Bench, samples: Sequence[Sample]) -> float:
+    """What no exact method gets below: each image, and each beginning of a text, once.
+
+    The vision tower once per image; the language model once for each distinct beginning of a
+    token sequence (with the same image); the head at the answer tokens of both passes.
+    """
+    images: dict[str, EncodedSample] = {}
+    pictured: dict[str, list[tuple[int, ...]]] = {}
+    blind: list[tuple[int, ...]] = []
+    answers = 0
+    for sample in samples:
+        name = sample.images[0]
+        with Image.open(bench.folder / name) as opened:
+            encoded = bench.model.encode(sample.turns, [opened.convert("RGB")])
+        images[name] = encoded
+        pictured.setdefault(name, []).append(encoded.input_ids)
+        blind.append(bench.model.encode(sample.turns, ()).input_ids)
+        answers += 2 * len(encoded.answer_ids)
+    tokens = sum(map(_distinct_beginnings, pictured.values())) + _distinct_beginnings(blind)
+    layers = bench.network.model.language_model.layers
+    weights = sum(p.numel() for p in layers.parameters() if p.ndim == 2)
+    head = bench.network.get_output_embeddings().weight.numel()
+    pixels = next(iter(images.values())).inputs["pixel_values"]
+    pixels = pixels.to(bench.device, bench.network.dtype)
+    with torch.inference_mode():
+        vision = flops(lambda: bench.network.model.get_image_features(pixel_values=pixels))
+    return vision * len(images) + 2 * weights * tokens + 2 * head * answers
+
+
+def _distinct_beginnings(sequences: Sequence[tuple[int, ...]]) -> int:
+    """Nodes of the tree that the sequences make."""
+    total, before = 0, ()
+    for sequence in sorted(sequences):
+        pairs = enumerate(zip(before, sequence, strict=False))
+        shared = min(len(before), len(sequence))
+        total += len(sequence) - next((at for at, (a, b) in pairs if a != b), shared)
+        before = sequence
+    return total
+
+
+def matrix_rate(bench: Bench) -> float:
+    """Floating-point operations per second of a large matrix product: the best of several."""
+    side = 8192 if bench.device.type == "cuda" else 1024
+    left = torch.randn(side, side, device=bench.device).to(bench.network.dtype)
+    best = 0.0
+    for _ in range(20):
+        _settle(bench)
+        begun = time.perf_counter()
+        left @ left
+        _settle(bench)
+        best = max(best, 2 * side**3 / (time.perf_counter() - begun))
+    return best
+
+
+def overhead_ms(bench: Bench, samples: Sequence[Sample]) -> float:
+    """Milliseconds per sample that the engine itself takes: both passes, with a free network."""
+    scorer = Scorer(bench.model, [bench.folder])
+    prepared = scorer.prepare(samples)
+    kept = bench.model._engine
+    bench.model._engine = LossEngine(
+        _FreeNetwork(bench.network), 0, bench.model.capabilities, TokenBudget(1 << 14)
+    )
+    try:
+        times = []
+        for _ in range(7):
+            begun = time.process_time()
+            scorer.score(prepared)
+            times.append(time.process_time() - begun)
+    finally:
+        bench.model._engine = kept
+    return statistics.median(times) / len(samples) * 1000
+
+
+class _FreeNetwork:
+    """Answers at once, with zeros of the right shape: what is left is the engine's own work."""
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, network: Any) -> None:
+        text = SimpleNamespace(hidden_size=512, vocab_size=32000)
+        self.config = SimpleNamespace(
+            image_token_id=network.config.image_token_id, get_text_config=lambda: text
+        )
+        self.base_model = self
+        self._tokens = network.config.image_seq_length
+
+    def get_image_features(self, pixel_values: torch.Tensor, return_dict: bool = True) -> Any:
+        """Zeros for each image token."""
+        del return_dict
+        return _Pooled([torch.zeros(self._tokens, 8) for _ in pixel_values])
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
+        return (torch.zeros(*input_ids.shape, 8),)
+
+    def get_output_embeddings(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A head that has no favourite among the tokenizer's 1500 tokens."""
+        return lambda hidden: torch.zeros(len(hidden), 1500)
+
+
+class _Pooled(SimpleNamespace):
+    def __init__(self, pooler_output: Any) -> None:
+        super().__init__(pooler_output=pooler_output)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the report."""
+
+    per_image: float
+    n_samples: int
+    n_images: int
+    pairs: list[tuple[Timing, Timing]]
+    worst: float
+    reference_flops: float
+    engine_flops: float
+    least: float
+
+    @property
+    def wall_ratio(self) -> float:
+        """Median of the paired ratios by the clock."""
+        return statistics.median(slow.wall / fast.wall for slow, fast in self.pairs)
+
+    @property
+    def cpu_ratio(self) -> float:
+        """Median of the paired ratios of processor time."""
+        return statistics.median(slow.cpu / fast.cpu for slow, fast in self.pairs)
+
+    @property
+    def flop_ratio(self) -> float:
+        """How many times the engine's operations the reference needs."""
+        return self.reference_flops / self.engine_flops
+
+    def rate(self, which: int) -> float:
+        """Samples per second: 0 for the reference, 1 for the engine."""
+        return self.n_samples / statistics.median(pair[which].wall for pair in self.pairs)
+
+    def matrix_rate(self) -> float:
+        """The engine's operations per second of processor or clock, whichever is less."""
+        return self.engine_flops / statistics.median(
+            min(fast.wall, fast.cpu or fast.wall) for _, fast in self.pairs
+        )
+
+
+def measure(bench: Bench, per_image: float, n_samples: int) -> Result:
+    """All figures at ``per_image`` samples of each image."""
+    n_images = max(1, round(n_samples / per_image))
+    samples = make_samples(bench.folder, n_samples, n_images)
+    engine_scores(bench, samples)  # warm-up
+    reference_scores(bench, samples[:2])
+    pairs, worst = compared(bench, samples)
+    return Result(
+        per_image=per_image,
+        n_samples=n_samples,
+        n_images=n_images,
+        pairs=pairs,
+        worst=worst,
+        reference_flops=flops(lambda: reference_scores(bench, samples)),
+        engine_flops=flops(lambda: engine_scores(bench, samples)),
+        least=least_flops(bench, samples),
+    )
+
+
+_COLUMNS = (
+    "samples per image",
+    "FLOP ratio",
+    "time ratio, median (all)",
+    "CPU time ratio",
+    "samples/s, reference",
+    "samples/s, engine",
+    "TFLOP per sample: reference, engine, least",
+    "engine at share of matrix rate",
+    "largest difference, nats",
+    "bars",
+)
+
+
+def line(result: Result, peak: float) -> str:
+    """A row of the table."""
+    ratios = ", ".join(f"{slow.wall / fast.wall:.2f}" for slow, fast in result.pairs)
+    per_sample = [
+        f"{value / result.n_samples / 1e12:.4f}"
+        for value in (result.reference_flops, result.engine_flops, result.least)
+    ]
+    cells = (
+        f"{result.per_image:g} ({result.n_samples} on {result.n_images})",
+        f"{result.flop_ratio:.2f}",
+        f"**{result.wall_ratio:.2f}** ({ratios})",
+        f"{result.cpu_ratio:.2f}",
+        f"{result.rate(0):.2f}",
+        f"{result.rate(1):.2f}",
+        ", ".join(per_sample),
+        f"{result.matrix_rate() / peak:.0%}",
+        f"{result.worst:.1e}",
+        verdict(result),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def verdict(result: Result) -> str:
+    """Whether the bars for this many samples per image are reached; processor figures only."""
+    if result.per_image not in BARS:
+        return "none set"
+    of_flops, of_time = BARS[result.per_image]
+    reached = result.flop_ratio >= of_flops and result.wall_ratio >= of_time
+    return f"{'reached' if reached else 'MISSED'}: {of_flops:g} and {of_time:g}"
+
+
+def machine(bench: Bench, peak: float) -> str:
+    """What the figures were measured on."""
+    device = bench.device
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        where = f"{os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used"
+    dtype = str(bench.network.dtype).removeprefix("torch.")
+    return (
+        f"{where}, {platform.machine()}, Python {platform.python_version()}, torch "
+        f"{torch.__version__}, {dtype}; a matrix product reaches {peak / 1e12:.3f} TFLOP/s."
+    )
+
+
+def report(options: argparse.Namespace, folder: Path) -> None:
+    """Measures and prints; ends with an error where the scores differ."""
+    dtype = options.dtype or ("bfloat16" if options.device == "cuda" else "float32")
+    model = build_model(SHAPES[options.shape], options.device, dtype)
+    bench = Bench(model, folder, options.repeat)
+    peak = matrix_rate(bench)
+    print(f"## LLaVA of shape `{options.shape}`, {dtype}\n")
+    print(machine(bench, peak))
+    print(f"Taken by the engine: {', '.join(model.capabilities.names)}.\n")
+    print("| " + " | ".join(_COLUMNS) + " |")
+    print("|" + "---|" * len(_COLUMNS), flush=True)
+    for per_image in options.per_image:
+        result = measure(bench, per_image, options.samples)
+        print(line(result, max(peak, matrix_rate(bench))), flush=True)
+        if result.worst > TOLERANCE[dtype]:
+            sys.exit(f"The scores differ by {result.worst:.2e} nats; {TOLERANCE[dtype]} may be.")
+    if bench.device.type == "cpu":
+        samples = make_samples(folder, 64, 24)
+        spent = overhead_ms(bench, samples)
+        print(f"\nThe engine itself, without decoding and tokenising: {spent:.2f} ms per sample.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--shape", choices=sorted(SHAPES))
+    parser.add_argument("--dtype", choices=sorted(TOLERANCE))
+    parser.add_argument("--per-image", type=float, nargs="+", default=None)
+    parser.add_argument("--samples", type=int)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    on_gpu = options.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        print("No CUDA device here: nothing measured, the figure stays open.")
+        return
+    options.shape = options.shape or ("7b" if on_gpu else "mid")
+    options.samples = options.samples or (192 if on_gpu else 16)
+    options.per_image = options.per_image or ([1, 2, 2.67, 4, 8] if on_gpu else [1, 2.67, 8])
+    if not on_gpu:
+        torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        report(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
