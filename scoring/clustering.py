@@ -75,36 +75,35 @@ def cluster_dataset(
     Equal instructions are embedded once. With fewer distinct instructions than ``k``, as many
     clusters as there are instructions. Raises InputError for a ``k`` below 1.
     """
-    return sweep_clusterings(workspace, embedder, [k], seed=seed, on_progress=on_progress)[0]
+    return sweep_clusterings(workspace, embedder, [(k, seed)], on_progress)[0]
 
 
 def sweep_clusterings(
     workspace: Workspace,
     embedder: Embedder,
-    ks: Sequence[int],
-    *,
-    seed: int = DEFAULT_SEED,
+    settings: Sequence[tuple[int, int]],
     on_progress: OnProgress | None = None,
 ) -> list[Clustering]:
-    """A clustering for each number of clusters, in this order; the instructions are embedded once.
+    """A clustering for each (number of clusters, seed), in this order; texts are embedded once.
 
     Raises InputError for a number below 1.
     """
-    for k in ks:
+    for k, _ in settings:
         if k < 1:
             raise InputError(f"--k is the number of clusters, at least 1; got {k}")
-    folders = {k: _folder(workspace, embedder, k, seed) for k in ks}
-    missing = [k for k, folder in folders.items() if not (folder / "clustering.json").exists()]
+    folders = {one: _folder(workspace, embedder, *one) for one in settings}
+    missing = [one for one, path in folders.items() if not (path / "clustering.json").exists()]
     if missing:
         instructions = read_instructions(workspace)
         if not len(instructions.row_idx):
             raise InputError(f"the dataset of {workspace.root} is empty: nothing to cluster")
         with instruction_vectors(workspace, instructions, embedder, on_progress) as vectors:
-            for k in missing:
+            for k, seed in missing:
+                folder = folders[k, seed]
                 labels, distances = kmeans(vectors, min(k, len(instructions.texts)), seed)
-                _write_clusters(folders[k], instructions.row_idx, labels, distances)
+                _write_clusters(folder, instructions.row_idx, labels, distances)
                 clustering = Clustering(
-                    clustering_id=folders[k].name,
+                    clustering_id=folder.name,
                     embedder=embedder.name,
                     k=k,
                     seed=seed,
@@ -113,8 +112,8 @@ def sweep_clusterings(
                     clusters=tuple(_describe(labels, distances, instructions)),
                 )
                 # Written last: now the folder counts.
-                write_json(folders[k] / "clustering.json", asdict(clustering))
-    return [_read(folders[k]) for k in ks]
+                write_json(folder / "clustering.json", asdict(clustering))
+    return [_read(folders[one]) for one in settings]
 
 
 def _folder(workspace: Workspace, embedder: Embedder, k: int, seed: int) -> Path:

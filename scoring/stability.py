@@ -5,6 +5,9 @@ scores many times and applying the rule to each gives every sample an inclusion 
 one decision behind it: where a run kept its token values they are drawn anew with replacement,
 elsewhere a score is drawn from the normal distribution that its sum, count and sum of squares
 give. Random numbers come from the row, the draw and the seed, so that the figures replay.
+
+Tokens of one answer differ by more than chance (a word against the end of the turn), and two
+tokens tell little of a variance: for short answers the figures err on the side of doubt.
 """
 
 from __future__ import annotations

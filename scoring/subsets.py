@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.candidates import STATUSES, Candidates
+from scoring.comparison import overlap_table
 from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands, Category
 from scoring.reviews import DecisionEvent, hand_outcome, latest_decisions, read_events
@@ -146,6 +147,30 @@ class Outcome:
         numbers, code = np.unique(self.candidates.cluster_id, return_inverse=True)
         return self._frame("cluster_id", code, [int(number) for number in numbers])
 
+    def composition(self) -> pd.DataFrame:
+        """What mixture of sources training will see; index source.
+
+        Columns samples, share_before (of all samples), kept, weight (of the kept samples
+        together; without weights each has 1), mean_weight (NaN where none is kept) and
+        share_after (of the whole weight).
+        """
+        found, subset = self.candidates, self.subset
+        n = len(found.sources)
+        weights = subset.kept.astype(np.float64) if subset.weights is None else subset.weights
+        samples = np.bincount(found.source, minlength=n)
+        kept = np.bincount(found.source[subset.kept], minlength=n)
+        weight = np.bincount(found.source, weights, n).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            columns = {
+                "samples": samples,
+                "share_before": samples / samples.sum(),
+                "kept": kept,
+                "weight": weight,
+                "mean_weight": weight / kept,
+                "share_after": weight / weight.sum(),
+            }
+        return pd.DataFrame(columns, index=pd.Index(found.sources, name="source"))
+
     def reasons(self) -> pd.DataFrame:
         """Columns outcome (kept or dropped), reason and samples; adds up to the dataset."""
         rows = [
@@ -196,6 +221,22 @@ def read_outcome(
     """Like :func:`resolve_subset`, with the samples beside it for the tables before and after."""
     found = candidates(store, definition.scope)
     return resolve(definition, found, read_events(workspace, until))
+
+
+def read_overlaps(
+    workspace: Workspace, store: Store, definition: SubsetDefinition, clustering_ids: Sequence[str]
+) -> pd.DataFrame:
+    """How much the subset of a definition depends on the clustering: the overlap of each pair.
+
+    Columns a, b (clustering ids), n_a, n_b, both, jaccard. Verdicts are left out: they would make
+    every pair look alike.
+    """
+    by_rule = replace(definition, hand_wins=False)
+    subsets = {
+        one: resolve_subset(workspace, store, replace(by_rule, clustering_id=one))
+        for one in clustering_ids
+    }
+    return overlap_table(subsets)
 
 
 def resolve(

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from scoring.cli import curate, exchange, score, serve
+from scoring.cli import bring, choose, compare, curate, exchange, score, serve
 from scoring.cli.talk import say_error
 from scoring.errors import VisnecError
 
@@ -24,13 +24,15 @@ app = typer.Typer(
 )
 for command in (
     serve.demo,
-    score.import_data,
+    bring.import_data,
     score.score,
     score.predict,
     exchange.import_scores,
     exchange.export_scores,
-    curate.cluster,
-    curate.select,
+    choose.cluster,
+    choose.select,
+    compare.stability,
+    compare.diff,
     curate.export,
     curate.verify,
     serve.dashboard,
@@ -38,7 +40,7 @@ for command in (
     serve.status,
     serve.doctor,
 ):
-    name = "import" if command is score.import_data else command.__name__.replace("_", "-")
+    name = "import" if command is bring.import_data else command.__name__.replace("_", "-")
     app.command(name)(command)
 
 

@@ -183,7 +183,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_sweep_gives_each_number_of_clusters(workspace: Workspace) -> None:
     embedder = PlaneEmbedder()
-    found = sweep_clusterings(workspace, embedder, [3, 1, 3])
+    found = sweep_clusterings(workspace, embedder, [(3, 42), (1, 42), (3, 42)])
     assert [one.k for one in found] == [3, 1, 3]
     assert found[0] == found[2]
     assert len(embedder.seen) == 3

@@ -1,0 +1,113 @@
+"""Commands that tell how far a choice of samples can be trusted: stability, diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoring.cli.frames import frame_rows, records
+from scoring.cli.options import JsonOption, WorkspaceOption
+from scoring.cli.talk import count_progress, print_json, say, table, talk
+from scoring.stability import DEFAULT_DRAWS, Stability, inclusion_probabilities
+from scoring.store import Store, candidates
+from scoring.subsets import read_outcome, read_subset
+from scoring.workspace import open_workspace, replacing
+
+
+def stability(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A subset named by select.")],
+    workspace: WorkspaceOption,
+    draws: Annotated[int, typer.Option("--draws", help="How often the scores are redrawn.")] = (
+        DEFAULT_DRAWS
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="CSV to write: row_idx, taken, inclusion of each scored sample."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """How sure a subset is, given that scores are means over few answer tokens."""
+    from scoring.token_values import read_token_deltas
+
+    place = open_workspace(workspace)
+    definition = read_subset(place, name)
+    found = candidates(Store(place), definition.scope)
+    tokens = read_token_deltas(place, definition.run_id, definition.baseline)
+    with count_progress("Redrawing") as show:
+        sure = inclusion_probabilities(definition.rule, found, tokens, draws, seed, show)
+    talk.print(table(f"Stability of {name}: {definition.rule}", *frame_rows(sure.by_source())))
+    taken = int(sure.taken.sum())
+    say(
+        f"Of {taken:,} samples that the rule takes {sure.n_firm:,} are firm (in at least 95 % of "
+        f"{draws:,} draws); {sure.n_open:,} samples are open. Expected overlap of a redrawn "
+        f"subset: {sure.overlap:.1%}. {sure.n_from_tokens:,} scores were redrawn from their token "
+        "values, the others from a normal distribution"
+    )
+    if to is not None:
+        _write_inclusion(to, sure)
+    if json:
+        print_json(
+            {
+                "name": name,
+                "rule": definition.rule.to_dict(),
+                "draws": draws,
+                "seed": seed,
+                "n_taken": taken,
+                "n_firm": sure.n_firm,
+                "n_open": sure.n_open,
+                "overlap": sure.overlap,
+                "n_from_tokens": sure.n_from_tokens,
+                "by_source": records(sure.by_source()),
+            }
+        )
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A subset named by select.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    workspace: WorkspaceOption,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="With --json: also the row numbers that differ.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """What two subsets have in common and what only one of them holds, by source."""
+    from scoring.comparison import compare_subsets
+
+    place = open_workspace(workspace)
+    store = Store(place)
+    one, other = (read_outcome(place, store, read_subset(place, name)) for name in (a, b))
+    found = compare_subsets(one.subset, other.subset, one.candidates)
+    talk.print(table(f"a: {a}, b: {b}", *frame_rows(found.by_source)))
+    say(
+        f"{a} has {found.n_a:,} samples, {b} {found.n_b:,}; {len(found.both):,} are in both, "
+        f"{len(found.only_a):,} only in {a}, {len(found.only_b):,} only in {b}; "
+        f"overlap (Jaccard) {found.jaccard:.1%}"
+    )
+    if json:
+        told: dict[str, Any] = {
+            "a": a,
+            "b": b,
+            "n_a": found.n_a,
+            "n_b": found.n_b,
+            "n_both": len(found.both),
+            "n_only_a": len(found.only_a),
+            "n_only_b": len(found.only_b),
+            "jaccard": found.jaccard,
+            "by_source": records(found.by_source),
+        }
+        if rows:
+            told |= {"only_a": found.only_a.tolist(), "only_b": found.only_b.tolist()}
+        print_json(told)
+
+
+def _write_inclusion(path: Path, sure: Stability) -> None:
+    found = sure.candidates
+    with replacing(path, "w") as file:
+        file.write("row_idx,taken,inclusion\n")
+        for place in found.scored.nonzero()[0]:
+            taken = int(sure.taken[place])
+            file.write(f"{found.row_idx[place]},{taken},{sure.inclusion[place]:.6g}\n")

@@ -1,0 +1,171 @@
+"""select, stability, diff and cluster --sweep as a script meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from scoring import cli
+from scoring.errors import InputError, RuleError
+from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.samples import Status
+from scoring.selection import Control, PaperTopShare
+from scoring.store import build_database
+from scoring.subsets import read_subset
+from scoring.workspace import Workspace
+from tests.synthetic import make_workspace
+
+# row:                            0     1      2    3    4                 5     6     7
+VISNEC: list[float | Status] = [0.5, -0.25, 0.125, 1.0, Status.TEXT_ONLY, 0.75, 0.5, 0.25]
+# sources by turns: scenes 0, 3, 6; digits 1, 4, 7; charts 2, 5; clusters are the row modulo 3
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    tokens = [4, 8, 4, 2, 4, 4, 16, 4]
+    workspace = make_workspace(tmp_path / "ws", visnec=VISNEC, tokens=tokens, with_images=False)
+    build_database(workspace)
+    return workspace
+
+
+def told(workspace: Workspace, *arguments: str) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    command = [*arguments, "-w", str(workspace.root), "--json"]
+    done = CliRunner().invoke(cli.app, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def size(workspace: Workspace, name: str, *arguments: str) -> int:
+    return int(told(workspace, "select", "--name", name, *arguments)["n_selected"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n"),
+    [
+        (["--rule", "threshold", "--min", "0.5"], 4),
+        (["--rule", "top-tokens", "--tokens", "7"], 2),  # rows 3 (2 tokens) and 5 (4)
+        (["--rule", "per-source", "--share", "0.5"], 3),  # int(1.5), 1, 1
+        (["--rule", "per-cluster", "--share", "0.1", "--at-least", "1"], 3),
+        (["--rule", "length-corrected", "--share", "0.3"], 2),
+        (["--rule", "budget", "--count", "5", "--ceiling", "1"], 3),
+        (["--rule", "budget", "--count", "5", "--ceiling", "1", "--limits", "scenes=2..3"], 5),
+        (["--rule", "ablation", "--by", "text-loss", "--share", "0.5", "--per", "dataset"], 3),
+        (["--rule", "random", "--share", "0.5", "--seed", "4"], 3),
+        (["--rule", "weights", "--by", "rank"], 7),
+        (["--rule", "weights", "--by", "rank", "--text-only", "keep"], 8),
+        (["--rule", "threshold", "--min", "0.5", "--text-only", "keep"], 5),
+    ],
+)
+def test_every_rule_has_its_options(workspace: Workspace, arguments: list[str], n: int) -> None:
+    assert size(workspace, "one", *arguments) == n
+
+
+def test_a_control_takes_over_the_choices_of_its_subset(workspace: Workspace) -> None:
+    size(
+        workspace, "model", "--rule", "paper", "--share", "0.67", "--text-only", "keep", "--no-hand"
+    )
+    assert size(workspace, "random", "--rule", "control", "--of", "model", "--seed", "5") == size(
+        workspace, "again", "--rule", "paper", "--share", "0.67", "--text-only", "keep"
+    )
+    saved = read_subset(workspace, "random")
+    assert saved.rule == Control(PaperTopShare(0.67), seed=5)
+    assert (saved.text_only, saved.unscored, saved.hand_wins) == ("keep", "drop", False)
+    size(workspace, "other", "--rule", "control", "--of", "model", "--text-only", "drop", "--hand")
+    other = read_subset(workspace, "other")
+    assert (other.text_only, other.hand_wins) == ("drop", True)
+
+
+def test_arms_are_saved_beside_the_subset_and_have_its_size(workspace: Workspace) -> None:
+    found = told(
+        workspace,
+        "select",
+        "--name",
+        "p",
+        "--rule",
+        "paper",
+        "--share",
+        "0.7",
+        "--arms",
+        "--seed",
+        "3",
+    )
+    assert [one["name"] for one in found["arms"]] == [
+        "p-text-loss",
+        "p-multimodal-loss",
+        "p-no-clusters",
+        "p-random",
+        "p-random-per-cluster",
+    ]
+    assert {one["n_selected"] for one in found["arms"]} == {found["n_selected"]}
+    assert read_subset(workspace, "p-random").rule == Control(PaperTopShare(0.7), seed=3)
+
+
+def test_weights_tell_the_mixture_they_lead_to(workspace: Workspace) -> None:
+    found = told(workspace, "select", "--name", "w", "--rule", "weights", "--by", "rank")
+    mixture = {one["source"]: one for one in found["composition"]}
+    # shares below, ties half: rows 0 and 6 have 3/7 + 1/7, 1: 0.5/7, 2: 1.5/7, 3: 6.5/7, 5: 5.5/7,
+    # 7: 2.5/7; twice that has mean 1
+    assert mixture["charts"]["weight"] == pytest.approx(2.0, abs=1e-5)
+    assert mixture["digits"]["weight"] == pytest.approx(6 / 7, abs=1e-5)
+    assert mixture["scenes"]["share_after"] == pytest.approx(29 / 49, abs=1e-5)
+    assert mixture["digits"]["kept"] == 2
+
+
+def test_two_subsets_are_told_apart(workspace: Workspace) -> None:
+    size(workspace, "a", "--rule", "top-count", "--count", "3")  # 0, 3, 5
+    open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, Decision.KEEP)])
+    size(workspace, "b", "--rule", "top-count", "--count", "2")  # 3, 5; by hand 1
+    found = told(workspace, "diff", "a", "b", "--rows")  # a holds 1 too: decisions count at once
+    assert (found["n_a"], found["n_b"], found["n_both"], found["jaccard"]) == (4, 3, 3, 0.75)
+    assert (found["only_a"], found["only_b"]) == ([0], [])
+    scenes = next(one for one in found["by_source"] if one["source"] == "scenes")
+    assert (scenes["a"], scenes["b"]) == (2, 1)
+
+
+def test_stability_is_told_and_written(workspace: Workspace, tmp_path: Path) -> None:
+    size(workspace, "a", "--rule", "threshold", "--min", "-9")
+    to = tmp_path / "out" / "sure.csv"
+    found = told(workspace, "stability", "a", "--draws", "20", "--to", str(to))
+    assert (found["n_taken"], found["n_firm"], found["n_open"], found["overlap"]) == (7, 7, 0, 1.0)
+    lines = to.read_text().splitlines()
+    assert lines[0] == "row_idx,taken,inclusion"
+    assert [line for line in lines[1:] if line.startswith("3,")] == ["3,1,1"]
+    assert len(lines) == 8
+
+
+def test_a_sweep_tells_how_subsets_overlap(workspace: Workspace) -> None:
+    found = told(
+        workspace, "cluster", "--embedder", "tfidf", "--sweep", "1,2,2:7", "--share", "0.5"
+    )
+    assert [(one["k"], one["seed"]) for one in found["clusterings"]] == [(1, 42), (2, 42), (2, 7)]
+    assert len(found["overlaps"]) == 6
+    assert all(0 <= one["jaccard"] <= 1 for one in found["overlaps"])
+    assert found["rule"] == {"rule": "paper", "share": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["select", "--name", "x", "--rule", "paper", "--count", "3"], RuleError),
+        (["select", "--name", "x", "--rule", "control"], RuleError),
+        (["select", "--name", "x", "--rule", "control", "--of", "nothing"], InputError),
+        (["select", "--name", "x", "--rule", "budget", "--count", "3", "--limits", "a"], RuleError),
+        (["cluster", "--sweep", "ten"], InputError),
+        (["cluster", "--sweep", "10,0"], InputError),
+        (["diff", "a", "b"], InputError),
+        (["stability", "a"], InputError),
+    ],
+)
+def test_wrong_usage_is_explained(
+    workspace: Workspace, arguments: list[str], error: type[Exception]
+) -> None:
+    command = [*arguments, "-w", str(workspace.root)]
+    done = CliRunner().invoke(cli.app, command)
+    assert isinstance(done.exception, error)
+    assert not list(workspace.subsets_dir.glob("*"))
