@@ -125,7 +125,10 @@ def predict_dataset(
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
     settings = begin_predictions(workspace, run_id, max_new_tokens)
     predictor = Predictor(model, workspace.image_roots, max_new_tokens=settings.max_new_tokens)
-    work = Work(list, lambda samples: [prediction_row(one) for one in predictor.predict(samples)])
+    limit = settings.max_new_tokens
+    work = Work(
+        list, lambda samples: [prediction_row(one, limit) for one in predictor.predict(samples)]
+    )
     task = _prediction_task(workspace, record, rows)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 

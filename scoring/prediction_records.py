@@ -41,13 +41,14 @@ class Prediction:
     match_multimodal: AnswerMatch | None = None
 
 
-def prediction_row(prediction: Prediction) -> dict[str, Any]:
-    """A row of ``schemas.PREDICTIONS``."""
+def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[str, Any]:
+    """A row of ``schemas.PREDICTIONS``; None for a limit that nobody kept."""
     row: dict[str, Any] = {
         "row_idx": prediction.row_idx,
         "prediction_text": prediction.prediction_text,
         "prediction_multimodal": prediction.prediction_multimodal,
         "reason": prediction.reason,
+        "max_new_tokens": max_new_tokens,
         "matched_by": VERSION,
     }
     passes = (("text", prediction.match_text), ("multimodal", prediction.match_multimodal))
@@ -81,11 +82,6 @@ def begin_predictions(
     """
     path = workspace.run_dir(run_id) / "predictions.json"
     if read_prediction_settings(workspace, run_id) is None:
-        if any((workspace.run_dir(run_id) / "predictions").glob("part-*.parquet")):
-            raise RunConflictError(
-                f"the predictions of run {run_id!r} lack the record of their settings; put "
-                f"{path.with_suffix('')} aside to predict anew, or predict under another --run"
-            )
         write_json(path, asdict(PredictionSettings(max_new_tokens or DEFAULT_MAX_NEW_TOKENS)))
     present = read_prediction_settings(workspace, run_id) or PredictionSettings()
     if max_new_tokens not in (None, present.max_new_tokens):

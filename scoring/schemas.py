@@ -89,6 +89,7 @@ PREDICTIONS = pa.schema(
         ("prediction_text", pa.string()),  # answer to the first human turn without the image
         ("prediction_multimodal", pa.string()),  # and with it
         ("reason", pa.string()),  # why a prediction is missing
+        ("max_new_tokens", pa.int32()),  # length limit they were made under
         ("exact_text", pa.bool_()),  # of prediction_text: equal to the reference, normalised
         ("letter_text", pa.bool_()),  # the same option; null where the reference is no choice
         ("f1_text", pa.float64()),  # token F1 with the reference

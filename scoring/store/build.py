@@ -158,7 +158,7 @@ def _steps(
         yield f"scores of run {name}", partial(_insert_run, con, run, scores)
         predictions = _literal(parts.predictions.get(name, ()))
         if predictions:
-            insert = partial(insert_predictions, con, workspace, name, predictions)
+            insert = partial(insert_predictions, con, name, predictions)
             yield f"predictions of run {name}", insert
     yield "decisions", partial(_insert_decisions, con, workspace)
 

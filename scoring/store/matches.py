@@ -15,11 +15,9 @@ from scoring import answers
 from scoring.prediction_records import (
     matched_prediction,
     prediction_row,
-    read_prediction_settings,
 )
 from scoring.schemas import PREDICTIONS
 from scoring.store.derive import FIRST_PART_WINS
-from scoring.workspace import Workspace
 
 _AT_ONCE = 100_000
 
@@ -29,7 +27,7 @@ _HAS_REPEATED = "SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($f
 _INSERT = """
     INSERT INTO predictions BY NAME
     WITH parts AS (
-        SELECT * EXCLUDE (run_id, max_new_tokens) FROM predictions WHERE false
+        SELECT * EXCLUDE (run_id) FROM predictions WHERE false
         UNION ALL BY NAME
         FROM read_parquet($files, union_by_name = true, filename = true, file_row_number = true)
     ),
@@ -38,10 +36,7 @@ _INSERT = """
 """
 _INSERTED = """
     )
-    SELECT
-        $run_id AS run_id, $max_new_tokens AS max_new_tokens,
-        rows.* EXCLUDE (filename, file_row_number)
-    FROM rows
+    SELECT $run_id AS run_id, rows.* EXCLUDE (filename, file_row_number) FROM rows
     WHERE row_idx IN (SELECT row_idx FROM samples)
     ORDER BY row_idx
 """
@@ -63,17 +58,10 @@ _UPDATE = """
 """
 
 
-def insert_predictions(
-    con: duckdb.DuckDBPyConnection, workspace: Workspace, run_id: str, files: Sequence[str]
-) -> None:
+def insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: Sequence[str]) -> None:
     """Fills the table ``predictions`` from the parts of one run; ``samples`` must be there."""
     repeated = con.execute(_HAS_REPEATED, {"files": files}).fetchall()[0][0]
-    settings = read_prediction_settings(workspace, run_id)
-    values = {
-        "run_id": run_id,
-        "files": files,
-        "max_new_tokens": settings.max_new_tokens if settings else None,
-    }
+    values = {"run_id": run_id, "files": files}
     con.execute("\n".join((_INSERT, FIRST_PART_WINS if repeated else "", _INSERTED)), values)
     _match_anew(con, run_id)
 
@@ -83,7 +71,9 @@ def _match_anew(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
     page = which | {"limit": _AT_ONCE}
     while rows := con.execute(_UNMATCHED, page).fetchall():
         matched = [
-            prediction_row(matched_prediction(row_idx, blind, seeing, answer or "", question or ""))
+            prediction_row(
+                matched_prediction(row_idx, blind, seeing, answer or "", question or ""), None
+            )
             for row_idx, blind, seeing, answer, question in rows
         ]
         con.register("new_matches", pa.Table.from_pylist(matched, PREDICTIONS))

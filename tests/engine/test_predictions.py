@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring.answers import AnswerMatch
+from scoring.answers import VERSION, AnswerMatch
 from scoring.errors import RunConflictError
 from scoring.prediction_records import (
     PredictionSettings,
@@ -64,10 +64,10 @@ def test_both_predictions_are_compared_with_the_reference(root: Path) -> None:
     assert found.match_text == AnswerMatch(exact=False, letter=False, f1=0.0)
     assert found.match_multimodal == AnswerMatch(exact=False, letter=True, f1=0.0)
     assert model.asked == [7, 7]
-    row = prediction_row(found)
-    assert list(row) != []
+    row = prediction_row(found, 7)
     assert set(row) == set(PREDICTIONS.names)
-    assert (row["letter_text"], row["letter_multimodal"], row["matched_by"]) == (False, True, 1)
+    assert (row["letter_text"], row["letter_multimodal"]) == (False, True)
+    assert (row["max_new_tokens"], row["matched_by"]) == (7, VERSION)
 
 
 def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: Path) -> None:
@@ -107,14 +107,8 @@ def test_predictions_of_two_settings_never_share_a_run(workspace: Workspace) -> 
     assert begin_predictions(workspace, "two", None) == PredictionSettings(64)
 
 
-def test_predictions_without_a_record_of_their_settings_are_not_added_to(
-    workspace: Workspace,
-) -> None:
-    folder = workspace.run_dir("old") / "predictions"
-    folder.mkdir(parents=True)
-    (folder / "part-000000-x.parquet").touch()
-    with pytest.raises(RunConflictError, match="lack the record of their settings"):
-        begin_predictions(workspace, "old", 16)
+def test_a_spoilt_record_of_the_settings_is_told(workspace: Workspace) -> None:
+    workspace.run_dir("old").mkdir(parents=True)
     (workspace.run_dir("old") / "predictions.json").write_text("{}")
     with pytest.raises(RunConflictError, match="cannot be read"):
         begin_predictions(workspace, "old", 16)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.answers import VERSION
-from scoring.prediction_records import begin_predictions, matched_prediction, prediction_row
+from scoring.prediction_records import matched_prediction, prediction_row
 from scoring.schemas import PREDICTIONS
 from scoring.store import Scope, Store, build_database, matches, sample_detail
 from scoring.workspace import Workspace
@@ -42,8 +42,7 @@ def predictions(workspace: Workspace) -> list[tuple[Any, ...]]:
 
 
 def test_matches_of_this_version_are_taken_from_the_parts(workspace: Workspace) -> None:
-    begin_predictions(workspace, RUN_ID, 16)
-    row = prediction_row(matched_prediction(1, "answer 1", "no", "answer 1", ""))
+    row = prediction_row(matched_prediction(1, "answer 1", "no", "answer 1", ""), 16)
     write(workspace, [row | {"f1_text": 0.75}], PREDICTIONS, "0")  # not what would be derived
     assert predictions(workspace) == [(1, True, 0.75, False, None, VERSION, 16)]
 
@@ -55,11 +54,11 @@ def test_what_is_older_is_compared_anew_from_the_texts(
     texts = pa.schema([PREDICTIONS.field(at) for at in range(3)])
     old = [{"row_idx": 0, "prediction_text": "Answer 0.", "prediction_multimodal": None}]
     write(workspace, old, texts, "0")
-    row = prediction_row(matched_prediction(2, "x", "the answer", "answer 2", ""))
+    row = prediction_row(matched_prediction(2, "x", "the answer", "answer 2", ""), 32)
     write(workspace, [row | {"matched_by": VERSION - 1, "f1_text": 0.75}], PREDICTIONS, "1")
     assert predictions(workspace) == [
         (0, True, 1.0, None, None, VERSION, None),
-        (2, False, 0.0, False, None, VERSION, None),
+        (2, False, 0.0, False, None, VERSION, 32),
     ]
     detail = sample_detail(Store(workspace), Scope(RUN_ID), 2)
     assert detail.predictions["f1_multimodal"].tolist() == [pytest.approx(2 / 3)]
