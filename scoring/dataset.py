@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,33 @@ def import_dataset(
         partial.close()
         raise
     return info
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an import would take a file for: its kind, its first record, where its images lie."""
+
+    source: SourceFile
+    sample: Sample | None
+    trial: ImageTrial
+
+
+def preview_dataset(
+    files: Sequence[Path | str],
+    image_roots: Sequence[Path] = (),
+    options: ReadOptions | None = None,
+) -> list[Preview]:
+    """Looks at the first records of each file; raises as ``import_dataset`` does."""
+    options = options or ReadOptions()
+    previews = []
+    for source in open_sources(files, options):
+        images = _Trials(source, image_roots)
+        with Reading(source, options) as reading:
+            samples = list(islice(reading.samples(0), _ROOT_TRIALS))
+        for sample in samples:
+            images.take(sample)
+        previews.append(Preview(source, samples[0] if samples else None, images.result()))
+    return previews
 
 
 class _Partial:

@@ -1,9 +1,8 @@
-"""Commands that bring data in and put scores beside it: import, score, predict, build."""
+"""Commands that put scores beside a dataset: score, predict, build."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,51 +26,15 @@ from scoring.cli.options import (
 )
 from scoring.cli.talk import (
     baselines_table,
-    count_progress,
     print_json,
     run_progress,
     say,
-    status_table,
     stopping,
     talk,
 )
 from scoring.errors import InputError
 from scoring.runs import RunRecord, only_run
-from scoring.workspace import Workspace, create_workspace, open_workspace
-
-
-def import_data(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="DATA...", help="LLaVA JSON or JSONL files.")
-    ],
-    workspace: WorkspaceOption,
-    images: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--images",
-            help="Folder that image paths are relative to (repeatable). Default: the folder of "
-            "the first file or its parent, whichever holds the first images.",
-        ),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Import a dataset into a workspace, each record byte for byte."""
-    from scoring.dataset import import_dataset
-    from scoring.store import build_database
-
-    place = create_workspace(workspace)
-    with count_progress("Importing (bytes)") as show:
-        info = import_dataset(
-            place, files, images or (), lambda _, n_bytes, total: show(n_bytes, total)
-        )
-    place = open_workspace(workspace)
-    statuses = _import_statuses(place)
-    build_database(place)
-    talk.print(status_table(f"Imported {info.n_samples:,} samples", statuses))
-    say(f"Images are looked for in {', '.join(str(root) for root in place.image_roots)}")
-    say(f"Next: visnec score -w {workspace} --model MODEL --predict")
-    if json:
-        print_json({**asdict(info), "statuses": statuses})
+from scoring.workspace import Workspace, open_workspace
 
 
 def score(
@@ -318,17 +281,6 @@ def _rows(place: Workspace, record: RunRecord, only: str) -> Any:
 
     scope = Scope(record.run_id, record.first_baseline)
     return matching_rows(Store(place), scope, parse_filter(only), place.bands)
-
-
-def _import_statuses(place: Workspace) -> dict[str, int]:
-    from collections import Counter
-
-    from scoring.dataset import read_columns
-
-    counted: Counter[str] = Counter()
-    for part in read_columns(place, ["status"]):
-        counted.update(part.column(0).to_pylist())
-    return {("to score" if status == "pending" else status): n for status, n in counted.items()}
 
 
 def _close(stopped: bool, kept: str) -> None:

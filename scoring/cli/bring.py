@@ -1,0 +1,215 @@
+"""The command that brings a dataset in, and says what it took it for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoring.cli.options import JsonOption, WorkspaceOption
+from scoring.cli.talk import count_progress, print_json, say, status_table, talk
+from scoring.errors import InputError
+from scoring.workspace import Workspace, create_workspace, open_workspace
+
+_FILES_TOLD = 8
+_SHOWN_CHARACTERS = 600
+
+
+def import_data(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="Files, folders or patterns: JSON, JSONL (also .gz, .zst), Parquet, saved Hugging "
+            "Face datasets, WebDataset tars, TSV, CSV; hf:OWNER/NAME from the hub.",
+        ),
+    ],
+    workspace: WorkspaceOption,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--images",
+            help="Folder that image paths are relative to (repeatable). Default: the folder of "
+            "a file or its parent, whichever holds its first images.",
+        ),
+    ] = None,
+    family: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="How records are meant: auto (found out and told), llava, messages, qa, caption.",
+        ),
+    ] = "auto",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="Which column is what, as WHAT=NAME (repeatable): id, source, image, "
+            "conversations, system, question, answer, caption. Dots lead into objects.",
+        ),
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", help="Who speaks, as NAME=human, assistant or system (repeatable)."),
+    ] = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Import what can be read of a damaged file; the rest is counted with its place.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what the files are taken for, show the first record, and stop."
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Import a dataset into a workspace; JSON records are kept byte for byte."""
+    from scoring.readers import read_options
+
+    options = read_options(family, _pairs(column, "--column"), _pairs(role, "--role"), keep_going)
+    if dry_run:
+        _preview(files, images or (), options, json)
+        return
+    from scoring.dataset import import_dataset, read_image_trials
+    from scoring.store import build_database
+
+    place = create_workspace(workspace)
+    try:
+        with count_progress("Importing (bytes)") as show:
+            info = import_dataset(
+                place, files, images or (), lambda _, done, total: show(done, total), options
+            )
+    except KeyboardInterrupt:
+        say("Stopped; files that were read whole are kept. The same command goes on from there.")
+        raise typer.Exit(130) from None
+    place = open_workspace(workspace)
+    for file in info.files[:_FILES_TOLD]:
+        say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
+    _tell_rest(len(info.files))
+    _tell_images(read_image_trials(place))
+    statuses, reasons = _import_statuses(place)
+    build_database(place)
+    talk.print(status_table(f"Imported {info.n_samples:,} samples", statuses))
+    for (status, reason), count in reasons.most_common(5):
+        say(f"{status} ({count:,}): {reason}")
+    _tell_roots(place)
+    say(f"Next: visnec score -w {workspace} --model MODEL --predict")
+    if json:
+        print_json({**asdict(info), "statuses": statuses})
+
+
+def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json: bool) -> None:
+    """Tells what an import would take the files for, without a workspace."""
+    from scoring.dataset import preview_dataset
+
+    previews = preview_dataset(files, images, options)
+    for preview in previews[:_FILES_TOLD]:
+        found = preview.source.format
+        taken = _taken_for(found.family, found.container)
+        say(f"{preview.source.file.name}: {taken}, because {found.why}")
+        if preview.sample is not None:
+            for line in _described(preview.sample):
+                say(f"    {line}")
+    _tell_rest(len(previews))
+    _tell_images([preview.trial for preview in previews])
+    if as_json:
+        print_json([_as_dict(preview) for preview in previews])
+
+
+def _as_dict(preview: Any) -> dict[str, Any]:
+    sample, found = preview.sample, preview.source.format
+    described = {} if sample is None else asdict(sample)
+    described.pop("original", None)
+    return {
+        "file": preview.source.file.name,
+        "format": found.family,
+        "container": found.container,
+        "why": found.why,
+        "first_record": described or None,
+        "images": asdict(preview.trial),
+    }
+
+
+def _described(sample: Any) -> list[str]:
+    """The first record as it was understood; where an image stands it says [image 1]."""
+    lines = [f"id {sample.id or 'none'}, source {sample.source}, status {sample.status}"]
+    if sample.reason:
+        lines.append(f"reason: {sample.reason}")
+    lines += [f"image {number}: {image}" for number, image in enumerate(sample.images[:4], 1)]
+    number = 0
+    for turn in sample.turns[:4]:
+        text, at = "", 0
+        for offset in turn.image_offsets:
+            number += 1
+            text, at = f"{text}{turn.text[at:offset]}[image {number}]", offset
+        shown = (text + turn.text[at:])[:_SHOWN_CHARACTERS].replace("\n", "\\n")
+        lines.append(f"{turn.role}: {shown}")
+    return lines
+
+
+def _taken_for(family: str, container: str) -> str:
+    return f"records of the kind {family} in a file of the kind {container}"
+
+
+def _tell_rest(n_files: int) -> None:
+    if n_files > _FILES_TOLD:
+        say(f"and {n_files - _FILES_TOLD:,} more files")
+
+
+def _tell_images(trials: Sequence[Any]) -> None:
+    """Where the first images of each file were found; files with the same outcome in one line."""
+    told: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    for trial in trials:
+        if trial.n_tried:
+            best = trial.candidates[trial.best]
+            others = [one for one in trial.candidates if one != best]
+            also = f" (also tried: {', '.join(others)})" if others else ""
+            told[best + also] += 1
+            found[best + also] += trial.n_found[trial.best]
+            tried[best + also] += trial.n_tried
+    for where in told:
+        say(f"{found[where]:,} of the first {tried[where]:,} images are in {where}")
+        if not found[where]:
+            say("None was found: name the folder that the paths are relative to with --images")
+
+
+def _tell_roots(place: Workspace) -> None:
+    roots = [str(root) for root in place.image_roots]
+    more = f" and {len(roots) - 4:,} more" if len(roots) > 4 else ""
+    say(f"Images are looked for in {', '.join(roots[:4])}{more}")
+
+
+def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for one in given or ():
+        key, mark, value = one.partition("=")
+        if not (mark and key.strip() and value.strip()):
+            raise InputError(f"{option} {one!r} is no WHAT=NAME, as in {option} question=caption")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[str, str]]]:
+    """Samples by status, and the reasons of those that are out of order."""
+    from scoring.dataset import read_columns
+
+    counted: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    for part in read_columns(place, ["status", "reason"]):
+        statuses = part.column(0).to_pylist()
+        counted.update(statuses)
+        for status, reason in zip(statuses, part.column(1).to_pylist(), strict=True):
+            if status not in ("pending", "text_only") and len(reasons) < 10_000:
+                reasons[(status, str(reason)[:_SHOWN_CHARACTERS])] += 1
+    named = {("to score" if status == "pending" else status): n for status, n in counted.items()}
+    return named, reasons
