@@ -43,6 +43,7 @@ _NO_TURN = -1
 _IMAGES_KEPT = 4  # per thread: a sample's own and what stands in for them
 _PROBE = (Turn(Role.HUMAN, "\nWhat is it?", (0,)), Turn(Role.ASSISTANT, "A cat."))
 _COPYING = threading.Lock()
+_NOT_FED = ("input_ids", "offset_mapping", "text_replacement_offsets")
 _MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
 
 Replacements = Sequence[Mapping[str, Any]]
@@ -124,7 +125,7 @@ class Encoder:
         inputs = self._process(_expanded(chat.text, hidden))
         _replacements(inputs)
         spans = {tuple(item["new_span"]) for item in hidden}
-        offsets = inputs["offset_mapping"][0].tolist()
+        offsets = inputs["offset_mapping"][0]
         seen = torch.tensor([[tuple(offset) not in spans for offset in offsets]]).long()
         if len(offsets) - int(seen.sum()) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
@@ -158,8 +159,8 @@ class Encoder:
     def _encoded(self, chat: RenderedChat, images: Sequence[Image.Image]) -> EncodedSample:
         seen = self._here.seen(images) if images else None
         inputs = self._process(chat.text, images, seen)
+        inputs.pop("attention_mask", None)  # all ones, where a processor insists on giving one
         replaced = _replacements(inputs)
-        inputs.pop("attention_mask", None)  # all ones
         return _sample(chat, replaced, inputs, seen.key if seen else None)
 
     def _process(
@@ -174,8 +175,8 @@ class Encoder:
             batch = processor(
                 text=[text],
                 images=[list(images)] if images else None,
-                return_tensors="pt",
                 return_offsets_mapping=True,
+                return_attention_mask=False,
                 return_text_replacement_offsets=True,
                 add_special_tokens=not (bos and text.startswith(bos)),
             )
@@ -185,7 +186,7 @@ class Encoder:
             raise PromptProblem(
                 Status.PLACEHOLDER_MISMATCH, f"the processor refuses the sample: {error}"
             ) from error
-        return dict(batch)
+        return {key: _as_tensor(key, value) for key, value in batch.items()}
 
 
 _MASK_MOVES = (
@@ -254,7 +255,7 @@ class _OncePerImage:
             return self._inner(images, **settings)
         if seen.pixels is None:
             try:
-                seen.pixels = self._inner(images, **settings)
+                seen.pixels = self._inner(images, **{**settings, "return_tensors": "pt"})
             except MemoryError:
                 raise
             except Exception as error:
@@ -275,6 +276,16 @@ def _control_tokens(processor: Any) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)))
 
 
+def _as_tensor(key: str, value: Any) -> Any:
+    """A processor's output as the model takes it; ids and positions in the text stay lists.
+
+    Tensors of these would be made number by number in Python, only to be taken apart again.
+    """
+    if key in _NOT_FED:
+        return value.tolist() if isinstance(value, torch.Tensor) else value
+    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
+
+
 def _replacements(inputs: dict[str, Any]) -> Replacements:
     """Takes out of ``inputs`` where the processor expanded placeholders."""
     found = inputs.pop("text_replacement_offsets", None)
@@ -286,8 +297,8 @@ def _sample(
 ) -> EncodedSample:
     """``chat`` as it was tokenised after the ``replaced`` placeholders were expanded."""
     text = _expanded(chat.text, replaced)
-    ids = inputs.pop("input_ids")[0].tolist()
-    offsets: NDArray[np.int64] = inputs.pop("offset_mapping")[0].numpy()
+    ids = inputs.pop("input_ids")[0]
+    offsets: NDArray[np.int64] = np.array(inputs.pop("offset_mapping")[0]).reshape(-1, 2)
     turns = token_turns(offsets, _shifted(chat.answers, replaced))
     answers = offsets[turns != _NO_TURN].tolist()
     pieces = tuple(text[start:end] for start, end in answers)
