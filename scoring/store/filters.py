@@ -150,7 +150,12 @@ class Filter:
             if isinstance(value, tuple):
                 yield item.name, ",".join(_value_text(str(one)) for one in value)
             elif isinstance(value, str):
-                yield item.name, json.dumps(value, ensure_ascii=False)
+                yield (
+                    item.name,
+                    _value_text(value)
+                    if item.name == "other"
+                    else json.dumps(value, ensure_ascii=False),
+                )
             else:
                 yield item.name, "" if value is None else str(value)
 

@@ -1,0 +1,158 @@
+"""A threshold settled by hand labels, and agreement between reviewers, on typed values."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from scoring.agreement import reviewer_agreement
+from scoring.errors import InputError
+from scoring.reviews import Decision, LatestDecision
+from scoring.settling import (
+    HandLabels,
+    best_threshold,
+    cut_curve,
+    cut_quality,
+    hand_labels,
+    wilson,
+)
+
+K, D, U = Decision.KEEP, Decision.DROP, Decision.UNSURE
+# From the lowest score up: drop drop keep drop keep keep.
+LABELS = hand_labels([0, 1, 2, 3, 4, 5], [0, 0, 1, 0, 1, 1])
+
+
+def test_precision_recall_and_the_wrongly_dropped() -> None:
+    cut = cut_quality(LABELS, 2.5)
+    assert cut.precision is not None
+    assert cut.recall is not None
+    assert cut.wrongly_dropped is not None
+    assert cut.wrongly_kept is not None
+    assert (cut.precision.value, cut.precision.n) == (2 / 3, 3)
+    assert (cut.recall.value, cut.recall.n) == (2 / 3, 3)
+    assert cut.wrongly_dropped.value == 1 / 3
+    assert cut.wrongly_kept.value == pytest.approx(1 / 3)
+    assert cut.f1 == pytest.approx(2 / 3)
+
+
+def test_a_side_without_labels_is_none_and_not_zero() -> None:
+    high = cut_quality(LABELS, 9)
+    assert (high.precision, high.wrongly_kept, high.f1) == (None, None, None)
+    assert high.recall is not None
+    assert high.recall.value == 0
+    low = cut_quality(LABELS, -9)
+    assert low.wrongly_dropped is None
+    empty = cut_quality(hand_labels([], []), 0)
+    assert (empty.precision, empty.recall, empty.wrongly_dropped) == (None, None, None)
+    assert cut_curve(hand_labels([], [])) == []
+    assert best_threshold(hand_labels([], [])) is None
+
+
+def test_weights_are_the_inverse_of_the_probability() -> None:
+    # One label stands for ten samples, the other for two: 10 of 12 kept ones are wanted.
+    labels = hand_labels([1, 1], [True, False], [0.1, 0.5])
+    cut = cut_quality(labels, 0)
+    assert cut.precision is not None
+    assert cut.precision.value == pytest.approx(10 / 12)
+    assert cut.precision.effective == pytest.approx(144 / 104)
+    same = cut_quality(hand_labels([1] * 4, [1, 1, 0, 0], [0.01] * 4), 0)
+    assert same.precision is not None
+    assert same.precision.effective == pytest.approx(4)
+
+
+def test_labels_without_a_probability_are_left_out_and_counted() -> None:
+    labels = hand_labels([1, 2, 3], [1, 0, 1], [0.5, np.nan, 0.5])
+    assert (len(labels), labels.n_without_probability) == (2, 1)
+    assert labels.visnec.tolist() == [1, 3]
+
+
+def test_intervals_are_wilsons() -> None:
+    assert wilson(1.0, 10) == (pytest.approx(10 / (10 + 1.959964**2), abs=1e-6), 1.0)
+    low, high = wilson(0.5, 100)
+    assert (low, high) == (pytest.approx(0.40383, abs=1e-5), pytest.approx(0.59617, abs=1e-5))
+    assert wilson(0.3, 0) == (0.0, 1.0)
+    with pytest.raises(InputError, match="95 %"):
+        wilson(0.5, 10, confidence=95)
+
+
+def test_the_curve_and_its_best_cut() -> None:
+    curve = cut_curve(LABELS)
+    assert [cut.threshold for cut in curve] == [0, 1, 2, 3, 4, 5]
+    assert [cut.recall.value for cut in curve if cut.recall] == pytest.approx(
+        [1, 1, 1, 2 / 3, 2 / 3, 1 / 3]
+    )
+    best = best_threshold(LABELS)
+    assert best is not None
+    assert best.threshold == 2  # F1: precision 3/4, recall 1
+    precise = best_threshold(LABELS, precision=0.9)
+    assert precise is not None
+    assert precise.threshold == 4
+    assert best_threshold(hand_labels([1, 2], [0, 0]), precision=0.5) is None
+    many = hand_labels(np.linspace(0, 1, 500), np.arange(500) % 2)
+    assert len(cut_curve(many, points=20)) == 20
+    assert len(cut_curve(many, [0.5, 0.2, 0.5])) == 2
+
+
+def test_the_truth_lies_inside_the_interval_about_as_often_as_said() -> None:
+    """20,000 samples, half of the low and a tenth of the high ones wanted less; 300 drawn."""
+    draw = np.random.default_rng(11)
+    visnec = draw.normal(0.3, 0.5, 20_000)
+    keep = draw.random(20_000) < np.where(visnec >= 0.25, 0.9, 0.2)
+    truth = keep[visnec >= 0.25].mean()
+    inside = 0
+    for _ in range(200):
+        high = draw.choice(np.flatnonzero(visnec >= 0), 100, replace=False)
+        low = draw.choice(np.flatnonzero(visnec < 0), 100, replace=False)
+        rows = np.concatenate([high, low])
+        chance = np.where(visnec[rows] >= 0, 100 / (visnec >= 0).sum(), 100 / (visnec < 0).sum())
+        cut = cut_quality(hand_labels(visnec[rows], keep[rows], chance), 0.25)
+        assert cut.precision is not None
+        inside += cut.precision.low <= truth <= cut.precision.high
+    assert inside >= 180
+
+
+def test_labels_that_cannot_be_are_refused() -> None:
+    with pytest.raises(InputError, match=r"\(0, 1\]"):
+        hand_labels([1], [1], [0.0])
+    with pytest.raises(InputError, match="finite"):
+        hand_labels([np.nan], [1])
+    with pytest.raises(InputError, match="one length"):
+        HandLabels(np.zeros(2), np.zeros(1, bool), np.ones(2))
+
+
+def said(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
+    return LatestDecision(row, reviewer, decision, None, "2026-01-02T12:00:00Z", f"{row}{reviewer}")
+
+
+def test_raw_agreement_and_kappa() -> None:
+    """The usual example: 20 both keep, 15 both drop, 5 and 10 apart; chance agrees in half."""
+    answers = [(K, K)] * 20 + [(K, D)] * 5 + [(D, K)] * 10 + [(D, D)] * 15
+    latest = [
+        said(row, reviewer, decision)
+        for row, pair in enumerate(answers)
+        for reviewer, decision in zip(("ada", "ben"), pair, strict=True)
+    ]
+    random.Random(1).shuffle(latest)  # noqa: S311 - repeatable on purpose
+    found = reviewer_agreement(latest)
+    (pair,) = found.pairs
+    assert (pair.one, pair.other, pair.n_both, pair.n_same) == ("ada", "ben", 50, 35)
+    assert pair.raw == 0.7
+    assert pair.kappa == pytest.approx(0.4)
+    assert (found.n_shared, found.n_unanimous, found.raw) == (50, 35, 0.7)
+
+
+def test_only_what_several_decided_counts() -> None:
+    latest = [said(0, "ada", K), said(0, "ben", K), said(0, "cem", U)]
+    latest += [said(1, "ada", K), said(2, "ben", None), said(2, "ada", D), said(3, "ben", D)]
+    found = reviewer_agreement(latest)
+    assert [(pair.one, pair.other, pair.raw) for pair in found.pairs] == [
+        ("ada", "ben", 1.0),
+        ("ada", "cem", 0.0),
+        ("ben", "cem", 0.0),
+    ]
+    assert found.pairs[0].kappa is None  # one answer throughout
+    assert found.pairs[1].kappa == 0
+    assert (found.n_shared, found.n_unanimous) == (1, 0)
+    assert reviewer_agreement([]).raw is None

@@ -1,0 +1,108 @@
+"""Two sets of scores beside each other, worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.samples import Status
+from scoring.store import (
+    Filter,
+    Scope,
+    Store,
+    build_database,
+    compare_scopes,
+    parse_filter,
+    queries,
+)
+from tests.store.conftest import SCOPE
+from tests.synthetic import make_workspace, typed_row, write_run
+
+HERE = [-1.0, -0.5, 0.0, 0.125, 0.5, 1.0, None]
+THERE = [-0.5, -1.0, 0.5, 0.125, 0.5, Status.TEXT_ONLY, 2.0]
+OTHER = Scope("second", "none", SCOPE.clustering_id)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Seven samples and two runs; five samples are scored in both."""
+    workspace = make_workspace(
+        tmp_path_factory.mktemp("two") / "ws", visnec=HERE, with_images=False
+    )
+    rows = [typed_row(value, i) for i, value in enumerate(THERE)]
+    write_run(workspace, rows, "x", run_id="second", created_at="2026-01-03T00:00:00Z")
+    build_database(workspace)
+    return Store(workspace)
+
+
+def test_ranks_tops_and_flips(two: Store) -> None:
+    found = compare_scopes(two, SCOPE, OTHER, share=0.4)
+    assert (found.n_here, found.n_both) == (6, 5)
+    # Ranks here 0 1 2 3 4 and there 1 0 3.5 2 3.5: the sum of squared differences is 5.5 and the
+    # tie takes 0.5 from the spread of 10.
+    assert found.spearman == pytest.approx((20 - 5.5 - 0.5) / 2 / np.sqrt(10 * 9.5))
+    # The two highest here are 0.125 and 0.5; there both 0.5.
+    assert (found.top_here, found.top_there) == (0.125, 0.5)
+    assert (found.n_top_both, found.n_top_either, found.overlap) == (1, 3, 1 / 3)
+    assert found.flips.tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 1]]
+    assert found.n_flipped == 1
+
+
+def test_bands_and_filter(two: Store) -> None:
+    found = compare_scopes(two, SCOPE, OTHER, bands=Bands(-0.75, 0.25))
+    assert found.flips.tolist() == [[0, 1, 0], [1, 1, 1], [0, 0, 1]]
+    some = compare_scopes(two, SCOPE, OTHER, parse_filter("visnec:0.."))
+    assert (some.n_here, some.n_both) == (4, 3)
+    assert some.flips.sum() == 3
+
+
+def test_density_holds_every_sample(two: Store) -> None:
+    found = compare_scopes(two, SCOPE, OTHER, bins=6)
+    assert found.density.sum() == 5
+    assert found.density.shape == (len(found.edges_there) - 1, len(found.edges_here) - 1)
+    x = np.searchsorted(found.edges_here[1:-1], 0.0, side="right")
+    y = np.searchsorted(found.edges_there[1:-1], 0.5, side="right")
+    assert found.density[y, x] == 1
+
+
+def test_the_widest_apart_come_first(two: Store) -> None:
+    apart = compare_scopes(two, SCOPE, OTHER).apart
+    # Gaps of 1, 1, 1.5, 1 and 0.5 ranks.
+    assert apart["row_idx"].tolist() == [2, 0, 1, 3, 4]
+    assert apart.iloc[0].tolist() == [2, 0.0, 0.5, 2 / 5, 3.5 / 5]
+    queue = queries.review_queue(two, SCOPE, Filter(), "runs:second", 2)
+    assert (queue.rows, queue.probabilities, queue.n_eligible) == ([2, 0], [None, None], 5)
+
+
+def test_with_itself_and_with_nothing(two: Store) -> None:
+    same = compare_scopes(two, SCOPE, SCOPE)
+    assert same.spearman == pytest.approx(1)
+    assert same.apart.empty
+    assert same.n_flipped == 0
+    nothing = compare_scopes(two, SCOPE, OTHER, Filter(source=("nowhere",)))
+    assert (nothing.n_both, nothing.spearman, nothing.overlap) == (0, None, None)
+    assert nothing.top_here is None
+    one = compare_scopes(two, SCOPE, OTHER, parse_filter("visnec:0.4..0.6"))
+    assert (one.n_both, one.spearman) == (1, None)
+
+
+def test_what_cannot_be_compared_is_named(two: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'third'"):
+        compare_scopes(two, SCOPE, Scope("third"))
+    with pytest.raises(InputError, match="between 0 and 1"):
+        compare_scopes(two, SCOPE, OTHER, share=15)
+
+
+def test_against_plain_ranks_on_many(plausible: Store) -> None:
+    gray = Scope(SCOPE.run_id, "gray", SCOPE.clustering_id)
+    found = compare_scopes(plausible, SCOPE, gray)
+    assert found.n_both == found.n_here > 100
+    assert found.spearman == pytest.approx(1)  # 0.125 lower throughout
+    assert found.n_flipped == queries.sample_count(
+        plausible, SCOPE, parse_filter("other:tiny-run/gray runs:differ")
+    )
+    assert found.n_flipped == queries.score_health(plausible, SCOPE).n_differing > 0

@@ -1,0 +1,196 @@
+"""The newer parts of a filter: each against samples that were worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scoring.errors import FilterError, InputError
+from scoring.necessity import Bands, Category
+from scoring.samples import Status
+from scoring.store import (
+    PARTS,
+    Filter,
+    Store,
+    build_database,
+    first_hits,
+    parse_filter,
+    queries,
+    search,
+)
+from tests.store.conftest import SCOPE, built
+from tests.synthetic import (
+    RUN_ID,
+    Row,
+    append_decisions,
+    decision_event,
+    make_workspace,
+    typed_row,
+    write_run,
+)
+
+# Token deltas 0.2 four times and -0.5 twice: mean -0.0333, standard error 0.153.
+_OPEN = (("Why?", "so so", 4, 0.7, 0.5), ("And (then)?", "It ends.", 2, 0.5, 1.0))
+ROWS = [
+    Row(turns=(("What colour?", "Yes", 1, 0.5, 0.25),), image="one.png", source="a"),
+    Row(turns=_OPEN, image="one.png", source="a"),
+    Row(turns=(("Which?", "B", 4, 2.0, 0.5),), image="two.png", source="b"),
+    Row(turns=(("How many?", "12", 4, 0.5, 1.5),), image="three.png", source="b"),
+    Row(turns=(("Where?", "on the left", 4, 0.375, 0.25),), image="two.png", source="b"),
+    Row(status=Status.TEXT_ONLY, turns=(("Tell me", "one " * 9, 4, 0, 0),), source="b"),
+]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """ROWS with two baselines (the second 0.125 lower), a second run and two reviewers."""
+    root = tmp_path_factory.mktemp("parts")
+    workspace = make_workspace(
+        root / "ws", rows=ROWS, with_images=False, baselines=("none", "gray")
+    )
+    flipped = [*ROWS[:2], typed_row(0.125, 2), typed_row(0.5, 3), *ROWS[4:]]
+    write_run(workspace, flipped, "x", run_id="second", created_at="2026-01-03T00:00:00Z")
+    append_decisions(workspace, [decision_event(1, 0, "keep"), decision_event(2, 3, "drop")])
+    append_decisions(workspace, [decision_event(1, 3, "keep", reviewer="ben")], "ben@desk")
+    build_database(workspace)
+    return Store(workspace)
+
+
+CHOSEN = {
+    "kind:yes/no,choice": [0, 2],
+    "kind:number": [3],
+    "kind:phrase,text": [1, 4, 5],
+    "length:..3": [2, 3],
+    "length:3..6": [0, 1],
+    "turns:2..": [1],
+    "turns:1..2": [0, 2, 3, 4, 5],
+    "image:one.png": [0, 1],
+    'image:one.png,"three.png"': [0, 1, 3],
+    "reviewer:ada": [0, 3],
+    "reviewer:ben": [3],
+    "certainty:unknown": [0],
+    "certainty:undecided": [1],
+    "certainty:sure": [2, 3, 4],
+    # By the second baseline the scores are 0.125, -0.16, 1.375, -1.125 and 0.
+    "baselines:differ": [0],
+    "baselines:agree": [1, 2, 3, 4],
+    "baselines:agree,differ": [0, 1, 2, 3, 4],
+    "other:second": [0, 1, 2, 3, 4],
+    "other:second/none runs:differ": [2, 3],
+    "other:second/none runs:agree": [0, 1, 4],
+    "other:second other_category:redundant": [2, 4],
+    "category:vision-critical other:second other_category:redundant": [2],
+    "other:tiny-run/gray runs:differ": [0],
+    "text:ends": [1],  # in the second answer
+    "text:~/colou?r/": [0],
+    "text:~/COLOU?R/": [0],
+    "text:~/Colou?r/c": [],
+    'text:"~/^(12|B)$/"': [2, 3],
+    r'text:"~/\\(then\\)/"': [1],
+    "loss_text:0.45..0.6 loss_multimodal:..0.5": [0],
+}
+
+
+@pytest.mark.parametrize("text", CHOSEN)
+def test_a_part_chooses_these_samples(parts: Store, text: str) -> None:
+    which = parse_filter(text)
+    assert parse_filter(str(which)) == which
+    assert queries.matching_rows(parts, SCOPE, which).tolist() == CHOSEN[text]
+    assert queries.score_summary(parts, SCOPE, which).n_samples == len(CHOSEN[text])
+    assert queries.sample_count(parts, SCOPE, which) == len(CHOSEN[text])
+
+
+def test_the_limits_of_the_bands_in_use_decide(parts: Store) -> None:
+    which, bands = parse_filter("certainty:undecided"), Bands(-2.0, 5.0)
+    assert queries.matching_rows(parts, SCOPE, which, bands).tolist() == []
+    assert queries.score_summary(parts, SCOPE, which, bands).n_samples == 0
+    assert queries.score_summary(parts, SCOPE, which).n_samples == 1
+
+
+def test_every_part_is_described() -> None:
+    assert set(PARTS) == set(Filter.__dataclass_fields__)
+    for meaning, example in PARTS.values():
+        assert meaning
+        assert ":" in example
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("text:~/open", ["does not end", "slash"]),
+        ("runs:differ", ["name it too", "other:RUN/BASELINE"]),
+        ("other_category:redundant", ["name it too"]),
+        ("kind:essay", ["'essay'", "yes/no"]),
+        ("certainty:maybe", ["'maybe'", "undecided"]),
+        ("length:short", ["length:short", "length:1..20"]),
+        ("other:a,b", ["one value"]),
+    ],
+)
+def test_what_does_not_parse_is_explained(text: str, names: list[str]) -> None:
+    with pytest.raises(FilterError) as error:
+        parse_filter(text)
+    for name in names:
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["~/(a/", "~/[z/", "~/a**/", r"~/\1/"])
+def test_a_bad_pattern_is_explained(parts: Store, text: str) -> None:
+    with pytest.raises(FilterError, match="is no regular expression: ") as error:
+        queries.sample_count(parts, SCOPE, Filter(text=text))
+    assert "Invalid Input Error" not in str(error.value)
+    with pytest.raises(FilterError):
+        first_hits(parts, SCOPE, Filter(text=text))
+
+
+def test_a_run_that_is_not_there_is_named(parts: Store) -> None:
+    with pytest.raises(InputError, match="no scores of run 'third'"):
+        queries.sample_count(parts, SCOPE, parse_filter("other:third"))
+
+
+def test_hostile_text_is_only_text(parts: Store) -> None:
+    for text in ("'; DROP TABLE scores; --", "%", "_", '"', "\\", "\ud800", "~/'; --/"):
+        assert queries.sample_count(parts, SCOPE, Filter(text=text)) == 0
+    assert queries.sample_count(parts, SCOPE, Filter(image=("' OR 1=1 --",))) == 0
+
+
+def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_STRETCH", 2)
+    which = Filter(text="~/wh(at|ere|ich|y)/")  # rows 0, 1, 2 and 4
+    found = first_hits(parts, SCOPE, which, limit=3, seconds=60)
+    assert (found.n_hits, found.n_looked, found.n_samples, found.complete) == (3, 4, 6, False)
+    assert found.rows["row_idx"].tolist() == [2, 0, 1]  # by score
+    at_once = first_hits(parts, SCOPE, which, seconds=0)
+    assert (at_once.n_hits, at_once.n_looked) == (2, 2)
+    every = first_hits(parts, SCOPE, Filter(text="e", source=("b",)), seconds=60)
+    assert every.complete
+    assert every.rows["row_idx"].tolist() == [4, 5]  # 5 has no score
+    with pytest.raises(InputError, match="text:words"):
+        first_hits(parts, SCOPE, Filter())
+
+
+def test_health(parts: Store) -> None:
+    found = queries.score_health(parts, SCOPE)
+    assert found.statuses == {"scored": 5, "text_only": 1}
+    assert (found.n_scored, found.n_one_token, found.share_one_token) == (5, 1, 0.2)
+    assert (found.n_sure, found.n_undecided, found.n_unknown) == (3, 1, 1)
+    assert (found.n_compared, found.n_differing) == (5, 1)
+    assert found.n_truncated == 0
+    nothing = queries.score_health(parts, SCOPE, Filter(source=("nowhere",)))
+    assert (nothing.n_scored, nothing.share_undecided, nothing.share_differing) == (0, None, None)
+
+
+def test_health_without_a_second_baseline(tmp_path: Path) -> None:
+    store = built(tmp_path, visnec=[0.5, -0.5])[1]
+    found = queries.score_health(store, SCOPE)
+    assert (found.n_compared, found.n_differing, found.n_sure) == (0, 0, 2)
+    assert queries.matching_rows(store, SCOPE, parse_filter("baselines:differ")).tolist() == []
+
+
+def test_categories_of_a_flip_are_a_filter(parts: Store) -> None:
+    other = queries.other_name(SCOPE)
+    assert other == f"{RUN_ID}/none"
+    which = queries.flip_filter(
+        parse_filter("source:b"), SCOPE, Category.REDUNDANT, Category.MISALIGNED
+    )
+    assert str(which) == (f"source:b category:redundant other:{other} other_category:misaligned")

@@ -1,0 +1,205 @@
+"""Sorted columns in memory against plain Python, with blocks so small that every edge is met."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.store import Filter, Range, Store, ecdf, parse_filter, queries, slices
+from scoring.store.shelf import Shelf
+from scoring.store.slices import CLUSTER, SOURCE, open_slice
+from tests.store.conftest import SCOPE
+from tests.store.test_browse import read_truth
+
+EVERYTHING = Filter()
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(slices, "_BLOCK", 4)
+    monkeypatch.setattr(slices, "_CHUNK", 8)
+    return
+
+
+@pytest.mark.parametrize("text", ["", "source:scenes", "cluster:0,1 tokens:4..", "visnec:0..0.5"])
+def test_groups_left_of_any_position_are_what_plain_counting_gives(
+    plausible: Store, text: str
+) -> None:
+    one = open_slice(plausible, SCOPE, parse_filter(text))
+    one.memo.clear()  # other tests made its tables with larger blocks
+    table = one.group(SOURCE)
+    for position in range(len(one) + 1):
+        codes = one.codes[SOURCE][:position]
+        expected = [int((codes == group).sum()) for group in range(one.n_groups[SOURCE])]
+        assert table.counts_left(position).tolist() == expected
+        tokens = [
+            int(one.n_tokens[:position][codes == group].sum())
+            for group in range(one.n_groups[SOURCE])
+        ]
+        assert table.tokens_left(position).tolist() == tokens
+    for group in range(one.n_groups[SOURCE]):
+        places = np.flatnonzero(one.codes[SOURCE] == group).tolist()
+        assert [table.position(group, rank) for rank in range(len(places))] == places
+
+
+@pytest.mark.parametrize("text", ["", "source:scenes,words", "cluster:0,5", "text:colour"])
+@pytest.mark.parametrize("band", ["", "category:misaligned,vision-critical", "visnec:0.1..0.8"])
+def test_figures_of_sources_are_those_of_plain_python(
+    plausible: Store, text: str, band: str
+) -> None:
+    bands = Bands(-0.1, 0.6)
+    rows = [row for row in read_truth(plausible) if _meets(row, text, band, bands)]
+    which = parse_filter(f"{text} {band}")
+    frame = queries.by_source(plausible, SCOPE, which, bands).set_index("source")
+    assert set(frame.index) == {row["source"] for row in rows}
+    for source, found in frame.iterrows():
+        mine = [row for row in rows if row["source"] == source]
+        scores = [row["visnec"] for row in mine if row["visnec"] is not None]
+        assert (found["n"], found["n_scored"]) == (len(mine), len(scores))
+        assert found["answer_tokens"] == sum(row["tokens"] or 0 for row in mine)
+        assert found["misaligned"] == sum(score < -0.1 for score in scores)
+        assert found["redundant"] == sum(-0.1 <= score < 0.6 for score in scores)
+        assert found["vision_critical"] == sum(score >= 0.6 for score in scores)
+        if scores:
+            assert found["mean_visnec"] == pytest.approx(np.mean(scores))
+            assert found["median_visnec"] == pytest.approx(np.median(scores))
+        else:
+            assert math.isnan(found["mean_visnec"])
+
+
+def _meets(row: dict[str, Any], text: str, band: str, bands: Bands) -> bool:
+    score = row["visnec"]
+    of_text = {
+        "": True,
+        "source:scenes,words": row["source"] in {"scenes", "words"},
+        "cluster:0,5": row["cluster"] in {0, 5},
+        "text:colour": "colour" in (row["question"] + row["answer"]).lower(),
+    }[text]
+    of_band = {
+        "": True,
+        "category:misaligned,vision-critical": score is not None
+        and not bands.low <= score < bands.high,
+        "visnec:0.1..0.8": score is not None and 0.1 <= score < 0.8,
+    }[band]
+    return of_text and of_band
+
+
+def test_a_filter_on_score_or_category_is_a_stretch_of_the_slice_without_it(store: Store) -> None:
+    one = open_slice(store, SCOPE, EVERYTHING)
+    assert one.row_idx.tolist() == [8, 1, 5, 9, 2, 0, 6, 3]
+    assert one.n_unscored == 3
+    part = open_slice(store, SCOPE, parse_filter("category:misaligned,vision-critical"))
+    assert part.row_idx.tolist() == [8, 1, 2, 0, 6, 3]
+    assert part.n_unscored == 0
+    inside = open_slice(store, SCOPE, parse_filter("category:vision-critical visnec:0.3..2"))
+    assert inside.row_idx.tolist() == [0, 6]
+    assert inside.visnec.base is not None  # a view, nothing was copied
+    assert open_slice(store, SCOPE, EVERYTHING) is one
+
+
+def test_samples_outside_the_clustering_have_code_0(store: Store) -> None:
+    one = open_slice(store, SCOPE, EVERYTHING)
+    assert one.codes[CLUSTER].tolist() == [3, 2, 3, 1, 3, 1, 1, 1]
+
+
+def test_thresholds_for_a_number_of_samples(store: Store) -> None:
+    def threshold(count: int, which: Filter = EVERYTHING) -> float:
+        return queries.threshold_for_count(store, SCOPE, which, count)
+
+    assert threshold(0) == math.inf
+    assert threshold(1) == 2.0
+    assert threshold(2) == threshold(3) == 0.5  # tied
+    assert threshold(8) == threshold(100) == -1.0
+    assert threshold(1, Filter(visnec=Range(None, 0.5))) == 0.25
+    with pytest.raises(InputError, match="0 or more, got -1"):
+        threshold(-1)
+
+
+def test_thresholds_for_a_number_of_answer_tokens(store: Store) -> None:
+    """From the top down: 1, 4, 2, 8, 4, 2, 4 and 16 tokens, 41 in all."""
+
+    def threshold(tokens: int) -> float:
+        return queries.threshold_for_tokens(store, SCOPE, EVERYTHING, tokens)
+
+    assert threshold(0) == math.inf
+    assert threshold(1) == threshold(4) == 2.0
+    assert threshold(5) == threshold(7) == threshold(14) == 0.5
+    assert threshold(15) == 0.25
+    assert threshold(25) == -0.25
+    assert threshold(24) == 0.0
+    assert threshold(40) == -0.25
+    assert threshold(41) == threshold(1000) == -1.0
+    with pytest.raises(InputError, match="0 or more"):
+        threshold(-5)
+
+
+def test_a_token_threshold_keeps_no_more_than_asked_but_for_ties(plausible: Store) -> None:
+    for tokens in range(0, 4000, 171):
+        found = queries.threshold_for_tokens(plausible, SCOPE, EVERYTHING, tokens)
+        cut = queries.cut_counts(plausible, SCOPE, EVERYTHING, found, None)
+        assert cut.tokens_kept <= tokens
+
+
+def test_the_curve_of_shares(store: Store) -> None:
+    assert ecdf(store, SCOPE, points=3).values.tolist() == [[-1, 1 / 8], [0.125, 0.5], [2, 1]]
+    every = ecdf(store, SCOPE)
+    assert every["visnec"].tolist() == [-1, -0.25, 0, 0.125, 0.25, 0.5, 2]
+    assert every["share"].tolist() == [1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 7 / 8, 1]
+    assert ecdf(store, SCOPE, Filter(source=("nowhere",))).empty
+    with pytest.raises(InputError, match="two points"):
+        ecdf(store, SCOPE, points=1)
+
+
+def test_a_shelf_drops_what_was_used_least_recently() -> None:
+    shelf = Shelf(budget=10)
+    made: list[str] = []
+
+    def get(key: str) -> str:
+        def make() -> str:
+            made.append(key)
+            return key
+
+        return shelf.get(key, make, lambda _: 4)
+
+    for key in ("a", "b", "a", "c", "a"):
+        assert get(key) == key
+    assert made == ["a", "b", "c"]
+    assert (shelf.has("a"), shelf.has("b"), shelf.has("c")) == (True, False, True)
+    get("b")
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_what_could_not_be_made_is_tried_again() -> None:
+    shelf = Shelf(budget=10)
+    with pytest.raises(ZeroDivisionError):
+        shelf.get("a", lambda: 1 // 0, lambda _: 1)
+    assert not shelf.has("a")
+    assert shelf.get("a", lambda: 7, lambda _: 1) == 7
+
+
+def test_threads_that_ask_at_once_wait_for_one_answer() -> None:
+    shelf, begun, made = Shelf(budget=10), threading.Event(), []
+
+    def make() -> int:
+        made.append(1)
+        begun.wait(10)
+        return 5
+
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(shelf.get("a", make, lambda _: 1)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    begun.set()
+    for thread in threads:
+        thread.join()
+    assert (found, made) == ([5] * 4, [1])
