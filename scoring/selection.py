@@ -209,8 +209,13 @@ def _hand_rows(
     masks: list[Mask] = []
     unknown = 0
     for decision in (Decision.KEEP, Decision.DROP):
-        rows = sorted(row for row, verdict in hand.items() if hand_wins and verdict is decision)
-        mask = np.isin(candidates.row_idx, np.array(rows, np.int64))
-        unknown += len(rows) - int(mask.sum())
+        given = [row for row, verdict in hand.items() if hand_wins and verdict is decision]
+        rows = np.array(given, np.int64)
+        places = np.searchsorted(candidates.row_idx, rows)
+        there = places < len(candidates)
+        there[there] = candidates.row_idx[places[there]] == rows[there]
+        mask = np.zeros(len(candidates), np.bool_)
+        mask[places[there]] = True
+        unknown += len(rows) - int(there.sum())
         masks.append(mask)
     return masks[0], masks[1], unknown

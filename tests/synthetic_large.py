@@ -25,13 +25,18 @@ N_CLUSTERS = 20
 _PART_ROWS = 100_000
 
 
-def make_large_workspace(root: Path, n: int = 665_000, seed: int = 7) -> Workspace:
-    """Writes ``n`` samples, 19 of 20 of them scored, every source in turn, three on each image."""
+def make_large_workspace(
+    root: Path, n: int = 665_000, seed: int = 7, distinct_questions: bool = False
+) -> Workspace:
+    """Writes ``n`` samples, 19 of 20 of them scored, every source in turn, three on each image.
+
+    Their questions are of 10,000 kinds unless every one shall be its own.
+    """
     workspace = create_workspace(root)
     draw = np.random.default_rng(seed)
     for part, rows in enumerate(_slices(n)):
         name = f"part-{part:05d}.parquet"
-        _write(workspace.dataset_dir / name, _dataset(rows, draw))
+        _write(workspace.dataset_dir / name, _dataset(rows, draw, distinct_questions))
         _write(workspace.run_dir(RUN_ID) / "scores" / name, _scores(rows, draw))
     _write_clusters(workspace, n, draw)
     info = {"fingerprint": f"large-{n}", "n_samples": n, "imported_at": CREATED_AT, "files": []}
@@ -46,13 +51,16 @@ def _slices(n: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + _PART_ROWS, n))
 
 
-def _dataset(rows: NDArray[np.int64], draw: np.random.Generator) -> pa.Table:
+def _dataset(
+    rows: NDArray[np.int64], draw: np.random.Generator, distinct_questions: bool
+) -> pa.Table:
     source = pa.array(SOURCES).take(pa.array(rows % len(SOURCES)))
     image = _joined(source, pa.array(["/"] * len(rows)), _text(rows // 3), end=".jpg")
     word = pa.array(WORDS).take(pa.array(draw.integers(len(WORDS), size=len(rows))))
     number = _text(draw.integers(1000, size=len(rows)))
+    asked = _text(rows) if distinct_questions else number
     question = _joined(
-        pa.array(["What "] * len(rows)), word, number, end=" is on the left, and why?"
+        pa.array(["What "] * len(rows)), word, asked, end=" is on the left, and why?"
     )
     answer = _joined(pa.array(["It is the "] * len(rows)), word, number, end=".")
     columns = {
@@ -69,7 +77,7 @@ def _dataset(rows: NDArray[np.int64], draw: np.random.Generator) -> pa.Table:
         "reason": pa.nulls(len(rows), pa.string()),
         "original": pa.nulls(len(rows), pa.binary()),
     }
-    return pa.table(columns, schemas.DATASET)
+    return _filled(columns, schemas.DATASET)
 
 
 def _scores(rows: NDArray[np.int64], draw: np.random.Generator) -> pa.Table:
@@ -98,7 +106,7 @@ def _scores(rows: NDArray[np.int64], draw: np.random.Generator) -> pa.Table:
         "truncated": pa.array(np.zeros(len(rows), bool)),
         "turns": lists,
     }
-    return pa.table(columns, schemas.SCORES)
+    return _filled(columns, schemas.SCORES)
 
 
 def _write_clusters(workspace: Workspace, n: int, draw: np.random.Generator) -> None:
@@ -124,6 +132,13 @@ def _write_clusters(workspace: Workspace, n: int, draw: np.random.Generator) -> 
         ],
     }
     write_json(folder / "clustering.json", info)
+
+
+def _filled(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.Table:
+    """A table in which what is not measured here is null."""
+    n = len(columns["row_idx"])
+    absent = {one.name: pa.nulls(n, one.type) for one in schema if one.name not in columns}
+    return pa.table(columns | absent, schema)
 
 
 def _text(numbers: NDArray[np.int64]) -> pa.Array:

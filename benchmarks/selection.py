@@ -1,0 +1,152 @@
+"""How long does each selection rule take, and how much memory beyond its samples?
+
+    python -m benchmarks.selection [N ...] [--repeat 3]
+
+Makes columns of N samples in memory (19 of 20 scored, six sources, twenty clusters) and prints a
+Markdown table: the median of the times in seconds of the whole ``select`` with 10,000 verdicts,
+and the highest memory that numpy held beyond the columns. Results: benchmarks/results/selection.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+
+from scoring.candidates import ANSWER_KINDS, STATUSES, Candidates
+from scoring.comparison import compare_subsets
+from scoring.reviews import Decision
+from scoring.rules import Rule
+from scoring.samples import Status
+from scoring.selection import (
+    Ablation,
+    AnswerThresholds,
+    Budget,
+    ClusterShare,
+    Control,
+    LengthCorrected,
+    PaperCodeTopShare,
+    PaperTopShare,
+    RandomShare,
+    SourceShare,
+    Threshold,
+    TopCount,
+    TopShare,
+    TopTokens,
+    Weights,
+    select,
+)
+from scoring.stability import inclusion_probabilities
+from scoring.weights import repeat_counts
+
+SOURCES = ("charts", "chat", "digits", "documents", "scenes", "words")
+N_CLUSTERS = 20
+N_VERDICTS = 10_000
+
+
+def make_candidates(n: int, seed: int = 7) -> Candidates:
+    """Columns as a scored dataset of this size has them."""
+    draw = np.random.default_rng(seed)
+    row_idx = np.arange(n)
+    scored = row_idx % 20 != 0
+    tokens = np.where(scored, draw.integers(2, 60, n), 0)
+    multimodal = np.where(scored, draw.gamma(2.0, 0.4, n), np.nan)
+    visnec = np.where(scored, np.round(draw.normal(0.35, 0.5, n), 4), np.nan)
+    status = np.where(scored, STATUSES.index(Status.SCORED), STATUSES.index(Status.TEXT_ONLY))
+    return Candidates(
+        row_idx=row_idx,
+        status=status.astype(np.int8),
+        source=draw.integers(len(SOURCES), size=n).astype(np.int32),
+        sources=SOURCES,
+        visnec=visnec,
+        loss_text=visnec + multimodal,
+        loss_multimodal=multimodal,
+        n_answer_tokens=tokens,
+        cluster_id=draw.integers(N_CLUSTERS, size=n).astype(np.int32),
+        answer_kind=draw.integers(len(ANSWER_KINDS), size=n).astype(np.int8),
+        visnec_stderr=np.where(scored, draw.gamma(2.0, 0.05, n), np.nan),
+    )
+
+
+def rules(n: int) -> list[Rule]:
+    """One of each, taking about 15 %."""
+    count = 15 * n // 100
+    return [
+        Threshold(min=0.25),
+        AnswerThresholds(0.25, limits=(("choice", 0.1, None), ("yes/no", 0.1, None))),
+        TopShare(0.15),
+        TopCount(count),
+        TopTokens(30 * count),
+        ClusterShare(0.15),
+        SourceShare(0.15),
+        PaperTopShare(0.15),
+        PaperCodeTopShare(0.15),
+        LengthCorrected(0.15),
+        Budget(count, floor=count // 20, ceiling=count // 4),
+        RandomShare(0.15),
+        Ablation("text-loss"),
+        Control(PaperTopShare(0.15), per="cluster"),
+        Weights("softmax", 0.5),
+        Weights("rank", 0.5),
+    ]
+
+
+def measure(work: Callable[[], object], repeat: int) -> str:
+    """Median seconds and highest memory in MB, as two cells."""
+    times = []
+    for _ in range(repeat):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return f"{statistics.median(times):.2f} | {peak / 2**20:,.0f}"
+
+
+def report(n: int, repeat: int) -> None:
+    found = make_candidates(n)
+    draw = np.random.default_rng(1)
+    verdicts = draw.choice(n, N_VERDICTS, replace=False).tolist()
+    hand = {row: (Decision.KEEP, Decision.DROP)[row % 2] for row in verdicts}
+    size = sum(getattr(found, name).nbytes for name in found.__slots__ if name != "sources")
+    print(f"## {n:,} samples\n\nTheir columns take {size / 2**20:,.0f} MB.\n")
+    print("| rule | seconds | MB beyond the columns |\n|---|---|---|")
+    for rule in rules(n):
+        cells = measure(lambda rule=rule: select(rule, found, hand), repeat)  # type: ignore[misc]
+        print(f"| `{rule}` | {cells} |", flush=True)
+    a, b = select(PaperTopShare(0.15), found), select(TopShare(0.15), found)
+    weights = select(Weights("softmax", 0.5), found).weights
+    assert weights is not None  # noqa: S101
+    others: dict[str, Callable[[], object]] = {
+        "difference of two subsets": lambda: compare_subsets(a, b, found),
+        "repeat counts of weights": lambda: repeat_counts(found.row_idx, weights),
+        "stability of `paper`, each draw": lambda: inclusion_probabilities(
+            PaperTopShare(0.15), found, n_draws=1
+        ),
+    }
+    for name, work in others.items():
+        print(f"| {name} | {measure(work, repeat)} |", flush=True)
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("n", type=int, nargs="*", default=[665_000, 5_000_000])
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ")
+    print(f"numpy {np.__version__}, load average {os.getloadavg()[0]:.1f}.\n")
+    for n in options.n:
+        report(n, options.repeat)
+
+
+if __name__ == "__main__":
+    main()
