@@ -235,13 +235,27 @@ def _settings_facts(record: RunRecord) -> dict[str, str]:
         "family": record.model_family,
         "template": record.template,
         "dtype": record.dtype,
-        "device": record.device,
+        "device": record.device + (f" ({record.device_name})" if record.device_name else ""),
+        **({"processor": record.processor} if record.processor else {}),
+        **_baseline_facts(record),
+        **({"token values": "kept"} if record.tokens else {}),
         "end token": "scored" if record.score_eos else "not scored",
         "longest": f"{text.count(record.max_length)} tokens"
         + (", longer ones truncated" if record.truncate else ""),
         "begun": text.moment(record.created_at),
         "versions": ", ".join(f"{name} {one}" for name, one in record.versions.items()),
     }
+
+
+def _baseline_facts(record: RunRecord) -> dict[str, str]:
+    """What the run's own baselines were made with."""
+    found = {}
+    if "blur_sigma" in record.baseline_parameters:
+        share = 100 * record.baseline_parameters["blur_sigma"]
+        found["blur"] = f"sigma {share:g} % of the image's longer side"
+    if "shuffle_seed" in record.baseline_parameters:
+        found["shuffle seed"] = f"{record.baseline_parameters['shuffle_seed']:.0f}"
+    return found
 
 
 def _imported_facts(record: RunRecord) -> dict[str, str]:

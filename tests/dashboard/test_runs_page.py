@@ -70,6 +70,23 @@ def test_the_record_and_every_status_are_shown(root: Path, context: Context, dra
     assert f'<div class="vn-value">{predictions}</div>' in said
 
 
+def test_what_decides_the_baselines_is_shown(root: Path, draw: Draw) -> None:
+    path = root / "runs" / RUN_ID / "run.json"
+    more = {
+        "baseline_parameters": {"blur_sigma": 0.05, "shuffle_seed": 1_234_567},
+        "processor": "TinyProcessor, <b>Pil</b>",
+        "device_name": "A device",
+        "tokens": True,
+    }
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | more))
+    said = written(draw("runs"))
+    assert "sigma 5 % of the image&#x27;s longer side" in said
+    assert "<dt>shuffle seed</dt><dd>1234567</dd>" in said
+    assert "cpu (A device)" in said
+    assert "TinyProcessor, &lt;b&gt;Pil&lt;/b&gt;" in said
+    assert "<dt>token values</dt><dd>kept</dd>" in said
+
+
 def report(n_written: int, n_own: int, **changes: object) -> dict[str, object]:
     """What this process, which lives, reports of 120 samples."""
     values: dict[str, object] = {
