@@ -27,10 +27,10 @@ class Features:
     pooled: torch.Tensor
     layers: tuple[torch.Tensor, ...]
 
-    def with_last_reversed(self) -> Features:
-        """These features with the sign of the last token's changed: for looking who sees it."""
+    def with_last_changed(self) -> Features:
+        """These features, but other ones for the last token: for looking who sees it."""
         pooled = self.pooled.clone()
-        pooled[-1] *= -1
+        pooled[-1] = 1 - pooled[-1]
         return Features(pooled, self.layers)
 
 

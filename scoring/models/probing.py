@@ -146,7 +146,7 @@ class _Probe:
             for key in tower.replaced_inputs(list(inputs)):
                 inputs.pop(key)
             states = []
-            for last in (features[0], features[0].with_last_reversed()):
+            for last in (features[0], features[0].with_last_changed()):
                 ready = tower.packed([last])
                 found = self._model.base_model(**inputs, mm_encoder_outputs=ready, use_cache=False)
                 states.append(found[0][0, :place])

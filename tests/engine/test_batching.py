@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scoring.batching import TokenBudget, run_batched
+from scoring.batching import TokenBudget, run_batched, run_divisible
 from scoring.models.base import OutOfMemoryError
 
 
@@ -42,3 +42,19 @@ def test_what_does_not_fit_alone_is_none_and_the_rest_goes_on() -> None:
         return list(batch)
 
     assert run_batched([5, 7, 6], [1, 1, 1], TokenBudget(9), run) == [5, None, 6]
+
+
+def test_what_can_be_divided_is_before_it_is_given_up() -> None:
+    def run(batch: Sequence[str]) -> list[str]:
+        if sum(map(len, batch)) > 3 or "x" in batch:
+            raise OutOfMemoryError
+        return [text.upper() for text in batch]
+
+    def divide(text: str) -> list[str]:
+        half = len(text) // 2
+        return [text[:half], text[half:]] if half else []
+
+    budget = TokenBudget(100)
+    found = dict(run_divisible(["abcdef", "x"], len, budget, run, divide))
+    assert found == {"abc": "ABC", "def": "DEF", "x": None}
+    assert budget.tokens == 3

@@ -1,0 +1,167 @@
+"""The shortcuts of the engine: exact on each family that takes them, refused where they are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scoring.batching import TokenBudget
+from scoring.models import probing
+from scoring.models.base import EncodedSample
+from scoring.models.capabilities import NONE, Capabilities
+from scoring.models.forward import LossEngine, Losses, tree_limits
+from scoring.models.hf import HfModel
+from scoring.models.memory import cpu_token_budget
+from scoring.models.rows import TreeLimits, plan_rows
+from scoring.samples import Role, Turn
+from tests.engine.test_families import FAMILIES, SMALL, TALL, WIDE
+from tests.families import family_model
+
+ROOM = 1 << 20
+NO_TREE = {"gemma3", "aya_vision", "mllama"}  # both ways within images; a short window; crosswise
+QUESTIONS = [
+    ("what colour is it?", "red", (WIDE,)),
+    ("how many shapes are there?", "two green squares " * 8, (WIDE,)),
+    ("what are the two?", "a circle and a digit", (TALL, SMALL)),
+    ("what is left?", "no", (TALL, SMALL)),
+    ("is it blue?", "yes", (SMALL,)),
+]
+
+
+def samples_of(model: HfModel, with_images: bool = True) -> list[EncodedSample]:
+    found = []
+    for question, answer, images in QUESTIONS:
+        at = (0,) * len(images)
+        talk = (Turn(Role.HUMAN, question, at), Turn(Role.ASSISTANT, answer))
+        found.append(model.encode(talk, images if with_images else ()))
+    return found
+
+
+def farthest(found: list[Losses | None], plain: list[Losses]) -> float:
+    """Largest difference of a token's loss from the plain one."""
+    gaps = []
+    for losses, expected in zip(found, plain, strict=True):
+        assert losses is not None
+        gaps.append(np.abs(losses - expected).max())
+    return float(max(gaps))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_shortcut_that_a_family_takes_is_exact(name: str) -> None:
+    model = family_model(name)
+    own = model.capabilities
+    routes = [NONE, own]
+    routes += [
+        replace(own, **{left_out: False})
+        for left_out in ("maskless", "tree", "feature_cache", "split_head")
+    ]
+    limits = replace(tree_limits(model._model), worth=0.0, width=ROOM)
+    for with_images in (True, False):
+        samples = samples_of(model, with_images)
+        plain = [probing.plain_losses(model._model, sample) for sample in samples]
+        for route in routes:
+            engine = LossEngine(model._model, model._pad_id, route, TokenBudget(ROOM), limits)
+            assert farthest(engine.losses(samples), plain) < 1e-5, route
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_each_family_allows(name: str) -> None:
+    found = family_model(name).capabilities
+    assert found.batched
+    assert found.maskless
+    assert found.split_head
+    assert found.feature_cache == (name != "mllama")
+    assert found.tree == (name not in NO_TREE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["gemma3", "aya_vision"])
+def test_a_tree_that_would_be_wrong_is_found_out(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the guard of the window the probes form a tree, and the measurement refuses it."""
+    model = family_model(name)
+    limits = tree_limits(model._model)
+    assert limits.window is not None
+    open_limits = replace(limits, window=None)
+    monkeypatch.setattr(probing, "tree_limits", lambda _: open_limits)
+    network = model._model
+    was = network.dtype
+    try:
+        network.to(getattr(torch, dtype))
+        found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    finally:
+        network.to(was)
+    assert not found.tree
+    assert found.maskless
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_short_formats_take_the_shortcuts_too(dtype: str) -> None:
+    model = family_model("llava")
+    network = model._model
+    try:
+        network.to(getattr(torch, dtype))
+        found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    finally:
+        network.to(torch.float32)
+    assert found.names == ("batched", "maskless", "feature_cache", "tree", "split_head")
+
+
+def test_images_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = family_model("llava")
+    seen: list[int] = []
+    original = model._model.base_model.get_image_features
+
+    def counted(pixel_values: torch.Tensor, **more: object) -> object:
+        seen.append(len(pixel_values))
+        return original(pixel_values=pixel_values, **more)
+
+    samples = samples_of(model)
+    monkeypatch.setattr(model._model.base_model, "get_image_features", counted)
+    engine = LossEngine(model._model, 0, Capabilities(feature_cache=True), TokenBudget(1))
+    engine._tower._takes = {"pixel_values"}
+    engine.losses(samples)
+    assert sorted(seen) == [1, 1, 2]  # WIDE, SMALL, and the pair of TALL and SMALL
+
+
+def test_a_tree_that_does_not_fit_is_divided_and_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = family_model("llava")
+    samples = samples_of(model, with_images=False)
+    budget = TokenBudget(ROOM)
+    limits = TreeLimits(width=ROOM, worth=0.0)
+    engine = LossEngine(model._model, 0, model.capabilities, budget, limits)
+    whole = plan_rows(samples, limits)
+    assert [len(row.members) for row in whole] == [5]
+    original = engine._inputs
+
+    def short_of_memory(rows, *rest):  # type: ignore[no-untyped-def]
+        if sum(map(len, rows)) >= len(whole[0]):
+            raise torch.OutOfMemoryError("as a device says it")
+        return original(rows, *rest)
+
+    monkeypatch.setattr(engine, "_inputs", short_of_memory)
+    plain = [probing.plain_losses(model._model, sample) for sample in samples]
+    assert farthest(engine.losses(samples), plain) < 1e-5
+    assert budget.tokens <= len(whole[0]) // 2
+
+
+def test_a_sample_that_never_fits_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = family_model("llava")
+    engine = LossEngine(model._model, 0, model.capabilities, TokenBudget(ROOM))
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("as a device says it")
+
+    monkeypatch.setattr(engine, "_inputs", full)
+    assert engine.losses(samples_of(model)) == [None] * 5
+
+
+def test_a_processor_gets_batches_that_hide_python_and_no_larger() -> None:
+    model = family_model("llava")._model  # 12 * 2 * 64 * 64 parameters in its layers
+    assert cpu_token_budget(model) == 8192
