@@ -8,8 +8,9 @@ sample under a filter stands on exactly one page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
 from scoring.store.filters import Filter
+from scoring.store.slices import Slice, cluster_column, known_slice
 from scoring.store.store import Reading, Store
 from scoring.store.values import Cursor, Page, Scope, Sort
+from scoring.store.walk import next_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +42,23 @@ _ORDERS = {
     Sort.TOKENS_DESC: _Order("s.n_answer_tokens", descending=True),
 }
 
-_PAGE_ROWS = """
+_PAGE_COLUMNS = """
     SELECT
         p.row_idx, p.id, p.source, p.images, p.question, p.answer, s.visnec, s.loss_text,
-        s.loss_multimodal, s.n_answer_tokens, p.n_turns, s.status, s.reason, c.cluster_id,
-        n.name AS cluster, coalesce(v.decision, 'none') AS decision
+        s.loss_multimodal, s.n_answer_tokens, p.n_turns, s.status, s.reason,
+"""
+_PAGE_ROWS = """
+        AS cluster_id, n.name AS cluster, coalesce(v.decision, 'none') AS decision
     FROM unnest($rows::BIGINT[]) WITH ORDINALITY wanted(row_idx, place)
     JOIN samples p ON p.row_idx = wanted.row_idx
     JOIN (
         FROM scores WHERE run_id = $run_id AND baseline = $baseline
-    ) s ON s.row_idx = wanted.row_idx
-    LEFT JOIN (
-        FROM clusters WHERE clustering_id = $clustering_id
-    ) c ON c.row_idx = wanted.row_idx
-    LEFT JOIN cluster_names n
-        ON n.clustering_id = $clustering_id AND n.cluster_id = c.cluster_id
-    LEFT JOIN verdicts v ON v.row_idx = wanted.row_idx
-    ORDER BY place
 """
+# Where all scores are known, only the stretch of the table between them is read.
+_BETWEEN = "AND visnec >= $lowest AND visnec <= $highest"
+_PAGE_SCORES = ") s ON s.row_idx = wanted.row_idx"
+_PAGE_NAMES = "LEFT JOIN cluster_names n ON n.clustering_id = $clustering_id AND n.cluster_id ="
+_PAGE_END = "LEFT JOIN verdicts v ON v.row_idx = wanted.row_idx ORDER BY place"
 
 
 def page(
@@ -77,7 +79,10 @@ def page(
     order = _ORDERS[_sort(sort)]
     asked = ask(store, scope, which, bands)
     backward = after is not None and after.backward
-    keys = _keys(asked, order, after, limit + 1)
+    one = None
+    if order.column == "s.visnec":
+        one = known_slice(store, scope, which, bands)
+    keys = _keys(asked, order, after, limit + 1, one)
     more = len(keys) > limit
     keys = keys[:limit]
     if backward:
@@ -85,14 +90,21 @@ def page(
     before = Cursor(*keys[0], backward=True) if keys else None
     behind = Cursor(*keys[-1]) if keys else None
     return Page(
-        rows=_rows(asked.reading, scope, [row_idx for _, row_idx in keys]),
-        total=_count(asked) if total is None else total,
+        rows=_rows(
+            asked.reading,
+            scope,
+            [row_idx for _, row_idx in keys],
+            [value for value, _ in keys] if order.column == "s.visnec" else [None],
+        ),
+        total=_count(asked, one) if total is None else total,
         next=behind if more or backward else None,
         previous=before if (more if backward else after is not None) else None,
     )
 
 
-def _count(asked: Asked) -> int:
+def _count(asked: Asked, one: Slice | None = None) -> int:
+    if one is not None:
+        return len(one) + one.n_unscored
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
 
 
@@ -103,41 +115,59 @@ def read_rows(store: Store, scope: Scope, rows: list[int]) -> pd.DataFrame:
     return _rows(reading, scope, rows)
 
 
-def _rows(reading: Reading, scope: Scope, rows: list[int]) -> pd.DataFrame:
-    values = {
+def _rows(
+    reading: Reading, scope: Scope, rows: list[int], scores: Sequence[float | None] = (None,)
+) -> pd.DataFrame:
+    cluster, join = cluster_column(reading, scope)
+    values: dict[str, Any] = {
         "rows": [int(row_idx) for row_idx in rows],
         "run_id": scope.run_id,
         "baseline": scope.baseline,
         "clustering_id": scope.clustering_id,
     }
-    frame = reading.frame(_PAGE_ROWS, values)
+    known = [score for score in scores if score is not None]
+    between = ""
+    if known and len(known) == len(scores):
+        between = _BETWEEN
+        values |= {"lowest": min(known), "highest": max(known)}
+    query = (
+        *(_PAGE_COLUMNS, cluster, _PAGE_ROWS, between, _PAGE_SCORES, join),
+        *(_PAGE_NAMES, cluster, _PAGE_END),
+    )
+    frame = reading.frame("\n".join(query), values)
     frame["images"] = pd.Series([list(images) for images in frame["images"]], dtype=object)
     return frame
 
 
 def _keys(
-    asked: Asked, order: _Order, after: Cursor | None, limit: int
+    asked: Asked, order: _Order, after: Cursor | None, limit: int, one: Slice | None
 ) -> list[tuple[float | None, int]]:
-    """(value, row_idx) of the next samples; the two halves of an order are read one by one."""
+    """(value, row_idx) of the next samples; the two halves of an order are read one by one.
+
+    The half with scores comes from memory where it is there.
+    """
     found: list[tuple[float | None, int]] = []
-    for query, values in _halves(asked, order, after):
-        if len(found) < limit:
-            found += asked.rows(*query, **values, limit=limit - len(found))
+    for with_value, query, values in _halves(asked, order, after):
+        missing = limit - len(found)
+        if not missing:
+            break
+        if with_value and one is not None:
+            found += next_keys(one, order.descending, after, missing)
+        else:
+            found += asked.rows(*query, **values, limit=missing)
     return found
 
 
 def _halves(
     asked: Asked, order: _Order, after: Cursor | None
-) -> Iterator[tuple[tuple[str, ...], dict[str, float]]]:
-    """Queries for the samples that have the order's value and for those without, in this turn.
+) -> Iterator[tuple[bool, tuple[str, ...], dict[str, float]]]:
+    """Queries for the samples that have the order's value (True) and for those without.
 
     Reading backward turns everything round. A half that lies wholly before the cursor is left out.
     """
     backward = after is not None and after.backward
-    with_value, without_value = (
-        _with_value(asked, order, after),
-        _without_value(asked, order, after),
-    )
+    with_value = (True, *_with_value(asked, order, after))
+    without_value = (False, *_without_value(asked, order, after))
     halves = [without_value, with_value] if backward else [with_value, without_value]
     in_second = after is not None and (after.value is None) is not backward
     yield from halves[1:] if in_second else halves

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from scoring.samples import Status
 from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
 from scoring.store.filters import Filter
 from scoring.store.frames import in_order
-from scoring.store.slices import has_slice, open_slice
+from scoring.store.slices import known_slice, open_slice
 from scoring.store.store import Store
 from scoring.store.values import LossPlane, Scope, ScoreSummary
 
@@ -81,8 +80,8 @@ def sample_count(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> int:
     """How many samples meet the filter."""
-    if has_slice(ask(store, scope, replace(which, category=(), visnec=None), bands), scope):
-        one = open_slice(store, scope, which, bands)
+    one = known_slice(store, scope, which, bands)
+    if one is not None:
         return len(one) + one.n_unscored
     asked = ask(store, scope, which, bands)
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])

@@ -169,9 +169,13 @@ def open_slice(
     return made
 
 
-def has_slice(asked: Asked, scope: Scope) -> bool:
-    """Whether the slice of a question without score and category is in memory."""
-    return asked.reading.shelf.has(("slice", scope, asked.key))
+def known_slice(
+    store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
+) -> Slice | None:
+    """As :func:`open_slice`, but None where that would have to read the scores first."""
+    asked = ask(store, scope, replace(which, category=(), visnec=None), bands)
+    known = asked.reading.shelf.has(("slice", scope, asked.key))
+    return open_slice(store, scope, which, bands) if known else None
 
 
 def _windows(whole: Slice, which: Filter, bands: Bands) -> list[tuple[int, int]]:

@@ -23,7 +23,7 @@ from tests.store.conftest import SCOPE
 from tests.synthetic import make_workspace, typed_row, write_run
 
 HERE = [-1.0, -0.5, 0.0, 0.125, 0.5, 1.0, None]
-THERE = [-0.5, -1.0, 0.5, 0.125, 0.5, Status.TEXT_ONLY, 2.0]
+THERE: list[float | Status] = [-0.5, -1.0, 0.5, 0.125, 0.5, Status.TEXT_ONLY, 2.0]
 OTHER = Scope("second", "none", SCOPE.clustering_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,16 @@ from scoring.necessity import Bands
 from scoring.store import Filter, Range, Store, ecdf, parse_filter, queries, slices
 from scoring.store.shelf import Shelf
 from scoring.store.slices import CLUSTER, SOURCE, open_slice
-from tests.store.conftest import SCOPE
+from tests.store.conftest import SCOPE, built
 from tests.store.test_browse import read_truth
 
 EVERYTHING = Filter()
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "_BLOCK", 4)
     monkeypatch.setattr(slices, "_CHUNK", 8)
-    return
 
 
 @pytest.mark.parametrize("text", ["", "source:scenes", "cluster:0,1 tokens:4..", "visnec:0..0.5"])
@@ -109,6 +108,37 @@ def test_samples_outside_the_clustering_have_code_0(store: Store) -> None:
     assert one.codes[CLUSTER].tolist() == [3, 2, 3, 1, 3, 1, 1, 1]
 
 
+@pytest.mark.parametrize("sort", ["visnec", "-visnec"])
+@pytest.mark.parametrize("limit", [1, 3, 7])
+@pytest.mark.parametrize("text", ["", "source:digits,charts", "category:vision-critical"])
+def test_pages_from_memory_are_those_of_the_database(
+    tmp_path: Path, sort: str, limit: int, text: str
+) -> None:
+    """Ties of three at both ends and in the middle; forward to the end and back again."""
+    visnec = [0.5, 0.5, 2.0, -1.0, None, 2.0, 0.5, -1.0, 2.0, 0.25, -1.0, None]
+    store = built(tmp_path, visnec=visnec)[1]
+    which = parse_filter(text)
+    from_database = _walk(store, which, sort, limit)
+    open_slice(store, SCOPE, which)
+    assert _walk(store, which, sort, limit) == from_database
+    truth = queries.matching_rows(store, SCOPE, which).tolist()
+    n_pages = len(from_database) // 2 + 1
+    assert sorted(row for page in from_database[:n_pages] for row in page) == truth
+
+
+def _walk(store: Store, which: Filter, sort: str, limit: int) -> list[list[int]]:
+    """The rows of every page forward, then of every page back."""
+    pages, page = [], queries.page(store, SCOPE, which, sort, limit=limit)
+    pages.append(page.rows["row_idx"].tolist())
+    while page.next is not None:
+        page = queries.page(store, SCOPE, which, sort, page.next, limit)
+        pages.append(page.rows["row_idx"].tolist())
+    while page.previous is not None:
+        page = queries.page(store, SCOPE, which, sort, page.previous, limit)
+        pages.append(page.rows["row_idx"].tolist())
+    return pages
+
+
 def test_thresholds_for_a_number_of_samples(store: Store) -> None:
     def threshold(count: int, which: Filter = EVERYTHING) -> float:
         return queries.threshold_for_count(store, SCOPE, which, count)
@@ -185,7 +215,8 @@ def test_what_could_not_be_made_is_tried_again() -> None:
 
 
 def test_threads_that_ask_at_once_wait_for_one_answer() -> None:
-    shelf, begun, made = Shelf(budget=10), threading.Event(), []
+    shelf, begun = Shelf(budget=10), threading.Event()
+    made: list[int] = []
 
     def make() -> int:
         made.append(1)
