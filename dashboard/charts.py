@@ -116,7 +116,8 @@ def _axes(figure: go.Figure, top: float, quiet: str, line: str) -> None:
         margin=_MARGIN,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        dragmode=False,
+        dragmode="select",
+        newselection={"line": {"color": quiet, "width": 1.2, "dash": "dash"}},
     )
 
 

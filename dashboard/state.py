@@ -52,6 +52,16 @@ class Queue(StrEnum):
     ROW_IDX = "row_idx"
 
 
+class Group(StrEnum):
+    """What the Overview sets side by side."""
+
+    SOURCE = "source"
+    CLUSTER = "cluster"
+    KIND = "kind"
+    LENGTH = "length"
+    TURN = "turn"
+
+
 class RuleKind(StrEnum):
     """Selection rules that the Subset page offers, by the names of the command line."""
 
@@ -93,6 +103,8 @@ class View:
     low: float | None = None
     high: float | None = None
     cut: float | None = None
+    log: bool = False
+    group: Group = Group.SOURCE
     sort: Sort = Sort.VISNEC_DESC
     page: Cursor | None = None
     size: int = 48
@@ -221,6 +233,8 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "low": _NUMBER,
     "high": _NUMBER,
     "cut": _NUMBER,
+    "log": _FLAG,
+    "group": _choice(Group),
     "sort": _choice(Sort),
     "page": _Parameter(_cursor, cursor_text, "the place of a page"),
     "size": _Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),

@@ -110,3 +110,29 @@ def choose_count(
 def switch(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
     """An on/off switch."""
     return st.toggle(label, key=_set(field, value), on_change=_write, args=(field, None), help=help)
+
+
+def pick(
+    field: str,
+    label: str,
+    options: Sequence[T],
+    value: T,
+    name: Callable[[T], str] = str,
+) -> T:
+    """A row of buttons of which one is on; for a few options that should all be seen."""
+    st.segmented_control(
+        label,
+        options,
+        key=_set(field, value),
+        format_func=name,
+        on_change=_write_picked,
+        args=(field, value),
+        label_visibility="collapsed",
+    )
+    return value
+
+
+def _write_picked(field: str, before: object) -> None:
+    """A second click on the button that is on turns nothing off."""
+    picked = st.session_state[_key(field)]
+    change_view(**{field: before if picked is None else picked})

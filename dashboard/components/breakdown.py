@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import pandas as pd
@@ -33,20 +35,58 @@ _FIGURES: Final = (
         "kind": "bar",
         "help": "share of each category among the scored; sorts by vision-critical",
     },
+    {
+        "key": "histogram",
+        "label": "distribution",
+        "kind": "histogram",
+        "help": "scores from low to high on the axis of the histogram above, each row to its own "
+        "height; sorts by the median",
+    },
     {"key": "kept_share", "label": "kept", "kind": "share", "help": "scored samples over the cut"},
     {"key": "keep", "label": "✓", "kind": "count", "help": "samples kept by hand"},
     {"key": "drop", "label": "✕", "kind": "count", "help": "samples dropped by hand"},
 )
 
 
-def show(key: str, label: str, name: str, rows: list[dict[str, Any]], opens: bool = True) -> Any:
-    """Draws the table and returns the key of a row that was chosen just now, or None."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the small distributions are drawn with: bin edges, the band limits and the cut."""
+
+    edges: Sequence[float]
+    low: float
+    high: float
+    cut: float
+
+
+def show(
+    key: str,
+    label: str,
+    name: str,
+    rows: list[dict[str, Any]],
+    opens: bool = True,
+    limits: Limits | None = None,
+    chosen: Collection[object] = (),
+    action: str = "show these samples",
+) -> Any:
+    """Draws the table and returns the key of a row that was chosen just now, or None.
+
+    Rows with a ``histogram`` (counts between the edges of ``limits``) show their distribution;
+    ``chosen`` are the keys that a filter names already, ``action`` says what choosing does.
+    """
     present = {column for row in rows for column in row}
     columns = [{"key": "name", "label": name, "kind": "name", "help": ""}]
     columns += [one for one in _FIGURES if one["key"] in present or one["key"] == "bar"]
     result = _table(
         key=key,
-        data={"label": label, "columns": columns, "rows": rows, "opens": opens},
+        data={
+            "label": label,
+            "columns": columns,
+            "rows": rows,
+            "opens": opens,
+            "limits": None if limits is None else {**asdict(limits), "edges": list(limits.edges)},
+            "action": action,
+            "chosen": [one for one in chosen if isinstance(one, str | int)],
+        },
         on_opened_change=lambda: None,
     )
     return result.opened

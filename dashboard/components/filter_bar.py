@@ -12,8 +12,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import filter_chips, notices
+from dashboard.components import figures, filter_chips, notices
 from dashboard.loaders import Context
+from dashboard.navigation import PageName, go_to
 from dashboard.state import change_view, current_view
 from dashboard.theme import category_label
 from scoring.errors import FilterError
@@ -62,11 +63,28 @@ def show(context: Context, compact: bool = False) -> None:
                 _choose_many("status", "Status", statuses, list(which.status), text.status_name)
             with second[3]:
                 _type_range(which)
-        _show_chips(context, which)
+        if not compact:
+            show_chips(context)
         _show_as_text(which, compact)
 
 
-def _show_chips(context: Context, which: Filter) -> None:
+def show_strip(context: Context) -> None:
+    """The filter in one line: its parts as chips, and the whole bar behind a button."""
+    with st.container(horizontal=True, vertical_alignment="center", key="filter_strip"):
+        with st.popover("Filter", icon=":material/filter_list:", width="content"):
+            show(context, compact=True)
+        if context.filter:
+            n = loaders.count_samples(context)
+            if st.button(f"Show {text.plural(n, 'sample')}", icon=":material/grid_view:"):
+                go_to(PageName.EXPLORE, sample=None)
+            show_chips(context)
+        else:
+            figures.show_quiet("All samples. Choose a row, or draw a box in the plane, to narrow.")
+
+
+def show_chips(context: Context) -> None:
+    """The parts of the filter, each to be taken out."""
+    which = context.filter
     removed = filter_chips.show(which, loaders.read_cluster_names(context))
     if removed is not None:
         st.session_state[_PROBLEM] = None

@@ -35,9 +35,14 @@ def show(
     summary: ScoreSummary,
     kept: CutCounts,
     version: str,
-    root_scale: bool = False,
+    log_counts: bool = False,
+    ecdf: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Draws the histogram; ``version`` changes with the bins. Changes go into the view."""
+    """Draws the histogram, and beside it the curve of shares at or below each score.
+
+    ``version`` changes with the bins and the curve. ``log_counts``: symmetric-log heights, linear
+    up to one sample, so that empty bins stay empty. Changes go into the view.
+    """
     state = st.session_state.get(_KEY) or {}
     limits = state.get("limits") or {}
     _editor(
@@ -51,7 +56,8 @@ def show(
             "cut": cut,
             "seq": sequence_number(limits),
             "version": version,
-            "root": root_scale,
+            "log": log_counts,
+            "ecdf": [list(point) for point in ecdf],
             "exact": {
                 "low": bands.low,
                 "high": bands.high,

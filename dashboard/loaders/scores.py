@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
@@ -53,6 +55,29 @@ def read_threshold_for_share(context: Context, share: float) -> float:
     )
 
 
+def read_threshold_for_count(context: Context, count: int) -> float:
+    """The score that keeps so many of the highest; infinity where it keeps none."""
+    return queries.threshold_for_count(*about(context), count, context.bands)
+
+
+def read_threshold_for_tokens(context: Context, tokens: int) -> float:
+    """The lowest score whose samples hold at most so many answer tokens; infinity where none.
+
+    Raises InputError where the scores do not tell their tokens.
+    """
+    return queries.threshold_for_tokens(*about(context), tokens, context.bands)
+
+
+def read_ecdf(context: Context) -> list[tuple[float, float]]:
+    """Points of the share of scored samples at or below a score, ascending."""
+
+    def read() -> list[tuple[float, float]]:
+        frame = queries.ecdf(*about(context), bands=context.bands)
+        return list(zip(frame["visnec"].tolist(), frame["share"].tolist(), strict=True))
+
+    return read_cached(context, "ecdf", read, decisions=False)
+
+
 def read_loss_plane(context: Context, bins: int = 48) -> LossPlane:
     """Scored samples by both losses."""
     return read_cached(
@@ -78,6 +103,46 @@ def read_by_cluster(context: Context) -> pd.DataFrame:
     return read_cached(
         context, "by_cluster", lambda: queries.by_cluster(*about(context), context.bands)
     )
+
+
+def read_by_kind(context: Context) -> pd.DataFrame:
+    """Figures per kind of answer."""
+    return read_cached(
+        context, "by_kind", lambda: queries.by_answer_kind(*about(context), context.bands)
+    )
+
+
+def read_by_length(context: Context) -> pd.DataFrame:
+    """Figures per number of answer tokens, in steps that double."""
+    return read_cached(
+        context, "by_length", lambda: queries.by_answer_length(*about(context), context.bands)
+    )
+
+
+def read_by_turn(context: Context) -> pd.DataFrame:
+    """Figures per position among the answers of a conversation."""
+    return read_cached(
+        context,
+        "by_turn",
+        lambda: queries.by_turn(*about(context), context.bands),
+        decisions=False,
+    )
+
+
+def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, list[int]]:
+    """Per group the counts between the edges of the histogram with so many bins."""
+
+    def read() -> dict[Any, list[int]]:
+        edges = queries.histogram_edges(context.store, context.scope, bins)
+        store, scope, which = about(context)
+        return queries.group_histograms(store, scope, group, edges, which, context.bands)
+
+    return read_cached(context, "multiples", read, group, bins, decisions=False)
+
+
+def read_histogram_edges(context: Context, bins: int) -> list[float]:
+    """Round edges that hold still while filters change."""
+    return queries.histogram_edges(context.store, context.scope, bins)
 
 
 def read_status_counts(context: Context) -> pd.DataFrame:

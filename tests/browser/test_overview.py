@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, expect
 
-from scoring.store import Filter, Scope, Store, cut_counts
+from scoring.store import Filter, Scope, Store, cut_counts, matching_rows, parse_filter
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched
 
@@ -124,21 +124,50 @@ def test_a_link_shows_a_colleague_the_same_thing(demo: Watched) -> None:
     expect_kept(demo, 0.4)
 
 
-def test_a_source_leads_to_its_samples(demo: Watched) -> None:
+def test_a_source_narrows_the_page_and_leads_to_its_samples(demo: Watched) -> None:
     page = demo.open("overview")
     table = page.get_by_role("region", name="Scores by source")
     table.get_by_role("button", name="median VisNec").click()
     expect(table.locator("th", has_text="median VisNec")).to_have_attribute(
         "aria-sort", "descending"
     )
+    n_rows = table.locator("tbody tr").count()
     source = table.locator("button.open").first
     name = source.inner_text()
     source.click()
-    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
     expect(page).to_have_url(re.compile(f"filter=source%3A{name}"))
+    expect(table.locator("tr.chosen")).to_have_count(1)
+    expect(table.locator("tbody tr")).to_have_count(n_rows)
+    page.get_by_role("button", name=re.compile(r"Show [\d,]+ samples")).click()
+    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
     demo.settle()
     expect(page.locator(".tile .source").first).to_have_text(name)
     assert set(page.locator(".tile .source").all_inner_texts()) == {name}
+    demo.assert_sound()
+
+
+def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
+    page = demo.open("overview")
+    plane = page.locator(".js-plotly-plot .nsewdrag").first
+    plane.scroll_into_view_if_needed()
+    demo.settle()
+    place = plane.bounding_box()
+    assert place is not None
+    left, top, bottom = place["x"] + 4, place["y"] + 0.1 * place["height"], place["height"] * 0.8
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(left + 0.4 * place["width"], top + bottom, steps=8)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("loss_text%3A.*loss_multimodal%3A"))
+    demo.settle()
+    workspace = open_workspace(demo.server.root)
+    store = Store(workspace)
+    run_id, baseline = store.reading().scopes[-1]
+    which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
+    n = len(matching_rows(store, Scope(run_id, baseline), which))
+    expect(page.get_by_role("button", name=f"Show {n:,} sample")).to_be_visible()
+    page.get_by_role("button", name="Clear all").click()
+    expect(page).not_to_have_url(re.compile("filter="))
     demo.assert_sound()
 
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from dashboard import loaders
 from dashboard.loaders import Context
-from dashboard.state import Key, View, read_view
+from dashboard.state import Group, Key, View, read_view
 from scoring.reviews import latest_decisions, read_events
 from scoring.samples import Status
 from scoring.store.filters import Filter
@@ -134,11 +134,31 @@ def test_a_top_share_of_nothing_keeps_nothing(root: Path, draw: Draw, context: C
     assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 0
 
 
+def test_so_many_samples_or_tokens_set_the_cut(root: Path, draw: Draw, context: Context) -> None:
+    app = draw("overview")
+    number(app, "Keep so many samples").set_value(40).run()
+    cut = float(str(parameter(app, "cut")))
+    assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 40
+    number(app, "Keep so many answer tokens").set_value(700).run()
+    cut = float(str(parameter(app, "cut")))
+    kept = cut_counts(context.store, context.scope, Filter(), cut, None)
+    assert kept.tokens_kept is not None
+    assert 600 < kept.tokens_kept <= 700
+
+
+def test_the_overview_follows_the_filter(root: Path, draw: Draw, context: Context) -> None:
+    which = Filter(source=("words",), kind=("word",))
+    for group in Group:
+        app = draw("overview", {"filter": str(which), "group": str(group)})
+        kept = cut_counts(context.store, context.scope, which, 0.25, None)
+        assert f">{kept.n_kept:,}</div>" in written(app)
+
+
 def test_a_band_limit_pushes_the_other_and_can_be_saved(root: Path, draw: Draw) -> None:
     app = draw("overview")
     number(app, "Misaligned below").set_value(0.5).run()
     assert (parameter(app, "low"), parameter(app, "high")) == ("0.5", "0.5")
-    button(app, "Save these bands for the workspace").click().run()
+    button(app, "Save these bands").click().run()
     assert not app.exception
     bands = open_workspace(root).bands
     assert (bands.low, bands.high) == (0.5, 0.5)

@@ -20,7 +20,7 @@ class Breakdown {
   sorted() {
     const { column, down } = this.sort;
     if (column === null) return this.data.rows;
-    const rank = (row) => (column === "bar" ? (row.n_scored ? row["vision-critical"] / row.n_scored : null) : row[column]);
+    const rank = (row) => (column === "histogram" ? row.median_visnec : column === "bar" ? (row.n_scored ? row["vision-critical"] / row.n_scored : null) : row[column]);
     return [...this.data.rows].sort((a, b) => {
       const x = rank(a), y = rank(b);
       if (x === null || y === null) return (x === null) - (y === null);
@@ -38,7 +38,7 @@ class Breakdown {
     const table = el("table", {},
       el("caption", { class: "hidden" }, this.data.label),
       el("thead", {}, el("tr", {}, columns.map(head))),
-      el("tbody", {}, this.sorted().map((row) => el("tr", {}, columns.map((column) => this.cell(row, column))))));
+      el("tbody", {}, this.sorted().map((row) => el("tr", { class: this.data.chosen.includes(row.key) ? "chosen" : null }, columns.map((column) => this.cell(row, column))))));
     this.root.replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": this.data.label }, table));
     if (focused) this.root.querySelector(`[data-column="${CSS.escape(focused)}"]`)?.focus();
   }
@@ -48,12 +48,31 @@ class Breakdown {
     const value = row[column.key];
     if (column.kind === "name") {
       return el("th", { scope: "row", class: "name" }, this.data.opens
-        ? el("button", { type: "button", class: "open", title: `${value} – show these samples`, onclick: () => this.send("opened", row.key) }, value)
+        ? el("button", { type: "button", class: "open", title: `${value} – ${this.data.action}`, onclick: () => this.send("opened", row.key) }, value)
         : el("span", { title: value }, value));
     }
+    if (column.kind === "histogram") return el("td", { class: "histogram" }, value ? this.histogram(value) : el("span", { class: "quiet" }, "–"));
     if (column.kind === "bar") return el("td", { class: "bar" }, this.bar(row));
     const text = { count: VN.count, score: VN.score, share: (one) => VN.share(one, 1) }[column.kind];
     return el("td", { class: "number" }, value === null || value === undefined ? el("span", { class: "quiet" }, "–") : text(value));
+  }
+
+  // One path per category; a bin belongs to the category of its middle.
+  histogram(counts) {
+    const { svg } = VN;
+    const { edges, low, high, cut } = this.data.limits;
+    const most = Math.max(1, ...counts), height = 26, n = counts.length;
+    const paths = { misaligned: "", redundant: "", "vision-critical": "" };
+    counts.forEach((count, i) => {
+      if (!count) return;
+      const middle = (edges[i] + edges[i + 1]) / 2;
+      const top = Math.max(1, (count / most) * (height - 2));
+      paths[middle < low ? "misaligned" : middle < high ? "redundant" : "vision-critical"] += `M${i} ${height}v${-top}h0.92v${top}z`;
+    });
+    const at = ((Math.min(Math.max(cut, edges[0]), edges[n]) - edges[0]) / (edges[n] - edges[0])) * n;
+    return svg("svg", { viewBox: `0 0 ${n} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      Object.entries(paths).map(([category, d]) => svg("path", { d, fill: `var(--vn-${category})` })),
+      svg("line", { x1: at, x2: at, y1: 0, y2: height, class: "cut", "vector-effect": "non-scaling-stroke" }));
   }
 
   bar(row) {

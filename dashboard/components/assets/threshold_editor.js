@@ -44,9 +44,11 @@ class ThresholdEditor {
     this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
     this.plot.append(this.axis);
     this.handles = { low: this.handle("low"), high: this.handle("high"), cut: this.handle("cut") };
+    this.curve = svg("svg", { class: "curve", height: HEIGHT, role: "img" });
     this.frame = el("div", { class: "frame" }, this.plot);
+    this.side = el("div", { class: "side" }, this.curve);
     this.live = el("div", { class: "live", role: "status" });
-    this.root.replaceChildren(this.frame, this.live);
+    this.root.replaceChildren(el("div", { class: "plots" }, this.frame, this.side), this.live);
   }
 
   handle(name) {
@@ -72,7 +74,7 @@ class ThresholdEditor {
   receive(data, send) {
     const first = !this.data;
     this.send = send;
-    const sameBins = !first && this.data.version === data.version;
+    const sameBins = !first && this.data.version === data.version && this.data.log === data.log;
     this.data = data;
     this.sent = Math.max(this.sent, data.seq ?? 0);
     if (!this.dragging && (data.seq ?? 0) >= this.sent) this.limits = { low: data.low, high: data.high, cut: data.cut };
@@ -91,7 +93,9 @@ class ThresholdEditor {
     VN.set(this.plot, { width: this.width, viewBox: `0 0 ${this.width} ${HEIGHT}` });
     const { edges, counts } = this.data;
     const most = Math.max(1, ...counts);
-    const scale = (n) => (this.data.root ? Math.sqrt(n / most) : n / most) * (HEIGHT - TOP - BOTTOM);
+    // Symmetric log: linear up to one sample, so that an empty bin stays empty.
+    const height = (n) => (this.data.log ? Math.log10(1 + n) / Math.log10(1 + most) : n / most);
+    const scale = (n) => height(n) * (HEIGHT - TOP - BOTTOM);
     const base = HEIGHT - BOTTOM;
     const bars = counts.map((n, i) => {
       if (!n) return "";
@@ -110,6 +114,7 @@ class ThresholdEditor {
   }
 
   yTicks(most) {
+    if (this.data.log) return [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most);
     const raw = most / 4, power = 10 ** Math.floor(Math.log10(Math.max(raw, 1)));
     const step = Math.max(1, [1, 2, 5, 10].map((k) => k * power).find((k) => k >= raw) ?? raw);
     const ticks = [];
@@ -126,7 +131,39 @@ class ThresholdEditor {
     return ticks;
   }
 
+  // The share of scored samples at or below each score, and where the cut stands on it.
+  drawCurve() {
+    const { svg } = VN;
+    const points = this.data.ecdf;
+    this.side.hidden = !points.length;
+    if (!points.length) return;
+    const width = Math.max(this.side.clientWidth, 180), base = HEIGHT - BOTTOM, left = 44;
+    VN.set(this.curve, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
+    const x = (value) => left + ((Math.min(Math.max(value, this.from), this.to) - this.from) / (this.to - this.from)) * (width - left - 10);
+    const y = (share) => base - share * (base - TOP);
+    let path = `M${left} ${base}`, last = 0;
+    for (const [value, share] of points) { path += `H${x(value).toFixed(1)}V${y(share).toFixed(1)}`; last = share; }
+    path += `H${width - 10}`;
+    const { cut } = this.limits;
+    const { exact, total } = this.data;
+    const dropped = total ? (exact?.cut === cut ? exact.dropped : this.below(cut)) / total : 0;
+    const at = x(cut);
+    this.curve.setAttribute("aria-label", `Share of samples at or below a score; ${VN.share(dropped, 1)} lie below the cut`);
+    this.curve.replaceChildren(
+      svg("g", { class: "grid" }, [0, 0.25, 0.5, 0.75, 1].map((share) => svg("g", {},
+        svg("line", { x1: left, x2: width - 10, y1: y(share), y2: y(share) }),
+        svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`)))),
+      svg("path", { class: "line", d: path }),
+      svg("line", { class: "at", x1: at, x2: at, y1: TOP - 6, y2: base }),
+      svg("circle", { class: "dot", cx: at, cy: y(dropped), r: 4.5 }),
+      svg("text", { class: "said", x: at > width / 2 ? at - 9 : at + 9, y: Math.min(Math.max(y(dropped) - 8, TOP + 8), base - 6), "text-anchor": at > width / 2 ? "end" : "start" }, VN.share(dropped, 1)),
+      svg("g", { class: "axis" }, svg("line", { x1: left, x2: width - 10, y1: base, y2: base }),
+        [this.from, 0, this.to].filter((value, i) => i !== 1 || (this.from < 0 && this.to > 0 && Math.min(x(0) - left, width - 10 - x(0)) > 34)).map((value, i, all) => svg("text", { x: x(value), y: HEIGHT - 4, "text-anchor": i === 0 && value !== 0 ? "start" : i === all.length - 1 ? "end" : "middle" }, VN.limit(Math.round(value * 100) / 100)))),
+      svg("text", { class: "title", x: left, y: 14 }, "at or below a score"));
+  }
+
   draw() {
+    this.drawCurve();
     const { low, high, cut } = this.limits;
     const span = (rect, from, to) => { rect.setAttribute("x", from); rect.setAttribute("width", Math.max(0, to - from)); };
     const left = LEFT - 1, right = this.width;

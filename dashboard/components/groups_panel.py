@@ -1,0 +1,162 @@
+"""Groups side by side: figures, categories and the distribution of each; a row narrows the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import loaders, text
+from dashboard.components import bound, breakdown, figures, notices
+from dashboard.components.figures import Table
+from dashboard.loaders import Context
+from dashboard.state import Group, change_view, current_view
+from scoring.store.filters import Filter, Range
+from scoring.store.values import CutCounts
+
+_NAMES = {
+    Group.SOURCE: "source",
+    Group.CLUSTER: "cluster of instructions",
+    Group.KIND: "type of answer",
+    Group.LENGTH: "length of answer",
+    Group.TURN: "turn",
+}
+_BINS = 48
+
+
+def show(context: Context, cut: float) -> None:
+    """Draws the groups that the view asks for; choosing a row puts it into the filter."""
+    view = current_view()
+    title, choice = st.columns([2, 3], vertical_alignment="bottom")
+    title.subheader(f"By {_NAMES[view.group]}", anchor=False)
+    with choice:
+        bound.pick("group", "Set side by side", list(Group), view.group, _NAMES.__getitem__)
+    if view.group is Group.TURN:
+        _show_turns(context)
+        return
+    # The rows of a group stay in sight while some of them are chosen, so that more can be.
+    rows = _rows(replace(context, filter=without(context.filter, view.group)), view.group, cut)
+    if not rows:
+        _show_nothing(context, view.group)
+        return
+    which = context.filter
+    chosen = breakdown.show(
+        f"by_{view.group}",
+        f"Scores by {_NAMES[view.group]}",
+        _NAMES[view.group],
+        rows,
+        limits=breakdown.Limits(
+            loaders.read_histogram_edges(context, _BINS), context.bands.low, context.bands.high, cut
+        ),
+        chosen=_chosen(which, view.group),
+        action="only these samples, or take them out of the filter",
+    )
+    if chosen is not None:
+        change_view(filter=toggled(current_view().filter, view.group, chosen))
+        st.rerun(scope="fragment")
+
+
+def _rows(context: Context, group: Group, cut: float) -> list[dict[str, Any]]:
+    frame, key, name = _read(context, group)
+    if frame.empty:
+        return []
+    rows = breakdown.read_rows(frame, key, name)
+    histograms = loaders.read_group_histograms(context, str(group), _BINS)
+    shares = _kept_shares(loaders.read_cut(context, cut)) if group is Group.SOURCE else {}
+    for row in rows:
+        row["histogram"] = histograms.get(row["key"])
+        if shares:
+            row["kept_share"] = shares.get(row["key"])
+    return rows
+
+
+def _read(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
+    """The figures of a group, the column that names its rows, and the one that is shown."""
+    if group is Group.SOURCE:
+        return loaders.read_by_source(context), "source", "source"
+    if group is Group.CLUSTER:
+        return loaders.read_by_cluster(context), "cluster_id", "name"
+    if group is Group.KIND:
+        return loaders.read_by_kind(context), "answer_kind", "answer_kind"
+    frame = loaders.read_by_length(context)
+    spans = [_span(*one) for one in zip(frame["min_tokens"], frame["max_tokens"], strict=True)]
+    return frame.assign(span=spans), "max_tokens", "span"
+
+
+def _span(low: int, high: int) -> str:
+    if low == high:
+        return text.plural(int(low), "token")
+    return f"{low:,} to {high:,} tokens"
+
+
+def _kept_shares(kept: CutCounts) -> dict[str, float]:
+    return {
+        row["source"]: row["kept"] / (row["kept"] + row["dropped"])
+        for row in kept.by_source.to_dict("records")
+        if row["kept"] + row["dropped"]
+    }
+
+
+def _chosen(which: Filter, group: Group) -> list[Any]:
+    if group is Group.LENGTH:
+        return [] if which.tokens is None or which.tokens.max is None else [which.tokens.max - 1]
+    return list(getattr(which, str(group)))
+
+
+def without(which: Filter, group: Group) -> Filter:
+    """The filter without its part on a group."""
+    changes: dict[str, Any] = {"tokens": None} if group is Group.LENGTH else {str(group): ()}
+    return replace(which, **changes)
+
+
+def toggled(which: Filter, group: Group, key: Any) -> Filter:
+    """The filter with the row of a group put in, or taken out where it was in."""
+    if group is Group.LENGTH:
+        longest = int(key)
+        wanted = Range(longest // 2 + 1, longest + 1)
+        return replace(which, tokens=None if which.tokens == wanted else wanted)
+    values: tuple[Any, ...] = getattr(which, str(group))
+    left = tuple(one for one in values if one != key)
+    changes: dict[str, Any] = {str(group): left if len(left) < len(values) else (*values, key)}
+    return replace(which, **changes)
+
+
+def _show_nothing(context: Context, group: Group) -> None:
+    if group is Group.CLUSTER and context.scope.clustering_id is None:
+        notices.show_empty(
+            "No clusters yet",
+            "Clusters of similar instructions show where necessity lies, and the paper's rules "
+            "choose inside them.",
+            f"visnec cluster -w {context.workspace.root}",
+        )
+    elif group is Group.LENGTH:
+        notices.show_empty("Lengths are not known", text.UNKNOWN.capitalize())
+    else:
+        notices.show_empty("No sample here", "Take a part of the filter out.")
+
+
+def _show_turns(context: Context) -> None:
+    """Answers by their place in the conversation; later ones have read the earlier ones."""
+    frame = loaders.read_by_turn(context)
+    if frame.empty:
+        notices.show_empty("No scores of single turns", "This run tells scores of samples only.")
+        return
+    rows = [
+        (
+            f"answer {int(row['turn']) + 1}",
+            text.count(row["n"]),
+            text.score(row["median_visnec"]),
+            text.score(row["mean_visnec"]),
+            text.loss(row["mean_loss_text"]),
+            text.loss(row["mean_loss_multimodal"]),
+        )
+        for row in frame.to_dict("records")
+    ]
+    columns = ("turn", "answers", "median VisNec", "mean", "text-only loss", "multimodal loss")
+    figures.show_table(Table(columns, rows, frozenset(range(1, 6))))
+    figures.show_quiet(
+        "Earlier answers give the image away to the text-only pass, so later turns look less "
+        "in need of it than they are."
+    )

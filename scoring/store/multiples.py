@@ -1,0 +1,56 @@
+"""Histograms of groups side by side, counted from the slice that the groups' figures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.store.conditions import EVERYTHING
+from scoring.store.filters import Filter
+from scoring.store.schema import ANSWER_KINDS
+from scoring.store.slices import CLUSTER, KIND, LENGTH, SOURCE, Slice, open_slice
+from scoring.store.store import Store
+from scoring.store.values import Scope
+
+GROUPS = (SOURCE, CLUSTER, KIND, LENGTH)
+
+
+def group_histograms(
+    store: Store,
+    scope: Scope,
+    group: str,
+    edges: Sequence[float],
+    which: Filter = EVERYTHING,
+    bands: Bands | None = None,
+) -> dict[Any, list[int]]:
+    """Per group with scored samples, how many have ``left <= visnec < right``, bin by bin.
+
+    Keys are those of the tables of ``groups``: source, cluster_id (None: in no cluster), kind of
+    the answer, or max_tokens. The first and the last bin also take what lies outside. Raises
+    InputError for an unknown group.
+    """
+    if group not in GROUPS:
+        raise InputError(f"unknown group {group!r}; known are {', '.join(GROUPS)}")
+    one = open_slice(store, scope, which, bands)
+    table = one.group(group)
+    places = [0, *(one.position(edge) for edge in edges[1:-1]), len(one)]
+    left = np.stack([table.counts_left(place) for place in places])
+    counts = np.diff(left, axis=0)
+    names = [_key(one, group, code) for code in range(counts.shape[1])]
+    return {
+        name: counts[:, code].tolist()
+        for code, name in enumerate(names)
+        if counts[:, code].any() and not (group == LENGTH and code == 0)
+    }
+
+
+def _key(one: Slice, group: str, code: int) -> Any:
+    if group == SOURCE:
+        return one.sources[code]
+    if group == CLUSTER:
+        return code - 1 if code else None
+    return ANSWER_KINDS[code] if group == KIND else 2 ** max(code - 1, 0)
