@@ -1,0 +1,67 @@
+"""Pages of a run that was imported say what is unknown; predictions say how they match."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dashboard.cards import build_card
+from scoring.dataset import read_sample
+from scoring.imported import import_scores
+from scoring.necessity import Bands
+from scoring.store import Scope, Store, sample_detail
+from scoring.workspace import open_workspace
+from tests.dashboard.conftest import Draw, written
+
+HEADER = "row_idx,loss_multimodal,loss_text\n"
+
+
+def test_the_pages_of_an_imported_run_say_what_is_unknown(
+    root: Path, tmp_path: Path, draw: Draw
+) -> None:
+    path = tmp_path / "elsewhere.csv"
+    rows = (f"{row},0.5,{row % 7}.25\n" for row in range(0, 120, 2))
+    path.write_text(HEADER + "".join(rows))
+    import_scores(open_workspace(root), path, run_id="elsewhere", model="LLaVA-1.5-7B")
+
+    overview = draw("overview", {"run": "elsewhere"})
+    assert not overview.exception
+    assert "unknown: these scores were computed elsewhere" in written(overview)
+    assert "imported from elsewhere.csv" in written(overview)
+
+    runs = draw("runs", {"run": "elsewhere"})
+    assert not runs.exception
+    assert "of the scoring are not known here" in written(runs)
+
+    for page in ("explore", "review", "subset"):
+        assert not draw(page, {"run": "elsewhere"}).exception, page
+    opened = draw("explore", {"run": "elsewhere", "sample": "0"})
+    assert not opened.exception
+
+
+def test_a_card_says_how_predictions_match(root: Path) -> None:
+    workspace = open_workspace(root)
+    store = Store(workspace)
+    # Row 1 is answered with a single digit, and by every fifth row without the image only.
+    detail = sample_detail(store, Scope("tiny-run"), 1)
+    card = build_card(read_sample(workspace, 1), detail, "none", Bands(), "edition")
+    (one,) = card["predictions"]
+    assert one["multimodal_match"] == {"same": True, "said": "= reference"}
+    assert one["text_match"] == {"same": False, "said": "≠ reference"}
+
+    changed = detail.predictions.assign(
+        exact_multimodal=False, letter_multimodal=True, f1_text=0.5, prediction_text=None
+    )
+    changed.loc[0, "reason"] = "the image is gone"
+    card = build_card(
+        read_sample(workspace, 1), replace(detail, predictions=changed), "none", Bands(), "edition"
+    )
+    (one,) = card["predictions"]
+    assert one["multimodal_match"] == {"same": True, "said": "= reference, same option"}
+    assert (one["text_match"], one["reason"]) == (None, "the image is gone")
+
+    near = detail.predictions.assign(f1_text=0.5)
+    card = build_card(
+        read_sample(workspace, 1), replace(detail, predictions=near), "none", Bands(), "edition"
+    )
+    assert card["predictions"][0]["text_match"]["said"] == "≠ reference · token F1 0.50"
