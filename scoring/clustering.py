@@ -18,9 +18,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.dataset import read_dataset_info
-from scoring.embeddings import Embedder
 from scoring.errors import InputError
-from scoring.instructions import Instructions, OnProgress, instruction_vectors, read_instructions
+from scoring.instructions import (
+    Embedder,
+    Instructions,
+    OnProgress,
+    instruction_vectors,
+    read_instructions,
+)
 from scoring.runs import now, settings_digest
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, replacing, write_json

@@ -1,10 +1,10 @@
 """Embeddings of the instructions: what clusters are made of.
 
-Three embedders stand behind one seam: a sentence-transformers model by name or path, as in the
-paper's code; the same all-MiniLM-L6-v2 from a package of the index, for machines that reach no
-hub; and TF-IDF with a truncated SVD, which needs no weights. The one decision behind it: weights
-that come from a package are data, not code. Its files are found without importing it, and are
-used only where their digests are those of the published model.
+Three embedders stand behind one seam (``instructions.Embedder``): a sentence-transformers model
+by name or path, as in the paper's code; the same all-MiniLM-L6-v2 from a package of the index,
+for machines that reach no hub; and TF-IDF with a truncated SVD, which needs no weights. The one
+decision behind it: weights that come from a package are data, not code. Its files are found
+without importing it, and are used only where their digests are those of the published model.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.errors import ModelError
+from scoring.instructions import Embedder
 
 TFIDF = "tfidf"
 PAPER_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -36,23 +37,6 @@ _DIMENSIONS = 128
 _FITTED_TEXTS = 100_000  # TF-IDF learns its words and directions from at most so many
 _BATCH = 64
 _MAX_TOKENS = 256  # as the model's own sentence-transformers settings say
-
-
-class Embedder(Protocol):
-    """Texts in, unit vectors out."""
-
-    @property
-    def name(self) -> str:
-        """What the clustering records."""
-        ...
-
-    def prepare(self, texts: Sequence[str]) -> None:
-        """Looks at all the texts before the first of them is embedded."""
-        ...
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(texts, dimensions) of unit length; equal texts get equal vectors."""
-        ...
 
 
 def load_embedder(name: str | None = None) -> Embedder:

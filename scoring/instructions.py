@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.dataset import read_columns, read_dataset_info
-from scoring.embeddings import Embedder
 from scoring.runs import settings_digest
 from scoring.workspace import Workspace, replacing, write_json
 
@@ -30,6 +29,23 @@ MAX_BYTES_IN_MEMORY = 256 << 20
 
 OnProgress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Texts in, unit vectors out."""
+
+    @property
+    def name(self) -> str:
+        """What the clustering records."""
+        ...
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Looks at all the texts before the first of them is embedded."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dimensions) of unit length; equal texts get equal vectors."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
