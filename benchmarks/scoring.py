@@ -363,7 +363,7 @@ def verdict(result: Result, shape: str) -> str:
     if shape != "mid" or result.per_image not in BARS:
         return "none set"
     of_flops, of_time = BARS[result.per_image]
-    reached = result.flop_ratio >= of_flops and result.wall_ratio >= of_time
+    reached = result.flop_ratio >= of_flops and result.cpu_ratio >= of_time
     return f"{'reached' if reached else 'MISSED'}: {of_flops:g} and {of_time:g}"
 
 

@@ -267,6 +267,8 @@ def _load(
     )
     info = loaded.info
     say(f"{info.family} in {info.dtype} on {info.device}, template {info.template}")
+    if info.shortcuts:
+        say(f"Measured to be exact and taken: {', '.join(info.shortcuts)}")
     if info.notice:
         say(info.notice)
     return loaded

@@ -35,6 +35,7 @@ class ModelInfo:
     mean_colour: tuple[int, int, int] = (128, 128, 128)  # what its pixels are centred on, 0 to 255
     processor: str | None = None  # classes that make ids and pixels
     device_name: str | None = None  # of the device's maker
+    shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 
 

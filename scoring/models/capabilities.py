@@ -15,14 +15,16 @@ class Capabilities:
 
     ``batched``: several rows, padded on the right and masked. ``maskless``: the same without the
     mask, so that the kernel for causal attention serves. ``feature_cache``: the vision tower runs
-    once per distinct image. ``tree``: samples that begin alike share a row. ``split_head``: the
-    head is applied to the answer positions only, in chunks.
+    once per distinct image. ``tree``: samples that begin alike share a row. ``causal_beginning``:
+    what they share goes through the causal kernel. ``split_head``: the head is applied to the
+    answer positions only, in chunks.
     """
 
     batched: bool = False
     maskless: bool = False
     feature_cache: bool = False
     tree: bool = False
+    causal_beginning: bool = False
     split_head: bool = False
 
     @property

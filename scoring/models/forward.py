@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from scoring.models.collate import (
 from scoring.models.features import FeatureCache, VisionTower
 from scoring.models.memory import out_of_memory_named
 from scoring.models.rows import Row, TreeLimits, divided, plan_rows
+from scoring.models.tree_attention import tree_attention
 
 Losses = NDArray[np.float32]
 
@@ -78,9 +80,15 @@ class LossEngine:
         """Losses on the device, per row, member by member."""
         with out_of_memory_named(), torch.inference_mode():
             inputs = self._inputs(rows, samples, features)
-            losses = self._losses(rows, inputs)
+            with self._attention(rows):
+                losses = self._losses(rows, inputs)
         features.release(rows)
         return torch.split(losses, [sum(row.counts) for row in rows])
+
+    def _attention(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
+        if not (self._capabilities.causal_beginning and rows[0].is_tree):
+            return nullcontext()
+        return tree_attention(self._model, min(row.shared for row in rows))
 
     def _inputs(
         self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache

@@ -10,6 +10,7 @@ import platform
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class HfModel:
         self._pad_id = self._tokenizer.pad_token_id or 0
         probing = (model, self._encoder.encode, self._pad_id)
         self.capabilities = measure_capabilities(*probing)
+        self._info = replace(info, shortcuts=self.capabilities.names)
         self._budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
         self._engine = LossEngine(model, self._pad_id, self.capabilities, self._budget)
         self._prompt_budget = TokenBudget(_PROMPT_BUDGET)

@@ -105,7 +105,9 @@ class _Probe:
     def measured(self) -> Capabilities:
         """First the safe way in batches, then one shortcut at a time on top of the others."""
         found = Capabilities(split_head=self._head_stands_alone())
-        for shortcut in ("batched", "maskless", "feature_cache", "tree"):
+        for shortcut in ("batched", "maskless", "feature_cache", "tree", "causal_beginning"):
+            if shortcut == "causal_beginning" and not found.tree:
+                continue
             tried = replace(found, **{shortcut: True})
             if self._farthest(tried) <= self._bound and (self._exact or self._unmoved(tried)):
                 found = tried

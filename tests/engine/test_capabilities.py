@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from tests.engine.test_families import FAMILIES, SMALL, TALL, WIDE
 from tests.families import family_model
 
 ROOM = 1 << 20
+ALL = Capabilities(*[True] * len(fields(Capabilities)))
 NO_TREE = {"gemma3", "aya_vision", "mllama"}  # both ways within images; a short window; crosswise
 QUESTIONS = [
     ("what colour is it?", "red", (WIDE,)),
@@ -56,7 +57,7 @@ def test_each_shortcut_that_a_family_takes_is_exact(name: str) -> None:
     routes = [NONE, own]
     routes += [
         replace(own, **{left_out: False})
-        for left_out in ("maskless", "tree", "feature_cache", "split_head")
+        for left_out in ("maskless", "tree", "causal_beginning", "feature_cache", "split_head")
     ]
     limits = replace(tree_limits(model._model), worth=0.0, width=ROOM)
     for with_images in (True, False):
@@ -74,7 +75,7 @@ def test_what_each_family_allows(name: str) -> None:
     assert found.maskless
     assert found.split_head
     assert found.feature_cache == (name != "mllama")
-    assert found.tree == (name not in NO_TREE)
+    assert found.tree == found.causal_beginning == (name not in NO_TREE)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -108,7 +109,7 @@ def test_short_formats_take_the_shortcuts_too(dtype: str) -> None:
         found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
     finally:
         network.to(torch.float32)
-    assert found.names == ("batched", "maskless", "feature_cache", "tree", "split_head")
+    assert found == ALL
 
 
 def test_images_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,68 @@
+"""Attention over a tree without a dense mask where none is needed.
+
+The shared beginning of a row is ordinary causal text, so its queries go through the causal kernel
+over the beginning alone; only the branches look through a mask. transformers lets a model name
+its attention function, and for the length of one forward pass that is the one below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+_NAME = "visnec_tree"
+_shared: ContextVar[int] = ContextVar("tokens that all rows of the batch share", default=0)
+
+
+def _tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """As sdpa's; query (batch, heads, length, width), mask (batch, 1, length, length)."""
+    shared = _shared.get()
+    length = query.shape[2]
+    if attention_mask is None or attention_mask.shape[-2:] != (length, length) or shared < 2:
+        whole, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return whole, None
+    first, _ = sdpa_attention_forward(
+        module, query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], None, **options
+    )
+    if shared >= length:
+        return first, None
+    rest, _ = sdpa_attention_forward(
+        module, query[:, :, shared:], key, value, attention_mask[:, :, shared:], **options
+    )
+    return torch.cat([first, rest], dim=1), None
+
+
+AttentionInterface.register(_NAME, _tree_attention)
+
+
+@contextmanager
+def tree_attention(model: Any, shared: int) -> Iterator[None]:
+    """Within, the text half of ``model`` takes the first ``shared`` tokens as causal text.
+
+    Nothing changes for a model whose attention is not torch's own.
+    """
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    if before != "sdpa":
+        yield
+        return
+    token = _shared.set(shared)
+    config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _shared.reset(token)
