@@ -246,46 +246,45 @@ def candidates(store: Store, scope: Scope) -> Candidates:
     """
     reading = store.reading()
     check_scope(reading, scope)
-    sources = [name for (name,) in reading.rows("SELECT DISTINCT source FROM samples ORDER BY 1")]
-    columns = reading.arrays(
-        _CANDIDATES,
-        {
-            "run_id": scope.run_id,
-            "baseline": scope.baseline,
-            "clustering_id": scope.clustering_id,
-            "statuses": [str(status) for status in STATUSES],
-            "sources": sources,
-        },
-    )
+    cluster, join = cluster_column(reading, scope)
+    values: dict[str, Any] = {
+        "run_id": scope.run_id,
+        "baseline": scope.baseline,
+        "statuses": [str(status) for status in STATUSES],
+    }
+    if join:
+        values["clustering_id"] = scope.clustering_id
+    n = int(reading.rows("SELECT n_samples FROM build_info")[0][0])
+    columns = {name: np.zeros(n, kind) for name, kind in _COLUMNS.items()}
+    query = "\n".join((_CANDIDATES, cluster, _OF_SCORES, join, _OF_SCOPE))
+    # They come in the order of the score, and each goes to its place: nothing is sorted.
+    for batch in reading.batches(query, values):
+        rows = batch["row_idx"]
+        for name, column in columns.items():
+            column[rows] = batch[name]
+    sources = reading.rows("SELECT source FROM sources ORDER BY source_no")
     return Candidates(
-        row_idx=columns["row_idx"].astype(np.int64, copy=False),
-        status=columns["status"].astype(np.int8, copy=False),
-        source=columns["source"].astype(np.int32, copy=False),
-        sources=tuple(sources),
-        visnec=columns["visnec"].astype(np.float64, copy=False),
-        loss_text=columns["loss_text"].astype(np.float64, copy=False),
-        loss_multimodal=columns["loss_multimodal"].astype(np.float64, copy=False),
-        n_answer_tokens=columns["n_answer_tokens"].astype(np.int64, copy=False),
-        cluster_id=columns["cluster_id"].astype(np.int32, copy=False),
-        answer_kind=columns["answer_kind"].astype(np.int8, copy=False),
-        visnec_stderr=columns["visnec_stderr"].astype(np.float64, copy=False),
+        row_idx=np.arange(n), sources=tuple(str(source) for (source,) in sources), **columns
     )
 
 
-# Positions by joining short lists: text columns of ten million samples would cost gigabytes.
+_COLUMNS: dict[str, type[np.generic]] = {
+    "status": np.int8,
+    "source": np.int32,
+    "visnec": np.float64,
+    "loss_text": np.float64,
+    "loss_multimodal": np.float64,
+    "n_answer_tokens": np.int64,
+    "cluster_id": np.int32,
+    "answer_kind": np.int8,
+    "visnec_stderr": np.float64,
+}
 _CANDIDATES = """
     SELECT
-        s.row_idx, status.place AS status, source.place AS source, s.visnec, s.loss_text,
-        s.loss_multimodal, coalesce(s.n_answer_tokens, 0)::BIGINT AS n_answer_tokens,
-        coalesce(c.cluster_id, -1) AS cluster_id, s.kind_no AS answer_kind, s.visnec_stderr
-    FROM scores s
-    JOIN (
-        SELECT unnest($statuses) AS name, (generate_subscripts($statuses, 1) - 1)::TINYINT AS place
-    ) status ON status.name = s.status
-    JOIN (
-        SELECT unnest($sources) AS name, (generate_subscripts($sources, 1) - 1)::INTEGER AS place
-    ) source ON source.name = s.source
-    LEFT JOIN (FROM clusters WHERE clustering_id = $clustering_id) c ON c.row_idx = s.row_idx
-    WHERE s.run_id = $run_id AND s.baseline = $baseline
-    ORDER BY s.row_idx
+        s.row_idx, (list_position($statuses, s.status) - 1)::TINYINT AS status,
+        s.source_no AS source, s.visnec, s.loss_text, s.loss_multimodal, s.visnec_stderr,
+        coalesce(s.n_answer_tokens, 0)::BIGINT AS n_answer_tokens, s.kind_no AS answer_kind,
+        coalesce(
 """
+_OF_SCORES = ", -1) AS cluster_id FROM scores s"
+_OF_SCOPE = "WHERE s.run_id = $run_id AND s.baseline = $baseline"

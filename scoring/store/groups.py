@@ -111,7 +111,15 @@ def by_turn(
     Earlier answers leak the image into the text-only loss of later turns.
     """
     asked = ask(store, scope, which, bands)
-    among = (_AMONG, asked.where, ")") if which else ()
+    return asked.reading.shelf.get(
+        ("turns", scope, asked.key),
+        lambda: _by_turn(asked, bool(which)),
+        lambda frame: int(frame.memory_usage().sum()),
+    ).copy()
+
+
+def _by_turn(asked: Asked, filtered: bool) -> pd.DataFrame:
+    among = (_AMONG, asked.where, ")") if filtered else ()
     return asked.frame(
         """
         SELECT

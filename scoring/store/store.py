@@ -13,7 +13,7 @@ import secrets
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import WorkspaceError
@@ -129,6 +130,18 @@ class Reading:
             columns = cursor.execute(query, dict(values or {})).fetchnumpy()
         return {name: _without_mask(column) for name, column in columns.items()}
 
+    def batches(
+        self, query: str, values: Mapping[str, Any], size: int = 1 << 18
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """As ``arrays``, ``size`` rows at a time: for answers of which one copy is enough."""
+        with closing(self._con.cursor()) as cursor:
+            relation = cursor.sql(query, params=dict(values))
+            for batch in relation.to_arrow_reader(size):
+                yield {
+                    name: column.to_numpy(zero_copy_only=False)
+                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                }
+
     def match(self, query: str, values: Mapping[str, Any]) -> Match:
         """The rows that a query gives, looked up once and kept while there is room."""
         key = ("match", query, tuple(sorted(values.items())))
@@ -166,6 +179,7 @@ class Store:
         self._reading: Reading | None = None
         self._generation = ""
         self._decisions_generation = ""
+        self._part_rows: dict[str, int] = {}
         self.reading()
 
     @property
@@ -210,8 +224,23 @@ class Store:
         reading = self.reading()
         known = {path for (path,) in reading.rows("SELECT path FROM parts")}
         built_at = reading.rows("SELECT built_at FROM build_info")[0][0]
-        found = {path for path, _ in list_parts(self.workspace).listed(self.workspace)}
-        return BuildState(built_at, n_parts=len(known), n_new_parts=len(found - known))
+        found = dict(list_parts(self.workspace).listed(self.workspace))
+        new = sorted(found.keys() - known)
+        return BuildState(
+            built_at,
+            n_parts=len(known),
+            n_new_parts=len(new),
+            n_new_scores=sum(self._rows_of(path) for path in new if found[path] == "scores"),
+        )
+
+    def _rows_of(self, part: str) -> int:
+        """Rows of a part by its footer; parts never change, so each is looked into once."""
+        if part not in self._part_rows:
+            try:
+                self._part_rows[part] = pq.read_metadata(self.workspace.root / part).num_rows
+            except (OSError, pa.ArrowInvalid):
+                return 0
+        return self._part_rows[part]
 
 
 _CLUSTERING_IDS = (

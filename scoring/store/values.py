@@ -164,11 +164,15 @@ class BuildReport:
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """How the database relates to the parts on disk. ``n_new_parts`` are not in it yet."""
+    """How the database relates to the parts on disk.
+
+    ``n_new_parts`` are not in it yet; they hold ``n_new_scores`` scores, of all runs and baselines.
+    """
 
     built_at: str
     n_parts: int
     n_new_parts: int
+    n_new_scores: int = 0
 
     @property
     def stale(self) -> bool:
