@@ -200,6 +200,29 @@ def test_losses_are_those_of_a_plain_loop(name: str, with_images: bool) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_one_call_may_mix_samples_with_and_without_images(name: str) -> None:
+    losses = family_model(name).answer_losses(encoded(name, True) + encoded(name, False))
+    expected = expected_losses(name, True) + expected_losses(name, False)
+    for found, plain in zip(losses, expected, strict=True):
+        np.testing.assert_allclose(found, plain, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("dtype", "close"), [("bfloat16", 0.05), ("float16", 0.01)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_reduced_precision_stays_close(name: str, dtype: str, close: float) -> None:
+    model = load_model(str(family_folder(name)), device="cpu", dtype=dtype)
+    for with_images in (True, False):
+        losses = model.answer_losses(
+            [model.encode(talk, images if with_images else ()) for talk, images in TALKS]
+        )
+        for found, plain in zip(losses, expected_losses(name, with_images), strict=True):
+            assert found is not None
+            assert found.dtype == np.float32
+            assert abs(found.mean() - np.mean(plain)) < close
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) -> None:
     multimodal, text = encoded(name, True), encoded(name, False)
     for seen, blind in zip(multimodal, text, strict=True):
