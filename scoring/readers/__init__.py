@@ -34,7 +34,7 @@ from scoring.readers.records import guess_family, mapped, to_sample
 from scoring.readers.tables import read_arrow, read_parquet
 from scoring.readers.tars import REFUSED, read_webdataset
 from scoring.readers.tsv import SharedImages, read_table
-from scoring.readers.values import EMBEDDED, Inline
+from scoring.readers.values import EMBEDDED, Inline, written_list
 from scoring.samples import Sample, Status
 
 __all__ = [
@@ -203,9 +203,11 @@ class Reading:
         for offset, record in rows:
             row = record.value if isinstance(record.value, dict) else {}
             place = shared.resolve(offset, row)
+            if str(row.get("image", "")).startswith("["):
+                row = {**row, "image": written_list(row["image"])}
             if place != offset:
                 row = {**row, "image": EMBEDDED}
-            value = row if isinstance(record.value, dict) else record.value
+            value: object = row if isinstance(record.value, dict) else record.value
             origin = f"{name}#offset={offset}"
             yield replace(record, value=value, origin=origin), f"{name}#offset={place}"
 

@@ -10,7 +10,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -25,6 +25,7 @@ Compression = Literal["", "gzip", "zstd"]
 STREAMED = ("array", "lines", "object", "webdataset", "tsv", "csv")
 JSON = ("array", "lines", "object")
 _HEAD_BYTES = 1 << 20
+_STEP_BYTES = 1 << 14  # what is lost at most before a place where a compressed file is damaged
 _WITHIN = ("data", "annotations", "records", "samples", "items", "rows")
 SUPPORTED = (
     "JSON (an array or an object of records), JSONL, Parquet, Arrow (Hugging Face datasets), "
@@ -160,10 +161,10 @@ class Decompressed(io.RawIOBase):
     def __init__(self, raw: IO[bytes], compression: Compression, name: str) -> None:
         super().__init__()
         self._name = name
-        self._file: IO[bytes] = (
-            gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
+        self._read: Callable[[int], bytes] = (
+            gzip.GzipFile(fileobj=raw).read1
             if compression == "gzip"
-            else pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+            else pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd").read
         )
 
     def readable(self) -> bool:
@@ -173,7 +174,7 @@ class Decompressed(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Reads into ``buffer``."""
         try:
-            content = self._file.read(len(buffer))
+            content = self._read(min(len(buffer), _STEP_BYTES))
         except (OSError, EOFError, zlib.error) as error:
             raise RecordError(f"{self._name}: its compression is damaged: {error}") from error
         buffer[: len(content)] = content
@@ -186,7 +187,12 @@ def open_decompressed(raw: IO[bytes], compression: Compression, name: str) -> IO
 
 
 def _read(file: IO[bytes], size: int) -> bytes:
+    """Up to ``size`` bytes; damage behind the first of them is left to whoever reads on."""
     content = b""
-    while len(content) < size and (piece := file.read(size - len(content))):
-        content += piece
+    try:
+        while len(content) < size and (piece := file.read(min(size - len(content), _STEP_BYTES))):
+            content += piece
+    except RecordError:
+        if not content:
+            raise
     return content

@@ -29,7 +29,8 @@ EMBEDDED = "\0embedded"
 """Stands for an image that another row of the same file holds."""
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{128}")
-_LONG = 256
+_MAGIC = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0A")  # of image formats
+_SHORT, _LONG = 64, 256
 
 
 class Inline(str):
@@ -62,16 +63,18 @@ def _quoted(name: object) -> str:
 def _holds(text: str, key: str) -> bool:
     if text == EMBEDDED or _DATA_URL.match(text[:100]):
         return True
-    named = key in IMAGE_KEYS or key in BYTES_KEYS
-    return named and len(text) >= _LONG and _BASE64.match(text) is not None
+    if key not in IMAGE_KEYS and key not in BYTES_KEYS:
+        return False
+    known = len(text) >= _SHORT and text.startswith(_MAGIC)
+    return known or (len(text) >= _LONG and _BASE64.match(text) is not None)
 
 
 def may_hold_image(original: bytes) -> bool:
     """Whether it is worth looking for images inside a record; cheap, and never wrongly False."""
-    return b"data:" in original or (len(original) >= _LONG and _HAS_BASE64(original) is not None)
+    return b"data:" in original or (len(original) >= _SHORT and _HAS_BASE64(original) is not None)
 
 
-_HAS_BASE64 = re.compile(rb'"[A-Za-z0-9+/_-]{128}').search
+_HAS_BASE64 = re.compile(rb'"[A-Za-z0-9+/_\\-]{64}').search
 
 
 def as_list(value: object) -> list[object] | None:
@@ -102,7 +105,7 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
         if isinstance(found, dict) and found and all(str(name).startswith("<") for name in found):
             named = {str(name): _reference(key, inner) for name, inner in found.items()}
             return [], named
-        listed = found if isinstance(found, list) else _written_list(found)
+        listed = found if isinstance(found, list) else written_list(found)
         return [_reference(key, one) for one in listed], None
     return [], None
 
@@ -133,7 +136,7 @@ def _lists(value: Mapping[str, object], *keys: str) -> list[object]:
     return [value[key] for key in keys if key in value]
 
 
-def _written_list(found: object) -> list[object]:
+def written_list(found: object) -> list[object]:
     """Benchmark tables write a list of paths as text; a file name may begin with a bracket too."""
     if isinstance(found, str) and found.startswith("[") and found.rstrip().endswith("]"):
         return as_list(found) or as_list(found.replace("'", '"')) or [found]
