@@ -239,7 +239,7 @@ class _FreeNetwork:
     dtype = torch.float32
 
     def __init__(self, network: Any) -> None:
-        text = SimpleNamespace(hidden_size=512, vocab_size=32000)
+        text = SimpleNamespace(hidden_size=512, vocab_size=32000, _attn_implementation="sdpa")
         self.config = SimpleNamespace(
             image_token_id=network.config.image_token_id, get_text_config=lambda: text
         )

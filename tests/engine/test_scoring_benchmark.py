@@ -14,7 +14,7 @@ def test_a_small_shape_goes_all_the_way(capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().out
     assert "1 (6 on 6)" in said
     assert "3 (6 on 2)" in said
-    assert "batched, maskless, feature_cache, tree, split_head" in said
+    assert "batched, maskless, feature_cache, tree, causal_beginning, split_head" in said
     assert "ms per sample" in said
 
 
