@@ -37,7 +37,7 @@ class FreeEmbedder:
         """Nothing to learn."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        seeds = np.array([hash(text) & 0xFFFF for text in texts])
+        seeds = np.array([1 + (hash(text) & 0xFFFF) for text in texts])
         vectors = np.sin(seeds[:, None] * np.arange(1.0, 385.0)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

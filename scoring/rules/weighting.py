@@ -68,10 +68,18 @@ class Weights(Printed):
         """Logarithms of the weights, up to a common constant."""
         if self.by == "softmax":
             return visnec / self.temperature
-        ordered = np.sort(visnec)
-        below = np.searchsorted(ordered, visnec, side="left")
-        up_to = np.searchsorted(ordered, visnec, side="right")
-        return np.log((below + up_to) / (2 * len(visnec))) / self.temperature
+        return np.log(_share_below(visnec)) / self.temperature
+
+
+def _share_below(values: Floats) -> Floats:
+    """The share of values below each one, equal ones (itself among them) counted half."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    sizes = np.diff(np.append(starts, len(values)))
+    shares = np.empty(len(values))
+    shares[order] = np.repeat((2 * starts + sizes) / (2 * len(values)), sizes)
+    return shares
 
 
 def _with_mean_one(logs: Floats, lowest: float, highest: float) -> Floats:
