@@ -1,10 +1,12 @@
 """How long does the database take to build and to answer, at a given number of samples?
 
-    python -m benchmarks.store_queries [N] [--repeat 15]
+    python -m benchmarks.store_queries [N] [--repeat 15] [--workspace DIR]
 
-Writes a synthetic workspace into a temporary folder and prints a Markdown table: the median and
-the slowest of the answers, in milliseconds, each question under four filters. Results:
-benchmarks/results/store_queries.md.
+Writes a synthetic workspace into a temporary folder (or uses one that lies in DIR), builds its
+database in a process of its own, and prints a Markdown table: for each question under each filter
+the first answer, then median / slowest of the next ones, in milliseconds. Each next answer is about
+another threshold, so nothing is answered from a page's cache. Memory is that of the process that
+reads. Results: benchmarks/results/store_queries.md.
 """
 
 from __future__ import annotations
@@ -14,76 +16,148 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from scoring.necessity import Bands
 from scoring.store import Cursor, Filter, Scope, Store, build_database, parse_filter, queries
+from scoring.workspace import open_workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID
 from tests.synthetic_large import make_large_workspace
 
 SCOPE = Scope(RUN_ID, "none", CLUSTERING_ID)
 FILTERS = ("", "source:scenes,digits tokens:3..20", "cluster:3,4", "text:colour77")
-Question = Callable[[Store, Filter], object]
+SLOW = {"candidates", "comparison with itself", "queue, stratified"}
+Question = Callable[[Store, Filter, float], object]
 QUESTIONS: dict[str, Question] = {
-    "sample_count": lambda store, f: queries.sample_count(store, SCOPE, f),
-    "score_summary": lambda store, f: queries.score_summary(store, SCOPE, f),
-    "histogram": lambda store, f: queries.histogram(
+    "sample_count": lambda store, f, _: queries.sample_count(store, SCOPE, f),
+    "histogram": lambda store, f, _: queries.histogram(
         store, SCOPE, f, queries.histogram_edges(store, SCOPE)
     ),
-    "cut_counts": lambda store, f: queries.cut_counts(store, SCOPE, f, 0.25, None),
-    "threshold_for_share": lambda store, f: queries.threshold_for_share(store, SCOPE, f, 0.15),
-    "loss_plane": lambda store, f: queries.loss_plane(store, SCOPE, f),
-    "by_source": lambda store, f: queries.by_source(store, SCOPE, f),
-    "by_cluster": lambda store, f: queries.by_cluster(store, SCOPE, f),
-    "by_turn": lambda store, f: queries.by_turn(store, SCOPE, f),
-    "page, first": lambda store, f: queries.page(store, SCOPE, f),
-    "page, at a threshold": lambda store, f: queries.page(
-        store, SCOPE, f, after=Cursor(0.25, -1), total=0
+    "cut_counts": lambda store, f, t: queries.cut_counts(store, SCOPE, f, t, None),
+    "score_summary": lambda store, f, t: queries.score_summary(store, SCOPE, f, Bands(0.0, t)),
+    "by_source": lambda store, f, t: queries.by_source(store, SCOPE, f, Bands(0.0, t)),
+    "by_cluster": lambda store, f, t: queries.by_cluster(store, SCOPE, f, Bands(0.0, t)),
+    "by_answer_kind": lambda store, f, t: queries.by_answer_kind(store, SCOPE, f, Bands(0.0, t)),
+    "by_answer_length": lambda store, f, t: queries.by_answer_length(
+        store, SCOPE, f, Bands(0.0, t)
     ),
-    "page, by text-only loss": lambda store, f: queries.page(store, SCOPE, f, "-loss_text"),
-    "queue, nearest": lambda store, f: queries.queue_rows(store, SCOPE, f, "threshold:0.25", 200),
-    "queue, random": lambda store, f: queries.queue_rows(store, SCOPE, f, "random", 200),
-    "sample_detail": lambda store, _: queries.sample_detail(store, SCOPE, 4711),
-    "candidates": lambda store, _: queries.candidates(store, SCOPE),
+    "threshold_for_share": lambda store, f, t: queries.threshold_for_share(store, SCOPE, f, t),
+    "threshold_for_tokens": lambda store, f, t: queries.threshold_for_tokens(
+        store, SCOPE, f, int(t * 1_000_000)
+    ),
+    "ecdf": lambda store, f, _: queries.ecdf(store, SCOPE, f),
+    "loss_plane": lambda store, f, _: queries.loss_plane(store, SCOPE, f),
+    "status_counts": lambda store, f, _: queries.status_counts(store, SCOPE, f),
+    "by_turn": lambda store, f, _: queries.by_turn(store, SCOPE, f),
+    "score_health": lambda store, f, t: queries.score_health(store, SCOPE, f, Bands(0.0, t)),
+    "page, first": lambda store, f, _: queries.page(store, SCOPE, f),
+    "page, at a threshold": lambda store, f, t: queries.page(
+        store, SCOPE, f, after=Cursor(t, -1), total=0
+    ),
+    "page, by text-only loss": lambda store, f, _: queries.page(store, SCOPE, f, "-loss_text"),
+    "queue, nearest": lambda store, f, t: queries.review_queue(
+        store, SCOPE, f, f"threshold:{t}", 200
+    ),
+    "queue, random": lambda store, f, _: queries.review_queue(store, SCOPE, f, "random", 200),
+    "queue, stratified": lambda store, f, _: queries.review_queue(
+        store, SCOPE, f, "stratified", 200
+    ),
+    "sample_detail": lambda store, _, t: queries.sample_detail(store, SCOPE, int(t * 100_000)),
+    "comparison with itself": lambda store, f, t: queries.compare_scopes(
+        store, SCOPE, SCOPE, f, share=min(t, 1.0)
+    ),
+    "candidates": lambda store, _, __: queries.candidates(store, SCOPE),
 }
 
 
 def measure(question: Question, store: Store, which: Filter, repeat: int) -> str:
-    """Median / slowest in milliseconds, after one answer that does not count."""
-    question(store, which)
+    """First answer, then median / slowest of the next ones, in milliseconds."""
     times = []
-    for _ in range(repeat):
+    for place in range(repeat + 1):
+        threshold = 0.05 + 0.9 * place / repeat
         begun = time.perf_counter()
-        question(store, which)
+        question(store, which, threshold)
         times.append((time.perf_counter() - begun) * 1000)
-    return f"{statistics.median(times):.0f} / {max(times):.0f}"
+    return f"{times[0]:.0f}, then {statistics.median(times[1:]):.1f} / {max(times[1:]):.1f}"
+
+
+def threshold_moves(store: Store, which: Filter, repeat: int) -> str:
+    """All figures of a page after a move of the threshold: median / 95th percentile."""
+    names = ("cut_counts", "score_summary", "by_source", "by_cluster", "page, at a threshold")
+    times = []
+    for place in range(4 * repeat):
+        threshold = 0.05 + 0.9 * place / (4 * repeat)
+        begun = time.perf_counter()
+        for name in names:
+            QUESTIONS[name](store, which, threshold)
+        times.append((time.perf_counter() - begun) * 1000)
+    ordered = sorted(times)
+    return f"{statistics.median(times):.0f} / {ordered[int(0.95 * (len(times) - 1))]:.0f}"
+
+
+def resident() -> int:
+    """Memory of this process now, in MB; the peak so far where that cannot be told."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def build(root: Path) -> None:
+    """Builds the database and prints how long it took, for the process that asked for it."""
+    report = build_database(open_workspace(root))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    size = open_workspace(root).database.stat().st_size >> 20
+    print(f"Build: {report.seconds:.1f} s, peak memory {peak} MB, file {size} MB.\n")
+
+
+def ask_everything(root: Path, repeat: int) -> None:
+    """Prints the table of a workspace whose database is built."""
+    store = Store(open_workspace(root))
+    print("| first, then median / slowest, ms |", end="")
+    print("", " | ".join(f"`{f}`" if f else "all" for f in FILTERS), "|")
+    print("|---|" + "---|" * len(FILTERS))
+    for name, question in QUESTIONS.items():
+        times = min(repeat, 3) if name in SLOW else repeat
+        cells = [measure(question, store, parse_filter(f), times) for f in FILTERS]
+        print(f"| {name} |", " | ".join(cells), "|", flush=True)
+        if name == "by_turn":
+            moves = [threshold_moves(store, parse_filter(f), repeat) for f in FILTERS]
+            print("| **threshold moved: median / p95** |", " | ".join(moves), "|", flush=True)
+            everyday = resident()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"\nMemory of the reading process: {everyday} MB after the figures of four filters,")
+    print(f"{resident()} MB after all questions, {peak} MB at the peak (comparison, candidates).")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("n", type=int, nargs="?", default=665_000)
     parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--only-build", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.only_build:
+        build(options.workspace)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        workspace = make_large_workspace(Path(folder) / "ws", options.n)
-        report = build_database(workspace)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        size = workspace.database.stat().st_size >> 20
+        root = options.workspace or Path(folder) / "ws"
+        if not root.exists():
+            make_large_workspace(root, options.n)
+
         print(f"## {options.n:,} samples\n")
-        print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.")
-        print(f"Build: {report.seconds:.1f} s, peak memory {peak} MB, file {size} MB.\n")
-        store = Store(workspace)
-        print(
-            "| median / slowest, ms |", " | ".join(f"`{f}`" if f else "all" for f in FILTERS), "|"
-        )
-        print("|---|" + "---|" * len(FILTERS))
-        for name, question in QUESTIONS.items():
-            cells = [measure(question, store, parse_filter(f), options.repeat) for f in FILTERS]
-            print(f"| {name} |", " | ".join(cells), "|", flush=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        print(f"\nPeak memory after all questions: {peak} MB.")
+        load = os.getloadavg()[0]
+        print(f"{os.cpu_count()} cores, load {load:.1f}, {platform.machine()}, ", end="")
+        print(f"Python {platform.python_version()}.", flush=True)
+        command = [sys.executable, "-m", "benchmarks.store_queries", "--only-build"]
+        subprocess.run([*command, "--workspace", str(root)], check=True)  # noqa: S603 - our own
+        ask_everything(root, options.repeat)
 
 
 if __name__ == "__main__":
