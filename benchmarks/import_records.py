@@ -1,21 +1,32 @@
-"""How fast does a LLaVA JSON array import, and in how much memory, whatever its size?
+"""How fast do datasets import, in how much memory, and where does the time go?
 
     python -m benchmarks.import_records [MEGABYTES ...]
 
-Writes an array of records of about 900 bytes into a temporary folder, imports it in a process of
-its own and prints a Markdown table. Results: benchmarks/results/import_records.md.
+Writes a JSON array and a JSONL file of records of about 900 bytes, and one Parquet file and one
+tar with images inside, into a temporary folder; imports each in a process of its own and prints a
+Markdown table. Then the steps of a JSON import, each alone, over the first megabytes, which name
+the bottleneck. Results: benchmarks/results/import_records.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
+import random
 import subprocess
 import sys
+import tarfile
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
 
 IMPORT = """
 import json, resource, sys, time
@@ -30,33 +41,132 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"n": info.n_samples, "seconds": seconds, "before": before, "peak": peak}))
 """
 
-
 SENTENCE = "a man rides a red bicycle past two parked cars near the old station"
+STEP_MEGABYTES = 50
+
+
+def records(megabytes: int) -> Iterator[str]:
+    """Single- and two-turn records as JSON, until they have that size."""
+    words = SENTENCE.split()
+    row = size = 0
+    while size < megabytes * 1_000_000:
+        answer = " ".join(words[(row * 7 + i) % len(words)] for i in range(100))
+        turns = [
+            {"from": "human", "value": f"<image>\nWhat happens in picture {row}?"},
+            {"from": "gpt", "value": answer},
+        ] * (1 + row % 2)
+        turns[2:] = [
+            {**turn, "value": turn["value"].replace("<image>\n", "")} for turn in turns[2:]
+        ]
+        record = {"id": f"{row:09d}", "image": f"coco/{row // 3:012d}.jpg", "conversations": turns}
+        text = json.dumps(record)
+        size += len(text) + 2
+        row += 1
+        yield text
 
 
 def write_array(path: Path, megabytes: int) -> None:
-    """An array of single- and two-turn records until the file has that size."""
-    words = SENTENCE.split()
-    row = 0
     with path.open("w") as file:
         file.write("[\n")
-        while file.tell() < megabytes * 1_000_000:
-            answer = " ".join(words[(row * 7 + i) % len(words)] for i in range(100))
-            turns = [
-                {"from": "human", "value": f"<image>\nWhat happens in picture {row}?"},
-                {"from": "gpt", "value": answer},
-            ] * (1 + row % 2)
-            turns[2:] = [
-                {**turn, "value": turn["value"].replace("<image>\n", "")} for turn in turns[2:]
-            ]
-            record = {
-                "id": f"{row:09d}",
-                "image": f"coco/{row // 3:012d}.jpg",
-                "conversations": turns,
-            }
-            file.write((",\n" if row else "") + json.dumps(record))
-            row += 1
+        for row, text in enumerate(records(megabytes)):
+            file.write((",\n" if row else "") + text)
         file.write("\n]\n")
+
+
+def write_lines(path: Path, megabytes: int) -> None:
+    with path.open("w") as file:
+        file.writelines(text + "\n" for text in records(megabytes))
+
+
+def jpegs() -> Iterator[bytes]:
+    """Noise of about 100 KB, some images over and over."""
+    draw = random.Random(7)  # noqa: S311 - repeatable on purpose
+    made = []
+    for _ in range(8):
+        buffer = io.BytesIO()
+        noise = Image.frombytes("RGB", (300, 200), draw.randbytes(300 * 200 * 3))
+        noise.save(buffer, "JPEG", quality=85)
+        made.append(buffer.getvalue())
+    while True:
+        yield from made
+
+
+def write_parquet(path: Path, megabytes: int) -> None:
+    rows, images, size = [], jpegs(), 0
+    schema = pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("question", pa.string()),
+            ("answer", pa.string()),
+        ]
+    )
+    with pq.ParquetWriter(path, schema) as writer:
+        while size < megabytes * 1_000_000:
+            image = next(images)
+            size += len(image)
+            rows.append({"image": {"bytes": image, "path": None}, "question": "q", "answer": "a"})
+            if len(rows) == 100:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def write_tar(path: Path, megabytes: int) -> None:
+    images, size, row = jpegs(), 0, 0
+    turns = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]
+    with tarfile.open(path, "w") as archive:
+        while size < megabytes * 1_000_000:
+            for suffix, content in (("jpg", next(images)), ("json", json.dumps(turns).encode())):
+                member = tarfile.TarInfo(f"{row:09d}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+                size += len(content)
+            row += 1
+
+
+def steps(path: Path) -> Iterator[tuple[str, float]]:
+    """Seconds of each step of a JSON import alone, over the whole file."""
+    from scoring.dataset_parts import GROUP_ROWS, PartWriter, dataset_table
+    from scoring.readers import HashingReader
+    from scoring.readers.json_stream import read_json_array
+    from scoring.readers.records import to_sample
+
+    def reading() -> None:
+        with HashingReader(path) as reader:
+            while reader.read(1 << 20):
+                pass
+
+    def cutting() -> None:
+        with path.open("rb") as file:
+            found.extend(read_json_array(file, "x"))
+
+    def understanding() -> None:
+        samples.extend(to_sample(i, record, "x") for i, record in enumerate(found))
+
+    def building() -> None:
+        for start in range(0, len(samples), GROUP_ROWS):
+            dataset_table(samples[start : start + GROUP_ROWS])
+
+    def building_and_writing() -> None:
+        writer = PartWriter(path.parent)
+        for sample in samples:
+            writer.write(sample)
+        writer.close()
+
+    found: list = []  # type: ignore[type-arg]
+    samples: list = []  # type: ignore[type-arg]
+    named: list[tuple[str, Callable[[], None]]] = [
+        ("reading and hashing", reading),
+        ("cutting and parsing", cutting),
+        ("understanding", understanding),
+        ("building columns", building),
+        ("building and writing columns", building_and_writing),
+    ]
+    for name, step in named:
+        begun = time.perf_counter()
+        step()
+        yield name, time.perf_counter() - begun
 
 
 def main() -> None:
@@ -66,18 +176,33 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n")
     print("| file | samples | seconds | MB/s | samples/s | peak memory | of which before |")
     print("|---|---|---|---|---|---|---|")
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "records.json"
-            write_array(path, size)
-            command = [sys.executable, "-c", IMPORT, str(path), f"{folder}/workspace"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-            found = json.loads(done.stdout)
-        rate, samples = size / found["seconds"], found["n"] / found["seconds"]
-        print(
-            f"| {size:,} MB | {found['n']:,} | {found['seconds']:.1f} | {rate:.0f} | "
-            f"{samples:,.0f} | {found['peak'] / 1024:.0f} MB | {found['before'] / 1024:.0f} MB |"
-        )
+    kinds = {
+        "records.json": write_array,
+        "records.jsonl": write_lines,
+        "images.parquet": write_parquet,
+        "images.tar": write_tar,
+    }
+    for name, write in kinds.items():
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / name
+                write(path, size)
+                command = [sys.executable, "-c", IMPORT, str(path), f"{folder}/workspace"]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+                found = json.loads(done.stdout)
+            rate, samples = size / found["seconds"], found["n"] / found["seconds"]
+            print(
+                f"| {name}, {size:,} MB | {found['n']:,} | {found['seconds']:.1f} | {rate:.0f} | "
+                f"{samples:,.0f} | {found['peak'] / 1024:.0f} MB | "
+                f"{found['before'] / 1024:.0f} MB |",
+                flush=True,
+            )
+    print(f"\n| step, {STEP_MEGABYTES} MB of JSON | MB/s |\n|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.json"
+        write_array(path, STEP_MEGABYTES)
+        for name, seconds in steps(path):
+            print(f"| {name} | {STEP_MEGABYTES / seconds:.0f} |")
 
 
 if __name__ == "__main__":

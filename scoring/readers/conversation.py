@@ -43,6 +43,7 @@ BESIDE: Mapping[str, Role] = {
     "function": Role.HUMAN,
 }
 """Roles that may stand beside a turn of the same side; both become one turn."""
+_KNOWN: Mapping[str, Role] = {**ROLES, **BESIDE}
 
 
 class BadRecord(Exception):
@@ -100,7 +101,7 @@ def assemble(
     placeholder that stands for each (``<image_00>``). ``roles`` are further names of roles.
     Raises BadRecord where the messages are no conversation.
     """
-    known = {**ROLES, **BESIDE, **(roles or {})}
+    known = {**_KNOWN, **roles} if roles else _KNOWN
     sided = [_sided(position, message, known) for position, message in enumerate(messages, 1)]
     joined = _join(sided)
     if named:
@@ -188,6 +189,8 @@ def _settle(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str
 def _fill(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
     """Every slot with the image it shows, in the order of occurrence."""
     slots = _slots(joined)
+    if len(slots) == len(images) and all(one.reference is one.index is None for one in slots):
+        return joined, images, None
     open_slots = [slot for slot in slots if not slot.reference]
     indices = [slot.index for slot in open_slots]
     if open_slots and sorted(index for index in indices if index is not None) != list(
@@ -216,9 +219,13 @@ def _slots(joined: _Joined) -> list[Slot]:
 
 def _split_tokens(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
     """Human turns cut at the placeholder that fits; the number found, and which it was."""
-    counts = {
-        token: sum(part.count(token) for part in _human_texts(joined)) for token in PLACEHOLDERS
-    }
+    texts = _human_texts(joined)
+    counts = dict.fromkeys(PLACEHOLDERS, 0)
+    for token in PLACEHOLDERS:
+        for text in texts:
+            counts[token] += text.count(token)
+        if counts[token] == n_images:
+            break
     fitting = [token for token, count in counts.items() if count == n_images]
     present = [token for token, count in counts.items() if count]
     token = (fitting or present or [PLACEHOLDER])[0]

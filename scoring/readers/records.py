@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from scoring.readers import llava, messages, pairs
 from scoring.readers.conversation import BadRecord, Understood, clean_text
@@ -201,7 +200,7 @@ def _source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str)
             return clean_text(named.strip())
     plain = images[0] if images and not isinstance(images[0], Inline) else ""
     if plain and not _REMOTE.match(plain):
-        folders = [part for part in PurePosixPath(plain).parts[:-1] if part not in ("/", ".", "..")]
-        if folders:
-            return folders[0]
+        for folder in plain.split("/")[:-1]:
+            if folder not in ("", ".", ".."):
+                return folder
     return clean_text(file_stem)

@@ -112,28 +112,28 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
 
 def media_reason(value: Mapping[str, object]) -> str | None:
     """Why a record is no matter of images alone: it holds a video or a sound."""
-    if any(value.get(key) for key in ("video", "videos")):
-        return "video records are not scored"
-    if any(value.get(key) for key in ("audio", "audios")):
-        return "records with sound are not scored"
-    content = value.get("content")
-    inner = [*_lists(value, "messages", "conversations", "conversation", "prompt"), content]
-    for listed in inner:
+    for key in _MEDIA_KEYS & value.keys():
+        if value[key]:
+            return _SOUND if key.startswith("audio") else _VIDEO
+    for key in _MESSAGE_KEYS & value.keys():
+        listed = value[key]
         for one in listed if isinstance(listed, list) else ():
             if isinstance(one, dict):
-                kind = str(one.get("type") or "")
-                if kind in OTHER_TYPES:
-                    return media_reason({"audio" if "audio" in kind else "video": True})
-                if reason := media_reason(one):
+                kind = one.get("type")
+                if isinstance(kind, str) and kind in OTHER_TYPES:
+                    return _SOUND if "audio" in kind else _VIDEO
+                if not one.keys().isdisjoint(_NESTED_KEYS) and (reason := media_reason(one)):
                     return reason
     return None
 
 
+_VIDEO, _SOUND = "video records are not scored", "records with sound are not scored"
+_MEDIA_KEYS = frozenset(("video", "videos", "audio", "audios"))
+_MESSAGE_KEYS = frozenset(("messages", "conversations", "conversation", "prompt", "content"))
+_NESTED_KEYS = _MEDIA_KEYS | {"content"}
+
+
 OTHER_TYPES = ("video", "video_url", "audio", "input_audio", "audio_url")
-
-
-def _lists(value: Mapping[str, object], *keys: str) -> list[object]:
-    return [value[key] for key in keys if key in value]
 
 
 def written_list(found: object) -> list[object]:

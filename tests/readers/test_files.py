@@ -497,8 +497,12 @@ def test_references_reach_declared_files_only(tmp_path: Path) -> None:
     roots = [tmp_path / "declared.parquet"]
     good = "declared.parquet#row=0&at=/image/bytes"
     assert open_reference(good, roots).getpixel((0, 0)) == COLOURS["red"]
-    for bad in ("secret.parquet#row=0&at=/image/bytes", f"{tmp_path}/secret.parquet#row=0&at=/image",
-                "../declared.parquet#row=0&at=/image/bytes", "original#row=0&at=/x"):  # fmt: skip
+    for bad in (
+        "secret.parquet#row=0&at=/image/bytes",
+        f"{tmp_path}/secret.parquet#row=0&at=/image",
+        "../declared.parquet#row=0&at=/image/bytes",
+        "original#row=0&at=/x",
+    ):
         with pytest.raises(ImageProblem) as problem:
             open_reference(bad, roots)
         assert problem.value.status in (Status.MISSING_IMAGE, Status.REFUSED_PATH)
