@@ -139,7 +139,8 @@ def read_cached(
     """An answer that depends on the database, the scope, the filter and the bands, and on the
     decisions where it shows any or the filter names any."""
     store = context.store
-    decided = store.decisions_generation if decisions or context.filter.decision else ""
+    by_decision = decisions or context.filter.needs_decisions
+    decided = store.decisions_generation if by_decision else ""
     about = (context.scope, str(context.filter), context.bands)
     key = (context.workspace.root, name, store.generation, decided, *about, *more)
     return answers.get(key, read)
