@@ -15,7 +15,7 @@ demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboar
 test: $(VENV)/.installed-dev check browser ## set up, run every check and every test
 	$(BIN)/python -m pytest
 
-test-long: $(VENV)/.installed-dev browser ## the tests that take long: kills, large workspaces
+test-long: $(VENV)/.installed-ray browser ## the tests that take long: kills, large workspaces, Ray
 	$(BIN)/python -m pytest -m long
 
 bench: $(VENV)/.installed-dev ## the benchmarks; committed results lie in benchmarks/results
@@ -43,6 +43,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-ray: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
 	@touch $@
 
 clean: ## remove what make made: the environment, the demo workspace, caches

@@ -141,7 +141,7 @@ class Runner:
             try:
                 self._loop(chunks)
             finally:
-                self._end()
+                self._end(more_to_come=chunks is not None and not self._stop.is_set())
         if self._build:
             build_if_behind(task.workspace)
         self._show()
@@ -235,13 +235,13 @@ class Runner:
             "(is the disk full?), then the same command goes on from there"
         )
 
-    def _end(self) -> None:
+    def _end(self, *, more_to_come: bool) -> None:
         """Whatever ended the loop, what is worked out is kept."""
         try:
             self._flush()
         finally:
             done = self._tally.counts.done >= self._tally.total
-            self._report("finished" if done else "stopped")
+            self._report("finished" if done else "running" if more_to_come else "stopped")
 
     def _report_if_due(self) -> None:
         if time.monotonic() - self._reported > _REPORT_SECONDS:

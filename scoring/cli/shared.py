@@ -14,6 +14,8 @@ from scoring.store.follow import build_if_behind
 from scoring.workers import Job, LostWorker, Outcome, run_workers
 from scoring.workspace import Workspace
 
+__all__ = ["ENGINES", "Job", "is_shared", "score_shared"]
+
 ENGINES = ("local", "ray")
 
 
@@ -27,7 +29,8 @@ def is_shared(workers: int, engine: str) -> bool:
 def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bool) -> None:
     """Scores with ``workers`` processes and tells how it ended, also by the exit code."""
     read_dataset_info(place)  # before the slow part: is there anything to score?
-    say(f"Starting {workers} workers, each loads {job.model['name']}")
+    what = "actors of Ray" if engine == "ray" else "workers"
+    say(f"Starting {workers} {what}, each loads {job.model['name']}")
     with stopping() as stop, run_progress("Scoring") as show:
         if engine == "ray":
             from scoring.distributed import score_distributed

@@ -1,0 +1,62 @@
+"""Scoring on a local Ray cluster: two actors, resume, and the way back to a plain process."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.distributed import score_distributed
+from scoring.errors import InputError
+from scoring.models import load_model
+from scoring.pipeline import score_dataset
+from scoring.workers import Job
+from scoring.workspace import open_workspace
+
+MODEL = {"name": "tiny-vlm", "device": "cpu"}
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra [ray]")
+
+
+def rows_of(root: Path) -> list[int]:
+    parts = (root / "runs" / "ray" / "scores").glob("part-*.parquet")
+    return sorted(row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist())
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_without_ray_the_extra_is_named(demo_workspace: Path) -> None:
+    with pytest.raises(InputError, match=r"pip install 'visnec-studio\[ray\]'"):
+        score_distributed(open_workspace(demo_workspace), Job(str(demo_workspace), MODEL), 2)
+
+
+@needs_ray
+@pytest.mark.long
+def test_two_actors_go_on_with_a_run_and_a_plain_process_finds_it_done(
+    demo_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_workspace(demo_workspace)
+    model = load_model(**MODEL)
+    monkeypatch.setattr("scoring.distributed.BATCH_CHUNKS", 1)
+    first = score_dataset(place, model, run_id="ray", limit=200)
+    assert (first.done, rows_of(demo_workspace) != []) == (200, True)
+    before = {path.name for path in (demo_workspace / "runs" / "ray" / "scores").iterdir()}
+
+    outcome = score_distributed(place, Job(str(demo_workspace), MODEL, "ray"), 2)
+    assert (outcome.run_id, outcome.stopped, outcome.lost) == ("ray", False, ())
+    assert rows_of(demo_workspace) == list(range(600))
+    names = {path.name for path in (demo_workspace / "runs" / "ray" / "scores").iterdir()}
+    assert before < names
+    pids = list((demo_workspace / "runs" / "ray" / "progress").glob("*.json"))
+    assert len(pids) >= 2  # both actors have reported
+
+    again = score_dataset(place, model, run_id="ray")
+    assert (again.done_before, again.done) == (600, 600)
+
+
+@needs_ray
+@pytest.mark.long
+def test_what_an_actor_meets_is_told_in_its_own_words(demo_workspace: Path) -> None:
+    job = Job(str(demo_workspace), {"name": "/nowhere", "device": "cpu"})
+    with pytest.raises(InputError, match="/nowhere"):
+        score_distributed(open_workspace(demo_workspace), job, 1)
