@@ -17,8 +17,8 @@ from scoring.models.base import OutOfMemoryError
 _GPU_SHARE = 0.8  # of the free memory: the rest is for fragments and for what others take
 LEAST_GPU_TOKENS = 1024
 _MOST_GPU_TOKENS = 65536  # beyond which nothing is gained
-_CPU_TOKENS = (64, 8192)
-_CPU_WORK = 4e9  # parameters x tokens of a batch that hide what Python spends on it
+_CPU_TOKENS = (128, 1024)  # beyond the most, what is computed leaves the caches
+_CPU_WORK = 6e8  # parameters x tokens of a batch that hide what Python spends on it
 
 
 @contextmanager

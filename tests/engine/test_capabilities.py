@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,5 +165,11 @@ def test_a_sample_that_never_fits_is_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_processor_gets_batches_that_hide_python_and_no_larger() -> None:
-    model = family_model("llava")._model  # 12 * 2 * 64 * 64 parameters in its layers
-    assert cpu_token_budget(model) == 8192
+    def budget(layers: int, width: int) -> int:
+        text = SimpleNamespace(num_hidden_layers=layers, hidden_size=width)
+        config = SimpleNamespace(get_text_config=lambda: text)
+        return cpu_token_budget(SimpleNamespace(config=config))
+
+    assert budget(4, 128) == 762  # 6e8 / (12 * 4 * 128 * 128)
+    assert budget(2, 64) == 1024
+    assert budget(32, 4096) == 128
