@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,13 +89,22 @@ class Workspace:
 
     @property
     def image_roots(self) -> tuple[Path, ...]:
-        """Folders inside which image paths are resolved, in order of trial."""
-        return tuple((self.root / root).resolve() for root in self.settings.image_roots)
+        """Folders inside which image paths are resolved, in order of trial.
+
+        Dataset files that hold images themselves (Parquet, tar, TSV) stand among them.
+        """
+        return _resolved(self.root, self.settings.image_roots)
 
     @property
     def bands(self) -> Bands:
         """Category limits of this workspace."""
         return self.settings.bands
+
+
+@lru_cache(maxsize=16)
+def _resolved(base: Path, declared: tuple[str, ...]) -> tuple[Path, ...]:
+    """Kept, because pages ask for every image, and a dataset may lie in thousands of files."""
+    return tuple((base / root).resolve() for root in declared)
 
 
 def create_workspace(root: Path) -> Workspace:

@@ -311,5 +311,6 @@ def _show_decision(context: Context, row_idx: int) -> None:
 
 def _show_record(context: Context, row_idx: int) -> None:
     with st.expander("Raw record"):
-        original = loaders.read_record(context.workspace, row_idx).original
-        st.code(original.decode("utf-8", "replace"), language=None, wrap_lines=True)
+        record = loaders.read_record(context.workspace, row_idx)
+        original = record.original.decode("utf-8", "replace") or f"in {record.origin}"
+        st.code(original, language=None, wrap_lines=True)
