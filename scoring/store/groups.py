@@ -182,10 +182,11 @@ def _grouped(
         }
     )
     asked = ask(store, scope, which, bands)
-    decided = one.kept(
-        (key, "decided", asked.reading.decisions_version),
-        lambda: _decided(asked, scope, key, len(n)),
-    )
+    version = asked.reading.decisions_version
+    known, decided = one.memo.get((key, "decided"), (None, None))
+    if known != version:
+        decided = _decided(asked, scope, key, len(n))
+        one.memo[key, "decided"] = (version, decided)
     frame = frame.assign(**dict(zip(_VERDICTS, decided, strict=True)))
     return frame[frame["n"] > 0].reset_index(drop=True), one
 

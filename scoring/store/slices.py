@@ -165,7 +165,8 @@ def open_slice(
             return found
     made = whole.stretch(windows)
     stretches.insert(0, (windows, made))
-    del stretches[2:]  # moving a band limit makes one after the other
+    # Moving a band limit makes one after the other; only several stretches in one are a copy.
+    del stretches[2 if len(windows) == 1 else 1 :]
     return made
 
 
