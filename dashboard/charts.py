@@ -6,11 +6,15 @@ hundred samples and at ten million.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
 from dashboard import theme
 from scoring.necessity import Bands, Category
+from scoring.settling import CutQuality
+from scoring.store.compare import Comparison
 from scoring.store.values import LossPlane
 
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}
@@ -51,6 +55,109 @@ def loss_plane_figure(plane: LossPlane, bands: Bands, dark: bool) -> go.Figure:
     _name_regions(figure, top, theme.QUIET_INK.of(dark))
     _axes(figure, top, theme.QUIET_INK.of(dark), theme.LINE.of(dark))
     return figure
+
+
+def comparison_figure(
+    found: Comparison, here: str, there: str, bands: Bands, dark: bool
+) -> go.Figure:
+    """Samples by their score in one set (x) and in another (y), with the line of equal scores."""
+    shade = np.where(found.density > 0, np.log10(np.maximum(found.density, 1)) + 0.15, np.nan)
+    x, y = found.edges_here, found.edges_there
+    figure = go.Figure(
+        go.Heatmap(
+            x=(x[:-1] + x[1:]) / 2,
+            y=(y[:-1] + y[1:]) / 2,
+            z=shade,
+            customdata=found.density,
+            colorscale=_colourscale(dark),
+            showscale=False,
+            zmin=0,
+            zmax=max(float(np.nanmax(shade, initial=0.15)), 0.3),
+            hovertemplate="here %{x:.2f}<br>there %{y:.2f}"
+            "<br><b>%{customdata:,}</b> samples<extra></extra>",
+        )
+    )
+    low, high = max(float(x[0]), float(y[0])), min(float(x[-1]), float(y[-1]))
+    quiet, line = theme.QUIET_INK.of(dark), theme.LINE.of(dark)
+    figure.add_trace(
+        go.Scatter(
+            x=[low, high],
+            y=[low, high],
+            mode="lines",
+            line={"color": quiet, "width": 1.2, "dash": "dot"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    for limit in (bands.low, bands.high):
+        figure.add_vline(limit, line={"color": line, "width": 1})
+        figure.add_hline(limit, line={"color": line, "width": 1})
+    axis = {"zeroline": False, "showgrid": False, "fixedrange": True, "linecolor": line}
+    font = {"size": 12}
+    figure.update_xaxes(title={"text": plain(here), "font": font}, **axis)
+    figure.update_yaxes(title={"text": plain(there), "font": font}, **axis)
+    figure.update_layout(
+        height=420,
+        margin=_MARGIN,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+    )
+    return figure
+
+
+def settling_figure(curve: Sequence[CutQuality], cut: float, dark: bool) -> go.Figure:
+    """Precision and recall of "keep" by the cut, with their 95 % intervals, and the cut in use."""
+    figure = go.Figure()
+    ink, quiet = theme.INK.of(dark), theme.QUIET_INK.of(dark)
+    lines = (
+        ("precision", theme.CATEGORY_COLOURS[Category.VISION_CRITICAL].of(dark), "solid"),
+        ("recall", ink, "dash"),
+    )
+    for name, colour, dash in lines:
+        known = [(one.threshold, getattr(one, name)) for one in curve if getattr(one, name)]
+        x = [threshold for threshold, _ in known]
+        band = [*(share.high for _, share in known), *(share.low for _, share in known[::-1])]
+        figure.add_trace(
+            go.Scatter(
+                x=x + x[::-1],
+                y=band,
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.13,
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=[share.value for _, share in known],
+                mode="lines",
+                name=name,
+                line={"color": colour, "width": 2, "dash": dash, "shape": "hv"},
+                hovertemplate=f"cut %{{x:.3f}}<br>{name} %{{y:.1%}}<extra></extra>",
+            )
+        )
+    figure.add_vline(cut, line={"color": theme.ACCENT.of(dark), "width": 2})
+    axis = {"zeroline": False, "fixedrange": True, "linecolor": theme.LINE.of(dark)}
+    figure.update_xaxes(title={"text": "cut (nats per answer token)"}, showgrid=False, **axis)
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", gridcolor=theme.LINE.of(dark), **axis)
+    figure.update_layout(
+        height=300,
+        margin=_MARGIN,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.12, "x": 0, "font": {"color": quiet}},
+        dragmode=False,
+    )
+    return figure
+
+
+def plain(name: str) -> str:
+    """A name for a figure's text, of which plotly would read tags and links."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _used_bins(plane: LossPlane) -> int:

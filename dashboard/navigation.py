@@ -18,6 +18,7 @@ class PageName(StrEnum):
 
     OVERVIEW = "overview"
     EXPLORE = "explore"
+    COMPARE = "compare"
     REVIEW = "review"
     SUBSET = "subset"
     RUNS = "runs"
@@ -26,6 +27,7 @@ class PageName(StrEnum):
 _ICONS = {
     PageName.OVERVIEW: ":material/bar_chart:",
     PageName.EXPLORE: ":material/grid_view:",
+    PageName.COMPARE: ":material/compare_arrows:",
     PageName.REVIEW: ":material/fact_check:",
     PageName.SUBSET: ":material/filter_alt:",
     PageName.RUNS: ":material/play_circle:",

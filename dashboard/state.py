@@ -49,7 +49,19 @@ class Queue(StrEnum):
     LOWEST = "lowest"
     HIGHEST = "highest"
     RANDOM = "random"
+    STRATIFIED = "stratified"
+    RUNS = "runs"
+    REVIEWERS = "reviewers"
+    RULE = "rule"
     ROW_IDX = "row_idx"
+
+
+class Who(StrEnum):
+    """Whose samples come up for review."""
+
+    UNDECIDED = "undecided"
+    ALL = "all"
+    MINE = "mine"
 
 
 class Group(StrEnum):
@@ -99,6 +111,7 @@ class View:
     run: str | None = None
     baseline: str | None = None
     clustering: str | None = None
+    other: str | None = None
     filter: Filter = field(default_factory=Filter)
     low: float | None = None
     high: float | None = None
@@ -113,7 +126,7 @@ class View:
     sample: int | None = None
     row: int | None = None
     queue: Queue = Queue.THRESHOLD
-    undecided: bool = True
+    who: Who = Who.UNDECIDED
     seed: int = 1
     reviewer: str | None = None
     buttons: bool = False
@@ -229,6 +242,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "run": _NAME,
     "baseline": _NAME,
     "clustering": _NAME,
+    "other": _NAME,
     "filter": _Parameter(_filter, str, "a filter"),
     "low": _NUMBER,
     "high": _NUMBER,
@@ -243,7 +257,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "sample": _ROW,
     "row": _ROW,
     "queue": _choice(Queue),
-    "undecided": _FLAG,
+    "who": _choice(Who),
     "seed": _ROW,
     "reviewer": _NAME,
     "buttons": _FLAG,

@@ -9,12 +9,13 @@ from dashboard.components import (
     figures,
     filter_bar,
     groups_panel,
+    health_panel,
     notices,
     page_frame,
     plane_panel,
     score_panel,
 )
-from dashboard.components.figures import Bar, Figure, Table
+from dashboard.components.figures import Figure
 from dashboard.loaders import Context, Opened
 from dashboard.state import current_view
 from scoring.runs import RunRecord
@@ -76,7 +77,9 @@ def _show_scores() -> None:
     context = loaders.open_view_context(current_view()).context
     if context is None:
         return
-    filter_bar.show_strip(context)
+    filter_bar.show_strip(
+        context, "All samples. Choose a row, or draw a box in the plane, to narrow."
+    )
     summary = loaders.read_summary(context)
     if summary.n_scored == 0:
         _show_nothing_scored(context)
@@ -90,7 +93,7 @@ def _show_scores() -> None:
         with left:
             plane_panel.show(context)
         with right:
-            _show_statuses(context)
+            health_panel.show(context)
 
 
 def _show_nothing_scored(context: Context) -> None:
@@ -104,40 +107,6 @@ def _show_nothing_scored(context: Context) -> None:
             "No sample of this run has a score yet",
             "The run may just have begun; its statuses below say what became of the others.",
         )
-
-
-def _show_statuses(context: Context) -> None:
-    st.subheader("Statuses", anchor=False)
-    frame = loaders.read_status_counts(context)
-    total = int(frame["n"].sum())
-    rows: list[list[str | Bar]] = [
-        [
-            text.status_name(str(row["status"])),
-            text.count(row["n"]),
-            text.share(row["n"], total),
-            _meaning(str(row["status"])),
-        ]
-        for row in frame.to_dict("records")
-    ]
-    rows.append(["all samples", text.count(total), text.share(total, total), ""])
-    figures.show_table(
-        Table(("status", "samples", "share", ""), rows, frozenset({1, 2}), total=True)
-    )
-
-
-def _settings(run: RunRecord) -> dict[str, str]:
-    """What decided the scores, as far as it is known."""
-    if run.imported_from:
-        file = run.imported_from.partition(" sha256:")[0]
-        return {"scores": f"computed elsewhere, imported from {file}"}
-    return {
-        "template, dtype, device": f"{run.template}, {run.dtype}, {run.device}",
-        "end of the answer scored": "yes" if run.score_eos else "no",
-    }
-
-
-def _meaning(status: str) -> str:
-    return text.STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
 
 
 def _show_run(context: Context) -> None:
@@ -158,3 +127,14 @@ def _show_run(context: Context) -> None:
             "workspace": str(context.workspace.root),
         }
     )
+
+
+def _settings(run: RunRecord) -> dict[str, str]:
+    """What decided the scores, as far as it is known."""
+    if run.imported_from:
+        file = run.imported_from.partition(" sha256:")[0]
+        return {"scores": f"computed elsewhere, imported from {file}"}
+    return {
+        "template, dtype, device": f"{run.template}, {run.dtype}, {run.device}",
+        "end of the answer scored": "yes" if run.score_eos else "no",
+    }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from html import escape
 
 import streamlit as st
 
@@ -14,19 +12,20 @@ from dashboard.actions import Receipt
 from dashboard.components import (
     bound,
     figures,
-    notices,
+    labels_panel,
     page_frame,
     plain_review,
     review_deck,
+    reviewers_panel,
 )
 from dashboard.components import reviewer as names
-from dashboard.components.figures import Table
 from dashboard.components.review_deck import HISTORY, Deck
 from dashboard.links import cards_url
-from dashboard.loaders import MAX_QUEUE, Context
-from dashboard.navigation import PageName, page_link, sample_link
-from dashboard.state import Key, Queue, View, change_view, current_view
+from dashboard.loaders import Context
+from dashboard.navigation import sample_link
+from dashboard.state import Key, Queue, View, Who, change_view, current_view
 from scoring.errors import VisnecError
+from scoring.store.compare import other_name
 from scoring.store.filters import Filter
 from scoring.workspace import Workspace
 
@@ -37,21 +36,34 @@ _QUEUE_NAMES = {
     Queue.LOWEST: "Lowest score first",
     Queue.HIGHEST: "Highest score first",
     Queue.RANDOM: "Random, by a seed",
+    Queue.STRATIFIED: "Random from each source and category",
+    Queue.RUNS: "Furthest apart in two sets of scores",
+    Queue.REVIEWERS: "Reviewers disagree, or are unsure",
+    Queue.RULE: "Decided against the cut",
     Queue.ROW_IDX: "In the order of the file",
 }
+
+
+_WHO_NAMES = {
+    Who.UNDECIDED: "I have not decided",
+    Who.ALL: "all",
+    Who.MINE: "I have decided",
+}
+_SEEDED = (Queue.RANDOM, Queue.STRATIFIED)
 
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
     """A queue as it stood when it was opened; it holds still while samples are decided.
 
-    ``probability`` is the chance that a sample under the filter came into a random queue.
+    ``chances`` runs beside ``rows``: how likely a sample was to be drawn, None in an order that
+    is no random draw.
     """
 
     key: str
     rows: tuple[int, ...]
     name: str
-    probability: float | None
+    chances: tuple[float | None, ...]
 
 
 def render() -> None:
@@ -65,26 +77,22 @@ def render() -> None:
         return
     _show_choices(context, current_view(), reviewer)
     _show_review()
-    _show_reviewers()
+    labels_panel.show()
+    reviewers_panel.show()
 
 
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Which samples come up, in which order, and who decides."""
-    with_parameter = view.queue in (Queue.THRESHOLD, Queue.RANDOM)
-    widths = [3, 2, 2, 2, 2, 2] if with_parameter else [5, 2, 2, 2, 2]
-    order, *parameter, undecided, blind, buttons, who = st.columns(
-        widths, vertical_alignment="bottom"
-    )
+    with_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *_SEEDED)
+    widths = [4, 3, 3, 2, 2, 2] if with_parameter else [7, 3, 2, 2, 2]
+    order, *parameter, which, blind, buttons, who = st.columns(widths, vertical_alignment="bottom")
     with order:
         bound.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
-    if view.queue is Queue.THRESHOLD:
+    if with_parameter:
         with parameter[0]:
-            bound.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
-    elif view.queue is Queue.RANDOM:
-        with parameter[0]:
-            bound.choose_count("seed", "Seed", view.seed)
-    with undecided:
-        bound.switch("undecided", "Only undecided", view.undecided)
+            _choose_parameter(context, view)
+    with which:
+        bound.choose("who", "Samples", list(Who), view.who, _WHO_NAMES.__getitem__)
     with blind:
         bound.switch(
             "blind",
@@ -104,6 +112,16 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
         st.text(f"Decisions are made as {reviewer}.")
         st.button("Change the name", on_click=names.ask_again)
     _show_filter(context)
+
+
+def _choose_parameter(context: Context, view: View) -> None:
+    """What else the queue needs to know."""
+    if view.queue in _SEEDED:
+        bound.choose_count("seed", "Seed", view.seed)
+    elif view.queue is not Queue.RUNS:
+        bound.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
+    elif others := [other_name(one) for one in loaders.read_other_scopes(context)]:
+        bound.choose("other", "With", others, view.other if view.other in others else others[0])
 
 
 def _show_filter(context: Context) -> None:
@@ -131,9 +149,7 @@ def _show_review() -> None:
     queued = _open_queue(context, view, reviewer)
     row = current_view().row
     if view.buttons:
-        again = plain_review.show(
-            context, queued.rows, reviewer, queued.name, queued.probability, row
-        )
+        again = plain_review.show(context, queued.rows, reviewer, queued.name, queued.chances, row)
     else:
         again = _show_deck(context, view, queued, reviewer, row)
     if again:
@@ -146,30 +162,21 @@ def _show_review() -> None:
 
 def _open_queue(context: Context, view: View, reviewer: str) -> _Queued:
     """The queue of the view: the one that is open, or a new one where the view asks for another."""
-    order = loaders.queue_order(view, context.workspace.bands)
-    seed = view.seed if view.queue is Queue.RANDOM else 0
-    about = (context.scope, str(context.filter), order, seed, view.undecided, reviewer)
+    order = loaders.queue_order(context, view)
+    seed = view.seed if view.queue in _SEEDED else 0
+    about = (context.scope, str(context.filter), order, seed, view.who, reviewer)
     asked = hashlib.sha256(repr((str(context.workspace.root), *about)).encode()).hexdigest()[:16]
     present: _Queued | None = st.session_state.get(Key.QUEUE)
     if present is not None and present.key.startswith(asked):
         return present
     if present is not None and view.row is not None:
         change_view(row=None)  # another queue begins at its own beginning
-    rows = tuple(loaders.read_queue(context, view, reviewer))
+    found = loaders.read_queue(context, view, reviewer)
     serial = st.session_state.get(Key.QUEUE_SERIAL, 0) + 1
     st.session_state[Key.QUEUE_SERIAL] = serial
-    queued = _Queued(f"{asked}-{serial}", rows, order, _probability(context, view, len(rows)))
+    queued = _Queued(f"{asked}-{serial}", tuple(found.rows), found.name, tuple(found.probabilities))
     st.session_state[Key.QUEUE] = queued
     return queued
-
-
-def _probability(context: Context, view: View, n_rows: int) -> float | None:
-    """Known for a random queue that holds everything, or that leaves out no decided sample."""
-    if view.queue is not Queue.RANDOM or not n_rows:
-        return None
-    if n_rows < MAX_QUEUE:
-        return 1.0
-    return None if view.undecided else n_rows / loaders.count_samples(context)
 
 
 # ---- the keyed deck ------------------------------------------------------------------------------
@@ -187,7 +194,7 @@ def _show_deck(
         queue=queued.rows,
         queue_key=queued.key,
         queue_name=queued.name,
-        sampling_probability=queued.probability,
+        chances=queued.chances,
         start=row,
         decided=own.decided,
         history=own.history,
@@ -227,57 +234,3 @@ def _save(sent: review_deck.Outbox) -> Receipt:
             "in this browser until that dataset is served again"
         )
     return actions.record_decisions(workspace, reviewer, sent.drafts)
-
-
-# ---- everybody's decisions -----------------------------------------------------------------------
-
-
-@st.fragment
-def _show_reviewers() -> None:
-    """Who has decided how much, where they differ, and what of the logs cannot be read."""
-    workspace = loaders.read_workspace()
-    state = loaders.read_review_state(workspace)
-    if not state.reviewers and not state.damaged:
-        return
-    st.subheader("Everybody's decisions", anchor=False)
-    rows = [
-        (
-            one.reviewer,
-            *(text.count(n) for n in (one.decided, one.keep, one.drop, one.unsure)),
-            text.moment(one.last_decided_at),
-        )
-        for one in state.reviewers
-    ]
-    columns = ("reviewer", "decided", "keep", "drop", "unsure", "last decision")
-    figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
-    left, right = st.columns([6, 1], vertical_alignment="center")
-    with left:
-        figures.show_quiet(
-            f"As of {text.moment(datetime.now(UTC).isoformat())}. Each sample counts once a person."
-        )
-    right.button("Count again", icon=":material/refresh:", width="stretch")
-    _show_conflicts(state.conflicts)
-    if state.damaged:
-        lines = "\n".join(f"{name}: {n}" for name, n in state.damaged.items())
-        notices.show_note(
-            "Lines of the decision logs that cannot be read",
-            f"Torn by a kill, or damaged. No other decision is affected.\n{lines}",
-        )
-
-
-def _show_conflicts(rows: list[int]) -> None:
-    """Samples without a majority, as links to them."""
-    if not rows:
-        return
-    view = replace(current_view(), page=None, row=None, filter=Filter())
-    links = " ".join(
-        f'<a href="{escape(page_link(PageName.EXPLORE, replace(view, sample=row)), quote=True)}" '
-        f'target="_self">row {row:,}</a>'
-        for row in rows[:_MAX_LINKS]
-    )
-    more = f" and {len(rows) - _MAX_LINKS:,} more" if len(rows) > _MAX_LINKS else ""
-    st.html(
-        f'<div class="vn-quiet">{text.plural(len(rows), "sample")} without a majority (as many '
-        f"keep as drop, or somebody unsure); the rule decides there: "
-        f'<span class="vn-links">{links}</span>{more}</div>'
-    )

@@ -21,6 +21,7 @@ _table = st.components.v2.component(
 
 _FIGURES: Final = (
     {"key": "n", "label": "samples", "kind": "count", "help": "all samples, with or without score"},
+    {"key": "share", "label": "share", "kind": "share", "help": "of the samples shown"},
     {"key": "n_scored", "label": "scored", "kind": "count", "help": "samples with a score"},
     {
         "key": "median_visnec",
@@ -43,6 +44,7 @@ _FIGURES: Final = (
         "height; sorts by the median",
     },
     {"key": "kept_share", "label": "kept", "kind": "share", "help": "scored samples over the cut"},
+    {"key": "about", "label": "", "kind": "text", "help": ""},
     {"key": "keep", "label": "✓", "kind": "count", "help": "samples kept by hand"},
     {"key": "drop", "label": "✕", "kind": "count", "help": "samples dropped by hand"},
 )
@@ -75,7 +77,9 @@ def show(
     """
     present = {column for row in rows for column in row}
     columns = [{"key": "name", "label": name, "kind": "name", "help": ""}]
-    columns += [one for one in _FIGURES if one["key"] in present or one["key"] == "bar"]
+    if "misaligned" in present:
+        present.add("bar")
+    columns += [one for one in _FIGURES if one["key"] in present]
     result = _table(
         key=key,
         data={

@@ -68,8 +68,11 @@ def show(context: Context, compact: bool = False) -> None:
         _show_as_text(which, compact)
 
 
-def show_strip(context: Context) -> None:
-    """The filter in one line: its parts as chips, and the whole bar behind a button."""
+def show_strip(context: Context, hint: str) -> None:
+    """The filter in one line: its parts as chips, and the whole bar behind a button.
+
+    ``hint`` stands there while there is no filter.
+    """
     with st.container(horizontal=True, vertical_alignment="center", key="filter_strip"):
         with st.popover("Filter", icon=":material/filter_list:", width="content"):
             show(context, compact=True)
@@ -79,7 +82,7 @@ def show_strip(context: Context) -> None:
                 go_to(PageName.EXPLORE, sample=None)
             show_chips(context)
         else:
-            figures.show_quiet("All samples. Choose a row, or draw a box in the plane, to narrow.")
+            figures.show_quiet(hint)
 
 
 def show_chips(context: Context) -> None:

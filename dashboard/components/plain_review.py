@@ -19,7 +19,7 @@ def show(
     queue: Sequence[int],
     reviewer: str,
     queue_name: str,
-    probability: float | None,
+    chances: Sequence[float | None],
     row: int | None,
 ) -> bool:
     """Draws the sample that is due; returns whether a new queue was asked for."""
@@ -42,7 +42,7 @@ def show(
         f"Sample {at + 1:,} of {len(queue):,}, {text.plural(len(own.decided), 'sample')} decided"
     )
     behind = queue[at + 1] if at + 1 < len(queue) else None
-    decision_buttons.show(due, reviewer, queue_name, own.decided.get(due), behind, probability)
+    decision_buttons.show(due, reviewer, queue_name, own.decided.get(due), behind, chances[at])
     notices.show_remembered()  # below the buttons, which must not move under a hand that clicks
     _show_moves(queue[at - 1] if at else None, behind)
     card = loaders.read_card(context, due)

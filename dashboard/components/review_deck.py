@@ -27,6 +27,7 @@ _deck = st.components.v2.component(
 class Deck:
     """What the browser is given. ``name`` is the drawer of its outbox: workspace and reviewer.
 
+    ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was.
     ``decided`` are the reviewer's verdicts on rows of the queue, ``n_decided`` counts those on
     any sample, ``history`` are the last ones given. ``explore`` is the address at which a sample
     opens when its row is appended. ``blind`` hides each sample's image and reference at first.
@@ -37,7 +38,7 @@ class Deck:
     queue: Sequence[int]
     queue_key: str
     queue_name: str
-    sampling_probability: float | None
+    chances: Sequence[float | None]
     start: int | None
     decided: Mapping[int, str]
     history: Sequence[Mapping[str, Any]]
@@ -71,7 +72,7 @@ def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
             "queue": list(deck.queue),
             "queue_key": deck.queue_key,
             "queue_name": deck.queue_name,
-            "sampling_probability": deck.sampling_probability,
+            "chances": list(deck.chances),
             "start": deck.start,
             "decided": {str(row): decision for row, decision in deck.decided.items()},
             "history": list(deck.history),

@@ -1,11 +1,17 @@
 """Reads for the pages: the only caller of scoring's reading functions, with a cache in front.
 
 One module per question: what the view is about (``context``), what is there (``facts``), how the
-scores lie (``scores``), the samples, the reviews, the subsets.
+scores lie (``scores``), how two sets of them relate (``compare``), the samples, the reviews, the
+subsets.
 """
 
 from __future__ import annotations
 
+from dashboard.loaders.compare import (
+    read_comparison,
+    read_health,
+    read_other_scopes,
+)
 from dashboard.loaders.context import (
     WORKSPACE_VARIABLE,
     Context,
@@ -30,6 +36,7 @@ from dashboard.loaders.reviews import (
     OwnDecisions,
     ReviewState,
     queue_order,
+    read_labels,
     read_own_decisions,
     read_queue,
     read_review_state,
@@ -100,15 +107,19 @@ __all__ = [
     "read_cards",
     "read_cluster_names",
     "read_clusterings",
+    "read_comparison",
     "read_cut",
     "read_dataset_counts",
     "read_dataset_edition",
     "read_detail",
     "read_ecdf",
     "read_group_histograms",
+    "read_health",
     "read_histogram",
     "read_histogram_edges",
+    "read_labels",
     "read_loss_plane",
+    "read_other_scopes",
     "read_own_decisions",
     "read_page",
     "read_page_at",

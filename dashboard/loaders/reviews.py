@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dashboard.loaders.context import Context, about
+from dashboard.loaders.compare import read_other_scopes
+from dashboard.loaders.context import Context, about, read_cached
 from dashboard.standing import Standing, in_time
-from dashboard.state import Queue, View
-from scoring.necessity import Bands
+from dashboard.state import Queue, View, Who
+from scoring.agreement import Agreement, reviewer_agreement
 from scoring.reviews import (
     DecisionEvent,
     DecisionFeed,
@@ -19,7 +20,10 @@ from scoring.reviews import (
     conflicts,
     reviewer_progress,
 )
+from scoring.settling import HandLabels
 from scoring.store import queries
+from scoring.store.compare import other_name
+from scoring.store.queues import ReviewQueue
 from scoring.workspace import Workspace
 
 MAX_QUEUE: Final = 1000
@@ -29,23 +33,29 @@ _feeds: dict[Path, DecisionFeed] = {}
 _lock = threading.Lock()
 
 
-def queue_order(view: View, bands: Bands) -> str:
+def queue_order(context: Context, view: View) -> str:
     """The name of the view's queue as the store and the decision logs write it."""
-    if view.queue is Queue.THRESHOLD:
-        return f"threshold:{view.threshold(bands)!r}"
+    bands = context.workspace.bands
+    if view.queue in (Queue.THRESHOLD, Queue.RULE):
+        return f"{view.queue}:{view.threshold(bands)!r}"
+    if view.queue is Queue.RUNS:
+        others = [other_name(one) for one in read_other_scopes(context)]
+        other = view.other if view.other in others else next(iter(others), None)
+        return f"runs:{other}" if other else str(Queue.ROW_IDX)
     return str(view.queue)
 
 
-def read_queue(context: Context, view: View, reviewer: str) -> list[int]:
-    """The first samples of the view's review queue, at most MAX_QUEUE. Never cached: it is asked
-    for once, when a queue begins."""
-    return queries.queue_rows(
+def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
+    """The first samples of the view's review queue, at most MAX_QUEUE, each with its chance of
+    being drawn. Never cached: it is asked for once, when a queue begins."""
+    return queries.review_queue(
         *about(context),
-        queue_order(view, context.workspace.bands),
+        queue_order(context, view),
         MAX_QUEUE,
         view.seed,
         context.bands,
-        reviewer if view.undecided else None,
+        undecided_by=reviewer if view.who is Who.UNDECIDED else None,
+        decided_by=reviewer if view.who is Who.MINE else None,
     )
 
 
@@ -92,11 +102,12 @@ def read_own_decisions(
 @dataclass(frozen=True, slots=True)
 class ReviewState:
     """What all reviewers have decided: their figures, the rows to look at again (a tie, or
-    anybody unsure), and log name -> lines that could not be read."""
+    anybody unsure), log name -> lines that could not be read, and how far they agree."""
 
     reviewers: list[ReviewerProgress]
     conflicts: list[int]
     damaged: dict[str, int]
+    agreement: Agreement
 
 
 def read_review_state(workspace: Workspace) -> ReviewState:
@@ -107,9 +118,23 @@ def read_review_state(workspace: Workspace) -> ReviewState:
         if feed is None:
             feed = _feeds[workspace.root] = DecisionFeed(workspace)
     latest = feed.latest()
-    return ReviewState(reviewer_progress(latest), conflicts(latest), feed.damaged_lines())
+    return ReviewState(
+        reviewer_progress(latest),
+        conflicts(latest),
+        feed.damaged_lines(),
+        reviewer_agreement(latest),
+    )
 
 
 def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
     """Samples decided by each reviewer."""
     return read_review_state(workspace).reviewers
+
+
+def read_labels(context: Context) -> HandLabels:
+    """Verdicts as labels that stand for the dataset, under the filter."""
+    return read_cached(
+        context,
+        "labels",
+        lambda: queries.read_hand_labels(*about(context), context.bands),
+    )

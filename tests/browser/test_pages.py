@@ -70,7 +70,7 @@ def test_hostile_text_is_shown_as_it_is(attacked: Watched, name: str) -> None:
 
 
 def test_an_attack_is_read_literally_in_review(attacked: Watched) -> None:
-    page = enter(attacked, "review", "?queue=row_idx&undecided=0")
+    page = enter(attacked, "review", "?queue=row_idx&who=all")
     for attack in ATTACKS:
         card = page.locator("article.card")
         expect(card.locator(".turn.human .said").first).to_contain_text(attack)
@@ -83,8 +83,8 @@ def test_an_attack_is_read_literally_in_review(attacked: Watched) -> None:
 
 
 def test_attacks_are_read_literally_in_plain_review(attacked: Watched) -> None:
-    enter(attacked, "review", "?queue=row_idx&undecided=0")
-    page = attacked.open("review", "?queue=row_idx&undecided=0&buttons=1")
+    enter(attacked, "review", "?queue=row_idx&who=all")
+    page = attacked.open("review", "?queue=row_idx&who=all&buttons=1")
     texts = page.locator('[data-testid="stText"]')
     expect(texts.get_by_text(ATTACKS[0]).first).to_be_visible()
     assert_nothing_ran(attacked)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.state import Queue, RuleKind, View, cursor_text, read_view, write_view
+from dashboard.state import Queue, RuleKind, View, Who, cursor_text, read_view, write_view
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
 from scoring.store.filters import Filter, Range
@@ -62,7 +62,7 @@ def test_a_view_reads_back_from_its_url(
         sort=sort,
         queue=queue,
         rule=rule,
-        undecided=flag,
+        who=Who.ALL if flag else Who.UNDECIDED,
         hand=not flag,
         sample=row,
         row=row,
@@ -100,7 +100,7 @@ HOSTILE = [
     ("share", "0"),
     ("share", "15"),
     ("count", "many"),
-    ("undecided", "yes"),
+    ("who", "nobody"),
     ("reviewer", "\x00\x01"),
     ("reviewer", "a" * 300),
     ("run", "\n"),

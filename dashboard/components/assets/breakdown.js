@@ -24,7 +24,7 @@ class Breakdown {
     return [...this.data.rows].sort((a, b) => {
       const x = rank(a), y = rank(b);
       if (x === null || y === null) return (x === null) - (y === null);
-      return (typeof x === "string" ? x.localeCompare(y) : x - y) * (down ? -1 : 1);
+      return (typeof x === "string" ? String(x).localeCompare(String(y)) : x - y) * (down ? -1 : 1);
     });
   }
 
@@ -53,6 +53,7 @@ class Breakdown {
     }
     if (column.kind === "histogram") return el("td", { class: "histogram" }, value ? this.histogram(value) : el("span", { class: "quiet" }, "–"));
     if (column.kind === "bar") return el("td", { class: "bar" }, this.bar(row));
+    if (column.kind === "text") return el("td", { class: "text quiet" }, value ?? "");
     const text = { count: VN.count, score: VN.score, share: (one) => VN.share(one, 1) }[column.kind];
     return el("td", { class: "number" }, value === null || value === undefined ? el("span", { class: "quiet" }, "–") : text(value));
   }

@@ -153,6 +153,7 @@ class ReviewDeck {
     const active = document.activeElement;
     if (active?.closest?.("[data-testid=stSelectbox]")) active.blur();
     this.queue = [...this.data.queue];
+    this.chances = new Map(this.queue.map((row, at) => [row, this.data.chances[at]]));
     const { decided } = this.standing();
     const wanted = this.queue.indexOf(this.data.start);
     const open = (from) => this.queue.findIndex((row, at) => at >= from && !decided.has(row));
@@ -197,7 +198,7 @@ class ReviewDeck {
     if (this.unreachable && !this.cards.has(row)) { this.say("This sample is not there yet; nothing was decided."); return; }
     if (this.hides(row)) { this.say(`Nothing was decided: reveal the sample first (${this.keymap.label("reveal")}).`); return; }
     this.moments.push(Date.now());
-    const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.data.sampling_probability });
+    const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.chances.get(row) ?? null });
     this.index += 1;
     this.flush();
     kept.then(() => this.draw(`${decision} on row ${VN.count(row)}`));

@@ -1,0 +1,143 @@
+"""Score health: what was not scored, and how many categories stand on little. Rows narrow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from dashboard import loaders, text
+from dashboard.components import breakdown, figures
+from dashboard.loaders import Context
+from dashboard.state import change_view, current_view
+from scoring.samples import Status
+from scoring.store.filters import Filter, Range
+from scoring.store.health import ScoreHealth
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line: what is counted, among how many, and the filter that shows it."""
+
+    key: str
+    name: str
+    n: int
+    among: int
+    about: str
+    which: Filter
+
+
+def show(context: Context) -> None:
+    """Draws both tables; choosing a row puts it into the filter, or takes it out again."""
+    health = loaders.read_health(context)
+    st.subheader("Statuses", anchor=False)
+    _show_rows("statuses", "Samples by status", "status", _statuses(health), context.filter)
+    st.subheader("Score health", anchor=False)
+    figures.show_quiet(
+        "Undecided: the 95 % interval over the answer tokens covers a band limit, so that the "
+        "category may be chance."
+    )
+    _show_rows(
+        "health", "How far the scores hold", "scores that …", _health(health), context.filter
+    )
+
+
+def _show_rows(key: str, label: str, name: str, rows: list[_Row], which: Filter) -> None:
+    shown = [
+        {
+            "key": one.key,
+            "name": one.name,
+            "n": one.n,
+            "share": one.n / one.among if one.among else None,
+            "about": one.about,
+        }
+        for one in rows
+    ]
+    chosen = breakdown.show(
+        key,
+        label,
+        name,
+        shown,
+        chosen=[one.key for one in rows if _holds(which, one.which)],
+        action="only these samples, or take them out of the filter",
+    )
+    wanted = next((one for one in rows if one.key == chosen), None)
+    if wanted is not None:
+        change_view(filter=toggled(current_view().filter, wanted.which))
+        st.rerun(scope="fragment")
+
+
+def toggled(which: Filter, part: Filter) -> Filter:
+    """The filter with the one part that ``part`` sets, or without it where it was so already."""
+    name = next(name for name in _PARTS if getattr(part, name) != getattr(_NOTHING, name))
+    value = getattr(_NOTHING if _holds(which, part) else part, name)
+    return replace(which, **{name: value})
+
+
+_PARTS = ("status", "tokens", "certainty", "baselines")
+_NOTHING = Filter()
+
+
+def _holds(which: Filter, part: Filter) -> bool:
+    return all(
+        getattr(which, name) == getattr(part, name)
+        for name in _PARTS
+        if getattr(part, name) != getattr(_NOTHING, name)
+    )
+
+
+def _statuses(health: ScoreHealth) -> list[_Row]:
+    total = sum(health.statuses.values())
+    return [
+        _Row(
+            status,
+            text.status_name(status),
+            n,
+            total,
+            text.STATUS_MEANINGS.get(Status(status), "") if status in list(Status) else "",
+            Filter(status=(Status(status),)),
+        )
+        for status, n in health.statuses.items()
+    ]
+
+
+def _health(health: ScoreHealth) -> list[_Row]:
+    scored = health.n_scored
+    rows = [
+        _Row(
+            "undecided",
+            "are undecided",
+            health.n_undecided,
+            scored,
+            "the interval covers a band limit",
+            Filter(certainty=("undecided",)),
+        ),
+        _Row(
+            "unknown",
+            "have no interval",
+            health.n_unknown,
+            scored,
+            "a single token, or no spread was stored",
+            Filter(certainty=("unknown",)),
+        ),
+        _Row(
+            "one",
+            "stand on one token",
+            health.n_one_token,
+            scored,
+            "nothing averages out",
+            Filter(tokens=Range(1, 2)),
+        ),
+    ]
+    if health.n_compared:
+        rows.append(
+            _Row(
+                "baselines",
+                "depend on the baseline",
+                health.n_differing,
+                health.n_compared,
+                "another category by another blind baseline",
+                Filter(baselines=("differ",)),
+            )
+        )
+    return rows

@@ -1,0 +1,98 @@
+"""The threshold settled by hand labels: how often the cut agrees with people, and how surely.
+
+Only decisions from random queues stand for the dataset; the figures say how many there are.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import charts, loaders, text
+from dashboard.components import figures, notices
+from dashboard.components.figures import Figure
+from dashboard.state import Queue, Who, change_view, current_view
+from scoring.settling import (
+    CutQuality,
+    Estimate,
+    HandLabels,
+    best_threshold,
+    cut_curve,
+    cut_quality,
+)
+
+_FEW = 10
+
+
+@st.fragment
+def show() -> None:
+    """Draws precision and recall by the cut, and what they are where the cut stands."""
+    context = loaders.open_view_context(current_view()).context
+    if context is None:
+        return
+    labels = loaders.read_labels(context)
+    st.subheader("What the decisions say about the cut", anchor=False)
+    if len(labels) < _FEW:
+        _show_too_few(labels)
+        return
+    cut = current_view().threshold(context.workspace.bands)
+    figures.show_quiet(
+        "People's keep and drop against keeping scores from the cut on, carried over to all "
+        "samples by how likely each was to be drawn; 95 % intervals."
+    )
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        dark = st.context.theme.type == "dark"
+        st.plotly_chart(
+            charts.settling_figure(cut_curve(labels), cut, dark),
+            theme="streamlit",
+            config={"displayModeBar": False, "scrollZoom": False},
+            key="settling",
+        )
+    with right:
+        _show_quality(cut_quality(labels, cut), labels)
+        _show_best(labels, cut)
+
+
+def _show_too_few(labels: HandLabels) -> None:
+    notices.show_empty(
+        "Too few decisions that stand for the dataset",
+        f"{text.plural(len(labels), 'decision')} so far; from {_FEW} on, precision and recall of "
+        "any cut are estimated here. A random queue gives decisions that stand for the others; "
+        "an order by score does not.",
+    )
+    if st.button("Review a random draw", icon=":material/casino:"):
+        change_view(queue=Queue.STRATIFIED, who=Who.UNDECIDED, row=None)
+        st.rerun()
+
+
+def _show_quality(quality: CutQuality, labels: HandLabels) -> None:
+    unknown = labels.n_without_probability
+    about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
+    figures.show_figures(
+        [
+            _estimate("precision of keeping", quality.precision, "of the kept, people keep"),
+            _estimate("recall of keeping", quality.recall, "of what people keep is kept"),
+            _estimate("wrongly dropped", quality.wrongly_dropped, "of the dropped, people keep"),
+            Figure("decisions", text.count(len(labels)), about),
+        ]
+    )
+
+
+def _estimate(name: str, estimate: Estimate | None, about: str) -> Figure:
+    if estimate is None:
+        return Figure(name, text.ABSENT, "no decision on that side of the cut")
+    interval = f"{estimate.low:.0%} to {estimate.high:.0%}"
+    return Figure(name, f"{estimate.value:.1%}", f"{interval} {about}")
+
+
+def _show_best(labels: HandLabels, cut: float) -> None:
+    best = best_threshold(labels)
+    if best is None or best.threshold == cut:
+        return
+    figures.show_quiet(
+        f"Precision and recall together are best from {text.score(best.threshold)} on "
+        f"(F1 {best.f1:.2f})."
+    )
+    if st.button("Move the cut there", icon=":material/straighten:"):
+        change_view(cut=best.threshold)
+        st.rerun()

@@ -1,0 +1,120 @@
+"""Compare, and what decisions say about a cut, on a workspace with two baselines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dashboard import loaders
+from dashboard.components.health_panel import toggled
+from dashboard.components.plane_panel import read_box
+from dashboard.loaders import Context
+from dashboard.state import Key, View
+from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.store import build_database, compare_scopes, queries
+from scoring.store.filters import Filter, Range
+from scoring.workspace import open_workspace
+from tests.dashboard.conftest import Draw, written
+from tests.synthetic import make_workspace
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """200 samples scored against no image and against grey."""
+    workspace = make_workspace(tmp_path / "two", n=200, baselines=("none", "gray"))
+    build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    context = loaders.open_view_context(View()).context
+    assert context is not None
+    return context
+
+
+def test_one_set_of_scores_is_told_how_to_get_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    workspace = make_workspace(tmp_path / "one", n=20)
+    build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    app = draw("compare")
+    assert not app.exception
+    assert "There is only one set of scores" in written(app)
+
+
+def test_two_baselines_stand_beside_each_other(two: Context, draw: Draw) -> None:
+    app = draw("compare")
+    assert not app.exception
+    (other,) = loaders.read_other_scopes(two)
+    found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)
+    page = written(app)
+    assert f"{found.n_both:,}" in page
+    assert f"{found.spearman:.3f}" in page
+    for i in range(3):
+        for j in range(3):
+            if found.flips[i, j]:
+                assert f">{found.flips[i, j]:,}</a>" in page
+
+
+def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Draw) -> None:
+    from scoring.necessity import Category
+    from scoring.store.compare import CATEGORIES, flip_filter
+
+    (other,) = loaders.read_other_scopes(two)
+    found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)
+    which = flip_filter(Filter(), other, Category.VISION_CRITICAL, Category.REDUNDANT)
+    n = len(queries.matching_rows(two.store, two.scope, which, two.bands))
+    places = [CATEGORIES.index(one) for one in (Category.VISION_CRITICAL, Category.REDUNDANT)]
+    assert n == found.flips[places[0], places[1]]
+    app = draw("explore", {"filter": str(which)})
+    assert not app.exception
+    assert f"{n} sample" in written(app)
+
+
+def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) -> None:
+    session = {str(Key.REVIEWER): "ada"}
+    app = draw("review", session=session)
+    assert "Too few decisions that stand for the dataset" in written(app)
+    queue = queries.review_queue(two.store, two.scope, Filter(), "stratified", 60, 1, two.bands)
+    for name, n in (("ada", 60), ("bob", 30)):
+        drawn = list(zip(queue.rows, queue.probabilities, strict=True))[:n]
+        open_review_log(open_workspace(two.workspace.root), name).append(
+            [
+                DecisionDraft(
+                    row,
+                    Decision.KEEP if place % 3 else Decision.DROP,
+                    queue=queue.name,
+                    sampling_probability=chance,
+                )
+                for place, (row, chance) in enumerate(drawn)
+            ]
+        )
+    page = written(draw("review", session=session))
+    assert "precision of keeping" in page
+    assert "wrongly dropped" in page
+    assert "ada and bob" in page
+    assert "100.0%" in page  # both gave the same decisions
+
+
+def test_a_row_of_the_health_table_goes_into_the_filter_and_out_again() -> None:
+    which = Filter(source=("scenes",))
+    part = Filter(certainty=("undecided",))
+    narrowed = toggled(which, part)
+    assert narrowed == replace(which, certainty=("undecided",))
+    assert toggled(narrowed, part) == which
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (None, None),
+        ({"selection": {"box": []}}, None),
+        ({"selection": {"box": [{"x": [2.0, 0.5], "y": [-0.4, 1.234]}]}}, ((0.5, 2.0), (0, 1.23))),
+        ({"selection": {"box": [{"x": [1.0, 1.001], "y": [0.0, 1.0]}]}}, None),
+    ],
+)
+def test_a_box_becomes_two_ranges(
+    state: object, expected: tuple[tuple[float, float], tuple[float, float]] | None
+) -> None:
+    wanted = None if expected is None else tuple(Range(*one) for one in expected)
+    assert read_box(state) == wanted
