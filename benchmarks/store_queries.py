@@ -4,9 +4,10 @@
 
 Writes a synthetic workspace into a temporary folder (or uses one that lies in DIR), builds its
 database in a process of its own, and prints a Markdown table: for each question under each filter
-the first answer, then median / slowest of the next ones, in milliseconds. Each next answer is about
-another threshold, so nothing is answered from a page's cache. Memory is that of the process that
-reads. Results: benchmarks/results/store_queries.md.
+the first answer, then median / slowest of the next ones, in milliseconds, and in brackets the
+median time of the processor over all threads, which other work on the machine changes little. Each
+next answer is about another threshold, so nothing is answered from a page's cache. Memory is that
+of the process that reads. Results: benchmarks/results/store_queries.md.
 """
 
 from __future__ import annotations
@@ -76,28 +77,31 @@ QUESTIONS: dict[str, Question] = {
 
 
 def measure(question: Question, store: Store, which: Filter, repeat: int) -> str:
-    """First answer, then median / slowest of the next ones, in milliseconds."""
-    times = []
+    """First answer, then median / slowest of the next ones, in milliseconds; in brackets CPU."""
+    times, busy = [], []
     for place in range(repeat + 1):
         threshold = 0.05 + 0.9 * place / repeat
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         question(store, which, threshold)
         times.append((time.perf_counter() - begun) * 1000)
-    return f"{times[0]:.0f}, then {statistics.median(times[1:]):.1f} / {max(times[1:]):.1f}"
+        busy.append((time.process_time() - worked) * 1000)
+    median, cpu = statistics.median(times[1:]), statistics.median(busy[1:])
+    return f"{times[0]:.0f}, then {median:.1f} / {max(times[1:]):.1f} ({busy[0]:.0f}, {cpu:.1f})"
 
 
 def threshold_moves(store: Store, which: Filter, repeat: int) -> str:
-    """All figures of a page after a move of the threshold: median / 95th percentile."""
+    """All figures of a page after a move of the threshold: median / 95th percentile, CPU."""
     names = ("cut_counts", "score_summary", "by_source", "by_cluster", "page, at a threshold")
-    times = []
+    times, busy = [], []
     for place in range(4 * repeat):
         threshold = 0.05 + 0.9 * place / (4 * repeat)
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         for name in names:
             QUESTIONS[name](store, which, threshold)
         times.append((time.perf_counter() - begun) * 1000)
-    ordered = sorted(times)
-    return f"{statistics.median(times):.0f} / {ordered[int(0.95 * (len(times) - 1))]:.0f}"
+        busy.append((time.process_time() - worked) * 1000)
+    p95 = sorted(times)[int(0.95 * (len(times) - 1))]
+    return f"{statistics.median(times):.0f} / {p95:.0f} ({statistics.median(busy):.0f})"
 
 
 def resident() -> int:
@@ -141,6 +145,7 @@ def main() -> None:
     parser.add_argument("n", type=int, nargs="?", default=665_000)
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--built", action="store_true", help="the workspace has its database")
     parser.add_argument("--only-build", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only_build:
@@ -155,6 +160,9 @@ def main() -> None:
         load = os.getloadavg()[0]
         print(f"{os.cpu_count()} cores, load {load:.1f}, {platform.machine()}, ", end="")
         print(f"Python {platform.python_version()}.", flush=True)
+        if options.built:
+            ask_everything(root, options.repeat)
+            return
         command = [sys.executable, "-m", "benchmarks.store_queries", "--only-build"]
         subprocess.run([*command, "--workspace", str(root)], check=True)  # noqa: S603 - our own
         ask_everything(root, options.repeat)
