@@ -27,6 +27,8 @@ DEMO_RUN = "demo"
 DEMO_CLUSTERS = 8
 _IMAGES = "demo-images"
 
+DEMO_BASELINES = ("none", "gray")  # two, so that there is something to compare
+
 Say = Callable[[str], None]
 
 
@@ -91,7 +93,15 @@ def _score(
     model = load_model(BUNDLED_MODEL, device="cpu")
     with _one_thread():
         say("Scoring each sample with and without its image")
-        score_dataset(workspace, model, run_id=DEMO_RUN, on_progress=on_progress, stop=stop)
+        score_dataset(
+            workspace,
+            model,
+            run_id=DEMO_RUN,
+            baselines=DEMO_BASELINES,
+            tokens=True,
+            on_progress=on_progress,
+            stop=stop,
+        )
         if stop and stop.is_set():
             return
         say("Predicting answers with and without the image")
