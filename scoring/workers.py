@@ -174,7 +174,8 @@ class _Worker:
 
     def _listen(self) -> None:
         for line in cast("IO[str]", self._process.stdout):
-            self.run_id = json.loads(line).get("run_id", self.run_id)
+            with suppress(ValueError, AttributeError):  # a library may write to stdout as well
+                self.run_id = json.loads(line).get("run_id", self.run_id)
 
     def _hear(self) -> None:
         for line in cast("IO[str]", self._process.stderr):

@@ -50,6 +50,7 @@ def write_in_plan_order(files: Sequence[Path], folder: Path) -> int:
     }
     try:
         with closing(duckdb.connect(":memory:", config=config)) as con:
+            con.execute("SET enable_progress_bar = false")  # it draws on stdout, which is for data
             answer = con.sql(_IN_PLAN_ORDER, params={"files": _literal(files)})
             return _write_parts(answer.to_arrow_reader(8 * GROUP_ROWS), folder)
     except duckdb.Error as error:

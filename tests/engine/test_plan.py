@@ -1,0 +1,85 @@
+"""The plan: its order, what it keeps of the records, and that it is derived."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoring.dataset import import_dataset, read_samples
+from scoring.plan import Plan, image_groups, open_plan
+from scoring.workspace import Workspace, create_workspace, open_workspace
+
+IMAGES = ["b", None, "a", "b", None, "c", "a", "b"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    records = []
+    for row, image in enumerate(IMAGES):
+        turns = [{"from": "human", "value": f"q\u0000 {row} \u00e9"}, {"from": "gpt", "value": "a"}]
+        if image:
+            turns[0]["value"] = "<image>\n" + turns[0]["value"]
+        named = {"image": f"{'xy'[row % 2]}/{image}.png"} if image else {}
+        records.append({"id": str(row), "conversations": turns} | named)
+    (tmp_path / "data.json").write_text(json.dumps(records))
+    import_dataset(create_workspace(tmp_path / "ws"), [tmp_path / "data.json"])
+    return open_workspace(tmp_path / "ws")
+
+
+def test_rows_with_the_same_first_image_lie_side_by_side(workspace: Workspace) -> None:
+    plan = open_plan(workspace)
+    # x/b: 0; x/a: 2 and 6; y/b: 3 and 7; y/c: 5; without an image: 1 and 4
+    assert plan.rows.tolist() == [0, 1, 2, 6, 3, 7, 4, 5]
+    assert plan.position_of.tolist() == [0, 1, 2, 4, 6, 7, 3, 5]
+    names = [plan.source_names[code] for code in plan.source_codes]
+    assert names == ["x", "data", "x", "x", "y", "y", "data", "y"]
+
+
+def test_samples_are_those_of_the_dataset_without_their_bytes(
+    workspace: Workspace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = open_plan(workspace)
+    found = plan.read(np.array([5, 0, 3]))
+    dataset = list(read_samples(workspace))
+    for sample, row in zip(found, [7, 0, 6], strict=True):
+        assert (sample.row_idx, sample.original) == (row, b"")
+        for name in ("id", "source", "images", "turns", "status", "reason"):
+            assert getattr(sample, name) == getattr(dataset[row], name)
+    assert capfd.readouterr().out == ""  # stdout is for data
+
+
+def test_a_lost_or_foreign_plan_is_written_the_same_again(workspace: Workspace) -> None:
+    before = open_plan(workspace).rows.tolist()
+    folder = workspace.dataset_dir / "plan"
+    (folder / "plan.json").write_text('{"fingerprint": "another"}')
+    assert open_plan(workspace).rows.tolist() == before
+    shutil.rmtree(folder)
+    (workspace.dataset_dir / ".plan.dead.tmp").mkdir()
+    assert open_plan(workspace).rows.tolist() == before
+    assert not list(workspace.dataset_dir.glob(".plan.*.tmp"))
+
+
+def test_many_row_groups_and_parts_are_found_by_position(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, rows in (("GROUP_ROWS", 2), ("PART_ROWS", 4)):
+        monkeypatch.setattr(f"scoring.store.ordering.{name}", rows)
+        monkeypatch.setattr(f"scoring.plan.{name}", rows)
+    plan: Plan = open_plan(workspace)
+    assert [path.name for path in sorted((workspace.dataset_dir / "plan").glob("part-*"))] == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+    assert [one.row_idx for one in plan.read(np.arange(8))] == [0, 1, 2, 6, 3, 7, 4, 5]
+
+
+def test_a_window_is_cut_between_images_only(workspace: Workspace) -> None:
+    samples = open_plan(workspace).read(np.arange(8))
+    cut = image_groups(samples, 4)
+    assert [[one.row_idx for one in group] for group in cut] == [[0, 1], [2, 6], [3, 7], [4, 5]]
+    cut = image_groups(samples, 8)
+    assert [[one.row_idx for one in group] for group in cut] == [[0], [1], [2, 6], [3, 7], [4], [5]]
