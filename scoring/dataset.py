@@ -403,16 +403,21 @@ def read_sample(workspace: Workspace, row_idx: int) -> Sample:
 
 def read_originals(
     workspace: Workspace, rows: Sequence[int] | NDArray[np.int64]
-) -> Iterator[tuple[int, bytes]]:
-    """(row_idx, exact bytes of the record) of ``rows``, ascending, in bounded memory."""
+) -> Iterator[tuple[int, bytes | None]]:
+    """(row_idx, exact bytes of the record) of ``rows``, ascending, in bounded memory.
+
+    None for a record that came as no JSON: its ``origin`` tells where it lies.
+    """
     for table in _read_groups(workspace, rows, ["row_idx", "original"]):
         originals = table.column("original").to_pylist()
         yield from zip(table.column("row_idx").to_pylist(), originals, strict=True)
 
 
-def read_columns(workspace: Workspace, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The named columns of the whole dataset, one row group at a time."""
-    yield from _read_groups(workspace, None, list(columns))
+def read_columns(
+    workspace: Workspace, columns: Sequence[str], rows: NDArray[np.int64] | None = None
+) -> Iterator[pa.Table]:
+    """The named columns of the whole dataset, or of ``rows``, one row group at a time."""
+    yield from _read_groups(workspace, rows, list(columns))
 
 
 def _read_groups(

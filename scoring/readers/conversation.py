@@ -62,6 +62,7 @@ class Slot:
     index: int | None = None
 
 
+_OPEN = Slot()
 Part = str | Slot
 
 
@@ -189,7 +190,7 @@ def _settle(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str
 def _fill(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
     """Every slot with the image it shows, in the order of occurrence."""
     slots = _slots(joined)
-    if len(slots) == len(images) and all(one.reference is one.index is None for one in slots):
+    if len(slots) == len(images) and all(one == _OPEN for one in slots):
         return joined, images, None
     open_slots = [slot for slot in slots if not slot.reference]
     indices = [slot.index for slot in open_slots]

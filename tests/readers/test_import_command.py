@@ -1,0 +1,58 @@
+"""``visnec import`` as a user meets it: what it says, what it asks, how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from scoring.cli import app
+from scoring.errors import InputError
+
+
+def visnec_import(*arguments: str | Path) -> Result:
+    environment = {"COLUMNS": "200", "TERM": "dumb"}
+    return CliRunner().invoke(app, ["import", *map(str, arguments)], env=environment)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    turns = [{"from": "human", "value": "Look <image>\n**q**"}, {"from": "gpt", "value": "[red]a"}]
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"id": "7", "image": "1.png", "conversations": turns}) + "\n{cut")
+    return path
+
+
+def test_a_dry_run_shows_the_first_record_and_stops(data: Path, tmp_path: Path) -> None:
+    done = visnec_import(data, "-w", tmp_path / "ws", "--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    (file,) = json.loads(done.stdout)
+    assert (file["format"], file["container"]) == ("llava", "lines")
+    assert file["first_record"]["turns"][0]["image_offsets"] == [5]
+    for line in ("because each line is an object", "id 7, source x, status pending", "image 1: 1.png",
+                 "human: Look [image 1]\\n**q**", "assistant: [red]a"):  # fmt: skip
+        assert line in done.stderr
+    assert not (tmp_path / "ws").exists()
+
+
+def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: Path) -> None:
+    done = visnec_import(data, "-w", tmp_path / "ws", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["statuses"] == {"to score": 1, "bad_record": 1}
+    assert "bad_record (1): line 2, column 2: Expecting property name" in done.stderr
+    assert "None was found: name the folder" in done.stderr
+
+
+def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"q": "what", "a": "that", "pic": "1.png"}\n')
+    done = visnec_import(path, "-w", tmp_path / "ws")
+    assert isinstance(done.exception, InputError)
+    assert "the first has the keys q, a, pic); say it with --format" in str(done.exception)
+    columns = [f"--column={what}" for what in ("question=q", "answer=a", "image=pic")]
+    done = visnec_import(path, "-w", tmp_path / "ws", *columns, "--json")
+    assert json.loads(done.stdout)["statuses"] == {"to score": 1}
+    done = visnec_import(path, "-w", tmp_path / "ws", "--column", "question")
+    assert "--column 'question' is no WHAT=NAME" in str(done.exception)
