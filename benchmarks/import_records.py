@@ -101,7 +101,7 @@ def write_parquet(path: Path, megabytes: int) -> None:
             ("answer", pa.string()),
         ]
     )
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
         while size < megabytes * 1_000_000:
             image = next(images)
             size += len(image)

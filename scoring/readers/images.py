@@ -135,9 +135,8 @@ def _sorted_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[st
     containers: dict[str, list[Path]] = {}
     for root in sorted(set(roots) - set(folders), key=lambda path: len(path.parts)):
         containers.setdefault(root.name, []).append(root)
-    records = [folder for folder in folders if folder.name == "dataset"]
-    if records:
-        containers[RECORDS] = records
+    own = [one for one in folders if one.name == "dataset" and (one / "dataset.json").is_file()]
+    containers[RECORDS] = own[-1:]  # the workspace's folder is declared last
     return folders, containers
 
 

@@ -25,6 +25,7 @@ ANSWERS = (
     "ground_truth",
 )
 CAPTIONS = ("caption", "text", "txt", "description")
+PAIR_LISTS = ("conversation", "conversations", "texts")
 _LETTERS = "ABCDEFGHI"
 
 
@@ -63,13 +64,17 @@ def understand_caption(value: Mapping[str, object], options: ReadOptions) -> Und
 
 def _history(value: Mapping[str, object]) -> list[tuple[str, str]]:
     history = as_list(value.get("history")) or []
-    listed = as_list(value.get("conversation")) or as_list(value.get("conversations")) or []
-    return [_pair(one) for one in [*history, *listed]]
+    return [_pair(one) for one in [*history, *_listed(value)]]
+
+
+def _listed(value: Mapping[str, object]) -> list[object]:
+    """Pairs that stand in a list of their own."""
+    return next((found for key in PAIR_LISTS if (found := as_list(value.get(key)))), [])
 
 
 def _pair(turn: object) -> tuple[str, str]:
-    if isinstance(turn, dict) and "human" in turn:
-        turn = [turn["human"], turn.get("assistant", "")]
+    if isinstance(turn, dict) and ("human" in turn or "user" in turn):
+        turn = [turn.get("human", turn.get("user")), turn.get("assistant", "")]
     pair = as_list(turn)
     if pair is None or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
         raise BadRecord(f"a turn of the history is {shown(turn)}, not a question and its answer")
@@ -79,7 +84,7 @@ def _pair(turn: object) -> tuple[str, str]:
 def _last(value: Mapping[str, object]) -> list[tuple[str, str]]:
     question = _question(value)
     if question is None:
-        if as_list(value.get("conversation")) or as_list(value.get("conversations")):
+        if _listed(value):
             return []
         raise BadRecord(f"no question among the keys {', '.join(map(str, value))}")
     return [(question, _answer(value) or "")]

@@ -50,7 +50,7 @@ def guess_family(value: object) -> list[Guess]:
         return _of_conversation("the record", value)
     if not isinstance(value, dict):
         return []
-    for key in ("messages", "conversations", "conversation"):
+    for key in ("messages", "conversations", "conversation", "texts"):
         if guesses := _of_conversation(repr(key), as_list(value.get(key)) or []):
             return guesses
     prompt = as_list(value.get("prompt"))
@@ -84,8 +84,8 @@ def _of_conversation(where: str, listed: list[object]) -> list[Guess]:
         return [Guess("llava", f"the turns of {where} have 'from'")]
     if "role" in first:
         return [Guess("messages", f"the messages of {where} have 'role'")]
-    if "human" in first:
-        return [Guess("qa", f"the turns of {where} are pairs of 'human' and 'assistant'")]
+    if "assistant" in first and ("human" in first or "user" in first):
+        return [Guess("qa", f"the turns of {where} are pairs of a question and its answer")]
     return []
 
 

@@ -31,8 +31,13 @@ def test_a_dry_run_shows_the_first_record_and_stops(data: Path, tmp_path: Path) 
     (file,) = json.loads(done.stdout)
     assert (file["format"], file["container"]) == ("llava", "lines")
     assert file["first_record"]["turns"][0]["image_offsets"] == [5]
-    for line in ("because each line is an object", "id 7, source x, status pending", "image 1: 1.png",
-                 "human: Look [image 1]\\n**q**", "assistant: [red]a"):  # fmt: skip
+    for line in (
+        "because each line is an object",
+        "id 7, source x, status pending",
+        "image 1: 1.png",
+        "human: Look [image 1]\\n**q**",
+        "assistant: [red]a",
+    ):
         assert line in done.stderr
     assert not (tmp_path / "ws").exists()
 
