@@ -110,7 +110,10 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
         )
     with who, st.popover("Reviewer", icon=":material/person:", width="stretch"):
         st.text(f"Decisions are made as {reviewer}.")
-        st.button("Change the name", on_click=names.ask_again)
+        if names.login_configured():
+            st.button("Sign out", on_click=st.logout)
+        else:
+            st.button("Change the name", on_click=names.ask_again)
     _show_filter(context)
 
 

@@ -34,6 +34,8 @@ _PROBLEM = "filter.problem"
 def show(context: Context, compact: bool = False) -> None:
     """Draws the bar; what is chosen goes into the view. ``compact``: inside something else."""
     which = context.filter
+    if context.filter_problem is not None and not compact:
+        _show_filter_problem(context.filter_problem)
     with st.container(border=not compact, key="filter_bar"):
         first = st.columns([3, 3, 4])
         with first[0]:
@@ -73,6 +75,8 @@ def show_strip(context: Context, hint: str) -> None:
 
     ``hint`` stands there while there is no filter.
     """
+    if context.filter_problem is not None:
+        _show_filter_problem(context.filter_problem)
     with st.container(horizontal=True, vertical_alignment="center", key="filter_strip"):
         with st.popover("Filter", icon=":material/filter_list:", width="content"):
             show(context, compact=True)
@@ -83,6 +87,10 @@ def show_strip(context: Context, hint: str) -> None:
             show_chips(context)
         else:
             figures.show_quiet(hint)
+
+
+def _show_filter_problem(problem: str) -> None:
+    notices.show_problem(FilterError(problem), "Part of the filter was left out")
 
 
 def show_chips(context: Context) -> None:
@@ -154,7 +162,9 @@ def _type_text(which: Filter) -> None:
         "Text",
         key=_key("text"),
         max_chars=300,
-        placeholder="in question, answer or id",
+        placeholder="words, or ~/pattern/",
+        help="In any turn, or in the id. Between ~/ and / stands a regular expression (RE2); a c "
+        "behind it tells capitals apart: ~/colou?r/c",
         icon=":material/search:",
         on_change=_take_text,
     )
@@ -162,7 +172,12 @@ def _type_text(which: Filter) -> None:
 
 def _take_text() -> None:
     words = str(st.session_state[_key("text")]).strip() or None
-    change_view(filter=replace(current_view().filter, text=words))
+    try:
+        change_view(filter=replace(current_view().filter, text=words))
+    except FilterError as error:
+        st.session_state[_PROBLEM] = str(error)
+    else:
+        st.session_state[_PROBLEM] = None
 
 
 def _type_range(which: Filter) -> None:

@@ -1,4 +1,4 @@
-"""Who reviews: asked once, remembered by the browser, and named in every decision.
+"""Who reviews: signed in, or asked once and remembered by the browser; named in every decision.
 
 The browser's own memory comes before the link's name, so that following a colleague's link never
 makes anybody decide in that colleague's name.
@@ -10,7 +10,7 @@ import unicodedata
 
 import streamlit as st
 
-from dashboard.components import assets
+from dashboard.components import assets, notices
 from dashboard.state import Key, change_view
 
 _KEY = "reviewer_name"
@@ -24,7 +24,12 @@ _ask = st.components.v2.component(
 
 
 def show(suggested: str | None) -> str | None:
-    """The reviewer of this session, or None while the name is being asked for."""
+    """The reviewer of this session, or None while the name is being asked for.
+
+    Where Streamlit's login is set up, the name is the signed-in user's and cannot be chosen.
+    """
+    if login_configured():
+        return _signed_in()
     confirmed: str | None = st.session_state.get(Key.REVIEWER)
     result = _ask(
         key=_KEY,
@@ -44,6 +49,26 @@ def show(suggested: str | None) -> str | None:
     if confirmed is not None and suggested != confirmed:
         change_view(reviewer=confirmed)
     return confirmed
+
+
+def login_configured() -> bool:
+    """Whether this server asks people to sign in (an ``[auth]`` section in Streamlit's secrets)."""
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False
+
+
+def _signed_in() -> str | None:
+    if not st.user.is_logged_in:
+        st.button("Sign in to review", icon=":material/login:", on_click=st.login)
+        return None
+    given = read_name(st.user.get("email")) or read_name(st.user.get("name"))
+    if given is None:
+        notices.show_note("The sign-in gives neither an e-mail address nor a name")
+        return None
+    st.session_state[Key.REVIEWER] = given
+    return given
 
 
 def ask_again() -> None:

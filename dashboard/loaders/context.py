@@ -13,9 +13,9 @@ from dashboard.loaders.cache import ANSWERS, Answers
 from dashboard.loaders.facts import read_clusterings, read_scopes
 from dashboard.state import View
 from scoring.dataset import DatasetInfo, read_dataset_info
-from scoring.errors import WorkspaceError
+from scoring.errors import FilterError, InputError, WorkspaceError
 from scoring.necessity import Bands
-from scoring.store import Store
+from scoring.store import Store, queries
 from scoring.store.filters import Filter
 from scoring.store.values import Scope
 from scoring.workspace import Workspace, open_workspace
@@ -38,10 +38,11 @@ class Context:
     bands: Bands
     filter: Filter
     edition: str  # fingerprint of the dataset
+    filter_problem: str | None = None  # why the view's filter was left out
 
     def everything(self) -> Context:
         """The same without a filter."""
-        return replace(self, filter=Filter())
+        return replace(self, filter=Filter(), filter_problem=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,20 @@ def open_view_context(view: View) -> Opened:
         problems += ("The filter's clusters were left out: there is no clustering yet.",)
         which = replace(which, cluster=())
     bands = view.bands(workspace.bands)
-    context = Context(workspace, store, scope, bands, which, dataset.fingerprint)
+    which, problem = _answerable(store, scope, which, bands)
+    context = Context(workspace, store, scope, bands, which, dataset.fingerprint, problem)
     return Opened(workspace, dataset, context, problems)
+
+
+def _answerable(
+    store: Store, scope: Scope, which: Filter, bands: Bands
+) -> tuple[Filter, str | None]:
+    """The filter, or what is left of it without the part that cannot be asked, and why."""
+    try:
+        queries.check_filter(store, scope, which, bands)
+    except (FilterError, InputError) as error:
+        return (replace(which, text=None) if which.pattern else Filter()), str(error)
+    return which, None
 
 
 def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:

@@ -42,7 +42,7 @@ from scoring.store.overview import (
     status_reasons,
 )
 from scoring.store.queues import queue_rows, review_queue
-from scoring.store.search import first_hits
+from scoring.store.search import check_filter, first_hits
 
 __all__ = [
     "by_answer_kind",
@@ -51,6 +51,7 @@ __all__ = [
     "by_source",
     "by_turn",
     "candidates",
+    "check_filter",
     "cluster_names",
     "clusterings",
     "compare_scopes",

@@ -77,5 +77,13 @@ def first_hits(
     return FirstHits(rows, len(hits), looked, n_samples)
 
 
+def check_filter(store: Store, scope: Scope, which: Filter, bands: Bands | None = None) -> None:
+    """Raises FilterError or InputError where the filter cannot be asked of this database.
+
+    So it is with a regular expression that RE2 does not take, and with another run that is gone.
+    """
+    ask(store, scope, which, bands)
+
+
 _SCORES = "SELECT s.visnec, s.row_idx FROM scores s WHERE"
 _AMONG = "AND s.row_idx IN (SELECT unnest($found::BIGINT[]))"

@@ -218,3 +218,14 @@ def test_a_button_decides_about_the_sample_it_stands_under(root: Path, draw: Dra
 def test_a_name_in_a_link_decides_nothing(root: Path, draw: Draw) -> None:
     app = draw("explore", {"sample": "17", "reviewer": "somebody else"})
     assert not [one for one in app.button if "Drop" in one.label]
+
+
+@pytest.mark.parametrize("page", ["overview", "explore"])
+def test_a_pattern_that_is_none_is_told_and_the_rest_of_the_filter_holds(
+    root: Path, draw: Draw, context: Context, page: str
+) -> None:
+    app = draw(page, {"filter": 'source:scenes text:"~/colou(r/"'})
+    assert not app.exception
+    assert "is no regular expression" in written(app)
+    n = len(matching_rows(context.store, context.scope, Filter(source=("scenes",))))
+    assert f"{n:,}" in written(app) + " ".join(one.label for one in app.button)

@@ -128,11 +128,12 @@ const Card = (() => {
   // and behind the tokens' texts (white space) is theirs.
   function tokens(turn) {
     const shade = (x) => `${Math.round(8 + 52 * Math.min(1, Math.abs(x) / 3))}%`;
-    return el("span", { class: "tokens" }, turn.tokens.map((token) => el("span", {
-      class: `token ${token.visnec > 0.05 ? "helped" : token.visnec < -0.05 ? "hurt" : "even"}`,
+    const ends = (token) => /^<.+>$/.test(token.text.trim());
+    return el("span", { class: "tokens" }, turn.tokens.map((token, i) => el("span", {
+      class: `token ${ends(token) ? "end " : ""}${token.visnec > 0.05 ? "helped" : token.visnec < -0.05 ? "hurt" : "even"}`,
       style: { "--shade": shade(token.visnec) },
       title: `VisNec ${VN.score(token.visnec)}: text-only loss ${VN.loss(token.loss_text)}, multimodal loss ${VN.loss(token.loss_multimodal)}`,
-    }, token.text || "·")));
+    }, (i ? token.text : token.text.trimStart()) || "·")));
   }
 
   function conversation(card) {
