@@ -341,7 +341,10 @@ def _declare_roots(
     """Writes down where images may be opened: folders, and files that hold images themselves."""
     best = [(Path(one.candidates[one.best]), one.n_found[one.best]) for one in trials]
     chosen = [root for root, n_found in best if n_found]
-    fallback = [root for root, _ in best[:1]]
+    own_images_only = all(one.holds_images for one in sources) and not any(
+        trial.n_tried for trial in trials
+    )
+    fallback = [] if own_images_only else [root for root, _ in best[:1]]
     roots = [*(root.resolve() for root in image_roots), *chosen]
     roots = roots or fallback
     roots += [one.file.path.resolve() for one in sources if one.holds_images]

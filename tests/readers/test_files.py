@@ -76,6 +76,7 @@ def test_parquet_with_images_inside(tmp_path: Path) -> None:
     assert answers(samples) == list(COLOURS)
     assert [sample.origin for sample in samples] == [f"train.parquet#row={i}" for i in range(3)]
     assert {sample.original for sample in samples} == {b""}
+    assert workspace.image_roots == ((tmp_path / "train.parquet").resolve(),)
     assert colours(workspace) == [[colour] for colour in COLOURS.values()]
     backwards = [sample.images[0] for sample in reversed(samples)]
     found = [open_reference(one, workspace.image_roots).getpixel((0, 0)) for one in backwards]
