@@ -7,6 +7,7 @@ only after :func:`record_decisions` has returned: by then it is on disk.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,19 +15,22 @@ from typing import Any
 
 from dashboard.loaders import Context
 from scoring.dataset import read_dataset_info
-from scoring.errors import InputError
+from scoring.errors import InputError, VisnecError
 from scoring.export import ExportResult, export_subset
 from scoring.necessity import Bands
 from scoring.provenance import VerifyReport, verify_manifest
 from scoring.reviews import Decision, DecisionDraft, DecisionEvent, ReviewLog, open_review_log
 from scoring.store import build_database
 from scoring.store.build import Progress
+from scoring.store.follow import build_if_behind
 from scoring.store.values import BuildReport
 from scoring.subsets import SubsetDefinition, delete_subset, save_subset
 from scoring.workspace import Workspace, open_workspace, save_settings
 
 MAX_NOTE = 2000
+_SHORTEST_REST = 5.0
 _logs: dict[tuple[Path, str], ReviewLog] = {}
+_builders: dict[Path, _Follower] = {}
 _lock = threading.Lock()
 
 
@@ -166,3 +170,37 @@ def verify_export(workspace: Workspace, folder: Path, progress: Any = None) -> V
 def build_workspace_database(workspace: Workspace, progress: Progress | None = None) -> BuildReport:
     """Builds the derived database from the parts."""
     return build_database(workspace, progress)
+
+
+def follow_parts(workspace: Workspace) -> None:
+    """Has the database take new parts in, in the background and not too often.
+
+    Building it costs the more the larger it is, so the pause grows with what the last one took.
+    """
+    with _lock:
+        builder = _builders.setdefault(workspace.root, _Follower())
+    builder.begin(workspace)
+
+
+class _Follower:
+    """Builds the database of one workspace, at most one thread at a time."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        self._rest_until = 0.0
+
+    def begin(self, workspace: Workspace) -> None:
+        if time.monotonic() < self._rest_until or not self._busy.acquire(blocking=False):
+            return
+        threading.Thread(target=self._build, args=(workspace,), daemon=True).start()
+
+    def _build(self, workspace: Workspace) -> None:
+        began = time.monotonic()
+        try:
+            build_if_behind(workspace, wait=False)
+        except (VisnecError, OSError):
+            pass  # the page says what is wrong when it opens the database itself
+        finally:
+            took = time.monotonic() - began
+            self._rest_until = time.monotonic() + max(_SHORTEST_REST, 10 * took)
+            self._busy.release()

@@ -10,6 +10,7 @@ import math
 from datetime import UTC, datetime
 
 from scoring.necessity import Category
+from scoring.progress import RunProgress
 from scoring.samples import Status
 
 ABSENT = "–"
@@ -54,6 +55,8 @@ CATEGORY_MEANINGS: dict[Category, str] = {
     Category.REDUNDANT: "the answer is about as likely without the image",
     Category.VISION_CRITICAL: "the image is needed for the answer",
 }
+
+_PHASES = {"score": "scoring", "predict": "writing predictions"}
 
 CHOICES = ("keep", "drop", "unsure")
 DECISION_MARKS: dict[str, str] = {"keep": "✓", "drop": "✕", "unsure": "?"}
@@ -143,3 +146,30 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 def status_name(status: str) -> str:
     """A status in words; one this version does not know is shown as it is."""
     return STATUS_NAMES[Status(status)] if status in list(Status) else status
+
+
+def progress_words(progress: RunProgress, age: float | None) -> str:
+    """A run's progress in a sentence; ``age`` is the seconds since it was reported."""
+    phase = _PHASES.get(progress.phase, progress.phase)
+    done = f"{count(progress.done)} of {count(progress.total)} samples"
+    so_far = share(progress.done, progress.total)
+    if progress.state == "finished":
+        return f"Finished {moment(progress.updated_at)}."
+    if progress.state == "stopped":
+        return (
+            f"Stopped while {phase} at {done} ({so_far}), {moment(progress.updated_at)}. "
+            "The same command goes on from there."
+        )
+    if progress.state == "silent":
+        return (
+            f"Silent for {duration(age)} while {phase} at {done} ({so_far}): process "
+            f"{progress.pid} on {progress.host} may have been killed. The same command goes on "
+            "from there."
+        )
+    left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
+    several = f", {progress.n_processes} processes" if progress.n_processes > 1 else ""
+    lost = f", {plural(progress.n_silent, 'process', 'processes')} lost"
+    return (
+        f"{phase.capitalize()}: {done} ({so_far}), {progress.rate:,.1f} per second{left}{several}"
+        + (lost if progress.n_silent else "")
+    )

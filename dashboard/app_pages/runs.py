@@ -25,7 +25,6 @@ from scoring.workspace import Workspace
 
 _REFRESH = "2s"
 _LISTED_SOURCES = 12
-_PHASES = {"score": "scoring", "predict": "writing predictions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def _show_progress(workspace: Workspace, run_id: str) -> None:
 
 
 def _draw_progress(progress: RunProgress) -> None:
-    said = progress_words(progress, text.seconds_since(progress.updated_at))
+    said = text.progress_words(progress, text.seconds_since(progress.updated_at))
     if progress.state != "finished":
         done = progress.done / progress.total if progress.total else 0.0
         figures.show_progress_bar(done, said)
@@ -183,33 +182,6 @@ def _draw_sources(progress: RunProgress) -> None:
     )
     if len(listed) > _LISTED_SOURCES:
         figures.show_quiet(f"and {text.plural(len(listed) - _LISTED_SOURCES, 'smaller source')}")
-
-
-def progress_words(progress: RunProgress, age: float | None) -> str:
-    """A run's progress in a sentence; ``age`` is the seconds since it was reported."""
-    phase = _PHASES.get(progress.phase, progress.phase)
-    done = f"{text.count(progress.done)} of {text.count(progress.total)} samples"
-    share = text.share(progress.done, progress.total)
-    if progress.state == "finished":
-        return f"Finished {text.moment(progress.updated_at)}."
-    if progress.state == "stopped":
-        return (
-            f"Stopped while {phase} at {done} ({share}), {text.moment(progress.updated_at)}. "
-            "The same command goes on from there."
-        )
-    if progress.state == "silent":
-        return (
-            f"Silent for {text.duration(age)} while {phase} at {done} ({share}): process "
-            f"{progress.pid} on {progress.host} may have been killed. The same command goes on "
-            "from there."
-        )
-    left = "" if progress.seconds_left is None else f", {text.duration(progress.seconds_left)} left"
-    several = f", {progress.n_processes} processes" if progress.n_processes > 1 else ""
-    lost = f", {text.plural(progress.n_silent, 'process', 'processes')} lost"
-    return (
-        f"{phase.capitalize()}: {done} ({share}), {progress.rate:,.1f} per second{left}{several}"
-        + (lost if progress.n_silent else "")
-    )
 
 
 def _show_figures(stored: _InDatabase) -> None:

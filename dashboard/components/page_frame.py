@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import bound, notices
+from dashboard.components import bound, live, notices
 from dashboard.loaders import Context, Opened
 from dashboard.state import View, open_view
 
@@ -113,7 +113,9 @@ def _show_notices(opened: Opened) -> None:
             _OWN_MODEL,
         )
     state = loaders.read_build_state(context.store)
-    if state.stale:
+    if live.is_at_work(context):
+        live.follow(context.store.generation)
+    elif state.stale:
         notices.show_note(
             f"{text.plural(state.n_new_parts, 'new part')} since this database was built",
             f"The figures are exact as of {text.moment(state.built_at)}.",

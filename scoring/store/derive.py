@@ -206,13 +206,13 @@ TURNS_INSERTED = """
 # Only where a run keeps token values: these stay in the parts, and this finds them there.
 CREATE_TOKEN_PARTS = """
     CREATE TABLE IF NOT EXISTS token_parts (run_id VARCHAR, row_idx BIGINT, part VARCHAR)
-"""
+"""  # noqa: S105 - SQL, not a secret
 INSERT_TOKEN_PARTS = """
     INSERT INTO token_parts BY NAME
     SELECT $run_id AS run_id, row_idx, min(parse_filename(filename)) AS part
     FROM read_parquet($files, filename = true)
     GROUP BY row_idx ORDER BY row_idx
-"""
+"""  # noqa: S105 - SQL, not a secret
 
 INSERT_CLUSTERS = """
     INSERT INTO clusters BY NAME

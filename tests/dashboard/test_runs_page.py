@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import loaders
-from dashboard.app_pages.runs import progress_words
+from dashboard import loaders, text
 from dashboard.loaders import Context
 from scoring.claims import this_process
 from scoring.progress import RunProgress
@@ -50,7 +49,7 @@ def progress(state: str, **changes: object) -> RunProgress:
     ],
 )
 def test_progress_is_said_in_a_sentence(given: RunProgress, age: float, said: str) -> None:
-    assert progress_words(given, age).startswith(said)
+    assert text.progress_words(given, age).startswith(said)
 
 
 def test_the_record_and_every_status_are_shown(root: Path, context: Context, draw: Draw) -> None:
