@@ -197,7 +197,12 @@ class _ArrowRows:
     def row(self, row: int, column: str) -> Mapping[str, object]:
         if not 0 <= row < len(self._table) or column not in self._table.column_names:
             raise EmbeddedProblem(f"the file has no row {row} with a column {column!r}")
-        return {column: self._table.column(column)[row].as_py()}
+        found = self._table.column(column).slice(row, 1)
+        try:
+            found.validate(full=True)  # a damaged file would lead out of its memory
+        except pa.ArrowInvalid as error:
+            raise EmbeddedProblem(f"row {row} cannot be read: {error}") from error
+        return {column: found[0].as_py()}
 
 
 def open_arrow(path: Path) -> Any:

@@ -29,7 +29,7 @@ def read_parquet(
     """
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"{path} is no readable Parquet file: {error}") from error
     with file:
         metadata = file.metadata
@@ -41,10 +41,11 @@ def read_parquet(
             end = row + facts.num_rows
             try:
                 for batch in file.iter_batches(batch_rows, [group]):
+                    batch.validate()
                     for record in batch_records(batch, name, row):
                         yield row, metadata.num_rows, record
                         row += 1
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 what = f"rows {row} to {end - 1} of {metadata.num_rows} cannot be read: {error}"
                 if not keep_going:
                     raise RecordError(f"{name}: {what}") from error
@@ -69,11 +70,12 @@ def read_arrow(
             else reader
         )
         for batch in batches:
+            batch.validate(full=True)  # a damaged file would lead its readers out of their memory
             for start in range(0, len(batch), 64):
                 for record in batch_records(batch.slice(start, 64), name, row):
                     yield row, record
                     row += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         what = f"from row {row} on nothing can be read: {error}"
         if not keep_going:
             raise RecordError(f"{name}: {what}") from error

@@ -54,7 +54,10 @@ def read_table(
     """(byte offset, row) of every row below the header, columns by their name."""
     lines = _Lines(file, name)
     reader = csv.reader(lines, delimiter=delimiter)
-    header = next(reader, [])
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise RecordError(f"{name}: its first line names no columns: {error}") from error
     number = 0
     while True:
         offset, number = lines.begin(), number + 1

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import pickle
+import struct
 import tarfile
 import zipfile
 from collections.abc import Sequence
@@ -141,6 +142,20 @@ def test_damaged_parquet_is_told_and_its_readable_rows_are_kept(tmp_path: Path) 
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RecordError, match="is no readable Parquet file"):
         imported(tmp_path / "b", path)
+
+
+def test_a_damaged_arrow_file_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    table = pa.table({"question": list("abcde"), "answer": list("fghij")})
+    path = tmp_path / "x.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    places, far = struct.pack("<6i", *range(6)), struct.pack("<6i", 0, *[1 << 30] * 5)
+    assert places in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(places, far))
+    with pytest.raises(RecordError, match=r"x\.arrow: from row 0 on nothing can be read"):
+        imported(tmp_path, path)
+    with pytest.raises(ImageProblem, match="row 2 cannot be read"):
+        open_reference("x.arrow#row=2&at=/answer", [path])
 
 
 def test_text_that_is_no_utf8_spoils_its_row_only(tmp_path: Path) -> None:
