@@ -304,9 +304,11 @@ def _literal(paths: Sequence[Path]) -> list[str]:
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     memory = min(pages * size // 2, _MEMORY_CAP)
-    return duckdb.connect(
+    con = duckdb.connect(
         str(path), config={"memory_limit": f"{memory}B", "temp_directory": f"{path}.sort"}
     )
+    con.execute("SET enable_progress_bar = false")  # it draws on stdout, which is for data
+    return con
 
 
 def _remove_leftovers(workspace: Workspace) -> None:
