@@ -44,6 +44,7 @@ def build_card(
         "id": sample.id,
         "source": sample.source,
         "cluster": detail.cluster,
+        "cluster_id": detail.cluster_id,
         "status": detail.status,
         "status_name": text.status_name(detail.status),
         "reason": detail.reason,

@@ -33,10 +33,11 @@ from dashboard.state import (
     take_view,
 )
 from scoring.errors import InputError
-from scoring.store.filters import Range
+from scoring.store.filters import Filter, Range
 from scoring.store.values import Cursor, Page, Sort
 
 _LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
+_N_ALIKE = 5
 _SORTS = {
     Sort.VISNEC_DESC: "highest VisNec first",
     Sort.VISNEC_ASC: "lowest VisNec first",
@@ -206,6 +207,7 @@ def _show_sample(context: Context, view: View, row_idx: int) -> None:
         lambda action: _act(action, card, before, behind),
     )
     _show_decision(context, row_idx)
+    _show_cluster(context, card)
     _show_record(context, row_idx)
 
 
@@ -307,6 +309,36 @@ def _show_decision(context: Context, row_idx: int) -> None:
     own = loaders.read_own_decisions(context.workspace, reviewer, [row_idx], 0)
     decision_buttons.show(row_idx, reviewer, None, own.decided.get(row_idx))
     notices.show_remembered()
+
+
+def _show_cluster(context: Context, card: Card) -> None:
+    """Samples with similar instructions, those nearest in score on both sides."""
+    cluster = card["cluster_id"]
+    if cluster is None:
+        return
+    alike = replace(context, filter=Filter(cluster=(int(cluster),)))
+    before, behind = (
+        loaders.read_tiles(
+            alike,
+            loaders.read_page_at(
+                alike,
+                Sort.VISNEC_DESC,
+                Cursor(card["visnec"], card["row_idx"], backward),
+                _N_ALIKE,
+            ),
+        )
+        for backward in (True, False)
+    )
+    if not before and not behind:
+        return
+    title, button = st.columns([5, 2], vertical_alignment="bottom")
+    with title:
+        st.subheader("Similar instructions", anchor=False)
+        figures.show_quiet(f"Nearest in score within the cluster “{card['cluster']}”")
+    if button.button("Show the whole cluster", icon=":material/grid_view:", width="stretch"):
+        change_view(filter=Filter(cluster=(int(cluster),)), sample=None)
+        st.rerun(scope="fragment")
+    gallery.show("alike", [*before, *behind], None, _open, size=str(Tiles.SMALL))
 
 
 def _show_record(context: Context, row_idx: int) -> None:
