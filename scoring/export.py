@@ -7,21 +7,26 @@ leaves no half file under the final name, and the next export clears away what i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from scoring.errors import InputError
-from scoring.manifest import FileFact, Inputs, Manifest, build_manifest, read_inputs, read_manifest
-from scoring.outputs import FORMATS, Piece, Records, read_pieces
+from scoring.card import card_outputs
+from scoring.errors import InputError, StorageError
+from scoring.exports import Chosen, ExportOptions, choose, is_output_name, read_outputs
+from scoring.exports.files import BytesFile, FileFact, Output
+from scoring.exports.names import FOLDERS
+from scoring.manifest import Inputs, Manifest, build_manifest, read_inputs, read_manifest
 from scoring.reviews import log_offsets, read_events
-from scoring.samples import Status
 from scoring.store import Store, candidates
 from scoring.subsets import Outcome, SubsetDefinition, resolve
 from scoring.workspace import Workspace
@@ -30,7 +35,10 @@ MANIFEST = "manifest.json"
 _STEP = 1000  # samples between two reports of progress
 
 Progress = Callable[[int, int], None]
-"""Called with samples written so far, samples in all (over all files of the format)."""
+"""Called with samples written so far, samples in all (over all files of the format).
+
+What it raises stops the export, which then leaves nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,36 +61,29 @@ def export_subset(
     store: Store,
     definition: SubsetDefinition,
     to: Path | None = None,
-    format: str = "llava",  # noqa: A002 - the word that commands and manifests use
+    format: str | ExportOptions = "llava",  # noqa: A002 - the word that commands and manifests use
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
     """Exports the samples that ``definition`` takes now into the folder ``to``.
 
-    ``to`` defaults to ``exports/<name>``. Formats: see ``scoring.outputs``. Raises InputError for
-    a folder with other things in it, or with an export unless ``overwrite``; RuleError;
-    RecordError for a kept record that would spoil the file.
+    ``to`` defaults to ``exports/<name>``. ``format`` is one of ``scoring.exports.FORMATS``, or all
+    the choices of an export. Raises InputError for a folder with other things in it, or with an
+    export unless ``overwrite``; RuleError; RecordError for a kept record that would spoil the
+    file; StorageError where the disk is full or may not be written.
     """
-    if format not in FORMATS:
-        raise InputError(f"no format {format!r}; there are: {', '.join(FORMATS)}")
+    options = ExportOptions(format) if isinstance(format, str) else format
     folder = (to or workspace.exports_dir / definition.name).absolute()
-    workspace.exports_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace.exports_dir / ".export.lock"):
+    with _told(folder), _locked(workspace, folder):
         place = _Folder(folder, workspace)
         place.clear_leftovers()
         check_folder(folder, overwrite)
         outcome, inputs = _resolve_now(workspace, store, definition)
-        manifest = build_manifest(outcome, inputs, asdict(workspace.bands), format)
+        chosen = choose(workspace, store, outcome, options)
+        manifest = build_manifest(chosen, inputs, asdict(workspace.bands))
         with place as temporary:
-            pieces = read_pieces(selected_records(workspace, outcome), format)
-            total = len(outcome.subset.selected) * len(pieces)
-            report = _Report(progress, total)
-            outputs = tuple(
-                _write_file(temporary / name, name, one, report) for name, one in pieces.items()
-            )
-            manifest = replace(manifest, outputs=outputs)
-            _write_file(temporary / MANIFEST, MANIFEST, [(None, manifest.to_bytes())], report)
-    return ExportResult(folder, manifest, outcome, store.build_state().n_new_parts)
+            manifest = _write_all(chosen, manifest, temporary, progress)
+    return ExportResult(folder, manifest, chosen.outcome, store.build_state().n_new_parts)
 
 
 def check_folder(folder: Path, overwrite: bool = False) -> None:
@@ -94,22 +95,39 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
     present = {path.name for path in folder.iterdir()}
     if not present:
         return
-    known = {MANIFEST, *(name for files in FORMATS.values() for name in files)}
-    if MANIFEST not in present or present - known:
-        stray = ", ".join(sorted(present - known)[:3]) or "no manifest.json"
+    stray = [one for one in sorted(present) if not _is_ours(one)]
+    if MANIFEST not in present or stray:
+        what = ", ".join(stray[:3]) or "no manifest.json"
         raise InputError(
-            f"{folder} holds other things than an export ({stray}); name another folder"
+            f"{folder} holds other things than an export ({what}); name another folder"
         )
     if not overwrite:
         raise InputError(f"{folder} holds an export already; name another folder, or overwrite it")
     read_manifest(folder)
 
 
-def selected_records(workspace: Workspace, outcome: Outcome) -> Records:
-    """The records of a subset, for writing or comparing."""
-    found, subset = outcome.candidates, outcome.subset
-    bad = found.row_idx[found.has_status(Status.BAD_RECORD) & subset.kept]
-    return Records(workspace, subset.selected, frozenset(bad.tolist()))
+def _is_ours(name: str) -> bool:
+    return name == MANIFEST or name in FOLDERS or is_output_name(name)
+
+
+def _write_all(
+    chosen: Chosen, manifest: Manifest, folder: Path, progress: Progress | None
+) -> Manifest:
+    """Every file, the manifest last."""
+    outputs = read_outputs(chosen)
+    report = _Report(progress, chosen.n_steps)
+    facts = [_write(folder, one, report) for one in outputs]
+    manifest = manifest.written(chosen, facts)
+    if chosen.options.card:
+        facts += [_write(folder, one, report) for one in card_outputs(chosen, manifest)]
+        manifest = manifest.written(chosen, facts)
+    report.end()
+    _write(folder, BytesFile(MANIFEST, [(None, manifest.to_bytes())]), report)
+    return manifest
+
+
+def _write(folder: Path, output: Output, report: _Report) -> FileFact:
+    return output.write(folder / output.name, report.step)
 
 
 def _resolve_now(
@@ -126,30 +144,54 @@ def _resolve_now(
     return outcome, read_inputs(workspace, definition, parts, offsets)
 
 
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Says of a disk that is full or closed what that means for the export."""
+    try:
+        yield
+    except OSError as error:
+        what = error.strerror or str(error)
+        kept = "what lay there is untouched" if folder.exists() else "nothing was left there"
+        remedy = {
+            errno.ENOSPC: "make room",
+            errno.EACCES: "name a folder that may be written with --to",
+            errno.EPERM: "name a folder that may be written with --to",
+            errno.EROFS: "name a folder that may be written with --to",
+        }.get(error.errno or 0, "see to that")
+        raise StorageError(
+            f"the export to {folder} stopped: {what}; {kept}. "
+            f"{remedy.capitalize()} and export again"
+        ) from error
+
+
+@contextmanager
+def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
+    """One export at a time into a workspace, or into a folder elsewhere."""
+    if folder.is_relative_to(workspace.root.absolute()):
+        workspace.exports_dir.mkdir(parents=True, exist_ok=True)
+        path = workspace.exports_dir / ".export.lock"
+    else:  # a workspace that may only be read exports to elsewhere
+        key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"visnec-export-{os.getuid()}-{key}.lock"
+    with FileLock(path):
+        yield
+
+
 class _Report:
     """Counts samples and passes every thousandth, and the last, on."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def step(self) -> None:
-        self._done += 1
-        if self._progress and (self._done % _STEP == 0 or self._done == self._total):
+    def step(self, name: str, n: int) -> None:  # noqa: ARG002 - all files count together
+        before = self._done
+        self._done = min(before + n, self._total)
+        if self._progress and self._done // _STEP > before // _STEP and self._done < self._total:
             self._progress(self._done, self._total)
 
-
-def _write_file(path: Path, name: str, pieces: Iterable[Piece], report: _Report) -> FileFact:
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        for row_idx, piece in pieces:
-            file.write(piece)
-            digest.update(piece)
-            size += len(piece)
-            if row_idx is not None:
-                report.step()
-        file.flush()
-        os.fsync(file.fileno())
-    return FileFact(name, size, digest.hexdigest())
+    def end(self) -> None:
+        if self._progress:
+            self._progress(self._total, self._total)
 
 
 class _Folder:

@@ -11,7 +11,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,26 +24,18 @@ import scoring
 from scoring.clustering import list_clusterings
 from scoring.dataset import read_dataset_info
 from scoring.errors import InputError
+from scoring.exports import Chosen, ExportOptions, is_output_name, options_from_dict
+from scoring.exports.files import FileFact, read_file_fact
 from scoring.necessity import Bands
-from scoring.outputs import FORMATS
 from scoring.reviews import log_digests, log_offsets
 from scoring.runs import read_run
 from scoring.subsets import Outcome, SubsetDefinition, definition_from_dict
 from scoring.workspace import Workspace
 
-MANIFEST_VERSION = 1
-_HASH_BYTES = 1 << 20
+MANIFEST_VERSION = 2  # 1 knew no options
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
+PROGRAM = "visnec-studio"
 _LIBRARIES = ("numpy", "duckdb", "pyarrow")
-
-
-@dataclass(frozen=True, slots=True)
-class FileFact:
-    """A file by its name (with ``/``, inside the workspace or the export), size and digest."""
-
-    name: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +65,13 @@ class Manifest:
     """What ``manifest.json`` holds.
 
     ``selected_sha256`` is the digest of the selected row_idx, one decimal number a line;
-    ``counts`` are numbers of samples before and after.
+    ``counts`` are numbers of samples before and after, and what was done to records on the way.
+    ``derived`` names the ways in which records differ from those that came in: ``turns``,
+    ``weights``, ``records`` (written anew, because they came from a file that is no JSON).
     """
 
-    format: str
+    options: ExportOptions
+    derived: tuple[str, ...]
     subset: SubsetDefinition
     inputs: Inputs
     bands: Mapping[str, float]
@@ -85,17 +80,32 @@ class Manifest:
     outputs: tuple[FileFact, ...]
     versions: Mapping[str, str]
 
+    @property
+    def format(self) -> str:
+        """The format of the export."""
+        return self.options.format
+
+    def written(self, chosen: Chosen, outputs: Iterable[FileFact]) -> Manifest:
+        """The manifest once these files are written."""
+        done = chosen.counts()
+        counts = {**self.counts, "written": done} if done else self.counts
+        return replace(self, counts=counts, derived=tuple(chosen.derived()), outputs=tuple(outputs))
+
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON values."""
         inputs = asdict(self.inputs)
+        inputs["parts"] = [part.to_dict() for part in self.inputs.parts]
+        options = self.options.to_dict()
         subset = {key: one for key, one in self.subset.to_dict().items() if key != "created_at"}
         return {
             "manifest_version": MANIFEST_VERSION,
             "workspace_id": inputs.pop("workspace_id"),
-            "format": self.format,
+            "format": options.pop("format"),
+            "options": options,
+            "derived": list(self.derived),
             "subset": subset,
             **{name: getattr(self, name) for name in ("bands", "counts", "selected_sha256")},
-            "outputs": [asdict(output) for output in self.outputs],
+            "outputs": [output.to_dict() for output in self.outputs],
             "inputs": inputs,
             "versions": self.versions,
         }
@@ -121,7 +131,7 @@ def read_manifest(path: Path) -> Manifest:
             return _from_dict(value)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name an export's manifest.json") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"{path} is no manifest of an export: {error!r}") from error
     raise InputError(
         f"{path} was written by a newer VisNec Studio (manifest version {version}, this one "
@@ -140,19 +150,19 @@ def manifest_path(path: Path) -> Path:
     return path / "manifest.json" if path.is_dir() else path
 
 
-def build_manifest(
-    outcome: Outcome, inputs: Inputs, bands: Mapping[str, float], file_format: str
-) -> Manifest:
+def build_manifest(chosen: Chosen, inputs: Inputs, bands: Mapping[str, float]) -> Manifest:
     """The manifest of an export that is still to be written: ``outputs`` are empty."""
+    outcome = chosen.outcome
     return Manifest(
-        format=file_format,
+        options=chosen.options,
+        derived=(),
         subset=outcome.definition,
         inputs=inputs,
         bands=bands,
         counts=_counts(outcome, bands),
         selected_sha256=_rows_digest(outcome.subset.selected),
         outputs=(),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -179,16 +189,6 @@ def read_inputs(
         parts=tuple(read_file_fact(workspace.root, name) for name in sorted(used)),
         decision_logs={name: LogFact(offsets[name], one) for name, one in digests.items()},
     )
-
-
-def read_file_fact(folder: Path, name: str) -> FileFact:
-    """Size and digest of ``folder / name``."""
-    digest, size = hashlib.sha256(), 0
-    with (folder / name).open("rb") as file:
-        while chunk := file.read(_HASH_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return FileFact(name, size, digest.hexdigest())
 
 
 def dataset_facts(workspace: Workspace) -> dict[str, Any]:
@@ -260,10 +260,11 @@ def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """This program and the libraries that have a part in what comes out."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     return {
-        "visnec-studio": scoring.__version__,
+        PROGRAM: scoring.__version__,
         "python": platform.python_version(),
         **libraries,
     }
@@ -284,13 +285,15 @@ def _from_dict(value: Mapping[str, Any]) -> Manifest:
     )
     outputs = tuple(FileFact(**one) for one in value["outputs"])
     # Names from a manifest become paths, so only names that an export gives may stand there.
-    if [one.name for one in outputs] != list(FORMATS[value["format"]]):
-        raise ValueError(f"the outputs are not those of the format {value['format']}")
+    strange = [one.name for one in outputs if not is_output_name(one.name)]
+    if strange or not outputs:
+        raise ValueError(f"the outputs are not those of an export: {strange[:1]}")
     odd = [one.name for one in inputs.parts if not _PART.fullmatch(one.name) or ".." in one.name]
     if odd:
         raise ValueError(f"{odd[0]!r} is no part of a workspace")
     return Manifest(
-        format=value["format"],
+        options=options_from_dict({"format": value["format"], **value.get("options", {})}),
+        derived=tuple(value.get("derived", ())),
         subset=definition_from_dict(value["subset"]),
         inputs=inputs,
         bands=value["bands"],

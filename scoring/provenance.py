@@ -8,20 +8,21 @@ piece, so that a difference is told with its file, byte and row, and with the in
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from scoring.card import card_outputs
 from scoring.errors import InputError, VerificationError, VisnecError
-from scoring.export import selected_records
+from scoring.exports import Chosen, choose, read_outputs
+from scoring.exports.files import FileFact, Output, read_file_fact
 from scoring.manifest import (
-    FileFact,
+    PROGRAM,
     Inputs,
     Manifest,
     build_manifest,
@@ -29,12 +30,11 @@ from scoring.manifest import (
     dataset_facts,
     is_edited,
     manifest_path,
-    read_file_fact,
     read_inputs,
     read_manifest,
     run_facts,
+    versions,
 )
-from scoring.outputs import Piece, read_pieces
 from scoring.reviews import log_digests, log_offsets, read_events
 from scoring.store import Store, build_database, candidates
 from scoring.store.build import list_parts
@@ -52,10 +52,10 @@ __all__ = [
     "verify_manifest",
 ]
 
+_STEP = 1000  # samples between two reports of progress
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being done in words, steps or samples done so far, and in all."""
-
-_SHOWN = 24  # bytes shown of either side of a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,55 +105,62 @@ def _compare(
     manifest: Manifest, path: Path, workspace: Workspace, progress: Progress
 ) -> str | None:
     """The first difference in words, None where there is none."""
+    with rebuilding(manifest, workspace, progress) as chosen:
+        again = build_manifest(chosen, manifest.inputs, manifest.bands)
+        told = _Told(progress, chosen.n_written)
+        facts: list[FileFact] = []
+        for output in read_outputs(chosen):
+            difference, fact = output.compare(path.parent / output.name, told.step)
+            if difference is not None:
+                return difference + _other_samples(manifest, again)
+            facts.append(fact)
+        if is_edited(path):
+            return "the manifest was edited: it says other things than it was written with"
+        again = again.written(chosen, facts)
+        if chosen.options.card:
+            cards = card_outputs(chosen, again)
+            difference, of_cards = _compare_cards(manifest, path, cards)
+            if difference is not None:
+                return difference
+            again = again.written(chosen, [*facts, *of_cards])
+    return _compare_manifests(manifest, again)
+
+
+@contextmanager
+def rebuilding(
+    manifest: Manifest, workspace: Workspace, progress: Progress | None = None
+) -> Iterator[Chosen]:
+    """The samples of an export, chosen anew from the very inputs that its manifest names."""
     offsets = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
     with _snapshot(workspace, manifest) as snapshot:
         build_database(snapshot, progress)
-        found = candidates(Store(snapshot), manifest.subset.scope)
-    outcome = resolve(manifest.subset, found, read_events(workspace, offsets))
-    again = build_manifest(outcome, manifest.inputs, manifest.bands, manifest.format)
-    rebuilt: list[FileFact] = []
-    pieces = read_pieces(selected_records(workspace, outcome), manifest.format)
-    for name, one in pieces.items():
-        told = _told(one, progress, name, len(outcome.subset.selected))
-        difference, fact = _compare_file(told, path.with_name(name), name)
-        if difference is not None:
-            return difference + _other_samples(manifest, again)
-        rebuilt.append(fact)
-    if is_edited(path):
-        return "the manifest was edited: it says other things than it was written with"
-    return _compare_manifests(manifest, replace(again, outputs=tuple(rebuilt)))
+        store = Store(snapshot)
+        found = candidates(store, manifest.subset.scope)
+        outcome = resolve(manifest.subset, found, read_events(workspace, offsets))
+        yield choose(workspace, store, outcome, manifest.options)
 
 
-def _compare_file(pieces: Iterable[Piece], path: Path, name: str) -> tuple[str | None, FileFact]:
-    """The first difference between the pieces and a file, and the digest of the pieces."""
-    digest, at = hashlib.sha256(), 0
-    nothing = FileFact(name, 0, "")
-    try:
-        with path.open("rb") as file:
-            for row_idx, piece in pieces:
-                there = file.read(len(piece))
-                if there != piece:
-                    return _difference(name, at, row_idx, there, piece), nothing
-                digest.update(piece)
-                at += len(piece)
-            if rest := file.read(_SHOWN):
-                return f"{name} goes on after its end, from byte {at}: {rest!r}", nothing
-    except FileNotFoundError:
-        return f"{name} is missing beside the manifest", nothing
-    return None, FileFact(name, at, digest.hexdigest())
-
-
-def _difference(name: str, at: int, row_idx: int | None, there: bytes, rebuilt: bytes) -> str:
-    same = next(
-        (i for i, (one, other) in enumerate(zip(there, rebuilt, strict=False)) if one != other),
-        min(len(there), len(rebuilt)),
-    )
-    where = f"row {row_idx}" if row_idx is not None else "between two records"
-    stands = repr(there[same : same + _SHOWN]) if there[same:] else "the end of the file"
-    return (
-        f"{name} differs from what the workspace rebuilds, first at byte {at + same} ({where}): "
-        f"there stands {stands}, rebuilt is {rebuilt[same : same + _SHOWN]!r}"
-    )
+def _compare_cards(
+    manifest: Manifest, path: Path, cards: list[Output]
+) -> tuple[str | None, list[FileFact]]:
+    """Cards byte by byte; those of another version of this program are told by their digest."""
+    said = {one.name: one for one in manifest.outputs}
+    facts: list[FileFact] = []
+    for card in cards:
+        if manifest.versions.get(PROGRAM) == versions()[PROGRAM]:
+            difference, fact = card.compare(path.parent / card.name, lambda *_: None)
+            if difference is not None:
+                return difference, facts
+            facts.append(fact)
+        elif card.name in said:
+            try:
+                fact = read_file_fact(path.parent, card.name)
+            except FileNotFoundError:
+                return f"{card.name} is missing beside the manifest", facts
+            if fact != said[card.name]:
+                return f"{card.name} is not the file of the manifest", facts
+            facts.append(fact)
+    return None, facts
 
 
 def _other_samples(manifest: Manifest, again: Manifest) -> str:
@@ -165,18 +172,20 @@ def _other_samples(manifest: Manifest, again: Manifest) -> str:
 
 def _compare_manifests(manifest: Manifest, again: Manifest) -> str | None:
     """What a manifest says otherwise than the rebuilt one; its library versions may differ."""
-    if manifest.outputs != again.outputs:
-        names = [
-            one.name
-            for one, other in zip(manifest.outputs, again.outputs, strict=True)
-            if one != other
-        ]
-        return f"the manifest's size or sha256 of {', '.join(names)} is not that of the file"
+    said = {one.name: one for one in manifest.outputs}
+    made = {one.name: one for one in again.outputs}
+    if said.keys() != made.keys():
+        names = ", ".join(sorted(said.keys() ^ made.keys()))
+        return f"the manifest names other files than are rebuilt: {names}"
+    if names := ", ".join(name for name in said if not said[name].same_content(made[name])):
+        return f"the manifest's size or sha256 of {names} is not that of the file"
     if manifest.selected_sha256 != again.selected_sha256:
         return "the manifest's digest of the selected rows is not that of the export"
     for key, value in again.counts.items():
         if manifest.counts.get(key) != value:
             return f"the manifest says {key} = {manifest.counts.get(key)}, rebuilt is {value}"
+    if manifest.derived != again.derived and manifest.derived:
+        return f"the manifest calls derived {manifest.derived}, rebuilt is {again.derived}"
     return None
 
 
@@ -271,7 +280,8 @@ def _explain(
     tampered = [
         one.name
         for one in manifest.outputs
-        if path.with_name(one.name).exists() and read_file_fact(path.parent, one.name) != one
+        if (path.parent / one.name).is_file()
+        and read_file_fact(path.parent, one.name).sha256 != one.sha256
     ]
     causes = [f"{name} is no longer the file of the manifest" for name in tampered]
     if is_edited(path):
@@ -304,14 +314,18 @@ def _snapshot(workspace: Workspace, manifest: Manifest) -> Iterator[Workspace]:
         yield Workspace(root, workspace.settings)
 
 
-def _told(pieces: Iterable[Piece], progress: Progress, name: str, total: int) -> Iterator[Piece]:
-    done = 0
-    for row_idx, piece in pieces:
-        if row_idx is not None:
-            done += 1
-            if done % 1000 == 0 or done == total:
-                progress(f"compare {name}", done, total)
-        yield row_idx, piece
+class _Told:
+    """Passes every thousandth sample of a file on, and the last."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done: dict[str, int] = {}
+
+    def step(self, name: str, n: int) -> None:
+        before = self._done.get(name, 0)
+        done = self._done[name] = before + n
+        if done // _STEP > before // _STEP or done == self._total:
+            self._progress(f"compare {name}", min(done, self._total), self._total)
 
 
 def _workspace_around(path: Path) -> Workspace:

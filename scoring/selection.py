@@ -86,6 +86,7 @@ class Reason(StrEnum):
     TEXT_ONLY = "text_only"  # no image: the choice for such samples applied
     STATUS = "status"  # no score for another reason: the choice for such samples applied
     BAD_RECORD = "bad_record"  # could not be parsed: out unless a person keeps it
+    NO_TURN = "no_turn"  # an export by turns left none of its answers
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from scoring.candidates import STATUSES, Candidates
 from scoring.comparison import overlap_table
+from scoring.decision_log import Decision
 from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands, Category
 from scoring.reviews import DecisionEvent, hand_outcome, latest_decisions, read_events
@@ -125,6 +126,7 @@ class Outcome:
     definition: SubsetDefinition
     candidates: Candidates
     subset: Subset
+    hand: Mapping[int, Decision] = field(default_factory=dict)  # verdicts that counted, by row
 
     def by_source(self) -> pd.DataFrame:
         """Per source, ascending by name, as the index."""
@@ -252,7 +254,7 @@ def resolve(
         definition.unscored,
         definition.hand_wins,
     )
-    return Outcome(definition, found, subset)
+    return Outcome(definition, found, subset, hand)
 
 
 def _deciding(definition: SubsetDefinition) -> dict[str, Any]:

@@ -10,16 +10,11 @@ from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
 from dashboard.state import View, change_view
 from scoring.errors import VisnecError
-from scoring.outputs import FORMATS
+from scoring.exports import FORMATS
 from scoring.subsets import SubsetDefinition
 
 _PLACE = "saved subsets"
 _SAVE = "save form"
-FORMAT_NAMES = {
-    "llava": "LLaVA JSON: one array, the records as they came",
-    "jsonl": "JSON lines: one record a line",
-    "ids": "Ids and row numbers only",
-}
 
 
 def show_save(context: Context, view: View) -> None:
@@ -124,7 +119,7 @@ def _show_export(context: Context, definition: SubsetDefinition) -> None:
             "Format",
             list(FORMATS),
             key=f"format-{definition.name}",
-            format_func=lambda one: FORMAT_NAMES.get(one, one),
+            format_func=lambda one: FORMATS[one],
         )
         folder = actions.export_folder(context.workspace, definition.name, file_format)
         st.text("Goes to")

@@ -61,6 +61,7 @@ from scoring.store.queries import (
 from scoring.store.queues import ORDERS, ReviewQueue
 from scoring.store.search import FirstHits
 from scoring.store.store import Reading, Store
+from scoring.store.turns import turns_outside
 from scoring.store.values import (
     BuildReport,
     BuildState,
@@ -138,5 +139,6 @@ __all__ = [
     "threshold_for_share",
     "threshold_for_tokens",
     "token_scores",
+    "turns_outside",
     "verdict_counts",
 ]

@@ -14,15 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.errors import InputError, RecordError, WorkspaceError
+from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.export import check_folder, export_subset
+from scoring.exports import read_outputs
+from scoring.exports.chosen import Chosen
+from scoring.exports.edits import one_line
+from scoring.exports.options import ExportOptions
 from scoring.manifest import read_manifest
-from scoring.outputs import Records, one_line, read_pieces
 from scoring.reviews import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
 from scoring.selection import Threshold, TopCount, TopShare
 from scoring.store import Store
-from scoring.subsets import SubsetDefinition
+from scoring.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import Workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 
@@ -218,8 +221,8 @@ def test_foreign_folders_are_left_alone(
 def test_unknown_formats_are_refused_with_those_there_are(
     workspace: Workspace, store: Store
 ) -> None:
-    with pytest.raises(InputError, match="no format 'parquet'; there are: llava, jsonl, ids"):
-        export_subset(workspace, store, ALL, format="parquet")
+    with pytest.raises(InputError, match="no format 'csv'; there are: llava, jsonl, parquet"):
+        export_subset(workspace, store, ALL, format="csv")
 
 
 def test_bad_records_leave_only_by_a_verdict_and_never_spoil_a_file(tmp_path: Path) -> None:
@@ -249,12 +252,14 @@ def test_bad_records_leave_only_by_a_verdict_and_never_spoil_a_file(tmp_path: Pa
     assert (folder / "row_idx.txt").read_bytes() == b"0\n1\n2\n3\n"
 
 
-def test_rows_that_the_dataset_lacks_are_told(workspace: Workspace) -> None:
-    for file_format in ("llava", "jsonl", "ids"):
-        records = Records(workspace, np.array([1, 4, 6]))
-        pieces = next(iter(read_pieces(records, file_format).values()))
+def test_rows_that_the_dataset_lacks_are_told(workspace: Workspace, store: Store) -> None:
+    outcome = read_outcome(workspace, store, ALL)
+    lacking = replace(outcome, subset=replace(outcome.subset, selected=np.array([1, 4, 6])))
+    for file_format in ("llava", "jsonl", "ids", "parquet", "huggingface", "webdataset"):
+        chosen = Chosen(workspace, lacking, ExportOptions(file_format))
         with pytest.raises(WorkspaceError, match="the dataset parts lack row 6"):
-            list(pieces)
+            for output in read_outputs(chosen):
+                output.write(workspace.root / output.name.replace("/", "-"), lambda *_: None)
 
 
 def test_everything_is_on_disk_before_the_folder_takes_its_name(
@@ -291,7 +296,7 @@ def test_a_failing_write_leaves_the_old_export(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left on device; what lay there is untouched"):
         export_subset(workspace, store, FIRST_THREE, folder, overwrite=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in workspace.exports_dir.iterdir() if path.is_dir()] == ["all"]
@@ -304,7 +309,7 @@ from pathlib import Path
 import scoring.export as export
 from scoring.selection import TopShare
 from scoring.store import Store
-from scoring.subsets import SubsetDefinition
+from scoring.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace
 
 def wait(*_):

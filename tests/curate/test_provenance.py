@@ -347,7 +347,7 @@ def test_a_manifest_signed_anew_must_still_tell_the_truth(
     "change",
     [
         lambda value: value.pop("inputs"),
-        lambda value: value.update(format="parquet"),
+        lambda value: value.update(format="csv"),
         lambda value: value["outputs"][0].update(name="../../../secret"),
         lambda value: value["inputs"]["parts"][0].update(name="../../secret.parquet"),
         lambda value: value["inputs"]["parts"][0].update(name="dataset/../../x.parquet"),
@@ -365,8 +365,8 @@ def test_what_is_no_manifest_is_refused(
 
 def test_newer_and_missing_manifests_are_told(workspace: Workspace, tmp_path: Path) -> None:
     folder = exported(workspace)
-    edit_manifest(folder, lambda value: value.update(manifest_version=2))
-    with pytest.raises(InputError, match="manifest version 2"):
+    edit_manifest(folder, lambda value: value.update(manifest_version=3))
+    with pytest.raises(InputError, match="manifest version 3"):
         read_manifest(folder)
     (folder / "manifest.json").write_text("not json")
     with pytest.raises(InputError, match="is no manifest of an export"):

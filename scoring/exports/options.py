@@ -1,0 +1,114 @@
+"""What an export looks like beyond which samples are in it: its format and what goes along.
+
+The one decision behind it: everything that decides the bytes is in this one frozen value. It
+stands in the manifest, so an export with all its extras is repeated from there alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, get_args
+
+from scoring.errors import InputError
+
+FORMATS: Final[Mapping[str, str]] = {
+    "llava": "one JSON array, the records as they came",
+    "jsonl": "JSON lines, one record a line",
+    "parquet": "a Parquet table: conversations, images, scores, the record",
+    "huggingface": "a folder that datasets.load_from_disk reads",
+    "webdataset": "WebDataset tar files with the images inside",
+    "ids": "ids and row numbers only",
+    "dropped": "what is left out, and why",
+}
+"""Formats and what each is, in words."""
+
+TABLES = ("parquet", "huggingface")
+RECORDS = ("llava", "jsonl", "webdataset")
+Images = Literal["none", "copy", "link", "embed"]
+Weighting = Literal["ignore", "column", "repeat"]
+TurnChoice = Literal["keep", "drop", "mask"]
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How to write a subset.
+
+    ``images``: ``copy`` or hard ``link`` the images used into a folder beside, or ``embed`` them
+    in a table (webdataset always holds them). ``weights``, of a rule that weighs: a ``column`` of
+    that name, or each sample ``repeat``-ed as often as it counts in an epoch of ``epoch_size``
+    samples drawn with ``seed``. ``turns``: ``drop`` or ``mask`` those answers whose own VisNec
+    score is under ``turn_min`` or not under ``turn_max``; a mask is the key ``mask_key`` with the
+    value false in such a turn. ``card``: README.md with plots, and Croissant metadata. Raises
+    InputError for choices that do not fit together.
+    """
+
+    format: str = "llava"
+    images: Images = "none"
+    weights: Weighting | None = None
+    weight_key: str = "weight"
+    epoch_size: int | None = None
+    seed: int = 0
+    turns: TurnChoice = "keep"
+    turn_min: float | None = None
+    turn_max: float | None = None
+    mask_key: str = "loss"
+    card: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise InputError(f"no format {self.format!r}; there are: {', '.join(FORMATS)}")
+        _check_word("images", self.images, get_args(Images))
+        _check_word("turns", self.turns, get_args(TurnChoice))
+        if self.weights is not None:
+            _check_word("weights", self.weights, get_args(Weighting))
+        for what in (self.weight_key, self.mask_key):
+            if not isinstance(what, str) or not _KEY.fullmatch(what):
+                raise InputError(f"{what!r} is no key for a record; use letters, digits and '_'")
+        self._check_images()
+        self._check_turns()
+        self._check_weights()
+
+    def _check_images(self) -> None:
+        if self.images == "embed" and self.format not in TABLES:
+            raise InputError(
+                f"images can be embedded in {' or '.join(TABLES)}, not in {self.format}; "
+                "use copy or link"
+            )
+        if self.images != "none" and self.format in ("ids", "dropped"):
+            raise InputError(f"no images go with the format {self.format}; leave them out")
+
+    def _check_turns(self) -> None:
+        limits = [one for one in (self.turn_min, self.turn_max) if one is not None]
+        if not all(isinstance(one, int | float) and math.isfinite(one) for one in limits):
+            raise InputError(f"a limit of turns is a number, got {limits}")
+        if self.turns == "keep" and limits:
+            raise InputError("a limit of turns needs turns drop or mask")
+        if self.turns != "keep" and not limits:
+            raise InputError(f"turns {self.turns} needs a lowest or highest score of a turn")
+
+    def _check_weights(self) -> None:
+        if self.weights == "column" and self.format in ("ids", "dropped"):
+            raise InputError(f"the format {self.format} has no columns; repeat or ignore weights")
+        if self.epoch_size is not None and self.weights != "repeat":
+            raise InputError("the size of an epoch goes with weights repeat")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The choices that differ from the plain ones, and the format."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {one.name: one.default for one in fields(self)}
+        chosen = {key: value for key, value in values.items() if value != plain[key]}
+        return {"format": self.format, **chosen}
+
+
+def options_from_dict(value: Mapping[str, Any]) -> ExportOptions:
+    """The options that ``to_dict`` gave. Raises InputError, TypeError for others."""
+    return ExportOptions(**value)
+
+
+def _check_word(what: str, word: object, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise InputError(f"{what} is one of {', '.join(known)}; got {word!r}")

@@ -1,0 +1,93 @@
+"""WebDataset: tar files whose samples are a record and its images under one key.
+
+The one decision behind it: the tar headers are written by hand, without owner and moment, so that
+a shard is the same bytes on every machine and can be compared as it streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scoring.exports.chosen import Chosen, Written
+from scoring.exports.files import BytesFile, Output, Piece
+from scoring.exports.images import ImagesFile, image_suffix, read_image_bytes
+from scoring.readers.images import ImageProblem, resolve_image
+
+SHARD_SAMPLES = 5_000
+_BLOCK = 512
+
+
+def tar_files(chosen: Chosen) -> list[Output]:
+    """``samples-000000.tar`` ..., and ``images.jsonl``: which images they hold, which were missing.
+
+    The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
+    ``KEY.1.jpg`` ... where it has several images). A repeated sample has the keys ``KEY-1`` ...
+    """
+    n = max(1, -(-len(chosen.rows) // SHARD_SAMPLES))
+    samples = _samples(chosen)
+    files: list[Output] = [
+        BytesFile(f"samples-{place:06d}.tar", _shard(chosen, samples, (place + 1) * SHARD_SAMPLES))
+        for place in range(n)
+    ]
+    listed = ImagesFile(chosen.references(), chosen.workspace.image_roots, keep_files=False)
+    return [*files, listed]
+
+
+def tar_member(name: str, content: bytes) -> bytes:
+    """A regular file in ustar form, padded to whole blocks; ``name`` has at most 99 bytes."""
+    fields = [
+        name.encode("ascii").ljust(100, b"\0"),
+        b"0000644\0" + b"0000000\0" * 2,
+        b"%011o\0" % len(content),
+        b"00000000000\0",
+        b" " * 8,  # the checksum counts as spaces
+        b"0" + b"\0" * 100,
+        b"ustar\x0000",
+        b"\0" * 64 + b"0000000\0" * 2,
+    ]
+    header = b"".join(fields).ljust(_BLOCK, b"\0")
+    header = header[:148] + b"%06o\0 " % sum(header) + header[156:]
+    return header + content + b"\0" * (-len(content) % _BLOCK)
+
+
+def _samples(chosen: Chosen) -> Iterator[tuple[Written, list[str]]]:
+    """Records with the images of each; both streams go through the same rows."""
+    images = chosen.tables(["images"])
+    waiting: Iterator[list[str]] = iter(())
+    for written in chosen.records():
+        found = next(waiting, None)
+        if found is None:
+            waiting = iter(next(images)[1].column("images").to_pylist())
+            found = next(waiting)
+        yield written, found
+
+
+def _shard(
+    chosen: Chosen, samples: Iterator[tuple[Written, list[str]]], end: int
+) -> Iterator[Piece]:
+    place = end - SHARD_SAMPLES
+    while place < min(end, len(chosen.rows)):
+        written, references = next(samples)
+        place = written.place + 1
+        times = chosen.times(written.place)
+        pictures = _pictures(chosen, references) if times else []
+        for time in range(times):
+            key = f"{written.row_idx:09d}" + (f"-{time}" if time else "")
+            yield written.row_idx, tar_member(f"{key}.json", written.record)
+            for suffix, content in pictures:
+                yield None, tar_member(key + suffix, content)
+    yield None, b"\0" * (2 * _BLOCK)
+
+
+def _pictures(chosen: Chosen, references: list[str]) -> list[tuple[str, bytes]]:
+    """(suffix, bytes) of the images that are there."""
+    found: list[tuple[str, bytes]] = []
+    for number, reference in enumerate(references):
+        try:
+            place = resolve_image(reference, chosen.workspace.image_roots)
+            content = read_image_bytes(place)
+        except ImageProblem:
+            continue
+        several = f".{number}" if len(references) > 1 else ""
+        found.append((several + image_suffix(content), content))
+    return found

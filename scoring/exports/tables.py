@@ -1,0 +1,205 @@
+"""Formats that are tables: Parquet, and the folder that ``datasets.load_from_disk`` reads.
+
+The one decision behind it: both hold the same columns, understood the same way for every family of
+records, with the exact record beside them, so that nothing is lost and nothing must be parsed. The
+folder is written with pyarrow alone: an Arrow stream per shard and the two JSON files beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scoring.candidates import STATUSES
+from scoring.dataset import sample_of_row
+from scoring.exports.chosen import Chosen, conversation_turn
+from scoring.exports.files import CHUNK, BytesFile, Output, TableFile
+from scoring.exports.images import read_image_bytes
+from scoring.readers.images import ImageProblem, resolve_image
+
+_SHARD_ROWS = 100_000
+_EMBEDDED_SHARD_ROWS = 5_000
+_EMBEDDED_GROUP_ROWS = 100
+_TEXT = pa.string()
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", _TEXT)])
+_TURN = pa.struct([("from", _TEXT), ("value", _TEXT)])
+_READ = ["original", "id", "source", "images", "turns", "status", "reason", "origin"]
+
+
+def table_schema(chosen: Chosen) -> pa.Schema:
+    """The columns. Losses and scores are in nats per answer token, null where there are none."""
+    embedded = chosen.options.images == "embed"
+    fields = [
+        pa.field("row_idx", pa.int64()),
+        pa.field("id", _TEXT),
+        pa.field("source", _TEXT),
+        pa.field("images", pa.list_(_IMAGE if embedded else _TEXT)),
+        pa.field("conversations", pa.list_(_TURN)),
+        pa.field("status", _TEXT),
+        pa.field("loss_text", pa.float64()),
+        pa.field("loss_multimodal", pa.float64()),
+        pa.field("visnec", pa.float64()),
+        pa.field("n_answer_tokens", pa.int64()),
+    ]
+    if chosen.weights is not None and chosen.options.weights != "repeat":
+        fields.append(pa.field(chosen.options.weight_key, pa.float64()))
+    if chosen.options.turns == "mask":
+        fields.append(pa.field("turn_mask", pa.list_(pa.bool_())))
+    return pa.schema([*fields, pa.field("record", pa.binary())])
+
+
+def parquet_files(chosen: Chosen) -> list[Output]:
+    """``samples.parquet``, with the metadata by which ``datasets`` knows images."""
+    schema = table_schema(chosen)
+    features = json.dumps({"info": {"features": _features(schema)}})
+    schema = schema.with_metadata({"huggingface": features})
+    return [TableFile("samples.parquet", schema, _tables(chosen, schema), _group_rows(chosen))]
+
+
+def folder_files(chosen: Chosen) -> list[Output]:
+    """Arrow streams, ``dataset_info.json`` and ``state.json``."""
+    schema = table_schema(chosen)
+    shard = _EMBEDDED_SHARD_ROWS if chosen.options.images == "embed" else _SHARD_ROWS
+    n = max(1, -(-chosen.n_written // shard))
+    names = [f"data-{place:05d}-of-{n:05d}.arrow" for place in range(n)]
+    tables = _Cut(_tables(chosen, schema), shard)
+    files: list[Output] = [
+        TableFile(name, schema, tables.next(), _group_rows(chosen, CHUNK)) for name in names
+    ]
+    fingerprint = hashlib.sha256(json.dumps(_facts(chosen), sort_keys=True).encode())
+    info = {
+        "citation": "",
+        "description": "",
+        "features": _features(schema),
+        "homepage": "",
+        "license": "",
+    }
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": fingerprint.hexdigest()[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    for name, value in (("dataset_info.json", info), ("state.json", state)):
+        content = json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
+        files.append(BytesFile(name, [(None, content)]))
+    return files
+
+
+class _Cut:
+    """One stream of tables handed out as shards, each of which must be read to its end."""
+
+    def __init__(self, tables: Iterator[pa.Table], rows: int) -> None:
+        self._tables, self._rows = tables, rows
+        self._rest: pa.Table | None = None
+
+    def next(self) -> Iterator[pa.Table]:
+        """The next shard."""
+        left = self._rows
+        while left:
+            table = self._rest if self._rest is not None else next(self._tables, None)
+            if table is None:
+                return
+            self._rest = table.slice(left) if len(table) > left else None
+            yield table.slice(0, left)
+            left -= min(left, len(table))
+
+
+def _tables(chosen: Chosen, schema: pa.Schema) -> Iterator[pa.Table]:
+    embedded = chosen.options.images == "embed"
+    step = _EMBEDDED_GROUP_ROWS if embedded else CHUNK
+    yield schema.empty_table()
+    for start, table in chosen.tables(_READ):
+        for first in range(0, len(table), step):
+            yield _table(chosen, schema, start + first, table.slice(first, step))
+
+
+def _table(chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table) -> pa.Table:
+    rows = [
+        row | {"row_idx": int(chosen.rows[start + i])} for i, row in enumerate(table.to_pylist())
+    ]
+    samples = [sample_of_row(row) for row in rows]
+    records = [
+        chosen.finished(start + place, row["original"], sample).record
+        for place, (row, sample) in enumerate(zip(rows, samples, strict=True))
+    ]
+    found = chosen.outcome.candidates
+    places = np.searchsorted(found.row_idx, chosen.rows[start : start + len(rows)])
+    scored = found.scored[places]
+    columns: dict[str, Any] = {
+        "row_idx": [row["row_idx"] for row in rows],
+        "id": [row["id"] for row in rows],
+        "source": [row["source"] for row in rows],
+        "images": [_images(chosen, row["images"]) for row in rows],
+        "conversations": [
+            [conversation_turn(turn) for turn in chosen.turns(sample)] for sample in samples
+        ],
+        "status": [str(STATUSES[code]) for code in found.status[places].tolist()],
+        "loss_text": _known(found.loss_text[places]),
+        "loss_multimodal": _known(found.loss_multimodal[places]),
+        "visnec": _known(found.visnec[places]),
+        "n_answer_tokens": pa.array(found.n_answer_tokens[places], mask=~scored),
+        "turn_mask": [chosen.mask(sample) for sample in samples],
+        "record": records,
+    }
+    if chosen.weights is not None:
+        columns[chosen.options.weight_key] = chosen.weights[start : start + len(rows)]
+    arrays = {name: pa.array(columns[name], schema.field(name).type) for name in schema.names}
+    made = pa.Table.from_pydict(arrays, schema)
+    if chosen.repeats is None:
+        return made
+    return made.take(np.repeat(np.arange(len(rows)), chosen.repeats[start : start + len(rows)]))
+
+
+def _images(chosen: Chosen, references: list[str]) -> list[Any]:
+    if chosen.options.images != "embed":
+        return references
+    return [{"bytes": _content(chosen, one), "path": one} for one in references]
+
+
+def _content(chosen: Chosen, reference: str) -> bytes | None:
+    try:
+        return read_image_bytes(resolve_image(reference, chosen.workspace.image_roots))
+    except ImageProblem:  # the sample's status says so, images.jsonl in words
+        return None
+
+
+def _known(values: Any) -> pa.Array:
+    return pa.array(values, pa.float64(), from_pandas=True)
+
+
+def _group_rows(chosen: Chosen, plain: int = 10_000) -> int:
+    return _EMBEDDED_GROUP_ROWS if chosen.options.images == "embed" else plain
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """The columns as ``datasets`` writes them down."""
+    return {field.name: _feature(field.type) for field in schema}
+
+
+def _feature(kind: pa.DataType) -> Any:
+    if kind == _IMAGE:
+        return {"_type": "Image"}
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and kind.value_type != _IMAGE:
+        return [_feature(kind.value_type)]
+    if pa.types.is_list(kind):
+        return {"_type": "Sequence", "feature": _feature(kind.value_type)}
+    if pa.types.is_struct(kind):
+        return {kind.field(i).name: _feature(kind.field(i).type) for i in range(kind.num_fields)}
+    names = {"double": "float64"}
+    return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
+
+
+def _facts(chosen: Chosen) -> dict[str, Any]:
+    info = chosen.outcome.definition.to_dict()
+    del info["created_at"]
+    rows = hashlib.sha256(np.ascontiguousarray(chosen.rows, "<i8").tobytes()).hexdigest()
+    return {"subset": info, "rows": rows, "options": chosen.options.to_dict()}
