@@ -287,7 +287,7 @@ def _cut(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
             at = 0
             for match in pattern.finditer(part):
                 pieces += [part[at : match.start()]]
-                pieces += [Slot(match[1].strip() if pattern.groups else None)]
+                pieces += [Slot(clean_text(match[1].strip()) if pattern.groups else None)]
                 at = match.end()
             pieces.append(part[at:])
         result.append((role, tuple(pieces)))

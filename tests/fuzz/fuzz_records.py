@@ -1,0 +1,34 @@
+"""Fuzzes the record parsers, guided by coverage: python -m tests.fuzz.fuzz_records [FOLDER...]
+
+Needs atheris (`pip install atheris`), which is no dependency of the tests. Options of libFuzzer
+may follow, such as -max_total_time=600; without a folder only the committed corpus is the seed,
+and what is found new goes to the first folder named. An input that breaks a rule is written to the
+current folder; minimised, it belongs into tests/fuzz/corpus, where every test run tries it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["scoring.readers", "json"]):
+    from tests.fuzz.records import check
+
+CORPUS = Path(__file__).with_name("corpus")
+
+
+def main() -> None:
+    """Runs until a rule breaks or the time is over."""
+    atheris.Setup([*sys.argv, str(CORPUS)], check_one)
+    atheris.Fuzz()
+
+
+def check_one(data: bytes) -> None:
+    """One input."""
+    check(data)
+
+
+if __name__ == "__main__":
+    main()
