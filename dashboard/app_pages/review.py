@@ -84,8 +84,8 @@ def render() -> None:
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Which samples come up, in which order, and who decides."""
     with_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *_SEEDED)
-    widths = [4, 3, 3, 2, 2, 2] if with_parameter else [7, 3, 2, 2, 2]
-    order, *parameter, which, blind, buttons, who = st.columns(widths, vertical_alignment="bottom")
+    widths = [4, 3, 3] if with_parameter else [7, 3]
+    order, *parameter, which = st.columns(widths, vertical_alignment="bottom")
     with order:
         bound.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
     if with_parameter:
@@ -93,7 +93,7 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
             _choose_parameter(context, view)
     with which:
         bound.choose("who", "Samples", list(Who), view.who, _WHO_NAMES.__getitem__)
-    with blind:
+    with st.container(horizontal=True, vertical_alignment="center", key="review_switches"):
         bound.switch(
             "blind",
             "Blind first",
@@ -101,19 +101,18 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
             "Show the question and the text-only prediction first; one key reveals the image and "
             "the reference, so that they cannot lead your first thought",
         )
-    with buttons:
         bound.switch(
             "buttons",
             "Plain buttons",
             view.buttons,
             "Ordinary buttons without keys, for screen readers and slow browsers",
         )
-    with who, st.popover("Reviewer", icon=":material/person:", width="stretch"):
-        st.text(f"Decisions are made as {reviewer}.")
-        if names.login_configured():
-            st.button("Sign out", on_click=st.logout)
-        else:
-            st.button("Change the name", on_click=names.ask_again)
+        with st.popover("Reviewer", icon=":material/person:", width="content"):
+            st.text(f"Decisions are made as {reviewer}.")
+            if names.login_configured():
+                st.button("Sign out", on_click=st.logout)
+            else:
+                st.button("Change the name", on_click=names.ask_again)
     _show_filter(context)
 
 
