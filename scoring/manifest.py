@@ -160,7 +160,7 @@ def build_manifest(chosen: Chosen, inputs: Inputs, bands: Mapping[str, float]) -
         inputs=inputs,
         bands=bands,
         counts=_counts(outcome, bands),
-        selected_sha256=_rows_digest(outcome.subset.selected),
+        selected_sha256=rows_digest(outcome.subset.selected),
         outputs=(),
         versions=versions(),
     )
@@ -247,7 +247,8 @@ def _before_after(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def _rows_digest(rows: NDArray[np.int64]) -> str:
+def rows_digest(rows: NDArray[np.int64]) -> str:
+    """The digest of row numbers, one decimal number a line."""
     digest = hashlib.sha256()
     for start in range(0, len(rows), 100_000):
         digest.update(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,11 @@ from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, say, table, talk
 from scoring.stability import DEFAULT_DRAWS, Stability, inclusion_probabilities
 from scoring.store import Store, candidates
-from scoring.subsets import read_outcome, read_subset
-from scoring.workspace import open_workspace, replacing
+from scoring.subsets import Outcome, read_outcome, read_subset
+from scoring.workspace import Workspace, open_workspace, replacing
+
+if TYPE_CHECKING:
+    from scoring.manifest import Manifest
 
 
 def stability(
@@ -66,7 +69,10 @@ def stability(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A subset named by select.")],
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A subset named by select, or the manifest of an export."),
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     workspace: WorkspaceOption,
     rows: Annotated[
@@ -74,13 +80,18 @@ def diff(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """What two subsets have in common and what only one of them holds, by source."""
+    """What two subsets or exports have in common and what only one of them holds, by source."""
     from scoring.comparison import compare_subsets
+    from scoring.manifest_diff import changed_facts
 
     place = open_workspace(workspace)
     store = Store(place)
-    one, other = (read_outcome(place, store, read_subset(place, name)) for name in (a, b))
+    (one, of_one), (other, of_other) = (_outcome(place, store, name) for name in (a, b))
     found = compare_subsets(one.subset, other.subset, one.candidates)
+    facts = changed_facts(of_one, of_other) if of_one and of_other else []
+    if facts:
+        shown = [(key, _short(first), _short(second)) for key, first, second in facts]
+        talk.print(table("Facts that differ", ["fact", "a", "b"], shown))
     talk.print(table(f"a: {a}, b: {b}", *frame_rows(found.by_source)))
     say(
         f"{a} has {found.n_a:,} samples, {b} {found.n_b:,}; {len(found.both):,} are in both, "
@@ -99,9 +110,27 @@ def diff(
             "jaccard": found.jaccard,
             "by_source": records(found.by_source),
         }
+        if of_one and of_other:
+            told["facts"] = [{"fact": key, "a": x, "b": y} for key, x, y in facts]
         if rows:
             told |= {"only_a": found.only_a.tolist(), "only_b": found.only_b.tolist()}
         print_json(told)
+
+
+def _outcome(place: Workspace, store: Store, name: str) -> tuple[Outcome, Manifest | None]:
+    """The samples of a saved subset, or of an export with its manifest."""
+    from scoring.manifest import read_manifest
+    from scoring.manifest_diff import manifest_outcome, names_manifest
+
+    if not names_manifest(name):
+        return read_outcome(place, store, read_subset(place, name)), None
+    manifest = read_manifest(Path(name))
+    return manifest_outcome(place, store, manifest), manifest
+
+
+def _short(value: object) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _write_inclusion(path: Path, sure: Stability) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, print_line, say
 from scoring.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from scoring.manifest import Manifest
 
 
 def export(
@@ -20,8 +25,57 @@ def export(
         typer.Option("--to", help="Folder to write; WORKSPACE/exports/NAME unless named."),
     ] = None,
     format: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--format", help="llava (a JSON array), jsonl or ids.")
+        str,
+        typer.Option(
+            "--format",
+            help="llava (a JSON array), jsonl, parquet, huggingface (a folder for "
+            "datasets.load_from_disk), webdataset (tar files with the images), ids, or dropped "
+            "(what is left out, and why).",
+        ),
     ] = "llava",
+    images: Annotated[
+        str,
+        typer.Option(
+            "--images",
+            help="copy or link: the images used, in a folder images/ beside the records; embed: "
+            "inside a table; none.",
+        ),
+    ] = "none",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Of a subset by weights: column (a key of each record), repeat (records as often "
+            "as they count), ignore.",
+        ),
+    ] = None,
+    weight_key: Annotated[str, typer.Option("--weight-key", help="Name of that key.")] = "weight",
+    epoch_size: Annotated[
+        int | None, typer.Option("--epoch-size", help="Records in all, with --weights repeat.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of repeated records.")] = 0,
+    turns: Annotated[
+        str,
+        typer.Option(
+            "--turns",
+            help="What becomes of single answers whose own score lies under --turn-min or not "
+            "under --turn-max: drop (with their questions), mask (a key says they are not to be "
+            "trained on), keep.",
+        ),
+    ] = "keep",
+    turn_min: Annotated[
+        float | None, typer.Option("--turn-min", help="Lowest VisNec score of an answer.")
+    ] = None,
+    turn_max: Annotated[
+        float | None, typer.Option("--turn-max", help="VisNec score that an answer stays under.")
+    ] = None,
+    mask_key: Annotated[
+        str, typer.Option("--mask-key", help="Key that is false in a masked answer.")
+    ] = "loss",
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="Also README.md with figures and plots, and croissant.json."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that lies there.")
     ] = False,
@@ -29,21 +83,64 @@ def export(
 ) -> None:
     """Write a subset, each record byte for byte, with the manifest that replays it."""
     from scoring.export import export_subset
+    from scoring.exports import options_from_dict
     from scoring.store import Store
     from scoring.subsets import read_subset
 
+    options = options_from_dict(
+        {
+            "format": format,
+            "images": images,
+            "weights": weights,
+            "weight_key": weight_key,
+            "epoch_size": epoch_size,
+            "seed": seed,
+            "turns": turns,
+            "turn_min": turn_min,
+            "turn_max": turn_max,
+            "mask_key": mask_key,
+            "card": card,
+        }
+    )
     place = open_workspace(workspace)
     definition = read_subset(place, name)
-    with count_progress("Exporting") as show:
-        result = export_subset(place, Store(place), definition, to, format, show, overwrite)
+    with _nothing_left(), count_progress("Exporting") as show:
+        result = export_subset(place, Store(place), definition, to, options, show, overwrite)
     if result.n_new_parts:
         say(f"{result.n_new_parts} newer parts are not in the database; take them in with build")
     say(f"{result.n_samples:,} samples; check them at any time with:")
     say(f"visnec verify {result.folder / 'manifest.json'} -w {workspace}")
+    _tell_changes(result.manifest)
     if json:
         print_json(result.manifest.to_dict())
     else:
         print_line(str(result.folder))
+
+
+def _tell_changes(manifest: Manifest) -> None:
+    """What the options did to records, so that nobody takes derived data for the original."""
+    written = manifest.counts.get("written", {})
+    if turns := written.get("turns"):
+        say(
+            f"{turns['answers']:,} answers of {turns['samples_changed']:,} samples went or are "
+            f"masked; {turns['samples_without_answers']:,} samples were left without answers and "
+            f"are out; {turns['samples_left_whole']:,} could not be cut and are whole"
+        )
+    if repeats := written.get("repeats"):
+        say(f"{repeats['records']:,} records of {repeats['samples']:,} samples, by their weights")
+    if n := written.get("records_from_other_files"):
+        say(f"{n:,} records came from files that are no JSON and were written anew")
+    if manifest.derived:
+        say(f"Derived data: {', '.join(manifest.derived)} differ from what was imported")
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Stopped; nothing of this export was left behind. The same command begins anew.")
+        raise typer.Exit(130) from None
 
 
 def verify(

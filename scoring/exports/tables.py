@@ -162,14 +162,16 @@ def _table(chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table) -> pa
 def _images(chosen: Chosen, references: list[str]) -> list[Any]:
     if chosen.options.images != "embed":
         return references
-    return [{"bytes": _content(chosen, one), "path": one} for one in references]
+    return [_embedded(chosen, one) for one in references]
 
 
-def _content(chosen: Chosen, reference: str) -> bytes | None:
+def _embedded(chosen: Chosen, reference: str) -> dict[str, Any] | None:
+    """None for an image that cannot be read: a path alone would be opened by who loads the row."""
     try:
-        return read_image_bytes(resolve_image(reference, chosen.workspace.image_roots))
-    except ImageProblem:  # the sample's status says so, images.jsonl in words
+        content = read_image_bytes(resolve_image(reference, chosen.workspace.image_roots))
+    except ImageProblem:  # images.jsonl says so in words
         return None
+    return {"bytes": content, "path": reference}
 
 
 def _known(values: Any) -> pa.Array:
