@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scoring import schemas
-from scoring.dataset import import_dataset
+from scoring.importing import import_dataset
 from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.synthetic import RUN_ID, run_record
