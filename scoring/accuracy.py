@@ -11,9 +11,10 @@ that the vision-language model is built on. Accuracies are shares from 0 to 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,18 @@ RIGHT, WRONG, NONE = 1, 0, -1
 """A verdict on one prediction; ``NONE``: there is none."""
 
 Verdicts = NDArray[np.int8]
+
+DEFAULT_MEASURE = "auto"
+
+MEASURES: Final[Mapping[str, str]] = {
+    "auto": "the same choice where the reference is one, else an exact match",
+    "exact": "an exact match once both are normalised as in the VQA evaluation",
+    "letter": "the same choice; samples whose reference is no choice are left out",
+    "f1": "at least half of the words in common (token F1 of 0.5 or more)",
+    "contains": "the reference stands somewhere in the prediction, in any case of the letters",
+    "strict": "the very same text, but for white space around it",
+}
+"""Measure -> what counts as right under it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,8 @@ def rank_models(verdicts: Mapping[str, Verdicts], necessary: NDArray[np.bool_]) 
     on_all = [accuracy(one[common]) for _, one in seen]
     on_part = [accuracy(one[inside]) for _, one in seen]
     orders = [ranks([-one.right for one in found]) for found in (on_all, on_part)]
-    ranked = [
-        Ranked(model, *values)
-        for (model, _), *values in zip(seen, on_all, orders[0], on_part, orders[1], strict=True)
-    ]
+    columns = zip(verdicts, on_all, orders[0], on_part, orders[1], strict=True)
+    ranked = [Ranked(*values) for values in columns]
     return Ranking(
         models=tuple(sorted(ranked, key=lambda one: (one.rank_all, one.rank_necessary, one.model))),
         n_common=n_common,

@@ -109,3 +109,15 @@ CLUSTERS = pa.schema(
     ]
 )
 """``clusters/<clustering_id>/clusters.parquet``; ``clustering.json`` beside it holds the names."""
+
+EVALUATION = pa.schema(
+    [
+        ("row_idx", pa.int64()),
+        ("prediction", pa.string()),
+        ("exact", pa.bool_()),  # equal to the reference, normalised
+        ("letter", pa.bool_()),  # the same option; null where the reference is no choice
+        ("f1", pa.float64()),  # token F1 with the reference
+        ("matched_by", pa.int16()),  # answers.VERSION of these three; others are derived anew
+    ]
+)
+"""``evaluations/<name>/predictions.parquet``; ``evaluation.json`` beside it says whose."""

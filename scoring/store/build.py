@@ -27,11 +27,12 @@ from filelock import FileLock
 
 from scoring.dataset import read_dataset_info
 from scoring.errors import WorkspaceError
+from scoring.evaluations import prediction_parts, read_prediction_set
 from scoring.reviews import LatestDecision, latest_decisions, read_events
 from scoring.runs import RunRecord, list_runs
 from scoring.samples import Status
 from scoring.store import derive, schema
-from scoring.store.matches import insert_predictions
+from scoring.store.matches import insert_imported, insert_predictions
 from scoring.store.values import BuildReport
 from scoring.workspace import Workspace
 
@@ -67,6 +68,7 @@ class Parts:
     scores: dict[str, tuple[Path, ...]]
     predictions: dict[str, tuple[Path, ...]]
     clusters: tuple[Path, ...]
+    evaluations: tuple[Path, ...] = ()
 
     def listed(self, workspace: Workspace) -> list[tuple[str, str]]:
         """(path inside the workspace, kind) of every part."""
@@ -74,6 +76,7 @@ class Parts:
         kinds += [("scores", path) for paths in self.scores.values() for path in paths]
         kinds += [("predictions", path) for paths in self.predictions.values() for path in paths]
         kinds += [("clusters", path) for path in self.clusters]
+        kinds += [("evaluations", path) for path in self.evaluations]
         return [(path.relative_to(workspace.root).as_posix(), kind) for kind, path in kinds]
 
 
@@ -85,6 +88,7 @@ def list_parts(workspace: Workspace) -> Parts:
         scores={run.name: _part_files(run / "scores") for run in runs},
         predictions={run.name: _part_files(run / "predictions") for run in runs},
         clusters=tuple(sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet"))),
+        evaluations=prediction_parts(workspace),
     )
 
 
@@ -160,6 +164,8 @@ def _steps(
         if predictions:
             insert = partial(insert_predictions, con, name, predictions)
             yield f"predictions of run {name}", insert
+    for path in parts.evaluations:
+        yield f"predictions of {path.parent.name}", partial(_insert_evaluation, con, path)
     yield "decisions", partial(_insert_decisions, con, workspace)
 
 
@@ -212,6 +218,11 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
         con.execute(derive.INSERT_TOKEN_PARTS, {"run_id": run.run_id, "files": files})
     con.execute(derive.INSERT_BASELINE_SPANS, {"run_id": run.run_id})
     _check_statuses(con, run.run_id)
+
+
+def _insert_evaluation(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    record = read_prediction_set(path.parent)
+    insert_imported(con, record.model, record.sight, _literal([path]))
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> list[str]:

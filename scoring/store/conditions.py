@@ -7,16 +7,19 @@ comparison of numbers.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 import pandas as pd
 
+from scoring.accuracy import DEFAULT_MEASURE
 from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
+from scoring.prediction_files import Sight
 from scoring.store.filters import DECISIONS, Filter, Range
+from scoring.store.judged import verdict_query
 from scoring.store.store import Match, Reading, Store
 from scoring.store.values import Scope
 
@@ -209,7 +212,30 @@ def _matches(reading: Reading, scope: Scope, which: Filter, bands: Bands) -> tup
         found.append(_text_match(reading, which))
     if which.other:
         found.append(_other_match(reading, scope, which, bands))
+    found += [
+        _verdict_match(reading, scope, which, sight, wanted)
+        for sight in (Sight.BLIND, Sight.SEEN)
+        if (wanted := getattr(which, str(sight)))
+    ]
     return tuple(found)
+
+
+def _verdict_match(
+    reading: Reading, scope: Scope, which: Filter, sight: Sight, wanted: Sequence[str]
+) -> Match:
+    """The samples with one of the wanted verdicts on the prediction with this sight."""
+    judged, values = verdict_query(
+        reading, which.model or scope.run_id, sight, which.measure or DEFAULT_MEASURE
+    )
+    clauses = " OR ".join(_VERDICT[one] for one in wanted)
+    pieces = (
+        "SELECT t.row_idx FROM samples t LEFT JOIN (", judged, ") v ON v.row_idx = t.row_idx",
+        "WHERE", clauses,
+    )  # fmt: skip
+    return reading.match("\n".join(pieces), values)
+
+
+_VERDICT = {"right": "v.verdict", "wrong": "NOT v.verdict", "none": "v.verdict IS NULL"}
 
 
 def _text_match(reading: Reading, which: Filter) -> Match:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from scoring.accuracy import MEASURES
 from scoring.errors import FilterError
 from scoring.necessity import Category
 from scoring.samples import Status
@@ -25,16 +26,20 @@ from scoring.store.schema import ANSWER_KINDS
 DECISIONS = ("keep", "drop", "unsure", "none")
 CERTAINTIES = ("sure", "undecided", "unknown")
 AGREEMENTS = ("agree", "differ")
+VERDICTS = ("right", "wrong", "none")
 
 _RANGES = ("visnec", "loss_text", "loss_multimodal", "tokens", "length", "turns")
-_SINGLE = ("other", "text")
+_SINGLE = ("other", "model", "measure", "text")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ANSWER_KINDS,
     "decision": DECISIONS,
     "certainty": CERTAINTIES,
     "baselines": AGREEMENTS,
     "runs": AGREEMENTS,
+    "blind": VERDICTS,
+    "seen": VERDICTS,
 }
+_NAMES = ("other", "model", "measure")  # written bare where they can be
 _PATTERN = re.compile(r"~/(.*)/(c?)", re.DOTALL)
 _KEY = re.compile(r"([A-Za-z_]+):")
 _BARE = re.compile(r'[^\s,":]+')
@@ -101,6 +106,10 @@ class Filter:
     other: str | None = None
     other_category: tuple[Category, ...] = ()
     runs: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
+    model: str | None = None
+    measure: str | None = None
     text: str | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +124,8 @@ class Filter:
         for name in _SINGLE:
             settle(self, name, getattr(self, name) or None)
         _check_text(self.text)
+        if self.measure is not None and self.measure not in MEASURES:
+            raise FilterError(f"measure: does not take {self.measure!r}; {_EXAMPLES['measure']}")
         if self.other is None and (self.other_category or self.runs):
             part = "other_category" if self.other_category else "runs"
             raise FilterError(
@@ -153,7 +164,7 @@ class Filter:
                 yield (
                     item.name,
                     _value_text(value)
-                    if item.name == "other"
+                    if item.name in _NAMES
                     else json.dumps(value, ensure_ascii=False),
                 )
             else:
@@ -309,6 +320,10 @@ _EXAMPLES = {
     "other": "other:RUN/BASELINE",
     "other_category": f"other_category: with any of {', '.join(Category)}",
     "runs": "runs:differ or runs:agree",
+    "blind": f"blind: with any of {', '.join(VERDICTS)}",
+    "seen": f"seen: with any of {', '.join(VERDICTS)}",
+    "model": "model:RUN or the name of imported predictions",
+    "measure": f"measure: with one of {', '.join(MEASURES)}",
     "text": 'text:"what colour" or, as a regular expression, text:"~/colou?r/"',
 }
 
@@ -337,6 +352,10 @@ PARTS: dict[str, tuple[str, str]] = {
         "other": "a second set of scores to compare with, by run and baseline",
         "other_category": "its category there",
         "runs": "whether its category is the same there",
+        "blind": "whether the prediction without the image is right; none where there is none",
+        "seen": "whether the prediction with the image is right; none where there is none",
+        "model": "whose predictions are meant: a run or an imported model; else the run in view",
+        "measure": "what counts as right, by default auto (see visnec evaluate --help)",
         "text": (
             "words in question, answer, further turns or id, in any case of the letters; "
             "between ~/ and / a regular expression (RE2), with /c at its end in exact case"

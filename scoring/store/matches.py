@@ -12,11 +12,12 @@ import duckdb
 import pyarrow as pa
 
 from scoring import answers
+from scoring.evaluations import evaluation_row
 from scoring.prediction_records import (
     matched_prediction,
     prediction_row,
 )
-from scoring.schemas import PREDICTIONS
+from scoring.schemas import EVALUATION, PREDICTIONS
 from scoring.store.derive import FIRST_PART_WINS
 
 _AT_ONCE = 100_000
@@ -64,6 +65,45 @@ def insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: Seque
     values = {"run_id": run_id, "files": files}
     con.execute("\n".join((_INSERT, FIRST_PART_WINS if repeated else "", _INSERTED)), values)
     _match_anew(con, run_id)
+
+
+_INSERT_IMPORTED = """
+    INSERT INTO imported_predictions BY NAME
+    SELECT $model AS model, $sight AS sight, row_idx, prediction, exact, letter, f1
+    FROM read_parquet($files)
+    WHERE matched_by = $version AND row_idx IN (SELECT row_idx FROM samples)
+    ORDER BY row_idx
+"""
+_OLDER_IMPORTED = """
+    SELECT p.row_idx, p.prediction, s.answer, s.question
+    FROM read_parquet($files) p JOIN samples s USING (row_idx)
+    WHERE p.matched_by <> $version
+    ORDER BY p.row_idx LIMIT $limit OFFSET $offset
+"""
+_ADD_IMPORTED = """
+    INSERT INTO imported_predictions BY NAME
+    SELECT $model AS model, $sight AS sight, * EXCLUDE (matched_by) FROM new_matches
+"""
+
+
+def insert_imported(
+    con: duckdb.DuckDBPyConnection, model: str, sight: str, files: Sequence[str]
+) -> None:
+    """Fills ``imported_predictions`` with what one model answered with one sight."""
+    about = {"model": model, "sight": sight}
+    which = {"files": files, "version": answers.VERSION}
+    con.execute(_INSERT_IMPORTED, about | which)
+    offset = 0
+    page = which | {"limit": _AT_ONCE}
+    while rows := con.execute(_OLDER_IMPORTED, page | {"offset": offset}).fetchall():
+        matched = [
+            evaluation_row(row_idx, prediction, answer or "", question or "")
+            for row_idx, prediction, answer, question in rows
+        ]
+        con.register("new_matches", pa.Table.from_pylist(matched, EVALUATION))
+        con.execute(_ADD_IMPORTED, about)
+        con.unregister("new_matches")
+        offset += _AT_ONCE
 
 
 def _match_anew(con: duckdb.DuckDBPyConnection, run_id: str) -> None:

@@ -16,6 +16,7 @@ from scoring.store.cuts import (
     threshold_for_tokens,
 )
 from scoring.store.detail import sample_detail, token_scores
+from scoring.store.evaluated import evaluate_predictions
 from scoring.store.groups import (
     by_answer_kind,
     by_answer_length,
@@ -25,6 +26,7 @@ from scoring.store.groups import (
     verdict_counts,
 )
 from scoring.store.health import score_health
+from scoring.store.judged import read_models
 from scoring.store.labels import read_hand_labels
 from scoring.store.multiples import group_histograms
 from scoring.store.overview import (
@@ -58,6 +60,7 @@ __all__ = [
     "cut_counts",
     "dataset_counts",
     "ecdf",
+    "evaluate_predictions",
     "first_hits",
     "flip_filter",
     "group_histograms",
@@ -70,6 +73,7 @@ __all__ = [
     "prediction_counts",
     "queue_rows",
     "read_hand_labels",
+    "read_models",
     "read_rows",
     "review_queue",
     "sample_count",

@@ -22,7 +22,7 @@ TABLES = {
     """,
     "parts": """
         path VARCHAR,                     -- inside the workspace, with /
-        kind VARCHAR                      -- dataset | scores | predictions | clusters
+        kind VARCHAR                      -- dataset | scores | predictions | clusters | evaluations
     """,
     "samples": """
         row_idx BIGINT,                   -- 0-based position in the dataset: the identity
@@ -145,6 +145,15 @@ TABLES = {
         cluster_id INTEGER,
         distance FLOAT                    -- to the cluster's centre
     """,
+    "imported_predictions": """
+        model VARCHAR,                    -- who made them; the predictions of runs stand above
+        sight VARCHAR,                    -- seen | blind | text_model: with the image, without
+        row_idx BIGINT,                   -- it, or by the text-only model it is built on
+        prediction VARCHAR,
+        exact BOOLEAN,                    -- as in predictions
+        letter BOOLEAN,
+        f1 DOUBLE
+    """,
     "decisions": """
         row_idx BIGINT,
         reviewer VARCHAR,
@@ -157,6 +166,9 @@ TABLES = {
     """,
 }
 """Table -> its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
+
+LATER_TABLES = ("imported_predictions",)
+"""Tables that a database of this version may lack, because it was built before there were any."""
 
 CREATE_TABLES = tuple(
     "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()

@@ -106,8 +106,11 @@ class Reading:
                 f"{workspace.database} was built by another version of VisNec Studio; "
                 f"make it anew with: visnec build -w {workspace.root}"
             )
-        for name in schema.TABLES:
-            if name != "decisions":
+        there = {name for (name,) in self.rows(_BUILT_TABLES)}
+        for name, columns in schema.TABLES.items():
+            if name in schema.LATER_TABLES and name not in there:
+                self._con.execute("\n".join(("CREATE TABLE", name, "(", columns, ")")))
+            elif name != "decisions":
                 self._con.execute(" ".join(("CREATE VIEW", name, "AS FROM built.main.", name)))
         for statement in (*schema.CREATE_MACROS, *_CLOSE_DOORS):
             self._con.execute(statement)
@@ -243,6 +246,7 @@ class Store:
         return self._part_rows[part]
 
 
+_BUILT_TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'built'"
 _CLUSTERING_IDS = (
     "SELECT clustering_id, in_scores FROM clusterings ORDER BY created_at, clustering_id"
 )

@@ -1,0 +1,162 @@
+"""Reads files of predictions that were made elsewhere: JSON lines, a JSON array, CSV or TSV.
+
+The one decision behind it: every record of the file comes out, as a prediction or with what is
+wrong with it; nothing that a file holds is passed over in silence.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from scoring.errors import InputError
+from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
+
+ROW_KEY = "row_idx"
+ID_KEYS = ("id", "question_id")
+PREDICTION_KEYS = ("prediction", "text", "response", "output")
+MODEL_KEYS = ("model", "model_id")
+SIGHT_KEY = "sight"
+MAX_NAME = 200
+_MAX_CELL = 16 << 20
+_MAX_ROW = 2**62
+_TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+class Sight(StrEnum):
+    """What a prediction was made from."""
+
+    SEEN = "seen"  # question and image
+    BLIND = "blind"  # the question alone, by the same model
+    TEXT_MODEL = "text_model"  # the question alone, by the text-only model that it is built on
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionLine:
+    """One record of a file, by its 1-based place; ``problem`` says why it is no prediction.
+
+    ``model`` and ``sight`` are None where the record does not name them.
+    """
+
+    line: int
+    row_idx: int | None = None
+    id: str | None = None
+    prediction: str = ""
+    model: str | None = None
+    sight: Sight | None = None
+    problem: str | None = None
+    example: str = ""
+
+
+def read_prediction_lines(path: Path) -> Iterator[PredictionLine]:
+    """The records of ``path`` in their order; ``.gz`` is read too.
+
+    A record names its sample by ``row_idx`` or ``id`` (also ``question_id``) and says a
+    ``prediction`` (also ``text``, ``response``, ``output``). Raises InputError for a file that is
+    not there or no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
+    try:
+        with _open(path) as file:
+            for line, record in enumerate(_records(path, file), 1):
+                yield _line(line, record)
+    except (OSError, EOFError, csv.Error, UnicodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _records(path: Path, file: IO[bytes]) -> Iterable[RawRecord]:
+    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if kind.lower() in _TABLES:
+        return _table_rows(path, file, _TABLES[kind.lower()])
+    start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    file.seek(0)
+    read = read_json_array if start.startswith(b"[") else read_json_lines
+    return read(file, path.name, keep_going=True)
+
+
+def _table_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[RawRecord]:
+    csv.field_size_limit(_MAX_CELL)
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
+    rows = csv.DictReader(text, delimiter=delimiter)
+    names = [str(name) for name in rows.fieldnames or ()]
+    if not set(names) & set(PREDICTION_KEYS) or not set(names) & {ROW_KEY, *ID_KEYS}:
+        raise InputError(
+            f"the header of {path} is {', '.join(names)[:300]!r}; predictions are read from a "
+            f"column {PREDICTION_KEYS[0]} beside {ROW_KEY} or {ID_KEYS[0]}"
+        )
+    for row in rows:
+        odd = None in row or None in row.values()
+        yield RawRecord(
+            b"", {} if odd else row, "cells and header differ in number" if odd else None
+        )
+
+
+def _line(line: int, record: RawRecord) -> PredictionLine:
+    value = record.value
+    if record.problem or not isinstance(value, Mapping):
+        said = record.problem or f"line {line} holds no object"
+        return PredictionLine(line, problem="no record", example=said)
+    row, identifier = _row(value.get(ROW_KEY)), _text(_first(value, ID_KEYS)) or None
+    prediction = _text(_first(value, PREDICTION_KEYS))
+    found = PredictionLine(
+        line, row, identifier, prediction or "", _text(_first(value, MODEL_KEYS)), _sight(value)
+    )
+    if value.get(ROW_KEY) not in (None, "") and row is None:
+        return _refused(found, "row_idx is no number", repr(value[ROW_KEY])[:80])
+    if row is None and identifier is None:
+        return _refused(found, "neither row_idx nor id", f"record {line}")
+    if prediction is None:
+        return _refused(found, "no prediction", f"record {line}")
+    if value.get(SIGHT_KEY) and found.sight is None:
+        return _refused(found, "unknown sight", repr(value[SIGHT_KEY])[:80])
+    return found
+
+
+def _refused(line: PredictionLine, problem: str, example: str) -> PredictionLine:
+    return PredictionLine(line.line, problem=problem, example=example)
+
+
+def _first(value: Mapping[str, object], keys: Iterable[str]) -> object:
+    return next((value[key] for key in keys if value.get(key) is not None), None)
+
+
+def _text(value: object) -> str | None:
+    """Text and numbers as text that can be stored; None for what is neither."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _row(value: object) -> int | None:
+    try:
+        row = int(str(value)) if isinstance(value, str | int) and value is not True else -1
+    except ValueError:
+        return None
+    return row if 0 <= row < _MAX_ROW else None
+
+
+def _sight(value: Mapping[str, object]) -> Sight | None:
+    named = value.get(SIGHT_KEY)
+    return Sight(named) if isinstance(named, str) and named in list(Sight) else None
+
+
+def checked_model(name: str) -> str:
+    """``name`` if it can stand in a filter and in a link. Raises InputError."""
+    plain = name.strip()
+    if not plain or len(plain) > MAX_NAME or not plain.isprintable():
+        raise InputError(
+            f"{name[:80]!r} is no name for a model: use 1 to {MAX_NAME} printable characters; "
+            "give one as NAME=FILE"
+        )
+    return plain

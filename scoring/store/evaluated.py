@@ -1,0 +1,92 @@
+"""What an evaluation is about: the samples of a benchmark with their scores, and the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scoring.accuracy import DEFAULT_MEASURE, NONE, Verdicts
+from scoring.errors import InputError
+from scoring.evaluation import DEFAULT_BANDS_OF_SCORE, Answers, Benchmark, Evaluation, evaluate
+from scoring.necessity import Bands
+from scoring.prediction_files import Sight
+from scoring.store.conditions import EVERYTHING, Asked, ask
+from scoring.store.filters import Filter
+from scoring.store.judged import PredictedBy, models_of, verdict_query
+from scoring.store.store import Store
+from scoring.store.values import Scope
+
+_SAMPLES = """
+    SELECT s.row_idx, s.visnec, s.source_no::INTEGER AS source, s.kind_no::TINYINT AS kind
+    FROM scores s WHERE
+"""
+
+
+def evaluate_predictions(
+    store: Store,
+    scope: Scope,
+    which: Filter = EVERYTHING,
+    *,
+    models: Sequence[str] | None = None,
+    measure: str = DEFAULT_MEASURE,
+    threshold: float | None = None,
+    n_bands: int = DEFAULT_BANDS_OF_SCORE,
+    bands: Bands | None = None,
+) -> Evaluation:
+    """Evaluates models, by default all, on the samples under a filter by the scores of a scope.
+
+    The necessary part is ``visnec >= threshold``, by default the upper band limit. Raises
+    InputError where there are no predictions, for an unknown model, measure or scope.
+    """
+    bands = bands or store.bands
+    asked = ask(store, scope, which, bands)
+    known = {one.name: one for one in models_of(asked.reading)}
+    if not known:
+        raise InputError(
+            "there are no predictions to evaluate; make some with visnec predict, or name files: "
+            "visnec evaluate FILE -w WORKSPACE"
+        )
+    for name in models or ():
+        verdict_query(asked.reading, name, Sight.SEEN, measure)  # tells an unknown one
+    chosen = [known[name] for name in models] if models else list(known.values())
+    benchmark = _benchmark(asked)
+    answers = [_answers(asked, benchmark, one, measure) for one in chosen]
+    limit = bands.high if threshold is None else threshold
+    return evaluate(benchmark, answers, limit, bands, n_bands)
+
+
+def _benchmark(asked: Asked) -> Benchmark:
+    query = "\n".join((_SAMPLES, asked.where, "ORDER BY s.row_idx"))
+    columns = asked.reading.arrays(query, asked.values)
+    names = asked.reading.rows("SELECT source FROM sources ORDER BY source_no")
+    return Benchmark(
+        row_idx=columns["row_idx"].astype(np.int64),
+        visnec=columns["visnec"].astype(np.float64),
+        source=columns["source"].astype(np.int32),
+        sources=tuple(str(name) for (name,) in names),
+        kind=columns["kind"].astype(np.int8),
+    )
+
+
+def _answers(asked: Asked, benchmark: Benchmark, model: PredictedBy, measure: str) -> Answers:
+    found = {
+        str(sight): _verdicts(asked, benchmark, model.name, sight, measure)
+        for sight in Sight
+        if model.has(sight)
+    }
+    return Answers(model.name, **found)
+
+
+def _verdicts(
+    asked: Asked, benchmark: Benchmark, model: str, sight: Sight, measure: str
+) -> Verdicts:
+    query, values = verdict_query(asked.reading, model, sight, measure)
+    columns = asked.reading.arrays(query, values)
+    verdicts = np.full(len(benchmark), NONE, np.int8)
+    if len(benchmark):
+        rows = columns["row_idx"].astype(np.int64)
+        places = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)
+        mine = benchmark.row_idx[places] == rows
+        verdicts[places[mine]] = columns["verdict"][mine].astype(np.int8)
+    return verdicts

@@ -1,0 +1,213 @@
+"""Files of predictions: what is read, what fits, and that what does not is counted and told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.errors import InputError
+from scoring.evaluations import (
+    import_predictions,
+    list_predictions,
+    prediction_parts,
+    remove_predictions,
+)
+from scoring.prediction_files import PredictionLine, Sight, read_prediction_lines
+from scoring.schemas import EVALUATION
+from scoring.store import Store, build_database
+from scoring.workspace import Workspace
+from tests.evaluation.conftest import write_lines
+from tests.synthetic import RUN_ID
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.jsonl", '{"row_idx": 3, "prediction": "x"}\n\n{"id": 7, "prediction": 2}\n'),
+        ("p.json", ' [{"row_idx": 3, "prediction": "x"}, {"id": 7, "prediction": 2}]'),
+        ("p.csv", "\ufeffrow_idx,id,prediction\n3,,x\n,7,2\n"),
+        ("p.tsv", "id\tprediction\trow_idx\n\tx\t3\n7\t2\t\n"),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_all_kinds_of_file_say_the_same(
+    tmp_path: Path, name: str, content: str, compressed: bool
+) -> None:
+    path = tmp_path / (name + ".gz" if compressed else name)
+    data = content.encode("utf-8")
+    path.write_bytes(gzip.compress(data) if compressed else data)
+    assert list(read_prediction_lines(path)) == [
+        PredictionLine(1, row_idx=3, prediction="x"),
+        PredictionLine(2, id="7", prediction="2"),
+    ]
+
+
+def test_the_keys_of_llavas_own_evaluation_are_read(tmp_path: Path) -> None:
+    record = {"question_id": 5, "prompt": "?", "text": "A dog", "model_id": "llava-7b"}
+    (line,) = read_prediction_lines(write_lines(tmp_path / "answers.jsonl", [record]))
+    assert line == PredictionLine(1, id="5", prediction="A dog", model="llava-7b")
+
+
+def test_every_record_that_is_no_prediction_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    lines = [
+        "{not json",
+        "[1, 2]",
+        '{"prediction": "x"}',
+        '{"row_idx": 1}',
+        '{"row_idx": 1, "prediction": {"a": 1}}',
+        '{"row_idx": -1, "prediction": "x"}',
+        '{"row_idx": true, "prediction": "x"}',
+        '{"row_idx": 1, "prediction": "x", "sight": "guess"}',
+        '{"row_idx": 1, "prediction": ""}',
+    ]
+    path.write_text("\n".join(lines), "utf-8")
+    assert [one.problem for one in read_prediction_lines(path)] == [
+        "no record",
+        "no record",
+        "neither row_idx nor id",
+        "no prediction",
+        "no prediction",
+        "row_idx is no number",
+        "row_idx is no number",
+        "unknown sight",
+        None,  # an empty answer is an answer
+    ]
+
+
+def test_a_table_without_the_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("name,answer\n1,x\n", "utf-8")
+    with pytest.raises(InputError, match="predictions are read from a column prediction"):
+        list(read_prediction_lines(path))
+    with pytest.raises(InputError, match="does not exist"):
+        list(read_prediction_lines(tmp_path / "none.jsonl"))
+
+
+def test_what_does_not_fit_is_counted(workspace: Workspace, tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"id": "a", "prediction": "B"},
+        {"id": "a", "prediction": "B"},
+        {"id": "a", "prediction": "A"},
+        {"id": "nowhere", "prediction": "B"},
+        {"id": "twice", "prediction": "red"},
+        {"row_idx": 4, "id": "twice", "prediction": "red"},
+        {"row_idx": 1, "id": "c", "prediction": "A"},
+        {"row_idx": 70, "prediction": "A"},
+        {"id": "b"},
+    ]
+    done = import_predictions(workspace, write_lines(tmp_path / "m.jsonl", records))
+    (one,) = done.sets
+    assert (one.model, one.sight, one.n_records, one.n_taken) == ("m", "seen", 9, 2)
+    assert (one.n_samples, one.n_missing) == (7, 5)
+    assert {found["what"]: found["n"] for found in one.findings} == {
+        "no prediction": 1,
+        "unknown id": 1,
+        "id that several samples have; give row_idx": 1,
+        "id is that of another sample": 1,
+        "row_idx outside of the dataset": 1,
+        "sample predicted again": 1,
+        "sample predicted again, otherwise (the first one is taken)": 1,
+    }
+    assert one.n_taken + sum(found["n"] for found in one.findings) == one.n_records
+    assert list_predictions(workspace) == [one]
+
+
+def test_a_file_of_which_nothing_fits_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "m.jsonl", [{"id": "nowhere", "prediction": "B"}])
+    with pytest.raises(InputError, match=r"no record of .* fits this dataset: unknown id: 1"):
+        import_predictions(workspace, path)
+    assert prediction_parts(workspace) == ()
+
+
+def test_one_file_may_hold_several_models_and_sights(workspace: Workspace, tmp_path: Path) -> None:
+    records = [
+        {"row_idx": 0, "prediction": "B", "model": "org/one"},
+        {"row_idx": 0, "prediction": "A", "model": "org/one", "sight": "blind"},
+        {"row_idx": 0, "prediction": "A", "model": "org_one"},
+    ]
+    import_predictions(workspace, write_lines(tmp_path / "m.jsonl", records))
+    found = [(one.model, one.sight) for one in list_predictions(workspace)]
+    assert found == [("org/one", "seen"), ("org/one", "blind"), ("org_one", "seen")]
+    assert remove_predictions(workspace, "org/one") == 2
+    assert [one.model for one in list_predictions(workspace)] == ["org_one"]
+    with pytest.raises(InputError, match="there are those of: org_one"):
+        remove_predictions(workspace, "org/one")
+
+
+def test_the_same_file_again_changes_nothing_and_another_is_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "m.jsonl", [{"row_idx": 0, "prediction": "B"}])
+    assert not import_predictions(workspace, path).already
+    assert import_predictions(workspace, path).already
+    write_lines(path, [{"row_idx": 0, "prediction": "A"}, {"row_idx": 1, "prediction": "A"}])
+    with pytest.raises(InputError, match="--replace"):
+        import_predictions(workspace, path)
+    import_predictions(workspace, path, replace=True)
+    assert [one.n_taken for one in list_predictions(workspace)] == [2]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 201])
+def test_odd_names_are_refused(workspace: Workspace, seen_file: Path, name: str) -> None:
+    records = [{"row_idx": 0, "prediction": "B", "model": "fine"}]
+    import_predictions(workspace, write_lines(seen_file, records), model=name or None)
+    if name:
+        write_lines(seen_file, [{"row_idx": 0, "prediction": "B"}])
+        with pytest.raises(InputError, match="is no name for a model"):
+            import_predictions(workspace, seen_file, model=name)
+
+
+def test_a_runs_name_is_taken(workspace: Workspace, seen_file: Path) -> None:
+    with pytest.raises(InputError, match="is the name of a run"):
+        import_predictions(workspace, seen_file, model=RUN_ID)
+
+
+def test_the_database_holds_them_with_their_matches(
+    workspace: Workspace, seen_file: Path, store: Store
+) -> None:
+    assert store.reading().rows("SELECT count(*) FROM imported_predictions") == [(0,)]
+    import_predictions(workspace, seen_file, model="big", sight=Sight.SEEN)
+    assert store.build_state().n_new_parts == 1
+    build_database(workspace)
+    rows = store.reading().rows(
+        "SELECT row_idx, exact, letter FROM imported_predictions ORDER BY row_idx"
+    )
+    assert rows == [
+        (0, False, True),
+        (1, True, True),
+        (2, False, None),
+        (3, True, None),
+        (4, False, None),
+        (5, True, None),
+    ]
+
+
+def test_matches_of_older_measures_are_made_anew(workspace: Workspace, seen_file: Path) -> None:
+    import_predictions(workspace, seen_file)
+    (path,) = prediction_parts(workspace)
+    rows = pq.read_table(path).to_pylist()
+    wrong = [row | {"exact": False, "letter": False, "matched_by": 0} for row in rows]
+    pq.write_table(pa.Table.from_pylist(wrong, EVALUATION), path)
+    build_database(workspace)
+    found = (
+        Store(workspace)
+        .reading()
+        .rows("SELECT count(*), count(*) FILTER (exact) FROM imported_predictions")
+    )
+    assert found == [(6, 3)]
+
+
+def test_a_prediction_is_text_whatever_it_holds(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"row_idx": 0, "prediction": "\\ud800 \xff <b>B</b>"}\n')
+    import_predictions(workspace, path)
+    build_database(workspace)
+    ((text,),) = Store(workspace).reading().rows("SELECT prediction FROM imported_predictions")
+    assert text.endswith("<b>B</b>")
+    assert json.dumps(text, ensure_ascii=False).encode("utf-8")
