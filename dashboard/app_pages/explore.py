@@ -11,33 +11,27 @@ from dashboard.cards import Card
 from dashboard.components import (
     bound,
     bulk,
-    decision_buttons,
     figures,
     filter_bar,
     gallery,
     notices,
+    open_sample,
     page_frame,
-    sample_view,
 )
-from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to
 from dashboard.state import (
     PAGE_SIZES,
     Key,
     Layout,
     Tiles,
     View,
-    change_view,
     current_view,
     take_view,
 )
-from scoring.errors import InputError
-from scoring.store.filters import Filter, Range
-from scoring.store.values import Cursor, Page, Sort
+from scoring.store.filters import Range
+from scoring.store.values import Page, Sort
 
 _LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
-_N_ALIKE = 5
 _SORTS = {
     Sort.VISNEC_DESC: "highest VisNec first",
     Sort.VISNEC_ASC: "lowest VisNec first",
@@ -62,7 +56,7 @@ def _show_samples() -> None:
     if context is None:
         return
     if view.sample is not None:
-        _show_sample(context, view, view.sample)
+        open_sample.show(context, view, view.sample)
         return
     filter_bar.show(context)
     if view.layout is Layout.CUT:
@@ -86,7 +80,7 @@ def _show_gallery(key: str, tiles: list[Card], view: View) -> None:
     focus = st.session_state.pop(Key.GALLERY_FOCUS, None)
     selecting = gallery.Selecting(bulk.take, bulk.undo, bulk.told())
     known = st.session_state.get(Key.REVIEWER) is not None
-    gallery.show(key, tiles, focus, _open, selecting if known else None, view.tiles)
+    gallery.show(key, tiles, focus, open_sample.open_row, selecting if known else None, view.tiles)
 
 
 def _show_page_line(view: View, page: Page) -> None:
@@ -185,164 +179,3 @@ def _show_nothing(context: Context, view: View) -> None:
         )
     else:
         notices.show_empty("The dataset is empty", "There is nothing to show.")
-
-
-# ---- one sample ----------------------------------------------------------------------------------
-
-
-def _show_sample(context: Context, view: View, row_idx: int) -> None:
-    try:
-        card = loaders.read_card(context, row_idx)
-    except InputError as error:
-        notices.show_problem(error, "There is no such sample")
-        st.button("Back to the samples", on_click=_go_back, args=(None,))
-        return
-    before, behind = _neighbours(context, view.sort, card)
-    _show_sample_line(card, before, behind)
-    sample_view.show(
-        "sample",
-        card,
-        before is not None,
-        behind is not None,
-        lambda action: _act(action, card, before, behind),
-    )
-    _show_decision(context, row_idx)
-    _show_cluster(context, card)
-    _show_record(context, row_idx)
-
-
-def _act(action: Action, card: Card, before: int | None, behind: int | None) -> None:
-    """What a key or a click in the sample asked for. A key pressed on a sample that is no longer
-    shown does nothing."""
-    if action.name == "open":
-        _open(action.row)
-    elif action.row != card["row_idx"]:
-        return
-    elif action.name == "back":
-        _go_back(card)
-    else:
-        _open({"previous": before, "next": behind}[action.name])
-
-
-_SORT_VALUES = {
-    Sort.VISNEC_DESC: "visnec",
-    Sort.VISNEC_ASC: "visnec",
-    Sort.ROW_IDX: "row_idx",
-    Sort.LOSS_TEXT_DESC: "loss_text",
-    Sort.LOSS_MULTIMODAL_DESC: "loss_multimodal",
-    Sort.TOKENS_DESC: "n_answer_tokens",
-}
-
-
-def _neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, int | None]:
-    """The samples before and behind this one in the order of the list, wherever it stands."""
-    value = card[_SORT_VALUES[sort]]
-    found = []
-    for backward, place in ((True, -1), (False, 0)):
-        cursor = Cursor(None if value is None else float(value), card["row_idx"], backward)
-        rows = loaders.read_page_at(context, sort, cursor, limit=1).rows["row_idx"]
-        found.append(int(rows.iloc[place]) if len(rows) else None)
-    return found[0], found[1]
-
-
-def _show_sample_line(card: Card, before: int | None, behind: int | None) -> None:
-    with st.container(horizontal=True, key="sample_line"):
-        st.button(
-            "Back to the samples",
-            key="sample-back",
-            icon=":material/grid_view:",
-            on_click=_go_back,
-            args=(card,),
-            help="Esc",
-        )
-        st.button(
-            "Previous",
-            key="sample-previous",
-            icon=":material/chevron_left:",
-            disabled=before is None,
-            on_click=_open,
-            args=(before,),
-            help="←",
-        )
-        st.button(
-            "Next",
-            key="sample-next",
-            icon=":material/chevron_right:",
-            disabled=behind is None,
-            on_click=_open,
-            args=(behind,),
-            help="→",
-        )
-
-
-def _open(row_idx: int | None) -> None:
-    if row_idx is not None:
-        change_view(sample=row_idx)
-
-
-def _go_back(card: Card | None) -> None:
-    """Back to the list, to the page on which the sample stands."""
-    view = current_view()
-    context = loaders.open_view_context(view).context
-    page = view.page
-    if card is not None and context is not None:
-        st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
-        if card["row_idx"] not in set(loaders.read_page(context, view).rows["row_idx"]):
-            before, _ = _neighbours(context, view.sort, card)
-            page = None if before is None else _cursor_of(context, view.sort, before)
-    change_view(sample=None, page=page)
-
-
-def _cursor_of(context: Context, sort: Sort, row_idx: int) -> Cursor:
-    """The place right behind a sample."""
-    value = loaders.read_card(context, row_idx)[_SORT_VALUES[sort]]
-    return Cursor(None if value is None else float(value), row_idx)
-
-
-def _show_decision(context: Context, row_idx: int) -> None:
-    reviewer: str | None = st.session_state.get(Key.REVIEWER)
-    if reviewer is None:
-        figures.show_quiet("To decide about samples, say who you are on the Review page.")
-        if st.button("Review this sample", icon=":material/fact_check:"):
-            go_to(PageName.REVIEW, row=row_idx)
-        return
-    own = loaders.read_own_decisions(context.workspace, reviewer, [row_idx], 0)
-    decision_buttons.show(row_idx, reviewer, None, own.decided.get(row_idx))
-    notices.show_remembered()
-
-
-def _show_cluster(context: Context, card: Card) -> None:
-    """Samples with similar instructions, those nearest in score on both sides."""
-    cluster = card["cluster_id"]
-    if cluster is None:
-        return
-    alike = replace(context, filter=Filter(cluster=(int(cluster),)))
-    before, behind = (
-        loaders.read_tiles(
-            alike,
-            loaders.read_page_at(
-                alike,
-                Sort.VISNEC_DESC,
-                Cursor(card["visnec"], card["row_idx"], backward),
-                _N_ALIKE,
-            ),
-        )
-        for backward in (True, False)
-    )
-    if not before and not behind:
-        return
-    title, button = st.columns([5, 2], vertical_alignment="bottom")
-    with title:
-        st.subheader("Similar instructions", anchor=False)
-        figures.show_quiet(f"Nearest in score within the cluster “{card['cluster']}”")
-    if button.button("Show the whole cluster", icon=":material/grid_view:", width="stretch"):
-        change_view(filter=Filter(cluster=(int(cluster),)), sample=None)
-        st.rerun(scope="fragment")
-    gallery.show("alike", [*before, *behind], None, _open, size=str(Tiles.SMALL))
-
-
-def _show_record(context: Context, row_idx: int) -> None:
-    with st.expander("Raw record"):
-        record = loaders.read_record(context.workspace, row_idx)
-        original = record.original.decode("utf-8", "replace") or f"in {record.origin}"
-        st.code(original, language=None, wrap_lines=True)

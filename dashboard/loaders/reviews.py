@@ -112,11 +112,7 @@ class ReviewState:
 
 def read_review_state(workspace: Workspace) -> ReviewState:
     """What holds of everybody's decisions; only what was added since the last call is read."""
-    # A feed of its own: two readers of one would each see only part of what was added.
-    with _lock:
-        feed = _feeds.get(workspace.root)
-        if feed is None:
-            feed = _feeds[workspace.root] = DecisionFeed(workspace)
+    feed = _feed(workspace)
     latest = feed.latest()
     return ReviewState(
         reviewer_progress(latest),
@@ -124,6 +120,20 @@ def read_review_state(workspace: Workspace) -> ReviewState:
         feed.damaged_lines(),
         reviewer_agreement(latest),
     )
+
+
+def read_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
+    """Everything that was ever decided, noted or undone about a sample, the oldest first."""
+    return _feed(workspace).history(row_idx)
+
+
+def _feed(workspace: Workspace) -> DecisionFeed:
+    """One that no book reads from: two readers of one would each see a part of what is added."""
+    with _lock:
+        feed = _feeds.get(workspace.root)
+        if feed is None:
+            feed = _feeds[workspace.root] = DecisionFeed(workspace)
+        return feed
 
 
 def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
