@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from scoring.cli import bring, choose, compare, curate, exchange, score, serve
+from scoring.cli import bring, choose, compare, curate, evaluate, exchange, score, serve
 from scoring.cli.talk import say_error
 from scoring.errors import VisnecError
 
@@ -33,6 +33,7 @@ for command in (
     choose.select,
     compare.stability,
     compare.diff,
+    evaluate.evaluate,
     curate.export,
     curate.verify,
     serve.dashboard,

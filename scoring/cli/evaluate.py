@@ -1,0 +1,256 @@
+"""visnec evaluate: predictions against a benchmark, and against what of it needs its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoring.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Cells, Gain, Leakage
+from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
+from scoring.cli.talk import print_json, say, table, talk
+from scoring.errors import InputError
+from scoring.evaluation import DEFAULT_BANDS_OF_SCORE, Evaluation, ModelResult, PartResult
+from scoring.evaluations import (
+    PredictionImport,
+    import_predictions,
+    list_predictions,
+    remove_predictions,
+)
+from scoring.model_ranks import Ranking
+from scoring.prediction_files import Sight
+from scoring.runs import only_run
+from scoring.store import Scope, Store, build_database, parse_filter
+from scoring.store.evaluated import evaluate_predictions
+from scoring.workspace import Workspace, open_workspace
+
+_ABSENT = "-"
+_MEASURE_HELP = "What counts as right. " + "; ".join(
+    f"{name}: {meaning}" for name, meaning in MEASURES.items()
+)
+
+FilesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=]FILE...",
+        help="Predictions with the image: JSON lines, a JSON array, CSV or TSV of row_idx or id, "
+        "prediction and, if need be, model. Without files: what the workspace has.",
+    ),
+]
+BlindOption = Annotated[
+    list[str] | None,
+    typer.Option("--blind", metavar="[NAME=]FILE", help="Predictions of a model without images."),
+]
+TextModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-model",
+        metavar="[NAME=]FILE",
+        help="Predictions of the text-only model that the model NAME is built on, for leakage.",
+    ),
+]
+
+
+def evaluate(
+    workspace: WorkspaceOption,
+    files: FilesArgument = None,
+    blind: BlindOption = None,
+    text_model: TextModelOption = None,
+    run: RunOption = None,
+    baseline: BaselineOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="The necessary part: visnec of at least this. Default: the upper band limit.",
+        ),
+    ] = None,
+    measure: Annotated[str, typer.Option("--measure", help=_MEASURE_HELP)] = DEFAULT_MEASURE,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Filter, for example: 'source:charts kind:choice'."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Only these models; may be repeated.")
+    ] = None,
+    bands: Annotated[
+        int, typer.Option("--bands", min=1, help="Score bands of about equally many samples.")
+    ] = DEFAULT_BANDS_OF_SCORE,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put files in the place of earlier ones of a name.")
+    ] = False,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="NAME", help="Remove a model's imported predictions."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Accuracy with and without the image, on all samples and on those that need it."""
+    place = open_workspace(workspace)
+    record = only_run(place, run)
+    scope = Scope(record.run_id, baseline or record.first_baseline)
+    for name in remove or ():
+        say(f"Removed {remove_predictions(place, name)} prediction files of {name}")
+    given = {Sight.SEEN: files, Sight.BLIND: blind, Sight.TEXT_MODEL: text_model}
+    done = _take_in(place, given, replace)
+    if remove or any(not one.already for one in done):
+        build_database(place)
+    store = Store(place)
+    which = parse_filter(only or "")
+    found = evaluate_predictions(
+        store,
+        scope,
+        which,
+        models=model,
+        measure=measure,
+        threshold=threshold,
+        n_bands=bands,
+        bands=place.bands,
+    )
+    for part in _tables(found):
+        talk.print(part)
+    if found.ranking:
+        say(_told_ranking(found.ranking))
+    say(
+        f"{found.n_necessary:,} of {found.n_samples:,} samples are in the necessary part (visnec "
+        f"of {found.threshold:g} or more); {found.n_samples - found.n_scored:,} have no score. "
+        f"Right is: {MEASURES[measure]}. Intervals are 95 %"
+    )
+    if json:
+        about = {"run_id": scope.run_id, "baseline": scope.baseline, "measure": measure}
+        kept = [asdict(one) | {"n_missing": one.n_missing} for one in list_predictions(place)]
+        print_json(about | {"filter": str(which)} | found.to_dict() | {"predictions": kept})
+
+
+def _take_in(
+    place: Workspace, given: dict[Sight, list[str] | None], replace: bool
+) -> list[PredictionImport]:
+    names = [_named(one)[0] or _stem(one) for one in given[Sight.SEEN] or ()]
+    done = []
+    for sight, files in given.items():
+        for one in files or ():
+            name, path = _named(one)
+            if name is None and sight is not Sight.SEEN and len(names) == 1:
+                name = names[0]  # the one model that the command is about
+            elif name is None and sight is Sight.TEXT_MODEL:
+                raise InputError(
+                    f"{one} answers for a model that is not named; write --text-model NAME={one}"
+                )
+            done.append(import_predictions(place, path, model=name, sight=sight, replace=replace))
+            _tell_import(done[-1])
+    return done
+
+
+def _named(given: str) -> tuple[str | None, Path]:
+    """``NAME=FILE`` as its two halves; a file whose own name holds a ``=`` needs no name."""
+    name, sign, path = given.partition("=")
+    return (name, Path(path)) if sign and not Path(given).exists() else (None, Path(given))
+
+
+def _stem(given: str) -> str:
+    return Path(given).name.partition(".")[0]
+
+
+def _tell_import(done: PredictionImport) -> None:
+    rows = [
+        (one.model, one.sight.replace("_", " "), one.n_taken, one.n_missing) for one in done.sets
+    ]
+    again = " (taken in before; nothing was changed)" if done.already else ""
+    title = f"{done.file}: {done.sets[0].n_records:,} records{again}"
+    talk.print(table(title, ["model", "predictions", "samples", "samples without"], rows))
+    if findings := done.sets[0].findings:
+        told = [(one["what"], one["n"], "; ".join(one["examples"][:2])) for one in findings]
+        talk.print(table("What did not fit", ["what", "records", "such as"], told))
+
+
+def _tables(found: Evaluation) -> list[Any]:
+    main = [(one.model, *_row(part)) for one in found.models for part in _main_parts(one)]
+    made = [table("Models", _COLUMNS, main)]
+    for one in found.models:
+        groups = (
+            ("category", one.by_category),
+            ("score band", one.by_band),
+            ("source", one.by_source),
+            ("type of answer", one.by_kind),
+        )
+        made += [
+            table(f"{one.model} by {name}", [name, *_COLUMNS[2:]], [_row(part) for part in parts])
+            for name, parts in groups
+            if len(parts) > 1 or name in ("category", "score band")
+        ]
+        if one.all.cells:
+            made.append(_cells_table(one))
+    if found.ranking:
+        made.append(_ranking_table(found.ranking))
+    return made
+
+
+_COLUMNS = ("model", "samples", "n", "with image", "without image", "gain", "leakage")
+
+
+def _main_parts(one: ModelResult) -> tuple[PartResult, ...]:
+    return one.all, one.necessary, one.rest
+
+
+def _row(part: PartResult) -> tuple[Any, ...]:
+    return (
+        part.name,
+        part.n_samples,
+        _accuracy(part.seen),
+        _accuracy(part.blind),
+        _gain(part.gain),
+        _leakage(part.leakage),
+    )
+
+
+def _accuracy(one: Accuracy | None) -> str:
+    if one is None or one.value is None or one.interval is None:
+        return _ABSENT
+    low, high = one.interval
+    return f"{one.value:.1%} ({100 * low:.0f}-{100 * high:.0f}) of {one.n:,}"
+
+
+def _gain(one: Gain | None) -> str:
+    if one is None:
+        return _ABSENT
+    return f"{100 * one.value:+.1f} ({100 * one.low:+.0f} to {100 * one.high:+.0f})"
+
+
+def _leakage(one: Leakage | None) -> str:
+    return _ABSENT if one is None else f"{100 * one.value:.1f}"
+
+
+def _cells_table(one: ModelResult) -> Any:
+    parts = [("all", one.all.cells), ("necessary", one.necessary.cells)]
+    shown = [(name, cells) for name, cells in parts if cells]
+    rows = [(f"{name}: blind {blind}", *_counts(cells, blind)) for name, cells in shown
+            for blind in ("right", "wrong")]  # fmt: skip
+    return table(f"{one.model}: blind against seen", ["samples", "seen right", "seen wrong"], rows)
+
+
+def _counts(cells: Cells, blind: str) -> Sequence[int]:
+    return [cells.count(blind, seen) for seen in ("right", "wrong")]
+
+
+def _ranking_table(ranking: Ranking) -> Any:
+    rows = [
+        (one.model, f"{one.rank_all:g}", _accuracy(one.on_all),
+         f"{one.rank_necessary:g}", _accuracy(one.on_necessary))
+        for one in ranking.models
+    ]  # fmt: skip
+    columns = ["model", "rank", "on all", "rank there", "on the necessary part"]
+    return table("Ranks of the models", columns, rows)
+
+
+def _told_ranking(ranking: Ranking) -> str:
+    told = ", ".join(
+        f"{name} {_ABSENT if value is None else f'{value:.2f}'}"
+        for name, value in (("Spearman", ranking.spearman), ("Kendall", ranking.kendall))
+    )
+    return (
+        f"Models are ranked over the {ranking.n_common:,} samples that all of them answered, "
+        f"{ranking.n_necessary:,} of them in the necessary part; the two orders agree by {told}"
+    )

@@ -1,0 +1,104 @@
+"""visnec evaluate as a script meets it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from scoring import cli
+from scoring.errors import InputError
+from scoring.workspace import Workspace
+from tests.evaluation.conftest import write_lines
+from tests.synthetic import RUN_ID
+
+
+def run(workspace: Workspace, *arguments: object) -> Result:
+    command = ["evaluate", *map(str, arguments), "-w", str(workspace.root)]
+    done = CliRunner().invoke(cli.app, command, catch_exceptions=False, env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def told(workspace: Workspace, *arguments: object) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(run(workspace, *arguments, "--json").stdout)
+    return value
+
+
+def test_files_are_taken_in_and_evaluated(
+    workspace: Workspace, seen_file: Path, blind_file: Path
+) -> None:
+    found = told(workspace, f"big={seen_file}", "--blind", blind_file, "--threshold", 0.5)
+    assert (found["run_id"], found["baseline"], found["measure"]) == (RUN_ID, "none", "auto")
+    assert (found["n_samples"], found["n_scored"], found["n_necessary"]) == (7, 6, 2)
+    own, big = found["models"]
+    assert (own["model"], big["model"]) == (RUN_ID, "big")
+    assert (big["all"]["seen"]["right"], big["all"]["seen"]["n"]) == (4, 6)
+    assert big["all"]["gain"]["value"] == pytest.approx((4 - 3) / 6)
+    assert big["necessary"]["cells"]["blind_wrong_seen_right"] == 1
+    assert [one["n_samples"] for one in big["by_category"]] == [2, 1, 3]
+    assert found["ranking"]["n_common"] == 6
+    kept = [(one["model"], one["sight"], one["n_missing"]) for one in found["predictions"]]
+    assert kept == [("big", "seen", 1), ("big", "blind", 0)]
+
+
+def test_what_was_taken_in_once_is_there_the_next_time(
+    workspace: Workspace, seen_file: Path
+) -> None:
+    first = told(workspace, seen_file)
+    assert told(workspace) == first
+    assert told(workspace, seen_file) == first
+    (only,) = told(workspace, "--model", "big")["models"]
+    assert only["model"] == "big"
+    (left,) = told(workspace, "--remove", "big")["models"]
+    assert left["model"] == RUN_ID
+
+
+def test_the_tables_tell_what_did_not_fit(workspace: Workspace, tmp_path: Path) -> None:
+    records = [{"id": "a", "prediction": "B"}, {"id": "who", "prediction": "B"}]
+    said = run(workspace, write_lines(tmp_path / "[red]m.jsonl", records)).stderr
+    assert re.search(r"\[red\]m\.jsonl: 2 records", said)
+    assert re.search(r"\[red\]m +seen +1 +6", said)
+    assert re.search(r"unknown id +1 +who", said)
+    assert "3 of 7 samples are in the necessary part (visnec of 0.25 or more)" in said
+    assert "1 have no score" in said
+
+
+def test_measure_filter_and_bands(workspace: Workspace) -> None:
+    found = told(workspace, "--measure", "letter", "--only", "source:quiz,count", "--bands", 2)
+    (own,) = found["models"]
+    assert found["n_samples"] == 4
+    assert own["all"]["seen"] | {"low": 0, "high": 0} == {
+        "right": 2,
+        "n": 2,
+        "value": 1.0,
+        "low": 0,
+        "high": 0,
+    }
+    assert [one["n_samples"] for one in own["by_band"]] == [2, 2]
+
+
+def test_a_text_only_model_needs_the_name_of_its_model(
+    workspace: Workspace, seen_file: Path, blind_file: Path
+) -> None:
+    with pytest.raises(InputError, match="write --text-model NAME="):
+        run(workspace, "--text-model", blind_file)
+    found = told(workspace, f"x={seen_file}", "--blind", blind_file, "--text-model", blind_file)
+    assert found["models"][1]["all"]["leakage"]["value"] == 0.0
+
+
+def test_a_file_whose_name_holds_an_equals_sign(workspace: Workspace, seen_file: Path) -> None:
+    path = seen_file.rename(seen_file.with_name("a=b.jsonl"))
+    assert [one["model"] for one in told(workspace, path)["models"]] == [RUN_ID, "a=b"]
+
+
+def test_wrong_usage_is_explained(workspace: Workspace, seen_file: Path) -> None:
+    with pytest.raises(InputError, match="unknown measure 'taste'; known are auto, exact"):
+        run(workspace, "--measure", "taste")
+    with pytest.raises(InputError, match="does not exist"):
+        run(workspace, "gone.jsonl")
