@@ -31,7 +31,7 @@ from PIL import Image
 IMPORT = """
 import json, resource, sys, time
 from pathlib import Path
-from scoring.dataset import import_dataset
+from scoring.importing import import_dataset
 from scoring.workspace import create_workspace
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 begun, worked = time.perf_counter(), time.process_time()

@@ -34,7 +34,7 @@ before, begun = peak(), time.perf_counter()
 print(json.dumps({{"seconds": time.perf_counter() - begun, "before": before, "peak": peak()}}))
 """
 IMPORT = MEASURED.format(
-    imports="from scoring.dataset import import_dataset\n"
+    imports="from scoring.importing import import_dataset\n"
     "from scoring.workspace import create_workspace",
     work="import_dataset(create_workspace(Path(sys.argv[2])), [Path(sys.argv[1])])",
 )

@@ -18,7 +18,7 @@ except PackageNotFoundError:  # a checkout that was not installed
 _HOMES = {
     "create_workspace": "scoring.workspace",
     "open_workspace": "scoring.workspace",
-    "import_dataset": "scoring.dataset",
+    "import_dataset": "scoring.importing",
     "load_model": "scoring.models",
     "score_dataset": "scoring.pipeline",
     "predict_dataset": "scoring.pipeline",

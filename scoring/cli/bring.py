@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scoring.cli.options import JsonOption, WorkspaceOption
+from scoring.cli.options import AllowRemoteOption, JsonOption, WorkspaceOption
+from scoring.cli.remote import fetch_remote
 from scoring.cli.talk import count_progress, print_json, say, status_table, talk
 from scoring.errors import InputError
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -69,23 +70,39 @@ def import_data(
             "--dry-run", help="Say what the files are taken for, show the first record, and stop."
         ),
     ] = False,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add to the dataset that is there: rows, scores and decisions stay as they are, "
+            "new samples stand behind them.",
+        ),
+    ] = False,
+    allow_remote: AllowRemoteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Import a dataset into a workspace; JSON records are kept byte for byte."""
     from scoring.readers import read_options
 
-    options = read_options(family, _pairs(column, "--column"), _pairs(role, "--role"), keep_going)
+    columns, roles = _pairs(column, "--column"), _pairs(role, "--role")
+    options = read_options(family, columns, roles, keep_going, allow_remote)
     if dry_run:
         _preview(files, images or (), options, json)
         return
-    from scoring.dataset import import_dataset, read_image_trials
+    from scoring.image_trials import read_image_trials
+    from scoring.importing import import_dataset
     from scoring.store import build_database
 
     place = create_workspace(workspace)
     try:
         with count_progress("Importing (bytes)") as show:
             info = import_dataset(
-                place, files, images or (), lambda _, done, total: show(done, total), options
+                place,
+                files,
+                images or (),
+                lambda _, done, total: show(done, total),
+                options,
+                append,
             )
     except KeyboardInterrupt:
         say("Stopped; files that were read whole are kept. The same command goes on from there.")
@@ -95,6 +112,8 @@ def import_data(
         say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
     _tell_rest(len(info.files))
     _tell_images(read_image_trials(place))
+    if allow_remote:
+        fetch_remote(place)
     statuses, reasons = _import_statuses(place)
     build_database(place)
     talk.print(status_table(f"Imported {info.n_samples:,} samples", statuses))
@@ -108,7 +127,7 @@ def import_data(
 
 def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json: bool) -> None:
     """Tells what an import would take the files for, without a workspace."""
-    from scoring.dataset import preview_dataset
+    from scoring.importing import preview_dataset
 
     previews = preview_dataset(files, images, options)
     for preview in previews[:_FILES_TOLD]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scoring.dataset import import_dataset
+from scoring.importing import import_dataset
 from scoring.samples import Status
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from scoring.baselines import BaselineSettings
 from scoring.cli.talk import baselines_table
-from scoring.dataset import import_dataset
 from scoring.errors import InputError, RunConflictError
+from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
 from scoring.pipeline import score_dataset
 from scoring.prompting import PromptProblem

@@ -16,7 +16,6 @@ from sklearn.cluster import MiniBatchKMeans
 
 from scoring import instructions
 from scoring.clustering import cluster_dataset, kmeans, list_clusterings, sweep_clusterings
-from scoring.dataset import import_dataset
 from scoring.embeddings import (
     PACKAGED,
     PACKAGED_FILES,
@@ -27,6 +26,7 @@ from scoring.embeddings import (
     load_embedder,
 )
 from scoring.errors import InputError, ModelError
+from scoring.importing import import_dataset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 QUESTIONS = ["What colour?", "Where is it?", "What colour?", "Where is it?", "What colour is it?"]

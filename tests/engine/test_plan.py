@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.dataset import import_dataset, read_samples
+from scoring.dataset import read_samples
+from scoring.importing import import_dataset
 from scoring.plan import Plan, image_groups, open_plan
 from scoring.workspace import Workspace, create_workspace, open_workspace
 

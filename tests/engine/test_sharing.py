@@ -19,8 +19,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.dataset import import_dataset
 from scoring.errors import StorageError
+from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
 from scoring.pipeline import score_dataset
 from scoring.progress import read_progress

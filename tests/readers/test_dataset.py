@@ -9,14 +9,9 @@ import pytest
 from PIL import Image
 
 from scoring import dataset_parts
-from scoring.dataset import (
-    import_dataset,
-    read_dataset_info,
-    read_originals,
-    read_sample,
-    read_samples,
-)
+from scoring.dataset import read_dataset_info, read_originals, read_sample, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
+from scoring.importing import import_dataset
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
 

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from scoring.dataset import import_dataset, preview_dataset, read_samples
+from scoring.dataset import read_samples
 from scoring.errors import InputError, RecordError
+from scoring.importing import import_dataset, preview_dataset
 from scoring.readers import containers, read_options, tables
 from scoring.readers.images import ImageProblem, open_reference, resolve_image
 from scoring.readers.inputs import find_inputs, hub_dataset

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import dataset
-from scoring.dataset import import_dataset, read_originals, read_samples
+from scoring import importing
+from scoring.dataset import read_originals, read_samples
 from scoring.dataset_parts import dataset_table
 from scoring.errors import InputError, RecordError, WorkspaceError
+from scoring.importing import import_dataset
 from scoring.readers import json_stream, read_options
 from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
 from scoring.readers.records import to_sample
@@ -33,7 +34,7 @@ def record(name: str) -> dict[str, object]:
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Three files of two records each; every file is kept when it is read."""
-    monkeypatch.setattr(dataset, "_CHECKPOINT_ROWS", 1)
+    monkeypatch.setattr(importing, "_CHECKPOINT_ROWS", 1)
     made = []
     for name in "abc":
         path = tmp_path / f"{name}.jsonl"
@@ -45,7 +46,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def interrupted_after(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Makes imports end like Ctrl-C after so many samples; the list fills with files opened."""
     opened: list[Path] = []
-    reading = dataset.Reading
+    reading = importing.Reading
 
     class Interrupted(reading):  # type: ignore[valid-type,misc]
         def samples(self, first_row: int) -> Iterator[Sample]:
@@ -55,7 +56,7 @@ def interrupted_after(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> list[P
                     raise KeyboardInterrupt
                 yield sample
 
-    monkeypatch.setattr(dataset, "Reading", Interrupted)
+    monkeypatch.setattr(importing, "Reading", Interrupted)
     return opened
 
 
@@ -109,8 +110,8 @@ def test_nothing_is_left_where_nothing_was_finished(
 def test_two_imports_of_the_same_files_do_not_meet(files: list[Path], tmp_path: Path) -> None:
     workspace = create_workspace(tmp_path / "ws")
     options = read_options()
-    sources = dataset.open_sources(files, options)
-    first = dataset._Partial(workspace, sources, options)
+    sources = importing.open_sources(files, options)
+    first = importing.Partial(workspace, sources, options)
     with pytest.raises(WorkspaceError, match="another process is importing the same files"):
         import_dataset(workspace, files)
     first.discard()
@@ -225,7 +226,7 @@ def test_lines_over_the_limit_are_told_or_counted(monkeypatch: pytest.MonkeyPatc
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from scoring.dataset import import_dataset
+from scoring.importing import import_dataset
 from scoring.workspace import create_workspace
 import_dataset(create_workspace(Path(sys.argv[2])), [Path(sys.argv[1])])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -1,0 +1,270 @@
+"""Imports: dataset files in, ``dataset/`` out, whole or not at all.
+
+Import streams: a record is cut, understood and written, so memory stays bounded whatever the
+file's size. What is added to a dataset stands behind what was there, whose rows stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from scoring.dataset import DatasetFile, DatasetInfo, Edition, read_dataset_info
+from scoring.dataset_parts import GROUP_ROWS, PartWriter
+from scoring.errors import InputError, WorkspaceError
+from scoring.image_trials import ROOT_TRIALS, ImageTrial, Trials, trial_of
+from scoring.import_folder import Partial
+from scoring.progress import read_progress
+from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
+from scoring.readers.detect import JSON
+from scoring.readers.remote import open_cache
+from scoring.runs import list_runs
+from scoring.samples import Sample
+from scoring.workspace import Workspace, save_settings, write_json
+
+_CHECKPOINT_ROWS = 20_000
+
+Progress = Callable[[int, int, int], None]
+"""Called with samples read so far, bytes read so far, bytes in all."""
+
+
+def import_dataset(
+    workspace: Workspace,
+    files: Sequence[Path | str],
+    image_roots: Sequence[Path] = (),
+    progress: Progress | None = None,
+    options: ReadOptions | None = None,
+    append: bool = False,
+) -> DatasetInfo:
+    """Imports dataset files into ``workspace``: files, folders, patterns, ``hf:owner/name``.
+
+    Without ``image_roots`` the folder of a file or its parent is declared, whichever holds its
+    first images. What was finished of an import that broke off is kept, file by file, and the
+    same import goes on from there. With ``append`` the samples stand behind those that are there,
+    whose rows, scores and decisions stay as they are. Raises InputError, RecordError, or
+    WorkspaceError when the workspace holds another dataset already; importing or adding the same
+    files again changes nothing.
+    """
+    options = options or ReadOptions()
+    sources = open_sources(files, options)
+    for root in image_roots:
+        if not root.is_dir():
+            raise InputError(f"the image folder {root} does not exist")
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    base = None
+    if append and workspace.dataset_dir.exists():
+        base = read_dataset_info(workspace)
+        _refuse_addition(workspace, base, sources)
+    partial = Partial(workspace, sources, options, base)
+    try:
+        found = _write_dataset(partial, sources, image_roots, options, progress)
+        if workspace.dataset_dir.exists() and (base is None or _is_there(base, found.info)):
+            partial.discard()
+            return _same_dataset(workspace, found.info)
+        remote = [open_cache(workspace.remote_dir).resolve()] if options.allow_remote else []
+        present = workspace.image_roots if base else ()
+        _declare_roots(workspace, found, sources, image_roots, [*present, *remote])
+        if base is None:
+            partial.finish()
+            return found.info
+        info = _added(base, found.info, partial.n_parts_before, found.n_parts)
+        refuse_while_scored(workspace)
+        partial.finish_addition(info)
+    except BaseException:
+        partial.close()
+        raise
+    return info
+
+
+def _added(base: DatasetInfo, new: DatasetInfo, n_before: int, n_parts: int) -> DatasetInfo:
+    """The dataset ``base`` with what ``new`` adds to it."""
+    first = Edition(base.fingerprint, base.fingerprint, base.n_samples, n_before)
+    joined = hashlib.sha256((base.fingerprint + new.fingerprint).encode()).hexdigest()
+    last = Edition(joined, new.fingerprint, new.n_samples, n_parts)
+    return DatasetInfo(
+        fingerprint=joined,
+        n_samples=new.n_samples,
+        imported_at=new.imported_at,
+        files=base.files + new.files,
+        editions=(*(base.editions or (first,)), last),
+    )
+
+
+def _refuse_addition(
+    workspace: Workspace, base: DatasetInfo, sources: Sequence[SourceFile]
+) -> None:
+    """Raises where samples of files as these would be taken for others', or a run is at work."""
+    refuse_while_scored(workspace)
+    taken = {PurePosixPath(one.name).name for one in base.files if one.container not in JSON}
+    for source in sources:
+        known = source.file.path.resolve() in workspace.image_roots
+        if source.holds_images and source.file.path.name in taken and not known:
+            raise InputError(
+                f"the dataset holds a file {source.file.path.name!r} already, and images inside "
+                f"files are found by the file's name: rename {source.file.path} before it is added"
+            )
+
+
+def refuse_while_scored(workspace: Workspace) -> None:
+    """Raises WorkspaceError naming a run that is at work: it goes by the dataset as it is."""
+    for run in list_runs(workspace):
+        progress = read_progress(workspace, run.run_id)
+        if progress is not None and progress.state == "running":
+            raise WorkspaceError(
+                f"run {run.run_id!r} is at work ({progress.host}, process {progress.pid}); a "
+                "dataset is added to between runs: stop it with Ctrl-C or wait, add, and score "
+                "again, which goes on where it stopped"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an import would take a file for: its kind, its first record, where its images lie."""
+
+    source: SourceFile
+    sample: Sample | None
+    trial: ImageTrial
+
+
+def preview_dataset(
+    files: Sequence[Path | str],
+    image_roots: Sequence[Path] = (),
+    options: ReadOptions | None = None,
+) -> list[Preview]:
+    """Looks at the first records of each file; raises as ``import_dataset`` does."""
+    options = options or ReadOptions()
+    previews = []
+    for source in open_sources(files, options):
+        images = Trials(source, image_roots)
+        with Reading(source, options) as reading:
+            samples = list(islice(reading.samples(0), ROOT_TRIALS))
+        for sample in samples:
+            images.take(sample)
+        previews.append(Preview(source, samples[0] if samples else None, images.result()))
+    return previews
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What reading all files came to. ``inline``: a JSON record holds an image itself."""
+
+    info: DatasetInfo
+    trials: list[ImageTrial]
+    inline: bool
+    n_parts: int
+
+
+def _write_dataset(
+    partial: Partial,
+    sources: Sequence[SourceFile],
+    image_roots: Sequence[Path],
+    options: ReadOptions,
+    progress: Progress | None,
+) -> _Written:
+    """Reads all files that are not yet read."""
+    state = partial.state()
+    done = [DatasetFile(**file) for file in state["files"]]
+    trials = [trial_of(trial) for trial in state["trials"]]
+    n_samples, inline = int(state["n_samples"]), bool(state["inline"])
+    writer = PartWriter(partial.folder, int(state["n_parts"]))
+    total = sum(source.file.path.stat().st_size for source in sources)
+    n_bytes = sum(file.bytes for file in done)
+    kept, older = n_samples, partial.older_roots
+    for source in sources[len(done) :]:
+        before, images = n_samples, Trials(source, image_roots, older)
+        with Reading(source, options) as reading:
+            for sample in reading.samples(n_samples):
+                writer.write(sample)
+                images.take(sample)
+                n_samples += 1
+                if progress and n_samples % GROUP_ROWS == 0:
+                    progress(n_samples, n_bytes + reading.n_bytes, total)
+            sha256 = reading.sha256()
+        inline = inline or (images.inline and not source.holds_images)
+        size = source.file.path.stat().st_size
+        n_bytes += size
+        found = source.format
+        described = (found.family, found.container, n_samples - before, found.why)
+        done.append(DatasetFile(source.file.name, sha256, size, *described))
+        trials.append(images.result())
+        if n_samples - kept >= _CHECKPOINT_ROWS and len(done) < len(sources):
+            writer.close()
+            kept = n_samples
+            finished = {"files": list(map(asdict, done)), "trials": list(map(asdict, trials))}
+            parts = {"n_samples": n_samples, "n_parts": writer.n_parts, "inline": inline}
+            partial.keep({**finished, **parts})
+    writer.close()
+    if not sum(file.n_records for file in done):
+        raise InputError(f"{', '.join(str(one.file.path) for one in sources)}: no record found")
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    info = DatasetInfo(_fingerprint(done, options), n_samples, moment, tuple(done))
+    write_json(partial.folder / "dataset.json", info.facts())
+    write_json(partial.folder / "images.json", list(map(asdict, trials)))
+    if progress:
+        progress(n_samples, total, total)
+    return _Written(info, trials, inline, writer.n_parts)
+
+
+def _fingerprint(files: Sequence[DatasetFile], options: ReadOptions) -> str:
+    """A digest of the files' digests, and of what was said about how they are meant."""
+    said = replace(options, keep_going=False)
+    told = (
+        ""
+        if said == ReadOptions()
+        else repr((said.family, sorted(said.columns.items()), sorted(said.roles.items())))
+    )
+    return hashlib.sha256(("".join(file.sha256 for file in files) + told).encode()).hexdigest()
+
+
+def _declare_roots(
+    workspace: Workspace,
+    found: _Written,
+    sources: Sequence[SourceFile],
+    image_roots: Sequence[Path],
+    present: Sequence[Path],
+) -> None:
+    """Writes down where images may be opened: folders, and files that hold images themselves.
+
+    What is ``present`` stays in front, so that the images of what was there are found as before.
+    """
+    best = [(Path(one.candidates[one.best]), one.n_found[one.best]) for one in found.trials]
+    chosen = [root for root, n_found in best if n_found]
+    own_images_only = all(one.holds_images for one in sources) and not any(
+        trial.n_tried for trial in found.trials
+    )
+    fallback = [] if own_images_only else [root for root, _ in best[:1]]
+    roots = [*(root.resolve() for root in image_roots), *chosen]
+    roots = roots or fallback
+    roots += [one.file.path.resolve() for one in sources if one.holds_images]
+    records = workspace.dataset_dir.resolve()
+    inline = found.inline or records in present
+    folders = dict.fromkeys([*present, *roots, records])
+    del folders[records]  # stands last: a folder of the same name may be among the others
+    base = workspace.root.resolve()
+    declared = [
+        str(root.relative_to(base)) if root.is_relative_to(base) else str(root)
+        for root in (*folders, *([records] if inline else []))
+    ]
+    settings = replace(workspace.settings, image_roots=tuple(declared))
+    save_settings(replace(workspace, settings=settings))
+
+
+def _is_there(base: DatasetInfo, new: DatasetInfo) -> bool:
+    """Whether the same files make up the dataset, or were added to it."""
+    added = [one.added for one in base.editions] or [base.fingerprint]
+    return new.fingerprint in added
+
+
+def _same_dataset(workspace: Workspace, info: DatasetInfo) -> DatasetInfo:
+    present = read_dataset_info(workspace)
+    if not _is_there(present, info):
+        raise WorkspaceError(
+            f"{workspace.root} already holds another dataset "
+            f"({', '.join(file.name for file in present.files[:5])}, {present.n_samples:,} "
+            "samples); add this one to it with --append, or import it into a workspace of its own"
+        )
+    return present
