@@ -13,10 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dashboard import export_jobs
+from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
 from scoring.dataset import read_dataset_info
 from scoring.errors import InputError, VisnecError
-from scoring.export import ExportResult, export_subset
+from scoring.export import ExportResult, check_folder, export_subset
+from scoring.export import Progress as ExportProgress
+from scoring.exports import ExportOptions
 from scoring.necessity import Bands
 from scoring.provenance import VerifyReport, verify_manifest
 from scoring.reviews import Decision, DecisionDraft, DecisionEvent, ReviewLog, open_review_log
@@ -154,6 +158,36 @@ def export_saved_subset(
     return export_subset(
         context.workspace, context.store, definition, folder, file_format, progress, overwrite
     )
+
+
+def start_export(
+    context: Context,
+    definition: SubsetDefinition,
+    options: ExportOptions,
+    folder: Path,
+    overwrite: bool = False,
+) -> ExportJob:
+    """Begins an export that goes on while pages are looked at. Raises InputError for a folder
+    that it may not take."""
+    if not folder.is_absolute():
+        raise InputError(f"{folder} is no whole path; begin it with /")
+    check_folder(folder, overwrite)
+    workspace, store = context.workspace, context.store
+
+    def work(progress: ExportProgress) -> ExportResult:
+        return export_subset(workspace, store, definition, folder, options, progress, overwrite)
+
+    return export_jobs.start(workspace.root, definition.name, folder, work)
+
+
+def running_exports(workspace: Workspace) -> list[ExportJob]:
+    """Exports of this process, those at work and those that ended within the hour."""
+    return export_jobs.jobs(workspace.root)
+
+
+def dismiss_export(workspace: Workspace, job: ExportJob) -> None:
+    """Forgets how an export ended; its files stay."""
+    export_jobs.dismiss(workspace.root, job)
 
 
 def export_folder(workspace: Workspace, name: str, file_format: str) -> Path:

@@ -3,10 +3,13 @@ whoever wrote them."""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from scoring.errors import VisnecError
+from scoring.exports.names import FOLDERS
 from scoring.manifest import Manifest, read_manifest
 from scoring.workspace import Workspace
 
@@ -20,6 +23,13 @@ class ExportFact:
     n_samples: int
     files: tuple[tuple[Path, int], ...]
     version: str  # changes when the export is written again
+    n_images: int = 0  # in its folder of images
+    images_bytes: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all its files, the images among them."""
+        return sum(size for _, size in self.files) + self.images_bytes
 
 
 def read_exports(workspace: Workspace) -> tuple[list[ExportFact], list[str]]:
@@ -39,9 +49,28 @@ def read_exports(workspace: Workspace) -> tuple[list[ExportFact], list[str]]:
 def _read_export(path: Path) -> ExportFact:
     manifest = read_manifest(path)
     names = [*(one.name for one in manifest.outputs), path.name]
-    files = [path.with_name(name) for name in names]  # refuses names that lead elsewhere
+    files = [path.parent / name for name in names]  # whose names the manifest's reader checked
     sizes = tuple(
         (one, one.stat().st_size) for one in files if one.is_file() and not one.is_symlink()
     )
     version = f"{path.stat().st_mtime_ns}-{sum(size for _, size in sizes)}"
-    return ExportFact(path.parent, manifest, int(manifest.counts["selected"]), sizes, version)
+    images = manifest.counts.get("written", {}).get("images", {})
+    return ExportFact(
+        folder=path.parent,
+        manifest=manifest,
+        n_samples=int(manifest.counts["selected"]),
+        files=sizes,
+        version=version,
+        n_images=int(images.get("files", 0)),
+        images_bytes=int(images.get("bytes", 0)) if (path.parent / FOLDERS[0]).is_dir() else 0,
+    )
+
+
+def zipped(export: ExportFact) -> bytes:
+    """All files of an export as one archive; links are not followed."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(export.folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                archive.write(path, f"{export.folder.name}/{path.relative_to(export.folder)}")
+    return found.getvalue()

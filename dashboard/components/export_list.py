@@ -8,19 +8,27 @@ import streamlit as st
 
 from dashboard import actions, text
 from dashboard.components import figures, notices
-from dashboard.export_facts import ExportFact, read_exports
+from dashboard.export_facts import ExportFact, read_exports, zipped
+from dashboard.export_jobs import ExportJob
 from dashboard.state import Key
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace
 
 MAX_DOWNLOAD = 64 * 2**20
-_MIME = {".json": "application/json", ".jsonl": "application/x-ndjson", ".txt": "text/plain"}
+_MIME = {
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".txt": "text/plain",
+    ".md": "text/plain",
+    ".svg": "image/svg+xml",
+}
 
 
 def show(workspace: Workspace) -> None:
     """Draws every export with what can be done with it."""
     exports, problems = read_exports(workspace)
     st.subheader("Exports", anchor=False)
+    _show_jobs(workspace)
     if not exports and not problems:
         notices.show_empty(
             "Nothing is exported yet",
@@ -33,6 +41,48 @@ def show(workspace: Workspace) -> None:
         notices.show_note("An export cannot be read", problem)
 
 
+def _show_jobs(workspace: Workspace) -> None:
+    """Exports at work, looked at again each second while there are any."""
+    found = actions.running_exports(workspace)
+    if not found:
+        return
+    running = any(job.state == "running" for job in found)
+    st.fragment(_draw_jobs, run_every=1.0 if running else None)(workspace, running)
+
+
+def _draw_jobs(workspace: Workspace, was_running: bool) -> None:
+    found = actions.running_exports(workspace)
+    if was_running and not any(job.state == "running" for job in found):
+        st.rerun()  # the list below has one more
+    for place, job in enumerate(found):
+        _draw_job(workspace, place, job)
+
+
+def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
+    said, does = st.columns([5, 1], vertical_alignment="center")
+    with does:
+        label = "Stop" if job.state == "running" else "Dismiss"
+        if st.button(label, key=f"job-{place}", width="stretch"):
+            if job.state == "running":
+                job.stop()
+                job.wait(1.0)
+            else:
+                actions.dismiss_export(workspace, job)
+            st.rerun()
+    with said:
+        if job.state == "running":
+            left = f", {text.duration(job.seconds_left)} left" if job.seconds_left else ""
+            told = f"Exporting {job.name}: {job.done:,} of {job.total:,}{left}"
+            figures.show_progress_bar(job.done / job.total if job.total else 0.0, told)
+        elif job.result is not None:
+            n = text.plural(job.result.n_samples, "sample")
+            notices.show_done(f"Exported {n} of {job.name}", str(job.folder))
+        elif job.state == "stopped":
+            notices.show_note(f"The export of {job.name} was stopped", "Nothing of it was left.")
+        else:
+            notices.show_problem(VisnecError(job.said), f"{job.name} was not exported")
+
+
 def _show_one(workspace: Workspace, export: ExportFact) -> None:
     name = export.folder.name
     with st.container(border=True, key=f"export-of-{name}"):
@@ -42,7 +92,8 @@ def _show_one(workspace: Workspace, export: ExportFact) -> None:
             figures.show_named(
                 name,
                 f"subset {subset.name} · {export.manifest.format} · "
-                f"{text.plural(export.n_samples, 'sample')}, {text.size(n_bytes)}",
+                f"{text.plural(export.n_samples, 'sample')}, {text.size(n_bytes)}"
+                + _extras(export),
                 str(export.folder),
             )
         with does, st.container(horizontal=True, horizontal_alignment="right"):
@@ -58,8 +109,28 @@ def _show_one(workspace: Workspace, export: ExportFact) -> None:
         _show_verdict(export)
 
 
+def _extras(export: ExportFact) -> str:
+    """What an export holds or changed beyond plain records."""
+    manifest = export.manifest
+    parts = [f"{text.plural(export.n_images, 'image')}"] if export.n_images else []
+    if manifest.derived:
+        parts.append("derived: " + ", ".join(manifest.derived))
+    return "".join(f" · {part}" for part in parts)
+
+
 def _show_files(name: str, export: ExportFact) -> None:
     with st.popover("Files", icon=":material/folder_open:"):
+        if export.n_bytes <= MAX_DOWNLOAD:
+            st.download_button(
+                f"All files ({text.size(export.n_bytes)})",
+                data=lambda: zipped(export),
+                file_name=f"{name}.zip",
+                mime="application/zip",
+                key=f"download-all-{name}",
+                on_click="ignore",
+                type="primary",
+                width="stretch",
+            )
         for path, size in export.files:
             if size > MAX_DOWNLOAD:
                 st.text(f"{path.name}: {text.size(size)}, too large to send; it lies at")

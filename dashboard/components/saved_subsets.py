@@ -5,12 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import figures, notices
+from dashboard.components import export_panel, figures, notices
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
 from dashboard.state import View, change_view
 from scoring.errors import VisnecError
-from scoring.exports import FORMATS
 from scoring.subsets import SubsetDefinition
 
 _PLACE = "saved subsets"
@@ -80,7 +79,7 @@ def _show_one(context: Context, definition: SubsetDefinition) -> None:
                 on_click=_open,
                 args=(definition,),
             )
-            _show_export(context, definition)
+            export_panel.show(context, definition, _PLACE)
             _show_delete(definition)
 
 
@@ -111,49 +110,6 @@ def _open(definition: SubsetDefinition) -> None:
         )
         return
     change_view(**changes)
-
-
-def _show_export(context: Context, definition: SubsetDefinition) -> None:
-    with st.popover("Export", icon=":material/download:"):
-        file_format = st.radio(
-            "Format",
-            list(FORMATS),
-            key=f"format-{definition.name}",
-            format_func=lambda one: FORMATS[one],
-        )
-        folder = actions.export_folder(context.workspace, definition.name, file_format)
-        st.text("Goes to")
-        st.code(str(folder), language=None, wrap_lines=True)
-        present = folder.exists()
-        pressed = st.button(
-            "Replace the export there" if present else "Export now",
-            key=f"export-{definition.name}",
-            type="primary",
-        )
-        if pressed:
-            _export(context, definition, file_format, present)
-
-
-def _export(
-    context: Context, definition: SubsetDefinition, file_format: str, overwrite: bool
-) -> None:
-    bar = st.progress(0.0, "Writing …")
-
-    def tell(done: int, total: int) -> None:
-        bar.progress(done / total if total else 1.0, f"{done:,} of {total:,} samples")
-
-    try:
-        result = actions.export_saved_subset(context, definition, file_format, overwrite, tell)
-    except (VisnecError, OSError) as error:
-        notices.show_problem(error, "The export was not written")
-        return
-    notices.remember(
-        "done",
-        f"Exported {text.plural(result.n_samples, 'sample')} of {definition.name}",
-        str(result.folder),
-        _PLACE,
-    )
-    st.rerun()
 
 
 def _show_delete(definition: SubsetDefinition) -> None:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 
 from scoring.exports.chosen import Chosen, choose
 from scoring.exports.files import FileFact, Output
-from scoring.exports.images import ImagesFile
 from scoring.exports.names import is_output_name
 from scoring.exports.options import FORMATS, ExportOptions, options_from_dict
-from scoring.exports.shards import tar_files
+from scoring.exports.shards import listed_images, tar_files
 from scoring.exports.tables import folder_files, parquet_files
 from scoring.exports.texts import array_files, dropped_files, id_files, line_files
 
@@ -44,10 +43,7 @@ _MAKERS: Mapping[str, Callable[[Chosen], list[Output]]] = {
 def read_outputs(chosen: Chosen) -> list[Output]:
     """The files of an export, to be written or compared in this order, each to its end."""
     outputs = _MAKERS[chosen.options.format](chosen)
-    if chosen.options.images in ("copy", "link") and chosen.options.format != "webdataset":
-        link = chosen.options.images == "link"
-        outputs.append(ImagesFile(chosen.references(), chosen.workspace.image_roots, link))
-    if chosen.options.images == "embed":
-        roots = chosen.workspace.image_roots
-        outputs.append(ImagesFile(chosen.references(), roots, keep_files=False))
+    images = chosen.options.images
+    if images != "none" and chosen.options.format != "webdataset":
+        outputs.append(listed_images(chosen, link=images == "link", keep=images != "embed"))
     return outputs

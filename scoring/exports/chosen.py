@@ -49,6 +49,7 @@ class Tally:
 
     rebuilt: set[int] = field(default_factory=set)  # came from no JSON: printed as LLaVA records
     whole: dict[int, str] = field(default_factory=dict)  # turns could not be taken out, and why
+    images: dict[str, int] = field(default_factory=dict)  # files, bytes, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,8 @@ class Chosen:
                 "samples": int(np.count_nonzero(self.repeats)),
                 "most": int(self.repeats.max(initial=0)),
             }
+        if self.tally.images:
+            told["images"] = dict(self.tally.images)
         if self.tally.rebuilt:
             told["records_from_other_files"] = len(self.tally.rebuilt)
         return told

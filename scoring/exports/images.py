@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scoring.exports.files import FileFact, Piece, Told, flush
@@ -76,7 +76,8 @@ class ImagesFile:
     references: Iterable[tuple[int, str]]
     roots: Sequence[Path]
     link: bool = False
-    keep_files: bool = True  # webdataset holds the images itself
+    keep_files: bool = True  # webdataset and embedding tables hold the images themselves
+    tally: dict[str, int] = field(default_factory=dict)  # files, bytes, missing: filled on the way
     name: str = LIST
 
     def write(self, path: Path, told: Told) -> FileFact:
@@ -123,6 +124,7 @@ class ImagesFile:
     def lines(self, put: Callable[[ImagePlace, bytes, str], None] | None) -> Iterator[Piece]:
         """The lines of the list; ``put`` is called with each image, its bytes and its name."""
         seen: set[bytes] = set()
+        self.tally.update(files=0, bytes=0, missing=0)
         for row_idx, reference in self.references:
             key = hashlib.blake2b(
                 reference.encode("utf-8", "surrogatepass"), digest_size=16
@@ -136,10 +138,13 @@ class ImagesFile:
                 content = read_image_bytes(place)
             except ImageProblem as problem:
                 line |= {"status": str(problem.status), "problem": str(problem)}
+                self.tally["missing"] += 1
             else:
                 name = f"{FOLDER}/{image_name(reference, place, content)}"
                 line |= {"file": name} if self.keep_files else {}
                 line |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                self.tally["files"] += 1
+                self.tally["bytes"] += len(content)
                 if put is not None:
                     put(place, content, name)
             yield row_idx, json.dumps(line, ensure_ascii=True).encode() + b"\n"

@@ -29,8 +29,13 @@ def tar_files(chosen: Chosen) -> list[Output]:
         BytesFile(f"samples-{place:06d}.tar", _shard(chosen, samples, (place + 1) * SHARD_SAMPLES))
         for place in range(n)
     ]
-    listed = ImagesFile(chosen.references(), chosen.workspace.image_roots, keep_files=False)
-    return [*files, listed]
+    return [*files, listed_images(chosen, keep=False)]
+
+
+def listed_images(chosen: Chosen, link: bool = False, keep: bool = True) -> ImagesFile:
+    """The list of all images used, with the files themselves beside it where ``keep``."""
+    roots, tally = chosen.workspace.image_roots, chosen.tally.images
+    return ImagesFile(chosen.references(), roots, link, keep, tally)
 
 
 def tar_member(name: str, content: bytes) -> bytes:
