@@ -23,7 +23,8 @@ from dashboard.loaders import (
     read_thumbnail,
     read_workspace,
 )
-from dashboard.state import MAX_ROW, read_view
+from dashboard.parameters import MAX_ROW
+from dashboard.state import read_view
 from scoring.errors import VisnecError
 from scoring.readers.images import ImageProblem
 

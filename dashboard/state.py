@@ -7,24 +7,44 @@ the URL. A stale or hostile link never fails; what it says wrongly is left out a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import streamlit as st
 
+from dashboard.parameters import (
+    FLAG,
+    MAX_COUNT,
+    MAX_TEXT,
+    NAME,
+    NUMBER,
+    ROW,
+    SCORE_LIMITS,
+    SHARE,
+    SIZE_LIMITS,
+    Parameter,
+    choice,
+    one_of,
+    read_number,
+    read_row,
+    whole,
+)
 from scoring.errors import VisnecError
 from scoring.necessity import Bands
+from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
+from scoring.rules.base import NamedLimits
 from scoring.store.filters import Filter, parse_filter
 from scoring.store.values import Cursor, Sort
 
-MAX_TEXT = 4000
-MAX_ROW: Final = 2**62
-_MAX_NUMBER = 1e6
 _MAX_CLUSTER = 2**31 - 1
 PAGE_SIZES: Final = (24, 48, 96, 192)
+MAX_DRAWS: Final = 2000
+MAX_SEED: Final = 2**53 - 1  # the largest whole number that a browser holds
+ARMS: Final = ("random", *RANKINGS)
+GROUPS: Final[tuple[str, ...]] = get_args(Per)
+WEIGHINGS: Final[tuple[str, ...]] = get_args(WeightBy)
 
 
 class Tiles(StrEnum):
@@ -78,11 +98,35 @@ class RuleKind(StrEnum):
     """Selection rules that the Subset page offers, by the names of the command line."""
 
     THRESHOLD = "threshold"
+    ANSWER_THRESHOLD = "answer-threshold"
     TOP_SHARE = "top-share"
     TOP_COUNT = "top-count"
+    TOP_TOKENS = "top-tokens"
+    LENGTH_CORRECTED = "length-corrected"
     PAPER = "paper"
     PAPER_CODE = "paper-code"
+    PER_CLUSTER = "per-cluster"
+    PER_SOURCE = "per-source"
+    BUDGET = "budget"
+    WEIGHTS = "weights"
     RANDOM = "random"
+    ABLATION = "ablation"
+    CONTROL = "control"
+
+
+ACCOMPANIED: Final = tuple(
+    kind for kind in RuleKind if kind not in (RuleKind.WEIGHTS, RuleKind.CONTROL)
+)
+"""Rules that a control of the same size may stand beside."""
+
+
+class Panel(StrEnum):
+    """What the Subset page looks closer at."""
+
+    EDGE = "edge"
+    STABILITY = "stability"
+    COMPARE = "compare"
+    CLUSTERINGS = "clusterings"
 
 
 class Key(StrEnum):
@@ -105,7 +149,9 @@ class Key(StrEnum):
 class View:
     """What a page shows. None means: whatever the workspace has by default.
 
-    ``sample`` is the one that Explore has open, ``row`` the one that Review has reached.
+    ``sample`` is the one that Explore has open, ``row`` the one that Review has reached. Fields
+    from ``rule`` to ``max_weight`` are the choices of the Subset page; a ``max_weight`` of 0 is no
+    limit, and no ``per`` is the rule's own.
     """
 
     run: str | None = None
@@ -139,6 +185,25 @@ class View:
     text_only: bool = False
     unscored: bool = False
     hand: bool = True
+    by_count: bool = False
+    tokens: int = 100_000
+    at_least: int = 0
+    floor: int = 0
+    ceiling: int | None = None
+    answer_limits: NamedLimits = ()
+    source_limits: NamedLimits = ()
+    loss: str = LOSSES[0]
+    arm: str = ARMS[0]
+    per: str | None = None
+    of: RuleKind = RuleKind.TOP_SHARE
+    weigh: str = "softmax"
+    temperature: float = 1.0
+    min_weight: float = 0.0
+    max_weight: float = 10.0
+    panel: Panel = Panel.EDGE
+    draws: int = 200
+    subset_a: str | None = None
+    subset_b: str | None = None
 
     def bands(self, default: Bands) -> Bands:
         """The band limits in use: the link's where it has any, else the workspace's."""
@@ -151,54 +216,11 @@ class View:
         return self.bands(default).high if self.cut is None else self.cut
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    """How one field of a view is written into a URL and read back."""
-
-    read: Callable[[str], Any]
-    write: Callable[[Any], str]
-    expects: str
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or abs(value) > _MAX_NUMBER:
-        raise ValueError(text)
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError(text)
-    return value
-
-
-def _row(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < MAX_ROW:
-        raise ValueError(text)
-    return value
-
-
 def _size(text: str) -> int:
     value = int(text)
     if value not in PAGE_SIZES:
         raise ValueError(text)
     return value
-
-
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError(text)
-    return text == "1"
-
-
-def _text(text: str) -> str:
-    cleaned = "".join(one for one in text if one.isprintable()).strip()
-    if not cleaned or len(cleaned) > 200:
-        raise ValueError(text)
-    return cleaned
 
 
 def _filter(text: str) -> Filter:
@@ -215,11 +237,13 @@ def _cursor(text: str) -> Cursor:
     direction, (value, row) = text[:1], text[1:].split(",")
     if direction not in ("<", ">"):
         raise ValueError(text)
-    return Cursor(None if value == "-" else _number(value), _row_or_start(row), direction == "<")
+    return Cursor(
+        None if value == "-" else read_number(value), _row_or_start(row), direction == "<"
+    )
 
 
 def _row_or_start(text: str) -> int:
-    return -1 if text == "-1" else _row(text)
+    return -1 if text == "-1" else read_row(text)
 
 
 def cursor_text(cursor: Cursor) -> str:
@@ -228,48 +252,57 @@ def cursor_text(cursor: Cursor) -> str:
     return f"{'<' if cursor.backward else '>'}{value},{cursor.row_idx}"
 
 
-_NUMBER = _Parameter(_number, repr, "a finite number")
-_FLAG = _Parameter(_flag, lambda value: "1" if value else "0", "0 or 1")
-_NAME = _Parameter(_text, str, "a name")
-_ROW = _Parameter(_row, str, "a whole number of 0 or more")
-
-
-def _choice(kind: type[StrEnum]) -> _Parameter:
-    return _Parameter(kind, str, f"one of {', '.join(kind)}")
-
-
-_PARAMETERS: Final[dict[str, _Parameter]] = {
-    "run": _NAME,
-    "baseline": _NAME,
-    "clustering": _NAME,
-    "other": _NAME,
-    "filter": _Parameter(_filter, str, "a filter"),
-    "low": _NUMBER,
-    "high": _NUMBER,
-    "cut": _NUMBER,
-    "log": _FLAG,
-    "group": _choice(Group),
-    "sort": _choice(Sort),
-    "page": _Parameter(_cursor, cursor_text, "the place of a page"),
-    "size": _Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
-    "tiles": _choice(Tiles),
-    "layout": _choice(Layout),
-    "sample": _ROW,
-    "row": _ROW,
-    "queue": _choice(Queue),
-    "who": _choice(Who),
-    "seed": _ROW,
-    "reviewer": _NAME,
-    "buttons": _FLAG,
-    "blind": _FLAG,
-    "rule": _choice(RuleKind),
-    "share": _Parameter(_share, repr, "a share between 0 and 1"),
-    "count": _ROW,
-    "minimum": _NUMBER,
-    "maximum": _NUMBER,
-    "text_only": _FLAG,
-    "unscored": _FLAG,
-    "hand": _FLAG,
+_PARAMETERS: Final[dict[str, Parameter]] = {
+    "run": NAME,
+    "baseline": NAME,
+    "clustering": NAME,
+    "other": NAME,
+    "filter": Parameter(_filter, str, "a filter"),
+    "low": NUMBER,
+    "high": NUMBER,
+    "cut": NUMBER,
+    "log": FLAG,
+    "group": choice(Group),
+    "sort": choice(Sort),
+    "page": Parameter(_cursor, cursor_text, "the place of a page"),
+    "size": Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
+    "tiles": choice(Tiles),
+    "layout": choice(Layout),
+    "sample": ROW,
+    "row": ROW,
+    "queue": choice(Queue),
+    "who": choice(Who),
+    "seed": whole(0, MAX_SEED),
+    "reviewer": NAME,
+    "buttons": FLAG,
+    "blind": FLAG,
+    "rule": choice(RuleKind),
+    "share": SHARE,
+    "count": whole(0, MAX_COUNT),
+    "minimum": NUMBER,
+    "maximum": NUMBER,
+    "text_only": FLAG,
+    "unscored": FLAG,
+    "hand": FLAG,
+    "by_count": FLAG,
+    "tokens": whole(1, MAX_COUNT),
+    "at_least": whole(0, MAX_COUNT),
+    "floor": whole(0, MAX_COUNT),
+    "ceiling": whole(1, MAX_COUNT),
+    "answer_limits": SCORE_LIMITS,
+    "source_limits": SIZE_LIMITS,
+    "loss": one_of(LOSSES),
+    "arm": one_of(ARMS),
+    "per": one_of(GROUPS),
+    "of": choice(RuleKind, ACCOMPANIED),
+    "weigh": one_of(WEIGHINGS),
+    "temperature": NUMBER,
+    "min_weight": NUMBER,
+    "max_weight": NUMBER,
+    "panel": choice(Panel),
+    "draws": whole(10, MAX_DRAWS),
+    "subset_a": NAME,
+    "subset_b": NAME,
 }
 _DEFAULT: Final = View()
 

@@ -83,6 +83,38 @@ class Stability:
         }
         return pd.DataFrame(columns, index=pd.Index(found.sources, name="source"))
 
+    def by_score(self, n_bins: int = 60) -> pd.DataFrame:
+        """Inclusion by score, in bins of equal width between the outermost scores.
+
+        Columns visnec (middle of the bin), samples, inclusion (mean) and low and high (10 % and
+        90 % of the samples lie below), of the bins that hold any. Nats per answer token.
+        """
+        scored = np.flatnonzero(self.candidates.scored)
+        columns = ["visnec", "samples", "inclusion", "low", "high"]
+        if not len(scored):
+            return pd.DataFrame({name: np.empty(0) for name in columns})
+        score, p = self.candidates.visnec[scored], self.inclusion[scored]
+        edges = np.linspace(score.min(), score.max(), n_bins + 1)
+        code = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, n_bins - 1)
+        order = np.lexsort((p, code))
+        code, p = code[order], p[order]
+        held, starts, sizes = np.unique(code, return_index=True, return_counts=True)
+        found = {
+            "visnec": ((edges[:-1] + edges[1:]) / 2)[held],
+            "samples": sizes,
+            "inclusion": np.add.reduceat(p, starts) / sizes,
+            "low": p[starts + (0.1 * (sizes - 1)).astype(np.int64)],
+            "high": p[starts + np.ceil(0.9 * (sizes - 1)).astype(np.int64)],
+        }
+        return pd.DataFrame(found, columns=columns)
+
+    def most_open(self, n: int) -> list[int]:
+        """Rows of the open samples that are nearest to being as often in as out, at most ``n``."""
+        p = self.inclusion
+        places = np.flatnonzero((p > 1 - CERTAIN) & (p < CERTAIN))
+        nearest = places[np.argsort(np.abs(p[places] - 0.5), kind="stable")][:n]
+        return [int(row) for row in self.candidates.row_idx[nearest]]
+
 
 def inclusion_probabilities(
     rule: Rule,

@@ -12,6 +12,7 @@ from dashboard.components import (
     rule_controls,
     saved_subsets,
     subset_outcome,
+    subset_panels,
 )
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
@@ -41,7 +42,7 @@ def _show_choice() -> None:
         with rule:
             rule_controls.show(context, view)
         with others:
-            rule_controls.show_others(view)
+            rule_controls.show_others(context, view)
             saved_subsets.show_save(context, view)
     opened = _show_outcome(context, view)
     if opened is not None:
@@ -60,7 +61,8 @@ def _show_outcome(context: Context, view: View) -> int | None:
     except VisnecError as error:
         notices.show_problem(error, "These choices make no subset yet")
         return None
-    return subset_outcome.show(context, outcome)
+    subset_outcome.show(context, outcome)
+    return subset_panels.show(context, view, outcome)
 
 
 def _show_kept() -> None:

@@ -92,12 +92,14 @@ def choose_count(
     value: int,
     *,
     lowest: int = 0,
+    highest: int | None = None,
     help: str | None = None,  # noqa: A002
 ) -> int:
     """A whole number with steppers."""
     number: int = st.number_input(
         label,
         min_value=lowest,
+        max_value=highest,
         step=1,
         key=_set(field, value),
         on_change=_write,
@@ -105,6 +107,21 @@ def choose_count(
         help=help,
     )
     return number
+
+
+def choose_optional_count(field: str, label: str, value: int | None, *, highest: int) -> None:
+    """A whole number of at least 1 that may be left empty."""
+    st.number_input(
+        label,
+        value=None,
+        min_value=1,
+        max_value=highest,
+        step=1,
+        key=_set(field, value),
+        on_change=_write,
+        args=(field, None),
+        placeholder="no limit",
+    )
 
 
 def switch(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002

@@ -5,14 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import export_panel, figures, notices
+from dashboard.components import export_panel, figures, notices, subset_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
-from dashboard.state import View, change_view
+from dashboard.state import Panel, View, change_view, take_view
 from scoring.errors import VisnecError
 from scoring.subsets import SubsetDefinition
 
-_PLACE = "saved subsets"
+_PLACE = subset_arms.PLACE
 _SAVE = "save form"
 
 
@@ -68,7 +68,7 @@ def show_list(context: Context) -> None:
 
 def _show_one(context: Context, definition: SubsetDefinition) -> None:
     with st.container(border=True, key=f"saved-{definition.name}"):
-        said, does = st.columns([3, 2], vertical_alignment="center")
+        said, does = st.columns([1, 1], vertical_alignment="center")
         with said:
             figures.show_named(definition.name, _summary(context, definition), _choices(definition))
         with does, st.container(horizontal=True, horizontal_alignment="right"):
@@ -78,7 +78,17 @@ def _show_one(context: Context, definition: SubsetDefinition) -> None:
                 icon=":material/visibility:",
                 on_click=_open,
                 args=(definition,),
+                help="Sets the controls above to these choices",
             )
+            st.button(
+                "Compare",
+                key=f"compare-{definition.name}",
+                icon=":material/compare:",
+                on_click=take_view,
+                kwargs={"panel": Panel.COMPARE, "subset_a": None, "subset_b": definition.name},
+                help="Sets it beside the choices above",
+            )
+            subset_arms.show(context, definition)
             export_panel.show(context, definition, _PLACE)
             _show_delete(definition)
 

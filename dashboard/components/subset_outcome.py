@@ -1,51 +1,47 @@
-"""What a subset comes to: its size, where it comes from, why, and what lies around its edge."""
+"""What a subset comes to: its size, where it comes from, and why each sample is in or out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import figures, gallery, notices
+from dashboard.components import figures, notices, weights_outcome
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import REASON_NAMES
-from scoring.selection import REASONS, Reason
+from scoring.selection import Reason
 from scoring.subsets import Outcome
 
-_N_EDGE = 7
 _SHOWN_ROWS = 100
+_FITTING_ROWS = 12  # longer tables scroll, so that the page stays where it is
+_HEIGHT = 440
 
 
-def show(context: Context, outcome: Outcome) -> int | None:
-    """Draws the outcome; returns the row of a sample that was chosen just now."""
+def show(context: Context, outcome: Outcome) -> None:
+    """Draws the outcome."""
     _show_size(outcome)
     if len(outcome.subset.selected) == 0:
         notices.show_note(
             "This subset is empty", "Nothing fits these choices; widen the rule to take more."
         )
+    weights_outcome.show(context, outcome)
     with st.container(key="pair-outcome"):
         left, right = st.columns(2, gap="large")
         with left:
-            _show_tables(context, outcome)
+            st.subheader("By source", anchor=False)
+            _show_sources(outcome)
+            st.subheader("By category", anchor=False)
+            _show_groups("category", outcome.by_category(context.bands), swatches=True)
         with right:
             st.subheader("Why", anchor=False)
             _show_reasons(outcome)
             if context.scope.clustering_id is not None:
                 st.subheader("By cluster", anchor=False)
                 _show_clusters(context, outcome)
-    return _show_samples(context, outcome)
-
-
-def _show_tables(context: Context, outcome: Outcome) -> None:
-    st.subheader("By source", anchor=False)
-    _show_groups("source", outcome.by_source())
-    st.subheader("By category", anchor=False)
-    _show_groups("category", outcome.by_category(context.bands), swatches=True)
 
 
 def _show_size(outcome: Outcome) -> None:
@@ -85,6 +81,36 @@ def _show_size(outcome: Outcome) -> None:
     )
 
 
+def _show_sources(outcome: Outcome) -> None:
+    """Before and after, and how the mixture of sources moves."""
+    frame = outcome.by_source()
+    kept = max(int(frame["kept"].sum()), 1)
+    largest = _largest(frame, "sources")
+    rows: list[list[str | Bar]] = [
+        [
+            str(name),
+            text.count(row["samples"]),
+            text.count(row["kept"]),
+            text.count(row["dropped"]),
+            _kept_bar(row["kept"], row["samples"]),
+            text.share(row["samples"], int(frame["samples"].sum())),
+            text.share(row["kept"], kept),
+        ]
+        for name, row in largest.iterrows()
+    ]
+    columns = ("source", "samples", "kept", "dropped", "", "of all", "of subset")
+    _show(Table(columns, rows, frozenset({1, 2, 3, 5, 6})))
+
+
+def _largest(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The groups with most samples; says so where it leaves some out."""
+    held = frame[frame["samples"] > 0]
+    if len(held) <= _SHOWN_ROWS:
+        return held
+    figures.show_quiet(f"The {_SHOWN_ROWS} largest of {len(held):,} {what}.")
+    return held.sort_values("samples", ascending=False, kind="stable").head(_SHOWN_ROWS)
+
+
 def _show_groups(
     what: str,
     frame: pd.DataFrame,
@@ -92,30 +118,35 @@ def _show_groups(
     swatches: bool = False,
 ) -> None:
     """Before and after, with the share that stays as a bar."""
+    held = frame[frame["samples"] > 0]
     rows: list[list[str | Bar]] = [
         [
             (names or {}).get(name, str(name)),
             text.count(row["samples"]),
             text.count(row["kept"]),
+            text.count(row["dropped"]),
             text.share(row["kept"], row["samples"]),
             _kept_bar(row["kept"], row["samples"]),
         ]
-        for name, row in frame.iterrows()
-        if row["samples"]
+        for name, row in held.iterrows()
     ]
-    shown = [
-        str(name) if " " not in str(name) else "none"
-        for name, row in frame.iterrows()
-        if row["samples"]
-    ]
-    figures.show_table(
+    shown = [str(name) if " " not in str(name) else "none" for name in held.index]
+    _show(
         Table(
-            (what, "samples", "kept", "share", ""),
+            (what, "samples", "kept", "dropped", "share", ""),
             rows,
-            frozenset({1, 2, 3}),
+            frozenset({1, 2, 3, 4}),
             swatches=shown if swatches else (),
         )
     )
+
+
+def _show(table: Table) -> None:
+    if len(table.rows) <= _FITTING_ROWS:
+        figures.show_table(table)
+        return
+    with st.container(height=_HEIGHT, border=False):
+        figures.show_table(table)
 
 
 def _kept_bar(kept: float, samples: float) -> Bar:
@@ -124,11 +155,7 @@ def _kept_bar(kept: float, samples: float) -> Bar:
 
 def _show_clusters(context: Context, outcome: Outcome) -> None:
     names: dict[int, str] = {-1: "no cluster", **loaders.read_cluster_names(context)}
-    frame = outcome.by_cluster()
-    largest = frame.sort_values("samples", ascending=False, kind="stable").head(_SHOWN_ROWS)
-    _show_groups("cluster", largest, names)
-    if len(frame) > len(largest):
-        figures.show_quiet(f"The {len(largest)} largest of {len(frame)} clusters.")
+    _show_groups("cluster", _largest(outcome.by_cluster(), "clusters"), names)
 
 
 def _show_reasons(outcome: Outcome) -> None:
@@ -148,38 +175,3 @@ def _show_reasons(outcome: Outcome) -> None:
     figures.show_table(
         Table(("outcome", "because of", "samples", "share"), rows, frozenset({2, 3}), total=True)
     )
-
-
-# ---- pictures around the edge --------------------------------------------------------------------
-
-
-def edge_rows(outcome: Outcome, n: int = _N_EDGE) -> dict[str, list[int]]:
-    """Rows to look at: the lowest scores kept, the highest dropped, and those turned by hand."""
-    found, subset = outcome.candidates, outcome.subset
-    by_score = np.lexsort((-found.row_idx, found.visnec))
-    by_score = by_score[found.scored[by_score]]
-    kept = by_score[subset.kept[by_score]][:n]
-    dropped = by_score[~subset.kept[by_score]][::-1][:n]
-    by_hand = np.flatnonzero(subset.why == REASONS.index(Reason.REVIEWER))[:n]
-    places = {"Lowest scores kept": kept, "Highest scores dropped": dropped}
-    if len(by_hand):
-        places["Turned by hand"] = by_hand
-    return {name: [int(row) for row in found.row_idx[some]] for name, some in places.items()}
-
-
-def _show_samples(context: Context, outcome: Outcome) -> int | None:
-    edges = edge_rows(outcome)
-    st.subheader("Samples at the edge", anchor=False)
-    choice = st.segmented_control(
-        "Samples at the edge",
-        list(edges),
-        default=next(iter(edges)),
-        key="subset_edge",
-        label_visibility="collapsed",
-        required=True,
-    )
-    rows = edges.get(str(choice), [])
-    if not rows:
-        figures.show_quiet("There are none.")
-        return None
-    return gallery.show("subset_gallery", loaders.read_row_tiles(context, rows))

@@ -37,7 +37,11 @@ class Answers:
                 self._kept.popitem(last=False)
         return value
 
+    def known(self, key: tuple[object, ...]) -> object | None:
+        """The answer kept under ``key``, or None."""
+        with self._lock:
+            return self._kept.get(key)
+
 
 ANSWERS: Final = Answers(_MAX_ANSWERS)
-OUTCOMES: Final = Answers(2)  # each holds columns of the whole dataset
 REFERENCES: Final = Answers(20_000)  # row -> image paths

@@ -1,11 +1,43 @@
-"""Saved subsets and what a definition comes to now."""
+"""Saved subsets and what a definition comes to now.
+
+The columns that rules look at are read once per set of scores and kept, so that a change of the
+rule costs only the rule.
+"""
 
 from __future__ import annotations
 
-from dashboard.loaders.cache import OUTCOMES
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
-from scoring.subsets import Outcome, SubsetDefinition, list_subsets, read_outcome
+from scoring.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
+from scoring.comparison import SubsetDiff, compare_subsets
+from scoring.reviews import DecisionEvent, read_events
+from scoring.samples import Status
+from scoring.stability import inclusion_probabilities
+from scoring.store import Scope, queries
+from scoring.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
+from scoring.token_values import read_token_deltas
+from scoring.weights import effective_share, repeat_counts
 from scoring.workspace import Workspace
+
+_CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
+_OUTCOMES: Final = Answers(2)
+_EVENTS: Final = Answers(1)
+_DIFFS: Final = Answers(2)
+_STABILITIES: Final = Answers(16)
+_OVERLAPS: Final = Answers(16)
+_MAX_REPEATS: Final = 5
+_N_DOUBTFUL: Final = 21
+
+T = TypeVar("T")
+OnProgress = Callable[[int, int], None]
 
 
 def read_subsets(workspace: Workspace) -> list[SubsetDefinition]:
@@ -14,13 +46,13 @@ def read_subsets(workspace: Workspace) -> list[SubsetDefinition]:
 
 
 def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outcome:
-    """What a definition comes to now."""
+    """What a definition comes to now. Raises RuleError, and InputError for scores not there."""
+
+    def read() -> Outcome:
+        return resolve(definition, _candidates(context, definition.scope), _events(context))
+
     return read_cached(
-        context,
-        "outcome",
-        lambda: read_outcome(context.workspace, context.store, definition),
-        *_deciding(definition),
-        answers=OUTCOMES,
+        _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
     )
 
 
@@ -31,7 +63,23 @@ def read_subset_size(context: Context, definition: SubsetDefinition) -> tuple[in
         outcome = read_subset_outcome(context, definition)
         return len(outcome.subset.selected), len(outcome.candidates)
 
-    return read_cached(context, "size", read, *_deciding(definition))
+    return read_cached(_of_definition(context), "size", read, *_deciding(definition))
+
+
+def _candidates(context: Context, scope: Scope) -> Candidates:
+    store = context.store
+    key = (context.workspace.root, store.generation, scope)
+    return _CANDIDATES.get(key, lambda: queries.candidates(store, scope))
+
+
+def _events(context: Context) -> tuple[DecisionEvent, ...]:
+    key = (context.workspace.root, context.store.decisions_generation)
+    return _EVENTS.get(key, lambda: tuple(read_events(context.workspace)))
+
+
+def _of_definition(context: Context) -> Context:
+    """The same, whatever else the view shows: a definition says itself what it is about."""
+    return replace(context.everything(), scope=Scope("", ""), bands=context.workspace.bands)
 
 
 def _deciding(definition: SubsetDefinition) -> tuple[object, ...]:
@@ -39,3 +87,180 @@ def _deciding(definition: SubsetDefinition) -> tuple[object, ...]:
     rule = tuple(sorted((key, repr(value)) for key, value in definition.rule.to_dict().items()))
     choices = (definition.text_only, definition.unscored, definition.hand_wins)
     return rule, choices, definition.scope
+
+
+# ---- what there is to choose from ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateCounts:
+    """Samples by status, scored ones by source and by type of answer, and verdicts."""
+
+    by_status: Mapping[Status, int]
+    by_source: Mapping[str, int]
+    by_kind: Mapping[str, int]
+    n_verdicts: int
+
+
+def read_candidate_counts(context: Context) -> CandidateCounts:
+    """How many samples of each sort a rule can choose from."""
+
+    def read() -> CandidateCounts:
+        found = _candidates(context, context.scope)
+        scored = found.scored
+        return CandidateCounts(
+            _counted(found.status, list(STATUSES)),
+            _counted(found.source[scored], list(found.sources)),
+            _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
+            len({event.row_idx for event in _events(context)}),
+        )
+
+    return read_cached(context, "candidate counts", read)
+
+
+def _counted(codes: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
+    counts = np.bincount(codes, minlength=len(names)).tolist()
+    return dict(zip(names, counts, strict=True))
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFacts:
+    """What weights come to; ``repeats[n]`` are the samples that an epoch as long as the weights
+    together shows n times, the last one those shown as often or more often."""
+
+    effective_share: float
+    lowest: float
+    highest: float
+    repeats: tuple[int, ...]
+    epoch: int
+
+
+def read_weight_facts(context: Context, outcome: Outcome) -> WeightFacts | None:
+    """How uneven the weights of a subset are; None where it has none, or nothing above 0."""
+
+    def read() -> WeightFacts | None:
+        subset = outcome.subset
+        if subset.weights is None or not subset.kept.any():
+            return None
+        some = subset.weights[subset.kept]
+        counts = repeat_counts(subset.row_idx, subset.weights)[subset.kept]
+        repeats = np.bincount(np.minimum(counts, _MAX_REPEATS), minlength=_MAX_REPEATS + 1)
+        return WeightFacts(
+            effective_share(subset.weights),
+            float(some.min()),
+            float(some.max()),
+            tuple(int(n) for n in repeats),
+            int(counts.sum()),
+        )
+
+    return read_cached(_of_definition(context), "weights", read, *_deciding(outcome.definition))
+
+
+# ---- two subsets, several clusterings ------------------------------------------------------------
+
+
+def read_subset_diff(context: Context, a: SubsetDefinition, b: SubsetDefinition) -> SubsetDiff:
+    """What two subsets have in common. Raises RuleError and InputError as the outcomes do."""
+
+    def read() -> SubsetDiff:
+        one, other = read_subset_outcome(context, a), read_subset_outcome(context, b)
+        return compare_subsets(one.subset, other.subset, one.candidates)
+
+    return read_cached(
+        _of_definition(context), "diff", read, *_deciding(a), *_deciding(b), answers=_DIFFS
+    )
+
+
+def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:
+    """The rows with the highest scores among some, at most ``n``; those without a score last."""
+    score = _candidates(context, scope).visnec[rows]
+    score = np.where(np.isnan(score), -np.inf, score)
+    if len(rows) > n:
+        limit = -np.partition(-score, n - 1)[n - 1]
+        some = score >= limit
+        rows, score = rows[some], score[some]
+    return [int(row) for row in rows[np.argsort(-score, kind="stable")][:n]]
+
+
+def read_clustering_overlaps(context: Context, definition: SubsetDefinition) -> pd.DataFrame:
+    """How much a subset depends on the clustering: columns a, b, n_a, n_b, both, jaccard."""
+    names = tuple(queries.clusterings(context.store)["clustering_id"])
+    return read_cached(
+        _of_definition(context),
+        "overlaps",
+        lambda: read_overlaps(context.workspace, context.store, definition, names),
+        names,
+        *_deciding(definition),
+        answers=_OVERLAPS,
+    )
+
+
+# ---- stability -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StabilityFacts:
+    """How sure a subset is, made small enough to be kept.
+
+    ``by_score`` has the columns visnec, inclusion, low, high and samples of
+    :meth:`scoring.stability.Stability.by_score`; ``doubtful`` are rows that are as often in as out.
+    """
+
+    n_taken: int
+    n_firm: int
+    n_open: int
+    overlap: float
+    n_draws: int
+    n_scored: int
+    n_from_tokens: int
+    by_score: pd.DataFrame
+    by_source: pd.DataFrame
+    doubtful: tuple[int, ...]
+
+
+def known_stability(
+    context: Context, definition: SubsetDefinition, n_draws: int
+) -> StabilityFacts | None:
+    """What was worked out before, or None."""
+    found = _STABILITIES.known(_stability_key(context, definition, n_draws))
+    return found if isinstance(found, StabilityFacts) else None
+
+
+def read_stability(
+    context: Context,
+    definition: SubsetDefinition,
+    n_draws: int,
+    on_progress: OnProgress | None = None,
+) -> StabilityFacts:
+    """How sure the rule's part of a subset is; takes a while. Raises RuleError."""
+
+    def read() -> StabilityFacts:
+        found = _candidates(context, definition.scope)
+        tokens = read_token_deltas(context.workspace, definition.run_id, definition.baseline)
+        one = inclusion_probabilities(
+            definition.rule, found, tokens, n_draws, on_progress=on_progress
+        )
+        return StabilityFacts(
+            n_taken=int(one.taken.sum()),
+            n_firm=one.n_firm,
+            n_open=one.n_open,
+            overlap=one.overlap,
+            n_draws=n_draws,
+            n_scored=int(found.scored.sum()),
+            n_from_tokens=one.n_from_tokens,
+            by_score=one.by_score(),
+            by_source=one.by_source(),
+            doubtful=tuple(one.most_open(_N_DOUBTFUL)),
+        )
+
+    return _STABILITIES.get(_stability_key(context, definition, n_draws), read)
+
+
+def _stability_key(
+    context: Context, definition: SubsetDefinition, n_draws: int
+) -> tuple[object, ...]:
+    where = (context.workspace.root, context.store.generation)
+    return (*where, str(definition.rule), definition.scope, n_draws)

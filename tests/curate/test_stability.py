@@ -25,7 +25,7 @@ from scoring.selection import (
     Weights,
     select,
 )
-from scoring.stability import inclusion_probabilities, standard_errors
+from scoring.stability import Stability, inclusion_probabilities, standard_errors
 from scoring.token_values import TokenDeltas, read_token_deltas
 from scoring.workspace import create_workspace
 from tests.curate.columns import NAN, candidates
@@ -189,3 +189,22 @@ def test_subsets_of_other_datasets_are_not_compared() -> None:
         compare_subsets(a, b, columns)
     with pytest.raises(RuleError, match="not of one dataset"):
         overlap_table({"a": a, "b": b})
+
+
+def test_inclusion_by_score_and_the_most_open_samples() -> None:
+    columns = candidates([0.0, 0.1, 0.9, 1.0, 1.0, Status.TEXT_ONLY])
+    inclusion = np.array([0.0, 0.4, 0.6, 0.94, 1.0, np.nan])
+    one = Stability(columns, inclusion >= 0.6, inclusion, 100, 0)
+    frame = one.by_score(n_bins=2)
+    assert frame["visnec"].tolist() == [0.25, 0.75]
+    assert frame["samples"].tolist() == [2, 3]
+    assert frame["inclusion"].tolist() == pytest.approx([0.2, 2.54 / 3])
+    assert frame["low"].tolist() == [0.0, 0.6]
+    assert frame["high"].tolist() == [0.4, 1.0]
+    assert one.by_score(n_bins=40)["samples"].sum() == 5
+    assert one.most_open(2) == [1, 2]
+    assert one.most_open(9) == [1, 2, 3]
+    nothing = candidates([Status.TEXT_ONLY])
+    empty = Stability(nothing, np.zeros(1, np.bool_), np.full(1, np.nan), 10, 0)
+    assert empty.by_score().empty
+    assert empty.most_open(3) == []

@@ -12,7 +12,7 @@ import pytest
 from dashboard import actions, loaders
 from dashboard.charts import loss_plane_figure
 from dashboard.components.filter_chips import CLEAR, read_parts, without
-from dashboard.components.subset_outcome import edge_rows
+from dashboard.components.subset_panels import edge_rows
 from dashboard.export_facts import read_exports
 from dashboard.loaders import Context
 from dashboard.navigation import sample_link
@@ -27,7 +27,18 @@ from dashboard.rule_choices import (
 from dashboard.state import RuleKind, View, write_view
 from scoring.errors import InputError, RuleError
 from scoring.necessity import Bands, Category
-from scoring.selection import RandomShare, Reason, Threshold, TopCount, TopShare
+from scoring.selection import (
+    ANSWER_KINDS,
+    Ablation,
+    AnswerThresholds,
+    Control,
+    RandomShare,
+    Reason,
+    Rule,
+    Threshold,
+    TopCount,
+    TopShare,
+)
 from scoring.store.filters import Filter, Range
 from scoring.store.values import LossPlane
 from scoring.subsets import SubsetDefinition
@@ -57,6 +68,18 @@ VIEWS = [
     View(rule=RuleKind.PAPER, share=0.2, hand=False),
     View(rule=RuleKind.PAPER_CODE),
     View(rule=RuleKind.RANDOM, share=0.4, seed=9),
+    View(rule=RuleKind.RANDOM, by_count=True, count=5),
+    View(rule=RuleKind.ANSWER_THRESHOLD, minimum=0.2, answer_limits=(("word", None, 0.5),)),
+    View(rule=RuleKind.TOP_TOKENS, tokens=77),
+    View(rule=RuleKind.LENGTH_CORRECTED, share=0.3),
+    View(rule=RuleKind.PER_CLUSTER, at_least=2),
+    View(rule=RuleKind.PER_SOURCE, share=0.5),
+    View(rule=RuleKind.BUDGET, count=9, floor=1, ceiling=4, source_limits=(("chat", 0, None),)),
+    View(rule=RuleKind.WEIGHTS, weigh="rank", temperature=0.3, max_weight=0.0),
+    View(rule=RuleKind.WEIGHTS, min_weight=0.2, max_weight=3.0),
+    View(rule=RuleKind.ABLATION, loss="high-multimodal-loss", per="source", at_least=1),
+    View(rule=RuleKind.CONTROL, of=RuleKind.PAPER, share=0.25, arm="text-loss", per="cluster"),
+    View(rule=RuleKind.CONTROL, of=RuleKind.BUDGET, count=9, ceiling=3, seed=4),
 ]
 
 
@@ -69,8 +92,18 @@ def test_a_saved_subset_opens_as_the_view_it_was_made_from(context: Context, vie
     assert replace(again, created_at=definition.created_at) == definition
 
 
-def test_a_rule_without_controls_here_is_not_misread(context: Context) -> None:
-    definition = SubsetDefinition("one", RandomShare(count=10), context.scope.run_id)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Control(Control(TopShare(0.5)), "visnec"),
+        Control(RandomShare(share=0.5, seed=1), "random", seed=2),
+        Control(Ablation("text-loss", per="cluster"), "random", "source"),
+        AnswerThresholds(limits=tuple((kind, 0.1, None) for kind in ANSWER_KINDS)),
+    ],
+    ids=str,
+)
+def test_a_rule_without_controls_here_is_not_misread(context: Context, rule: Rule) -> None:
+    definition = SubsetDefinition("one", rule, context.scope.run_id)
     assert view_changes(definition) is None
 
 

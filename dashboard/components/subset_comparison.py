@@ -1,0 +1,132 @@
+"""Two subsets side by side: how far they agree, where they differ, and the samples themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import streamlit as st
+
+from dashboard import loaders, text
+from dashboard.components import bound, figures, gallery, notices
+from dashboard.components.figures import Bar, Figure, Table
+from dashboard.loaders import Context
+from dashboard.rule_choices import UNSAVED
+from dashboard.state import View, change_view
+from scoring.comparison import SubsetDiff
+from scoring.errors import VisnecError
+from scoring.subsets import SubsetDefinition
+
+_CHOICES: Final = "the choices above"
+_N_SHOWN: Final = 28
+_KEY_A: Final = "view.subset_a"
+
+
+def show(context: Context, view: View, definition: SubsetDefinition) -> int | None:
+    """Draws the panel; returns the row of a sample that was chosen just now."""
+    try:
+        saved = {one.name: one for one in reversed(loaders.read_subsets(context.workspace))}
+    except VisnecError as error:
+        notices.show_problem(error, "The saved subsets cannot be listed")
+        return None
+    if not saved:
+        notices.show_empty(
+            "There is no saved subset to compare with",
+            "Save these choices under a name, then change the rule: both stand side by side here.",
+        )
+        return None
+    a, b = _choose(view, definition, saved)
+    try:
+        diff = loaders.read_subset_diff(context, a, b)
+    except VisnecError as error:
+        notices.show_problem(error, "These two cannot be compared")
+        return None
+    names = (_named(a), _named(b))
+    _show_figures(diff, names)
+    _show_sources(diff)
+    return _show_samples(context, diff, a)
+
+
+def _named(definition: SubsetDefinition) -> str:
+    return _CHOICES if definition.name == UNSAVED else definition.name
+
+
+def _choose(
+    view: View, definition: SubsetDefinition, saved: dict[str, SubsetDefinition]
+) -> tuple[SubsetDefinition, SubsetDefinition]:
+    """A is what is chosen above unless a saved one is named; B the newest saved one."""
+    here = replace(definition, name=UNSAVED)
+    first = view.subset_a if view.subset_a in saved else ""
+    second = view.subset_b if view.subset_b in saved else next(iter(saved))
+    with st.container(key="wrap-two"):
+        left, right = st.columns(2)
+        with left:
+            st.session_state[_KEY_A] = first
+            names = ["", *saved]
+            st.selectbox(
+                "A", names, key=_KEY_A, format_func=lambda one: one or _CHOICES, on_change=_take_a
+            )
+        with right:
+            bound.choose("subset_b", "B", list(saved), second)
+    return saved.get(first, here), saved[second]
+
+
+def _take_a() -> None:
+    change_view(subset_a=st.session_state[_KEY_A] or None)
+
+
+def _show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:
+    figures.show_figures(
+        [
+            Figure("overlap", f"{diff.jaccard:.1%}", "Jaccard: in both, of those in either"),
+            Figure("in both", text.count(len(diff.both)), "samples"),
+            Figure("only in A", text.count(len(diff.only_a)), names[0]),
+            Figure("only in B", text.count(len(diff.only_b)), names[1]),
+            Figure("size of A", text.count(diff.n_a), names[0]),
+            Figure("size of B", text.count(diff.n_b), names[1]),
+        ]
+    )
+
+
+def _show_sources(diff: SubsetDiff) -> None:
+    frame = diff.by_source[diff.by_source["samples"] > 0]
+    rows: list[list[str | Bar]] = [
+        [
+            str(name),
+            *(text.count(row[column]) for column in ("samples", "a", "b", "both")),
+            text.count(row["only_a"]),
+            text.count(row["only_b"]),
+            text.ABSENT if math.isnan(row["jaccard"]) else f"{row['jaccard']:.1%}",
+            Bar({"kept": 0 if math.isnan(row["jaccard"]) else row["jaccard"]}, "overlap"),
+        ]
+        for name, row in frame.iterrows()
+    ]
+    columns = ("source", "samples", "A", "B", "both", "only A", "only B", "overlap", "")
+    figures.show_table(Table(columns, rows, frozenset(range(1, 8))))
+
+
+def _show_samples(context: Context, diff: SubsetDiff, a: SubsetDefinition) -> int | None:
+    """The highest scores of each part first."""
+    parts = {
+        f"Only in A ({text.count(len(diff.only_a))})": diff.only_a,
+        f"Only in B ({text.count(len(diff.only_b))})": diff.only_b,
+        f"In both ({text.count(len(diff.both))})": diff.both,
+    }
+    place = st.segmented_control(
+        "Samples",
+        range(len(parts)),
+        format_func=lambda one: list(parts)[one],
+        default=0,
+        key="subset_part",
+        label_visibility="collapsed",
+        required=True,
+    )
+    part = list(parts.values())[place or 0]
+    if not len(part):
+        figures.show_quiet("There are none.")
+        return None
+    rows = loaders.read_best_rows(context, a.scope, part, _N_SHOWN)
+    if len(part) > len(rows):
+        figures.show_quiet(f"The {len(rows)} highest scores of {text.count(len(part))}.")
+    return gallery.show("subset_difference", loaders.read_row_tiles(context, rows))

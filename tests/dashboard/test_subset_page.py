@@ -1,0 +1,248 @@
+"""The Subset page: every rule comes to what the library says, and everything stands in the URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard import loaders, text
+from dashboard.components.limits_table import merged
+from dashboard.components.subset_arms import read_arms
+from dashboard.loaders import Context
+from dashboard.rule_choices import FAMILIES, read_definition
+from dashboard.state import RuleKind, View, read_view, write_view
+from scoring.rules import rule_from_dict
+from scoring.subsets import SubsetDefinition, list_subsets, resolve_subset, save_subset
+from tests.dashboard.conftest import Draw, written
+
+RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "threshold": ({"minimum": "0.1", "maximum": "0.9"}, {"min": 0.1, "max": 0.9}),
+    "answer-threshold": (
+        {"minimum": "0.2", "answer_limits": '[["word",0.05,null]]'},
+        {"min": 0.2, "max": None, "limits": [["word", 0.05, None]]},
+    ),
+    "top-share": ({"share": "0.3"}, {"share": 0.3}),
+    "top-count": ({"count": "17"}, {"count": 17}),
+    "top-tokens": ({"tokens": "120"}, {"tokens": 120}),
+    "length-corrected": ({"share": "0.2"}, {"share": 0.2}),
+    "paper": ({"share": "0.4"}, {"share": 0.4}),
+    "paper-code": ({"share": "0.1"}, {"share": 0.1}),
+    "per-cluster": ({"share": "0.2", "at_least": "2"}, {"share": 0.2, "at_least": 2}),
+    "per-source": ({"share": "0.2", "at_least": "1"}, {"share": 0.2, "at_least": 1}),
+    "budget": (
+        {"count": "30", "floor": "3", "ceiling": "9", "source_limits": '[["charts",null,5]]'},
+        {"count": 30, "floor": 3, "ceiling": 9, "limits": [["charts", None, 5]]},
+    ),
+    "weights": (
+        {"weigh": "rank", "temperature": "0.5", "min_weight": "0.1", "max_weight": "0.0"},
+        {"by": "rank", "temperature": 0.5, "min_weight": 0.1, "max_weight": None},
+    ),
+    "random": ({"by_count": "1", "count": "12", "seed": "3"}, {"count": 12, "seed": 3}),
+    "ablation": (
+        {"loss": "multimodal-loss", "per": "source", "share": "0.25"},
+        {"by": "multimodal-loss", "per": "source", "share": 0.25},
+    ),
+    "control": (
+        {"of": "paper", "share": "0.4", "arm": "random", "per": "cluster", "seed": "5"},
+        {"of": {"rule": "paper", "share": 0.4}, "by": "random", "per": "cluster", "seed": 5},
+    ),
+}
+
+
+def test_every_rule_of_the_page_is_tried_and_stands_in_one_family() -> None:
+    assert set(RULES) == set(RuleKind)
+    assert sorted(kind for family in FAMILIES for kind in family.rules) == sorted(RuleKind)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_comes_to_what_the_library_says(
+    root: Path, context: Context, draw: Draw, rule: str
+) -> None:
+    parameters, options = RULES[rule]
+    scope = context.scope
+    definition = SubsetDefinition(
+        "same",
+        rule_from_dict({"rule": rule, **options}),
+        scope.run_id,
+        scope.baseline,
+        scope.clustering_id,
+    )
+    n = len(resolve_subset(context.workspace, context.store, definition).selected)
+    app = draw("subset", {"rule": rule, **parameters})
+    assert not app.exception, app.exception
+    said = written(app)
+    assert "make no subset yet" not in said
+    assert f'samples in the subset</div><div class="vn-value">{n:,}</div>' in said
+    assert {**parameters, "rule": rule}.items() >= dict(app.query_params).items()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_url_of_a_rule_reads_back(rule: str) -> None:
+    view, problems = read_view({"rule": rule, **RULES[rule][0]})
+    assert problems == []
+    assert read_view(write_view(view)) == (view, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("answer_limits", "[" * 3000),
+        ("answer_limits", '[["word",NaN,null]]'),
+        ("answer_limits", '[["word",null,null]]'),
+        ("answer_limits", '{"word":1}'),
+        ("source_limits", '[["charts",-1,null]]'),
+        ("source_limits", '[["charts",0.5,null]]'),
+        ("source_limits", "[[1,2,3]]"),
+        ("source_limits", '[["charts",null,' + "9" * 5000 + "]]"),
+        ("of", "control"),
+        ("of", "weights"),
+        ("arm", "__class__"),
+        ("per", "turn"),
+        ("draws", "100000"),
+        ("tokens", "0"),
+        ("count", "9" * 30),
+    ],
+)
+def test_choices_of_a_link_that_make_no_sense_are_left_out(name: str, value: str) -> None:
+    view, problems = read_view({name: value})
+    assert view == View()
+    assert len(problems) == 1
+
+
+def test_a_rule_that_does_not_fit_is_told(root: Path, draw: Draw) -> None:
+    for parameters, answer in (
+        ({"rule": "budget", "count": "5", "floor": "9"}, "floors of the sources come to"),
+        ({"rule": "budget", "source_limits": '[["<b>none</b>",1,null]]'}, "no source"),
+        ({"rule": "weights", "temperature": "0"}, "a temperature is a number above 0"),
+        ({"rule": "answer-threshold", "answer_limits": '[["prose",1,null]]'}, "no type of answer"),
+    ):
+        app = draw("subset", parameters)
+        assert not app.exception, app.exception
+        said = written(app)
+        assert "These choices make no subset yet" in said
+        assert answer in said
+        assert "<b>none</b>" not in said
+
+
+# ---- controls ------------------------------------------------------------------------------------
+
+
+def test_a_family_begins_with_its_first_rule(root: Path, draw: Draw) -> None:
+    app = draw("subset")
+    app.selectbox("rule_family").set_value(FAMILIES[2]).run()
+    assert app.query_params["rule"] == "paper"
+    assert "of each cluster, up to this share" in written(app)
+
+
+def test_what_is_typed_into_a_table_of_limits() -> None:
+    names = ["charts", "chat", "digits"]
+    held = (("chat", 1, None), ("digits", 2, 8))
+    edits: dict[int, dict[str, float | None]] = {
+        0: {"high": 7.0},
+        1: {"low": None},
+        2: {"low": 3.0},
+    }
+    assert merged(held, names, edits, whole=True) == (("charts", None, 7), ("digits", 3, 8))
+    assert merged((), names, {1: {"low": 0.25}}, whole=False) == (("chat", 0.25, None),)
+    assert merged(held, names, {}, whole=True) == held
+
+
+def test_the_choices_for_others_tell_how_many_they_are_about(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"hand": "0"})
+    label = next(one.label for one in app.toggle if "text-only" in one.label)
+    n = int(label.rpartition("(")[2].rstrip(")"))
+    assert n > 0
+    because = f'text only: the choice for samples without an image</td><td class="number">{n}'
+    assert f"<td>dropped</td><td>{because}" in _flat(written(app))
+    app.toggle("view.text_only").set_value(True).run()
+    assert f"<td>kept</td><td>{because}" in _flat(written(app))
+
+
+def _flat(said: str) -> str:
+    return said.replace(' class=""', "")
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+def test_weights_show_what_training_will_see(root: Path, context: Context, draw: Draw) -> None:
+    view = View(rule=RuleKind.WEIGHTS, temperature=0.3)
+    outcome = loaders.read_subset_outcome(context, read_definition(context, view))
+    facts = loaders.read_weight_facts(context, outcome)
+    assert facts is not None
+    assert sum(facts.repeats) == len(outcome.subset.selected)
+    assert facts.epoch >= sum(n * times for times, n in enumerate(facts.repeats))
+    said = written(draw("subset", write_view(view)))
+    assert "mean weight" in said
+    assert text.share(facts.effective_share, 1) in said
+    assert "mean weight" not in written(draw("subset"))
+
+
+# ---- arms, comparison, stability, clusterings ----------------------------------------------------
+
+
+def test_the_arms_of_a_subset_are_saved_with_one_click(
+    root: Path, context: Context, draw: Draw
+) -> None:
+    save_subset(context.workspace, read_definition(context, View(rule=RuleKind.PAPER), "paper15"))
+    app = draw("subset")
+    app.button("arms-paper15").click().run()
+    assert "Saved 5 arms" in written(app)
+    saved = {one.name: one for one in list_subsets(context.workspace)}
+    sizes = {
+        name: int(candidate.sum())
+        for name, one in saved.items()
+        if (found := loaders.read_subset_outcome(context, one)) is not None
+        and (candidate := one.rule.take(found.candidates)) is not None
+    }
+    assert set(sizes) == {"paper15"} | {
+        f"paper15-{arm}"
+        for arm in ("text-loss", "multimodal-loss", "no-clusters", "random", "random-per-cluster")
+    }
+    assert len(set(sizes.values())) == 1
+    assert read_arms(saved["paper15-random"]) == {}
+
+
+def test_two_subsets_side_by_side(root: Path, context: Context, draw: Draw) -> None:
+    few = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=10, hand=False), "few")
+    save_subset(context.workspace, few)
+    link = {"rule": "top-count", "count": "20", "hand": "0", "panel": "compare"}
+    said = written(draw("subset", link))
+    assert ">50.0%</div>" in said  # ten of twenty
+    app = draw("subset", {**link, "subset_a": "few", "subset_b": "few"})
+    assert ">100.0%</div>" in written(app)
+    app.selectbox("view.subset_a").set_value("").run()
+    assert "subset_a" not in app.query_params
+    assert ">50.0%</div>" in written(app)
+
+
+def test_comparing_without_a_saved_subset_says_what_to_do(root: Path, draw: Draw) -> None:
+    assert "no saved subset to compare with" in written(draw("subset", {"panel": "compare"}))
+
+
+def test_stability_is_worked_out_on_request(root: Path, context: Context, draw: Draw) -> None:
+    app = draw("subset", {"rule": "top-share", "panel": "stability", "draws": "25"})
+    assert "expected overlap" not in written(app)
+    app.button("stability").click().run()
+    assert not app.exception, app.exception
+    said = written(app)
+    assert "expected overlap" in said
+    assert "mean of draws" in said
+    view = View(rule=RuleKind.TOP_SHARE)
+    facts = loaders.known_stability(context, read_definition(context, view), 25)
+    assert facts is not None
+    assert facts.n_draws == 25
+    assert 0 < facts.n_firm <= facts.n_taken
+
+
+def test_a_rule_that_is_not_about_scores_has_no_stability(root: Path, draw: Draw) -> None:
+    app = draw("subset", {"rule": "random", "panel": "stability"})
+    app.button("stability").click().run()
+    assert "This rule has no such figures" in written(app)
+
+
+def test_one_clustering_alone_has_no_overlap(root: Path, draw: Draw) -> None:
+    said = written(draw("subset", {"rule": "paper", "panel": "clusterings"}))
+    assert "--sweep 10,20,30" in said
