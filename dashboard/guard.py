@@ -57,6 +57,15 @@ def host_name(header: str) -> str:
     return header.partition(":")[0].lower()
 
 
+def is_own_origin(headers: Headers) -> bool:
+    """Whether the page that asks, if it is one, came from under this very host and port.
+
+    A page of another server on this machine is a stranger too: Streamlit compares names only.
+    """
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2] == headers.get("host", "")
+
+
 class GuardMiddleware:
     """Refuses foreign hosts and adds the security headers to every HTTP answer."""
 
@@ -69,12 +78,14 @@ class GuardMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        if host_name(Headers(scope=scope).get("host", "")) not in self._hosts:
-            if scope["type"] == "websocket":
+        headers, is_socket = Headers(scope=scope), scope["type"] == "websocket"
+        known = host_name(headers.get("host", "")) in self._hosts
+        if not known or (is_socket and not is_own_origin(headers)):
+            if is_socket:
                 await send({"type": "websocket.close", "code": 1008})
             else:
                 refusal = PlainTextResponse("This server answers to its own name only.", 421)
-                await refusal(scope, receive, send)
+                await refusal(scope, receive, _with_headers(send))
             return
         await self._app(scope, receive, _with_headers(send))
 

@@ -83,6 +83,11 @@ class Workspace:
         return self.root / "thumbnails"
 
     @property
+    def remote_dir(self) -> Path:
+        """Images that were fetched from other machines, by the digest of their address."""
+        return self.root / "remote"
+
+    @property
     def database(self) -> Path:
         """The derived DuckDB file."""
         return self.root / "visnec.duckdb"

@@ -44,6 +44,13 @@ DeviceOption = Annotated[
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Revision of the model on the hub.")
 ]
+AllowRemoteOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-remote",
+        help="Fetch images behind http and https into the workspace, from public addresses only.",
+    ),
+]
 MaxNewTokensOption = Annotated[
     int | None,
     typer.Option(

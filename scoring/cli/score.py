@@ -14,6 +14,7 @@ from scoring.baselines import (
     BaselineSettings,
 )
 from scoring.cli.options import (
+    AllowRemoteOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -24,6 +25,7 @@ from scoring.cli.options import (
     TemplateOption,
     WorkspaceOption,
 )
+from scoring.cli.remote import fetch_remote
 from scoring.cli.talk import (
     baselines_table,
     print_json,
@@ -108,12 +110,15 @@ def score(
             "--engine", help="local, or ray: workers are actors of a Ray cluster (extra [ray])."
         ),
     ] = "local",
+    allow_remote: AllowRemoteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Score each sample with and without its image; repeat the command to go on."""
     from scoring.cli.shared import Job, is_shared, score_shared
 
     place = open_workspace(workspace)
+    if allow_remote:
+        fetch_remote(place)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
     if is_shared(workers, engine):
         job = Job(

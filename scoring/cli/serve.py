@@ -12,7 +12,7 @@ import typer
 
 from scoring import __version__
 from scoring.cli.options import JsonOption, WorkspaceOption
-from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table
+from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table, tell
 from scoring.errors import InputError
 from scoring.runs import RunRecord
 from scoring.workspace import Workspace, open_workspace
@@ -57,7 +57,7 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         return
     info = found["dataset"]
     files = ", ".join(file["name"] for file in info["files"])
-    data.print(f"{info['n_samples']:,} samples from {files}")
+    tell(f"{info['n_samples']:,} samples from {files}")
     runs = [
         (
             run["run_id"],
@@ -79,7 +79,7 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     if found["reviewers"]:
         rows = [tuple(item.values()) for item in found["reviewers"]]
         data.print(table("Decisions", list(found["reviewers"][0]), rows))
-    data.print(f"Subsets: {', '.join(found['subsets']) or 'none yet'}")
+    tell(f"Subsets: {', '.join(found['subsets']) or 'none yet'}")
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -89,7 +89,7 @@ def doctor(json: JsonOption = False) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        data.print(f"{name:18} {value}")
+        tell(f"{name:18} {value}")
 
 
 def _serve(place: Workspace, port: int) -> None:

@@ -1,8 +1,14 @@
-"""How the command talks: progress bars, closing tables and errors on stderr, JSON on stdout."""
+"""How the command talks: progress bars, closing tables and errors on stderr, JSON on stdout.
+
+What is told may quote a dataset, a file name or a person, so it is never read as markup, and
+characters that would move the cursor, colour the terminal or turn the direction of reading are
+written out instead of sent.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -19,18 +25,39 @@ from rich.table import Table
 
 from scoring.progress import RunProgress
 
-talk = Console(stderr=True, highlight=False)
-data = Console(highlight=False, soft_wrap=True)
+talk = Console(stderr=True, highlight=False, emoji=False)
+data = Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+# C0 and C1 but tab and line feed, marks and overrides of direction, line separators, surrogates.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters written out, as in \\x1b."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def plain(text: str) -> str:
+    """``text`` as a console with markup shows it letter by letter."""
+    return escape(visible(text))
 
 
 def say(text: str) -> None:
     """One line on stderr."""
-    talk.print(escape(text))
+    talk.print(plain(text))
+
+
+def tell(text: str) -> None:
+    """One line on stdout, for people."""
+    data.print(plain(text))
 
 
 def say_error(text: str) -> None:
     """An error on stderr, as text: paths and values may hold square brackets."""
-    talk.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+    talk.print(f"[bold red]error:[/] {plain(text)}", soft_wrap=True)
 
 
 def print_line(text: str) -> None:
@@ -41,17 +68,18 @@ def print_line(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Data on stdout as JSON."""
-    print_line(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    print_line(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A table whose numbers are aligned and carry thousands separators."""
-    shown = Table(title=escape(title), title_justify="left", title_style="bold", box=None)
+    shown = Table(title=plain(title), title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        shown.add_column(column, justify="right" if numbers else "left")
+        shown.add_column(plain(column), justify="right" if numbers else "left")
     for row in rows:
-        shown.add_row(*(escape(_cell(value)) for value in row))
+        shown.add_row(*(plain(_cell(value)) for value in row))
     return shown
 
 

@@ -3,6 +3,8 @@
 Dataset content is hostile until proven otherwise: a reference is resolved only inside the
 declared image roots, links included, and only common raster formats are decoded, up to a size.
 A root is a folder of images, or a file (or the dataset's own folder) that holds images itself.
+Addresses of other machines are looked up in the workspace's cache of fetched images, if it was
+declared: nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from scoring.readers.containers import read_embedded, split_reference
+from scoring.readers.remote import cached_path, may_be_fetched, read_refusal
 from scoring.samples import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 RECORDS = "original"
 """What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
+FETCHED = "remote"
+"""The name of the root that holds images fetched from other machines."""
 _SHOWN_CHARACTERS = 120
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _BOX = re.compile(r"^(.+?)###\[\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){3})\s*\]$")
@@ -94,6 +99,8 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
     if (found := split_reference(reference)) and (path := _container(found[0], containers)):
         return ImagePlace(path, found[1])
     if _REMOTE.match(reference):
+        if caches := containers[FETCHED]:
+            return _fetched(reference, caches[0])
         reason = f"{_shown(reference)} lies on another machine; remote images are not fetched"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     if _SCHEME.match(reference) or "\0" in reference:
@@ -103,6 +110,20 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
         left, upper, right, lower = (int(edge) for edge in boxed[2].split(","))
         return replace(_in_folders(boxed[1], folders), box=(left, upper, right, lower))
     return _in_folders(reference, folders)
+
+
+def _fetched(reference: str, cache: Path) -> ImagePlace:
+    """The image of an address, from the cache of what was fetched."""
+    if not may_be_fetched(reference):
+        reason = f"{_shown(reference)} is no address that is fetched: only http and https are"
+        raise ImageProblem(Status.REFUSED_PATH, reason)
+    path = cached_path(cache, reference)
+    if path.is_file():
+        return ImagePlace(path)
+    if refusal := read_refusal(cache, reference):
+        raise ImageProblem(*refusal)
+    reason = f"{_shown(reference)} has not been fetched yet; score with --allow-remote"
+    raise ImageProblem(Status.MISSING_IMAGE, reason)
 
 
 def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
@@ -131,12 +152,14 @@ def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
 @lru_cache(maxsize=32)
 def _sorted_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[str, list[Path]]]:
     """The folders, and the files by their name; the shortest path of a name comes first."""
-    folders = tuple(root for root in roots if not root.is_file())
+    fetched = [one for one in roots if one.name == FETCHED and (one / "remote.json").is_file()]
+    folders = tuple(root for root in roots if not root.is_file() and root not in fetched)
     containers: dict[str, list[Path]] = {}
-    for root in sorted(set(roots) - set(folders), key=lambda path: len(path.parts)):
+    for root in sorted(set(roots) - set(folders) - set(fetched), key=lambda path: len(path.parts)):
         containers.setdefault(root.name, []).append(root)
     own = [one for one in folders if one.name == "dataset" and (one / "dataset.json").is_file()]
     containers[RECORDS] = own[-1:]  # the workspace's folder is declared last
+    containers[FETCHED] = fetched[-1:]
     return folders, containers
 
 

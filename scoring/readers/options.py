@@ -35,13 +35,15 @@ class ReadOptions:
 
     ``family`` None: found out for each record. ``columns``: what a column is -> its name, dots
     lead into objects. ``roles``: further names of roles. ``keep_going``: what can be read of a
-    damaged file is taken, the rest counted with its place.
+    damaged file is taken, the rest counted with its place. ``allow_remote``: images behind http and
+    https are the samples' images too, instead of being refused.
     """
 
     family: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, Role] = field(default_factory=dict)
     keep_going: bool = False
+    allow_remote: bool = False
 
 
 def read_options(
@@ -49,6 +51,7 @@ def read_options(
     columns: Mapping[str, str] | None = None,
     roles: Mapping[str, str] | None = None,
     keep_going: bool = False,
+    allow_remote: bool = False,
 ) -> ReadOptions:
     """Options from words. Raises InputError for a word that is none, naming those there are."""
     if family not in ("auto", *FAMILIES):
@@ -61,4 +64,5 @@ def read_options(
         if side not in sides:
             raise InputError(f"role {name!r} is {side!r}; it can be: {', '.join(sides)}")
     understood = {name.lower(): sides[side] for name, side in (roles or {}).items()}
-    return ReadOptions(None if family == "auto" else family, columns or {}, understood, keep_going)
+    named = None if family == "auto" else family
+    return ReadOptions(named, columns or {}, understood, keep_going, allow_remote)

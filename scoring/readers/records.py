@@ -15,6 +15,7 @@ from scoring.readers.conversation import BadRecord, Understood, clean_text
 from scoring.readers.images import RECORDS
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.options import ReadOptions
+from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import (
     Inline,
     as_list,
@@ -112,7 +113,7 @@ def to_sample(
         found = _understand(value, options, default_family)
     except BadRecord as problem:
         found = Understood(status=Status.BAD_RECORD, reason=clean_text(str(problem)))
-    found = _refuse_remote(found)
+    found = _refuse_remote(found, options.allow_remote)
     keys: Mapping[str, object] = value if isinstance(value, dict) else {}
     return Sample(
         row_idx=row_idx,
@@ -171,10 +172,12 @@ def _look_up(value: object, name: str) -> object:
     return value
 
 
-def _refuse_remote(found: Understood) -> Understood:
+def _refuse_remote(found: Understood, allow_remote: bool) -> Understood:
     if found.status is not Status.PENDING:
         return found
     for image in found.images:
+        if allow_remote and may_be_fetched(image):
+            continue
         if _REMOTE.match(image):
             reason = f"{image[:200]!r} lies on another machine; remote images are not fetched"
             return replace(found, status=Status.REFUSED_PATH, reason=reason)

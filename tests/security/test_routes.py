@@ -1,0 +1,74 @@
+"""Every route that the dashboard adds is behind the guard; a new one without it fails here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from dashboard.guard import GuardMiddleware, allowed_hosts
+from dashboard.links import KEY, PREFIX
+from dashboard.routes import ROUTES
+
+OWN = "http://127.0.0.1:8501"
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    guard = Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))
+    with TestClient(Starlette(routes=ROUTES, middleware=[guard]), base_url=OWN) as opened:
+        yield opened
+
+
+def address(route: Route) -> str:
+    """The route with something in each of its places."""
+    places = dict.fromkeys(route.param_convertors, "0")
+    return str(route.url_path_for(route.name, **{name: int(v) for name, v in places.items()}))
+
+
+def test_all_of_them_are_plain_reading_routes() -> None:
+    assert len(ROUTES) >= 3
+    for route in ROUTES:
+        assert type(route) is Route, "a mount or a WebSocket needs tests of its own"
+        assert route.path.startswith(f"{PREFIX}/")
+        assert route.methods == {"GET", "HEAD"}, "what changes something is no route"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+@pytest.mark.parametrize(
+    ("headers", "key", "status"),
+    [
+        ({}, "", 403),
+        ({}, "guessed", 403),
+        ({"origin": "http://attacker.invalid"}, KEY, 403),
+        ({"origin": "null"}, KEY, 403),
+        ({"origin": "https://127.0.0.1:8501"}, KEY, 403),
+        ({"origin": "http://127.0.0.1:8502"}, KEY, 403),
+        ({"sec-fetch-site": "cross-site"}, KEY, 403),
+        ({"sec-fetch-site": "same-site", "origin": OWN}, KEY, 403),
+        ({"host": "attacker.invalid"}, KEY, 421),
+        ({"host": "127.0.0.1.attacker.invalid:8501"}, KEY, 421),
+    ],
+)
+def test_each_refuses_whoever_is_no_page_of_ours(
+    client: TestClient, route: Route, headers: dict[str, str], key: str, status: int
+) -> None:
+    for method in ("GET", "HEAD"):
+        answer = client.request(method, address(route), params={"key": key}, headers=headers)
+        assert answer.status_code == status
+        assert "access-control-allow-origin" not in answer.headers
+        assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_each_refuses_to_be_written_to(client: TestClient, route: Route, method: str) -> None:
+    foreign = {"origin": "http://attacker.invalid", "sec-fetch-site": "cross-site"}
+    for headers in (foreign, {"origin": OWN, "sec-fetch-site": "same-origin"}):
+        answer = client.request(method, address(route), params={"key": KEY}, headers=headers)
+        assert answer.status_code in (403, 405)
+        assert not any(name.startswith("access-control") for name in answer.headers)

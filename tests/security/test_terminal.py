@@ -1,0 +1,136 @@
+"""What the command says of hostile data: letter by letter, and nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scoring.cli import app
+from scoring.cli.talk import plain, print_json, say, say_error, table, talk, tell, visible
+from tests.browser.hostile import RUN_ID, build_hostile_workspace
+
+ODD = (
+    "[red]x[/]",
+    "[/]",
+    "[link=http://example.invalid]x[/link]",
+    "a\\[b]",
+    "ends in \\",
+    ":warning:",
+    "\x1b[2J\x1b]0;title\x07",
+    "\x1b]8;;http://example.invalid\x1b\\link\x1b]8;;\x1b\\",
+    "\x9b31m",
+    "\rover",
+    "\x08\x08\x7f",
+    "\u202eright to left\u2066",
+    "\ud800",
+    "\u2028",
+)
+
+
+def obeyed(text: str) -> set[str]:
+    """Characters that a terminal or a reader's eye would obey instead of show."""
+    kinds = {one: unicodedata.category(one) for one in text if one not in "\n\t"}
+    return {one for one, kind in kinds.items() if kind in ("Cc", "Cs", "Zl", "Zp")} | {
+        one
+        for one in kinds
+        if unicodedata.bidirectional(one) in ("RLO", "LRO", "RLE", "LRE", "RLI")
+    }
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_every_way_of_speaking_shows_text_as_it_is(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(f"<{text}>")
+    tell(f"<{text}>")
+    say_error(f"<{text}>")
+    talk.print(table(f"<{text}>", [f"<{text}>"], [(f"<{text}>",)]), soft_wrap=True)
+    out, err = capsys.readouterr()
+    assert obeyed(out + err) == set()
+    shown = f"<{visible(text)}>"
+    assert shown in out
+    assert err.count(shown) == 5  # a line, an error, and a table's title, column and cell
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_json_on_stdout_is_the_same_value_without_control_characters(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_json({text: [text]})
+    out = capsys.readouterr().out
+    assert obeyed(out) == set()
+    assert json.loads(out) == {text: [text]}
+
+
+def test_lines_and_tabs_stay() -> None:
+    assert plain("a\n\tb") == "a\n\tb"
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("terminal") / "ws"
+    build_hostile_workspace(root)
+    run("build", "-w", root)
+    text = (root / "dataset" / "dataset.json").read_text("utf-8")
+    info = json.loads(text)
+    info["files"][0]["name"] = "".join(ODD[:-2])
+    (root / "dataset" / "dataset.json").write_text(json.dumps(info), "utf-8")
+    return root
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout + result.stderr
+
+
+def test_the_commands_say_nothing_a_terminal_obeys(attacked: Path, tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    shutil.copytree(attacked, root)
+    said = run("status", "-w", root)
+    assert visible("".join(ODD[:-2])) in said
+    said += run("status", "-w", root, "--json")
+    said += run(
+        "select", "-w", root, "--name", "s", "--rule", "per-source", "--share", "0.5",
+        "--run", RUN_ID,
+    )  # fmt: skip
+    said += run("export", "s", "-w", root, "--to", tmp_path / "out", "--format", "ids")
+    said += run("stability", "s", "-w", root)
+    assert obeyed(said) == set()
+
+
+def test_an_import_tells_hostile_records_and_names_as_text(tmp_path: Path) -> None:
+    name = "[red]\x1b[31m data\u202e.json"
+    attack = "".join(ODD)
+    turns = [{"from": "human", "value": f"<image>\n{attack}"}, {"from": "gpt", "value": attack}]
+    record = {"id": attack, "source": attack, "image": f"{attack}.png", "conversations": turns}
+    bad = {"image": "a.png", "conversations": [{"from": attack, "value": attack}]}
+    (tmp_path / name).write_text(json.dumps([record, bad]))
+    said = run("import", tmp_path / name, "-w", tmp_path / "ws", "--dry-run")
+    said += run("import", tmp_path / name, "-w", tmp_path / "ws")
+    said += run("status", "-w", tmp_path / "ws")
+    assert obeyed(said) == set()
+    assert visible(name) in said.replace("\n", "")
+
+
+def test_an_error_tells_hostile_values_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scoring import cli
+
+    path = tmp_path / "[bold]\x1b[31m.json"
+    path.write_text("[red]\x1b[2J")
+    for arguments in (
+        ["import", str(path), "-w", str(tmp_path / "ws")],
+        ["status", "-w", str(tmp_path / "[/]\x1b[31m")],
+    ):
+        monkeypatch.setattr("sys.argv", ["visnec", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert obeyed(capsys.readouterr().err) == set()
