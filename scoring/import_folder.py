@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,24 @@ class Partial:
                     "run the same command again"
                 )
             (self.folder / "state.json").unlink(missing_ok=True)
+            # From now on dataset.json tells how many parts count, whatever lies beside them.
+            before = replace(found, editions=info.editions[:-1])
+            write_json(home / "dataset.json", before.facts())
             counted = set(dataset_parts(self._workspace))
             for orphan in set(home.glob("part-*.parquet")) - counted:
                 orphan.unlink()  # of an addition that was killed; no reader knows it
             for part in sorted(self.folder.glob("part-*.parquet")):
                 part.replace(home / part.name)
-            (self.folder / "images.json").replace(home / "images.json")
+            trials = [path.read_text("utf-8") for path in self._trial_files(home)]
+            write_json(home / "images.json", [one for text in trials for one in json.loads(text)])
             write_json(home / "dataset.json", info.facts())
         self.discard()
+
+    def _trial_files(self, home: Path) -> list[Path]:
+        """Where images were looked for, before and now; an older dataset may not have told."""
+        return [
+            path / "images.json" for path in (home, self.folder) if (path / "images.json").exists()
+        ]
 
     def close(self) -> None:
         """Leaves what can be gone on with, and nothing else."""

@@ -193,7 +193,7 @@ def read_inputs(
 
 def dataset_facts(workspace: Workspace) -> dict[str, Any]:
     """What was imported, without the moment."""
-    facts = asdict(read_dataset_info(workspace))
+    facts = read_dataset_info(workspace).facts()
     del facts["imported_at"]
     return facts
 

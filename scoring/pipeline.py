@@ -127,7 +127,8 @@ def predict_dataset(
     predictor = Predictor(model, workspace.image_roots, max_new_tokens=settings.max_new_tokens)
     limit = settings.max_new_tokens
     work = Work(
-        list, lambda samples: [prediction_row(one, limit) for one in predictor.predict(samples)]
+        predictor.prepare,
+        lambda questions: [prediction_row(one, limit) for one in predictor.predict(questions)],
     )
     task = _prediction_task(workspace, record, rows)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
@@ -159,9 +160,12 @@ def run_record(
 ) -> RunRecord:
     """The record of a run with these settings; its name is their digest unless given."""
     info, dataset = model.info, read_dataset_info(workspace)
+    # What is added to a dataset is scored by the run that is there; only a shuffled order, which
+    # is one of all its images, makes another run of it.
+    shuffled = SHUFFLED in baselines.names
     deciding = {
         "model_fingerprint": info.fingerprint,
-        "dataset_fingerprint": dataset.fingerprint,
+        "dataset_fingerprint": dataset.fingerprint if shuffled else dataset.origin,
         "baselines": baselines.names,
         "template": info.template,
         "dtype": info.dtype,

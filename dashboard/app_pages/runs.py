@@ -209,7 +209,7 @@ def _show_record(opened: Opened, record: RunRecord) -> None:
     figures.show_facts(
         common | (_imported_facts(record) if record.imported_from else _settings_facts(record))
     )
-    if opened.dataset is not None and record.dataset_fingerprint != opened.dataset.fingerprint:
+    if opened.dataset is not None and not opened.dataset.holds(record.dataset_fingerprint):
         notices.show_note(
             "Scored on another state of the dataset",
             "The run's dataset fingerprint is not that of the dataset here.",

@@ -94,6 +94,7 @@ def import_data(
     from scoring.store import build_database
 
     place = create_workspace(workspace)
+    before = _present(place) if append else None
     try:
         with count_progress("Importing (bytes)") as show:
             info = import_dataset(
@@ -108,21 +109,38 @@ def import_data(
         say("Stopped; files that were read whole are kept. The same command goes on from there.")
         raise typer.Exit(130) from None
     place = open_workspace(workspace)
-    for file in info.files[:_FILES_TOLD]:
+    n_known = 0 if before is None else len(before.files)
+    for file in info.files[n_known:][:_FILES_TOLD]:
         say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
-    _tell_rest(len(info.files))
-    _tell_images(read_image_trials(place))
+    _tell_rest(len(info.files) - n_known)
+    _tell_images(read_image_trials(place)[n_known:])
     if allow_remote:
         fetch_remote(place)
     statuses, reasons = _import_statuses(place)
     build_database(place)
-    talk.print(status_table(f"Imported {info.n_samples:,} samples", statuses))
+    if before is not None:
+        say(_outcome(info.n_samples, before.n_samples))
+    title = "Imported" if before is None else "Now"
+    talk.print(status_table(f"{title} {info.n_samples:,} samples", statuses))
     for (status, reason), count in reasons.most_common(5):
         say(f"{status} ({count:,}): {reason}")
     _tell_roots(place)
     say(f"Next: visnec score -w {workspace} --model MODEL --predict")
     if json:
         print_json({**asdict(info), "statuses": statuses})
+
+
+def _present(place: Workspace) -> Any:
+    """What the workspace holds before something is added to it; None where it is new."""
+    from scoring.dataset import read_dataset_info
+
+    return read_dataset_info(place) if place.dataset_dir.exists() else None
+
+
+def _outcome(n_samples: int, n_before: int) -> str:
+    if n_samples == n_before:
+        return "All of it is there already; nothing was added"
+    return f"Added {n_samples - n_before:,} samples to {n_before:,}"
 
 
 def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json: bool) -> None:

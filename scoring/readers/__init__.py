@@ -51,6 +51,7 @@ __all__ = [
 
 _TRIALS = 50  # records that may pass before one tells its family
 _HASH_BYTES = 4 << 20
+_KEEP_GOING = "--keep-going imports what can be read and counts the rest with its place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,10 @@ class Reading:
             records = read_json_object(file, name, keep_going, found.within)
         try:
             yield from records
-        except RecordError as error:  # a compressed file that is cut off or damaged
+        except RecordError as error:
             if not keep_going:
-                raise
+                raise RecordError(f"{error}; {_KEEP_GOING}") from None
+            # A compressed file that is cut off or damaged.
             yield RawRecord(b"", problem=str(error).removeprefix(f"{name}: "))
 
     def _table(self, delimiter: str) -> Iterator[tuple[RawRecord, str]]:

@@ -52,7 +52,11 @@ class RawRecord:
 
 
 def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Iterator[RawRecord]:
-    """Yields one record per non-blank line; a line that is no JSON keeps its place as a problem."""
+    """Yields one record per non-blank line.
+
+    Raises RecordError with line and column for a line that is no JSON; with ``keep_going`` it
+    keeps its place as a record with its problem.
+    """
     number = 0
     while line := file.readline(MAX_RECORD_BYTES + 1):
         number += 1
@@ -68,7 +72,10 @@ def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Ite
             line = line.removeprefix(b"\xef\xbb\xbf")
         original = line.strip(b" \t\r\n")
         if original:
-            yield _parse_line(original, number)
+            record = _parse_line(original, number)
+            if record.problem and not keep_going:
+                raise RecordError(f"{name}: {record.problem}")
+            yield record
 
 
 def _parse_line(original: bytes, number: int) -> RawRecord:

@@ -25,7 +25,7 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from scoring.dataset import read_dataset_info
+from scoring.dataset import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.evaluations import prediction_parts, read_prediction_set
 from scoring.reviews import LatestDecision, latest_decisions, read_events
@@ -84,7 +84,7 @@ def list_parts(workspace: Workspace) -> Parts:
     """The parts that lie in the workspace now; unfinished files are not among them."""
     runs = sorted(path.parent for path in workspace.runs_dir.glob("*/run.json"))
     return Parts(
-        dataset=_part_files(workspace.dataset_dir),
+        dataset=tuple(dataset_parts(workspace)),
         scores={run.name: _part_files(run / "scores") for run in runs},
         predictions={run.name: _part_files(run / "predictions") for run in runs},
         clusters=tuple(sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet"))),

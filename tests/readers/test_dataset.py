@@ -12,6 +12,7 @@ from scoring import dataset_parts
 from scoring.dataset import read_dataset_info, read_originals, read_sample, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.importing import import_dataset
+from scoring.readers import read_options
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
 
@@ -28,6 +29,7 @@ def files(tmp_path: Path) -> list[Path]:
     Image.new("RGB", (2, 2)).save(tmp_path / "1.png")
     (tmp_path / "a.json").write_text("[\n" + ",\n".join(RECORDS) + "\n]")
     (tmp_path / "b.jsonl").write_text("\n".join([*RECORDS, "{broken", ""]))
+    (tmp_path / "c.jsonl").write_text("\n".join([*RECORDS, ""]))
     return [tmp_path / "a.json", tmp_path / "b.jsonl"]
 
 
@@ -37,7 +39,9 @@ def test_records_keep_their_bytes_their_order_and_their_place(
     monkeypatch.setattr(dataset_parts, "GROUP_ROWS", 2)
     monkeypatch.setattr(dataset_parts, "PART_ROWS", 4)
     workspace = create_workspace(tmp_path / "ws")
-    info = import_dataset(workspace, files)
+    with pytest.raises(RecordError, match=r"b\.jsonl: line 4, column 2: Expecting property name"):
+        import_dataset(workspace, files)
+    info = import_dataset(workspace, files, options=read_options(keep_going=True))
     assert [file.n_records for file in info.files] == [3, 4]
     assert len(list(workspace.dataset_dir.glob("part-*.parquet"))) == 2
     samples = list(read_samples(workspace))
@@ -55,7 +59,7 @@ def test_records_keep_their_bytes_their_order_and_their_place(
 
 
 def test_the_folder_that_holds_the_images_is_found(files: list[Path], tmp_path: Path) -> None:
-    import_dataset(create_workspace(tmp_path / "ws"), files)
+    import_dataset(create_workspace(tmp_path / "ws"), files[:1])
     assert open_workspace(tmp_path / "ws").image_roots == (tmp_path.resolve(),)
     nested = tmp_path / "ann"
     nested.mkdir()
@@ -68,6 +72,7 @@ def test_the_same_files_again_change_nothing_others_are_refused(
     files: list[Path], tmp_path: Path
 ) -> None:
     workspace = create_workspace(tmp_path / "ws")
+    files = [files[0], tmp_path / "c.jsonl"]
     first = import_dataset(workspace, files)
     assert import_dataset(workspace, files) == first
     with pytest.raises(WorkspaceError, match="already holds another dataset"):

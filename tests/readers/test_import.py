@@ -210,7 +210,7 @@ def test_a_damaged_file_is_told_or_read_with_its_damage_counted(
         assert kept == strict
     elif kept is not None:
         assert any(one.problem for one in kept) or damaged.rstrip() != data
-    for one in read_json_lines(io.BytesIO(damaged), "d"):
+    for one in read_json_lines(io.BytesIO(damaged), "d", keep_going=True):
         assert one.original
 
 

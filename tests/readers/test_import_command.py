@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from scoring.cli import app
-from scoring.errors import InputError
+from scoring.errors import InputError, RecordError
 
 
 def visnec_import(*arguments: str | Path) -> Result:
@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_dry_run_shows_the_first_record_and_stops(data: Path, tmp_path: Path) -> None:
-    done = visnec_import(data, "-w", tmp_path / "ws", "--dry-run", "--json")
+    done = visnec_import(data, "-w", tmp_path / "ws", "--keep-going", "--dry-run", "--json")
     assert done.exit_code == 0, done.output
     (file,) = json.loads(done.stdout)
     assert (file["format"], file["container"]) == ("llava", "lines")
@@ -43,7 +43,11 @@ def test_a_dry_run_shows_the_first_record_and_stops(data: Path, tmp_path: Path) 
 
 
 def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: Path) -> None:
-    done = visnec_import(data, "-w", tmp_path / "ws", "--json")
+    refused = visnec_import(data, "-w", tmp_path / "ws")
+    assert isinstance(refused.exception, RecordError)
+    assert "line 2, column 2: Expecting property name" in str(refused.exception)
+    assert "--keep-going imports what can be read" in str(refused.exception)
+    done = visnec_import(data, "-w", tmp_path / "ws", "--keep-going", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["statuses"] == {"to score": 1, "bad_record": 1}
     assert "bad_record (1): line 2, column 2: Expecting property name" in done.stderr

@@ -89,7 +89,9 @@ def test_any_json_is_cut_where_its_records_end(
 
 def test_lines_keep_their_bytes_and_bad_lines_their_place() -> None:
     data = b'\xef\xbb\xbf{"a": 1}\r\n\n{"a" 2}\n  {"a": 3} x\n{"a":4}'
-    records = list(read_json_lines(io.BytesIO(data), "d.jsonl"))
+    with pytest.raises(RecordError, match=r"d\.jsonl: line 3, column 6: Expecting ':' delimiter"):
+        list(read_json_lines(io.BytesIO(data), "d.jsonl"))
+    records = list(read_json_lines(io.BytesIO(data), "d.jsonl", keep_going=True))
     assert [record.original for record in records] == [
         b'{"a": 1}',
         b'{"a" 2}',

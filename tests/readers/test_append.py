@@ -1,0 +1,237 @@
+"""Adding to a dataset: old rows keep everything, new ones stand behind them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from scoring import dataset_parts, importing
+from scoring.cli import app
+from scoring.clustering import cluster_dataset, list_clusterings
+from scoring.dataset import read_dataset_info, read_originals, read_samples
+from scoring.embeddings import load_embedder
+from scoring.errors import InputError, RunConflictError, WorkspaceError
+from scoring.importing import import_dataset
+from scoring.pipeline import score_dataset
+from scoring.plan import open_plan
+from scoring.progress import Counts, ProgressFile
+from scoring.reviews import open_review_log
+from scoring.runs import list_runs
+from scoring.store import Store, build_database
+from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
+from tests.fakes import FakeModel
+
+
+def write(path: Path, name: str, n: int = 4, image: str | None = None) -> Path:
+    records = [
+        {
+            "id": f"{name}{i}",
+            "image": image or f"{name}.png",
+            "conversations": [
+                {"from": "human", "value": f"<image>\nwhat is {name}{i}"},
+                {"from": "gpt", "value": f"{name} {i}"},
+            ],
+        }
+        for i in range(n)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(records))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "other" / "b.png")
+    return [write(tmp_path / "a.json", "a"), write(tmp_path / "other" / "b.json", "b", 3)]
+
+
+@pytest.fixture
+def workspace(files: list[Path], tmp_path: Path) -> Workspace:
+    import_dataset(create_workspace(tmp_path / "ws"), files[:1])
+    return open_workspace(tmp_path / "ws")
+
+
+def add(workspace: Workspace, *files: Path) -> Workspace:
+    import_dataset(workspace, files, append=True)
+    return open_workspace(workspace.root)
+
+
+def scores(workspace: Workspace, run_id: str) -> list[int]:
+    folder = workspace.run_dir(run_id) / "scores"
+    return sorted(
+        row
+        for part in folder.glob("*.parquet")
+        for row in pq.read_table(part)["row_idx"].to_pylist()
+    )
+
+
+def test_rows_go_on_and_the_old_ones_keep_their_place(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_parts, "GROUP_ROWS", 1)
+    monkeypatch.setattr(dataset_parts, "PART_ROWS", 2)
+    workspace = create_workspace(tmp_path / "ws")
+    first = import_dataset(workspace, files[:1])
+    before = list(read_originals(workspace, range(4)))
+    workspace = add(open_workspace(workspace.root), files[1])
+    info = read_dataset_info(workspace)
+    samples = list(read_samples(workspace))
+    assert [sample.row_idx for sample in samples] == list(range(7))
+    assert [sample.id for sample in samples] == ["a0", "a1", "a2", "a3", "b0", "b1", "b2"]
+    assert list(read_originals(workspace, range(4))) == before
+    assert [(file.name, file.n_records) for file in info.files] == [("a.json", 4), ("b.json", 3)]
+    assert [(one.n_samples, one.n_parts) for one in info.editions] == [(4, 2), (7, 4)]
+    assert info.origin == first.fingerprint != info.fingerprint
+    assert info.holds(first.fingerprint) and info.holds(info.fingerprint)
+    assert workspace.image_roots == (tmp_path.resolve(), (tmp_path / "other").resolve())
+    assert add(workspace, files[1]) == workspace  # the same files again change nothing
+    assert import_dataset(workspace, files[:1]) == info == read_dataset_info(workspace)
+    assert sorted(path.name for path in workspace.root.iterdir()) == ["dataset", "workspace.json"]
+
+
+def test_a_second_import_is_refused_and_names_the_way(
+    workspace: Workspace, files: list[Path]
+) -> None:
+    with pytest.raises(WorkspaceError, match="add this one to it with --append, or import it into"):
+        import_dataset(workspace, files[1:])
+
+
+def test_a_run_goes_on_with_the_new_rows_alone(workspace: Workspace, files: list[Path]) -> None:
+    summary = score_dataset(workspace, FakeModel())
+    open_review_log(workspace, "ann").append_bulk([1], "drop")
+    open_plan(workspace)
+    workspace = add(workspace, files[1])
+    build_database(workspace)
+    (run,) = list_runs(workspace)
+    reading = Store(workspace).reading()
+    found = reading.rows("SELECT row_idx, status FROM scores ORDER BY row_idx")
+    assert found == [(i, "scored" if i < 4 else "pending") for i in range(7)]
+    assert reading.rows("SELECT row_idx FROM decisions WHERE decision = 'drop'") == [(1,)]
+    model = FakeModel()
+    again = score_dataset(workspace, model)
+    assert (again.run_id, again.done_before, again.done) == (summary.run_id, 4, 7)
+    assert scores(workspace, run.run_id) == list(range(7))
+
+
+def test_a_shuffled_order_is_one_of_all_images_and_makes_a_run_of_its_own(
+    workspace: Workspace, files: list[Path]
+) -> None:
+    score_dataset(workspace, FakeModel(), baselines=["none", "shuffled"], run_id="mine")
+    workspace = add(workspace, files[1])
+    with pytest.raises(RunConflictError, match="dataset_fingerprint"):
+        score_dataset(workspace, FakeModel(), baselines=["none", "shuffled"], run_id="mine")
+    score_dataset(workspace, FakeModel(), baselines=["none", "shuffled"])
+    assert len(list_runs(workspace)) == 2
+
+
+def test_clusters_are_those_of_the_old_rows_until_they_are_made_again(
+    workspace: Workspace, files: list[Path]
+) -> None:
+    embedder = load_embedder("tfidf")
+    cluster_dataset(workspace, embedder, k=2)
+    workspace = add(workspace, files[1])
+    cluster_dataset(workspace, embedder, k=2)
+    sizes = [sum(one.size for one in found.clusters) for found in list_clusterings(workspace)]
+    assert sorted(sizes) == [4, 7]
+
+
+def test_an_addition_that_was_killed_leaves_the_dataset_as_it_was(
+    workspace: Workspace, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = read_dataset_info(workspace)
+
+    def killed(path: Path, value: object) -> None:
+        if path.name == "images.json":  # the parts have moved
+            raise KeyboardInterrupt
+        write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scoring.import_folder.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_dataset(workspace, files[1:], append=True)
+    assert len(list(workspace.dataset_dir.glob("part-*.parquet"))) == 2
+    (workspace.dataset_dir / "part-00001.parquet").write_bytes(b"cut off")
+    assert read_dataset_info(workspace).fingerprint == info.fingerprint
+    assert len(list(read_samples(workspace))) == 4 == build_database(workspace).n_samples
+    workspace = add(workspace, files[1])
+    assert len(list(read_samples(workspace))) == 7
+    assert build_database(workspace).n_samples == 7
+
+
+def test_an_addition_that_broke_off_goes_on(
+    workspace: Workspace, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_CHECKPOINT_ROWS", 1)
+    more = [files[1], write(tmp_path / "other" / "c.json", "c", 2, image="b.png")]
+    whole, opened = importing.Reading.samples, []
+
+    def broken(self: importing.Reading, first_row: int) -> object:
+        opened.append(first_row)
+        if first_row == 7:
+            raise KeyboardInterrupt
+        return whole(self, first_row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing.Reading, "samples", broken)
+        with pytest.raises(KeyboardInterrupt):
+            import_dataset(workspace, more, append=True)
+    assert opened == [4, 7]
+    workspace = add(workspace, *more)
+    assert [one.id for one in read_samples(workspace)][4:] == ["b0", "b1", "b2", "c0", "c1"]
+
+
+def test_an_image_of_the_same_path_in_two_folders_is_not_guessed(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "other" / "c.json", "c", image="a.png")
+    Image.new("RGB", (4, 4), "lime").save(tmp_path / "other" / "a.png")
+    with pytest.raises(InputError, match=r"names the image 'a\.png', and .+ holds another one"):
+        add(workspace, path)
+    assert read_dataset_info(workspace).n_samples == 4
+    (tmp_path / "other" / "a.png").write_bytes((tmp_path / "a.png").read_bytes())
+    assert len(list(read_samples(add(workspace, path)))) == 8  # copies are one image
+
+
+def test_files_of_one_name_that_hold_images_are_refused(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "t.csv").write_text(f"question,answer\nq,{folder}\n")
+    workspace = create_workspace(tmp_path / "ws")
+    import_dataset(workspace, [tmp_path / "x" / "t.csv"])
+    with pytest.raises(InputError, match=r"holds a file 't\.csv' already"):
+        add(open_workspace(workspace.root), tmp_path / "y" / "t.csv")
+
+
+def test_nothing_is_added_under_a_run_that_is_at_work(
+    workspace: Workspace, files: list[Path]
+) -> None:
+    score_dataset(workspace, FakeModel(), run_id="mine")
+    with ProgressFile(workspace, "mine") as file:
+        file.report(phase="score", state="running", total=4, rate=1.0, written=Counts(),
+                    in_flight=Counts(), source_totals={})  # fmt: skip
+        file.write()
+        with pytest.raises(WorkspaceError, match="run 'mine' is at work"):
+            add(workspace, files[1])
+
+
+def test_the_command_tells_what_was_added(
+    workspace: Workspace, files: list[Path], tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["import", *arguments], env={"COLUMNS": "200"})
+        assert done.exit_code == 0, done.output
+        return done.stderr
+
+    command = [str(files[1]), "-w", str(workspace.root), "--append"]
+    assert "Added 3 samples to 4" in run(*command)
+    assert "All of it is there already; nothing was added" in run(*command)
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "new.png")
+    path = write(tmp_path / "n.json", "n", 2, image="new.png")
+    assert "Imported 2 samples" in run(str(path), "-w", str(tmp_path / "fresh"), "--append")
