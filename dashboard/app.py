@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.app_pages import compare, explore, overview, review, runs, subset
+from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
 from dashboard.components import assets, notices
 from dashboard.navigation import PageName, open_navigation
 from scoring.errors import VisnecError
@@ -25,6 +25,7 @@ def main() -> None:
             PageName.OVERVIEW: overview.render,
             PageName.EXPLORE: explore.render,
             PageName.COMPARE: compare.render,
+            PageName.EVALUATE: evaluate.render,
             PageName.REVIEW: review.render,
             PageName.SUBSET: subset.render,
             PageName.RUNS: runs.render,

@@ -19,6 +19,7 @@ class PageName(StrEnum):
     OVERVIEW = "overview"
     EXPLORE = "explore"
     COMPARE = "compare"
+    EVALUATE = "evaluate"
     REVIEW = "review"
     SUBSET = "subset"
     RUNS = "runs"
@@ -28,6 +29,7 @@ _ICONS = {
     PageName.OVERVIEW: ":material/bar_chart:",
     PageName.EXPLORE: ":material/grid_view:",
     PageName.COMPARE: ":material/compare_arrows:",
+    PageName.EVALUATE: ":material/quiz:",
     PageName.REVIEW: ":material/fact_check:",
     PageName.SUBSET: ":material/filter_alt:",
     PageName.RUNS: ":material/play_circle:",

@@ -1,0 +1,35 @@
+"""How models do on the benchmark: what their predictions come to, and whose there are."""
+
+from __future__ import annotations
+
+from dashboard.loaders.context import Context, about, read_cached
+from scoring.evaluation import Evaluation
+from scoring.evaluations import PredictionSet, list_predictions
+from scoring.store import queries
+from scoring.store.judged import PredictedBy
+from scoring.workspace import Workspace
+
+
+def read_models(context: Context) -> list[PredictedBy]:
+    """The models with predictions, runs first, as of the database."""
+    return queries.read_models(context.store)
+
+
+def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
+    """All models on the samples under the filter; the necessary part begins at ``threshold``."""
+    store, scope, which = about(context)
+    return read_cached(
+        context,
+        "evaluation",
+        lambda: queries.evaluate_predictions(
+            store, scope, which, measure=measure, threshold=threshold, bands=context.bands
+        ),
+        measure,
+        threshold,
+        decisions=False,
+    )
+
+
+def read_prediction_sets(workspace: Workspace) -> list[PredictionSet]:
+    """The imported predictions as they lie in the workspace now."""
+    return list_predictions(workspace)

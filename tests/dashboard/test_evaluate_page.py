@@ -1,0 +1,108 @@
+"""Evaluate, on a small benchmark with the run's own predictions and an imported model."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from dashboard import loaders
+from dashboard.components.evaluation_panels import from_threshold
+from scoring.evaluations import import_predictions
+from scoring.prediction_files import Sight
+from scoring.store import Range, Scope, Store, build_database, matching_rows, parse_filter
+from scoring.workspace import Workspace
+from tests.dashboard.conftest import Draw, written
+from tests.evaluation.conftest import benchmark_rows, write_lines
+from tests.synthetic import RUN_ID, make_workspace
+
+HOSTILE = "<img src=x onerror=alert(1)>*b*"
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    workspace = make_workspace(tmp_path / "ws", rows=benchmark_rows(), with_images=False)
+    seen = ["B", "A", "two", "4", "red", "blue"]
+    blind = ["A", "A", "3", "9", "green", "blue", "yes"]
+    for sight, answers in ((Sight.SEEN, seen), (Sight.BLIND, blind)):
+        records = [{"row_idx": i, "prediction": one} for i, one in enumerate(answers)]
+        path = write_lines(tmp_path / f"{sight}.jsonl", [*records, {"id": "who", "prediction": ""}])
+        import_predictions(workspace, path, model=HOSTILE, sight=sight)
+    build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    return workspace
+
+
+def test_the_runs_own_predictions_come_first(benchmark: Workspace, draw: Draw) -> None:
+    app = draw("evaluate")
+    assert not app.exception
+    page = written(app)
+    assert app.selectbox(key="evaluate.model").value == RUN_ID
+    assert "100.0 %" in page  # all six right with the image
+    assert "The necessary part holds 3 of 7 samples; 1 without a score are in no part" in page
+    assert "Over the 6 samples that all models answered with the image, 3 of them" in page
+
+
+def test_an_imported_model_is_chosen_by_the_filter(benchmark: Workspace, draw: Draw) -> None:
+    app = draw("evaluate")
+    app.selectbox(key="evaluate.model").select(HOSTILE).run()
+    assert not app.exception
+    assert app.query_params["filter"] == f'model:"{HOSTILE}"'
+    page = written(app)
+    assert "66.7 %" in page  # rows 0, 1, 3 and 5 of six
+    assert HOSTILE not in page  # only escaped
+    assert "unknown id: 1" in page
+
+
+def test_cells_lead_to_as_many_samples_as_they_say(benchmark: Workspace, draw: Draw) -> None:
+    page = written(draw("evaluate", {"filter": f'model:"{HOSTILE}"', "cut": "0.5"}))
+    links = re.findall(r'<a href="(explore[^"]*)" target="_self">(\d+)</a>', page)
+    assert [int(n) for _, n in links] == [2, 1, 2, 1, 1, 1]  # all: 1 5, 2, 0 3, 4; then 1, 0
+    store, counted = Store(benchmark), []
+    for link, _ in links:
+        (text,) = parse_qs(urlsplit(unescape(link)).query)["filter"]
+        counted.append(len(matching_rows(store, Scope(RUN_ID), parse_filter(text))))
+    assert counted == [int(n) for _, n in links]
+
+
+def test_measure_and_threshold_come_from_the_link(benchmark: Workspace, draw: Draw) -> None:
+    app = draw("evaluate", {"filter": f'model:"{HOSTILE}" measure:letter', "cut": "1"})
+    assert app.selectbox(key="evaluate.measure").value == "letter"
+    assert "The necessary part holds 1 of 7 samples" in written(app)
+    app.selectbox(key="evaluate.measure").select("auto").run()
+    assert app.query_params["filter"] == f'model:"{HOSTILE}"'
+
+
+def test_a_filter_that_leaves_nothing_is_drawn(benchmark: Workspace, draw: Draw) -> None:
+    app = draw("evaluate", {"filter": "status:missing_image model:nobody"})
+    assert not app.exception
+    assert "No sample under this filter has a score." in written(app)
+
+
+def test_without_predictions_the_way_to_some_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    workspace = make_workspace(tmp_path / "ws", n=20)
+    shutil.rmtree(workspace.run_dir(RUN_ID) / "predictions")
+    build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    page = written(draw("evaluate"))
+    assert "There are no predictions yet" in page
+    assert "visnec evaluate NAME=PREDICTIONS.jsonl" in page
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (None, Range(0.25, None)),
+        (Range(None, 1.0), Range(0.25, 1.0)),
+        (Range(0.5, 1.0), Range(0.5, 1.0)),
+        (Range(-1.0, 0.0), Range(0.25, 0.25)),  # nothing of it is in the necessary part
+    ],
+)
+def test_a_range_is_cut_at_the_threshold(limits: Range | None, expected: Range) -> None:
+    assert from_threshold(limits, 0.25) == expected
