@@ -84,17 +84,20 @@ class Stability:
         return pd.DataFrame(columns, index=pd.Index(found.sources, name="source"))
 
     def by_score(self, n_bins: int = 60) -> pd.DataFrame:
-        """Inclusion by score, in bins of equal width between the outermost scores.
+        """Inclusion by score, in bins of equal width from the 1st to the 99th percentile.
 
-        Columns visnec (middle of the bin), samples, inclusion (mean) and low and high (10 % and
-        90 % of the samples lie below), of the bins that hold any. Nats per answer token.
+        The outermost bins also hold what lies beyond. Columns visnec (middle of the bin, nats per
+        answer token), samples, inclusion (mean) and low and high (10 % and 90 % of the samples lie
+        below), of the bins that hold any.
         """
         scored = np.flatnonzero(self.candidates.scored)
         columns = ["visnec", "samples", "inclusion", "low", "high"]
         if not len(scored):
             return pd.DataFrame({name: np.empty(0) for name in columns})
         score, p = self.candidates.visnec[scored], self.inclusion[scored]
-        edges = np.linspace(score.min(), score.max(), n_bins + 1)
+        first = float(np.quantile(score, 0.01, method="lower"))
+        last = float(np.quantile(score, 0.99, method="higher"))
+        edges = np.linspace(first, last, n_bins + 1)
         code = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, n_bins - 1)
         order = np.lexsort((p, code))
         code, p = code[order], p[order]

@@ -61,7 +61,7 @@ def show(context: Context, definition: SubsetDefinition) -> None:
                     text.count(row["n_a"]),
                     text.count(row["n_b"]),
                     text.count(row["both"]),
-                    f"{row['jaccard']:.1%}",
+                    text.share(row["jaccard"], 1),
                 ]
                 for row in pairs
             ]

@@ -8,7 +8,7 @@ from dashboard import actions, loaders, text
 from dashboard.components import export_panel, figures, notices, subset_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
-from dashboard.state import Panel, View, change_view, take_view
+from dashboard.state import View, change_view
 from scoring.errors import VisnecError
 from scoring.subsets import SubsetDefinition
 
@@ -79,14 +79,6 @@ def _show_one(context: Context, definition: SubsetDefinition) -> None:
                 on_click=_open,
                 args=(definition,),
                 help="Sets the controls above to these choices",
-            )
-            st.button(
-                "Compare",
-                key=f"compare-{definition.name}",
-                icon=":material/compare:",
-                on_click=take_view,
-                kwargs={"panel": Panel.COMPARE, "subset_a": None, "subset_b": definition.name},
-                help="Sets it beside the choices above",
             )
             subset_arms.show(context, definition)
             export_panel.show(context, definition, _PLACE)

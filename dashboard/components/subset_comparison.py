@@ -79,7 +79,7 @@ def _take_a() -> None:
 def _show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:
     figures.show_figures(
         [
-            Figure("overlap", f"{diff.jaccard:.1%}", "Jaccard: in both, of those in either"),
+            Figure("overlap", text.share(diff.jaccard, 1), "Jaccard: in both, of those in either"),
             Figure("in both", text.count(len(diff.both)), "samples"),
             Figure("only in A", text.count(len(diff.only_a)), names[0]),
             Figure("only in B", text.count(len(diff.only_b)), names[1]),
@@ -97,7 +97,7 @@ def _show_sources(diff: SubsetDiff) -> None:
             *(text.count(row[column]) for column in ("samples", "a", "b", "both")),
             text.count(row["only_a"]),
             text.count(row["only_b"]),
-            text.ABSENT if math.isnan(row["jaccard"]) else f"{row['jaccard']:.1%}",
+            text.ABSENT if math.isnan(row["jaccard"]) else text.share(row["jaccard"], 1),
             Bar({"kept": 0 if math.isnan(row["jaccard"]) else row["jaccard"]}, "overlap"),
         ]
         for name, row in frame.iterrows()

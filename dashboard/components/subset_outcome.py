@@ -18,7 +18,7 @@ from scoring.subsets import Outcome
 
 _SHOWN_ROWS = 100
 _FITTING_ROWS = 12  # longer tables scroll, so that the page stays where it is
-_HEIGHT = 440
+_HEIGHT = 620
 
 
 def show(context: Context, outcome: Outcome) -> None:
@@ -36,10 +36,12 @@ def show(context: Context, outcome: Outcome) -> None:
             _show_sources(outcome)
             st.subheader("By category", anchor=False)
             _show_groups("category", outcome.by_category(context.bands), swatches=True)
-        with right:
+        clustered = context.scope.clustering_id is not None
+        with left if clustered else right:
             st.subheader("Why", anchor=False)
             _show_reasons(outcome)
-            if context.scope.clustering_id is not None:
+        if clustered:
+            with right:
                 st.subheader("By cluster", anchor=False)
                 _show_clusters(context, outcome)
 

@@ -90,7 +90,7 @@ def _show_figures(facts: StabilityFacts) -> None:
         [
             Figure(
                 "expected overlap",
-                f"{facts.overlap:.1%}",
+                text.share(facts.overlap, 1),
                 "Jaccard, of this subset with one from redrawn scores",
             ),
             Figure(

@@ -18,7 +18,7 @@ from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
 from scoring.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.comparison import SubsetDiff, compare_subsets
-from scoring.reviews import DecisionEvent, read_events
+from scoring.reviews import DecisionEvent, hand_outcome, latest_decisions, read_events
 from scoring.samples import Status
 from scoring.stability import inclusion_probabilities
 from scoring.store import Scope, queries
@@ -112,7 +112,7 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
             _counted(found.status, list(STATUSES)),
             _counted(found.source[scored], list(found.sources)),
             _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
-            len({event.row_idx for event in _events(context)}),
+            len(hand_outcome(latest_decisions(_events(context)))),
         )
 
     return read_cached(context, "candidate counts", read)

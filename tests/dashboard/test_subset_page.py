@@ -210,12 +210,12 @@ def test_two_subsets_side_by_side(root: Path, context: Context, draw: Draw) -> N
     save_subset(context.workspace, few)
     link = {"rule": "top-count", "count": "20", "hand": "0", "panel": "compare"}
     said = written(draw("subset", link))
-    assert ">50.0%</div>" in said  # ten of twenty
+    assert ">50.0 %</div>" in said  # ten of twenty
     app = draw("subset", {**link, "subset_a": "few", "subset_b": "few"})
-    assert ">100.0%</div>" in written(app)
+    assert ">100.0 %</div>" in written(app)
     app.selectbox("view.subset_a").set_value("").run()
     assert "subset_a" not in app.query_params
-    assert ">50.0%</div>" in written(app)
+    assert ">50.0 %</div>" in written(app)
 
 
 def test_comparing_without_a_saved_subset_says_what_to_do(root: Path, draw: Draw) -> None:
