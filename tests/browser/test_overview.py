@@ -16,7 +16,7 @@ from tests.browser.conftest import Served, Watched
 def kept_above(server: Served, cut: float) -> int:
     """The library's own count for a cut on the demo's run."""
     store = Store(open_workspace(server.root))
-    run_id, baseline = store.reading().scopes[-1]
+    run_id, baseline = store.reading().scopes[-1][0], "none"
     return cut_counts(store, Scope(run_id, baseline), Filter(), cut, None).n_kept
 
 
@@ -162,7 +162,7 @@ def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
     demo.settle()
     workspace = open_workspace(demo.server.root)
     store = Store(workspace)
-    run_id, baseline = store.reading().scopes[-1]
+    run_id, baseline = store.reading().scopes[-1][0], "none"
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
     n = len(matching_rows(store, Scope(run_id, baseline), which))
     expect(page.get_by_role("button", name=f"Show {n:,} sample")).to_be_visible()
