@@ -17,8 +17,7 @@ from tests.browser.conftest import Watched
 def kept_by_store(demo: Watched, cut: float) -> int:
     """How many samples a cut keeps, asked of the database itself."""
     store = Store(open_workspace(demo.server.root))
-    run = queries.scopes(store).iloc[-1]
-    scope = Scope(str(run["run_id"]), str(run["baseline"]))
+    scope = Scope(str(queries.scopes(store).iloc[-1]["run_id"]), "none")
     return int(queries.cut_counts(store, scope, Filter(), cut, None).n_kept)
 
 
