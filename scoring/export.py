@@ -152,15 +152,9 @@ def _told(folder: Path) -> Iterator[None]:
     except OSError as error:
         what = error.strerror or str(error)
         kept = "what lay there is untouched" if folder.exists() else "nothing was left there"
-        remedy = {
-            errno.ENOSPC: "make room",
-            errno.EACCES: "name a folder that may be written with --to",
-            errno.EPERM: "name a folder that may be written with --to",
-            errno.EROFS: "name a folder that may be written with --to",
-        }.get(error.errno or 0, "see to that")
+        remedy = "Make room" if error.errno == errno.ENOSPC else "Name another folder"
         raise StorageError(
-            f"the export to {folder} stopped: {what}; {kept}. "
-            f"{remedy.capitalize()} and export again"
+            f"the export to {folder} stopped: {what}; {kept}. {remedy} and export again"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import actions, text
-from dashboard.components import notices
+from dashboard.components import figures, notices
 from dashboard.loaders import Context
 from scoring.errors import VisnecError
 from scoring.exports import FORMATS, ExportOptions, options_from_dict
@@ -19,7 +19,7 @@ _WAIT_SECONDS = 1.5  # a small export is done before the page is drawn again
 _IMAGES = {
     "none": "not along",
     "copy": "copied beside the records",
-    "link": "linked beside the records (no room needed)",
+    "link": "linked beside the records",
     "embed": "inside the table",
 }
 _WEIGHTS = {
@@ -29,15 +29,15 @@ _WEIGHTS = {
 }
 _TURNS = {
     "keep": "all stay",
-    "drop": "answers under a score go, with their questions",
-    "mask": "answers under a score are masked by a key",
+    "drop": "low answers go",
+    "mask": "low answers are masked",
 }
 
 
 def show(context: Context, definition: SubsetDefinition, place: str) -> None:
     """A button that unfolds the choices; ``place`` shows what came of a short export."""
     name = definition.name
-    with st.popover("Export", icon=":material/download:", width="stretch"):
+    with st.popover("Export", icon=":material/download:"):
         chosen = _chosen(definition)
         default = actions.export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(
@@ -60,14 +60,9 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
 
 def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
     name = definition.name
-    chosen: dict[str, Any] = {
-        "format": st.selectbox(
-            "Format",
-            list(FORMATS),
-            key=f"format-{name}",
-            format_func=lambda one: f"{one}: {FORMATS[one]}",
-        )
-    }
+    file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
+    figures.show_quiet(FORMATS[file_format])
+    chosen: dict[str, Any] = {"format": file_format}
     if chosen["format"] in ("ids", "dropped"):
         return chosen
     images = ["none", "copy", "link"]

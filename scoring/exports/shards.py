@@ -48,7 +48,6 @@ def tar_member(name: str, content: bytes) -> bytes:
         b" " * 8,  # the checksum counts as spaces
         b"0" + b"\0" * 100,
         b"ustar\x0000",
-        b"\0" * 64 + b"0000000\0" * 2,
     ]
     header = b"".join(fields).ljust(_BLOCK, b"\0")
     header = header[:148] + b"%06o\0 " % sum(header) + header[156:]

@@ -1,0 +1,157 @@
+"""Cuts into the bytes of records: what goes, what moves, and that nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scoring.exports.edits import (
+    CannotEdit,
+    add_key,
+    cut_turns,
+    mask_turns,
+    without_turns,
+)
+from scoring.readers.json_stream import RawRecord
+from scoring.readers.records import to_sample
+from scoring.samples import Role, Sample, Turn
+
+# Odd spacing, escapes that no printer makes again, an unknown key in a turn, numbers as they came.
+THREE = (
+    b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
+    b'{"from":"human","value":"<image>\\nna\\u00efve one?"} ,\n'
+    b'  {"from":"gpt","value":"A","why":[1.50]},'
+    b'{"value":"two \\ud83d\\ude00?","from":"human"},   {"from":"gpt","value":"B"},\t'
+    b'{"from":"human","value":"three?"},{"from":"gpt","value":"C" } ] ,"id":7}'
+)
+CHAT = (
+    b'{"messages":[{"role":"system","content":"S"},{"role":"user","content":"one"},'
+    b'{"role":"assistant","content":"A"},{"role":"user","content":"<image>two"},'
+    b'{"role":"assistant","content":"B"}],"images":["x.png"]}'
+)
+
+
+def sample_of(record: bytes) -> Sample:
+    return to_sample(0, RawRecord(record, json.loads(record)), "file")
+
+
+def cut(record: bytes, *answers: int) -> bytes:
+    return cut_turns(record, sample_of(record).turns, answers)
+
+
+def test_the_first_turn_goes_and_its_image_moves_to_the_next_question() -> None:
+    assert cut(THREE, 0) == (
+        b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
+        b'{"value":"<image>\\ntwo \\ud83d\\ude00?","from":"human"},   {"from":"gpt","value":"B"},\t'
+        b'{"from":"human","value":"three?"},{"from":"gpt","value":"C" } ] ,"id":7}'
+    )
+
+
+def test_a_turn_in_the_middle_goes_and_nothing_moves() -> None:
+    assert cut(THREE, 1) == (
+        b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
+        b'{"from":"human","value":"<image>\\nna\\u00efve one?"} ,\n'
+        b'  {"from":"gpt","value":"A","why":[1.50]},\t'
+        b'{"from":"human","value":"three?"},{"from":"gpt","value":"C" } ] ,"id":7}'
+    )
+
+
+def test_several_turns_go_at_once() -> None:
+    assert cut(THREE, 0, 1) == (
+        b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
+        b'{"from":"human","value":"<image>\\nthree?"},{"from":"gpt","value":"C" } ] ,"id":7}'
+    )
+    assert cut(THREE, 1, 2) == (
+        b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
+        b'{"from":"human","value":"<image>\\nna\\u00efve one?"} ,\n'
+        b'  {"from":"gpt","value":"A","why":[1.50]} ] ,"id":7}'
+    )
+
+
+def test_after_the_last_question_an_image_moves_to_the_one_before() -> None:
+    assert cut(CHAT, 1) == (
+        b'{"messages":[{"role":"system","content":"S"},{"role":"user","content":"one\\n<image>"},'
+        b'{"role":"assistant","content":"A"}],"images":["x.png"]}'
+    )
+
+
+def test_what_is_cut_reads_as_the_turns_that_stay() -> None:
+    for record, answers in (
+        (THREE, (0,)),
+        (THREE, (1,)),
+        (THREE, (0, 1)),
+        (CHAT, (0,)),
+        (CHAT, (1,)),
+    ):
+        again = sample_of(cut(record, *answers))
+        assert list(again.turns) == without_turns(sample_of(record).turns, answers)
+        assert again.images == sample_of(record).images
+
+
+def test_several_images_keep_their_order() -> None:
+    turns = [
+        Turn(Role.HUMAN, "one", (0, 3)),
+        Turn(Role.ASSISTANT, "A"),
+        Turn(Role.HUMAN, "two", (3,)),
+        Turn(Role.ASSISTANT, "B"),
+        Turn(Role.HUMAN, "three", (5,)),
+        Turn(Role.ASSISTANT, "C"),
+    ]
+    assert without_turns(turns, [0, 1])[0] == Turn(Role.HUMAN, "\n\nthree", (0, 0, 1, 7))
+    assert without_turns(turns, [1, 2])[0] == Turn(Role.HUMAN, "one\n\n", (0, 3, 4, 5))
+
+
+def test_a_mask_is_a_key_of_the_answer_alone() -> None:
+    assert mask_turns(THREE, sample_of(THREE).turns, [0, 2], "loss") == THREE.replace(
+        b'"why":[1.50]}', b'"why":[1.50], "loss": false}'
+    ).replace(b'"value":"C" }', b'"value":"C", "loss": false }')
+
+
+def test_a_key_stands_at_the_end_of_the_record() -> None:
+    assert add_key(THREE, "weight", "1.5") == THREE[:-1] + b', "weight": 1.5}'
+    assert add_key(b"{ }", "w", "1") == b'{"w": 1 }'
+    assert add_key(b'{"a":"\xff}"\n}', "w", "1") == b'{"a":"\xff}", "w": 1\n}'
+    with pytest.raises(CannotEdit, match="a key 'z' of its own"):
+        add_key(THREE, "z", "1")
+    with pytest.raises(CannotEdit, match="no object"):
+        add_key(b"[1]", "w", "1")
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        # A part of type image has no place in a plain text.
+        (
+            b'{"messages":[{"role":"user","content":[{"type":"image"},{"type":"text","text":"1"}]},'
+            b'{"role":"assistant","content":"A"},{"role":"user","content":"2"},'
+            b'{"role":"assistant","content":"B"}],"images":["x.png"]}',
+            "not a plain text",
+        ),
+        # What a tool says became one turn with its neighbour.
+        (
+            b'{"conversations":[{"from":"human","value":"<image>1"},{"from":"observation","value":'
+            b'"t"},{"from":"gpt","value":"A"},{"from":"human","value":"2"},'
+            b'{"from":"gpt","value":"B"}],"image":"x.png"}',
+            "not its turns one by one",
+        ),
+        (
+            b'{"conversations":[{"from":"human","value":"<img>a/x.png</img>1"},{"from":"gpt",'
+            b'"value":"A"},{"from":"human","value":"2"},{"from":"gpt","value":"B"}]}',
+            "cannot be moved",
+        ),
+    ],
+)
+def test_what_cannot_be_cut_says_why(record: bytes, why: str) -> None:
+    with pytest.raises(CannotEdit, match=why):
+        cut(record, 0)
+
+
+def test_an_image_without_a_place_needs_no_move() -> None:
+    record = (
+        b'{"image":"x.png","conversations":[{"from":"human","value":"1"},{"from":"gpt","value":'
+        b'"A"},{"from":"human","value":"2"},{"from":"gpt","value":"B"}]}'
+    )
+    assert cut(record, 0) == record.replace(
+        b'{"from":"human","value":"1"},{"from":"gpt","value":"A"},', b""
+    )
