@@ -15,7 +15,7 @@ from dashboard import evaluation_charts, text
 from dashboard.components import figures
 from dashboard.components.figures import Figure, Table
 from dashboard.loaders import Context
-from dashboard.loaders.evaluate import read_prediction_sets
+from dashboard.loaders.evaluate import read_imported_answers, read_prediction_sets
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
 from scoring.accuracy import Accuracy, Cells, Gain, Leakage
@@ -25,6 +25,7 @@ from scoring.necessity import Category
 from scoring.store.filters import Filter, Range
 
 _COLUMNS = ("samples", "with the image", "without", "gain", "leakage")
+_MAX_ANSWER = 1000
 _SIGHTS = {"seen": "with the image", "blind": "without it", "text_model": "text-only model"}
 
 
@@ -256,3 +257,28 @@ def _points(share: float) -> str:
 
 def _short(value: str, note: str) -> str:
     return value if value == text.ABSENT else f"{value.removesuffix(' points')} ({note})"
+
+
+def show_answers(context: Context, row_idx: int) -> None:
+    """What imported models predicted for one sample; nothing where there are none."""
+    found = read_imported_answers(context, row_idx)
+    if found.empty:
+        return
+    rows = [
+        (
+            str(row["model"]),
+            _SIGHTS.get(str(row["sight"]), str(row["sight"])),
+            str(row["prediction"])[:_MAX_ANSWER],
+            _matched(row["exact"], row["letter"], row["f1"]),
+        )
+        for row in found.to_dict("records")
+    ]
+    st.subheader("Predictions of other models", anchor=False)
+    columns = ("model", "predicted", "prediction", "against the reference")
+    figures.show_table(Table(columns, rows))
+
+
+def _matched(exact: bool, letter: bool | None, f1: float) -> str:
+    if letter is not None:
+        return "the same choice" if letter else "another choice"
+    return "the same" if exact else f"token F1 {f1:.2f}"

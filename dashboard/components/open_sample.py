@@ -8,7 +8,14 @@ import streamlit as st
 
 from dashboard import loaders, text
 from dashboard.cards import Card
-from dashboard.components import decision_buttons, figures, gallery, notices, sample_view
+from dashboard.components import (
+    decision_buttons,
+    evaluation_panels,
+    figures,
+    gallery,
+    notices,
+    sample_view,
+)
 from dashboard.components.figures import Table
 from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
@@ -39,6 +46,7 @@ def show(context: Context, view: View, row_idx: int) -> None:
         behind is not None,
         lambda action: _act(action, card, before, behind),
     )
+    evaluation_panels.show_answers(context, row_idx)
     _show_decision(context, row_idx)
     _show_history(context, row_idx)
     _show_cluster(context, card)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from dashboard.loaders.context import Context, about, read_cached
 from scoring.evaluation import Evaluation
 from scoring.evaluations import PredictionSet, list_predictions
@@ -33,3 +35,8 @@ def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluat
 def read_prediction_sets(workspace: Workspace) -> list[PredictionSet]:
     """The imported predictions as they lie in the workspace now."""
     return list_predictions(workspace)
+
+
+def read_imported_answers(context: Context, row_idx: int) -> pd.DataFrame:
+    """What imported models predicted for one sample, with how it matches the reference."""
+    return queries.imported_answers(context.store, row_idx)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pandas as pd
+
 from scoring.accuracy import MEASURES
 from scoring.errors import InputError
 from scoring.prediction_files import Sight
@@ -114,6 +116,19 @@ def verdict_query(
         "(", condition, ") IS NOT NULL",
     )  # fmt: skip
     return "\n".join(pieces), values
+
+
+def imported_answers(store: Store, row_idx: int) -> pd.DataFrame:
+    """What imported models predicted for one sample: model, sight, prediction and its matches
+    with the reference (exact, letter, f1), by model, then sight."""
+    return store.reading().frame(_OF_SAMPLE, {"row_idx": int(row_idx)})
+
+
+_OF_SAMPLE = """
+    SELECT model, sight, prediction, exact, letter, f1 FROM imported_predictions
+    WHERE row_idx = $row_idx
+    ORDER BY model, list_position(['seen', 'blind', 'text_model'], sight)
+"""
 
 
 def checked_measure(measure: str) -> str:

@@ -26,7 +26,7 @@ from scoring.store.groups import (
     verdict_counts,
 )
 from scoring.store.health import score_health
-from scoring.store.judged import read_models
+from scoring.store.judged import imported_answers, read_models
 from scoring.store.labels import read_hand_labels
 from scoring.store.multiples import group_histograms
 from scoring.store.overview import (
@@ -66,6 +66,7 @@ __all__ = [
     "group_histograms",
     "histogram",
     "histogram_edges",
+    "imported_answers",
     "loss_plane",
     "matching_rows",
     "other_name",

@@ -106,3 +106,14 @@ def test_without_predictions_the_way_to_some_is_told(
 )
 def test_a_range_is_cut_at_the_threshold(limits: Range | None, expected: Range) -> None:
     assert from_threshold(limits, 0.25) == expected
+
+
+def test_an_opened_sample_shows_what_imported_models_said(benchmark: Workspace, draw: Draw) -> None:
+    page = written(draw("explore", {"sample": "4"}))
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page)
+    said = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    mine = [row[1:] for row in said if row and row[0].startswith("&lt;img")]
+    assert mine == [
+        ["with the image", "red", "token F1 0.67"],
+        ["without it", "green", "token F1 0.00"],
+    ]
