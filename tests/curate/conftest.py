@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scoring.importing import import_dataset
+from scoring.readers import ReadOptions
 from scoring.samples import Status
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace
@@ -43,7 +44,7 @@ def golden_workspace(
     source = root / ("records.json" if container == "array" else "records.jsonl")
     array = b"\n[ " + b"\n,\t".join(records) + b" ]"
     source.write_bytes(array if container == "array" else b"\n".join(records))
-    info = import_dataset(workspace, [source], [root])
+    info = import_dataset(workspace, [source], [root], options=ReadOptions(keep_going=True))
     rows = [typed_row(score, position) for position, score in enumerate(scores)]
     write_run(workspace, rows, info.fingerprint)
     write_clusters(workspace, rows, info.fingerprint)
