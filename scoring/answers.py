@@ -144,6 +144,11 @@ def listed_options(question: str) -> dict[str, str]:
 
     Empty unless the letters run from A without a gap and are at least two.
     """
+    return {letter: question[begin:end] for letter, begin, end in option_spans(question)}
+
+
+def option_spans(question: str) -> list[tuple[str, int, int]]:
+    """Letter, begin and end of the text of each option that ``listed_options`` finds."""
     marks = list(_OPTION.finditer(question))
     start = next((at for at, mark in enumerate(marks) if mark[1] == "A"), len(marks))
     run: list[re.Match[str]] = []
@@ -152,12 +157,22 @@ def listed_options(question: str) -> dict[str, str]:
             break
         run.append(mark)
     if len(run) < 2:
-        return {}
-    ends = [mark.start() for mark in run[1:]] + [len(question)]
-    texts = [question[mark.end() : end] for mark, end in zip(run, ends, strict=True)]
+        return []
+    begins = [mark.end() for mark in run]
     # What follows the last option on lines of its own is an instruction, not the option.
-    texts[-1] = texts[-1].split("\n", 1)[0]
-    return {mark[1]: text.strip() for mark, text in zip(run, texts, strict=True)}
+    last = question[begins[-1] :].split("\n", 1)[0]
+    ends = [mark.start() for mark in run[1:]] + [begins[-1] + len(last)]
+    spans = []
+    for mark, begin, end in zip(run, begins, ends, strict=True):
+        text = question[begin:end]
+        left = begin + len(text) - len(text.lstrip())
+        spans.append((mark[1], left, left + len(text.strip())))
+    return spans
+
+
+def reference_letter(reference: str, question: str) -> str | None:
+    """The option that a reference answer is, or None where it is none."""
+    return _reference_letter(" ".join(reference.split()), listed_options(question))
 
 
 def _reference_letter(reference: str, options: Mapping[str, str]) -> str | None:
