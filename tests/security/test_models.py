@@ -67,9 +67,9 @@ def test_no_module_trusts_remote_code() -> None:
     trusting = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-                if not (isinstance(node.value, ast.Constant) and node.value.value is False):
-                    trusting.append(path.name)
+            trusts = isinstance(node, ast.keyword) and node.arg == "trust_remote_code"
+            if trusts and not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                trusting.append(path.name)
             named = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
             if named and (node.value.id, node.attr) in (("torch", "load"), ("pickle", "loads")):
                 trusting.append(path.name)
