@@ -58,7 +58,8 @@ def source_bars(outcome: Outcome) -> bytes:
     for name, before, after in zip(shown.index, shown["samples"], shown["kept"], strict=True):
         shapes.append(_text(left - 8, y + 12, _short(str(name)), "end"))
         shapes.append(_rect(left, y, int(before) * scale, 16, _BEFORE))
-        shapes.append(_rect(left, y, int(after) * scale, 16, _AFTER))
+        if after:
+            shapes.append(_rect(left, y, int(after) * scale, 16, _AFTER))
         label = f"{int(after):,} of {int(before):,}"
         shapes.append(_text(left + int(before) * scale + 6, y + 12, label))
         y += 22

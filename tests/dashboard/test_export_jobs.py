@@ -1,0 +1,95 @@
+"""Exports at work beside the pages: seen by everybody, stopped by anybody, never begun twice."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from dashboard import export_jobs
+from dashboard.export_facts import read_exports, zipped
+from dashboard.export_jobs import ExportJob
+from scoring.errors import StorageError
+from scoring.export import ExportResult, Progress, export_subset
+from scoring.exports import ExportOptions
+from scoring.selection import TopShare
+from scoring.store import Store, build_database
+from scoring.subsets import SubsetDefinition
+from scoring.workspace import Workspace
+from tests.synthetic import RUN_ID, make_workspace
+
+DEFINITION = SubsetDefinition("it", TopShare(1.0), RUN_ID, text_only="keep")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = make_workspace(tmp_path / "ws", 40)
+    build_database(made)
+    return made
+
+
+def begin(
+    workspace: Workspace, folder: str = "it", gate: threading.Event | None = None
+) -> ExportJob:
+    def work(progress: Progress) -> ExportResult:
+        if gate is not None:
+            progress(1, 4)
+            gate.wait()
+        return export_subset(
+            workspace, Store(workspace), DEFINITION, workspace.exports_dir / folder,
+            progress=progress,
+        )  # fmt: skip
+
+    return export_jobs.start(workspace.root, "it", workspace.exports_dir / folder, work)
+
+
+def test_an_export_runs_to_its_end_and_is_told(workspace: Workspace) -> None:
+    job = begin(workspace)
+    assert job.wait(60)
+    assert job.state == "done"
+    assert job.result is not None
+    assert (job.done, job.total) == (job.result.n_samples, job.result.n_samples)
+    assert (job.folder / "manifest.json").is_file()
+    assert export_jobs.jobs(workspace.root) == [job]
+    export_jobs.dismiss(workspace.root, job)
+    assert export_jobs.jobs(workspace.root) == []
+
+
+def test_a_stopped_export_leaves_nothing(workspace: Workspace) -> None:
+    gate = threading.Event()
+    job = begin(workspace, gate=gate)
+    assert begin(workspace) is job  # the same folder is not begun twice
+    job.stop()
+    gate.set()
+    assert job.wait(60)
+    assert (job.state, job.result) == ("stopped", None)
+    assert not (workspace.exports_dir / "it").exists()
+    assert not [one for one in workspace.exports_dir.iterdir() if one.is_dir()]
+
+
+def test_a_failed_export_says_why(workspace: Workspace) -> None:
+    def fail(progress: Progress) -> ExportResult:
+        raise StorageError("the disk is full")
+
+    job = export_jobs.start(workspace.root, "it", workspace.exports_dir / "full", fail)
+    assert job.wait(60)
+    assert (job.state, job.said) == ("failed", "the disk is full")
+
+
+def test_a_small_export_is_one_archive_with_its_images(workspace: Workspace) -> None:
+    options = ExportOptions("llava", images="copy", card=True)
+    export_subset(workspace, Store(workspace), DEFINITION, format=options)
+    [export], problems = read_exports(workspace)
+    assert problems == []
+    assert export.n_images > 10
+    with zipfile.ZipFile(BytesIO(zipped(export))) as archive:
+        names = set(archive.namelist())
+        assert archive.read("it/samples.json") == (export.folder / "samples.json").read_bytes()
+    images = {name for name in names if name.startswith("it/images/")}
+    assert len(images) == export.n_images
+    assert {"it/README.md", "it/croissant.json", "it/plots/scores.svg", "it/manifest.json"} < names
+    on_disk = sum(one.stat().st_size for one in export.folder.rglob("*") if one.is_file())
+    assert export.n_bytes == on_disk
