@@ -35,6 +35,8 @@ MEASURES: Final[Mapping[str, str]] = {
     "f1": "at least half of the words in common (token F1 of 0.5 or more)",
     "contains": "the reference stands somewhere in the prediction, in any case of the letters",
     "strict": "the very same text, but for white space around it",
+    "rotated": "the same choice in every order of the options, where predict --rotate-choices "
+    "asked in all of them; other samples are left out",
 }
 """Measure -> what counts as right under it."""
 

@@ -30,6 +30,7 @@ from scoring.models.base import VisionLanguageModel
 from scoring.plan import open_plan
 from scoring.prediction_records import begin_predictions, prediction_row
 from scoring.predictions import Predictor
+from scoring.rotated_predictions import RotatingPredictor
 from scoring.runner import OnProgress, Runner, RunSummary, Task, Work, standing
 from scoring.runs import RunRecord, begin_run, now, read_run, settings_digest
 from scoring.schemas import PREDICTIONS, SCORES
@@ -110,22 +111,25 @@ def predict_dataset(
     *,
     rows: NDArray[np.int64] | None = None,
     max_new_tokens: int | None = None,
+    rotate_choices: bool | None = None,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     build: bool = True,
 ) -> RunSummary:
     """Predicts answers for the scored samples of a run, or for those among ``rows``.
 
-    Goes on where it stopped, with the ``max_new_tokens`` it began with (64 unless given), and is
-    shared like scoring. Raises InputError where another model than the run's is brought,
-    RunConflictError where the run's predictions began with another ``max_new_tokens``.
+    Goes on where it stopped, with the settings it began with (64 ``max_new_tokens`` and no
+    ``rotate_choices`` unless given), and is shared like scoring. With ``rotate_choices`` each
+    multiple-choice question is asked once per option, the options moved. Raises InputError where
+    another model than the run's is brought, RunConflictError where the settings are others.
     """
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
-    settings = begin_predictions(workspace, run_id, max_new_tokens)
-    predictor = Predictor(model, workspace.image_roots, max_new_tokens=settings.max_new_tokens)
+    settings = begin_predictions(workspace, run_id, max_new_tokens, rotate_choices)
     limit = settings.max_new_tokens
+    plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
+    predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
     work = Work(
         predictor.prepare,
         lambda questions: [prediction_row(one, limit) for one in predictor.predict(questions)],

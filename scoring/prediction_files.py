@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from scoring.errors import InputError
 from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
@@ -72,7 +72,8 @@ def read_prediction_lines(path: Path) -> Iterator[PredictionLine]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+    return cast(IO[bytes], opened)
 
 
 def _records(path: Path, file: IO[bytes]) -> Iterable[RawRecord]:

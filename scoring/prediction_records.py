@@ -24,13 +24,16 @@ class PredictionSettings:
     """What decides the predictions of a run besides its model and template; always greedy."""
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    rotate_choices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Greedy answers to the first human turn; None where none could be made, with the reason.
 
-    Each match compares its answer with the reference; None without an answer.
+    Each match compares its answer with the reference; None without an answer. ``rotations``: in
+    how many orders of its options a question was asked, and in how many each answer was right;
+    None where it was not rotated.
     """
 
     row_idx: int
@@ -39,6 +42,9 @@ class Prediction:
     reason: str | None = None
     match_text: AnswerMatch | None = None
     match_multimodal: AnswerMatch | None = None
+    rotations: int | None = None
+    rotated_right_text: int | None = None
+    rotated_right_multimodal: int | None = None
 
 
 def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[str, Any]:
@@ -50,6 +56,9 @@ def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[s
         "reason": prediction.reason,
         "max_new_tokens": max_new_tokens,
         "matched_by": VERSION,
+        "rotations": prediction.rotations,
+        "rotated_right_text": prediction.rotated_right_text,
+        "rotated_right_multimodal": prediction.rotated_right_multimodal,
     }
     passes = (("text", prediction.match_text), ("multimodal", prediction.match_multimodal))
     for name, match in passes:
@@ -74,7 +83,10 @@ def matched_prediction(
 
 
 def begin_predictions(
-    workspace: Workspace, run_id: str, max_new_tokens: int | None
+    workspace: Workspace,
+    run_id: str,
+    max_new_tokens: int | None,
+    rotate_choices: bool | None = None,
 ) -> PredictionSettings:
     """Pins the settings of a run's predictions; None takes those it began with, or the default.
 
@@ -82,13 +94,20 @@ def begin_predictions(
     """
     path = workspace.run_dir(run_id) / "predictions.json"
     if read_prediction_settings(workspace, run_id) is None:
-        write_json(path, asdict(PredictionSettings(max_new_tokens or DEFAULT_MAX_NEW_TOKENS)))
+        begun = PredictionSettings(max_new_tokens or DEFAULT_MAX_NEW_TOKENS, bool(rotate_choices))
+        write_json(path, asdict(begun))
     present = read_prediction_settings(workspace, run_id) or PredictionSettings()
     if max_new_tokens not in (None, present.max_new_tokens):
         raise RunConflictError(
             f"the predictions of run {run_id!r} began with --max-new-tokens "
             f"{present.max_new_tokens}, not {max_new_tokens}; repeat the old number, or predict "
             "under another --run"
+        )
+    if rotate_choices not in (None, present.rotate_choices):
+        began = "with" if present.rotate_choices else "without"
+        raise RunConflictError(
+            f"the predictions of run {run_id!r} began {began} --rotate-choices; go on {began} it, "
+            "or predict under another --run"
         )
     return present
 
@@ -97,7 +116,8 @@ def read_prediction_settings(workspace: Workspace, run_id: str) -> PredictionSet
     """The settings of a run's predictions, or None where none were begun."""
     path = workspace.run_dir(run_id) / "predictions.json"
     try:
-        return PredictionSettings(int(json.loads(path.read_text("utf-8"))["max_new_tokens"]))
+        raw = json.loads(path.read_text("utf-8"))
+        return PredictionSettings(int(raw["max_new_tokens"]), bool(raw.get("rotate_choices")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -198,6 +198,15 @@ def predict(
         typer.Option("--only", help="Filter, for example: 'category:misaligned source:charts'."),
     ] = None,
     max_new_tokens: MaxNewTokensOption = None,
+    rotate_choices: Annotated[
+        bool | None,
+        typer.Option(
+            "--rotate-choices/--no-rotate-choices",
+            help="Ask each multiple-choice question once per option, with the options moved, so "
+            "that a liking for a letter does not pass for knowledge. Default: as the run's "
+            "predictions began, else not.",
+        ),
+    ] = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
     json: JsonOption = False,
@@ -228,6 +237,7 @@ def predict(
             record.run_id,
             rows=_rows(place, record, only) if only else None,
             max_new_tokens=max_new_tokens,
+            rotate_choices=rotate_choices,
             on_progress=show,
             stop=stop,
         )

@@ -25,21 +25,23 @@ _CONDITIONS: Final[Mapping[str, str]] = {
     "f1": "p.f1 >= 0.5",
     "contains": "contains(lower(p.prediction), lower(trim(s.answer)))",
     "strict": "trim(p.prediction) = trim(s.answer)",
+    "rotated": "p.rotated",
 }
 _OF_RUN: Final[Mapping[str, str]] = {
     Sight.SEEN: """
         SELECT row_idx, prediction_multimodal AS prediction, exact_multimodal AS exact,
-            letter_multimodal AS letter, f1_multimodal AS f1
+            letter_multimodal AS letter, f1_multimodal AS f1,
+            rotated_right_multimodal = rotations AS rotated
         FROM predictions WHERE run_id = $model
     """,
     Sight.BLIND: """
         SELECT row_idx, prediction_text AS prediction, exact_text AS exact,
-            letter_text AS letter, f1_text AS f1
+            letter_text AS letter, f1_text AS f1, rotated_right_text = rotations AS rotated
         FROM predictions WHERE run_id = $model
     """,
 }
 _IMPORTED = """
-    SELECT row_idx, prediction, exact, letter, f1
+    SELECT row_idx, prediction, exact, letter, f1, NULL::BOOLEAN AS rotated
     FROM imported_predictions WHERE model = $model AND sight = $sight
 """
 _MODELS = """

@@ -124,7 +124,10 @@ TABLES = {
         f1_multimodal DOUBLE,
         reason VARCHAR,                   -- why a prediction is missing
         max_new_tokens INTEGER,           -- length limit they were made under
-        matched_by SMALLINT               -- version of the measures
+        matched_by SMALLINT,              -- version of the measures
+        rotations SMALLINT,               -- orders of its options, NULL where it was not rotated
+        rotated_right_text SMALLINT,      -- orders in which the answer was right
+        rotated_right_multimodal SMALLINT
     """,
     "clusterings": """
         clustering_id VARCHAR,
@@ -168,7 +171,11 @@ TABLES = {
 """Table -> its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
 
 LATER_TABLES = ("imported_predictions",)
-"""Tables that a database of this version may lack, because it was built before there were any."""
+LATER_COLUMNS = {
+    "predictions": ("rotations", "rotated_right_text", "rotated_right_multimodal"),
+}
+"""What a database of this version may lack, because it was built before there was any: tables,
+and SMALLINT columns at the end of a table."""
 
 CREATE_TABLES = tuple(
     "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()

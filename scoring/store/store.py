@@ -111,9 +111,18 @@ class Reading:
             if name in schema.LATER_TABLES and name not in there:
                 self._con.execute("\n".join(("CREATE TABLE", name, "(", columns, ")")))
             elif name != "decisions":
-                self._con.execute(" ".join(("CREATE VIEW", name, "AS FROM built.main.", name)))
+                self._con.execute(" ".join(self._view(name)))
         for statement in (*schema.CREATE_MACROS, *_CLOSE_DOORS):
             self._con.execute(statement)
+
+    def _view(self, name: str) -> tuple[str, ...]:
+        """The statement that shows a table of the file, with columns that it may lack as NULL."""
+        later = schema.LATER_COLUMNS.get(name, ())
+        there = (
+            {column for (column,) in self.rows(_BUILT_COLUMNS, {"table": name})} if later else ()
+        )
+        lacking = [f", NULL::SMALLINT AS {column}" for column in later if column not in there]
+        return ("CREATE VIEW", name, "AS SELECT *", *lacking, "FROM built.main.", name)
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of the answer as tuples."""
@@ -247,6 +256,10 @@ class Store:
 
 
 _BUILT_TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'built'"
+_BUILT_COLUMNS = """
+    SELECT column_name FROM duckdb_columns()
+    WHERE database_name = 'built' AND table_name = $table
+"""
 _CLUSTERING_IDS = (
     "SELECT clustering_id, in_scores FROM clusterings ORDER BY created_at, clustering_id"
 )

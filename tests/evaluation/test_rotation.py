@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from scoring.accuracy import Accuracy
 from scoring.answers import listed_options, option_spans
+from scoring.errors import RunConflictError
+from scoring.prediction_records import (
+    Prediction,
+    PredictionSettings,
+    begin_predictions,
+    matched_prediction,
+    prediction_row,
+)
+from scoring.predictions import Predictor
+from scoring.rotated_predictions import RotatingPredictor
 from scoring.rotation import Rotation, rotations
-from scoring.samples import Role, Turn
+from scoring.samples import Role, Sample, Turn
+from scoring.schemas import PREDICTIONS
+from scoring.store import Scope, Store, build_database, matching_rows, parse_filter
+from scoring.store.evaluated import evaluate_predictions
+from scoring.store.schema import LATER_COLUMNS
+from tests.synthetic import RUN_ID, Row, make_workspace
 
 QUESTION = "What is it?\nA. cat\nB. a big dog\nC. eel\nAnswer with the letter."
 
@@ -72,3 +95,87 @@ def test_spans_are_those_of_the_options() -> None:
         "a big dog",
         "eel",
     ]
+
+
+# ---- with a model, through the store -------------------------------------------------------------
+
+
+class Parrot:
+    """A predictor whose answers are typed in: it says A without an image, and "a big dog" with."""
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
+        return list(samples)
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        return [
+            matched_prediction(one.row_idx, "A", "a big dog", one.answer, one.question)
+            for one in samples
+        ]
+
+
+def sample(row_idx: int, question: str, answer: str) -> Sample:
+    turns = (
+        Turn(Role.HUMAN, question, (0,)),
+        Turn(Role.ASSISTANT, answer, ()),
+        Turn(Role.HUMAN, "Sure?", ()),
+        Turn(Role.ASSISTANT, "Yes", ()),
+    )
+    return Sample(row_idx=row_idx, id=None, source="", images=("a.png",), turns=turns, original=b"")
+
+
+def test_each_order_is_asked_and_counted() -> None:
+    predictor = RotatingPredictor(cast(Predictor, Parrot()))
+    samples = [sample(0, QUESTION, "B"), sample(1, "How many?", "two"), sample(2, QUESTION, "C")]
+    asked = predictor.prepare(samples)
+    assert [len(one.asked) for one in asked] == [2, 0, 2]
+    found = predictor.predict(asked)
+    assert [one.row_idx for one in found] == [0, 1, 2]
+    counts = [
+        (one.rotations, one.rotated_right_text, one.rotated_right_multimodal) for one in found
+    ]
+    assert counts == [(3, 1, 3), (None, None, None), (3, 1, 0)]
+    assert found[0].prediction_text == "A"  # of the question as it stands
+    assert found[0].match_text is not None
+    assert found[0].match_text.letter is False
+
+
+def test_the_measure_counts_only_who_is_right_in_every_order(tmp_path: Path) -> None:
+    rows = [
+        Row(image=f"{i}.png", turns=((QUESTION, answer, 4, 1.0, 0.5),))
+        for i, answer in enumerate(("B", "C", "B"))
+    ]
+    place = make_workspace(tmp_path / "ws", rows=rows, with_images=False, with_predictions=False)
+    predictor = RotatingPredictor(cast(Predictor, Parrot()))
+    asked = predictor.prepare([sample(0, QUESTION, "B"), sample(1, QUESTION, "C")])
+    table = [prediction_row(one, 8) for one in predictor.predict(asked)]
+    folder = place.run_dir(RUN_ID) / "predictions"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(table, PREDICTIONS), folder / "part-0.parquet")
+    build_database(place)
+    store = Store(place)
+    (one,) = evaluate_predictions(store, Scope(RUN_ID), measure="rotated").models
+    assert one.all.seen == Accuracy(1, 2)  # row 0; row 1 never; row 2 was not asked
+    assert one.all.blind == Accuracy(0, 2)
+    found = matching_rows(store, Scope(RUN_ID), parse_filter("measure:rotated seen:right"))
+    assert found.tolist() == [0]
+
+
+def test_a_database_built_before_there_were_rotations_is_read(tmp_path: Path) -> None:
+    place = make_workspace(tmp_path / "ws", n=12)
+    build_database(place)
+    with duckdb.connect(str(place.database)) as con:
+        for column in LATER_COLUMNS["predictions"]:
+            con.execute(f"ALTER TABLE predictions DROP COLUMN {column}")
+    (one,) = evaluate_predictions(Store(place), Scope(RUN_ID), measure="rotated").models
+    assert one.all.seen == Accuracy(0, 0)
+
+
+def test_a_run_keeps_to_what_it_began_with(tmp_path: Path) -> None:
+    place = make_workspace(tmp_path / "ws", n=12)
+    assert begin_predictions(place, "one", 16, True) == PredictionSettings(16, True)
+    assert begin_predictions(place, "one", None) == PredictionSettings(16, True)
+    with pytest.raises(RunConflictError, match="began with --rotate-choices"):
+        begin_predictions(place, "one", None, False)
+    begin_predictions(place, "two", None)
+    with pytest.raises(RunConflictError, match="began without --rotate-choices"):
+        begin_predictions(place, "two", None, True)
