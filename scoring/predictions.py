@@ -10,15 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from scoring.models.base import VisionLanguageModel
+from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.prediction_records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
-from scoring.prompting import PromptProblem
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.preparing import Encoded, OpenedImages, Problem, encoded_or_why
 from scoring.samples import Role, Sample, Status, Turn
 
-Prompt = tuple[Sequence[Turn], Sequence[Image.Image]]
+_TOO_LARGE = "the prompt does not fit the device's memory, even alone"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What the model is asked about a sample, encoded with the images and without, or why not."""
+
+    sample: Sample
+    seeing: Encoded
+    blind: Encoded
 
 
 def first_question(turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -41,62 +47,59 @@ class Predictor:
     ) -> None:
         self._model, self._roots, self._max_new_tokens = model, image_roots, max_new_tokens
 
-    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """One prediction pair per sample, in their order."""
-        prompts = [self._prompt(sample) for sample in samples]
-        ready = [prompt for prompt in prompts if not isinstance(prompt, str)]
-        seeing = iter(self._generate(ready))
-        blind = iter(self._generate([(turns, ()) for turns, _ in ready]))
+    def prepare(self, samples: Sequence[Sample]) -> list[Question]:
+        """Questions ready for the model, in the order of their samples. May run in threads.
+
+        Images that neighbours share are decoded once.
+        """
+        opened = OpenedImages(self._roots)
+        return [self._question(sample, opened) for sample in samples]
+
+    def predict(self, questions: Sequence[Question]) -> list[Prediction]:
+        """One prediction pair per question, in their order."""
+        seeing = self._answers([question.seeing for question in questions])
+        blind = self._answers([question.blind for question in questions])
         return [
-            Prediction(sample.row_idx, reason=prompt)
-            if isinstance(prompt, str)
-            else _matched(sample, next(blind), next(seeing))
-            for sample, prompt in zip(samples, prompts, strict=True)
+            matched_prediction(
+                question.sample.row_idx,
+                without,
+                with_images,
+                question.sample.answer,
+                question.sample.question,
+                reason=_reason(question.seeing, with_images) or _reason(question.blind, without),
+            )
+            for question, without, with_images in zip(questions, blind, seeing, strict=True)
         ]
 
-    def _prompt(self, sample: Sample) -> Prompt | str:
-        """The prompt, or why there is none."""
+    def _question(self, sample: Sample, opened: OpenedImages) -> Question:
         if sample.status is not Status.PENDING:
-            return sample.reason or f"the sample is {sample.status}"
-        question = first_question(sample.turns)
-        if not question:
-            return "the conversation holds no human turn"
-        n_images = sum(len(turn.image_offsets) for turn in question)
-        try:
-            paths = [resolve_image(path, self._roots) for path in sample.images[:n_images]]
-            return question, [open_image(path) for path in paths]
-        except ImageProblem as problem:
-            return problem.reason
+            return _unasked(sample, sample.reason or f"the sample is {sample.status}")
+        turns = first_question(sample.turns)
+        if not turns:
+            return _unasked(sample, "the conversation holds no human turn")
+        images = opened.of(sample.images[: sum(len(turn.image_offsets) for turn in turns)])
+        if isinstance(images, Problem):
+            return Question(sample, images, images)
+        return Question(
+            sample,
+            encoded_or_why(lambda: self._model.encode_prompt(turns, images)),
+            encoded_or_why(lambda: self._model.encode_prompt(turns, ())),
+        )
 
-    def _generate(self, prompts: Sequence[Prompt]) -> list[_Answer]:
-        """Answers in order; a prompt that the model refuses takes no other with it."""
-        if not prompts:
-            return []
-        try:
-            texts = self._model.generate(prompts, self._max_new_tokens)
-        except PromptProblem as problem:
-            if len(prompts) == 1:
-                return [_Answer(None, problem.reason)]
-            half = len(prompts) // 2
-            return self._generate(prompts[:half]) + self._generate(prompts[half:])
-        return [_Answer(text, None if text is not None else _TOO_LARGE) for text in texts]
+    def _answers(self, prompts: Sequence[Encoded]) -> list[str | None]:
+        """Answers to those that are there, each at its place."""
+        ready = [prompt for prompt in prompts if isinstance(prompt, EncodedSample)]
+        found = iter(self._model.generate(ready, self._max_new_tokens) if ready else ())
+        return [next(found) if isinstance(prompt, EncodedSample) else None for prompt in prompts]
 
 
-_TOO_LARGE = "the prompt does not fit the device's memory, even alone"
+def _unasked(sample: Sample, reason: str) -> Question:
+    problem = Problem(sample.status, reason)
+    return Question(sample, problem, problem)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    text: str | None
-    reason: str | None
-
-
-def _matched(sample: Sample, blind: _Answer, seeing: _Answer) -> Prediction:
-    return matched_prediction(
-        sample.row_idx,
-        blind.text,
-        seeing.text,
-        sample.answer,
-        sample.question,
-        reason=seeing.reason or blind.reason,
-    )
+def _reason(prompt: Encoded, answer: str | None) -> str | None:
+    """Why there is no answer."""
+    if isinstance(prompt, Problem):
+        return prompt.reason
+    return _TOO_LARGE if answer is None else None

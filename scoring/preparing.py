@@ -7,7 +7,7 @@ baseline or for all of them; nothing that a sample holds may stop a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -55,6 +55,40 @@ Shown = Sequence[Image.Image] | Problem
 Encoded = EncodedSample | Problem
 
 
+class OpenedImages:
+    """The images of neighbouring samples, each decoded once; no more than one sample's are held."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+        self._opened: dict[str, Image.Image] = {}
+
+    def of(self, references: Sequence[str]) -> Shown:
+        """The images that ``references`` name: the very same objects as before, where they were."""
+        opened = {name: image for name, image in self._opened.items() if name in references}
+        self._opened = opened
+        try:
+            for reference in references:
+                if reference not in opened:
+                    opened[reference] = open_image(resolve_image(reference, self._roots))
+        except ImageProblem as problem:
+            return Problem(problem.status, problem.reason)
+        return [opened[reference] for reference in references]
+
+
+def encoded_or_why(encode: Callable[[], EncodedSample]) -> Encoded:
+    """What ``encode`` gives, or why it does not: one odd sample must not end a run of millions."""
+    try:
+        return encode()
+    except PromptProblem as problem:
+        return Problem(problem.status, problem.reason)
+    except MemoryError:
+        reason = "preparing it takes more memory than this machine has"
+        return Problem(Status.OUT_OF_MEMORY, reason)
+    except Exception as error:  # noqa: BLE001 - processors raise whatever they like
+        reason = f"the model's processor fails on it: {type(error).__name__}: {error}"
+        return Problem(Status.BAD_RECORD, reason)
+
+
 class Preparer:
     """Prepares samples for one model and its blind baselines. Safe to share between threads.
 
@@ -81,9 +115,8 @@ class Preparer:
         than one such group's are held at a time.
         """
         prepared: list[Prepared] = []
-        opened: dict[str, Image.Image] = {}
+        opened = OpenedImages(self._roots)
         for references, group in groupby(samples, key=lambda sample: sample.images):
-            opened = {name: image for name, image in opened.items() if name in references}
             mine = list(group)
             pending = [sample for sample in mine if sample.status is Status.PENDING]
             found = self._prepare_group(pending, references, opened) if pending else {}
@@ -96,13 +129,10 @@ class Preparer:
         return Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
 
     def _prepare_group(
-        self,
-        samples: Sequence[Sample],
-        references: Sequence[str],
-        opened: dict[str, Image.Image],
+        self, samples: Sequence[Sample], references: Sequence[str], opened: OpenedImages
     ) -> dict[int, Prepared]:
-        """row_idx -> samples on the same images; ``opened`` holds what is decoded of these."""
-        images = self._open(references, opened)
+        """row_idx -> samples on the same images."""
+        images = opened.of(references)
         multimodal = {sample.row_idx: self._encode(sample.turns, images) for sample in samples}
         blind: dict[int, list[Encoded]] = {sample.row_idx: [] for sample in samples}
         for baseline in self._baselines:
@@ -116,15 +146,6 @@ class Preparer:
             for sample in samples
         }
 
-    def _open(self, references: Sequence[str], opened: dict[str, Image.Image]) -> Shown:
-        try:
-            for reference in references:
-                if reference not in opened:
-                    opened[reference] = open_image(resolve_image(reference, self._roots))
-        except ImageProblem as problem:
-            return Problem(problem.status, problem.reason)
-        return [opened[reference] for reference in references]
-
     def _shown(self, baseline: str, references: Sequence[str], images: Shown) -> Shown:
         """The pictures of a blind pass, or none where its baseline shows nothing."""
         if not self._stand_ins.shows_pictures(baseline) or isinstance(images, Problem):
@@ -137,18 +158,9 @@ class Preparer:
     def _encode(self, turns: Sequence[Turn], images: Shown, baseline: str = "") -> Encoded:
         if isinstance(images, Problem):
             return images
-        try:
-            if baseline == REFERENCE:
-                return self._model.encode_masked(turns)
-            return self._model.encode(turns, images)
-        except PromptProblem as problem:
-            return Problem(problem.status, problem.reason)
-        except MemoryError:
-            reason = "preparing it takes more memory than this machine has"
-            return Problem(Status.OUT_OF_MEMORY, reason)
-        except Exception as error:  # noqa: BLE001 - one odd sample must not end a run of millions
-            reason = f"the model's processor fails on it: {type(error).__name__}: {error}"
-            return Problem(Status.BAD_RECORD, reason)
+        if baseline == REFERENCE:
+            return encoded_or_why(lambda: self._model.encode_masked(turns))
+        return encoded_or_why(lambda: self._model.encode(turns, images))
 
     def _settled(self, sample: Sample, multimodal: Encoded, blind: Sequence[Encoded]) -> Prepared:
         """Decides which answer tokens both passes of each baseline score, and cuts them there."""

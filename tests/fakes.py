@@ -91,9 +91,8 @@ class FakeModel:
             found.append(np.array(kept, dtype=np.float32))
         return found
 
-    def generate(
-        self,
-        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
-        max_new_tokens: int,
-    ) -> list[str | None]:
-        return ["seen" if images else "blind" for _, images in prompts]
+    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+        return EncodedSample((0,), (-1,), {"seen": bool(images)})
+
+    def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
+        return ["seen" if prompt.inputs["seen"] else "blind" for prompt in prompts]

@@ -26,6 +26,7 @@ from scoring.models.hf import HfModel
 
 SEED = 7
 WEIGHT_SCALE = 4.0
+FIRST_STEP = 0.3  # of weights that begin as zeros: gates, and Gemma-3's projection of images
 _WORDS = (
     "what colour is the red square blue circle green shape in this picture how many are there two "
     "three yes no left right of user assistant system You are a helpful digit one four answer a"
@@ -116,9 +117,11 @@ def _save(recipe: Recipe, folder: Path) -> None:
     config = transformers.AutoConfig.for_model(recipe.model_type, **recipe.config)
     model = transformers.AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
-        for weights in model.parameters():
+        for name, weights in model.named_parameters():
             if weights.ndim > 1:
                 weights.mul_(WEIGHT_SCALE)
+            if not name.endswith("bias") and not weights.any():
+                weights.normal_(std=FIRST_STEP)  # else some families would see no image at all
     ends = [token_id(token) for token in (recipe.eos, *recipe.end_tokens)]
     model.generation_config = transformers.GenerationConfig(eos_token_id=ends, pad_token_id=0)
     model.save_pretrained(folder)

@@ -92,6 +92,10 @@ class VisionLanguageModel(Protocol):
         """
         ...
 
+    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+        """Tokenises a conversation that ends with a human turn, for ``generate``; as ``encode``."""
+        ...
+
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
         """-log P of each answer token, in nats, one array per sample, in order of the tokens.
 
@@ -100,10 +104,6 @@ class VisionLanguageModel(Protocol):
         """
         ...
 
-    def generate(
-        self,
-        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
-        max_new_tokens: int,
-    ) -> list[str | None]:
-        """Greedy answers to conversations that end with a human turn; None as above."""
+    def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
+        """Greedy answers to what ``encode_prompt`` gave; None as above."""
         ...

@@ -7,7 +7,7 @@ for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def row_inputs(
     for key in dict.fromkeys(key for inputs in members for key in inputs[0]):
         if key in left_out:
             continue
-        if all(_per_token(samples[row.members[0]], key) for row in rows):
+        if all(_is_number_per_token(samples[row.members[0]], key) for row in rows):
             joined[key] = padded(
                 [
                     laid_out([np.asarray(one[key][0]) for one in inputs], row.shared)
@@ -106,21 +106,32 @@ def prompt_inputs(samples: Sequence[EncodedSample], pad_id: int) -> Tensors:
     ones = [np.ones(len(one), dtype=np.int64) for one in ids]
     joined = {"input_ids": padded(ids, pad_id, left=True)}
     joined["attention_mask"] = padded(ones, 0, left=True)
+    width = joined["input_ids"].shape[1]
     for key in dict.fromkeys(key for sample in samples for key in sample.inputs):
         owners = [sample for sample in samples if key in sample.inputs]
         if key in joined:
             continue
-        if all(_per_token(sample, key) for sample in owners):
-            values = [np.asarray(sample.inputs[key][0]) for sample in owners]
-            joined[key] = padded(values, 0, left=True)
+        if all(_is_per_token(sample, key) for sample in owners):
+            joined[key] = torch.cat([_moved_right(sample.inputs[key], width) for sample in owners])
         else:
             joined[key] = joined_inputs([sample.inputs for sample in owners], key)
     return joined
 
 
-def _per_token(sample: EncodedSample, key: str) -> bool:
+def _is_per_token(sample: EncodedSample, key: str) -> bool:
+    """Whether an input holds a value, or several, for each token."""
     value = sample.inputs.get(key)
-    return value is not None and tuple(value.shape) == (1, len(sample.input_ids))
+    return value is not None and tuple(value.shape[:2]) == (1, len(sample.input_ids))
+
+
+def _is_number_per_token(sample: EncodedSample, key: str) -> bool:
+    return _is_per_token(sample, key) and sample.inputs[key].ndim == 2
+
+
+def _moved_right(value: torch.Tensor, length: int) -> torch.Tensor:
+    """(1, length, ...): ``value`` behind zeros."""
+    zeros = value.new_zeros(1, length - value.shape[1], *value.shape[2:])
+    return torch.cat([zeros, value], dim=1)
 
 
 def joined_inputs(inputs: Sequence[Mapping[str, Any]], key: str) -> torch.Tensor:
@@ -128,6 +139,20 @@ def joined_inputs(inputs: Sequence[Mapping[str, Any]], key: str) -> torch.Tensor
     values = [one[key] for one in inputs if key in one]
     widest = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
     return torch.cat([_grown(value, widest) for value in values])
+
+
+def shapes(sample: EncodedSample, without: Iterable[str] = ()) -> tuple[Hashable, ...]:
+    """What samples must have in common to be joined without padding anything but their tokens.
+
+    Some families (Llama-3.2-Vision) let text look at the padding of images. Not compared are the
+    inputs ``without``, which the model is not fed.
+    """
+    left_out = {*without, "attention_mask"}
+    return tuple(
+        (key, value.shape[2 if _is_per_token(sample, key) else 1 :])
+        for key, value in sorted(sample.inputs.items())
+        if key not in left_out
+    )
 
 
 def _grown(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -7,7 +7,7 @@ the same on every route. Nothing is copied back before the last batch of a call 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -25,6 +25,7 @@ from scoring.models.collate import (
     padding_mask,
     plain_positions,
     row_inputs,
+    shapes,
     to_device,
     token_ids,
     tree_mask,
@@ -61,7 +62,7 @@ class LossEngine:
         features = FeatureCache(self._tower, samples, rows)
         done: list[Row] = []
         found: list[torch.Tensor] = []
-        for alike in _kinds(rows, samples):
+        for alike in self._alike(rows, samples):
             for row, losses in run_divisible(
                 alike,
                 len,
@@ -73,6 +74,34 @@ class LossEngine:
                     done.append(row)
                     found.append(losses)
         return _by_sample(len(samples), done, found)
+
+    def joinable(self, samples: Sequence[EncodedSample]) -> list[list[int]]:
+        """Places of ``samples`` in groups that can run in one batch, each as a row of its own."""
+        groups: dict[Hashable, list[int]] = {}
+        for place, sample in enumerate(samples):
+            groups.setdefault(self._kind(sample), []).append(place)
+        return list(groups.values())
+
+    def _alike(self, rows: Sequence[Row], samples: Sequence[EncodedSample]) -> list[list[Row]]:
+        """Rows in groups that can run in one batch."""
+        groups: dict[Hashable, list[Row]] = {}
+        for row in rows:
+            kind = (row.is_tree, self._kind(samples[row.members[0]]))
+            groups.setdefault(kind, []).append(row)
+        return list(groups.values())
+
+    def _kind(self, sample: EncodedSample) -> Hashable:
+        masked, pictured = "attention_mask" in sample.inputs, sample.image_key is not None
+        return masked, pictured, shapes(sample, self._replaced(sample))
+
+    def _replaced(self, sample: EncodedSample) -> Sequence[str]:
+        """The inputs of ``sample`` that its image features stand for."""
+        return (
+            self._tower.replaced_inputs(list(sample.inputs)) if self._has_features(sample) else ()
+        )
+
+    def _has_features(self, sample: EncodedSample) -> bool:
+        return self._capabilities.feature_cache and sample.image_key is not None
 
     def _run(
         self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
@@ -94,10 +123,8 @@ class LossEngine:
         self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
     ) -> dict[str, Any]:
         firsts = [samples[row.members[0]] for row in rows]
-        ready = self._capabilities.feature_cache and firsts[0].image_key is not None
-        replaced = self._tower.replaced_inputs(list(firsts[0].inputs)) if ready else ()
         inputs: Tensors = {"input_ids": token_ids(rows, self._pad_id)}
-        inputs |= row_inputs(rows, samples, replaced)
+        inputs |= row_inputs(rows, samples, self._replaced(firsts[0]))
         if rows[0].is_tree:
             inputs["position_ids"] = tree_positions(self._model, rows, samples)
         elif not self._capabilities.maskless or "attention_mask" in firsts[0].inputs:
@@ -105,7 +132,7 @@ class LossEngine:
         fed: dict[str, Any] = {key: self._moved(value) for key, value in inputs.items()}
         if rows[0].is_tree:
             fed["attention_mask"] = tree_mask(self._moved(branch_numbers(rows)))
-        if ready:
+        if self._has_features(firsts[0]):
             fed["mm_encoder_outputs"] = features.of(rows)
         return fed
 
@@ -178,16 +205,6 @@ def _shared_grid(index: Any, sample: EncodedSample, shared: int) -> torch.Tensor
     ids = torch.tensor([sample.input_ids[:shared]])
     found: torch.Tensor = index(input_ids=ids, **fed)[0]
     return found[:, 0]
-
-
-def _kinds(rows: Sequence[Row], samples: Sequence[EncodedSample]) -> list[list[Row]]:
-    """Rows in groups that can run in one batch: trees, masked ones, with an image, without."""
-    groups: dict[tuple[bool, bool, bool], list[Row]] = {}
-    for row in rows:
-        first = samples[row.members[0]]
-        kind = (row.is_tree, "attention_mask" in first.inputs, first.image_key is not None)
-        groups.setdefault(kind, []).append(row)
-    return list(groups.values())
 
 
 def _by_sample(

@@ -39,8 +39,7 @@ from scoring.samples import Turn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_INFO = Path("/proc/cpuinfo")  # of Linux
-_PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts to begin with
-_PROMPT_TOKENS = 512  # what a prompt is taken to cost of the budget: it is not tokenised yet
+_PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts and answers to begin with
 
 
 class HfModel:
@@ -113,33 +112,33 @@ class HfModel:
         """Tokenises a conversation for the ``reference`` baseline; see the protocol."""
         return self._encoder.encode_masked(turns)
 
+    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+        """Tokenises a conversation that the model is to go on from; see the protocol."""
+        return self._encoder.encode_prompt(turns, images)
+
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
         """Losses of the answer tokens, in batches that fit; see the protocol."""
         return self._engine.losses(samples)
 
-    def generate(
-        self,
-        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
-        max_new_tokens: int,
-    ) -> list[str | None]:
+    def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
         """Greedy answers, in batches that fit; see the protocol."""
-        lengths = [_PROMPT_TOKENS] * len(prompts)
-        return run_batched(
-            prompts,
-            lengths,
-            self._prompt_budget,
-            lambda batch: self._generate(batch, max_new_tokens),
-        )
+        answers: list[str | None] = [None] * len(prompts)
+        for places in self._engine.joinable(prompts):
+            alike = [prompts[place] for place in places]
+            found = run_batched(
+                alike,
+                [len(prompt.input_ids) + max_new_tokens for prompt in alike],
+                self._prompt_budget,
+                lambda batch: self._generate(batch, max_new_tokens),
+            )
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+        return answers
 
-    def _generate(
-        self,
-        batch: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
-        max_new_tokens: int,
-    ) -> list[str]:
+    def _generate(self, batch: Sequence[EncodedSample], max_new_tokens: int) -> list[str]:
         """Prompts are padded on the left, so that all answers begin at one place."""
-        encoded = [self._encoder.encode_prompt(turns, images) for turns, images in batch]
         with out_of_memory_named(), torch.inference_mode():
-            batch_inputs = prompt_inputs(encoded, self._pad_id)
+            batch_inputs = prompt_inputs(batch, self._pad_id)
             device, kind = self._model.device, self._model.dtype
             inputs = {key: to_device(value, device, kind) for key, value in batch_inputs.items()}
             generated = self._model.generate(

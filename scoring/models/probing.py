@@ -4,7 +4,8 @@ Four small samples go through the plain way, one at a time with all logits, and 
 route; a route is taken only if the losses agree. In float32 they must agree to 1e-5 nats. In a
 shorter format the same mathematics gives other roundings, so there the bound is wider, and what
 must not matter to a route is changed as well: the padding, the other branches of a tree, the last
-of an image's features to what stands before it. Nothing may move then, at any precision.
+of an image's features to what stands before it. Nothing may move then, at any precision. And what
+a tree takes to be seen must be: in each layer, the first token by the last.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from scoring.prompting import PromptProblem
 from scoring.samples import Role, Turn
 
 EXACT = 1e-5  # nats, in float32
-_ROUNDED = 0.01  # nats per answer token that bfloat16's and float16's rounding may move a mean by
+_ROUNDED = 0.05  # nats per answer token that bfloat16's and float16's rounding may move a mean by
 _ROOM = 1 << 20  # tokens: all probes in one batch
 _COPIES = 8  # of the longest probe, in the batch whose memory is measured
 
@@ -117,7 +118,8 @@ class _Probe:
         """Whether what must not matter does not: see the module's text."""
         try:
             if capabilities.tree:
-                return self._branches_apart(capabilities) and self._image_is_causal()
+                causal = self._branches_apart(capabilities) and self._image_is_causal()
+                return causal and self._beginning_is_seen()
             return self._padding_is_unseen(capabilities)
         except Exception:  # noqa: BLE001 as in _farthest
             return False
@@ -153,6 +155,28 @@ class _Probe:
                 found = self._model.base_model(**inputs, mm_encoder_outputs=ready, use_cache=False)
                 states.append(found[0][0, :place])
         return bool(torch.equal(*states))
+
+    def _beginning_is_seen(self) -> bool:
+        """Whether every layer looks back to the first token: a tree's mask knows no window."""
+        longest = max(self._pictured, key=lambda sample: len(sample.input_ids))
+        seen = []
+
+        def look(layer: torch.nn.Module, args: Any, options: dict[str, Any], output: Any) -> None:
+            changed = args[0].clone()
+            changed[:, 0] *= -1
+            again = layer.forward(changed, *args[1:], **options)
+            pair = [found[0] if isinstance(found, tuple) else found for found in (output, again)]
+            seen.append(not torch.equal(*(states[0, -1] for states in pair)))
+
+        layers = self._model.get_decoder().layers
+        hooks = [layer.register_forward_hook(look, with_kwargs=True) for layer in layers]
+        try:
+            with torch.inference_mode():
+                self._model.base_model(**_fed(self._model, longest), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return len(seen) == len(layers) and all(seen)
 
     def _farthest(self, capabilities: Capabilities) -> float:
         """Largest difference of a sample's mean loss from the plain way, in nats."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -79,38 +80,30 @@ def test_what_each_family_allows(name: str) -> None:
     assert found.tree == found.causal_beginning == (name not in NO_TREE)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def measured_in(name: str, dtype: str) -> Capabilities:
+    model = family_model(name)
+    network = deepcopy(model._model).to(getattr(torch, dtype))
+    return probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["gemma3", "aya_vision"])
 def test_a_tree_that_would_be_wrong_is_found_out(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the guard of the window the probes form a tree, and the measurement refuses it."""
-    model = family_model(name)
-    limits = tree_limits(model._model)
+    limits = tree_limits(family_model(name)._model)
     assert limits.window is not None
     open_limits = replace(limits, window=None)
     monkeypatch.setattr(probing, "tree_limits", lambda _: open_limits)
-    network = model._model
-    was = network.dtype
-    try:
-        network.to(getattr(torch, dtype))
-        found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
-    finally:
-        network.to(was)
+    found = measured_in(name, dtype)
     assert not found.tree
     assert found.maskless
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_short_formats_take_the_shortcuts_too(dtype: str) -> None:
-    model = family_model("llava")
-    network = model._model
-    try:
-        network.to(getattr(torch, dtype))
-        found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
-    finally:
-        network.to(torch.float32)
-    assert found == ALL
+    assert measured_in("llava", dtype) == ALL
 
 
 def test_images_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,10 +237,21 @@ def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_another_image_gives_other_losses(name: str) -> None:
+    model, talk = family_model(name), TALKS[0][0]
+    seen = [model.encode(talk, [image]) for image in (WIDE, picture(9, *WIDE.size))]
+    assert seen[0].input_ids == seen[1].input_ids
+    (one,), (other,) = (model.answer_losses([sample]) for sample in seen)
+    assert one is not None
+    assert other is not None
+    assert np.abs(one - other).max() > 0.01
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_predictions_do_not_depend_on_their_batch(name: str) -> None:
     model = family_model(name)
-    seen = [(talk[:1], images[:1]) for talk, images in TALKS]
-    blind = [(talk[:1], ()) for talk, _ in TALKS]
+    seen = [model.encode_prompt(talk[:1], images[:1]) for talk, images in TALKS]
+    blind = [model.encode_prompt(talk[:1], ()) for talk, _ in TALKS]
     for prompts in (seen, blind):
         alone = [model.generate([prompt], 6)[0] for prompt in prompts]
         assert model.generate(prompts, 6) == alone

@@ -99,8 +99,8 @@ def test_the_end_token_is_left_out_when_asked() -> None:
 
 
 def test_predictions_do_not_depend_on_their_batch(model: HfModel) -> None:
-    prompts = [(talk[:1], [RED]) for talk in TALKS] + [(talk[:1], []) for talk in TALKS]
-    together = model.generate(prompts[:3], 12) + model.generate(prompts[3:], 12)
+    prompts = [model.encode_prompt(talk[:1], images) for images in ([RED], []) for talk in TALKS]
+    together = model.generate(prompts, 12)
     assert together == [model.generate([prompt], 12)[0] for prompt in prompts]
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from scoring.answers import VERSION, AnswerMatch
 from scoring.errors import RunConflictError
+from scoring.models.base import EncodedSample
 from scoring.prediction_records import (
+    Prediction,
     PredictionSettings,
     begin_predictions,
     prediction_row,
@@ -34,16 +36,19 @@ class Answering(FakeModel):
         super().__init__()
         self.blind, self.seeing = blind, seeing
         self.asked: list[int] = []
+        self.shown: list[int] = []
 
-    def generate(
-        self,
-        prompts: Sequence[tuple[Sequence[Turn], Sequence[Image.Image]]],
-        max_new_tokens: int,
-    ) -> list[str | None]:
-        self.asked.append(max_new_tokens)
-        if any("refuse" in turn.text for turns, _ in prompts for turn in turns):
+    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+        if any("refuse" in turn.text for turn in turns):
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, "the processor refuses the sample")
-        return [self.seeing if images else self.blind for _, images in prompts]
+        if any("odd" in turn.text for turn in turns):
+            raise ZeroDivisionError("division by zero")
+        self.shown += [id(image) for image in images]
+        return super().encode_prompt(turns, images)
+
+    def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
+        self.asked.append(max_new_tokens)
+        return [self.seeing if prompt.inputs["seen"] else self.blind for prompt in prompts]
 
 
 @pytest.fixture
@@ -57,9 +62,14 @@ def sample(row: int, question: str = QUESTION, answer: str = "B", image: str = "
     return Sample(row, str(row), "made", (image,), turns, b"{}")
 
 
+def predicted(model: Answering, root: Path, samples: list[Sample]) -> list[Prediction]:
+    predictor = Predictor(model, [root], max_new_tokens=7)
+    return predictor.predict(predictor.prepare(samples))
+
+
 def test_both_predictions_are_compared_with_the_reference(root: Path) -> None:
     model = Answering("The answer is A.", "a dog")
-    (found,) = Predictor(model, [root], max_new_tokens=7).predict([sample(3)])
+    (found,) = predicted(model, root, [sample(3)])
     assert (found.prediction_text, found.prediction_multimodal) == ("The answer is A.", "a dog")
     assert found.match_text == AnswerMatch(exact=False, letter=False, f1=0.0)
     assert found.match_multimodal == AnswerMatch(exact=False, letter=True, f1=0.0)
@@ -78,19 +88,28 @@ def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: 
         sample(2, question="refuse this"),
         replace(sample(3), status=Status.TEXT_ONLY, reason="no image"),
         lonely,
-        sample(5),
+        sample(5, question="odd"),
+        sample(6),
     ]
-    found = Predictor(Answering("B", None), [root]).predict(odd)
-    assert [one.row_idx for one in found] == [0, 1, 2, 3, 4, 5]
-    assert [one.prediction_text for one in found] == ["B", None, None, None, None, "B"]
-    assert [one.reason for one in found][2:5] == [
+    found = predicted(Answering("B", None), root, odd)
+    assert [one.row_idx for one in found] == [0, 1, 2, 3, 4, 5, 6]
+    assert [one.prediction_text for one in found] == ["B", None, None, None, None, None, "B"]
+    assert [one.reason for one in found][2:6] == [
         "the processor refuses the sample",
         "no image",
         "the conversation holds no human turn",
+        "the model's processor fails on it: ZeroDivisionError: division by zero",
     ]
     assert "gone.png" in str(found[1].reason)
     assert found[0].reason == "the prompt does not fit the device's memory, even alone"
     assert (found[0].match_text, found[0].match_multimodal) == (AnswerMatch(True, True, 1.0), None)
+
+
+def test_neighbours_are_shown_the_very_same_image(root: Path) -> None:
+    model = Answering("A", "B")
+    predicted(model, root, [sample(0), sample(1), sample(2)])
+    assert len(model.shown) == 3
+    assert len(set(model.shown)) == 1
 
 
 @pytest.fixture
