@@ -12,9 +12,10 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -125,7 +126,7 @@ def decisions_table(latest: Sequence[LatestDecision]) -> pa.Table:
 def _build(workspace: Workspace, path: Path, progress: Progress) -> dict[str, int]:
     dataset = read_dataset_info(workspace)
     parts = list_parts(workspace)
-    with closing(_connect(path)) as con:
+    with _writable(path) as place, closing(_connect(place)) as con:
         for statement in schema.CREATE_TABLES:
             con.execute(statement)
         steps = list(_steps(con, workspace, parts))
@@ -308,8 +309,23 @@ def _part_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _literal(paths: Sequence[Path]) -> list[str]:
-    """File names for DuckDB, which would read ``*``, ``?`` and ``[`` in them as patterns."""
+    """File names for DuckDB, which would read ``*``, ``?`` and ``[`` in them as patterns.
+
+    Every reading says ``hive_partitioning = false`` too: a folder ``a=b`` above would be a column.
+    """
     return [re.sub(r"[*?[]", r"[\g<0>]", str(path)) for path in paths]
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[Path]:
+    """Where DuckDB can build what is to lie at ``path``: it writes beside no path with a ``?``."""
+    if "?" not in str(path.resolve()):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="visnec-") as folder:
+        place = Path(folder) / path.name
+        yield place
+        shutil.move(place, path)
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:

@@ -28,7 +28,7 @@ INSERT_SAMPLES = "\n".join(
             answer, status, reason, length(coalesce(answer, ''))::INTEGER AS answer_length,
         """,
         _ANSWER_KIND,
-        "AS answer_kind FROM read_parquet($files)",
+        "AS answer_kind FROM read_parquet($files, hive_partitioning = false)",
     )
 )
 
@@ -43,7 +43,7 @@ INSERT_SOURCES = """
 INSERT_CONVERSATIONS = """
     INSERT INTO conversations BY NAME
     SELECT row_idx, array_to_string([turn.text FOR turn IN turns], chr(10)) AS text
-    FROM read_parquet($files) WHERE len(turns) > 2
+    FROM read_parquet($files, hive_partitioning = false) WHERE len(turns) > 2
 """
 
 INSERT_SAMPLE_IMAGES = """
@@ -54,7 +54,8 @@ INSERT_SAMPLE_IMAGES = """
 """
 
 HAS_REPEATED_SCORES = """
-    SELECT count(*) <> count(DISTINCT (row_idx, baseline)) FROM read_parquet($files)
+    SELECT count(*) <> count(DISTINCT (row_idx, baseline))
+    FROM read_parquet($files, hive_partitioning = false)
 """
 
 UNKNOWN_STATUSES = """
@@ -62,7 +63,9 @@ UNKNOWN_STATUSES = """
     WHERE run_id = $run_id AND NOT contains($known, status) ORDER BY status
 """
 
-PART_BASELINES = "SELECT DISTINCT baseline FROM read_parquet($files) ORDER BY baseline"
+PART_BASELINES = """
+    SELECT DISTINCT baseline FROM read_parquet($files, hive_partitioning = false) ORDER BY baseline
+"""
 
 # A run in progress may have no finished part yet.
 NO_PART_SCORES = """
@@ -82,7 +85,7 @@ PART_SCORES = """
         list_sum([turn.delta_sq_sum FOR turn IN turns]) AS delta_sq_sum,
         list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens,
         NULL::DOUBLE AS given_text, NULL::DOUBLE AS given_multimodal, NULL::DOUBLE AS given_visnec
-    FROM read_parquet($files, filename = true, file_row_number = true)
+    FROM read_parquet($files, hive_partitioning = false, filename = true, file_row_number = true)
     WHERE baseline = $baseline
 """
 
@@ -93,7 +96,7 @@ PART_IMPORTED_SCORES = """
         row_idx, status, reason, false AS truncated, NULL::DOUBLE AS text_sum,
         NULL::DOUBLE AS multimodal_sum, NULL::DOUBLE AS delta_sq_sum, NULL::BIGINT AS n_tokens,
         loss_text AS given_text, loss_multimodal AS given_multimodal, visnec AS given_visnec
-    FROM read_parquet($files, filename = true, file_row_number = true)
+    FROM read_parquet($files, hive_partitioning = false, filename = true, file_row_number = true)
     WHERE baseline = $baseline
 """
 
@@ -182,7 +185,9 @@ TURNS_OF_PARTS = """
     INSERT INTO turn_scores BY NAME
     WITH rows AS (
         SELECT row_idx, turns
-        FROM read_parquet($files, filename = true, file_row_number = true)
+        FROM read_parquet(
+            $files, hive_partitioning = false, filename = true, file_row_number = true
+        )
         WHERE baseline = $baseline
 """
 TURNS_INSERTED = """
@@ -210,14 +215,14 @@ CREATE_TOKEN_PARTS = """
 INSERT_TOKEN_PARTS = """
     INSERT INTO token_parts BY NAME
     SELECT $run_id AS run_id, row_idx, min(parse_filename(filename)) AS part
-    FROM read_parquet($files, filename = true)
+    FROM read_parquet($files, hive_partitioning = false, filename = true)
     GROUP BY row_idx ORDER BY row_idx
 """  # noqa: S105 - SQL, not a secret
 
 INSERT_CLUSTERS = """
     INSERT INTO clusters BY NAME
     SELECT $clustering_id AS clustering_id, row_idx, cluster_id, distance
-    FROM read_parquet($files)
+    FROM read_parquet($files, hive_partitioning = false)
     WHERE row_idx IN (SELECT row_idx FROM samples)
     ORDER BY row_idx
 """

@@ -22,7 +22,10 @@ from scoring.store.derive import FIRST_PART_WINS
 
 _AT_ONCE = 100_000
 
-_HAS_REPEATED = "SELECT count(*) <> count(DISTINCT row_idx) FROM read_parquet($files)"
+_HAS_REPEATED = """
+    SELECT count(*) <> count(DISTINCT row_idx)
+    FROM read_parquet($files, hive_partitioning = false)
+"""
 
 # Parts may be older than a column; what they lack is NULL.
 _INSERT = """
@@ -30,7 +33,10 @@ _INSERT = """
     WITH parts AS (
         SELECT * EXCLUDE (run_id) FROM predictions WHERE false
         UNION ALL BY NAME
-        FROM read_parquet($files, union_by_name = true, filename = true, file_row_number = true)
+        FROM read_parquet(
+            $files, hive_partitioning = false, union_by_name = true,
+            filename = true, file_row_number = true
+        )
     ),
     rows AS (
         SELECT * FROM parts
@@ -70,13 +76,13 @@ def insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: Seque
 _INSERT_IMPORTED = """
     INSERT INTO imported_predictions BY NAME
     SELECT $model AS model, $sight AS sight, row_idx, prediction, exact, letter, f1
-    FROM read_parquet($files)
+    FROM read_parquet($files, hive_partitioning = false)
     WHERE matched_by = $version AND row_idx IN (SELECT row_idx FROM samples)
     ORDER BY row_idx
 """
 _OLDER_IMPORTED = """
     SELECT p.row_idx, p.prediction, s.answer, s.question
-    FROM read_parquet($files) p JOIN samples s USING (row_idx)
+    FROM read_parquet($files, hive_partitioning = false) p JOIN samples s USING (row_idx)
     WHERE p.matched_by <> $version
     ORDER BY p.row_idx LIMIT $limit OFFSET $offset
 """

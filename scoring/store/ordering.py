@@ -28,10 +28,12 @@ _THREADS = 4  # each sorts in memory of its own
 _IN_PLAN_ORDER = """
     WITH leaders AS (
         SELECT images[1] AS image, min(row_idx) AS leader
-        FROM read_parquet($files) WHERE len(images) > 0 GROUP BY ALL HAVING count(*) > 1
+        FROM read_parquet($files, hive_partitioning = false)
+        WHERE len(images) > 0 GROUP BY ALL HAVING count(*) > 1
     )
     SELECT s.row_idx, s.id, s.source, s.images, s.turns, s.status, s.reason
-    FROM read_parquet($files) s LEFT JOIN leaders l ON s.images[1] = l.image
+    FROM read_parquet($files, hive_partitioning = false) s
+    LEFT JOIN leaders l ON s.images[1] = l.image
     ORDER BY coalesce(l.leader, s.row_idx), s.row_idx
 """
 

@@ -1,0 +1,173 @@
+"""Workspaces of other versions, in odd places, on disks that are full or may not be written."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scoring import decision_log
+from scoring.cli import app
+from scoring.decision_log import DecisionDraft
+from scoring.errors import VisnecError, WorkspaceError
+from scoring.reviews import Decision, open_review_log, read_events
+from scoring.store import Store, build_database, schema
+from scoring.workspace import SCHEMA_VERSION, create_workspace, open_workspace
+from tests.browser.conftest import serving
+from tests.synthetic import RUN_ID, make_workspace, typed_row
+
+ROWS = [typed_row(0.125 * (i % 9) - 0.25, i) for i in range(12)]
+ODD_PLACES = ("a b", "mit ä, 図 and é", "what?", "50%25", "#1", "[red]", "a;b'c\"d", "x&y=z")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_workspace(tmp_path / "ws", rows=ROWS).root
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    error = result.exception
+    if isinstance(error, VisnecError):
+        return error.exit_code, str(error)
+    assert error is None or isinstance(error, SystemExit), error
+    return result.exit_code, result.output
+
+
+def done(*arguments: str | Path) -> str:
+    code, said = run(*arguments)
+    assert code == 0, said
+    return said
+
+
+@pytest.mark.parametrize("place", ODD_PLACES)
+def test_a_workspace_may_lie_anywhere(tmp_path: Path, place: str) -> None:
+    root = make_workspace(tmp_path / place / "ws", rows=ROWS).root
+    done("build", "-w", root)
+    assert "12" in done("status", "-w", root)
+    select = ("select", "-w", root, "--name", "s", "--rule", "top-count", "--count", "5")
+    done(*select, "--run", RUN_ID)
+    done("export", "s", "-w", root, "--format", "ids")
+    assert "Verified" in done("verify", root / "exports" / "s" / "manifest.json")
+    done("export-scores", "-w", root, "--to", tmp_path / place / "scores.csv")
+
+
+def test_two_dashboards_serve_one_workspace_in_an_odd_place(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ä ?" / "ws", rows=ROWS)
+    build_database(workspace)
+    with ExitStack() as both:
+        for name in ("one", "two"):
+            server = both.enter_context(serving(workspace.root, tmp_path / f"{name}.txt"))
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+        build_database(workspace)  # while both have it open
+    for name in ("one", "two"):
+        assert "Traceback" not in (tmp_path / f"{name}.txt").read_text("utf-8", "replace")
+
+
+def test_a_newer_workspace_is_refused_kindly(root: Path) -> None:
+    path = root / "workspace.json"
+    settings = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
+    before = path.read_bytes()
+    for command in (("status",), ("build",), ("score", "--model", "tiny-vlm"), ("dashboard",)):
+        code, said = run(command[0], "-w", root, *command[1:])
+        assert (code, "newer VisNec Studio" in said) == (2, True), said
+        assert "upgrade visnec-studio" in said
+    with pytest.raises(WorkspaceError, match="newer"):
+        create_workspace(root)
+    assert path.read_bytes() == before
+
+
+def test_settings_of_a_newer_minor_version_are_overlooked(root: Path) -> None:
+    path = root / "workspace.json"
+    settings = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**settings, "invented_later": [1]}), "utf-8")
+    assert open_workspace(root).settings.workspace_id == settings["workspace_id"]
+
+
+def test_an_older_workspace_opens(root: Path) -> None:
+    """Only what the first version wrote: later settings have defaults."""
+    path = root / "workspace.json"
+    settings = json.loads(path.read_text("utf-8"))
+    first = {name: settings[name] for name in ("workspace_id", "schema_version", "image_roots")}
+    path.write_text(json.dumps(first), "utf-8")
+    done("build", "-w", root)
+    done("status", "-w", root)
+
+
+@pytest.mark.parametrize("version", [schema.DATABASE_VERSION - 1, schema.DATABASE_VERSION + 1])
+def test_a_database_of_another_version_names_the_remedy(
+    root: Path, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = open_workspace(root)
+    with monkeypatch.context() as other:
+        other.setattr(schema, "DATABASE_VERSION", version)
+        build_database(workspace)
+    with pytest.raises(WorkspaceError, match=r"another version of VisNec Studio.*build"):
+        Store(workspace)
+    build_database(workspace)
+    Store(workspace)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": "x"}', "\0"])
+def test_settings_that_cannot_be_read_are_told(root: Path, content: str) -> None:
+    (root / "workspace.json").write_text(content)
+    code, said = run("status", "-w", root)
+    assert (code, "workspace.json" in said) == (2, True)
+
+
+def test_the_clock_may_go_backwards(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of decisions is their number's, not the clock's."""
+    workspace = open_workspace(root)
+    log = open_review_log(workspace, "Ann", "desk")
+    log.append([DecisionDraft(3, Decision.KEEP, decided_at="2030-01-01T00:00:00+00:00")])
+    log.append([DecisionDraft(3, Decision.DROP, decided_at="2020-01-01T00:00:00+00:00")])
+    build_database(workspace)
+    query = "SELECT decision FROM decisions WHERE row_idx = 3"
+    assert Store(workspace).reading().rows(query, {}) == [("drop",)]
+    os.utime(workspace.database, (0, 0))
+    build_database(workspace)
+    assert Store(workspace).reading().rows(query, {}) == [("drop",)]
+
+
+def test_a_decision_that_finds_the_disk_full_is_not_taken_for_saved(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = open_workspace(root)
+    log = open_review_log(workspace, "Ann", "desk")
+    log.append([DecisionDraft(1, Decision.KEEP, event_id="first")])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decision_log.os, "fsync", full)
+        with pytest.raises((OSError, VisnecError)):
+            log.append([DecisionDraft(2, Decision.KEEP, event_id="second")])
+    log.append([DecisionDraft(2, Decision.KEEP, event_id="second")])  # the browser's next try
+    fresh = list(read_events(open_workspace(root)))
+    assert [event.event_id for event in fresh].count("second") == 1
+    assert [event.row_idx for event in fresh if event.event_id == "first"] == [1]
+
+
+def test_a_workspace_that_may_not_be_written_can_be_looked_at(root: Path) -> None:
+    build_database(open_workspace(root))
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        if os.access(root, os.W_OK):
+            pytest.skip("this user may write anywhere")
+        done("status", "-w", root)
+        code, said = run("build", "-w", root)
+        assert (code != 0, bool(said)) == (True, True)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
