@@ -6,6 +6,7 @@ that the message explains, 130 for Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -45,6 +46,9 @@ for command in (
     app.command(name)(command)
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
 def main() -> None:
     """Entry point of the ``visnec`` command."""
     try:
@@ -52,3 +56,11 @@ def main() -> None:
     except VisnecError as error:
         say_error(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        say_error(
+            f"{error.filename or 'a file'} cannot be written or read: {error.strerror}; make room, "
+            "or see to who may write there, and repeat the command: what was finished is kept"
+        )
+        sys.exit(VisnecError.exit_code)

@@ -30,7 +30,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-PAGES = ("overview", "explore", "evaluate", "review", "subset", "runs")
+PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "runs")
 # The navigation's own address of the first page.
 ADDRESSES = {name: "" if name == "overview" else name for name in PAGES}
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scoring.samples import Status
+from scoring.workspace import Workspace, write_json
 from tests.synthetic import (
     Row,
     append_decisions,
@@ -54,6 +55,21 @@ def build_hostile_workspace(root: Path) -> None:
         model=ATTACKS[1],
         created_at="2025-01-01T00:00:00Z",
     )
+    _write_subset(workspace)
+
+
+def _write_subset(workspace: Workspace) -> None:
+    """A subset as the library would refuse to save it, for its file may come from elsewhere."""
+    saved = {
+        "name": ATTACKS[0],
+        "rule": {"kind": "threshold", "min": 0.0},
+        "run_id": ATTACKS[1],
+        "baseline": ATTACKS[2],
+        "clustering_id": ATTACKS[3],
+        "created_at": ATTACKS[4],
+    }
+    for name in ("hostile", "hostile[red]"):
+        write_json(workspace.subsets_dir / f"{name}.json", saved)
 
 
 def _row(i: int) -> Row:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import re
+from dataclasses import fields
 from urllib.parse import quote, urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from dashboard.state import View
 from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS, RUN_ID
 
@@ -110,6 +112,17 @@ def test_a_hostile_link_leaves_a_page_that_works(demo: Watched, name: str) -> No
         demo.open(name, f"?{urlencode(parameters)}")
         expect(demo.page.locator("h1").first).to_have_text(name.capitalize())
         assert_nothing_ran(demo)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_parameter_of_a_link_may_be_hostile(attacked: Watched, name: str) -> None:
+    """All at once, each with an attack; then each as long and odd as a link can be."""
+    odd = ("\u202e\0" + "9" * 400, "-1e309", "\x1b[31m", "[" * 300, "a" * 1000, "%00%0d%0a")
+    for texts in (ATTACKS, odd):
+        query = {one: texts[n % len(texts)] for n, one in enumerate(fields(View))}
+        attacked.open(name, f"?{urlencode({one.name: text for one, text in query.items()})}")
+        expect(attacked.page.locator("h1").first).to_have_text(name.capitalize())
+        assert_nothing_ran(attacked)
 
 
 def test_a_left_out_part_of_a_link_is_told(demo: Watched) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -157,17 +160,40 @@ def test_a_decision_that_finds_the_disk_full_is_not_taken_for_saved(
     assert [event.row_idx for event in fresh if event.event_id == "first"] == [1]
 
 
-def test_a_workspace_that_may_not_be_written_can_be_looked_at(root: Path) -> None:
+# The superuser may write anywhere, unless it gives that power up.
+POWERLESS = ("--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+
+
+def as_somebody(*arguments: str | Path) -> tuple[int, str]:
+    """The command as run by whoever may not write what is marked as not to be written."""
+    dropping = shutil.which("setpriv") if os.geteuid() == 0 else ""
+    if dropping is None:
+        pytest.skip("the superuser may write anywhere")
+    code = "from scoring.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    ended = subprocess.run(
+        [dropping, *POWERLESS, *command] if dropping else command,
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_a_workspace_that_may_not_be_written_can_be_looked_at(root: Path, tmp_path: Path) -> None:
     build_database(open_workspace(root))
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
     try:
-        if os.access(root, os.W_OK):
-            pytest.skip("this user may write anywhere")
-        done("status", "-w", root)
-        code, said = run("build", "-w", root)
-        assert (code != 0, bool(said)) == (True, True)
+        assert as_somebody("status", "-w", root)[0] == 0
+        to = tmp_path / "scores.csv"
+        assert as_somebody("export-scores", "-w", root, "--run", RUN_ID, "--to", to)[0] == 0
+        for command in (
+            ("build",),
+            ("select", "--name", "s", "--rule", "top-count", "--count", "3", "--run", RUN_ID),
+        ):
+            code, said = as_somebody(command[0], "-w", root, *command[1:])
+            assert (code in (1, 2), "Traceback" in said) == (True, False), said
+            assert "Permission denied" in said
     finally:
         for folder in folders:
             folder.chmod(0o755)
