@@ -143,7 +143,7 @@ def _chunks_scored(ray: Any, workspace: Workspace, job: Job, actors: int, flag: 
     context.enable_progress_bars = False
     plan = open_plan(workspace)
     n_rows = len(plan.rows) if job.limit is None else min(job.limit, len(plan.rows))
-    n_chunks = -(-n_rows // plan.chunk_rows)
+    n_chunks = int(plan.chunk_of(np.array([n_rows - 1]))[0]) + 1 if n_rows else 0
     blocks = max(1, -(-n_chunks // BATCH_CHUNKS))
     numbers = np.arange(n_chunks)
     dataset = ray.data.from_numpy(np.array_split(numbers, blocks)).rename_columns({"data": "chunk"})

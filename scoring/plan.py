@@ -26,8 +26,8 @@ from scoring.samples import Sample
 from scoring.store.ordering import GROUP_ROWS, PART_ROWS, write_in_plan_order
 from scoring.workspace import Workspace, write_json
 
-CHUNK_ROWS = 64  # rows that a process claims, and a window in which batches are sorted by length
-_VERSION = 1
+CHUNK_ROWS = 64  # about so many rows a process claims, and a window sorts by length
+_VERSION = 2
 _CACHED_GROUPS = 4
 
 
@@ -35,7 +35,8 @@ class Plan:
     """The rows of a dataset in the order of runs. A position is a place in that order.
 
     ``rows``: (n,) int64, the row_idx at each position. ``position_of``: (n,) its inverse.
-    ``source_codes``: (n,) int32 into ``source_names``, by position.
+    ``source_codes``: (n,) int32 into ``source_names``, by position. ``chunk_starts``: (n_chunks,)
+    int64, the first position of each chunk; see ``cut_between_groups``.
     """
 
     def __init__(self, folder: Path, n_samples: int) -> None:
@@ -46,14 +47,18 @@ class Plan:
         self.rows = np.empty(n_samples, dtype=np.int64)
         self.source_codes = np.empty(n_samples, dtype=np.int32)
         self.source_names: list[str] = []
-        self._read_order()
+        self.chunk_starts = cut_between_groups(self._read_order(), n_samples, CHUNK_ROWS)
         self.position_of = np.empty(n_samples, dtype=np.int64)
         self.position_of[self.rows] = np.arange(n_samples)
 
-    @property
-    def n_chunks(self) -> int:
-        """Chunk ``c`` covers the positions from ``c * chunk_rows`` on, ``chunk_rows`` of them."""
-        return -(-len(self.rows) // self.chunk_rows)
+    def chunk_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The chunk that each of ``positions`` lies in."""
+        return np.searchsorted(self.chunk_starts, positions, side="right") - 1
+
+    def chunk(self, number: int) -> slice:
+        """The positions of one chunk."""
+        following = self.chunk_starts[number + 1 : number + 2].tolist()
+        return slice(int(self.chunk_starts[number]), *(following or [len(self.rows)]))
 
     def read(self, positions: NDArray[np.int64]) -> list[Sample]:
         """The samples at ``positions``, in their order; without the original bytes of the record.
@@ -76,19 +81,46 @@ class Plan:
                     del self._groups[next(iter(self._groups))]
             return self._groups[group]
 
-    def _read_order(self) -> None:
+    def _read_order(self) -> NDArray[np.int64]:
+        """Takes in the order; gives the positions at which another image begins, and the end."""
         known: dict[str, int] = {}
+        borders: list[NDArray[np.int64]] = []
+        last = -1
         start = 0
         for path in sorted(self._folder.glob("part-*.parquet")):
-            table = pq.read_table(path, columns=["row_idx", "source"])
+            table = pq.read_table(path, columns=["row_idx", "source", "leader"])
             end = start + len(table)
             self.rows[start:end] = table.column("row_idx").to_numpy()
             encoded = pc.dictionary_encode(pc.fill_null(table.column("source"), ""))
             encoded = encoded.combine_chunks()
             codes = [known.setdefault(one, len(known)) for one in encoded.dictionary.to_pylist()]
             self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
-            start = end
+            leaders = table.column("leader").to_numpy()
+            borders.append(start + np.flatnonzero(np.diff(leaders, prepend=last)))
+            start, last = end, int(leaders[-1])
         self.source_names = list(known)
+        return np.concatenate([*borders, [start]]).astype(np.int64)
+
+
+def cut_between_groups(
+    borders: NDArray[np.int64], n_rows: int, chunk_rows: int
+) -> NDArray[np.int64]:
+    """First positions of chunks of about ``chunk_rows`` rows each.
+
+    Each ends at the nearest of ``borders``, where another image begins, unless that would make it
+    shorter or longer by more than half: only groups about as large as a chunk are cut.
+    """
+    starts = [0] if n_rows else []
+    while starts:
+        aim = starts[-1] + chunk_rows
+        after = int(np.searchsorted(borders, aim))
+        near = [int(one) for one in borders[max(after - 1, 0) : after + 1]]
+        near = [one for one in near if 2 * abs(one - aim) <= chunk_rows]
+        end = min(near, key=lambda one: (abs(one - aim), -one), default=aim)
+        if end >= n_rows:
+            break
+        starts.append(end)
+    return np.array(starts, dtype=np.int64)
 
 
 def open_plan(workspace: Workspace) -> Plan:

@@ -196,8 +196,9 @@ class Runner:
         rows = self._work.compute(prepared)
         plan = self._task.plan
         by_chunk: dict[int, list[dict[str, Any]]] = {chunk: [] for chunk in window.chunks}
-        for row in rows:
-            by_chunk[int(plan.position_of[row["row_idx"]]) // plan.chunk_rows].append(row)
+        chunks = plan.chunk_of(plan.position_of[[row["row_idx"] for row in rows]])
+        for chunk, row in zip(chunks.tolist(), rows, strict=True):
+            by_chunk[chunk].append(row)
         self._finished |= by_chunk
         self._in_flight.add(self._tally.counts_of(rows))
         self._n_own += len(window.positions)

@@ -40,8 +40,12 @@ PLAN = pa.schema(
         DATASET.field(name)
         for name in ("row_idx", "id", "source", "images", "turns", "status", "reason")
     ]
+    + [pa.field("leader", pa.int64())]
 )
-"""``dataset/plan/part-*.parquet``: what scoring needs of the records, in the order of runs."""
+"""``dataset/plan/part-*.parquet``: what scoring needs of the records, in the order of runs.
+
+``leader`` is the first row that shares the row's first image, or the row itself.
+"""
 
 TURN_SCORE = pa.struct(
     [

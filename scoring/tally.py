@@ -40,8 +40,9 @@ class Tally:
         self._first = baselines[0] if baselines else None
         self._seen = np.zeros(len(wanted), dtype=bool)
         self.scored = np.zeros(len(wanted), dtype=bool)
-        starts = np.arange(0, len(wanted), plan.chunk_rows)
-        self.left = np.add.reduceat(wanted.astype(np.int64), starts)  # open rows of each chunk
+        self.left = np.add.reduceat(
+            wanted.astype(np.int64), plan.chunk_starts
+        )  # open rows of each chunk
         self.total = int(wanted.sum())
         self.source_totals = self._by_source(np.flatnonzero(wanted))
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
@@ -58,9 +59,11 @@ class Tally:
 
     def open_positions(self, chunk: int) -> NDArray[np.int64]:
         """Positions of ``chunk`` that are wanted and in no part, ascending."""
-        start = chunk * self._plan.chunk_rows
-        part = slice(start, start + self._plan.chunk_rows)
-        return start + np.flatnonzero(self._wanted[part] & ~self._seen[part])
+        part = self._plan.chunk(chunk)
+        found: NDArray[np.int64] = part.start + np.flatnonzero(
+            self._wanted[part] & ~self._seen[part]
+        )
+        return found
 
     def counts_of(self, rows: Sequence[dict[str, Any]]) -> Counts:
         """Counts of rows that are not in a part yet."""
@@ -77,7 +80,7 @@ class Tally:
         positions = np.unique(positions[new])
         self._seen[positions] = True
         finished = positions[self._wanted[positions]]
-        np.subtract.at(self.left, finished // self._plan.chunk_rows, 1)
+        np.subtract.at(self.left, self._plan.chunk_of(finished), 1)
         self.counts.add(Counts(len(finished), {}, self._by_source(finished)))
 
     def _count_statuses(self, table: pa.Table, positions: NDArray[np.int64]) -> None:

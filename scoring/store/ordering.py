@@ -31,10 +31,11 @@ _IN_PLAN_ORDER = """
         FROM read_parquet($files, hive_partitioning = false)
         WHERE len(images) > 0 GROUP BY ALL HAVING count(*) > 1
     )
-    SELECT s.row_idx, s.id, s.source, s.images, s.turns, s.status, s.reason
+    SELECT s.row_idx, s.id, s.source, s.images, s.turns, s.status, s.reason,
+        coalesce(l.leader, s.row_idx) AS leader
     FROM read_parquet($files, hive_partitioning = false) s
     LEFT JOIN leaders l ON s.images[1] = l.image
-    ORDER BY coalesce(l.leader, s.row_idx), s.row_idx
+    ORDER BY leader, s.row_idx
 """
 
 

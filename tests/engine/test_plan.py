@@ -11,7 +11,7 @@ import pytest
 
 from scoring.dataset import read_samples
 from scoring.importing import import_dataset
-from scoring.plan import Plan, image_groups, open_plan
+from scoring.plan import Plan, cut_between_groups, image_groups, open_plan
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 IMAGES = ["b", None, "a", "b", None, "c", "a", "b"]
@@ -76,6 +76,29 @@ def test_many_row_groups_and_parts_are_found_by_position(
         "part-00001.parquet",
     ]
     assert [one.row_idx for one in plan.read(np.arange(8))] == [0, 1, 2, 6, 3, 7, 4, 5]
+
+
+def test_chunks_end_where_another_image_begins() -> None:
+    def cut(*borders: int) -> list[int]:
+        return cut_between_groups(np.array(borders), borders[-1], 4).tolist()
+
+    assert cut(0, 3, 6, 9) == [0, 3, 6]
+    assert cut(0, 5, 9) == [0, 5]
+    assert cut(0, 1, 7, 8) == [0, 4]  # a group of six is cut at four, its rest ends near eight
+    assert cut(0, 20) == [0, 4, 8, 12, 16]
+    assert cut(0, 1, 2, 3, 4, 5, 6) == [0, 4]
+    assert cut_between_groups(np.array([0]), 0, 4).tolist() == []
+
+
+def test_every_position_lies_in_its_chunk(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 3)
+    plan = open_plan(workspace)
+    # rows 0 | 1 | 2 6 | 3 7 | 4 | 5 by image: no pair is cut
+    assert plan.chunk_starts.tolist() == [0, 4, 7]
+    assert plan.chunk_of(np.arange(8)).tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
+    assert [plan.chunk(one) for one in range(3)] == [slice(0, 4), slice(4, 7), slice(7, 8)]
 
 
 def test_a_window_is_cut_between_images_only(workspace: Workspace) -> None:
