@@ -27,7 +27,7 @@ from scoring.rules import Rule, rule_from_dict
 from scoring.runs import now
 from scoring.selection import Subset, Treatment, select
 from scoring.store import Scope, Store, candidates
-from scoring.workspace import Workspace, checked_name, write_json
+from scoring.workspace import Workspace, checked_name, is_name, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,5 +266,5 @@ def _path(workspace: Workspace, name: str) -> Path:
 
 
 def _files(workspace: Workspace) -> list[Path]:
-    found = workspace.subsets_dir.glob("*.json")
-    return [path for path in found if not path.name.startswith(".")]
+    """Files of subsets; what lies beside them under another sort of name is none."""
+    return [path for path in workspace.subsets_dir.glob("*.json") if is_name(path.stem)]

@@ -163,9 +163,14 @@ def save_settings(workspace: Workspace) -> None:
     write_json(workspace.root / "workspace.json", asdict(workspace.settings))
 
 
+def is_name(name: str) -> bool:
+    """Whether ``name`` may become a file name inside the workspace."""
+    return _NAME.fullmatch(name) is not None and not name.endswith((".", ".tmp"))
+
+
 def checked_name(name: str, what: str) -> str:
     """Returns ``name`` if it may become a file name inside the workspace, otherwise raises."""
-    if not _NAME.fullmatch(name) or name.endswith((".", ".tmp")):
+    if not is_name(name):
         raise InputError(
             f"{name!r} is no name for a {what}: use letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit, at most 100 characters"
