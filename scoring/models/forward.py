@@ -54,6 +54,7 @@ class LossEngine:
         self._budget = budget if capabilities.batched else TokenBudget(1)
         self._tower = VisionTower(model)
         self._limits = (limits or tree_limits(model)) if capabilities.tree else None
+        self._short = short_length(model)
         self._vocabulary = int(model.config.get_text_config().vocab_size)
 
     def losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:
@@ -92,7 +93,8 @@ class LossEngine:
 
     def _kind(self, sample: EncodedSample) -> Hashable:
         masked, pictured = "attention_mask" in sample.inputs, sample.image_key is not None
-        return masked, pictured, shapes(sample, self._replaced(sample))
+        is_long = self._short is not None and len(sample.input_ids) > self._short
+        return masked, pictured, is_long, shapes(sample, self._replaced(sample))
 
     def _replaced(self, sample: EncodedSample) -> Sequence[str]:
         """The inputs of ``sample`` that its image features stand for."""
@@ -162,11 +164,29 @@ def tree_limits(model: Any) -> TreeLimits:
     """What a tree may hold for this model."""
     text = model.config.get_text_config()
     looks_back = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    looks_back.append(short_length(model))  # no more than that in one tree
     return TreeLimits(
         width=int(text.hidden_size),
         window=min((int(size) for size in looks_back if size), default=None),
         image_token=VisionTower(model).image_token,
     )
+
+
+def short_length(model: Any) -> int | None:
+    """Tokens up to which a batch's positions are the usual ones; None where they always are.
+
+    With RoPE of the type longrope one longer row changes them for its whole batch; with dynamic
+    NTK all that come after as well, beyond the length that samples are held to in any case.
+    """
+    text = model.config.get_text_config()
+    found = getattr(text, "rope_parameters", None) or {}
+    kinds = [found, *(one for one in found.values() if isinstance(one, dict))]  # or one per layer
+    limits = [
+        int(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
+        for kind in kinds
+        if kind.get("rope_type") in ("longrope", "dynamic")
+    ]
+    return min(limits, default=None)
 
 
 def tree_positions(

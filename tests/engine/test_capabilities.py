@@ -14,7 +14,7 @@ from scoring.batching import TokenBudget
 from scoring.models import probing
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import NONE, Capabilities
-from scoring.models.forward import LossEngine, Losses, tree_limits
+from scoring.models.forward import LossEngine, Losses, short_length, tree_limits
 from scoring.models.hf import HfModel
 from scoring.models.memory import cpu_token_budget
 from scoring.models.rows import TreeLimits, plan_rows
@@ -104,6 +104,31 @@ def test_a_tree_that_would_be_wrong_is_found_out(
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_short_formats_take_the_shortcuts_too(dtype: str) -> None:
     assert measured_in("llava", dtype) == ALL
+
+
+def test_a_long_sample_changes_nothing_for_short_ones() -> None:
+    """longrope takes other frequencies for a whole batch once one row is long."""
+    model = family_model("llava")
+    config = deepcopy(model._model.config)
+    config.text_config.rope_parameters = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "original_max_position_embeddings": 155,
+        "short_factor": [1.0] * 8,
+        "long_factor": [4.0] * 8,
+    }
+    network = type(model._model)(config).eval()
+    network.load_state_dict(model._model.state_dict())
+    assert short_length(network) == 155
+    assert short_length(model._model) is None
+    samples = samples_of(model)
+    lengths = sorted(len(one.input_ids) for one in samples)
+    assert lengths[0] < 155 < lengths[-1]
+    plain = [probing.plain_losses(network, sample) for sample in samples]
+    engine = LossEngine(network, model._pad_id, ALL, TokenBudget(ROOM))
+    assert farthest(engine.losses(samples), plain) < 1e-5
+    usual = [probing.plain_losses(model._model, sample) for sample in samples]
+    assert farthest(usual, plain) > 1e-3
 
 
 def test_images_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

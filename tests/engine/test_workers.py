@@ -88,7 +88,7 @@ def test_ctrl_c_ends_all_workers_softly(demo_workspace: Path, how: signal.Signal
     assert "all of that is kept" in said
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     kept = rows_of(demo_workspace)
-    assert len(set(kept)) == len(kept) < 600
+    assert len(set(kept)) == len(kept) <= 600  # two workers may have been done by then
     again = start(demo_workspace)
     again.communicate()
     assert again.returncode == 0
