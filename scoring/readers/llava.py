@@ -8,18 +8,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scoring.readers.conversation import BadRecord, Message, Understood, assemble, shown
+from scoring.readers.conversation import (
+    PLACEHOLDER,
+    BadRecord,
+    Message,
+    Understood,
+    answerable,
+    assemble,
+    clean_text,
+    shown,
+)
 from scoring.readers.options import ReadOptions
-from scoring.readers.values import as_list, record_images
+from scoring.readers.values import (
+    IMAGE_KEYS,
+    MEDIA_KEYS,
+    MESSAGE_KEYS,
+    as_list,
+    record_images,
+)
+from scoring.samples import Role, Turn
 
 KEYS = ("conversations", "conversation")
 TEXT_KEYS = ("value", "response", "content", "text")
+_UNUSUAL_KEYS = frozenset((*IMAGE_KEYS, *MEDIA_KEYS, *MESSAGE_KEYS, "image_bytes")) - {
+    "image",
+    "conversations",
+}
 
 
 def understand(value: Mapping[str, object], options: ReadOptions) -> Understood:
     """The turns and images of one record. Raises BadRecord."""
     images, named = record_images(value)
     return assemble(messages(value), images, named=named, roles=options.roles)
+
+
+def understand_plain(value: Mapping[str, object]) -> Understood | None:
+    """What ``understand`` makes of the shape that nearly all records have, several times faster.
+
+    That is: turns of exactly ``from`` and ``value``, human and gpt by turns, and no image or one
+    whose ``<image>`` stands once in what a human says. None for any other record.
+    """
+    listed, image = value.get("conversations"), value.get("image")
+    if type(listed) is not list or not value.keys().isdisjoint(_UNUSUAL_KEYS):
+        return None
+    turns: list[Turn] = []
+    n_places, answered, expected = 0, False, "human"
+    for one in listed:
+        if type(one) is not dict or len(one) != 2 or one.get("from") != expected:
+            return None
+        text = one.get("value")
+        if type(text) is not str:
+            return None
+        if not text.isascii():
+            text = clean_text(text)
+        if expected == "gpt":
+            turns.append(Turn(Role.ASSISTANT, text))
+            answered, expected = answered or bool(text.strip()), "human"
+            continue
+        expected = "gpt"
+        before, token, after = text.partition(PLACEHOLDER) if image else (text, "", "")
+        if token:
+            n_places += 1 + after.count(PLACEHOLDER)
+            turns.append(Turn(Role.HUMAN, before + after, (len(before),)))
+        elif "<img>" in text:
+            return None
+        else:
+            turns.append(Turn(Role.HUMAN, text))
+    if not answered:
+        return None
+    if not image:
+        return answerable(Understood(turns=tuple(turns)))
+    if type(image) is not str or n_places != 1 or image[0] == "[":
+        return None
+    return Understood((clean_text(image),), tuple(turns))
 
 
 def messages(value: Mapping[str, object]) -> list[Message]:

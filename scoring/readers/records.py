@@ -14,6 +14,7 @@ from scoring.readers import llava, messages, pairs
 from scoring.readers.conversation import BadRecord, Understood, clean_text
 from scoring.readers.images import RECORDS
 from scoring.readers.json_stream import RawRecord
+from scoring.readers.llava import understand_plain
 from scoring.readers.options import ReadOptions
 from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import (
@@ -146,6 +147,8 @@ def _understand(value: object, options: ReadOptions, default_family: str) -> Und
     if not isinstance(value, dict):
         raise BadRecord(f"a record is an object, this is a {type(value).__name__}")
     family = options.family
+    if family in (None, "llava") and not options.roles and (found := understand_plain(value)):
+        return found
     if family is None:
         guesses = guess_family(value)
         family = guesses[0].family if len(guesses) == 1 else default_family

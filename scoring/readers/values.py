@@ -112,10 +112,10 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
 
 def media_reason(value: Mapping[str, object]) -> str | None:
     """Why a record is no matter of images alone: it holds a video or a sound."""
-    for key in _MEDIA_KEYS & value.keys():
+    for key in MEDIA_KEYS & value.keys():
         if value[key]:
             return _SOUND if key.startswith("audio") else _VIDEO
-    for key in _MESSAGE_KEYS & value.keys():
+    for key in MESSAGE_KEYS & value.keys():
         listed = value[key]
         for one in listed if isinstance(listed, list) else ():
             if isinstance(one, dict):
@@ -128,9 +128,9 @@ def media_reason(value: Mapping[str, object]) -> str | None:
 
 
 _VIDEO, _SOUND = "video records are not scored", "records with sound are not scored"
-_MEDIA_KEYS = frozenset(("video", "videos", "audio", "audios"))
-_MESSAGE_KEYS = frozenset(("messages", "conversations", "conversation", "prompt", "content"))
-_NESTED_KEYS = _MEDIA_KEYS | {"content"}
+MEDIA_KEYS = frozenset(("video", "videos", "audio", "audios"))
+MESSAGE_KEYS = frozenset(("messages", "conversations", "conversation", "prompt", "content"))
+_NESTED_KEYS = MEDIA_KEYS | {"content"}
 
 
 OTHER_TYPES = ("video", "video_url", "audio", "input_audio", "audio_url")

@@ -6,8 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from scoring.readers import records
 from scoring.readers.json_stream import RawRecord
+from scoring.readers.llava import understand_plain
 from scoring.readers.records import to_sample
 from scoring.samples import Role, Sample, Status, Turn
 
@@ -98,3 +102,38 @@ def test_lone_surrogates_become_text_that_can_be_stored() -> None:
     sample = understood(id="\ud800", conversations=talk("a\ud800b", "c"))
     assert sample.turns[0].text == "a?b"
     assert sample.id == "?"
+
+
+PLAIN_TEXTS = st.sampled_from(
+    ["q", "", " \n", "<image>", "<image>\nq", "q <image> r", "<image><image>",
+     "<ImageHere> <image>", "<img>a.png</img>", "é <image> 図", "\ud800<image>\ud83d", "<image", "a <IMG_CONTEXT>"]
+)  # fmt: skip
+PLAIN_TURNS = st.lists(
+    st.fixed_dictionaries({"from": st.sampled_from(["human", "gpt", "GPT"]), "value": PLAIN_TEXTS}),
+    max_size=5,
+)
+ALTERNATING = st.lists(PLAIN_TEXTS, max_size=6).map(lambda texts: talk(*texts))
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    ALTERNATING | PLAIN_TURNS,
+    st.sampled_from([None, "", "1.png", "x/1.png", "[1.png", "['a.png']", "é\ud800.png", ["1.p"]]),
+    st.sampled_from([{}, {"video": ""}, {"video": "v"}, {"id": 3}, {"file_name": "f.png"},
+                     {"messages": []}, {"image_bytes": []}, {"texts": []}, {"source": "s"}]),
+)  # fmt: skip
+def test_the_short_way_leads_where_the_long_one_does(
+    turns: list[dict[str, str]], image: object, more: dict[str, object]
+) -> None:
+    value = {"image": image, "conversations": turns, **more}
+    raw = RawRecord(repr(value).encode("utf-8", "replace"), value)
+    found = to_sample(0, raw, "file")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "understand_plain", lambda _: None)
+        assert to_sample(0, raw, "file") == found
+
+
+def test_the_common_shape_goes_the_short_way() -> None:
+    turns = talk("<image>\nq", "a", "r", "b")
+    assert understand_plain({"id": "1", "image": "1.png", "conversations": turns}) is not None
+    assert understand_plain({"id": "1", "model": "", "conversations": talk("q", "a")}) is not None
