@@ -16,7 +16,7 @@ from typing import Any
 
 from scoring.errors import InputError
 from scoring.readers import SourceFile
-from scoring.readers.images import ImageProblem, resolve_image
+from scoring.readers.images import RECORDS, ImageProblem, resolve_image
 from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import Inline
 from scoring.samples import Sample, Status
@@ -67,7 +67,7 @@ class Trials:
         """Tries a sample's first image, as long as it takes to be sure."""
         for image in sample.images[:1]:
             if isinstance(image, Inline):
-                self.inline = True
+                self.inline = self.inline or image.startswith(f"{RECORDS}#")
             elif may_be_fetched(image):
                 continue
             elif self._tried < ROOT_TRIALS and sample.status is Status.PENDING:

@@ -41,7 +41,8 @@ class Partial:
             )
             for one in sources
         ]
-        said = (facts, options, *([base.fingerprint] if base else []))
+        listed = [one.file.said for one in sources]
+        said = (facts, listed, options, *([base.fingerprint] if base else []))
         key = hashlib.sha256(repr(said).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"
         self.folder.mkdir(exist_ok=True)

@@ -7,11 +7,11 @@ file's size. What is added to a dataset stands behind what was there, whose rows
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from scoring.dataset import DatasetFile, DatasetInfo, Edition, read_dataset_info
 from scoring.dataset_parts import GROUP_ROWS, PartWriter
@@ -21,7 +21,9 @@ from scoring.import_folder import Partial
 from scoring.progress import read_progress
 from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
 from scoring.readers.detect import JSON
+from scoring.readers.keyed import open_keyed
 from scoring.readers.remote import open_cache
+from scoring.readers.values import Inline
 from scoring.runs import list_runs
 from scoring.samples import Sample
 from scoring.workspace import Workspace, save_settings, write_json
@@ -42,7 +44,8 @@ def import_dataset(
 ) -> DatasetInfo:
     """Imports dataset files into ``workspace``: files, folders, patterns, ``hf:owner/name``.
 
-    Without ``image_roots`` the folder of a file or its parent is declared, whichever holds its
+    ``image_roots``: folders that image paths are relative to, and files that hold images by key.
+    Without them the folder of a file or its parent is declared, whichever holds its
     first images. What was finished of an import that broke off is kept, file by file, and the
     same import goes on from there. With ``append`` the samples stand behind those that are there,
     whose rows, scores and decisions stay as they are. Raises InputError, RecordError, or
@@ -51,23 +54,25 @@ def import_dataset(
     """
     options = options or ReadOptions()
     sources = open_sources(files, options)
-    for root in image_roots:
-        if not root.is_dir():
-            raise InputError(f"the image folder {root} does not exist")
+    image_roots, images = _split_images(image_roots)
+    by_key = open_keyed(images)
     workspace.root.mkdir(parents=True, exist_ok=True)
+    holders = [one.file.path for one in sources if one.holds_images]
+    _refuse_one_name(images, [path.resolve() for path in holders])
     base = None
     if append and workspace.dataset_dir.exists():
         base = read_dataset_info(workspace)
-        _refuse_addition(workspace, base, sources)
+        refuse_while_scored(workspace)
+        _refuse_one_name([*holders, *images], [*map(Path, _holders(base)), *workspace.image_roots])
     partial = Partial(workspace, sources, options, base)
     try:
-        found = _write_dataset(partial, sources, image_roots, options, progress)
+        found = _write_dataset(partial, sources, image_roots, by_key, options, progress)
         if workspace.dataset_dir.exists() and (base is None or _is_there(base, found.info)):
             partial.discard()
             return _same_dataset(workspace, found.info)
         remote = [open_cache(workspace.remote_dir).resolve()] if options.allow_remote else []
         present = workspace.image_roots if base else ()
-        _declare_roots(workspace, found, sources, image_roots, [*present, *remote])
+        _declare_roots(workspace, found, [*holders, *images], image_roots, [*present, *remote])
         if base is None:
             partial.finish()
             return found.info
@@ -94,19 +99,20 @@ def _added(base: DatasetInfo, new: DatasetInfo, n_before: int, n_parts: int) -> 
     )
 
 
-def _refuse_addition(
-    workspace: Workspace, base: DatasetInfo, sources: Sequence[SourceFile]
-) -> None:
-    """Raises where samples of files as these would be taken for others', or a run is at work."""
-    refuse_while_scored(workspace)
-    taken = {PurePosixPath(one.name).name for one in base.files if one.container not in JSON}
-    for source in sources:
-        known = source.file.path.resolve() in workspace.image_roots
-        if source.holds_images and source.file.path.name in taken and not known:
+def _refuse_one_name(new: Sequence[Path], taken: Sequence[Path]) -> None:
+    """Raises where images inside a new file would be taken for those inside another one."""
+    names = {path.name for path in taken}
+    for path in new:
+        if path.name in names and path.resolve() not in taken:
             raise InputError(
-                f"the dataset holds a file {source.file.path.name!r} already, and images inside "
-                f"files are found by the file's name: rename {source.file.path} before it is added"
+                f"the dataset holds a file {path.name!r} already, and images inside files are "
+                f"found by the file's name: rename {path} first"
             )
+
+
+def _holders(info: DatasetInfo) -> list[str]:
+    """The files of a dataset inside which images may lie."""
+    return [one.name for one in info.files if one.container not in JSON]
 
 
 def refuse_while_scored(workspace: Workspace) -> None:
@@ -137,14 +143,16 @@ def preview_dataset(
 ) -> list[Preview]:
     """Looks at the first records of each file; raises as ``import_dataset`` does."""
     options = options or ReadOptions()
+    image_roots, images = _split_images(image_roots)
+    by_key = open_keyed(images)
     previews = []
     for source in open_sources(files, options):
-        images = Trials(source, image_roots)
-        with Reading(source, options) as reading:
+        trials = Trials(source, image_roots)
+        with Reading(source, options, by_key) as reading:
             samples = list(islice(reading.samples(0), ROOT_TRIALS))
         for sample in samples:
-            images.take(sample)
-        previews.append(Preview(source, samples[0] if samples else None, images.result()))
+            trials.take(sample)
+        previews.append(Preview(source, samples[0] if samples else None, trials.result()))
     return previews
 
 
@@ -162,6 +170,7 @@ def _write_dataset(
     partial: Partial,
     sources: Sequence[SourceFile],
     image_roots: Sequence[Path],
+    by_key: Mapping[str, Inline],
     options: ReadOptions,
     progress: Progress | None,
 ) -> _Written:
@@ -176,7 +185,7 @@ def _write_dataset(
     kept, older = n_samples, partial.older_roots
     for source in sources[len(done) :]:
         before, images = n_samples, Trials(source, image_roots, older)
-        with Reading(source, options) as reading:
+        with Reading(source, options, by_key) as reading:
             for sample in reading.samples(n_samples):
                 writer.write(sample)
                 images.take(sample)
@@ -201,7 +210,7 @@ def _write_dataset(
     if not sum(file.n_records for file in done):
         raise InputError(f"{', '.join(str(one.file.path) for one in sources)}: no record found")
     moment = datetime.now(UTC).isoformat(timespec="seconds")
-    info = DatasetInfo(_fingerprint(done, options), n_samples, moment, tuple(done))
+    info = DatasetInfo(_fingerprint(done, sources, options), n_samples, moment, tuple(done))
     write_json(partial.folder / "dataset.json", info.facts())
     write_json(partial.folder / "images.json", list(map(asdict, trials)))
     if progress:
@@ -209,7 +218,17 @@ def _write_dataset(
     return _Written(info, trials, inline, writer.n_parts)
 
 
-def _fingerprint(files: Sequence[DatasetFile], options: ReadOptions) -> str:
+def _split_images(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(folders of images, files of images by key). Raises InputError for what is neither."""
+    for path in given:
+        if not path.exists():
+            raise InputError(f"the image folder {path} does not exist")
+    return [path for path in given if path.is_dir()], [path for path in given if path.is_file()]
+
+
+def _fingerprint(
+    files: Sequence[DatasetFile], sources: Sequence[SourceFile], options: ReadOptions
+) -> str:
     """A digest of the files' digests, and of what was said about how they are meant."""
     said = replace(options, keep_going=False)
     told = (
@@ -217,13 +236,15 @@ def _fingerprint(files: Sequence[DatasetFile], options: ReadOptions) -> str:
         if said == ReadOptions()
         else repr((said.family, sorted(said.columns.items()), sorted(said.roles.items())))
     )
+    listed = [repr(source.file.said) for source in sources if source.file.said]
+    told += "".join(listed)
     return hashlib.sha256(("".join(file.sha256 for file in files) + told).encode()).hexdigest()
 
 
 def _declare_roots(
     workspace: Workspace,
     found: _Written,
-    sources: Sequence[SourceFile],
+    holders: Sequence[Path],
     image_roots: Sequence[Path],
     present: Sequence[Path],
 ) -> None:
@@ -233,13 +254,11 @@ def _declare_roots(
     """
     best = [(Path(one.candidates[one.best]), one.n_found[one.best]) for one in found.trials]
     chosen = [root for root, n_found in best if n_found]
-    own_images_only = all(one.holds_images for one in sources) and not any(
-        trial.n_tried for trial in found.trials
-    )
+    own_images_only = bool(holders) and not any(trial.n_tried for trial in found.trials)
     fallback = [] if own_images_only else [root for root, _ in best[:1]]
     roots = [*(root.resolve() for root in image_roots), *chosen]
     roots = roots or fallback
-    roots += [one.file.path.resolve() for one in sources if one.holds_images]
+    roots += [holder.resolve() for holder in holders]
     records = workspace.dataset_dir.resolve()
     inline = found.inline or records in present
     folders = dict.fromkeys([*present, *roots, records])

@@ -26,7 +26,8 @@ def import_data(
         typer.Argument(
             metavar="DATA...",
             help="Files, folders or patterns: JSON, JSONL (also .gz, .zst), Parquet, saved Hugging "
-            "Face datasets, WebDataset tars, TSV, CSV; hf:OWNER/NAME from the hub.",
+            "Face datasets, WebDataset tars, TSV, CSV; hf:OWNER/NAME from the hub; lists of "
+            "datasets (dataset_info.json#NAME).",
         ),
     ],
     workspace: WorkspaceOption,
@@ -34,8 +35,9 @@ def import_data(
         list[Path] | None,
         typer.Option(
             "--images",
-            help="Folder that image paths are relative to (repeatable). Default: the folder of "
-            "a file or its parent, whichever holds its first images.",
+            help="Folder that image paths are relative to, or a file that holds images by key: "
+            "JSON or Parquet (repeatable). Default: the folder of a file or its parent, whichever "
+            "holds its first images.",
         ),
     ] = None,
     family: Annotated[

@@ -78,6 +78,7 @@ def open_sources(given: Sequence[Path | str], options: ReadOptions) -> list[Sour
 def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
     found = detect_format(file.path)
     source = SourceFile(file, found)
+    options = options.or_said(file.said)
     if options.family:
         why = f"{found.why}; the family was named"
         return SourceFile(file, replace(found, family=options.family, why=why))
@@ -85,7 +86,7 @@ def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
     first: object = None
     with Reading(source, options) as reading:
         for record, _ in islice(reading.records(), _TRIALS):
-            value = mapped(record.value, options.columns)
+            value = mapped(record.value, options)
             first = value if first is None else first
             guesses = guess_family(value)
             if len(guesses) == 1:
@@ -112,8 +113,15 @@ def _which(path: Path, first: object, candidates: list[str]) -> str:
 class Reading:
     """One way through a file, from front to back: its samples, its bytes so far, its digest."""
 
-    def __init__(self, source: SourceFile, options: ReadOptions) -> None:
-        self._source, self._options = source, options
+    def __init__(
+        self,
+        source: SourceFile,
+        options: ReadOptions,
+        images: Mapping[str, Inline] | None = None,
+    ) -> None:
+        """``images``: references by the key under which records name them."""
+        self._source, self._options = source, options.or_said(source.file.said)
+        self._images = images or {}
         self._size = source.file.path.stat().st_size
         self._position = 0
         self._raw: HashingReader | None = None
@@ -145,7 +153,8 @@ class Reading:
                 container=container,
                 default_family=family,
             )
-            yield _finished(sample, record, file.image_prefix)
+            sample = _finished(sample, record, file.image_prefix)
+            yield _keyed(sample, self._images) if self._images else sample
 
     def sha256(self) -> str:
         """Of the whole file, what follows its last record included."""
@@ -244,6 +253,11 @@ def _finished(sample: Sample, record: RawRecord, image_prefix: str) -> Sample:
         reason = str(record.value[REFUSED])
         sample = replace(sample, status=Status.REFUSED_PATH, reason=reason)
     return sample
+
+
+def _keyed(sample: Sample, by_key: Mapping[str, Inline]) -> Sample:
+    """``sample`` with the places of those images that it names by their keys."""
+    return replace(sample, images=tuple(by_key.get(image, image) for image in sample.images))
 
 
 def _joined(prefix: str, image: str) -> str:

@@ -2,7 +2,8 @@
 
 A reference names the place so that it can be read without an index and without unpacking:
 ``train.parquet#row=7&at=/image/bytes`` (a JSON pointer whose first step is the column),
-``shard.tar#offset=1536&bytes=4096&member=7.jpg``, ``bench.tsv#offset=88&at=/image`` and
+``shard.tar#offset=1536&bytes=4096&member=7.jpg``, ``bench.tsv#offset=88&at=/image``,
+``images.json#offset=9&bytes=80&key=7`` for a file of images by key, and
 ``original#row=7&at=/images/0`` for what a JSON record of the dataset holds itself.
 """
 
@@ -30,7 +31,7 @@ MAX_IMAGE_BYTES: Final = 256 << 20
 _BATCH_ROWS = 32
 _OPEN_FILES = 8
 _REFERENCE = re.compile(
-    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:at=/|bytes=\d+&member=)[^#]*)",
+    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:at=/|bytes=\d+&(?:member|key)=)[^#]*)",
     re.DOTALL,
 )
 _open_files: OrderedDict[tuple[Path, int, int], _Rows] = OrderedDict()
@@ -53,6 +54,8 @@ def read_embedded(path: Path, member: str) -> bytes:
     Raises EmbeddedProblem, OSError.
     """
     fields = dict(parse_qsl(member, keep_blank_values=True))
+    if "key" in fields:
+        return _decoded(_json_text(_slice(path, int(fields["offset"]), int(fields["bytes"]))))
     if "bytes" in fields:
         return _slice(path, int(fields["offset"]), int(fields["bytes"]))
     steps = [unquote(step, errors="surrogatepass") for step in _pointer(member).split("/")[1:]]
@@ -61,6 +64,13 @@ def read_embedded(path: Path, member: str) -> bytes:
     else:
         value = _rows_of(path).row(int(fields["row"]), steps[0])
     return _decoded(_follow(value, steps))
+
+
+def _json_text(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise EmbeddedProblem(f"no JSON text stands there: {error}") from error
 
 
 def _pointer(member: str) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
+from scoring.readers.options import ReadOptions
+from scoring.readers.registry import read_registry
 
 _SUFFIXES = {
     ".json": "json",
@@ -41,12 +43,16 @@ _HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read. ``source`` names its samples where neither record nor path does."""
+    """One file to read. ``source`` names its samples where neither record nor path does.
+
+    ``said``: what the list that names the file says of its records.
+    """
 
     path: Path
     name: str
     source: str
     image_prefix: str = ""
+    said: ReadOptions | None = None
 
 
 def find_inputs(given: Sequence[Path | str]) -> list[InputFile]:
@@ -58,6 +64,9 @@ def find_inputs(given: Sequence[Path | str]) -> list[InputFile]:
         raise InputError("no file to import; name a dataset file, a folder or a pattern")
     found: list[InputFile] = []
     for one in given:
+        if listed := _of_registry(one):
+            found.extend(listed)
+            continue
         for path in _expanded(one):
             found.extend(_of_meta(path) or [InputFile(path, "", _stem(path))])
     folders = [str(file.path.absolute().parent) for file in found]
@@ -68,6 +77,7 @@ def find_inputs(given: Sequence[Path | str]) -> list[InputFile]:
             PurePosixPath(os.path.relpath(file.path.absolute(), base)).as_posix(),
             file.source,
             file.image_prefix,
+            file.said,
         )
         for file in found
     ]
@@ -175,6 +185,22 @@ def _walk(folder: Path) -> Iterator[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     return iter(sorted(files, key=os.fsencode))
+
+
+def _of_registry(one: Path | str) -> list[InputFile]:
+    """The datasets of a list, all of them or those named behind a '#': ``LIST.json#a,b``."""
+    path, names = Path(one), ""
+    if not path.exists():
+        before, mark, names = str(one).rpartition("#")
+        path = Path(before) if mark else path
+    if not path.is_file():
+        return []
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    return [
+        InputFile(file, "", name, said=said)
+        for name, place, said in read_registry(path, chosen) or ()
+        for file in ([place] if place.is_file() else _of_folder(place))
+    ]
 
 
 def _of_meta(path: Path) -> list[InputFile]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scoring.errors import InputError
 from scoring.samples import Role
@@ -36,7 +36,8 @@ class ReadOptions:
     ``family`` None: found out for each record. ``columns``: what a column is -> its name, dots
     lead into objects. ``roles``: further names of roles. ``keep_going``: what can be read of a
     damaged file is taken, the rest counted with its place. ``allow_remote``: images behind http and
-    https are the samples' images too, instead of being refused.
+    https are the samples' images too, instead of being refused. ``turn_keys``: the keys of a turn
+    that hold who speaks and what, where they are none of the usual ones.
     """
 
     family: str | None = None
@@ -44,6 +45,13 @@ class ReadOptions:
     roles: Mapping[str, Role] = field(default_factory=dict)
     keep_going: bool = False
     allow_remote: bool = False
+    turn_keys: tuple[str, str] | None = None
+
+    def or_said(self, listed: ReadOptions | None) -> ReadOptions:
+        """These, or where they say nothing of the records what a list of datasets says of them."""
+        if listed is None or self.family or self.columns or self.roles:
+            return self
+        return replace(listed, keep_going=self.keep_going, allow_remote=self.allow_remote)
 
 
 def read_options(

@@ -107,7 +107,7 @@ def to_sample(
     inside the record (``train.parquet#row=7``); for a JSON record its place in the dataset.
     """
     value = _named(record, row_idx, container)
-    value = mapped(value, options.columns)
+    value = mapped(value, options)
     try:
         if record.problem:
             raise BadRecord(record.problem)
@@ -160,11 +160,21 @@ def _understand(value: object, options: ReadOptions, default_family: str) -> Und
     return found if reason is None else replace(found, status=Status.VIDEO, reason=reason)
 
 
-def mapped(value: object, columns: Mapping[str, str]) -> object:
-    """The record as the user's words about its columns make it; as it is without such words."""
-    if not columns or not isinstance(value, dict):
-        return value
-    return {role: _look_up(value, name) for role, name in columns.items()}
+def mapped(value: object, options: ReadOptions) -> object:
+    """The record as the user's words about its columns and turns make it; as it is without."""
+    if options.columns and isinstance(value, dict):
+        value = {role: _look_up(value, name) for role, name in options.columns.items()}
+    if options.turn_keys and isinstance(value, dict):
+        turns = as_list(value.get("conversations")) or []
+        value = {**value, "conversations": [_usual(turn, options.turn_keys) for turn in turns]}
+    return value
+
+
+def _usual(turn: object, keys: tuple[str, str]) -> object:
+    if not isinstance(turn, dict):
+        return turn
+    rest = {key: inner for key, inner in turn.items() if key not in keys}
+    return {"role": turn.get(keys[0]), "content": turn.get(keys[1]), **rest}
 
 
 def _look_up(value: object, name: str) -> object:

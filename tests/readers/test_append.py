@@ -15,14 +15,18 @@ from scoring.cli import app
 from scoring.clustering import cluster_dataset, list_clusterings
 from scoring.dataset import read_dataset_info, read_originals, read_samples
 from scoring.embeddings import load_embedder
-from scoring.errors import InputError, RunConflictError, WorkspaceError
+from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError
+from scoring.export import export_subset
 from scoring.importing import import_dataset
 from scoring.pipeline import score_dataset
 from scoring.plan import open_plan
 from scoring.progress import Counts, ProgressFile
+from scoring.provenance import verify_manifest
 from scoring.reviews import open_review_log
 from scoring.runs import list_runs
+from scoring.selection import TopShare
 from scoring.store import Store, build_database
+from scoring.subsets import SubsetDefinition
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.fakes import FakeModel
 
@@ -235,3 +239,16 @@ def test_the_command_tells_what_was_added(
     Image.new("RGB", (4, 4), "red").save(tmp_path / "new.png")
     path = write(tmp_path / "n.json", "n", 2, image="new.png")
     assert "Imported 2 samples" in run(str(path), "-w", str(tmp_path / "fresh"), "--append")
+
+
+def test_an_export_of_before_is_told_to_be_of_another_state(
+    workspace: Workspace, files: list[Path]
+) -> None:
+    run = score_dataset(workspace, FakeModel()).run_id
+    subset = SubsetDefinition("all", TopShare(1.0), run)
+    manifest = export_subset(workspace, Store(workspace), subset).folder / "manifest.json"
+    assert verify_manifest(manifest, workspace).n_samples == 4
+    workspace = add(workspace, files[1])
+    build_database(workspace)
+    with pytest.raises(VerificationError, match=r"dataset\.json\): .*fingerprint"):
+        verify_manifest(manifest, workspace)

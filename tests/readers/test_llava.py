@@ -106,7 +106,8 @@ def test_lone_surrogates_become_text_that_can_be_stored() -> None:
 
 PLAIN_TEXTS = st.sampled_from(
     ["q", "", " \n", "<image>", "<image>\nq", "q <image> r", "<image><image>",
-     "<ImageHere> <image>", "<img>a.png</img>", "é <image> 図", "\ud800<image>\ud83d", "<image", "a <IMG_CONTEXT>"]
+     "<ImageHere> <image>", "<img>a.png</img>", "é <image> 図", "\ud800<image>\ud83d",
+     "<image", "a <IMG_CONTEXT>"]
 )  # fmt: skip
 PLAIN_TURNS = st.lists(
     st.fixed_dictionaries({"from": st.sampled_from(["human", "gpt", "GPT"]), "value": PLAIN_TEXTS}),
