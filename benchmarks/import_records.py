@@ -4,8 +4,9 @@
 
 Writes a JSON array and a JSONL file of records of about 900 bytes, and one Parquet file and one
 tar with images inside, into a temporary folder; imports each in a process of its own and prints a
-Markdown table; JSON also without the short way for common records. Then the steps of a JSON import, each alone, over the first megabytes, which name
-the bottleneck. Results: benchmarks/results/import_records.md.
+Markdown table; JSON also without the short way for common records. Then the steps of a JSON import,
+each alone, over the first megabytes, which name the bottleneck. Results:
+benchmarks/results/import_records.md.
 """
 
 from __future__ import annotations
