@@ -194,9 +194,9 @@ def _predict_seconds(predictor: Predictor, stretches: Sequence[Sequence[Sample]]
     if not samples:
         return 0.0
     some = samples[:: -(-len(samples) // _PREDICTED)]
-    predictor.predict(some[:1])
+    predictor.predict(predictor.prepare(some[:1]))
     begun = time.perf_counter()
-    predictor.predict(some)
+    predictor.predict(predictor.prepare(some))
     return (time.perf_counter() - begun) / len(some) * len(samples) / n
 
 

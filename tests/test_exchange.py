@@ -56,7 +56,6 @@ def test_an_estimate_tells_the_cost_and_keeps_nothing(demo_workspace: Path) -> N
     assert told["process_bytes"] > 100_000_000
     assert "expected time" in " ".join(done.stderr.split())
     assert sorted(path.name for path in (demo_workspace / "runs").iterdir()) == before
-    finished = visnec(
-        "score", "-w", demo_workspace, "--model", "tiny-vlm", "--run", "demo", "--estimate"
-    )
+    same = ["--run", "demo", "--baseline", "none", "--baseline", "gray", "--tokens"]
+    finished = visnec("score", "-w", demo_workspace, "--model", "tiny-vlm", *same, "--estimate")
     assert "all 600 samples of the run are done" in " ".join(finished.stderr.split())

@@ -199,18 +199,20 @@ def _row(part: PartResult) -> tuple[Any, ...]:
     return (
         part.name,
         part.n_samples,
-        _accuracy(part.seen),
-        _accuracy(part.blind),
+        _accuracy(part.seen, part.n_samples),
+        _accuracy(part.blind, part.n_samples),
         _gain(part.gain),
         _leakage(part.leakage),
     )
 
 
-def _accuracy(one: Accuracy | None) -> str:
+def _accuracy(one: Accuracy | None, n_samples: int) -> str:
+    """In per cent with its interval, and over how many samples where it is not over all."""
     if one is None or one.value is None or one.interval is None:
         return _ABSENT
     low, high = one.interval
-    return f"{one.value:.1%} ({100 * low:.0f}-{100 * high:.0f}) of {one.n:,}"
+    of = "" if one.n == n_samples else f" of {one.n:,}"
+    return f"{one.value:.1%} ({100 * low:.0f}-{100 * high:.0f}){of}"
 
 
 def _gain(one: Gain | None) -> str:
@@ -237,8 +239,8 @@ def _counts(cells: Cells, blind: str) -> Sequence[int]:
 
 def _ranking_table(ranking: Ranking) -> Any:
     rows = [
-        (one.model, f"{one.rank_all:g}", _accuracy(one.on_all),
-         f"{one.rank_necessary:g}", _accuracy(one.on_necessary))
+        (one.model, f"{one.rank_all:g}", _accuracy(one.on_all, ranking.n_common),
+         f"{one.rank_necessary:g}", _accuracy(one.on_necessary, ranking.n_necessary))
         for one in ranking.models
     ]  # fmt: skip
     columns = ["model", "rank", "on all", "rank there", "on the necessary part"]

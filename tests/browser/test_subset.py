@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from scoring.provenance import verify_manifest
 from tests.browser.conftest import Watched
@@ -18,7 +20,7 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     saved = page.locator(".st-key-saved-quarter")
     saved.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Export now").click()
-    expect(page.get_by_text("Exported", exact=False).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^Exported \d+ samples of quarter"))).to_be_visible()
     folder = demo.server.root / "exports" / "quarter"
     report = verify_manifest(folder / "manifest.json")
     records = json.loads((folder / "samples.json").read_text("utf-8"))
@@ -31,3 +33,68 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
         page.get_by_role("button", name="samples.json").click()
     assert download.value.path().read_bytes() == (folder / "samples.json").read_bytes()
     demo.assert_sound()
+
+
+def _size(page: Page) -> str:
+    figure = page.locator(".vn-figure", has_text="samples in the subset").locator(".vn-value")
+    return figure.inner_text()
+
+
+def test_a_rule_is_picked_changed_saved_and_compared(demo: Watched) -> None:
+    page = demo.open("subset")
+    page.get_by_label("Choose by").click()
+    page.get_by_role("option", name="The highest of each group").click()
+    expect(page).to_have_url(re.compile("rule=paper$"))
+    page.get_by_role("radio", name="Per source", exact=True).click()
+    expect(page).to_have_url(re.compile("rule=per-source"))
+    demo.settle()
+    before = _size(page)
+    page.get_by_label("Share, %").fill("40")
+    page.get_by_label("Share, %").press("Enter")
+    expect(page).to_have_url(re.compile("share=0.4"))
+    demo.settle()
+    assert int(_size(page).replace(",", "")) > int(before.replace(",", ""))
+    page.get_by_label("Save as").fill("by-source")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved as by-source")).to_be_visible()
+
+    demo.open("subset", "?rule=per-source&share=0.2&panel=compare&subset_b=by-source")
+    overlap = page.locator(".vn-figure", has_text="overlap").locator(".vn-value").first
+    assert 45 < float(overlap.inner_text().rstrip(" %")) < 55  # half of it
+    only_there = page.get_by_role("radio", name="Only in B")
+    only_there.click()
+    demo.settle()
+    demo.assert_sound()
+
+
+def test_limits_of_one_source_are_typed_into_the_table(demo: Watched) -> None:
+    page = demo.open("subset", "?rule=budget&count=60")
+    page.get_by_text("Limits of their own by source").click()
+    expect(page.get_by_text("Empty cells follow the common limits above.")).to_be_visible()
+    demo.settle()
+    _type_into(page, 1, 3, "4")
+    expect(page.get_by_text("Limits of their own: 1 source")).to_be_visible()
+    demo.settle()
+    _type_into(page, 2, 2, "1")
+    expect(page.get_by_text("Limits of their own: 2 sources")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"source_limits=.+%5D%2C%5B"))
+    limits = json.loads(parse_qs(urlsplit(page.url).query)["source_limits"][0])
+    assert sorted(map(repr, (one[1:] for one in limits))) == ["[1, None]", "[None, 4]"]
+    page.reload()
+    demo.settle()
+    expect(page.get_by_text("Limits of their own: 2 sources")).to_be_visible()
+    demo.assert_sound()
+
+
+def _type_into(page: Page, row: int, column: int, value: str) -> None:
+    """Types into a cell of the table, counted from 0; its rows are 35 pixels high."""
+    table = page.locator('[data-testid="stDataFrame"]')
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    table.click(position={"x": box["width"] * (column + 0.5) / 4, "y": 35 * (row + 1.5)})
+    page.keyboard.type(value)
+    field = page.locator("#portal input")
+    expect(field).to_have_value(value)
+    page.keyboard.press("Enter")
+    expect(field).to_have_count(0)

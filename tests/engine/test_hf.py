@@ -142,7 +142,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no \*\.safetensors"):
         load_model(str(tmp_path / "empty"))
     (tmp_path / "model.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="cannot be loaded|has no processor"):
+    with pytest.raises(ModelError, match=r"cannot be loaded|has no processor"):
         load_model(str(tmp_path))
     with pytest.raises(ModelError, match="unknown dtype 'int3'"):
         load_model(str(bundled_model()), dtype="int3")

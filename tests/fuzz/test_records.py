@@ -16,11 +16,36 @@ from tests.fuzz.records import JSON_READERS, READERS, check, tagged
 
 CORPUS = sorted(Path(__file__).with_name("corpus").iterdir())
 
+# What records are made of: keys, roles, and texts that readers take for more than texts.
 WORDS = st.sampled_from(
-    "from value role content type text image images image_url url human gpt user assistant system "
-    "conversations messages conversation query response history question answer caption prompt "
-    "source base64 data bytes path id <image> <image>\n <img>a.png</img> <ImageHere> data:image/png;"
-    'base64,iVBORw0KGgo= a.png###[1,2,3,4] ["a.png"] \ud800 \0 ../a.png'.split(" ")
+    [
+        *(
+            "from",
+            "value",
+            "role",
+            "content",
+            "type",
+            "text",
+            "image",
+            "images",
+            "image_url",
+            "url",
+        ),
+        *("human", "gpt", "user", "assistant", "system", "conversations", "messages"),
+        *(
+            "conversation",
+            "query",
+            "response",
+            "history",
+            "question",
+            "answer",
+            "caption",
+            "prompt",
+        ),
+        *("source", "base64", "data", "bytes", "path", "id", "<image>", "<image>\n", "<ImageHere>"),
+        *("<img>a.png</img>", "data:image/png;base64,iVBORw0KGgo=", "a.png###[1,2,3,4]"),
+        *('["a.png"]', "\ud800", "\0", "../a.png"),
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8),
