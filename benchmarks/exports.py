@@ -39,12 +39,12 @@ WORDS = tuple(SENTENCE.split())
 EXPORT = """
 import json, re, sys, time
 from pathlib import Path
-from scoring.export import export_subset
+from scoring.exports.export import export_subset
 from scoring.exports import options_from_dict
-from scoring.provenance import verify_manifest
-from scoring.selection import TopShare, Weights
+from scoring.exports.provenance import verify_manifest
+from scoring.curation.selection import TopShare, Weights
 from scoring.store import Store
-from scoring.subsets import SubsetDefinition
+from scoring.curation.subsets import SubsetDefinition
 from scoring.workspace import open_workspace
 
 def peak():

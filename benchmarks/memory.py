@@ -39,7 +39,8 @@ IMPORT = MEASURED.format(
     work="import_dataset(create_workspace(Path(sys.argv[2])), [Path(sys.argv[1])])",
 )
 PLAN = MEASURED.format(
-    imports="from scoring.plan import open_plan\nfrom scoring.workspace import open_workspace",
+    imports="from scoring.engine.plan import open_plan\n"
+    "from scoring.workspace import open_workspace",
     work="open_plan(open_workspace(Path(sys.argv[2])))",
 )
 SCORE = MEASURED.format(
@@ -63,9 +64,9 @@ STEPS["build the database"] = BUILD
 
 def score_for_nothing(workspace: object) -> None:
     """Every sample gets made-up losses: reading, claims, counts and parts are what is measured."""
-    from scoring.baselines import BaselineSettings
-    from scoring.pipeline import run_record, scoring_task
-    from scoring.runner import Runner, Work
+    from scoring.engine.baselines import BaselineSettings
+    from scoring.engine.pipeline import run_record, scoring_task
+    from scoring.engine.runner import Runner, Work
     from scoring.runs import begin_run
     from scoring.samples import Sample
     from tests.fakes import FakeModel
@@ -95,7 +96,7 @@ def score_for_nothing(workspace: object) -> None:
 def read_in_plan_order(workspace: object) -> None:
     import numpy as np
 
-    from scoring.plan import CHUNK_ROWS, open_plan
+    from scoring.engine.plan import CHUNK_ROWS, open_plan
 
     plan = open_plan(workspace)  # type: ignore[arg-type]
     for start in range(0, len(plan.rows), CHUNK_ROWS):

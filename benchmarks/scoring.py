@@ -31,12 +31,12 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._scoring_setup import SHAPES, build_model, make_samples
-from scoring.batching import TokenBudget
+from scoring.engine.batching import TokenBudget
+from scoring.engine.scorer import Scorer
 from scoring.models.base import EncodedSample
 from scoring.models.forward import LossEngine
 from scoring.models.hf import HfModel
 from scoring.samples import Sample
-from scoring.scorer import Scorer
 
 Scores = list[tuple[float, float]]
 """(multimodal loss, text-only loss) of each sample, in nats per answer token."""

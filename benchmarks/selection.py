@@ -19,12 +19,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scoring.candidates import ANSWER_KINDS, STATUSES, Candidates
-from scoring.comparison import compare_subsets
-from scoring.reviews import Decision
-from scoring.rules import Rule
-from scoring.samples import Status
-from scoring.selection import (
+from scoring.curation.comparison import compare_subsets
+from scoring.curation.selection import (
     Ablation,
     AnswerThresholds,
     Budget,
@@ -42,8 +38,12 @@ from scoring.selection import (
     Weights,
     select,
 )
-from scoring.stability import inclusion_probabilities
-from scoring.weights import repeat_counts
+from scoring.curation.stability import inclusion_probabilities
+from scoring.curation.weights import repeat_counts
+from scoring.reviews.decisions import Decision
+from scoring.rules import Rule
+from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
+from scoring.samples import Status
 
 SOURCES = ("charts", "chat", "digits", "documents", "scenes", "words")
 N_CLUSTERS = 20

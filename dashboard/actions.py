@@ -16,19 +16,25 @@ from typing import Any
 from dashboard import export_jobs
 from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
+from scoring.curation.subsets import SubsetDefinition, delete_subset, save_subset
 from scoring.dataset import read_dataset_info
 from scoring.errors import InputError, VisnecError
-from scoring.export import ExportResult, check_folder, export_subset
-from scoring.export import Progress as ExportProgress
 from scoring.exports import ExportOptions
+from scoring.exports.export import ExportResult, check_folder, export_subset
+from scoring.exports.export import Progress as ExportProgress
+from scoring.exports.provenance import VerifyReport, verify_manifest
 from scoring.necessity import Bands
-from scoring.provenance import VerifyReport, verify_manifest
-from scoring.reviews import Decision, DecisionDraft, DecisionEvent, ReviewLog, open_review_log
+from scoring.reviews.decisions import (
+    Decision,
+    DecisionDraft,
+    DecisionEvent,
+    ReviewLog,
+    open_review_log,
+)
 from scoring.store import build_database
 from scoring.store.build import Progress
 from scoring.store.follow import build_if_behind
 from scoring.store.values import BuildReport
-from scoring.subsets import SubsetDefinition, delete_subset, save_subset
 from scoring.workspace import Workspace, open_workspace, save_settings
 
 MAX_NOTE = 2000

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from dashboard import theme
 from scoring.necessity import Bands, Category
-from scoring.settling import CutQuality
+from scoring.reviews.settling import CutQuality
 from scoring.store.compare import Comparison
 from scoring.store.values import LossPlane
 

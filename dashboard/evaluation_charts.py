@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dashboard import theme
-from scoring.evaluation import PartResult
+from scoring.evaluation.evaluate import PartResult
 from scoring.necessity import Category
 
 _MARGIN = {"l": 52, "r": 12, "t": 12, "b": 48}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scoring.errors import VisnecError
+from scoring.exports.manifest import Manifest, read_manifest
 from scoring.exports.names import FOLDERS
-from scoring.manifest import Manifest, read_manifest
 from scoring.workspace import Workspace
 
 

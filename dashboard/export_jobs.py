@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from scoring.errors import VisnecError
-from scoring.export import ExportResult, Progress
+from scoring.exports.export import ExportResult, Progress
 
 State = Literal["running", "done", "stopped", "failed"]
 _KEPT_SECONDS = 3600.0

@@ -12,9 +12,7 @@ from typing import Any, Final
 
 from dashboard.loaders import Context
 from dashboard.state import ACCOMPANIED, RuleKind, View
-from scoring.errors import RuleError
-from scoring.rules import rule_options
-from scoring.selection import (
+from scoring.curation.selection import (
     Ablation,
     ClusterShare,
     Control,
@@ -25,7 +23,9 @@ from scoring.selection import (
     Treatment,
     rule_from_dict,
 )
-from scoring.subsets import SubsetDefinition
+from scoring.curation.subsets import SubsetDefinition
+from scoring.errors import RuleError
+from scoring.rules import rule_options
 
 UNSAVED: Final = "unsaved"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-from scoring.reviews import DecisionEvent
+from scoring.reviews.decisions import DecisionEvent
 
 
 class Standing:

@@ -88,8 +88,8 @@ def _score(
     stop: threading.Event | None,
 ) -> None:
     say("Loading the demonstration model")
+    from scoring.engine.pipeline import predict_dataset, score_dataset
     from scoring.models import load_model
-    from scoring.pipeline import predict_dataset, score_dataset
 
     model = load_model(BUNDLED_MODEL, device="cpu")
     with _one_thread():

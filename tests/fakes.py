@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.batching import TokenBudget, run_batched
+from scoring.engine.batching import TokenBudget, run_batched
 from scoring.models.base import EncodedSample, ModelInfo, OutOfMemoryError
 from scoring.samples import Role, Turn
 

@@ -59,10 +59,14 @@ def test_linked_files_and_the_tree_exist() -> None:
     for link in links:
         assert (ROOT / link).exists(), link
     tree = README.split("## Where things are")[1].split("## Limits")[0]
-    for line in tree.splitlines():
-        folder = "scoring" if line.startswith("      ") else ""
-        for name in re.findall(r"(?<!\S)([a-z_]+(?:\.py|/))(?=\s)", line[:45]):
-            assert (ROOT / folder / name).exists(), name
+    above: list[str] = []  # the folders that a line lies in, by its indentation
+    for line in filter(None, tree.splitlines()):
+        depth = (len(line) - len(line.lstrip()) - 4) // 2
+        del above[depth:]
+        for name in re.findall(r"(?<!\S)([a-z_]+(?:\.py|/))(?=\s)", line[:60]):
+            assert ROOT.joinpath(*above, name).exists(), name
+            if name.endswith("/"):
+                above.append(name)
 
 
 def test_the_three_samples_are_those_of_the_demo(demo_built: Path) -> None:

@@ -12,7 +12,7 @@ from dashboard import actions, loaders, text
 from dashboard.components import notices
 from dashboard.state import change_view
 from scoring.errors import VisnecError
-from scoring.reviews import Decision, DecisionDraft
+from scoring.reviews.decisions import Decision, DecisionDraft
 
 
 def show(

@@ -18,9 +18,9 @@ from dashboard.loaders import Context
 from dashboard.loaders.evaluate import read_imported_answers, read_prediction_sets
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
-from scoring.accuracy import Accuracy, Cells, Gain, Leakage
-from scoring.evaluation import Evaluation, ModelResult, PartResult
-from scoring.model_ranks import Ranking
+from scoring.evaluation.accuracy import Accuracy, Cells, Gain, Leakage
+from scoring.evaluation.evaluate import Evaluation, ModelResult, PartResult
+from scoring.evaluation.model_ranks import Ranking
 from scoring.necessity import Category
 from scoring.store.filters import Filter, Range
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.cards import Card
 from dashboard.components import assets
-from scoring.reviews import Decision
+from scoring.reviews.decisions import Decision
 
 _gallery = st.components.v2.component(
     "visnec_gallery",

@@ -11,7 +11,7 @@ from dashboard import charts, loaders, text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Figure
 from dashboard.state import Queue, Who, change_view, current_view
-from scoring.settling import (
+from scoring.reviews.settling import (
     CutQuality,
     Estimate,
     HandLabels,

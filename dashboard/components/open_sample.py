@@ -22,7 +22,7 @@ from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.state import Key, Tiles, View, change_view, current_view
 from scoring.errors import InputError
-from scoring.reviews import DecisionEvent
+from scoring.reviews.decisions import DecisionEvent
 from scoring.store.filters import Filter
 from scoring.store.values import Cursor, Sort
 

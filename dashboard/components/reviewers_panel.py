@@ -10,7 +10,7 @@ from dashboard import loaders, text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Table
 from dashboard.state import Queue, Who, change_view
-from scoring.agreement import Agreement
+from scoring.reviews.agreement import Agreement
 
 
 @st.fragment

@@ -13,8 +13,8 @@ from dashboard.components import figures, notices, weights_outcome
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import REASON_NAMES
-from scoring.selection import Reason
-from scoring.subsets import Outcome
+from scoring.curation.selection import Reason
+from scoring.curation.subsets import Outcome
 
 _SHOWN_ROWS = 100
 _FITTING_ROWS = 12  # longer tables scroll, so that the page stays where it is

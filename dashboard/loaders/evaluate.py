@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
-from scoring.evaluation import Evaluation
-from scoring.evaluations import PredictionSet, list_predictions
+from scoring.evaluation.evaluate import Evaluation
+from scoring.evaluation.imported_predictions import PredictionSet, list_predictions
 from scoring.store import queries
 from scoring.store.judged import PredictedBy
 from scoring.workspace import Workspace

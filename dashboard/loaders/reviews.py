@@ -12,15 +12,15 @@ from dashboard.loaders.compare import read_other_scopes
 from dashboard.loaders.context import Context, about, read_cached
 from dashboard.standing import Standing, in_time
 from dashboard.state import Queue, View, Who
-from scoring.agreement import Agreement, reviewer_agreement
-from scoring.reviews import (
+from scoring.reviews.agreement import Agreement, reviewer_agreement
+from scoring.reviews.decisions import (
     DecisionEvent,
     DecisionFeed,
     ReviewerProgress,
     conflicts,
     reviewer_progress,
 )
-from scoring.settling import HandLabels
+from scoring.reviews.settling import HandLabels
 from scoring.store import queries
 from scoring.store.compare import other_name
 from scoring.store.queues import ReviewQueue

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
-from scoring.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
-from scoring.comparison import SubsetDiff, compare_subsets
-from scoring.reviews import DecisionEvent, hand_outcome, latest_decisions, read_events
+from scoring.curation.comparison import SubsetDiff, compare_subsets
+from scoring.curation.stability import inclusion_probabilities
+from scoring.curation.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
+from scoring.curation.token_values import read_token_deltas
+from scoring.curation.weights import effective_share, repeat_counts
+from scoring.reviews.decisions import DecisionEvent, hand_outcome, latest_decisions, read_events
+from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
-from scoring.stability import inclusion_probabilities
 from scoring.store import Scope, queries
-from scoring.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
-from scoring.token_values import read_token_deltas
-from scoring.weights import effective_share, repeat_counts
 from scoring.workspace import Workspace
 
 _CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
@@ -206,7 +206,8 @@ class StabilityFacts:
     """How sure a subset is, made small enough to be kept.
 
     ``by_score`` has the columns visnec, inclusion, low, high and samples of
-    :meth:`scoring.stability.Stability.by_score`; ``doubtful`` are rows that are as often in as out.
+    :meth:`scoring.curation.stability.Stability.by_score`; ``doubtful`` are rows that are as often
+    in as out.
     """
 
     n_taken: int

@@ -13,13 +13,8 @@ from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, say, table, talk
 from scoring.clustering import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
-from scoring.errors import InputError
-from scoring.rules import ablation_arms, parse_ranges, rule_from_dict
-from scoring.runs import now, only_run
-from scoring.samples import Status
-from scoring.selection import Treatment
-from scoring.store import Store, build_database
-from scoring.subsets import (
+from scoring.curation.selection import Treatment
+from scoring.curation.subsets import (
     Outcome,
     SubsetDefinition,
     read_outcome,
@@ -27,6 +22,11 @@ from scoring.subsets import (
     read_subset,
     save_subset,
 )
+from scoring.errors import InputError
+from scoring.rules import ablation_arms, parse_ranges, rule_from_dict
+from scoring.runs import now, only_run
+from scoring.samples import Status
+from scoring.store import Store, build_database
 from scoring.workspace import Workspace, open_workspace
 
 
@@ -270,7 +270,7 @@ def _tell_outcome(outcome: Outcome) -> None:
         f"others without a score {verb[definition.unscored]}; {bad:,} unreadable records left out"
     )
     if subset.weights is not None:
-        from scoring.weights import effective_share
+        from scoring.curation.weights import effective_share
 
         share = effective_share(subset.weights)
         say(f"The weights count like {share:.1%} as many samples of equal weight")

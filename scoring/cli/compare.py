@@ -10,13 +10,13 @@ import typer
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, say, table, talk
-from scoring.stability import DEFAULT_DRAWS, Stability, inclusion_probabilities
+from scoring.curation.stability import DEFAULT_DRAWS, Stability, inclusion_probabilities
+from scoring.curation.subsets import Outcome, read_outcome, read_subset
 from scoring.store import Store, candidates
-from scoring.subsets import Outcome, read_outcome, read_subset
 from scoring.workspace import Workspace, open_workspace, replacing
 
 if TYPE_CHECKING:
-    from scoring.manifest import Manifest
+    from scoring.exports.manifest import Manifest
 
 
 def stability(
@@ -33,7 +33,7 @@ def stability(
     json: JsonOption = False,
 ) -> None:
     """How sure a subset is, given that scores are means over few answer tokens."""
-    from scoring.token_values import read_token_deltas
+    from scoring.curation.token_values import read_token_deltas
 
     place = open_workspace(workspace)
     definition = read_subset(place, name)
@@ -81,8 +81,8 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """What two subsets or exports have in common and what only one of them holds, by source."""
-    from scoring.comparison import compare_subsets
-    from scoring.manifest_diff import changed_facts
+    from scoring.curation.comparison import compare_subsets
+    from scoring.exports.manifest_diff import changed_facts
 
     place = open_workspace(workspace)
     store = Store(place)
@@ -119,8 +119,8 @@ def diff(
 
 def _outcome(place: Workspace, store: Store, name: str) -> tuple[Outcome, Manifest | None]:
     """The samples of a saved subset, or of an export with its manifest."""
-    from scoring.manifest import read_manifest
-    from scoring.manifest_diff import manifest_outcome, names_manifest
+    from scoring.exports.manifest import read_manifest
+    from scoring.exports.manifest_diff import manifest_outcome, names_manifest
 
     if not names_manifest(name):
         return read_outcome(place, store, read_subset(place, name)), None

@@ -14,7 +14,7 @@ from scoring.cli.talk import count_progress, print_json, print_line, say
 from scoring.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from scoring.manifest import Manifest
+    from scoring.exports.manifest import Manifest
 
 
 def export(
@@ -82,10 +82,10 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a subset, each record byte for byte, with the manifest that replays it."""
-    from scoring.export import export_subset
+    from scoring.curation.subsets import read_subset
     from scoring.exports import options_from_dict
+    from scoring.exports.export import export_subset
     from scoring.store import Store
-    from scoring.subsets import read_subset
 
     options = options_from_dict(
         {
@@ -154,7 +154,7 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Rebuild an export from its workspace and compare every byte."""
-    from scoring.provenance import verify_manifest
+    from scoring.exports.provenance import verify_manifest
 
     place = open_workspace(workspace) if workspace else None
     with count_progress("Comparing") as show:

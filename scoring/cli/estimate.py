@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scoring.cli.talk import print_json, say, table, talk
-from scoring.estimate import Estimate, Tokens, estimate_run
+from scoring.engine.estimate import Estimate, Tokens, estimate_run
 from scoring.models.base import VisionLanguageModel
 from scoring.workspace import Workspace
 

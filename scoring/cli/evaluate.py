@@ -9,19 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from scoring.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Cells, Gain, Leakage
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.cli.talk import print_json, say, table, talk
 from scoring.errors import InputError
-from scoring.evaluation import DEFAULT_BANDS_OF_SCORE, Evaluation, ModelResult, PartResult
-from scoring.evaluations import (
+from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Cells, Gain, Leakage
+from scoring.evaluation.evaluate import DEFAULT_BANDS_OF_SCORE, Evaluation, ModelResult, PartResult
+from scoring.evaluation.imported_predictions import (
     PredictionImport,
     import_predictions,
     list_predictions,
     remove_predictions,
 )
-from scoring.model_ranks import Ranking
-from scoring.prediction_files import Sight
+from scoring.evaluation.model_ranks import Ranking
+from scoring.evaluation.prediction_files import Sight
 from scoring.runs import only_run
 from scoring.store import Scope, Store, build_database, parse_filter
 from scoring.store.evaluated import evaluate_predictions

@@ -49,7 +49,7 @@ def import_scores(
     json: JsonOption = False,
 ) -> None:
     """Take in scores that were computed elsewhere, joined to the dataset by row_idx."""
-    from scoring.imported import import_scores as take_in
+    from scoring.exchange.imported_scores import import_scores as take_in
 
     place = open_workspace(workspace)
     with count_progress("Reading scores (bytes)") as show:
@@ -100,7 +100,7 @@ def export_scores(
     json: JsonOption = False,
 ) -> None:
     """Write the scores of a run as CSV."""
-    from scoring.score_export import export_scores as write_out
+    from scoring.exchange.score_export import export_scores as write_out
     from scoring.store import Scope, Store
 
     place = open_workspace(workspace)

@@ -7,12 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from scoring.baselines import (
-    DEFAULT_BLUR_SIGMA,
-    DEFAULT_SHUFFLE_SEED,
-    NONE,
-    BaselineSettings,
-)
 from scoring.cli.options import (
     AllowRemoteOption,
     DeviceOption,
@@ -33,6 +27,12 @@ from scoring.cli.talk import (
     say,
     stopping,
     talk,
+)
+from scoring.engine.baselines import (
+    DEFAULT_BLUR_SIGMA,
+    DEFAULT_SHUFFLE_SEED,
+    NONE,
+    BaselineSettings,
 )
 from scoring.errors import InputError
 from scoring.runs import RunRecord, only_run
@@ -158,7 +158,7 @@ def score(
             max_new_tokens=max_new_tokens,
         )
         return
-    from scoring.pipeline import predict_dataset, score_dataset
+    from scoring.engine.pipeline import predict_dataset, score_dataset
 
     with stopping() as stop, run_progress("Scoring") as show:
         summary = score_dataset(
@@ -228,7 +228,7 @@ def predict(
         record.score_eos is not False,
         revision,
     )
-    from scoring.pipeline import predict_dataset
+    from scoring.engine.pipeline import predict_dataset
 
     with stopping() as stop, run_progress("Predicting") as show:
         summary = predict_dataset(

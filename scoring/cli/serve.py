@@ -117,11 +117,11 @@ def _free_port(wanted: int) -> int:
 
 
 def _status(place: Workspace) -> dict[str, Any]:
+    from scoring.curation.subsets import list_subsets
     from scoring.dataset import read_dataset_info
     from scoring.progress import read_progress
-    from scoring.reviews import latest_decisions, read_events, reviewer_progress
+    from scoring.reviews.decisions import latest_decisions, read_events, reviewer_progress
     from scoring.runs import list_runs
-    from scoring.subsets import list_subsets
 
     runs = []
     for run in list_runs(place):
@@ -153,7 +153,7 @@ def _status(place: Workspace) -> dict[str, Any]:
 
 
 def _imported_status(place: Workspace, run: RunRecord) -> dict[str, Any]:
-    from scoring.imported import read_import_report
+    from scoring.exchange.imported_scores import read_import_report
 
     report = read_import_report(place, run.run_id)
     return {

@@ -8,10 +8,10 @@ import typer
 
 from scoring.cli.talk import baselines_table, print_json, run_progress, say, stopping, talk
 from scoring.dataset import read_dataset_info
+from scoring.engine.pipeline import run_standing
+from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
 from scoring.errors import InputError, WorkerError
-from scoring.pipeline import run_standing
 from scoring.store.follow import build_if_behind
-from scoring.workers import Job, LostWorker, Outcome, run_workers
 from scoring.workspace import Workspace
 
 __all__ = ["ENGINES", "Job", "is_shared", "score_shared"]
@@ -33,7 +33,7 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
     say(f"Starting {workers} {what}, each loads {job.model['name']}")
     with stopping() as stop, run_progress("Scoring") as show:
         if engine == "ray":
-            from scoring.distributed import score_distributed
+            from scoring.engine.distributed import score_distributed
 
             outcome = score_distributed(place, job, workers, on_progress=show, stop=stop)
         else:

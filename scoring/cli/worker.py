@@ -1,6 +1,6 @@
 """A worker process of ``--workers``: what to do comes in on stdin, where it is goes out on stdout.
 
-``python -m scoring.cli.worker`` is started by ``scoring.workers`` and by nobody else.
+``python -m scoring.cli.worker`` is started by ``scoring.engine.workers`` and by nobody else.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 import threading
 
 from scoring.cli.talk import print_line
+from scoring.engine.workers import STOPPED, Job, do_job
 from scoring.errors import VisnecError
-from scoring.workers import STOPPED, Job, do_job
 
 
 def main() -> int:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoring.candidates import Floats, Ints
+from scoring.curation.selection import REASONS, Reason, Subset
+from scoring.curation.subsets import Outcome
+from scoring.curation.weights import repeat_counts
 from scoring.dataset import read_columns, read_dataset_info, sample_of_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
 from scoring.exports.edits import (
@@ -31,11 +33,9 @@ from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.readers.containers import split_reference
 from scoring.readers.detect import JSON
 from scoring.readers.images import ImageProblem, resolve_image
+from scoring.rules.candidates import Floats, Ints
 from scoring.samples import Role, Sample, Status, Turn
-from scoring.selection import REASONS, Reason, Subset
 from scoring.store import Store, turns_outside
-from scoring.subsets import Outcome
-from scoring.weights import repeat_counts
 from scoring.workspace import Workspace
 
 PLACEHOLDER = "<image>"

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoring.candidates import STATUSES
 from scoring.dataset import sample_of_row
 from scoring.exports.chosen import Chosen, conversation_turn
 from scoring.exports.files import CHUNK, BytesFile, Output, TableFile
 from scoring.exports.images import read_image_bytes
 from scoring.readers.images import ImageProblem, resolve_image
+from scoring.rules.candidates import STATUSES
 
 _SHARD_ROWS = 100_000
 _EMBEDDED_SHARD_ROWS = 5_000

@@ -24,10 +24,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.errors import ModelError
-from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.loading import Render, end_markers, supported_families
-from scoring.prompting import (
+from scoring.engine.prompting import (
     AnswerSpan,
     PromptProblem,
     RenderedChat,
@@ -37,6 +34,9 @@ from scoring.prompting import (
     to_messages,
     token_turns,
 )
+from scoring.errors import ModelError
+from scoring.models.base import EncodedSample, ModelInfo
+from scoring.models.loading import Render, end_markers, supported_families
 from scoring.samples import Role, Status, Turn
 
 _NO_TURN = -1

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scoring.batching import TokenBudget, run_divisible
-from scoring.losses import answer_token_losses, head_losses
+from scoring.engine.batching import TokenBudget, run_divisible
+from scoring.engine.losses import answer_token_losses, head_losses
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
 from scoring.models.collate import (

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.batching import TokenBudget, run_batched
+from scoring.engine.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.collate import prompt_inputs, to_device

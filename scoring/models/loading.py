@@ -15,9 +15,9 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 
+from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 from scoring.errors import ModelError
 from scoring.models.processors import load_processor
-from scoring.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 
 SUPPORTED = {
     "llava": "LLaVA-1.5",

@@ -19,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.batching import TokenBudget
-from scoring.losses import answer_token_losses
+from scoring.engine.batching import TokenBudget
+from scoring.engine.losses import answer_token_losses
+from scoring.engine.prompting import PromptProblem
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
 from scoring.models.rows import plan_rows
-from scoring.prompting import PromptProblem
 from scoring.samples import Role, Turn
 
 EXACT = 1e-5  # nats, in float32

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
 
-from scoring.candidates import Candidates, Floats, Mask
 from scoring.errors import RuleError
 from scoring.rules.base import (
     Printed,
@@ -22,6 +21,7 @@ from scoring.rules.base import (
     check_seed,
     check_share,
 )
+from scoring.rules.candidates import Candidates, Floats, Mask
 from scoring.rules.ranking import (
     Per,
     groups_of,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
-from scoring.candidates import Candidates, Floats, Mask
 from scoring.errors import RuleError
+from scoring.rules.candidates import Candidates, Floats, Mask
 
 MAX_SEED = 2**63 - 1
 

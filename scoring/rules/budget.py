@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from scoring.candidates import Candidates, Ints, Mask
 from scoring.errors import RuleError
 from scoring.rules.base import NamedLimits, Printed, check_count, is_int, named_limits
+from scoring.rules.candidates import Candidates, Ints, Mask
 from scoring.rules.ranking import best_first, mask_of, scored_places
 
 

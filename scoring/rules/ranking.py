@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.candidates import Candidates, Floats, Ints, Mask
 from scoring.errors import RuleError
+from scoring.rules.candidates import Candidates, Floats, Ints, Mask
 
 Per = Literal["dataset", "cluster", "source"]
 """Inside what a rule chooses."""

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from scoring.candidates import Candidates, Floats, Ints, Mask
 from scoring.errors import RuleError
 from scoring.rules.base import Printed, check_count, check_share
+from scoring.rules.candidates import Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import (
     best_first,
     groups_of,

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from scoring.candidates import ANSWER_KINDS, Candidates, Mask
 from scoring.errors import RuleError
 from scoring.rules.base import NamedLimits, Printed, is_finite, named_limits
+from scoring.rules.candidates import ANSWER_KINDS, Candidates, Mask
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from scoring.candidates import Candidates, Floats, Mask
 from scoring.errors import RuleError
 from scoring.rules.base import Printed, check_choice, is_finite
+from scoring.rules.candidates import Candidates, Floats, Mask
 from scoring.rules.ranking import scored_places
 
 WeightBy = Literal["softmax", "rank"]

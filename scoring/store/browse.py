@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.candidates import STATUSES, Candidates
 from scoring.errors import InputError
 from scoring.necessity import Bands
+from scoring.rules.candidates import STATUSES, Candidates
 from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
 from scoring.store.filters import Filter
 from scoring.store.slices import Slice, cluster_column, known_slice

@@ -28,8 +28,8 @@ from filelock import FileLock
 
 from scoring.dataset import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
-from scoring.evaluations import prediction_parts, read_prediction_set
-from scoring.reviews import LatestDecision, latest_decisions, read_events
+from scoring.evaluation.imported_predictions import prediction_parts, read_prediction_set
+from scoring.reviews.decisions import LatestDecision, latest_decisions, read_events
 from scoring.runs import RunRecord, list_runs
 from scoring.samples import Status
 from scoring.store import derive, schema

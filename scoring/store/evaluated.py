@@ -6,11 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scoring.accuracy import DEFAULT_MEASURE, NONE, Verdicts
 from scoring.errors import InputError
-from scoring.evaluation import DEFAULT_BANDS_OF_SCORE, Answers, Benchmark, Evaluation, evaluate
+from scoring.evaluation.accuracy import DEFAULT_MEASURE, NONE, Verdicts
+from scoring.evaluation.evaluate import (
+    DEFAULT_BANDS_OF_SCORE,
+    Answers,
+    Benchmark,
+    Evaluation,
+    evaluate,
+)
+from scoring.evaluation.prediction_files import Sight
 from scoring.necessity import Bands
-from scoring.prediction_files import Sight
 from scoring.store.conditions import EVERYTHING, Asked, ask
 from scoring.store.filters import Filter
 from scoring.store.judged import PredictedBy, models_of, verdict_query

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from scoring.accuracy import MEASURES
 from scoring.errors import FilterError
+from scoring.evaluation.accuracy import MEASURES
 from scoring.necessity import Category
 from scoring.samples import Status
 from scoring.store.schema import ANSWER_KINDS

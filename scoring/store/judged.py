@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from scoring.accuracy import MEASURES
 from scoring.errors import InputError
-from scoring.prediction_files import Sight
+from scoring.evaluation.accuracy import MEASURES
+from scoring.evaluation.prediction_files import Sight
 from scoring.store.store import Reading, Store
 
 _CONDITIONS: Final[Mapping[str, str]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from scoring.necessity import Bands
-from scoring.settling import HandLabels, hand_labels
+from scoring.reviews.settling import HandLabels, hand_labels
 from scoring.store.conditions import EVERYTHING, ask
 from scoring.store.filters import Filter
 from scoring.store.store import Store

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from scoring import answers
-from scoring.evaluations import evaluation_row
+from scoring.evaluation.imported_predictions import evaluation_row
 from scoring.prediction_records import (
     matched_prediction,
     prediction_row,

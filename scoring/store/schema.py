@@ -8,7 +8,7 @@ never NaN. ``derive`` fills the tables. Losses and scores are in nats per answer
 
 from __future__ import annotations
 
-from scoring.candidates import ANSWER_KINDS as ANSWER_KINDS
+from scoring.rules.candidates import ANSWER_KINDS as ANSWER_KINDS
 
 DATABASE_VERSION = 2
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import WorkspaceError
 from scoring.necessity import Bands
-from scoring.reviews import DecisionFeed, LatestDecision, hand_outcome, logs_generation
+from scoring.reviews.decisions import DecisionFeed, LatestDecision, hand_outcome, logs_generation
 from scoring.store import schema
 from scoring.store.build import decisions_table, list_parts
 from scoring.store.frames import with_none

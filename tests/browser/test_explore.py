@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Locator, expect
 
-from scoring.reviews import latest_decisions, read_events
+from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.store import Filter, Scope, Store, matching_rows, sample_detail
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Locator, expect
 
-from scoring.provenance import verify_manifest
+from scoring.exports.provenance import verify_manifest
 from scoring.store import Store, queries
 from scoring.store.filters import Filter
 from scoring.store.values import Scope

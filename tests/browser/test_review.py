@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from scoring.reviews import DecisionEvent, latest_decisions, read_events
+from scoring.reviews.decisions import DecisionEvent, latest_decisions, read_events
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 

@@ -21,15 +21,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from scoring.curation.subsets import SubsetDefinition
 from scoring.dataset import read_dataset_info
-from scoring.decision_log import DecisionDraft
 from scoring.demo import DEMO_RUN
-from scoring.export import export_subset
-from scoring.provenance import verify_manifest
-from scoring.reviews import Decision, ReviewLog, open_review_log, read_events
+from scoring.exports.export import export_subset
+from scoring.exports.provenance import verify_manifest
+from scoring.reviews.decision_log import DecisionDraft
+from scoring.reviews.decisions import Decision, ReviewLog, open_review_log, read_events
 from scoring.rules.thresholds import Threshold
 from scoring.store import Store, build_database
-from scoring.subsets import SubsetDefinition
 from scoring.workspace import Workspace, open_workspace
 from tests.browser.conftest import PAGES, serving, watching
 

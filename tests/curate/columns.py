@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scoring.candidates import Candidates
+from scoring.rules.candidates import Candidates
 from scoring.samples import Status
 
 NAN = float("nan")

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring import cli
+from scoring.curation.selection import Control, PaperTopShare
+from scoring.curation.subsets import read_subset
 from scoring.errors import InputError, RuleError
-from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
-from scoring.selection import Control, PaperTopShare
 from scoring.store import build_database
-from scoring.subsets import read_subset
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace
 

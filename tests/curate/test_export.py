@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scoring.curation.selection import Threshold, TopCount, TopShare
+from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
-from scoring.export import check_folder, export_subset
 from scoring.exports import read_outputs
 from scoring.exports.chosen import Chosen
 from scoring.exports.edits import one_line
+from scoring.exports.export import check_folder, export_subset
+from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
-from scoring.manifest import read_manifest
-from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
-from scoring.selection import Threshold, TopCount, TopShare
 from scoring.store import Store
-from scoring.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import Workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 
@@ -306,10 +306,10 @@ def test_a_failing_write_leaves_the_old_export(
 EXPORTER = """
 import sys, time
 from pathlib import Path
-import scoring.export as export
-from scoring.selection import TopShare
+import scoring.exports.export as export
+from scoring.curation.selection import TopShare
 from scoring.store import Store
-from scoring.subsets import SubsetDefinition, read_outcome
+from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace
 
 def wait(*_):

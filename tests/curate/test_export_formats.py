@@ -20,20 +20,20 @@ import pytest
 from PIL import Image
 
 from scoring import import_dataset
+from scoring.curation.selection import Threshold, TopShare, Weights
+from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.errors import InputError, RecordError, RuleError, StorageError, VerificationError
-from scoring.export import ExportResult, export_subset
 from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
 from scoring.exports.chosen import choose
+from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.files import ContentDigest, TableFile
+from scoring.exports.manifest import read_manifest
+from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names_manifest
+from scoring.exports.provenance import verify_manifest
 from scoring.exports.shards import tar_member
-from scoring.manifest import read_manifest
-from scoring.manifest_diff import changed_facts, manifest_outcome, names_manifest
-from scoring.provenance import verify_manifest
-from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
-from scoring.selection import Threshold, TopShare, Weights
 from scoring.store import Store, build_database
-from scoring.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import Row, make_workspace, write_run
@@ -466,7 +466,7 @@ def test_options_are_what_was_saved() -> None:
 
 
 def test_a_manifest_of_the_first_version_still_verifies(workspace: Workspace) -> None:
-    from scoring.manifest import _digest
+    from scoring.exports.manifest import _digest
 
     folder = export(workspace, ALL, ExportOptions("llava")).folder
     path = folder / "manifest.json"

@@ -14,13 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.errors import InputError, VerificationError, WorkspaceError
-from scoring.export import export_subset
-from scoring.provenance import read_manifest, verify_manifest
-from scoring.reviews import Decision, DecisionDraft, open_review_log
-from scoring.samples import Status
-from scoring.schemas import SCORES
-from scoring.selection import (
+from scoring.curation.selection import (
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
@@ -29,8 +23,14 @@ from scoring.selection import (
     TopCount,
     TopShare,
 )
+from scoring.curation.subsets import SubsetDefinition
+from scoring.errors import InputError, VerificationError, WorkspaceError
+from scoring.exports.export import export_subset
+from scoring.exports.provenance import read_manifest, verify_manifest
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.samples import Status
+from scoring.schemas import SCORES
 from scoring.store import Store, build_database
-from scoring.subsets import SubsetDefinition
 from scoring.workspace import Workspace, open_workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import CLUSTERING_ID, make_workspace
@@ -331,7 +331,7 @@ def test_an_edited_manifest_is_noticed(
 def test_a_manifest_signed_anew_must_still_tell_the_truth(
     workspace: Workspace, change: Callable[[dict[str, Any]], None], expected: str
 ) -> None:
-    from scoring.manifest import _digest
+    from scoring.exports.manifest import _digest
 
     def sign(value: dict[str, Any]) -> None:
         change(value)

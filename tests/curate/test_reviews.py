@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from scoring import decision_log
 from scoring.errors import InputError, VisnecError
-from scoring.reviews import (
+from scoring.reviews import decision_log
+from scoring.reviews.decisions import (
     Decision,
     DecisionDraft,
     DecisionEvent,
@@ -454,7 +454,7 @@ def test_a_log_that_another_process_keeps_is_waited_for_and_then_told(
 WRITER = """
 import sys
 from pathlib import Path
-from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.workspace import open_workspace
 
 root, name, start, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

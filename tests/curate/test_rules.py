@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.errors import RuleError
-from scoring.rules import LOSSES, ablation_arms, length_rank, parse_ranges
-from scoring.samples import Status
-from scoring.selection import (
+from scoring.curation.selection import (
     Ablation,
     AnswerThresholds,
     Budget,
@@ -31,6 +28,9 @@ from scoring.selection import (
     Weights,
     select,
 )
+from scoring.errors import RuleError
+from scoring.rules import LOSSES, ablation_arms, length_rank, parse_ranges
+from scoring.samples import Status
 from tests.curate.columns import candidates
 
 # row:      0    1     2    3     4    5    6              7     8    9

@@ -12,10 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.errors import RuleError
-from scoring.reviews import Decision
-from scoring.samples import Status
-from scoring.selection import (
+from scoring.curation.selection import (
     RULE_NAMES,
     Ablation,
     AnswerThresholds,
@@ -37,6 +34,9 @@ from scoring.selection import (
     rule_from_dict,
     select,
 )
+from scoring.errors import RuleError
+from scoring.reviews.decisions import Decision
+from scoring.samples import Status
 from tests.curate.columns import NAN, candidates
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE

@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from scoring.agreement import reviewer_agreement
 from scoring.errors import InputError
-from scoring.reviews import Decision, LatestDecision
-from scoring.settling import (
+from scoring.reviews.agreement import reviewer_agreement
+from scoring.reviews.decisions import Decision, LatestDecision
+from scoring.reviews.settling import (
     HandLabels,
     best_threshold,
     cut_curve,

@@ -11,11 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
-from scoring.comparison import compare_subsets, overlap_table
-from scoring.errors import RuleError
-from scoring.rules import Rule
-from scoring.samples import Status
-from scoring.selection import (
+from scoring.curation.comparison import compare_subsets, overlap_table
+from scoring.curation.selection import (
     Ablation,
     Control,
     PaperTopShare,
@@ -25,8 +22,11 @@ from scoring.selection import (
     Weights,
     select,
 )
-from scoring.stability import Stability, inclusion_probabilities, standard_errors
-from scoring.token_values import TokenDeltas, read_token_deltas
+from scoring.curation.stability import Stability, inclusion_probabilities, standard_errors
+from scoring.curation.token_values import TokenDeltas, read_token_deltas
+from scoring.errors import RuleError
+from scoring.rules import Rule
+from scoring.samples import Status
 from scoring.workspace import create_workspace
 from tests.curate.columns import NAN, candidates
 
@@ -108,7 +108,7 @@ def test_token_values_are_drawn_with_replacement() -> None:
 def test_token_values_agree_with_the_normal_distribution_for_long_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scoring.stability._TOKENS_AT_A_TIME", 500)
+    monkeypatch.setattr("scoring.curation.stability._TOKENS_AT_A_TIME", 500)
     values = np.random.default_rng(8).normal(0.3, 1.0, (20, 200)).astype(np.float32)
     stderr = values.std(1, ddof=1) / math.sqrt(200)
     columns = candidates(values.mean(1).tolist(), tokens=[200] * 20, stderr=stderr.tolist())

@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.errors import InputError, RuleError, WorkspaceError
-from scoring.necessity import Bands
-from scoring.reviews import Decision, DecisionDraft, log_offsets, open_review_log
-from scoring.samples import Status
-from scoring.selection import PaperTopShare, RandomShare, Threshold, TopCount
-from scoring.store import Store, build_database
-from scoring.subsets import (
+from scoring.curation.selection import PaperTopShare, RandomShare, Threshold, TopCount
+from scoring.curation.subsets import (
     SubsetDefinition,
     delete_subset,
     list_subsets,
@@ -22,6 +17,11 @@ from scoring.subsets import (
     resolve_subset,
     save_subset,
 )
+from scoring.errors import InputError, RuleError, WorkspaceError
+from scoring.necessity import Bands
+from scoring.reviews.decisions import Decision, DecisionDraft, log_offsets, open_review_log
+from scoring.samples import Status
+from scoring.store import Store, build_database
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace
 

@@ -12,7 +12,7 @@ from dashboard.components.health_panel import toggled
 from dashboard.components.plane_panel import read_box
 from dashboard.loaders import Context
 from dashboard.state import Key, View
-from scoring.reviews import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.store import build_database, compare_scopes, queries
 from scoring.store.filters import Filter, Range
 from scoring.workspace import open_workspace

@@ -22,7 +22,7 @@ from dashboard.state import View
 from dashboard.theme import CATEGORY_COLOURS, css_variables, streamlit_theme
 from scoring.errors import VisnecError
 from scoring.necessity import Bands, Category
-from scoring.reviews import latest_decisions, read_events
+from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.store.filters import Filter, Range
 from scoring.store.queries import loss_plane, sample_detail
 from scoring.workspace import open_workspace

@@ -12,12 +12,12 @@ import pytest
 from dashboard import export_jobs
 from dashboard.export_facts import read_exports, zipped
 from dashboard.export_jobs import ExportJob
+from scoring.curation.selection import TopShare
+from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import StorageError
-from scoring.export import ExportResult, Progress, export_subset
 from scoring.exports import ExportOptions
-from scoring.selection import TopShare
+from scoring.exports.export import ExportResult, Progress, export_subset
 from scoring.store import Store, build_database
-from scoring.subsets import SubsetDefinition
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

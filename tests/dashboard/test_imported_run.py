@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dashboard.cards import build_card
 from scoring.dataset import read_sample
-from scoring.imported import import_scores
+from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands
 from scoring.store import Scope, Store, sample_detail
 from scoring.workspace import open_workspace

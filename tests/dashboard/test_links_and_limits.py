@@ -12,7 +12,7 @@ import dashboard
 from dashboard import loaders
 from dashboard.loaders import Context
 from dashboard.state import Group, Key, View, read_view
-from scoring.reviews import latest_decisions, read_events
+from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.queries import cut_counts, matching_rows

@@ -13,7 +13,7 @@ from dashboard.app_pages import review
 from dashboard.components import review_deck, reviewer
 from dashboard.loaders import Context
 from dashboard.state import Key
-from scoring.reviews import DecisionEvent, latest_decisions, read_events
+from scoring.reviews.decisions import DecisionEvent, latest_decisions, read_events
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, written
 

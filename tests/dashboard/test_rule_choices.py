@@ -25,9 +25,7 @@ from dashboard.rule_choices import (
     view_changes,
 )
 from dashboard.state import RuleKind, View, write_view
-from scoring.errors import InputError, RuleError
-from scoring.necessity import Bands, Category
-from scoring.selection import (
+from scoring.curation.selection import (
     ANSWER_KINDS,
     Ablation,
     AnswerThresholds,
@@ -39,9 +37,11 @@ from scoring.selection import (
     TopCount,
     TopShare,
 )
+from scoring.curation.subsets import SubsetDefinition
+from scoring.errors import InputError, RuleError
+from scoring.necessity import Bands, Category
 from scoring.store.filters import Filter, Range
 from scoring.store.values import LossPlane
-from scoring.subsets import SubsetDefinition
 
 
 def test_every_rule_and_reason_is_named() -> None:

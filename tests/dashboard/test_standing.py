@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.standing import Standing, in_time
-from scoring.reviews import Decision, DecisionEvent, latest_decisions
+from scoring.reviews.decisions import Decision, DecisionEvent, latest_decisions
 
 
 def event(seq: int, row: int, decision: str | None, undoes: int | None = None) -> DecisionEvent:

@@ -13,8 +13,8 @@ from dashboard.components.subset_arms import read_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import FAMILIES, read_definition
 from dashboard.state import RuleKind, View, read_view, write_view
+from scoring.curation.subsets import SubsetDefinition, list_subsets, resolve_subset, save_subset
 from scoring.rules import rule_from_dict
-from scoring.subsets import SubsetDefinition, list_subsets, resolve_subset, save_subset
 from tests.dashboard.conftest import Draw, written
 
 RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoring.baselines import BLUR, GRAY, SHUFFLED, BaselineSettings, StandIns
+from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineSettings, StandIns
+from scoring.engine.image_cycle import ImageCycle, write_image_cycle
 from scoring.errors import InputError
-from scoring.image_cycle import ImageCycle, write_image_cycle
 from scoring.readers.images import ImageProblem
 from scoring.samples import Status
 

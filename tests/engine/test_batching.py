@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scoring.batching import TokenBudget, run_batched, run_divisible
+from scoring.engine.batching import TokenBudget, run_batched, run_divisible
 from scoring.models.base import OutOfMemoryError
 
 

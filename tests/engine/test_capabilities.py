@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scoring.batching import TokenBudget
+from scoring.engine.batching import TokenBudget
 from scoring.models import probing
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import NONE, Capabilities

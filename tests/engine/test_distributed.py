@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.distributed import score_distributed
+from scoring.engine.distributed import score_distributed
+from scoring.engine.pipeline import score_dataset
+from scoring.engine.workers import Job
 from scoring.errors import InputError
 from scoring.models import load_model
-from scoring.pipeline import score_dataset
-from scoring.workers import Job
 from scoring.workspace import open_workspace
 
 MODEL = {"name": "tiny-vlm", "device": "cpu"}
@@ -37,7 +37,7 @@ def test_two_actors_go_on_with_a_run_and_a_plain_process_finds_it_done(
 ) -> None:
     place = open_workspace(demo_workspace)
     model = load_model(**MODEL)
-    monkeypatch.setattr("scoring.distributed.BATCH_CHUNKS", 1)
+    monkeypatch.setattr("scoring.engine.distributed.BATCH_CHUNKS", 1)
     first = score_dataset(place, model, run_id="ray", limit=200)
     assert (first.done, rows_of(demo_workspace) != []) == (200, True)
     before = {path.name for path in (demo_workspace / "runs" / "ray" / "scores").iterdir()}

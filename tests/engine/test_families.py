@@ -20,12 +20,12 @@ import torch
 from PIL import Image, ImageOps
 from transformers import AutoModelForImageTextToText
 
+from scoring.engine.prompting import LLAVA_V1_TEMPLATE, PromptProblem
 from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
 from scoring.models.processors import load_processor
-from scoring.prompting import LLAVA_V1_TEMPLATE, PromptProblem
 from scoring.samples import Role, Turn
 from tests.families import RECIPES, family_folder, family_model
 

@@ -126,7 +126,7 @@ def test_llava_v1_is_the_reference_prompt() -> None:
         Turn(Role.HUMAN, "Sure?"),
         Turn(Role.ASSISTANT, "yes"),
     )
-    from scoring.prompting import to_messages
+    from scoring.engine.prompting import to_messages
 
     text = model._encoder.render(to_messages(talk, with_images=True))
     assert text.endswith(

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring import imported
 from scoring.errors import InputError, RunConflictError
-from scoring.imported import import_scores
+from scoring.exchange import imported_scores
+from scoring.exchange.imported_scores import import_scores
+from scoring.exchange.score_csv import read_score_blocks, write_score_csv
+from scoring.exchange.score_export import export_scores
+from scoring.findings import Findings
 from scoring.runs import read_run
 from scoring.samples import Status
-from scoring.score_csv import Findings, read_score_blocks, write_score_csv
-from scoring.score_export import export_scores
 from scoring.store import Scope, Store, sample_detail, score_summary
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace
@@ -47,7 +48,7 @@ def rows_of(workspace: Workspace, run: str) -> list[dict[str, object]]:
     return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
-def found(report: imported.ImportReport) -> dict[str, tuple[int, list[str]]]:
+def found(report: imported_scores.ImportReport) -> dict[str, tuple[int, list[str]]]:
     return {one["what"]: (one["n"], one["examples"]) for one in report.findings}
 
 
@@ -167,7 +168,7 @@ def test_unchecked_rows_are_taken_by_their_number(workspace: Workspace, tmp_path
 def test_any_order_of_rows_and_columns_and_compression(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imported, "_BUCKET_ROWS", 3)
+    monkeypatch.setattr(imported_scores, "_BUCKET_ROWS", 3)
     path = tmp_path / "scores.csv.gz"
     rows = ["\ufeffextra,loss_text,loss_multimodal,row_idx"]
     rows += [f'"a\nb",{row}.5,{row}.25,{row}' for row in (7, 0, 4, 2, 6, 1, 5)]

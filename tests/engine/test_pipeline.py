@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
-from scoring.pipeline import predict_dataset, score_dataset
 from scoring.progress import read_progress
 from scoring.runs import list_runs, only_run, read_run
 from scoring.store import Scope, Store, scopes, status_counts
@@ -91,7 +91,7 @@ def test_a_limited_run_goes_on_without_the_limit(workspace: Workspace) -> None:
 def test_stopping_keeps_what_was_scored_and_goes_on_there(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 2)
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 2)
     stop = threading.Event()
 
     class Stopping(FakeModel):
@@ -112,7 +112,7 @@ def test_stopping_keeps_what_was_scored_and_goes_on_there(
 def test_an_error_in_the_middle_keeps_what_was_scored(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 4)
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 4)
 
     class Failing(FakeModel):
         def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:

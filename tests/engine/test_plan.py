@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scoring.dataset import read_samples
+from scoring.engine.plan import Plan, cut_between_groups, image_groups, open_plan
 from scoring.importing import import_dataset
-from scoring.plan import Plan, cut_between_groups, image_groups, open_plan
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 IMAGES = ["b", None, "a", "b", None, "c", "a", "b"]
@@ -69,7 +69,7 @@ def test_many_row_groups_and_parts_are_found_by_position(
 ) -> None:
     for name, rows in (("GROUP_ROWS", 2), ("PART_ROWS", 4)):
         monkeypatch.setattr(f"scoring.store.ordering.{name}", rows)
-        monkeypatch.setattr(f"scoring.plan.{name}", rows)
+        monkeypatch.setattr(f"scoring.engine.plan.{name}", rows)
     plan: Plan = open_plan(workspace)
     assert [path.name for path in sorted((workspace.dataset_dir / "plan").glob("part-*"))] == [
         "part-00000.parquet",
@@ -93,7 +93,7 @@ def test_chunks_end_where_another_image_begins() -> None:
 def test_every_position_lies_in_its_chunk(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 3)
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 3)
     plan = open_plan(workspace)
     # rows 0 | 1 | 2 6 | 3 7 | 4 | 5 by image: no pair is cut
     assert plan.chunk_starts.tolist() == [0, 4, 7]

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from scoring.answers import VERSION, AnswerMatch
+from scoring.engine.predictions import Predictor
+from scoring.engine.prompting import PromptProblem
 from scoring.errors import RunConflictError
 from scoring.models.base import EncodedSample
 from scoring.prediction_records import (
@@ -19,8 +21,6 @@ from scoring.prediction_records import (
     prediction_row,
     read_prediction_settings,
 )
-from scoring.predictions import Predictor
-from scoring.prompting import PromptProblem
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.schemas import PREDICTIONS
 from scoring.workspace import Workspace, create_workspace

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from scoring.prompting import (
+from scoring.engine.prompting import (
     AnswerSpan,
     Messages,
     PromptProblem,

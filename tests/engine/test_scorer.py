@@ -11,15 +11,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from scoring.baselines import BaselineSettings
-from scoring.errors import InputError
-from scoring.image_cycle import ImageCycle, write_image_cycle
-from scoring.models.base import EncodedSample
-from scoring.prompting import PromptProblem
-from scoring.readers.images import open_image
-from scoring.samples import Role, Sample, Status, Turn
-from scoring.schemas import SCORES
-from scoring.scorer import (
+from scoring.engine.baselines import BaselineSettings
+from scoring.engine.image_cycle import ImageCycle, write_image_cycle
+from scoring.engine.prompting import PromptProblem
+from scoring.engine.scorer import (
     SampleScore,
     Scorer,
     TurnScore,
@@ -27,6 +22,11 @@ from scoring.scorer import (
     score_row,
     turn_scores,
 )
+from scoring.errors import InputError
+from scoring.models.base import EncodedSample
+from scoring.readers.images import open_image
+from scoring.samples import Role, Sample, Status, Turn
+from scoring.schemas import SCORES
 from tests.fakes import FakeModel
 
 
@@ -207,7 +207,7 @@ def test_images_of_neighbours_are_decoded_once(root: Path, monkeypatch: pytest.M
         opened.append(path.name)
         return open_image(path)
 
-    monkeypatch.setattr("scoring.preparing.open_image", counting)
+    monkeypatch.setattr("scoring.engine.preparing.open_image", counting)
     Image.new("RGB", (2, 2)).save(root / "b.png")
     both = replace(sample(2, "c"), images=("a.png", "b.png"))
     samples = [sample(0, "a"), sample(1, "b"), both, sample(3, "d", image="b.png")]

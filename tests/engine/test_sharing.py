@@ -19,10 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.engine.pipeline import score_dataset
 from scoring.errors import StorageError
 from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
-from scoring.pipeline import score_dataset
 from scoring.progress import read_progress
 from scoring.runs import only_run
 from scoring.store import Scope, Store, status_counts
@@ -33,8 +33,9 @@ N = 300
 SCORE = """
 import sys, time
 from pathlib import Path
-from scoring import plan, runner
-from scoring.pipeline import score_dataset
+from scoring.engine import plan
+from scoring.engine import runner
+from scoring.engine.pipeline import score_dataset
 from scoring.workspace import open_workspace
 from tests.fakes import FakeModel
 
@@ -47,7 +48,8 @@ plan.CHUNK_ROWS, runner.FLUSH_SECONDS = 4, 0.1
 score_dataset(open_workspace(Path(sys.argv[1])), Slow(), run_id="run")
 """
 VISNEC = """
-from scoring import plan, runner
+from scoring.engine import plan
+from scoring.engine import runner
 plan.CHUNK_ROWS, runner.FLUSH_SECONDS = 8, 0.2
 from scoring.cli import main
 main()
@@ -92,7 +94,7 @@ def wait_for(workspace: Workspace, n: int, process: subprocess.Popen[bytes]) -> 
 def test_threads_that_score_one_run_share_its_rows(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 4)
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 4)
     models = [FakeModel() for _ in range(3)]
     threads = [
         threading.Thread(target=score_dataset, args=(workspace, model), kwargs={"run_id": "run"})
@@ -158,8 +160,8 @@ def test_a_full_disk_is_told_with_what_is_kept_and_leaves_no_half_part(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third part meets the file size limit of the process, as a write to a full disk fails."""
-    monkeypatch.setattr("scoring.plan.CHUNK_ROWS", 50)
-    monkeypatch.setattr("scoring.runner.FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 50)
+    monkeypatch.setattr("scoring.engine.runner.FLUSH_SECONDS", 0.0)
     written = pq.write_table
 
     def full(table: object, file: object, **options: object) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoring.baselines import BaselineSettings
+from scoring.engine.baselines import BaselineSettings
+from scoring.engine.preparing import Blind, Prepared, Preparer
 from scoring.models.base import ModelInfo
 from scoring.models.hf import HfModel
-from scoring.preparing import Blind, Prepared, Preparer
 from scoring.samples import Role, Sample, Turn
 from tests.families import family_model
 

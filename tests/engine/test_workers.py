@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.baselines import BaselineSettings
-from scoring.workers import Job, worker_environment
+from scoring.engine.baselines import BaselineSettings
+from scoring.engine.workers import Job, worker_environment
 
 COMMAND = [sys.executable, "-c", "from scoring.cli import main; main()"]
 
@@ -28,7 +28,7 @@ def test_a_job_survives_the_way_to_its_worker() -> None:
 def test_each_worker_has_its_gpu_and_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scoring.workers.usable_cores", lambda: 8)
+    monkeypatch.setattr("scoring.engine.workers.usable_cores", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 6")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     devices = [worker_environment(n, 3, None)["CUDA_VISIBLE_DEVICES"] for n in range(3)]

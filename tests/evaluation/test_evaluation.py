@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from scoring.accuracy import Accuracy, Cells, accuracy, cross, leakage, multimodal_gain
 from scoring.errors import InputError
-from scoring.evaluation import Answers, Benchmark, Evaluation, evaluate, score_bands
-from scoring.model_ranks import kendall, rank_models, ranks, spearman
+from scoring.evaluation.accuracy import Accuracy, Cells, accuracy, cross, leakage, multimodal_gain
+from scoring.evaluation.evaluate import Answers, Benchmark, Evaluation, evaluate, score_bands
+from scoring.evaluation.model_ranks import kendall, rank_models, ranks, spearman
 from scoring.necessity import Bands
 
 NAN = math.nan

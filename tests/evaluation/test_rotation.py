@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.accuracy import Accuracy
 from scoring.answers import listed_options, option_spans
+from scoring.engine.predictions import Predictor
+from scoring.engine.rotated_predictions import RotatingPredictor
+from scoring.engine.rotation import Rotation, rotations
 from scoring.errors import RunConflictError
+from scoring.evaluation.accuracy import Accuracy
 from scoring.prediction_records import (
     Prediction,
     PredictionSettings,
@@ -21,9 +24,6 @@ from scoring.prediction_records import (
     matched_prediction,
     prediction_row,
 )
-from scoring.predictions import Predictor
-from scoring.rotated_predictions import RotatingPredictor
-from scoring.rotation import Rotation, rotations
 from scoring.samples import Role, Sample, Turn
 from scoring.schemas import PREDICTIONS
 from scoring.store import Scope, Store, build_database, matching_rows, parse_filter

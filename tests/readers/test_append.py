@@ -13,20 +13,20 @@ from typer.testing import CliRunner
 from scoring import dataset_parts, importing
 from scoring.cli import app
 from scoring.clustering import cluster_dataset, list_clusterings
+from scoring.curation.selection import TopShare
+from scoring.curation.subsets import SubsetDefinition
 from scoring.dataset import read_dataset_info, read_originals, read_samples
 from scoring.embeddings import load_embedder
+from scoring.engine.pipeline import score_dataset
+from scoring.engine.plan import open_plan
 from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError
-from scoring.export import export_subset
+from scoring.exports.export import export_subset
+from scoring.exports.provenance import verify_manifest
 from scoring.importing import import_dataset
-from scoring.pipeline import score_dataset
-from scoring.plan import open_plan
 from scoring.progress import Counts, ProgressFile
-from scoring.provenance import verify_manifest
-from scoring.reviews import open_review_log
+from scoring.reviews.decisions import open_review_log
 from scoring.runs import list_runs
-from scoring.selection import TopShare
 from scoring.store import Store, build_database
-from scoring.subsets import SubsetDefinition
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.fakes import FakeModel
 

@@ -12,16 +12,16 @@ from PIL import Image
 from dashboard import loaders
 from dashboard.cards import Card
 from dashboard.loaders import Context
+from scoring.curation.selection import TopShare
+from scoring.curation.subsets import SubsetDefinition
 from scoring.dataset import read_dataset_info, read_samples
-from scoring.export import export_subset
+from scoring.engine.pipeline import score_dataset
+from scoring.exports.export import export_subset
 from scoring.importing import import_dataset
-from scoring.pipeline import score_dataset
 from scoring.samples import Sample
-from scoring.selection import TopShare
 from scoring.store import Store
 from scoring.store.filters import Filter
 from scoring.store.values import Scope
-from scoring.subsets import SubsetDefinition
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_variants import FLAT, LLAVA, MESSAGES, told

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scoring import decision_log
 from scoring.cli import app
-from scoring.decision_log import DecisionDraft
 from scoring.errors import VisnecError, WorkspaceError
-from scoring.reviews import Decision, open_review_log, read_events
+from scoring.reviews import decision_log
+from scoring.reviews.decision_log import DecisionDraft
+from scoring.reviews.decisions import Decision, open_review_log, read_events
 from scoring.store import Store, build_database, schema
 from scoring.workspace import SCHEMA_VERSION, create_workspace, open_workspace
 from tests.browser.conftest import serving

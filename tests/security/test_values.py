@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from scoring.errors import InputError, RecordError
+from scoring.exchange.score_export import export_scores
 from scoring.importing import import_dataset
 from scoring.readers import ReadOptions, open_sources
 from scoring.readers.images import RECORDS, ImageProblem, resolve_image
 from scoring.readers.tars import read_webdataset
-from scoring.score_export import export_scores
 from scoring.store import Scope, Store, build_database, matching_rows, parse_filter
 from scoring.store.filters import Filter
 from scoring.workspace import create_workspace

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.candidates import STATUSES
 from scoring.errors import InputError
 from scoring.necessity import DEFAULT_BANDS, visnec_score
+from scoring.rules.candidates import STATUSES
 from scoring.store import (
     Cursor,
     Filter,

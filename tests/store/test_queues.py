@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scoring.errors import InputError
-from scoring.settling import cut_quality
+from scoring.reviews.settling import cut_quality
 from scoring.store import Filter, Store, build_database, parse_filter, queries
 from scoring.store.queues import mixed_order
 from tests.store.conftest import SCOPE, SCORES, TOKENS

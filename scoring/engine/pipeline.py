@@ -1,0 +1,226 @@
+"""From a dataset to a database: which rows a command means, and what is done to them.
+
+Scoring and predicting differ in that alone; ``runner`` takes the rows through, in the order of
+the ``plan``, alone or shared with other processes.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.dataset import read_columns, read_dataset_info
+from scoring.engine.baselines import (
+    DEFAULT_BLUR_SIGMA,
+    DEFAULT_SHUFFLE_SEED,
+    NONE,
+    SHUFFLED,
+    BaselineSettings,
+)
+from scoring.engine.image_cycle import ImageCycle, write_image_cycle
+from scoring.engine.plan import open_plan
+from scoring.engine.predictions import Predictor
+from scoring.engine.rotated_predictions import RotatingPredictor
+from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, Work, standing
+from scoring.engine.scorer import Scorer, check_baselines, score_row
+from scoring.engine.tally import Tally
+from scoring.errors import InputError
+from scoring.journal import Journal
+from scoring.models.base import VisionLanguageModel
+from scoring.prediction_records import begin_predictions, prediction_row
+from scoring.runs import RunRecord, begin_run, now, read_run, settings_digest
+from scoring.schemas import PREDICTIONS, SCORES
+from scoring.workspace import Workspace
+
+_PACKAGES = ("visnec-studio", "torch", "transformers", "tokenizers", "pillow", "numpy")
+
+
+def score_dataset(
+    workspace: Workspace,
+    model: VisionLanguageModel,
+    *,
+    run_id: str | None = None,
+    baselines: Sequence[str] | BaselineSettings = (NONE,),
+    tokens: bool = False,
+    limit: int | None = None,
+    truncate: bool = False,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+    build: bool = True,
+) -> RunSummary:
+    """Scores the dataset with and without images; goes on where the run stopped.
+
+    ``tokens``: keep the losses of every answer token. ``limit``: at most so many rows of the
+    plan, for a first look. Setting ``stop`` ends the work after the samples in flight, with
+    everything kept. ``build``: bring the database up to date. Processes that call this at the
+    same time share the work. Raises RunConflictError where the run began with other settings,
+    StorageError where results cannot be written.
+    """
+    blind = (
+        baselines if isinstance(baselines, BaselineSettings) else BaselineSettings(tuple(baselines))
+    )
+    check_baselines(model, blind)
+    record = begin_run(workspace, run_record(workspace, model, run_id, blind, truncate, tokens))
+    task = scoring_task(workspace, record, limit)
+    work = scoring_work(workspace, record, model)
+    return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
+
+
+def scoring_task(workspace: Workspace, record: RunRecord, limit: int | None = None) -> Task:
+    """What there is to score in a run: the whole plan, or its first ``limit`` rows."""
+    plan = open_plan(workspace)
+    wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
+    journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
+    return Task(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
+
+
+def run_standing(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
+    """What the parts of a run hold now, whoever wrote them."""
+    task = scoring_task(workspace, read_run(workspace, run_id), limit)
+    return standing(run_id, Tally(task.plan, task.journal, task.wanted, task.baselines))
+
+
+def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageModel) -> Work:
+    """How samples are scored in a run, as its record says."""
+    blind = BaselineSettings(
+        record.baselines,
+        record.baseline_parameters.get("blur_sigma", DEFAULT_BLUR_SIGMA),
+        int(record.baseline_parameters.get("shuffle_seed", DEFAULT_SHUFFLE_SEED)),
+    )
+    scorer = Scorer(
+        model,
+        workspace.image_roots,
+        baselines=blind,
+        cycle=open_image_cycle(workspace, record.run_id, blind),
+        truncate=bool(record.truncate),
+        tokens=record.tokens,
+    )
+    return Work(scorer.prepare, lambda prepared: [score_row(one) for one in scorer.score(prepared)])
+
+
+def predict_dataset(
+    workspace: Workspace,
+    model: VisionLanguageModel,
+    run_id: str,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    max_new_tokens: int | None = None,
+    rotate_choices: bool | None = None,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+    build: bool = True,
+) -> RunSummary:
+    """Predicts answers for the scored samples of a run, or for those among ``rows``.
+
+    Goes on where it stopped, with the settings it began with (64 ``max_new_tokens`` and no
+    ``rotate_choices`` unless given), and is shared like scoring. With ``rotate_choices`` each
+    multiple-choice question is asked once per option, the options moved. Raises InputError where
+    another model than the run's is brought, RunConflictError where the settings are others.
+    """
+    record = read_run(workspace, run_id)
+    if record.model_fingerprint != model.info.fingerprint:
+        raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
+    settings = begin_predictions(workspace, run_id, max_new_tokens, rotate_choices)
+    limit = settings.max_new_tokens
+    plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
+    predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
+    work = Work(
+        predictor.prepare,
+        lambda questions: [prediction_row(one, limit) for one in predictor.predict(questions)],
+    )
+    task = _prediction_task(workspace, record, rows)
+    return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
+
+
+def _prediction_task(
+    workspace: Workspace, record: RunRecord, rows: NDArray[np.int64] | None
+) -> Task:
+    scoring = scoring_task(workspace, record)
+    scores = Tally(scoring.plan, scoring.journal, scoring.wanted, record.baselines)
+    wanted = scores.scored.copy()
+    if rows is not None:
+        named = np.zeros(len(wanted), dtype=bool)
+        named[scoring.plan.position_of[rows]] = True
+        wanted &= named
+    journal = Journal(workspace.run_dir(record.run_id) / "predictions", PREDICTIONS)
+    return replace(
+        scoring, phase="predict", journal=journal, wanted=wanted, baselines=(), scores=scores
+    )
+
+
+def run_record(
+    workspace: Workspace,
+    model: VisionLanguageModel,
+    run_id: str | None,
+    baselines: BaselineSettings,
+    truncate: bool,
+    tokens: bool,
+) -> RunRecord:
+    """The record of a run with these settings; its name is their digest unless given."""
+    info, dataset = model.info, read_dataset_info(workspace)
+    # What is added to a dataset is scored by the run that is there; only a shuffled order, which
+    # is one of all its images, makes another run of it.
+    shuffled = SHUFFLED in baselines.names
+    deciding = {
+        "model_fingerprint": info.fingerprint,
+        "dataset_fingerprint": dataset.fingerprint if shuffled else dataset.origin,
+        "baselines": baselines.names,
+        "template": info.template,
+        "dtype": info.dtype,
+        "score_eos": info.score_eos,
+        "max_length": info.max_length,
+        "truncate": truncate,
+    }
+    if tokens:
+        deciding["tokens"] = True
+    if parameters := baselines.parameters():
+        deciding["baseline_parameters"] = parameters
+    return RunRecord(
+        run_id=run_id or settings_digest(**deciding),
+        model=info.name,
+        model_family=info.family,
+        device=info.device,
+        device_name=info.device_name,
+        processor=info.processor,
+        created_at=now(),
+        versions=_versions(),
+        notice=info.notice,
+        **deciding,  # type: ignore[arg-type]
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def open_image_cycle(
+    workspace: Workspace, run_id: str, baselines: BaselineSettings
+) -> ImageCycle | None:
+    """The shuffled order of the dataset's images, beside the run; None where no baseline needs it.
+
+    It depends on the dataset and the seed alone, so that a lost one is written the same again.
+    """
+    if SHUFFLED not in baselines.names:
+        return None
+    path = workspace.run_dir(run_id) / "images.arrow"
+    if not path.exists():
+        write_image_cycle(path, lambda: first_images(workspace), baselines.shuffle_seed)
+    return ImageCycle(path, baselines.shuffle_seed)
+
+
+def first_images(workspace: Workspace) -> Iterator[list[str | None]]:
+    """The first image of each sample, in the order of the dataset, a stretch at a time."""
+    for table in read_columns(workspace, ["images"]):
+        yield [paths[0] if paths else None for paths in table.column(0).to_pylist()]

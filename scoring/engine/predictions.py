@@ -1,0 +1,105 @@
+"""Predictions: what the model answers to the first question, without the image and with it.
+
+Only the first answer of a conversation is predicted: in later turns the earlier reference
+answers would give the image away to the text-only prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scoring.engine.preparing import Encoded, OpenedImages, Problem, encoded_or_why
+from scoring.models.base import EncodedSample, VisionLanguageModel
+from scoring.prediction_records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
+from scoring.samples import Role, Sample, Status, Turn
+
+_TOO_LARGE = "the prompt does not fit the device's memory, even alone"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What the model is asked about a sample, encoded with the images and without, or why not."""
+
+    sample: Sample
+    seeing: Encoded
+    blind: Encoded
+
+
+def first_question(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The conversation up to and including its first human turn; empty where there is none."""
+    for position, turn in enumerate(turns):
+        if turn.role is Role.HUMAN:
+            return tuple(turns[: position + 1])
+    return ()
+
+
+class Predictor:
+    """Predicts answers with one model."""
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        image_roots: Sequence[Path],
+        *,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+    ) -> None:
+        self._model, self._roots, self._max_new_tokens = model, image_roots, max_new_tokens
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Question]:
+        """Questions ready for the model, in the order of their samples. May run in threads.
+
+        Images that neighbours share are decoded once.
+        """
+        opened = OpenedImages(self._roots)
+        return [self._question(sample, opened) for sample in samples]
+
+    def predict(self, questions: Sequence[Question]) -> list[Prediction]:
+        """One prediction pair per question, in their order."""
+        seeing = self._answers([question.seeing for question in questions])
+        blind = self._answers([question.blind for question in questions])
+        return [
+            matched_prediction(
+                question.sample.row_idx,
+                without,
+                with_images,
+                question.sample.answer,
+                question.sample.question,
+                reason=_reason(question.seeing, with_images) or _reason(question.blind, without),
+            )
+            for question, without, with_images in zip(questions, blind, seeing, strict=True)
+        ]
+
+    def _question(self, sample: Sample, opened: OpenedImages) -> Question:
+        if sample.status is not Status.PENDING:
+            return _unasked(sample, sample.reason or f"the sample is {sample.status}")
+        turns = first_question(sample.turns)
+        if not turns:
+            return _unasked(sample, "the conversation holds no human turn")
+        images = opened.of(sample.images[: sum(len(turn.image_offsets) for turn in turns)])
+        if isinstance(images, Problem):
+            return Question(sample, images, images)
+        return Question(
+            sample,
+            encoded_or_why(lambda: self._model.encode_prompt(turns, images)),
+            encoded_or_why(lambda: self._model.encode_prompt(turns, ())),
+        )
+
+    def _answers(self, prompts: Sequence[Encoded]) -> list[str | None]:
+        """Answers to those that are there, each at its place."""
+        ready = [prompt for prompt in prompts if isinstance(prompt, EncodedSample)]
+        found = iter(self._model.generate(ready, self._max_new_tokens) if ready else ())
+        return [next(found) if isinstance(prompt, EncodedSample) else None for prompt in prompts]
+
+
+def _unasked(sample: Sample, reason: str) -> Question:
+    problem = Problem(sample.status, reason)
+    return Question(sample, problem, problem)
+
+
+def _reason(prompt: Encoded, answer: str | None) -> str | None:
+    """Why there is no answer."""
+    if isinstance(prompt, Problem):
+        return prompt.reason
+    return _TOO_LARGE if answer is None else None

@@ -1,0 +1,246 @@
+"""Samples made ready for the two passes: images decoded, conversations tokenised, lengths settled.
+
+Which answer tokens count is decided here, once per blind baseline, on the longer sequence, and
+both passes get exactly those. What rules a score out becomes a status with its reason, for one
+baseline or for all of them; nothing that a sample holds may stop a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from PIL import Image
+
+from scoring.engine.baselines import NONE, REFERENCE, BaselineSettings, StandIns
+from scoring.engine.image_cycle import ImageCycle
+from scoring.engine.prompting import PromptProblem
+from scoring.models.base import EncodedSample, VisionLanguageModel
+from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.samples import Role, Sample, Status, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why there is no score: a status and its reason in words."""
+
+    status: Status
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blind:
+    """A sample encoded for the pass of one blind baseline; ``truncated``: some answers were cut."""
+
+    encoded: EncodedSample
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A sample ready for the passes, or what became of it, under each blind baseline in order.
+
+    ``multimodal`` is None where no baseline needs it. It reaches as far as the baseline that
+    keeps most of it: the losses of its first tokens do not depend on what follows them.
+    """
+
+    row_idx: int
+    multimodal: EncodedSample | None
+    blind: tuple[Blind | Problem, ...]
+
+
+Shown = Sequence[Image.Image] | Problem
+Encoded = EncodedSample | Problem
+
+
+class OpenedImages:
+    """The images of neighbouring samples, each decoded once; no more than one sample's are held."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+        self._opened: dict[str, Image.Image] = {}
+
+    def of(self, references: Sequence[str]) -> Shown:
+        """The images that ``references`` name: the very same objects as before, where they were."""
+        opened = {name: image for name, image in self._opened.items() if name in references}
+        self._opened = opened
+        try:
+            for reference in references:
+                if reference not in opened:
+                    opened[reference] = open_image(resolve_image(reference, self._roots))
+        except ImageProblem as problem:
+            return Problem(problem.status, problem.reason)
+        return [opened[reference] for reference in references]
+
+
+def encoded_or_why(encode: Callable[[], EncodedSample]) -> Encoded:
+    """What ``encode`` gives, or why it does not: one odd sample must not end a run of millions."""
+    try:
+        return encode()
+    except PromptProblem as problem:
+        return Problem(problem.status, problem.reason)
+    except MemoryError:
+        reason = "preparing it takes more memory than this machine has"
+        return Problem(Status.OUT_OF_MEMORY, reason)
+    except Exception as error:  # noqa: BLE001 - processors raise whatever they like
+        reason = f"the model's processor fails on it: {type(error).__name__}: {error}"
+        return Problem(Status.BAD_RECORD, reason)
+
+
+class Preparer:
+    """Prepares samples for one model and its blind baselines. Safe to share between threads.
+
+    ``cycle`` is the order of the dataset's images that the baseline ``shuffled`` needs.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        image_roots: Sequence[Path],
+        baselines: BaselineSettings,
+        cycle: ImageCycle | None = None,
+        *,
+        truncate: bool = False,
+    ) -> None:
+        self._model, self._roots, self._truncate = model, image_roots, truncate
+        self._baselines = baselines.names
+        self._stand_ins = StandIns(baselines, model.info.mean_colour, image_roots, cycle)
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
+        """Each sample prepared, in their order.
+
+        Neighbours on the same images are prepared together: these are decoded once, and no more
+        than one such group's are held at a time.
+        """
+        prepared: list[Prepared] = []
+        opened = OpenedImages(self._roots)
+        for references, group in groupby(samples, key=lambda sample: sample.images):
+            mine = list(group)
+            pending = [sample for sample in mine if sample.status is Status.PENDING]
+            found = self._prepare_group(pending, references, opened) if pending else {}
+            for sample in mine:
+                ruled_out = Problem(sample.status, sample.reason)
+                prepared.append(found.get(sample.row_idx) or self._without(sample, ruled_out))
+        return prepared
+
+    def _without(self, sample: Sample, problem: Problem) -> Prepared:
+        return Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
+
+    def _prepare_group(
+        self, samples: Sequence[Sample], references: Sequence[str], opened: OpenedImages
+    ) -> dict[int, Prepared]:
+        """row_idx -> samples on the same images."""
+        images = opened.of(references)
+        multimodal = {sample.row_idx: self._encode(sample.turns, images) for sample in samples}
+        blind: dict[int, list[Encoded]] = {sample.row_idx: [] for sample in samples}
+        for baseline in self._baselines:
+            shown = self._shown(baseline, references, images)
+            for sample in samples:
+                ready = not isinstance(multimodal[sample.row_idx], Problem)
+                encoded = self._encode(sample.turns, shown, baseline) if ready else None
+                blind[sample.row_idx].append(encoded or multimodal[sample.row_idx])
+        return {
+            sample.row_idx: self._settled(sample, multimodal[sample.row_idx], blind[sample.row_idx])
+            for sample in samples
+        }
+
+    def _shown(self, baseline: str, references: Sequence[str], images: Shown) -> Shown:
+        """The pictures of a blind pass, or none where its baseline shows nothing."""
+        if not self._stand_ins.shows_pictures(baseline) or isinstance(images, Problem):
+            return ()
+        try:
+            return self._stand_ins.make(baseline, references, images)
+        except ImageProblem as problem:
+            return Problem(problem.status, f"{baseline}: {problem.reason}")
+
+    def _encode(self, turns: Sequence[Turn], images: Shown, baseline: str = "") -> Encoded:
+        if isinstance(images, Problem):
+            return images
+        if baseline == REFERENCE:
+            return encoded_or_why(lambda: self._model.encode_masked(turns))
+        return encoded_or_why(lambda: self._model.encode(turns, images))
+
+    def _settled(self, sample: Sample, multimodal: Encoded, blind: Sequence[Encoded]) -> Prepared:
+        """Decides which answer tokens both passes of each baseline score, and cuts them there."""
+        if isinstance(multimodal, Problem):
+            return self._without(sample, multimodal)
+        compared = [
+            self._compared(sample, multimodal, one, baseline)
+            for baseline, one in zip(self._baselines, blind, strict=True)
+        ]
+        kept = [len(one.encoded.answer_ids) for one in compared if isinstance(one, Blind)]
+        reach = _cut(multimodal, max(kept)) if kept else None
+        return Prepared(sample.row_idx, reach, tuple(compared))
+
+    def _compared(
+        self, sample: Sample, multimodal: EncodedSample, blind: Encoded, baseline: str
+    ) -> Blind | Problem:
+        if isinstance(blind, Problem):
+            return blind
+        if multimodal.answer_ids != blind.answer_ids:
+            without = "without the image" if baseline == NONE else f"under baseline {baseline}"
+            reason = f"the answers are tokenised differently {without}"
+            return Problem(Status.TOKEN_MISMATCH, reason)
+        if not multimodal.answer_ids:
+            return Problem(Status.NO_ANSWER, "no answer token is left to score")
+        limit = self._model.info.max_length
+        longest = max(len(multimodal.input_ids), len(blind.input_ids))
+        if longest <= limit:
+            return Blind(blind)
+        if not self._truncate:
+            return Problem(
+                Status.TOO_LONG,
+                f"{longest:,} tokens, the model takes {limit:,}; --truncate scores what fits",
+            )
+        return _truncated(sample, multimodal, blind, limit)
+
+
+def _truncated(
+    sample: Sample, multimodal: EncodedSample, blind: EncodedSample, limit: int
+) -> Blind | Problem:
+    """Cut behind the last answer token that fits in both passes."""
+    kept = min(_answers_within(multimodal, limit), _answers_within(blind, limit))
+    if not kept:
+        reason = f"no answer token fits within the model's {limit:,} tokens"
+        return Problem(Status.TOO_LONG, reason)
+    if _image_behind(sample.turns, multimodal.answer_turns[kept - 1]):
+        reason = f"an image stands behind the cut at the model's {limit:,} tokens"
+        return Problem(Status.TOO_LONG, reason)
+    return Blind(_cut(blind, kept), truncated=kept < len(blind.answer_ids))
+
+
+def _answers_within(encoded: EncodedSample, limit: int) -> int:
+    return sum(turn >= 0 for turn in encoded.turn_ids[:limit])
+
+
+def _image_behind(turns: Sequence[Turn], last_answer: int) -> bool:
+    """Whether an image stands in the answer that is cut or behind it."""
+    answers = [place for place, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
+    return any(turn.image_offsets for turn in turns[answers[last_answer] :])
+
+
+def _cut(encoded: EncodedSample, n_answers: int) -> EncodedSample:
+    """``encoded`` up to and including its ``n_answers``-th answer token."""
+    answers = [index for index, turn in enumerate(encoded.turn_ids) if turn >= 0]
+    if n_answers == len(answers):
+        return encoded
+    end = answers[n_answers - 1] + 1
+    return replace(
+        encoded,
+        input_ids=encoded.input_ids[:end],
+        turn_ids=encoded.turn_ids[:end],
+        inputs=_cut_inputs(encoded.inputs, len(encoded.input_ids), end),
+        pieces=encoded.pieces[:n_answers],
+    )
+
+
+def _cut_inputs(inputs: Mapping[str, object], length: int, end: int) -> dict[str, object]:
+    """What holds one value per token is cut like the tokens; pixels and sizes stay."""
+    return {
+        key: value[:, :end]  # type: ignore[index]
+        if tuple(getattr(value, "shape", ())[:2]) == (1, length)
+        else value
+        for key, value in inputs.items()
+    }

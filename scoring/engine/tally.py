@@ -1,0 +1,99 @@
+"""What is done of a run, read off its parts, and counted by status and by source.
+
+Parts are read once each, as they appear: the count costs the same however long a run goes on. A
+row that two processes did counts once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from scoring.engine.plan import Plan
+from scoring.journal import Journal
+from scoring.progress import Counts
+from scoring.samples import Status
+
+
+class Tally:
+    """The done and the open positions of a plan, ``wanted`` among them ((n,) flags by position).
+
+    ``by_baseline`` counts every row of the run by status under each blind baseline, wanted or
+    not; ``counts`` are of what is wanted, with the statuses under the first baseline. ``scored``:
+    (n,) flags of positions that have a score under any baseline.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        wanted: NDArray[np.bool_],
+        baselines: Sequence[str] = (),
+    ) -> None:
+        self._plan, self._journal, self._wanted = plan, journal, wanted
+        self._first = baselines[0] if baselines else None
+        self._seen = np.zeros(len(wanted), dtype=bool)
+        self.scored = np.zeros(len(wanted), dtype=bool)
+        self.left = np.add.reduceat(
+            wanted.astype(np.int64), plan.chunk_starts
+        )  # open rows of each chunk
+        self.total = int(wanted.sum())
+        self.source_totals = self._by_source(np.flatnonzero(wanted))
+        self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
+        self.counts = Counts()
+        self._columns = [
+            name for name in ("row_idx", "baseline", "status") if name in journal.schema.names
+        ]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the parts that have appeared since."""
+        for table in self._journal.read_new(self._columns):
+            self._take(table)
+
+    def open_positions(self, chunk: int) -> NDArray[np.int64]:
+        """Positions of ``chunk`` that are wanted and in no part, ascending."""
+        part = self._plan.chunk(chunk)
+        found: NDArray[np.int64] = part.start + np.flatnonzero(
+            self._wanted[part] & ~self._seen[part]
+        )
+        return found
+
+    def counts_of(self, rows: Sequence[dict[str, Any]]) -> Counts:
+        """Counts of rows that are not in a part yet."""
+        first = [row for row in rows if row.get("baseline") == self._first]
+        positions = self._plan.position_of[[row["row_idx"] for row in first]]
+        statuses = dict(Counter(str(row["status"]) for row in first if "status" in row))
+        return Counts(len(first), statuses, self._by_source(positions))
+
+    def _take(self, table: pa.Table) -> None:
+        positions = self._plan.position_of[table.column("row_idx").to_numpy()]
+        new = ~self._seen[positions]
+        if self._first is not None:
+            self._count_statuses(table.filter(pa.array(new)), positions[new])
+        positions = np.unique(positions[new])
+        self._seen[positions] = True
+        finished = positions[self._wanted[positions]]
+        np.subtract.at(self.left, self._plan.chunk_of(finished), 1)
+        self.counts.add(Counts(len(finished), {}, self._by_source(finished)))
+
+    def _count_statuses(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
+        scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()
+        self.scored[positions[scored]] = True
+        grouped = table.group_by(["baseline", "status"]).aggregate([([], "count_all")])
+        for one in grouped.to_pylist():
+            counter = self.by_baseline.setdefault(one["baseline"], Counter())
+            counter[one["status"]] += one["count_all"]
+        self.counts.statuses = dict(self.by_baseline[str(self._first)])
+
+    def _by_source(self, positions: NDArray[np.int64]) -> dict[str, int]:
+        codes = self._plan.source_codes[positions]
+        counted = np.bincount(codes, minlength=len(self._plan.source_names)).tolist()
+        named = zip(self._plan.source_names, counted, strict=True)
+        return {name: n for name, n in named if n}

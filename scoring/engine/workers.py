@@ -1,0 +1,251 @@
+"""Several processes of this machine on one run: started, listened to, ended together.
+
+Workers are plain processes that share the run through its claims like any others. Each lives on a
+pipe from its parent: what to do comes in as one line, and when the pipe closes, because the
+parent was asked to stop or is dead, the worker finishes its samples in flight and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from scoring.engine.baselines import BaselineSettings
+from scoring.engine.pipeline import predict_dataset, run_record, score_dataset
+from scoring.engine.prefetch import usable_cores
+from scoring.progress import RunProgress, read_progress
+from scoring.workspace import Workspace, open_workspace
+
+STOPPED = 130  # exit code of a worker that was asked to stop
+_POLL_SECONDS = 0.2
+_TAIL_LINES = 15
+
+Say = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a command asks of each of its workers; the fields are those of ``score_dataset``.
+
+    ``model``: the arguments of ``load_model``.
+    """
+
+    workspace: str
+    model: dict[str, Any]
+    run_id: str | None = None
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
+    tokens: bool = False
+    limit: int | None = None
+    truncate: bool = False
+    predict: bool = False
+    max_new_tokens: int | None = None
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> Job:
+        """What ``to_json`` wrote."""
+        raw = json.loads(line)
+        blind = raw.pop("baselines")
+        settings = BaselineSettings(**{**blind, "names": tuple(blind["names"])})
+        return cls(**{**raw, "baselines": settings})
+
+
+@dataclass(frozen=True, slots=True)
+class LostWorker:
+    """A worker that ended before its time, and the last lines it said."""
+
+    number: int
+    exit_code: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the workers ended. ``run_id`` is None where none came as far as to begin the run."""
+
+    run_id: str | None
+    stopped: bool
+    lost: tuple[LostWorker, ...]
+
+
+def run_workers(
+    workspace: Workspace,
+    job: Job,
+    n: int,
+    *,
+    on_progress: Callable[[RunProgress], None] | None = None,
+    on_lost: Callable[[LostWorker], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Runs ``job`` in ``n`` processes and waits for them; setting ``stop`` ends them softly.
+
+    What a worker that died had claimed is taken over by the others at once.
+    """
+    stop = stop or threading.Event()
+    workers = [_Worker(number, n, job) for number in range(n)]
+    lost: list[LostWorker] = []
+    try:
+        living = list(workers)
+        while living:
+            time.sleep(_POLL_SECONDS)
+            if stop.is_set():
+                for worker in living:
+                    worker.ask_to_stop()
+            for worker in [one for one in living if one.has_ended()]:
+                living.remove(worker)
+                if (found := worker.lost()) is not None:
+                    lost.append(found)
+                    if on_lost:
+                        on_lost(found)
+            _show(workspace, workers, on_progress)
+    finally:
+        for worker in workers:
+            worker.end()
+    codes = [worker.exit_code for worker in workers]
+    return Outcome(_run_id(workers), stop.is_set() or STOPPED in codes, tuple(lost))
+
+
+class _Worker:
+    """One child process, its two pipes and what came out of them."""
+
+    def __init__(self, number: int, n: int, job: Job) -> None:
+        self.number, self.run_id = number, job.run_id
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "scoring.cli.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=worker_environment(number, n, job.model.get("device")),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on
+        )
+        self._stdin = cast("IO[str]", self._process.stdin)
+        with suppress(BrokenPipeError):  # it died at once; its last words tell
+            self._stdin.write(job.to_json() + "\n")
+            self._stdin.flush()
+        self._listeners = [
+            threading.Thread(target=target, daemon=True) for target in (self._listen, self._hear)
+        ]
+        for listener in self._listeners:
+            listener.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives."""
+        return self._process.returncode
+
+    def has_ended(self) -> bool:
+        """Whether the process is no more."""
+        return self._process.poll() is not None
+
+    def ask_to_stop(self) -> None:
+        """Closes its pipe."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def lost(self) -> LostWorker | None:
+        """What is to be told of a worker that did not end well."""
+        if self._process.returncode in (0, STOPPED):
+            return None
+        for listener in self._listeners:
+            listener.join(timeout=5)
+        return LostWorker(self.number, self._process.returncode, "\n".join(self._tail))
+
+    def end(self) -> None:
+        """Ends it for good, where it has not ended by itself."""
+        self.ask_to_stop()
+        if not self.has_ended():
+            self._process.terminate()
+            self._process.wait()
+
+    def _listen(self) -> None:
+        for line in cast("IO[str]", self._process.stdout):
+            with suppress(ValueError, AttributeError):  # a library may write to stdout as well
+                self.run_id = json.loads(line).get("run_id", self.run_id)
+
+    def _hear(self) -> None:
+        for line in cast("IO[str]", self._process.stderr):
+            self._tail.append(line.rstrip("\n"))
+
+
+def worker_environment(number: int, n: int, device: str | None) -> dict[str, str]:
+    """The environment of worker ``number`` of ``n``: its GPU where there are any, its cores."""
+    cores = max(1, usable_cores() // n)
+    environment = {**os.environ, "VISNEC_CORES": str(cores)}
+    environment.setdefault("OMP_NUM_THREADS", str(cores))
+    if device in (None, "cuda") and (devices := visible_devices()):
+        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    return environment
+
+
+def visible_devices() -> Sequence[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [one.strip() for one in named.split(",") if one.strip()]
+    import torch  # seconds to import, and only here is it needed
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def do_job(job: Job, say: Say, stop: threading.Event) -> bool:
+    """What a worker does; True where it was stopped before its end."""
+    from scoring.models import load_model
+
+    workspace = open_workspace(Path(job.workspace))
+    model = load_model(**job.model)
+    record = run_record(workspace, model, job.run_id, job.baselines, job.truncate, job.tokens)
+    say({"run_id": record.run_id})
+    summary = score_dataset(
+        workspace,
+        model,
+        run_id=record.run_id,
+        baselines=job.baselines,
+        tokens=job.tokens,
+        limit=job.limit,
+        truncate=job.truncate,
+        stop=stop,
+        build=False,
+    )
+    if not job.predict or summary.stopped:
+        return summary.stopped
+    predicted = predict_dataset(
+        workspace,
+        model,
+        record.run_id,
+        max_new_tokens=job.max_new_tokens,
+        stop=stop,
+        build=False,
+    )
+    return predicted.stopped
+
+
+def _run_id(workers: Sequence[_Worker]) -> str | None:
+    return next((one.run_id for one in workers if one.run_id), None)
+
+
+def _show(
+    workspace: Workspace,
+    workers: Sequence[_Worker],
+    on_progress: Callable[[RunProgress], None] | None,
+) -> None:
+    run_id = _run_id(workers)
+    if on_progress is None or run_id is None:
+        return
+    progress = read_progress(workspace, run_id)
+    if progress is not None:
+        on_progress(progress)

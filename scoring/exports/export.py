@@ -1,0 +1,243 @@
+"""Writes a subset as files that a training run reads, with the manifest that rebuilds them.
+
+The one decision behind it: an export is a folder that appears whole. It is written beside its
+place under a hidden name, flushed, the manifest last, and then renamed; a kill at any moment
+leaves no half file under the final name, and the next export clears away what it left.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from scoring.curation.subsets import Outcome, SubsetDefinition, resolve
+from scoring.errors import InputError, StorageError
+from scoring.exports import Chosen, ExportOptions, choose, is_output_name, read_outputs
+from scoring.exports.card import card_outputs
+from scoring.exports.files import BytesFile, FileFact, Output
+from scoring.exports.manifest import Inputs, Manifest, build_manifest, read_inputs, read_manifest
+from scoring.exports.names import FOLDERS
+from scoring.reviews.decisions import log_offsets, read_events
+from scoring.store import Store, candidates
+from scoring.workspace import Workspace
+
+MANIFEST = "manifest.json"
+_STEP = 1000  # samples between two reports of progress
+
+Progress = Callable[[int, int], None]
+"""Called with samples written so far, samples in all (over all files of the format).
+
+What it raises stops the export, which then leaves nothing.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportResult:
+    """Where an export lies and what it holds. ``n_new_parts`` were not in the database yet."""
+
+    folder: Path
+    manifest: Manifest
+    outcome: Outcome
+    n_new_parts: int
+
+    @property
+    def n_samples(self) -> int:
+        """Samples exported."""
+        return len(self.outcome.subset.selected)
+
+
+def export_subset(
+    workspace: Workspace,
+    store: Store,
+    definition: SubsetDefinition,
+    to: Path | None = None,
+    format: str | ExportOptions = "llava",  # noqa: A002 - the word that commands and manifests use
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> ExportResult:
+    """Exports the samples that ``definition`` takes now into the folder ``to``.
+
+    ``to`` defaults to ``exports/<name>``. ``format`` is one of ``scoring.exports.FORMATS``, or all
+    the choices of an export. Raises InputError for a folder with other things in it, or with an
+    export unless ``overwrite``; RuleError; RecordError for a kept record that would spoil the
+    file; StorageError where the disk is full or may not be written.
+    """
+    options = ExportOptions(format) if isinstance(format, str) else format
+    folder = (to or workspace.exports_dir / definition.name).absolute()
+    with _told(folder), _locked(workspace, folder):
+        place = _Folder(folder, workspace)
+        place.clear_leftovers()
+        check_folder(folder, overwrite)
+        outcome, inputs = _resolve_now(workspace, store, definition)
+        chosen = choose(workspace, store, outcome, options)
+        manifest = build_manifest(chosen, inputs, asdict(workspace.bands))
+        with place as temporary:
+            manifest = _write_all(chosen, manifest, temporary, progress)
+    return ExportResult(folder, manifest, chosen.outcome, store.build_state().n_new_parts)
+
+
+def check_folder(folder: Path, overwrite: bool = False) -> None:
+    """Whether an export may go there. Raises InputError naming what stands in the way."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder to export to")
+    present = {path.name for path in folder.iterdir()}
+    if not present:
+        return
+    stray = [one for one in sorted(present) if not _is_ours(one)]
+    if MANIFEST not in present or stray:
+        what = ", ".join(stray[:3]) or "no manifest.json"
+        raise InputError(
+            f"{folder} holds other things than an export ({what}); name another folder"
+        )
+    if not overwrite:
+        raise InputError(f"{folder} holds an export already; name another folder, or overwrite it")
+    read_manifest(folder)
+
+
+def _is_ours(name: str) -> bool:
+    return name == MANIFEST or name in FOLDERS or is_output_name(name)
+
+
+def _write_all(
+    chosen: Chosen, manifest: Manifest, folder: Path, progress: Progress | None
+) -> Manifest:
+    """Every file, the manifest last."""
+    outputs = read_outputs(chosen)
+    report = _Report(progress, chosen.n_steps)
+    facts = [_write(folder, one, report) for one in outputs]
+    manifest = manifest.written(chosen, facts)
+    if chosen.options.card:
+        facts += [_write(folder, one, report) for one in card_outputs(chosen, manifest)]
+        manifest = manifest.written(chosen, facts)
+    report.end()
+    _write(folder, BytesFile(MANIFEST, [(None, manifest.to_bytes())]), report)
+    return manifest
+
+
+def _write(folder: Path, output: Output, report: _Report) -> FileFact:
+    return output.write(folder / output.name, report.step)
+
+
+def _resolve_now(
+    workspace: Workspace, store: Store, definition: SubsetDefinition
+) -> tuple[Outcome, Inputs]:
+    """The subset and exactly the inputs it came from, though builds and reviews may go on."""
+    while True:
+        generation = store.generation
+        found, parts = candidates(store, definition.scope), store.parts()
+        if store.generation == generation:
+            break
+    offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
+    outcome = resolve(definition, found, read_events(workspace, offsets))
+    return outcome, read_inputs(workspace, definition, parts, offsets)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Says of a disk that is full or closed what that means for the export."""
+    try:
+        yield
+    except OSError as error:
+        what = error.strerror or str(error)
+        kept = "what lay there is untouched" if folder.exists() else "nothing was left there"
+        remedy = "Make room" if error.errno == errno.ENOSPC else "Name another folder"
+        raise StorageError(
+            f"the export to {folder} stopped: {what}; {kept}. {remedy} and export again"
+        ) from error
+
+
+@contextmanager
+def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
+    """One export at a time into a workspace, or into a folder elsewhere."""
+    if folder.is_relative_to(workspace.root.absolute()):
+        workspace.exports_dir.mkdir(parents=True, exist_ok=True)
+        path = workspace.exports_dir / ".export.lock"
+    else:  # a workspace that may only be read exports to elsewhere
+        key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"visnec-export-{os.getuid()}-{key}.lock"
+    with FileLock(path):
+        yield
+
+
+class _Report:
+    """Counts samples and passes every thousandth, and the last, on."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def step(self, name: str, n: int) -> None:  # noqa: ARG002 - all files count together
+        before = self._done
+        self._done = min(before + n, self._total)
+        if self._progress and self._done // _STEP > before // _STEP and self._done < self._total:
+            self._progress(self._done, self._total)
+
+    def end(self) -> None:
+        if self._progress:
+            self._progress(self._total, self._total)
+
+
+class _Folder:
+    """A folder that takes its place when the block ends well, or leaves no trace."""
+
+    def __init__(self, target: Path, workspace: Workspace) -> None:
+        self._target = target
+        # Named after the workspace: another one may be exporting into the same parent folder.
+        self._stem = f".{target.name}.{workspace.settings.workspace_id[:8]}."
+        token = secrets.token_hex(4)
+        self._new = target.with_name(f"{self._stem}{token}.tmp")
+        self._old = target.with_name(f"{self._stem}{token}.old.tmp")
+
+    def __enter__(self) -> Path:
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._new.mkdir()
+        return self._new
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._take_place()
+        finally:
+            shutil.rmtree(self._new, ignore_errors=True)
+
+    def _take_place(self) -> None:
+        _flush_folder(self._new)
+        if self._target.exists():
+            self._target.rename(self._old)
+        try:
+            self._new.rename(self._target)
+        except BaseException:
+            if self._old.exists():
+                self._old.rename(self._target)
+            raise
+        _flush_folder(self._target.parent)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def clear_leftovers(self) -> None:
+        """Removes what a killed export left; an old export it had put aside comes back first."""
+        folder = self._target.parent
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name.startswith(self._stem) and path.name.endswith(".tmp"):
+                if path.name.endswith(".old.tmp") and not self._target.exists():
+                    path.rename(self._target)
+                else:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,305 @@
+"""The manifest of an export: every input that decided its bytes, and the bytes' digests.
+
+The one decision behind it: a manifest holds no clock time and no path of a machine, so the same
+workspace and choices give the same manifest, byte for byte, wherever the workspace lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import metadata
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import scoring
+from scoring.clustering import list_clusterings
+from scoring.curation.subsets import Outcome, SubsetDefinition, definition_from_dict
+from scoring.dataset import read_dataset_info
+from scoring.errors import InputError
+from scoring.exports import Chosen, ExportOptions, is_output_name, options_from_dict
+from scoring.exports.files import FileFact, read_file_fact
+from scoring.necessity import Bands
+from scoring.reviews.decisions import log_digests, log_offsets
+from scoring.runs import read_run
+from scoring.workspace import Workspace
+
+MANIFEST_VERSION = 2  # 1 knew no options
+_PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
+PROGRAM = "visnec-studio"
+_LIBRARIES = ("numpy", "duckdb", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class LogFact:
+    """A decision log up to an event: its sequence number, and the digest of the bytes so far."""
+
+    until: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What an export is made from. ``dataset``, ``run`` and ``clustering`` are facts to read;
+    ``parts`` are the files that hold the records, the scores and the clusters.
+    """
+
+    workspace_id: str
+    dataset: Mapping[str, Any]
+    run: Mapping[str, Any]
+    clustering: Mapping[str, Any] | None
+    parts: tuple[FileFact, ...]
+    decision_logs: Mapping[str, LogFact]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` holds.
+
+    ``selected_sha256`` is the digest of the selected row_idx, one decimal number a line;
+    ``counts`` are numbers of samples before and after, and what was done to records on the way.
+    ``derived`` names the ways in which records differ from those that came in: ``turns``,
+    ``weights``, ``records`` (written anew, because they came from a file that is no JSON).
+    """
+
+    options: ExportOptions
+    derived: tuple[str, ...]
+    subset: SubsetDefinition
+    inputs: Inputs
+    bands: Mapping[str, float]
+    counts: Mapping[str, Any]
+    selected_sha256: str
+    outputs: tuple[FileFact, ...]
+    versions: Mapping[str, str]
+
+    @property
+    def format(self) -> str:
+        """The format of the export."""
+        return self.options.format
+
+    def written(self, chosen: Chosen, outputs: Iterable[FileFact]) -> Manifest:
+        """The manifest once these files are written."""
+        done = chosen.counts()
+        counts = {**self.counts, "written": done} if done else self.counts
+        return replace(self, counts=counts, derived=tuple(chosen.derived()), outputs=tuple(outputs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as JSON values."""
+        inputs = asdict(self.inputs)
+        inputs["parts"] = [part.to_dict() for part in self.inputs.parts]
+        options = self.options.to_dict()
+        subset = {key: one for key, one in self.subset.to_dict().items() if key != "created_at"}
+        return {
+            "manifest_version": MANIFEST_VERSION,
+            "workspace_id": inputs.pop("workspace_id"),
+            "format": options.pop("format"),
+            "options": options,
+            "derived": list(self.derived),
+            "subset": subset,
+            **{name: getattr(self, name) for name in ("bands", "counts", "selected_sha256")},
+            "outputs": [output.to_dict() for output in self.outputs],
+            "inputs": inputs,
+            "versions": self.versions,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The content of ``manifest.json``; its last entry is a digest of all the others."""
+        value = self.to_dict()
+        value["manifest_sha256"] = _digest(value)
+        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        return text.encode() + b"\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file, or in the folder of an export.
+
+    Raises InputError for what is no manifest, or one of a later version.
+    """
+    path = manifest_path(path)
+    try:
+        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        version = int(value["manifest_version"])
+        if version <= MANIFEST_VERSION:
+            return _from_dict(value)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; name an export's manifest.json") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{path} is no manifest of an export: {error!r}") from error
+    raise InputError(
+        f"{path} was written by a newer VisNec Studio (manifest version {version}, this one "
+        f"reads up to {MANIFEST_VERSION}); upgrade visnec-studio"
+    )
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a readable manifest says other things than it was written with."""
+    value: dict[str, Any] = json.loads(manifest_path(path).read_text("utf-8"))
+    return bool(value.pop("manifest_sha256", None) != _digest(value))
+
+
+def manifest_path(path: Path) -> Path:
+    """The manifest's own path, for it or for the folder of its export."""
+    return path / "manifest.json" if path.is_dir() else path
+
+
+def build_manifest(chosen: Chosen, inputs: Inputs, bands: Mapping[str, float]) -> Manifest:
+    """The manifest of an export that is still to be written: ``outputs`` are empty."""
+    outcome = chosen.outcome
+    return Manifest(
+        options=chosen.options,
+        derived=(),
+        subset=outcome.definition,
+        inputs=inputs,
+        bands=bands,
+        counts=_counts(outcome, bands),
+        selected_sha256=rows_digest(outcome.subset.selected),
+        outputs=(),
+        versions=versions(),
+    )
+
+
+def read_inputs(
+    workspace: Workspace,
+    definition: SubsetDefinition,
+    parts: Iterable[str],
+    until: Mapping[str, int] | None = None,
+) -> Inputs:
+    """The facts of what is there now.
+
+    ``parts`` are names inside the workspace; those that this subset does not read are left out.
+    Decision logs count up to ``until``, default their ends, and not at all where verdicts are
+    left out. Raises FileNotFoundError for a part that is gone.
+    """
+    used = [name for name in parts if _is_used(name, definition)]
+    offsets = dict(until if until is not None else log_offsets(workspace))
+    digests = log_digests(workspace, offsets) if definition.hand_wins else {}
+    return Inputs(
+        workspace_id=workspace.settings.workspace_id,
+        dataset=dataset_facts(workspace),
+        run=run_facts(workspace, definition.run_id),
+        clustering=clustering_facts(workspace, definition.clustering_id),
+        parts=tuple(read_file_fact(workspace.root, name) for name in sorted(used)),
+        decision_logs={name: LogFact(offsets[name], one) for name, one in digests.items()},
+    )
+
+
+def dataset_facts(workspace: Workspace) -> dict[str, Any]:
+    """What was imported, without the moment."""
+    facts = read_dataset_info(workspace).facts()
+    del facts["imported_at"]
+    return facts
+
+
+def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
+    """The run record without its moment; of a model's local path only the last name."""
+    facts = asdict(read_run(workspace, run_id))
+    del facts["created_at"]
+    if PurePath(facts["model"]).is_absolute():
+        facts["model"] = PurePath(facts["model"]).name
+    return facts
+
+
+def clustering_facts(workspace: Workspace, clustering_id: str | None) -> dict[str, Any] | None:
+    """The clustering without its moment and its names; None without a clustering."""
+    for clustering in list_clusterings(workspace):
+        if clustering.clustering_id == clustering_id:
+            facts = asdict(clustering)
+            del facts["created_at"], facts["clusters"]
+            return facts
+    return None
+
+
+def _is_used(part: str, definition: SubsetDefinition) -> bool:
+    folders = ("dataset/", f"runs/{definition.run_id}/scores/")
+    return part.startswith(folders) or part.startswith(f"clusters/{definition.clustering_id}/")
+
+
+def _counts(outcome: Outcome, bands: Mapping[str, float]) -> dict[str, Any]:
+    subset = outcome.subset
+    return {
+        "samples": len(outcome.candidates),
+        "selected": len(subset.selected),
+        "hand_kept": subset.n_hand_kept,
+        "hand_dropped": subset.n_hand_dropped,
+        "hand_unknown": subset.n_hand_unknown,
+        "by_reason": [
+            {"kept": one.kept, "reason": str(one.reason), "samples": one.n}
+            for one in subset.counts()
+        ],
+        "by_source": _before_after(outcome.by_source()),
+        "by_status": _before_after(outcome.by_status()),
+        "by_category": _before_after(outcome.by_category(Bands(**bands))),
+    }
+
+
+def _before_after(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+    return {
+        str(name): {"before": int(before), "after": int(after)}
+        for name, before, after in zip(frame.index, frame["samples"], frame["kept"], strict=True)
+    }
+
+
+def rows_digest(rows: NDArray[np.int64]) -> str:
+    """The digest of row numbers, one decimal number a line."""
+    digest = hashlib.sha256()
+    for start in range(0, len(rows), 100_000):
+        digest.update(
+            "".join(f"{row}\n" for row in rows[start : start + 100_000].tolist()).encode()
+        )
+    return digest.hexdigest()
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """This program and the libraries that have a part in what comes out."""
+    libraries = {name: metadata.version(name) for name in _LIBRARIES}
+    return {
+        PROGRAM: scoring.__version__,
+        "python": platform.python_version(),
+        **libraries,
+    }
+
+
+def _from_dict(value: Mapping[str, Any]) -> Manifest:
+    raw = value["inputs"]
+    logs = {
+        name: LogFact(int(one["until"]), one["sha256"])
+        for name, one in raw["decision_logs"].items()
+    }
+    names = {one.name for one in fields(Inputs)} - {"workspace_id", "parts", "decision_logs"}
+    inputs = Inputs(
+        workspace_id=str(value["workspace_id"]),
+        parts=tuple(FileFact(**one) for one in raw["parts"]),
+        decision_logs=logs,
+        **{name: raw[name] for name in names},
+    )
+    outputs = tuple(FileFact(**one) for one in value["outputs"])
+    # Names from a manifest become paths, so only names that an export gives may stand there.
+    strange = [one.name for one in outputs if not is_output_name(one.name)]
+    if strange or not outputs:
+        raise ValueError(f"the outputs are not those of an export: {strange[:1]}")
+    odd = [one.name for one in inputs.parts if not _PART.fullmatch(one.name) or ".." in one.name]
+    if odd:
+        raise ValueError(f"{odd[0]!r} is no part of a workspace")
+    return Manifest(
+        options=options_from_dict({"format": value["format"], **value.get("options", {})}),
+        derived=tuple(value.get("derived", ())),
+        subset=definition_from_dict(value["subset"]),
+        inputs=inputs,
+        bands=value["bands"],
+        counts=value["counts"],
+        selected_sha256=value["selected_sha256"],
+        outputs=outputs,
+        versions=value["versions"],
+    )

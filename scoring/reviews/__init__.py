@@ -1,0 +1,1 @@
+"""What people decided: written so that nothing is lost, read as what holds now."""

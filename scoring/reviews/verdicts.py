@@ -1,0 +1,176 @@
+"""From decision events to what holds: undos, the latest word of each reviewer, the outcome.
+
+Pure functions on values. The one decision behind it: samples are judged one by one, so that what
+a new event changes can be worked out from the events about its sample alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from scoring.reviews.decision_log import Decision, DecisionEvent
+
+
+@dataclass(frozen=True, slots=True)
+class LatestDecision:
+    """What holds for a sample and reviewer after all undos.
+
+    ``decision`` is None where the reviewer left only a note. ``decided_at`` and ``event_id`` are
+    those of the verdict, or of the note where there is no verdict; so are ``queue`` and
+    ``sampling_probability``, which say how the sample came before the reviewer.
+    """
+
+    row_idx: int
+    reviewer: str
+    decision: Decision | None
+    note: str | None
+    decided_at: str
+    event_id: str
+    queue: str | None = None
+    sampling_probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerProgress:
+    """How many samples a reviewer has verdicts on, by verdict, and when the last one was given."""
+
+    reviewer: str
+    keep: int
+    drop: int
+    unsure: int
+    last_decided_at: str
+
+    @property
+    def decided(self) -> int:
+        """Samples with a verdict."""
+        return self.keep + self.drop + self.unsure
+
+
+def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
+    """What holds per sample and reviewer after undos, ascending by (row_idx, reviewer).
+
+    Inside a log the later sequence number wins; between machines of one reviewer the later
+    ``decided_at``. A verdict without a note leaves an earlier note as it is. An undo takes back
+    an event about its own sample only.
+    """
+    by_row: dict[int, list[DecisionEvent]] = defaultdict(list)
+    for event in events:
+        by_row[event.row_idx].append(event)
+    return [one for row_idx in sorted(by_row) for one in latest_of_sample(by_row[row_idx])]
+
+
+def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
+    """The verdict of each sample: keep or drop by the majority of its reviewers.
+
+    ``unsure`` is an abstention. Samples with a tie, or with nothing but ``unsure``, are absent:
+    there the rule decides.
+    """
+    lead: dict[int, int] = defaultdict(int)
+    for verdict in latest:
+        keep, drop = verdict.decision is Decision.KEEP, verdict.decision is Decision.DROP
+        lead[verdict.row_idx] += keep - drop
+    return {
+        row_idx: Decision.KEEP if votes > 0 else Decision.DROP
+        for row_idx, votes in sorted(lead.items())
+        if votes
+    }
+
+
+def conflicts(latest: Iterable[LatestDecision]) -> list[int]:
+    """Samples to look at again: as many for keep as for drop, or anybody unsure. Ascending."""
+    votes: dict[int, list[Decision]] = defaultdict(list)
+    for verdict in latest:
+        if verdict.decision is not None:
+            votes[verdict.row_idx].append(verdict.decision)
+    return sorted(
+        row_idx
+        for row_idx, given in votes.items()
+        if Decision.UNSURE in given or given.count(Decision.KEEP) == given.count(Decision.DROP)
+    )
+
+
+def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress]:
+    """Samples decided by each reviewer, ascending by name."""
+    given: dict[str, list[LatestDecision]] = defaultdict(list)
+    for verdict in latest:
+        if verdict.decision is not None:
+            given[verdict.reviewer].append(verdict)
+    return [
+        ReviewerProgress(
+            reviewer,
+            keep=sum(one.decision is Decision.KEEP for one in verdicts),
+            drop=sum(one.decision is Decision.DROP for one in verdicts),
+            unsure=sum(one.decision is Decision.UNSURE for one in verdicts),
+            last_decided_at=max(one.decided_at for one in verdicts),
+        )
+        for reviewer, verdicts in sorted(given.items())
+    ]
+
+
+def undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
+    """Event id -> id of the undo that takes it back; an undo that was itself undone takes nothing.
+
+    Undos are resolved from the last of each chain backwards; the chain, not the clock, gives the
+    order.
+    """
+    undos = {event.event_id: event for event in events if event.undoes is not None}
+    waiting = Counter(event.undoes for event in undos.values())
+    ready = [event for event in undos.values() if not waiting[event.event_id]]
+    undone: dict[str, str] = {}
+    while ready:
+        undo = ready.pop()
+        target = str(undo.undoes)
+        if undo.event_id not in undone:
+            undone.setdefault(target, undo.event_id)
+        waiting[target] -= 1
+        if not waiting[target] and target in undos:
+            ready.append(undos[target])
+    return undone
+
+
+def latest_of_sample(events: Sequence[DecisionEvent]) -> list[LatestDecision]:
+    """What holds for one sample, ascending by reviewer; events of a log in its order."""
+    unique = {event.event_id: event for event in events}
+    undone = undone_events(unique.values())
+    logs: dict[tuple[str, str], list[DecisionEvent]] = defaultdict(list)
+    for event in unique.values():
+        if event.event_id not in undone and event.undoes is None:
+            logs[event.reviewer, event.machine].append(event)
+    standing: dict[str, LatestDecision] = {}
+    for reviewer, machine in sorted(logs):
+        latest = _latest_of_log(logs[reviewer, machine])
+        if latest is not None:
+            standing[reviewer] = _later(standing.get(reviewer), latest)
+    return [standing[reviewer] for reviewer in sorted(standing)]
+
+
+def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
+    """The last verdict and the last note about a sample in one log; undone ones are not in it."""
+    verdict = next((event for event in reversed(log) if event.decision is not None), None)
+    noted = next((event for event in reversed(log) if event.note is not None), None)
+    said = verdict or noted
+    note = noted.note if noted is not None else None
+    if said is None or (verdict is None and not note):
+        return None
+    return LatestDecision(
+        said.row_idx,
+        said.reviewer,
+        said.decision,
+        note or None,
+        said.decided_at,
+        said.event_id,
+        said.queue,
+        said.sampling_probability,
+    )
+
+
+def _later(one: LatestDecision | None, other: LatestDecision) -> LatestDecision:
+    """Two machines of one reviewer: a verdict beats a mere note, else the later clock wins."""
+    if one is None:
+        return other
+    loser, winner = sorted(
+        (one, other), key=lambda said: (said.decision is not None, said.decided_at, said.event_id)
+    )
+    return winner if winner.note else replace(winner, note=loser.note)
