@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,11 @@ def demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(ready)
     from scoring.demo import build_demo
 
-    root = tmp_path_factory.mktemp("demo") / "workspace"
-    build_demo(root)
+    # Several processes of one test run build it once, between them.
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo_built"
+    with FileLock(f"{root}.lock"):
+        build_demo(root)  # finds itself done where another process was first
     return root
 
 

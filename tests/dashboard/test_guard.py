@@ -90,7 +90,7 @@ def test_other_sites_are_refused(
     assert client.get(address, headers=own).status_code == 200
 
 
-@pytest.mark.parametrize("key", ["", "wrong", "é", links.KEY[:-1]])
+@pytest.mark.parametrize("key", ["", "wrong", "é", links.KEY[:-1]], ids=range(4))
 def test_the_key_is_needed(client: TestClient, key: str) -> None:
     assert client.get("/visnec/thumbnail/0", params={"key": key}).status_code == 403
     assert client.get("/visnec/cards", params={"key": key, "rows": "0"}).status_code == 403

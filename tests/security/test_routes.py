@@ -53,6 +53,7 @@ def test_all_of_them_are_plain_reading_routes() -> None:
         ({"host": "attacker.invalid"}, KEY, 421),
         ({"host": "127.0.0.1.attacker.invalid:8501"}, KEY, 421),
     ],
+    ids=lambda value: "key" if value == KEY else None,  # it is another one in each process
 )
 def test_each_refuses_whoever_is_no_page_of_ours(
     client: TestClient, route: Route, headers: dict[str, str], key: str, status: int
