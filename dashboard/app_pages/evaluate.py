@@ -73,21 +73,19 @@ def _choose(context: Context, view: View, models: dict[str, PredictedBy]) -> tup
     with st.container(key="wrap-evaluate"):
         first, second, third = st.columns([4, 4, 3])
         with first:
-            st.session_state[_MODEL] = name
             st.selectbox(
                 "Model",
                 list(models),
-                key=_MODEL,
+                key=bound.hold(_MODEL, name),
                 format_func=lambda one: _told(models[one]),
                 on_change=_take_model,
                 args=(run,),
             )
         with second:
-            st.session_state[_MEASURE] = measure
             st.selectbox(
                 "Right is",
                 list(MEASURES),
-                key=_MEASURE,
+                key=bound.hold(_MEASURE, measure),
                 format_func=lambda one: f"{one}: {MEASURES[one]}",
                 on_change=_take_measure,
             )
@@ -107,12 +105,12 @@ def _told(model: PredictedBy) -> str:
 
 
 def _take_model(run: str) -> None:
-    name = str(st.session_state[_MODEL])
+    name = str(bound.taken(_MODEL))
     which = current_view().filter
     change_view(filter=replace(which, model=None if name == run else name))
 
 
 def _take_measure() -> None:
-    measure = str(st.session_state[_MEASURE])
+    measure = str(bound.taken(_MEASURE))
     which = current_view().filter
     change_view(filter=replace(which, measure=None if measure == DEFAULT_MEASURE else measure))

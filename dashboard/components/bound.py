@@ -1,13 +1,16 @@
 """Widgets bound to fields of the view: set from it before they are drawn, written back on change.
 
 So the URL stays the one truth: the browser's back button, a link and a typed value all arrive the
-same way.
+same way. The one decision behind it: a widget whose value comes from elsewhere is another widget,
+with another key. Whoever changes something while a page is still being drawn breaks that drawing
+off, and the browser may never have got the values set by it; under the same key, its old value
+would then count as the reader's wish and undo what was just done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import streamlit as st
 
@@ -16,18 +19,48 @@ from dashboard.state import change_view
 T = TypeVar("T")
 
 
-def _key(field: str) -> str:
-    return f"view.{field}"
+_OWN: Final = "the widget's own"
 
 
-def _set(field: str, value: object) -> str:
-    key = _key(field)
+def hold(name: str, value: object) -> str:
+    """The key under which a widget shows ``value``; ``name`` stays, the key tells its changes."""
+    serial, shown = st.session_state.get(_record(name), (0, value))
+    # What was put into the widget itself stays there, so that it keeps the focus.
+    if shown is not _OWN and shown != value:
+        serial += 1
+    st.session_state[_record(name)] = (serial, value)
+    key = _key(name)
     st.session_state[key] = value
     return key
 
 
+def taken(name: str) -> Any:
+    """What the reader gave the widget; for its callback."""
+    serial, _ = st.session_state[_record(name)]
+    st.session_state[_record(name)] = (serial, _OWN)
+    return held(name)
+
+
+def held(name: str) -> Any:
+    """What the widget holds now; None where it is not drawn."""
+    return st.session_state.get(_key(name))
+
+
+def _record(name: str) -> str:
+    return f"{name}.shown"
+
+
+def _key(name: str) -> str:
+    serial, _ = st.session_state.get(_record(name), (0, None))
+    return f"{name}.{serial}" if serial else name
+
+
+def _set(field: str, value: object) -> str:
+    return hold(f"view.{field}", value)
+
+
 def _write(field: str, convert: Callable[[Any], Any] | None) -> None:
-    value = st.session_state[_key(field)]
+    value = taken(f"view.{field}")
     change_view(**{field: value if convert is None else convert(value)})
 
 
@@ -151,5 +184,5 @@ def pick(
 
 def _write_picked(field: str, before: object) -> None:
     """A second click on the button that is on turns nothing off."""
-    picked = st.session_state[_key(field)]
+    picked = taken(f"view.{field}")
     change_view(**{field: before if picked is None else picked})

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import figures, filter_chips, notices
+from dashboard.components import bound, figures, filter_chips, notices
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.state import change_view, current_view
@@ -107,7 +107,7 @@ def _sources(context: Context) -> list[str]:
     return [str(name) for name in loaders.read_dataset_counts(context.store)["source"]]
 
 
-def _key(field: str) -> str:
+def _name(field: str) -> str:
     return f"filter.{field}"
 
 
@@ -117,11 +117,10 @@ def _choose_many(
     """A list to choose several from; its options are shown as plain text. What a link names and
     the workspace lacks stays visible, so that it can be taken out again."""
     options = options + [one for one in chosen if one not in options]
-    st.session_state[_key(field)] = [one for one in options if one in chosen]
     st.multiselect(
         label,
         options,
-        key=_key(field),
+        key=bound.hold(_name(field), [one for one in options if one in chosen]),
         format_func=name,
         placeholder="all",
         on_change=_take_values,
@@ -136,12 +135,11 @@ def _choose_pills(
     chosen: tuple[Any, ...],
     names: dict[str, str] | None = None,
 ) -> None:
-    st.session_state[_key(field)] = [str(one) for one in chosen]
     st.pills(
         label,
         options,
         selection_mode="multi",
-        key=_key(field),
+        key=bound.hold(_name(field), [str(one) for one in chosen]),
         format_func=lambda one: (names or {}).get(one, one),
         on_change=_take_values,
         args=(field,),
@@ -149,7 +147,7 @@ def _choose_pills(
 
 
 def _take_values(field: str) -> None:
-    values = tuple(st.session_state[_key(field)] or ())
+    values = tuple(bound.taken(_name(field)) or ())
     kinds: dict[str, Any] = {"category": Category, "status": Status}
     kind = kinds.get(field)
     changes: dict[str, Any] = {field: tuple(map(kind, values)) if kind else values}
@@ -157,10 +155,9 @@ def _take_values(field: str) -> None:
 
 
 def _type_text(which: Filter) -> None:
-    st.session_state[_key("text")] = which.text or ""
     st.text_input(
         "Text",
-        key=_key("text"),
+        key=bound.hold(_name("text"), which.text or ""),
         max_chars=300,
         placeholder="words, or ~/pattern/",
         help="In any turn, or in the id. Between ~/ and / stands a regular expression (RE2); a c "
@@ -171,7 +168,7 @@ def _type_text(which: Filter) -> None:
 
 
 def _take_text() -> None:
-    words = str(st.session_state[_key("text")]).strip() or None
+    words = str(bound.taken(_name("text"))).strip() or None
     try:
         change_view(filter=replace(current_view().filter, text=words))
     except FilterError as error:
@@ -185,14 +182,20 @@ def _type_range(which: Filter) -> None:
     limits = which.visnec
     for column, side, label in ((left, "min", "Score from"), (right, "max", "below")):
         with column:
-            st.session_state[_key(side)] = getattr(limits, side) if limits else None
             st.number_input(
-                label, value=None, step=0.05, format="%.2f", key=_key(side), on_change=_take_range
+                label,
+                value=None,
+                step=0.05,
+                format="%.2f",
+                key=bound.hold(_name(side), getattr(limits, side) if limits else None),
+                on_change=_take_range,
+                args=(side,),
             )
 
 
-def _take_range() -> None:
-    low, high = st.session_state[_key("min")], st.session_state[_key("max")]
+def _take_range(side: str) -> None:
+    bound.taken(_name(side))
+    low, high = bound.held(_name("min")), bound.held(_name("max"))
     change_view(filter=replace(current_view().filter, visnec=read_range(low, high)))
 
 
@@ -212,22 +215,22 @@ def _show_as_text(which: Filter, compact: bool) -> None:
         else st.expander("Filter as text", expanded=bool(st.session_state.get(_PROBLEM)))
     )
     with place:
-        if _key("expression") not in st.session_state or not st.session_state.get(_PROBLEM):
-            st.session_state[_key("expression")] = str(which)
+        problem = st.session_state.get(_PROBLEM)
+        # What is not understood stays there, to be mended.
+        typed = bound.held(_name("expression")) if problem else None
         st.text_input(
             "The same filter for commands and links",
-            key=_key("expression"),
+            key=bound.hold(_name("expression"), str(which) if typed is None else typed),
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
             on_change=_take_expression,
         )
-        problem = st.session_state.get(_PROBLEM)
         if problem:
             notices.show_problem(FilterError(problem), "This filter is not understood")
 
 
 def _take_expression() -> None:
     try:
-        found = parse_filter(str(st.session_state[_key("expression")]))
+        found = parse_filter(str(bound.taken(_name("expression"))))
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
         return

@@ -71,8 +71,8 @@ def show(context: Context, view: View) -> None:
 def _choose_rule(view: View) -> None:
     """First the question, then the rule that answers it."""
     family = family_of(view.rule)
-    st.session_state[_FAMILY] = family
-    st.selectbox("Choose by", FAMILIES, format_func=_name, key=_FAMILY, on_change=_take_family)
+    key = bound.hold(_FAMILY, family)
+    st.selectbox("Choose by", FAMILIES, format_func=_name, key=key, on_change=_take_family)
     figures.show_quiet(family.meaning)
     if len(family.rules) > 1:
         bound.pick("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
@@ -83,7 +83,7 @@ def _name(family: Family) -> str:
 
 
 def _take_family() -> None:
-    family: Family = st.session_state[_FAMILY]
+    family: Family = bound.taken(_FAMILY)
     change_view(rule=family.rules[0])
 
 

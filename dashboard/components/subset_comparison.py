@@ -20,7 +20,7 @@ from scoring.errors import VisnecError
 
 _CHOICES: Final = "the choices above"
 _N_SHOWN: Final = 28
-_KEY_A: Final = "view.subset_a"
+_A: Final = "view.subset_a"
 
 
 def show(context: Context, view: View, definition: SubsetDefinition) -> int | None:
@@ -62,10 +62,12 @@ def _choose(
     with st.container(key="wrap-two"):
         left, right = st.columns(2)
         with left:
-            st.session_state[_KEY_A] = first
-            names = ["", *saved]
             st.selectbox(
-                "A", names, key=_KEY_A, format_func=lambda one: one or _CHOICES, on_change=_take_a
+                "A",
+                ["", *saved],
+                key=bound.hold(_A, first),
+                format_func=lambda one: one or _CHOICES,
+                on_change=_take_a,
             )
         with right:
             bound.choose("subset_b", "B", list(saved), second)
@@ -73,7 +75,7 @@ def _choose(
 
 
 def _take_a() -> None:
-    change_view(subset_a=st.session_state[_KEY_A] or None)
+    change_view(subset_a=bound.taken(_A) or None)
 
 
 def _show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:

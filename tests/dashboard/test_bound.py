@@ -1,0 +1,43 @@
+"""Widgets bound to the view: whose value came from elsewhere is another widget."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+SCRIPT = """
+import streamlit as st
+from dashboard.components import bound
+
+value = st.session_state.setdefault("value", 1.0)
+st.number_input("Cut", key=bound.hold("cut", value), on_change=lambda: take())
+st.button("Elsewhere", on_click=lambda: st.session_state.update(value=5.0))
+
+def take():
+    # As the view does it: what was given is settled on a value that exists.
+    st.session_state["value"] = round(bound.taken("cut"))
+"""
+
+
+def test_a_widget_keeps_its_key_for_what_was_put_into_it_and_changes_it_for_what_was_not() -> None:
+    app = AppTest.from_string(SCRIPT).run()
+    (cut,) = app.number_input
+    assert (cut.key, cut.value) == ("cut", 1.0)
+
+    (cut,) = cut.set_value(2.4).run().number_input
+    assert (cut.key, cut.value) == ("cut", 2.0)
+
+    (cut,) = app.button[0].click().run().number_input
+    assert (cut.key, cut.value) == ("cut.1", 5.0)
+
+    (cut,) = cut.set_value(7.0).run().number_input
+    assert (cut.key, cut.value) == ("cut.1", 7.0)
+    assert not app.exception
+
+
+def test_what_a_widget_that_is_gone_still_says_changes_nothing() -> None:
+    """A browser that never got the new widget sends the old one's value along."""
+    app = AppTest.from_string(SCRIPT).run()
+    app.button[0].click().run()
+    app.session_state["cut"] = 1.0
+    (cut,) = app.run().number_input
+    assert (cut.key, cut.value) == ("cut.1", 5.0)
