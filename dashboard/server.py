@@ -6,9 +6,11 @@ installed and whatever the user's own Streamlit settings say.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.web.server.starlette import starlette_server
 
-from dashboard import failures
+from dashboard import failures, warming
 from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.loaders import WORKSPACE_VARIABLE
 from dashboard.routes import ROUTES
@@ -47,6 +49,8 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
         middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts(host))],
         on_script_error=failures.show_failure,
     )
+    _spare_the_collector()
+    threading.Thread(target=warming.warm_up, name="warm-up", daemon=True).start()
     app.run(config=server_settings(port, host))
 
 
@@ -74,6 +78,16 @@ def server_settings(port: int, host: str) -> dict[str, Any]:
         "logger.level": "warning",
         **streamlit_theme(),
     }
+
+
+def _spare_the_collector() -> None:
+    """Leaves what was imported out of garbage collection, for good.
+
+    Streamlit collects all garbage after every run of a script; over the objects of pandas, DuckDB
+    and plotly alone that took 90 ms of the processor each time, during which nothing is sent.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _send_at_once() -> None:

@@ -19,6 +19,7 @@ from dashboard.components import (
     page_frame,
 )
 from dashboard.loaders import Context
+from dashboard.redraw import Part, redraw
 from dashboard.state import (
     PAGE_SIZES,
     Key,
@@ -49,7 +50,7 @@ def render() -> None:
         _show_samples()
 
 
-@st.fragment
+@st.fragment(key=Part.SAMPLES)
 def _show_samples() -> None:
     view = current_view()
     context = loaders.open_view_context(view).context
@@ -59,6 +60,16 @@ def _show_samples() -> None:
         open_sample.show(context, view, view.sample)
         return
     filter_bar.show(context)
+    _show_listed()
+
+
+@st.fragment(key=Part.LISTED)
+def _show_listed() -> None:
+    """The samples under the filter, without the filter: a page on, or another cut, is no more."""
+    view = current_view()
+    context = loaders.open_view_context(view).context
+    if context is None:
+        return
     if view.layout is Layout.CUT:
         _show_around_cut(context, view)
     else:
@@ -80,7 +91,12 @@ def _show_gallery(key: str, tiles: list[Card], view: View) -> None:
     focus = st.session_state.pop(Key.GALLERY_FOCUS, None)
     selecting = gallery.Selecting(bulk.take, bulk.undo, bulk.told())
     known = st.session_state.get(Key.REVIEWER) is not None
-    gallery.show(key, tiles, focus, open_sample.open_row, selecting if known else None, view.tiles)
+    gallery.show(key, tiles, focus, _open, selecting if known else None, view.tiles)
+
+
+def _open(row_idx: int) -> None:
+    open_sample.open_row(row_idx)
+    redraw(Part.SAMPLES)
 
 
 def _show_page_line(view: View, page: Page) -> None:

@@ -17,6 +17,7 @@ from dashboard.components import (
 )
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context, Opened
+from dashboard.redraw import Part
 from dashboard.state import current_view
 from scoring.runs import RunRecord
 from scoring.samples import Status
@@ -71,29 +72,37 @@ def _show_workspace(opened: Opened, context: Context) -> None:
     )
 
 
-@st.fragment
+@st.fragment(key=Part.SCORES)
 def _show_scores() -> None:
-    """Everything that moves with the limits and the filter, so that nothing beside it is stale."""
+    """Everything that moves with the bands and the filter, so that nothing beside it is stale."""
     context = loaders.open_view_context(current_view()).context
     if context is None:
         return
     filter_bar.show_strip(
         context, "All samples. Choose a row, or draw a box in the plane, to narrow."
     )
-    summary = loaders.read_summary(context)
-    if summary.n_scored == 0:
-        _show_nothing_scored(context)
-    else:
-        cut = current_view().threshold(context.workspace.bands)
-        kept = loaders.read_cut(context, cut)
-        score_panel.show(context, summary, cut, kept)
-        groups_panel.show(context, cut)
+    _show_cut()
     with st.container(key="pair-plane"):
         left, right = st.columns([6, 5], gap="large")
         with left:
             plane_panel.show(context)
         with right:
             health_panel.show(context)
+
+
+@st.fragment(key=Part.CUT)
+def _show_cut() -> None:
+    """What a moved cut changes: drawn without the filter, the loss plane and the statuses."""
+    context = loaders.open_view_context(current_view()).context
+    if context is None:
+        return
+    summary = loaders.read_summary(context)
+    if summary.n_scored == 0:
+        _show_nothing_scored(context)
+        return
+    cut = current_view().threshold(context.workspace.bands)
+    score_panel.show(context, summary, cut, loaders.read_cut(context, cut))
+    groups_panel.show(context, cut)
 
 
 def _show_nothing_scored(context: Context) -> None:

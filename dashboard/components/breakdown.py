@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -69,12 +69,20 @@ def show(
     limits: Limits | None = None,
     chosen: Collection[object] = (),
     action: str = "show these samples",
+    take: Callable[[Any], None] | None = None,
 ) -> Any:
     """Draws the table and returns the key of a row that was chosen just now, or None.
 
     Rows with a ``histogram`` (counts between the edges of ``limits``) show their distribution;
     ``chosen`` are the keys that a filter names already, ``action`` says what choosing does.
+    ``take`` gets a chosen key before anything is drawn.
     """
+
+    def give() -> None:
+        opened = (st.session_state.get(key) or {}).get("opened")
+        if take is not None and opened is not None:
+            take(opened)
+
     present = {column for row in rows for column in row}
     columns = [{"key": "name", "label": name, "kind": "name", "help": ""}]
     if "misaligned" in present:
@@ -91,7 +99,7 @@ def show(
             "action": action,
             "chosen": [one for one in chosen if isinstance(one, str | int)],
         },
-        on_opened_change=lambda: None,
+        on_opened_change=give,
     )
     return result.opened
 

@@ -12,6 +12,7 @@ from dashboard import loaders, text
 from dashboard.components import bound, breakdown, figures, notices
 from dashboard.components.figures import Table
 from dashboard.loaders import Context
+from dashboard.redraw import Part, redraw
 from dashboard.state import Group, change_view, current_view
 from scoring.store.filters import Filter, Range
 from scoring.store.values import CutCounts
@@ -37,12 +38,15 @@ def show(context: Context, cut: float) -> None:
         _show_turns(context)
         return
     # The rows of a group stay in sight while some of them are chosen, so that more can be.
-    rows = _rows(replace(context, filter=without(context.filter, view.group)), view.group, cut)
+    rows = read_groups(
+        replace(context, filter=without(context.filter, view.group)), view.group, cut
+    )
     if not rows:
         _show_nothing(context, view.group)
         return
     which = context.filter
-    chosen = breakdown.show(
+    group = view.group
+    breakdown.show(
         f"by_{view.group}",
         f"Scores by {_NAMES[view.group]}",
         _NAMES[view.group],
@@ -52,13 +56,17 @@ def show(context: Context, cut: float) -> None:
         ),
         chosen=_chosen(which, view.group),
         action="only these samples, or take them out of the filter",
+        take=lambda key: _choose(group, key),
     )
-    if chosen is not None:
-        change_view(filter=toggled(current_view().filter, view.group, chosen))
-        st.rerun(scope="fragment")
 
 
-def _rows(context: Context, group: Group, cut: float) -> list[dict[str, Any]]:
+def _choose(group: Group, key: Any) -> None:
+    change_view(filter=toggled(current_view().filter, group, key))
+    redraw(Part.SCORES)
+
+
+def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, Any]]:
+    """A row for each group, with its figures, its distribution and its share over the cut."""
     frame, key, name = _read(context, group)
     if frame.empty:
         return []

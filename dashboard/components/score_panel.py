@@ -12,7 +12,8 @@ from dashboard.components import bound, figures, notices, threshold_editor
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
-from dashboard.state import Queue, RuleKind, change_view, current_view, take_view
+from dashboard.redraw import Part, redraw
+from dashboard.state import Queue, RuleKind, change_view, current_view
 from scoring.errors import InputError
 from scoring.store.values import CutCounts, ScoreSummary
 
@@ -45,6 +46,7 @@ def show(context: Context, summary: ScoreSummary, cut: float, kept: CutCounts) -
         version=f"{context.store.generation}-{context.scope}-{context.filter}-{len(edges)}",
         log_counts=view.log,
         ecdf=loaders.read_ecdf(context),
+        take=_take_limits,
     )
     _show_cut_fields(summary, cut, kept)
     _show_band_fields(context, cut)
@@ -63,17 +65,22 @@ def _show_cut_fields(summary: ScoreSummary, cut: float, kept: CutCounts) -> None
     """The cut by score, by share, by samples and by answer tokens: four ways to say one thing."""
     columns = st.columns(4)
     with columns[0]:
-        bound.choose_number("cut", "Cut: keep scores from", cut)
+        st.number_input(
+            "Cut: keep scores from",
+            step=0.01,
+            format="%.3f",
+            key=bound.hold("cut_score", cut),
+            on_change=_take_cut,
+        )
     with columns[1]:
         share = round(100 * kept.n_kept / summary.n_scored, 2)
-        st.session_state["top_share"] = share
         st.number_input(
             "Keep the top share, %",
             min_value=0.0,
             max_value=100.0,
             step=1.0,
             format="%.2f",
-            key="top_share",
+            key=bound.hold("top_share", share),
             on_change=_take_share,
             help="Moves the cut to the score above which this share of the scored samples lies",
         )
@@ -103,30 +110,41 @@ def _token_field(kept: CutCounts) -> None:
 def _count_field(
     key: str, label: str, value: int, most: int, take: Callable[[], None], about: str
 ) -> None:
-    st.session_state[key] = value
     st.number_input(
         label,
         min_value=0,
         max_value=min(most, _LARGEST),
         step=max(1, most // 100),
-        key=key,
+        key=bound.hold(key, value),
         on_change=take,
         help=about,
     )
 
 
+def _take_limits(limits: dict[str, float]) -> None:
+    """What was dragged: a cut alone leaves alone what does not depend on it."""
+    bands = current_view().bands(loaders.read_workspace().bands)
+    change_view(**limits)
+    if (limits["low"], limits["high"]) != (bands.low, bands.high):
+        redraw(Part.SCORES)
+
+
+def _take_cut() -> None:
+    change_view(cut=float(bound.taken("cut_score")))
+
+
 def _take_share() -> None:
-    share = float(st.session_state["top_share"]) / 100
+    share = float(bound.taken("top_share")) / 100
     _move_cut(lambda context: loaders.read_threshold_for_share(context, share))
 
 
 def _take_count() -> None:
-    count = int(st.session_state["top_count"])
+    count = int(bound.taken("top_count"))
     _move_cut(lambda context: loaders.read_threshold_for_count(context, count))
 
 
 def _take_tokens() -> None:
-    tokens = int(st.session_state["top_tokens"])
+    tokens = int(bound.taken("top_tokens"))
     _move_cut(lambda context: loaders.read_threshold_for_tokens(context, tokens))
 
 
@@ -152,17 +170,19 @@ def _show_band_fields(context: Context, cut: float) -> None:
     own, bands = context.workspace.bands, context.bands
     low, high, buttons = st.columns([1, 1, 2], vertical_alignment="bottom")
     with low:
-        st.session_state["low_limit"] = bands.low
         st.number_input(
-            "Misaligned below", step=0.01, format="%.3f", key="low_limit", on_change=_take_low
+            "Misaligned below",
+            step=0.01,
+            format="%.3f",
+            key=bound.hold("low_limit", bands.low),
+            on_change=_take_low,
         )
     with high:
-        st.session_state["high_limit"] = bands.high
         st.number_input(
             "Vision-critical from",
             step=0.01,
             format="%.3f",
-            key="high_limit",
+            key=bound.hold("high_limit", bands.high),
             on_change=_take_high,
         )
     with buttons, st.container(horizontal=True):
@@ -182,29 +202,35 @@ def _show_band_fields(context: Context, cut: float) -> None:
             "Reset",
             icon=":material/undo:",
             disabled=bands == own and cut == own.high,
-            on_click=take_view,
-            kwargs={"low": None, "high": None, "cut": None},
+            on_click=_reset,
         )
 
 
 def _take_low() -> None:
-    _take_band(low=float(st.session_state["low_limit"]))
+    _take_band(low=float(bound.taken("low_limit")))
 
 
 def _take_high() -> None:
-    _take_band(high=float(st.session_state["high_limit"]))
+    _take_band(high=float(bound.taken("high_limit")))
 
 
 def _take_band(low: float | None = None, high: float | None = None) -> None:
     default = loaders.read_workspace().bands
     bands = threshold_editor.changed_bands(current_view(), default, low, high)
     change_view(low=bands.low, high=bands.high)
+    redraw(Part.SCORES)
+
+
+def _reset() -> None:
+    change_view(low=None, high=None, cut=None)
+    redraw(Part.SCORES)
 
 
 def _save_bands() -> None:
     workspace = loaders.read_workspace()
     actions.save_bands(workspace, current_view().bands(workspace.bands))
     change_view(low=None, high=None)
+    redraw(Part.SCORES)
 
 
 # ---- kept and dropped ----------------------------------------------------------------------------

@@ -7,13 +7,13 @@ says "about"; on release the server counts exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import streamlit as st
 
 from dashboard.components import assets
-from dashboard.state import View, change_view
+from dashboard.state import View
 from scoring.necessity import Bands, Category
 from scoring.store.values import CutCounts, ScoreSummary
 
@@ -37,12 +37,19 @@ def show(
     version: str,
     log_counts: bool = False,
     ecdf: Sequence[tuple[float, float]] = (),
+    take: Callable[[dict[str, float]], None] | None = None,
 ) -> None:
     """Draws the histogram, and beside it the curve of shares at or below each score.
 
     ``version`` changes with the bins and the curve. ``log_counts``: symmetric-log heights, linear
-    up to one sample, so that empty bins stay empty. Changes go into the view.
+    up to one sample, so that empty bins stay empty. ``take`` gets the limits that were set there.
     """
+
+    def give() -> None:
+        limits = read_limits((st.session_state.get(_KEY) or {}).get("limits"))
+        if limits and take is not None:
+            take(limits)
+
     state = st.session_state.get(_KEY) or {}
     limits = state.get("limits") or {}
     _editor(
@@ -68,15 +75,8 @@ def show(
             },
         },
         default={"limits": None},
-        on_limits_change=_take_limits,
+        on_limits_change=give,
     )
-
-
-def _take_limits() -> None:
-    limits = (st.session_state.get(_KEY) or {}).get("limits")
-    changes = read_limits(limits)
-    if changes:
-        change_view(**changes)
 
 
 def read_limits(limits: object) -> dict[str, float]:

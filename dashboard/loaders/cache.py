@@ -23,24 +23,40 @@ class Answers:
         self._size = size
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        self._under_way: dict[tuple[object, ...], threading.RLock] = {}
 
     def get(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
-        """The answer kept under ``key``, or the one that ``read`` gives now."""
+        """The answer kept under ``key``, or the one that ``read`` gives now.
+
+        Whoever asks while the same question is being answered waits for that answer.
+        """
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return cast(T, self._kept[key])
-        value = read()
-        with self._lock:
-            self._kept[key] = value
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
+            turn = self._under_way.setdefault(key, threading.RLock())
+        with turn:
+            with self._lock:
+                if key in self._kept:
+                    return cast(T, self._kept[key])
+            try:
+                value = read()
+                with self._lock:
+                    self._keep(key, value)
+            finally:
+                with self._lock:
+                    self._under_way.pop(key, None)
         return value
 
     def known(self, key: tuple[object, ...]) -> object | None:
         """The answer kept under ``key``, or None."""
         with self._lock:
             return self._kept.get(key)
+
+    def _keep(self, key: tuple[object, ...], value: object) -> None:
+        self._kept[key] = value
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
 
 
 ANSWERS: Final = Answers(_MAX_ANSWERS)

@@ -1,0 +1,36 @@
+"""Answers are worked out once, however many ask at the same time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dashboard.loaders.cache import Answers
+
+
+def test_who_asks_while_a_question_is_being_answered_gets_that_answer() -> None:
+    answers, asked, go_on = Answers(10), threading.Event(), threading.Event()
+    reads: list[int] = []
+
+    def read() -> str:
+        reads.append(1)
+        asked.set()
+        assert go_on.wait(30)
+        return "answer"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(answers.get, ("question",), read)
+        assert asked.wait(30)
+        second = pool.submit(answers.get, ("question",), read)
+        go_on.set()
+        assert (first.result(), second.result()) == ("answer", "answer")
+    assert len(reads) == 1
+
+
+def test_a_question_that_failed_can_be_asked_again() -> None:
+    answers = Answers(10)
+    with pytest.raises(ZeroDivisionError):
+        answers.get(("question",), lambda: 1 // 0)
+    assert answers.get(("question",), lambda: 2) == 2
