@@ -30,7 +30,9 @@ def hold(name: str, value: object) -> str:
         serial += 1
     st.session_state[_record(name)] = (serial, value)
     key = _key(name)
-    st.session_state[key] = value
+    # Setting a value that is there already would wipe out what is being typed right now.
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
     return key
 
 

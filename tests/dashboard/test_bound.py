@@ -41,3 +41,12 @@ def test_what_a_widget_that_is_gone_still_says_changes_nothing() -> None:
     app.session_state["cut"] = 1.0
     (cut,) = app.run().number_input
     assert (cut.key, cut.value) == ("cut.1", 5.0)
+
+
+def test_a_drawing_that_changes_nothing_leaves_what_is_being_typed() -> None:
+    """Only a value that is set is sent to the browser, where it takes the place of what is there."""
+    app = AppTest.from_string(SCRIPT).run()
+    assert app.run().number_input[0].proto.set_value is False
+    app.number_input[0].set_value(2.4).run()
+    assert app.number_input[0].proto.set_value is True  # settled on 2.0
+    assert app.run().number_input[0].proto.set_value is False

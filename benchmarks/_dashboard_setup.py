@@ -1,0 +1,105 @@
+"""A workspace of any size for measuring the dashboard, made through the public commands alone.
+
+Records and scores are written as files a curator could have (JSONL, the paper's CSV) and taken in
+by `visnec import` and `visnec import-scores`. About 2,000 images of an everyday size serve all
+records, because what is measured is the dashboard and not the disk.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SOURCES = ("scenes", "digits", "charts", "words", "documents", "chat")
+WORDS = ("colour", "shape", "number", "sign", "bar", "animal", "letter", "building", "road", "cup")
+N_IMAGES = 2_000
+_SLICE = 50_000
+
+
+def make_workspace(folder: Path, rows: int) -> dict[str, float]:
+    """Makes ``folder/workspace`` with that many scored records; returns seconds per step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    took: dict[str, float] = {}
+    workspace = folder / "workspace"
+    images, records, scores = folder / "images", folder / "records.jsonl", folder / "scores.csv"
+    if not images.exists():
+        took["images"] = _timed(lambda: write_images(images))
+    took["files"] = _timed(lambda: write_files(records, scores, rows))
+    took["import"] = _timed(
+        lambda: visnec("import", str(records), "-w", str(workspace), "--images", str(images))
+    )
+    took["import-scores"] = _timed(
+        lambda: visnec("import-scores", str(scores), "-w", str(workspace))
+    )
+    records.unlink()
+    scores.unlink()
+    return took
+
+
+def visnec(*arguments: str) -> None:
+    """Runs a command in a process of its own. Raises CalledProcessError with its words shown."""
+    code = "from scoring.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=sys.stderr)  # noqa: S603
+
+
+def write_images(folder: Path) -> None:
+    """JPEGs of 640 x 480 with as much detail as a photograph of that size, about 60 KB each."""
+    draw = np.random.default_rng(7)
+    folder.mkdir(parents=True)
+    for number in range(N_IMAGES):
+        coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        fine = draw.normal(0, 9, (480, 640, 3))
+        smooth = np.asarray(coarse.resize((640, 480), Image.Resampling.BICUBIC), np.float32)
+        picture = np.clip(smooth + fine, 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{number:04d}.jpg", quality=80)
+
+
+def write_files(records: Path, scores: Path, rows: int) -> None:
+    """The records and their scores, drawn with a fixed seed; 19 of 20 records are scored."""
+    draw = np.random.default_rng(11)
+    with records.open("w") as out, scores.open("w", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec"))
+        for start in range(0, rows, _SLICE):
+            n = min(_SLICE, rows - start)
+            out.writelines(_records(start, n, draw))
+            writer.writerows(_scores(start, n, draw))
+
+
+def image_of(row: int) -> str:
+    """Three neighbouring records share an image."""
+    return f"{row // 3 % N_IMAGES:04d}.jpg"
+
+
+def _records(start: int, n: int, draw: np.random.Generator) -> Iterator[str]:
+    numbers, words = draw.integers(1000, size=n), draw.integers(len(WORDS), size=n)
+    for row, number, word in zip(range(start, start + n), numbers, words, strict=True):
+        source, asked = SOURCES[row % len(SOURCES)], WORDS[word]
+        yield (
+            f'{{"id": "{row:09d}", "source": "{source}", "image": "{image_of(row)}", '
+            '"conversations": [{"from": "human", "value": "<image>\\nWhat is the '
+            f'{asked} {number} on the left, and why?"}}, {{"from": "gpt", "value": "It is the '
+            f'{asked} {number % 97}, as the label beside it says."}}]}}\n'
+        )
+
+
+def _scores(start: int, n: int, draw: np.random.Generator) -> Iterator[tuple[object, ...]]:
+    multimodal = draw.gamma(2.0, 0.4, n)
+    text = np.abs(multimodal + draw.normal(0.35, 0.5, n))
+    for row, with_image, without in zip(range(start, start + n), multimodal, text, strict=True):
+        if row % 20:
+            scored = f"{with_image:.6f}", f"{without:.6f}", f"{without - with_image:.6f}"
+            yield row, f"{row:09d}", image_of(row), *scored
+
+
+def _timed(step: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    step()
+    return time.perf_counter() - begun

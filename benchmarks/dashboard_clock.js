@@ -1,0 +1,83 @@
+// The clock inside the page: every time runs from the browser's own event to the frame in which the
+// answer stands. Components draw into shadow roots; their hosts are looked up again only when one
+// has gone or something is not found.
+window.VNB = {
+  at: 0, hosts: [],
+  roots() {
+    if (!this.hosts.length || this.hosts.some((one) => !one.isConnected) || this.stale) {
+      this.hosts = [...document.querySelectorAll("*")].filter((one) => one.shadowRoot);
+      this.stale = false;
+    }
+    return [document, ...this.hosts.map((one) => one.shadowRoot)];
+  },
+  all(selector) {
+    const found = this.roots().flatMap((root) => [...root.querySelectorAll(selector)]);
+    if (!found.length) this.stale = true;
+    return found;
+  },
+  one(selector) { return this.all(selector)[0] ?? null; },
+  // The cut whose exact counts stand below the histogram and in the figures, or null.
+  exact() {
+    const live = this.one(".live"), cut = this.one('[data-limit="cut"]');
+    if (!live || !cut || live.dataset.exact !== "yes") return null;
+    const figure = [...document.querySelectorAll(".vn-figure")].find((one) => one.textContent.startsWith("kept samples"));
+    const said = figure?.querySelector(".vn-value")?.textContent.replaceAll(",", "");
+    return said === live.dataset.kept ? Number(cut.getAttribute("aria-valuenow")) : null;
+  },
+  loaded: (image) => image.complete && image.naturalWidth > 0,
+  pictures() { return this.all(".tile img"); },
+  rows() { return this.all(".tile").map((one) => one.dataset.row); },
+  prepare() { this.before = new Set(this.rows()); this.count = this.all(".vn-line").map((one) => one.textContent).join(); this.card = this.one("article.card")?.dataset.row ?? null; },
+  newPictures(n) { return () => {
+    const fresh = this.all(".tile").filter((one) => !this.before.has(one.dataset.row)).map((one) => one.querySelector("img"));
+    if (fresh.length < n) { this.stale = true; return false; }
+    return fresh.filter((one) => one && this.loaded(one)).length >= n;
+  }; },
+  newTiles() { return () => {
+    const rows = this.rows();
+    return rows.length > 0 && rows.some((one) => !this.before.has(one));
+  }; },
+  opened() { return () => {
+    const card = this.one("article.card");
+    if (!card || card.dataset.row === this.card) { this.stale = true; return false; }
+    const image = card.querySelector("img.picture");
+    return Boolean(image && this.loaded(image));
+  }; },
+  // The row whose card and picture stand in the review deck, or null.
+  reviewed() {
+    const deck = this.one(".vn:has(.buttons)");
+    if (!deck || !deck.dataset.row) return null;
+    const card = deck.querySelector(`article.card[data-row="${deck.dataset.row}"]`);
+    const image = card?.querySelector("img.picture");
+    return card && card.offsetParent !== null && image && this.loaded(image) ? Number(deck.dataset.row) : null;
+  },
+  allSaved() { const deck = this.one(".vn:has(.buttons)"); return deck?.dataset.waiting === "0" && deck.querySelector(".saved")?.textContent === "all saved"; },
+  beginReview() {
+    const deck = this.one(".vn:has(.buttons)");
+    this.pressed = []; this.drawn = new Map(); this.due = [Number(deck.dataset.row)];
+    this.watching = true;
+    this.onKey = (event) => { if ("kdu".includes(event.key)) this.pressed.push(event.timeStamp || performance.now()); };
+    window.addEventListener("keydown", this.onKey, true);
+    this.seen = new MutationObserver(() => { const row = Number(deck.dataset.row); if (row !== this.due.at(-1)) this.due.push(row); });
+    this.seen.observe(deck, { attributes: true, attributeFilter: ["data-row"] });
+    const look = () => {
+      const row = this.reviewed();
+      if (row !== null && !this.drawn.has(row)) this.drawn.set(row, performance.now());
+      if (this.watching) requestAnimationFrame(look);
+    };
+    look();
+  },
+  // [row, when its key came, when the next one's picture stood] of every key
+  endReview() {
+    this.watching = false;
+    this.seen.disconnect();
+    window.removeEventListener("keydown", this.onKey, true);
+    return this.pressed.map((when, i) => [this.due[i] ?? -1, when, this.drawn.get(this.due[i + 1]) ?? 0]);
+  },
+  press(keys) { for (const key of keys) window.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })); },
+  until(test) { return new Promise((resolve) => {
+    const look = () => (test() ? resolve(performance.now()) : requestAnimationFrame(look));
+    look();
+  }); },
+};
+for (const kind of ["keydown", "pointerup", "click"]) window.addEventListener(kind, (event) => { VNB.at = event.timeStamp; }, true);
