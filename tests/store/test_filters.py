@@ -70,7 +70,7 @@ filters = st.builds(
     loss_text=st.none() | open_ranges,
     loss_multimodal=st.none() | open_ranges,
     tokens=st.none() | open_ranges,
-    text=st.none() | texts,
+    text=st.none() | texts.filter(lambda text: not text.startswith("~/")),
 )
 
 
