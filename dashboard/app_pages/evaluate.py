@@ -78,8 +78,8 @@ def _choose(context: Context, view: View, models: dict[str, PredictedBy]) -> tup
                 list(models),
                 key=bound.hold(_MODEL, name),
                 format_func=lambda one: _told(models[one]),
-                on_change=_take_model,
-                args=(run,),
+                on_change=bound.heed,
+                args=(_MODEL, _take_model, run),
             )
         with second:
             st.selectbox(
@@ -87,7 +87,8 @@ def _choose(context: Context, view: View, models: dict[str, PredictedBy]) -> tup
                 list(MEASURES),
                 key=bound.hold(_MEASURE, measure),
                 format_func=lambda one: f"{one}: {MEASURES[one]}",
-                on_change=_take_measure,
+                on_change=bound.heed,
+                args=(_MEASURE, _take_measure),
             )
         with third:
             bound.choose_number(

@@ -36,8 +36,19 @@ def hold(name: str, value: object) -> str:
     return key
 
 
+def heed(name: str, take: Callable[..., None], *args: Any) -> None:
+    """Calls ``take`` where the reader gave the widget something; for ``on_change``.
+
+    A browser also tells, as if it were new, what a drawing has set that was broken off before the
+    server noted it. That is no wish, and following it would undo what broke the drawing off.
+    """
+    _, shown = st.session_state.get(_record(name), (0, _OWN))
+    if shown is _OWN or held(name) != shown:
+        take(*args)
+
+
 def taken(name: str) -> Any:
-    """What the reader gave the widget; for its callback."""
+    """What the reader gave the widget; for what ``heed`` calls."""
     serial, _ = st.session_state[_record(name)]
     st.session_state[_record(name)] = (serial, _OWN)
     return held(name)
@@ -57,12 +68,16 @@ def _key(name: str) -> str:
     return f"{name}.{serial}" if serial else name
 
 
+def _name(field: str) -> str:
+    return f"view.{field}"
+
+
 def _set(field: str, value: object) -> str:
-    return hold(f"view.{field}", value)
+    return hold(_name(field), value)
 
 
 def _write(field: str, convert: Callable[[Any], Any] | None) -> None:
-    value = taken(f"view.{field}")
+    value = taken(_name(field))
     change_view(**{field: value if convert is None else convert(value)})
 
 
@@ -82,8 +97,8 @@ def choose(
         options,
         key=_set(field, value),
         format_func=name,
-        on_change=_write,
-        args=(field, None),
+        on_change=heed,
+        args=(_name(field), _write, field, None),
         help=help,
     )
     return chosen
@@ -113,8 +128,8 @@ def choose_number(
         step=step,
         format=digits,
         key=_set(field, value),
-        on_change=_write,
-        args=(field, convert),
+        on_change=heed,
+        args=(_name(field), _write, field, convert),
         help=help,
         placeholder=placeholder,
     )
@@ -137,8 +152,8 @@ def choose_count(
         max_value=highest,
         step=1,
         key=_set(field, value),
-        on_change=_write,
-        args=(field, None),
+        on_change=heed,
+        args=(_name(field), _write, field, None),
         help=help,
     )
     return number
@@ -153,15 +168,21 @@ def choose_optional_count(field: str, label: str, value: int | None, *, highest:
         max_value=highest,
         step=1,
         key=_set(field, value),
-        on_change=_write,
-        args=(field, None),
+        on_change=heed,
+        args=(_name(field), _write, field, None),
         placeholder="no limit",
     )
 
 
 def switch(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
     """An on/off switch."""
-    return st.toggle(label, key=_set(field, value), on_change=_write, args=(field, None), help=help)
+    return st.toggle(
+        label,
+        key=_set(field, value),
+        on_change=heed,
+        args=(_name(field), _write, field, None),
+        help=help,
+    )
 
 
 def pick(
@@ -177,8 +198,8 @@ def pick(
         options,
         key=_set(field, value),
         format_func=name,
-        on_change=_write_picked,
-        args=(field, value),
+        on_change=heed,
+        args=(_name(field), _write_picked, field, value),
         label_visibility="collapsed",
     )
     return value
@@ -186,5 +207,5 @@ def pick(
 
 def _write_picked(field: str, before: object) -> None:
     """A second click on the button that is on turns nothing off."""
-    picked = taken(f"view.{field}")
+    picked = taken(_name(field))
     change_view(**{field: before if picked is None else picked})

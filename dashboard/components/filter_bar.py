@@ -123,8 +123,8 @@ def _choose_many(
         key=bound.hold(_name(field), [one for one in options if one in chosen]),
         format_func=name,
         placeholder="all",
-        on_change=_take_values,
-        args=(field,),
+        on_change=bound.heed,
+        args=(_name(field), _take_values, field),
     )
 
 
@@ -141,8 +141,8 @@ def _choose_pills(
         selection_mode="multi",
         key=bound.hold(_name(field), [str(one) for one in chosen]),
         format_func=lambda one: (names or {}).get(one, one),
-        on_change=_take_values,
-        args=(field,),
+        on_change=bound.heed,
+        args=(_name(field), _take_values, field),
     )
 
 
@@ -163,7 +163,8 @@ def _type_text(which: Filter) -> None:
         help="In any turn, or in the id. Between ~/ and / stands a regular expression (RE2); a c "
         "behind it tells capitals apart: ~/colou?r/c",
         icon=":material/search:",
-        on_change=_take_text,
+        on_change=bound.heed,
+        args=(_name("text"), _take_text),
     )
 
 
@@ -188,8 +189,8 @@ def _type_range(which: Filter) -> None:
                 step=0.05,
                 format="%.2f",
                 key=bound.hold(_name(side), getattr(limits, side) if limits else None),
-                on_change=_take_range,
-                args=(side,),
+                on_change=bound.heed,
+                args=(_name(side), _take_range, side),
             )
 
 
@@ -222,7 +223,8 @@ def _show_as_text(which: Filter, compact: bool) -> None:
             "The same filter for commands and links",
             key=bound.hold(_name("expression"), str(which) if typed is None else typed),
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            on_change=_take_expression,
+            on_change=bound.heed,
+            args=(_name("expression"), _take_expression),
         )
         if problem:
             notices.show_problem(FilterError(problem), "This filter is not understood")

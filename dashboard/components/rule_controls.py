@@ -72,7 +72,14 @@ def _choose_rule(view: View) -> None:
     """First the question, then the rule that answers it."""
     family = family_of(view.rule)
     key = bound.hold(_FAMILY, family)
-    st.selectbox("Choose by", FAMILIES, format_func=_name, key=key, on_change=_take_family)
+    st.selectbox(
+        "Choose by",
+        FAMILIES,
+        format_func=_name,
+        key=key,
+        on_change=bound.heed,
+        args=(_FAMILY, _take_family),
+    )
     figures.show_quiet(family.meaning)
     if len(family.rules) > 1:
         bound.pick("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)

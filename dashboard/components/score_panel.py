@@ -70,7 +70,8 @@ def _show_cut_fields(summary: ScoreSummary, cut: float, kept: CutCounts) -> None
             step=0.01,
             format="%.3f",
             key=bound.hold("cut_score", cut),
-            on_change=_take_cut,
+            on_change=bound.heed,
+            args=("cut_score", _take_cut),
         )
     with columns[1]:
         share = round(100 * kept.n_kept / summary.n_scored, 2)
@@ -81,7 +82,8 @@ def _show_cut_fields(summary: ScoreSummary, cut: float, kept: CutCounts) -> None
             step=1.0,
             format="%.2f",
             key=bound.hold("top_share", share),
-            on_change=_take_share,
+            on_change=bound.heed,
+            args=("top_share", _take_share),
             help="Moves the cut to the score above which this share of the scored samples lies",
         )
     with columns[2]:
@@ -116,7 +118,8 @@ def _count_field(
         max_value=min(most, _LARGEST),
         step=max(1, most // 100),
         key=bound.hold(key, value),
-        on_change=take,
+        on_change=bound.heed,
+        args=(key, take),
         help=about,
     )
 
@@ -175,7 +178,8 @@ def _show_band_fields(context: Context, cut: float) -> None:
             step=0.01,
             format="%.3f",
             key=bound.hold("low_limit", bands.low),
-            on_change=_take_low,
+            on_change=bound.heed,
+            args=("low_limit", _take_low),
         )
     with high:
         st.number_input(
@@ -183,7 +187,8 @@ def _show_band_fields(context: Context, cut: float) -> None:
             step=0.01,
             format="%.3f",
             key=bound.hold("high_limit", bands.high),
-            on_change=_take_high,
+            on_change=bound.heed,
+            args=("high_limit", _take_high),
         )
     with buttons, st.container(horizontal=True):
         if st.button("Make a subset with this cut", icon=":material/filter_alt:"):

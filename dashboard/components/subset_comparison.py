@@ -67,7 +67,8 @@ def _choose(
                 ["", *saved],
                 key=bound.hold(_A, first),
                 format_func=lambda one: one or _CHOICES,
-                on_change=_take_a,
+                on_change=bound.heed,
+                args=(_A, _take_a),
             )
         with right:
             bound.choose("subset_b", "B", list(saved), second)

@@ -9,10 +9,15 @@ import streamlit as st
 from dashboard.components import bound
 
 value = st.session_state.setdefault("value", 1.0)
-st.number_input("Cut", key=bound.hold("cut", value), on_change=lambda: take())
+st.number_input("Cut", key=bound.hold("cut", value), on_change=lambda: heed())
+st.button("Told again", on_click=lambda: heed())
 st.button("Elsewhere", on_click=lambda: st.session_state.update(value=5.0))
 
+def heed():
+    bound.heed("cut", take)
+
 def take():
+    st.session_state["taken"] = st.session_state.get("taken", 0) + 1
     # As the view does it: what was given is settled on a value that exists.
     st.session_state["value"] = round(bound.taken("cut"))
 """
@@ -26,7 +31,7 @@ def test_a_widget_keeps_its_key_for_what_was_put_into_it_and_changes_it_for_what
     (cut,) = cut.set_value(2.4).run().number_input
     assert (cut.key, cut.value) == ("cut", 2.0)
 
-    (cut,) = app.button[0].click().run().number_input
+    (cut,) = app.button[1].click().run().number_input
     assert (cut.key, cut.value) == ("cut.1", 5.0)
 
     (cut,) = cut.set_value(7.0).run().number_input
@@ -37,16 +42,27 @@ def test_a_widget_keeps_its_key_for_what_was_put_into_it_and_changes_it_for_what
 def test_what_a_widget_that_is_gone_still_says_changes_nothing() -> None:
     """A browser that never got the new widget sends the old one's value along."""
     app = AppTest.from_string(SCRIPT).run()
-    app.button[0].click().run()
+    app.button[1].click().run()
     app.session_state["cut"] = 1.0
     (cut,) = app.run().number_input
     assert (cut.key, cut.value) == ("cut.1", 5.0)
 
 
 def test_a_drawing_that_changes_nothing_leaves_what_is_being_typed() -> None:
-    """Only a value that is set is sent to the browser, where it takes the place of what is there."""
+    """Only a value that is set is sent, and takes the place of what is there."""
     app = AppTest.from_string(SCRIPT).run()
     assert app.run().number_input[0].proto.set_value is False
     app.number_input[0].set_value(2.4).run()
     assert app.number_input[0].proto.set_value is True  # settled on 2.0
     assert app.run().number_input[0].proto.set_value is False
+
+
+def test_what_a_broken_off_drawing_has_set_is_nobodys_wish() -> None:
+    """The browser tells it as if it were new, where the server never noted it."""
+    app = AppTest.from_string(SCRIPT).run()
+    app.button[1].click().run()
+    app.button[0].click().run()
+    assert "taken" not in app.session_state
+
+    app.number_input[0].set_value(7.0).run()
+    assert app.session_state["taken"] == 1
