@@ -24,14 +24,15 @@ from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.collate import prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
+from scoring.models.fingerprints import deciding_files, template_digest, weights_fingerprint
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
     Render,
     choose_template,
+    end_markers,
     load_parts,
     max_length,
     model_folder,
-    weights_fingerprint,
 )
 from scoring.models.memory import out_of_memory_named
 from scoring.models.probing import measure_capabilities, measure_token_budget
@@ -93,6 +94,9 @@ class HfModel:
             max_length=max_length(model, processor),
             score_eos=score_eos,
             mean_colour=_mean_colour(processor),
+            template_digest=template_digest(render.template, end_markers(processor, model)),
+            files=deciding_files(folder),
+            revision=revision,
             processor=_class_names(processor),
             device_name=_device_name(device),
             notice=notice,
