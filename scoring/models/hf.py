@@ -30,6 +30,7 @@ from scoring.models.loading import (
     Render,
     choose_template,
     end_markers,
+    greedy,
     load_parts,
     max_length,
     model_folder,
@@ -48,6 +49,7 @@ class HfModel:
 
     def __init__(self, model: Any, processor: Any, info: ModelInfo, render: Render) -> None:
         self._model, self._info = model, info
+        model.generation_config = greedy(model.generation_config)
         self._tokenizer = processor.tokenizer
         self._encoder = encoder_for(model, processor, render, info)
         self._pad_id = self._tokenizer.pad_token_id or 0
@@ -148,7 +150,6 @@ class HfModel:
             generated = self._model.generate(
                 **inputs,
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
                 pad_token_id=self._pad_id,
             )
         new = generated[:, inputs["input_ids"].shape[1] :]

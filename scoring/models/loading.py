@@ -39,6 +39,7 @@ SUPPORTED = {
 _TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
+_GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 _LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
@@ -123,6 +124,15 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
         return model.to(device).eval(), processor
     except Exception as error:
         raise _not_loaded(name, error) from error
+
+
+def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:
+    """The likeliest token each time, whatever beams and penalties a publisher set beside a model.
+
+    Kept of what was ``published`` are the tokens that begin and end a text.
+    """
+    kept = {name: getattr(published, name, None) for name in _GENERATION_KEPT}
+    return transformers.GenerationConfig(do_sample=False, num_beams=1, **kept)
 
 
 def _not_loaded(name: str, error: Exception) -> ModelError:
