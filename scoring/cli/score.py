@@ -93,7 +93,7 @@ def score(
         typer.Option(
             "--estimate",
             help="Only try a few samples and tell the tokens, the time and the memory that the "
-            "run will take; nothing is scored.",
+            "run will take on one process; nothing is scored.",
         ),
     ] = False,
     workers: Annotated[
@@ -120,7 +120,7 @@ def score(
     if allow_remote:
         fetch_remote(place)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
-    if is_shared(workers, engine):
+    if is_shared(workers, engine) and not estimate:
         job = Job(
             workspace=str(workspace),
             model={

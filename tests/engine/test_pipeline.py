@@ -214,3 +214,20 @@ def test_leftovers_of_a_kill_are_not_taken_for_parts(workspace: Workspace) -> No
     (scores / ".part-000000-dead.parquet.1234.tmp").write_bytes(b"half")
     score_dataset(workspace, FakeModel())
     assert sorted(rows_of(workspace)) == list(range(10))
+
+
+def test_a_failed_build_in_the_middle_ends_no_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database's place is taken by a folder: no build can succeed, at the end neither."""
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 2)
+    monkeypatch.setattr("scoring.engine.runner._FIRST_BUILD", 1)
+    monkeypatch.setattr("scoring.engine.runner.FLUSH_SECONDS", 0.0)
+    (workspace.database / "in the way").mkdir(parents=True)
+    with (
+        pytest.warns(RuntimeWarning, match="could not be brought up to date meanwhile") as warned,
+        pytest.raises(Exception, match=r"visnec\.duckdb"),
+    ):
+        score_dataset(workspace, FakeModel())
+    assert len([one for one in warned if one.category is RuntimeWarning]) == 1
+    assert sorted(rows_of(workspace)) == list(range(10))
