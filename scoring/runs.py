@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +23,11 @@ from scoring.workspace import Workspace, checked_name, write_json
 class RunRecord:
     """Everything that decides a run's numbers (``run.json``).
 
-    ``model``, ``device``, ``device_name``, ``processor``, ``created_at``, ``versions`` and
-    ``notice`` are kept for the reader; the rest must be equal when the run goes on.
+    ``model``, ``revision``, ``device``, ``device_name``, ``processor``, ``shortcuts``,
+    ``created_at``, ``versions`` and ``notice`` are kept for the reader; the rest must be equal
+    when the run goes on. ``template_digest`` is of the template's text, ``model_files`` are the
+    digests of the model's files besides its weights that decide ids and pixels; runs of earlier
+    versions have neither, and what is not known is not compared.
     ``baseline_parameters`` are those of the run's own baselines: ``blur_sigma`` (share of the
     image's longer side), ``shuffle_seed``. ``tokens``: the parts hold a loss per answer token.
     ``imported_from`` is the file (name and sha256) of scores that were computed elsewhere; what
@@ -50,6 +54,10 @@ class RunRecord:
     processor: str | None = None  # classes that made ids and pixels
     device_name: str | None = None  # of the device's maker
     imported_from: str | None = None
+    template_digest: str | None = None
+    model_files: dict[str, str] | None = None
+    revision: str | None = None
+    shortcuts: tuple[str, ...] = ()
 
     @property
     def first_baseline(self) -> str:
@@ -69,7 +77,10 @@ _DECIDING = (
     "tokens",
     "baseline_parameters",
     "imported_from",
+    "template_digest",
+    "model_files",
 )
+_LATE = ("template_digest", "model_files")  # which runs of earlier versions do not tell
 
 
 def settings_digest(**settings: object) -> str:
@@ -90,17 +101,43 @@ def begin_run(workspace: Workspace, record: RunRecord) -> RunRecord:
             write_json(path, asdict(record))
             return record
     present = read_run(workspace, record.run_id)
-    differences = [
-        f"{name}: {getattr(present, name)!r} then, {getattr(record, name)!r} now"
-        for name in _DECIDING
-        if getattr(present, name) != getattr(record, name)
-    ]
-    if differences:
+    changed = differences(present, {name: getattr(record, name) for name in _DECIDING})
+    if changed:
         raise RunConflictError(
-            f"run {record.run_id!r} began with other settings ({'; '.join(differences)}); "
+            f"run {record.run_id!r} began with other settings ({'; '.join(changed)}); "
             "repeat the old ones, or give another name with --run"
         )
     return present
+
+
+def differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
+    """In words, each of ``settings`` (field -> value now) that is not as ``record`` has it."""
+    found: list[str] = []
+    for name, value in settings.items():
+        before = getattr(record, name)
+        if before == value or (name in _LATE and None in (before, value)):
+            continue
+        if isinstance(before, dict) and isinstance(value, dict):
+            keys = sorted({key for key, _ in before.items() ^ value.items()})
+            found += [
+                f"{name} {key}: {before.get(key)!r} then, {value.get(key)!r} now" for key in keys
+            ]
+        else:
+            found.append(f"{name}: {before!r} then, {value!r} now")
+    return found
+
+
+def default_run_id(workspace: Workspace, deciding: Mapping[str, object]) -> str:
+    """The name of a run with these settings: their digest.
+
+    A run that an earlier version named by the same settings, as far as it knew them, goes on.
+    """
+    known = {name: value for name, value in deciding.items() if value is not None}
+    earlier = settings_digest(**{name: known[name] for name in known if name not in _LATE})
+    is_there = (workspace.run_dir(earlier) / "run.json").exists()
+    if is_there and read_run(workspace, earlier).template_digest is None:
+        return earlier
+    return settings_digest(**known)
 
 
 def read_run(workspace: Workspace, run_id: str) -> RunRecord:
@@ -113,7 +150,8 @@ def read_run(workspace: Workspace, run_id: str) -> RunRecord:
         raise WorkspaceError(f"no run {run_id!r} in {workspace.root}; there are: {known}") from None
     known_fields = {item.name for item in fields(RunRecord)}
     values = {name: value for name, value in raw.items() if name in known_fields}
-    return RunRecord(**{**values, "baselines": tuple(values["baselines"])})
+    lists = {name: tuple(values.get(name, ())) for name in ("baselines", "shortcuts")}
+    return RunRecord(**{**values, **lists})
 
 
 def list_runs(workspace: Workspace) -> list[RunRecord]:

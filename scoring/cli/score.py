@@ -93,7 +93,7 @@ def score(
         typer.Option(
             "--estimate",
             help="Only try a few samples and tell the tokens, the time and the memory that the "
-            "run will take; nothing is scored.",
+            "run will take on one process; nothing is scored.",
         ),
     ] = False,
     workers: Annotated[
@@ -120,7 +120,7 @@ def score(
     if allow_remote:
         fetch_remote(place)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
-    if is_shared(workers, engine):
+    if is_shared(workers, engine) and not estimate:
         job = Job(
             workspace=str(workspace),
             model={
@@ -207,6 +207,14 @@ def predict(
             "predictions began, else not.",
         ),
     ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--template",
+            help="The Jinja file that the run was scored with, if it was; other templates are "
+            "known from the run.",
+        ),
+    ] = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
     json: JsonOption = False,
@@ -222,11 +230,11 @@ def predict(
     loaded = _load(
         place,
         record.model,
-        _template_option(record),
+        _template_of(record, template),
         record.dtype,
         device or record.device,
         record.score_eos is not False,
-        revision,
+        revision or record.revision,
     )
     from scoring.engine.pipeline import predict_dataset
 
@@ -289,8 +297,14 @@ def _load(
     return loaded
 
 
-def _template_option(record: RunRecord) -> str | None:
-    return record.template if record.template in ("own", "llava_v1") else None
+def _template_of(record: RunRecord, given: str | None) -> str:
+    """What to load the model with, so that predictions read as the scores did."""
+    if given is None and record.template.startswith("file:"):
+        raise InputError(
+            f"run {record.run_id!r} was scored with a template file ({record.template}); name "
+            "that file with --template"
+        )
+    return given or record.template
 
 
 def _rows(place: Workspace, record: RunRecord, only: str) -> Any:

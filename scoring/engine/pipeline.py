@@ -30,11 +30,18 @@ from scoring.engine.rotated_predictions import RotatingPredictor
 from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, Work, standing
 from scoring.engine.scorer import Scorer, check_baselines, score_row
 from scoring.engine.tally import Tally
-from scoring.errors import InputError
+from scoring.errors import InputError, RunConflictError
 from scoring.journal import Journal
-from scoring.models.base import VisionLanguageModel
+from scoring.models.base import ModelInfo, VisionLanguageModel
 from scoring.prediction_records import begin_predictions, prediction_row
-from scoring.runs import RunRecord, begin_run, now, read_run, settings_digest
+from scoring.runs import (
+    RunRecord,
+    begin_run,
+    default_run_id,
+    differences,
+    now,
+    read_run,
+)
 from scoring.schemas import PREDICTIONS, SCORES
 from scoring.workspace import Workspace
 
@@ -121,11 +128,17 @@ def predict_dataset(
     Goes on where it stopped, with the settings it began with (64 ``max_new_tokens`` and no
     ``rotate_choices`` unless given), and is shared like scoring. With ``rotate_choices`` each
     multiple-choice question is asked once per option, the options moved. Raises InputError where
-    another model than the run's is brought, RunConflictError where the settings are others.
+    another model than the run's is brought, RunConflictError where it would read otherwise
+    (template, dtype, processor) or the settings are others.
     """
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
+    if changed := differences(record, _what_reads(model.info)):
+        raise RunConflictError(
+            f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
+            "scored with, or score another --run"
+        )
     settings = begin_predictions(workspace, run_id, max_new_tokens, rotate_choices)
     limit = settings.max_new_tokens
     plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
@@ -171,8 +184,7 @@ def run_record(
         "model_fingerprint": info.fingerprint,
         "dataset_fingerprint": dataset.fingerprint if shuffled else dataset.origin,
         "baselines": baselines.names,
-        "template": info.template,
-        "dtype": info.dtype,
+        **_what_reads(info),
         "score_eos": info.score_eos,
         "max_length": info.max_length,
         "truncate": truncate,
@@ -182,17 +194,29 @@ def run_record(
     if parameters := baselines.parameters():
         deciding["baseline_parameters"] = parameters
     return RunRecord(
-        run_id=run_id or settings_digest(**deciding),
+        run_id=run_id or default_run_id(workspace, deciding),
         model=info.name,
         model_family=info.family,
         device=info.device,
         device_name=info.device_name,
         processor=info.processor,
+        revision=info.revision,
+        shortcuts=info.shortcuts,
         created_at=now(),
         versions=_versions(),
         notice=info.notice,
         **deciding,  # type: ignore[arg-type]
     )
+
+
+def _what_reads(info: ModelInfo) -> dict[str, object]:
+    """Besides the weights, what decides how a model reads a conversation and its images."""
+    return {
+        "template": info.template,
+        "template_digest": info.template_digest,
+        "dtype": info.dtype,
+        "model_files": None if info.files is None else dict(info.files),
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from scoring.engine.careful import PROBE_QUESTION, CarefulCalls, probe_image
 from scoring.engine.preparing import Encoded, OpenedImages, Problem, encoded_or_why
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.prediction_records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
 from scoring.samples import Role, Sample, Status, Turn
 
 _TOO_LARGE = "the prompt does not fit the device's memory, even alone"
+
+Answer = str | Problem | None
+"""What a model says, or why not; None: the prompt does not fit the device."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +50,14 @@ class Predictor:
         *,
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
     ) -> None:
-        self._model, self._roots, self._max_new_tokens = model, image_roots, max_new_tokens
+        self._model, self._roots = model, image_roots
+        self._seeing, self._blind = (
+            CarefulCalls(
+                lambda prompts: model.generate(prompts, max_new_tokens),
+                partial(model.encode_prompt, PROBE_QUESTION, shown),
+            )
+            for shown in ([probe_image()], [])
+        )
 
     def prepare(self, samples: Sequence[Sample]) -> list[Question]:
         """Questions ready for the model, in the order of their samples. May run in threads.
@@ -56,17 +68,20 @@ class Predictor:
         return [self._question(sample, opened) for sample in samples]
 
     def predict(self, questions: Sequence[Question]) -> list[Prediction]:
-        """One prediction pair per question, in their order."""
-        seeing = self._answers([question.seeing for question in questions])
-        blind = self._answers([question.blind for question in questions])
+        """One prediction pair per question, in their order.
+
+        Raises what the model raises where it fails on every question; see ``CarefulCalls``.
+        """
+        seeing = _answers(self._seeing, [question.seeing for question in questions])
+        blind = _answers(self._blind, [question.blind for question in questions])
         return [
             matched_prediction(
                 question.sample.row_idx,
-                without,
-                with_images,
+                _text(without),
+                _text(with_images),
                 question.sample.answer,
                 question.sample.question,
-                reason=_reason(question.seeing, with_images) or _reason(question.blind, without),
+                reason=_reason(with_images) or _reason(without),
             )
             for question, without, with_images in zip(questions, blind, seeing, strict=True)
         ]
@@ -86,11 +101,11 @@ class Predictor:
             encoded_or_why(lambda: self._model.encode_prompt(turns, ())),
         )
 
-    def _answers(self, prompts: Sequence[Encoded]) -> list[str | None]:
-        """Answers to those that are there, each at its place."""
-        ready = [prompt for prompt in prompts if isinstance(prompt, EncodedSample)]
-        found = iter(self._model.generate(ready, self._max_new_tokens) if ready else ())
-        return [next(found) if isinstance(prompt, EncodedSample) else None for prompt in prompts]
+
+def _answers(calls: CarefulCalls[str], prompts: Sequence[Encoded]) -> list[Answer]:
+    """Answers to those prompts that are there, each at its place; for the others, why not."""
+    found = iter(calls([prompt for prompt in prompts if isinstance(prompt, EncodedSample)]))
+    return [next(found) if isinstance(one, EncodedSample) else one for one in prompts]
 
 
 def _unasked(sample: Sample, reason: str) -> Question:
@@ -98,8 +113,12 @@ def _unasked(sample: Sample, reason: str) -> Question:
     return Question(sample, problem, problem)
 
 
-def _reason(prompt: Encoded, answer: str | None) -> str | None:
+def _text(answer: Answer) -> str | None:
+    return answer if isinstance(answer, str) else None
+
+
+def _reason(answer: Answer) -> str | None:
     """Why there is no answer."""
-    if isinstance(prompt, Problem):
-        return prompt.reason
+    if isinstance(answer, Problem):
+        return answer.reason
     return _TOO_LARGE if answer is None else None

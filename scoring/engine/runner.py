@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ class Runner:
         self._in_flight = Counts()
         self._flushed = self._reported = time.monotonic()
         self._sweep: Iterator[int] = iter(())
+        self._warned = False  # of a build in the middle that failed
 
     def run(self, chunks: Sequence[int] | None = None) -> RunSummary:
         """Works on ``chunks``, by default on all; leaves those among named ones that others hold.
@@ -210,8 +212,23 @@ class Runner:
             self._flush()
             done = self._tally.counts.done
             if self._build and done >= max(2 * self._built, _FIRST_BUILD):
-                build_if_behind(self._task.workspace, wait=False)  # at geometric growth
+                self._build_meanwhile()  # at geometric growth
                 self._built = done
+
+    def _build_meanwhile(self) -> None:
+        """Gives the pages what there is so far; what goes wrong there must not end the scoring."""
+        try:
+            build_if_behind(self._task.workspace, wait=False)
+        except Exception as error:  # noqa: BLE001 - the build at the end tells for good
+            if not self._warned:
+                said = " ".join(str(error).split())
+                warnings.warn(
+                    f"the database could not be brought up to date meanwhile ({said}); "
+                    "the work goes on, and it is tried again at the end",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            self._warned = True
 
     def _flush(self) -> None:
         """Writes what is worked out and still claimed as one part, and gives the claims back."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import REFERENCE, BaselineSettings
+from scoring.engine.careful import PROBE_TALK, CarefulCalls, probe_image
 from scoring.engine.image_cycle import ImageCycle
 from scoring.engine.preparing import Blind, Prepared, Preparer, Problem
 from scoring.engine.prompting import PromptProblem
@@ -35,8 +37,8 @@ __all__ = [
     "turn_scores",
 ]
 
-Losses = NDArray[np.float32] | None
-"""Nats per answer token, as a model gives them; None for what does not fit the device."""
+Losses = NDArray[np.float32] | Problem | None
+"""Nats per answer token, as a model gives them, or why not; None: it does not fit the device."""
 
 _NO_MEMORY = Problem(
     Status.OUT_OF_MEMORY, "the sample does not fit the device's memory, even alone"
@@ -135,7 +137,11 @@ class Scorer:
         tokens: bool = False,
     ) -> None:
         settings = baselines or BaselineSettings()
-        self._model, self._baselines, self._tokens = model, settings.names, tokens
+        self._baselines, self._tokens = settings.names, tokens
+        self._seeing, self._blind = (
+            CarefulCalls(model.answer_losses, partial(model.encode, PROBE_TALK, shown))
+            for shown in ([probe_image()], [])
+        )
         self._preparer = Preparer(model, image_roots, settings, cycle, truncate=truncate)
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
@@ -143,28 +149,30 @@ class Scorer:
         return self._preparer.prepare(samples)
 
     def score(self, prepared: Sequence[Prepared]) -> list[SampleScore]:
-        """One outcome per sample and baseline: all of the first baseline, then the next."""
-        multimodal = self._losses([item.multimodal for item in prepared])
+        """One outcome per sample and baseline: all of the first baseline, then the next.
+
+        Raises what the model raises where it fails on every sample; see ``CarefulCalls``.
+        """
+        multimodal = _losses(self._seeing, [item.multimodal for item in prepared])
         outcomes: list[SampleScore] = []
         for position, baseline in enumerate(self._baselines):
             blind = [item.blind[position] for item in prepared]
-            text = self._losses([_encoded(one) for one in blind])
+            text = _losses(self._blind, [_encoded(one) for one in blind])
             passes = zip(prepared, blind, text, multimodal, strict=True)
             outcomes += [
                 self._outcome(item.row_idx, baseline, one, *losses) for item, one, *losses in passes
             ]
         return outcomes
 
-    def _losses(self, encoded: Sequence[EncodedSample | None]) -> list[Losses]:
-        """Losses of those that are there, each at its place."""
-        found = iter(self._model.answer_losses([one for one in encoded if one is not None]))
-        return [None if one is None else next(found) for one in encoded]
-
     def _outcome(
         self, row_idx: int, baseline: str, blind: Blind | Problem, text: Losses, multimodal: Losses
     ) -> SampleScore:
         if isinstance(blind, Problem):
             return _unscored(row_idx, baseline, blind)
+        if isinstance(multimodal, Problem):
+            return _unscored(row_idx, baseline, multimodal, blind.truncated)
+        if isinstance(text, Problem):
+            return _unscored(row_idx, baseline, text, blind.truncated)
         if text is None or multimodal is None:
             return _unscored(row_idx, baseline, _NO_MEMORY, blind.truncated)
         multimodal = multimodal[: len(text)]  # another baseline may keep more of it
@@ -180,6 +188,14 @@ class Scorer:
             turns=turn_scores(of_turn, text, multimodal),
             tokens=TokenLosses(of_turn, texts, text, multimodal) if self._tokens else None,
         )
+
+
+def _losses(
+    calls: CarefulCalls[NDArray[np.float32]], encoded: Sequence[EncodedSample | None]
+) -> list[Losses]:
+    """Losses of those that are there, each at its place."""
+    found = iter(calls([one for one in encoded if one is not None]))
+    return [None if one is None else next(found) for one in encoded]
 
 
 def _encoded(blind: Blind | Problem) -> EncodedSample | None:

@@ -33,6 +33,9 @@ class ModelInfo:
     max_length: int  # tokens that fit its context
     score_eos: bool = True
     mean_colour: tuple[int, int, int] = (128, 128, 128)  # what its pixels are centred on, 0 to 255
+    template_digest: str | None = None  # of the template's text
+    files: Mapping[str, str] | None = None  # digests of what else decides ids and pixels, by name
+    revision: str | None = None  # of the hub, where one was asked for
     processor: str | None = None  # classes that make ids and pixels
     device_name: str | None = None  # of the device's maker
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are

@@ -24,14 +24,16 @@ from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.collate import prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
+from scoring.models.fingerprints import deciding_files, template_digest, weights_fingerprint
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
     Render,
     choose_template,
+    end_markers,
+    greedy,
     load_parts,
     max_length,
     model_folder,
-    weights_fingerprint,
 )
 from scoring.models.memory import out_of_memory_named
 from scoring.models.probing import measure_capabilities, measure_token_budget
@@ -47,6 +49,7 @@ class HfModel:
 
     def __init__(self, model: Any, processor: Any, info: ModelInfo, render: Render) -> None:
         self._model, self._info = model, info
+        model.generation_config = greedy(model.generation_config)
         self._tokenizer = processor.tokenizer
         self._encoder = encoder_for(model, processor, render, info)
         self._pad_id = self._tokenizer.pad_token_id or 0
@@ -93,6 +96,9 @@ class HfModel:
             max_length=max_length(model, processor),
             score_eos=score_eos,
             mean_colour=_mean_colour(processor),
+            template_digest=template_digest(render.template, end_markers(processor, model)),
+            files=deciding_files(folder),
+            revision=revision,
             processor=_class_names(processor),
             device_name=_device_name(device),
             notice=notice,
@@ -144,7 +150,6 @@ class HfModel:
             generated = self._model.generate(
                 **inputs,
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
                 pad_token_id=self._pad_id,
             )
         new = generated[:, inputs["input_ids"].shape[1] :]

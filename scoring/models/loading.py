@@ -6,8 +6,6 @@ refused here, in words, before any work begins.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from huggingface_hub import snapshot_download
 
 from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 from scoring.errors import ModelError
+from scoring.models.fingerprints import text_digest
 from scoring.models.processors import load_processor
 
 SUPPORTED = {
@@ -40,7 +39,7 @@ SUPPORTED = {
 _TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
-_HASH_CHUNK = 1 << 22
+_GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 _LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
@@ -53,6 +52,12 @@ class Render:
 
     def __init__(self, processor: Any, template: str | None) -> None:
         self._processor, self._template = processor, template
+
+    @property
+    def template(self) -> object:
+        """The template's text; by name where the model brings several."""
+        own = getattr(self._processor, "chat_template", None)
+        return own if self._template is None else self._template
 
     def __call__(self, messages: Messages, *, prompt: bool = False) -> str:
         """The text of ``messages``; with ``prompt`` the model is asked for the next answer."""
@@ -74,27 +79,6 @@ def end_markers(processor: Any, model: Any) -> tuple[str, ...]:
     found = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(listed)]
     found += [token for token in _TURN_ENDS if token in vocabulary]
     return tuple(dict.fromkeys(token for token in found if token))
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """sha256 over the sha256 of each weight file, in order of their names.
-
-    In a Hugging Face cache the files are links named by their sha256, which spares the reading.
-    """
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        name = path.resolve().name
-        digest = name if re.fullmatch(r"[0-9a-f]{64}", name) else _file_sha256(path)
-        whole.update(digest.encode())
-    return whole.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def model_folder(name: str, revision: str | None) -> Path:
@@ -142,6 +126,15 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
         raise _not_loaded(name, error) from error
 
 
+def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:
+    """The likeliest token each time, whatever beams and penalties a publisher set beside a model.
+
+    Kept of what was ``published`` are the tokens that begin and end a text.
+    """
+    kept = {name: getattr(published, name, None) for name in _GENERATION_KEPT}
+    return transformers.GenerationConfig(do_sample=False, num_beams=1, **kept)
+
+
 def _not_loaded(name: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
     if len(reason) > _LONGEST_REASON:
@@ -165,8 +158,7 @@ def choose_template(processor: Any, model: Any, template: str | None) -> tuple[s
             raise ModelError(
                 f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
             ) from error
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return f"file:{digest}", Render(processor, text)
+        return f"file:{text_digest(text)}", Render(processor, text)
     llava = model.config.model_type == "llava"
     own = Render(processor, None)
     if getattr(processor, "chat_template", None) is None:

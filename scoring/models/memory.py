@@ -6,6 +6,7 @@ hides what Python spends on a batch, since a processor gains nothing from larger
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ _GPU_SHARE = 0.8  # of the free memory: the rest is for fragments and for what o
 LEAST_GPU_TOKENS = 1024
 _MOST_GPU_TOKENS = 65536  # beyond which nothing is gained
 _CPU_TOKENS = (128, 1024)  # beyond the most, what is computed leaves the caches
+# What torch and CUDA's libraries say where they raise no error of its own kind for it.
+_SAID = re.compile("allocate memory|enough memory|out of memory|STATUS_ALLOC_FAILED", re.I)
 _CPU_WORK = 6e8  # parameters x tokens of a batch that hide what Python spends on it
 
 
@@ -26,14 +29,17 @@ def out_of_memory_named() -> Iterator[None]:
     """Turns what torch raises when memory runs out into OutOfMemoryError."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise OutOfMemoryError(str(error)) from error
-    except RuntimeError as error:
-        if "alloc" in str(error) and "memory" in str(error):  # how a CPU says it
-            raise OutOfMemoryError(str(error)) from error
-        raise
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or _SAID.search(str(error)) is not None
 
 
 def cpu_token_budget(model: Any) -> int:

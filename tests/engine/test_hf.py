@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from scoring.bundled import bundled_model
 from scoring.errors import ModelError
 from scoring.models import load_model
+from scoring.models.base import EncodedSample
 from scoring.models.hf import HfModel
 from scoring.samples import Role, Turn
 
@@ -148,3 +151,38 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         load_model(str(bundled_model()), dtype="int3")
     with pytest.raises(ModelError, match=r"no template .nowhere\.jinja."):
         load_model(str(bundled_model()), template="nowhere.jinja")
+
+
+def greedy_loop(prompt: EncodedSample, n_tokens: int) -> list[int]:
+    """The likeliest token, one after the other, by whole forward passes."""
+    network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
+    ids = torch.tensor([prompt.input_ids])
+    with torch.inference_mode():
+        for _ in range(n_tokens):
+            fed = {key: value for key, value in prompt.inputs.items() if key != "attention_mask"}
+            best = network(input_ids=ids, **fed).logits[0, -1].argmax()
+            ids = torch.cat([ids, best.view(1, 1)], dim=1)
+    return ids[0, len(prompt.input_ids) :].tolist()
+
+
+def test_predictions_are_greedy_whatever_the_model_was_published_with(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundled_model(), tmp_path / "model"))
+    path = folder / "generation_config.json"
+    settings = {
+        **json.loads(path.read_text()),
+        "do_sample": True,
+        "temperature": 0.1,
+        "num_beams": 3,
+        "repetition_penalty": 5.0,
+        "no_repeat_ngram_size": 1,
+        "suppress_tokens": list(range(3, 300)),
+    }
+    path.write_text(json.dumps(settings))
+    model = load_model(str(folder), device="cpu")
+    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    asked = ("\nWhat colour is it?", "\nHow many?", "\nDescribe the picture.")
+    prompts = [model.encode_prompt((Turn(Role.HUMAN, one, (0,)),), [RED]) for one in asked]
+    expected = [tokenizer.decode(greedy_loop(prompt, 8)) for prompt in prompts]
+    answers = [text.split("</s>")[0].strip() for text in expected]
+    assert answers == ["red", "four", "A red triangle at the top left,"]
+    assert model.generate(prompts, 8) == answers

@@ -109,7 +109,47 @@ def test_stopping_keeps_what_was_scored_and_goes_on_there(
     assert sorted(rows_of(workspace)) == list(range(10))
 
 
-def test_an_error_in_the_middle_keeps_what_was_scored(
+class Stumbling(FakeModel):
+    """Raises wherever a call holds one of ``answers``."""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__()
+        self._answers = set(answers)
+
+    def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
+        if self._answers & {" ".join(sample.pieces) for sample in samples}:
+            raise RuntimeError("shapes do not match")
+        return super().answer_losses(samples)
+
+
+def test_a_sample_that_the_model_fails_on_gets_a_status_and_stops_no_run(
+    workspace: Workspace,
+) -> None:
+    summary = score_dataset(workspace, Stumbling("a3 end"), baselines=("none", "gray"))
+    assert (summary.done, summary.stopped) == (10, False)
+    expected = {"scored": 7, "bad_record": 1, "text_only": 1, "missing_image": 1}
+    assert summary.by_baseline == {"none": expected, "gray": expected}
+    parts = (workspace.run_dir(summary.run_id) / "scores").glob("part-*.parquet")
+    rows = [row for part in parts for row in pq.read_table(part).to_pylist() if row["row_idx"] == 3]
+    reasons = {row["reason"] for row in rows}
+    assert reasons == {"the model fails on it: RuntimeError: shapes do not match"}
+
+
+def test_a_resumed_run_is_not_stopped_by_its_last_sample(workspace: Workspace) -> None:
+    """Nothing goes through before it that would tell the model from the sample."""
+    score_dataset(workspace, FakeModel(), limit=7)
+    rest = [row for row in range(10) if row not in rows_of(workspace)]
+    assert rest == [4, 7, 9]  # of which only the last can be scored
+    assert score_dataset(workspace, Stumbling("a9 end")).statuses["bad_record"] == 1
+
+
+def test_a_model_that_fails_on_every_sample_marks_none(workspace: Workspace) -> None:
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        score_dataset(workspace, Stumbling(*(f"a{row} end" for row in range(10))))
+    assert rows_of(workspace) == []
+
+
+def test_a_device_that_is_lost_keeps_what_was_scored(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 4)
@@ -173,4 +213,21 @@ def test_leftovers_of_a_kill_are_not_taken_for_parts(workspace: Workspace) -> No
     scores = workspace.run_dir(run) / "scores"
     (scores / ".part-000000-dead.parquet.1234.tmp").write_bytes(b"half")
     score_dataset(workspace, FakeModel())
+    assert sorted(rows_of(workspace)) == list(range(10))
+
+
+def test_a_failed_build_in_the_middle_ends_no_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database's place is taken by a folder: no build can succeed, at the end neither."""
+    monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 2)
+    monkeypatch.setattr("scoring.engine.runner._FIRST_BUILD", 1)
+    monkeypatch.setattr("scoring.engine.runner.FLUSH_SECONDS", 0.0)
+    (workspace.database / "in the way").mkdir(parents=True)
+    with (
+        pytest.warns(RuntimeWarning, match="could not be brought up to date meanwhile") as warned,
+        pytest.raises(Exception, match=r"visnec\.duckdb"),
+    ):
+        score_dataset(workspace, FakeModel())
+    assert len([one for one in warned if one.category is RuntimeWarning]) == 1
     assert sorted(rows_of(workspace)) == list(range(10))

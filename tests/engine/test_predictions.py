@@ -131,3 +131,27 @@ def test_a_spoilt_record_of_the_settings_is_told(workspace: Workspace) -> None:
     (workspace.run_dir("old") / "predictions.json").write_text("{}")
     with pytest.raises(RunConflictError, match="cannot be read"):
         begin_predictions(workspace, "old", 16)
+
+
+class Stumbling(Answering):
+    """Raises wherever one of the prompts that it is given says so."""
+
+    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+        encoded = super().encode_prompt(turns, images)
+        culprit = any("culprit" in turn.text for turn in turns)
+        return replace(encoded, inputs={**encoded.inputs, "culprit": culprit})
+
+    def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
+        if any(prompt.inputs["culprit"] for prompt in prompts):
+            raise RuntimeError("shapes do not match")
+        return super().generate(prompts, max_new_tokens)
+
+
+def test_a_question_that_the_model_fails_on_takes_no_other_with_it(root: Path) -> None:
+    samples = [sample(0), sample(1, question="culprit"), sample(2)]
+    found = predicted(Stumbling("A", "B"), root, samples)
+    pairs = [(one.prediction_text, one.prediction_multimodal) for one in found]
+    assert pairs == [("A", "B"), (None, None), ("A", "B")]
+    assert found[1].reason == "the model fails on it: RuntimeError: shapes do not match"
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        predicted(Stumbling("A", "B"), root, [sample(0, "culprit"), sample(1, "culprit")])
