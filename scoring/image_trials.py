@@ -81,7 +81,7 @@ class Trials:
                     self._found[index] += _resolves(image, [root, *others], root)
 
     def folders(self) -> tuple[Path, ...]:
-        """Where the file's images are looked for: the chosen folder, then others that were named."""
+        """Where the file's images are looked for: the chosen folder, then others named."""
         self.open = False
         return tuple(dict.fromkeys((self.candidates[self.result().best], *self._declared)))
 

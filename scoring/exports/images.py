@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from scoring.exports.files import FileFact, Piece, Told, flush
 from scoring.errors import InputError
+from scoring.exports.files import FileFact, Piece, Told, flush
 from scoring.image_bases import image_path
 from scoring.readers.containers import EmbeddedProblem, read_embedded
 from scoring.readers.images import ImagePlace, ImageProblem, resolve_image
@@ -182,9 +182,9 @@ class ImagesFile:
 
 
 def _two_images(name: str) -> InputError:
+    path = name.removeprefix(f"{FOLDER}/")
     return InputError(
-        f"files of this dataset name two different images {name.removeprefix(FOLDER + '/')!r}, each "
-        "in a folder of its own; one folder of images cannot hold both under the path that the "
-        "records give: export as webdataset or with images embedded in a table, or export the "
-        "sources one by one"
+        f"files of this dataset name two different images {path!r}, each in a folder of its own; "
+        "one folder of images cannot hold both under the path that the records give: export as "
+        "webdataset or with images embedded in a table, or export the sources one by one"
     )

@@ -15,8 +15,8 @@ from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError
 from scoring.exchange.score_export import export_scores
 from scoring.exports.export import export_subset
-from scoring.exports.provenance import verify_manifest
 from scoring.exports.options import ExportOptions
+from scoring.exports.provenance import verify_manifest
 from scoring.importing import import_dataset
 from scoring.readers.images import ImageProblem, open_reference, resolve_image
 from scoring.samples import Status
