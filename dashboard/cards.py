@@ -15,6 +15,7 @@ import pandas as pd
 from dashboard import text
 from dashboard.links import image_url, thumbnail_url
 from dashboard.words import word_differences
+from scoring.image_bases import image_path
 from scoring.necessity import Bands
 from scoring.samples import Role, Sample, Turn
 from scoring.store.values import SampleDetail
@@ -53,7 +54,7 @@ def build_card(
         "baseline": text.BASELINE_NAMES.get(baseline, baseline),
         "other_baselines": _other_baselines(detail.scores, baseline),
         "images": [
-            {"url": image_url(sample.row_idx, position, edition), "path": path}
+            {"url": image_url(sample.row_idx, position, edition), "path": image_path(path)}
             for position, path in enumerate(sample.images)
         ],
         "turns": _turns(sample.turns, detail.turn_scores, baseline, bands, _tokens(tokens)),

@@ -1,20 +1,18 @@
 """Which folder the image paths of a file are relative to, found by trying the first of them.
 
-The one decision behind it: the folder is fixed for the whole file and told to the user, and where
-an older folder of the same workspace holds another file of that path nothing is guessed.
+The one decision behind it: the folder is fixed for the whole file and told to the user, and no
+file's paths are tried in a folder that was found for another one.
 """
 
 from __future__ import annotations
 
-import filecmp
 import json
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scoring.errors import InputError
+from scoring.image_bases import in_base
 from scoring.readers import SourceFile
 from scoring.readers.images import RECORDS, ImageProblem, resolve_image
 from scoring.readers.remote import may_be_fetched
@@ -23,6 +21,8 @@ from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
 
 ROOT_TRIALS = 200  # images of a file that settle which folder its paths are relative to
+_MOST_WAITING = 5_000  # samples, and bytes of them, held back until that is settled
+_MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +44,27 @@ class ImageTrial:
 
 
 class Trials:
-    """Tries the first images of one file in the folders that its paths may be relative to."""
+    """Tries the first images of one file in the folders that its paths may be relative to.
+
+    ``known``: folders that other files of the dataset were found to be about. They are tried last,
+    and only where the user named none.
+    """
 
     def __init__(
-        self, source: SourceFile, image_roots: Sequence[Path], older: Sequence[Path] = ()
+        self, source: SourceFile, image_roots: Sequence[Path], known: Sequence[Path] = ()
     ) -> None:
         self._source = source
-        self._older = list(older)
         folder = source.file.path.resolve().parent
-        declared = [root.resolve() for root in image_roots]
-        inside = any(folder.is_relative_to(root) for root in declared)
-        own = [folder] if inside or not declared else []
-        new = [*declared, *own] if declared else [folder, folder.parent]
-        self._new = [root for root in new if root not in self._older]
-        self.candidates = [*self._older, *self._new]
-        self._roots = [*self._older, *declared, *own]
+        self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
+        inside = any(folder.is_relative_to(root) for root in self._declared)
+        own = [folder] if inside or not self._declared else []
+        near = [*self._declared, *own] if self._declared else [folder, folder.parent, *known]
+        self.candidates = list(dict.fromkeys(near))
+        self._roots = [*self._declared, *own]
         self._found = [0] * len(self.candidates)
-        self._tried = 0
+        self.n_tried = 0
         self.inline = False
+        self.open = True  # whether the folder is still sought
 
     def take(self, sample: Sample) -> None:
         """Tries a sample's first image, as long as it takes to be sure."""
@@ -70,35 +73,78 @@ class Trials:
                 self.inline = self.inline or image.startswith(f"{RECORDS}#")
             elif may_be_fetched(image):
                 continue
-            elif self._tried < ROOT_TRIALS and sample.status is Status.PENDING:
-                self._tried += 1
+            elif self.open and sample.status is Status.PENDING:
+                self.n_tried += 1
+                self.open = self.n_tried < ROOT_TRIALS
                 for index, root in enumerate(self.candidates):
                     others = [one for one in self._roots if one != root]
                     self._found[index] += _resolves(image, [root, *others], root)
-        for image in sample.images if self._older else ():
-            if not isinstance(image, Inline):
-                self._refuse_two(image)
 
-    def _refuse_two(self, image: str) -> None:
-        """Raises InputError where an older folder holds another file of that path."""
-        for root in self._older:
-            if not os.path.lexists(root / image):
-                continue
-            for other in self._new:
-                if _are_two(root / image, other / image):
-                    raise InputError(
-                        f"{self._source.file.path} names the image {image!r}, and {root} holds "
-                        f"another one of that path than {other}; older folders are looked into "
-                        "first, so the samples would show the wrong one. Write the paths with "
-                        "their folder in front and name its parent with --images, or import the "
-                        "file into a workspace of its own"
-                    )
-            return
+    def folders(self) -> tuple[Path, ...]:
+        """Where the file's images are looked for: the chosen folder, then others named."""
+        self.open = False
+        return tuple(dict.fromkeys((self.candidates[self.result().best], *self._declared)))
 
     def result(self) -> ImageTrial:
         """What was found out."""
         candidates = tuple(map(str, self.candidates))
-        return ImageTrial(self._source.file.name, candidates, tuple(self._found), self._tried)
+        return ImageTrial(self._source.file.name, candidates, tuple(self._found), self.n_tried)
+
+
+@dataclass(slots=True)
+class FileBases:
+    """The folders of the dataset's first file with images, and those of files that have others."""
+
+    default: tuple[Path, ...] = ()
+    bases: list[tuple[Path, ...]] = field(default_factory=list)
+
+    def facts(self) -> dict[str, object]:
+        """As JSON values."""
+        bases = [list(map(str, folders)) for folders in self.bases]
+        return {"default": list(map(str, self.default)), "bases": bases}
+
+    def base_of(self, folders: tuple[Path, ...]) -> int | None:
+        """The number of the base with these folders, made where there is none; None: no base."""
+        self.default = self.default or folders
+        for number, known in enumerate((self.default, *self.bases), start=-1):
+            if known[: len(folders)] == folders:
+                return None if number < 0 else number
+        self.bases.append(folders)
+        return len(self.bases) - 1
+
+    def placed(self, samples: Iterable[Sample], trials: Trials) -> Iterator[Sample]:
+        """The samples of one file, whose paths name their base where it has one.
+
+        Some are held back until it is known where the images lie.
+        """
+        waiting: list[Sample] = []
+        size = 0
+        base: int | None = None
+        begun = settled = False
+        for sample in samples:
+            trials.take(sample)
+            begun = begun or any(map(_is_path, sample.images))
+            if settled or not begun:
+                yield sample if base is None else _based(sample, base)
+                continue
+            waiting.append(sample)
+            size += len(sample.original)
+            if not trials.open or len(waiting) >= _MOST_WAITING or size >= _MOST_BYTES:
+                base, settled = self.base_of(trials.folders()), True
+                yield from (one if base is None else _based(one, base) for one in waiting)
+                waiting.clear()
+        if waiting:
+            base = self.base_of(trials.folders())
+            yield from (one if base is None else _based(one, base) for one in waiting)
+
+
+def _is_path(image: str) -> bool:
+    return not isinstance(image, Inline) and not may_be_fetched(image)
+
+
+def _based(sample: Sample, base: int) -> Sample:
+    images = (in_base(base, one) if _is_path(one) else one for one in sample.images)
+    return replace(sample, images=tuple(images))
 
 
 def trial_of(raw: Mapping[str, Any]) -> ImageTrial:
@@ -114,16 +160,6 @@ def read_image_trials(workspace: Workspace) -> list[ImageTrial]:
     except (FileNotFoundError, ValueError):
         return []
     return [trial_of(one) for one in raw]
-
-
-def _are_two(one: Path, other: Path) -> bool:
-    """Whether both are files and differ in their bytes."""
-    try:
-        if not (one.is_file() and other.is_file()) or one.samefile(other):
-            return False
-        return not filecmp.cmp(one, other, shallow=False)
-    except (OSError, ValueError):  # not there, or no path at all
-        return False
 
 
 def _resolves(reference: str, roots: Sequence[Path], base: Path) -> bool:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from scoring.dataset import DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
+from scoring.image_trials import FileBases
 from scoring.readers import ReadOptions, SourceFile
 from scoring.workspace import Workspace, write_json
 
@@ -30,6 +31,7 @@ class Partial:
         workspace: Workspace,
         sources: Sequence[SourceFile],
         options: ReadOptions,
+        image_roots: Sequence[Path] = (),
         base: DatasetInfo | None = None,
     ) -> None:
         self._workspace, self.base = workspace, base
@@ -42,7 +44,8 @@ class Partial:
             for one in sources
         ]
         listed = [one.file.said for one in sources]
-        said = (facts, listed, options, *([base.fingerprint] if base else []))
+        roots = [str(root.resolve()) for root in image_roots]
+        said = (facts, listed, options, roots, *([base.fingerprint] if base else []))
         key = hashlib.sha256(repr(said).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"
         self.folder.mkdir(exist_ok=True)
@@ -65,12 +68,18 @@ class Partial:
                         pass
                     shutil.rmtree(path, ignore_errors=True)
 
-    @property
-    def older_roots(self) -> tuple[Path, ...]:
-        """The folders of images of the dataset that this adds to."""
+    def file_bases(self) -> FileBases:
+        """The folders of images of what is there: of finished files, or of what this adds to."""
+        state = self.state()
+        if "default" in state:
+            bases = [tuple(map(Path, folders)) for folders in state["bases"]]
+            return FileBases(tuple(map(Path, state["default"])), bases)
+        if self.base is None:
+            return FileBases()
         own = (self._workspace.dataset_dir.resolve(), self._workspace.remote_dir.resolve())
-        found = self._workspace.image_roots if self.base else ()
-        return tuple(root for root in found if root not in own and not root.is_file())
+        roots = self._workspace.image_roots
+        plain = tuple(root for root in roots if root not in own and not root.is_file())
+        return FileBases(plain, list(roots.bases))
 
     @property
     def n_parts_before(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from scoring.dataset import DatasetFile, DatasetInfo, Edition, read_dataset_info
 from scoring.dataset_parts import GROUP_ROWS, PartWriter
 from scoring.errors import InputError, WorkspaceError
-from scoring.image_trials import ROOT_TRIALS, ImageTrial, Trials, trial_of
+from scoring.image_trials import ROOT_TRIALS, FileBases, ImageTrial, Trials, trial_of
 from scoring.import_folder import Partial
 from scoring.progress import read_progress
 from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
@@ -26,7 +26,7 @@ from scoring.readers.remote import open_cache
 from scoring.readers.values import Inline
 from scoring.runs import list_runs
 from scoring.samples import Sample
-from scoring.workspace import Workspace, save_settings, write_json
+from scoring.workspace import Workspace, declared_roots, save_settings, write_json
 
 _CHECKPOINT_ROWS = 20_000
 
@@ -64,12 +64,12 @@ def import_dataset(
         base = read_dataset_info(workspace)
         refuse_while_scored(workspace)
         _refuse_one_name([*holders, *images], [*map(Path, _holders(base)), *workspace.image_roots])
-    partial = Partial(workspace, sources, options, base)
+    partial = Partial(workspace, sources, options, image_roots, base)
     try:
         found = _write_dataset(partial, sources, image_roots, by_key, options, progress)
         if workspace.dataset_dir.exists() and (base is None or _is_there(base, found.info)):
             partial.discard()
-            return _same_dataset(workspace, found.info)
+            return _same_dataset(workspace, found.info, image_roots)
         remote = [open_cache(workspace.remote_dir).resolve()] if options.allow_remote else []
         present = workspace.image_roots if base else ()
         _declare_roots(workspace, found, [*holders, *images], image_roots, [*present, *remote])
@@ -162,6 +162,7 @@ class _Written:
 
     info: DatasetInfo
     trials: list[ImageTrial]
+    bases: FileBases
     inline: bool
     n_parts: int
 
@@ -182,13 +183,12 @@ def _write_dataset(
     writer = PartWriter(partial.folder, int(state["n_parts"]))
     total = sum(source.file.path.stat().st_size for source in sources)
     n_bytes = sum(file.bytes for file in done)
-    kept, older = n_samples, partial.older_roots
+    kept, bases = n_samples, partial.file_bases()
     for source in sources[len(done) :]:
-        before, images = n_samples, Trials(source, image_roots, older)
+        before, images = n_samples, Trials(source, image_roots, bases.default)
         with Reading(source, options, by_key) as reading:
-            for sample in reading.samples(n_samples):
+            for sample in bases.placed(reading.samples(n_samples), images):
                 writer.write(sample)
-                images.take(sample)
                 n_samples += 1
                 if progress and n_samples % GROUP_ROWS == 0:
                     progress(n_samples, n_bytes + reading.n_bytes, total)
@@ -205,7 +205,7 @@ def _write_dataset(
             kept = n_samples
             finished = {"files": list(map(asdict, done)), "trials": list(map(asdict, trials))}
             parts = {"n_samples": n_samples, "n_parts": writer.n_parts, "inline": inline}
-            partial.keep({**finished, **parts})
+            partial.keep({**finished, **parts, **bases.facts()})
     writer.close()
     if not sum(file.n_records for file in done):
         raise InputError(f"{', '.join(str(one.file.path) for one in sources)}: no record found")
@@ -215,7 +215,7 @@ def _write_dataset(
     write_json(partial.folder / "images.json", list(map(asdict, trials)))
     if progress:
         progress(n_samples, total, total)
-    return _Written(info, trials, inline, writer.n_parts)
+    return _Written(info, trials, bases, inline, writer.n_parts)
 
 
 def _split_images(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -252,24 +252,17 @@ def _declare_roots(
 
     What is ``present`` stays in front, so that the images of what was there are found as before.
     """
-    best = [(Path(one.candidates[one.best]), one.n_found[one.best]) for one in found.trials]
-    chosen = [root for root, n_found in best if n_found]
-    own_images_only = bool(holders) and not any(trial.n_tried for trial in found.trials)
-    fallback = [] if own_images_only else [root for root, _ in best[:1]]
-    roots = [*(root.resolve() for root in image_roots), *chosen]
-    roots = roots or fallback
-    roots += [holder.resolve() for holder in holders]
+    nothing = not holders or any(trial.n_tried for trial in found.trials)
+    fallback = [Path(trial.candidates[0]) for trial in found.trials[:1] if nothing]
+    named = [root.resolve() for root in image_roots] or fallback
+    roots = [*(found.bases.default or named), *(holder.resolve() for holder in holders)]
     records = workspace.dataset_dir.resolve()
     inline = found.inline or records in present
     folders = dict.fromkeys([*present, *roots, records])
     del folders[records]  # stands last: a folder of the same name may be among the others
-    base = workspace.root.resolve()
-    declared = [
-        str(root.relative_to(base)) if root.is_relative_to(base) else str(root)
-        for root in (*folders, *([records] if inline else []))
-    ]
-    settings = replace(workspace.settings, image_roots=tuple(declared))
-    save_settings(replace(workspace, settings=settings))
+    declared = declared_roots(workspace, [*folders, *([records] if inline else [])])
+    bases = tuple(declared_roots(workspace, folders) for folders in found.bases.bases)
+    save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
 
 
 def _is_there(base: DatasetInfo, new: DatasetInfo) -> bool:
@@ -278,7 +271,9 @@ def _is_there(base: DatasetInfo, new: DatasetInfo) -> bool:
     return new.fingerprint in added
 
 
-def _same_dataset(workspace: Workspace, info: DatasetInfo) -> DatasetInfo:
+def _same_dataset(
+    workspace: Workspace, info: DatasetInfo, image_roots: Sequence[Path]
+) -> DatasetInfo:
     present = read_dataset_info(workspace)
     if not _is_there(present, info):
         raise WorkspaceError(
@@ -286,4 +281,12 @@ def _same_dataset(workspace: Workspace, info: DatasetInfo) -> DatasetInfo:
             f"({', '.join(file.name for file in present.files[:5])}, {present.n_samples:,} "
             "samples); add this one to it with --append, or import it into a workspace of its own"
         )
+    known = {*workspace.image_roots, *(one for base in workspace.image_roots.bases for one in base)}
+    for root in image_roots:
+        if root.resolve() not in known:
+            raise WorkspaceError(
+                f"{workspace.root} holds this dataset already and does not look for its images in "
+                f"{root}; to have them looked for there: visnec relocate -w {workspace.root} "
+                f"--images {root}"
+            )
     return present

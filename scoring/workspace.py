@@ -2,7 +2,7 @@
 
 The parts (dataset, runs, clusters, reviews, subsets) are the truth; ``visnec.duckdb`` is derived
 from them and may be deleted at any time. Images stay where they are: ``workspace.json`` names
-the roots inside which image paths are resolved.
+the roots inside which image paths are resolved, and the bases of files that have their own.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from scoring.errors import InputError, WorkspaceError
+from scoring.image_bases import ImageRoots
 from scoring.necessity import DEFAULT_BANDS, Bands
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # what is read
+_PLAIN_VERSION = 1  # what is written where no file has a base of its own
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -30,10 +32,18 @@ class WorkspaceSettings:
     """What ``workspace.json`` holds. ``notice`` stands on every page: the demo says what it is."""
 
     workspace_id: str
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = _PLAIN_VERSION
     image_roots: tuple[str, ...] = ()
+    image_bases: tuple[tuple[str, ...], ...] = ()
     bands: Bands = DEFAULT_BANDS
     notice: str | None = None
+
+    def with_roots(
+        self, roots: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
+    ) -> WorkspaceSettings:
+        """The same with other folders of images; versions that know no bases refuse some."""
+        version = SCHEMA_VERSION if bases else self.schema_version
+        return replace(self, image_roots=roots, image_bases=bases, schema_version=version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +103,13 @@ class Workspace:
         return self.root / "visnec.duckdb"
 
     @property
-    def image_roots(self) -> tuple[Path, ...]:
+    def image_roots(self) -> ImageRoots:
         """Folders inside which image paths are resolved, in order of trial.
 
-        Dataset files that hold images themselves (Parquet, tar, TSV) stand among them.
+        Dataset files that hold images themselves (Parquet, tar, TSV) stand among them; beside them
+        the folders of files whose paths are relative to others.
         """
-        return _resolved(self.root, self.settings.image_roots)
+        return _resolved(self.root, self.settings.image_roots, self.settings.image_bases)
 
     @property
     def bands(self) -> Bands:
@@ -107,9 +118,12 @@ class Workspace:
 
 
 @lru_cache(maxsize=16)
-def _resolved(base: Path, declared: tuple[str, ...]) -> tuple[Path, ...]:
+def _resolved(
+    base: Path, declared: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
+) -> ImageRoots:
     """Kept, because pages ask for every image, and a dataset may lie in thousands of files."""
-    return tuple((base / root).resolve() for root in declared)
+    resolved = [[(base / root).resolve() for root in roots] for roots in (declared, *bases)]
+    return ImageRoots(resolved[0], resolved[1:])
 
 
 def create_workspace(root: Path) -> Workspace:
@@ -152,10 +166,19 @@ def open_workspace(root: Path) -> Workspace:
         workspace_id=str(raw["workspace_id"]),
         schema_version=version,
         image_roots=tuple(raw.get("image_roots", ())),
+        image_bases=tuple(map(tuple, raw.get("image_bases", ()))),
         bands=Bands(**raw.get("bands", {})),
         notice=raw.get("notice"),
     )
     return Workspace(root, settings)
+
+
+def declared_roots(workspace: Workspace, roots: Iterable[Path]) -> tuple[str, ...]:
+    """Roots as ``workspace.json`` names them: those inside the workspace move along with it."""
+    base = workspace.root.resolve()
+    return tuple(
+        str(root.relative_to(base)) if root.is_relative_to(base) else str(root) for root in roots
+    )
 
 
 def save_settings(workspace: Workspace) -> None:

@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (
     serve.demo,
     bring.import_data,
+    bring.relocate,
     score.score,
     score.predict,
     exchange.import_scores,

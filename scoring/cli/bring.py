@@ -132,6 +132,32 @@ def import_data(
         print_json({**asdict(info), "statuses": statuses})
 
 
+def relocate(
+    workspace: WorkspaceOption,
+    images: Annotated[
+        list[str],
+        typer.Option(
+            "--images",
+            help="Where the images are now: OLD=NEW for each folder or file that moved, what lies "
+            "below it included, or the new folder alone in the place of all (repeatable).",
+        ),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Say where images are after they were moved, or when --images was forgotten."""
+    from scoring.relocation import relocate_images
+
+    place = open_workspace(workspace)
+    done = relocate_images(place, images)
+    say(
+        f"{done.n_after:,} of the first {done.n_tried:,} images are found now, "
+        f"{done.n_before:,} were before"
+    )
+    _tell_roots(open_workspace(workspace))
+    if json:
+        print_json({**asdict(done), "roots": [str(root) for root in done.roots]})
+
+
 def _present(place: Workspace) -> Any:
     """What the workspace holds before something is added to it; None where it is new."""
     from scoring.dataset import read_dataset_info
@@ -223,7 +249,8 @@ def _tell_images(trials: Sequence[Any]) -> None:
 
 
 def _tell_roots(place: Workspace) -> None:
-    roots = [str(root) for root in place.image_roots]
+    every = place.image_roots
+    roots = list(dict.fromkeys(map(str, (*every, *(one for base in every.bases for one in base)))))
     more = f" and {len(roots) - 4:,} more" if len(roots) > 4 else ""
     say(f"Images are looked for in {', '.join(roots[:4])}{more}")
 

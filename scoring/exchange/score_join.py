@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.findings import Findings
+from scoring.image_bases import image_path
 from scoring.samples import Status
 from scoring.schemas import IMPORTED_SCORES
 
@@ -179,7 +180,7 @@ def _other_images(samples: pa.Table, rows: pa.Table) -> NDArray[np.bool_]:
     differs = np.zeros(len(rows), dtype=bool)
     for at in owners[unequal].tolist():
         path = paths[at].as_py().decode("utf-8", "replace")
-        differs[at] = not any(_same_path(path, image) for image in images[at].as_py())
+        differs[at] = not any(_same_path(path, image_path(image)) for image in images[at].as_py())
     return differs
 
 
@@ -191,7 +192,7 @@ def _same_path(one: str, other: str) -> bool:
 
 
 def _said_images(samples: pa.Table, rows: pa.Table, at: int) -> str:
-    here = ", ".join(samples.column("images")[at].as_py())
+    here = ", ".join(map(image_path, samples.column("images")[at].as_py()))
     return f"{_shown(rows, 'image_path', at)} in the file, {here!r} here"
 
 

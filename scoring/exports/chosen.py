@@ -30,6 +30,7 @@ from scoring.exports.edits import (
 )
 from scoring.exports.images import image_name
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
+from scoring.image_bases import image_path
 from scoring.readers.containers import split_reference
 from scoring.readers.detect import JSON
 from scoring.readers.images import ImageProblem, resolve_image
@@ -254,6 +255,7 @@ class Chosen:
 
     def _named(self, row_idx: int, reference: str) -> str:
         """The path that a rebuilt record gives for an image."""
+        reference = image_path(reference)
         if split_reference(reference) is None:
             return reference
         if self.options.images not in ("copy", "link") and self.options.format in RECORDS[:2]:

@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from scoring.errors import InputError
 from scoring.exports.files import FileFact, Piece, Told, flush
+from scoring.image_bases import image_path
 from scoring.readers.containers import EmbeddedProblem, read_embedded
 from scoring.readers.images import ImagePlace, ImageProblem, resolve_image
 from scoring.samples import Status
@@ -53,7 +55,8 @@ def image_suffix(content: bytes) -> str:
 
 def image_name(reference: str, place: ImagePlace, content: bytes | None = None) -> str:
     """The name inside ``images/``, with ``/``."""
-    bare = reference.partition("###[")[0] if place.box else reference
+    path = image_path(reference)
+    bare = path.partition("###[")[0] if place.box else path
     parts = PurePosixPath(bare).parts
     plain = not place.member and parts and not bare.startswith("/") and ".." not in parts
     if plain and all(len(part) <= _MAX_NAME and part.isprintable() for part in parts):
@@ -132,7 +135,7 @@ class ImagesFile:
             if key in seen:
                 continue
             seen.add(key)
-            line: dict[str, object] = {"image": reference}
+            line: dict[str, object] = {"image": image_path(reference)}
             try:
                 place = resolve_image(reference, self.roots)
                 content = read_image_bytes(place)
@@ -155,6 +158,8 @@ class ImagesFile:
         def put(place: ImagePlace, content: bytes, name: str) -> None:
             target = folder / name
             if target.exists():  # another reference to the same file
+                if target.read_bytes() != content:
+                    raise _two_images(name)
                 return
             target.parent.mkdir(parents=True, exist_ok=True)
             if self.link and not place.member:
@@ -174,3 +179,12 @@ class ImagesFile:
         except OSError:
             return f"{line['file']} is missing beside the manifest"
         return None if digest == line["sha256"] else f"{line['file']} is not the image it was"
+
+
+def _two_images(name: str) -> InputError:
+    path = name.removeprefix(f"{FOLDER}/")
+    return InputError(
+        f"files of this dataset name two different images {path!r}, each in a folder of its own; "
+        "one folder of images cannot hold both under the path that the records give: export as "
+        "webdataset or with images embedded in a table, or export the sources one by one"
+    )

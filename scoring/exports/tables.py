@@ -19,6 +19,7 @@ from scoring.dataset import sample_of_row
 from scoring.exports.chosen import Chosen, conversation_turn
 from scoring.exports.files import CHUNK, BytesFile, Output, TableFile
 from scoring.exports.images import read_image_bytes
+from scoring.image_bases import image_path
 from scoring.readers.images import ImageProblem, resolve_image
 from scoring.rules.candidates import STATUSES
 
@@ -161,7 +162,7 @@ def _table(chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table) -> pa
 
 def _images(chosen: Chosen, references: list[str]) -> list[Any]:
     if chosen.options.images != "embed":
-        return references
+        return list(map(image_path, references))
     return [_embedded(chosen, one) for one in references]
 
 
@@ -171,7 +172,7 @@ def _embedded(chosen: Chosen, reference: str) -> dict[str, Any] | None:
         content = read_image_bytes(resolve_image(reference, chosen.workspace.image_roots))
     except ImageProblem:  # images.jsonl says so in words
         return None
-    return {"bytes": content, "path": reference}
+    return {"bytes": content, "path": image_path(reference)}
 
 
 def _known(values: Any) -> pa.Array:

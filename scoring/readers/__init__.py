@@ -28,6 +28,7 @@ from scoring.readers.json_stream import (
     read_json_array,
     read_json_lines,
     read_json_object,
+    read_json_values,
 )
 from scoring.readers.options import FAMILIES, ReadOptions, read_options
 from scoring.readers.records import guess_family, mapped, to_sample
@@ -197,6 +198,8 @@ class Reading:
             records = read_json_array(file, name, keep_going)
         elif found.container == "lines":
             records = read_json_lines(file, name, keep_going)
+        elif found.container == "values":
+            records = read_json_values(file, name, keep_going)
         else:
             records = read_json_object(file, name, keep_going, found.within)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,15 +19,20 @@ from typing import IO, Literal
 import pyarrow as pa
 
 from scoring.errors import RecordError
-from scoring.readers.json_stream import RawRecord, read_json_object
+from scoring.readers.json_stream import TURN_KEYS, RawRecord, read_json_object
+from scoring.readers.records import guess_family
 
-Container = Literal["array", "lines", "object", "parquet", "arrow", "webdataset", "tsv", "csv"]
+Container = Literal[
+    "array", "lines", "object", "values", "parquet", "arrow", "webdataset", "tsv", "csv"
+]
 Compression = Literal["", "gzip", "zstd"]
-STREAMED = ("array", "lines", "object", "webdataset", "tsv", "csv")
-JSON = ("array", "lines", "object")
+JSON = ("array", "lines", "object", "values")
+STREAMED = (*JSON, "webdataset", "tsv", "csv")
 _HEAD_BYTES = 1 << 20
 _STEP_BYTES = 1 << 14  # what is lost at most before a place where a compressed file is damaged
 _WITHIN = ("data", "annotations", "records", "samples", "items", "rows")
+_WITHIN_BEGINS = re.compile(rb'\{\s*"(' + "|".join(_WITHIN).encode() + rb')"\s*:\s*[\[{]\s*["{]')
+_MEMBER_BEGINS = re.compile(rb'\{\s*"(?:[^"\\]|\\.){0,1000}"\s*:\s*\{')
 SUPPORTED = (
     "JSON (an array or an object of records), JSONL, Parquet, Arrow (Hugging Face datasets), "
     "WebDataset tar, TSV and CSV, the JSON kinds also as .gz or .zst"
@@ -97,7 +103,7 @@ def _of_text(path: Path, start: bytes) -> FileFormat:
         return FileFormat("webdataset", why="it is a tar archive")
     text = start.lstrip()
     if text.startswith(b"["):
-        return FileFormat("array", why="it begins with [, an array of records")
+        return _of_array(text)
     if text.startswith(b"{"):
         return _of_object(text)
     line = text.split(b"\n", 1)[0]
@@ -112,26 +118,77 @@ def _of_text(path: Path, start: bytes) -> FileFormat:
 
 def _of_object(text: bytes) -> FileFormat:
     """JSON lines, one object of records by their key, or one that holds them under a key."""
-    line, _, rest = text.partition(b"\n")
-    whole = _parsed(line)
-    more = rest.lstrip()[:1]
-    if whole is not None and more == b"{":
+    first = _first_value(text)
+    if first is not None and first.more == "{" and not first.lines:
         return FileFormat("lines", why="each line is an object")
+    if first is not None and len(guess_family(first.value)) == 1:
+        return _one_by_one(first)
+    for key in _WITHIN:
+        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _holds_records(text, key):
+            return FileFormat("object", why=f"its records stand under {key!r}", within=key)
     members = list(_members(text))
     records = [record for record in members if _is_record(record.value)]
     if members and len(records) == len(members):
         return FileFormat("object", why="it is an object whose members are the records")
-    for key in _WITHIN:
-        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _holds_records(text, key):
+    if first is not None and first.lines:
+        return _one_by_one(first)
+    return _of_damaged(text) if first is None else FileFormat("lines", why="it is one object")
+
+
+def _of_damaged(text: bytes) -> FileFormat:
+    """By how an object begins whose first record is damaged, or longer than what was read."""
+    line, several, rest = text.partition(b"\n")
+    if rest.lstrip()[:1] != b"{" or not line.rstrip().endswith(b"}"):
+        if begun := _WITHIN_BEGINS.match(text):
+            key = begun[1].decode()
             return FileFormat("object", why=f"its records stand under {key!r}", within=key)
+        if _MEMBER_BEGINS.match(text) and (several or len(text) < _HEAD_BYTES // 2):
+            return FileFormat("object", why="it begins with a key and an object, its record")
+        if rest.strip():
+            return FileFormat("values", why="its first record stands over several lines")
     return FileFormat("lines", why="it begins with {, an object a line")
 
 
-def _parsed(line: bytes) -> object:
+def _of_array(text: bytes) -> FileFormat:
+    """One array of records, or a list of turns or of packed records a line."""
+    first = _first_value(text)
+    if first is not None and (first.more == "[" or (not first.more and _is_turns(first.value))):
+        return _one_by_one(first)
+    return FileFormat("array", why="it begins with [, an array of records")
+
+
+def _is_turns(listed: object) -> bool:
+    """Whether a list is one conversation."""
+    return isinstance(listed, list) and all(
+        isinstance(one, dict) and any(keys <= one.keys() for keys in TURN_KEYS) for one in listed
+    )
+
+
+def _one_by_one(first: _First) -> FileFormat:
+    """Records one after the other, on a line each or over several."""
+    what = "an object" if isinstance(first.value, dict) else "a list"
+    if first.lines:
+        return FileFormat("values", why=f"each record is {what} over several lines")
+    return FileFormat("lines", why=f"each line is {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first JSON value of a file: whether it stands over several ``lines``, what follows it."""
+
+    value: object
+    lines: bool
+    more: str
+
+
+def _first_value(text: bytes) -> _First | None:
+    """None where it is damaged or longer than what was read."""
+    decoded = text.decode("utf-8", "surrogateescape")
     try:
-        return json.loads(line)
+        value, end = json.JSONDecoder().raw_decode(decoded)
     except (ValueError, RecursionError):
         return None
+    return _First(value, "\n" in decoded[:end], decoded[end:].lstrip()[:1])
 
 
 def _members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:

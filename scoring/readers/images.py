@@ -19,6 +19,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from scoring.image_bases import ImageRoots, split_base
 from scoring.readers.containers import read_embedded, split_reference
 from scoring.readers.remote import cached_path, may_be_fetched, read_refusal
 from scoring.samples import Status
@@ -92,9 +93,13 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
     """Where the image lies that ``reference`` names inside one of ``roots``, tried in order.
 
     ``path###[left, upper, right, lower]`` is that part of an image; ``file#place`` an image inside
-    a file, which must be declared itself. Raises ImageProblem: ``refused_path`` for anything
-    outside the roots (also through links), ``missing_image`` where no root holds it.
+    a file, which must be declared itself; ``base=N#path`` is looked for in the folders of that base
+    of ``ImageRoots`` alone. Raises ImageProblem: ``refused_path`` for anything outside the roots
+    (also through links), ``missing_image`` where no root holds it.
     """
+    base, reference = split_base(reference)
+    if base is not None:
+        return _in_base(reference, roots, base)
     folders, containers = _sorted_roots(tuple(roots))
     if (found := split_reference(reference)) and (path := _container(found[0], containers)):
         return ImagePlace(path, found[1])
@@ -103,13 +108,16 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
             return _fetched(reference, caches[0])
         reason = f"{_shown(reference)} lies on another machine; remote images are not fetched"
         raise ImageProblem(Status.REFUSED_PATH, reason)
-    if _SCHEME.match(reference) or "\0" in reference:
-        reason = f"{_shown(reference)} is not a path of a local file"
-        raise ImageProblem(Status.REFUSED_PATH, reason)
-    if boxed := _BOX.match(reference):
-        left, upper, right, lower = (int(edge) for edge in boxed[2].split(","))
-        return replace(_in_folders(boxed[1], folders), box=(left, upper, right, lower))
     return _in_folders(reference, folders)
+
+
+def _in_base(path: str, roots: Sequence[Path], base: int) -> ImagePlace:
+    """The image of that path in the folders of one base."""
+    bases = roots.bases if isinstance(roots, ImageRoots) else ()
+    if base >= len(bases):
+        reason = f"{_shown(path)} belongs to folders that the workspace does not name"
+        raise ImageProblem(Status.MISSING_IMAGE, reason)
+    return _in_folders(path, bases[base])
 
 
 def _fetched(reference: str, cache: Path) -> ImagePlace:
@@ -127,6 +135,17 @@ def _fetched(reference: str, cache: Path) -> ImagePlace:
 
 
 def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
+    """The file of that path, or the part of it that a box behind the path names."""
+    if _SCHEME.match(reference) or "\0" in reference:
+        reason = f"{_shown(reference)} is not a path of a local file"
+        raise ImageProblem(Status.REFUSED_PATH, reason)
+    if boxed := _BOX.match(reference):
+        left, upper, right, lower = (int(edge) for edge in boxed[2].split(","))
+        return replace(_file_in(boxed[1], folders), box=(left, upper, right, lower))
+    return _file_in(reference, folders)
+
+
+def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
     """The file of that path, joined to one of the folders and lying inside any of them."""
     outside = no_file = False
     for folder in folders:

@@ -21,10 +21,13 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _KEPT_BYTES = 1 << 20  # of what could not be read
 _BOUNDARY_MARGIN = 4096  # a boundary between records, with the next key, is shorter than this
 _NEXT_ELEMENT = re.compile(r",\s*(?=\{)")
+_NEXT_VALUE = re.compile(r"\n\s*(?=\{)")
 _NEXT_MEMBER = re.compile(r',\s*(?="(?:[^"\\]|\\.){0,1000}"\s*:\s*\{)')
 _KEY = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*')
 _CLOSING = {"{": "}", "[": "]"}
-_RECORD_KEYS = frozenset(("conversations", "messages", "conversation", "question", "query"))
+TURN_KEYS = (frozenset(("from", "value")), frozenset(("role", "content")))
+_RECORD_KEYS = frozenset(("messages", "conversations", "conversation"))
+_PART_KEYS = frozenset(("type", "bytes", "url"))  # of a typed part, or of one image
 _CUT_MARGIN = 16  # an error this close to the end of the buffer may be a token cut in two
 
 
@@ -72,24 +75,28 @@ def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Ite
             line = line.removeprefix(b"\xef\xbb\xbf")
         original = line.strip(b" \t\r\n")
         if original:
-            record = _parse_line(original, number)
+            indent = len(line) - len(line.lstrip(b" \t\r\n"))
+            record = _parse_line(original, number, indent)
             if record.problem and not keep_going:
                 raise RecordError(f"{name}: {record.problem}")
             yield record
 
 
-def _parse_line(original: bytes, number: int) -> RawRecord:
+def _parse_line(original: bytes, number: int, indent: int) -> RawRecord:
+    """``indent``: characters of white space that stand before the record on its line."""
     text = original.decode("utf-8", "surrogateescape")
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         what = f"{error.msg}, {_standing(text, error.pos)}"
-        return RawRecord(original, problem=f"line {number}, column {error.pos + 1}: {what}")
+        return RawRecord(
+            original, problem=f"line {number}, column {indent + error.pos + 1}: {what}"
+        )
     except (ValueError, RecursionError) as error:
         return RawRecord(original, problem=f"line {number}: {error}")
     if end != len(text):
         what = f"the line goes on after its JSON value, {_standing(text, end)}"
-        return RawRecord(original, problem=f"line {number}, column {end + 1}: {what}")
+        return RawRecord(original, problem=f"line {number}, column {indent + end + 1}: {what}")
     return RawRecord(original, value)
 
 
@@ -110,6 +117,25 @@ def read_json_array(file: IO[bytes], name: str, keep_going: bool = False) -> Ite
     buffer.expect("[")
     yield from _read_members(buffer, "]", keep_going)
     _expect_end(buffer, "array", keep_going)
+
+
+def read_json_values(file: IO[bytes], name: str, keep_going: bool = False) -> Iterator[RawRecord]:
+    """Yields JSON values that stand one after the other, each over as many lines as it likes.
+
+    Damage is treated as in ``read_json_array``.
+    """
+    buffer = _Buffer(file, name)
+    like: frozenset[str] | None = None
+    while buffer.peek():
+        try:
+            record = buffer.record()
+            if isinstance(record.value, dict):
+                like = like or frozenset(record.value)
+            yield record
+        except RecordError as error:
+            if not keep_going:
+                raise
+            yield buffer.skip(str(error), "", like)
 
 
 def read_json_object(
@@ -160,6 +186,8 @@ def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[R
         except RecordError as error:
             if not keep_going:
                 raise
+            if begun and buffer.begins_here(closing, like):
+                continue  # nothing is lost but a comma
             yield buffer.skip(str(error), closing, like)
             begun = True
             if not buffer.peek():
@@ -234,7 +262,7 @@ class _Buffer:
 
         What is passed over comes back as one record with its ``problem``, its bytes up to a limit.
         """
-        boundary = _NEXT_MEMBER if closing == "}" else _NEXT_ELEMENT
+        boundary = {"}": _NEXT_MEMBER, "]": _NEXT_ELEMENT}.get(closing, _NEXT_VALUE)
         passed: list[str] = []
         n_kept = 0
 
@@ -264,6 +292,10 @@ class _Buffer:
         original = "".join(passed).encode("utf-8", "surrogateescape")
         return RawRecord(original, problem=problem.removeprefix(f"{self._name}: "))
 
+    def begins_here(self, closing: str, like: frozenset[str] | None) -> bool:
+        """Whether a record like the others stands at the current place."""
+        return self.peek() in ("{", '"') and self._begins_record(0, closing, like)
+
     def _begins_record(self, ahead: int, closing: str, like: frozenset[str] | None) -> bool:
         """Whether a record like the others stands ``ahead`` of here; if so, moves there.
 
@@ -271,7 +303,10 @@ class _Buffer:
         """
         begin = self._at + ahead
         start = begin
-        if closing == "}" and (key := _KEY.match(self._text, begin)):
+        if closing == "}":
+            key = _KEY.match(self._text, begin)
+            if key is None:
+                return False
             start = key.end()
         while True:
             try:
@@ -286,10 +321,10 @@ class _Buffer:
                 break
         if not isinstance(value, dict):
             return False
-        alike = len(like & value.keys()) * 2 >= len(like) if like else _RECORD_KEYS & value.keys()
+        alike = len(like & value.keys()) * 2 >= len(like) if like else _seems_record(value)
         if alike:
             self._at = begin
-        return bool(alike)
+        return alike
 
     def _grow(self) -> bool:
         """Reads on without dropping anything from the window; False at the end."""
@@ -331,6 +366,14 @@ class _Buffer:
         line = self._lines + used.count("\n") + 1
         column = len(used) - used.rfind("\n") if "\n" in used else self._column + len(used) + 1
         raise RecordError(f"{self._name}: line {line}, column {column}: {what}")
+
+
+def _seems_record(value: dict[str, object]) -> bool:
+    """Whether an object is a record of its own, and no turn, typed part or image of one."""
+    if not _RECORD_KEYS.isdisjoint(value):
+        return True
+    inside = _PART_KEYS & value.keys() or any(keys <= value.keys() for keys in TURN_KEYS)
+    return len(value) >= 2 and not inside
 
 
 def _complete_utf8(data: bytes) -> int:

@@ -26,7 +26,8 @@ _AT_ONCE = 100_000
 
 _ROWS = """
     SELECT
-        s.row_idx, p.id, p.source, p.images[1] AS image_path, s.status, s.reason,
+        s.row_idx, p.id, p.source, regexp_replace(p.images[1], '^base=[0-9]+#', '') AS image_path,
+        s.status, s.reason,
         s.loss_multimodal, s.loss_text, s.visnec, s.visnec_stderr, s.n_answer_tokens
     FROM scores s JOIN samples p ON p.row_idx = s.row_idx
     WHERE s.run_id = $run_id AND s.baseline = $baseline

@@ -19,6 +19,7 @@ from scoring.readers.json_stream import (
     read_json_array,
     read_json_lines,
     read_json_object,
+    read_json_values,
 )
 from scoring.readers.options import FAMILIES, ReadOptions
 from scoring.readers.records import to_sample
@@ -32,6 +33,7 @@ JSON_READERS: dict[str, Read] = {
     "array": lambda file, go_on: read_json_array(file, NAME, go_on),
     "lines": lambda file, go_on: read_json_lines(file, NAME, go_on),
     "object": lambda file, go_on: read_json_object(file, NAME, go_on),
+    "values": lambda file, go_on: read_json_values(file, NAME, go_on),
     "within": lambda file, go_on: read_json_object(file, NAME, go_on, "data"),
 }
 READERS: dict[str, Read] = {

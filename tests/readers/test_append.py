@@ -24,6 +24,7 @@ from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.importing import import_dataset
 from scoring.progress import Counts, ProgressFile
+from scoring.readers.images import open_reference
 from scoring.reviews.decisions import open_review_log
 from scoring.runs import list_runs
 from scoring.store import Store, build_database
@@ -94,7 +95,8 @@ def test_rows_go_on_and_the_old_ones_keep_their_place(
     assert [(one.n_samples, one.n_parts) for one in info.editions] == [(4, 2), (7, 4)]
     assert info.origin == first.fingerprint != info.fingerprint
     assert info.holds(first.fingerprint) and info.holds(info.fingerprint)
-    assert workspace.image_roots == (tmp_path.resolve(), (tmp_path / "other").resolve())
+    assert workspace.image_roots == (tmp_path.resolve(),)
+    assert workspace.image_roots.bases == (((tmp_path / "other").resolve(),),)
     assert add(workspace, files[1]) == workspace  # the same files again change nothing
     assert import_dataset(workspace, files[:1]) == info == read_dataset_info(workspace)
     assert sorted(path.name for path in workspace.root.iterdir()) == ["dataset", "workspace.json"]
@@ -191,16 +193,16 @@ def test_an_addition_that_broke_off_goes_on(
     assert [one.id for one in read_samples(workspace)][4:] == ["b0", "b1", "b2", "c0", "c1"]
 
 
-def test_an_image_of_the_same_path_in_two_folders_is_not_guessed(
+def test_an_added_file_shows_the_images_of_its_own_folder(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "other" / "c.json", "c", image="a.png")
     Image.new("RGB", (4, 4), "lime").save(tmp_path / "other" / "a.png")
-    with pytest.raises(InputError, match=r"names the image 'a\.png', and .+ holds another one"):
-        add(workspace, path)
-    assert read_dataset_info(workspace).n_samples == 4
-    (tmp_path / "other" / "a.png").write_bytes((tmp_path / "a.png").read_bytes())
-    assert len(list(read_samples(add(workspace, path)))) == 8  # copies are one image
+    workspace = add(workspace, path)
+    images = [sample.images[0] for sample in read_samples(workspace)]
+    assert images == ["a.png"] * 4 + ["base=0#a.png"] * 4
+    colours = [open_reference(one, workspace.image_roots).getpixel((0, 0)) for one in images[3:5]]
+    assert colours == [(255, 0, 0), (0, 255, 0)]
 
 
 def test_files_of_one_name_that_hold_images_are_refused(tmp_path: Path) -> None:
