@@ -305,7 +305,7 @@ def test_overlaps_between_numbers_of_clusters(swept: Workspace, draw: Draw) -> N
     app = draw("subset", {"rule": "paper", "share": "0.25", "panel": "clusterings"})
     assert not app.exception, app.exception
     said = _flat(written(app))
-    for pair, both in (("K = 1 · K = 2", 2), ("K = 1 · K = 3", 3), ("K = 2 · K = 3", 2)):
+    for pair in ("K = 1 · K = 2", "K = 1 · K = 3", "K = 2 · K = 3"):
         assert pair in said
     assert said.count("66.7 %") == 2
     assert "100.0 %" in said
