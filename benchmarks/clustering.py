@@ -32,6 +32,7 @@ class FreeEmbedder:
     """Unit vectors from a text's own bytes, without a model."""
 
     name = "free"
+    weights = "its code"
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Nothing to learn."""

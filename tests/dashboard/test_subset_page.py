@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dashboard import loaders, text
@@ -13,9 +19,16 @@ from dashboard.components.subset_arms import read_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import FAMILIES, read_definition
 from dashboard.state import RuleKind, View, read_view, write_view
+from dashboard.subset_charts import overlap_figure
+from scoring.clustering import Clustering
 from scoring.curation.subsets import SubsetDefinition, list_subsets, resolve_subset, save_subset
+from scoring.dataset import read_dataset_info
 from scoring.rules import rule_from_dict
+from scoring.schemas import CLUSTERS
+from scoring.store import build_database
+from scoring.workspace import Workspace, write_json
 from tests.dashboard.conftest import Draw, written
+from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, make_workspace
 
 RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "threshold": ({"minimum": "0.1", "maximum": "0.9"}, {"min": 0.1, "max": 0.9}),
@@ -246,3 +259,83 @@ def test_a_rule_that_is_not_about_scores_has_no_stability(root: Path, draw: Draw
 def test_one_clustering_alone_has_no_overlap(root: Path, draw: Draw) -> None:
     said = written(draw("subset", {"rule": "paper", "panel": "clusterings"}))
     assert "--sweep 10,20,30" in said
+
+
+def test_the_page_says_what_the_clusters_are_made_of(root: Path, draw: Draw) -> None:
+    said = written(draw("subset", {"rule": "paper"}))
+    assert f"Clusters: K = {len(CLUSTER_NAMES)}, seed 42, embedder tfidf-svd" in said
+    assert "These are not the paper" in said
+    assert "These are not the paper" not in written(draw("subset", {"rule": "per-cluster"}))
+    assert "embedder" not in written(draw("subset", {"rule": "top-share"}))
+
+
+def add_clustering(workspace: Workspace, name: str, n: int, fingerprint: str) -> None:
+    """A clustering of the row number modulo ``n``."""
+    ids = [row % n for row in range(12)]
+    folder = workspace.clusters_dir / name
+    folder.mkdir()
+    values = [{"row_idx": i, "cluster_id": one, "distance": 0.0} for i, one in enumerate(ids)]
+    pq.write_table(pa.Table.from_pylist(values, CLUSTERS), folder / "clusters.parquet")
+    clusters = [{"cluster_id": c, "name": str(c), "size": ids.count(c)} for c in range(n)]
+    made = Clustering(name, "tfidf", n, 42, "2026-01-01T00:00:00Z", fingerprint, ())
+    write_json(folder / "clustering.json", asdict(made) | {"clusters": clusters})
+
+
+@pytest.fixture
+def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Twelve samples with the scores 0.1 to 1.2, in one, two and three clusters."""
+    workspace = make_workspace(
+        tmp_path / "swept", visnec=[round(0.1 * (i + 1), 1) for i in range(12)], with_images=False
+    )
+    fingerprint = read_dataset_info(workspace).fingerprint
+    for n in (1, 2, 3):
+        add_clustering(workspace, f"by-{n}", n, fingerprint)
+    shutil.rmtree(workspace.clusters_dir / CLUSTERING_ID)
+    build_database(workspace)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    return workspace
+
+
+# The highest quarter: of all, rows 9 to 11; of six even and six odd ones, int(1.5): rows 10 and 11;
+# of each four rows of the same remainder by 3, one: rows 9 to 11 again.
+OVERLAPS = {("by-1", "by-2"): 2 / 3, ("by-1", "by-3"): 1.0, ("by-2", "by-3"): 2 / 3}
+
+
+def test_overlaps_between_numbers_of_clusters(swept: Workspace, draw: Draw) -> None:
+    app = draw("subset", {"rule": "paper", "share": "0.25", "panel": "clusterings"})
+    assert not app.exception, app.exception
+    said = _flat(written(app))
+    for pair in ("K = 1 · K = 2", "K = 1 · K = 3", "K = 2 · K = 3"):
+        assert pair in said
+    assert said.count("66.7 %") == 2
+    assert "100.0 %" in said
+    [chart] = app.get("plotly_chart")
+    assert json.loads(chart.proto.spec)["data"][0]["type"] == "heatmap"
+
+
+def test_the_overlap_chart_is_the_table_of_overlaps(swept: Workspace) -> None:
+    context = loaders.open_view_context(View()).context
+    assert context is not None
+    definition = read_definition(context, View(rule=RuleKind.PAPER, share=0.25))
+    frame = loaders.read_clustering_overlaps(context, definition)
+    pairs = frame[frame["a"] != frame["b"]].set_index(["a", "b"])["jaccard"].to_dict()
+    assert pairs == pytest.approx(OVERLAPS)
+    names = {"by-1": "K = 1", "by-2": "K = 2", "by-3": "K = 3"}
+    heatmap = overlap_figure(frame, names, dark=False).data[0]
+    assert list(heatmap.x) == list(heatmap.y) == ["K = 1", "K = 2", "K = 3"]
+    expected = [[1, 2 / 3, 1], [2 / 3, 1, 2 / 3], [1, 2 / 3, 1]]
+    np.testing.assert_allclose(heatmap.z, expected)
+
+
+def test_clusterings_from_before_samples_were_added_are_left_out(
+    swept: Workspace, draw: Draw
+) -> None:
+    add_clustering(swept, "older", 2, "of another dataset")
+    path = swept.clusters_dir / "older" / "clusters.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 4), path)
+    build_database(swept)
+    app = draw("subset", {"rule": "paper", "panel": "clusterings", "clustering": "by-1"})
+    said = written(app)
+    assert "cannot be applied to every clustering" not in said
+    assert "K = 2 · K = 3" in said
+    assert "older" not in said

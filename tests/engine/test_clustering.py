@@ -36,6 +36,7 @@ class PlaneEmbedder:
     """Colours to the left, places to the right; counts how often each text is embedded."""
 
     name = "plane"
+    weights: str | None = None
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -124,6 +125,7 @@ class LongEmbedder:
     """Each text at a place of its own, which its number gives; fails when told to."""
 
     name = "long"
+    weights: str | None = None
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.embedded, self.fail_at = 0, fail_at
