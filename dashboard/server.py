@@ -16,6 +16,7 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from streamlit.config import get_config_options
 from streamlit.web.server.starlette import starlette_server
 
 from dashboard import failures, warming
@@ -26,6 +27,8 @@ from dashboard.theme import streamlit_theme
 from scoring.errors import InputError
 
 APP = Path(__file__).with_name("app.py")
+# What later versions of Streamlit can be asked for beside pages; earlier ones refuse the word.
+_SWITCHED_OFF = ("server.enableAgentApi",)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -76,6 +79,7 @@ def server_settings(port: int, host: str) -> dict[str, Any]:
         "runner.fastReruns": True,
         "global.developmentMode": False,
         "logger.level": "warning",
+        **{name: False for name in _SWITCHED_OFF if name in get_config_options()},
         **streamlit_theme(),
     }
 

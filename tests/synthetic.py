@@ -51,7 +51,11 @@ _REASONS = _BY_RECORD | {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample to write. ``turns`` are (question, answer, tokens, text loss, multimodal loss)."""
+    """One sample to write. ``turns`` are (question, answer, tokens, text loss, multimodal loss).
+
+    ``reason`` is why it has no score, ``predictions`` (text-only, multimodal) are what the run
+    predicts, ``tokens`` the texts of the first answer's tokens; None: plausible ones, or none.
+    """
 
     status: Status = Status.SCORED
     source: str = "scenes"
@@ -60,6 +64,9 @@ class Row:
     cluster: int = 0
     id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    predictions: tuple[str, str] | None = None
+    tokens: tuple[str, ...] | None = None
 
 
 def typed_row(value: float | Status | None, position: int = 0, tokens: int = 4) -> Row:
@@ -256,7 +263,7 @@ def _dataset_row(row_idx: int, row: Row, original: bytes) -> dict[str, Any]:
         "answer": row.turns[0][1] if row.turns and answered else "",
         "turns": turns,
         "status": row.status if row.status in _BY_RECORD else Status.PENDING,
-        "reason": _BY_RECORD.get(row.status),
+        "reason": (row.reason or _BY_RECORD[row.status]) if row.status in _BY_RECORD else None,
         "original": original,
     }
 
@@ -329,23 +336,32 @@ def _score_row(row_idx: int, row: Row, baseline: str, lower: float) -> dict[str,
         "row_idx": row_idx,
         "baseline": baseline,
         "status": row.status,
-        "reason": _REASONS.get(row.status),
+        "reason": row.reason or _REASONS.get(row.status),
         "truncated": False,
         "turns": turns if row.status is Status.SCORED else [],
+        **({} if row.tokens is None else _token_values(row, row.tokens, lower)),
+    }
+
+
+def _token_values(row: Row, texts: Sequence[str], lower: float) -> dict[str, Any]:
+    """Every token of the first answer costs what the mean says."""
+    _, _, _, text, multimodal = row.turns[0]
+    return {
+        "token_turns": [0] * len(texts),
+        "token_texts": list(texts),
+        "token_loss_text": [text - lower] * len(texts),
+        "token_loss_multimodal": [multimodal] * len(texts),
     }
 
 
 def write_predictions(workspace: Workspace, rows: Sequence[Row], run_id: str = RUN_ID) -> None:
     """Predictions of the scored rows: right with the image, mostly wrong without it."""
-    values = [
-        {
-            "row_idx": i,
-            "prediction_text": row.turns[0][1] if i % 5 == 0 else "I cannot see it.",
-            "prediction_multimodal": row.turns[0][1],
-        }
-        for i, row in enumerate(rows)
-        if row.status is Status.SCORED
-    ]
+    values = []
+    for i, row in enumerate(rows):
+        if row.status is Status.SCORED:
+            usual = (row.turns[0][1] if i % 5 == 0 else "I cannot see it.", row.turns[0][1])
+            blind, seeing = row.predictions or usual
+            values.append({"row_idx": i, "prediction_text": blind, "prediction_multimodal": seeing})
     _write_parts(workspace.run_dir(run_id) / "predictions", values, schemas.PREDICTIONS, 1000)
 
 

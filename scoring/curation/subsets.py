@@ -97,7 +97,7 @@ def read_subset(workspace: Workspace, name: str) -> SubsetDefinition:
     except FileNotFoundError:
         known = ", ".join(sorted(one.stem for one in _files(workspace))) or "none yet"
         raise InputError(f"no subset {name!r} in {workspace.root}; there are: {known}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, InputError) as error:
         raise WorkspaceError(
             f"{path} is no subset that this version can read ({error}); save it again"
         ) from error

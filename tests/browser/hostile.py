@@ -1,16 +1,28 @@
 """A small workspace in which every text that a dataset, a run or a person can bring is an attack.
 
-Each text would fetch from another host, run a script or break out of its element if any page read
-it as HTML or Markdown. A script that runs says so in ``window.attacked``.
+Each text would fetch from another host, run a script, break out of its element or obey a control
+character if any page read it as anything but text. A script that runs says so in
+``window.attacked``. Row 0 carries all of them at once in each of its fields.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from scoring.curation.subsets import SubsetDefinition, save_subset
+from scoring.dataset import read_dataset_info
+from scoring.evaluation.imported_predictions import import_predictions
+from scoring.exchange.imported_scores import import_scores
+from scoring.exports.export import export_subset
+from scoring.rules.thresholds import Threshold
 from scoring.samples import Status
-from scoring.workspace import Workspace, write_json
+from scoring.store import Store, build_database
+from scoring.workspace import Workspace, save_settings, write_json
+from tests import synthetic
 from tests.synthetic import (
     Row,
     append_decisions,
@@ -21,7 +33,7 @@ from tests.synthetic import (
     write_run,
 )
 
-ATTACKS = (
+PRINTABLE = (
     "<script>window.attacked='script'</script>",
     "<img src=x onerror=\"window.attacked='img'\">",
     "![beacon](http://example.invalid/beacon.png)",
@@ -31,49 +43,66 @@ ATTACKS = (
     "<iframe srcdoc=\"<script>parent.attacked='frame'</script>\"></iframe>",
     "\" onmouseover=\"window.attacked='attribute'\" '",
 )
-RUN_ID = "attacked-run"
+ATTACKS = (
+    *PRINTABLE,
+    "esc\x1b[31m\x1b]0;title\x07ape",
+    "bidi\u202eover\u2066isolate\u2028line",
+    "nul\0byte",
+)
+ALL = " ".join(ATTACKS)
+MAIN_RUN, RUN_ID, IMPORTED_RUN = synthetic.RUN_ID, "attacked-run", "brought-run"
+SUBSET = "attacked"
+SETTINGS = ("model_family", "template", "dtype", "device", "device_name", "processor")
 _N = 24
 
 
+def as_file(attack: str) -> str:
+    """The attack as a file can be called."""
+    return attack.replace("/", "_").replace("\0", "")
+
+
 def build_hostile_workspace(root: Path) -> None:
-    """Writes the workspace; its rows carry every attack in every field."""
-    rows = [_row(i) for i in range(_N)]
+    """Writes the workspace, its database included."""
+    rows = [_everything(), *(_row(i) for i in range(1, _N))]
     workspace = make_workspace(root, rows=rows, with_clusters=False, with_predictions=True)
-    names = [f"{attack} cluster" for attack in ATTACKS]
-    fingerprint = "f" * 64
-    write_clusters(workspace, rows, fingerprint, names=names)
-    events = [
-        decision_event(n, n, "keep", reviewer=attack, note=attack)
-        for n, attack in enumerate(ATTACKS, 1)
-    ]
-    append_decisions(workspace, events, "attacker@desk")
-    write_run(
-        workspace,
-        rows,
-        fingerprint,
-        run_id=RUN_ID,
-        model=ATTACKS[1],
-        created_at="2025-01-01T00:00:00Z",
-    )
-    _write_subset(workspace)
+    workspace = replace(workspace, settings=replace(workspace.settings, notice=f"{ALL} notice"))
+    save_settings(workspace)
+    fingerprint = read_dataset_info(workspace).fingerprint
+    write_clusters(workspace, rows, fingerprint, names=[f"{attack} cluster" for attack in ATTACKS])
+    _score_otherwise(workspace, rows, fingerprint)
+    _change(workspace.run_dir(MAIN_RUN) / "run.json", **_settings())
+    _name_files(workspace)
+    _decide(workspace)
+    _bring_scores(workspace)
+    _bring_predictions(workspace)
+    build_database(workspace)
+    _choose(workspace)
 
 
-def _write_subset(workspace: Workspace) -> None:
+def break_subset(root: Path) -> None:
     """A subset as the library would refuse to save it, for its file may come from elsewhere."""
-    saved = {
-        "name": ATTACKS[0],
-        "rule": {"kind": "threshold", "min": 0.0},
-        "run_id": ATTACKS[1],
-        "baseline": ATTACKS[2],
-        "clustering_id": ATTACKS[3],
-        "created_at": ATTACKS[4],
-    }
-    for name in ("hostile", "hostile[red]"):
-        write_json(workspace.subsets_dir / f"{name}.json", saved)
+    write_json(root / "subsets" / "broken.json", {"name": ALL, "rule": {"kind": ALL}})
+
+
+def _change(path: Path, **changes: Any) -> None:
+    write_json(path, json.loads(path.read_text("utf-8")) | changes)
+
+
+def _everything() -> Row:
+    row = replace(
+        _row(0),
+        source=ALL,
+        id=ALL,
+        predictions=(f"{ALL} blind", f"{ALL} seeing"),
+        tokens=ATTACKS,
+        extra={ALL: ALL},
+    )
+    turn = (f"{ALL} question", f"{ALL} answer", *row.turns[0][2:])
+    return replace(row, turns=(turn, turn))
 
 
 def _row(i: int) -> Row:
-    """One sample: the attack in its source, identifier, image name, question and answer."""
+    """One sample: one attack in its source, identifier, image name, texts and reason."""
     attack = ATTACKS[i % len(ATTACKS)]
     status = Status.MISSING_IMAGE if i % 5 == 4 else None
     row = typed_row(0.125 * (i % 9) - 0.25, i) if status is None else typed_row(status, i)
@@ -82,8 +111,81 @@ def _row(i: int) -> Row:
         row,
         source=attack,
         id=f"{attack}{i}",
-        image=f"{attack.replace('/', '_')}{i}.png",
+        image=f"{as_file(attack)}{i}.png",
         cluster=i % len(ATTACKS),
         turns=((f"{attack} {question}", f"{attack} answer {i}", tokens, text, multimodal),),
         extra={attack: attack},
+        reason=None if status is None else f"{attack} reason",
+        predictions=(f"{attack} blind", f"{attack} seeing"),
     )
+
+
+def _score_otherwise(workspace: Workspace, rows: list[Row], fingerprint: str) -> None:
+    """An earlier run that gives every sample another's scores."""
+    others = [
+        replace(row, turns=rows[-1 - i].turns[:1] * len(row.turns)) for i, row in enumerate(rows)
+    ]
+    created = "2025-01-01T00:00:00Z"
+    write_run(workspace, others, fingerprint, run_id=RUN_ID, model=ATTACKS[1], created_at=created)
+
+
+def _settings() -> dict[str, Any]:
+    """All that a run record tells in words."""
+    told = {name: f"{ALL} {name}" for name in ("model", "notice", *SETTINGS)}
+    return {**told, "versions": {ALL: f"{ALL} version"}, "tokens": True}
+
+
+def _name_files(workspace: Workspace) -> None:
+    """What the dataset's files are called, and what they were taken for."""
+    path = workspace.dataset_dir / "dataset.json"
+    files = json.loads(path.read_text("utf-8"))["files"]
+    _change(path, files=[{**one, "name": f"{ALL} name", "why": f"{ALL} why"} for one in files])
+
+
+def _decide(workspace: Workspace) -> None:
+    """Every reviewer about row 0 and about a row of their own; a log that is torn."""
+    events = []
+    for n, attack in enumerate(ATTACKS, 1):
+        said = {"reviewer": attack, "note": f"{attack} note", "queue": f"{attack} queue"}
+        events.append(decision_event(2 * n - 1, 0, ("keep", "drop")[n % 2], **said))
+        events.append(decision_event(2 * n, n, "keep", **said))
+    append_decisions(workspace, events, "attacker@desk")
+    torn = workspace.reviews_dir / f"{as_file(ATTACKS[1])}@desk.jsonl"
+    torn.write_text(f'{{"{ALL}\n', "utf-8")
+
+
+def _bring_scores(workspace: Workspace) -> None:
+    """A run whose scores came from a file with a hostile name."""
+    path = workspace.root.parent / f"{as_file(ATTACKS[0])}.csv"
+    path.write_text("row_idx,loss_multimodal,loss_text,visnec\n0,0.5,1.0,0.5\n1,0.5,0.25,-0.25\n")
+    import_scores(workspace, path, model=ALL, run_id=IMPORTED_RUN, check=False)
+    record = workspace.run_dir(IMPORTED_RUN) / "run.json"
+    _change(record, created_at="2024-01-01T00:00:00+00:00")
+
+
+def _bring_predictions(workspace: Workspace) -> None:
+    """Models with hostile names, in a file with one, and records that fit no sample."""
+    path = workspace.root.parent / f"{as_file(ATTACKS[2])}.jsonl"
+    lines = [{"id": f"{attack} unknown", "prediction": attack} for attack in ATTACKS]
+    lines += [
+        {"row_idx": row, "model": attack, "prediction": f"{attack} brought"}
+        for attack in PRINTABLE
+        for row in (0, 1, 2, 3)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    import_predictions(workspace, path, model="fits none")
+
+
+def _choose(workspace: Workspace) -> None:
+    """A subset, exported into folders with hostile names; another about what is not there."""
+    subset = SubsetDefinition(SUBSET, Threshold(min=0.0), MAIN_RUN, "none", synthetic.CLUSTERING_ID)
+    save_subset(workspace, subset)
+    done = export_subset(workspace, Store(workspace), subset, format="llava")
+    for attack in PRINTABLE:
+        shutil.copytree(done.folder, workspace.exports_dir / as_file(attack))
+    spoilt = workspace.exports_dir / as_file(f"{ATTACKS[0]} spoilt")
+    shutil.copytree(done.folder, spoilt)
+    _change(spoilt / "manifest.json", format=ALL)
+    elsewhere = replace(subset, name="elsewhere", run_id=ALL, created_at=ALL, baseline=ALL)
+    save_subset(workspace, elsewhere)
+    write_json(workspace.subsets_dir / "no[red]name.json", {"name": ALL})

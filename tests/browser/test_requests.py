@@ -6,10 +6,11 @@ import base64
 import http.client
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Served
+from tests.browser.conftest import Served, serving
 
 SOCKET = "/_stcore/stream"
 STREAMLITS_OWN = (
@@ -20,6 +21,8 @@ STREAMLITS_OWN = (
     "/media/0.png",
     "/component/x/index.html",
     "/_stcore/message?hash=0",
+    "/_stcore/agent/interact",
+    "/_stcore/agent/mcp",
     "/visnec/cards?rows=0",
 )
 
@@ -72,3 +75,17 @@ def test_a_request_of_another_site_changes_nothing(
     assert answer.getheader("Access-Control-Allow-Origin") in (None, demo_server.address)
     if method != "OPTIONS":
         assert answer.status >= 400
+
+
+def test_pages_are_served_to_browsers_only(
+    demo_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the user's own settings of Streamlit say."""
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "config.toml").write_text("[server]\nenableAgentApi = true\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with serving(demo_built, tmp_path / "log.txt") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/_stcore/agent/interact", body=b"{}", headers=headers)
+        assert connection.getresponse().status in (403, 404, 405)

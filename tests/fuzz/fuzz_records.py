@@ -13,7 +13,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["scoring.readers", "json"]):
+with atheris.instrument_imports(include=["scoring.readers", "scoring.exports.edits", "json"]):
     from tests.fuzz.records import check
 
 CORPUS = Path(__file__).with_name("corpus")

@@ -2,7 +2,8 @@
 
 A file is read or refused with a RecordError, nothing else; whatever a record holds, it becomes a
 sample that can be written down; and a JSON record's bytes are a slice of the file that parses to
-the record again. The first byte of the input chooses the reader, so that one corpus serves all.
+the record again, which an export may edit. The first byte of the input chooses the reader, so that one
+corpus serves all; its upper half is for whole files (see ``files``).
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import IO
 
 from scoring.errors import RecordError
+from scoring.exports.edits import one_line
 from scoring.readers.detect import open_decompressed
 from scoring.readers.json_stream import (
     RawRecord,
@@ -25,7 +28,9 @@ from scoring.readers.options import FAMILIES, ReadOptions
 from scoring.readers.records import to_sample
 from scoring.readers.tars import read_webdataset
 from scoring.readers.tsv import read_table
-from scoring.samples import Sample, Status
+from scoring.samples import Sample
+from tests.fuzz.files import FIRST, MAX_RECORDS, check_file
+from tests.fuzz.samples import assert_editable, assert_writable, plain
 
 Read = Callable[[IO[bytes], bool], Iterator[RawRecord]]
 NAME = "fuzzed"
@@ -45,7 +50,6 @@ READERS: dict[str, Read] = {
 }
 _NAMES = list(READERS)
 _FAMILIES = (None, *FAMILIES)
-_MAX_RECORDS = 2000
 
 
 def tagged(
@@ -60,6 +64,8 @@ def check(data: bytes) -> list[Sample]:
     """Reads ``data`` and asserts all of it; the samples that came of it."""
     if not data:
         return []
+    if data[0] >= FIRST:
+        return check_file(data)
     rest, which = divmod(data[0], len(_NAMES))
     family, go_on = divmod(rest, 2)
     reader, content = _NAMES[which], data[1:]
@@ -68,7 +74,7 @@ def check(data: bytes) -> list[Sample]:
     try:
         for record in READERS[reader](io.BytesIO(content), bool(go_on)):
             records.append(record)
-            if len(records) > _MAX_RECORDS:
+            if len(records) > MAX_RECORDS:
                 break
     except RecordError as error:
         assert str(error), "a refusal says why"
@@ -78,7 +84,10 @@ def check(data: bytes) -> list[Sample]:
         if reader in JSON_READERS:
             _assert_slice(record, content)
         sample = to_sample(row_idx, record, NAME, options, container=container)
-        _assert_writable(sample)
+        assert_writable(sample)
+        if reader in JSON_READERS and record.problem is None and record.original:
+            keyless = to_sample(0, replace(record, key=None), NAME, options)
+            assert_editable(keyless, lambda original: _reread(original, options))
         samples.append(sample)
     return samples
 
@@ -89,27 +98,10 @@ def _assert_slice(record: RawRecord, content: bytes) -> None:
         return
     assert record.original in content, "the bytes of a record are a slice of its file"
     text = record.original.decode("utf-8", "surrogateescape")
-    assert json.dumps(_plain(json.loads(text))) == json.dumps(_plain(record.value))
+    assert plain(json.loads(text)) == plain(record.value)
 
 
-def _plain(value: object) -> object:
-    """``value`` with integers as text: those of a hundred digits and more are kept so."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _assert_writable(sample: Sample) -> None:
-    """The sample fits into a part: text that is UTF-8, places that lie in their text."""
-    texts = [sample.id, sample.source, sample.reason, sample.origin, *sample.images]
-    texts += [turn.text for turn in sample.turns]
-    for text in texts:
-        if text is not None:
-            text.encode("utf-8")
-    for turn in sample.turns:
-        assert list(turn.image_offsets) == sorted(turn.image_offsets)
-        assert all(0 <= at <= len(turn.text) for at in turn.image_offsets)
-    if sample.status is not Status.PENDING and sample.status is not Status.TEXT_ONLY:
-        assert sample.reason, f"{sample.status} without a reason"
+def _reread(original: bytes, options: ReadOptions) -> Sample:
+    """The sample of a record that an export changed."""
+    (record,) = read_json_lines(io.BytesIO(one_line(original)), NAME)
+    return to_sample(0, record, NAME, options)

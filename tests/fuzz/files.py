@@ -1,0 +1,99 @@
+"""What must hold for any bytes that lie on the disk as a dataset, a list of datasets or images.
+
+A whole file is told apart by its bytes, opened and read to its end: what comes is samples that can
+be written down, or an error of ours that says why. Columns of Parquet and Arrow are left out, for
+what a fuzzer guided by our own lines finds there is Arrow's.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from scoring.errors import InputError, RecordError
+from scoring.readers import Reading, ReadOptions, open_sources
+from scoring.readers.containers import EmbeddedProblem, read_embedded, split_reference
+from scoring.readers.keyed import open_keyed
+from scoring.samples import Sample
+from tests.fuzz.samples import assert_writable
+
+MAX_RECORDS = 2000
+FIRST = 128
+"""The first byte of an input from which on it is a whole file; below, it goes to a parser."""
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fuzzed")
+
+
+def _dataset(path: Path, keep_going: bool) -> list[Sample]:
+    """The samples of a file that anybody may have called a dataset."""
+    samples: list[Sample] = []
+    options = ReadOptions(keep_going=keep_going)
+    for source in open_sources([path], options):
+        with Reading(source, options) as reading:
+            for sample in reading.samples(len(samples)):
+                assert sample.row_idx == len(samples)
+                samples.append(sample)
+                if len(samples) > MAX_RECORDS:
+                    return samples
+            assert len(reading.sha256()) == 64
+    return samples
+
+
+def _listed(path: Path, keep_going: bool) -> list[Sample]:
+    """The samples of a list of datasets, beside a file that it may name."""
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    (path.parent / "data.json").write_text(json.dumps([{"image": "a.png", "conversations": turns}]))
+    return _dataset(path, keep_going)
+
+
+def _images(path: Path, keep_going: bool) -> list[Sample]:
+    """Images by key: each is named by where it stands, and stands there."""
+    for reference in open_keyed([path]).values():
+        place = split_reference(reference)
+        assert place is not None
+        assert place[0] == path.name
+        try:
+            assert isinstance(read_embedded(path, place[1]), bytes)
+        except EmbeddedProblem as problem:
+            assert str(problem)
+    return []
+
+
+Check = Callable[[Path, bool], list[Sample]]
+KINDS: dict[str, tuple[str, Check]] = {
+    "json": ("data.json", _dataset),
+    "jsonl": ("data.jsonl", _dataset),
+    "tar": ("data.tar", _dataset),
+    "tsv": ("data.tsv", _dataset),
+    "csv": ("data.csv", _dataset),
+    "registry": ("dataset_info.json", _listed),
+    "keyed": ("images.json", _images),
+}
+_NAMES = list(KINDS)
+
+
+def tagged_file(kind: str, content: bytes, *, keep_going: bool = False) -> bytes:
+    """An input whose first byte chooses what the file is said to be."""
+    return bytes([FIRST + _NAMES.index(kind) + keep_going * len(_NAMES)]) + content
+
+
+def check_file(data: bytes) -> list[Sample]:
+    """Reads a whole file; the samples that came of it."""
+    keep_going, which = divmod(data[0] - FIRST, len(_NAMES))
+    name, read = KINDS[_NAMES[which]]
+    path = Path(_folder().name) / name
+    path.write_bytes(data[1:])
+    try:
+        samples = read(path, keep_going % 2 == 1)
+    except (InputError, RecordError) as error:
+        assert str(error), "a refusal says why"
+        return []
+    for sample in samples:
+        assert_writable(sample)
+    return samples
