@@ -100,9 +100,10 @@ def _open(row_idx: int) -> None:
 
 
 def _show_page_line(view: View, page: Page) -> None:
-    said, layout, order, size, tiles, pager = st.columns(
-        [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
-    )
+    with st.container(key="page-line"):
+        said, layout, order, size, tiles, pager = st.columns(
+            [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
+        )
     with said:
         figures.show_line(
             text.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
@@ -125,7 +126,8 @@ def _show_page_line(view: View, page: Page) -> None:
 def _show_around_cut(context: Context, view: View) -> None:
     """What the cut just keeps beside what it just drops, the nearest first."""
     cut = view.threshold(context.workspace.bands)
-    said, layout, number, size, tiles = st.columns([6, 3, 3, 2, 2], vertical_alignment="bottom")
+    with st.container(key="page-line"):
+        said, layout, number, size, tiles = st.columns([6, 3, 3, 2, 2], vertical_alignment="bottom")
     with said:
         figures.show_quiet("The nearest on both sides of the cut: is it where it should be?")
     with layout:

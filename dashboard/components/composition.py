@@ -1,7 +1,8 @@
 """What the kept and the dropped samples are made of, by source: two bars that follow the cut.
 
-The one decision behind it: shares are of each bar's own whole, so that a source that the cut favours
-shows as a stretch that is longer above than below. Counts come with the cut; nothing is asked anew.
+The one decision behind it: shares are of each bar's own whole, so that a source that the cut
+favours shows as a stretch that is longer above than below. Counts come with the cut; nothing is
+asked anew.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Part:
 def show(kept: CutCounts) -> None:
     """Draws both bars with their legend; nothing where all samples are of one source."""
     parts = read_parts(kept)
-    if len(parts) < 2:  # noqa: PLR2004
+    if len(parts) < 2:
         return
     whole = {"kept": kept.n_kept, "dropped": kept.n_dropped}
     bars = "".join(_bar(side, parts, n) for side, n in whole.items())
     legend = "".join(_entry(place, part, whole) for place, part in enumerate(parts))
     st.html(
-        f'<div class="vn-mix">{bars}<ul aria-label="share of the kept, and of the dropped">'
-        f"{legend}</ul></div>"
+        f'<div class="vn-mix">{bars}<ul aria-label="Sources">'
+        f'<li class="vn-quiet">share of the kept · of the dropped:</li>{legend}</ul></div>'
     )
 
 

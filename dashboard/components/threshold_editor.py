@@ -111,7 +111,7 @@ def read_limits(limits: object) -> dict[str, float]:
 
 def read_stretch(stretch: object) -> tuple[float, float] | None:
     """Both ends of a stretch of scores that the browser sent, or None where it makes no sense."""
-    if not isinstance(stretch, list | tuple) or len(stretch) != 2:  # noqa: PLR2004
+    if not isinstance(stretch, list | tuple) or len(stretch) != 2:
         return None
     if not all(map(_is_limit, stretch)) or not stretch[0] < stretch[1]:
         return None

@@ -28,7 +28,7 @@ from scoring.store.groups import (
 from scoring.store.health import score_health
 from scoring.store.judged import imported_answers, read_models
 from scoring.store.labels import read_hand_labels
-from scoring.store.multiples import group_histograms
+from scoring.store.multiples import group_histograms, turn_histograms
 from scoring.store.overview import (
     cluster_names,
     clusterings,
@@ -88,5 +88,6 @@ __all__ = [
     "threshold_for_share",
     "threshold_for_tokens",
     "token_scores",
+    "turn_histograms",
     "verdict_counts",
 ]

@@ -241,6 +241,27 @@ def test_a_source_narrows_the_page_and_leads_to_its_samples(demo: Watched) -> No
     demo.assert_sound()
 
 
+def test_turns_stand_side_by_side_and_lead_to_their_samples(demo: Watched) -> None:
+    page = demo.open("overview", "?group=turn")
+    table = page.get_by_role("region", name="Scores by turn")
+    rows = table.locator("tbody tr")
+    expect(rows.first.locator("button.open")).to_have_text("answer 1")
+    n_turns = rows.count()
+    assert n_turns >= 2
+    expect(table.locator("td.histogram svg")).to_have_count(n_turns)
+    table.locator("thead").get_by_role("button", name="turn").click()
+    expect(table.locator("th.name").first).to_have_attribute("aria-sort", "ascending")
+    table.get_by_role("button", name="answer 2").click()
+    expect(page).to_have_url(re.compile(r"filter=turns%3A2"))
+    expect(table.locator("tr.chosen")).to_have_count(1)
+    expect(rows).to_have_count(n_turns)
+    store = Store(open_workspace(demo.server.root))
+    scope = Scope(store.reading().scopes[-1][0], "none")
+    n = len(matching_rows(store, scope, parse_filter("turns:2..")))
+    expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
+    demo.assert_sound()
+
+
 def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
     page = demo.open("overview")
     plane = page.locator(".js-plotly-plot .nsewdrag").first
