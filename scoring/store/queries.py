@@ -44,7 +44,7 @@ from scoring.store.overview import (
     status_reasons,
 )
 from scoring.store.queues import queue_rows, review_queue
-from scoring.store.search import check_filter, first_hits
+from scoring.store.search import check_filter, first_hits, is_large, is_searched
 
 __all__ = [
     "by_answer_kind",
@@ -67,6 +67,8 @@ __all__ = [
     "histogram",
     "histogram_edges",
     "imported_answers",
+    "is_large",
+    "is_searched",
     "loss_plane",
     "matching_rows",
     "other_name",
