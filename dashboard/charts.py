@@ -170,10 +170,10 @@ def _used_bins(plane: LossPlane) -> int:
 def _name_regions(figure: go.Figure, top: float, colour: str) -> None:
     """Names the regions in the margins around the data, so that no name hides a sample."""
     for x, y, words, x_anchor in (
-        (0.0, -0.045, "◣ answerable blind", "left"),
-        (1.0, -0.045, "image decides ◢", "right"),
-        (0.0, 1.045, "◤ image misleads", "left"),
-        (1.0, 1.045, "hard, or a wrong answer ◥", "right"),
+        (0.0, -0.045, "◣ redundant", "left"),
+        (1.0, -0.045, "vision-critical ◢", "right"),
+        (0.0, 1.045, "◤ image hurts", "left"),
+        (1.0, 1.045, "model cannot use the image ◥", "right"),
     ):
         figure.add_annotation(
             x=x * top,

@@ -32,7 +32,7 @@ class Shade:
 
 CATEGORY_COLOURS: dict[Category, Shade] = {
     Category.MISALIGNED: Shade("#C2512F", "#F0845F"),
-    Category.REDUNDANT: Shade("#A7A59C", "#8C8F98"),
+    Category.REDUNDANT: Shade("#8E8C83", "#8C8F98"),
     Category.VISION_CRITICAL: Shade("#2A6DB0", "#6AAEEA"),
 }
 # Streamlit's named text colours that stand for the categories in labels: ":red[■] misaligned".
@@ -46,6 +46,17 @@ DECISION_COLOURS: dict[str, Shade] = {
     "drop": Shade("#8A4B8F", "#CF93D4"),
     "unsure": Shade("#94700C", "#DDB64A"),
 }
+# Sources in the order of their size, the rest of them last; paler than anything that is judged.
+SOURCE_COLOURS = (
+    Shade("#40547A", "#8EA3C8"),
+    Shade("#5C9186", "#74B3A6"),
+    Shade("#7A6496", "#B19CCB"),
+    Shade("#A07C4C", "#CFAE83"),
+    Shade("#7389AB", "#6C82A8"),
+    Shade("#3F7168", "#57897F"),
+    Shade("#9A7FA8", "#8A76A3"),
+    Shade("#8A8F98", "#7C8490"),
+)
 ACCENT = Shade("#3E54A3", "#93A5F0")
 INK = Shade("#1C2330", "#E4E8EF")
 QUIET_INK = Shade("#5E6674", "#A0A9B8")
@@ -80,6 +91,7 @@ def css_variables() -> str:
         "paper": PAPER,
         "panel": PANEL,
     }
+    colours |= {f"source-{place}": shade for place, shade in enumerate(SOURCE_COLOURS)}
     return "".join(f"--vn-{name}:{shade.css};" for name, shade in colours.items())
 
 

@@ -100,8 +100,8 @@ def _show_figures(found: Comparison, view: View) -> None:
                 "Spearman; 1 is the same order",
             ),
             Figure(
-                f"top {view.share:.0%} in common",
-                text.ABSENT if found.overlap is None else f"{found.overlap:.1%}",
+                f"top {100 * view.share:.0f} % in common",
+                text.ABSENT if found.overlap is None else f"{100 * found.overlap:.1f} %",
                 f"Jaccard; {text.count(found.n_top_both)} in both tops",
             ),
             Figure("another category", text.count(flipped), text.share(flipped, found.n_both)),

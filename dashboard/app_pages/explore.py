@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import streamlit as st
@@ -77,13 +79,30 @@ def _show_listed() -> None:
 
 
 def _show_page(context: Context, view: View) -> None:
-    page = loaders.read_page(context, view)
+    with _first_hits_meanwhile(context, view):
+        page = loaders.read_page(context, view)
     _show_page_line(view, page)
     if page.rows.empty:
         _show_nothing(context, view)
         return
     _show_gallery("gallery", loaders.read_tiles(context, page), view)
     _show_pager("below", page)
+
+
+@contextmanager
+def _first_hits_meanwhile(context: Context, view: View) -> Iterator[None]:
+    """Shows some of what a text search finds while all samples are looked at for the page."""
+    hits = None if view.page else loaders.read_first_hits(context, view.size)
+    if hits is None:
+        yield
+        return
+    place = st.empty()
+    with place.container():
+        how_far = f"{hits.n_looked:,} of {hits.n_samples:,} samples were looked at so far"
+        figures.show_line(f"first {text.plural(hits.n_hits, 'hit')}, counting …", how_far)
+        gallery.show("first-hits", loaders.read_tiles(context, hits), size=str(view.tiles))
+    yield
+    place.empty()
 
 
 def _show_gallery(key: str, tiles: list[Card], view: View) -> None:
@@ -100,9 +119,10 @@ def _open(row_idx: int) -> None:
 
 
 def _show_page_line(view: View, page: Page) -> None:
-    said, layout, order, size, tiles, pager = st.columns(
-        [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
-    )
+    with st.container(key="page-line"):
+        said, layout, order, size, tiles, pager = st.columns(
+            [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
+        )
     with said:
         figures.show_line(
             text.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
@@ -125,7 +145,8 @@ def _show_page_line(view: View, page: Page) -> None:
 def _show_around_cut(context: Context, view: View) -> None:
     """What the cut just keeps beside what it just drops, the nearest first."""
     cut = view.threshold(context.workspace.bands)
-    said, layout, number, size, tiles = st.columns([6, 3, 3, 2, 2], vertical_alignment="bottom")
+    with st.container(key="page-line"):
+        said, layout, number, size, tiles = st.columns([6, 3, 3, 2, 2], vertical_alignment="bottom")
     with said:
         figures.show_quiet("The nearest on both sides of the cut: is it where it should be?")
     with layout:

@@ -1,4 +1,4 @@
-"""A table by source or cluster with category bars; choosing a row gives its key."""
+"""A table by source, cluster, turn and so on, with category bars; choosing a row gives its key."""
 
 from __future__ import annotations
 
@@ -42,6 +42,18 @@ _FIGURES: Final = (
         "kind": "histogram",
         "help": "scores from low to high on the axis of the histogram above, each row to its own "
         "height; sorts by the median",
+    },
+    {
+        "key": "loss_text",
+        "label": "text-only loss",
+        "kind": "loss",
+        "help": "mean, nats per answer token",
+    },
+    {
+        "key": "loss_multimodal",
+        "label": "multimodal loss",
+        "kind": "loss",
+        "help": "mean, nats per answer token",
     },
     {"key": "kept_share", "label": "kept", "kind": "share", "help": "scored samples over the cut"},
     {"key": "about", "label": "", "kind": "text", "help": ""},

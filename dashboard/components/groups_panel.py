@@ -10,7 +10,6 @@ import streamlit as st
 
 from dashboard import loaders, text
 from dashboard.components import bound, breakdown, figures, notices
-from dashboard.components.figures import Table
 from dashboard.loaders import Context
 from dashboard.redraw import Part, redraw
 from dashboard.state import Group, change_view, current_view
@@ -34,9 +33,6 @@ def show(context: Context, cut: float) -> None:
     title.subheader(f"By {_NAMES[view.group]}", anchor=False)
     with choice:
         bound.pick("group", "Set side by side", list(Group), view.group, _NAMES.__getitem__)
-    if view.group is Group.TURN:
-        _show_turns(context)
-        return
     # The rows of a group stay in sight while some of them are chosen, so that more can be.
     rows = read_groups(
         replace(context, filter=without(context.filter, view.group)), view.group, cut
@@ -58,6 +54,12 @@ def show(context: Context, cut: float) -> None:
         action="only these samples, or take them out of the filter",
         take=lambda key: _choose(group, key),
     )
+    if group is Group.TURN:
+        figures.show_quiet(
+            "Each row is about the answers at that place; choosing it shows the samples that have "
+            "as many answers or more. Earlier answers give the image away to the text-only pass, "
+            "so later turns look less in need of it than they are."
+        )
 
 
 def _choose(group: Group, key: Any) -> None:
@@ -88,6 +90,9 @@ def _read(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
         return loaders.read_by_cluster(context), "cluster_id", "name"
     if group is Group.KIND:
         return loaders.read_by_kind(context), "answer_kind", "answer_kind"
+    if group is Group.TURN:
+        frame = loaders.read_by_turn(context)
+        return frame.assign(place=[f"answer {turn + 1}" for turn in frame["turn"]]), "turn", "place"
     frame = loaders.read_by_length(context)
     spans = [_span(*one) for one in zip(frame["min_tokens"], frame["max_tokens"], strict=True)]
     return frame.assign(span=spans), "max_tokens", "span"
@@ -108,6 +113,9 @@ def _kept_shares(kept: CutCounts) -> dict[str, float]:
 
 
 def _chosen(which: Filter, group: Group) -> list[Any]:
+    if group is Group.TURN:
+        least = which.turns.min if which.turns is not None else None
+        return [] if least is None else [int(least) - 1]
     if group is Group.LENGTH:
         return [] if which.tokens is None or which.tokens.max is None else [which.tokens.max - 1]
     return list(getattr(which, str(group)))
@@ -115,7 +123,8 @@ def _chosen(which: Filter, group: Group) -> list[Any]:
 
 def without(which: Filter, group: Group) -> Filter:
     """The filter without its part on a group."""
-    changes: dict[str, Any] = {"tokens": None} if group is Group.LENGTH else {str(group): ()}
+    ranges = {Group.LENGTH: "tokens", Group.TURN: "turns"}
+    changes: dict[str, Any] = {ranges[group]: None} if group in ranges else {str(group): ()}
     return replace(which, **changes)
 
 
@@ -125,6 +134,9 @@ def toggled(which: Filter, group: Group, key: Any) -> Filter:
         longest = int(key)
         wanted = Range(longest // 2 + 1, longest + 1)
         return replace(which, tokens=None if which.tokens == wanted else wanted)
+    if group is Group.TURN:
+        at_least = Range(int(key) + 1)
+        return replace(which, turns=None if which.turns == at_least else at_least)
     values: tuple[Any, ...] = getattr(which, str(group))
     left = tuple(one for one in values if one != key)
     changes: dict[str, Any] = {str(group): left if len(left) < len(values) else (*values, key)}
@@ -139,32 +151,9 @@ def _show_nothing(context: Context, group: Group) -> None:
             "choose inside them.",
             f"visnec cluster -w {context.workspace.root}",
         )
+    elif group is Group.TURN and not context.filter:
+        notices.show_empty("No scores of single turns", "This run tells scores of samples only.")
     elif group is Group.LENGTH:
         notices.show_empty("Lengths are not known", text.UNKNOWN.capitalize())
     else:
         notices.show_empty("No sample here", "Take a part of the filter out.")
-
-
-def _show_turns(context: Context) -> None:
-    """Answers by their place in the conversation; later ones have read the earlier ones."""
-    frame = loaders.read_by_turn(context)
-    if frame.empty:
-        notices.show_empty("No scores of single turns", "This run tells scores of samples only.")
-        return
-    rows = [
-        (
-            f"answer {int(row['turn']) + 1}",
-            text.count(row["n"]),
-            text.score(row["median_visnec"]),
-            text.score(row["mean_visnec"]),
-            text.loss(row["mean_loss_text"]),
-            text.loss(row["mean_loss_multimodal"]),
-        )
-        for row in frame.to_dict("records")
-    ]
-    columns = ("turn", "answers", "median VisNec", "mean", "text-only loss", "multimodal loss")
-    figures.show_table(Table(columns, rows, frozenset(range(1, 6))))
-    figures.show_quiet(
-        "Earlier answers give the image away to the text-only pass, so later turns look less "
-        "in need of it than they are."
-    )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import bound, figures, notices, threshold_editor
+from dashboard.components import bound, composition, figures, notices, threshold_editor
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.redraw import Part, redraw
 from dashboard.state import Queue, RuleKind, change_view, current_view
 from scoring.errors import InputError
+from scoring.store.filters import Range
 from scoring.store.values import CutCounts, ScoreSummary
 
 _LARGEST = 2**53  # whole numbers that a browser can hold
@@ -28,7 +30,7 @@ def show(context: Context, summary: ScoreSummary, cut: float, kept: CutCounts) -
         st.subheader("VisNec score", anchor=False)
         figures.show_quiet(
             "Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, move it "
-            "with the arrow keys, or type it."
+            "with the arrow keys, or type it. Draw across the bars to see only the scores between."
         )
     with scale:
         bound.switch(
@@ -46,8 +48,11 @@ def show(context: Context, summary: ScoreSummary, cut: float, kept: CutCounts) -
         version=f"{context.store.generation}-{context.scope}-{context.filter}-{len(edges)}",
         log_counts=view.log,
         ecdf=loaders.read_ecdf(context),
+        follows=view.cut is None,
         take=_take_limits,
+        brush=_take_stretch,
     )
+    composition.show(kept)
     _show_cut_fields(summary, cut, kept)
     _show_band_fields(context, cut)
     _show_kept(summary, kept)
@@ -126,10 +131,19 @@ def _count_field(
 
 def _take_limits(limits: dict[str, float]) -> None:
     """What was dragged: a cut alone leaves alone what does not depend on it."""
-    bands = current_view().bands(loaders.read_workspace().bands)
+    view = current_view()
+    bands = view.bands(loaders.read_workspace().bands)
+    low, high = limits.get("low", bands.low), limits.get("high", bands.high)
+    if low > high:
+        return
     change_view(**limits)
-    if (limits["low"], limits["high"]) != (bands.low, bands.high):
+    if (low, high) != (bands.low, bands.high):
         redraw(Part.SCORES)
+
+
+def _take_stretch(low: float, high: float) -> None:
+    change_view(filter=replace(current_view().filter, visnec=Range(low, high)))
+    redraw(Part.SCORES)
 
 
 def _take_cut() -> None:

@@ -18,7 +18,8 @@ from scoring.necessity import Bands, Category
 from scoring.store.values import CutCounts, ScoreSummary
 
 _KEY: Final = "threshold_editor"
-STEP: Final = 0.01
+_FURTHEST: Final = 1e6
+_LIMITS: Final = ("low", "high", "cut")
 _editor = st.components.v2.component(
     "visnec_threshold_editor",
     html=assets.HTML,
@@ -37,18 +38,27 @@ def show(
     version: str,
     log_counts: bool = False,
     ecdf: Sequence[tuple[float, float]] = (),
+    follows: bool = False,
     take: Callable[[dict[str, float]], None] | None = None,
+    brush: Callable[[float, float], None] | None = None,
 ) -> None:
     """Draws the histogram, and beside it the curve of shares at or below each score.
 
     ``version`` changes with the bins and the curve. ``log_counts``: symmetric-log heights, linear
-    up to one sample, so that empty bins stay empty. ``take`` gets the limits that were set there.
+    up to one sample, so that empty bins stay empty. ``follows``: the cut stands at the upper band
+    limit and moves with it. ``take`` gets the limits that were moved there, and ``brush`` both ends
+    of a stretch that was drawn across the bars.
     """
 
     def give() -> None:
         limits = read_limits((st.session_state.get(_KEY) or {}).get("limits"))
         if limits and take is not None:
             take(limits)
+
+    def give_stretch() -> None:
+        stretch = read_stretch((st.session_state.get(_KEY) or {}).get("brushed"))
+        if stretch and brush is not None:
+            brush(*stretch)
 
     state = st.session_state.get(_KEY) or {}
     limits = state.get("limits") or {}
@@ -61,6 +71,8 @@ def show(
             "low": bands.low,
             "high": bands.high,
             "cut": cut,
+            "follows": follows,
+            "step": step_along(edges),
             "seq": sequence_number(limits),
             "version": version,
             "log": log_counts,
@@ -76,22 +88,39 @@ def show(
         },
         default={"limits": None},
         on_limits_change=give,
+        on_brushed_change=give_stretch,
     )
 
 
+def step_along(edges: Sequence[float]) -> float:
+    """The power of ten by which limits move on this axis: about a five-hundredth of it."""
+    span = edges[-1] - edges[0]
+    return float(10.0 ** round(math.log10(span / 500))) if span > 0 else 0.01
+
+
 def read_limits(limits: object) -> dict[str, float]:
-    """The limits that the browser sent, or nothing where they make no sense."""
+    """The limits that were moved in the browser, or nothing where they make no sense."""
     if not isinstance(limits, dict):
         return {}
-    found: dict[str, float] = {}
-    for name in ("low", "high", "cut"):
-        value = limits.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e6:
-            return {}
-        if not math.isfinite(value):
-            return {}
-        found[name] = float(value)
-    return found if found["low"] <= found["high"] else {}
+    found = {name: limits[name] for name in _LIMITS if name in limits}
+    if not all(map(_is_limit, found.values())):
+        return {}
+    read = {name: float(value) for name, value in found.items()}
+    return read if read.get("low", -math.inf) <= read.get("high", math.inf) else {}
+
+
+def read_stretch(stretch: object) -> tuple[float, float] | None:
+    """Both ends of a stretch of scores that the browser sent, or None where it makes no sense."""
+    if not isinstance(stretch, list | tuple) or len(stretch) != 2:
+        return None
+    if not all(map(_is_limit, stretch)) or not stretch[0] < stretch[1]:
+        return None
+    return float(stretch[0]), float(stretch[1])
+
+
+def _is_limit(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and isinstance(value, int | float) and abs(value) <= _FURTHEST
 
 
 def sequence_number(limits: dict[str, Any]) -> int:

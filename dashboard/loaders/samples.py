@@ -15,6 +15,7 @@ from scoring.errors import InputError
 from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Sample, Status
 from scoring.store import queries
+from scoring.store.search import FirstHits
 from scoring.store.values import Cursor, Page, SampleDetail, Sort
 from scoring.thumbnails import encode_image, thumbnail
 from scoring.workspace import Workspace
@@ -47,7 +48,15 @@ def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int
     )
 
 
-def read_tiles(context: Context, page: Page) -> list[Card]:
+def read_first_hits(context: Context, limit: int) -> FirstHits | None:
+    """Some samples with the filter's text, at once; None where all of them are known as soon."""
+    store, scope, which = about(context)
+    if queries.is_searched(store, which) or not queries.is_large(store):
+        return None
+    return queries.first_hits(store, scope, which, limit, bands=context.bands)
+
+
+def read_tiles(context: Context, page: Page | FirstHits) -> list[Card]:
     """What the gallery shows of a page."""
     rows = page.rows.to_dict("records")
     for row in rows:

@@ -130,11 +130,16 @@ def read_by_turn(context: Context) -> pd.DataFrame:
 
 
 def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, list[int]]:
-    """Per group the counts between the edges of the histogram with so many bins."""
+    """Per group the counts between the edges of the histogram with so many bins.
+
+    The group "turn" counts answers by their place in the conversation (0-based).
+    """
 
     def read() -> dict[Any, list[int]]:
         edges = queries.histogram_edges(context.store, context.scope, bins)
         store, scope, which = about(context)
+        if group == "turn":
+            return dict(queries.turn_histograms(store, scope, edges, which, context.bands))
         return queries.group_histograms(store, scope, group, edges, which, context.bands)
 
     return read_cached(context, "multiples", read, group, bins, decisions=False)

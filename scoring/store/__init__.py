@@ -56,6 +56,7 @@ from scoring.store.queries import (
     threshold_for_share,
     threshold_for_tokens,
     token_scores,
+    turn_histograms,
     verdict_counts,
 )
 from scoring.store.queues import ORDERS, ReviewQueue
@@ -139,6 +140,7 @@ __all__ = [
     "threshold_for_share",
     "threshold_for_tokens",
     "token_scores",
+    "turn_histograms",
     "turns_outside",
     "verdict_counts",
 ]

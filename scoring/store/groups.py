@@ -32,6 +32,24 @@ from scoring.store.values import Scope
 _VERDICTS = ("keep", "drop", "unsure")
 # Decisions are few: their groups are found by themselves, not carried through every sample.
 _DECIDED = "AS key, v.decision, count(*) FROM scores s JOIN verdicts v ON v.row_idx = s.row_idx"
+_TURNS = """
+    SELECT
+        turn, count(*) AS n, count(visnec) AS n_scored, avg(visnec) AS mean_visnec,
+        median(visnec) AS median_visnec, avg(loss_text) AS loss_text,
+        avg(loss_multimodal) AS loss_multimodal
+    FROM turn_scores
+    WHERE run_id = $run_id AND baseline = $baseline
+"""
+# Apart from the figures, so that a moved band limit asks for no median anew.
+_TURN_CATEGORIES = """
+    SELECT
+        turn, count(*) FILTER (visnec < $low) AS misaligned,
+        count(*) FILTER (visnec >= $low AND visnec < $high) AS redundant,
+        count(*) FILTER (visnec >= $high) AS vision_critical
+    FROM turn_scores
+    WHERE run_id = $run_id AND baseline = $baseline
+"""
+_BY_TURN = "GROUP BY turn ORDER BY turn"
 _AMONG = "AND row_idx IN (SELECT s.row_idx FROM scores s WHERE"
 
 
@@ -107,30 +125,26 @@ def by_turn(
 ) -> pd.DataFrame:
     """Per position among the answers of a conversation, for the samples under the filter.
 
-    Columns: turn (0-based), n, mean_visnec, median_visnec, mean_loss_text, mean_loss_multimodal.
-    Earlier answers leak the image into the text-only loss of later turns.
+    Columns: turn (0-based), n, n_scored, mean_visnec, median_visnec, loss_text, loss_multimodal
+    (means), misaligned, redundant, vision_critical. Earlier answers leak the image into the
+    text-only loss of later turns.
     """
+    bands = bands or store.bands
     asked = ask(store, scope, which, bands)
-    return asked.reading.shelf.get(
-        ("turns", scope, asked.key),
-        lambda: _by_turn(asked, bool(which)),
-        lambda frame: int(frame.memory_usage().sum()),
-    ).copy()
-
-
-def _by_turn(asked: Asked, filtered: bool) -> pd.DataFrame:
-    among = (_AMONG, asked.where, ")") if filtered else ()
-    return asked.frame(
-        """
-        SELECT
-            turn, count(*) AS n, avg(visnec) AS mean_visnec, median(visnec) AS median_visnec,
-            avg(loss_text) AS mean_loss_text, avg(loss_multimodal) AS mean_loss_multimodal
-        FROM turn_scores
-        WHERE run_id = $run_id AND baseline = $baseline
-        """,
-        *among,
-        "GROUP BY turn ORDER BY turn",
+    among = (_AMONG, asked.where, ")") if which else ()
+    shelf, about = asked.reading.shelf, (scope, asked.key)
+    figures = shelf.get(("turns", *about), lambda: asked.frame(_TURNS, *among, _BY_TURN), _bytes)
+    limits = {"low": bands.low, "high": bands.high}
+    counts = shelf.get(
+        ("turn categories", bands, *about),
+        lambda: asked.frame(_TURN_CATEGORIES, *among, _BY_TURN, **limits),
+        _bytes,
     )
+    return figures.merge(counts, on="turn")
+
+
+def _bytes(frame: pd.DataFrame) -> int:
+    return int(frame.memory_usage().sum())
 
 
 def verdict_counts(

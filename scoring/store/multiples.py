@@ -9,7 +9,7 @@ import numpy as np
 
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.store.conditions import EVERYTHING
+from scoring.store.conditions import EVERYTHING, ask
 from scoring.store.filters import Filter
 from scoring.store.schema import ANSWER_KINDS
 from scoring.store.slices import CLUSTER, KIND, LENGTH, SOURCE, Slice, open_slice
@@ -46,6 +46,34 @@ def group_histograms(
         for code, name in enumerate(names)
         if counts[:, code].any() and not (group == LENGTH and code == 0)
     }
+
+
+def turn_histograms(
+    store: Store,
+    scope: Scope,
+    edges: Sequence[float],
+    which: Filter = EVERYTHING,
+    bands: Bands | None = None,
+) -> dict[int, list[int]]:
+    """As :func:`group_histograms`, for the answers of each turn (0-based) by their own score."""
+    asked = ask(store, scope, which, bands)
+    among = (_AMONG, asked.where, ")") if which else ()
+    counts = np.zeros((0, len(edges) - 1), np.int64)
+    for batch in asked.reading.batches("\n".join((_TURNS, *among)), asked.values):
+        bins = np.searchsorted(np.asarray(edges[1:-1]), batch["visnec"], side="right")
+        n_turns = max(len(counts), int(batch["turn"].max(initial=-1)) + 1)
+        cells = batch["turn"].astype(np.int64) * counts.shape[1] + bins
+        found = np.bincount(cells, minlength=n_turns * counts.shape[1])
+        found[: counts.size] += counts.ravel()
+        counts = found.reshape(n_turns, counts.shape[1])
+    return {turn: row.tolist() for turn, row in enumerate(counts) if row.any()}
+
+
+_TURNS = """
+    SELECT turn, visnec FROM turn_scores
+    WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
+"""
+_AMONG = "AND row_idx IN (SELECT s.row_idx FROM scores s WHERE"
 
 
 def _key(one: Slice, group: str, code: int) -> Any:

@@ -28,7 +28,7 @@ from scoring.store.groups import (
 from scoring.store.health import score_health
 from scoring.store.judged import imported_answers, read_models
 from scoring.store.labels import read_hand_labels
-from scoring.store.multiples import group_histograms
+from scoring.store.multiples import group_histograms, turn_histograms
 from scoring.store.overview import (
     cluster_names,
     clusterings,
@@ -44,7 +44,7 @@ from scoring.store.overview import (
     status_reasons,
 )
 from scoring.store.queues import queue_rows, review_queue
-from scoring.store.search import check_filter, first_hits
+from scoring.store.search import check_filter, first_hits, is_large, is_searched
 
 __all__ = [
     "by_answer_kind",
@@ -67,6 +67,8 @@ __all__ = [
     "histogram",
     "histogram_edges",
     "imported_answers",
+    "is_large",
+    "is_searched",
     "loss_plane",
     "matching_rows",
     "other_name",
@@ -88,5 +90,6 @@ __all__ = [
     "threshold_for_share",
     "threshold_for_tokens",
     "token_scores",
+    "turn_histograms",
     "verdict_counts",
 ]

@@ -77,12 +77,28 @@ def first_hits(
     return FirstHits(rows, len(hits), looked, n_samples)
 
 
+def is_searched(store: Store, which: Filter) -> bool:
+    """Whether the filter's text, if it has one, was looked for in all samples already."""
+    reading = store.reading()
+    if not which.text:
+        return True
+    return reading.has_match(*text_query(reading, which))
+
+
+def is_large(store: Store) -> bool:
+    """Whether first hits come sooner than all: there is more than one stretch to look at."""
+    return int(store.reading().rows("SELECT n_samples FROM build_info")[0][0]) > _STRETCH
+
+
 def check_filter(store: Store, scope: Scope, which: Filter, bands: Bands | None = None) -> None:
     """Raises FilterError or InputError where the filter cannot be asked of this database.
 
     So it is with a regular expression that RE2 does not take, and with another run that is gone.
+    The text is not looked for yet: that may take a while.
     """
-    ask(store, scope, which, bands)
+    asked = ask(store, scope, replace(which, text=None), bands)
+    if which.text:
+        text_query(asked.reading, which)
 
 
 _SCORES = "SELECT s.visnec, s.row_idx FROM scores s WHERE"

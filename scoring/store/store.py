@@ -56,6 +56,10 @@ class Match:
         weakref.finalize(self, _drop, con, self.table)
 
 
+def _match_key(query: str, values: Mapping[str, Any]) -> tuple[object, ...]:
+    return "match", query, tuple(sorted(values.items()))
+
+
 def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
     with suppress(duckdb.Error), closing(con.cursor()) as cursor:
         cursor.execute(" ".join(("DROP TABLE IF EXISTS", table)))
@@ -156,12 +160,15 @@ class Reading:
 
     def match(self, query: str, values: Mapping[str, Any]) -> Match:
         """The rows that a query gives, looked up once and kept while there is room."""
-        key = ("match", query, tuple(sorted(values.items())))
         return self.shelf.get(
-            key,
+            _match_key(query, values),
             lambda: Match(self._con, query, dict(values)),
             lambda match: match.n_rows * _MATCH_ROW_BYTES,
         )
+
+    def has_match(self, query: str, values: Mapping[str, Any]) -> bool:
+        """Whether these rows were looked up already."""
+        return self.shelf.has(_match_key(query, values))
 
     def load_decisions(self, latest: list[LatestDecision]) -> None:
         """Replaces the tables ``decisions`` and ``verdicts`` in one step."""

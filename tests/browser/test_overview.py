@@ -9,15 +9,20 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Locator, expect
 
 from scoring.store import Filter, Scope, Store, cut_counts, matching_rows, parse_filter
+from scoring.store.values import CutCounts
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched
 
 
-def kept_above(server: Served, cut: float) -> int:
-    """The library's own count for a cut on the demo's run."""
+def counts_above(server: Served, cut: float) -> CutCounts:
+    """The library's own counts for a cut on the demo's run."""
     store = Store(open_workspace(server.root))
     run_id, baseline = store.reading().scopes[-1][0], "none"
-    return cut_counts(store, Scope(run_id, baseline), Filter(), cut, None).n_kept
+    return cut_counts(store, Scope(run_id, baseline), Filter(), cut, None)
+
+
+def kept_above(server: Served, cut: float) -> int:
+    return counts_above(server, cut).n_kept
 
 
 def live(watched: Watched) -> Locator:
@@ -66,12 +71,16 @@ def test_a_top_share_moves_the_cut(demo: Watched) -> None:
     )
 
 
+def grip_of(watched: Watched, limit: str) -> tuple[float, float]:
+    """The middle of what a limit is taken hold of by."""
+    box: Any = watched.page.locator(f'[data-limit="{limit}"] .grip').bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def drag(watched: Watched, limit: str, by: int) -> None:
     """Drags a limit of the histogram sideways, in steps, and checks the count on the way."""
     page = watched.page
-    handle = page.locator(f'[data-limit="{limit}"] line')
-    box: Any = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = grip_of(watched, limit)
     page.mouse.move(x, y)
     page.mouse.down()
     for step in range(1, 6):
@@ -79,6 +88,16 @@ def drag(watched: Watched, limit: str, by: int) -> None:
     expect(live(watched)).to_have_attribute("data-exact", "no")
     expect(live(watched)).to_contain_text("≈")
     page.mouse.up()
+    expect(live(watched)).to_have_attribute("data-exact", "yes")
+
+
+def parameters(watched: Watched) -> set[str]:
+    return set(parse_qs(urlsplit(watched.page.url).query))
+
+
+def value_of(watched: Watched, name: str) -> float:
+    slider = watched.page.get_by_role("slider", name=name)
+    return float(str(slider.get_attribute("aria-valuenow")))
 
 
 def test_the_cut_is_dragged(demo: Watched) -> None:
@@ -91,6 +110,82 @@ def test_the_cut_is_dragged(demo: Watched) -> None:
     assert cut > 0.3
     expect_kept(demo, cut)
     expect(page.get_by_role("spinbutton", name="Cut: keep scores from")).to_have_value(f"{cut:.3f}")
+    assert parameters(demo) == {"cut"}
+    demo.assert_sound()
+
+
+def test_all_three_limits_can_be_taken_from_one_place(demo: Watched) -> None:
+    page = demo.open("overview", "?low=0.25&high=0.25&cut=0.25")
+    expect_kept(demo, 0.25)
+    drag(demo, "low", -90)
+    expect(page).to_have_url(re.compile("low=-"))
+    low = value_of(demo, "lower band limit")
+    drag(demo, "high", 60)
+    expect(page).not_to_have_url(re.compile(r"high=0\.25\b"))
+    high = value_of(demo, "upper band limit")
+    assert low < 0.25 < high
+    assert cut_in_url(demo) == 0.25
+    drag(demo, "cut", 30)
+    assert cut_in_url(demo) != 0.25
+    assert value_of(demo, "lower band limit") == low
+    assert value_of(demo, "upper band limit") == high
+    demo.assert_sound()
+
+
+def test_a_cut_that_nobody_set_goes_with_the_upper_band_limit(demo: Watched) -> None:
+    page = demo.open("overview")
+    expect_kept(demo, 0.25)
+    drag(demo, "high", 60)
+    expect(page).to_have_url(re.compile("high="))
+    assert parameters(demo) == {"high"}
+    expect_kept(demo, value_of(demo, "upper band limit"))
+
+
+def test_what_both_sides_are_made_of_follows_the_cut(demo: Watched) -> None:
+    page = demo.open("overview", "?cut=0.1")
+    kept = page.locator('.vn-mix [aria-label^="kept:"]')
+    dropped = page.locator('.vn-mix [aria-label^="dropped:"]')
+    for cut in (0.1, 0.5):
+        page.get_by_role("spinbutton", name="Cut: keep scores from").fill(str(cut))
+        page.keyboard.press("Enter")
+        expect_kept(demo, cut)
+        counts = counts_above(demo.server, cut)
+        rows = counts.by_source.set_index("source").loc["scenes"]
+        expect(kept).to_have_attribute(
+            "aria-label", re.compile(f"scenes {100 * rows['kept'] / counts.n_kept:.1f} %")
+        )
+        expect(dropped).to_have_attribute(
+            "aria-label", re.compile(f"scenes {100 * rows['dropped'] / counts.n_dropped:.1f} %")
+        )
+    assert kept.bounding_box() is not None
+
+
+def test_a_stretch_drawn_across_the_bars_narrows_the_page(demo: Watched) -> None:
+    page = demo.open("overview")
+    expect_kept(demo, 0.25)
+    box: Any = page.locator("svg.plot").bounding_box()
+    y = box["y"] + 90
+    page.mouse.move(box["x"] + 0.3 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], y, steps=5)
+    expect(page.locator(".brushed")).to_be_visible()
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("filter=visnec%3A"))
+    demo.settle()
+    which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
+    assert which.visnec is not None
+    assert which == Filter(visnec=which.visnec)
+    store = Store(open_workspace(demo.server.root))
+    n = len(matching_rows(store, Scope(store.reading().scopes[-1][0], "none"), which))
+    assert 0 < n < 554
+    expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
+    expect(page.locator(".brushed")).to_be_hidden()
+
+    # A click is no stretch.
+    page.mouse.click(box["x"] + 0.4 * box["width"], y)
+    page.get_by_role("button", name="Clear all").click()
+    expect(page).not_to_have_url(re.compile("filter="))
+    expect_kept(demo, 0.25)
     demo.assert_sound()
 
 
@@ -143,6 +238,27 @@ def test_a_source_narrows_the_page_and_leads_to_its_samples(demo: Watched) -> No
     demo.settle()
     expect(page.locator(".tile .source").first).to_have_text(name)
     assert set(page.locator(".tile .source").all_inner_texts()) == {name}
+    demo.assert_sound()
+
+
+def test_turns_stand_side_by_side_and_lead_to_their_samples(demo: Watched) -> None:
+    page = demo.open("overview", "?group=turn")
+    table = page.get_by_role("region", name="Scores by turn")
+    rows = table.locator("tbody tr")
+    expect(rows.first.locator("button.open")).to_have_text("answer 1")
+    n_turns = rows.count()
+    assert n_turns >= 2
+    expect(table.locator("td.histogram svg")).to_have_count(n_turns)
+    table.locator("thead").get_by_role("button", name="turn").click()
+    expect(table.locator("th.name").first).to_have_attribute("aria-sort", "ascending")
+    table.get_by_role("button", name="answer 2").click()
+    expect(page).to_have_url(re.compile(r"filter=turns%3A2"))
+    expect(table.locator("tr.chosen")).to_have_count(1)
+    expect(rows).to_have_count(n_turns)
+    store = Store(open_workspace(demo.server.root))
+    scope = Scope(store.reading().scopes[-1][0], "none")
+    n = len(matching_rows(store, scope, parse_filter("turns:2..")))
+    expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
     demo.assert_sound()
 
 

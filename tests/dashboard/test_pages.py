@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import loaders
-from scoring.store import build_database
+from scoring.store import build_database, search
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import make_workspace
@@ -202,3 +203,21 @@ def test_subset_with_a_damaged_definition_still_shows_the_rest(root: Path, draw:
 
 def _press(app: AppTest, label: str) -> None:
     next(one for one in app.button if one.label == label).click().run()
+
+
+def test_first_hits_stand_there_while_all_samples_are_searched(
+    root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_STRETCH", 30)
+    link = {"filter": "text:colour", "size": "24"}
+    with monkeypatch.context() as never:
+        never.setattr(loaders, "read_page", lambda *_: st.stop())
+        begun = well(draw("explore", link))
+    assert "hits, counting …" in begun
+    assert "of 120 samples were looked at so far" in begun
+    ended = well(draw("explore", link))
+    assert "counting" not in ended
+    assert "match the filter" in ended
+    # All is known now, so nothing stands there in the meantime.
+    monkeypatch.setattr(loaders, "read_page", lambda *_: st.stop())
+    assert "counting" not in well(draw("explore", link))

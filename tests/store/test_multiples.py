@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from scoring.errors import InputError
-from scoring.store import Filter, Store
-from scoring.store.multiples import GROUPS, group_histograms
+from scoring.necessity import Bands
+from scoring.store import Filter, Store, by_turn, parse_filter
+from scoring.store.multiples import GROUPS, group_histograms, turn_histograms
 from scoring.store.queries import histogram
-from tests.store.conftest import SCOPE
+from tests.store.conftest import SCOPE, built
+from tests.synthetic import Row, typed_row
 
 EDGES = [-1.0, 0.0, 0.5, 1.0]
 
@@ -35,3 +40,36 @@ def test_the_groups_add_up_to_the_whole(plausible: Store, group: str, which: Fil
 def test_an_unknown_group_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="unknown group 'colour'"):
         group_histograms(store, SCOPE, "colour", EDGES)
+
+
+def conversations(root: Path) -> Store:
+    """Three samples of one, two and three answers, each answer with a typed score."""
+
+    def row(position: int, *scores: float) -> Row:
+        turns = tuple(("Why?", "So.", 2, max(one, 0.0), max(-one, 0.0)) for one in scores)
+        return replace(typed_row(0.5, position), turns=turns)
+
+    rows = [row(0, -0.5), row(1, 0.5, 0.0), row(2, 0.125, 0.125, 0.25)]
+    return built(root, rows=rows)[1]
+
+
+def test_answers_by_their_turn_by_hand(tmp_path: Path) -> None:
+    store = conversations(tmp_path)
+    edges = [-1.0, 0.0, 0.25, 1.0]
+    # Row 0 answers once, row 1 twice, row 2 three times; a bin holds its left edge.
+    assert turn_histograms(store, SCOPE, edges) == {0: [1, 1, 1], 1: [0, 2, 0], 2: [0, 0, 1]}
+    assert turn_histograms(store, SCOPE, edges, parse_filter("turns:3..")) == {
+        0: [0, 1, 0],
+        1: [0, 1, 0],
+        2: [0, 0, 1],
+    }
+    assert turn_histograms(store, SCOPE, edges, parse_filter("turns:4..")) == {}
+    counts = by_turn(store, SCOPE, bands=Bands(0.0, 0.25))
+    assert counts[["turn", "n", "misaligned", "redundant", "vision_critical"]].values.tolist() == [
+        [0, 3, 1, 1, 1],
+        [1, 2, 0, 2, 0],
+        [2, 1, 0, 0, 1],
+    ]
+    moved = by_turn(store, SCOPE, bands=Bands(-1.0, 0.0))
+    assert moved["vision_critical"].tolist() == [2, 2, 1]
+    assert moved["median_visnec"].tolist() == counts["median_visnec"].tolist()

@@ -1,4 +1,4 @@
-// A table by source or by cluster: counts, the share of each category as a bar, sortable by any
+// A table by source, by cluster, by turn and so on: counts, the share of each category as a bar, sortable by any
 // column. Choosing a row opens its samples.
 
 const TABLES = new WeakMap();
@@ -54,7 +54,7 @@ class Breakdown {
     if (column.kind === "histogram") return el("td", { class: "histogram" }, value ? this.histogram(value) : el("span", { class: "quiet" }, "–"));
     if (column.kind === "bar") return el("td", { class: "bar" }, this.bar(row));
     if (column.kind === "text") return el("td", { class: "text quiet" }, value ?? "");
-    const text = { count: VN.count, score: VN.score, share: (one) => VN.share(one, 1) }[column.kind];
+    const text = { count: VN.count, score: VN.score, loss: VN.loss, share: (one) => VN.share(one, 1) }[column.kind];
     return el("td", { class: "number" }, value === null || value === undefined ? el("span", { class: "quiet" }, "–") : text(value));
   }
 

@@ -143,7 +143,7 @@ const Card = (() => {
         turn.visnec === undefined ? null : el("span", { class: "turn-score", title: `text-only loss ${VN.loss(turn.loss_text)}, multimodal loss ${VN.loss(turn.loss_multimodal)}` },
           VN.swatch(turn.category), VN.score(turn.visnec), el("span", { class: "quiet" }, ` · ${turn.n_answer_tokens} tokens`))),
       el("div", { class: "said" }, turn.tokens ? tokens(turn) : turn.parts.map((part) => part.text ?? (part.more ? el("span", { class: "quiet" }, part.more) : el("span", { class: "placeholder" }, card.images.length > 1 ? `image ${part.image + 1}` : "image")))));
-    const legend = coloured ? el("p", { class: "legend quiet" }, "Answer tokens: ", el("span", { class: "token helped", style: { "--shade": "45%" } }, "the image helps"), " ", el("span", { class: "token hurt", style: { "--shade": "45%" } }, "the image misleads"), " · point at a token for its losses") : null;
+    const legend = coloured ? el("p", { class: "legend quiet" }, "Answer tokens: ", el("span", { class: "token helped", style: { "--shade": "45%" } }, "the image helps"), " ", el("span", { class: "token hurt", style: { "--shade": "45%" } }, "the image hurts"), " · point at a token for its losses") : null;
     return el("section", { class: "conversation", "aria-label": "Conversation" }, el("ol", {}, card.turns.map(message)), legend);
   }
 

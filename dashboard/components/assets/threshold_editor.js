@@ -1,10 +1,20 @@
-// A histogram with three limits to drag: the two band limits and the cut.
-// While a limit moves, counts come from the bins here and are marked as about; when it is let go
-// the server is asked, and its exact counts replace them.
+// A histogram with three limits to drag: the two band limits and the cut; a drag across the bars
+// asks for the scores between. While a limit moves, counts come from the bins here and are marked
+// as about; when it is let go the server is asked, and its exact counts replace them.
+//
+// Limits may stand at one place. Over the bars the cut is the uppermost; below the axis it ends and
+// each band limit has a grip on its own side, so that all three can be taken hold of.
 
 const EDITORS = new WeakMap();
 const HEIGHT = 250, TOP = 34, BOTTOM = 34, LEFT = 46, RIGHT = 12;
-const STEP = 0.01;
+const BASE = HEIGHT - BOTTOM, FOOT = BASE + 19;
+const REACH = {
+  low: `M-9 0H9V${BASE}H0V${FOOT}H-15V${BASE}H-9Z`,
+  high: `M-9 0H9V${BASE}H15V${FOOT}H0V${BASE}H-9Z`,
+  cut: `M-9 0H9V${BASE}H-9Z`,
+};
+const GRIPS = { low: `M0 ${BASE + 3}V${BASE + 16}L-12 ${BASE + 16}Z`, high: `M0 ${BASE + 3}V${BASE + 16}L12 ${BASE + 16}Z` };
+const LEAST_BRUSH = 6;
 const NAMES = { low: "lower band limit", high: "upper band limit", cut: "cut" };
 
 class ThresholdEditor {
@@ -43,6 +53,9 @@ class ThresholdEditor {
     this.plot.append(this.dropped);
     this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
     this.plot.append(this.axis);
+    this.brushed = svg("rect", { class: "brushed", y: TOP, height: BASE - TOP, visibility: "hidden" });
+    this.plot.append(this.brushed);
+    this.plot.addEventListener("pointerdown", (event) => this.brush(event));
     this.handles = { low: this.handle("low"), high: this.handle("high"), cut: this.handle("cut") };
     this.curve = svg("svg", { class: "curve", height: HEIGHT, role: "img" });
     this.frame = el("div", { class: "frame" }, this.plot);
@@ -59,21 +72,22 @@ class ThresholdEditor {
       onkeydown: (event) => this.key(event, name),
     });
     group.append(
-      svg("rect", { class: "reach", x: -9, width: 18, y: 0, height: HEIGHT, fill: "transparent" }),
-      svg("line", { y1: name === "cut" ? TOP - 12 : TOP, y2: HEIGHT - BOTTOM + (name === "cut" ? 0 : 7) }),
+      svg("path", { class: "reach", d: REACH[name], fill: "transparent" }),
+      svg("line", { y1: name === "cut" ? TOP - 12 : TOP, y2: name === "cut" ? BASE : BASE + 5 }),
     );
     if (name === "cut") {
       group.append(svg("rect", { class: "grip", x: -31, y: 2, width: 62, height: 21, rx: 6 }), svg("text", { class: "label", y: 17, "text-anchor": "middle" }));
     } else {
-      group.append(svg("path", { class: "grip", d: `M -6 ${HEIGHT - BOTTOM + 15} L 0 ${HEIGHT - BOTTOM + 5} L 6 ${HEIGHT - BOTTOM + 15} Z` }));
+      group.append(svg("path", { class: "grip", d: GRIPS[name] }));
     }
     this.plot.append(group);
     return group;
   }
 
-  receive(data, send) {
+  receive(data, send, ask) {
     const first = !this.data;
     this.send = send;
+    this.ask = ask;
     const sameBins = !first && this.data.version === data.version && this.data.log === data.log;
     this.data = data;
     this.sent = Math.max(this.sent, data.seq ?? 0);
@@ -96,7 +110,7 @@ class ThresholdEditor {
     // Symmetric log: linear up to one sample, so that an empty bin stays empty.
     const height = (n) => (this.data.log ? Math.log10(1 + n) / Math.log10(1 + most) : n / most);
     const scale = (n) => height(n) * (HEIGHT - TOP - BOTTOM);
-    const base = HEIGHT - BOTTOM;
+    const base = BASE;
     const bars = counts.map((n, i) => {
       if (!n) return "";
       const left = this.x(edges[i]), right = this.x(edges[i + 1]);
@@ -137,7 +151,7 @@ class ThresholdEditor {
     const points = this.data.ecdf;
     this.side.hidden = !points.length;
     if (!points.length) return;
-    const width = Math.max(this.side.clientWidth, 180), base = HEIGHT - BOTTOM, left = 44;
+    const width = Math.max(this.side.clientWidth, 180), base = BASE, left = 44;
     VN.set(this.curve, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
     const x = (value) => left + ((Math.min(Math.max(value, this.from), this.to) - this.from) / (this.to - this.from)) * (width - left - 10);
     const y = (share) => base - share * (base - TOP);
@@ -218,42 +232,68 @@ class ThresholdEditor {
       figure("vision-critical", critical, "vision-critical"));
   }
 
+  // A limit that runs into another takes it along; a cut that nobody set stays at the upper band limit.
   move(name, value) {
-    const rounded = Math.round(Math.min(Math.max(value, this.from), this.to) / STEP) * STEP;
-    this.limits[name] = Math.round(rounded * 1e4) / 1e4;
+    const { follows } = this.data;
+    this.limits[name] = this.rounded(Math.min(Math.max(value, this.from), this.to));
     if (name === "low" && this.limits.low > this.limits.high) this.limits.high = this.limits.low;
     if (name === "high" && this.limits.high < this.limits.low) this.limits.low = this.limits.high;
+    if (name !== "cut" && follows) this.limits.cut = this.limits.high;
     this.draw();
   }
 
   grab(event, name) {
     if (event.button !== 0) return;
     event.preventDefault();
+    event.stopPropagation();
     const group = this.handles[name];
     group.focus({ focusVisible: false });
-    group.setPointerCapture(event.pointerId);
     this.dragging = name;
-    const box = this.plot.getBoundingClientRect();
-    const offset = event.clientX - box.left - this.x(this.limits[name]);
-    const onMove = (one) => this.move(name, this.value(one.clientX - box.left - offset));
-    const onEnd = () => {
-      group.removeEventListener("pointermove", onMove);
-      group.removeEventListener("pointerup", onEnd);
-      group.removeEventListener("pointercancel", onEnd);
+    const offset = this.place(event) - this.x(this.limits[name]);
+    this.follow(event, group, (one) => this.move(name, this.value(this.place(one) - offset)), () => {
       this.dragging = null;
       this.commit();
+    });
+  }
+
+  // Drawing across the bars asks for the scores between; what is hardly a stretch is no wish.
+  brush(event) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    const start = Math.min(Math.max(this.place(event), LEFT), this.width - RIGHT);
+    let end = start;
+    const show = () => VN.set(this.brushed, { x: Math.min(start, end), width: Math.abs(end - start), visibility: Math.abs(end - start) < LEAST_BRUSH ? "hidden" : "visible" });
+    this.follow(event, this.plot, (one) => {
+      end = Math.min(Math.max(this.place(one), LEFT), this.width - RIGHT);
+      show();
+    }, () => {
+      if (Math.abs(end - start) >= LEAST_BRUSH) this.ask("brushed", [start, end].sort((a, b) => a - b).map((x) => this.rounded(this.value(x))));
+      end = start;
+      show();
+    });
+  }
+
+  place(event) { return event.clientX - this.plot.getBoundingClientRect().left; }
+  rounded(value) { return Math.round((Math.round(value / this.data.step) * this.data.step) * 1e6) / 1e6; }
+
+  // Calls `onMove` while the pointer moves and `onEnd` once it is let go.
+  follow(event, node, onMove, onEnd) {
+    node.setPointerCapture(event.pointerId);
+    const end = () => {
+      node.removeEventListener("pointermove", onMove);
+      for (const name of ["pointerup", "pointercancel"]) node.removeEventListener(name, end);
+      onEnd();
     };
-    group.addEventListener("pointermove", onMove);
-    group.addEventListener("pointerup", onEnd);
-    group.addEventListener("pointercancel", onEnd);
+    node.addEventListener("pointermove", onMove);
+    for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, end);
   }
 
   key(event, name) {
     const big = event.shiftKey ? 10 : 1;
-    const step = { ArrowLeft: -STEP * big, ArrowDown: -STEP * big, ArrowRight: STEP * big, ArrowUp: STEP * big, PageDown: -STEP * 10, PageUp: STEP * 10 }[event.key];
+    const steps = { ArrowLeft: -big, ArrowDown: -big, ArrowRight: big, ArrowUp: big, PageDown: -10, PageUp: 10 }[event.key];
     if (event.key === "Home") this.move(name, this.from);
     else if (event.key === "End") this.move(name, this.to);
-    else if (step !== undefined) this.move(name, this.limits[name] + step);
+    else if (steps !== undefined) this.move(name, this.limits[name] + steps * this.data.step);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -261,22 +301,23 @@ class ThresholdEditor {
     this.timer = setTimeout(() => this.commit(), 180);
   }
 
+  // Only what was moved is sent: what a link leaves open stays open.
   commit() {
-    const { low, high, cut } = this.data;
-    if (low === this.limits.low && high === this.limits.high && cut === this.limits.cut) return;
+    const moved = Object.fromEntries(["low", "high", "cut"].filter((name) => this.limits[name] !== this.data[name] && !(name === "cut" && this.data.follows && this.limits.cut === this.limits.high)).map((name) => [name, this.limits[name]]));
+    if (!Object.keys(moved).length) return;
     this.sent += 1;
-    this.send("limits", { ...this.limits, seq: this.sent });
+    this.send("limits", { ...moved, seq: this.sent });
   }
 }
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
   const root = parentElement.querySelector(".vn");
   let editor = EDITORS.get(root);
   if (!editor) {
     editor = new ThresholdEditor(root);
     EDITORS.set(root, editor);
   }
-  editor.receive(data, setStateValue);
+  editor.receive(data, setStateValue, setTriggerValue);
   return () => { editor.watcher.disconnect(); clearTimeout(editor.timer); EDITORS.delete(root); };
 }
