@@ -66,7 +66,7 @@ def _show_too_few(labels: HandLabels) -> None:
 
 
 def _show_quality(quality: CutQuality, labels: HandLabels) -> None:
-    unknown = labels.n_without_probability
+    unknown = labels.n_undrawn
     about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
     figures.show_figures(
         [

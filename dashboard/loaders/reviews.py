@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dashboard.loaders.compare import read_other_scopes
 from dashboard.loaders.context import Context, about, read_cached
-from dashboard.standing import Standing, in_time
+from dashboard.standing import Standing, StandingBulk, in_time
 from dashboard.state import Queue, View, Who
 from scoring.reviews.agreement import Agreement, reviewer_agreement
 from scoring.reviews.decisions import (
@@ -61,12 +61,13 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
 
 @dataclass(frozen=True, slots=True)
 class OwnDecisions:
-    """A reviewer's verdicts on some rows, the last ones that an undo would take back, and how
-    many samples have one in all."""
+    """A reviewer's verdicts on some rows, the last ones that an undo would take back, how many
+    samples have one in all, and the last verdict on many samples at once."""
 
     decided: dict[int, str]
     history: list[dict[str, Any]]
     n_decided: int
+    bulk: StandingBulk | None
 
 
 class _Book:
@@ -85,7 +86,9 @@ class _Book:
             for name, events in by_reviewer.items():
                 self._standing.setdefault(name, Standing()).add(events)
             holds = self._standing.setdefault(reviewer, Standing())
-            return OwnDecisions(holds.decided(rows), holds.history(history), holds.n_decided)
+            return OwnDecisions(
+                holds.decided(rows), holds.history(history), holds.n_decided, holds.last_bulk()
+            )
 
 
 def read_own_decisions(
