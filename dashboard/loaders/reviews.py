@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -145,7 +145,10 @@ def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
 
 
 def read_labels(context: Context) -> HandLabels:
-    """Verdicts as labels that stand for the dataset, under the filter."""
+    """Verdicts as labels that stand for the dataset, under the filter; the same for every cut,
+    and for other band limits where the filter does not depend on them."""
+    if not context.filter.needs_bands:
+        context = replace(context, bands=context.workspace.bands)
     return read_cached(
         context,
         "labels",
