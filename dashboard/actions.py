@@ -98,6 +98,7 @@ def _draft(raw: Mapping[str, Any], n_samples: int) -> DecisionDraft:
         sampling_probability=raw.get("sampling_probability"),
         decided_at=raw.get("decided_at"),
         undoes=undoes,
+        draw=None if raw.get("draw") is None else str(raw["draw"]),
     )
 
 
@@ -109,7 +110,14 @@ def record_decision(workspace: Workspace, reviewer: str, draft: DecisionDraft) -
 def record_bulk(
     workspace: Workspace, reviewer: str, rows: Sequence[int], decision: Decision
 ) -> list[DecisionEvent]:
-    """Saves one verdict on many samples; :func:`undo_bulk` takes it back whole."""
+    """Saves one verdict on many samples; :func:`undo_bulk` takes it back whole.
+
+    Raises InputError where the dataset lacks one of the rows: then none is saved.
+    """
+    n_samples = read_dataset_info(workspace).n_samples
+    beyond = next((row for row in rows if not 0 <= row < n_samples), None)
+    if beyond is not None:
+        raise InputError(f"the dataset has no row {beyond!r}; reload the page")
     return _log(workspace, reviewer).append_bulk(rows, decision)
 
 
@@ -118,9 +126,10 @@ def undo_bulk(workspace: Workspace, reviewer: str, queue: str) -> int:
     return len(_log(workspace, reviewer).undo_bulk(queue))
 
 
-def undo_last_decision(workspace: Workspace, reviewer: str) -> DecisionEvent | None:
-    """Takes back the reviewer's latest decision that holds; None where there is none."""
-    return _log(workspace, reviewer).undo()
+def undo_last_decision(workspace: Workspace, reviewer: str) -> list[DecisionEvent]:
+    """Takes back the reviewer's latest decision that holds, one on many samples whole; the undo
+    events, none where there was nothing."""
+    return _log(workspace, reviewer).undo_latest()
 
 
 def _log(workspace: Workspace, reviewer: str) -> ReviewLog:

@@ -9,10 +9,21 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
 from scoring.reviews.decisions import DecisionEvent
+
+
+@dataclass(frozen=True, slots=True)
+class StandingBulk:
+    """A verdict on many samples at once, as far as it still holds: on ``n`` of them."""
+
+    queue: str
+    decision: str
+    n: int
+    decided_at: str
 
 
 class Standing:
@@ -26,6 +37,7 @@ class Standing:
     def _forget(self) -> None:
         self._verdicts: dict[str, DecisionEvent] = {}
         self._by_row: dict[int, list[str]] = defaultdict(list)
+        self._bulks: dict[str, dict[str, None]] = {}  # queue -> events, both in order
         self._undos: set[str] = set()
         self._undone: set[str] = set()
 
@@ -48,11 +60,16 @@ class Standing:
         elif event.decision is not None and event.event_id not in self._undone:
             self._verdicts[event.event_id] = event
             self._by_row[event.row_idx].append(event.event_id)
+            if event.in_bulk:
+                self._bulks.setdefault(str(event.queue), {})[event.event_id] = None
 
     def _remove(self, event_id: str) -> None:
         verdict = self._verdicts.pop(event_id, None)
         if verdict is not None:
             self._by_row[verdict.row_idx].remove(event_id)
+            bulk = self._bulks.get(verdict.queue or "", {})
+            if bulk.pop(event_id, event_id) is None and not bulk:
+                del self._bulks[str(verdict.queue)]
 
     def _start_over(self) -> None:
         """An undo that was itself undone takes nothing back: only those that hold are applied."""
@@ -82,6 +99,14 @@ class Standing:
     def decided(self, rows: Iterable[int]) -> dict[int, str]:
         """Row to verdict, for those of ``rows`` that have one."""
         return {row: one for row in rows if (one := self.decision(row)) is not None}
+
+    def last_bulk(self) -> StandingBulk | None:
+        """The last verdict on many samples of which anything holds."""
+        if not self._bulks:
+            return None
+        queue, events = next(reversed(self._bulks.items()))
+        one = self._verdicts[next(iter(events))]
+        return StandingBulk(queue, str(one.decision), len(events), one.decided_at)
 
     def history(self, n: int) -> list[dict[str, Any]]:
         """The last ``n`` verdicts, oldest first: what an undo takes back, from the end.

@@ -71,6 +71,7 @@ class Queue(StrEnum):
     RANDOM = "random"
     STRATIFIED = "stratified"
     RUNS = "runs"
+    CONFLICTS = "conflicts"
     REVIEWERS = "reviewers"
     RULE = "rule"
     ROW_IDX = "row_idx"
@@ -142,6 +143,8 @@ class Key(StrEnum):
     PAGES = "visnec.pages"
     GALLERY_FOCUS = "visnec.gallery_focus"
     BULK = "visnec.bulk"
+    BULK_SHOWN = "visnec.bulk_shown"
+    REVEALED = "visnec.revealed"
     REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
 
 

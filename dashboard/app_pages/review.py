@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import streamlit as st
 
@@ -20,6 +20,7 @@ from dashboard.components import (
 )
 from dashboard.components import reviewer as names
 from dashboard.components.review_deck import HISTORY, Deck
+from dashboard.components.review_queue import SEEDED, Queued, close_queue, open_queue
 from dashboard.links import cards_url
 from dashboard.loaders import Context
 from dashboard.navigation import sample_link
@@ -38,7 +39,8 @@ _QUEUE_NAMES = {
     Queue.RANDOM: "Random, by a seed",
     Queue.STRATIFIED: "Random from each source and category",
     Queue.RUNS: "Furthest apart in two sets of scores",
-    Queue.REVIEWERS: "Reviewers disagree, or are unsure",
+    Queue.CONFLICTS: "A tie, or somebody unsure",
+    Queue.REVIEWERS: "Reviewers disagree",
     Queue.RULE: "Decided against the cut",
     Queue.ROW_IDX: "In the order of the file",
 }
@@ -49,21 +51,6 @@ _WHO_NAMES = {
     Who.ALL: "all",
     Who.MINE: "I have decided",
 }
-_SEEDED = (Queue.RANDOM, Queue.STRATIFIED)
-
-
-@dataclass(frozen=True, slots=True)
-class _Queued:
-    """A queue as it stood when it was opened; it holds still while samples are decided.
-
-    ``chances`` runs beside ``rows``: how likely a sample was to be drawn, None in an order that
-    is no random draw.
-    """
-
-    key: str
-    rows: tuple[int, ...]
-    name: str
-    chances: tuple[float | None, ...]
 
 
 def render() -> None:
@@ -83,7 +70,7 @@ def render() -> None:
 
 def _show_choices(context: Context, view: View, reviewer: str) -> None:
     """Which samples come up, in which order, and who decides."""
-    with_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *_SEEDED)
+    with_parameter = view.queue in (Queue.THRESHOLD, Queue.RULE, Queue.RUNS, *SEEDED)
     widths = [4, 3, 3] if with_parameter else [7, 3]
     order, *parameter, which = st.columns(widths, vertical_alignment="bottom")
     with order:
@@ -118,7 +105,7 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
 
 def _choose_parameter(context: Context, view: View) -> None:
     """What else the queue needs to know."""
-    if view.queue in _SEEDED:
+    if view.queue in SEEDED:
         bound.choose_count("seed", "Seed", view.seed)
     elif view.queue is not Queue.RUNS:
         bound.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
@@ -148,44 +135,22 @@ def _show_review() -> None:
     reviewer = st.session_state.get(Key.REVIEWER)
     if context is None or reviewer is None:
         return
-    queued = _open_queue(context, view, reviewer)
+    queued = open_queue(context, view, reviewer)
     row = current_view().row
     if view.buttons:
-        again = plain_review.show(context, queued.rows, reviewer, queued.name, queued.chances, row)
+        again = plain_review.show(context, queued, reviewer, row, view.blind)
     else:
         again = _show_deck(context, view, queued, reviewer, row)
     if again:
-        st.session_state.pop(Key.QUEUE, None)
+        close_queue()
         st.rerun(scope="fragment")
-
-
-# ---- the queue -----------------------------------------------------------------------------------
-
-
-def _open_queue(context: Context, view: View, reviewer: str) -> _Queued:
-    """The queue of the view: the one that is open, or a new one where the view asks for another."""
-    order = loaders.queue_order(context, view)
-    seed = view.seed if view.queue in _SEEDED else 0
-    about = (context.scope, str(context.filter), order, seed, view.who, reviewer)
-    asked = hashlib.sha256(repr((str(context.workspace.root), *about)).encode()).hexdigest()[:16]
-    present: _Queued | None = st.session_state.get(Key.QUEUE)
-    if present is not None and present.key.startswith(asked):
-        return present
-    if present is not None and view.row is not None:
-        change_view(row=None)  # another queue begins at its own beginning
-    found = loaders.read_queue(context, view, reviewer)
-    serial = st.session_state.get(Key.QUEUE_SERIAL, 0) + 1
-    st.session_state[Key.QUEUE_SERIAL] = serial
-    queued = _Queued(f"{asked}-{serial}", tuple(found.rows), found.name, tuple(found.probabilities))
-    st.session_state[Key.QUEUE] = queued
-    return queued
 
 
 # ---- the keyed deck ------------------------------------------------------------------------------
 
 
 def _show_deck(
-    context: Context, view: View, queued: _Queued, reviewer: str, row: int | None
+    context: Context, view: View, queued: Queued, reviewer: str, row: int | None
 ) -> bool:
     own = loaders.read_own_decisions(context.workspace, reviewer, queued.rows, HISTORY)
     receipt: Receipt = st.session_state.get(Key.REVIEW_RECEIPT) or Receipt()
@@ -197,6 +162,8 @@ def _show_deck(
         queue_key=queued.key,
         queue_name=queued.name,
         chances=queued.chances,
+        draw=queued.draw,
+        said=queued.said,
         start=row,
         decided=own.decided,
         history=own.history,

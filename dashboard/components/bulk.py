@@ -12,25 +12,46 @@ import streamlit as st
 
 from dashboard import actions, loaders, text
 from dashboard.components.gallery import Bulk, Told
+from dashboard.standing import StandingBulk
 from dashboard.state import Key
 from scoring.errors import VisnecError
 
 
 @dataclass(frozen=True, slots=True)
-class _Last:
-    """What the last verdict did; ``queue`` names it for an undo, None where nothing was saved."""
+class _News:
+    """What this session's last verdict, or undo of one, did; ``queue`` names a verdict that was
+    saved."""
 
-    reviewer: str
     said: str
     queue: str | None = None
-    count: int = 0
     failed: bool = False
 
 
 def told() -> Told | None:
-    """What to tell of the last verdict, and whether it can be taken back."""
-    last: _Last | None = st.session_state.get(Key.BULK)
-    return None if last is None else Told(last.said, last.queue is not None, last.failed)
+    """What to tell of the last verdict, and whether there is one that can be taken back.
+
+    That is found in the log, so it outlives the page, and after an undo the one before is next.
+    """
+    reviewer: str | None = st.session_state.get(Key.REVIEWER)
+    news: _News | None = st.session_state.get(Key.BULK)
+    if reviewer is None:
+        return None
+    last = _last(reviewer)
+    st.session_state[Key.BULK_SHOWN] = last.queue if last else None
+    if last is None:
+        return None if news is None else Told(news.said, failed=news.failed)
+    if news is not None and news.queue == last.queue:
+        return Told(news.said, can_undo=True)
+    standing = (
+        f"Last verdict on several: {last.decision} on {text.plural(last.n, 'sample')}, "
+        f"{text.moment(last.decided_at)}."
+    )
+    said = standing if news is None else f"{news.said} {standing}"
+    return Told(said, can_undo=True, failed=news is not None and news.failed)
+
+
+def _last(reviewer: str) -> StandingBulk | None:
+    return loaders.read_own_decisions(loaders.read_workspace(), reviewer, (), 0).bulk
 
 
 def take(bulk: Bulk) -> None:
@@ -40,32 +61,30 @@ def take(bulk: Bulk) -> None:
         st.session_state[Key.BULK] = _save(bulk, reviewer)
 
 
-def _save(bulk: Bulk, reviewer: str) -> _Last:
+def _save(bulk: Bulk, reviewer: str) -> _News:
     workspace = loaders.read_workspace()
     own = loaders.read_own_decisions(workspace, reviewer, bulk.rows, 0).decided
     rows = [row for row in bulk.rows if row not in own]
     stayed = f"{text.plural(len(own), 'sample')} already had your verdict and stayed."
     if not rows:
-        return _Last(reviewer, f"Nothing was changed: {stayed}")
+        return _News(f"Nothing was changed: {stayed}")
     try:
         events = actions.record_bulk(workspace, reviewer, rows, bulk.decision)
     except (VisnecError, OSError) as error:
-        return _Last(reviewer, f"Nothing was saved: {error}", failed=True)
+        return _News(f"Nothing was saved: {error}", failed=True)
     said = f"Saved: {bulk.decision} on {text.plural(len(rows), 'sample')}."
-    return _Last(reviewer, f"{said} {stayed}" if own else said, events[0].queue, len(rows))
+    return _News(f"{said} {stayed}" if own else said, events[0].queue)
 
 
 def undo() -> None:
-    """Takes the last verdict back whole; for the gallery's callback."""
-    last: _Last | None = st.session_state.get(Key.BULK)
-    if last is None or last.queue is None:
+    """Takes back whole the verdict that was shown beside the button; for the gallery's callback."""
+    reviewer: str | None = st.session_state.get(Key.REVIEWER)
+    queue: str | None = st.session_state.get(Key.BULK_SHOWN)
+    if reviewer is None or queue is None:
         return
     try:
-        held = actions.undo_bulk(loaders.read_workspace(), last.reviewer, last.queue)
+        held = actions.undo_bulk(loaders.read_workspace(), reviewer, queue)
     except (VisnecError, OSError) as error:
-        said = f"Nothing was undone: {error}"
-        st.session_state[Key.BULK] = _Last(last.reviewer, said, last.queue, last.count, True)
+        st.session_state[Key.BULK] = _News(f"Nothing was undone: {error}", failed=True)
         return
-    rest = "" if held == last.count else " The others had been undone before."
-    said = f"Undone on {text.plural(held, 'sample')}.{rest}"
-    st.session_state[Key.BULK] = _Last(last.reviewer, said)
+    st.session_state[Key.BULK] = _News(f"Undone on {text.plural(held, 'sample')}.")

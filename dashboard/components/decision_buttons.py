@@ -6,6 +6,8 @@ with it, whatever the page shows by the time it arrives.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from dashboard import actions, loaders, text
@@ -15,18 +17,27 @@ from scoring.errors import VisnecError
 from scoring.reviews.decisions import Decision, DecisionDraft
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a sample came before the reviewer: its queue, its chance to be in a random one, and what
+    that one was drawn from."""
+
+    queue: str | None = None
+    probability: float | None = None
+    draw: str | None = None
+
+
 def show(
     row_idx: int,
     reviewer: str,
-    queue: str | None,
+    origin: Origin | None,
     decided: str | None,
     behind: int | None = None,
-    probability: float | None = None,
 ) -> None:
     """Keep, drop and unsure for the sample ``row_idx``, and undo of the latest decision.
 
     After a decision the view goes on to the row ``behind``, where one is given; after an undo
-    back to the row it was about. ``probability`` is the sample's chance to be in a random queue.
+    back to the row it was about. ``origin`` is None outside of any queue.
     """
     with st.container(horizontal=True, key="decision_buttons"):
         for choice in Decision:
@@ -35,24 +46,28 @@ def show(
                 key=f"decide-{choice}-{row_idx}",  # a late click must not meet another row
                 type="primary" if decided == choice else "secondary",
                 on_click=decide,
-                args=(row_idx, str(choice), reviewer, queue, behind, probability),
+                args=(row_idx, str(choice), reviewer, origin or Origin(), behind),
             )
-        st.button(
-            "Undo", key="decide-undo", icon=":material/undo:", on_click=undo, args=(reviewer,)
-        )
+        show_undo(reviewer)
+
+
+def show_undo(reviewer: str) -> None:
+    """The button that takes the reviewer's latest decision back."""
+    st.button("Undo", key="decide-undo", icon=":material/undo:", on_click=undo, args=(reviewer,))
 
 
 def decide(
-    row_idx: int,
-    choice: str,
-    reviewer: str,
-    queue: str | None,
-    behind: int | None = None,
-    probability: float | None = None,
+    row_idx: int, choice: str, reviewer: str, origin: Origin, behind: int | None = None
 ) -> None:
     """Saves the decision; it is on disk when this returns."""
     workspace = loaders.read_workspace()
-    draft = DecisionDraft(row_idx, Decision(choice), queue=queue, sampling_probability=probability)
+    draft = DecisionDraft(
+        row_idx,
+        Decision(choice),
+        queue=origin.queue,
+        sampling_probability=origin.probability,
+        draw=origin.draw,
+    )
     try:
         actions.record_decision(workspace, reviewer, draft)
     except (VisnecError, OSError) as error:
@@ -64,17 +79,19 @@ def decide(
 
 
 def undo(reviewer: str) -> None:
-    """Takes the reviewer's latest decision back."""
+    """Takes the reviewer's latest decision back; one on many samples goes whole."""
     try:
-        event = actions.undo_last_decision(loaders.read_workspace(), reviewer)
+        events = actions.undo_last_decision(loaders.read_workspace(), reviewer)
     except (VisnecError, OSError) as error:
         notices.remember("problem", "The decision was not undone", str(error))
         return
-    if event is None:
+    if not events:
         notices.remember("note", "There is nothing to undo")
+    elif len(events) > 1:
+        notices.remember("done", f"Undone: the decision on {len(events):,} samples at once")
     else:
-        notices.remember("done", f"Undone: the decision on row {event.row_idx:,}")
-        change_view(row=event.row_idx)
+        notices.remember("done", f"Undone: the decision on row {events[0].row_idx:,}")
+        change_view(row=events[0].row_idx)
 
 
 def show_note(row_idx: int, reviewer: str, noted: str) -> None:

@@ -1,18 +1,22 @@
 """The threshold settled by hand labels: how often the cut agrees with people, and how surely.
 
-Only decisions from random queues stand for the dataset; the figures say how many there are.
+Only decisions from random draws stand for the dataset; the figures say how many there are. The
+labels are read once for all cuts, so that what they say about a moved one is arithmetic.
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import streamlit as st
 
 from dashboard import charts, loaders, text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Figure
+from dashboard.loaders import Context
+from dashboard.navigation import PageName, go_to
 from dashboard.state import Queue, Who, change_view, current_view
 from scoring.reviews.settling import (
-    CutQuality,
     Estimate,
     HandLabels,
     best_threshold,
@@ -20,7 +24,35 @@ from scoring.reviews.settling import (
     cut_quality,
 )
 
-_FEW = 10
+FEW = 10  # labels, below which nothing is estimated
+_NAME = "wrongly dropped (estimated)"
+
+
+def dropped_figure(labels: HandLabels, cut: float, n_dropped: int) -> Figure:
+    """The share of what the cut drops that people would keep, for beside the cut."""
+    if len(labels) < FEW:
+        return Figure(_NAME, text.ABSENT, f"{len(labels)} of {FEW} labels it takes")
+    dropped = cut_quality(labels, cut).wrongly_dropped
+    if dropped is None:
+        return Figure(_NAME, text.ABSENT, "no label below the cut")
+    low, high = (text.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))
+    return Figure(
+        _NAME,
+        f"{dropped.value:.1%}",
+        f"{dropped.low:.0%} to {dropped.high:.0%} of the dropped: about "
+        f"{text.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
+        f"by {text.plural(dropped.n, 'label')} there",
+    )
+
+
+def ask_for_labels(labels: HandLabels) -> None:
+    """Where there are too few labels, what to do about it; on pages other than Review."""
+    if len(labels) < FEW and st.button(
+        "Give labels, to see how much is wrongly dropped",
+        icon=":material/casino:",
+        help="Opens a random draw from each source and category on the Review page",
+    ):
+        go_to(PageName.REVIEW, queue=Queue.STRATIFIED, who=Who.UNDECIDED, row=None)
 
 
 @st.fragment
@@ -31,7 +63,8 @@ def show() -> None:
         return
     labels = loaders.read_labels(context)
     st.subheader("What the decisions say about the cut", anchor=False)
-    if len(labels) < _FEW:
+    _show_as_of()
+    if len(labels) < FEW:
         _show_too_few(labels)
         return
     cut = current_view().threshold(context.workspace.bands)
@@ -49,14 +82,14 @@ def show() -> None:
             key="settling",
         )
     with right:
-        _show_quality(cut_quality(labels, cut), labels)
+        _show_quality(context, cut, labels)
         _show_best(labels, cut)
 
 
 def _show_too_few(labels: HandLabels) -> None:
     notices.show_empty(
         "Too few decisions that stand for the dataset",
-        f"{text.plural(len(labels), 'decision')} so far; from {_FEW} on, precision and recall of "
+        f"{text.plural(len(labels), 'decision')} so far; from {FEW} on, precision and recall of "
         "any cut are estimated here. A random queue gives decisions that stand for the others; "
         "an order by score does not.",
     )
@@ -65,14 +98,24 @@ def _show_too_few(labels: HandLabels) -> None:
         st.rerun()
 
 
-def _show_quality(quality: CutQuality, labels: HandLabels) -> None:
-    unknown = labels.n_without_probability
+def _show_as_of() -> None:
+    """The panel stands still while samples are decided above it, and says so."""
+    left, right = st.columns([6, 1], vertical_alignment="center")
+    with left:
+        moment = text.moment(datetime.now(UTC).isoformat())
+        figures.show_quiet(f"As of {moment}; decisions since then are not in it.")
+    right.button("Work out again", icon=":material/refresh:", width="stretch")
+
+
+def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
+    quality = cut_quality(labels, cut)
+    unknown = labels.n_undrawn
     about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
     figures.show_figures(
         [
             _estimate("precision of keeping", quality.precision, "of the kept, people keep"),
             _estimate("recall of keeping", quality.recall, "of what people keep is kept"),
-            _estimate("wrongly dropped", quality.wrongly_dropped, "of the dropped, people keep"),
+            dropped_figure(labels, cut, loaders.read_cut(context, cut).n_dropped),
             Figure("decisions", text.count(len(labels)), about),
         ]
     )

@@ -2,54 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
 from dashboard import loaders, text
 from dashboard.cards import Card
 from dashboard.components import decision_buttons, figures, notices
+from dashboard.components.review_queue import Queued
 from dashboard.loaders import Context
-from dashboard.state import change_view
+from dashboard.state import Key, change_view
 from scoring.readers.images import ImageProblem
 
 
 def show(
-    context: Context,
-    queue: Sequence[int],
-    reviewer: str,
-    queue_name: str,
-    chances: Sequence[float | None],
-    row: int | None,
+    context: Context, queued: Queued, reviewer: str, row: int | None, blind: bool = False
 ) -> bool:
-    """Draws the sample that is due; returns whether a new queue was asked for."""
+    """Draws the sample that is due; returns whether a new queue was asked for.
+
+    ``blind`` hides each sample's image and reference until they are asked for; only then can it
+    be decided.
+    """
+    queue = queued.rows
     own = loaders.read_own_decisions(context.workspace, reviewer, queue, 0)
     due = row if row in queue else next((one for one in queue if one not in own.decided), None)
     if due is None:
-        notices.show_remembered()
-        if queue:
-            notices.show_empty("This queue is done", "Every sample in it has a decision of yours.")
-        else:
-            notices.show_empty(
-                "This queue is empty",
-                "No sample matches. Choose another order, another filter, or show decided "
-                "samples too.",
-            )
-        st.button("Undo", key="decide-undo", on_click=decision_buttons.undo, args=(reviewer,))
-        return st.button("Look for more samples")
-    at = list(queue).index(due)
+        return _show_end(queued, reviewer)
+    at = queue.index(due)
+    beyond = f" ({queued.said})" if queued.said else ""
     figures.show_quiet(
-        f"Sample {at + 1:,} of {len(queue):,}, {text.plural(len(own.decided), 'sample')} decided"
+        f"Sample {at + 1:,} of {len(queue):,}{beyond}, "
+        f"{text.plural(len(own.decided), 'sample')} decided"
     )
     behind = queue[at + 1] if at + 1 < len(queue) else None
-    decision_buttons.show(due, reviewer, queue_name, own.decided.get(due), behind, chances[at])
+    card = loaders.read_card(context, due)
+    hidden = blind and due not in _revealed()
+    if hidden:
+        with st.container(horizontal=True, key="decision_buttons"):
+            st.button("Reveal", icon=":material/visibility:", on_click=_reveal, args=(due,))
+            decision_buttons.show_undo(reviewer)
+    else:
+        decision_buttons.show(due, reviewer, queued.origin(at), own.decided.get(due), behind)
     notices.show_remembered()  # below the buttons, which must not move under a hand that clicks
     _show_moves(queue[at - 1] if at else None, behind)
-    card = loaders.read_card(context, due)
+    if hidden:
+        _show_blind(card)
+        return False
     own_notes = (one["note"] for one in card["decisions"] if one["reviewer"] == reviewer)
     decision_buttons.show_note(due, reviewer, next(own_notes, None) or "")
     _show_card(context, card)
     return False
+
+
+def _show_end(queued: Queued, reviewer: str) -> bool:
+    notices.show_remembered()
+    if queued.rows:
+        notices.show_empty("This queue is done", "Every sample in it has a decision of yours.")
+    else:
+        notices.show_empty(
+            "This queue is empty",
+            "No sample matches. Choose another order, another filter, or show decided samples too.",
+        )
+    decision_buttons.show_undo(reviewer)
+    return st.button("Look for more samples")
+
+
+def _revealed() -> set[int]:
+    """Samples that this session has looked at in full."""
+    revealed: set[int] = st.session_state.setdefault(Key.REVEALED, set())
+    return revealed
+
+
+def _reveal(row_idx: int) -> None:
+    _revealed().add(row_idx)
+    change_view(row=row_idx)
+
+
+def _show_blind(card: Card) -> None:
+    """The question and what the model says to it without the image."""
+    figures.show_quiet("Image and reference are hidden: think what the answer is, then reveal them")
+    for turn in card["turns"]:
+        if turn["role"] == "assistant":
+            break
+        _show_turn(turn)
+    for prediction in card["predictions"][:1]:
+        figures.show_quiet("Text-only prediction")
+        _show_pieces(prediction["text"])
 
 
 def _show_moves(before: int | None, behind: int | None) -> None:
@@ -85,9 +123,7 @@ def _show_card(context: Context, card: Card) -> None:
         )
     with right:
         for turn in card["turns"]:
-            figures.show_quiet(turn["role"].capitalize())
-            said = "".join(part.get("text") or part.get("more") or "" for part in turn["parts"])
-            st.text(said)
+            _show_turn(turn)
         for prediction in card["predictions"][:1]:
             for name, kind in (
                 ("Text-only prediction", "text"),
@@ -95,7 +131,16 @@ def _show_card(context: Context, card: Card) -> None:
             ):
                 pieces, match = prediction[kind], prediction[f"{kind}_match"]
                 figures.show_quiet(f"{name}, {match['said']}" if match else name)
-                st.text(text.ABSENT if pieces is None else "".join(one for one, _ in pieces))
+                _show_pieces(pieces)
+
+
+def _show_turn(turn: dict[str, Any]) -> None:
+    figures.show_quiet(turn["role"].capitalize())
+    st.text("".join(part.get("text") or part.get("more") or "" for part in turn["parts"]))
+
+
+def _show_pieces(pieces: list[tuple[str, bool]] | None) -> None:
+    st.text(text.ABSENT if pieces is None else "".join(one for one, _ in pieces))
 
 
 def _show_image(context: Context, row_idx: int, position: int) -> None:

@@ -27,7 +27,8 @@ _deck = st.components.v2.component(
 class Deck:
     """What the browser is given. ``name`` is the drawer of its outbox: workspace and reviewer.
 
-    ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was.
+    ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was; ``draw``
+    is what from; ``said`` tells how much of the dataset the queue is.
     ``decided`` are the reviewer's verdicts on rows of the queue, ``n_decided`` counts those on
     any sample, ``history`` are the last ones given. ``explore`` is the address at which a sample
     opens when its row is appended. ``blind`` hides each sample's image and reference at first.
@@ -39,6 +40,8 @@ class Deck:
     queue_key: str
     queue_name: str
     chances: Sequence[float | None]
+    draw: str | None
+    said: str
     start: int | None
     decided: Mapping[int, str]
     history: Sequence[Mapping[str, Any]]
@@ -73,6 +76,8 @@ def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
             "queue_key": deck.queue_key,
             "queue_name": deck.queue_name,
             "chances": list(deck.chances),
+            "draw": deck.draw,
+            "said": deck.said,
             "start": deck.start,
             "decided": {str(row): decision for row, decision in deck.decided.items()},
             "history": list(deck.history),

@@ -69,15 +69,15 @@ def _show_agreement(agreement: Agreement) -> None:
 
 
 def _show_conflicts(n: int) -> None:
-    """Samples without a majority come up in a queue of their own."""
+    """Samples with a tie, or with somebody unsure, come up in a queue of their own."""
     if not n:
         return
     left, right = st.columns([5, 2], vertical_alignment="center")
     with left:
         figures.show_quiet(
-            f"{text.plural(n, 'sample')} without a majority (as many keep as drop, or somebody "
-            "unsure); the rule decides there."
+            f"{text.plural(n, 'sample')} to look at again: as many keep as drop, so that the rule "
+            "decides, or somebody unsure."
         )
     if right.button("Review the conflicts", icon=":material/balance:", width="stretch"):
-        change_view(queue=Queue.REVIEWERS, who=Who.ALL, row=None)
+        change_view(queue=Queue.CONFLICTS, who=Who.ALL, row=None)
         st.rerun()

@@ -9,7 +9,14 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import bound, composition, figures, notices, threshold_editor
+from dashboard.components import (
+    bound,
+    composition,
+    figures,
+    labels_panel,
+    notices,
+    threshold_editor,
+)
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
@@ -55,7 +62,9 @@ def show(context: Context, summary: ScoreSummary, cut: float, kept: CutCounts) -
     composition.show(kept)
     _show_cut_fields(summary, cut, kept)
     _show_band_fields(context, cut)
-    _show_kept(summary, kept)
+    labels = loaders.read_labels(context)
+    _show_kept(summary, kept, labels_panel.dropped_figure(labels, cut, kept.n_dropped))
+    labels_panel.ask_for_labels(labels)
 
 
 def bins_for(summary: ScoreSummary) -> int:
@@ -255,7 +264,7 @@ def _save_bands() -> None:
 # ---- kept and dropped ----------------------------------------------------------------------------
 
 
-def _show_kept(summary: ScoreSummary, kept: CutCounts) -> None:
+def _show_kept(summary: ScoreSummary, kept: CutCounts, wrongly_dropped: Figure) -> None:
     """Kept and dropped, exactly, in samples and in answer tokens."""
     scored = kept.n_kept + kept.n_dropped
     low, high = summary.quantiles.get(0.05), summary.quantiles.get(0.95)
@@ -265,6 +274,7 @@ def _show_kept(summary: ScoreSummary, kept: CutCounts) -> None:
             Figure(
                 "dropped samples", text.count(kept.n_dropped), text.share(kept.n_dropped, scored)
             ),
+            wrongly_dropped,
             *_token_figures(kept),
             Figure(
                 "median score",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from dashboard.loaders.compare import read_other_scopes
 from dashboard.loaders.context import Context, about, read_cached
-from dashboard.standing import Standing, in_time
+from dashboard.standing import Standing, StandingBulk, in_time
 from dashboard.state import Queue, View, Who
 from scoring.reviews.agreement import Agreement, reviewer_agreement
 from scoring.reviews.decisions import (
@@ -61,12 +61,13 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
 
 @dataclass(frozen=True, slots=True)
 class OwnDecisions:
-    """A reviewer's verdicts on some rows, the last ones that an undo would take back, and how
-    many samples have one in all."""
+    """A reviewer's verdicts on some rows, the last ones that an undo would take back, how many
+    samples have one in all, and the last verdict on many samples at once."""
 
     decided: dict[int, str]
     history: list[dict[str, Any]]
     n_decided: int
+    bulk: StandingBulk | None
 
 
 class _Book:
@@ -85,7 +86,9 @@ class _Book:
             for name, events in by_reviewer.items():
                 self._standing.setdefault(name, Standing()).add(events)
             holds = self._standing.setdefault(reviewer, Standing())
-            return OwnDecisions(holds.decided(rows), holds.history(history), holds.n_decided)
+            return OwnDecisions(
+                holds.decided(rows), holds.history(history), holds.n_decided, holds.last_bulk()
+            )
 
 
 def read_own_decisions(
@@ -142,7 +145,10 @@ def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
 
 
 def read_labels(context: Context) -> HandLabels:
-    """Verdicts as labels that stand for the dataset, under the filter."""
+    """Verdicts as labels that stand for the dataset, under the filter; the same for every cut,
+    and for other band limits where the filter does not depend on them."""
+    if not context.filter.needs_bands:
+        context = replace(context, bands=context.workspace.bands)
     return read_cached(
         context,
         "labels",

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from scoring.errors import InputError, VisnecError
+from scoring.reviews.draws import parse_draw
 
 LOCK_SECONDS = 30.0
 _TAIL_BYTES = 512  # end of what was read, compared before reading on
@@ -45,7 +46,9 @@ class DecisionDraft:
     ``note`` None leaves an earlier note as it is, an empty one removes it. ``queue`` and
     ``sampling_probability`` say how the sample came before the reviewer's eyes, so that shares
     among the decisions can be carried over to the dataset. ``decided_at`` is ISO 8601 with a
-    zone, default now. Raises InputError for a draft that makes no sense.
+    zone, default now. ``draw`` is the written form of the :class:`~scoring.reviews.draws.Draw`
+    that brought the sample, None where it was none. Raises InputError for a draft that makes no
+    sense.
     """
 
     row_idx: int
@@ -56,6 +59,7 @@ class DecisionDraft:
     sampling_probability: float | None = None
     decided_at: str | None = None
     undoes: str | None = None
+    draw: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.row_idx, bool) or operator.index(self.row_idx) < 0:
@@ -69,6 +73,8 @@ class DecisionDraft:
         chance = self.sampling_probability
         if chance is not None and not 0 < chance <= 1:
             raise InputError(f"a sampling probability lies in (0, 1], got {chance!r}")
+        if self.draw is not None:
+            parse_draw(self.draw)
         _utc(self.decided_at)
 
 
@@ -87,6 +93,7 @@ class DecisionEvent:
     sampling_probability: float | None
     decided_at: str
     undoes: str | None
+    draw: str | None = None
 
     @property
     def in_bulk(self) -> bool:
@@ -218,6 +225,7 @@ def new_event(
         sampling_probability=draft.sampling_probability,
         decided_at=_utc(draft.decided_at),
         undoes=_clean_or_none(draft.undoes),
+        draw=_draw_or_none(draft.draw),
     )
 
 
@@ -246,6 +254,7 @@ def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
             sampling_probability=None if chance is None else float(chance),
             decided_at=_utc(str(raw["decided_at"])),
             undoes=_clean_or_none(raw.get("undoes")),
+            draw=_draw_or_none(raw.get("draw")),
         )
     except (ValueError, KeyError, TypeError, RecursionError, InputError):
         return None
@@ -258,6 +267,14 @@ def clean_text(text: str) -> str:
 
 def _clean_or_none(text: object) -> str | None:
     return None if text is None else clean_text(str(text))
+
+
+def _draw_or_none(text: object) -> str | None:
+    """A record of a draw that cannot be read costs the decision nothing but its weight."""
+    try:
+        return None if text is None else str(parse_draw(str(text)))
+    except InputError:
+        return None
 
 
 def _utc(moment: str | None) -> str:

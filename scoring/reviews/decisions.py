@@ -112,10 +112,27 @@ class ReviewLog:
                 return None
             if target.event_id in undone:
                 return events[undone[target.event_id]]
-            if event_id is None and target.queue is not None and target.in_bulk:
-                return self._append(self._undo_drafts(target.queue, undone))[-1]
-            draft = DecisionDraft(target.row_idx, None, new_event_id, undoes=target.event_id)
-            return self._append([draft])[0]
+            return self._take_back(target, undone, event_id is None, new_event_id)[-1]
+
+    def undo_latest(self) -> list[DecisionEvent]:
+        """As :meth:`undo` of the latest verdict; every undo event, several for a bulk decision."""
+        with self._writer:
+            events = {event.event_id: event for event in self._events_of_reviewer()}
+            undone = undone_events(events.values())
+            target = self._undo_target(None, events, undone)
+            return [] if target is None else self._take_back(target, undone, True, None)
+
+    def _take_back(
+        self,
+        target: DecisionEvent,
+        undone: Mapping[str, str],
+        whole_bulk: bool,
+        new_event_id: str | None,
+    ) -> list[DecisionEvent]:
+        if whole_bulk and target.queue is not None and target.in_bulk:
+            return self._append(self._undo_drafts(target.queue, undone))
+        draft = DecisionDraft(target.row_idx, None, new_event_id, undoes=target.event_id)
+        return self._append([draft])
 
     def undo_bulk(self, name: str) -> list[DecisionEvent]:
         """Takes back what still holds of the bulk decision of that queue; the undo events."""
@@ -127,7 +144,7 @@ class ReviewLog:
         """Undos of what still holds of a bulk decision."""
         return [
             DecisionDraft(event.row_idx, None, undoes=event.event_id)
-            for event in self._tail.events
+            for event in self._events_of_reviewer()
             if event.queue == bulk and event.decision and event.event_id not in undone
         ]
 

@@ -1,18 +1,15 @@
 """Where to put the threshold, settled by hand labels: precision and recall of "keep" at every cut.
 
-Hand-labelled samples stand for the dataset with the inverse of the probability with which their
-queue drew them. The one decision behind it: intervals are Wilson's with the effective number of
-labels (Kish: square of the summed weights over the sum of their squares), so that no figure looks
-surer than the labels under it; a share without labels is None, never 0.
-
-Only ratios of the weights matter. So the first k of a random queue count as a random sample of k,
-although the recorded probability is that of the whole queue.
+Hand-labelled samples stand for the dataset with weights that :func:`drawn_weights` works out from
+what random draws brought so far. The one decision behind it: intervals are Wilson's with the
+effective number of labels (Kish: square of the summed weights over the sum of their squares), so
+that no figure looks surer than the labels under it; a share without labels is None, never 0.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -61,15 +58,16 @@ class CutQuality:
 class HandLabels:
     """Verdicts of people on scored samples, as columns of one length.
 
-    ``keep`` is True for keep and False for drop; ``weight`` is 1 / sampling probability.
-    ``n_without_probability`` counts verdicts left out because their queue was no random draw.
-    Raises InputError for columns of different lengths and for numbers that cannot be.
+    ``keep`` is True for keep and False for drop; ``weight`` is the number of samples that a label
+    stands for, up to a factor common to all. ``n_undrawn`` counts the verdicts that came from no
+    random draw of these samples, whether they are among the columns or were left out. Raises
+    InputError for columns of different lengths and for numbers that cannot be.
     """
 
     visnec: NDArray[np.float64]
     keep: NDArray[np.bool_]
     weight: NDArray[np.float64]
-    n_without_probability: int = 0
+    n_undrawn: int = 0
 
     def __post_init__(self) -> None:
         lengths = {len(self.visnec), len(self.keep), len(self.weight)}
@@ -78,7 +76,7 @@ class HandLabels:
         if not (np.isfinite(self.visnec).all() and np.isfinite(self.weight).all()):
             raise InputError("labels need finite scores and weights; leave unscored samples out")
         if (self.weight <= 0).any():
-            raise InputError("weights of labels are above 0 (1 / sampling probability)")
+            raise InputError("weights of labels are above 0; leave the others out")
 
     def __len__(self) -> int:
         return len(self.visnec)
@@ -97,6 +95,56 @@ def hand_labels(
     if ((chance[known] <= 0) | (chance[known] > 1)).any():
         raise InputError("sampling probabilities lie in (0, 1]")
     return HandLabels(scores[known], kept[known], 1 / chance[known], int((~known).sum()))
+
+
+def drawn_weights(
+    drawn: NDArray[np.bool_],
+    stratum: NDArray[np.int64],
+    sizes: Mapping[int, int],
+    akin: Mapping[int, int] | None = None,
+) -> NDArray[np.float64]:
+    """How many samples each label stands for, labels being in the order in which they were given.
+
+    ``drawn`` tells which labels a random draw brought, the others somebody chose; ``stratum`` is
+    where each lies and ``sizes`` how many samples each stratum has. Whenever a draw brings a
+    label, it stands for all samples of its stratum that had none, and the labels before it for
+    themselves; these estimates, one for each drawn label, are averaged (Des Raj's ordered
+    estimator), and inside a stretch of draws, whose order tells nothing, the weights are evened
+    out. So it is free of bias for any part of a queue, for several draws, and for whatever was
+    chosen before, between and behind them. Plain draws come out as size / number of labels.
+
+    A stratum that no draw has reached yet is covered by those of its kin (equal values in ``akin``)
+    and, where none of these was reached, by all. Shape (labels,); adds up to all samples, or is
+    all zero where nothing was drawn. Source: D. Raj, "Some estimators in sampling with varying
+    probabilities without replacement", JASA 51 (1956).
+    """
+    weights = np.zeros(len(drawn))
+    for number in np.unique(stratum[drawn]).tolist():
+        inside = np.flatnonzero(stratum == number)
+        weights[inside] = _weights_in_stratum(drawn[inside], sizes[number])
+    if akin is not None:
+        families = np.array([akin[number] for number in stratum.tolist()], np.int64)
+        for family in set(akin.values()):
+            size = sum(size for number, size in sizes.items() if akin[number] == family)
+            _stretch(weights, families == family, size)
+    _stretch(weights, np.ones(len(drawn), np.bool_), sum(sizes.values()))
+    return weights
+
+
+def _stretch(weights: NDArray[np.float64], inside: NDArray[np.bool_], size: int) -> None:
+    """Has some of the weights add up to ``size``, where they are not all zero."""
+    total = float(weights[inside].sum())
+    if total:
+        weights[inside] *= size / total
+
+
+def _weights_in_stratum(drawn: NDArray[np.bool_], size: int) -> NDArray[np.float64]:
+    n_drawn = int(drawn.sum())
+    weights = (n_drawn - np.cumsum(drawn)).astype(np.float64)  # each draw behind knows the label
+    edges = np.flatnonzero(np.diff(drawn, prepend=False, append=False))
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        weights[begin:end] = size - begin + weights[end - 1]
+    return weights / n_drawn
 
 
 def cut_quality(labels: HandLabels, threshold: float, confidence: float = 0.95) -> CutQuality:

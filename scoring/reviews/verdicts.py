@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.draws import unrecorded_draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,11 @@ class LatestDecision:
     """What holds for a sample and reviewer after all undos.
 
     ``decision`` is None where the reviewer left only a note. ``decided_at`` and ``event_id`` are
-    those of the verdict, or of the note where there is no verdict; so are ``queue`` and
-    ``sampling_probability``, which say how the sample came before the reviewer.
+    those of the verdict, or of the note where there is no verdict. ``queue``,
+    ``sampling_probability`` and ``draw`` say how the sample came before the reviewer: by the first
+    random draw that a verdict followed (at ``drawn_at``), because looking at it again elsewhere
+    does not undo the draw; without any, by the queue of the verdict that holds.
+    ``first_decided_at`` is when the first verdict was given that was not taken back.
     """
 
     row_idx: int
@@ -30,6 +34,9 @@ class LatestDecision:
     event_id: str
     queue: str | None = None
     sampling_probability: float | None = None
+    draw: str | None = None
+    drawn_at: str | None = None
+    first_decided_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,9 @@ def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
     note = noted.note if noted is not None else None
     if said is None or (verdict is None and not note):
         return None
+    verdicts = [event for event in log if event.decision is not None]
+    drawn = next((event for event in verdicts if event.sampling_probability is not None), None)
+    came = drawn or said
     return LatestDecision(
         said.row_idx,
         said.reviewer,
@@ -161,8 +171,11 @@ def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
         note or None,
         said.decided_at,
         said.event_id,
-        said.queue,
-        said.sampling_probability,
+        came.queue,
+        came.sampling_probability,
+        None if drawn is None else drawn.draw or str(unrecorded_draw(drawn.queue)),
+        None if drawn is None else drawn.decided_at,
+        verdicts[0].decided_at if verdicts else None,
     )
 
 
@@ -173,4 +186,15 @@ def _later(one: LatestDecision | None, other: LatestDecision) -> LatestDecision:
     loser, winner = sorted(
         (one, other), key=lambda said: (said.decision is not None, said.decided_at, said.event_id)
     )
-    return winner if winner.note else replace(winner, note=loser.note)
+    firsts = [said.first_decided_at for said in (one, other) if said.first_decided_at is not None]
+    drawn = [said for said in (one, other) if said.drawn_at is not None]
+    came = min(drawn, key=lambda said: (str(said.drawn_at), said.event_id), default=winner)
+    return replace(
+        winner,
+        note=winner.note or loser.note,
+        queue=came.queue,
+        sampling_probability=came.sampling_probability,
+        draw=came.draw,
+        drawn_at=came.drawn_at,
+        first_decided_at=min(firsts, default=None),
+    )

@@ -51,6 +51,9 @@ _DECISIONS = pa.schema(
         ("event_id", pa.string()),
         ("queue", pa.string()),
         ("sampling_probability", pa.float64()),
+        ("draw", pa.string()),
+        ("drawn_at", pa.string()),
+        ("first_decided_at", pa.string()),
     ]
 )
 

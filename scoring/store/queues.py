@@ -1,21 +1,23 @@
 """Review queues: which samples come before a reviewer, in which order, and how likely each was.
 
-A queue that is a random draw records each sample's probability, so that shares among the decisions
-can be carried over to the dataset; an order by score is no draw and records none. The one decision
-behind it: a random order is a fixed mixing of the row numbers by seed, so that the same samples
-come in the same order on every machine and whatever the filter or the reviewer takes out.
+A queue that is a random draw says so, with each sample's probability, so that shares among the
+decisions can be carried over to the dataset; an order by score is no draw. The one decision behind
+it: a random order is a fixed mixing of the row numbers by seed, so that the same samples come in
+the same order on every machine and whatever the filter or the reviewer takes out; and the first k
+of a random queue are a draw of their own kind for any k, because few queues are ever finished.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.errors import InputError
-from scoring.necessity import Bands
+from scoring.necessity import Bands, Category
+from scoring.reviews.draws import STRATIFIED, Draw
 from scoring.store.compare import compare_scopes
 from scoring.store.conditions import ask, read_other
 from scoring.store.filters import Filter
@@ -28,8 +30,9 @@ ORDERS = (
     "highest",
     "threshold:0.25",
     "random",
-    "stratified",
+    STRATIFIED,
     "runs:RUN/BASELINE",
+    "conflicts",
     "reviewers",
     "rule:0.25",
     "row_idx",
@@ -42,14 +45,15 @@ class ReviewQueue:
     """Samples in the order in which they come up.
 
     ``probabilities`` runs beside ``rows``: the chance of being drawn, None where the order is no
-    random draw. ``name`` is what a decision records as its queue. ``n_eligible`` samples could
-    have come up.
+    random draw. ``name`` is what a decision records as its queue, ``draw`` as its draw.
+    ``n_eligible`` samples could have come up.
     """
 
     name: str
     rows: list[int]
     probabilities: list[float | None]
     n_eligible: int
+    draw: str | None = None
 
 
 def review_queue(
@@ -67,8 +71,10 @@ def review_queue(
 
     ``order``: ``lowest``, ``highest`` and ``threshold:0.25`` (nearest to it first) take scored
     samples; ``random`` takes any; ``stratified`` takes about as many scored samples of every
-    source and category, in random order; ``runs:RUN/BASELINE`` those whose ranks differ most from
-    another run's; ``reviewers`` those on which reviewers disagree or are unsure; ``rule:0.25``
+    source and category, in a random order in which all of these advance together;
+    ``runs:RUN/BASELINE`` those whose ranks differ most from another run's; ``conflicts`` those
+    with as many keep as drop or somebody unsure; ``reviewers`` those that two reviewers decided
+    differently; ``rule:0.25``
     those whose verdict goes against keeping ``visnec >= 0.25``, the furthest from it first;
     ``row_idx`` any in the order of the dataset. ``undecided_by`` leaves out what this reviewer
     has decided, ``decided_by`` ("only mine") what they have not. Raises InputError for another
@@ -78,10 +84,11 @@ def review_queue(
     known = {one.partition(":")[0]: ":" in one for one in ORDERS}
     if name not in known or bool(at) != known[name]:
         raise InputError(f"{order!r} is no queue; use one of {', '.join(ORDERS)}")
-    if name == "stratified":
+    if name == STRATIFIED:
         hidden = _own(store.reading(), undecided_by), _own(store.reading(), decided_by)
         one = open_slice(store, scope, which, bands)
-        return _stratified(one, bands or store.bands, limit, seed, hidden)
+        queue = _stratified(one, bands or store.bands, limit, seed, hidden)
+        return replace(queue, draw=_draw(name, scope, which, bands or store.bands))
     asked = ask(store, scope, which, bands)
     if name == "runs":
         return _apart(store, scope, which, at, limit, bands, (undecided_by, decided_by))
@@ -102,7 +109,23 @@ def review_queue(
     eligible = int(asked.rows("SELECT count(*)", *matching, **counted)[0][0])
     chance = min(1.0, len(rows) / eligible) if name == "random" and rows else None
     label = f"{order} seed {seed}" if name == "random" else order
-    return ReviewQueue(label, [row for (row,) in rows], [chance] * len(rows), eligible)
+    draw = _draw(name, scope, which, bands or store.bands) if name == "random" else None
+    return ReviewQueue(label, [row for (row,) in rows], [chance] * len(rows), eligible, draw)
+
+
+def _draw(name: str, scope: Scope, which: Filter, bands: Bands) -> str:
+    """What a random queue draws from, as its decisions record it."""
+    return str(
+        Draw(
+            stratified=name == STRATIFIED,
+            filter=str(which),
+            run_id=scope.run_id,
+            baseline=scope.baseline,
+            clustering_id=scope.clustering_id,
+            low=bands.low,
+            high=bands.high,
+        )
+    )
 
 
 def queue_rows(
@@ -143,28 +166,39 @@ def _stratified(
     seed: int,
     own: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
 ) -> ReviewQueue:
-    category = np.zeros(len(one), np.uint16)
-    for position in (one.position(bands.low), one.position(bands.high)):
-        category[position:] += 1
-    stratum = one.codes[SOURCE].astype(np.uint32) * 3 + category
+    stratum = _strata(one, bands)
     rows = one.row_idx
     allowed = _open(rows, *own)
     if not allowed.all():
         rows, stratum = rows[allowed], stratum[allowed]
     place = mixed_order(rows, seed)
     order = np.argsort(stratum, kind="stable")
-    sizes = np.unique(stratum, return_counts=True)[1].tolist()
-    taken: list[tuple[int, int, float]] = []
+    numbers, counts = np.unique(stratum, return_counts=True)
+    sizes = counts.tolist()
+    turns = mixed_order(numbers, seed).tolist()  # who is first says nothing about its size
+    taken: list[tuple[float, int, int, float]] = []
     begin = 0
-    for size, quota in zip(sizes, _quotas(sizes, limit), strict=True):
+    for size, quota, turn in zip(sizes, _quotas(sizes, limit), turns, strict=True):
         members = order[begin : begin + size]
         begin += size
         if quota:
             first = members[np.argpartition(place[members], quota - 1)[:quota]]
-            taken += [(int(place[i]), int(rows[i]), quota / size) for i in first]
+            first = first[np.argsort(place[first], kind="stable")]
+            taken += [
+                ((rank + 0.5) / quota, turn, int(rows[i]), quota / size)
+                for rank, i in enumerate(first)
+            ]
     taken.sort()
-    name = f"stratified seed {seed}"
-    return ReviewQueue(name, [row for _, row, _ in taken], [p for _, _, p in taken], len(rows))
+    name = f"{STRATIFIED} seed {seed}"
+    return ReviewQueue(name, [one[2] for one in taken], [one[3] for one in taken], len(rows))
+
+
+def _strata(one: Slice, bands: Bands) -> NDArray[np.int64]:
+    """The number of every sample's stratum: three times its source's, plus its category's."""
+    category = np.zeros(len(one), np.int64)
+    for position in (one.position(bands.low), one.position(bands.high)):
+        category[position:] += 1
+    return one.codes[SOURCE].astype(np.int64) * len(Category) + category
 
 
 def _quotas(sizes: list[int], limit: int) -> list[int]:
@@ -245,10 +279,18 @@ _QUEUES = {
         )""",
         "ORDER BY abs(s.visnec - $threshold) DESC, s.row_idx",
     ),
+    "conflicts": (
+        """AND s.row_idx IN (
+            SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
+            HAVING count_if(decision = 'keep') = count_if(decision = 'drop')
+                OR bool_or(decision = 'unsure')
+        )""",
+        "ORDER BY s.row_idx",
+    ),
     "reviewers": (
         """AND s.row_idx IN (
             SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
-            HAVING count(DISTINCT decision) > 1 OR bool_or(decision = 'unsure')
+            HAVING count(DISTINCT decision) > 1
         )""",
         "ORDER BY s.row_idx",
     ),

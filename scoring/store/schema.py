@@ -165,7 +165,10 @@ TABLES = {
         decided_at VARCHAR,
         event_id VARCHAR,
         queue VARCHAR,                    -- how the sample came before the reviewer
-        sampling_probability DOUBLE       -- of its coming up there, NULL where that is unknown
+        sampling_probability DOUBLE,      -- of its coming up there, NULL where that is unknown
+        draw VARCHAR,                     -- what it was drawn from, NULL where it was not drawn
+        drawn_at VARCHAR,                 -- first verdict after a draw
+        first_decided_at VARCHAR          -- first verdict at all
     """,
 }
 """Table -> its columns. ``decisions`` is as old as the build; pages read the live logs instead."""

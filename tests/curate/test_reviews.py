@@ -32,6 +32,7 @@ from scoring.reviews.decisions import (
     read_events,
     reviewer_progress,
 )
+from scoring.reviews.draws import Draw, parse_draw
 from scoring.workspace import Workspace, create_workspace
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
@@ -66,6 +67,7 @@ def test_a_decision_is_a_line_on_disk_when_append_returns(workspace: Workspace) 
         "sampling_probability": 0.25,
         "decided_at": "2026-01-02T12:00:00.000+00:00",
         "undoes": None,
+        "draw": None,
     }
     assert list(read_events(workspace)) == [event]
 
@@ -139,6 +141,10 @@ def test_a_bulk_decision_is_undone_whole_and_leaves_single_ones(workspace: Works
     log.append([DecisionDraft(7, KEEP)])
     assert [event.row_idx for event in log.undo_bulk(str(bulk))] == [5, 6]
     assert log.undo_bulk(str(bulk)) == []
+    [far] = {
+        event.queue for event in open_review_log(workspace, "ada", "laptop").append_bulk([8], KEEP)
+    }
+    assert [event.row_idx for event in log.undo_bulk(str(far))] == [8]
     assert standing(workspace) == {1: KEEP, 7: KEEP}
     log.undo()
     log.undo()
@@ -173,6 +179,58 @@ def test_between_machines_of_a_reviewer_the_later_clock_wins(workspace: Workspac
     open_review_log(workspace, "ada", "b").append([DecisionDraft(1, DROP, decided_at=NOON)])
     [latest] = latest_decisions(read_events(workspace))
     assert (latest.decision, latest.note) == (KEEP, "sure")
+
+
+def test_looking_at_a_sample_again_does_not_undo_its_draw(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    draw = str(Draw(filter="source:scenes", run_id="r", baseline="none", low=0.0, high=0.25))
+    log.append(
+        [
+            DecisionDraft(1, DROP, queue="lowest", decided_at="2026-01-02T11:00:00Z"),
+            DecisionDraft(1, KEEP, None, None, "random seed 1", 0.25, NOON, draw=draw),
+            DecisionDraft(1, DROP, queue="threshold:0.25", decided_at=LATER),
+            DecisionDraft(1, KEEP, None, None, "random seed 2", 0.5, LATER),
+        ]
+    )
+
+    def came() -> tuple[object, ...]:
+        [one] = latest_decisions(read_events(workspace))
+        return one.decision, one.queue, one.sampling_probability, one.draw, one.drawn_at
+
+    noon = "2026-01-02T12:00:00.000+00:00"
+    assert came() == (KEEP, "random seed 1", 0.25, draw, noon)
+    [one] = latest_decisions(read_events(workspace))
+    assert one.first_decided_at == "2026-01-02T11:00:00.000+00:00"
+    open_review_log(workspace, "ada", "laptop").append(
+        [DecisionDraft(1, UNSURE, queue="lowest", decided_at="2026-01-02T14:00:00Z")]
+    )
+    assert came() == (UNSURE, "random seed 1", 0.25, draw, noon)
+    log.undo(log.events()[1].event_id)  # the draw is gone with its verdict; another remains
+    assert came()[1:3] == ("random seed 2", 0.5)
+
+
+def test_a_draw_that_was_not_recorded_is_one_of_all_samples(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, queue="stratified seed 1", sampling_probability=0.1)])
+    log.append([DecisionDraft(2, KEEP, queue="random seed 1", sampling_probability=0.1)])
+    log.append([DecisionDraft(3, KEEP, queue="lowest")])
+    latest = latest_decisions(read_events(workspace))
+    found = [None if one.draw is None else parse_draw(one.draw) for one in latest]
+    assert found == [Draw(stratified=True), Draw(), None]
+
+
+@pytest.mark.parametrize("text", ["", "x", "[1]", '{"filter": 1}', '{"low": "x"}', "[" * 9000])
+def test_a_record_that_is_no_draw_is_refused_in_a_draft_and_passed_over_in_a_log(
+    workspace: Workspace, text: str
+) -> None:
+    with pytest.raises(InputError, match="no record of a random draw"):
+        DecisionDraft(1, KEEP, draw=text)
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP)])
+    line = json.loads(log.path.read_bytes()) | {"draw": text, "event_id": "x", "seq": 2}
+    with log.path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    assert [event.draw for event in read_events(workspace)] == [None, None]
 
 
 def test_notes_stay_until_they_are_replaced_or_removed(workspace: Workspace) -> None:

@@ -15,6 +15,7 @@ from scoring.reviews.settling import (
     best_threshold,
     cut_curve,
     cut_quality,
+    drawn_weights,
     hand_labels,
     wilson,
 )
@@ -64,7 +65,7 @@ def test_weights_are_the_inverse_of_the_probability() -> None:
 
 def test_labels_without_a_probability_are_left_out_and_counted() -> None:
     labels = hand_labels([1, 2, 3], [1, 0, 1], [0.5, np.nan, 0.5])
-    assert (len(labels), labels.n_without_probability) == (2, 1)
+    assert (len(labels), labels.n_undrawn) == (2, 1)
     assert labels.visnec.tolist() == [1, 3]
 
 
@@ -124,6 +125,50 @@ def test_labels_that_cannot_be_are_refused() -> None:
 
 def said(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
     return LatestDecision(row, reviewer, decision, None, "2026-01-02T12:00:00Z", f"{row}{reviewer}")
+
+
+def weights(drawn: str, size: int) -> list[float]:
+    """Weights of labels of one stratum: D was drawn, c was chosen."""
+    return drawn_weights(
+        np.array([one == "D" for one in drawn], bool), np.zeros(len(drawn), np.int64), {0: size}
+    ).tolist()
+
+
+def test_what_a_label_stands_for_depends_on_what_was_known_before() -> None:
+    assert weights("DD", 10) == [5, 5]
+    assert weights("DDDDD", 5) == [1] * 5
+    # The two draws were from the nine left: the chosen one counts for itself alone.
+    assert weights("cDD", 10) == [1, 4.5, 4.5]
+    # Chosen behind the last draw: nothing is known of how many more are like it.
+    assert weights("DDc", 10) == [5, 5, 0]
+    # First draw: 10 times itself. Second: the first two, and 8 times itself. Half of each.
+    assert weights("DcD", 10) == [5.5, 0.5, 4]
+    assert weights("ccc", 10) == [0, 0, 0]
+    assert weights("", 10) == []
+
+
+def test_the_estimate_is_free_of_bias_whatever_is_chosen_in_between() -> None:
+    """All ways to draw one, choose the best of the rest, and draw another, each as likely."""
+    wanted = [1.0, 4.0, 2.0, 8.0, 16.0]
+    estimates = []
+    for first in range(5):
+        rest = [place for place in range(5) if place != first]
+        chosen = max(rest, key=wanted.__getitem__)
+        for second in (place for place in rest if place != chosen):
+            values = np.array([wanted[first], wanted[chosen], wanted[second]])
+            estimates.append(float(values @ np.array(weights("DcD", 5))))
+    assert np.mean(estimates) == pytest.approx(sum(wanted))
+
+
+def test_strata_that_no_draw_has_reached_are_covered_by_their_kin() -> None:
+    drawn = np.array([True, True, False])
+    stratum = np.array([0, 1, 2])
+    sizes = {0: 10, 1: 20, 2: 30, 3: 40, 4: 100}
+    even = drawn_weights(drawn, stratum, sizes)
+    assert even.tolist() == pytest.approx([10 * 200 / 30, 20 * 200 / 30, 0])
+    akin = drawn_weights(drawn, stratum, sizes, {0: 0, 2: 0, 1: 1, 3: 1, 4: 2})
+    # 0 covers 2, 1 covers 3; nobody of 4's kin was reached, so both cover it.
+    assert akin.tolist() == pytest.approx([40 * 2, 60 * 2, 0])
 
 
 def test_raw_agreement_and_kappa() -> None:

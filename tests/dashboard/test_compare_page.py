@@ -13,6 +13,7 @@ from dashboard.components.plane_panel import read_box
 from dashboard.loaders import Context
 from dashboard.state import Key, View
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.settling import cut_quality
 from scoring.store import build_database, compare_scopes, queries
 from scoring.store.filters import Filter, Range
 from scoring.workspace import open_workspace
@@ -73,6 +74,10 @@ def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Dra
 
 def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) -> None:
     session = {str(Key.REVIEWER): "ada"}
+    overview = draw("overview")
+    assert "wrongly dropped (estimated)" in written(overview)
+    assert "0 of 10 labels it takes" in written(overview)
+    assert any(one.label.startswith("Give labels") for one in overview.button)
     app = draw("review", session=session)
     assert "Too few decisions that stand for the dataset" in written(app)
     queue = queries.review_queue(two.store, two.scope, Filter(), "stratified", 60, 1, two.bands)
@@ -85,9 +90,23 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
                     Decision.KEEP if place % 3 else Decision.DROP,
                     queue=queue.name,
                     sampling_probability=chance,
+                    draw=queue.draw,
                 )
                 for place, (row, chance) in enumerate(drawn)
             ]
+        )
+    overview = draw("overview")
+    assert not any(one.label.startswith("Give labels") for one in overview.button)
+    labels = loaders.read_labels(loaders.open_view_context(View()).context or two)
+    for cut in (two.bands.high, 0.9):
+        dropped = cut_quality(labels, cut).wrongly_dropped
+        assert dropped is not None
+        n_dropped = loaders.read_cut(two, cut).n_dropped
+        said = written(draw("overview", {"cut": str(cut)}))
+        assert f"{dropped.value:.1%}" in said
+        assert f"about {round(dropped.value * n_dropped):,} samples" in said
+        assert f"about {round(dropped.value * n_dropped):,} samples" in written(
+            draw("review", {"cut": str(cut)}, session)
         )
     page = written(draw("review", session=session))
     assert "precision of keeping" in page

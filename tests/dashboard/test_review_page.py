@@ -10,10 +10,18 @@ import streamlit as st
 
 from dashboard import loaders
 from dashboard.app_pages import review
-from dashboard.components import review_deck, reviewer
+from dashboard.components import bulk, review_deck, reviewer
+from dashboard.components.gallery import Bulk, Told
 from dashboard.loaders import Context
 from dashboard.state import Key
-from scoring.reviews.decisions import DecisionEvent, latest_decisions, read_events
+from scoring.reviews.decisions import (
+    Decision,
+    DecisionEvent,
+    latest_decisions,
+    open_review_log,
+    read_events,
+)
+from scoring.reviews.draws import parse_draw
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, written
 
@@ -49,9 +57,81 @@ def test_plain_buttons_save_about_the_row_they_were_drawn_with(root: Path, draw:
     assert not app.exception
 
 
+def test_an_undo_says_on_how_many_samples_it_was(root: Path, draw: Draw) -> None:
+    open_review_log(open_workspace(root), "Ann").append_bulk([4, 5, 6], Decision.KEEP)
+    app = draw("review", PLAIN, ANN)
+    app.button(key="decide-undo").click().run()
+    assert "the decision on 3 samples at once" in written(app)
+    assert [one.decision for one in latest_decisions(events_of(root))] == []
+
+
+def test_the_last_verdict_on_several_is_found_in_the_log(
+    root: Path, context: Context, session: dict[str, Any]
+) -> None:
+    session[Key.REVIEWER] = "Ann"
+    assert bulk.told() is None
+    bulk.take(Bulk((1, 2, 3), Decision.KEEP))
+    bulk.take(Bulk((3, 4), Decision.DROP))
+    said = bulk.told()
+    assert said is not None
+    assert said.can_undo
+    assert said.text == "Saved: drop on 1 sample. 1 sample already had your verdict and stayed."
+
+    session.clear()  # the page was loaded anew
+    session[Key.REVIEWER] = "Ann"
+    said = bulk.told()
+    assert said is not None
+    assert said.text.startswith("Last verdict on several: drop on 1 sample, ")
+    bulk.undo()
+    said = bulk.told()
+    assert said is not None
+    assert said.can_undo
+    assert said.text.startswith("Undone on 1 sample. Last verdict on several: keep on 3 samples, ")
+    bulk.undo()
+    assert bulk.told() == Told("Undone on 3 samples.")
+    assert [one.decision for one in latest_decisions(events_of(root))] == []
+
+
+def test_a_verdict_on_rows_that_are_not_there_saves_nothing(
+    root: Path, context: Context, session: dict[str, Any]
+) -> None:
+    session[Key.REVIEWER] = "Ann"
+    bulk.take(Bulk((1, 120), Decision.KEEP))
+    said = bulk.told()
+    assert said is not None
+    assert said.failed
+    assert "the dataset has no row 120" in said.text
+    assert events_of(root) == []
+
+
+def test_plain_buttons_hide_a_sample_until_it_is_revealed(root: Path, draw: Draw) -> None:
+    app = draw("review", PLAIN | {"blind": "1"}, ANN)
+    assert "Image and reference are hidden" in written(app)
+    assert "decide-keep-0" not in [one.key for one in app.button]
+    assert app.get("imgs") == []
+    next(one for one in app.button if one.label == "Reveal").click().run()
+    assert "Image and reference are hidden" not in written(app)
+    app.button(key="decide-keep-0").click().run()
+    assert "Image and reference are hidden" in written(app)
+    assert [one.row_idx for one in events_of(root)] == [0]
+    assert not app.exception
+
+
+def test_a_random_queue_records_what_it_drew_from(root: Path, draw: Draw) -> None:
+    app = draw("review", {"buttons": "1", "queue": "random", "filter": "source:scenes"}, ANN)
+    assert "Sample 1 of" in written(app)
+    keep = next(one for one in app.button if one.key and one.key.startswith("decide-keep-"))
+    keep.click().run()
+    [event] = events_of(root)
+    assert event.draw is not None
+    drawn = parse_draw(event.draw)
+    assert (drawn.filter, drawn.stratified) == ("source:scenes", False)
+    assert drawn.run_id is not None
+
+
 def test_conflicts_and_reviewers_are_shown(root: Path, draw: Draw) -> None:
     said = written(draw("review", PLAIN, ANN))
-    assert "without a majority" in said
+    assert "to look at again" in said
     assert '<td class="">ada</td>' in said
     assert '<td class="">ben</td>' in said
 

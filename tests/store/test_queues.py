@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scoring.errors import InputError
+from scoring.necessity import Bands
+from scoring.reviews.decisions import (
+    Decision,
+    DecisionDraft,
+    conflicts,
+    latest_decisions,
+    open_review_log,
+    read_events,
+)
 from scoring.reviews.settling import cut_quality
 from scoring.store import Filter, Store, build_database, parse_filter, queries
-from scoring.store.queues import mixed_order
+from scoring.store.labels import is_within
+from scoring.store.queues import ReviewQueue, mixed_order
+from scoring.workspace import Workspace
 from tests.store.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import append_decisions, decision_event, make_workspace
 
@@ -88,8 +100,10 @@ def test_strata_get_equal_shares_as_far_as_they_go(reviewed: Store) -> None:
         taken = members & set(chance)
         assert len(taken) == min(len(members), 2)
         assert all(chance[row] == len(taken) / len(members) for row in taken)
-    order = mixed_order(np.array(queue.rows), 5)
-    assert order.tolist() == sorted(order.tolist())
+    # Strata with a quota of one stand in the middle; two of three come at a quarter and three.
+    taken = [name for row in queue.rows for name, rows in strata.items() if row in rows]
+    assert taken[0] == taken[-1] == ("scenes", "vision-critical")
+    assert len(set(taken[1:-1])) == 5
     few = queries.review_queue(reviewed, SCOPE, EVERYTHING, "stratified", 3)
     assert len(few.rows) == 3
     open_ones = rows(reviewed, "stratified", undecided_by="ada")
@@ -114,8 +128,10 @@ def test_an_even_chance_inside_a_stratum(plausible: Store) -> None:
 
 
 def test_where_people_differ(reviewed: Store) -> None:
-    assert rows(reviewed, "reviewers") == [1, 9]
-    assert rows(reviewed, "reviewers", decided_by="ben") == [1]
+    # Row 1 is a tie, and ada alone is unsure about row 9; they differ about row 1 only.
+    assert rows(reviewed, "conflicts") == [1, 9]
+    assert rows(reviewed, "conflicts", decided_by="ben") == [1]
+    assert rows(reviewed, "reviewers") == [1]
     # keep below the cut: row 8 (-1); drop above: row 0 (0.5). Row 1 is a tie, hence unsure.
     assert rows(reviewed, "rule:0.25") == [8, 0]
     assert rows(reviewed, "rule:0.6") == [8]
@@ -135,19 +151,39 @@ def test_an_unknown_queue_names_the_queues(reviewed: Store, order: str) -> None:
         rows(reviewed, order)
 
 
+def test_the_conflict_queue_holds_what_the_conflict_count_counts(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "ws", visnec=[0.5] * 6, with_images=False)
+    given = ["keep keep drop", "keep drop", "unsure drop", "keep keep", "keep drop unsure", "drop"]
+    for row, said in enumerate(given):
+        for number, decision in enumerate(said.split()):
+            event = decision_event(row + 1, row, decision, reviewer=f"r{number}")
+            append_decisions(workspace, [event], f"r{number}@desk")
+    build_database(workspace)
+    counted = conflicts(latest_decisions(read_events(workspace)))
+    assert rows(Store(workspace), "conflicts") == counted == [1, 2, 4]
+    assert rows(Store(workspace), "reviewers") == [0, 1, 2, 4]
+
+
+# ---- decisions as labels -------------------------------------------------------------------------
+
+
 def test_labels_carry_how_they_were_drawn(reviewed: Store) -> None:
-    """Rows 0 and 8 were drawn with 0.25; row 3 comes from no draw; 1 and 9 are undecided."""
+    """Rows 8 and 0 of 8 scored ones were drawn, row 3 was chosen in between; 1 and 9 are open.
+
+    The first draw tells 8 times row 8, the second rows 8 and 3 and 6 times row 0; half of each.
+    """
     labels = queries.read_hand_labels(reviewed, SCOPE)
-    assert labels.visnec.tolist() == [0.5, 2.0, -1.0]
-    assert labels.keep.tolist() == [False, True, True]
-    assert labels.weight.tolist() == [4.0, 1.0, 4.0]
-    assert labels.n_without_probability == 1
+    assert labels.visnec.tolist() == [-1.0, 2.0, 0.5]
+    assert labels.keep.tolist() == [True, True, False]
+    assert labels.weight.tolist() == [4.5, 0.5, 3.0]
+    assert labels.n_undrawn == 1
     cut = cut_quality(labels, 0.25)
     assert cut.precision is not None
-    assert cut.precision.value == 1 / 5
+    assert cut.precision.value == pytest.approx(0.5 / 3.5)
     assert cut.wrongly_dropped is not None
     assert cut.wrongly_dropped.value == 1.0
-    assert len(queries.read_hand_labels(reviewed, SCOPE, parse_filter("source:charts"))) == 1
+    charts = queries.read_hand_labels(reviewed, SCOPE, parse_filter("source:charts"))
+    assert (charts.visnec.tolist(), charts.weight.tolist()) == ([-1.0], [3.0])
 
 
 def test_without_a_draw_there_are_no_labels(tmp_path: Path) -> None:
@@ -155,4 +191,183 @@ def test_without_a_draw_there_are_no_labels(tmp_path: Path) -> None:
     append_decisions(workspace, [decision_event(1, 0, "keep"), decision_event(2, 1, "drop")])
     build_database(workspace)
     labels = queries.read_hand_labels(Store(workspace), SCOPE)
-    assert (len(labels), labels.n_without_probability) == (0, 2)
+    assert (len(labels), labels.n_undrawn) == (0, 2)
+
+
+N = 1200
+"""100 misaligned, 300 redundant and 800 vision-critical samples, over three sources."""
+
+
+def wanted(row: int) -> bool:
+    """The truth that reviewers would tell: half of the misaligned, a third of the redundant, and
+    nine in ten of the vision-critical ones are to be kept."""
+    return row % 2 == 0 if row < 100 else row % 3 == 0 if row < 400 else row % 10 != 0
+
+
+@pytest.fixture
+def population(tmp_path: Path) -> Workspace:
+    scores = [-0.5] * 100 + [0.1] * 300 + [0.9] * 800
+    workspace = make_workspace(tmp_path / "ws", visnec=scores, with_images=False)
+    build_database(workspace)
+    return workspace
+
+
+def decide(workspace: Workspace, queue: ReviewQueue, first: int, reviewer: str = "ada") -> None:
+    """The first so many of a queue, told truly."""
+    drafts = [
+        DecisionDraft(
+            row,
+            Decision.KEEP if wanted(row) else Decision.DROP,
+            queue=queue.name,
+            sampling_probability=chance,
+            draw=queue.draw,
+        )
+        for row, chance in list(zip(queue.rows, queue.probabilities, strict=True))[:first]
+    ]
+    open_review_log(workspace, reviewer, "desk").append(drafts)
+
+
+TRUTH = sum(wanted(row) for row in range(400)) / 400  # wrongly dropped below 0.25: 150 of 400
+KEPT = 0.9  # precision from 0.25 on
+
+
+@pytest.mark.parametrize("order", ["stratified", "random"])
+@pytest.mark.parametrize("first", [90, 200, 400])
+def test_a_queue_that_was_left_tells_the_truth_about_the_whole(
+    population: Workspace, order: str, first: int
+) -> None:
+    store = Store(population)
+    queue = queries.review_queue(store, SCOPE, EVERYTHING, order, 400, seed=3)
+    decide(population, queue, first)
+    labels = queries.read_hand_labels(store, SCOPE)
+    assert (len(labels), labels.n_undrawn) == (first, 0)
+    assert labels.weight.sum() == pytest.approx(N)
+    shares = [labels.weight[labels.visnec == score].sum() / N for score in (-0.5, 0.1, 0.9)]
+    # A stratified queue knows its strata: 100, 300 and 800 of 1200, however far it has come.
+    by_chance = 0 if order == "stratified" else 3 * np.sqrt(0.25 / first)
+    assert shares == pytest.approx([100 / N, 300 / N, 800 / N], abs=by_chance + 1e-9)
+    cut = cut_quality(labels, 0.25)
+    assert cut.wrongly_dropped is not None
+    assert cut.precision is not None
+    for found, truth in ((cut.wrongly_dropped, TRUTH), (cut.precision, KEPT)):
+        assert found.low < truth < found.high
+        assert abs(found.value - truth) < 3 * np.sqrt(truth * (1 - truth) / found.effective)
+
+
+def test_any_beginning_of_a_stratified_queue_is_spread_over_the_strata(
+    population: Workspace,
+) -> None:
+    """Nine strata with equal quotas: the first nine are one of each, the next nine another."""
+    queue = queries.review_queue(Store(population), SCOPE, EVERYTHING, "stratified", 270, seed=1)
+    strata = [(row % 3, (row >= 100) + (row >= 400)) for row in queue.rows]
+    for begin in range(0, 270, 9):
+        assert len(set(strata[begin : begin + 9])) == 9
+    assert len({*strata[:9]}) == 9
+    first = {strata[0]}
+    for seed in range(2, 12):
+        other = queries.review_queue(Store(population), SCOPE, EVERYTHING, "stratified", 270, seed)
+        first.add((other.rows[0] % 3, (other.rows[0] >= 100) + (other.rows[0] >= 400)))
+    assert len(first) > 3  # not always the largest
+
+
+def test_drawing_anew_counts_nothing_twice(population: Workspace) -> None:
+    """Half a queue, then the rest drawn anew with another seed, in the end everything."""
+    store = Store(population)
+    for seed in (1, 2):
+        queue = queries.review_queue(
+            store, SCOPE, EVERYTHING, "stratified", 180, seed, undecided_by="ada"
+        )
+        decide(population, queue, 90)
+    labels = queries.read_hand_labels(store, SCOPE)
+    assert len(labels) == 180
+    # 267, 267 and 266 vision-critical ones in three strata, 20 of each drawn.
+    found = sorted({round(float(one), 6) for one in labels.weight[labels.visnec == 0.9]})
+    assert found == [266 / 20, 267 / 20]
+    assert labels.weight.sum() == pytest.approx(N)
+    rest = queries.review_queue(store, SCOPE, EVERYTHING, "stratified", N, 3, undecided_by="ada")
+    decide(population, rest, N)
+    labels = queries.read_hand_labels(store, SCOPE)
+    assert labels.weight.tolist() == pytest.approx([1.0] * N)
+    cut = cut_quality(labels, 0.25)
+    assert cut.wrongly_dropped is not None
+    assert cut.wrongly_dropped.value == pytest.approx(TRUTH)
+
+
+def test_what_was_chosen_before_a_draw_does_not_bias_it(population: Workspace) -> None:
+    """All misaligned ones were judged by hand first; a random draw stands for the other 1100."""
+    store = Store(population)
+    lowest = queries.review_queue(store, SCOPE, EVERYTHING, "lowest", 100)
+    decide(population, lowest, 100)
+    assert len(queries.read_hand_labels(store, SCOPE)) == 0
+    queue = queries.review_queue(store, SCOPE, EVERYTHING, "random", 110, undecided_by="ada")
+    decide(population, queue, 110)
+    labels = queries.read_hand_labels(store, SCOPE)
+    assert labels.weight.tolist() == [1.0] * 100 + [10.0] * 110
+    # Judged again near the threshold, nothing loses the weight that it was drawn with.
+    near = queries.review_queue(store, SCOPE, EVERYTHING, "threshold:0.25", N, decided_by="ada")
+    decide(population, near, N)
+    again = queries.read_hand_labels(store, SCOPE)
+    assert again.weight.tolist() == labels.weight.tolist()
+
+
+def test_a_draw_under_a_filter_counts_only_there(population: Workspace) -> None:
+    store = Store(population)
+    scenes = parse_filter("source:scenes")
+    queue = queries.review_queue(store, SCOPE, scenes, "stratified", 60)
+    assert queue.n_eligible == 400
+    decide(population, queue, 60)
+    assert (len(queries.read_hand_labels(store, SCOPE)), 60) == (0, 60)
+    assert queries.read_hand_labels(store, SCOPE).n_undrawn == 60
+    wider = parse_filter("source:scenes,digits")
+    assert len(queries.read_hand_labels(store, SCOPE, wider)) == 0
+    for inside in ("source:scenes", "source:scenes visnec:..0.25", "source:scenes decision:none"):
+        labels = queries.read_hand_labels(store, SCOPE, parse_filter(inside))
+        which = replace(parse_filter(inside), decision=())
+        assert labels.weight.sum() == pytest.approx(
+            len(queries.matching_rows(store, SCOPE, which)), rel=1e-9
+        )
+
+
+def test_a_draw_by_category_is_bound_to_its_limits(population: Workspace) -> None:
+    store = Store(population)
+    redundant = parse_filter("category:redundant")
+    decide(population, queries.review_queue(store, SCOPE, redundant, "random", 30), 30)
+    assert len(queries.read_hand_labels(store, SCOPE, redundant)) == 30
+    moved = Bands(0.0, 0.5)
+    assert len(queries.read_hand_labels(store, SCOPE, redundant, moved)) == 0
+    # A stratified draw of everything needs its own limits only to tell its strata.
+    queue = queries.review_queue(
+        store, SCOPE, EVERYTHING, "stratified", 90, bands=moved, undecided_by="ada"
+    )
+    decide(population, queue, 90)
+    assert queries.read_hand_labels(store, SCOPE).weight.sum() == pytest.approx(N)
+
+
+def test_draws_of_older_logs_count_as_draws_of_everything(population: Workspace) -> None:
+    store = Store(population)
+    queue = queries.review_queue(store, SCOPE, EVERYTHING, "stratified", 90)
+    decide(population, replace(queue, draw=None), 90)
+    labels = queries.read_hand_labels(store, SCOPE)
+    shares = [labels.weight[labels.visnec == score].sum() for score in (-0.5, 0.1, 0.9)]
+    assert shares == pytest.approx([100, 300, 800])
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "inside"),
+    [
+        ("", "", True),
+        ("source:a", "", True),
+        ("", "source:a", False),
+        ("source:a", "source:a,b", True),
+        ("source:a,c", "source:a,b", False),
+        ("visnec:0..1", "visnec:..1", True),
+        ("visnec:0..", "visnec:..1", False),
+        ("visnec:0.5..0.6 kind:word", "visnec:0.5..0.6", True),
+        ("text:cat", "text:cat", True),
+        ("text:cats", "text:cat", False),
+        ("blind:right model:m", "blind:right", False),
+        ("blind:right model:m", "blind:right,wrong model:m", True),
+    ],
+)
+def test_a_filter_within_another(inner: str, outer: str, inside: bool) -> None:
+    assert is_within(parse_filter(inner), parse_filter(outer)) is inside

@@ -198,7 +198,7 @@ class ReviewDeck {
     if (this.unreachable && !this.cards.has(row)) { this.say("This sample is not there yet; nothing was decided."); return; }
     if (this.hides(row)) { this.say(`Nothing was decided: reveal the sample first (${this.keymap.label("reveal")}).`); return; }
     this.moments.push(Date.now());
-    const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.chances.get(row) ?? null });
+    const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.chances.get(row) ?? null, draw: this.chances.get(row) ? this.data.draw : null });
     this.index += 1;
     this.flush();
     kept.then(() => this.draw(`${decision} on row ${VN.count(row)}`));
