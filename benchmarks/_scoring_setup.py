@@ -6,21 +6,29 @@ to run, with a tokenizer trained on the spot.
 
 from __future__ import annotations
 
+import json
+import math
 import random
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 import transformers
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from scoring.engine.pipeline import score_dataset
+from scoring.importing import import_dataset
 from scoring.models.base import ModelInfo
 from scoring.models.hf import HfModel
 from scoring.models.loading import choose_template
 from scoring.samples import Role, Sample, Turn
+from scoring.workspace import Workspace, create_workspace, open_workspace
 
 SEED = 0
 _SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
@@ -192,3 +200,45 @@ def _conversation(words: random.Random) -> tuple[Turn, ...]:
         turns.append(Turn(Role.HUMAN, question, () if number else (0,)))
         turns.append(Turn(Role.ASSISTANT, answer))
     return tuple(turns)
+
+
+def run_scores(
+    model: HfModel, folder: Path, samples: Sequence[Sample]
+) -> list[tuple[float, float]]:
+    """(multimodal loss, text-only loss) of each sample, by a run of the product as users start it.
+
+    The samples are imported when they are first asked for; every call is a new run.
+    """
+    place = _imported(folder, samples)
+    run = score_dataset(place, model, run_id=uuid.uuid4().hex, build=False).run_id
+    found = [(math.nan, math.nan)] * len(samples)
+    for part in (place.run_dir(run) / "scores").glob("part-*.parquet"):
+        for row in pq.read_table(part, columns=["row_idx", "turns"]).to_pylist():
+            found[row["row_idx"]] = _means(row["turns"])
+    return found
+
+
+def _imported(folder: Path, samples: Sequence[Sample]) -> Workspace:
+    root = folder / f"workspace-{len(samples)}-{len({one.images for one in samples})}"
+    if not root.exists():
+        data = root.with_suffix(".json")
+        data.write_text(json.dumps([_record(one) for one in samples]))
+        import_dataset(create_workspace(root), [data], [folder])
+    return open_workspace(root)
+
+
+def _record(sample: Sample) -> dict[str, object]:
+    names = {Role.HUMAN: "human", Role.ASSISTANT: "gpt"}
+    turns = [
+        {"from": names[turn.role], "value": "<image>" * len(turn.image_offsets) + turn.text}
+        for turn in sample.turns
+    ]
+    return {"id": sample.id, "image": sample.images[0], "conversations": turns}
+
+
+def _means(turns: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    tokens = sum(turn["n_answer_tokens"] for turn in turns)
+    if not tokens:
+        return math.nan, math.nan
+    multimodal = sum(turn["loss_multimodal_sum"] for turn in turns) / tokens
+    return multimodal, sum(turn["loss_text_sum"] for turn in turns) / tokens

@@ -66,7 +66,8 @@ def score_for_nothing(workspace: object) -> None:
     """Every sample gets made-up losses: reading, claims, counts and parts are what is measured."""
     from scoring.engine.baselines import BaselineSettings
     from scoring.engine.pipeline import run_record, scoring_task
-    from scoring.engine.runner import Runner, Work
+    from scoring.engine.prefetch import Work
+    from scoring.engine.runner import Runner
     from scoring.runs import begin_run
     from scoring.samples import Sample
     from tests.fakes import FakeModel

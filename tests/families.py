@@ -7,6 +7,7 @@ scaled up, so that no two tokens have nearly the same loss.
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import tempfile
@@ -14,12 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.processing_utils import ProcessorMixin
 
 from scoring.models import load_model
 from scoring.models.hf import HfModel
@@ -706,3 +711,25 @@ def paligemma() -> Recipe:
 def family_model(name: str) -> HfModel:
     """The family's model, loaded as a user would; shared, so not to be changed by a test."""
     return load_model(str(family_folder(name)), device="cpu")
+
+
+@cache
+def plain_processor(name: str) -> Any:
+    """The family's processor, put together from its saved parts without the product's loader.
+
+    Where it wants a video processor it gets an empty one: real ones need torchvision.
+    """
+    folder, recipe = family_folder(name), RECIPES[name]()
+    kind = getattr(transformers, recipe.processor_class)
+    parts = {
+        "image_processor": transformers.AutoImageProcessor.from_pretrained(folder),
+        "tokenizer": transformers.AutoTokenizer.from_pretrained(folder),
+        "chat_template": recipe.template,
+    }
+    if "video_processor" in inspect.signature(kind).parameters:
+        parts["video_processor"] = SimpleNamespace(num_frames=None, fps=None)
+    with (
+        patch.object(ProcessorMixin, "check_argument_for_proper_class", lambda *_: None),
+        patch.object(processing_smolvlm, "num2words", "for the lengths of videos"),
+    ):
+        return kind(**parts, **recipe.processor)

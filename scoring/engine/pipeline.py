@@ -26,8 +26,10 @@ from scoring.engine.baselines import (
 from scoring.engine.image_cycle import ImageCycle, write_image_cycle
 from scoring.engine.plan import open_plan
 from scoring.engine.predictions import Predictor
+from scoring.engine.prefetch import Work
+from scoring.engine.preparing import Prepared
 from scoring.engine.rotated_predictions import RotatingPredictor
-from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, Work, standing
+from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, standing
 from scoring.engine.scorer import Scorer, check_baselines, score_row
 from scoring.engine.tally import Tally
 from scoring.errors import InputError, RunConflictError
@@ -108,7 +110,11 @@ def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageM
         truncate=bool(record.truncate),
         tokens=record.tokens,
     )
-    return Work(scorer.prepare, lambda prepared: [score_row(one) for one in scorer.score(prepared)])
+    return Work(
+        scorer.prepare,
+        lambda prepared: [score_row(one) for one in scorer.score(prepared)],
+        Prepared.encoded,
+    )
 
 
 def predict_dataset(
@@ -146,6 +152,7 @@ def predict_dataset(
     work = Work(
         predictor.prepare,
         lambda questions: [prediction_row(one, limit) for one in predictor.predict(questions)],
+        lambda question: question.encoded(),
     )
     task = _prediction_task(workspace, record, rows)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()

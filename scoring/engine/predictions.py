@@ -6,7 +6,7 @@ answers would give the image away to the text-only prediction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,10 @@ class Question:
     sample: Sample
     seeing: Encoded
     blind: Encoded
+
+    def encoded(self) -> Iterator[EncodedSample]:
+        """What the model is fed."""
+        yield from (one for one in (self.seeing, self.blind) if isinstance(one, EncodedSample))
 
 
 def first_question(turns: Sequence[Turn]) -> tuple[Turn, ...]:

@@ -7,7 +7,7 @@ baseline or for all of them; nothing that a sample holds may stop a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -49,6 +49,12 @@ class Prepared:
     row_idx: int
     multimodal: EncodedSample | None
     blind: tuple[Blind | Problem, ...]
+
+    def encoded(self) -> Iterator[EncodedSample]:
+        """What is fed to the model, pass by pass."""
+        if self.multimodal is not None:
+            yield self.multimodal
+        yield from (one.encoded for one in self.blind if isinstance(one, Blind))
 
 
 Shown = Sequence[Image.Image] | Problem

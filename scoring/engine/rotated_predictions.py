@@ -7,12 +7,13 @@ goes on being about the question as people read it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scoring.engine.predictions import Predictor, first_question
 from scoring.engine.rotation import Rotation, rotations
+from scoring.models.base import EncodedSample
 from scoring.prediction_records import Prediction
 from scoring.samples import Sample
 
@@ -27,6 +28,11 @@ class RotatedQuestion:
     plain: Question
     orders: tuple[Rotation, ...]
     asked: tuple[Question, ...]
+
+    def encoded(self) -> Iterator[EncodedSample]:
+        """What the model is fed."""
+        for question in (self.plain, *self.asked):
+            yield from question.encoded()
 
 
 class RotatingPredictor:

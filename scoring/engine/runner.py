@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from scoring.claims import Claims
 from scoring.engine.plan import Plan
-from scoring.engine.prefetch import Prefetcher, Window
+from scoring.engine.prefetch import Prefetcher, Window, Work
 from scoring.engine.tally import Tally
 from scoring.errors import StorageError
 from scoring.journal import Journal
@@ -33,7 +33,6 @@ from scoring.progress import (
     listed_sources,
     read_progress,
 )
-from scoring.samples import Sample
 from scoring.store.follow import build_if_behind
 from scoring.workspace import Workspace
 
@@ -44,14 +43,6 @@ _REPORT_SECONDS = 1.0
 _WAIT_SECONDS = 0.5
 
 OnProgress = Callable[[RunProgress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is done to samples: prepared in threads, then computed into rows of the journal."""
-
-    prepare: Callable[[Sequence[Sample]], list[Any]]
-    compute: Callable[[list[Any]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +128,7 @@ class Runner:
         with ExitStack() as stack:
             self._claims = stack.enter_context(Claims(folder))
             self._file = stack.enter_context(ProgressFile(task.workspace, task.run_id))
-            self._ahead = stack.enter_context(Prefetcher(task.plan, self._work.prepare))
+            self._ahead = stack.enter_context(Prefetcher(task.plan, self._work))
             self._built = before
             self._report("running")
             try:
@@ -194,8 +185,8 @@ class Runner:
         return Window(tuple(chunks), np.concatenate(positions)) if chunks else None
 
     def _compute(self) -> None:
-        window, prepared = self._ahead.get()
-        rows = self._work.compute(prepared)
+        window, pieces = self._ahead.get()
+        rows = [row for piece in pieces for row in self._work.compute(piece)]
         plan = self._task.plan
         by_chunk: dict[int, list[dict[str, Any]]] = {chunk: [] for chunk in window.chunks}
         chunks = plan.chunk_of(plan.position_of[[row["row_idx"] for row in rows]])

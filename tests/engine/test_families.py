@@ -20,14 +20,13 @@ import torch
 from PIL import Image, ImageOps
 from transformers import AutoModelForImageTextToText
 
-from scoring.engine.prompting import LLAVA_V1_TEMPLATE, PromptProblem
+from scoring.engine.prompting import PromptProblem
 from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
-from scoring.models.processors import load_processor
 from scoring.samples import Role, Turn
-from tests.families import RECIPES, family_folder, family_model
+from tests.families import RECIPES, family_folder, family_model, plain_processor
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "family_tokens.json"
 FAMILIES = [name for name in RECIPES if name != "paligemma"]
@@ -100,7 +99,7 @@ TALKS: list[tuple[Talk, list[Image.Image]]] = [
 def plain_parts(name: str) -> tuple[Any, Any]:
     folder = family_folder(name)
     network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    return network.eval(), load_processor(folder)
+    return network.eval(), plain_processor(name)
 
 
 def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
@@ -118,11 +117,25 @@ def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
 
 
 def plain_text(name: str, turns: Talk, with_images: bool) -> str:
+    if name == "llava":
+        return llava_v1_text(turns, with_images)
     _, processor = plain_parts(name)
-    template = LLAVA_V1_TEMPLATE if name == "llava" else None
-    text: str = processor.apply_chat_template(
-        messages_of(turns, with_images), chat_template=template, tokenize=False
+    text: str = processor.apply_chat_template(messages_of(turns, with_images), tokenize=False)
+    return text
+
+
+def llava_v1_text(turns: Talk, with_images: bool) -> str:
+    """The prompt that LLaVA-1.5 was trained with, written out."""
+    text = (
+        "<s>A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions. "
     )
+    for turn in turns:
+        if turn.role is Role.ASSISTANT:
+            text += f"ASSISTANT: {turn.text}</s>"
+        else:
+            shown = "<image>\n" * len(turn.image_offsets) if with_images else ""
+            text += f"USER: {shown}{turn.text.strip()} "
     return text
 
 
