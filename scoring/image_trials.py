@@ -15,6 +15,7 @@ from typing import Any
 from scoring.image_bases import in_base
 from scoring.readers import SourceFile
 from scoring.readers.images import RECORDS, ImageProblem, resolve_image
+from scoring.readers.inputs import hub_home
 from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import Inline
 from scoring.samples import Sample, Status
@@ -54,13 +55,16 @@ class Trials:
         self, source: SourceFile, image_roots: Sequence[Path], known: Sequence[Path] = ()
     ) -> None:
         self._source = source
-        folder = source.file.path.resolve().parent
+        home = hub_home(source.file.path)
+        # A file in a cache of the hub is a link; so are its images, to a folder of their own.
+        self._beyond = [] if home is None else [home / "blobs"]
+        folder = (source.file.path.parent if home else source.file.path.resolve().parent).resolve()
         self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
         inside = any(folder.is_relative_to(root) for root in self._declared)
         own = [folder] if inside or not self._declared else []
         near = [*self._declared, *own] if self._declared else [folder, folder.parent, *known]
         self.candidates = list(dict.fromkeys(near))
-        self._roots = [*self._declared, *own]
+        self._roots = [*self._declared, *own, *self._beyond]
         self._found = [0] * len(self.candidates)
         self.n_tried = 0
         self.inline = False
@@ -83,7 +87,8 @@ class Trials:
     def folders(self) -> tuple[Path, ...]:
         """Where the file's images are looked for: the chosen folder, then others named."""
         self.open = False
-        return tuple(dict.fromkeys((self.candidates[self.result().best], *self._declared)))
+        best = self.candidates[self.result().best]
+        return tuple(dict.fromkeys((best, *self._declared, *self._beyond)))
 
     def result(self) -> ImageTrial:
         """What was found out."""

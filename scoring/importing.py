@@ -26,7 +26,7 @@ from scoring.readers.remote import open_cache
 from scoring.readers.values import Inline
 from scoring.runs import list_runs
 from scoring.samples import Sample
-from scoring.workspace import Workspace, declared_roots, save_settings, write_json
+from scoring.workspace import Workspace, declared_roots, save_settings, settled, write_json
 
 _CHECKPOINT_ROWS = 20_000
 
@@ -58,7 +58,7 @@ def import_dataset(
     by_key = open_keyed(images)
     workspace.root.mkdir(parents=True, exist_ok=True)
     holders = [one.file.path for one in sources if one.holds_images]
-    _refuse_one_name(images, [path.resolve() for path in holders])
+    _refuse_one_name(images, [settled(path) for path in holders])
     base = None
     if append and workspace.dataset_dir.exists():
         base = read_dataset_info(workspace)
@@ -103,7 +103,7 @@ def _refuse_one_name(new: Sequence[Path], taken: Sequence[Path]) -> None:
     """Raises where images inside a new file would be taken for those inside another one."""
     names = {path.name for path in taken}
     for path in new:
-        if path.name in names and path.resolve() not in taken:
+        if path.name in names and settled(path) not in taken:
             raise InputError(
                 f"the dataset holds a file {path.name!r} already, and images inside files are "
                 f"found by the file's name: rename {path} first"
@@ -255,7 +255,7 @@ def _declare_roots(
     nothing = not holders or any(trial.n_tried for trial in found.trials)
     fallback = [Path(trial.candidates[0]) for trial in found.trials[:1] if nothing]
     named = [root.resolve() for root in image_roots] or fallback
-    roots = [*(found.bases.default or named), *(holder.resolve() for holder in holders)]
+    roots = [*(found.bases.default or named), *map(settled, holders)]
     records = workspace.dataset_dir.resolve()
     inline = found.inline or records in present
     folders = dict.fromkeys([*present, *roots, records])

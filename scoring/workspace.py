@@ -117,12 +117,17 @@ class Workspace:
         return self.settings.bands
 
 
+def settled(path: Path) -> Path:
+    """``path`` without links in it; a file keeps its own name, by which records refer to it."""
+    return path.parent.resolve() / path.name if path.is_file() else path.resolve()
+
+
 @lru_cache(maxsize=16)
 def _resolved(
     base: Path, declared: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
 ) -> ImageRoots:
     """Kept, because pages ask for every image, and a dataset may lie in thousands of files."""
-    resolved = [[(base / root).resolve() for root in roots] for roots in (declared, *bases)]
+    resolved = [[settled(base / root) for root in roots] for roots in (declared, *bases)]
     return ImageRoots(resolved[0], resolved[1:])
 
 

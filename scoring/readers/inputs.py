@@ -107,6 +107,15 @@ def fetch_hub_dataset(repository: str, revision: str | None) -> Path:
     return Path(folder)
 
 
+def hub_home(path: Path) -> Path | None:
+    """The folder of one repository in a cache of the hub, in which a snapshot's links end."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        home = folder.parent.parent
+        if folder.parent.name == "snapshots" and (home / "blobs").is_dir():
+            return home.resolve()
+    return None
+
+
 def _expanded(one: Path | str) -> list[Path]:
     if hub := hub_dataset(str(one)):
         return _of_folder(fetch_hub_dataset(*hub))
@@ -177,11 +186,12 @@ def _plain(name: object) -> str:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
+    home = hub_home(folder) or folder.resolve()
     files = [
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and path.resolve().is_relative_to(folder.resolve())
+        and path.resolve().is_relative_to(home)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     return iter(sorted(files, key=os.fsencode))

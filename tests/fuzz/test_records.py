@@ -82,12 +82,13 @@ def test_any_json_becomes_as_many_samples_as_records(
     for reader, content in (
         ("array", f"[{','.join(texts)}]"),
         ("lines", "\n".join(texts)),
+        ("values", "\n ".join(texts)),
         ("object", f"{{{named}}}"),
         ("within", f'{{"meta": 1, "data": {{{named}}}}}'),
     ):
         found = check(tagged(reader, content.encode(), keep_going=keep_going, family=family))
         assert len(found) == len(values), reader
-    assert set(JSON_READERS) == {"array", "lines", "object", "within"}
+    assert set(JSON_READERS) == {"array", "lines", "values", "object", "within"}
 
 
 @given(

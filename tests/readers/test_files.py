@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import pickle
 import struct
 import tarfile
@@ -14,6 +15,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -439,6 +441,40 @@ def test_parquet_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     samples = list(read_samples(workspace))
     expected = [[COLOURS[sample.answer]] for sample in samples]
     assert colours(workspace) == expected
+
+
+def cached(tmp_path: Path, files: dict[str, bytes]) -> Path:
+    """A snapshot as the hub's client caches it: links to blobs, named by their digest."""
+    home = tmp_path / "hub" / "datasets--owner--name"
+    snapshot = home / "snapshots" / "0123abcd"
+    for name, content in files.items():
+        blob = home / "blobs" / hashlib.sha256(content).hexdigest()
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
+        link = snapshot / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+def test_a_dataset_of_the_hub_is_read_from_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = json.dumps(record(1, "images/red.png")).encode()
+    snapshot = cached(tmp_path, {"data/train.jsonl": lines, "images/red.png": png("red")})
+    (tmp_path / "secret.jsonl").write_bytes(lines)
+    (snapshot / "out.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
+    workspace = imported(tmp_path, "hf:owner/name")
+    assert colours(workspace) == [[COLOURS["red"]]]
+    assert [file.name for file in find_inputs([snapshot])] == ["train.jsonl"]
+
+
+def test_images_inside_a_cached_file_are_found_by_the_name_of_the_link(tmp_path: Path) -> None:
+    table, sink = pa.table({"image": [png("lime")], "text": ["lime"]}), io.BytesIO()
+    pq.write_table(table, sink)
+    snapshot = cached(tmp_path, {"data/train-0.parquet": sink.getvalue()})
+    assert colours(imported(tmp_path, snapshot)) == [[COLOURS["lime"]]]
 
 
 def test_names_of_the_hub() -> None:
