@@ -50,7 +50,7 @@ def _save(bulk: Bulk, reviewer: str) -> _Last:
     try:
         events = actions.record_bulk(workspace, reviewer, rows, bulk.decision)
     except (VisnecError, OSError) as error:
-        return _Last(reviewer, f"Nothing was saved: {error}", failed=True)
+        return _Last(reviewer, f"Nothing was saved: {text.problem(error)}", failed=True)
     said = f"Saved: {bulk.decision} on {text.plural(len(rows), 'sample')}."
     return _Last(reviewer, f"{said} {stayed}" if own else said, events[0].queue, len(rows))
 
@@ -63,7 +63,7 @@ def undo() -> None:
     try:
         held = actions.undo_bulk(loaders.read_workspace(), last.reviewer, last.queue)
     except (VisnecError, OSError) as error:
-        said = f"Nothing was undone: {error}"
+        said = f"Nothing was undone: {text.problem(error)}"
         st.session_state[Key.BULK] = _Last(last.reviewer, said, last.queue, last.count, True)
         return
     rest = "" if held == last.count else " The others had been undone before."
