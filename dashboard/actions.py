@@ -18,7 +18,7 @@ from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
 from scoring.curation.subsets import SubsetDefinition, delete_subset, save_subset
 from scoring.dataset import read_dataset_info
-from scoring.errors import InputError, VisnecError
+from scoring.errors import InputError, StorageError, VisnecError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, check_folder, export_subset
 from scoring.exports.export import Progress as ExportProgress
@@ -217,8 +217,16 @@ def verify_export(workspace: Workspace, folder: Path, progress: Any = None) -> V
 
 
 def build_workspace_database(workspace: Workspace, progress: Progress | None = None) -> BuildReport:
-    """Builds the derived database from the parts."""
-    return build_database(workspace, progress)
+    """Builds the derived database from the parts. Raises StorageError where it cannot be written,
+    WorkspaceError where the parts cannot be read.
+    """
+    try:
+        return build_database(workspace, progress)
+    except OSError as error:
+        raise StorageError(
+            f"the database of {workspace.root} cannot be built: {error.strerror or error}; make "
+            "room, or let somebody who may write there run visnec build"
+        ) from error
 
 
 def follow_parts(workspace: Workspace) -> None:

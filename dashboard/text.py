@@ -173,3 +173,13 @@ def progress_words(progress: RunProgress, age: float | None) -> str:
         f"{phase.capitalize()}: {done} ({so_far}), {progress.rate:,.1f} per second{left}{several}"
         + (lost if progress.n_silent else "")
     )
+
+
+def problem(error: Exception) -> str:
+    """An explained error in its own words; one of the disk with the file and what to do."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return (
+        f"{error.filename or 'a file'} cannot be written: {error.strerror or error}; make room, or "
+        "see to who may write there, and try again"
+    )

@@ -107,8 +107,9 @@ class Claims:
         return _take_away(path, found)
 
     def _is_silent(self, path: Path) -> bool:
+        """A stamp of the future is old too: the clock went back, and no beat has come since."""
         with suppress(FileNotFoundError):
-            return file_clock(self._folder) - path.stat().st_mtime > self._stale_seconds
+            return abs(file_clock(self._folder) - path.stat().st_mtime) > self._stale_seconds
         return False
 
     def _beat(self) -> None:

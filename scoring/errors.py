@@ -5,6 +5,7 @@ Each message says what was wrong, which value it was, and what to do about it.
     VisnecError                 exit code 1
     ├── InputError              exit code 2: wrong usage, or input that the message explains
     │   ├── WorkspaceError      no workspace here, or one of another version
+    │   │   └── OutdatedError   its database is of another version or damaged: build it anew
     │   ├── RecordError         a dataset file that cannot be read, with the place in it
     │   ├── ModelError          a model that cannot be loaded or is not supported
     │   ├── RunConflictError    a run continued with other settings, model or dataset
@@ -32,6 +33,10 @@ class InputError(VisnecError):
 
 class WorkspaceError(InputError):
     """A folder that is no workspace, or one that this version cannot open."""
+
+
+class OutdatedError(WorkspaceError):
+    """A database that another version built, or that is damaged; the parts make a new one."""
 
 
 class RecordError(InputError):

@@ -243,6 +243,7 @@ def _is_alive(folder: Path, path: Path, report: ProcessProgress) -> bool:
         touched = path.stat().st_mtime
         if abs(time.time() - touched) < SILENT_SECONDS:
             return True
-        return file_clock(folder) - touched < SILENT_SECONDS  # this machine's clock may be off
+        # This machine's clock may be off, or may have gone back since the last report.
+        return abs(file_clock(folder) - touched) < SILENT_SECONDS
     except OSError:
         return False

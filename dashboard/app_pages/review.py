@@ -190,7 +190,7 @@ def take_outbox() -> None:
     try:
         st.session_state[Key.REVIEW_RECEIPT] = _save(sent)
     except (VisnecError, OSError) as error:
-        st.session_state[Key.REVIEW_RECEIPT] = Receipt(problem=str(error))
+        st.session_state[Key.REVIEW_RECEIPT] = Receipt(problem=text.problem(error))
 
 
 def _save(sent: review_deck.Outbox) -> Receipt:

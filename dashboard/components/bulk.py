@@ -71,7 +71,7 @@ def _save(bulk: Bulk, reviewer: str) -> _News:
     try:
         events = actions.record_bulk(workspace, reviewer, rows, bulk.decision)
     except (VisnecError, OSError) as error:
-        return _News(f"Nothing was saved: {error}", failed=True)
+        return _News(f"Nothing was saved: {text.problem(error)}", failed=True)
     said = f"Saved: {bulk.decision} on {text.plural(len(rows), 'sample')}."
     return _News(f"{said} {stayed}" if own else said, events[0].queue)
 
@@ -85,6 +85,6 @@ def undo() -> None:
     try:
         held = actions.undo_bulk(loaders.read_workspace(), reviewer, queue)
     except (VisnecError, OSError) as error:
-        st.session_state[Key.BULK] = _News(f"Nothing was undone: {error}", failed=True)
+        st.session_state[Key.BULK] = _News(f"Nothing was undone: {text.problem(error)}", failed=True)
         return
     st.session_state[Key.BULK] = _News(f"Undone on {text.plural(held, 'sample')}.")

@@ -71,7 +71,7 @@ def decide(
     try:
         actions.record_decision(workspace, reviewer, draft)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The decision was not saved", str(error))
+        notices.remember("problem", "The decision was not saved", text.problem(error))
         return
     notices.remember("done", f"Saved: {choice}, row {row_idx:,}")
     if behind is not None:
@@ -83,7 +83,7 @@ def undo(reviewer: str) -> None:
     try:
         events = actions.undo_last_decision(loaders.read_workspace(), reviewer)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The decision was not undone", str(error))
+        notices.remember("problem", "The decision was not undone", text.problem(error))
         return
     if not events:
         notices.remember("note", "There is nothing to undo")
@@ -114,7 +114,7 @@ def note(row_idx: int, reviewer: str) -> None:
             loaders.read_workspace(), reviewer, DecisionDraft(row_idx, None, note=said)
         )
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The note was not saved", str(error))
+        notices.remember("problem", "The note was not saved", text.problem(error))
         return
     notices.remember("done", f"Note saved, row {row_idx:,}")
 

@@ -10,12 +10,13 @@ from html import escape
 
 import streamlit as st
 
+from dashboard import text
 from dashboard.state import Key
 
 
-def _notice(kind: str, title: str, text: str = "", command: str | None = None) -> None:
+def _notice(kind: str, title: str, said: str = "", command: str | None = None) -> None:
     body = f"<b>{escape(title)}</b>" if title else ""
-    body += "".join(f"<p>{escape(part)}</p>" for part in text.split("\n") if part)
+    body += "".join(f"<p>{escape(part)}</p>" for part in said.split("\n") if part)
     body += f"<pre>{escape(command)}</pre>" if command else ""
     role = "alert" if kind == "problem" else "status"
     st.html(f'<div class="vn-notice {kind}" role="{role}">{body}</div>')
@@ -23,7 +24,7 @@ def _notice(kind: str, title: str, text: str = "", command: str | None = None) -
 
 def show_problem(error: Exception, title: str = "This does not work yet") -> None:
     """An explained error: its own words say what to do."""
-    _notice("problem", title, str(error))
+    _notice("problem", title, text.problem(error))
 
 
 def show_fault(number: str) -> None:

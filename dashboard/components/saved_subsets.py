@@ -126,6 +126,6 @@ def _forget(name: str) -> None:
     try:
         actions.forget_subset(loaders.read_workspace(), name)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The subset was not forgotten", str(error), _PLACE)
+        notices.remember("problem", "The subset was not forgotten", text.problem(error), _PLACE)
         return
     notices.remember("done", f"Forgot {name}", "Its exports are still there.", _PLACE)

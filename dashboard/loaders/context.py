@@ -13,7 +13,7 @@ from dashboard.loaders.cache import ANSWERS, Answers
 from dashboard.loaders.facts import read_clusterings, read_scopes
 from dashboard.state import View
 from scoring.dataset import DatasetInfo, read_dataset_info
-from scoring.errors import FilterError, InputError, WorkspaceError
+from scoring.errors import FilterError, InputError, OutdatedError, WorkspaceError
 from scoring.necessity import Bands
 from scoring.store import Store, queries
 from scoring.store.filters import Filter
@@ -78,8 +78,14 @@ def open_store(workspace: Workspace) -> Store:
 
 
 def has_database(workspace: Workspace) -> bool:
-    """Whether the derived database is there; a page may have it built."""
-    return workspace.database.exists()
+    """Whether the derived database is there and of this version; a page may have it built."""
+    if not workspace.database.exists():
+        return False
+    try:
+        open_store(workspace)
+    except OutdatedError:
+        return False
+    return True
 
 
 def open_view_context(view: View) -> Opened:

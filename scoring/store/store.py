@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.errors import WorkspaceError
+from scoring.errors import OutdatedError, WorkspaceError
 from scoring.necessity import Bands
 from scoring.reviews.decisions import DecisionFeed, LatestDecision, hand_outcome, logs_generation
 from scoring.store import schema
@@ -101,12 +101,12 @@ class Reading:
             self._con.execute("ATTACH ? AS built (READ_ONLY)", [str(workspace.database)])
             found = self.rows("SELECT database_version FROM built.build_info")
         except duckdb.Error as error:
-            raise WorkspaceError(
+            raise OutdatedError(
                 f"{workspace.database} cannot be read ({error}); it is derived from the parts, "
                 f"make it anew with: visnec build -w {workspace.root}"
             ) from error
         if found != [(schema.DATABASE_VERSION,)]:
-            raise WorkspaceError(
+            raise OutdatedError(
                 f"{workspace.database} was built by another version of VisNec Studio; "
                 f"make it anew with: visnec build -w {workspace.root}"
             )

@@ -68,6 +68,8 @@ def test_of_many_that_want_a_chunk_of_the_dead_one_gets_it(folder: Path) -> None
         ({"started": "before"}, 0.0, True),  # its number belongs to another one now
         ({"host": "elsewhere"}, 30.0, False),  # of another machine only silence tells
         ({"host": "elsewhere"}, 90.0, True),
+        ({"host": "elsewhere"}, -30.0, False),
+        ({"host": "elsewhere"}, -90.0, True),  # the clock went back, and no beat came since
         ({"machine": "another container"}, 30.0, False),
         ({}, 90.0, True),  # stopped, or without contact to the shared folder
     ],

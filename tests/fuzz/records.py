@@ -2,8 +2,8 @@
 
 A file is read or refused with a RecordError, nothing else; whatever a record holds, it becomes a
 sample that can be written down; and a JSON record's bytes are a slice of the file that parses to
-the record again, which an export may edit. The first byte of the input chooses the reader, so that one
-corpus serves all; its upper half is for whole files (see ``files``).
+the record again, which an export may edit. The first byte of the input chooses the reader, so that
+one corpus serves all; its upper half is for whole files (see ``files``).
 """
 
 from __future__ import annotations

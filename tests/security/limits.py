@@ -1,0 +1,32 @@
+"""Disks that take no more: a limit on how large a file may grow holds for the superuser too."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def files_up_to(n_bytes: int) -> Iterator[None]:
+    """No file of this process grows beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def on_a_small_disk(n_bytes: int, *arguments: str | Path) -> tuple[int, str]:
+    """Exit code and words of a command whose files may not grow beyond so many bytes."""
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}))\n"
+        "from scoring.cli import main; main()"
+    )
+    command = [sys.executable, "-B", "-c", code, *map(str, arguments)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    return ended.returncode, ended.stdout + ended.stderr

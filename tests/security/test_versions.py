@@ -1,0 +1,111 @@
+"""Workspaces of other versions in the commands and in the pages: opened, rebuilt, or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from typer.testing import CliRunner
+
+from dashboard import loaders
+from dashboard.server import APP
+from scoring.cli import app
+from scoring.curation.subsets import read_subset
+from scoring.dataset import read_samples
+from scoring.engine.pipeline import score_dataset
+from scoring.errors import WorkspaceError
+from scoring.exports.provenance import verify_manifest
+from scoring.reviews.decisions import latest_decisions, read_events
+from scoring.store import Store, build_database, schema
+from scoring.workspace import SCHEMA_VERSION, open_workspace
+from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
+from tests.fakes import FakeModel
+
+FROZEN = sorted((Path(__file__).parents[1] / "workspaces").glob("version-*"))
+PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "runs")
+
+
+@pytest.fixture(params=FROZEN, ids=lambda path: path.name)
+def frozen(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a workspace as that version wrote it, which the pages are about."""
+    root = tmp_path / "frozen"
+    shutil.copytree(request.param, root)
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(root))
+    return root
+
+
+def test_there_is_one_of_every_version() -> None:
+    assert [path.name for path in FROZEN] == [f"version-{n + 1}" for n in range(SCHEMA_VERSION)]
+
+
+def test_the_commands_read_all_of_it(frozen: Path) -> None:
+    result = CliRunner().invoke(app, ["build", "-w", str(frozen)])
+    assert result.exit_code == 0, result.output
+    workspace = open_workspace(frozen)
+    reading = Store(workspace).reading()
+    scored = "SELECT count(*), sum(visnec) FROM scores WHERE status = 'scored'"
+    # Rows 0, 1, 3, 4, 6, 7 and 9 have an image: 1, .75, .25, 0, 1, .75 and .25.
+    assert reading.rows(scored, {}) == [(7, 4.0)]
+    assert reading.rows("SELECT count(*) FROM predictions", {}) == [(7,)]
+    assert reading.rows("SELECT count(DISTINCT cluster_id) FROM clusters", {}) == [(2,)]
+    assert [one.id for one in read_samples(workspace)] == [f"s-{i}" for i in range(12)]
+    holds = {one.row_idx: one.decision for one in latest_decisions(read_events(workspace))}
+    assert {row: str(one) for row, one in holds.items() if one} == {0: "keep", 1: "drop"}
+    assert str(read_subset(workspace, "kept").rule) == "threshold min=0.25"
+    assert verify_manifest(frozen / "exports" / "kept", workspace).n_samples > 0
+
+
+def test_its_run_goes_on(frozen: Path) -> None:
+    (part,) = (frozen / "runs" / "first" / "scores").glob("part-*.parquet")
+    part.unlink()
+    score_dataset(open_workspace(frozen), FakeModel(), run_id="first")
+    count = "SELECT count(*) FROM scores WHERE status = 'scored'"
+    assert Store(open_workspace(frozen)).reading().rows(count, {}) == [(7,)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_draw_it_and_build_its_database(frozen: Path, draw: Draw, page: str) -> None:  # noqa: F811
+    drawn = draw(page)
+    assert not drawn.exception, drawn.exception[0].message
+    assert page.capitalize() in written(drawn)
+    assert (frozen / "visnec.duckdb").exists()
+
+
+@pytest.mark.parametrize("version", [schema.DATABASE_VERSION - 1, schema.DATABASE_VERSION + 1])
+def test_the_pages_rebuild_a_database_of_another_version(
+    frozen: Path,
+    draw: Draw,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    version: int,
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(schema, "DATABASE_VERSION", version)
+        build_database(open_workspace(frozen))
+    drawn = draw("overview")
+    assert not drawn.exception, drawn.exception[0].message
+    assert "12" in written(drawn)
+    Store(open_workspace(frozen))
+
+
+def test_the_pages_rebuild_a_damaged_database(frozen: Path, draw: Draw) -> None:  # noqa: F811
+    (frozen / "visnec.duckdb").write_bytes(b"no database")
+    drawn = draw("explore")
+    assert not drawn.exception, drawn.exception[0].message
+    Store(open_workspace(frozen))
+
+
+def test_the_pages_refuse_a_newer_workspace_kindly(frozen: Path) -> None:
+    path = frozen / "workspace.json"
+    settings = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
+    before = path.read_bytes()
+    with pytest.raises(WorkspaceError, match="upgrade visnec-studio"):
+        loaders.read_workspace()
+    shown = AppTest.from_file(str(APP), default_timeout=60).run()
+    assert not shown.exception
+    assert "made by a newer VisNec Studio" in written(shown)
+    assert "upgrade visnec-studio" in written(shown)
+    assert path.read_bytes() == before

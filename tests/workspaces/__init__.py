@@ -1,0 +1,1 @@
+"""Workspaces as a version of VisNec Studio wrote them, frozen: every later one must open them."""

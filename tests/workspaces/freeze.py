@@ -1,0 +1,87 @@
+"""Writes a small workspace with everything in it, to be frozen when the form of one changes.
+
+    python -m tests.workspaces.freeze tests/workspaces/version-2
+
+What is derived and what belongs to one machine is left out. Losses are typed in (see FakeModel).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from scoring.clustering import cluster_dataset
+from scoring.curation.subsets import SubsetDefinition, save_subset
+from scoring.embeddings import TfidfEmbedder
+from scoring.engine.pipeline import predict_dataset, score_dataset
+from scoring.evaluation.imported_predictions import import_predictions
+from scoring.exports.export import export_subset
+from scoring.importing import import_dataset
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.rules.thresholds import Threshold
+from scoring.store import Store, build_database
+from scoring.workspace import create_workspace, open_workspace
+from tests.fakes import FakeModel
+
+N = 12
+QUESTIONS = ("Which colour has the cup?", "How many hats lie on this table?")
+
+
+def records() -> list[dict[str, object]]:
+    """Every third without an image, one whose image is missing."""
+    found: list[dict[str, object]] = []
+    for i in range(N):
+        placed = "" if i % 3 == 2 else "<image>\n"
+        turns = [
+            {"from": "human", "value": placed + QUESTIONS[i % 2]},
+            {"from": "gpt", "value": f"It is number {i}."},
+        ]
+        image = {"image": f"colours/{i}.png"} if placed else {}
+        found.append({"id": f"s-{i}", **image, "conversations": turns, "größe": 1.50})
+    return found
+
+
+def freeze(folder: Path) -> None:
+    """Writes the workspace."""
+    workspace = create_workspace(folder)
+    images = folder / "images"
+    (images / "colours").mkdir(parents=True)
+    for i in range(N - 2):
+        Image.new("RGB", (8, 8), (20 * i, 100, 200)).save(images / "colours" / f"{i}.png")
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(place) / "records.json"
+        data.write_text(json.dumps(records(), ensure_ascii=False), "utf-8")
+        import_dataset(workspace, [data], [images])
+        workspace = open_workspace(folder)
+        losses = {f"It is number {i}.": ([1.0] * 4, [0.25 * (i % 6)] * 4) for i in range(N)}
+        score_dataset(workspace, FakeModel(losses), run_id="first")
+        predict_dataset(workspace, FakeModel(losses), "first")
+        cluster_dataset(workspace, TfidfEmbedder(), k=2)
+        answers = Path(place) / "other.jsonl"
+        answers.write_text('{"row_idx": 0, "prediction": "It is number 0."}\n')
+        import_predictions(workspace, answers)
+    log = open_review_log(workspace, "Ann", "desk")
+    log.append([DecisionDraft(0, Decision.KEEP, note="sharp"), DecisionDraft(1, Decision.DROP)])
+    log.append([DecisionDraft(4, Decision.DROP)])
+    log.undo()
+    build_database(workspace)
+    subset = SubsetDefinition("kept", Threshold(min=0.25), "first")
+    save_subset(workspace, subset)
+    export_subset(workspace, Store(workspace), subset)
+    workspace.database.unlink()
+    told = folder / "dataset" / "images.json"
+    told.write_text(told.read_text("utf-8").replace(str(images.resolve()), "images"), "utf-8")
+    for left in (folder / "thumbnails", folder / "embeddings", folder / "runs/first/progress"):
+        shutil.rmtree(left, ignore_errors=True)
+    for path in folder.rglob(".*"):
+        if path.is_file():
+            path.unlink()
+
+
+if __name__ == "__main__":
+    freeze(Path(sys.argv[1]))
