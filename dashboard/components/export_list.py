@@ -7,9 +7,10 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import actions, text
-from dashboard.components import figures, notices
+from dashboard.components import export_diff, figures, notices
 from dashboard.export_facts import ExportFact, read_exports, zipped
 from dashboard.export_jobs import ExportJob
+from dashboard.loaders import Context
 from dashboard.state import Key
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace
@@ -24,8 +25,9 @@ _MIME = {
 }
 
 
-def show(workspace: Workspace) -> None:
+def show(context: Context) -> None:
     """Draws every export with what can be done with it."""
+    workspace = context.workspace
     exports, problems = read_exports(workspace)
     st.subheader("Exports", anchor=False)
     _show_jobs(workspace)
@@ -39,6 +41,7 @@ def show(workspace: Workspace) -> None:
         _show_one(workspace, export)
     for problem in problems:
         notices.show_note("An export cannot be read", problem)
+    export_diff.show(context, exports)
 
 
 def _show_jobs(workspace: Workspace) -> None:
