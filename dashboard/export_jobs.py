@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from scoring.errors import VisnecError
-from scoring.exports.export import ExportResult, Progress
+from scoring.errors import InputError, VisnecError
+from scoring.exports.export import ExportResult, OnWait, Progress
 
+Work = Callable[[Progress, OnWait], ExportResult]
 State = Literal["running", "done", "stopped", "failed"]
 _KEPT_SECONDS = 3600.0
 _jobs: dict[Path, list[ExportJob]] = {}
@@ -28,10 +29,14 @@ class Stopped(Exception):
 
 @dataclass(eq=False)
 class ExportJob:
-    """One export on its way. ``said`` is the error's sentence once it failed."""
+    """One export on its way. ``about`` is all that decides what it writes; it is ``waiting`` while
+    another one of the workspace is at work; ``said`` is the error's sentence once it failed.
+    """
 
     name: str
     folder: Path
+    about: object = None
+    waiting: bool = False
     done: int = 0
     total: int = 0
     state: State = "running"
@@ -43,7 +48,7 @@ class ExportJob:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
-        """Asks it to stop; it does at its next thousand samples."""
+        """Asks it to stop; it does at its next thousand samples, or while it waits."""
         self._stop.set()
 
     def wait(self, seconds: float) -> bool:
@@ -57,10 +62,10 @@ class ExportJob:
             return None
         return (time.monotonic() - self.began) * (self.total - self.done) / self.done
 
-    def run(self, work: Callable[[Progress], ExportResult]) -> None:
+    def run(self, work: Work) -> None:
         """Does the work and notes how it ended."""
         try:
-            self.result = work(self._tell)
+            self.result = work(self._tell, self._wait)
             self.state = "done"
         except Stopped:
             self.state = "stopped"
@@ -74,21 +79,34 @@ class ExportJob:
             self._over.set()
 
     def _tell(self, done: int, total: int) -> None:
-        self.done, self.total = done, total
+        self.done, self.total, self.waiting = done, total, False
+        self._heed()
+
+    def _wait(self) -> None:
+        self.waiting = True
+        self._heed()
+
+    def _heed(self) -> None:
         if self._stop.is_set():
             raise Stopped
 
 
-def start(
-    root: Path, name: str, folder: Path, work: Callable[[Progress], ExportResult]
-) -> ExportJob:
-    """Begins an export of the workspace at ``root``, once into the same folder at a time."""
+def start(root: Path, name: str, folder: Path, work: Work, about: object = None) -> ExportJob:
+    """Begins an export of the workspace at ``root``, once into the same folder at a time.
+
+    The same one that is at work already is given back. Raises InputError where another one is.
+    """
     with _lock:
         listed = _jobs.setdefault(root, [])
         for one in listed:
             if one.folder == folder and one.state == "running":
-                return one
-        job = ExportJob(name, folder)
+                if (one.name, one.about) == (name, about):
+                    return one
+                raise InputError(
+                    f"{one.name} is being exported to {folder} with other choices; wait for its "
+                    "end, stop it, or name another folder"
+                )
+        job = ExportJob(name, folder, about)
         listed[:] = [one for one in listed if one.folder != folder and not _is_old(one)]
         listed.append(job)
     threading.Thread(target=job.run, args=(work,), name=f"export {name}", daemon=True).start()

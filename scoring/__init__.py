@@ -34,8 +34,16 @@ _HOMES = {
     "compare_subsets": "scoring.curation.comparison",
     "inclusion_probabilities": "scoring.curation.stability",
     "repeat_counts": "scoring.curation.weights",
+    "SubsetDefinition": "scoring.curation.subsets",
     "export_subset": "scoring.exports.export",
     "verify_manifest": "scoring.exports.provenance",
+    "import_scores": "scoring.exchange.imported_scores",
+    "export_scores": "scoring.exchange.score_export",
+    "import_predictions": "scoring.evaluation.imported_predictions",
+    "evaluate_predictions": "scoring.store.evaluated",
+    "evaluate": "scoring.store.evaluated:evaluate_predictions",
+    "Store": "scoring.store",
+    "Scope": "scoring.store",
     "build_demo": "scoring.demo",
 }
 __all__ = ["__version__", *_HOMES]
@@ -44,4 +52,5 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'scoring' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home, _, other = _HOMES[name].partition(":")
+    return getattr(import_module(home), other or name)

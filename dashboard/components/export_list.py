@@ -7,9 +7,10 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import actions, text
-from dashboard.components import figures, notices
+from dashboard.components import export_diff, figures, notices
 from dashboard.export_facts import ExportFact, read_exports, zipped
 from dashboard.export_jobs import ExportJob
+from dashboard.loaders import Context
 from dashboard.state import Key
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace
@@ -24,8 +25,9 @@ _MIME = {
 }
 
 
-def show(workspace: Workspace) -> None:
+def show(context: Context) -> None:
     """Draws every export with what can be done with it."""
+    workspace = context.workspace
     exports, problems = read_exports(workspace)
     st.subheader("Exports", anchor=False)
     _show_jobs(workspace)
@@ -39,6 +41,7 @@ def show(workspace: Workspace) -> None:
         _show_one(workspace, export)
     for problem in problems:
         notices.show_note("An export cannot be read", problem)
+    export_diff.show(context, exports)
 
 
 def _show_jobs(workspace: Workspace) -> None:
@@ -71,9 +74,7 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
             st.rerun()
     with said:
         if job.state == "running":
-            left = f", {text.duration(job.seconds_left)} left" if job.seconds_left else ""
-            told = f"Exporting {job.name}: {job.done:,} of {job.total:,}{left}"
-            figures.show_progress_bar(job.done / job.total if job.total else 0.0, told)
+            figures.show_progress_bar(job.done / job.total if job.total else 0.0, _told(job))
         elif job.result is not None:
             n = text.plural(job.result.n_samples, "sample")
             notices.show_done(f"Exported {n} of {job.name}", str(job.folder))
@@ -81,6 +82,16 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
             notices.show_note(f"The export of {job.name} was stopped", "Nothing of it was left.")
         else:
             notices.show_problem(VisnecError(job.said), f"{job.name} was not exported")
+
+
+def _told(job: ExportJob) -> str:
+    """Where an export at work stands."""
+    if job.waiting:
+        return f"{job.name} waits for another export of this workspace to end"
+    if not job.total:
+        return f"Exporting {job.name}: choosing the samples"
+    left = f", {text.duration(job.seconds_left)} left" if job.seconds_left else ""
+    return f"Exporting {job.name}: {job.done:,} of {job.total:,}{left}"
 
 
 def _show_one(workspace: Workspace, export: ExportFact) -> None:

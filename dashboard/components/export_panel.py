@@ -13,6 +13,7 @@ from dashboard.loaders import Context
 from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
 from scoring.exports import FORMATS, ExportOptions, options_from_dict
+from scoring.exports.options import TABLES
 from scoring.rules import Weighing
 
 _WAIT_SECONDS = 1.5  # a small export is done before the page is drawn again
@@ -29,8 +30,8 @@ _WEIGHTS = {
 }
 _TURNS = {
     "keep": "all stay",
-    "drop": "low answers go",
-    "mask": "low answers are masked",
+    "drop": "answers outside of limits go",
+    "mask": "answers outside of limits are masked",
 }
 
 
@@ -59,36 +60,88 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
 
 
 def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
+    """The choices as ``options_from_dict`` takes them; what a choice brings along stands below
+    it."""
     name = definition.name
     file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
     figures.show_quiet(FORMATS[file_format])
     chosen: dict[str, Any] = {"format": file_format}
-    if chosen["format"] in ("ids", "dropped"):
+    if file_format in ("ids", "dropped"):
         return chosen
-    images = ["none", "copy", "link"]
-    if chosen["format"] in ("parquet", "huggingface"):
-        images.append("embed")
-    if chosen["format"] != "webdataset":  # which always holds them
-        chosen["images"] = st.selectbox(
-            "Images", images, key=f"images-{name}", format_func=lambda one: _IMAGES[one]
-        )
+    if file_format != "webdataset":  # which always holds them
+        chosen["images"] = _choose_images(name, file_format)
     if isinstance(definition.rule, Weighing):
-        chosen["weights"] = st.selectbox(
-            "Weights", list(_WEIGHTS), key=f"weights-{name}", format_func=lambda one: _WEIGHTS[one]
-        )
-    chosen["turns"] = st.selectbox(
-        "Turns", list(_TURNS), key=f"turns-{name}", format_func=lambda one: _TURNS[one]
-    )
-    if chosen["turns"] != "keep":
-        chosen["turn_min"] = st.number_input(
-            "Lowest VisNec score of an answer", value=0.0, step=0.05, key=f"turn-min-{name}"
-        )
+        chosen |= _choose_weights(name)
+    chosen |= _choose_turns(name)
     chosen["card"] = st.checkbox(
         "With a dataset card",
         value=True,
         key=f"card-{name}",
         help="README.md with figures and plots, and Croissant metadata",
     )
+    if chosen["card"]:
+        licence = st.text_input(
+            "Licence told in the card", key=f"license-{name}", placeholder="such as cc-by-4.0"
+        )
+        chosen["license"] = licence.strip() or None
+    return chosen
+
+
+def _choose_images(name: str, file_format: str) -> str:
+    options = ["none", "copy", "link"] + (["embed"] if file_format in TABLES else [])
+    return st.selectbox("Images", options, key=f"images-{name}", format_func=_IMAGES.__getitem__)
+
+
+def _choose_weights(name: str) -> dict[str, Any]:
+    how = st.selectbox(
+        "Weights", list(_WEIGHTS), key=f"weights-{name}", format_func=_WEIGHTS.__getitem__
+    )
+    chosen: dict[str, Any] = {"weights": how}
+    if how == "column":
+        chosen["weight_key"] = st.text_input(
+            "Name of that key", value="weight", key=f"weight-key-{name}"
+        )
+    if how == "repeat":
+        left, right = st.columns(2)
+        with left:
+            chosen["epoch_size"] = st.number_input(
+                "Records in all",
+                value=None,
+                min_value=1,
+                step=1,
+                key=f"epoch-size-{name}",
+                placeholder="as the weights add up",
+            )
+        with right:
+            chosen["seed"] = st.number_input(
+                "Seed", value=0, min_value=0, step=1, key=f"export-seed-{name}"
+            )
+    return chosen
+
+
+def _choose_turns(name: str) -> dict[str, Any]:
+    how = st.selectbox("Turns", list(_TURNS), key=f"turns-{name}", format_func=_TURNS.__getitem__)
+    chosen: dict[str, Any] = {"turns": how}
+    if how == "keep":
+        return chosen
+    limits: tuple[tuple[str, str, float | None], ...] = (
+        ("turn_min", "Answers stay from", 0.0),
+        ("turn_max", "and below", None),
+    )
+    for (field, label, value), column in zip(limits, st.columns(2), strict=True):
+        with column:
+            chosen[field] = st.number_input(
+                label,
+                value=value,
+                step=0.05,
+                key=f"{field}-{name}",
+                placeholder="no limit",
+                help="VisNec score of the single answer, nats per answer token",
+            )
+    if how == "mask":
+        chosen["mask_key"] = st.text_input(
+            "Key that is false in a masked answer", value="loss", key=f"mask-key-{name}"
+        )
     return chosen
 
 

@@ -43,7 +43,7 @@ def show(context: Context, view: View, definition: SubsetDefinition) -> int | No
         notices.show_problem(error, "These two cannot be compared")
         return None
     names = (_named(a), _named(b))
-    _show_figures(diff, names)
+    show_figures(diff, names)
     _show_sources(diff)
     return _show_samples(context, diff, a)
 
@@ -79,7 +79,8 @@ def _take_a() -> None:
     change_view(subset_a=bound.taken(_A) or None)
 
 
-def _show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:
+def show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:
+    """How far two subsets agree; ``names`` are what A and B are called."""
     figures.show_figures(
         [
             Figure("overlap", text.share(diff.jaccard, 1), "Jaccard: in both, of those in either"),

@@ -22,6 +22,8 @@ from scoring.curation.stability import inclusion_probabilities
 from scoring.curation.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
 from scoring.curation.token_values import read_token_deltas
 from scoring.curation.weights import effective_share, repeat_counts
+from scoring.exports.manifest import Manifest
+from scoring.exports.manifest_diff import changed_facts, manifest_outcome
 from scoring.reviews.decisions import DecisionEvent, hand_outcome, latest_decisions, read_events
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
@@ -173,6 +175,24 @@ def read_subset_diff(context: Context, a: SubsetDefinition, b: SubsetDefinition)
     return read_cached(
         _of_definition(context), "diff", read, *_deciding(a), *_deciding(b), answers=_DIFFS
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportDiff:
+    """What two exports differ in: facts of their manifests (name, in a, in b), and samples."""
+
+    facts: tuple[tuple[str, Any, Any], ...]
+    samples: SubsetDiff
+
+
+def read_export_diff(context: Context, a: Manifest, b: Manifest) -> ExportDiff:
+    """Chooses the samples of both again; takes a while where the database is newer than they are.
+
+    Raises InputError where the workspace cannot give them any more.
+    """
+    one, other = (manifest_outcome(context.workspace, context.store, each) for each in (a, b))
+    samples = compare_subsets(one.subset, other.subset, one.candidates)
+    return ExportDiff(tuple(changed_facts(a, b)), samples)
 
 
 def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:

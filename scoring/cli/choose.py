@@ -22,6 +22,7 @@ from scoring.curation.subsets import (
     read_subset,
     save_subset,
 )
+from scoring.embedder_names import embedder_note, is_papers_embedder
 from scoring.errors import InputError
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs import now, only_run
@@ -86,15 +87,11 @@ def cluster(
 
 
 def _tell_embedder(embedder: str) -> None:
-    from scoring.embeddings import embedder_note
-
     if note := embedder_note(embedder):
         say(f"note: {note}")
 
 
 def _embedder_json(clustering: Clustering) -> dict[str, Any]:
-    from scoring.embeddings import embedder_note, is_papers_embedder
-
     return {
         "is_papers_embedder": is_papers_embedder(clustering.embedder),
         "note": embedder_note(clustering.embedder),

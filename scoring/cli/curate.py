@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,6 +76,16 @@ def export(
         bool,
         typer.Option("--card", help="Also README.md with figures and plots, and croissant.json."),
     ] = False,
+    license: Annotated[  # noqa: A002 - the option's name
+        str | None,
+        typer.Option("--license", help="Licence that the card tells, as an SPDX id or an address."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Address of the dataset that the card tells.")
+    ] = None,
+    date_published: Annotated[
+        str | None, typer.Option("--date-published", help="Day that the card tells, YYYY-MM-DD.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that lies there.")
     ] = False,
@@ -100,12 +110,17 @@ def export(
             "turn_max": turn_max,
             "mask_key": mask_key,
             "card": card,
+            "license": license,
+            "url": url,
+            "date_published": date_published,
         }
     )
     place = open_workspace(workspace)
     definition = read_subset(place, name)
     with _nothing_left(), count_progress("Exporting") as show:
-        result = export_subset(place, Store(place), definition, to, options, show, overwrite)
+        result = export_subset(
+            place, Store(place), definition, to, options, show, overwrite, _said_once()
+        )
     if result.n_new_parts:
         say(f"{result.n_new_parts} newer parts are not in the database; take them in with build")
     say(f"{result.n_samples:,} samples; check them at any time with:")
@@ -115,6 +130,18 @@ def export(
         print_json(result.manifest.to_dict())
     else:
         print_line(str(result.folder))
+
+
+def _said_once() -> Callable[[], None]:
+    """Says once that another export goes before."""
+    said: list[str] = []
+
+    def say_it() -> None:
+        if not said:
+            said.append("Another export of this workspace is at work; this one waits for its end")
+            say(said[0])
+
+    return say_it
 
 
 def _tell_changes(manifest: Manifest) -> None:

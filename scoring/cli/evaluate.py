@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
@@ -21,10 +21,11 @@ from scoring.evaluation.imported_predictions import (
     remove_predictions,
 )
 from scoring.evaluation.model_ranks import Ranking
-from scoring.evaluation.prediction_files import Sight
+from scoring.evaluation.prediction_files import Sight, read_prediction_lines
+from scoring.necessity import Bands
 from scoring.runs import only_run
 from scoring.store import Scope, Store, build_database, parse_filter
-from scoring.store.evaluated import evaluate_predictions
+from scoring.store.evaluated import evaluate_predictions, read_cell_rows
 from scoring.workspace import Workspace, open_workspace
 
 _ABSENT = "-"
@@ -52,6 +53,15 @@ TextModelOption = Annotated[
         help="Predictions of the text-only model that the model NAME is built on, for leakage.",
     ),
 ]
+
+
+class Asked(TypedDict):
+    """What the figures and the rows behind them are asked by."""
+
+    models: list[str] | None
+    measure: str
+    threshold: float | None
+    bands: Bands
 
 
 def evaluate(
@@ -86,6 +96,14 @@ def evaluate(
         list[str] | None,
         typer.Option("--remove", metavar="NAME", help="Remove a model's imported predictions."),
     ] = None,
+    rows: Annotated[
+        bool,
+        typer.Option(
+            "--rows",
+            help="As --json, with the row_idx of the samples behind each cell of blind against "
+            "seen.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Accuracy with and without the image, on all samples and on those that need it."""
@@ -100,16 +118,13 @@ def evaluate(
         build_database(place)
     store = Store(place)
     which = parse_filter(only or "")
-    found = evaluate_predictions(
-        store,
-        scope,
-        which,
-        models=model,
-        measure=measure,
-        threshold=threshold,
-        n_bands=bands,
-        bands=place.bands,
-    )
+    asked: Asked = {
+        "models": model,
+        "measure": measure,
+        "threshold": threshold,
+        "bands": place.bands,
+    }
+    found = evaluate_predictions(store, scope, which, n_bands=bands, **asked)
     for part in _tables(found):
         talk.print(part)
     if found.ranking:
@@ -119,10 +134,13 @@ def evaluate(
         f"of {found.threshold:g} or more); {found.n_samples - found.n_scored:,} have no score. "
         f"Right is: {MEASURES[measure]}. Intervals are 95 %"
     )
-    if json:
+    if json or rows:
         about = {"run_id": scope.run_id, "baseline": scope.baseline, "measure": measure}
         kept = [asdict(one) | {"n_missing": one.n_missing} for one in list_predictions(place)]
-        print_json(about | {"filter": str(which)} | found.to_dict() | {"predictions": kept})
+        told = about | {"filter": str(which)} | found.to_dict() | {"predictions": kept}
+        if rows:
+            told["rows"] = read_cell_rows(store, scope, which, **asked)
+        print_json(told)
 
 
 def _take_in(
@@ -135,13 +153,21 @@ def _take_in(
             name, path = _named(one)
             if name is None and sight is not Sight.SEEN and len(names) == 1:
                 name = names[0]  # the one model that the command is about
-            elif name is None and sight is Sight.TEXT_MODEL:
+            elif name is None and sight is not Sight.SEEN and not _names_models(path):
+                option = "--blind" if sight is Sight.BLIND else "--text-model"
                 raise InputError(
-                    f"{one} answers for a model that is not named; write --text-model NAME={one}"
+                    f"{one} answers for a model that is not named; write {option} NAME={one}"
                 )
             done.append(import_predictions(place, path, model=name, sight=sight, replace=replace))
             _tell_import(done[-1])
     return done
+
+
+def _names_models(path: Path) -> bool:
+    """Whether the records say themselves whose predictions they are."""
+    lines = (one for one in read_prediction_lines(path) if one.problem is None)
+    first = next(lines, None)
+    return first is not None and first.model is not None
 
 
 def _named(given: str) -> tuple[str | None, Path]:

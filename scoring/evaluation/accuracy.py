@@ -155,6 +155,17 @@ def cross(blind: Verdicts, seen: Verdicts) -> Cells:
     return Cells(both_right, only_blind, only_seen, both_wrong)
 
 
+def cell_rows(row_idx: NDArray[np.int64], blind: Verdicts, seen: Verdicts) -> dict[str, list[int]]:
+    """The rows behind each cell of the 2x2, under the names of ``Cells.to_dict``."""
+    return {
+        f"blind_{blind_word}_seen_{seen_word}": row_idx[
+            (blind == blind_verdict) & (seen == seen_verdict)
+        ].tolist()
+        for blind_word, blind_verdict in (("right", RIGHT), ("wrong", WRONG))
+        for seen_word, seen_verdict in (("right", RIGHT), ("wrong", WRONG))
+    }
+
+
 def multimodal_gain(cells: Cells, confidence: float = 0.95) -> Gain | None:
     """Accuracy with the image less that without it; None over no sample."""
     n = cells.n

@@ -7,6 +7,7 @@ to show a link, an image or HTML by what a record says.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,12 +75,15 @@ def code(text: object) -> str:
 
 
 def _front_matter(manifest: Manifest) -> list[str]:
-    """What the Hugging Face hub reads; only words of ours stand in it."""
+    """What the Hugging Face hub reads; only words of ours and of whoever exports stand in it."""
     n = int(manifest.counts["selected"])
     sizes = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M")]
-    size = next((one for most, one in sizes if n < most), "1M<n<10M")
+    sizes += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
+    size = next((one for most, one in sizes if n < most), "1B<n<10B")
     lines = ["---", "task_categories:", "- image-text-to-text", "tags:", "- visnec"]
     lines += ["size_categories:", f"- {size}"]
+    if manifest.options.license is not None:
+        lines.append(f"license: {json.dumps(manifest.options.license)}")
     data = {"parquet": "samples.parquet", "jsonl": "samples.jsonl", "llava": "samples.json"}
     if name := data.get(manifest.format):
         lines += ["configs:", "- config_name: default", f"  data_files: {name}"]

@@ -45,9 +45,18 @@ _COLUMNS: Final = {
     "turn_mask": "Of each answer whether it is to be trained on.",
     "record": "The record as its file held it.",
 }
+_IMAGES: Final = {
+    "@type": "cr:FileSet",
+    "@id": "images",
+    "name": "images",
+    "description": "The images, under the paths that the records give; images.jsonl lists them.",
+    "encodingFormat": "image/*",
+    "includes": "images/**",
+}
 _OWN_NAMES: Final = {
-    "citeAs", "column", "conformsTo", "dataBiases", "dataCollection", "extract", "field",
-    "fileProperty", "fileObject", "fileSet", "format", "includes", "isLiveDataset", "jsonPath",
+    "citeAs", "column", "conformsTo", "dataBiases", "dataCollection", "equivalentProperty",
+    "extract", "field", "fileProperty", "fileObject", "fileSet", "format", "includes",
+    "isLiveDataset", "jsonPath",
     "key", "md5", "parentField", "path", "personalSensitiveInformation", "recordSet",
     "references", "regex", "repeated", "replace", "samplingRate", "separator", "source",
     "subField", "transform",
@@ -63,11 +72,25 @@ def croissant_bytes(chosen: Chosen, facts: Sequence[FileFact], description: str)
         "name": name,
         "conformsTo": CONFORMS_TO,
         "description": description,
+        **_said(chosen),
         "distribution": [_file(fact) for fact in facts],
     }
+    if chosen.options.images in ("copy", "link"):
+        value["distribution"].append(_IMAGES)
     if chosen.options.format == "parquet":
         value["recordSet"] = [_records(chosen)]
     return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _said(chosen: Chosen) -> dict[str, str]:
+    """What only the owner of a dataset knows about it."""
+    options = chosen.options
+    said = {
+        "license": options.license,
+        "url": options.url,
+        "datePublished": options.date_published,
+    }
+    return {name: one for name, one in said.items() if one is not None}
 
 
 def _context() -> dict[str, Any]:
@@ -134,7 +157,7 @@ def _field(field: pa.Field, weight_key: str) -> dict[str, Any]:
                 "@type": "cr:Field",
                 "@id": f"samples/{field.name}/{name}",
                 "name": name,
-                "dataType": "sc:ImageObject" if name == "bytes" else "sc:Text",
+                "dataType": "sc:Text",  # sc:ImageObject stands for one image, not for a list
                 "source": source | {"transform": {"jsonPath": name}},
             }
             for name in names

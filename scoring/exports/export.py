@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from scoring.curation.subsets import Outcome, SubsetDefinition, resolve
 from scoring.errors import InputError, StorageError
@@ -32,6 +32,8 @@ from scoring.store import Store, candidates
 from scoring.workspace import Workspace
 
 MANIFEST = "manifest.json"
+_WAIT_SECONDS = 0.2  # between two looks at whether another export is done
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _STEP = 1000  # samples between two reports of progress
 
 Progress = Callable[[int, int], None]
@@ -39,6 +41,10 @@ Progress = Callable[[int, int], None]
 
 What it raises stops the export, which then leaves nothing.
 """
+
+OnWait = Callable[[], None]
+"""Called several times a second while another export of the workspace is at work; what it raises
+stops this one before it begins."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,17 +70,19 @@ def export_subset(
     format: str | ExportOptions = "llava",  # noqa: A002 - the word that commands and manifests use
     progress: Progress | None = None,
     overwrite: bool = False,
+    on_wait: OnWait | None = None,
 ) -> ExportResult:
     """Exports the samples that ``definition`` takes now into the folder ``to``.
 
     ``to`` defaults to ``exports/<name>``. ``format`` is one of ``scoring.exports.FORMATS``, or all
-    the choices of an export. Raises InputError for a folder with other things in it, or with an
-    export unless ``overwrite``; RuleError; RecordError for a kept record that would spoil the
-    file; StorageError where the disk is full or may not be written.
+    the choices of an export. ``on_wait`` is told of another export that goes before. Raises
+    InputError for a folder with other things in it, or with an export unless ``overwrite``;
+    RuleError; RecordError for a kept record that would spoil the file; StorageError where the disk
+    is full or may not be written.
     """
     options = ExportOptions(format) if isinstance(format, str) else format
     folder = (to or workspace.exports_dir / definition.name).absolute()
-    with _told(folder), _locked(workspace, folder):
+    with _told(folder), _locked(workspace, folder, on_wait):
         place = _Folder(folder, workspace)
         place.clear_leftovers()
         check_folder(folder, overwrite)
@@ -116,6 +124,7 @@ def _write_all(
     """Every file, the manifest last."""
     outputs = read_outputs(chosen)
     report = _Report(progress, chosen.n_steps)
+    report.begin()
     facts = [_write(folder, one, report) for one in outputs]
     manifest = manifest.written(chosen, facts)
     if chosen.options.card:
@@ -146,20 +155,35 @@ def _resolve_now(
 
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """Says of a disk that is full or closed what that means for the export."""
+    """Says what a disk that is full or closed, or a file that cannot be read, means for it."""
     try:
         yield
     except OSError as error:
         what = error.strerror or str(error)
         kept = "what lay there is untouched" if folder.exists() else "nothing was left there"
-        remedy = "Make room" if error.errno == errno.ENOSPC else "Name another folder"
-        raise StorageError(
-            f"the export to {folder} stopped: {what}; {kept}. {remedy} and export again"
-        ) from error
+        remedy = "Export again"
+        if error.errno in _FULL:
+            remedy = "Make room and export again"
+        elif error.filename is not None and _is_place(Path(os.fsdecode(error.filename)), folder):
+            remedy = "Name another folder and export again"
+        elif error.filename is not None:
+            what = f"{error.filename} cannot be read ({what})"
+            remedy = "Export again when it can"
+        raise StorageError(f"the export to {folder} stopped: {what}; {kept}. {remedy}") from error
+
+
+def _is_place(path: Path, folder: Path) -> bool:
+    """Whether ``path`` is where an export to ``folder`` writes, or a folder around that."""
+    hidden = f".{folder.name}."
+    inside = path.is_relative_to(folder) or any(
+        parent.parent == folder.parent and parent.name.startswith(hidden)
+        for parent in (path, *path.parents)
+    )
+    return inside or folder.is_relative_to(path) or path.name.endswith(".lock")
 
 
 @contextmanager
-def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
+def _locked(workspace: Workspace, folder: Path, on_wait: OnWait | None) -> Iterator[None]:
     """One export at a time into a workspace, or into a folder elsewhere."""
     if folder.is_relative_to(workspace.root.absolute()):
         workspace.exports_dir.mkdir(parents=True, exist_ok=True)
@@ -167,8 +191,18 @@ def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
     else:  # a workspace that may only be read exports to elsewhere
         key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         path = Path(tempfile.gettempdir()) / f"visnec-export-{os.getuid()}-{key}.lock"
-    with FileLock(path):
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=_WAIT_SECONDS)
+            break
+        except Timeout:
+            if on_wait:
+                on_wait()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class _Report:
@@ -176,6 +210,10 @@ class _Report:
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
+
+    def begin(self) -> None:
+        if self._progress:
+            self._progress(0, self._total)
 
     def step(self, name: str, n: int) -> None:  # noqa: ARG002 - all files count together
         before = self._done

@@ -42,8 +42,9 @@ class ExportOptions:
     that name, or each sample ``repeat``-ed as often as it counts in an epoch of ``epoch_size``
     samples drawn with ``seed``. ``turns``: ``drop`` or ``mask`` those answers whose own VisNec
     score is under ``turn_min`` or not under ``turn_max``; a mask is the key ``mask_key`` with the
-    value false in such a turn. ``card``: README.md with plots, and Croissant metadata. Raises
-    InputError for choices that do not fit together.
+    value false in such a turn. ``card``: README.md with plots, and Croissant metadata, which says
+    ``license``, ``url`` and ``date_published`` where they are given. Raises InputError for choices
+    that do not fit together.
     """
 
     format: str = "llava"
@@ -57,6 +58,9 @@ class ExportOptions:
     turn_max: float | None = None
     mask_key: str = "loss"
     card: bool = False
+    license: str | None = None
+    url: str | None = None
+    date_published: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -71,6 +75,9 @@ class ExportOptions:
         self._check_images()
         self._check_turns()
         self._check_weights()
+        said = (self.license, self.url, self.date_published)
+        if not self.card and any(one is not None for one in said):
+            raise InputError("licence, address and date stand in the card; ask for it too")
 
     def _check_images(self) -> None:
         if self.images == "embed" and self.format not in TABLES:

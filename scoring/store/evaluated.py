@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scoring.errors import InputError
-from scoring.evaluation.accuracy import DEFAULT_MEASURE, NONE, Verdicts
+from scoring.evaluation.accuracy import DEFAULT_MEASURE, NONE, Verdicts, cell_rows
 from scoring.evaluation.evaluate import (
     DEFAULT_BANDS_OF_SCORE,
     Answers,
@@ -46,7 +46,44 @@ def evaluate_predictions(
     InputError where there are no predictions, for an unknown model, measure or scope.
     """
     bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
+    benchmark, answers = _asked(ask(store, scope, which, bands), models, measure)
+    limit = bands.high if threshold is None else threshold
+    return evaluate(benchmark, answers, limit, bands, n_bands)
+
+
+def read_cell_rows(
+    store: Store,
+    scope: Scope,
+    which: Filter = EVERYTHING,
+    *,
+    models: Sequence[str] | None = None,
+    measure: str = DEFAULT_MEASURE,
+    threshold: float | None = None,
+    bands: Bands | None = None,
+) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """The rows behind each cell of the 2x2 of blind against seen: model -> ``all`` or
+    ``necessary`` -> cell -> row_idx, ascending. Models without both predictions are left out.
+
+    Raises InputError as :func:`evaluate_predictions` does.
+    """
+    bands = bands or store.bands
+    benchmark, answers = _asked(ask(store, scope, which, bands), models, measure)
+    limit = bands.high if threshold is None else threshold
+    parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
+    return {
+        one.model: {
+            name: cell_rows(benchmark.row_idx[mask], one.blind[mask], one.seen[mask])
+            for name, mask in parts.items()
+        }
+        for one in answers
+        if one.blind is not None and one.seen is not None
+    }
+
+
+def _asked(
+    asked: Asked, models: Sequence[str] | None, measure: str
+) -> tuple[Benchmark, list[Answers]]:
+    """The samples asked for, and what each model answered."""
     known = {one.name: one for one in models_of(asked.reading)}
     if not known:
         raise InputError(
@@ -57,9 +94,7 @@ def evaluate_predictions(
         verdict_query(asked.reading, name, Sight.SEEN, measure)  # tells an unknown one
     chosen = [known[name] for name in models] if models else list(known.values())
     benchmark = _benchmark(asked)
-    answers = [_answers(asked, benchmark, one, measure) for one in chosen]
-    limit = bands.high if threshold is None else threshold
-    return evaluate(benchmark, answers, limit, bands, n_bands)
+    return benchmark, [_answers(asked, benchmark, one, measure) for one in chosen]
 
 
 def _benchmark(asked: Asked) -> Benchmark:

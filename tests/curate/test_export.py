@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from scoring.curation.selection import Threshold, TopCount, TopShare
 from scoring.curation.subsets import SubsetDefinition, read_outcome
@@ -21,6 +23,7 @@ from scoring.exports import read_outputs
 from scoring.exports.chosen import Chosen
 from scoring.exports.edits import one_line
 from scoring.exports.export import check_folder, export_subset
+from scoring.exports.files import Output
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
@@ -312,7 +315,9 @@ from scoring.store import Store
 from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace
 
-def wait(*_):
+def wait(done=1, total=1):
+    if not done:
+        return
     print("waiting", flush=True)
     time.sleep(600)
 
@@ -359,3 +364,35 @@ def test_a_killed_export_leaves_no_half_folder(
     export_subset(workspace, store, ALL, folder, overwrite=True)
     assert [path.name for path in workspace.exports_dir.iterdir() if path.is_dir()] == ["all"]
     assert len(json.loads((folder / "samples.json").read_bytes())) == len(RECORDS)
+
+
+def test_what_cannot_be_read_is_not_called_a_place_that_cannot_be_written(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = workspace.root / "dataset" / "part-000000.parquet"
+
+    def unreadable(chosen: Chosen) -> list[Output]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(part))
+
+    monkeypatch.setattr("scoring.exports.export.read_outputs", unreadable)
+    with pytest.raises(StorageError) as caught:
+        export_subset(workspace, Store(workspace), ALL, tmp_path / "out")
+    said = str(caught.value)
+    assert f"stopped: {part} cannot be read (Permission denied); nothing was left there" in said
+    assert said.endswith("Export again when it can")
+
+
+def test_an_export_that_waits_for_another_is_told_so(workspace: Workspace) -> None:
+    workspace.exports_dir.mkdir(exist_ok=True)
+    lock = FileLock(workspace.exports_dir / ".export.lock")
+    waited: list[int] = []
+
+    def on_wait() -> None:
+        waited.append(1)
+        if len(waited) == 2:
+            lock.release()
+
+    with lock:
+        export_subset(workspace, Store(workspace), ALL, on_wait=on_wait)
+    assert len(waited) == 2
+    assert (workspace.exports_dir / ALL.name / "manifest.json").is_file()

@@ -8,15 +8,17 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dashboard import export_jobs
+from dashboard.components.export_list import _told
 from dashboard.export_facts import read_exports, zipped
 from dashboard.export_jobs import ExportJob
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.errors import StorageError
+from scoring.errors import InputError, StorageError
 from scoring.exports import ExportOptions
-from scoring.exports.export import ExportResult, Progress, export_subset
+from scoring.exports.export import ExportResult, OnWait, Progress, export_subset
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
@@ -34,13 +36,13 @@ def workspace(tmp_path: Path) -> Workspace:
 def begin(
     workspace: Workspace, folder: str = "it", gate: threading.Event | None = None
 ) -> ExportJob:
-    def work(progress: Progress) -> ExportResult:
+    def work(progress: Progress, on_wait: OnWait) -> ExportResult:
         if gate is not None:
             progress(1, 4)
             gate.wait()
         return export_subset(
             workspace, Store(workspace), DEFINITION, workspace.exports_dir / folder,
-            progress=progress,
+            progress=progress, on_wait=on_wait,
         )  # fmt: skip
 
     return export_jobs.start(workspace.root, "it", workspace.exports_dir / folder, work)
@@ -71,7 +73,7 @@ def test_a_stopped_export_leaves_nothing(workspace: Workspace) -> None:
 
 
 def test_a_failed_export_says_why(workspace: Workspace) -> None:
-    def fail(progress: Progress) -> ExportResult:
+    def fail(progress: Progress, on_wait: OnWait) -> ExportResult:
         raise StorageError("the disk is full")
 
     job = export_jobs.start(workspace.root, "it", workspace.exports_dir / "full", fail)
@@ -93,3 +95,32 @@ def test_a_small_export_is_one_archive_with_its_images(workspace: Workspace) -> 
     assert {"it/README.md", "it/croissant.json", "it/plots/scores.svg", "it/manifest.json"} < names
     on_disk = sum(one.stat().st_size for one in export.folder.rglob("*") if one.is_file())
     assert export.n_bytes == on_disk
+
+
+def test_another_export_into_the_same_folder_is_refused(workspace: Workspace) -> None:
+    gate = threading.Event()
+    job = begin(workspace, gate=gate)
+    for name, about in (("other", None), ("it", "other choices")):
+        with pytest.raises(InputError, match="with other choices; wait for its end"):
+            export_jobs.start(workspace.root, name, job.folder, lambda *_: never(), about)
+    gate.set()
+    assert job.wait(60)
+
+
+def never() -> ExportResult:
+    raise AssertionError("it was not to begin")
+
+
+def test_an_export_that_waits_for_another_says_so_and_can_be_stopped(workspace: Workspace) -> None:
+    workspace.exports_dir.mkdir(exist_ok=True)
+    with FileLock(workspace.exports_dir / ".export.lock"):
+        job = begin(workspace)
+        while not job.waiting:
+            assert not job.wait(0.01)
+        assert _told(job) == "it waits for another export of this workspace to end"
+        job.stop()
+        assert job.wait(60)
+    assert job.state == "stopped"
+    again = begin(workspace)
+    assert again.wait(60)
+    assert (again.state, again.waiting) == ("done", False)

@@ -39,6 +39,7 @@ from scoring.curation.selection import (
 )
 from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import InputError, RuleError
+from scoring.exports import ExportOptions
 from scoring.necessity import Bands, Category
 from scoring.store.filters import Filter, Range
 from scoring.store.values import LossPlane
@@ -121,13 +122,22 @@ def test_the_edge_of_a_subset(context: Context) -> None:
     assert [tile["row_idx"] for tile in tiles] == edges["Lowest scores kept"]
 
 
+def export(
+    context: Context, definition: SubsetDefinition, file_format: str, overwrite: bool = False
+) -> None:
+    folder = actions.export_folder(context.workspace, definition.name, file_format)
+    job = actions.start_export(context, definition, ExportOptions(file_format), folder, overwrite)
+    assert job.wait(60)
+    assert job.state == "done", job.said
+
+
 def test_saving_exporting_and_verifying(context: Context) -> None:
     workspace = context.workspace
     definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=15), "best")
     actions.save_subset_definition(workspace, definition)
     assert loaders.read_subsets(workspace) == [definition]
     for file_format in ("llava", "ids"):
-        actions.export_saved_subset(context, definition, file_format)
+        export(context, definition, file_format)
     found, problems = read_exports(workspace)
     assert [one.folder.name for one in found] == ["best", "best-ids"]
     assert problems == []
@@ -135,15 +145,15 @@ def test_saving_exporting_and_verifying(context: Context) -> None:
     report = actions.verify_export(workspace, found[0].folder)
     assert report.n_samples == found[0].n_samples
     with pytest.raises(InputError):
-        actions.export_saved_subset(context, definition, "llava")
-    actions.export_saved_subset(context, definition, "llava", overwrite=True)
+        export(context, definition, "llava")
+    export(context, definition, "llava", overwrite=True)
     actions.forget_subset(workspace, "best")
     assert loaders.read_subsets(workspace) == []
 
 
 def test_a_damaged_manifest_is_told_and_hides_no_other(root: Path, context: Context) -> None:
     definition = read_definition(context, View(), "good")
-    actions.export_saved_subset(context, definition, "jsonl")
+    export(context, definition, "jsonl")
     (root / "exports" / "bad").mkdir()
     (root / "exports" / "bad" / "manifest.json").write_text("{")
     good = (root / "exports" / "good-jsonl" / "manifest.json").read_text()

@@ -16,10 +16,9 @@ from sklearn.cluster import MiniBatchKMeans
 
 from scoring import instructions
 from scoring.clustering import cluster_dataset, kmeans, list_clusterings, sweep_clusterings
+from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER
 from scoring.embeddings import (
-    PACKAGED,
     PACKAGED_FILES,
-    PAPER_EMBEDDER,
     PackagedEmbedder,
     TfidfEmbedder,
     has_packaged_weights,

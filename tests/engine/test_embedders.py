@@ -16,13 +16,11 @@ from safetensors.numpy import load_file, save_file
 
 from scoring import embeddings, instructions
 from scoring.clustering import cluster_dataset, list_clusterings
+from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER, embedder_note
 from scoring.embeddings import (
-    PACKAGED,
-    PAPER_EMBEDDER,
     PackagedEmbedder,
     SentenceEmbedder,
     TfidfEmbedder,
-    embedder_note,
     has_packaged_weights,
     load_embedder,
 )

@@ -93,6 +93,44 @@ def test_a_text_only_model_needs_the_name_of_its_model(
     assert found["models"][1]["all"]["leakage"]["value"] == 0.0
 
 
+def test_blind_answers_need_the_name_of_their_model(
+    workspace: Workspace, seen_file: Path, blind_file: Path, tmp_path: Path
+) -> None:
+    for files in ([], [f"x={seen_file}", f"y={seen_file}"]):
+        with pytest.raises(InputError, match="write --blind NAME="):
+            run(workspace, *files, "--blind", blind_file)
+    found = told(workspace, f"x={seen_file}", f"y={seen_file}", "--blind", f"y={blind_file}")
+    blind = {one["model"]: one["all"]["blind"] is not None for one in found["models"]}
+    assert blind == {RUN_ID: True, "x": False, "y": True}
+    records = [{"row_idx": 0, "prediction": "A", "model": "z"}]
+    found = told(workspace, "--blind", write_lines(tmp_path / "named.jsonl", records))
+    assert found["models"][-1]["model"] == "z"
+
+
+def test_the_rows_behind_each_cell(workspace: Workspace, seen_file: Path, blind_file: Path) -> None:
+    done = run(workspace, f"big={seen_file}", "--blind", blind_file, "--threshold", 0.5, "--rows")
+    found = json.loads(done.stdout)
+    assert found["rows"]["big"] == {
+        "all": {
+            "blind_right_seen_right": [1, 5],
+            "blind_right_seen_wrong": [2],
+            "blind_wrong_seen_right": [0, 3],
+            "blind_wrong_seen_wrong": [4],
+        },
+        "necessary": {
+            "blind_right_seen_right": [1],
+            "blind_right_seen_wrong": [],
+            "blind_wrong_seen_right": [0],
+            "blind_wrong_seen_wrong": [],
+        },
+    }
+    for one in found["models"]:
+        for part in ("all", "necessary"):
+            counts = {name: len(rows) for name, rows in found["rows"][one["model"]][part].items()}
+            assert counts == one[part]["cells"]
+    assert "rows" not in told(workspace)
+
+
 def test_a_file_whose_name_holds_an_equals_sign(workspace: Workspace, seen_file: Path) -> None:
     path = seen_file.rename(seen_file.with_name("a=b.jsonl"))
     assert [one["model"] for one in told(workspace, path)["models"]] == [RUN_ID, "a=b"]

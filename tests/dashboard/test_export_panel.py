@@ -1,0 +1,100 @@
+"""The choices of an export: what stands in the panel is what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard import actions
+from dashboard.loaders import Context
+from dashboard.rule_choices import read_definition
+from dashboard.state import RuleKind, View
+from scoring.curation.subsets import save_subset
+from scoring.exports.manifest import read_manifest
+from tests.dashboard.conftest import Draw, written
+
+# What is put into the widgets, and the options that stand in the manifest.
+CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "as it comes": ({}, {"card": True}),
+    "ids": ({"format": "ids"}, {}),
+    "embedded, licence": (
+        {"format": "parquet", "images": "embed", "license": "cc-by-4.0"},
+        {"images": "embed", "card": True, "license": "cc-by-4.0"},
+    ),
+    "a column of weights": (
+        {"format": "jsonl", "weights": "column", "weight-key": "w", "card": False},
+        {"weights": "column", "weight_key": "w"},
+    ),
+    "repeated": (
+        {"weights": "repeat", "epoch-size": 30, "export-seed": 7, "card": False},
+        {"weights": "repeat", "epoch_size": 30, "seed": 7},
+    ),
+    "dropped turns": (
+        {"turns": "drop", "turn_min": 0.25, "turn_max": 2.0, "card": False},
+        {"turns": "drop", "turn_min": 0.25, "turn_max": 2.0},
+    ),
+    "masked turns": (
+        {"turns": "mask", "turn_max": 0.5, "mask-key": "train", "card": False},
+        {"turns": "mask", "turn_min": 0.0, "turn_max": 0.5, "mask_key": "train"},
+    ),
+}
+FIRST = ("format", "weights", "turns", "card")  # others appear with them
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_is_chosen_is_what_is_exported(
+    root: Path, context: Context, draw: Draw, name: str
+) -> None:
+    chosen, expected = CHOICES[name]
+    rule = RuleKind.WEIGHTS if "weights" in chosen else RuleKind.TOP_SHARE
+    save_subset(context.workspace, read_definition(context, View(rule=rule), "it"))
+    app = draw("subset")
+    for key in sorted(chosen, key=lambda one: one not in FIRST):
+        find(app, f"{key}-it").set_value(chosen[key]).run()
+    app.button("export-it").click().run()
+    assert not app.exception, app.exception
+    for job in actions.running_exports(context.workspace):
+        assert job.wait(60)
+        assert job.state == "done", job.said
+    file_format = chosen.get("format", "llava")
+    folder = actions.export_folder(context.workspace, "it", file_format)
+    options = read_manifest(folder).options.to_dict()
+    if rule is RuleKind.TOP_SHARE:
+        options.pop("weights", None)
+    assert options == {"format": file_format, **expected}
+
+
+def find(app: Any, key: str) -> Any:
+    """The widget of this key, whatever its kind."""
+    kinds = (app.selectbox, app.number_input, app.text_input, app.checkbox)
+    [found] = [one for kind in kinds for one in kind if one.key == key]
+    return found
+
+
+def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> None:
+    for name, count in (("few", 10), ("more", 20)):
+        view = View(rule=RuleKind.TOP_COUNT, count=count, hand=False)
+        definition = read_definition(context, view, name)
+        job = actions.start_export(
+            context, definition, options(), actions.export_folder(context.workspace, name, "llava")
+        )
+        assert job.wait(60)
+    app = draw("subset")
+    assert "fact that differs" not in written(app)
+    app.button("compare_exports").click().run()
+    said = written(app)
+    assert ">50.0 %</div>" in said  # ten of twenty
+    assert "fact that differs" in said
+    assert "subset.rule.count" in said
+    app.selectbox("export_a").set_value("more").run()
+    assert "fact that differs" not in written(app)  # asked about other exports
+    app.button("compare_exports").click().run()
+    assert "Both manifests say the same" in written(app)
+
+
+def options() -> Any:
+    from scoring.exports import ExportOptions
+
+    return ExportOptions("llava")
