@@ -14,7 +14,7 @@ import pandas as pd
 
 from dashboard import text
 from dashboard.links import image_url, thumbnail_url
-from dashboard.words import word_differences
+from dashboard.words import Piece, word_differences
 from scoring.image_bases import image_path
 from scoring.necessity import Bands
 from scoring.samples import Role, Sample, Turn
@@ -59,7 +59,7 @@ def build_card(
         ],
         "turns": _turns(sample.turns, detail.turn_scores, baseline, bands, _tokens(tokens)),
         "answer": sample.answer,
-        "predictions": _predictions(detail.predictions),
+        "predictions": _predictions(detail.predictions, sample.answer or ""),
         "decisions": _records(detail.decisions, ("reviewer", "decision", "note", "decided_at")),
         "neighbours": [
             _neighbour(row, bands, edition)
@@ -160,8 +160,12 @@ def _parts(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
     return parts, first_image
 
 
-def _predictions(predictions: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per run: both predictions with their word differences, and how they match the answer."""
+def _predictions(predictions: pd.DataFrame, answer: str) -> list[dict[str, Any]]:
+    """Per run both predictions, and how they match the answer.
+
+    Each as pieces [text, differs], where differing from the other prediction, and again where
+    differing from the reference.
+    """
     shown: list[dict[str, Any]] = []
     for row in predictions.to_dict("records"):
         blind, seeing = _string(row["prediction_text"]), _string(row["prediction_multimodal"])
@@ -170,8 +174,10 @@ def _predictions(predictions: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "run": row["run_id"],
                 "model": row["model"],
-                "text": None if blind is None else [[p.text, p.differs] for p in left],
-                "multimodal": None if seeing is None else [[p.text, p.differs] for p in right],
+                "text": None if blind is None else _pieces(left),
+                "multimodal": None if seeing is None else _pieces(right),
+                "text_off": None if blind is None else _off_reference(answer, blind),
+                "multimodal_off": None if seeing is None else _off_reference(answer, seeing),
                 "text_match": None if blind is None else _match(row, "text"),
                 "multimodal_match": None if seeing is None else _match(row, "multimodal"),
                 "same": blind is not None and blind == seeing,
@@ -179,6 +185,14 @@ def _predictions(predictions: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _off_reference(answer: str, prediction: str) -> list[list[Any]]:
+    return _pieces(word_differences(answer, prediction)[1])
+
+
+def _pieces(pieces: Sequence[Piece]) -> list[list[Any]]:
+    return [[piece.text, piece.differs] for piece in pieces]
 
 
 def _match(row: Mapping[Any, Any], which: str) -> dict[str, Any]:

@@ -144,6 +144,7 @@ class Key(StrEnum):
     GALLERY_FOCUS = "visnec.gallery_focus"
     BULK = "visnec.bulk"
     BULK_SHOWN = "visnec.bulk_shown"
+    BULK_PLACE = "visnec.bulk_place"
     REVEALED = "visnec.revealed"
     REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
 

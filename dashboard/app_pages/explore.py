@@ -19,7 +19,9 @@ from dashboard.components import (
     notices,
     open_sample,
     page_frame,
+    reviewer,
 )
+from dashboard.components.gallery import Bulk
 from dashboard.loaders import Context
 from dashboard.redraw import Part, redraw
 from dashboard.state import (
@@ -35,6 +37,7 @@ from scoring.store.filters import Range
 from scoring.store.values import Page, Sort
 
 _LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
+_SEVERAL = "Decide about several at once"
 _SORTS = {
     Sort.VISNEC_DESC: "highest VisNec first",
     Sort.VISNEC_ASC: "lowest VisNec first",
@@ -85,7 +88,8 @@ def _show_page(context: Context, view: View) -> None:
     if page.rows.empty:
         _show_nothing(context, view)
         return
-    _show_gallery("gallery", loaders.read_tiles(context, page), view)
+    reviewer.offer(view.reviewer, _SEVERAL)
+    _show_gallery("gallery", loaders.read_tiles(context, page), view, _take_focus())
     _show_pager("below", page)
 
 
@@ -105,12 +109,24 @@ def _first_hits_meanwhile(context: Context, view: View) -> Iterator[None]:
     place.empty()
 
 
-def _show_gallery(key: str, tiles: list[Card], view: View) -> None:
+def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) -> None:
     """Pictures to open, and, for somebody who has said who they are, to decide about."""
-    focus = st.session_state.pop(Key.GALLERY_FOCUS, None)
-    selecting = gallery.Selecting(bulk.take, bulk.undo, bulk.told())
+
+    def decide(one: Bulk) -> None:
+        st.session_state[Key.BULK_PLACE] = key
+        bulk.take(one)
+
+    # Of two galleries, the one in which it was decided tells what became of it.
+    tells = view.layout is Layout.PAGES or st.session_state.get(Key.BULK_PLACE) == key
+    selecting = gallery.Selecting(decide, bulk.undo, bulk.told() if tells else None)
     known = st.session_state.get(Key.REVIEWER) is not None
-    gallery.show(key, tiles, focus, _open, selecting if known else None, view.tiles)
+    gallery.show(key, tiles, focus, _open, selecting if known else None, str(view.tiles))
+
+
+def _take_focus() -> int | None:
+    """The row to which the reader comes back from a sample; once."""
+    row: int | None = st.session_state.pop(Key.GALLERY_FOCUS, None)
+    return row
 
 
 def _open(row_idx: int) -> None:
@@ -157,13 +173,14 @@ def _show_around_cut(context: Context, view: View) -> None:
         bound.choose("size", "Each side", list(PAGE_SIZES), view.size)
     with tiles:
         bound.choose("tiles", "Pictures", list(Tiles), view.tiles)
-    sides = st.columns(2, gap="large")
+    reviewer.offer(view.reviewer, _SEVERAL)
+    sides, focus = st.columns(2, gap="large"), _take_focus()
     for column, side in zip(sides, ("dropped", "kept"), strict=True):
         with column:
-            _show_side(context, view, cut, side)
+            _show_side(context, view, cut, side, focus)
 
 
-def _show_side(context: Context, view: View, cut: float, side: str) -> None:
+def _show_side(context: Context, view: View, cut: float, side: str, focus: int | None) -> None:
     kept = side == "kept"
     limits = context.filter.visnec
     low, high = (limits.min, limits.max) if limits else (None, None)
@@ -181,7 +198,7 @@ def _show_side(context: Context, view: View, cut: float, side: str) -> None:
     if page.rows.empty:
         notices.show_empty(f"Nothing {side}", "Move the cut, or take a part of the filter out.")
         return
-    _show_gallery(f"gallery-{side}", loaders.read_tiles(on_side, page), view)
+    _show_gallery(f"gallery-{side}", loaders.read_tiles(on_side, page), view, focus)
 
 
 # ---- pages ---------------------------------------------------------------------------------------

@@ -14,12 +14,13 @@ from dashboard.components import (
     figures,
     gallery,
     notices,
+    reviewer,
     sample_view,
 )
 from dashboard.components.figures import Table
 from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to
+from dashboard.navigation import PageName, go_to, page_link
 from dashboard.state import Key, Tiles, View, change_view, current_view
 from scoring.errors import InputError
 from scoring.reviews.decisions import DecisionEvent
@@ -39,9 +40,11 @@ def show(context: Context, view: View, row_idx: int) -> None:
         return
     before, behind = _neighbours(context, view.sort, card)
     _show_sample_line(card, before, behind)
+    exactly = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
     sample_view.show(
         "sample",
         card,
+        page_link(PageName.EXPLORE, exactly),
         before is not None,
         behind is not None,
         lambda action: _act(action, card, before, behind),
@@ -60,6 +63,9 @@ def _act(action: Action, card: Card, before: int | None, behind: int | None) -> 
         open_row(action.row)
     elif action.row != card["row_idx"]:
         return
+    elif action.name == "image":
+        paths = tuple(image["path"] for image in card["images"])
+        change_view(filter=Filter(image=paths), sample=None)
     elif action.name == "back":
         _go_back(card)
     else:
@@ -143,14 +149,15 @@ def _cursor_of(context: Context, sort: Sort, row_idx: int) -> Cursor:
 
 
 def _show_decision(context: Context, row_idx: int) -> None:
-    reviewer: str | None = st.session_state.get(Key.REVIEWER)
-    if reviewer is None:
-        figures.show_quiet("To decide about samples, say who you are on the Review page.")
-        if st.button("Review this sample", icon=":material/fact_check:"):
-            go_to(PageName.REVIEW, row=row_idx)
+    name: str | None = st.session_state.get(Key.REVIEWER)
+    if name is None:
+        with st.container(horizontal=True):
+            reviewer.offer(current_view().reviewer, "Decide about this sample")
+            if st.button("Review this sample", icon=":material/fact_check:"):
+                go_to(PageName.REVIEW, row=row_idx)
         return
-    own = loaders.read_own_decisions(context.workspace, reviewer, [row_idx], 0)
-    decision_buttons.show(row_idx, reviewer, None, own.decided.get(row_idx))
+    own = loaders.read_own_decisions(context.workspace, name, [row_idx], 0)
+    decision_buttons.show(row_idx, name, None, own.decided.get(row_idx))
     notices.show_remembered()
 
 

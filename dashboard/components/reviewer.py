@@ -51,6 +51,13 @@ def show(suggested: str | None) -> str | None:
     return confirmed
 
 
+def offer(suggested: str | None, what: str) -> None:
+    """Asks for the name behind a button that says ``what`` for; nothing where it is known."""
+    if st.session_state.get(Key.REVIEWER) is None:
+        with st.popover(what, icon=":material/checklist:", width="content"):
+            show(suggested)
+
+
 def login_configured() -> bool:
     """Whether this server asks people to sign in (an ``[auth]`` section in Streamlit's secrets)."""
     try:

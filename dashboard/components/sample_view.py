@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.cards import Card
 from dashboard.components import assets
 
-ACTIONS = ("previous", "next", "back", "open")
+ACTIONS = ("previous", "next", "back", "open", "image")
 _view = st.components.v2.component(
     "visnec_sample_view",
     html=assets.HTML,
@@ -28,9 +28,16 @@ class Action:
 
 
 def show(
-    key: str, card: Card, has_previous: bool, has_next: bool, take: Callable[[Action], None]
+    key: str,
+    card: Card,
+    link: str,
+    has_previous: bool,
+    has_next: bool,
+    take: Callable[[Action], None],
 ) -> None:
-    """Draws the sample; ``take`` gets what is asked for, before the next drawing."""
+    """Draws the sample; ``take`` gets what is asked for, before the next drawing. ``link`` leads to
+    exactly this view, for a colleague.
+    """
 
     def give() -> None:
         action = read_action((st.session_state.get(key) or {}).get("action"))
@@ -39,7 +46,7 @@ def show(
 
     _view(
         key=key,
-        data={"card": card, "previous": has_previous, "next": has_next},
+        data={"card": card, "link": link, "previous": has_previous, "next": has_next},
         on_action_change=give,
     )
 

@@ -121,6 +121,49 @@ def test_other_samples_on_the_same_image_open(demo: Watched) -> None:
     expect(page).to_have_url(re.compile(rf"sample={other}\b"))
 
 
+def test_all_samples_on_an_image_are_listed(demo: Watched) -> None:
+    store = Store(open_workspace(demo.server.root))
+    scope = scope_of(store)
+    rows = [int(row) for row in matching_rows(store, scope, Filter())[:200]]
+    details = (sample_detail(store, scope, row) for row in rows)
+    shared = next(one for one in details if one.n_neighbours)
+    page = demo.open("explore", f"?sample={shared.row_idx}")
+    page.get_by_role("button", name=re.compile("Show all .* as a list")).click()
+    expect(page).to_have_url(re.compile("filter=image%3A"))
+    wanted = {shared.row_idx, *(int(row) for row in shared.neighbours["row_idx"])}
+    expect(tiles(demo)).to_have_count(len(wanted))
+    assert {row_of(tile) for tile in tiles(demo).all()} == wanted
+
+
+def test_a_copied_link_leads_to_exactly_this_sample(demo: Watched) -> None:
+    demo.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = demo.open("explore", "?filter=source:scenes&sample=2&low=-0.5")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+    link = str(page.evaluate("navigator.clipboard.readText()"))
+    scope = scope_of(Store(open_workspace(demo.server.root)))
+    assert {"sample=2", f"run={scope.run_id}", f"baseline={scope.baseline}"} <= set(
+        link.partition("?")[2].split("&")
+    )
+    page.goto(link)
+    demo.settle()
+    expect(page.locator('article.card[data-row="2"]')).to_be_visible()
+    expect(page).to_have_url(re.compile("low=-0.5"))
+
+
+def test_words_are_marked_against_the_reference_too(demo: Watched) -> None:
+    page = demo.open("explore", "?sample=3")
+    card = page.locator("article.card")
+    blind, seeing = card.locator(".answer.blind p"), card.locator(".answer.seeing p")
+    expect(card.locator(".answer.reference p")).to_have_text("three")
+    expect(blind.locator("mark")).to_have_text("one")
+    expect(seeing.locator("mark")).to_have_text("three")
+    card.get_by_role("button", name="the reference").click()
+    expect(blind.locator("mark")).to_have_text("one")
+    expect(seeing.locator("mark")).to_have_count(0)
+    expect(card.get_by_role("button", name="the reference")).to_be_focused()
+
+
 def test_every_picture_of_a_page_comes(demo: Watched) -> None:
     page = demo.open("explore", "?filter=status:scored")
     images = page.locator(".tile img")
@@ -173,6 +216,42 @@ def test_many_are_decided_at_once_and_taken_back_at_once(demo: Watched) -> None:
     expect(bar.locator(".said")).to_contain_text("Undone on 2 samples.")
     assert dropped() == sorted(rows)
     demo.assert_sound()
+
+
+def test_a_name_is_asked_for_where_several_can_be_decided_at_once(demo: Watched) -> None:
+    page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
+    expect(page.locator(".selection")).to_have_count(2)
+    expect(page.locator(".selection button")).to_have_count(0)
+    page.get_by_role("button", name="Decide about several at once").click()
+    page.get_by_label("Your name").fill("Side")
+    page.keyboard.press("Enter")
+    dropped, kept = page.locator(".selection").all()
+    expect(kept.get_by_role("button", name="drop")).to_be_visible()
+    right = page.locator(".grid").nth(1)
+    row = row_of(right.locator(".tile").first)
+    right.locator(".tile").first.focus()
+    page.keyboard.press("x")
+    expect(right.locator(".tile").first).to_have_attribute("aria-label", re.compile("^Selected; "))
+    kept.get_by_role("button", name="drop 1").click()
+    expect(kept.locator(".said")).to_contain_text("Saved: drop on 1 sample.")
+    expect(dropped.locator(".said")).not_to_contain_text("Saved")
+
+    # Back from a sample, its picture has the focus, on its side only.
+    right.locator(f'.tile[data-row="{row}"]').click()
+    expect(page.locator("article.card")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(f'.tile[data-row="{row}"]')).to_have_attribute("tabindex", "0")
+    expect(kept.locator(".said")).to_contain_text("Saved: drop on 1 sample.")
+    kept.get_by_role("button", name="Undo").click()
+    expect(kept.locator(".said")).to_contain_text("Undone on 1 sample.")
+    demo.assert_sound()
+
+
+def test_pictures_are_a_list_of_buttons(demo: Watched) -> None:
+    page = demo.open("explore", "?size=24")
+    expect(
+        page.get_by_role("listitem").get_by_role("button", name=re.compile("VisNec"))
+    ).to_have_count(24)
 
 
 def test_both_sides_of_the_cut_stand_beside_each_other(demo: Watched) -> None:

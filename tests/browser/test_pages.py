@@ -5,15 +5,23 @@ from __future__ import annotations
 import http.client
 import re
 from dataclasses import fields
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from dashboard.state import View
+from dashboard.theme import PAPER
 from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS
 
+# What a page shows besides what it opens with.
+QUERIES = {
+    "overview": ("", "?group=cluster&filter=source:scenes", "?group=turn"),
+    "explore": ("", "?layout=cut&size=24", "?sample=3"),
+    "review": ("?queue=row_idx",),
+}
 HOSTILE_LINKS = (
     {
         "filter": "source:<script>window.attacked='link'</script> visnec:nan..inf",
@@ -35,6 +43,11 @@ HOSTILE_LINKS = (
     },
     {"sample": "999999999", "row": "999999999", "page": ">nan,-7", "queue": "../../etc/passwd"},
 )
+
+
+def rgb(colour: str) -> str:
+    """A colour as the browser's computed style writes it."""
+    return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 
 def enter(watched: Watched, name: str, query: str = "") -> Page:
@@ -63,6 +76,30 @@ def test_a_page_draws_and_asks_no_other_host(demo: Watched, name: str) -> None:
     page = enter(demo, name)
     expect(page.locator("h1").first).to_have_text(name.capitalize())
     demo.assert_sound()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_narrow_window(
+    demo: Watched, scheme: Literal["light", "dark"]
+) -> None:
+    demo.page.emulate_media(color_scheme=scheme)
+    demo.page.set_viewport_size({"width": 900, "height": 900})
+    for name in PAGES:
+        for query in QUERIES.get(name, ("",)):
+            page = demo.open(name, query)
+            wide = page.get_by_test_id("stMain").evaluate(
+                """main => {
+                    const edge = main.clientWidth + 1;
+                    const out = [...main.querySelectorAll("button, input, h1, h2, h3, .vn-figure")]
+                        .filter((one) => one.getBoundingClientRect().right > edge);
+                    return {page: main.scrollWidth - main.clientWidth, out: out.map((one) => one.outerHTML.slice(0, 120))};
+                }"""
+            )
+            assert wide == {"page": 0, "out": []}, (name, query)
+            paper = page.get_by_test_id("stApp").evaluate(
+                "app => getComputedStyle(app).backgroundColor"
+            )
+            assert paper == rgb(PAPER.of(scheme == "dark"))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -112,16 +112,34 @@ const Card = (() => {
     return list.map(([text, differs]) => (differs ? el("mark", {}, text) : text));
   }
 
+  // What predictions are held against for marking their words; it stays from sample to sample.
+  let against = "other";
+  const AGAINST = { other: ["each other", "text", "multimodal"], reference: ["the reference", "text_off", "multimodal_off"] };
+
   function answers(card) {
-    const column = (title, body, note, kind) => el("div", { class: `answer ${kind}` }, el("h4", {}, title, note), el("p", {}, body));
-    const badge = (match) => el("span", { class: `badge ${match.same ? "same" : ""}` }, match.said);
-    const one = card.predictions[0];
+    const [first, ...more] = card.predictions;
+    const section = el("section", { class: "answers-of", "aria-label": "Answers" });
+    const draw = () => section.replaceChildren(...[
+      el("div", { class: "answers" }, answer("Reference answer", card.answer || el("span", { class: "quiet" }, "(no answer)"), null, "reference"), predicted(first)),
+      first ? el("div", { class: "against quiet", role: "group", "aria-label": "Mark words that differ from" }, "Marked: words that differ from",
+        Object.entries(AGAINST).map(([name, [said]]) => el("button", { type: "button", "aria-pressed": String(against === name), onclick: () => { against = name; draw(); section.querySelector('[aria-pressed="true"]').focus(); } }, said))) : null,
+      ...more.map((one) => el("details", { class: "more-answers", open: more.length === 1 }, el("summary", {}, `Predictions of ${one.run}`, el("span", { class: "quiet" }, ` ${one.model}`)), el("div", { class: "answers pair" }, predicted(one)))),
+    ].filter(Boolean));
+    draw();
+    return section;
+  }
+
+  const answer = (title, body, note, kind) => el("div", { class: `answer ${kind}` }, el("h4", {}, title, note), el("p", {}, body));
+
+  function predicted(one) {
+    const badge = (match) => (match ? el("span", { class: `badge ${match.same ? "same" : ""}` }, match.said) : null);
     const none = () => el("span", { class: "quiet" }, one?.reason ?? "no prediction in this run");
-    const body = (list) => (list === null ? none() : list.length ? pieces(list) : el("span", { class: "quiet" }, "(an empty answer)"));
-    return el("section", { class: "answers", "aria-label": "Answers" },
-      column("Reference answer", card.answer || el("span", { class: "quiet" }, "(no answer)"), null, "reference"),
-      column("Text-only prediction", one ? body(one.text) : none(), one && one.text_match ? badge(one.text_match) : null, "blind"),
-      column("Multimodal prediction", one ? body(one.multimodal) : none(), one && one.multimodal_match ? badge(one.multimodal_match) : null, "seeing"));
+    const body = (list) => (list === null || list === undefined ? none() : list.length ? pieces(list) : el("span", { class: "quiet" }, "(an empty answer)"));
+    const [, text, multimodal] = AGAINST[against];
+    return [
+      answer("Text-only prediction", body(one?.[text]), badge(one?.text_match), "blind"),
+      answer("Multimodal prediction", body(one?.[multimodal]), badge(one?.multimodal_match), "seeing"),
+    ];
   }
 
   // The answer with each token in the colour of how much the image helped it; what stands between
@@ -153,9 +171,10 @@ const Card = (() => {
       VN.decisionMark(one.decision), el("b", {}, one.reviewer), " ", one.decision ?? "note only", one.note ? el("span", { class: "note" }, one.note) : null))));
   }
 
-  function neighbours(card, open) {
+  function neighbours(card, open, openImage) {
     if (!card.neighbours.length) return null;
     const more = card.n_neighbours - card.neighbours.length;
+    const said = more > 0 ? `and ${VN.count(more)} more` : null;
     return el("section", { class: "neighbours" },
       el("h3", {}, `Other samples on the same image`, el("span", { class: "quiet" }, ` ${VN.count(card.n_neighbours)}`)),
       el("ul", {}, card.neighbours.map((one) => {
@@ -163,20 +182,35 @@ const Card = (() => {
           el("span", { class: "question" }, one.question), el("span", { class: "quiet" }, one.answer), VN.decisionMark(one.decision)];
         return el("li", {}, open ? el("button", { type: "button", onclick: () => open(one.row_idx) }, inside) : el("div", { class: "plain" }, inside));
       })),
-      more > 0 ? el("p", { class: "quiet" }, `and ${VN.count(more)} more`) : null);
+      openImage ? el("p", { class: "quiet" }, said, said ? " · " : null, el("button", { type: "button", class: "all", onclick: openImage }, `Show all ${VN.count(card.n_neighbours + 1)} as a list`)) : said && el("p", { class: "quiet" }, said));
   }
 
-  function heading(card) {
+  // Where the browser gives no clipboard to a page, the link stands there to be copied by hand.
+  function copyLink(link) {
+    const button = el("button", { type: "button", class: "copy", title: "A link to exactly this sample, run and filter", onclick: async () => {
+      try {
+        await navigator.clipboard.writeText(link);
+        button.textContent = "Link copied";
+      } catch {
+        const field = el("input", { class: "link", readonly: true, value: link, "aria-label": "Link to this sample" });
+        button.replaceWith(field);
+        field.select();
+      }
+    } }, "Copy link");
+    return button;
+  }
+
+  function heading(card, link = null) {
     const part = (name, value) => (value === null || value === undefined || value === "" ? null : el("span", {}, el("span", { class: "quiet" }, `${name} `), value));
-    return el("header", { class: "heading" }, part("row", VN.count(card.row_idx)), part("id", card.id), part("source", card.source), part("cluster", card.cluster));
+    return el("header", { class: "heading" }, part("row", VN.count(card.row_idx)), part("id", card.id), part("source", card.source), part("cluster", card.cluster), link && copyLink(link));
   }
 
-  function render(card, { open = null } = {}) {
+  function render(card, { open = null, openImage = null, link = null } = {}) {
     return el("article", { class: "card", "data-row": card.row_idx },
-      heading(card),
+      heading(card, link),
       el("div", { class: "columns" },
         el("div", { class: "side" }, images(card), scores(card)),
-        el("div", { class: "main" }, answers(card), conversation(card), decisions(card), neighbours(card, open))));
+        el("div", { class: "main" }, answers(card), conversation(card), decisions(card), neighbours(card, open, openImage))));
   }
 
   // What a reader may know before the sample is revealed: the question, and what the model says

@@ -6,7 +6,7 @@ const GALLERIES = new WeakMap();
 
 class Gallery {
   constructor(root) {
-    this.grid = VN.el("div", { class: "grid", role: "list", "aria-label": "Samples", onkeydown: (event) => this.key(event) });
+    this.grid = VN.el("ul", { class: "grid", role: "list", "aria-label": "Samples", onkeydown: (event) => this.key(event) });
     this.selected = new Set();
     this.anchor = null;
     this.bar = VN.el("div", { class: "selection", role: "toolbar", "aria-label": "Selected samples" });
@@ -21,7 +21,7 @@ class Gallery {
     if (version === this.version) { this.drawSelection(); return; }
     this.version = version;
     this.tiles = data.tiles.map((tile, i) => this.tile(tile, i === 0));
-    this.grid.replaceChildren(...this.tiles);
+    this.grid.replaceChildren(...this.tiles.map((tile) => VN.el("li", {}, tile)));
     const shown = new Set(data.tiles.map((tile) => tile.row_idx));
     this.selected = new Set([...this.selected].filter((row) => shown.has(row)));
     this.anchor = null;
@@ -39,7 +39,7 @@ class Gallery {
       : el("span", { class: "lacking" }, "text only");
     const value = tile.visnec === null ? tile.status_name : VN.score(tile.visnec);
     const said = `${tile.visnec === null ? tile.status_name : `VisNec ${VN.score(tile.visnec)}, ${tile.category}`}; ${tile.source}; ${tile.question}${tile.decision && tile.decision !== "none" ? `; decided ${tile.decision}` : ""}`;
-    return el("button", { type: "button", class: "tile", role: "listitem", tabindex: first ? 0 : -1, "data-row": tile.row_idx, "aria-label": said, onclick: (event) => this.click(event, tile.row_idx), onfocus: (event) => this.select(event.currentTarget) },
+    return el("button", { type: "button", class: "tile", tabindex: first ? 0 : -1, "data-row": tile.row_idx, "aria-label": said, "data-said": said, onclick: (event) => this.click(event, tile.row_idx), onfocus: (event) => this.select(event.currentTarget) },
       el("span", { class: "frame" }, picture, this.data.selectable ? el("span", { class: "pick", title: "Select (X)" }, "✓") : null, tile.n_images > 1 ? el("span", { class: "images" }, `${tile.n_images} images`) : null, el("span", { class: "corner" }, VN.decisionMark(tile.decision))),
       el("span", { class: "line" }, el("span", { class: "value" }, VN.swatch(tile.category), value), el("span", { class: "source quiet" }, tile.source)),
       el("span", { class: "question" }, tile.question || "(no question)"),
@@ -71,7 +71,7 @@ class Gallery {
     for (const one of this.tiles) {
       const on = this.selected.has(Number(one.dataset.row));
       one.classList.toggle("selected", on);
-      if (this.data.selectable) one.setAttribute("aria-pressed", on);
+      one.setAttribute("aria-label", on ? `Selected; ${one.dataset.said}` : one.dataset.said);
     }
     if (!this.data.selectable) { this.bar.replaceChildren(); return; }
     const decide = (decision) => el("button", { type: "button", class: decision, disabled: n === 0, onclick: () => this.decide(decision) }, VN.decisionMark(decision), `${decision} ${n ? VN.count(n) : ""}`);

@@ -22,10 +22,14 @@ export default function (component) {
   }
   view.data = data;
   view.send = setTriggerValue;
-  const version = JSON.stringify(data.card);
+  const version = JSON.stringify([data.card, data.link]);
   if (view.shown !== version) {
     view.shown = version;
-    root.replaceChildren(Card.render(data.card, { open: (row) => view.send("action", { action: "open", row }) }));
+    root.replaceChildren(Card.render(data.card, {
+      open: (row) => view.send("action", { action: "open", row }),
+      openImage: () => view.send("action", { action: "image", row: data.card.row_idx }),
+      link: new URL(data.link, location.href).href,
+    }));
   }
   return () => { window.removeEventListener("keydown", view.onKey); VIEWS.delete(root); };
 }
