@@ -10,6 +10,9 @@ import secrets
 from typing import Final
 from urllib.parse import urlencode
 
+from scoring.necessity import Bands
+from scoring.store.values import Scope
+
 PREFIX: Final = "/visnec"
 KEY: Final = secrets.token_urlsafe(18)
 
@@ -24,7 +27,19 @@ def image_url(row_idx: int, position: int, edition: str) -> str:
     return f"{PREFIX}/image/{row_idx}/{position}?{urlencode({'key': KEY, 'of': edition[:12]})}"
 
 
-def cards_url(run_id: str, baseline: str, clustering_id: str | None) -> str:
-    """Where the review deck fetches samples ahead; it appends ``&rows=1,2,3``."""
-    scope = {"key": KEY, "run": run_id, "baseline": baseline, "clustering": clustering_id or ""}
-    return f"{PREFIX}/cards?{urlencode(scope)}"
+def cards_url(scope: Scope, bands: Bands, generation: str) -> str:
+    """Where the review deck fetches samples ahead; it appends ``&rows=1,2,3``.
+
+    The address changes with everything that the cards depend on, ``generation`` being the
+    database's: what was fetched from another one is out of date.
+    """
+    about = {
+        "key": KEY,
+        "run": scope.run_id,
+        "baseline": scope.baseline,
+        "clustering": scope.clustering_id or "",
+        "low": repr(bands.low),
+        "high": repr(bands.high),
+        "of": generation,
+    }
+    return f"{PREFIX}/cards?{urlencode(about)}"

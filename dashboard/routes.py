@@ -69,8 +69,8 @@ def picture(request: Request) -> Response:
 
 def cards(request: Request) -> Response:
     """Samples in full for the review deck, at most MAX_CARDS at once."""
-    scope = {name: request.query_params.get(name, "") for name in ("run", "baseline", "clustering")}
-    view, _ = read_view(scope)
+    names = ("run", "baseline", "clustering", "low", "high")
+    view, _ = read_view({name: request.query_params.get(name, "") for name in names})
     context = open_view_context(view).context
     if context is None:
         return PlainTextResponse("nothing is scored here", 404, headers=_FORGET)

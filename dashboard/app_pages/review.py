@@ -153,8 +153,7 @@ def _show_deck(
     context: Context, view: View, queued: Queued, reviewer: str, row: int | None
 ) -> bool:
     own = loaders.read_own_decisions(context.workspace, reviewer, queued.rows, HISTORY)
-    receipt: Receipt = st.session_state.get(Key.REVIEW_RECEIPT) or Receipt()
-    scope = context.scope
+    answered, receipt = st.session_state.get(Key.REVIEW_RECEIPT) or (0, Receipt())
     deck = Deck(
         name=_deck_name(context.workspace, context.edition, reviewer),
         reviewer=reviewer,
@@ -169,7 +168,8 @@ def _show_deck(
         history=own.history,
         n_decided=own.n_decided,
         receipt=asdict(receipt),
-        cards=cards_url(scope.run_id, scope.baseline, scope.clustering_id),
+        answered=answered,
+        cards=cards_url(context.scope, context.bands, context.store.generation),
         explore=sample_link(replace(view, page=None, row=None, filter=Filter())),
         blind=view.blind,
     )
@@ -188,15 +188,21 @@ def take_outbox() -> None:
         return
     change_view(row=sent.row)
     try:
-        st.session_state[Key.REVIEW_RECEIPT] = _save(sent)
+        receipt = _save(sent)
     except (VisnecError, OSError) as error:
-        st.session_state[Key.REVIEW_RECEIPT] = Receipt(problem=text.problem(error))
+        receipt = Receipt(problem=text.problem(error))
+    st.session_state[Key.REVIEW_RECEIPT] = sent.n, receipt
 
 
 def _save(sent: review_deck.Outbox) -> Receipt:
     workspace = loaders.read_workspace()
     edition = loaders.read_dataset_edition(workspace)
     reviewer = names.read_name(sent.reviewer)
+    if names.login_configured() and reviewer != names.signed_in():
+        return Receipt(
+            problem=f"these decisions were made by {reviewer}, who is not the one signed in here. "
+            "They are kept in this browser until that person signs in again"
+        )
     if reviewer is None or sent.deck != _deck_name(workspace, edition, reviewer):
         return Receipt(
             problem="these decisions belong to another dataset; reload the page. They are kept "

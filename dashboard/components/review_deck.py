@@ -30,8 +30,10 @@ class Deck:
     ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was; ``draw``
     is what from; ``said`` tells how much of the dataset the queue is.
     ``decided`` are the reviewer's verdicts on rows of the queue, ``n_decided`` counts those on
-    any sample, ``history`` are the last ones given. ``explore`` is the address at which a sample
-    opens when its row is appended. ``blind`` hides each sample's image and reference at first.
+    any sample, ``history`` are the last ones given. ``receipt`` is about the outbox with the number
+    ``answered``. Another address of the ``cards`` means that other cards are right. ``explore`` is
+    the address at which a sample opens when its row is appended. ``blind`` hides each sample's
+    image and reference at first.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Deck:
     history: Sequence[Mapping[str, Any]]
     n_decided: int
     receipt: Mapping[str, Any]
+    answered: int
     cards: str
     explore: str
     blind: bool = False
@@ -54,12 +57,14 @@ class Deck:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What the browser sent: drafts in their order, whose they are, and the row it shows."""
+    """What the browser sent: drafts in their order, whose they are, the row it shows, and the
+    number of the sending."""
 
     deck: str
     reviewer: str
     drafts: tuple[dict[str, Any], ...]
     row: int | None
+    n: int = 0
 
 
 def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
@@ -83,6 +88,7 @@ def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
             "history": list(deck.history),
             "n_decided": deck.n_decided,
             "receipt": dict(deck.receipt),
+            "answered": deck.answered,
             "cards": deck.cards,
             "explore": deck.explore,
             "blind": deck.blind,
@@ -103,4 +109,5 @@ def read_outbox(value: object) -> Outbox | None:
         return None
     found = tuple(dict(one) for one in drafts if isinstance(one, Mapping))
     is_row = isinstance(row, int) and not isinstance(row, bool) and row >= 0
-    return Outbox(deck, reviewer, found, row if is_row else None)
+    n = value.get("n")
+    return Outbox(deck, reviewer, found, row if is_row else None, n if isinstance(n, int) else 0)

@@ -29,7 +29,7 @@ def show(suggested: str | None) -> str | None:
     Where Streamlit's login is set up, the name is the signed-in user's and cannot be chosen.
     """
     if login_configured():
-        return _signed_in()
+        return _show_signed_in()
     confirmed: str | None = st.session_state.get(Key.REVIEWER)
     result = _ask(
         key=_KEY,
@@ -66,15 +66,23 @@ def login_configured() -> bool:
         return False
 
 
-def _signed_in() -> str | None:
+def signed_in() -> str | None:
+    """The name of whoever is signed in: the e-mail address, else the name; None where neither is
+    given or nobody is."""
     if not st.user.is_logged_in:
-        st.button("Sign in to review", icon=":material/login:", on_click=st.login)
         return None
-    given = read_name(st.user.get("email")) or read_name(st.user.get("name"))
-    if given is None:
+    return read_name(st.user.get("email")) or read_name(st.user.get("name"))
+
+
+def _show_signed_in() -> str | None:
+    given = signed_in()
+    if given is not None:
+        st.session_state[Key.REVIEWER] = given
+    elif st.user.is_logged_in:
         notices.show_note("The sign-in gives neither an e-mail address nor a name")
-        return None
-    st.session_state[Key.REVIEWER] = given
+    else:
+        st.session_state.pop(Key.REVIEWER, None)
+        st.button("Sign in to review", icon=":material/login:", on_click=st.login)
     return given
 
 

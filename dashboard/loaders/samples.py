@@ -91,9 +91,15 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     """Samples in full, in the order of ``rows``. Raises InputError for a row that is not there."""
     details = {row: read_detail(context, row) for row in rows}
     samples = {one.row_idx: one for one in read_samples(context.workspace, sorted(set(rows)))}
+    tokens = queries.token_scores_of(context.store, context.scope, rows)
     return [
         build_card(
-            samples[row], details[row], context.scope.baseline, context.bands, context.edition
+            samples[row],
+            details[row],
+            context.scope.baseline,
+            context.bands,
+            context.edition,
+            tokens.get(row),
         )
         for row in rows
     ]

@@ -50,13 +50,14 @@ def parse_draw(text: str) -> Draw:
     try:
         raw: dict[str, Any] = dict(json.loads(text))
         known: dict[str, Any] = {name: raw[name] for name in asdict(Draw()) if name in raw}
-        limits = {name: float(known[name]) for name in ("low", "high") if name in known}
+        known |= {name: float(known[name]) for name in ("low", "high") if name in known}
     except (ValueError, TypeError, RecursionError):
         raise InputError(f"{text[:80]!r} is no record of a random draw") from None
     names = [known.get(name) for name in ("filter", "run_id", "baseline", "clustering_id")]
     if not all(one is None or isinstance(one, str) for one in names):
         raise InputError(f"{text[:80]!r} is no record of a random draw")
-    return Draw(**known | limits | {"stratified": bool(known.get("stratified"))})
+    known["stratified"] = bool(known.get("stratified"))
+    return Draw(**known)
 
 
 def unrecorded_draw(queue: str | None) -> Draw:

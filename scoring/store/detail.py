@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -62,8 +63,9 @@ _PARTS_KEPT = """
     SELECT count(*) FROM duckdb_tables()
     WHERE database_name = 'built' AND table_name = 'token_parts'
 """
-_PART_OF_SAMPLE = """
-    SELECT part FROM built.main.token_parts WHERE run_id = $run_id AND row_idx = $row_idx
+_PARTS_OF_SAMPLES = """
+    SELECT row_idx, part FROM built.main.token_parts
+    WHERE run_id = $run_id AND row_idx = ANY($rows)
 """
 _VALUE_COLUMNS = {
     "turn": "token_turns",
@@ -139,21 +141,33 @@ def sample_detail(store: Store, scope: Scope, row_idx: int) -> SampleDetail:
 def token_scores(store: Store, scope: Scope, row_idx: int) -> pd.DataFrame | None:
     """The answer tokens of one sample: turn, text (None where unknown), loss_text,
     loss_multimodal and visnec, in nats, in their order; None where the run keeps none of it.
+    """
+    return token_scores_of(store, scope, [row_idx]).get(row_idx)
 
-    Read from the part that holds the sample: token values would outweigh all else in a database.
+
+def token_scores_of(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int, pd.DataFrame]:
+    """Row to :func:`token_scores`, for those of which the run keeps them.
+
+    Read from the parts that hold the samples, each opened once: token values would outweigh all
+    else in a database.
     """
     reading = store.reading()
     check_scope(reading, scope)
     if not reading.rows(_PARTS_KEPT)[0][0]:
-        return None
-    which = {"run_id": scope.run_id, "row_idx": int(row_idx)}
-    for (part,) in reading.rows(_PART_OF_SAMPLE, which):
+        return {}
+    parts: dict[str, list[int]] = {}
+    which = {"run_id": scope.run_id, "rows": [int(row) for row in rows]}
+    for row_idx, part in reading.rows(_PARTS_OF_SAMPLES, which):
+        parts.setdefault(part, []).append(row_idx)
+    found: dict[int, pd.DataFrame] = {}
+    for part, inside in parts.items():
         path = store.workspace.run_dir(scope.run_id) / "scores" / part
-        wanted = [("row_idx", "==", int(row_idx)), ("baseline", "==", scope.baseline)]
-        found = pq.read_table(path, columns=list(_VALUE_COLUMNS.values()), filters=wanted)
-        for row in found.to_pylist()[:1]:
-            if row["token_turns"] is None:
-                return None
-            frame = pd.DataFrame({name: row[column] for name, column in _VALUE_COLUMNS.items()})
-            return frame.assign(visnec=frame["loss_text"] - frame["loss_multimodal"])
-    return None
+        wanted = [("row_idx", "in", inside), ("baseline", "==", scope.baseline)]
+        columns = ["row_idx", *_VALUE_COLUMNS.values()]
+        for row in pq.read_table(path, columns=columns, filters=wanted).to_pylist():
+            if row["token_turns"] is not None and row["row_idx"] not in found:
+                frame = pd.DataFrame({name: row[column] for name, column in _VALUE_COLUMNS.items()})
+                found[row["row_idx"]] = frame.assign(
+                    visnec=frame["loss_text"] - frame["loss_multimodal"]
+                )
+    return found

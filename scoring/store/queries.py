@@ -15,7 +15,7 @@ from scoring.store.cuts import (
     threshold_for_share,
     threshold_for_tokens,
 )
-from scoring.store.detail import sample_detail, token_scores
+from scoring.store.detail import sample_detail, token_scores, token_scores_of
 from scoring.store.evaluated import evaluate_predictions
 from scoring.store.groups import (
     by_answer_kind,
@@ -90,6 +90,7 @@ __all__ = [
     "threshold_for_share",
     "threshold_for_tokens",
     "token_scores",
+    "token_scores_of",
     "turn_histograms",
     "verdict_counts",
 ]

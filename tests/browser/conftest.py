@@ -53,9 +53,9 @@ class Served:
 
 
 @contextmanager
-def serving(root: Path, log: Path) -> Iterator[Served]:
+def serving(root: Path, log: Path, port: int | None = None) -> Iterator[Served]:
     """Serves a workspace through the command that users call."""
-    port = _free_port()
+    port = port or _free_port()
     code = "from scoring.cli import main; main()"
     command = [sys.executable, "-c", code, "dashboard", "-w", str(root), "--port", str(port)]
     with log.open("wb") as out:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from scoring.reviews.decisions import DecisionEvent, latest_decisions, read_events
+from dashboard.state import Queue
+from scoring.reviews.decisions import (
+    Decision,
+    DecisionDraft,
+    DecisionEvent,
+    latest_decisions,
+    open_review_log,
+    read_events,
+)
+from scoring.reviews.draws import parse_draw
 from scoring.workspace import open_workspace
-from tests.browser.conftest import Watched
+from tests.browser.conftest import Watched, serving, watching
 
 CHOICES = {"k": "keep", "d": "drop", "u": "unsure"}
 
@@ -202,11 +212,114 @@ def test_an_empty_queue_says_so(demo: Watched) -> None:
     demo.assert_sound()
 
 
-@pytest.mark.parametrize("queue", ["threshold", "lowest", "highest", "random"])
-def test_every_queue_opens_with_a_sample(demo: Watched, queue: str) -> None:
-    deck = begin(demo, "Queues", f"?queue={queue}&seed=7")
-    row_on_show(deck)
+def test_every_queue_opens_with_a_sample(demo: Watched) -> None:
+    workspace = open_workspace(demo.server.root)
+    for name, decision in (("One", Decision.KEEP), ("Two", Decision.DROP)):
+        open_review_log(workspace, f"Queues {name}").append([DecisionDraft(0, decision)])
+    against = [DecisionDraft(row, Decision.DROP) for row in range(20, 60)]
+    open_review_log(workspace, "Queues One").append(against)
+    seen = {}
+    for queue in Queue:
+        deck = begin(demo, "Queues", f"?queue={queue}&seed=7&who=all")
+        seen[queue] = row_on_show(deck)
+        if queue is Queue.LOWEST:  # those with a score, of all
+            expect(deck.locator(".count")).to_contain_text("(of 600)")
+        demo.assert_sound()
+        demo.page.evaluate("localStorage.clear()")
+    assert seen[Queue.ROW_IDX] == seen[Queue.REVIEWERS] == seen[Queue.CONFLICTS] == 0
+    assert 20 <= seen[Queue.RULE] < 60
+    assert seen[Queue.LOWEST] != seen[Queue.HIGHEST]
+
+
+def test_a_stratified_queue_records_its_draw(demo: Watched) -> None:
+    deck = begin(demo, "Drawn", "?queue=stratified&seed=3&filter=category%3Aredundant")
+    row = row_on_show(deck)
+    demo.page.keyboard.press("k")
+    all_saved(deck)
+    _, [event] = on_disk(demo, "Drawn")
+    assert (event.row_idx, event.queue) == (row, "stratified seed 3")
+    draw = parse_draw(event.draw or "")
+    assert (draw.stratified, draw.filter) == (True, "category:redundant")
+
+
+def test_other_scores_take_the_place_of_those_that_were_fetched_ahead(demo: Watched) -> None:
+    deck = begin(demo, "Baselines")
+    row = row_on_show(deck)
+    score = deck.locator("article.card .scores .big b")
+    before = score.inner_text()
+    demo.page.locator("[data-testid=stPopover] button").first.click()
+    demo.page.get_by_role("combobox", name="Blind baseline").click()
+    demo.page.get_by_role("option").nth(1).click()
+    expect(deck.locator("article.card .scores dl")).to_contain_text("blind baselinegrey image")
+    expect(score).not_to_have_text(before)
+    assert row_on_show(deck) == row
     demo.assert_sound()
+
+
+def test_review_colours_the_answer_tokens(demo: Watched) -> None:
+    deck = begin(demo, "Colours", "?queue=highest")
+    row_on_show(deck)
+    expect(deck.locator(".conversation .turn .token.helped").first).to_be_visible()
+    end = deck.locator(".conversation .turn .token.end").first.bounding_box()
+    assert end is not None
+    assert end["height"] < 40
+
+
+def test_undo_goes_on_beyond_what_the_browser_was_given(demo: Watched) -> None:
+    deck = begin(demo, "Long Way Back")
+    row_on_show(deck)
+    press = (
+        "([key, n]) => { for (let i = 0; i < n; i++) window.dispatchEvent("
+        "new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })); }"
+    )
+    for key, n, left in (("k", 205, 205), ("z", 200, 5), ("z", 5, 0)):
+        demo.page.evaluate(press, [key, n])
+        all_saved(deck)
+        assert len(on_disk(demo, "Long Way Back")[0]) == left
+    assert len(on_disk(demo, "Long Way Back")[1]) == 410
+    demo.assert_sound()
+
+
+def test_a_server_that_is_stopped_and_started_again_finds_every_decision(
+    browser: Browser, demo_workspace: Path, tmp_path: Path
+) -> None:
+    with serving(demo_workspace, tmp_path / "first.txt") as served, ExitStack() as stack:
+        watched = stack.enter_context(watching(browser, served))
+        deck = begin(watched, "Stopped")
+        first = row_on_show(deck)
+        watched.page.keyboard.press("k")
+        all_saved(deck)
+        row_on_show(deck)
+        keep = stack.pop_all()  # the page outlives its server
+    with keep:
+        watched.page.keyboard.press("d")
+        watched.page.keyboard.press("u")
+        expect(deck).to_have_attribute("data-waiting", "2")
+        expect(deck.locator(".saved")).to_contain_text("The server cannot be reached")
+        expect(deck.locator(".saved")).to_contain_text("2 decisions are kept in this browser")
+        dialog = watched.page.get_by_role(
+            "dialog"
+        )  # Streamlit's own; keys are its while it is open
+        expect(dialog).to_contain_text("not responding")
+        watched.page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        watched.page.keyboard.press("k")
+        expect(deck).to_have_attribute("data-waiting", "3")
+        assert on_disk(watched, "Stopped")[0] == {first: "keep"}
+        with serving(demo_workspace, tmp_path / "second.txt", served.port):
+            deck = watched.page.locator(".vn:has(.buttons)")
+            all_saved(deck)
+            assert on_disk(watched, "Stopped")[0] == {
+                first: "keep",
+                first + 1: "drop",
+                first + 2: "unsure",
+                first + 3: "keep",
+            }
+            # Cards and pictures come with the new server's key.
+            row_on_show(deck)
+            expect(deck.locator("article.card img.picture")).to_be_visible()
+            shown = deck.locator("article.card img.picture").evaluate("one => one.naturalWidth")
+            assert shown > 0
 
 
 def test_blind_first_hides_image_and_reference_until_a_key_reveals_them(demo: Watched) -> None:

@@ -16,8 +16,9 @@ from dashboard import links
 from dashboard.guard import CONTENT_POLICY, GuardMiddleware, allowed_hosts, host_name
 from dashboard.loaders import Context
 from dashboard.routes import ROUTES
+from scoring.necessity import Bands
 from scoring.samples import Status
-from scoring.store.filters import Filter
+from scoring.store.filters import Filter, parse_filter
 from scoring.store.queries import matching_rows
 
 
@@ -110,18 +111,23 @@ def test_names_of_hosts() -> None:
 
 
 def test_cards_come_in_the_order_they_were_asked_for(client: TestClient, context: Context) -> None:
-    scope = context.scope
-    address = links.cards_url(scope.run_id, scope.baseline, scope.clustering_id)
+    address = links.cards_url(context.scope, context.bands, "1")
     answer = client.get(f"{address}&rows=5,2,5")
     assert [card["row_idx"] for card in answer.json()] == [5, 2, 5]
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_cards_know_the_limits_that_the_page_has(client: TestClient, context: Context) -> None:
+    row = matching_rows(context.store, context.scope, parse_filter("visnec:0.25.."))[0]
+    for bands, category in ((context.bands, "vision-critical"), (Bands(0.0, 1e5), "redundant")):
+        address = links.cards_url(context.scope, bands, "1")
+        assert client.get(f"{address}&rows={row}").json()[0]["category"] == category
 
 
 @pytest.mark.parametrize("rows", ["", "x", "1,,2", "99999999", "-1", "1" * 400])
 def test_rows_that_are_not_there_are_refused_in_words(
     client: TestClient, context: Context, rows: str
 ) -> None:
-    scope = context.scope
-    answer = client.get(f"{links.cards_url(scope.run_id, scope.baseline, None)}&rows={rows}")
+    answer = client.get(f"{links.cards_url(context.scope, context.bands, '1')}&rows={rows}")
     assert answer.status_code in (400, 404)
     assert "Traceback" not in answer.text

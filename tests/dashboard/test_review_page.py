@@ -176,7 +176,8 @@ def test_an_outbox_is_on_disk_before_its_receipt(
     session[review._DECK] = {"outbox": outbox}
     review.take_outbox()
     review.take_outbox()  # the browser repeats what it has no receipt for
-    receipt = session[Key.REVIEW_RECEIPT]
+    answered, receipt = session[Key.REVIEW_RECEIPT]
+    assert answered == 1
     assert receipt.saved == ("a-long-event-a", "a-long-event-b")
     assert receipt.refused == ("a-long-event-c",)
     assert [(one.row_idx, str(one.decision)) for one in events_of(root)] == [
@@ -196,13 +197,69 @@ def test_an_outbox_counts_for_the_reviewer_who_decided(
     assert events_of(root, "Somebody Else") == []
 
 
+def test_with_a_login_nobody_decides_in_anothers_name(
+    root: Path, context: Context, session: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviewer, "login_configured", lambda: True)
+    monkeypatch.setattr(st, "user", Person(email="ben@example.org"))
+    for name, saved in (("Ann", 0), ("ben@example.org", 1)):
+        session[review._DECK] = {"outbox": sent(context, name, draft("a", 3))}
+        review.take_outbox()
+        _, receipt = session[Key.REVIEW_RECEIPT]
+        assert len(receipt.saved) == saved
+        assert (receipt.problem is None) == bool(saved)
+        assert len(events_of(root, name)) == saved
+    monkeypatch.setattr(st, "user", Person(is_logged_in=False))
+    session[review._DECK] = {"outbox": sent(context, "ben@example.org", draft("b", 4))}
+    review.take_outbox()
+    assert "not the one signed in" in session[Key.REVIEW_RECEIPT][1].problem
+
+
+class Person:
+    """What Streamlit knows of a user who has signed in, or has not."""
+
+    def __init__(self, is_logged_in: bool = True, **claims: str) -> None:
+        self.is_logged_in = is_logged_in
+        self.get = claims.get
+
+
+@pytest.mark.parametrize(
+    ("person", "name"),
+    [
+        (Person(email="ada@example.org", name="Ada"), "ada@example.org"),
+        (Person(name=" Ada "), "Ada"),
+        (Person(), None),
+        (Person(is_logged_in=False), None),
+    ],
+)
+def test_the_signed_in_name_is_the_address_or_the_name(
+    monkeypatch: pytest.MonkeyPatch, person: Person, name: str | None
+) -> None:
+    monkeypatch.setattr(st, "user", person)
+    assert reviewer.signed_in() == name
+
+
+def test_with_a_login_review_asks_to_sign_in_and_takes_no_other_name(
+    root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviewer, "login_configured", lambda: True)
+    monkeypatch.setattr(st, "user", Person(is_logged_in=False))
+    app = draw("review", PLAIN | {"reviewer": "Ann"}, ANN)
+    assert [one.label for one in app.button] == ["Sign in to review"]
+    monkeypatch.setattr(st, "user", Person(email="ada@example.org"))
+    app = draw("review", PLAIN | {"reviewer": "Ann"}, ANN)
+    app.button(key="decide-keep-0").click().run()
+    assert [one.row_idx for one in events_of(root, "ada@example.org")] == [0]
+    assert events_of(root) == []
+
+
 def test_an_outbox_of_another_dataset_is_neither_saved_nor_forgotten(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     outbox = sent(context, "Ann", draft("a", 3)) | {"deck": "of another workspace"}
     session[review._DECK] = {"outbox": outbox}
     review.take_outbox()
-    receipt = session[Key.REVIEW_RECEIPT]
+    _, receipt = session[Key.REVIEW_RECEIPT]
     assert (receipt.saved, receipt.refused) == ((), ())
     assert "another dataset" in receipt.problem
     assert events_of(root) == []
@@ -217,7 +274,7 @@ def test_where_the_log_cannot_be_written_nothing_counts_as_saved(
     (root / "reviews").write_text("a file where the folder should be")
     session[review._DECK] = {"outbox": sent(context, "Zed", draft("a", 3))}
     review.take_outbox()
-    receipt = session[Key.REVIEW_RECEIPT]
+    _, receipt = session[Key.REVIEW_RECEIPT]
     assert receipt.saved == ()
     assert receipt.problem
 

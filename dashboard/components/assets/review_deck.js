@@ -8,6 +8,7 @@
 
 const DECKS = new WeakMap();
 const AHEAD = 24, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500;
+const UNANSWERED = 2; // sendings, from which on the server counts as out of reach
 const PACE_OVER = 20, PACE_FROM = 5, PAUSE_MS = 120000;
 
 const eventId = () => {
@@ -73,6 +74,7 @@ class ReviewDeck {
     this.queue = [];
     this.index = 0;
     this.sent = 0;
+    this.unanswered = 0;
     this.order = 0;
     this.inFlight = false;
     this.kept = Promise.resolve();
@@ -88,7 +90,7 @@ class ReviewDeck {
     document.addEventListener("focusout", this.onFocus);
     this.onLeave = (event) => { if (this.pending.length && !this.outbox?.durable) event.preventDefault(); };
     window.addEventListener("beforeunload", this.onLeave);
-    this.resend = setInterval(() => { if (this.pending.length) this.flush(true); }, RESEND_MS);
+    this.resend = setInterval(() => this.sendAgain(), RESEND_MS);
   }
 
   close() {
@@ -106,13 +108,27 @@ class ReviewDeck {
     this.data = data;
     this.send = send;
     this.trigger = trigger;
+    const others = this.about !== data.cards;
+    if (others) this.forgetCards();
+    if (this.answered !== data.answered) this.unanswered = 0;
+    this.answered = data.answered;
     if (this.deckName !== data.deck) { this.openDeck(); return; }
     if (!this.ready) return;
     this.takeReceipt();
     if (this.queueKey !== data.queue_key) this.openQueue();
+    else if (others) this.draw();
     this.inFlight = false;
     if (this.pending.some((draft) => !this.lastSent?.has(draft.event_id))) this.flush();
     this.drawBar();
+  }
+
+  // Other scores, limits or pictures: what was fetched, or is on its way, no longer holds.
+  forgetCards() {
+    this.about = this.data.cards;
+    this.cards.clear();
+    this.wanted.clear();
+    this.pictures.clear();
+    this.version = null;
   }
 
   async openDeck() {
@@ -122,7 +138,7 @@ class ReviewDeck {
     this.ready = false;
     this.pending = [];
     this.notes.clear();
-    this.cards.clear();
+    this.forgetCards();
     const outbox = new Outbox(name);
     this.outbox = outbox;
     const waiting = await outbox.all();
@@ -207,7 +223,7 @@ class ReviewDeck {
   undo() {
     if (!this.ready) return;
     const last = this.standing().stack.at(-1);
-    if (!last) { this.say("There is nothing to undo."); return; }
+    if (!last) { this.say(this.data.history.length ? "Older decisions are on their way; try again." : "There is nothing to undo."); return; }
     const kept = this.keep({ row_idx: last.row_idx, undoes: last.event_id });
     const at = this.queue.indexOf(last.row_idx);
     if (at >= 0) this.index = at; else this.queue.splice(this.index, 0, last.row_idx);
@@ -274,9 +290,16 @@ class ReviewDeck {
   flush(again = false) {
     if (!this.ready || (this.inFlight && !again)) return;
     this.inFlight = true;
-    this.sent += 1;
+    this.sent = Math.max(this.sent + 1, Date.now());
     this.lastSent = new Set(this.pending.map((draft) => draft.event_id));
     this.send("outbox", { deck: this.deckName, reviewer: this.data.reviewer, drafts: this.pending, row: this.row ?? null, n: this.sent });
+  }
+
+  sendAgain() {
+    if (!this.pending.length) return;
+    this.unanswered += 1;
+    this.flush(true);
+    if (this.ready) this.drawBar();
   }
 
   async fetchCards() {
@@ -285,12 +308,16 @@ class ReviewDeck {
     const near = this.queue.slice(this.index, this.index + 4).some((row) => !this.cards.has(row) && !this.wanted.has(row));
     if (!rows.length || (!near && rows.length < AHEAD / 2)) return;
     for (const row of rows) this.wanted.add(row);
+    const about = this.about;
     try {
-      const answer = await fetch(`${this.data.cards}&rows=${rows.join(",")}`, { credentials: "same-origin" });
+      const answer = await fetch(`${about}&rows=${rows.join(",")}`, { credentials: "same-origin" });
       if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-      for (const card of await answer.json()) this.cards.set(card.row_idx, card);
+      const cards = await answer.json();
+      if (about !== this.about) return;
+      for (const card of cards) this.cards.set(card.row_idx, card);
       this.unreachable = null;
     } catch (error) {
+      if (about !== this.about) return;
       this.unreachable = String(error.message ?? error);
       setTimeout(() => this.draw(), RESEND_MS);
     }
@@ -446,19 +473,23 @@ class ReviewDeck {
     return ` · ${Math.round(60000 / Math.max(each, 1))} a minute${left ? `, about ${VN.count(minutes)} min left` : ""}`;
   }
 
+  awayText(waiting) {
+    return `The server cannot be reached. ${VN.count(waiting)} ${waiting === 1 ? "decision is" : "decisions are"} kept in this ${this.outbox.durable ? "browser" : "page only: do not close it"}; trying again every few seconds …`;
+  }
+
   drawBar() {
     const { decided, stack } = this.standing();
     const here = this.queue.filter((row) => decided.has(row)).length;
-    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here · ${VN.count(this.data.n_decided)} by ${this.data.reviewer} in all${this.pace(this.queue.length - here)}`));
+    this.count.replaceChildren(VN.el("b", {}, VN.count(Math.min(this.index + 1, this.queue.length))), ` of ${VN.count(this.queue.length)}${this.data.said ? ` (${this.data.said})` : ""}`, VN.el("span", { class: "quiet" }, ` · ${VN.count(here)} decided here · ${VN.count(this.data.n_decided)} by ${this.data.reviewer} in all${this.pace(this.queue.length - here)}`));
     this.drawRecent(stack);
     this.filled.style.width = this.queue.length ? `${(100 * here) / this.queue.length}%` : "0";
     const waiting = this.pending.length;
     this.root.dataset.waiting = waiting;
     this.root.dataset.decided = here;
-    const state = this.problem ? "problem" : waiting ? "waiting" : "done";
-    this.saved.className = `saved ${state}`;
-    this.saved.textContent = this.problem ? `Not saved: ${this.problem}` : waiting ? `saving ${waiting} …` : "all saved";
-    if (waiting && !this.outbox.durable) this.saved.textContent += " (this browser keeps nothing: do not close the page yet)";
+    const away = waiting && this.unanswered >= UNANSWERED;
+    this.saved.className = `saved ${this.problem || away ? "problem" : waiting ? "waiting" : "done"}`;
+    this.saved.textContent = away ? this.awayText(waiting) : this.problem ? `Not saved: ${this.problem}` : waiting ? `saving ${waiting} …` : "all saved";
+    if (waiting && !away && !this.outbox.durable) this.saved.textContent += " (this browser keeps nothing: do not close the page yet)";
     const mine = decided.get(this.row);
     for (const one of this.buttons.querySelectorAll("button.keep, button.drop, button.unsure")) {
       const on = one.classList.contains(mine ?? "-");
