@@ -1,6 +1,6 @@
 """How fast do datasets import, in how much memory, and where does the time go?
 
-    python -m benchmarks.import_records [MEGABYTES ...]
+    python -m benchmarks.import_records [MEGABYTES ...] [--only KIND]
 
 Writes a JSON array and a JSONL file of records of about 900 bytes, and one Parquet file and one
 tar with images inside, into a temporary folder; imports each in a process of its own and prints a
@@ -187,7 +187,9 @@ def steps(path: Path) -> Iterator[tuple[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("megabytes", type=int, nargs="*", default=[100, 1000])
-    sizes = parser.parse_args().megabytes
+    parser.add_argument("--only", help="one kind of file, such as records.json; no steps")
+    options = parser.parse_args()
+    sizes = options.megabytes
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n")
     print("| file | samples | seconds | CPU s | MB/CPU s | samples/CPU s | peak memory | before |")
     print("|---|---|---|---|---|---|---|---|")
@@ -200,7 +202,7 @@ def main() -> None:
         "images.tar": write_tar,
     }
     for name, write in kinds.items():
-        for size in sizes:
+        for size in sizes if options.only in (None, name) else ():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name.partition(" ")[0]
                 write(path, size)
@@ -216,6 +218,8 @@ def main() -> None:
                 f"{found['before'] / 1024:.0f} MB |",
                 flush=True,
             )
+    if options.only:
+        return
     print(f"\n| step, {STEP_MEGABYTES} MB of JSON | MB/CPU s |\n|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.json"

@@ -85,6 +85,8 @@ def undo() -> None:
     try:
         held = actions.undo_bulk(loaders.read_workspace(), reviewer, queue)
     except (VisnecError, OSError) as error:
-        st.session_state[Key.BULK] = _News(f"Nothing was undone: {text.problem(error)}", failed=True)
+        st.session_state[Key.BULK] = _News(
+            f"Nothing was undone: {text.problem(error)}", failed=True
+        )
         return
     st.session_state[Key.BULK] = _News(f"Undone on {text.plural(held, 'sample')}.")

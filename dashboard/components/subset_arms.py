@@ -66,7 +66,9 @@ def _save(context: Context, arms: dict[str, SubsetDefinition]) -> None:
         try:
             actions.save_subset_definition(context.workspace, replace(arm, created_at=now()))
         except (VisnecError, OSError) as error:
-            notices.remember("problem", f"The arm {arm.name} was not saved", text.problem(error), PLACE)
+            notices.remember(
+                "problem", f"The arm {arm.name} was not saved", text.problem(error), PLACE
+            )
             return
         saved.append(arm.name)
     notices.remember("done", f"Saved {text.plural(len(saved), 'arm')}", ", ".join(saved), PLACE)

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.errors import OutdatedError, WorkspaceError
+from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.reviews.decisions import DecisionFeed, LatestDecision, hand_outcome, logs_generation
 from scoring.store import schema
