@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,10 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra
 def rows_of(root: Path) -> list[int]:
     parts = (root / "runs" / "ray" / "scores").glob("part-*.parquet")
     return sorted(row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist())
+
+
+def parts_of(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / "runs" / "ray" / "scores").iterdir()}
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
@@ -52,6 +57,28 @@ def test_two_actors_go_on_with_a_run_and_a_plain_process_finds_it_done(
 
     again = score_dataset(place, model, run_id="ray")
     assert (again.done_before, again.done) == (600, 600)
+
+
+@needs_ray
+@pytest.mark.long
+def test_ray_goes_on_with_a_run_that_it_was_stopped_in(
+    demo_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_workspace(demo_workspace)
+    job = Job(str(demo_workspace), MODEL, "ray")
+    monkeypatch.setattr("scoring.engine.distributed.BATCH_CHUNKS", 1)
+    stop = threading.Event()
+    stopped = score_distributed(place, job, 2, on_progress=lambda _: stop.set(), stop=stop)
+    kept = rows_of(demo_workspace)
+    assert (stopped.run_id, stopped.stopped) == ("ray", True)
+    assert 0 < len(kept) == len(set(kept)) < 600
+    before = parts_of(demo_workspace)
+
+    again = score_distributed(place, job, 2)
+    assert (again.run_id, again.stopped) == ("ray", False)
+    assert rows_of(demo_workspace) == list(range(600))  # none twice
+    after = parts_of(demo_workspace)
+    assert {name: after[name] for name in before} == before  # what was kept was not done again
 
 
 @needs_ray
