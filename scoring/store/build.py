@@ -40,7 +40,7 @@ from scoring.workspace import Workspace
 Progress = Callable[[str, int, int], None]
 """Called with what is being done in words, steps done so far, steps in all."""
 
-_MEMORY_CAP = 2 << 30
+_MEMORY_CAP = 1 << 30
 _DECISIONS = pa.schema(
     [
         ("row_idx", pa.int64()),
