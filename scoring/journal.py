@@ -1,7 +1,8 @@
 """Append-only parts: results appear under their names whole, by atomic rename, and never change.
 
 So a kill at any moment loses at most the part in flight, and what is done can be read off the
-folder. A row counts as done once a part holds it.
+folder. A row counts as done once a part holds it; where several do, the first by name counts. So
+what is done anew goes into parts whose names come before all others.
 """
 
 from __future__ import annotations
@@ -17,19 +18,30 @@ import pyarrow.parquet as pq
 from scoring.claims import file_clock
 from scoring.workspace import replacing
 
+_LAST_RETRY = 99_999
 _ABANDONED_SECONDS = 600.0  # no part takes so long to write
 
 
 class Journal:
-    """A folder of Parquet parts with one schema, which has a ``row_idx`` column."""
+    """A folder of Parquet parts with one schema, which has a ``row_idx`` column.
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    ``retry``: the number of an attempt to do rows anew (from 1); such a journal knows and writes
+    the parts of that attempt only, and the latest attempt is the one that counts.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, retry: int = 0) -> None:
         self.folder, self.schema = folder, schema
+        self._prefix = f"part-0-{_LAST_RETRY - retry:05d}-" if retry else "part-"
         self._seen: set[str] = set()
 
     def parts(self) -> list[Path]:
         """The finished parts, by name."""
-        return sorted(self.folder.glob("part-*.parquet"))
+        return sorted(self.folder.glob(f"{self._prefix}*.parquet"))
+
+    def last_retry(self) -> int:
+        """The number of the latest attempt to do rows anew, or 0."""
+        first = min((path.name for path in self.folder.glob("part-0-*.parquet")), default=None)
+        return _LAST_RETRY - int(first.split("-")[2]) if first else 0
 
     def write(self, chunk: int, rows: Sequence[dict[str, Any]]) -> Path:
         """Writes ``rows`` as a new part; ``chunk`` of the plan is the first they come from.
@@ -37,7 +49,7 @@ class Journal:
         The random end of the name keeps processes out of each other's way, and parts of a chunk
         that was stopped apart from its rest. Raises OSError, with nothing left behind.
         """
-        path = self.folder / f"part-{chunk:06d}-{uuid.uuid4().hex[:8]}.parquet"
+        path = self.folder / f"{self._prefix}{chunk:06d}-{uuid.uuid4().hex[:8]}.parquet"
         table = pa.Table.from_pylist(list(rows), self.schema)
         with replacing(path) as file:
             pq.write_table(table, file, compression="zstd")

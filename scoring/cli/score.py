@@ -77,6 +77,14 @@ def score(
         bool,
         typer.Option("--truncate", help="Score what fits of samples that are too long."),
     ] = False,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry",
+            help="Also score anew the samples of the run that ended with one of these statuses, "
+            "for example missing_image,bad_image once the images are there.",
+        ),
+    ] = None,
     score_eos: Annotated[
         bool,
         typer.Option(
@@ -119,6 +127,7 @@ def score(
     place = open_workspace(workspace)
     if allow_remote:
         fetch_remote(place)
+    statuses = _retried(retry)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
     if is_shared(workers, engine) and not estimate:
         job = Job(
@@ -136,6 +145,7 @@ def score(
             tokens=tokens,
             limit=limit,
             truncate=truncate,
+            retry=statuses,
             predict=predict,
             max_new_tokens=max_new_tokens,
         )
@@ -169,6 +179,7 @@ def score(
             tokens=tokens,
             limit=limit,
             truncate=truncate,
+            retry=statuses,
             on_progress=show,
             stop=stop,
         )
@@ -295,6 +306,17 @@ def _load(
     if info.notice:
         say(info.notice)
     return loaded
+
+
+def _retried(named: str | None) -> tuple[str, ...]:
+    """The statuses named with --retry, checked before a model is loaded."""
+    if named is None:
+        return ()
+    from scoring.engine.pipeline import check_retry
+
+    statuses = tuple(one.strip() for one in named.split(","))
+    check_retry(statuses)
+    return statuses
 
 
 def _template_of(record: RunRecord, given: str | None) -> str:

@@ -48,6 +48,8 @@ def score_distributed(
         raise InputError(
             "--engine ray scores only; predict afterwards with: visnec predict, or --workers"
         )
+    if job.retry:
+        raise InputError("--engine ray scores what is open only; --retry without it, or --workers")
     stop = stop or threading.Event()
     begun = not ray.is_initialized()
     if begun:

@@ -31,7 +31,7 @@ from scoring.engine.preparing import Prepared
 from scoring.engine.rotated_predictions import RotatingPredictor
 from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, standing
 from scoring.engine.scorer import Scorer, check_baselines, score_row
-from scoring.engine.tally import Tally
+from scoring.engine.tally import Tally, ended_as
 from scoring.errors import InputError, RunConflictError
 from scoring.journal import Journal
 from scoring.models.base import ModelInfo, VisionLanguageModel
@@ -44,6 +44,7 @@ from scoring.runs import (
     now,
     read_run,
 )
+from scoring.samples import Status
 from scoring.schemas import PREDICTIONS, SCORES
 from scoring.workspace import Workspace
 
@@ -59,6 +60,7 @@ def score_dataset(
     tokens: bool = False,
     limit: int | None = None,
     truncate: bool = False,
+    retry: Sequence[str] = (),
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     build: bool = True,
@@ -66,18 +68,24 @@ def score_dataset(
     """Scores the dataset with and without images; goes on where the run stopped.
 
     ``tokens``: keep the losses of every answer token. ``limit``: at most so many rows of the
-    plan, for a first look. Setting ``stop`` ends the work after the samples in flight, with
-    everything kept. ``build``: bring the database up to date. Processes that call this at the
-    same time share the work. Raises RunConflictError where the run began with other settings,
-    StorageError where results cannot be written.
+    plan, for a first look. ``retry``: before what is open, also score anew the rows that ended
+    with one of these statuses; the new outcome counts, the old parts stay. Setting ``stop`` ends
+    the work after the samples in flight, with everything kept. ``build``: bring the database up
+    to date. Processes that call this at the same time share the work. Raises RunConflictError
+    where the run began with other settings, StorageError where results cannot be written.
     """
     blind = (
         baselines if isinstance(baselines, BaselineSettings) else BaselineSettings(tuple(baselines))
     )
     check_baselines(model, blind)
     record = begin_run(workspace, run_record(workspace, model, run_id, blind, truncate, tokens))
-    task = scoring_task(workspace, record, limit)
     work = scoring_work(workspace, record, model)
+    if retry:
+        again = _retry_task(workspace, record, retry, limit)
+        retried = Runner(again, work, on_progress=on_progress, stop=stop, build=False).run()
+        if retried.stopped:
+            return replace(run_standing(workspace, record.run_id, limit), stopped=True)
+    task = scoring_task(workspace, record, limit)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 
 
@@ -87,6 +95,25 @@ def scoring_task(workspace: Workspace, record: RunRecord, limit: int | None = No
     wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
     return Task(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
+
+
+def _retry_task(
+    workspace: Workspace, record: RunRecord, statuses: Sequence[str], limit: int | None
+) -> Task:
+    """What a run has of rows that ended with ``statuses``, as an attempt of its own."""
+    check_retry(statuses)
+    task = scoring_task(workspace, record, limit)
+    wanted = task.wanted & ended_as(task.plan, task.journal, statuses)
+    journal = Journal(task.journal.folder, SCORES, retry=task.journal.last_retry() + 1)
+    return replace(task, wanted=wanted, journal=journal)
+
+
+def check_retry(statuses: Sequence[str]) -> None:
+    """Raises InputError where a status is none that scoring again could change."""
+    known = [status.value for status in Status if status not in (Status.SCORED, Status.PENDING)]
+    for status in statuses:
+        if status not in known:
+            raise InputError(f"--retry knows no status {status!r}; it takes {', '.join(known)}")
 
 
 def run_standing(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:

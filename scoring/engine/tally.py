@@ -97,3 +97,15 @@ class Tally:
         counted = np.bincount(codes, minlength=len(self._plan.source_names)).tolist()
         named = zip(self._plan.source_names, counted, strict=True)
         return {name: n for name, n in named if n}
+
+
+def ended_as(plan: Plan, journal: Journal, statuses: Sequence[str]) -> NDArray[np.bool_]:
+    """(n,) flags of the positions whose row has one of ``statuses``, under any blind baseline."""
+    seen = np.zeros(len(plan.rows), dtype=bool)
+    found = np.zeros(len(plan.rows), dtype=bool)
+    for table in journal.read_new(["row_idx", "status"]):
+        positions = plan.position_of[table.column("row_idx").to_numpy()]
+        ended = pc.is_in(table.column("status"), pa.array(statuses, pa.string())).to_numpy()
+        found[positions[ended & ~seen[positions]]] = True
+        seen[positions] = True
+    return found

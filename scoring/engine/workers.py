@@ -47,6 +47,7 @@ class Job:
     tokens: bool = False
     limit: int | None = None
     truncate: bool = False
+    retry: tuple[str, ...] = ()
     predict: bool = False
     max_new_tokens: int | None = None
 
@@ -60,7 +61,7 @@ class Job:
         raw = json.loads(line)
         blind = raw.pop("baselines")
         settings = BaselineSettings(**{**blind, "names": tuple(blind["names"])})
-        return cls(**{**raw, "baselines": settings})
+        return cls(**{**raw, "baselines": settings, "retry": tuple(raw["retry"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ def do_job(job: Job, say: Say, stop: threading.Event) -> bool:
         tokens=job.tokens,
         limit=job.limit,
         truncate=job.truncate,
+        retry=job.retry,
         stop=stop,
         build=False,
     )

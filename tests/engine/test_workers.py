@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-c", "from scoring.cli import main; main()"]
 
 def test_a_job_survives_the_way_to_its_worker() -> None:
     blind = BaselineSettings(("none", "shuffled"), shuffle_seed=7)
-    job = Job("/ws", {"name": "tiny-vlm"}, "run", blind, tokens=True, limit=5)
+    job = Job("/ws", {"name": "tiny-vlm"}, "run", blind, tokens=True, limit=5, retry=("bad_image",))
     assert Job.from_json(job.to_json()) == job
 
 
