@@ -62,7 +62,12 @@ class Trials:
         self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
         inside = any(folder.is_relative_to(root) for root in self._declared)
         own = [folder] if inside or not self._declared else []
-        near = [*self._declared, *own] if self._declared else [folder, folder.parent, *known]
+        listed = source.file.base
+        # The whole file system is no folder of images, whatever a list says.
+        lists = [listed] if listed is not None and listed != listed.parent else []
+        near = (
+            [*self._declared, *own] if self._declared else [*lists, folder, folder.parent, *known]
+        )
         self.candidates = list(dict.fromkeys(near))
         self._roots = [*self._declared, *own, *self._beyond]
         self._found = [0] * len(self.candidates)
