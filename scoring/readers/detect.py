@@ -207,7 +207,7 @@ def _members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
 
 def _is_record(value: object) -> bool:
     """Whether a member of an object is a record, and not a part of one."""
-    return isinstance(value, dict) and len(value) >= 2
+    return isinstance(value, dict) and (len(value) >= 2 or bool(guess_family(value)))
 
 
 def _holds_records(text: bytes, key: str) -> bool:
