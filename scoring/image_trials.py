@@ -47,8 +47,8 @@ class ImageTrial:
 class Trials:
     """Tries the first images of one file in the folders that its paths may be relative to.
 
-    ``known``: folders that other files of the dataset were found to be about. They are tried last,
-    and only where the user named none.
+    ``known``: folders of the dataset that the file is added to. They are tried last, and only where
+    the user named none.
     """
 
     def __init__(

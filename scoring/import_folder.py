@@ -79,6 +79,10 @@ class Partial:
         if "default" in state:
             bases = [tuple(map(Path, folders)) for folders in state["bases"]]
             return FileBases(tuple(map(Path, state["default"])), bases)
+        return self.older_bases()
+
+    def older_bases(self) -> FileBases:
+        """The folders of images of the dataset that this adds to."""
         if self.base is None:
             return FileBases()
         own = (self._workspace.dataset_dir.resolve(), self._workspace.remote_dir.resolve())
