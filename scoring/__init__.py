@@ -19,6 +19,7 @@ _HOMES = {
     "create_workspace": "scoring.workspace",
     "open_workspace": "scoring.workspace",
     "import_dataset": "scoring.importing",
+    "relocate_images": "scoring.relocation",
     "load_model": "scoring.models",
     "score_dataset": "scoring.engine.pipeline",
     "predict_dataset": "scoring.engine.pipeline",

@@ -47,8 +47,8 @@ class ImageTrial:
 class Trials:
     """Tries the first images of one file in the folders that its paths may be relative to.
 
-    ``known``: folders that other files of the dataset were found to be about. They are tried last,
-    and only where the user named none.
+    ``known``: folders of the dataset that the file is added to. They are tried last, and only where
+    the user named none.
     """
 
     def __init__(
@@ -62,7 +62,12 @@ class Trials:
         self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
         inside = any(folder.is_relative_to(root) for root in self._declared)
         own = [folder] if inside or not self._declared else []
-        near = [*self._declared, *own] if self._declared else [folder, folder.parent, *known]
+        listed = source.file.base
+        # The whole file system is no folder of images, whatever a list says.
+        lists = [listed] if listed is not None and listed != listed.parent else []
+        near = (
+            [*self._declared, *own] if self._declared else [*lists, folder, folder.parent, *known]
+        )
         self.candidates = list(dict.fromkeys(near))
         self._roots = [*self._declared, *own, *self._beyond]
         self._found = [0] * len(self.candidates)

@@ -23,6 +23,11 @@ from scoring.readers import ReadOptions, SourceFile
 from scoring.workspace import Workspace, write_json
 
 
+def has_partial(workspace: Workspace) -> bool:
+    """Whether something is kept of an import that broke off."""
+    return any(workspace.root.glob(".dataset.*.partial/state.json"))
+
+
 class Partial:
     """The folder of an import on its way: it goes on where it stopped, or leaves no trace."""
 
@@ -74,6 +79,10 @@ class Partial:
         if "default" in state:
             bases = [tuple(map(Path, folders)) for folders in state["bases"]]
             return FileBases(tuple(map(Path, state["default"])), bases)
+        return self.older_bases()
+
+    def older_bases(self) -> FileBases:
+        """The folders of images of the dataset that this adds to."""
         if self.base is None:
             return FileBases()
         own = (self._workspace.dataset_dir.resolve(), self._workspace.remote_dir.resolve())

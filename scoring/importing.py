@@ -183,9 +183,9 @@ def _write_dataset(
     writer = PartWriter(partial.folder, int(state["n_parts"]))
     total = sum(source.file.path.stat().st_size for source in sources)
     n_bytes = sum(file.bytes for file in done)
-    kept, bases = n_samples, partial.file_bases()
+    kept, bases, older = n_samples, partial.file_bases(), partial.older_bases().default
     for source in sources[len(done) :]:
-        before, images = n_samples, Trials(source, image_roots, bases.default)
+        before, images = n_samples, Trials(source, image_roots, older)
         with Reading(source, options, by_key) as reading:
             for sample in bases.placed(reading.samples(n_samples), images):
                 writer.write(sample)

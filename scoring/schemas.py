@@ -30,7 +30,7 @@ DATASET = pa.schema(
         ("status", pa.string()),  # pending, or why the record alone rules a score out
         ("reason", pa.string()),
         ("original", pa.binary()),  # exact bytes of a JSON record; null for other files
-        ("origin", pa.string()),  # else: the file and the place in it
+        ("origin", pa.string()),  # else: the file and the place in it; of a member its key
     ]
 )
 """``dataset/part-*.parquet``: one row per record, ascending by row_idx over all parts."""

@@ -92,6 +92,7 @@ def import_data(
         _preview(files, images or (), options, json)
         return
     from scoring.image_trials import read_image_trials
+    from scoring.import_folder import has_partial
     from scoring.importing import import_dataset
     from scoring.store import build_database
 
@@ -108,7 +109,9 @@ def import_data(
                 append,
             )
     except KeyboardInterrupt:
-        say("Stopped; files that were read whole are kept. The same command goes on from there.")
+        kept = "files that were read whole are kept. The same command goes on from there."
+        nothing = "nothing was imported. The same command begins anew."
+        say(f"Stopped; {kept if has_partial(place) else nothing}")
         raise typer.Exit(130) from None
     place = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)

@@ -86,6 +86,14 @@ def export(
     date_published: Annotated[
         str | None, typer.Option("--date-published", help="Day that the card tells, YYYY-MM-DD.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            help="Of the format parquet: source (the rows of a Parquet dataset as they came, its "
+            "default) or understood (conversations, images, scores, the record).",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that lies there.")
     ] = False,
@@ -113,6 +121,7 @@ def export(
             "license": license,
             "url": url,
             "date_published": date_published,
+            "columns": columns,
         }
     )
     place = open_workspace(workspace)
@@ -152,6 +161,11 @@ def _tell_changes(manifest: Manifest) -> None:
             f"{turns['answers']:,} answers of {turns['samples_changed']:,} samples went or are "
             f"masked; {turns['samples_without_answers']:,} samples were left without answers and "
             f"are out; {turns['samples_left_whole']:,} could not be cut and are whole"
+        )
+    if keyless := written.get("records_without_their_keys"):
+        say(
+            f"{keyless:,} records are written without the keys that named them in their object; "
+            "images whose paths are made of these are not found by them: --format llava keeps keys"
         )
     if repeats := written.get("repeats"):
         say(f"{repeats['records']:,} records of {repeats['samples']:,} samples, by their weights")

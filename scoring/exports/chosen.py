@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from scoring.image_bases import image_path
 from scoring.readers.containers import split_reference
 from scoring.readers.detect import JSON
 from scoring.readers.images import ImageProblem, resolve_image
+from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.store import Store, turns_outside
@@ -51,6 +53,7 @@ class Tally:
     rebuilt: set[int] = field(default_factory=set)  # came from no JSON: printed as LLaVA records
     whole: dict[int, str] = field(default_factory=dict)  # turns could not be taken out, and why
     images: dict[str, int] = field(default_factory=dict)  # files, bytes, missing
+    keyless: int = 0  # came as members of an object and went out without their keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,21 @@ class Chosen:
             for offset, name in enumerate(table.column("id").to_pylist()):
                 yield start + offset, name or ""
 
+    def members(self) -> Iterator[Member | None]:
+        """Of every row its place in the JSON object that it came from, None without one."""
+        if all(one.container != "object" for one in read_dataset_info(self.workspace).files):
+            yield from repeat(None, len(self.rows))
+            return
+        for _, table in self.tables(["origin"]):
+            yield from map(member_of, table.column("origin").to_pylist())
+
+    def is_object(self) -> bool:
+        """Whether the records go out as the members of an object, as they came: each once."""
+        files = read_dataset_info(self.workspace).files
+        if len(files) != 1 or files[0].container != "object" or self.repeats is not None:
+            return False
+        return all(self.members())
+
     def counts(self) -> dict[str, Any]:
         """What the options did, for the manifest; empty where they changed nothing."""
         told: dict[str, Any] = {}
@@ -198,6 +216,8 @@ class Chosen:
             }
         if self.tally.images:
             told["images"] = dict(self.tally.images)
+        if self.tally.keyless:
+            told["records_without_their_keys"] = self.tally.keyless
         if self.tally.rebuilt:
             told["records_from_other_files"] = len(self.tally.rebuilt)
         return told
@@ -205,6 +225,7 @@ class Chosen:
     def derived(self) -> list[str]:
         """In which ways records differ from those that came in; empty where all are untouched."""
         in_table = self.options.format in TABLES and self.weights is not None
+        in_table = in_table and self.options.columns != "source"
         ways = {
             "turns": self.options.turns != "keep",
             "weights": self.options.weights in ("column", "repeat") or in_table,

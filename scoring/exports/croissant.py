@@ -77,7 +77,7 @@ def croissant_bytes(chosen: Chosen, facts: Sequence[FileFact], description: str)
     }
     if chosen.options.images in ("copy", "link"):
         value["distribution"].append(_IMAGES)
-    if chosen.options.format == "parquet":
+    if chosen.options.format == "parquet" and chosen.options.columns != "source":
         value["recordSet"] = [_records(chosen)]
     return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
 

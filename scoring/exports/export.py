@@ -27,6 +27,7 @@ from scoring.exports.card import card_outputs
 from scoring.exports.files import BytesFile, FileFact, Output
 from scoring.exports.manifest import Inputs, Manifest, build_manifest, read_inputs, read_manifest
 from scoring.exports.names import FOLDERS
+from scoring.exports.source_tables import with_columns
 from scoring.reviews.decisions import log_offsets, read_events
 from scoring.store import Store, candidates
 from scoring.workspace import Workspace
@@ -81,6 +82,7 @@ def export_subset(
     is full or may not be written.
     """
     options = ExportOptions(format) if isinstance(format, str) else format
+    options = with_columns(workspace, options)
     folder = (to or workspace.exports_dir / definition.name).absolute()
     with _told(folder), _locked(workspace, folder, on_wait):
         place = _Folder(folder, workspace)

@@ -19,6 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+_TEXTS = (
+    pa.types.is_string,
+    pa.types.is_binary,
+    pa.types.is_large_string,
+    pa.types.is_large_binary,
+)
 Piece = tuple[int | None, bytes]
 """The row whose record it is (None for what stands around records), and its bytes."""
 
@@ -227,20 +233,25 @@ def _feed(digest: Any, array: pa.Array) -> None:
     digest.update(array.is_valid().to_numpy(zero_copy_only=False).tobytes())
     values = array.drop_null()
     kind = array.type
-    if pa.types.is_struct(kind):
+    if pa.types.is_dictionary(kind):
+        _feed(digest, values.dictionary_decode())
+    elif pa.types.is_struct(kind):
         for place in range(kind.num_fields):
             _feed(digest, pc.struct_field(values, [place]))
-    elif pa.types.is_list(kind):
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = pc.list_value_length(values)
         digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
         _feed(digest, values.flatten())
-    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+    elif any(test(kind) for test in _TEXTS):
         lengths = pc.binary_length(values)
         digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
         digest.update(_text_bytes(values))
     else:
         plain = values.to_numpy(zero_copy_only=False)
-        digest.update(plain.astype(plain.dtype.newbyteorder("<")).tobytes())
+        if plain.dtype == object:  # what numpy has no type for: decimals, maps, nothing at all
+            digest.update(repr(values.to_pylist()).encode("utf-8", "surrogatepass"))
+        else:
+            digest.update(plain.astype(plain.dtype.newbyteorder("<")).tobytes())
 
 
 def _text_bytes(values: pa.Array) -> bytes:
@@ -250,7 +261,8 @@ def _text_bytes(values: pa.Array) -> bytes:
     _, offsets, content = values.buffers()
     if content is None:
         return b""
-    ends = np.frombuffer(offsets, np.int32)
+    large = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
+    ends = np.frombuffer(offsets, np.int64 if large else np.int32)
     first, last = int(ends[values.offset]), int(ends[values.offset + len(values)])
     return bytes(content.slice(first, last - first))
 
@@ -293,7 +305,9 @@ def _table_difference(name: str, found: pa.Table | None, wanted: pa.Table) -> st
 
 
 def _row(table: pa.Table, place: int) -> Any:
-    return table.column("row_idx")[place].as_py()
+    """Its row_idx, or its first value in a table that has none."""
+    name = "row_idx" if "row_idx" in table.column_names else table.column_names[0]
+    return _short(table.column(name)[place].as_py())
 
 
 def _short(value: object) -> str:

@@ -17,7 +17,7 @@ from scoring.errors import InputError
 FORMATS: Final[Mapping[str, str]] = {
     "llava": "one JSON array, the records as they came",
     "jsonl": "JSON lines, one record a line",
-    "parquet": "a Parquet table: conversations, images, scores, the record",
+    "parquet": "a Parquet table: rows of Parquet as they came, else conversations and scores",
     "huggingface": "a folder that datasets.load_from_disk reads",
     "webdataset": "WebDataset tar files with the images inside",
     "ids": "ids and row numbers only",
@@ -29,6 +29,7 @@ TABLES = ("parquet", "huggingface")
 RECORDS = ("llava", "jsonl", "webdataset")
 Images = Literal["none", "copy", "link", "embed"]
 Weighting = Literal["ignore", "column", "repeat"]
+Columns = Literal["source", "understood"]
 TurnChoice = Literal["keep", "drop", "mask"]
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -43,8 +44,9 @@ class ExportOptions:
     samples drawn with ``seed``. ``turns``: ``drop`` or ``mask`` those answers whose own VisNec
     score is under ``turn_min`` or not under ``turn_max``; a mask is the key ``mask_key`` with the
     value false in such a turn. ``card``: README.md with plots, and Croissant metadata, which says
-    ``license``, ``url`` and ``date_published`` where they are given. Raises InputError for choices
-    that do not fit together.
+    ``license``, ``url`` and ``date_published`` where they are given. ``columns`` of a Parquet table:
+    those that the dataset's own files have (``source``), or those that this tool understood, with
+    scores. Raises InputError for choices that do not fit together.
     """
 
     format: str = "llava"
@@ -61,6 +63,7 @@ class ExportOptions:
     license: str | None = None
     url: str | None = None
     date_published: str | None = None
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -72,6 +75,8 @@ class ExportOptions:
         for what in (self.weight_key, self.mask_key):
             if not isinstance(what, str) or not _KEY.fullmatch(what):
                 raise InputError(f"{what!r} is no key for a record; use letters, digits and '_'")
+        if self.columns is not None:
+            self._check_columns()
         self._check_images()
         self._check_turns()
         self._check_weights()
@@ -87,6 +92,16 @@ class ExportOptions:
             )
         if self.images != "none" and self.format in ("ids", "dropped"):
             raise InputError(f"no images go with the format {self.format}; leave them out")
+
+    def _check_columns(self) -> None:
+        _check_word("columns", self.columns, get_args(Columns))
+        if self.format != "parquet":
+            raise InputError(f"columns are chosen of the format parquet, not of {self.format}")
+        if self.columns == "source" and (self.images == "embed" or self.turns != "keep"):
+            raise InputError(
+                "the columns of the source hold turns and images as they came; embed images and "
+                "take turns out with the columns understood"
+            )
 
     def _check_turns(self) -> None:
         limits = [one for one in (self.turn_min, self.turn_max) if one is not None]

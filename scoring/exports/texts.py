@@ -3,7 +3,8 @@
 The one decision behind it: nothing is parsed and printed again, so unknown keys, key order, number
 forms and escapes pass through.
 
-- ``llava``: ``samples.json``, a JSON array; each record byte for byte as it came.
+- ``llava``: ``samples.json``, a JSON array; each record byte for byte as it came. Records of one
+  object go out as an object again, under their keys.
 - ``jsonl``: ``samples.jsonl``, a record a line. White space with a line break in it that stands
   between the tokens of a record is left out; everything else is byte for byte as it came.
 - ``ids``: ``ids.txt`` and ``row_idx.txt``, a sample a line in the same order. ``row_idx`` is the
@@ -33,7 +34,8 @@ _BREAKS = {
 
 def array_files(chosen: Chosen) -> list[Output]:
     """``samples.json``."""
-    return [BytesFile("samples.json", _array_pieces(chosen))]
+    pieces = _object_pieces(chosen) if chosen.is_object() else _array_pieces(chosen)
+    return [BytesFile("samples.json", pieces)]
 
 
 def line_files(chosen: Chosen) -> list[Output]:
@@ -54,7 +56,8 @@ def dropped_files(chosen: Chosen) -> list[Output]:
 
 def _array_pieces(chosen: Chosen) -> Iterator[Piece]:
     before = b"[\n"
-    for written in chosen.records():
+    for written, member in zip(chosen.records(), chosen.members(), strict=True):
+        chosen.tally.keyless += member is not None
         for _ in range(chosen.times(written.place)):
             yield None, before
             yield written.row_idx, written.record
@@ -62,8 +65,24 @@ def _array_pieces(chosen: Chosen) -> Iterator[Piece]:
     yield None, b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
+def _object_pieces(chosen: Chosen) -> Iterator[Piece]:
+    """The members under their keys; under another key, around all, where they stood so."""
+    closing = b"\n}\n"
+    before = b"{\n"
+    for written, member in zip(chosen.records(), chosen.members(), strict=True):
+        if member is None:
+            continue
+        if member.within and before == b"{\n":
+            before, closing = b"{\n" + member.within + b": {\n", b"\n}\n}\n"
+        yield None, before + member.key + b": "
+        yield written.row_idx, written.record
+        before = b",\n"
+    yield None, b"{}\n" if before == b"{\n" else closing
+
+
 def _line_pieces(chosen: Chosen) -> Iterator[Piece]:
-    for written in chosen.records():
+    for written, member in zip(chosen.records(), chosen.members(), strict=True):
+        chosen.tally.keyless += member is not None
         line = line_of(written)
         for _ in range(chosen.times(written.place)):
             yield written.row_idx, line

@@ -30,6 +30,7 @@ from scoring.readers.json_stream import (
     read_json_object,
     read_json_values,
 )
+from scoring.readers.members import with_origin
 from scoring.readers.options import FAMILIES, ReadOptions, read_options
 from scoring.readers.records import guess_family, mapped, to_sample
 from scoring.readers.tables import read_arrow, read_parquet
@@ -73,7 +74,15 @@ def open_sources(given: Sequence[Path | str], options: ReadOptions) -> list[Sour
 
     Raises InputError where a file's records may be meant in several ways, naming them.
     """
-    return [_open_source(file, options) for file in find_inputs(given)]
+    return [_noted(_open_source(file, options)) for file in find_inputs(given)]
+
+
+def _noted(source: SourceFile) -> SourceFile:
+    """With what is not done of what was said about the file."""
+    if not source.file.note:
+        return source
+    why = f"{source.format.why}; {source.file.note}"
+    return replace(source, format=replace(source.format, why=why))
 
 
 def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
@@ -201,7 +210,9 @@ class Reading:
         elif found.container == "values":
             records = read_json_values(file, name, keep_going)
         else:
-            records = read_json_object(file, name, keep_going, found.within)
+            records = with_origin(
+                read_json_object(file, name, keep_going, found.within), found.within
+            )
         try:
             yield from records
         except RecordError as error:

@@ -92,6 +92,8 @@ def _refused(head: bytes) -> str | None:
         return "is a NumPy array, not a file of records"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file; fetch it with: git lfs pull"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is text in UTF-16; write it in UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW"
     if not head:
         return "is empty"
     return None
@@ -159,8 +161,9 @@ def _of_array(text: bytes) -> FileFormat:
 
 def _is_turns(listed: object) -> bool:
     """Whether a list is one conversation."""
-    return isinstance(listed, list) and all(
-        isinstance(one, dict) and any(keys <= one.keys() for keys in TURN_KEYS) for one in listed
+    turns = listed if isinstance(listed, list) else []
+    return bool(turns) and all(
+        isinstance(one, dict) and any(keys <= one.keys() for keys in TURN_KEYS) for one in turns
     )
 
 
@@ -204,7 +207,7 @@ def _members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
 
 def _is_record(value: object) -> bool:
     """Whether a member of an object is a record, and not a part of one."""
-    return isinstance(value, dict) and len(value) >= 2
+    return isinstance(value, dict) and (len(value) >= 2 or bool(guess_family(value)))
 
 
 def _holds_records(text: bytes, key: str) -> bool:

@@ -182,6 +182,11 @@ def _sorted_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[st
     return folders, containers
 
 
+def holding_file(name: str, roots: Sequence[Path]) -> Path | None:
+    """The declared file that holds records and images of that name, if it is there."""
+    return _container(name, _sorted_roots(tuple(roots))[1])
+
+
 def _container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
     """The declared file of that name; a name may begin with folders to tell equals apart."""
     parts = tuple(name.split("/"))

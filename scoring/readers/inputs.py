@@ -10,8 +10,8 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
@@ -45,7 +45,8 @@ _HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 class InputFile:
     """One file to read. ``source`` names its samples where neither record nor path does.
 
-    ``said``: what the list that names the file says of its records.
+    ``said``: what the list that names the file says of its records; ``base``: the folder that the
+    list's own paths are relative to; ``note``: what it says that an import does not do.
     """
 
     path: Path
@@ -53,6 +54,8 @@ class InputFile:
     source: str
     image_prefix: str = ""
     said: ReadOptions | None = None
+    base: Path | None = None
+    note: str = ""
 
 
 def find_inputs(given: Sequence[Path | str]) -> list[InputFile]:
@@ -72,13 +75,7 @@ def find_inputs(given: Sequence[Path | str]) -> list[InputFile]:
     folders = [str(file.path.absolute().parent) for file in found]
     base = Path(os.path.commonpath(folders))
     return [
-        InputFile(
-            file.path,
-            PurePosixPath(os.path.relpath(file.path.absolute(), base)).as_posix(),
-            file.source,
-            file.image_prefix,
-            file.said,
-        )
+        replace(file, name=PurePosixPath(os.path.relpath(file.path.absolute(), base)).as_posix())
         for file in found
     ]
 
@@ -227,27 +224,37 @@ def _of_meta(path: Path) -> list[InputFile]:
         return []
     found = []
     for name, one in listed.items():
-        annotation = _beside(path, str(one["annotation"]))
-        if annotation is None:
+        beside = _beside(path, str(one["annotation"]))
+        if beside is None:
             raise InputError(
                 f"{path} names {one['annotation']!r} for {name!r}; no such file lies below the "
                 "folder of the command, the meta file's or its parents': name the files themselves"
             )
         root = one.get("root")
         prefix = f"{root.rstrip('/')}/" if isinstance(root, str) and root.strip("/") else ""
-        found.append(InputFile(annotation, "", str(name), prefix))
+        annotation, base = beside
+        found.append(InputFile(annotation, "", str(name), prefix, base=base, note=_repeated(one)))
     return found
 
 
-def _beside(path: Path, name: str) -> Path | None:
-    """``name`` below where the command runs, or below the meta file's folder or its parents.
+def _repeated(one: Mapping[str, object]) -> str:
+    """What a meta file asks for beyond each record once, in words."""
+    times = one.get("repeat_time", 1)
+    if times in (1, None):
+        return ""
+    return f"its repeat_time {str(times)[:20]} is not followed, every record is imported once"
+
+
+def _beside(path: Path, name: str) -> tuple[Path, Path] | None:
+    """``name`` below where the command runs, or below the meta file's folder or its parents, and
+    the folder it lies below.
 
     A meta file is data: what it names outside of these folders is not read.
     """
     for base in (Path.cwd(), *path.absolute().parents[:4]):
         found = (base / name).resolve()
         if found.is_file() and found.is_relative_to(base.resolve()):
-            return found
+            return found, base.resolve()
     return None
 
 

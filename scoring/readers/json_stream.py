@@ -43,14 +43,16 @@ _DECODER = json.JSONDecoder(parse_int=_parse_int)
 class RawRecord:
     """One record: its exact bytes, and what it parsed to, or why it did not parse.
 
-    ``key`` names it where records are the members of an object. ``origin`` is the file and the
-    place in it where the record came as no JSON (``original`` is empty then).
+    ``key`` names it where records are the members of an object, ``key_text`` is the key as it is
+    written there. ``origin`` is the place of the record: the file and the row where it came as no
+    JSON (``original`` is empty then), else its key if it has one.
     """
 
     original: bytes
     value: object = None
     problem: str | None = None
     key: str | None = None
+    key_text: bytes = b""
     origin: str | None = None
 
 
@@ -152,7 +154,7 @@ def read_json_object(
         yield from _read_members(buffer, "}", keep_going)
     else:
         while buffer.peek() != "}":
-            here = buffer.key() == within
+            here = buffer.key().value == within
             if here and (opening := buffer.peek()) in _CLOSING:
                 buffer.expect(opening)
                 yield from _read_members(buffer, _CLOSING[opening], keep_going)
@@ -174,11 +176,12 @@ def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[R
             if buffer.peek() == closing and not begun:
                 break
             key = buffer.key() if closing == "}" else None
+            name = None if key is None else str(key.value)
             record = buffer.record()
             begun = True
             if isinstance(record.value, dict):
                 like = like or frozenset(record.value)
-            yield record if key is None else replace(record, key=key)
+            yield record if key is None else replace(record, key=name, key_text=key.original)
             if buffer.peek() != ",":
                 buffer.check(closing, f"',' or {closing!r}")
                 break
@@ -250,10 +253,10 @@ class _Buffer:
             stands = f"found {found!r}" if found else "the file ends"
             self.fail(f"expected {otherwise}, {stands}")
 
-    def key(self) -> str:
+    def key(self) -> RawRecord:
         """Steps over the key of a member and its colon."""
         self.check('"', "a key in double quotes")
-        key = str(self.record().value)
+        key = self.record()
         self.expect(":")
         return key
 

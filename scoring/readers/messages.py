@@ -7,9 +7,11 @@ none takes the next image of that list.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from scoring.readers.conversation import (
+    PLACEHOLDERS,
     BadRecord,
     Message,
     Part,
@@ -51,12 +53,22 @@ def messages(value: Mapping[str, object]) -> list[Message]:
         listed += _completion(value)
     found = [_message(position, one) for position, one in enumerate(listed, start=1)]
     if found[0].role.lower() == "pretrain":
-        found.insert(0, Message("user", tuple(p for p in found[0].parts if isinstance(p, Slot))))
-        found[1] = Message("pretrain", tuple(p for p in found[1].parts if isinstance(p, str)))
+        found[:1] = _pretraining(found[0].parts)
     system = value.get("system")
     if isinstance(system, str) and system and found[0].role.lower() != "system":
         found.insert(0, Message("system", (system,)))
     return found
+
+
+def _pretraining(parts: tuple[Part, ...]) -> list[Message]:
+    """Images of a text to train on stand before it; so does what marks their place in the text."""
+    images = tuple(part for part in parts if isinstance(part, Slot))
+    texts = [part for part in parts if isinstance(part, str)]
+    for token in PLACEHOLDERS if images else ():
+        if sum(text.count(token) for text in texts) == len(images):
+            texts = [re.sub(rf"{re.escape(token)}\n?", "", text) for text in texts]
+            break
+    return [Message("user", images), Message("pretrain", tuple(texts))]
 
 
 def _completion(value: Mapping[str, object]) -> list[object]:

@@ -140,7 +140,7 @@ class Fetcher:
         """A connection to an address that was checked. Raises RemoteProblem."""
         host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            addresses = self.resolve(host, port)
+            addresses = self._addresses(host, port, deadline)
         except (OSError, UnicodeError) as error:
             raise _missing(url, f"has a host that is not found: {_said(error)}") from error
         if not addresses:
@@ -152,6 +152,25 @@ class Fetcher:
             return self.connect(addresses[0], port, seconds)
         except OSError as error:
             raise _missing(url, f"cannot be reached: {_said(error)}") from error
+
+    def _addresses(self, host: str, port: int, deadline: float) -> list[str]:
+        """Of a host, in the time that is left: the system's look-up knows no limit of its own."""
+        found: list[list[str] | Exception] = []
+
+        def look_up() -> None:
+            try:
+                found.append(list(self.resolve(host, port)))
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                found.append(error)
+
+        thread = threading.Thread(target=look_up, daemon=True)
+        thread.start()
+        thread.join(min(_STEP_SECONDS, max(deadline - time.monotonic(), 0.001)))
+        if not found:
+            raise TimeoutError("the look-up of its name takes too long")
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
 
     def _ask(self, raw: socket.socket, parts: SplitResult, url: str) -> bytes | str:
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port or 80)

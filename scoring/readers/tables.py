@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from scoring.errors import RecordError
 from scoring.readers.containers import open_arrow
@@ -36,11 +39,9 @@ def read_parquet(
         row = 0
         for group in range(metadata.num_row_groups):
             facts = metadata.row_group(group)
-            size = max(facts.total_byte_size // max(facts.num_rows, 1), 1)
-            batch_rows = int(min(max(_BATCH_BYTES // size, 1), _MAX_BATCH_ROWS))
             end = row + facts.num_rows
             try:
-                for batch in file.iter_batches(batch_rows, [group]):
+                for batch in file.iter_batches(_batch_rows(facts), [group]):
                     batch.validate()
                     for record in batch_records(batch, name, row):
                         yield row, metadata.num_rows, record
@@ -63,13 +64,7 @@ def read_arrow(
     """(row, record) of every row of an Arrow file. Damage is treated as in ``read_parquet``."""
     row = 0
     try:
-        reader = open_arrow(path)
-        batches = (
-            (reader.get_batch(i) for i in range(reader.num_record_batches))
-            if hasattr(reader, "get_batch")
-            else reader
-        )
-        for batch in batches:
+        for batch in _arrow_batches(path):
             batch.validate(full=True)  # a damaged file would lead its readers out of their memory
             for start in range(0, len(batch), 64):
                 for record in batch_records(batch.slice(start, 64), name, row):
@@ -80,6 +75,70 @@ def read_arrow(
         if not keep_going:
             raise RecordError(f"{name}: {what}") from error
         yield row, RawRecord(b"", problem=what, origin=f"{name}#row={row}")
+
+
+def read_table_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet or Arrow file. Raises RecordError for a damaged one."""
+    try:
+        return pq.read_schema(path) if _is_parquet(path) else open_arrow(path).schema
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RecordError(f"{path} is no readable table: {error}") from error
+
+
+def read_rows(path: Path, name: str, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """Those rows of a Parquet or Arrow file, whole and in ascending order, in bounded memory.
+
+    Raises RecordError where they are damaged.
+    """
+    try:
+        for first, batch in _batches_with(path, rows):
+            batch.validate(full=True)
+            low, high = np.searchsorted(rows, [first, first + len(batch)])
+            if low < high:
+                yield batch.take(pa.array(rows[low:high] - first))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RecordError(f"the rows of {name} cannot be read: {error}") from error
+
+
+def _batches_with(path: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(first row, batch) of a file; row groups without any of ``rows`` are passed over."""
+    first = 0
+    if not _is_parquet(path):
+        for batch in _arrow_batches(path):
+            for start in range(0, len(batch), _MAX_BATCH_ROWS):
+                piece = batch.slice(start, _MAX_BATCH_ROWS)
+                yield first, piece
+                first += len(piece)
+        return
+    with pq.ParquetFile(path) as file:
+        for group in range(file.metadata.num_row_groups):
+            facts = file.metadata.row_group(group)
+            end = first + facts.num_rows
+            low, high = np.searchsorted(rows, [first, end])
+            if low < high:
+                for batch in file.iter_batches(_batch_rows(facts), [group]):
+                    yield first, batch
+                    first += len(batch)
+            first = end
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _batch_rows(facts: Any) -> int:
+    """Rows of a row group that are read at a time."""
+    size = max(facts.total_byte_size // max(facts.num_rows, 1), 1)
+    return int(min(max(_BATCH_BYTES // size, 1), _MAX_BATCH_ROWS))
+
+
+def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of an Arrow file of either kind."""
+    reader = open_arrow(path)
+    if hasattr(reader, "get_batch"):
+        return (reader.get_batch(i) for i in range(reader.num_record_batches))
+    return iter(reader)
 
 
 def batch_records(batch: pa.RecordBatch, name: str, first_row: int) -> Iterator[RawRecord]:

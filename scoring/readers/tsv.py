@@ -7,6 +7,7 @@ image of a row is read from its place later, and memory holds one row at a time.
 from __future__ import annotations
 
 import csv
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from scoring.errors import RecordError
 from scoring.readers.json_stream import MAX_RECORD_BYTES, RawRecord
 
 csv.field_size_limit(MAX_RECORD_BYTES)
+MOST_SHARED = 200_000
 _SHORTEST_IMAGE = 64  # a shorter text in the image column is the index of the row that holds it
 
 
@@ -80,10 +82,13 @@ def read_table(
 
 
 class SharedImages:
-    """Rows of a benchmark that show the image of another row, which they name by its index."""
+    """Rows of a benchmark that show the image of another row, which they name by its index.
+
+    The latest MOST_SHARED rows with an image are known; those named are kept longest.
+    """
 
     def __init__(self) -> None:
-        self._offsets: dict[str, int] = {}
+        self._offsets: OrderedDict[str, int] = OrderedDict()
 
     def resolve(self, offset: int, row: dict[str, object]) -> int:
         """The offset of the row whose image ``row`` shows."""
@@ -91,7 +96,10 @@ class SharedImages:
         if isinstance(image, str) and isinstance(index, str):
             if len(image) >= _SHORTEST_IMAGE:
                 self._offsets[index] = offset
+                if len(self._offsets) > MOST_SHARED:
+                    self._offsets.popitem(last=False)
             elif image in self._offsets:
+                self._offsets.move_to_end(image)
                 return self._offsets[image]
         return offset
 

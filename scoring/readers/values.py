@@ -99,7 +99,7 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
     if isinstance(embedded, list) and embedded and all(isinstance(e, Inline) for e in embedded):
         return list(embedded), None
     for key in IMAGE_KEYS:
-        found = value.get(key)
+        found = _present(value.get(key))
         if not found:
             continue
         if isinstance(found, dict) and found and all(str(name).startswith("<") for name in found):
@@ -108,6 +108,19 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
         listed = found if isinstance(found, list) else written_list(found)
         return [_reference(key, one) for one in listed], None
     return [], None
+
+
+def _present(found: object) -> object:
+    """``found`` without structs of nulls, which say in a table that there is no image."""
+    if isinstance(found, list):
+        return [one for one in found if not _is_void(one)]
+    return None if _is_void(found) else found
+
+
+def _is_void(one: object) -> bool:
+    if not isinstance(one, dict) or not {"bytes", "path"} <= one.keys():
+        return False
+    return all(inner is None for inner in one.values())
 
 
 def media_reason(value: Mapping[str, object]) -> str | None:

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from scoring.dataset import read_samples
+from scoring.dataset import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError
 from scoring.importing import import_dataset, preview_dataset
-from scoring.readers import containers, read_options, tables
+from scoring.readers import containers, read_options, tables, tsv
 from scoring.readers.images import ImageProblem, open_reference, resolve_image
 from scoring.readers.inputs import find_inputs, hub_dataset
 from scoring.samples import Sample, Status
@@ -253,6 +253,16 @@ def test_a_benchmark_table_with_images_in_base64(tmp_path: Path) -> None:
     assert colours(workspace) == [[COLOURS["red"]], [COLOURS["red"]], [COLOURS["blue"]], []]
 
 
+def test_rows_that_share_images_are_known_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tsv, "MOST_SHARED", 2)
+    shared, image = tsv.SharedImages(), "x" * 64
+    for index in ("1", "2"):
+        shared.resolve(int(index) * 10, {"index": index, "image": image})
+    assert shared.resolve(99, {"index": "9", "image": "1"}) == 10  # and 1 is kept for it
+    shared.resolve(30, {"index": "3", "image": image})
+    assert [shared.resolve(99, {"index": "9", "image": one}) for one in "123"] == [10, 99, 30]
+
+
 def test_a_list_of_images_in_a_cell(tmp_path: Path) -> None:
     cell = json.dumps([base64.b64encode(png(name)).decode() for name in ("red", "blue")])
     rows = f"index\timage\tquestion\tanswer\n0\t{cell.replace(chr(34), chr(39))}\tq\ta\n"
@@ -455,6 +465,22 @@ def cached(tmp_path: Path, files: dict[str, bytes]) -> Path:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(blob, link.parent))
     return snapshot
+
+
+def test_the_root_in_a_meta_file_is_relative_to_where_the_annotation_was_found(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "red.png").write_bytes(png("red"))
+    (tmp_path / "lists" / "deep").mkdir(parents=True)
+    write_lines(tmp_path / "lists" / "deep" / "one.jsonl", [record(0)])
+    one = {"root": "img/", "annotation": "lists/deep/one.jsonl", "repeat_time": 2.5}
+    (tmp_path / "lists" / "meta.json").write_text(json.dumps({"one": one}))
+    workspace = imported(tmp_path, tmp_path / "lists" / "meta.json")
+    assert colours(workspace) == [[COLOURS["red"]]]
+    assert workspace.image_roots == (tmp_path.resolve(),)
+    (file,) = read_dataset_info(workspace).files
+    assert "its repeat_time 2.5 is not followed, every record is imported once" in file.why
 
 
 def test_a_dataset_of_the_hub_is_read_from_its_cache(

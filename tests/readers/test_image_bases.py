@@ -86,6 +86,25 @@ def test_an_image_that_is_missing_is_not_looked_for_in_the_folder_of_another_fil
         assert found.value.status is Status.MISSING_IMAGE
 
 
+def test_a_file_without_any_of_its_images_does_not_borrow_those_of_another(
+    tmp_path: Path,
+) -> None:
+    files = [write(tmp_path / "a", {"1": "red"}), write(tmp_path / "b", {}, names=["1"])]
+    workspace = imported(tmp_path, files)
+    references = [sample.images[0] for sample in read_samples(workspace)]
+    assert references == ["images/1.png", "base=0#images/1.png"]
+    with pytest.raises(ImageProblem, match="in none of the image folders"):
+        resolve_image(references[1], workspace.image_roots)
+
+
+def test_a_file_that_is_added_may_use_the_folder_of_the_dataset(tmp_path: Path) -> None:
+    write(tmp_path / "pictures", {"1": "red"})
+    first = write(tmp_path / "a", {}, names=["1"])
+    workspace = imported(tmp_path, [first], tmp_path / "pictures")
+    import_dataset(workspace, [write(tmp_path / "b", {}, names=["1"])], append=True)
+    assert colours(open_workspace(workspace.root)) == {"a1": RED, "b1": RED}
+
+
 def test_of_several_named_folders_the_one_with_most_images_is_tried_first(tmp_path: Path) -> None:
     write(tmp_path / "r1", {"1": "red", "4": "red"})
     write(tmp_path / "r2", {"1": "blue", "2": "blue", "3": "blue"})

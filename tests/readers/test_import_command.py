@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from scoring import importing
 from scoring.cli import app
 from scoring.errors import InputError, RecordError
+from tests.readers.test_import import interrupted_after
 
 
 def visnec_import(*arguments: str | Path) -> Result:
@@ -52,6 +54,23 @@ def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: P
     assert json.loads(done.stdout)["statuses"] == {"to score": 1, "bad_record": 1}
     assert "bad_record (1): line 2, column 2: Expecting property name" in done.stderr
     assert "None was found: name the folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "told"),
+    [(1, "nothing was imported. The same command begins anew"), (5, "files that were read whole")],
+)
+def test_ctrl_c_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_samples: int, told: str
+) -> None:
+    monkeypatch.setattr(importing, "_CHECKPOINT_ROWS", 2)
+    for name in "abc":
+        lines = json.dumps({"question": "q", "answer": "a"}) + "\n"
+        (tmp_path / f"{name}.jsonl").write_text(lines * 2)
+    interrupted_after(n_samples, monkeypatch)
+    done = visnec_import(tmp_path / "*.jsonl", "-w", tmp_path / "ws")
+    assert done.exit_code == 130
+    assert f"Stopped; {told}" in done.stderr
 
 
 def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:

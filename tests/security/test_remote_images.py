@@ -306,6 +306,19 @@ def test_size_and_time_have_limits(network: Network) -> None:
     assert (problem.status, "longer than 0.3 s" in problem.reason) == (Status.MISSING_IMAGE, True)
 
 
+def test_the_look_up_of_a_name_is_within_the_limit(network: Network) -> None:
+    def never(host: str, port: int) -> list[str]:
+        network.stuck.wait()
+        return []
+
+    problem = problem_of(
+        replace(network.fetcher(), resolve=never, max_seconds=0.2), "http://pictures.example/1.png"
+    )
+    assert problem.status is Status.MISSING_IMAGE
+    assert "the look-up of its name takes too long" in problem.reason
+    assert network.connected == []
+
+
 @pytest.mark.parametrize("path", ["/none.png", "/cut.png", "/zipped.png"])
 def test_what_is_not_answered_well_is_missing(network: Network, path: str) -> None:
     problem = problem_of(network.fetcher(), f"http://pictures.example{path}")

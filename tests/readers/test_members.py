@@ -1,0 +1,108 @@
+"""Records that are the members of an object keep their keys on the way out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scoring.curation.selection import TopShare
+from scoring.curation.subsets import SubsetDefinition
+from scoring.dataset import read_samples
+from scoring.engine.pipeline import score_dataset
+from scoring.exports.export import ExportResult, export_subset
+from scoring.exports.provenance import verify_manifest
+from scoring.importing import import_dataset
+from scoring.readers import read_options
+from scoring.readers.json_stream import RawRecord
+from scoring.readers.members import Member, member_of, with_origin
+from scoring.reviews.decisions import open_review_log
+from scoring.samples import Sample
+from scoring.store import Store, build_database
+from scoring.workspace import Workspace, create_workspace, open_workspace
+from tests.fakes import FakeModel
+
+RECORD = '{"question" : "q", "choices":["x","y"], "answer": 1, "image": "image.png", "split": "t"}'
+KEYS = ('"1"', r'"a\u00e9\"b"', '"3"')
+
+
+def imported(root: Path, text: str) -> Workspace:
+    root.mkdir(exist_ok=True)
+    (root / "problems.json").write_text(text, "utf-8")
+    for key in KEYS:
+        folder = root / "t" / json.loads(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(folder / "image.png")
+    import_dataset(create_workspace(root / "ws"), [root / "problems.json"])
+    return open_workspace(root / "ws")
+
+
+def samples(workspace: Workspace) -> list[Sample]:
+    return list(read_samples(workspace))
+
+
+def export(workspace: Workspace, kind: str = "llava") -> ExportResult:
+    score_dataset(workspace, FakeModel(), run_id="run")
+    open_review_log(workspace, "ann").append_bulk([1], "keep")
+    build_database(workspace)
+    subset = SubsetDefinition("all", TopShare(1.0), "run")
+    done = export_subset(workspace, Store(workspace), subset, format=kind)
+    verify_manifest(done.folder / "manifest.json", workspace)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("{{ {0} , {1},{2}}}", "{{\n{0},\n{1},\n{2}\n}}\n"),
+        (
+            '{{"meta": {{"version": 1, "by": "x"}}, "data": {{{0}, {1}, {2}}}}}',
+            '{{\n"data": {{\n{0},\n{1},\n{2}\n}}\n}}\n',
+        ),
+    ],
+)
+def test_an_object_goes_out_as_an_object_and_comes_back(
+    tmp_path: Path, layout: str, expected: str
+) -> None:
+    members = [f"{key}: {RECORD}" for key in KEYS]
+    workspace = imported(tmp_path, layout.format(*members))
+    done = export(workspace)
+    text = (done.folder / "samples.json").read_text("utf-8")
+    assert text == expected.format(*members)
+    assert "written" not in done.manifest.counts
+    again = imported(tmp_path / "again", text)
+    assert [(one.id, one.images, one.turns) for one in samples(again)] == [
+        (one.id, one.images, one.turns) for one in samples(workspace)
+    ]
+    assert [one.images for one in samples(again)] == [
+        (f"t/{json.loads(key)}/image.png",) for key in KEYS
+    ]
+
+
+def test_lines_say_that_the_keys_are_gone(tmp_path: Path) -> None:
+    members = ", ".join(f"{key}: {RECORD}" for key in KEYS)
+    done = export(imported(tmp_path, f"{{{members}}}"), "jsonl")
+    assert (done.folder / "samples.jsonl").read_text() == f"{RECORD}\n" * 3
+    assert done.manifest.counts["written"]["records_without_their_keys"] == 3
+
+
+def test_damage_in_an_object_costs_no_key_of_another_record(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(f'{{"1": {RECORD}, "2": {{"question" }}, "3": {RECORD}}}')
+    options = read_options(keep_going=True)
+    import_dataset(create_workspace(tmp_path / "ws"), [tmp_path / "d.json"], options=options)
+    found = samples(open_workspace(tmp_path / "ws"))
+    assert [one.origin for one in found] == ['#key="1"', None, '#key="3"']
+
+
+def test_a_key_is_read_from_its_place_whatever_it_holds() -> None:
+    keys = [b'"a"', rb'"key=\"', b'"within=\\"x\\"&key=\\"y\\""']
+    for key in keys:
+        for within in (None, "data", 'a"&key="'):
+            record = RawRecord(b"{}", {}, key="k", key_text=key)
+            (placed,) = with_origin([record], within)
+            expected = None if within is None else json.dumps(within).encode()
+            assert member_of(placed.origin) == Member(key, expected)
+    for origin in (None, "train.parquet#row=7", "#key=x"):
+        assert member_of(origin) is None
