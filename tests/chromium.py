@@ -1,7 +1,8 @@
 """Finds the Chromium that the browser tests drive, or installs one where that may be.
 
 Run as a script by the test set-up. Where there is none and none can be had, it says so in one
-line and the browser tests skip themselves; everything else runs.
+line and the browser tests skip themselves; everything else runs. They never skip where the set-up
+had found one, nor where ``VISNEC_BROWSER=required`` says that they must run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FOUND = Path(sys.prefix) / ".chromium-found"  # left by the set-up
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
@@ -25,6 +27,11 @@ def find_chromium() -> str | None:
     if found or not MAC.exists():
         return found or _of_playwright()
     return str(MAC)
+
+
+def is_required() -> bool:
+    """Whether browser tests without a Chromium have failed."""
+    return os.environ.get("VISNEC_BROWSER") == "required" or FOUND.exists()
 
 
 def _of_playwright() -> str | None:
@@ -51,6 +58,7 @@ if __name__ == "__main__":
     path = find_chromium()
     if path is None and "--install" in sys.argv:
         path = install_chromium()
+    FOUND.touch() if path else FOUND.unlink(missing_ok=True)
     print(  # noqa: T201 - a script
         f"Browser tests use {path}" if path else "No Chromium to be had: browser tests are skipped"
     )

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from tests.browser import hostile
-from tests.chromium import find_chromium
+from tests.chromium import find_chromium, is_required
 
 START_SECONDS = 120
 ARGUMENTS = (
@@ -53,11 +53,23 @@ class Served:
 
 
 @contextmanager
-def serving(root: Path, log: Path, port: int | None = None) -> Iterator[Served]:
-    """Serves a workspace through the command that users call."""
+def serving(
+    root: Path, log: Path, port: int | None = None, before: Sequence[str] = ()
+) -> Iterator[Served]:
+    """Serves a workspace through the command that users call; ``before`` is put in front of it."""
     port = port or _free_port()
     code = "from scoring.cli import main; main()"
-    command = [sys.executable, "-c", code, "dashboard", "-w", str(root), "--port", str(port)]
+    command = [
+        *before,
+        sys.executable,
+        "-c",
+        code,
+        "dashboard",
+        "-w",
+        str(root),
+        "--port",
+        str(port),
+    ]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     try:
@@ -116,10 +128,12 @@ def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests; skips them in a line where there is none."""
+    """One Chromium for all tests; skips them in a line where there is none and none was."""
     path = find_chromium()
     if path is None:
-        pytest.skip("no Chromium: set CHROMIUM, or run: python tests/chromium.py --install")
+        (pytest.fail if is_required() else pytest.skip)(
+            "no Chromium: set CHROMIUM, or run: python tests/chromium.py --install"
+        )
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield started

@@ -1,12 +1,14 @@
 """Minutes of everything at once on one workspace: nothing is lost, and no page fails.
 
-A scorer works, is killed and started again; the database is rebuilt; three reviewers decide; one
-exports and verifies; and a browser walks through the pages meanwhile. At the end every count must
-add up. ``VISNEC_SOAK_MINUTES`` says how long (default 3).
+A scorer works on one run after another, is killed at its work and started again; the database is
+rebuilt; three reviewers decide; one exports and verifies; and a fourth walks through the pages and
+decides there by keys. At the end every count must add up. ``VISNEC_SOAK_MINUTES`` says how long
+(default 3).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,11 +33,13 @@ from scoring.reviews.decisions import Decision, ReviewLog, open_review_log, read
 from scoring.rules.thresholds import Threshold
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace, open_workspace
-from tests.browser.conftest import PAGES, serving, watching
+from tests.browser.conftest import PAGES, Watched, serving, watching
+from tests.browser.test_review import all_saved, row_on_show
 
 MINUTES = float(os.environ.get("VISNEC_SOAK_MINUTES", "3"))
 REVIEWERS = ("Ann", "Béla", "名前 <b>")
-RUN = "soak"
+AT_THE_PAGES = "Dora"
+CHOICES = {"k": "keep", "d": "drop", "u": "unsure"}
 
 
 class Crew:
@@ -64,9 +68,9 @@ class Crew:
             thread.join()
 
 
-def scorer(workspace: Workspace) -> subprocess.Popen[bytes]:
+def scorer(workspace: Workspace, run: str) -> subprocess.Popen[bytes]:
     code = "from scoring.cli import main; main()"
-    arguments = ["score", "-w", str(workspace.root), "--model", "tiny-vlm", "--run", RUN]
+    arguments = ["score", "-w", str(workspace.root), "--model", "tiny-vlm", "--run", run]
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stderr=subprocess.DEVNULL,
@@ -74,12 +78,29 @@ def scorer(workspace: Workspace) -> subprocess.Popen[bytes]:
     )
 
 
-def killed_scorer(workspace: Workspace, dice: random.Random, over: threading.Event) -> None:
-    """A scorer that lives for some seconds."""
-    process = scorer(workspace)
-    over.wait(dice.uniform(4, 20))
-    process.kill()
-    process.wait()
+def work_and_die(
+    workspace: Workspace, dice: random.Random, over: threading.Event, counted: Counter[str]
+) -> None:
+    """A scorer that is killed at its work; where it was quicker, the next run is begun."""
+    run = f"soak-{counted['runs']}"
+    process = scorer(workspace, run)
+    reports = workspace.run_dir(run) / "progress"
+    began = time.time()
+    while process.poll() is None and not over.is_set() and not _reported(reports, began):
+        over.wait(0.05)
+    over.wait(dice.uniform(0, 12))
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+        counted["kills"] += 1
+    else:
+        assert process.returncode == 0
+        counted["runs"] += 1
+
+
+def _reported(folder: Path, began: float) -> bool:
+    """Whether a process has said since that it is at work."""
+    return any(path.stat().st_mtime >= began for path in folder.glob("*.json"))
 
 
 def decide(log: ReviewLog, dice: random.Random, n_samples: int, noted: list[str]) -> None:
@@ -102,6 +123,36 @@ def export_once(workspace: Workspace, folder: Path, counted: Counter[str]) -> No
     shutil.rmtree(target)
 
 
+def decide_by_keys(seen: Watched, dice: random.Random, expected: dict[int, str]) -> None:
+    """Three verdicts on the Review page, each on the sample that is shown when the key is hit."""
+    deck = seen.page.locator(".vn:has(.buttons)")
+    field = seen.page.get_by_label("Your name")
+    expect(field.or_(deck).first).to_be_visible()
+    if field.is_visible():
+        field.fill(AT_THE_PAGES)
+        seen.page.keyboard.press("Enter")
+    for _ in range(3):
+        row, key = row_on_show(deck), dice.choice(list(CHOICES))
+        seen.page.keyboard.press(key)
+        expect(deck).not_to_have_attribute("data-row", str(row))
+        expected[row] = CHOICES[key]
+    all_saved(deck)
+
+
+def by_the_logs(workspace: Workspace) -> list[tuple[int, str, str]]:
+    """(row, reviewer, decision) that holds, worked out from the lines themselves."""
+    holds: dict[tuple[int, str], list[tuple[str, str]]] = defaultdict(list)
+    for path in sorted(workspace.reviews_dir.glob("[!.]*.jsonl")):
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        for line in sorted(lines, key=lambda one: one["seq"]):
+            verdicts = holds[line["row_idx"], line["reviewer"]]
+            if line["undoes"]:
+                verdicts[:] = [one for one in verdicts if one[0] != line["undoes"]]
+            elif line["decision"]:
+                verdicts.append((line["event_id"], line["decision"]))
+    return sorted((*key, verdicts[-1][1]) for key, verdicts in holds.items() if verdicts)
+
+
 @pytest.mark.long
 def test_everything_at_once_loses_nothing(
     demo_built: Path, tmp_path: Path, browser: Browser
@@ -114,8 +165,9 @@ def test_everything_at_once_loses_nothing(
     crew, counted = Crew(), Counter[str]()
     dice = random.Random(7)  # noqa: S311
     noted: dict[str, list[str]] = {name: [] for name in REVIEWERS}
+    by_keys: dict[int, str] = {}
     with serving(workspace.root, tmp_path / "log.txt") as server, watching(browser, server) as seen:
-        crew.start(lambda: killed_scorer(workspace, dice, crew.over))
+        crew.start(lambda: work_and_die(workspace, dice, crew.over, counted))
         crew.start(lambda: build_database(workspace) and None, pause=3)
         crew.start(lambda: export_once(workspace, tmp_path, counted), pause=2)
         for number, name in enumerate(REVIEWERS):
@@ -128,28 +180,36 @@ def test_everything_at_once_loses_nothing(
         until = time.monotonic() + 60 * MINUTES
         try:
             while time.monotonic() < until and not crew.failures:
-                seen.open(PAGES[counted["pages"] % len(PAGES)])
+                name = PAGES[counted["pages"] % len(PAGES)]
+                seen.open(name, "?queue=row_idx" if name == "review" else "")
+                if name == "review":
+                    decide_by_keys(seen, random.Random(counted["pages"]), by_keys)  # noqa: S311
                 seen.assert_sound()
                 counted["pages"] += 1
         finally:
             crew.stop()
     assert crew.failures == []
-    assert scorer(workspace).wait() == 0
+    said = (tmp_path / "log.txt").read_text("utf-8", "replace")
+    assert "Traceback" not in said, said
+    assert "failure" not in said, said
+    assert scorer(workspace, f"soak-{counted['runs']}").wait() == 0
     build_database(workspace)
 
-    events = Counter(event.event_id for event in read_events(workspace))
-    acknowledged = {one for ids in noted.values() for one in ids}
-    assert set(events.values()) == {1}
-    assert acknowledged <= set(events)
-    assert len(events) == before + len(acknowledged)
-    rows = (
-        Store(workspace)
-        .reading()
-        .rows(
-            "SELECT count(*), count(DISTINCT row_idx) FROM scores WHERE run_id = $run", {"run": RUN}
-        )
-    )
-    assert rows == [(n_samples, n_samples)]
+    events = list(read_events(workspace))
+    ids = Counter(event.event_id for event in events)
+    acknowledged = {one for some in noted.values() for one in some}
+    assert set(ids.values()) == {1}
+    assert acknowledged <= set(ids)
+    assert len(events) == before + len(acknowledged) + len(by_keys)
+    mine = [one for one in events if one.reviewer == AT_THE_PAGES]
+    assert {one.row_idx: str(one.decision) for one in mine} == by_keys
+    reading = Store(workspace).reading()
+    table = "SELECT row_idx, reviewer, decision FROM decisions WHERE decision IS NOT NULL"
+    assert sorted(reading.rows(table, {})) == by_the_logs(workspace)
+    for number in range(counted["runs"] + 1):
+        count = "SELECT count(*), count(DISTINCT row_idx) FROM scores WHERE run_id = $run"
+        assert reading.rows(count, {"run": f"soak-{number}"}) == [(n_samples, n_samples)]
     export_once(workspace, tmp_path, counted)
-    assert min(counted["exports"], counted["pages"], *map(len, noted.values())) > 3
-    print({**counted, "decisions": len(acknowledged)})  # noqa: T201 - shown by pytest -s
+    done = (counted["exports"], counted["pages"], counted["kills"], *map(len, noted.values()))
+    assert min(done) > 3
+    print({**counted, "decisions": len(acknowledged), "by keys": len(by_keys)})  # noqa: T201 - shown by pytest -s

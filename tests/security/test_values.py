@@ -125,12 +125,17 @@ def test_pickles_are_refused_whatever_they_are_called(
         open_sources([str(path)], ReadOptions())
 
 
-def test_archives_to_be_unpacked_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("member", ["../../out.json", "/out.json", "a\\..\\out.json", "fine.json"])
+def test_a_zip_is_refused_whole_so_that_no_member_of_it_is_looked_at(
+    tmp_path: Path, member: str
+) -> None:
+    """What its members are called makes no difference: unpacking is the user's."""
     path = tmp_path / "data.json"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../../out.json", "[]")
+        archive.writestr(member, "[]")
     with pytest.raises(RecordError, match="ZIP"):
         open_sources([str(path)], ReadOptions())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 LEADING_OUT = ("../out.json", "/out.json", "a/../../out.json", "a/b/../../../out.json")

@@ -1,0 +1,164 @@
+"""Small files that unpack into huge ones: refused in words, within bounded memory.
+
+Each is tried in a process of its own, which tells the most memory that it ever had.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+MIB = 1 << 20
+N_MIB = 320  # above the limit of a record, far below what compression could do
+RECORD = b'{"image":"a.png","conversations":[{"from":"human","value":"'
+MOST_MIB = 1100  # a record of 256 MiB is held as bytes and as text while it is read
+_IMPORT = """
+import json, resource, sys
+from pathlib import Path
+from scoring.errors import InputError
+from scoring.importing import import_dataset
+from scoring.workspace import create_workspace
+try:
+    import_dataset(create_workspace(Path(sys.argv[2])), [sys.argv[1]])
+    said = ""
+except InputError as error:
+    said = str(error)
+print(json.dumps([said, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
+"""
+_OPEN = """
+import json, resource, sys
+from pathlib import Path
+from scoring.readers.images import ImageProblem, open_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_image(Path(sys.argv[1]))
+    said = ""
+except ImageProblem as problem:
+    said = f"{problem.status}: {problem}"
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([said, (after - before) // 1024]))
+"""
+
+
+def told(code: str, *arguments: Path) -> tuple[str, int]:
+    """What the process said, and its MiB at most (for an image: how many it added)."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    said, most = json.loads(ended.stdout)
+    return said, most
+
+
+def write_gzip(path: Path, head: bytes, fill: bytes) -> None:
+    """Members one after the other, which unpack as one."""
+    path.write_bytes(gzip.compress(head) + gzip.compress(fill * MIB) * N_MIB)
+
+
+def write_zstd(path: Path, head: bytes, fill: bytes) -> None:
+    with pa.CompressedOutputStream(str(path), "zstd") as file:
+        file.write(head)
+        for _ in range(N_MIB):
+            file.write(fill * MIB)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "fill", "why"),
+    [
+        ("text.json.gz", b"[" + RECORD, b"a", "record is longer than 256 MiB"),
+        ("text.json.zst", b"[" + RECORD, b"a", "record is longer than 256 MiB"),
+        ("line.jsonl.gz", RECORD, b"a", "line 1 is longer than 256 MiB"),
+        ("space.json.gz", b"[", b" ", "the file ends where a record should begin"),
+        ("depth.json.gz", b"", b"[", "recursion"),
+        ("table.tsv.gz", b"image\tquestion\tanswer\n", b"a", "decompress it first"),
+        ("zeros.json.gz", b"", b"\0", "supported are"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_a_compressed_dataset_that_grows_without_end_is_refused(
+    tmp_path: Path, name: str, head: bytes, fill: bytes, why: str
+) -> None:
+    path = tmp_path / name
+    (write_zstd if name.endswith(".zst") else write_gzip)(path, head, fill)
+    assert path.stat().st_size < 2 * MIB
+    said, most = told(_IMPORT, path, tmp_path / "ws")
+    assert name in said
+    assert why in said
+    assert most < MOST_MIB
+    assert [one.name for one in (tmp_path / "ws").iterdir()] == ["workspace.json"]
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+def tiff(width: int, height: int) -> bytes:
+    """A grey picture in one strip of packed zeros that says how large it is."""
+    strip = b"\x81\0" * (width * height // 128 // 1024)  # a piece of it: the rest is missing
+    tags = [
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, 8),
+        (259, 3, 32773),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, height),
+        (279, 4, len(strip)),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(strip))
+    return head + strip + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+
+
+def webp(width: int, height: int) -> bytes:
+    """A lossless picture of one colour: a header that says how large it is, and five codes."""
+    size = (width - 1) | (height - 1) << 14
+    body = b"\x2f" + struct.pack("<I", size) + b"\x88\x88\x08\0\0\0"
+    body += b"\0" * (len(body) % 2)
+    chunk = b"VP8L" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
+
+
+def bmp(width: int, height: int) -> bytes:
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info
+
+
+def gif(width: int, height: int) -> bytes:
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0)
+    image = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0x80) + b"\0\0\0\xff\xff\xff"
+    return screen + image + b"\x02\x02\x44\x01\0;"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tiff", tiff(60_000, 60_000)),
+        ("a.webp", webp(16_383, 16_383)),
+        ("a.bmp", bmp(60_000, 60_000)),
+        ("a.gif", gif(60_000, 60_000)),
+        ("just-over.tiff", tiff(10_001, 10_000)),
+        ("just-over.webp", webp(10_001, 10_000)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_picture_of_more_pixels_than_the_limit_is_not_decoded(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    said, added = told(_OPEN, path)
+    assert said.startswith("bad_image: ")
+    assert "limit of 100,000,000" in said
+    assert added < 100
+
+
+def test_the_same_picture_within_the_limit_is_a_picture(tmp_path: Path) -> None:
+    """So it is the size alone that is refused."""
+    (tmp_path / "a.webp").write_bytes(webp(64, 48))
+    assert told(_OPEN, tmp_path / "a.webp")[0] == ""

@@ -1,0 +1,128 @@
+"""A clock that went back: what is on disk carries stamps of the future."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoring.engine.pipeline import score_dataset
+from scoring.importing import import_dataset
+from scoring.progress import read_progress
+from scoring.runs import list_runs
+from scoring.store import Store, build_database
+from scoring.store.follow import build_if_behind
+from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
+from tests.fakes import FakeModel
+from tests.synthetic import run_record, typed_row, write_images
+
+N = 24
+BACK = timedelta(days=1)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    rows = [typed_row(0.5, i) for i in range(N)]
+    write_images(tmp_path / "images", rows)
+    records = [
+        {
+            "image": row.image,
+            "conversations": [
+                {"from": "human", "value": f"<image>\nQuestion {i}?"},
+                {"from": "gpt", "value": f"answer {i}"},
+            ],
+        }
+        for i, row in enumerate(rows)
+    ]
+    (tmp_path / "data.json").write_text(json.dumps(records))
+    import_dataset(
+        create_workspace(tmp_path / "ws"), [tmp_path / "data.json"], [tmp_path / "images"]
+    )
+    return open_workspace(tmp_path / "ws")
+
+
+def set_back(root: Path) -> None:
+    """All that was written so far now lies a day ahead."""
+    ahead = time.time() + BACK.total_seconds()
+    for path in root.rglob("*"):
+        os.utime(path, (ahead, ahead))
+
+
+def report(folder: Path, **changes: Any) -> Path:
+    """A report of a process on another machine that was killed."""
+    path = folder / "elsewhere-7.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {"done": 10, "statuses": {}, "sources": {}}
+    told = {
+        "phase": "score",
+        "state": "running",
+        "process": {"host": "elsewhere", "machine": "", "pid": 7, "started": ""},
+        "updated_at": (datetime.now(UTC) + BACK).isoformat(timespec="seconds"),
+        "total": N,
+        "rate": 1.0,
+        "written": counts,
+        "in_flight": {**counts, "done": 0},
+        "source_totals": {},
+    }
+    path.write_text(json.dumps(told | changes))
+    return path
+
+
+def test_scoring_goes_on(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel(), run_id="run", limit=10)
+    claims = workspace.run_dir("run") / "claims" / "score"
+    claims.mkdir(parents=True, exist_ok=True)
+    dead = {"host": "elsewhere", "machine": "", "pid": 7, "started": "", "token": "dead"}
+    for chunk in range(N):
+        (claims / f"chunk-{chunk:08d}.lock").write_text(json.dumps(dead))
+    report(workspace.run_dir("run") / "progress")
+    set_back(workspace.root)
+    summary = score_dataset(workspace, FakeModel(), run_id="run")
+    assert summary.statuses == {"scored": N}
+    count = "SELECT count(*), count(DISTINCT row_idx) FROM scores WHERE status = 'scored'"
+    assert Store(workspace).reading().rows(count, {}) == [(N, N)]
+
+
+def test_a_run_whose_process_was_killed_is_silent_not_at_work(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel(), run_id="run", limit=10)
+    report(workspace.run_dir("run") / "progress")
+    set_back(workspace.root)
+    progress = read_progress(workspace, "run")
+    assert progress is not None
+    assert progress.state == "silent"
+
+
+def test_a_process_that_reports_again_is_at_work(workspace: Workspace) -> None:
+    path = report(workspace.run_dir("run") / "progress")
+    set_back(workspace.root)
+    os.utime(path)  # the first report after the clock went back
+    progress = read_progress(workspace, "run")
+    assert progress is not None
+    assert progress.state == "running"
+
+
+def test_new_parts_are_seen_beside_a_database_of_the_future(workspace: Workspace) -> None:
+    score_dataset(workspace, FakeModel(), run_id="run", limit=10)
+    build_database(workspace)
+    set_back(workspace.root)
+    score_dataset(workspace, FakeModel(), run_id="run", build=False)
+    assert build_if_behind(workspace) is not None
+    count = "SELECT count(*) FROM scores WHERE status = 'scored'"
+    assert Store(workspace).reading().rows(count, {}) == [(N,)]
+
+
+def test_runs_of_the_future_stay_in_the_list(workspace: Workspace) -> None:
+    """The record's own time is their order, and the only one that several machines share."""
+    ahead = (datetime.now(UTC) + BACK).isoformat(timespec="seconds")
+    fingerprint = "0" * 64
+    record = run_record("ahead", "fake", fingerprint, ["none"], ahead)
+    write_json(workspace.run_dir("ahead") / "run.json", record)
+    score_dataset(workspace, FakeModel(), run_id="after")
+    assert [run.run_id for run in list_runs(workspace)] == ["after", "ahead"]
+    count = "SELECT count(*) FROM scores WHERE run_id = 'after' AND status = 'scored'"
+    assert Store(workspace).reading().rows(count, {}) == [(N,)]

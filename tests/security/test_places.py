@@ -1,0 +1,76 @@
+"""A dataset in an oddly named place: imported with its images, scored, shown and exported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from dashboard import loaders
+from dashboard.guard import GuardMiddleware, allowed_hosts
+from dashboard.links import image_url, thumbnail_url
+from dashboard.routes import ROUTES
+from scoring.cli import app
+from scoring.dataset import read_dataset_info
+from scoring.engine.pipeline import score_dataset
+from scoring.workspace import open_workspace
+from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
+from tests.fakes import FakeModel
+
+PLACES = ("Meine Daten", "größe 図 и ещё", "50% & more #1", "a;b'c\"d")
+IMAGES = ("ein Bild.png", "ß/é 図.png", "100%25.png", "what#1?.png")
+OWN = "http://127.0.0.1:8501"
+
+
+def write_dataset(folder: Path) -> Path:
+    (folder / "Bilder 1" / "ß").mkdir(parents=True)
+    records = []
+    for number, name in enumerate(IMAGES):
+        Image.new("RGB", (40 + number, 30), "red").save(folder / "Bilder 1" / name)
+        turns = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": f"a {number}"}]
+        records.append({"image": name, "conversations": turns})
+    path = folder / "Датасет 1.json"
+    path.write_text(json.dumps(records, ensure_ascii=False), "utf-8")
+    return path
+
+
+def done(*arguments: str | Path) -> None:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, (result.output, result.exception)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_dataset_may_lie_anywhere(
+    tmp_path: Path,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    draw: Draw,  # noqa: F811
+) -> None:
+    folder, root = tmp_path / place, tmp_path / place / "ws ä"
+    data = write_dataset(folder)
+    done("import", data, "-w", root, "--images", folder / "Bilder 1")
+    workspace = open_workspace(root)
+    run = score_dataset(workspace, FakeModel(), run_id="run")
+    assert run.statuses == {"scored": 4}
+    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(root))
+    edition = read_dataset_info(workspace).fingerprint
+    guard = Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))
+    with TestClient(Starlette(routes=ROUTES, middleware=[guard]), base_url=OWN) as client:
+        for row in range(4):
+            for address in (image_url(row, 0, edition), thumbnail_url(row, edition)):
+                answer = client.get(address)
+                assert answer.status_code == 200, answer.text
+                assert answer.headers["content-type"] in ("image/png", "image/jpeg")
+    assert "4 samples" in written(draw("explore"))
+    select = ("select", "-w", root, "--name", "s", "--rule", "top-count", "--count", "4")
+    done(*select, "--run", "run")
+    done("export", "s", "-w", root, "--images", "copy", "--to", folder / "Ausfuhr é")
+    (exported,) = (folder / "Ausfuhr é").glob("samples.json")
+    assert [one["image"] for one in json.loads(exported.read_text("utf-8"))] == list(IMAGES)
+    done("verify", folder / "Ausfuhr é" / "manifest.json", "-w", root)
