@@ -124,15 +124,14 @@ def _choose_turns(name: str) -> dict[str, Any]:
     chosen: dict[str, Any] = {"turns": how}
     if how == "keep":
         return chosen
-    limits: tuple[tuple[str, str, float | None], ...] = (
-        ("turn_min", "Answers stay from", 0.0),
-        ("turn_max", "and below", None),
-    )
-    for (field, label, value), column in zip(limits, st.columns(2), strict=True):
+    # Set before it is drawn, not as its default, which could not be cleared.
+    st.session_state.setdefault(f"turn_min-{name}", 0.0)
+    limits = (("turn_min", "Answers stay from"), ("turn_max", "and below"))
+    for (field, label), column in zip(limits, st.columns(2), strict=True):
         with column:
             chosen[field] = st.number_input(
                 label,
-                value=value,
+                value=None,
                 step=0.05,
                 key=f"{field}-{name}",
                 placeholder="no limit",

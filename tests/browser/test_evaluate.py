@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
+from scoring.dataset import read_columns
+from scoring.evaluation.imported_predictions import import_predictions
+from scoring.evaluation.prediction_files import Sight
+from scoring.store import build_database
+from scoring.workspace import Workspace, open_workspace
 from tests.browser.conftest import Watched
+from tests.evaluation.conftest import write_lines
 
 
 def test_from_the_figures_to_the_samples_behind_a_cell(demo: Watched) -> None:
@@ -21,5 +28,63 @@ def test_from_the_figures_to_the_samples_behind_a_cell(demo: Watched) -> None:
     expect(page.locator("h1").first).to_have_text("Explore")
     expect(page.get_by_text(re.compile(rf"^{n} samples?\b")).first).to_be_visible()
     assert "seen%3Aright" in page.url
+    demo.settle()
+    demo.assert_sound()
+
+
+def import_oracle(workspace: Workspace, folder: Path) -> None:
+    """A model that sees everything; blind it knows every second answer, its text model none."""
+    rows: list[tuple[int, str]] = []
+    for table in read_columns(workspace, ["row_idx", "answer"]):
+        rows += zip(table["row_idx"].to_pylist(), table["answer"].to_pylist(), strict=True)
+    for sight, known in ((Sight.SEEN, (0, 1)), (Sight.BLIND, (0,)), (Sight.TEXT_MODEL, ())):
+        records = [
+            {"row_idx": row, "prediction": answer if row % 2 in known else "no idea"}
+            for row, answer in rows
+        ]
+        path = write_lines(folder / f"{sight}.jsonl", records)
+        import_predictions(workspace, path, model="oracle", sight=sight)
+    build_database(workspace)
+
+
+def value(page: Page, name: str) -> Locator:
+    return page.locator(".vn-figure", has_text=name).locator(".vn-value").first
+
+
+def test_every_control_moves_the_figures(demo: Watched, tmp_path: Path) -> None:
+    import_oracle(open_workspace(demo.server.root), tmp_path)
+    page = demo.open("evaluate")
+    part = page.get_by_text(re.compile(r"^The necessary part holds"))
+    said, of_run = part.inner_text(), value(page, "accuracy, all samples").inner_text()
+
+    page.get_by_label("The necessary part begins at", exact=True).fill("1.5")
+    page.get_by_label("The necessary part begins at", exact=True).press("Enter")
+    expect(page).to_have_url(re.compile("cut=1.5"))
+    expect(part).not_to_have_text(said)
+
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option", name="oracle", exact=True).click()
+    expect(page).to_have_url(re.compile("model%3Aoracle"))
+    page.get_by_label("Right is", exact=True).click()
+    page.get_by_role("option", name=re.compile("^strict")).click()
+    expect(page).to_have_url(re.compile("measure"))
+    expect(value(page, "accuracy, all samples")).to_have_text("100.0 %")
+    assert of_run != "100.0 %"
+    blind = float(value(page, "without the image, all").inner_text().rstrip(" %"))
+    assert 45 < blind < 55
+    leaked = value(page, "leakage, all samples").inner_text()
+    assert leaked == f"{blind:.1f} points"  # its text-only model knows nothing
+
+    order = page.locator(".vn-table", has_text="on the necessary part").last
+    expect(order.get_by_role("row", name=re.compile("^oracle 1 100.0 %"))).to_be_visible()
+    page.get_by_text("Imported predictions: 3 files").click()
+    expect(page.get_by_role("cell", name="text-only model")).to_be_visible()
+
+    cell = page.locator("tr", has_text="blind wrong").first.locator("a").first
+    n = cell.inner_text()
+    cell.click()
+    expect(page.locator("h1").first).to_have_text("Explore")
+    expect(page.get_by_text(re.compile(rf"^{n} samples?\b")).first).to_be_visible()
+    assert "model%3Aoracle" in page.url
     demo.settle()
     demo.assert_sound()

@@ -1,0 +1,148 @@
+"""Whole ways through the Subset page: weights with every choice of an export, and arms with an
+export that waits, is stopped, and comes as one archive."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+from playwright.sync_api import Locator, Page, expect
+
+from scoring.exports.manifest import read_manifest
+from scoring.exports.provenance import verify_manifest
+from scoring.workspace import open_workspace
+from tests.browser.conftest import Watched
+
+
+def figure(page: Page, name: str) -> Locator:
+    """The value of a figure."""
+    return page.locator(".vn-figure", has_text=name).locator(".vn-value").first
+
+
+def number(page: Page, name: str) -> int:
+    return int(figure(page, name).inner_text().replace(",", ""))
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def save_as(page: Page, name: str) -> None:
+    page.get_by_label("Save as").fill(name)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text(f"Saved as {name}")).to_be_visible()
+
+
+def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path: Path) -> None:
+    page = demo.open("subset", "?rule=weights")
+    share = figure(page, "effective share").inner_text()
+    fill(page, "Temperature", "0.2")
+    expect(page).to_have_url(re.compile("temperature=0.2"))
+    expect(figure(page, "effective share")).not_to_have_text(share)
+    expect(page.get_by_text("Expected mixture by source")).to_be_visible()
+
+    before = number(page, "samples in the subset")
+    switch = page.locator("label", has_text="Take text-only samples in")
+    n_text_only = int(re.findall(r"\((\d+)\)", switch.inner_text())[0])
+    switch.click()
+    expect(figure(page, "samples in the subset")).to_have_text(str(before + n_text_only))
+    page.locator("label", has_text="Take other samples without a score in").click()
+    expect(page).to_have_url(re.compile("unscored=1"))
+    page.locator("label", has_text="Decisions by hand win over the rule").click()
+    expect(page).to_have_url(re.compile("hand=0"))
+    demo.settle()
+    save_as(page, "mixed")
+
+    page.locator(".st-key-saved-mixed").get_by_role("button", name="Export").click()
+    choose(page, "Format", "jsonl")
+    choose(page, "Images", "copied beside the records")
+    choose(page, "Weights", "as repeated records")
+    fill(page, "Records in all", "700")
+    choose(page, "Turns", "answers outside of limits are masked")
+    fill(page, "Key that is false in a masked answer", "train_on")
+    fill(page, "Answers stay from", "")
+    fill(page, "Folder on this machine", str(tmp_path / "out"))
+    demo.settle()
+    page.get_by_role("button", name="Export now").click()
+    expect(page.get_by_text("turns mask needs a lowest or highest score of a turn")).to_be_visible()
+    fill(page, "and below", "0.5")
+    demo.settle()
+    page.get_by_role("button", name="Export now").click()
+    expect(page.get_by_text(re.compile("^Exported .* of mixed"))).to_be_visible()
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.options.to_dict() == {
+        "format": "jsonl",
+        "images": "copy",
+        "weights": "repeat",
+        "epoch_size": 700,
+        "turns": "mask",
+        "turn_max": 0.5,
+        "mask_key": "train_on",
+        "card": True,
+    }
+    records = (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()
+    assert len(records) == manifest.counts["written"]["repeats"]["records"] > 100
+    assert any('"train_on"' in one for one in records)
+    assert (tmp_path / "out" / "README.md").is_file()
+    image = next(path for one in records if (path := json.loads(one).get("image")))
+    assert (tmp_path / "out" / "images" / image).is_file()
+    verify_manifest(tmp_path / "out", open_workspace(demo.server.root))
+    demo.assert_sound()
+
+
+def test_arms_and_an_export_that_waits_is_stopped_and_comes_as_one_archive(demo: Watched) -> None:
+    page = demo.open("subset", "?rule=paper&share=0.3")
+    save_as(page, "armed")
+    saved = page.locator(".st-key-saved-armed")
+    saved.get_by_role("button", name="Arms").click()
+    page.get_by_role("button", name="Save the arms").click()
+    expect(page.get_by_text("Saved 5 arms")).to_be_visible()
+    names = {path.stem for path in (demo.server.root / "subsets").glob("armed*.json")}
+    assert len(names) == 6
+    expect(page.locator(".st-key-saved-armed-random")).to_be_visible()
+    demo.settle()
+
+    exports = demo.server.root / "exports"
+    exports.mkdir(exist_ok=True)
+    with FileLock(exports / ".export.lock"):
+        saved.get_by_role("button", name="Export").click()
+        choose(page, "Images", "copied beside the records")
+        demo.settle()
+        page.get_by_role("button", name="Export now").click()
+        said = "armed waits for another export of this workspace to end"
+        waits = page.get_by_role("img", name=said)
+        expect(waits).to_be_visible()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_text("The export of armed was stopped")).to_be_visible()
+    assert not (exports / "armed").exists()
+    page.get_by_role("button", name="Dismiss", exact=True).click()
+    expect(page.get_by_text("The export of armed was stopped")).to_have_count(0)
+
+    demo.open("subset")
+    page.locator(".st-key-saved-armed").get_by_role("button", name="Export").click()
+    choose(page, "Images", "copied beside the records")
+    demo.settle()
+    page.get_by_role("button", name="Export now").click()
+    export = page.locator(".st-key-export-of-armed")
+    export.get_by_role("button", name="Files").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile("^All files")).click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        inside = set(archive.namelist())
+        content = archive.read("armed/samples.json")
+    assert content == (exports / "armed" / "samples.json").read_bytes()
+    on_disk = {f"armed/{one.relative_to(exports / 'armed')}"
+               for one in (exports / "armed").rglob("*") if one.is_file()}  # fmt: skip
+    assert inside == on_disk
+    assert any(one.startswith("armed/images/") for one in inside)
+    demo.assert_sound()
