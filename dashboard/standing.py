@@ -35,6 +35,7 @@ class Standing:
         self._forget()
 
     def _forget(self) -> None:
+        self._n_decided = 0
         self._verdicts: dict[str, DecisionEvent] = {}
         self._by_row: dict[int, list[str]] = defaultdict(list)
         self._bulks: dict[str, dict[str, None]] = {}  # queue -> events, both in order
@@ -59,6 +60,7 @@ class Standing:
             self._remove(event.undoes)
         elif event.decision is not None and event.event_id not in self._undone:
             self._verdicts[event.event_id] = event
+            self._n_decided += not self._by_row[event.row_idx]
             self._by_row[event.row_idx].append(event.event_id)
             if event.in_bulk:
                 self._bulks.setdefault(str(event.queue), {})[event.event_id] = None
@@ -67,6 +69,7 @@ class Standing:
         verdict = self._verdicts.pop(event_id, None)
         if verdict is not None:
             self._by_row[verdict.row_idx].remove(event_id)
+            self._n_decided -= not self._by_row[verdict.row_idx]
             bulk = self._bulks.get(verdict.queue or "", {})
             if bulk.pop(event_id, event_id) is None and not bulk:
                 del self._bulks[str(verdict.queue)]
@@ -89,7 +92,7 @@ class Standing:
     @property
     def n_decided(self) -> int:
         """Samples on which the reviewer has a verdict."""
-        return sum(1 for given in self._by_row.values() if given)
+        return self._n_decided
 
     def decision(self, row_idx: int) -> str | None:
         """The verdict that holds on a sample."""

@@ -25,23 +25,23 @@ from scoring.reviews.settling import (
 )
 
 FEW = 10  # labels, below which nothing is estimated
-_NAME = "wrongly dropped (estimated)"
 
 
-def dropped_figure(labels: HandLabels, cut: float, n_dropped: int) -> Figure:
+def dropped_figure(
+    labels: HandLabels, cut: float, n_dropped: int, name: str = "wrongly dropped (estimated)"
+) -> Figure:
     """The share of what the cut drops that people would keep, for beside the cut."""
     if len(labels) < FEW:
-        return Figure(_NAME, text.ABSENT, f"{len(labels)} of {FEW} labels it takes")
+        return Figure(name, text.ABSENT, f"{len(labels)} of {FEW} labels it takes")
     dropped = cut_quality(labels, cut).wrongly_dropped
     if dropped is None:
-        return Figure(_NAME, text.ABSENT, "no label below the cut")
+        return Figure(name, text.ABSENT, "no label below the cut")
     low, high = (text.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))
     return Figure(
-        _NAME,
-        f"{dropped.value:.1%}",
-        f"{dropped.low:.0%} to {dropped.high:.0%} of the dropped: about "
-        f"{text.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
-        f"by {text.plural(dropped.n, 'label')} there",
+        name,
+        text.share(dropped.value, 1),
+        f"≈ {text.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
+        f"by {text.plural(dropped.n, 'label')}",
     )
 
 
@@ -115,7 +115,9 @@ def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
         [
             _estimate("precision of keeping", quality.precision, "of the kept, people keep"),
             _estimate("recall of keeping", quality.recall, "of what people keep is kept"),
-            dropped_figure(labels, cut, loaders.read_cut(context, cut).n_dropped),
+            dropped_figure(
+                labels, cut, loaders.read_cut(context, cut).n_dropped, "wrongly dropped"
+            ),
             Figure("decisions", text.count(len(labels)), about),
         ]
     )
@@ -125,7 +127,7 @@ def _estimate(name: str, estimate: Estimate | None, about: str) -> Figure:
     if estimate is None:
         return Figure(name, text.ABSENT, "no decision on that side of the cut")
     interval = f"{estimate.low:.0%} to {estimate.high:.0%}"
-    return Figure(name, f"{estimate.value:.1%}", f"{interval} {about}")
+    return Figure(name, text.share(estimate.value, 1), f"{interval} {about}")
 
 
 def _show_best(labels: HandLabels, cut: float) -> None:

@@ -41,7 +41,7 @@ class Queued:
     @property
     def said(self) -> str:
         """How much of the dataset it is; empty where it is all of it."""
-        eligible, samples = text.count(self.n_eligible), text.count(self.n_samples)
+        eligible, samples = text.count(self.n_eligible), text.plural(self.n_samples, "sample")
         if self.n_eligible > len(self.rows):
             return f"the first of {eligible} that fit, of {samples}"
         return f"of {samples}" if self.n_samples > len(self.rows) else ""

@@ -207,6 +207,7 @@ class DecisionFeed:
         self._tails: dict[str, LogTail] = {}
         self._by_row: dict[int, list[DecisionEvent]] = {}
         self._latest: dict[int, list[LatestDecision]] = {}
+        self._changed: set[int] | None = None  # None: all of them
 
     def refresh(self) -> list[DecisionEvent]:
         """Events added to any log since the last call; all of them on the first."""
@@ -221,7 +222,7 @@ class DecisionFeed:
             if kept == known:
                 self._take(fresh)
             else:  # a log was replaced or is gone: what was read from it no longer counts
-                self._by_row, self._latest = {}, {}
+                self._by_row, self._latest, self._changed = {}, {}, None
                 self._take([event for tail in self._tails.values() for event in tail.events])
             return fresh
 
@@ -232,6 +233,8 @@ class DecisionFeed:
             rows.add(event.row_idx)
         for row_idx in rows:
             self._latest[row_idx] = latest_of_sample(self._by_row[row_idx])
+        if self._changed is not None:
+            self._changed |= rows
 
     def events(self) -> list[DecisionEvent]:
         """Every event, log by log in the order of their names."""
@@ -249,6 +252,18 @@ class DecisionFeed:
         self.refresh()
         with self._lock:
             return [one for row_idx in sorted(self._latest) for one in self._latest[row_idx]]
+
+    def changes(self) -> tuple[set[int] | None, list[LatestDecision]]:
+        """The samples with new events since the last call, and what holds for them now.
+
+        None in place of the samples means all of them: the first time, and after a log was
+        replaced. For one asker only, who keeps what it was told.
+        """
+        self.refresh()
+        with self._lock:
+            changed, self._changed = self._changed, set()
+            rows = self._latest if changed is None else changed
+            return changed, [one for row_idx in sorted(rows) for one in self._latest[row_idx]]
 
     def damaged_lines(self) -> dict[str, int]:
         """Logs with lines that are no events (torn by a kill, or damaged), and how many."""

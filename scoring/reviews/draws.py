@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from scoring.errors import InputError
@@ -42,6 +43,7 @@ class Draw:
         return {name: one for name, one in limits.items() if one is not None}
 
 
+@lru_cache(maxsize=1024)  # a log repeats the few draws that its decisions came from
 def parse_draw(text: str) -> Draw:
     """The draw that ``text`` writes down; names of a newer version are passed over.
 
@@ -60,6 +62,9 @@ def parse_draw(text: str) -> Draw:
     return Draw(**known)
 
 
-def unrecorded_draw(queue: str | None) -> Draw:
-    """The draw of a decision that has a probability and a queue but no record of the draw."""
-    return Draw(stratified=(queue or "").startswith(STRATIFIED))
+def unrecorded_draw(queue: str | None) -> str:
+    """The draw, in its written form, of a decision that has a probability but no record of it."""
+    return _UNRECORDED[(queue or "").startswith(STRATIFIED)]
+
+
+_UNRECORDED = {stratified: str(Draw(stratified)) for stratified in (False, True)}

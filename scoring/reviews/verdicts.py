@@ -173,7 +173,7 @@ def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
         said.event_id,
         came.queue,
         came.sampling_probability,
-        None if drawn is None else drawn.draw or str(unrecorded_draw(drawn.queue)),
+        None if drawn is None else drawn.draw or unrecorded_draw(drawn.queue),
         None if drawn is None else drawn.decided_at,
         verdicts[0].decided_at if verdicts else None,
     )

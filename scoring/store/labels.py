@@ -35,15 +35,16 @@ _N_CATEGORIES = len(Category)
 class _Labels:
     """Labelled samples in the order of their first verdicts, column by column.
 
-    ``draws`` has the draw that came before the first verdict, None where there was none or one
-    that these samples cannot be carried over from.
+    ``draw`` numbers, among ``draws``, the one that came before the first verdict; -1 where there
+    was none, or one that these samples cannot be carried over from.
     """
 
     row_idx: NDArray[np.int64]
     visnec: NDArray[np.float64]
     keep: NDArray[np.bool_]
     source: NDArray[np.int64]
-    draws: list[Draw | None]
+    draw: NDArray[np.int64]
+    draws: list[Draw]
 
 
 def read_hand_labels(
@@ -60,37 +61,45 @@ def read_hand_labels(
     asked = ask(store, scope, which, bands)
     labels = _read_labels(asked, scope, which, bands)
     weights = np.zeros(len(labels.visnec))
-    for draw in dict.fromkeys(one for one in labels.draws if one is not None):
-        drawn = np.array([one == draw for one in labels.draws], np.bool_)
+    for number, draw in enumerate(labels.draws):
+        drawn = labels.draw == number
+        one = open_slice(store, scope, which, bands)
         if draw.stratified:
-            one = open_slice(store, scope, which, bands)
             stratum, sizes = _in_strata(asked, one, scope, draw, labels, bands)
+            akin = {place: place % _N_CATEGORIES for place in sizes}
+            given = drawn_weights(drawn, stratum, sizes, akin)
         else:
-            size = len(open_slice(store, scope, which, bands))
-            stratum, sizes = np.zeros(len(drawn), np.int64), {0: size}
-        akin = {number: number % _N_CATEGORIES for number in sizes} if draw.stratified else None
-        weights += int(drawn.sum()) * drawn_weights(drawn, stratum, sizes, akin)
+            given = drawn_weights(drawn, np.zeros(len(drawn), np.int64), {0: len(one)})
+        weights += int(drawn.sum()) * given
     used = weights > 0
-    n_undrawn = sum(one is None for one in labels.draws)
-    n_drawn = max(len(labels.draws) - n_undrawn, 1)
-    return HandLabels(labels.visnec[used], labels.keep[used], weights[used] / n_drawn, n_undrawn)
+    n_drawn = int((labels.draw >= 0).sum())
+    return HandLabels(
+        labels.visnec[used],
+        labels.keep[used],
+        weights[used] / max(n_drawn, 1),
+        len(weights) - n_drawn,
+    )
 
 
 def _read_labels(asked: Asked, scope: Scope, which: Filter, bands: Bands) -> _Labels:
     rows = asked.rows(_LABELS, asked.where, "ORDER BY d.first_at, s.row_idx")
-    row_idx, visnec, keep, source, draws = zip(*rows, strict=True) if rows else ((),) * 5
-    scopes = asked.reading.scopes
-    known = {
-        text: _usable(parse_draw(text), scope, which, bands, scopes)
-        for text in set(draws)
+    row_idx, visnec, keep, source, texts = zip(*rows, strict=True) if rows else ((),) * 5
+    usable = {
+        text: _usable(parse_draw(text), scope, which, bands, asked.reading.scopes)
+        for text in dict.fromkeys(texts)
         if text is not None
+    }
+    draws = [draw for draw in dict.fromkeys(usable.values()) if draw is not None]
+    numbers = {text: -1 if draw is None else draws.index(draw) for text, draw in usable.items()} | {
+        None: -1
     }
     return _Labels(
         np.array(row_idx, np.int64),
         np.array(visnec, np.float64),
         np.array(keep, np.bool_),
         np.array(source, np.int64),
-        [None if text is None else known[text] for text in draws],
+        np.array([numbers[text] for text in texts], np.int64),
+        draws,
     )
 
 

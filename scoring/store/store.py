@@ -170,18 +170,21 @@ class Reading:
         """Whether these rows were looked up already."""
         return self.shelf.has(_match_key(query, values))
 
-    def load_decisions(self, latest: list[LatestDecision]) -> None:
-        """Replaces the tables ``decisions`` and ``verdicts`` in one step."""
+    def load_decisions(self, latest: list[LatestDecision], rows: set[int] | None = None) -> None:
+        """Replaces the tables ``decisions`` and ``verdicts`` in one step, or only what they hold
+        about ``rows``: one more decision must not cost what all of them do."""
+        statements = _ALL_DECISIONS if rows is None else _SOME_DECISIONS
         with closing(self._con.cursor()) as cursor:
             cursor.register("new_decisions", decisions_table(latest))
             cursor.register("new_verdicts", _verdicts_table(latest))
+            cursor.register("new_rows", pa.table({"row_idx": pa.array(rows or (), pa.int64())}))
             cursor.execute("BEGIN")
-            cursor.execute("CREATE OR REPLACE TABLE decisions AS FROM new_decisions")
-            cursor.execute("CREATE OR REPLACE TABLE verdicts AS FROM new_verdicts")
+            for statement in statements:
+                cursor.execute(statement)
             cursor.execute("COMMIT")
             self.decisions_version += 1
-            cursor.unregister("new_decisions")
-            cursor.unregister("new_verdicts")
+            for name in ("new_decisions", "new_verdicts", "new_rows"):
+                cursor.unregister(name)
 
 
 class Store:
@@ -227,8 +230,12 @@ class Store:
             reopened = reading is None or generation != self._generation
             if reading is None or reopened:
                 reading = Reading(self.workspace)
-            if reopened or decisions_generation != self._decisions_generation:
+            if reopened:
+                self._feed.changes()  # all that holds is loaded here: only later ones are news
                 reading.load_decisions(self._feed.latest())
+            elif decisions_generation != self._decisions_generation:
+                changed, latest = self._feed.changes()
+                reading.load_decisions(latest, changed)
             self._reading = reading
             self._generation = generation
             self._decisions_generation = decisions_generation
@@ -262,6 +269,16 @@ class Store:
         return self._part_rows[part]
 
 
+_ALL_DECISIONS = (
+    "CREATE OR REPLACE TABLE decisions AS FROM new_decisions",
+    "CREATE OR REPLACE TABLE verdicts AS FROM new_verdicts",
+)
+_SOME_DECISIONS = (
+    "DELETE FROM decisions WHERE row_idx IN (FROM new_rows)",
+    "DELETE FROM verdicts WHERE row_idx IN (FROM new_rows)",
+    "INSERT INTO decisions BY NAME FROM new_decisions",
+    "INSERT INTO verdicts BY NAME FROM new_verdicts",
+)
 _BUILT_TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'built'"
 _BUILT_COLUMNS = """
     SELECT column_name FROM duckdb_columns()

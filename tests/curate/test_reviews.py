@@ -417,6 +417,22 @@ def test_the_feed_reads_only_what_was_added(workspace: Workspace) -> None:
     assert [(one.row_idx, one.decision) for one in feed.latest()] == [(1, DROP), (2, KEEP)]
 
 
+def test_the_feed_tells_what_changed_since_it_was_asked(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
+    feed = DecisionFeed(workspace)
+    rows, latest = feed.changes()
+    assert (rows, [one.row_idx for one in latest]) == (None, [1, 2])
+    assert feed.changes() == (set(), [])
+    log.append([DecisionDraft(2, DROP), DecisionDraft(3, DROP)])
+    log.undo("a")
+    rows, latest = feed.changes()
+    assert rows == {1, 2, 3}
+    assert [(one.row_idx, one.decision) for one in latest] == [(2, DROP), (3, DROP)]
+    log.path.unlink()
+    assert feed.changes() == (None, [])
+
+
 def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(row, KEEP, f"e{row}") for row in range(3)])

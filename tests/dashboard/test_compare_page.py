@@ -103,9 +103,9 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
         assert dropped is not None
         n_dropped = loaders.read_cut(two, cut).n_dropped
         said = written(draw("overview", {"cut": str(cut)}))
-        assert f"{dropped.value:.1%}" in said
-        assert f"about {round(dropped.value * n_dropped):,} samples" in said
-        assert f"about {round(dropped.value * n_dropped):,} samples" in written(
+        assert f"{100 * dropped.value:.1f} %" in said
+        assert f"≈ {round(dropped.value * n_dropped):,} samples" in said
+        assert f"≈ {round(dropped.value * n_dropped):,} samples" in written(
             draw("review", {"cut": str(cut)}, session)
         )
     page = written(draw("review", session=session))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from scoring import schemas
 from scoring.errors import InputError, WorkspaceError
+from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.store import (
     Filter,
     Scope,
@@ -125,6 +127,24 @@ def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
     assert rows("decision:keep,drop,unsure,none") == list(range(11))
     assert queries.queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="cem") == [1, 2, 3]
     assert queries.queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada") == [4, 5, 6]
+
+
+def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> None:
+    workspace, store = built(tmp_path, n=20)
+    dice = random.Random(3)  # noqa: S311 - repeatable on purpose
+    logs = [open_review_log(workspace, name, "desk") for name in ("ada", "ben")]
+    tables = ("FROM decisions ORDER BY row_idx, reviewer", "FROM verdicts ORDER BY row_idx")
+    for step in range(40):
+        log = dice.choice(logs)
+        if dice.random() < 0.3:
+            log.undo()
+        else:
+            rows = dice.sample(range(20), 3)
+            log.append([DecisionDraft(row, dice.choice(list(Decision))) for row in rows])
+        if step % 2:
+            fresh = Store(workspace).reading()
+            for table in tables:
+                assert store.reading().rows(table) == fresh.rows(table)
 
 
 def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
