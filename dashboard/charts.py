@@ -101,7 +101,9 @@ def comparison_figure(
         margin=_MARGIN,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        dragmode=False,
+        dragmode="select",
+        selectdirection="h",  # a filter holds the scores here, not those there
+        newselection={"line": {"color": quiet, "width": 1.2, "dash": "dash"}},
     )
     return figure
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dashboard import loaders
 from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
-from dashboard.components import groups_panel, score_panel
-from dashboard.loaders import Context
+from dashboard.components import ahead
 from dashboard.state import View
 from scoring.errors import VisnecError
 
@@ -21,21 +20,6 @@ def warm_up() -> None:
     try:
         context = loaders.open_view_context(View()).context
         if context is not None:
-            _ask(context)
+            ahead.ask(context, View())
     except VisnecError:
         return
-
-
-def _ask(context: Context) -> None:
-    loaders.read_dataset_counts(context.store)
-    loaders.read_status_counts(context)
-    summary = loaders.read_summary(context)
-    if summary.n_scored:
-        loaders.read_histogram(context, score_panel.bins_for(summary))
-        loaders.read_ecdf(context)
-        cut = View().threshold(context.workspace.bands)
-        loaders.read_cut(context, cut)
-        groups_panel.read_groups(context, View().group, cut)
-    loaders.read_loss_plane(context)
-    loaders.read_health(context)
-    loaders.read_page(context, View())

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 import streamlit as st
 
 from dashboard import charts, loaders, text
-from dashboard.components import bound, figures, filter_bar, gallery, notices, page_frame
+from dashboard.components import (
+    bound,
+    figures,
+    filter_bar,
+    gallery,
+    notices,
+    page_frame,
+    plane_panel,
+)
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to, page_link
@@ -16,6 +25,7 @@ from scoring.store.compare import CATEGORIES, Comparison, flip_filter, other_nam
 from scoring.store.values import Scope
 
 _N_APART = 24
+_DENSITY = "comparison"
 
 
 def render() -> None:
@@ -111,14 +121,26 @@ def _show_figures(found: Comparison, view: View) -> None:
 
 def _show_density(context: Context, other: Scope, found: Comparison) -> None:
     st.subheader("Score against score", anchor=False)
-    figures.show_quiet("Samples by their score here and there; on the line both are equal.")
+    figures.show_quiet(
+        "Samples by their score here and there; on the line both are equal. Draw a stretch to see "
+        "only the scores here between."
+    )
     dark = st.context.theme.type == "dark"
     st.plotly_chart(
         charts.comparison_figure(found, _named(context.scope), _named(other), context.bands, dark),
         theme="streamlit",
         config={"displayModeBar": False, "scrollZoom": False},
-        key="comparison",
+        key=_DENSITY,
+        on_select=_take_stretch,
+        selection_mode="box",
     )
+
+
+def _take_stretch() -> None:
+    # A selection is an event: the changed figure forgets it, the filter keeps it.
+    scores = plane_panel.read_span(st.session_state.get(_DENSITY), "x")
+    if scores is not None:
+        change_view(filter=replace(current_view().filter, visnec=scores))
 
 
 def _show_flips(context: Context, view: View, other: Scope, found: Comparison) -> None:

@@ -62,6 +62,7 @@ def _show_samples() -> None:
     if context is None:
         return
     if view.sample is not None:
+        bound.renew()
         open_sample.show(context, view, view.sample)
         return
     filter_bar.show(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -44,26 +44,11 @@ def render() -> None:
         page_frame.require_scores(opened, "A run")
         return
     runs = loaders.read_runs(opened.workspace)
-    _follow(_at_work(opened.workspace, runs))
     if not runs:
         _show_no_runs(opened)
         return
     for record in reversed(runs):
         _show_run(opened, view, record, len(runs) == 1)
-
-
-@st.fragment(run_every=_REFRESH)
-def _follow(shown: dict[str, bool]) -> None:
-    """Draws the page anew when a run begins, goes on or ends."""
-    workspace = loaders.read_workspace()
-    if _at_work(workspace, loaders.read_runs(workspace)) != shown:
-        st.rerun()
-
-
-def _at_work(workspace: Workspace, runs: Sequence[RunRecord]) -> dict[str, bool]:
-    """Which runs there are, and whether a process is at work on each."""
-    reports = {run.run_id: loaders.read_run_progress(workspace, run.run_id) for run in runs}
-    return {name: one is not None and one.state == "running" for name, one in reports.items()}
 
 
 def _show_no_runs(opened: Opened) -> None:

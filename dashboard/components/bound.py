@@ -19,6 +19,7 @@ from dashboard.state import change_view
 T = TypeVar("T")
 
 
+_SHOWN: Final = ".shown"
 _OWN: Final = "the widget's own"
 
 
@@ -59,8 +60,19 @@ def held(name: str) -> Any:
     return st.session_state.get(_key(name))
 
 
+def renew() -> None:
+    """Every widget is another one when it is drawn next; for a drawing that leaves them out.
+
+    A browser forgets what a widget held that left the page. The server does not where the widget
+    stands in a fragment that was not drawn, and what it thinks to be there is not set again.
+    """
+    for record in [str(key) for key in st.session_state if str(key).endswith(_SHOWN)]:
+        serial, shown = st.session_state[record]
+        st.session_state[record] = (serial + 1, shown)
+
+
 def _record(name: str) -> str:
-    return f"{name}.shown"
+    return f"{name}{_SHOWN}"
 
 
 def _key(name: str) -> str:

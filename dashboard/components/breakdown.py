@@ -85,9 +85,9 @@ def show(
 ) -> Any:
     """Draws the table and returns the key of a row that was chosen just now, or None.
 
-    Rows with a ``histogram`` (counts between the edges of ``limits``) show their distribution;
-    ``chosen`` are the keys that a filter names already, ``action`` says what choosing does.
-    ``take`` gets a chosen key before anything is drawn.
+    Rows with a ``histogram`` (counts between the edges of ``limits``) show their distribution; one
+    with ``opens`` false cannot be chosen. ``chosen`` are the keys that a filter names already,
+    ``action`` says what choosing does. ``take`` gets a chosen key before anything is drawn.
     """
 
     def give() -> None:

@@ -17,14 +17,14 @@ from scoring.store.health import ScoreHealth
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One line: what is counted, among how many, and the filter that shows it."""
+    """One line: what is counted, among how many, and the filter that shows it, if any does."""
 
     key: str
     name: str
     n: int
     among: int
     about: str
-    which: Filter
+    which: Filter | None
 
 
 def show(context: Context) -> None:
@@ -50,6 +50,7 @@ def _show_rows(key: str, label: str, name: str, rows: list[_Row], which: Filter)
             "n": one.n,
             "share": one.n / one.among if one.among else None,
             "about": one.about,
+            "opens": one.which is not None,
         }
         for one in rows
     ]
@@ -58,11 +59,11 @@ def _show_rows(key: str, label: str, name: str, rows: list[_Row], which: Filter)
         label,
         name,
         shown,
-        chosen=[one.key for one in rows if _holds(which, one.which)],
+        chosen=[one.key for one in rows if one.which and _holds(which, one.which)],
         action="only these samples, or take them out of the filter",
     )
     wanted = next((one for one in rows if one.key == chosen), None)
-    if wanted is not None:
+    if wanted is not None and wanted.which is not None:
         change_view(filter=toggled(current_view().filter, wanted.which))
         st.rerun(scope="fragment")
 
@@ -125,8 +126,19 @@ def _health(health: ScoreHealth) -> list[_Row]:
             "stand on one token",
             health.n_one_token,
             scored,
-            "nothing averages out",
-            Filter(tokens=Range(1, 2)),
+            "nothing averages out; the end token is the same for all"
+            if health.few_tokens > 1
+            else "nothing averages out",
+            Filter(tokens=Range(1, health.few_tokens + 1)),
+        ),
+        # No part of a filter tells these apart.
+        _Row(
+            "truncated",
+            "were cut to fit",
+            health.n_truncated,
+            scored,
+            "what stood further behind was not scored",
+            None,
         ),
     ]
     if health.n_compared:

@@ -64,12 +64,19 @@ def _act(action: Action, card: Card, before: int | None, behind: int | None) -> 
     elif action.row != card["row_idx"]:
         return
     elif action.name == "image":
-        paths = tuple(image["path"] for image in card["images"])
-        change_view(filter=Filter(image=paths), sample=None)
+        _list_image(card["row_idx"])
     elif action.name == "back":
         _go_back(card)
     else:
         open_row({"previous": before, "next": behind}[action.name])
+
+
+def _list_image(row_idx: int) -> None:
+    """All samples on an image of this one."""
+    context = loaders.open_view_context(current_view()).context
+    if context is not None:
+        images = loaders.read_detail(context, row_idx).images
+        change_view(filter=Filter(image=images), sample=None)
 
 
 _SORT_VALUES = {

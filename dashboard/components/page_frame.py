@@ -32,7 +32,9 @@ def open_page(title: str, subtitle: str) -> tuple[View, Opened]:
         with right:
             _show_scope(opened.context)
     notices.show_left_out([*problems, *opened.problems])
-    _show_notices(opened)
+    state = live.read_state(opened)
+    _show_notices(opened, at_work=bool(state.at_work))
+    live.watch(state)
     notices.show_remembered()
     return view, opened
 
@@ -94,7 +96,7 @@ def _show_scope(context: Context) -> None:
             bound.choose("clustering", "Clustering", clusterings, scope.clustering_id)
 
 
-def _show_notices(opened: Opened) -> None:
+def _show_notices(opened: Opened, at_work: bool) -> None:
     context = opened.context
     own = opened.workspace.settings.notice
     if context is None:
@@ -113,9 +115,7 @@ def _show_notices(opened: Opened) -> None:
             _OWN_MODEL,
         )
     state = loaders.read_build_state(context.store)
-    if live.is_at_work(context):
-        live.follow(context.store.generation)
-    elif state.stale:
+    if state.stale and not at_work:
         notices.show_note(
             f"{text.plural(state.n_new_parts, 'new part')} since this database was built",
             f"The figures are exact as of {text.moment(state.built_at)}.",

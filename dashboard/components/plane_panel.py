@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -55,17 +56,20 @@ def _with_losses(which: Filter, loss_text: Range, loss_multimodal: Range) -> Fil
 
 def read_box(state: Any) -> tuple[Range, Range] | None:
     """(text-only, multimodal) limits of the box that was drawn, or None where it is none."""
-    boxes = (
-        ((state or {}).get("selection") or {}).get("box") if isinstance(state, Mapping) else None
-    )
+    # Losses are never negative.
+    loss_text, loss_multimodal = read_span(state, "x", 0.0), read_span(state, "y", 0.0)
+    return (loss_text, loss_multimodal) if loss_text and loss_multimodal else None
+
+
+def read_span(state: Any, axis: str, least: float = -math.inf) -> Range | None:
+    """What the box that was drawn on a figure spans along an axis, or None where it is none.
+
+    Two decimals are as fine as a box can be drawn.
+    """
+    selection = (state or {}).get("selection") if isinstance(state, Mapping) else None
+    boxes = (selection or {}).get("box")
     if not boxes:
         return None
-    limits = []
-    for axis in ("x", "y"):
-        low, high = sorted(float(end) for end in boxes[0][axis])
-        # Losses are never negative, and two decimals are as fine as a box can be drawn.
-        low, high = max(round(low, 2), 0.0), round(high, 2)
-        if high <= low:
-            return None
-        limits.append(Range(low, high))
-    return limits[0], limits[1]
+    low, high = sorted(float(end) for end in boxes[0][axis])
+    low, high = max(round(low, 2), least), round(high, 2)
+    return Range(low, high) if low < high else None

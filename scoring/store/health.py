@@ -22,7 +22,8 @@ class ScoreHealth:
     """Counts of samples under a filter.
 
     ``statuses`` adds up to all of them. Of the ``n_scored``: ``n_one_token`` have a single answer
-    token; ``n_undecided`` have a 95 % interval (normal, from the paired token differences) that
+    token, or one and the end token where the run scores that one too (``few_tokens`` is 1 or 2);
+    ``n_undecided`` have a 95 % interval (normal, from the paired token differences) that
     covers a band limit, ``n_sure`` have one that does not, and ``n_unknown`` have none because
     there is one token or no spread was stored; the three add up. ``n_truncated`` were cut to fit.
     ``n_compared`` have scores for several baselines of the run, ``n_differing`` of them another
@@ -31,6 +32,7 @@ class ScoreHealth:
 
     statuses: Mapping[str, int]
     n_scored: int
+    few_tokens: int
     n_one_token: int
     n_sure: int
     n_undecided: int
@@ -41,7 +43,7 @@ class ScoreHealth:
 
     @property
     def share_one_token(self) -> float | None:
-        """Share of the scored whose answer is one token."""
+        """Share of the scored whose answer is one token, the end token aside."""
         return self.n_one_token / self.n_scored if self.n_scored else None
 
     @property
@@ -63,19 +65,22 @@ def score_health(
     asked = ask(store, scope, which, bands)
     statuses = status_counts(store, scope, which, bands)
     limits = {"low": bands.low, "high": bands.high}
+    few_tokens = _few_tokens(asked)
     scored, one_token, unknown, undecided, truncated = asked.rows(
-        "SELECT count(*), count(*) FILTER (s.n_answer_tokens = 1),",
+        "SELECT count(*), count(*) FILTER (s.n_answer_tokens <= $few_tokens),",
         "count(*) FILTER (s.visnec_stderr IS NULL), count(*) FILTER (",
         CERTAINTY["undecided"],
         "), count(*) FILTER (s.truncated) FROM scores s WHERE s.visnec IS NOT NULL AND",
         asked.where,
         **limits,
         normal=NORMAL_95,
+        few_tokens=few_tokens,
     )[0]
     compared, differing = _baselines(asked, limits)
     return ScoreHealth(
         statuses=dict(zip(statuses["status"], (int(n) for n in statuses["n"]), strict=True)),
         n_scored=scored,
+        few_tokens=few_tokens,
         n_one_token=one_token,
         n_sure=scored - unknown - undecided,
         n_undecided=undecided,
@@ -84,6 +89,15 @@ def score_health(
         n_compared=compared,
         n_differing=differing,
     )
+
+
+def _few_tokens(asked: Asked) -> int:
+    """Answer tokens of which one at most is no end token."""
+    ends = asked.reading.rows(
+        "SELECT score_eos FROM runs WHERE run_id = $run_id AND baseline = $baseline",
+        {name: asked.values[name] for name in ("run_id", "baseline")},
+    )
+    return 2 if ends[0][0] else 1
 
 
 def _baselines(asked: Asked, limits: dict[str, float]) -> tuple[int, int]:

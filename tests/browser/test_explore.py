@@ -86,6 +86,20 @@ def test_samples_are_opened_and_left_by_keys(demo: Watched) -> None:
     demo.assert_sound()
 
 
+def test_the_list_is_as_it_was_after_a_sample(demo: Watched) -> None:
+    page = demo.open("explore", "?sort=row_idx&size=24&tiles=small")
+    tiles(demo).nth(2).click()
+    expect(page.locator("article.card")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tiles(demo)).to_have_count(24)
+    page.get_by_role("button", name="Next").first.click()
+    expect(page).to_have_url(re.compile("page="))
+    expect(tiles(demo).first).to_have_attribute("data-row", "24")
+    expect(page).to_have_url(re.compile("tiles=small"))
+    expect(page).to_have_url(re.compile("sort=row_idx"))
+    demo.assert_sound()
+
+
 def test_the_image_is_enlarged_by_click_and_by_key(demo: Watched) -> None:
     page = demo.open("explore", "?filter=source:scenes+status:scored")
     tiles(demo).first.click()

@@ -287,6 +287,29 @@ def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
     demo.assert_sound()
 
 
+def test_a_stretch_of_the_comparison_narrows_it(demo: Watched) -> None:
+    page = demo.open("compare")
+    density = page.locator(".js-plotly-plot .nsewdrag").first
+    density.scroll_into_view_if_needed()
+    demo.settle()
+    place: Any = density.bounding_box()
+    y = place["y"] + 0.5 * place["height"]
+    page.mouse.move(place["x"] + 0.4 * place["width"], y)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 0.8 * place["width"], y + 5, steps=8)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("filter=visnec%3A"))
+    demo.settle()
+    which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
+    assert which == Filter(visnec=which.visnec)
+    store = Store(open_workspace(demo.server.root))
+    n = len(matching_rows(store, Scope(store.reading().scopes[-1][0], "none"), which))
+    assert 0 < n < 554
+    both = page.locator(".vn-figure", has_text="scored in both")
+    expect(both.locator(".vn-value")).to_have_text(f"{n:,}")
+    demo.assert_sound()
+
+
 def test_the_demonstration_model_is_named(demo: Watched) -> None:
     page = demo.open("overview")
     notice = page.locator(".vn-notice", has_text="demonstration model")

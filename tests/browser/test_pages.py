@@ -88,12 +88,12 @@ def test_no_page_is_wider_than_a_narrow_window(
         for query in QUERIES.get(name, ("",)):
             page = demo.open(name, query)
             wide = page.get_by_test_id("stMain").evaluate(
-                """main => {
-                    const edge = main.clientWidth + 1;
-                    const out = [...main.querySelectorAll("button, input, h1, h2, h3, .vn-figure")]
-                        .filter((one) => one.getBoundingClientRect().right > edge);
-                    return {page: main.scrollWidth - main.clientWidth, out: out.map((one) => one.outerHTML.slice(0, 120))};
-                }"""
+                """main => ({
+                    page: main.scrollWidth - main.clientWidth,
+                    out: [...main.querySelectorAll("button, input, h1, h2, h3, .vn-figure")]
+                        .filter((one) => one.getBoundingClientRect().right > main.clientWidth + 1)
+                        .map((one) => one.outerHTML.slice(0, 120)),
+                })"""
             )
             assert wide == {"page": 0, "out": []}, (name, query)
             paper = page.get_by_test_id("stApp").evaluate(

@@ -66,3 +66,27 @@ def test_what_a_broken_off_drawing_has_set_is_nobodys_wish() -> None:
 
     app.number_input[0].set_value(7.0).run()
     assert app.session_state["taken"] == 1
+
+
+def test_a_widget_that_left_the_page_is_another_one_when_it_comes_back() -> None:
+    app = AppTest.from_string(
+        """
+import streamlit as st
+from dashboard.components import bound
+
+@st.fragment
+def inner():
+    bound.choose_number("cut", "Cut", 0.5)
+
+if st.checkbox("away"):
+    bound.renew()
+else:
+    inner()
+"""
+    ).run()
+    first = app.number_input[0].proto.id
+    app.checkbox[0].check().run()
+    app.checkbox[0].uncheck().run()
+    assert app.number_input[0].proto.id != first
+    assert app.number_input[0].proto.set_value is True
+    assert app.number_input[0].value == 0.5

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dashboard import actions, loaders
@@ -183,6 +185,25 @@ def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
     assert card["category"] == Bands(0.0, 0.25).category(card["visnec"])
     answers = [turn for turn in card["turns"] if turn["role"] == "assistant"]
     assert sum(turn["n_answer_tokens"] for turn in answers) == card["n_answer_tokens"]
+
+
+def test_predictions_of_every_run_are_held_against_each_other_and_the_reference(
+    root: Path, context: Context
+) -> None:
+    sample = loaders.read_record(context.workspace, 12)
+    asked, answered, *_ = sample.turns
+    sample = replace(sample, turns=(asked, replace(answered, text="It is red.")))
+    detail = sample_detail(context.store, context.scope, 12)
+    (row,) = detail.predictions.to_dict("records")
+    said = {"prediction_text": "It is blue.", "prediction_multimodal": "It is red."}
+    frame = pd.DataFrame([{**row, **said}, {**row, "run_id": "other", "prediction_text": None}])
+    card = build_card(sample, replace(detail, predictions=frame), "none", Bands(), "edition")
+    first, second = card["predictions"]
+    assert first["text"] == [["It is ", False], ["blue", True], [".", False]]
+    assert first["multimodal"] == [["It is ", False], ["red", True], [".", False]]
+    assert first["text_off"] == [["It is ", False], ["blue", True], [".", False]]
+    assert first["multimodal_off"] == [["It is red.", False]]
+    assert (second["run"], second["text"], second["text_off"]) == ("other", None, None)
 
 
 def test_all_cards_are_plain_json(root: Path, context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,21 @@ def test_health(parts: Store) -> None:
     assert found.n_truncated == 0
     nothing = queries.score_health(parts, SCOPE, Filter(source=("nowhere",)))
     assert (nothing.n_scored, nothing.share_undecided, nothing.share_differing) == (0, None, None)
+
+
+def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> None:
+    typed = [0.5, 0.5, 0.5, 0.5, None]
+    workspace, store = built(tmp_path, visnec=typed, tokens=[1, 2, 2, 3, 1])
+    found = queries.score_health(store, SCOPE)
+    assert (found.few_tokens, found.n_one_token, found.share_one_token) == (2, 3, 0.75)
+
+    record = workspace.run_dir(RUN_ID) / "run.json"
+    said = json.loads(record.read_text("utf-8"))
+    assert said["score_eos"] is True
+    record.write_text(json.dumps({**said, "score_eos": False}), "utf-8")
+    build_database(workspace)
+    found = queries.score_health(store, SCOPE)
+    assert (found.few_tokens, found.n_one_token) == (1, 1)
 
 
 def test_health_without_a_second_baseline(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Breakdown {
     const { el } = VN;
     const value = row[column.key];
     if (column.kind === "name") {
-      return el("th", { scope: "row", class: "name" }, this.data.opens
+      return el("th", { scope: "row", class: "name" }, this.data.opens && row.opens !== false
         ? el("button", { type: "button", class: "open", title: `${value} – ${this.data.action}`, onclick: () => this.send("opened", row.key) }, value)
         : el("span", { title: value }, value));
     }
