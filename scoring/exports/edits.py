@@ -150,10 +150,13 @@ class _Conversation:
             spans, first = _array_spans(text, start), 0
         else:
             members, _ = _object_spans(text, start)
-            key = next((one for one in _CONVERSATIONS if one in members), None)
-            if key is None or text[members[key][0]] != "[":
+            there = {one for one, (at, _) in members.items() if not text.startswith("null", at)}
+            keys = [one for one in _CONVERSATIONS if one in there]
+            if not keys or text[members[keys[0]][0]] != "[":
                 raise CannotEdit("it has no list of turns")
-            spans = _array_spans(text, members[key][0])
+            if len(keys) > 1:  # which of them was read depends on what stands in them
+                raise CannotEdit(f"it has both {keys[0]!r} and {keys[1]!r}")
+            spans = _array_spans(text, members[keys[0]][0])
             first = 1 if "system" in members and len(spans) + 1 == len(turns) else 0
         if len(spans) + first != len(turns):
             raise CannotEdit("its messages are not its turns one by one")

@@ -89,6 +89,11 @@ def test_what_is_cut_reads_as_the_turns_that_stay() -> None:
         assert again.images == sample_of(record).images
 
 
+def test_a_list_that_is_null_is_none() -> None:
+    record = CHAT.replace(b'"images"', b'"conversations":null,"images"')
+    assert cut(record, 1) == cut(CHAT, 1).replace(b'"images"', b'"conversations":null,"images"')
+
+
 def test_several_images_keep_their_order() -> None:
     turns = [
         Turn(Role.HUMAN, "one", (0, 3)),
@@ -139,6 +144,14 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
             b'{"conversations":[{"from":"human","value":"<img>a/x.png</img>1"},{"from":"gpt",'
             b'"value":"A"},{"from":"human","value":"2"},{"from":"gpt","value":"B"}]}',
             "cannot be moved",
+        ),
+        # Which of two lists the readers took is not for an edit to guess.
+        (
+            b'{"messages":[{"from":"human","value":"a"},{"from":"gpt","value":"b"},{"from":"human",'
+            b'"value":"c"},{"from":"gpt","value":"d"}],"conversations":[{"from":"human","value":'
+            b'"1"},{"from":"gpt","value":"A"},{"from":"human","value":"2"},{"from":"gpt","value":'
+            b'"B"}]}',
+            "both 'messages' and 'conversations'",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """Writes a small workspace with everything in it, to be frozen when the form of one changes.
 
-    python -m tests.workspaces.freeze tests/workspaces/version-2
+    python -m tests.workspaces.freeze tests/workspaces/version-3
 
 What is derived and what belongs to one machine is left out. Losses are typed in (see FakeModel).
 """
@@ -28,12 +28,12 @@ from scoring.store import Store, build_database
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 
-N = 12
+N, HALF = 12, 6
 QUESTIONS = ("Which colour has the cup?", "How many hats lie on this table?")
 
 
 def records() -> list[dict[str, object]]:
-    """Every third without an image, one whose image is missing."""
+    """Every third without an image, one whose image is missing; paths are those of one file."""
     found: list[dict[str, object]] = []
     for i in range(N):
         placed = "" if i % 3 == 2 else "<image>\n"
@@ -41,22 +41,28 @@ def records() -> list[dict[str, object]]:
             {"from": "human", "value": placed + QUESTIONS[i % 2]},
             {"from": "gpt", "value": f"It is number {i}."},
         ]
-        image = {"image": f"colours/{i}.png"} if placed else {}
+        image = {"image": f"colours/{i % HALF}.png"} if placed else {}
         found.append({"id": f"s-{i}", **image, "conversations": turns, "größe": 1.50})
     return found
+
+
+def write_files(folder: Path) -> None:
+    """Two files, which call other images by the same paths."""
+    for name, start in (("one", 0), ("two", HALF)):
+        (folder / name / "colours").mkdir(parents=True)
+        for i in range(start, min(start + HALF, N - 2)):
+            picture = Image.new("RGB", (8, 8), (20 * i, 100, 200))
+            picture.save(folder / name / "colours" / f"{i % HALF}.png")
+        text = json.dumps(records()[start : start + HALF], ensure_ascii=False)
+        (folder / name / "a.json").write_text(text, "utf-8")
 
 
 def freeze(folder: Path) -> None:
     """Writes the workspace."""
     workspace = create_workspace(folder)
-    images = folder / "images"
-    (images / "colours").mkdir(parents=True)
-    for i in range(N - 2):
-        Image.new("RGB", (8, 8), (20 * i, 100, 200)).save(images / "colours" / f"{i}.png")
+    write_files(folder)
     with tempfile.TemporaryDirectory() as place:
-        data = Path(place) / "records.json"
-        data.write_text(json.dumps(records(), ensure_ascii=False), "utf-8")
-        import_dataset(workspace, [data], [images])
+        import_dataset(workspace, [folder / "one" / "a.json", folder / "two" / "a.json"])
         workspace = open_workspace(folder)
         losses = {f"It is number {i}.": ([1.0] * 4, [0.25 * (i % 6)] * 4) for i in range(N)}
         score_dataset(workspace, FakeModel(losses), run_id="first")
@@ -75,7 +81,7 @@ def freeze(folder: Path) -> None:
     export_subset(workspace, Store(workspace), subset)
     workspace.database.unlink()
     told = folder / "dataset" / "images.json"
-    told.write_text(told.read_text("utf-8").replace(str(images.resolve()), "images"), "utf-8")
+    told.write_text(told.read_text("utf-8").replace(str(folder.resolve()), "."), "utf-8")
     for left in (folder / "thumbnails", folder / "embeddings", folder / "runs/first/progress"):
         shutil.rmtree(left, ignore_errors=True)
     for path in folder.rglob(".*"):
