@@ -44,9 +44,9 @@ class ExportOptions:
     samples drawn with ``seed``. ``turns``: ``drop`` or ``mask`` those answers whose own VisNec
     score is under ``turn_min`` or not under ``turn_max``; a mask is the key ``mask_key`` with the
     value false in such a turn. ``card``: README.md with plots, and Croissant metadata, which says
-    ``license``, ``url`` and ``date_published`` where they are given. ``columns`` of a Parquet table:
-    those that the dataset's own files have (``source``), or those that this tool understood, with
-    scores. Raises InputError for choices that do not fit together.
+    ``license``, ``url`` and ``date_published`` where they are given. ``columns`` of a Parquet
+    table: those that the dataset's own files have (``source``), or those that this tool understood,
+    with scores. Raises InputError for choices that do not fit together.
     """
 
     format: str = "llava"
