@@ -23,6 +23,10 @@ _IMAGES = {
     "link": "linked beside the records",
     "embed": "inside the table",
 }
+_COLUMNS = {
+    None: "of a Parquet dataset as they came, else as understood",
+    "understood": "as understood: conversations, images, scores, the record",
+}
 _WEIGHTS = {
     "column": "as a key or column of each sample",
     "repeat": "as repeated records",
@@ -70,6 +74,10 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
         return chosen
     if file_format != "webdataset":  # which always holds them
         chosen["images"] = _choose_images(name, file_format)
+    if file_format == "parquet":
+        chosen["columns"] = st.selectbox(
+            "Columns", list(_COLUMNS), key=f"columns-{name}", format_func=_COLUMNS.__getitem__
+        )
     if isinstance(definition.rule, Weighing):
         chosen |= _choose_weights(name)
     chosen |= _choose_turns(name)

@@ -23,6 +23,10 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"format": "parquet", "images": "embed", "license": "cc-by-4.0"},
         {"images": "embed", "card": True, "license": "cc-by-4.0"},
     ),
+    "columns": (
+        {"format": "parquet", "columns": "understood", "card": False},
+        {"columns": "understood"},
+    ),
     "a column of weights": (
         {"format": "jsonl", "weights": "column", "weight-key": "w", "card": False},
         {"weights": "column", "weight_key": "w"},

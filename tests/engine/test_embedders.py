@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from scoring import embeddings, instructions
-from scoring.clustering import cluster_dataset, list_clusterings
+from scoring.clustering import cluster_dataset, list_clusterings, sweep_clusterings
 from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER, embedder_note
 from scoring.embeddings import (
     PackagedEmbedder,
@@ -173,3 +173,13 @@ def test_clusters_that_are_not_the_papers_are_told() -> None:
     assert "come from mine;" in other
     for name in (PACKAGED, PAPER_EMBEDDER, "all-MiniLM-L6-v2", "/models/all-MiniLM-L6-v2"):
         assert embedder_note(name) is None
+
+
+def test_each_k_means_is_told_before_it_begins(tmp_path: Path) -> None:
+    workspace = add(tmp_path, "aaa", "b", "cc")
+    told: list[str] = []
+    settings = [(2, 42), (1, 7)]
+    sweep_clusterings(workspace, CountingEmbedder("w1"), settings, on_phase=told.append)
+    assert told == ["k-means, 2 clusters, seed 42", "k-means, 1 clusters, seed 7"]
+    sweep_clusterings(workspace, CountingEmbedder("w1"), settings, on_phase=told.append)
+    assert len(told) == 2  # they are there already
