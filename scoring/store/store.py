@@ -235,6 +235,7 @@ class Store:
                 reading.load_decisions(self._feed.latest())
             elif decisions_generation != self._decisions_generation:
                 changed, latest = self._feed.changes()
+                self._reading = None  # changes are told once: all is read anew where this fails
                 reading.load_decisions(latest, changed)
             self._reading = reading
             self._generation = generation
