@@ -37,6 +37,8 @@ from scoring.store.filters import Range
 from scoring.store.values import Page, Sort
 
 _LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
+# Widgets that an open sample takes the place of.
+_OF_THE_LIST = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
 _SEVERAL = "Decide about several at once"
 _SORTS = {
     Sort.VISNEC_DESC: "highest VisNec first",
@@ -62,7 +64,7 @@ def _show_samples() -> None:
     if context is None:
         return
     if view.sample is not None:
-        bound.renew()
+        bound.leave_out(*_OF_THE_LIST)
         open_sample.show(context, view, view.sample)
         return
     filter_bar.show(context)

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _SHOWN: Final = ".shown"
 _OWN: Final = "the widget's own"
+_GONE: Final = "no longer on the page"
 
 
 def hold(name: str, value: object) -> str:
@@ -44,7 +45,7 @@ def heed(name: str, take: Callable[..., None], *args: Any) -> None:
     server noted it. That is no wish, and following it would undo what broke the drawing off.
     """
     _, shown = st.session_state.get(_record(name), (0, _OWN))
-    if shown is _OWN or held(name) != shown:
+    if shown is not _GONE and (shown is _OWN or held(name) != shown):
         take(*args)
 
 
@@ -60,15 +61,16 @@ def held(name: str) -> Any:
     return st.session_state.get(_key(name))
 
 
-def renew() -> None:
-    """Every widget is another one when it is drawn next; for a drawing that leaves them out.
+def leave_out(*names: str) -> None:
+    """For a drawing without widgets whose names begin so: drawn again, they are other ones.
 
     A browser forgets what a widget held that left the page. The server does not where the widget
     stands in a fragment that was not drawn, and what it thinks to be there is not set again.
     """
     for record in [str(key) for key in st.session_state if str(key).endswith(_SHOWN)]:
-        serial, shown = st.session_state[record]
-        st.session_state[record] = (serial + 1, shown)
+        if record.startswith(names):
+            serial, _ = st.session_state[record]
+            st.session_state[record] = (serial, _GONE)
 
 
 def _record(name: str) -> str:

@@ -78,15 +78,19 @@ from dashboard.components import bound
 def inner():
     bound.choose_number("cut", "Cut", 0.5)
 
+bound.choose_number("low", "Low", 0.0)
 if st.checkbox("away"):
-    bound.renew()
+    bound.leave_out("view.cut")
 else:
     inner()
 """
     ).run()
-    first = app.number_input[0].proto.id
+    low, cut = (one.proto.id for one in app.number_input)
     app.checkbox[0].check().run()
+    app.number_input[0].set_value(-1.0).run()  # what stays goes on being heeded
+    assert dict(app.query_params)["low"] == "-1.0"
     app.checkbox[0].uncheck().run()
-    assert app.number_input[0].proto.id != first
-    assert app.number_input[0].proto.set_value is True
-    assert app.number_input[0].value == 0.5
+    assert app.number_input[0].proto.id == low
+    assert app.number_input[1].proto.id != cut
+    assert app.number_input[1].proto.set_value is True
+    assert app.number_input[1].value == 0.5
