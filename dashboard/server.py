@@ -11,12 +11,13 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from streamlit.config import get_config_options
+from streamlit import config as streamlit_config
 from streamlit.web.server.starlette import starlette_server
 
 from dashboard import failures, warming
@@ -54,7 +55,11 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
     )
     _spare_the_collector()
     threading.Thread(target=warming.warm_up, name="warm-up", daemon=True).start()
-    app.run(config=server_settings(port, host))
+    try:
+        app.run(config=server_settings(port, host))
+    finally:
+        # What is still frozen when Python ends, DuckDB reports as leaked.
+        gc.unfreeze()
 
 
 def server_settings(port: int, host: str) -> dict[str, Any]:
@@ -79,9 +84,19 @@ def server_settings(port: int, host: str) -> dict[str, Any]:
         "runner.fastReruns": True,
         "global.developmentMode": False,
         "logger.level": "warning",
-        **{name: False for name in _SWITCHED_OFF if name in get_config_options()},
+        **{
+            name: False
+            for name in _SWITCHED_OFF
+            if name in streamlit_config._config_options_template
+        },
         **streamlit_theme(),
     }
+
+
+def _known_settings() -> Collection[str]:
+    """Names of the settings of this version of Streamlit. Asking for their values would read the
+    user's files now, and the server would then warn that settings have changed."""
+    return streamlit_config._config_options_template.keys()
 
 
 def _spare_the_collector() -> None:
