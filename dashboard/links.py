@@ -27,6 +27,11 @@ def image_url(row_idx: int, position: int, edition: str) -> str:
     return f"{PREFIX}/image/{row_idx}/{position}?{urlencode({'key': KEY, 'of': edition[:12]})}"
 
 
+def state_url() -> str:
+    """Tells by one word whether there is something new to show."""
+    return f"{PREFIX}/state?{urlencode({'key': KEY})}"
+
+
 def cards_url(scope: Scope, bands: Bands, generation: str) -> str:
     """Where the review deck fetches samples ahead; it appends ``&rows=1,2,3``.
 

@@ -1,4 +1,4 @@
-"""The dashboard's own routes: pictures of samples and cards fetched ahead.
+"""The dashboard's own routes: pictures of samples, cards fetched ahead, whether there is news.
 
 Everything is addressed by row, never by path: which file a row names is resolved inside the
 image roots by the library. Pictures leave here re-encoded from decoded pixels, so no byte of a
@@ -22,9 +22,10 @@ from dashboard.loaders import (
     read_picture,
     read_thumbnail,
     read_workspace,
+    state_mark,
 )
 from dashboard.parameters import MAX_ROW
-from dashboard.state import read_view
+from dashboard.state import View, read_view
 from scoring.errors import VisnecError
 from scoring.readers.images import ImageProblem
 
@@ -83,8 +84,14 @@ def cards(request: Request) -> Response:
     return JSONResponse(read_cards(context, rows[:MAX_CARDS]), headers=_FORGET)
 
 
+def state(_: Request) -> Response:
+    """One word that changes with everything that pages take in by themselves."""
+    return JSONResponse({"state": state_mark(open_view_context(View()))}, headers=_FORGET)
+
+
 ROUTES: Final = [
     Route(f"{PREFIX}/thumbnail/{{row_idx:int}}", guarded(small_picture)),
     Route(f"{PREFIX}/image/{{row_idx:int}}/{{position:int}}", guarded(picture)),
     Route(f"{PREFIX}/cards", guarded(cards)),
+    Route(f"{PREFIX}/state", guarded(state)),
 ]

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import figures, notices, page_frame
+from dashboard.components import figures, notices, page_frame, pulse
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, page_link
@@ -23,7 +23,7 @@ from scoring.store.filters import Filter
 from scoring.store.values import Scope
 from scoring.workspace import Workspace
 
-_REFRESH = "2s"
+_SECONDS = 2
 _LISTED_SOURCES = 12
 
 
@@ -116,13 +116,14 @@ def _show_heading(record: RunRecord) -> None:
     )
 
 
-@st.fragment(run_every=_REFRESH)
+@st.fragment
 def _show_live(run_id: str) -> None:
     """How far a run in flight is, read again by itself; the page is drawn anew when it ends."""
     progress = loaders.read_run_progress(loaders.read_workspace(), run_id)
     if progress is None or progress.state != "running":
         st.rerun()
     _draw_progress(progress)
+    pulse.show(f"progress-{run_id}", _SECONDS)
 
 
 def _show_progress(workspace: Workspace, run_id: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import actions, text
-from dashboard.components import export_diff, figures, notices
+from dashboard.components import export_diff, figures, notices, pulse
 from dashboard.export_facts import ExportFact, read_exports, zipped
 from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
@@ -50,7 +50,7 @@ def _show_jobs(workspace: Workspace) -> None:
     if not found:
         return
     running = any(job.state == "running" for job in found)
-    st.fragment(_draw_jobs, run_every=1.0 if running else None)(workspace, running)
+    st.fragment(_draw_jobs)(workspace, running)
 
 
 def _draw_jobs(workspace: Workspace, was_running: bool) -> None:
@@ -59,6 +59,8 @@ def _draw_jobs(workspace: Workspace, was_running: bool) -> None:
         st.rerun()  # the list below has one more
     for place, job in enumerate(found):
         _draw_job(workspace, place, job)
+    if was_running:
+        pulse.show("exports", 1.0)
 
 
 def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:

@@ -7,50 +7,21 @@ in it), the page is drawn anew, and only then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import ahead, figures
-from dashboard.loaders import Opened
+from dashboard.components import ahead, figures, pulse
+from dashboard.links import state_url
+from dashboard.loaders import State
 from dashboard.state import current_view
 from scoring.progress import RunProgress
 
 _SECONDS: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a page was drawn from: dataset, database, its runs, and those that are at work."""
-
-    dataset: str | None
-    generation: str | None
-    runs: tuple[str, ...]
-    at_work: tuple[str, ...]
-
-
-def read_state(opened: Opened) -> State:
-    """The state of the workspace now."""
-    workspace, dataset = opened.workspace, opened.dataset
-    generation = None
-    if dataset is not None and loaders.has_database(workspace):
-        generation = loaders.open_store(workspace).generation
-    runs = tuple(run.run_id for run in loaders.read_runs(workspace))
-    fingerprint = dataset.fingerprint if dataset else None
-    return State(fingerprint, generation, runs, tuple(_at_work(opened)))
-
-
-def _at_work(opened: Opened) -> dict[str, RunProgress]:
-    """The runs on which a process works now, by their names."""
-    workspace = opened.workspace
-    runs = [run.run_id for run in loaders.read_runs(workspace) if not run.imported_from]
-    found = {run: loaders.read_run_progress(workspace, run) for run in runs}
-    return {run: one for run, one in found.items() if one is not None and one.state == "running"}
-
-
-@st.fragment(run_every=_SECONDS)
+@st.fragment
 def watch(drawn_from: State) -> None:
     """How far the runs at work are; draws the page anew where there is more to see than it shows.
 
@@ -58,8 +29,10 @@ def watch(drawn_from: State) -> None:
     """
     view = current_view()
     opened = loaders.open_view_context(view)
-    at_work = _at_work(opened)
-    if read_state(opened) != drawn_from:
+    at_work = loaders.read_at_work(opened)
+    mark = loaders.state_mark(opened)
+    if loaders.read_state(opened) != drawn_from:
+        mark = ""  # the next beat looks again
         context = opened.context
         if context is None or ahead.is_ready(context, view):
             st.rerun()
@@ -67,6 +40,7 @@ def watch(drawn_from: State) -> None:
         actions.follow_parts(opened.workspace)
     for run, progress in at_work.items():
         _show_progress(run, progress, alone=len(at_work) == 1)
+    pulse.show("watch", _SECONDS, state_url(), mark)
 
 
 def _show_progress(run: str, progress: RunProgress, alone: bool) -> None:

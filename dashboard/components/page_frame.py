@@ -32,7 +32,7 @@ def open_page(title: str, subtitle: str) -> tuple[View, Opened]:
         with right:
             _show_scope(opened.context)
     notices.show_left_out([*problems, *opened.problems])
-    state = live.read_state(opened)
+    state = loaders.read_state(opened)
     _show_notices(opened, at_work=bool(state.at_work))
     live.watch(state)
     notices.show_remembered()

@@ -7,6 +7,7 @@ subsets.
 
 from __future__ import annotations
 
+from dashboard.loaders.at_work import State, read_at_work, read_state, state_mark
 from dashboard.loaders.compare import (
     read_comparison,
     read_health,
@@ -108,6 +109,7 @@ __all__ = [
     "OwnDecisions",
     "ReviewState",
     "StabilityFacts",
+    "State",
     "WeightFacts",
     "count_samples",
     "has_database",
@@ -115,6 +117,7 @@ __all__ = [
     "open_store",
     "open_view_context",
     "queue_order",
+    "read_at_work",
     "read_best_rows",
     "read_build_state",
     "read_by_cluster",
@@ -159,6 +162,7 @@ __all__ = [
     "read_runs",
     "read_scopes",
     "read_stability",
+    "read_state",
     "read_status_counts",
     "read_status_reasons",
     "read_subset_diff",
@@ -173,4 +177,5 @@ __all__ = [
     "read_tiles",
     "read_weight_facts",
     "read_workspace",
+    "state_mark",
 ]

@@ -51,6 +51,10 @@ def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path
     expect(figure(page, "effective share")).not_to_have_text(share)
     expect(page.get_by_text("Expected mixture by source")).to_be_visible()
 
+    # What other tests have decided about the same workspace does not count here.
+    page.locator("label", has_text="Decisions by hand win over the rule").click()
+    expect(page).to_have_url(re.compile("hand=0"))
+    demo.settle()
     before = number(page, "samples in the subset")
     switch = page.locator("label", has_text="Take text-only samples in")
     n_text_only = int(re.findall(r"\((\d+)\)", switch.inner_text())[0])
@@ -58,8 +62,6 @@ def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path
     expect(figure(page, "samples in the subset")).to_have_text(str(before + n_text_only))
     page.locator("label", has_text="Take other samples without a score in").click()
     expect(page).to_have_url(re.compile("unscored=1"))
-    page.locator("label", has_text="Decisions by hand win over the rule").click()
-    expect(page).to_have_url(re.compile("hand=0"))
     demo.settle()
     save_as(page, "mixed")
 

@@ -85,7 +85,7 @@ def test_another_list_of_baselines_is_another_run(workspace: Workspace) -> None:
         score_dataset(workspace, FakeModel(), run_id="mine", tokens=True)
     blurred = BaselineSettings(("blur",), blur_sigma=0.1)
     score_dataset(workspace, FakeModel(), run_id="blurred", baselines=blurred)
-    with pytest.raises(RunConflictError, match=r"\{'blur_sigma': 0.1\} then.*0.05\} now"):
+    with pytest.raises(RunConflictError, match=r"blur_sigma: 0.1 then, 0.05 now"):
         score_dataset(workspace, FakeModel(), run_id="blurred", baselines=("blur",))
 
 

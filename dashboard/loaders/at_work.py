@@ -1,0 +1,45 @@
+"""What a page was drawn from and which runs are at work: whether there is something to show."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from dashboard.loaders.context import Opened, has_database, open_store
+from dashboard.loaders.facts import read_run_progress, read_runs
+from scoring.progress import RunProgress
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a page was drawn from: dataset, database, its runs, and those that are at work."""
+
+    dataset: str | None
+    generation: str | None
+    runs: tuple[str, ...]
+    at_work: tuple[str, ...]
+
+
+def read_state(opened: Opened) -> State:
+    """The state of the workspace now."""
+    workspace, dataset = opened.workspace, opened.dataset
+    generation = None
+    if dataset is not None and has_database(workspace):
+        generation = open_store(workspace).generation
+    runs = tuple(run.run_id for run in read_runs(workspace))
+    fingerprint = dataset.fingerprint if dataset else None
+    return State(fingerprint, generation, runs, tuple(read_at_work(opened)))
+
+
+def read_at_work(opened: Opened) -> dict[str, RunProgress]:
+    """The runs on which a process works now, by their names."""
+    workspace = opened.workspace
+    runs = [run.run_id for run in read_runs(workspace) if not run.imported_from]
+    found = {run: read_run_progress(workspace, run) for run in runs}
+    return {run: one for run, one in found.items() if one is not None and one.state == "running"}
+
+
+def state_mark(opened: Opened) -> str:
+    """Another one whenever the state or the progress of a run at work is another."""
+    progress = [(run, one.done, one.updated_at) for run, one in read_at_work(opened).items()]
+    return hashlib.sha256(repr((read_state(opened), progress)).encode()).hexdigest()
