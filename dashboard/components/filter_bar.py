@@ -66,7 +66,8 @@ def show(context: Context, compact: bool = False) -> None:
             with second[3]:
                 _type_range(which)
         if not compact:
-            show_chips(context)
+            with st.container():  # a place of its own, so that what is below stays open
+                show_chips(context)
         _show_as_text(which, compact)
 
 

@@ -46,6 +46,19 @@ def test_a_filter_lists_what_matches_it(demo: Watched) -> None:
     demo.assert_sound()
 
 
+def test_a_filter_typed_as_text_stays_where_it_was_typed(demo: Watched) -> None:
+    page = demo.open("explore")
+    page.get_by_text("Filter as text").click()
+    field = page.get_by_label("The same filter for commands and links")
+    for source in ("scenes", "digits"):
+        field.fill(f"source:{source}")
+        field.press("Enter")
+        expect(page).to_have_url(re.compile(f"filter=source%3A{source}"))
+        demo.settle()
+        expect(field).to_be_visible()
+    demo.assert_sound()
+
+
 def test_a_sample_opens_with_its_image_and_both_predictions(demo: Watched) -> None:
     page = demo.open("explore", "?filter=source:scenes+status:scored")
     row = row_of(tiles(demo).first)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from scoring.store.filters import Filter
 from tests.browser.conftest import Watched
@@ -42,6 +43,10 @@ _READ = """() => {
     return found.join("");
 }"""
 _DROPPED = re.compile("[\0\ufffd]")  # what a browser leaves out of HTML
+_ALL_SHOWN = f"""wanted => {{
+    const shown = ({_READ})().replace(/[\\0\\ufffd]/g, "");
+    return wanted.every((one) => shown.includes(one));
+}}"""
 _FIRST = "?" + urlencode({"run": MAIN_RUN})
 
 
@@ -51,9 +56,11 @@ def assert_read(watched: Watched, texts: Iterable[str]) -> None:
     assert page.evaluate("window.attacked ?? null") is None
     expect(page.locator("h1").first).to_be_visible()
     watched.assert_sound()
-    shown = _DROPPED.sub("", page.evaluate(_READ))
-    missing = [one for one in wanted if _DROPPED.sub("", one) not in shown]
-    assert not missing, (missing, shown)
+    try:  # parts of a page draw themselves once the page stands
+        page.wait_for_function(_ALL_SHOWN, arg=[_DROPPED.sub("", one) for one in wanted])
+    except PlaywrightTimeoutError:
+        shown = _DROPPED.sub("", page.evaluate(_READ))
+        assert [one for one in wanted if _DROPPED.sub("", one) not in shown] == [], shown
 
 
 def with_each(*said: str, attacks: Iterable[str] = ATTACKS) -> list[str]:

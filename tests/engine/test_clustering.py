@@ -252,6 +252,7 @@ def test_tfidf_survives_texts_without_words(texts: list[str]) -> None:
     assert np.isfinite(embedder.embed(texts)).all()
 
 
-def test_an_embedder_that_cannot_be_had_says_what_to_do() -> None:
+def test_an_embedder_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as without a network
     with pytest.raises(ModelError, match="--embedder tfidf"):
         load_embedder("nowhere/no-model")
