@@ -166,9 +166,10 @@ def decisions(
     judge; ``queue`` is filled by the first walk, and every later one has to follow it."""
     reviewer = f"Gap {'none' if gap is None else gap} {time.time_ns()}"
     tab.open(f"{address}/review?queue=lowest")
-    if tab.page.get_by_label("Your name").count():
-        tab.page.get_by_label("Your name").fill(reviewer)
-        tab.page.keyboard.press("Enter")
+    name = tab.page.get_by_label("Your name")
+    name.wait_for()
+    name.fill(reviewer)
+    name.press("Enter")
     tab.until("() => VNB.reviewed() !== null")
     keys = ("kdukkdduuk" * 20)[:200]
     tab.page.evaluate("() => VNB.beginReview()")

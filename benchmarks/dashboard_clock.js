@@ -57,7 +57,6 @@ window.VNB = {
     this.pressed = []; this.drawn = new Map(); this.due = [Number(deck.dataset.row)];
     this.watching = true;
     this.onKey = (event) => { if ("kdu".includes(event.key)) this.pressed.push(event.timeStamp || performance.now()); };
-    window.addEventListener("keydown", this.onKey, true);
     this.seen = new MutationObserver(() => { const row = Number(deck.dataset.row); if (row !== this.due.at(-1)) this.due.push(row); });
     this.seen.observe(deck, { attributes: true, attributeFilter: ["data-row"] });
     const look = () => {
@@ -71,7 +70,7 @@ window.VNB = {
   endReview() {
     this.watching = false;
     this.seen.disconnect();
-    window.removeEventListener("keydown", this.onKey, true);
+    this.onKey = null;
     return this.pressed.map((when, i) => [this.due[i] ?? -1, when, this.drawn.get(this.due[i + 1]) ?? 0]);
   },
   press(keys) { for (const key of keys) window.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })); },
@@ -80,4 +79,8 @@ window.VNB = {
     look();
   }); },
 };
-for (const kind of ["keydown", "pointerup", "click"]) window.addEventListener(kind, (event) => { VNB.at = event.timeStamp; }, true);
+// First of all listeners, because the page's own may keep a key from those behind them.
+for (const kind of ["keydown", "pointerup", "click"]) window.addEventListener(kind, (event) => {
+  VNB.at = event.timeStamp;
+  if (kind === "keydown") VNB.onKey?.(event);
+}, true);
