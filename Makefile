@@ -13,7 +13,7 @@ demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboar
 	$(BIN)/visnec demo --port $(PORT)
 
 test: $(VENV)/.installed-dev check browser ## set up, run every check and every test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-long: $(VENV)/.installed-ray browser ## the tests that take long: kills, large workspaces, Ray
 	$(BIN)/python -m pytest -m long
