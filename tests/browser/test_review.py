@@ -79,6 +79,7 @@ def test_ten_samples_by_keyboard_one_undone_survive_a_reload(demo: Watched) -> N
     assert row_on_show(deck) == undone
     all_saved(deck)
     assert on_page(deck) == expected
+    expect(demo.page).to_have_url(re.compile(rf"row={undone}\b"))  # the address follows
 
     demo.page.reload()
     deck = demo.page.locator(".vn:has(.buttons)")
