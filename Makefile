@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench check format browser clean
+.PHONY: help demo test test-failed test-long bench check format browser clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,9 @@ demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboar
 
 test: $(VENV)/.installed-dev check browser ## set up, run every check and every test
 	$(BIN)/python -m pytest -n 4 --dist loadfile
+
+test-failed: $(VENV)/.installed-dev ## once more, one after another, what failed in `make test`
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test-long: $(VENV)/.installed-ray browser ## the tests that take long: kills, large workspaces, Ray
 	$(BIN)/python -m pytest -m long
