@@ -107,7 +107,7 @@ def _dropped_pieces(chosen: Chosen) -> Iterator[Piece]:
     reviewer against both, or both a rule (or choice) and the reviewer.
     """
     subset, found, hand = chosen.outcome.subset, chosen.outcome.candidates, chosen.outcome.hand
-    why = dict(zip(subset.row_idx[~subset.kept].tolist(), subset.why[~subset.kept], strict=True))
+    why = subset.why[~subset.kept]
     scores = found.visnec[~subset.kept]
     status = found.status[~subset.kept]
     statuses = tuple(Status)
@@ -115,7 +115,7 @@ def _dropped_pieces(chosen: Chosen) -> Iterator[Piece]:
     for table in read_columns(chosen.workspace, ["row_idx", "id", "source"], subset.dropped):
         for row in table.to_pylist():
             row_idx = row["row_idx"]
-            reason = REASONS[int(why[row_idx])]
+            reason = REASONS[int(why[place])]
             line = {
                 "row_idx": row_idx,
                 "id": row["id"],
