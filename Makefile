@@ -13,7 +13,7 @@ demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboar
 	$(BIN)/visnec demo --port $(PORT)
 
 test: $(VENV)/.installed-dev check browser ## set up, run every check and every test
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-failed: $(VENV)/.installed-dev ## once more, one after another, what failed in `make test`
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none

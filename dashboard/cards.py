@@ -18,7 +18,7 @@ from dashboard.words import Piece, word_differences
 from scoring.image_bases import image_path
 from scoring.necessity import Bands
 from scoring.samples import Role, Sample, Turn
-from scoring.store.values import SampleDetail
+from scoring.store.values import Record, SampleDetail
 
 Card = dict[str, Any]
 
@@ -62,16 +62,14 @@ def build_card(
         "predictions": _predictions(detail.predictions, sample.answer or ""),
         "decisions": _records(detail.decisions, ("reviewer", "decision", "note", "decided_at")),
         "neighbours": [
-            _neighbour(row, bands, edition)
-            for row in detail.neighbours.head(MAX_NEIGHBOURS).to_dict("records")
+            _neighbour(row, bands, edition) for row in detail.neighbours[:MAX_NEIGHBOURS]
         ],
         "n_neighbours": detail.n_neighbours,
     }
 
 
-def _score(scores: pd.DataFrame, baseline: str) -> dict[str, Any]:
-    rows = scores[scores["baseline"] == baseline].to_dict("records")
-    row = rows[0] if rows else {}
+def _score(scores: Sequence[Record], baseline: str) -> dict[str, Any]:
+    row = next((row for row in scores if row["baseline"] == baseline), {})
     return {
         "visnec": _number(row.get("visnec")),
         "stderr": _number(row.get("visnec_stderr")),
@@ -82,13 +80,13 @@ def _score(scores: pd.DataFrame, baseline: str) -> dict[str, Any]:
     }
 
 
-def _other_baselines(scores: pd.DataFrame, baseline: str) -> list[dict[str, Any]]:
+def _other_baselines(scores: Sequence[Record], baseline: str) -> list[dict[str, Any]]:
     return [
         {
             "name": text.BASELINE_NAMES.get(row["baseline"], row["baseline"]),
             "visnec": _number(row["visnec"]),
         }
-        for row in scores.to_dict("records")
+        for row in scores
         if row["baseline"] != baseline
     ]
 
@@ -111,14 +109,13 @@ def _tokens(tokens: pd.DataFrame | None) -> dict[int, list[dict[str, Any]]]:
 
 def _turns(
     turns: Sequence[Turn],
-    turn_scores: pd.DataFrame,
+    turn_scores: Sequence[Record],
     baseline: str,
     bands: Bands,
     tokens: Mapping[int, list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     """Messages with their parts; an answer carries its own scores, and its tokens' if known."""
-    own = turn_scores[turn_scores["baseline"] == baseline].to_dict("records")
-    by_answer = {int(row["turn"]): row for row in own}
+    by_answer = {int(row["turn"]): row for row in turn_scores if row["baseline"] == baseline}
     shown: list[dict[str, Any]] = []
     answers = images = 0
     for turn in turns:
@@ -160,14 +157,14 @@ def _parts(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
     return parts, first_image
 
 
-def _predictions(predictions: pd.DataFrame, answer: str) -> list[dict[str, Any]]:
+def _predictions(predictions: Sequence[Record], answer: str) -> list[dict[str, Any]]:
     """Per run both predictions, and how they match the answer.
 
     Each as pieces [text, differs], where differing from the other prediction, and again where
     differing from the reference.
     """
     shown: list[dict[str, Any]] = []
-    for row in predictions.to_dict("records"):
+    for row in predictions:
         blind, seeing = _string(row["prediction_text"]), _string(row["prediction_multimodal"])
         left, right = word_differences(blind or "", seeing or "")
         shown.append(
@@ -244,10 +241,8 @@ def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
     }
 
 
-def _records(frame: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {column: _string(row[column]) for column in columns} for row in frame.to_dict("records")
-    ]
+def _records(rows: Sequence[Record], columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [{column: _string(row[column]) for column in columns} for row in rows]
 
 
 def _string(value: object) -> str | None:

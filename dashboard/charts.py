@@ -17,6 +17,7 @@ from scoring.reviews.settling import CutQuality
 from scoring.store.compare import Comparison
 from scoring.store.values import LossPlane
 
+PLANE_HEIGHT = 420  # pixels
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}
 
 
@@ -221,7 +222,7 @@ def _axes(figure: go.Figure, top: float, quiet: str, line: str) -> None:
         **axis,
     )
     figure.update_layout(
-        height=420,
+        height=PLANE_HEIGHT,
         margin=_MARGIN,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

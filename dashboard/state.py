@@ -147,6 +147,7 @@ class Key(StrEnum):
     BULK_PLACE = "visnec.bulk_place"
     REVEALED = "visnec.revealed"
     REVIEWER_FORGOTTEN = "visnec.reviewer_forgotten"
+    PLOTLY_LOADED = "visnec.plotly_loaded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# The build without windows, which Playwright's own download is too, draws with half the work.
+NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 FOUND = Path(sys.prefix) / ".chromium-found"  # left by the set-up
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
@@ -46,7 +54,9 @@ def install_chromium() -> str | None:
     """Tries Playwright's download, then Debian's package where we are root."""
     commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        commands = [["apt-get", "update"], ["apt-get", "install", "-y", "chromium"], *commands]
+        install = ["apt-get", "install", "-y"]
+        debian = [[*install, "chromium-headless-shell"], [*install, "chromium"]]
+        commands = [["apt-get", "update"], *debian, *commands]
     for command in commands:
         subprocess.run(command, capture_output=True, check=False)
         if path := find_chromium():

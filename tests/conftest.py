@@ -38,3 +38,9 @@ def demo_workspace(demo_built: Path, tmp_path: Path) -> Path:
     root = tmp_path / "demo"
     shutil.copytree(demo_built, root)
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no process waits for it at the end."""
+    first = ("tests/browser/", "tests/test_")
+    items.sort(key=lambda item: not item.nodeid.startswith(first))

@@ -98,7 +98,7 @@ def test_predictions_with_the_image_are_right_where_it_is_needed(demo_built: Pat
         if made(record) == "vision_critical" and row % 5 == 0:
             found = sample_detail(store, scope, row)
             answer = record["conversations"][1]["value"]  # type: ignore[index]
-            predicted = found.predictions.iloc[0]
+            predicted = found.predictions[0]
             right_with += predicted["prediction_multimodal"] == answer
             right_without += predicted["prediction_text"] == answer
             n += 1

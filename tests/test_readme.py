@@ -80,4 +80,4 @@ def test_the_three_samples_are_those_of_the_demo(demo_built: Path) -> None:
     for row, question, score in rows:
         found = sample_detail(store, Scope(DEMO_RUN), int(row))
         assert found.question == question
-        assert abs(found.scores["visnec"].iloc[0] - float(score)) < 0.02
+        assert abs(found.scores[0]["visnec"] - float(score)) < 0.02

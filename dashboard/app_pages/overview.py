@@ -85,7 +85,7 @@ def _show_scores() -> None:
     with st.container(key="pair-plane"):
         left, right = st.columns([6, 5], gap="large")
         with left:
-            plane_panel.show(context)
+            plane_panel.show()
         with right:
             health_panel.show(context)
 

@@ -42,8 +42,7 @@ def show(kept: CutCounts) -> None:
 
 def read_parts(kept: CutCounts) -> list[Part]:
     """The largest sources with a scored sample, as many as there are colours; the rest as one."""
-    rows = kept.by_source.to_dict("records")
-    parts = [Part(str(row["source"]), int(row["kept"]), int(row["dropped"])) for row in rows]
+    parts = [Part(row["source"], row["kept"], row["dropped"]) for row in kept.by_source]
     parts = [part for part in parts if part.kept + part.dropped]
     if len(parts) <= len(SOURCE_COLOURS):
         return parts

@@ -107,7 +107,7 @@ def _span(low: int, high: int) -> str:
 def _kept_shares(kept: CutCounts) -> dict[str, float]:
     return {
         row["source"]: row["kept"] / (row["kept"] + row["dropped"])
-        for row in kept.by_source.to_dict("records")
+        for row in kept.by_source
         if row["kept"] + row["dropped"]
     }
 

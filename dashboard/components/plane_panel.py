@@ -1,4 +1,8 @@
-"""The loss plane: where text-only and multimodal loss lie; a box on it narrows the page."""
+"""The loss plane: where text-only and multimodal loss lie; a box on it narrows the page.
+
+Plotly takes a browser a second to load, during which nothing else on a page is drawn. The first
+plane of a session therefore comes once the page is at rest; the counts do not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,21 @@ from typing import Any, Final
 import streamlit as st
 
 from dashboard import charts, loaders
-from dashboard.components import figures, notices
-from dashboard.loaders import Context
-from dashboard.state import change_view, current_view
+from dashboard.components import figures, notices, pulse
+from dashboard.redraw import Part, redraw
+from dashboard.state import Key, change_view, current_view
 from scoring.store.filters import Filter, Range
 
 _KEY: Final = "loss_plane"
+_MOMENT: Final = 0.1  # seconds
 
 
-def show(context: Context) -> None:
+@st.fragment
+def show() -> None:
     """Draws the plane under the filter; a box that is drawn on it goes into the filter."""
+    context = loaders.open_view_context(current_view()).context
+    if context is None:
+        return
     st.subheader("Loss plane", anchor=False)
     figures.show_quiet(
         "A score near 0 with both losses high means that the model cannot use the image, not "
@@ -28,6 +37,11 @@ def show(context: Context) -> None:
     plane = loaders.read_loss_plane(context)
     if plane.counts.sum() == 0:
         notices.show_empty("No losses here", "The plane fills as samples are scored.")
+        return
+    if not st.session_state.get(Key.PLOTLY_LOADED):
+        st.session_state[Key.PLOTLY_LOADED] = True
+        st.html(f'<div class="vn-waiting" style="height:{charts.PLANE_HEIGHT}px"></div>')
+        pulse.show("plane", _MOMENT)
         return
     dark = st.context.theme.type == "dark"
     st.plotly_chart(
@@ -48,6 +62,7 @@ def _take_box() -> None:
         change_view(
             filter=_with_losses(current_view().filter, loss_text, loss_multimodal), sample=None
         )
+        redraw(Part.SCORES)
 
 
 def _with_losses(which: Filter, loss_text: Range, loss_multimodal: Range) -> Filter:

@@ -89,7 +89,7 @@ def read_card(context: Context, row_idx: int) -> Card:
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     """Samples in full, in the order of ``rows``. Raises InputError for a row that is not there."""
-    details = {row: read_detail(context, row) for row in rows}
+    details = queries.sample_details(context.store, context.scope, rows)
     samples = {one.row_idx: one for one in read_samples(context.workspace, sorted(set(rows)))}
     tokens = queries.token_scores_of(context.store, context.scope, rows)
     return [

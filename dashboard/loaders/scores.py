@@ -147,7 +147,13 @@ def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, 
 
 def read_histogram_edges(context: Context, bins: int) -> list[float]:
     """Round edges that hold still while filters change."""
-    return queries.histogram_edges(context.store, context.scope, bins)
+    return read_cached(
+        context,
+        "edges",
+        lambda: queries.histogram_edges(context.store, context.scope, bins),
+        bins,
+        decisions=False,
+    )
 
 
 def read_status_counts(context: Context) -> pd.DataFrame:

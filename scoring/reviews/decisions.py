@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import socket
 import threading
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from scoring.errors import InputError
@@ -41,6 +43,8 @@ from scoring.reviews.verdicts import (
     undone_events,
 )
 from scoring.workspace import Workspace
+
+_SUFFIX = ".jsonl"
 
 __all__ = [
     "Decision",
@@ -172,7 +176,7 @@ class ReviewLog:
     def _events_of_reviewer(self) -> Iterator[DecisionEvent]:
         """Events of this reviewer on all machines: a host may change its name between two keys."""
         yield from self._tail.events
-        for path in sorted(self.path.parent.glob(f"{_file_word(self.reviewer)}@*.jsonl")):
+        for path in sorted(self.path.parent.glob(f"{_file_word(self.reviewer)}@*{_SUFFIX}")):
             if path != self.path:
                 tail = self._elsewhere.setdefault(path, LogTail(path))
                 tail.refresh()
@@ -281,7 +285,7 @@ def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = N
     if not reviewer or not machine:
         raise InputError("a decision needs the name of its reviewer; give one that is not blank")
     name = f"{_file_word(reviewer)}@{_file_word(machine)}"
-    return ReviewLog(workspace.reviews_dir / f"{name}.jsonl", reviewer, machine)
+    return ReviewLog(workspace.reviews_dir / f"{name}{_SUFFIX}", reviewer, machine)
 
 
 def read_events(
@@ -322,10 +326,12 @@ def log_digests(workspace: Workspace, offsets: Mapping[str, int]) -> dict[str, s
 def logs_generation(workspace: Workspace) -> str:
     """Changes whenever a log grew, appeared or was replaced; costs one ``stat`` per log."""
     state = []
-    for name, path in _log_paths(workspace).items():
-        stat = path.stat()
-        state.append(f"{name}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+    with suppress(FileNotFoundError), os.scandir(workspace.reviews_dir) as entries:
+        for entry in entries:
+            if entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
+                stat = entry.stat()
+                state.append(f"{entry.name}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(sorted(state)).encode()).hexdigest()[:16]
 
 
 def _read_log(path: Path) -> LogTail:
@@ -338,7 +344,7 @@ def _log_paths(workspace: Workspace) -> dict[str, Path]:
     """Log name -> file, ascending by name."""
     return {
         path.stem: path
-        for path in sorted(workspace.reviews_dir.glob("*.jsonl"))
+        for path in sorted(workspace.reviews_dir.glob(f"*{_SUFFIX}"))
         if not path.name.startswith(".")
     }
 

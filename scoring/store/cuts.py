@@ -37,30 +37,28 @@ def cut_counts(
     kept = table.counts_left(last) - table.counts_left(first)
     kept_tokens = table.tokens_left(last) - table.tokens_left(first)
     unscored = np.bincount(one.unscored["source"], one.unscored["n"], len(kept)).astype(np.int64)
-    frame = pd.DataFrame(
-        {
-            "source": one.sources,
-            "kept": kept,
-            "dropped": table.counts[-1] - kept,
-            "unscored": unscored,
-            "kept_tokens": kept_tokens,
-            "dropped_tokens": table.tokens[-1] - kept_tokens,
-        }
-    )
-    frame["_n"] = frame["kept"] + frame["dropped"]
-    frame = frame[frame["_n"] + frame["unscored"] > 0]
-    frame = frame.sort_values(["_n", "source"], ascending=[False, True]).drop(columns="_n")
-    n_kept, tokens_kept = int(kept.sum()), int(kept_tokens.sum())
     known = one.tokens_known
-    if not known:
-        frame[["kept_tokens", "dropped_tokens"]] = None
+    nothing = [None] * len(kept)
+    columns = {
+        "source": one.sources,
+        "kept": kept.tolist(),
+        "dropped": (table.counts[-1] - kept).tolist(),
+        "unscored": unscored.tolist(),
+        "kept_tokens": kept_tokens.tolist() if known else nothing,
+        "dropped_tokens": (table.tokens[-1] - kept_tokens).tolist() if known else nothing,
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    n_kept, tokens_kept = int(kept.sum()), int(kept_tokens.sum())
     return CutCounts(
         n_kept=n_kept,
         n_dropped=len(one) - n_kept,
         n_unscored=one.n_unscored,
         tokens_kept=tokens_kept if known else None,
         tokens_dropped=int(table.tokens[-1].sum()) - tokens_kept if known else None,
-        by_source=frame.reset_index(drop=True),
+        by_source=sorted(
+            (row for row in rows if row["kept"] + row["dropped"] + row["unscored"]),
+            key=lambda row: (-row["kept"] - row["dropped"], row["source"]),
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,53 +11,95 @@ import pyarrow.parquet as pq
 from scoring.errors import InputError
 from scoring.store.conditions import check_scope
 from scoring.store.store import Store
-from scoring.store.values import SampleDetail, Scope
+from scoring.store.values import Record, SampleDetail, Scope
 
 _MAX_NEIGHBOURS = 50
 
-_SAMPLE = """
+_WANTED = "WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)"
+
+_SAMPLES = """
     SELECT
         p.row_idx, p.id, p.source, p.images, p.question, p.answer, p.n_turns, s.status, s.reason,
-        c.cluster_id, n.name, coalesce(v.decision, 'none')
-    FROM samples p
-    JOIN scores s ON s.row_idx = p.row_idx AND s.run_id = $run_id AND s.baseline = $baseline
-    LEFT JOIN clusters c ON c.row_idx = p.row_idx AND c.clustering_id = $clustering_id
+        c.cluster_id, n.name AS cluster, coalesce(v.decision, 'none') AS decision
+    FROM wanted
+    JOIN samples p ON p.row_idx = wanted.row_idx
+    JOIN scores s
+        ON s.row_idx = wanted.row_idx AND s.run_id = $run_id AND s.baseline = $baseline
+    LEFT JOIN clusters c ON c.row_idx = wanted.row_idx AND c.clustering_id = $clustering_id
     LEFT JOIN cluster_names n
         ON n.clustering_id = c.clustering_id AND n.cluster_id = c.cluster_id
-    LEFT JOIN verdicts v ON v.row_idx = p.row_idx
-    WHERE p.row_idx = $row_idx AND s.row_idx = $row_idx
+    LEFT JOIN verdicts v ON v.row_idx = wanted.row_idx
 """
 
 _SCORES = """
     SELECT
-        s.baseline, s.status, s.reason, s.loss_text, s.loss_multimodal, s.visnec, s.visnec_stderr,
-        s.n_answer_tokens, s.truncated
-    FROM scores s JOIN runs r ON r.run_id = s.run_id AND r.baseline = s.baseline
-    WHERE s.run_id = $run_id AND s.row_idx = $row_idx
+        s.row_idx AS of_row, s.baseline, s.status, s.reason, s.loss_text, s.loss_multimodal,
+        s.visnec, s.visnec_stderr, s.n_answer_tokens, s.truncated
+    FROM wanted
+    JOIN scores s ON s.row_idx = wanted.row_idx AND s.run_id = $run_id
+    JOIN runs r ON r.run_id = s.run_id AND r.baseline = s.baseline
     ORDER BY r.position
 """
 
 _TURN_SCORES = """
-    SELECT t.baseline, t.turn, t.loss_text, t.loss_multimodal, t.visnec, t.n_answer_tokens
-    FROM turn_scores t JOIN runs r ON r.run_id = t.run_id AND r.baseline = t.baseline
-    WHERE t.run_id = $run_id AND t.row_idx = $row_idx
+    SELECT
+        t.row_idx AS of_row, t.baseline, t.turn, t.loss_text, t.loss_multimodal, t.visnec,
+        t.n_answer_tokens
+    FROM wanted
+    JOIN turn_scores t ON t.row_idx = wanted.row_idx AND t.run_id = $run_id
+    JOIN runs r ON r.run_id = t.run_id AND r.baseline = t.baseline
     ORDER BY r.position, t.turn
 """
 
 _PREDICTIONS = """
     SELECT
-        p.run_id, r.model, p.prediction_text, p.prediction_multimodal, p.exact_text,
-        p.letter_text, p.f1_text, p.exact_multimodal, p.letter_multimodal, p.f1_multimodal,
-        p.reason, p.max_new_tokens
-    FROM predictions p JOIN runs r ON r.run_id = p.run_id AND r.position = 0
-    WHERE p.row_idx = $row_idx
+        p.row_idx AS of_row, p.run_id, r.model, p.prediction_text, p.prediction_multimodal,
+        p.exact_text, p.letter_text, p.f1_text, p.exact_multimodal, p.letter_multimodal,
+        p.f1_multimodal, p.reason, p.max_new_tokens
+    FROM wanted
+    JOIN predictions p ON p.row_idx = wanted.row_idx
+    JOIN runs r ON r.run_id = p.run_id AND r.position = 0
     ORDER BY p.run_id <> $run_id, r.created_at, p.run_id
 """
 
 _DECISIONS = """
-    SELECT reviewer, decision, note, decided_at, event_id
-    FROM decisions WHERE row_idx = $row_idx ORDER BY reviewer
+    SELECT d.row_idx AS of_row, d.reviewer, d.decision, d.note, d.decided_at, d.event_id
+    FROM wanted JOIN decisions d ON d.row_idx = wanted.row_idx
+    ORDER BY d.reviewer
 """
+
+_ON_SAME_IMAGE = """
+    , keys AS (
+        SELECT DISTINCT row_idx AS of_row, md5_number_lower(image) AS image_key
+        FROM (
+            SELECT p.row_idx, unnest(p.images) AS image
+            FROM wanted JOIN samples p ON p.row_idx = wanted.row_idx
+        )
+    ),
+    on_image AS (
+        SELECT DISTINCT keys.of_row, i.row_idx
+        FROM keys JOIN sample_images i ON i.image_key = keys.image_key
+        WHERE i.row_idx <> keys.of_row
+    )
+"""
+
+_COUNTS = "SELECT of_row, count(*) FROM on_image GROUP BY of_row"
+
+_NEIGHBOURS = """
+    , first AS (
+        FROM on_image
+        QUALIFY row_number() OVER (PARTITION BY of_row ORDER BY row_idx) <= $limit
+    )
+    SELECT
+        first.of_row, p.row_idx, p.source, p.question, p.answer, s.visnec, s.status,
+        coalesce(v.decision, 'none') AS decision
+    FROM first
+    JOIN samples p ON p.row_idx = first.row_idx
+    JOIN scores s ON s.row_idx = first.row_idx AND s.run_id = $run_id AND s.baseline = $baseline
+    LEFT JOIN verdicts v ON v.row_idx = first.row_idx
+    ORDER BY p.row_idx
+"""
+
 
 _PARTS_KEPT = """
     SELECT count(*) FROM duckdb_tables()
@@ -74,68 +116,53 @@ _VALUE_COLUMNS = {
     "loss_multimodal": "token_loss_multimodal",
 }
 
-_ON_SAME_IMAGE = """
-    WITH on_image AS (
-        SELECT DISTINCT row_idx FROM sample_images
-        WHERE row_idx <> $row_idx AND image_key IN (
-            SELECT md5_number_lower(image)
-            FROM (SELECT unnest(images) AS image FROM samples WHERE row_idx = $row_idx)
-        )
-    )
-"""
-
-_NEIGHBOURS = """
-    , first AS (FROM on_image ORDER BY row_idx LIMIT $limit)
-    SELECT
-        p.row_idx, p.source, p.question, p.answer, s.visnec, s.status,
-        coalesce(v.decision, 'none') AS decision
-    FROM first
-    JOIN samples p ON p.row_idx = first.row_idx
-    JOIN (
-        FROM scores WHERE run_id = $run_id AND baseline = $baseline
-    ) s ON s.row_idx = first.row_idx
-    LEFT JOIN verdicts v ON v.row_idx = first.row_idx
-    ORDER BY p.row_idx
-"""
-
 
 def sample_detail(store: Store, scope: Scope, row_idx: int) -> SampleDetail:
     """All that the database knows about one sample. Raises InputError where there is no such one.
 
     The whole conversation and the original record are in the dataset: ``dataset.read_sample``.
     """
+    return sample_details(store, scope, [row_idx])[int(row_idx)]
+
+
+def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int, SampleDetail]:
+    """Row to :func:`sample_detail`; many at once take hardly longer than one."""
     reading = store.reading()
     check_scope(reading, scope)
-    row: dict[str, Any] = {"row_idx": int(row_idx)}
-    run = row | {"run_id": scope.run_id}
+    wanted: dict[str, Any] = {"rows": [int(row) for row in rows]}
+    run = wanted | {"run_id": scope.run_id}
     one = run | {"baseline": scope.baseline}
-    found = reading.rows(_SAMPLE, one | {"clustering_id": scope.clustering_id})
-    if not found:
-        n = reading.rows("SELECT count(*) FROM samples")[0][0]
-        raise InputError(f"there is no sample {row_idx}; the dataset has rows 0 to {n - 1}")
-    values = found[0]
-    counting = "\n".join((_ON_SAME_IMAGE, "SELECT count(*) FROM on_image"))
-    neighbours = "\n".join((_ON_SAME_IMAGE, _NEIGHBOURS))
-    return SampleDetail(
-        row_idx=values[0],
-        id=values[1],
-        source=values[2],
-        images=tuple(values[3]),
-        question=values[4],
-        answer=values[5],
-        n_turns=values[6],
-        status=values[7],
-        reason=values[8],
-        cluster_id=values[9],
-        cluster=values[10],
-        decision=values[11],
-        scores=reading.frame(_SCORES, run),
-        turn_scores=reading.frame(_TURN_SCORES, run),
-        predictions=reading.frame(_PREDICTIONS, run),
-        decisions=reading.frame(_DECISIONS, row),
-        neighbours=reading.frame(neighbours, one | {"limit": _MAX_NEIGHBOURS}),
-        n_neighbours=reading.rows(counting, row)[0][0],
+
+    def ask(query: str, values: Mapping[str, Any]) -> dict[int, list[Record]]:
+        found: dict[int, list[Record]] = {}
+        for record in reading.records("\n".join((_WANTED, query)), values):
+            found.setdefault(record.pop("of_row"), []).append(record)
+        return found
+
+    samples = reading.records(
+        "\n".join((_WANTED, _SAMPLES)), one | {"clustering_id": scope.clustering_id}
     )
+    if missing := set(wanted["rows"]) - {sample["row_idx"] for sample in samples}:
+        n = reading.rows("SELECT count(*) FROM samples")[0][0]
+        raise InputError(f"there is no sample {min(missing)}; the dataset has rows 0 to {n - 1}")
+    scores, turn_scores = ask(_SCORES, run), ask(_TURN_SCORES, run)
+    predictions, decisions = ask(_PREDICTIONS, run), ask(_DECISIONS, wanted)
+    nearest = "\n".join((_ON_SAME_IMAGE, _NEIGHBOURS))
+    neighbours = ask(nearest, one | {"limit": _MAX_NEIGHBOURS})
+    n_neighbours = dict(reading.rows("\n".join((_WANTED, _ON_SAME_IMAGE, _COUNTS)), wanted))
+    details: dict[int, SampleDetail] = {}
+    for sample in samples:
+        row = sample["row_idx"]
+        details[row] = SampleDetail(
+            **(sample | {"images": tuple(sample["images"])}),
+            scores=scores.get(row, []),
+            turn_scores=turn_scores.get(row, []),
+            predictions=predictions.get(row, []),
+            decisions=decisions.get(row, []),
+            neighbours=neighbours.get(row, []),
+            n_neighbours=n_neighbours.get(row, 0),
+        )
+    return details
 
 
 def token_scores(store: Store, scope: Scope, row_idx: int) -> pd.DataFrame | None:

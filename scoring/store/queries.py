@@ -15,7 +15,7 @@ from scoring.store.cuts import (
     threshold_for_share,
     threshold_for_tokens,
 )
-from scoring.store.detail import sample_detail, token_scores, token_scores_of
+from scoring.store.detail import sample_detail, sample_details, token_scores, token_scores_of
 from scoring.store.evaluated import evaluate_predictions
 from scoring.store.groups import (
     by_answer_kind,
@@ -81,6 +81,7 @@ __all__ = [
     "review_queue",
     "sample_count",
     "sample_detail",
+    "sample_details",
     "scopes",
     "score_health",
     "score_summary",

@@ -32,7 +32,7 @@ from scoring.store import schema
 from scoring.store.build import decisions_table, list_parts
 from scoring.store.frames import with_none
 from scoring.store.shelf import Shelf
-from scoring.store.values import BuildState
+from scoring.store.values import BuildState, Record
 from scoring.workspace import Workspace
 
 _MEMORY_LIMIT = "600MB"  # what does not fit is sorted on disk
@@ -132,6 +132,13 @@ class Reading:
         """All rows of the answer as tuples."""
         with closing(self._con.cursor()) as cursor:
             return cursor.execute(query, dict(values or {})).fetchall()
+
+    def records(self, query: str, values: Mapping[str, Any] | None = None) -> list[Record]:
+        """All rows of the answer by column name."""
+        with closing(self._con.cursor()) as cursor:
+            found = cursor.execute(query, dict(values or {})).fetchall()
+            names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The answer as a frame; NULL is NaN among floats and None everywhere else."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.necessity import Category
+
+Record = dict[str, Any]
+"""One row of an answer by column; NULL is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,9 @@ class ScoreSummary:
 class CutCounts:
     """What a cut ``minimum <= visnec < maximum`` keeps and drops, in samples and answer tokens.
 
-    Samples without a score are neither: ``n_unscored``. ``by_source`` has the columns source, kept,
-    dropped, unscored, kept_tokens, dropped_tokens. Tokens are None where scores do not tell them.
+    Samples without a score are neither: ``n_unscored``. ``by_source`` has source, kept, dropped,
+    unscored, kept_tokens and dropped_tokens, the source with most scores first. Tokens are None
+    where scores do not tell them.
     """
 
     n_kept: int
@@ -98,7 +103,7 @@ class CutCounts:
     n_unscored: int
     tokens_kept: int | None
     tokens_dropped: int | None
-    by_source: pd.DataFrame
+    by_source: list[Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +145,11 @@ class SampleDetail:
     cluster_id: int | None
     cluster: str | None
     decision: str
-    scores: pd.DataFrame
-    turn_scores: pd.DataFrame
-    predictions: pd.DataFrame
-    decisions: pd.DataFrame
-    neighbours: pd.DataFrame
+    scores: list[Record]
+    turn_scores: list[Record]
+    predictions: list[Record]
+    decisions: list[Record]
+    neighbours: list[Record]
     n_neighbours: int
 
 

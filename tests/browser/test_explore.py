@@ -69,7 +69,7 @@ def test_a_sample_opens_with_its_image_and_both_predictions(demo: Watched) -> No
     expect_image(demo)
     store = Store(open_workspace(demo.server.root))
     detail = sample_detail(store, scope_of(store), row)
-    predictions = detail.predictions.iloc[0]
+    predictions = detail.predictions[0]
     expect(card.locator(".answer.reference p")).to_have_text(detail.answer)
     expect(card.locator(".answer.blind p")).to_have_text(predictions["prediction_text"])
     expect(card.locator(".answer.seeing p")).to_have_text(predictions["prediction_multimodal"])
@@ -141,7 +141,7 @@ def test_other_samples_on_the_same_image_open(demo: Watched) -> None:
     scope = scope_of(store)
     rows = [int(row) for row in matching_rows(store, scope, Filter())[:200]]
     shared = next(row for row in rows if sample_detail(store, scope, row).n_neighbours)
-    other = int(sample_detail(store, scope, shared).neighbours["row_idx"].iloc[0])
+    other = sample_detail(store, scope, shared).neighbours[0]["row_idx"]
     page = demo.open("explore", f"?sample={shared}")
     page.locator(".neighbours button").first.click()
     expect(page.locator(f'article.card[data-row="{other}"]')).to_be_visible()
@@ -157,7 +157,7 @@ def test_all_samples_on_an_image_are_listed(demo: Watched) -> None:
     page = demo.open("explore", f"?sample={shared.row_idx}")
     page.get_by_role("button", name=re.compile("Show all .* as a list")).click()
     expect(page).to_have_url(re.compile("filter=image%3A"))
-    wanted = {shared.row_idx, *(int(row) for row in shared.neighbours["row_idx"])}
+    wanted = {shared.row_idx, *(row["row_idx"] for row in shared.neighbours)}
     expect(tiles(demo)).to_have_count(len(wanted))
     assert {row_of(tile) for tile in tiles(demo).all()} == wanted
 

@@ -150,7 +150,7 @@ def test_what_both_sides_are_made_of_follows_the_cut(demo: Watched) -> None:
         page.keyboard.press("Enter")
         expect_kept(demo, cut)
         counts = counts_above(demo.server, cut)
-        rows = counts.by_source.set_index("source").loc["scenes"]
+        rows = next(row for row in counts.by_source if row["source"] == "scenes")
         expect(kept).to_have_attribute(
             "aria-label", re.compile(f"scenes {100 * rows['kept'] / counts.n_kept:.1f} %")
         )

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from dashboard import actions, loaders
@@ -194,10 +193,10 @@ def test_predictions_of_every_run_are_held_against_each_other_and_the_reference(
     asked, answered, *_ = sample.turns
     sample = replace(sample, turns=(asked, replace(answered, text="It is red.")))
     detail = sample_detail(context.store, context.scope, 12)
-    (row,) = detail.predictions.to_dict("records")
+    (row,) = detail.predictions
     said = {"prediction_text": "It is blue.", "prediction_multimodal": "It is red."}
-    frame = pd.DataFrame([{**row, **said}, {**row, "run_id": "other", "prediction_text": None}])
-    card = build_card(sample, replace(detail, predictions=frame), "none", Bands(), "edition")
+    rows = [row | said, row | {"run_id": "other", "prediction_text": None}]
+    card = build_card(sample, replace(detail, predictions=rows), "none", Bands(), "edition")
     first, second = card["predictions"]
     assert first["text"] == [["It is ", False], ["blue", True], [".", False]]
     assert first["multimodal"] == [["It is ", False], ["red", True], [".", False]]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from dashboard.components.composition import Part, read_parts
 from dashboard.theme import SOURCE_COLOURS
 from scoring.store.values import CutCounts
 
 
 def cut(rows: list[tuple[str, int, int]]) -> CutCounts:
-    frame = pd.DataFrame(rows, columns=["source", "kept", "dropped"])
-    kept, dropped = int(frame["kept"].sum()), int(frame["dropped"].sum())
-    return CutCounts(kept, dropped, 0, None, None, frame)
+    by_source = [dict(zip(("source", "kept", "dropped"), row, strict=True)) for row in rows]
+    kept, dropped = (sum(row[name] for row in by_source) for name in ("kept", "dropped"))
+    return CutCounts(kept, dropped, 0, None, None, by_source)
 
 
 def test_sources_without_a_score_are_no_part_of_either_side() -> None:

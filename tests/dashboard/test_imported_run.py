@@ -49,10 +49,10 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
     assert one["multimodal_match"] == {"same": True, "said": "= reference"}
     assert one["text_match"] == {"same": False, "said": "≠ reference"}
 
-    changed = detail.predictions.assign(
-        exact_multimodal=False, letter_multimodal=True, f1_text=0.5, prediction_text=None
-    )
-    changed.loc[0, "reason"] = "the image is gone"
+    (held,) = detail.predictions
+    changes = {"exact_multimodal": False, "letter_multimodal": True, "f1_text": 0.5}
+    gone = {"prediction_text": None, "reason": "the image is gone"}
+    changed = [held | changes | gone]
     card = build_card(
         read_sample(workspace, 1), replace(detail, predictions=changed), "none", Bands(), "edition"
     )
@@ -60,7 +60,7 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
     assert one["multimodal_match"] == {"same": True, "said": "= reference, same option"}
     assert (one["text_match"], one["reason"]) == (None, "the image is gone")
 
-    near = detail.predictions.assign(f1_text=0.5)
+    near = [held | {"f1_text": 0.5}]
     card = build_card(
         read_sample(workspace, 1), replace(detail, predictions=near), "none", Bands(), "edition"
     )

@@ -116,10 +116,9 @@ def test_what_nobody_told_stays_unknown(workspace: Workspace, tmp_path: Path) ->
     assert "imported from scores.csv" in str(record.notice)
     store = Store(workspace)
     detail = sample_detail(store, Scope(run), 0)
-    assert detail.scores["visnec"].tolist() == [0.75]
-    assert detail.scores["n_answer_tokens"].isna().tolist() == [True]
-    assert detail.scores["visnec_stderr"].isna().tolist() == [True]
-    assert detail.turn_scores.empty
+    (score,) = detail.scores
+    assert (score["visnec"], score["n_answer_tokens"], score["visnec_stderr"]) == (0.75, None, None)
+    assert detail.turn_scores == []
     summary = score_summary(store, Scope(run))
     assert (summary.n_scored, summary.answer_tokens) == (1, None)
 

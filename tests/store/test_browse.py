@@ -294,27 +294,36 @@ def test_a_sample_in_full(plausible: Store) -> None:
     assert (detail.question, detail.answer) == (truth[0]["question"], truth[0]["answer"])
     assert (detail.n_turns, detail.status, detail.reason) == (3, "scored", None)
     assert detail.cluster == CLUSTER_NAMES[truth[0]["cluster"]]
-    assert detail.scores["baseline"].tolist() == ["none", "gray"]
-    assert detail.scores["visnec"][0] == pytest.approx(truth[0]["visnec"])
-    assert detail.scores["visnec"][1] == pytest.approx(truth[0]["visnec"] - 0.125)
-    assert detail.turn_scores[["baseline", "turn"]].values.tolist() == [
-        [baseline, turn] for baseline in ("none", "gray") for turn in range(3)
+    assert [one["baseline"] for one in detail.scores] == ["none", "gray"]
+    assert detail.scores[0]["visnec"] == pytest.approx(truth[0]["visnec"])
+    assert detail.scores[1]["visnec"] == pytest.approx(truth[0]["visnec"] - 0.125)
+    assert [(one["baseline"], one["turn"]) for one in detail.turn_scores] == [
+        (baseline, turn) for baseline in ("none", "gray") for turn in range(3)
     ]
-    assert detail.predictions.iloc[:, :4].values.tolist() == [
-        [RUN_ID, "tiny-vlm", truth[0]["answer"], truth[0]["answer"]]
-    ]
-    assert detail.predictions["exact_text"].tolist() == [True]
+    (predicted,) = detail.predictions
+    assert (predicted["run_id"], predicted["model"]) == (RUN_ID, "tiny-vlm")
+    assert predicted["prediction_text"] == truth[0]["answer"]
+    assert predicted["prediction_multimodal"] == truth[0]["answer"]
+    assert predicted["exact_text"] is True
     # Rows 0 and 4 ask about the same picture.
-    assert detail.neighbours["row_idx"].tolist() == [4]
+    assert [one["row_idx"] for one in detail.neighbours] == [4]
     assert detail.n_neighbours == 1
+
+
+def test_many_samples_at_once_are_what_each_is_alone(plausible: Store) -> None:
+    rows = [4, 0, 5, 0, 239, 17]
+    found = queries.sample_details(plausible, SCOPE, rows)
+    assert found == {row: queries.sample_detail(plausible, SCOPE, row) for row in rows}
+    assert queries.sample_details(plausible, SCOPE, []) == {}
+    with pytest.raises(InputError, match="no sample 240; the dataset has rows 0 to 239"):
+        queries.sample_details(plausible, SCOPE, [1, 241, 240])
 
 
 def test_a_sample_without_image_or_score(plausible: Store) -> None:
     detail = queries.sample_detail(plausible, SCOPE, 5)
     assert (detail.images, detail.status, detail.n_neighbours) == ((), "text_only", 0)
-    assert detail.scores["visnec"].isna().all()
-    assert detail.turn_scores.empty
-    assert detail.predictions.empty
+    assert [one["visnec"] for one in detail.scores] == [None, None]
+    assert detail.turn_scores == detail.predictions == []
     with pytest.raises(InputError, match="rows 0 to 239"):
         queries.sample_detail(plausible, SCOPE, 240)
 

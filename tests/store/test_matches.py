@@ -61,4 +61,4 @@ def test_what_is_older_is_compared_anew_from_the_texts(
         (2, False, 0.0, False, None, VERSION, 32),
     ]
     detail = sample_detail(Store(workspace), Scope(RUN_ID), 2)
-    assert detail.predictions["f1_multimodal"].tolist() == [pytest.approx(2 / 3)]
+    assert [one["f1_multimodal"] for one in detail.predictions] == [pytest.approx(2 / 3)]

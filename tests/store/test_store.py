@@ -153,9 +153,8 @@ def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
     assert queries.verdict_counts(store, SCOPE)["none"] == 11
     detail = queries.sample_detail(store, SCOPE, 5)
     assert detail.decision == "none"
-    assert detail.decisions[["reviewer", "decision", "note"]].values.tolist() == [
-        ["ada", None, "odd picture"]
-    ]
+    (held,) = detail.decisions
+    assert (held["reviewer"], held["decision"], held["note"]) == ("ada", None, "odd picture")
 
 
 def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@
 // no harm.
 
 const DECKS = new WeakMap();
-const AHEAD = 24, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500;
+const AHEAD = 24, MORE_FROM = 8, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500, QUIET_MS = 120, LATEST_MS = 1000;
 const UNANSWERED = 2; // sendings, from which on the server counts as out of reach
 const PACE_OVER = 20, PACE_FROM = 5, PAUSE_MS = 120000;
 
@@ -88,6 +88,8 @@ class ReviewDeck {
     window.addEventListener("keydown", this.onKey, true);
     document.addEventListener("focusin", this.onFocus);
     document.addEventListener("focusout", this.onFocus);
+    this.onHide = () => { if (document.hidden && this.pending.length) this.flush(); };
+    document.addEventListener("visibilitychange", this.onHide);
     this.onLeave = (event) => { if (this.pending.length && !this.outbox?.durable) event.preventDefault(); };
     window.addEventListener("beforeunload", this.onLeave);
     this.resend = setInterval(() => this.sendAgain(), RESEND_MS);
@@ -97,7 +99,9 @@ class ReviewDeck {
     window.removeEventListener("keydown", this.onKey, true);
     document.removeEventListener("focusin", this.onFocus);
     document.removeEventListener("focusout", this.onFocus);
+    document.removeEventListener("visibilitychange", this.onHide);
     window.removeEventListener("beforeunload", this.onLeave);
+    clearTimeout(this.soon);
     clearInterval(this.resend);
     clearTimeout(this.moving);
   }
@@ -118,7 +122,7 @@ class ReviewDeck {
     if (this.queueKey !== data.queue_key) this.openQueue();
     else if (others) this.draw();
     this.inFlight = false;
-    if (this.pending.some((draft) => !this.lastSent?.has(draft.event_id))) this.flush();
+    if (this.pending.some((draft) => !this.lastSent?.has(draft.event_id))) this.flushSoon();
     this.drawBar();
   }
 
@@ -216,8 +220,7 @@ class ReviewDeck {
     this.moments.push(Date.now());
     const kept = this.keep({ row_idx: row, decision, queue: this.data.queue_name, sampling_probability: this.chances.get(row) ?? null, draw: this.chances.get(row) ? this.data.draw : null });
     this.index += 1;
-    this.flush();
-    kept.then(() => this.draw(`${decision} on row ${VN.count(row)}`));
+    this.drawKept(kept, `${decision} on row ${VN.count(row)}`);
   }
 
   undo() {
@@ -227,8 +230,13 @@ class ReviewDeck {
     const kept = this.keep({ row_idx: last.row_idx, undoes: last.event_id });
     const at = this.queue.indexOf(last.row_idx);
     if (at >= 0) this.index = at; else this.queue.splice(this.index, 0, last.row_idx);
-    this.flush();
-    kept.then(() => this.draw(`undone: ${last.decision} on row ${VN.count(last.row_idx)}`));
+    this.drawKept(kept, `undone: ${last.decision} on row ${VN.count(last.row_idx)}`);
+  }
+
+  async drawKept(kept, said) {
+    this.flushSoon();
+    await kept;
+    this.draw(said);
   }
 
   step(by) {
@@ -286,9 +294,20 @@ class ReviewDeck {
 
   // ---- to the server --------------------------------------------------------------------------
 
+  // In a pause between keys: what Streamlit does to send a decision and to take the answer would
+  // stand in the way of the next sample. It is kept in the browser meanwhile.
+  flushSoon() {
+    const now = Date.now();
+    this.unsentSince ??= now;
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.flush(), Math.max(0, Math.min(QUIET_MS, this.unsentSince + LATEST_MS - now)));
+  }
+
   // One batch at a time; it holds everything unconfirmed, so a lost one costs nothing.
   flush(again = false) {
     if (!this.ready || (this.inFlight && !again)) return;
+    clearTimeout(this.soon);
+    this.unsentSince = null;
     this.inFlight = true;
     this.sent = Math.max(this.sent + 1, Date.now());
     this.lastSent = new Set(this.pending.map((draft) => draft.event_id));
@@ -306,7 +325,7 @@ class ReviewDeck {
     const from = Math.max(0, this.index - 1);
     const rows = this.queue.slice(from, this.index + AHEAD).filter((row) => !this.cards.has(row) && !this.wanted.has(row));
     const near = this.queue.slice(this.index, this.index + 4).some((row) => !this.cards.has(row) && !this.wanted.has(row));
-    if (!rows.length || (!near && rows.length < AHEAD / 2)) return;
+    if (!rows.length || (!near && rows.length < MORE_FROM)) return;
     for (const row of rows) this.wanted.add(row);
     const about = this.about;
     try {
