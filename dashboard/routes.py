@@ -7,6 +7,7 @@ dataset file reaches the browser as it came.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Final
 
@@ -28,8 +29,9 @@ from dashboard.parameters import MAX_ROW
 from dashboard.state import View, read_view
 from scoring.errors import VisnecError
 from scoring.readers.images import ImageProblem
+from scoring.workspace import Workspace
 
-MAX_CARDS: Final = 32
+MAX_AT_ONCE: Final = 32
 _KEEP = {"cache-control": "private, max-age=86400, immutable"}
 _FORGET = {"cache-control": "no-store"}
 
@@ -60,6 +62,37 @@ def small_picture(request: Request) -> Response:
     return Response(content, media_type="image/jpeg", headers=_KEEP)
 
 
+def small_pictures(request: Request) -> Response:
+    """Thumbnails of several samples as data URLs, null where there is none: one answer spares a
+    browser as many requests."""
+    try:
+        rows = _rows(request)
+    except ValueError as problem:
+        return PlainTextResponse(str(problem), 400, headers=_FORGET)
+    workspace = read_workspace()
+    found = [_data_url(workspace, row) for row in rows[:MAX_AT_ONCE]]
+    return JSONResponse(found, headers=_KEEP)
+
+
+def _data_url(workspace: Workspace, row_idx: int) -> str | None:
+    try:
+        content = read_thumbnail(workspace, row_idx)
+    except (ImageProblem, VisnecError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
+def _rows(request: Request) -> list[int]:
+    """The rows that are asked for. Raises ValueError, and OverflowError for ones that cannot be."""
+    try:
+        rows = [int(row) for row in request.query_params.get("rows", "").split(",")]
+    except ValueError:
+        raise ValueError("rows are whole numbers") from None
+    if max(rows) >= MAX_ROW:
+        raise OverflowError(rows)
+    return rows
+
+
 def picture(request: Request) -> Response:
     """A sample's image in full."""
     places = request.path_params
@@ -69,19 +102,17 @@ def picture(request: Request) -> Response:
 
 
 def cards(request: Request) -> Response:
-    """Samples in full for the review deck, at most MAX_CARDS at once."""
+    """Samples in full for the review deck, at most MAX_AT_ONCE."""
     names = ("run", "baseline", "clustering", "low", "high")
     view, _ = read_view({name: request.query_params.get(name, "") for name in names})
     context = open_view_context(view).context
     if context is None:
         return PlainTextResponse("nothing is scored here", 404, headers=_FORGET)
     try:
-        rows = [int(row) for row in request.query_params.get("rows", "").split(",")]
-        if max(rows) >= MAX_ROW:
-            raise OverflowError(rows)
-    except ValueError:
-        return PlainTextResponse("rows are whole numbers", 400, headers=_FORGET)
-    return JSONResponse(read_cards(context, rows[:MAX_CARDS]), headers=_FORGET)
+        rows = _rows(request)
+    except ValueError as problem:
+        return PlainTextResponse(str(problem), 400, headers=_FORGET)
+    return JSONResponse(read_cards(context, rows[:MAX_AT_ONCE]), headers=_FORGET)
 
 
 def state(_: Request) -> Response:
@@ -91,6 +122,7 @@ def state(_: Request) -> Response:
 
 ROUTES: Final = [
     Route(f"{PREFIX}/thumbnail/{{row_idx:int}}", guarded(small_picture)),
+    Route(f"{PREFIX}/thumbnails", guarded(small_pictures)),
     Route(f"{PREFIX}/image/{{row_idx:int}}/{{position:int}}", guarded(picture)),
     Route(f"{PREFIX}/cards", guarded(cards)),
     Route(f"{PREFIX}/state", guarded(state)),

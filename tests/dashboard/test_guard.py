@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,19 @@ def test_a_picture_comes_decoded_and_encoded_anew(client: TestClient, context: C
     assert answer.headers["cache-control"].startswith("private")
     small = client.get(links.thumbnail_url(row, "edition"))
     assert small.headers["content-type"] == "image/jpeg"
+
+
+def test_small_pictures_come_several_at_once(client: TestClient, context: Context) -> None:
+    shown, missing = row_with(context, Status.SCORED), row_with(context, Status.MISSING_IMAGE)
+    alone = links.thumbnail_url(shown, "edition")
+    together = alone.replace(f"thumbnail/{shown}", "thumbnails")
+    answer = client.get(f"{together}&rows={shown},{missing},{10**9},{shown}")
+    one = f"data:image/jpeg;base64,{base64.b64encode(client.get(alone).content).decode()}"
+    assert answer.json() == [one, None, None, one]
+    for rows, status in (("", 400), ("a", 400), ("1,,2", 400), (str(10**40), 404)):
+        assert client.get(f"{together}&rows={rows}").status_code == status
+    many = client.get(f"{together}&rows={','.join([str(missing)] * 100)}")
+    assert many.json() == [None] * 32
 
 
 def test_what_cannot_be_shown_says_why(client: TestClient, context: Context) -> None:
@@ -94,7 +108,8 @@ def test_other_sites_are_refused(
 @pytest.mark.parametrize("key", ["", "wrong", "é", links.KEY[:-1]], ids=range(4))
 def test_the_key_is_needed(client: TestClient, key: str) -> None:
     assert client.get("/visnec/thumbnail/0", params={"key": key}).status_code == 403
-    assert client.get("/visnec/cards", params={"key": key, "rows": "0"}).status_code == 403
+    for place in ("cards", "thumbnails"):
+        assert client.get(f"/visnec/{place}", params={"key": key, "rows": "0"}).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,46 @@
 // A page of samples as pictures. One tile is in the tab order; arrows move between tiles, Enter
 // opens one, X selects it, Shift with a click or an arrow selects all between. Pictures come from
-// this server by row, so a changed page costs no picture twice.
+// this server by row, several in one answer, so a changed page costs no picture twice.
 
 const GALLERIES = new WeakMap();
+
+// The small pictures that were fetched, by the address of each: its bytes as a data URL, or null.
+class Pictures {
+  static AT_ONCE = 12;
+  static MOST = 480;
+  static kept = new Map();
+
+  // Shows the pictures of tiles: at once where they are known, the others in the order of the page.
+  static async show(images) {
+    const wanted = images.filter((image) => !this.put(image));
+    for (let from = 0; from < wanted.length; from += this.AT_ONCE) {
+      const some = wanted.slice(from, from + this.AT_ONCE).filter((image) => image.isConnected);
+      try {
+        if (some.length) await this.fetch(some.map((image) => image.dataset.from));
+        for (const image of some) this.put(image);
+      } catch {
+        for (const image of some) image.src = image.dataset.from; // one by one, each with its own failure
+      }
+    }
+  }
+
+  static put(image) {
+    const url = this.kept.get(image.dataset.from);
+    if (url === undefined) return false;
+    if (url === null) image.replaceWith(VN.el("span", { class: "lacking" }, "no picture"));
+    else image.src = url;
+    return true;
+  }
+
+  static async fetch(addresses) {
+    const rows = addresses.map((one) => one.match(/thumbnail\/(\d+)/)[1]);
+    const answer = await fetch(`${addresses[0].replace(/thumbnail\/\d+/, "thumbnails")}&rows=${rows.join(",")}`, { credentials: "same-origin" });
+    if (!answer.ok) throw new Error(answer.statusText);
+    const found = await answer.json();
+    addresses.forEach((address, i) => this.kept.set(address, found[i]));
+    for (const address of [...this.kept.keys()].slice(0, Math.max(0, this.kept.size - this.MOST))) this.kept.delete(address);
+  }
+}
 
 class Gallery {
   constructor(root) {
@@ -22,6 +60,7 @@ class Gallery {
     this.version = version;
     this.tiles = data.tiles.map((tile, i) => this.tile(tile, i === 0));
     this.grid.replaceChildren(...this.tiles.map((tile) => VN.el("li", {}, tile)));
+    Pictures.show([...this.grid.querySelectorAll("img")]);
     const shown = new Set(data.tiles.map((tile) => tile.row_idx));
     this.selected = new Set([...this.selected].filter((row) => shown.has(row)));
     this.anchor = null;
@@ -35,7 +74,7 @@ class Gallery {
   tile(tile, first) {
     const { el } = VN;
     const picture = tile.thumbnail
-      ? el("img", { src: tile.thumbnail, alt: "", loading: "lazy", decoding: "async", onerror: (event) => event.target.replaceWith(el("span", { class: "lacking" }, "no picture")) })
+      ? el("img", { "data-from": tile.thumbnail, alt: "", decoding: "async", onerror: (event) => event.target.replaceWith(el("span", { class: "lacking" }, "no picture")) })
       : el("span", { class: "lacking" }, "text only");
     const value = tile.visnec === null ? tile.status_name : VN.score(tile.visnec);
     const said = `${tile.visnec === null ? tile.status_name : `VisNec ${VN.score(tile.visnec)}, ${tile.category}`}; ${tile.source}; ${tile.question}${tile.decision && tile.decision !== "none" ? `; decided ${tile.decision}` : ""}`;
