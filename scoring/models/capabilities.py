@@ -17,7 +17,7 @@ class Capabilities:
     mask, so that the kernel for causal attention serves. ``feature_cache``: the vision tower runs
     once per distinct image. ``tree``: samples that begin alike share a row. ``causal_beginning``:
     what they share goes through the causal kernel. ``split_head``: the head is applied to the
-    answer positions only, in chunks.
+    answer positions only, in chunks. ``short_last_layer``: so is the last layer's MLP.
     """
 
     batched: bool = False
@@ -26,6 +26,7 @@ class Capabilities:
     tree: bool = False
     causal_beginning: bool = False
     split_head: bool = False
+    short_last_layer: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

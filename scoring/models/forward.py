@@ -31,6 +31,7 @@ from scoring.models.collate import (
     tree_mask,
 )
 from scoring.models.features import FeatureCache, VisionTower
+from scoring.models.last_layer import last_mlp_at
 from scoring.models.memory import out_of_memory_named
 from scoring.models.rows import Row, TreeLimits, divided, plan_rows
 from scoring.models.tree_attention import tree_attention
@@ -111,8 +112,10 @@ class LossEngine:
         """Losses on the device, per row, member by member."""
         with out_of_memory_named(), torch.inference_mode():
             inputs = self._inputs(rows, samples, features)
-            with self._attention(rows):
-                losses = self._losses(rows, inputs)
+            width = inputs["input_ids"].shape[1]
+            places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
+            with self._attention(rows), self._last_layer(places):
+                losses = self._losses(rows, inputs, places)
         features.release(rows)
         return torch.split(losses, [sum(row.counts) for row in rows])
 
@@ -138,10 +141,15 @@ class LossEngine:
             fed["mm_encoder_outputs"] = features.of(rows)
         return fed
 
-    def _losses(self, rows: Sequence[Row], inputs: dict[str, Any]) -> torch.Tensor:
+    def _last_layer(self, places: NDArray[np.int64]) -> AbstractContextManager[None]:
+        if not self._capabilities.short_last_layer:
+            return nullcontext()
+        return last_mlp_at(self._model, self._moved(torch.from_numpy(np.unique(places))))
+
+    def _losses(
+        self, rows: Sequence[Row], inputs: dict[str, Any], places: NDArray[np.int64]
+    ) -> torch.Tensor:
         """(answer tokens of all rows): only what predicts one of them goes through the head."""
-        width = inputs["input_ids"].shape[1]
-        places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
         targets = self._moved(torch.from_numpy(np.concatenate([row.targets for row in rows])))
         if self._capabilities.split_head:
             hidden = self._model.base_model(**inputs, use_cache=False)[0]
@@ -149,9 +157,9 @@ class LossEngine:
             head = self._model.get_output_embeddings()
             return head_losses(chosen, targets, head, self._vocabulary)
         kept, of_kept = np.unique(places, return_inverse=True)
-        keep = torch.zeros(len(rows) * width, dtype=torch.bool)
+        keep = torch.zeros(inputs["input_ids"].numel(), dtype=torch.bool)
         keep[torch.from_numpy(kept)] = True
-        keep = self._moved(keep.view(len(rows), width))
+        keep = self._moved(keep.view(inputs["input_ids"].shape))
         logits = self._model(**inputs, logits_to_keep=keep, use_cache=False).logits
         chosen = logits.reshape(len(kept), -1)[self._moved(torch.from_numpy(of_kept))]
         return answer_token_losses(chosen, targets)

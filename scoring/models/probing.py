@@ -26,6 +26,7 @@ from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
+from scoring.models.last_layer import last_mlp_at
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
 from scoring.models.rows import plan_rows
 from scoring.samples import Role, Turn
@@ -33,6 +34,14 @@ from scoring.samples import Role, Turn
 EXACT = 1e-5  # nats, in float32
 _ROUNDED = 0.05  # nats per answer token that bfloat16's and float16's rounding may move a mean by
 _ROOM = 1 << 20  # tokens: all probes in one batch
+_SHORTCUTS = (
+    "batched",
+    "maskless",
+    "feature_cache",
+    "tree",
+    "causal_beginning",
+    "short_last_layer",
+)
 _COPIES = 8  # of the longest probe, in the batch whose memory is measured
 
 Encode = Callable[[Sequence[Turn], Sequence[Image.Image]], EncodedSample]
@@ -106,7 +115,7 @@ class _Probe:
     def measured(self) -> Capabilities:
         """First the safe way in batches, then one shortcut at a time on top of the others."""
         found = Capabilities(split_head=self._head_stands_alone())
-        for shortcut in ("batched", "maskless", "feature_cache", "tree", "causal_beginning"):
+        for shortcut in _SHORTCUTS:
             if shortcut == "causal_beginning" and not found.tree:
                 continue
             tried = replace(found, **{shortcut: True})
@@ -117,6 +126,8 @@ class _Probe:
     def _unmoved(self, capabilities: Capabilities) -> bool:
         """Whether what must not matter does not: see the module's text."""
         try:
+            if capabilities.short_last_layer and not self._rest_is_unseen():
+                return False
             if capabilities.tree:
                 causal = self._branches_apart(capabilities) and self._image_is_causal()
                 return causal and self._beginning_is_seen()
@@ -130,6 +141,16 @@ class _Probe:
             for pad_id in (self._pad_id, self._pictured[0].input_ids[-1])
         ]
         return _same(*found)
+
+    def _rest_is_unseen(self) -> bool:
+        """Whether nobody looks at what the last MLP gives for other tokens than the chosen."""
+        states = []
+        for filler in (0.0, 1.0):
+            inputs = _fed(self._model, self._blind[0])
+            places = torch.arange(0, inputs["input_ids"].shape[1], 2, device=self._model.device)
+            with torch.inference_mode(), last_mlp_at(self._model, places, filler):
+                states.append(self._model.base_model(**inputs, use_cache=False)[0][0, places])
+        return bool(torch.equal(*states))
 
     def _branches_apart(self, capabilities: Capabilities) -> bool:
         """Each probe keeps its losses when the other one's branch is turned around."""

@@ -59,7 +59,7 @@ def test_each_shortcut_that_a_family_takes_is_exact(name: str) -> None:
     routes = [NONE, own]
     routes += [
         replace(own, **{left_out: False})
-        for left_out in ("maskless", "tree", "causal_beginning", "feature_cache", "split_head")
+        for left_out in (field.name for field in fields(own) if field.name != "batched")
     ]
     limits = replace(tree_limits(model._model), worth=0.0, width=ROOM)
     for with_images in (True, False):
@@ -76,6 +76,7 @@ def test_what_each_family_allows(name: str) -> None:
     assert found.batched
     assert found.maskless
     assert found.split_head
+    assert found.short_last_layer
     assert found.feature_cache == (name != "mllama")
     assert found.tree == found.causal_beginning == (name not in NO_TREE)
 
@@ -99,6 +100,19 @@ def test_a_tree_that_would_be_wrong_is_found_out(
     found = measured_in(name, dtype)
     assert not found.tree
     assert found.maskless
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_last_layer_that_others_look_at_stays_whole(dtype: str) -> None:
+    """What stands behind it mixes the tokens a little: too little for the bound of bfloat16."""
+    model = family_model("llava")
+    network = deepcopy(model._model).to(getattr(torch, dtype))
+    network.get_decoder().norm.register_forward_hook(
+        lambda _, __, output: output + 1e-3 * output.cumsum(1)
+    )
+    found = probing.measure_capabilities(network, model._encoder.encode, model._pad_id)
+    assert found.batched
+    assert not found.short_last_layer
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -14,7 +14,10 @@ def test_a_small_shape_goes_all_the_way(capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().out
     assert "1 (6 on 6)" in said
     assert "3 (6 on 2)" in said
-    assert "batched, maskless, feature_cache, tree, causal_beginning, split_head" in said
+    assert (
+        "batched, maskless, feature_cache, tree, causal_beginning, split_head, short_last_layer"
+        in said
+    )
     assert "ms per sample" in said
 
 
@@ -40,9 +43,9 @@ def test_a_missing_score_is_no_agreement() -> None:
 @pytest.mark.parametrize(
     ("wall", "cpu", "said"),
     [
-        (3.0, 3.0, "FLOP 3 reached, clock 2.7 reached, CPU 2.7 reached"),
-        (2.0, 3.0, "FLOP 3 reached, clock 2.7 MISSED, CPU 2.7 reached"),
-        (3.0, 2.0, "FLOP 3 reached, clock 2.7 reached, CPU 2.7 MISSED"),
+        (3.0, 3.0, "3: FLOP reached, clock reached, CPU reached"),
+        (2.0, 3.0, "3: FLOP reached, clock MISSED, CPU reached"),
+        (3.0, 2.0, "3: FLOP reached, clock reached, CPU MISSED"),
     ],
 )
 def test_each_bar_is_judged_by_itself(wall: float, cpu: float, said: str) -> None:
