@@ -43,13 +43,13 @@ def score_distributed(
     Rows that the run's parts hold are left out. Setting ``stop`` ends the actors softly. Raises
     InputError without Ray, WorkerError where an actor fails.
     """
-    ray = _import_ray()
     if job.predict:
         raise InputError(
             "--engine ray scores only; predict afterwards with: visnec predict, or --workers"
         )
     if job.retry:
         raise InputError("--engine ray scores what is open only; --retry without it, or --workers")
+    ray = _import_ray()
     stop = stop or threading.Event()
     begun = not ray.is_initialized()
     if begun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from scoring.engine.pipeline import score_dataset
 from scoring.engine.workers import Job
 from scoring.errors import InputError
 from scoring.models import load_model
-from scoring.workspace import open_workspace
+from scoring.workspace import create_workspace, open_workspace
 
 MODEL = {"name": "tiny-vlm", "device": "cpu"}
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra [ray]")
@@ -33,6 +34,19 @@ def parts_of(root: Path) -> dict[str, bytes]:
 def test_without_ray_the_extra_is_named(demo_workspace: Path) -> None:
     with pytest.raises(InputError, match=r"pip install 'visnec-studio\[ray\]'"):
         score_distributed(open_workspace(demo_workspace), Job(str(demo_workspace), MODEL), 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"predict": True}, "predict afterwards"), ({"retry": ("bad_image",)}, "what is open only")],
+)
+def test_what_ray_does_not_do_is_said_before_anything_is_done(
+    tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
+    place = create_workspace(tmp_path / "place")
+    with pytest.raises(InputError, match=said):
+        score_distributed(place, Job(str(place.root), MODEL, **asked), 2)
+    assert not any(place.root.glob("runs/*"))
 
 
 @needs_ray
