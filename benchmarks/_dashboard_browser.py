@@ -45,20 +45,20 @@ class Busy:
     changes little with other work on the machine, unlike times by the clock."""
 
     server: int
-    begun: tuple[float, float] = (0.0, 0.0)
+    begun: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.begun = self._now()
 
     def told(self, what: str, n: int) -> str:
         """The same in a sentence, for each of ``n`` answers."""
-        server, browser = (
-            1000 * (now - begun) / n for now, begun in zip(self._now(), self.begun, strict=True)
-        )
+        spent = {pid: now - self.begun.get(pid, 0.0) for pid, now in self._now().items()}
+        server = 1000 * spent.pop(self.server, 0.0) / n
+        browser = 1000 * sum(spent.values()) / n
         return f"Processor time per {what}: server {server:.0f} ms, browser {browser:.0f} ms."
 
-    def _now(self) -> tuple[float, float]:
-        """Seconds of the server, and of everything else that this process has started."""
+    def _now(self) -> dict[int, float]:
+        """Seconds of each process that this one has started, and of those that they have."""
         parents, seconds = {}, {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -71,8 +71,7 @@ class Busy:
         ours = {os.getpid()}
         while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
             ours |= more
-        ours -= {self.server, os.getpid()}
-        return seconds.get(self.server, 0.0), sum(seconds[pid] for pid in ours)
+        return {pid: seconds[pid] for pid in ours - {os.getpid()}}
 
 
 @dataclass

@@ -26,6 +26,7 @@ class Outbox {
       const result = work(transaction.objectStore("drafts"));
       transaction.oncomplete = () => resolve(result?.result ?? null);
       transaction.onerror = transaction.onabort = () => reject(transaction.error);
+      transaction.commit?.(); // nothing more will come: on disk a round trip sooner
     });
   }
 

@@ -7,7 +7,7 @@
 // no harm.
 
 const DECKS = new WeakMap();
-const AHEAD = 24, MORE_FROM = 8, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500, QUIET_MS = 120, LATEST_MS = 1000;
+const AHEAD = 24, MORE_FROM = 8, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500, QUIET_MS = 120, LATEST_MS = 1000, NEXT_MS = 4;
 const UNANSWERED = 2; // sendings, from which on the server counts as out of reach
 const PACE_OVER = 20, PACE_FROM = 5, PAUSE_MS = 120000;
 
@@ -133,6 +133,7 @@ class ReviewDeck {
     this.wanted.clear();
     this.pictures.clear();
     this.version = null;
+    this.next = null;
   }
 
   async openDeck() {
@@ -442,16 +443,29 @@ class ReviewDeck {
     this.root.dataset.row = row ?? "";
     if (row === undefined) this.showEnd();
     else if (!card) this.show(`waiting-${row}`, () => el("div", { class: "waiting quiet" }, this.unreachable ? `The sample cannot be fetched (${this.unreachable}); trying again …` : "Loading the sample …"));
-    else this.show(`card-${row}-${this.hides(row)}`, () => this.cardWithLink(card));
+    else this.show(this.cardVersion(row), () => this.cardWithLink(card));
     if (Number(this.note.dataset.row) !== row) { this.note.dataset.row = row ?? ""; this.note.value = row === undefined ? "" : this.noteOf(row); }
     else if (document.activeElement?.shadowRoot?.activeElement !== this.note && row !== undefined) this.note.value = this.noteOf(row);
     this.note.disabled = row === undefined;
   }
 
+  cardVersion(row) { return `card-${row}-${this.hides(row)}`; }
+
   show(version, make) {
     if (this.version === version && !version.startsWith("waiting")) return;
     this.version = version;
-    this.card.replaceChildren(make());
+    this.card.replaceChildren(this.next?.version === version ? this.next.node : make());
+    this.next = null;
+    setTimeout(() => this.prepareNext(), NEXT_MS);
+  }
+
+  // The card behind, made and its picture decoded while this one is looked at.
+  prepareNext() {
+    const row = this.queue[this.index + 1];
+    const card = this.cards.get(row);
+    if (!card || this.next?.version === this.cardVersion(row)) return;
+    this.next = { version: this.cardVersion(row), node: this.cardWithLink(card) };
+    for (const image of this.next.node.querySelectorAll("img.picture")) image.decode().catch(() => {});
   }
 
   // Other people's decisions stay out of sight, so that they do not lead this one.
