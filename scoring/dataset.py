@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,17 +151,35 @@ def _read_groups(
     """Row groups that hold any of ``rows``, cut down to them; statistics spare the others."""
     wanted = None if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     for path in dataset_parts(workspace):
+        stat = path.stat()
+        first, last = _group_limits(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        if wanted is None:
+            low, high = np.zeros(len(first), dtype=int), np.ones(len(first), dtype=int)
+        else:
+            low, high = np.searchsorted(wanted, first), np.searchsorted(wanted, last + 1)
+        groups = np.flatnonzero(low < high)
+        if not len(groups):
+            continue
         with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                statistics = file.metadata.row_group(group).column(0).statistics
-                if wanted is None:
-                    yield file.read_row_group(group, columns=columns)
-                    continue
-                low, high = np.searchsorted(wanted, [statistics.min, statistics.max + 1])
-                if low < high:
-                    table = file.read_row_group(group, columns=columns)
-                    keep = pc.is_in(table.column("row_idx"), pa.array(wanted[low:high]))
-                    yield table.filter(keep)
+            for group in groups:
+                table = file.read_row_group(int(group), columns=columns)
+                if wanted is not None:
+                    inside = pa.array(wanted[low[group] : high[group]])
+                    table = table.filter(pc.is_in(table.column("row_idx"), inside))
+                yield table
+
+
+@lru_cache(maxsize=4096)
+def _group_limits(
+    path: Path,
+    identity: tuple[int, ...],  # noqa: ARG001 - part of the key
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last row of each row group; a part is never changed once it counts."""
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(group).column(0) for group in range(metadata.num_row_groups)]
+    limits = [(column.statistics.min, column.statistics.max) for column in groups]
+    first, last = np.array(limits, dtype=np.int64).reshape(-1, 2).T
+    return first, last
 
 
 def sample_of_row(row: Mapping[str, Any]) -> Sample:
