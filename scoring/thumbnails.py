@@ -1,4 +1,4 @@
-"""Small pictures for the pages, made on demand and kept in a capped, packed cache.
+"""Small pictures for the pages, made while scoring or on demand, kept in a capped, packed cache.
 
 Ten million samples of 9 KB each would be 90 GB in ten million files; so thumbnails are appended to
 a few pack files, and the oldest pack goes when the cap is reached. The packs are no truth: they may
@@ -10,45 +10,75 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import struct
 import threading
+import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.workspace import Workspace
 
-__all__ = ["ImageProblem", "PackedCache", "encode_image", "thumbnail"]
+__all__ = ["ImageProblem", "PackedCache", "encode_image", "thumbnail", "thumbnail_keeper"]
 
+SIZE: Final = 288
 CAP_BYTES: Final = 512 << 20
 PACK_BYTES: Final = 16 << 20
 MEMORY_BYTES: Final = 48 << 20
+LOOK_SECONDS: Final = 2.0
 _LOSSLESS_PIXELS = 256 * 256
 _HEADER = struct.Struct("<16sI16s")  # key, length, digest of the content
 _caches: dict[Path, PackedCache] = {}
 _caches_lock = threading.Lock()
 
 
-def thumbnail(workspace: Workspace, reference: str, size: int = 256) -> bytes:
+def thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
     """A JPEG of at most ``size`` x ``size`` pixels of the image that ``reference`` names.
 
     The image is resolved inside the workspace's image roots only. Raises ImageProblem
     (missing_image, bad_image, refused_path) for what cannot be shown; problems are not cached.
     """
     place = resolve_image(reference, workspace.image_roots)
-    identity = f"{place.identity()}\0{size}"
-    key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
+    key = _key(place, size)
     cache = _cache_of(workspace.thumbnails_dir)
     content = cache.read(key)
     if content is None:
         content = encode_image(open_image(place), size, lossless=False)
         cache.write(key, content)
     return content
+
+
+def thumbnail_keeper(workspace: Workspace) -> Callable[[ImagePlace, Image.Image], None]:
+    """What keeps the thumbnail of an image that was opened for scoring, while there is room.
+
+    Nothing is evicted for it, and nothing that goes wrong here is told: what is not kept is made
+    when a page asks for it.
+    """
+    cache = _cache_of(workspace.thumbnails_dir)
+
+    def keep(place: ImagePlace, image: Image.Image) -> None:
+        if cache.is_full:
+            return
+        try:
+            key = _key(place, SIZE)
+            if not cache.has(key):
+                cache.write(key, encode_image(image, SIZE, lossless=False), remember=False)
+        except (ImageProblem, OSError, ValueError, MemoryError):
+            return
+
+    return keep
+
+
+def _key(place: ImagePlace, size: int) -> bytes:
+    identity = f"{place.identity()}\0{size}"
+    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
 
 
 def encode_image(image: Image.Image, size: int, lossless: bool | None = None) -> bytes:
@@ -77,8 +107,8 @@ def _cache_of(folder: Path) -> PackedCache:
 class PackedCache:
     """Key -> bytes in append-only pack files under ``folder``, with a part of it in memory.
 
-    Safe between threads and between processes. A cache that cannot be written (a full or a
-    read-only disk) goes on in memory.
+    Safe between threads and between processes; what others have added is found within
+    LOOK_SECONDS. A cache that cannot be written (a full or a read-only disk) goes on in memory.
     """
 
     def __init__(
@@ -95,8 +125,19 @@ class PackedCache:
         self._memory: OrderedDict[bytes, bytes] = OrderedDict()
         self._memory_used = 0
         self._own: Path | None = None
-        for pack in self._packs():
-            self._index(pack)
+        self._ends: dict[Path, int] = {}  # how far each pack was read
+        self._looked = -math.inf
+        with self._lock:
+            self._look()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more could only be kept at the cost of what is there."""
+        return sum(self._ends.values()) >= self._cap - self._pack_bytes
+
+    def has(self, key: bytes) -> bool:
+        """Whether there is something under ``key``, for all that is known without looking."""
+        return key in self._places
 
     def read(self, key: bytes) -> bytes | None:
         """The content under ``key``, or None where it has to be made."""
@@ -104,6 +145,8 @@ class PackedCache:
             if key in self._memory:
                 self._memory.move_to_end(key)
                 return self._memory[key]
+            if key not in self._places:
+                self._look()
             place = self._places.get(key)
         content = None if place is None else _read_entry(*place, key)
         with self._lock:
@@ -113,10 +156,11 @@ class PackedCache:
                 self._remember(key, content)
         return content
 
-    def write(self, key: bytes, content: bytes) -> None:
+    def write(self, key: bytes, content: bytes, remember: bool = True) -> None:
         """Keeps ``content`` under ``key``; the oldest pack goes when there is no room."""
         with self._lock:
-            self._remember(key, content)
+            if remember:
+                self._remember(key, content)
             try:
                 self._append(key, content)
             except OSError:  # a cache that cannot be written stays in memory
@@ -138,6 +182,7 @@ class PackedCache:
             offset = file.tell()
             file.write(entry)
         self._places[key] = (self._own, offset + _HEADER.size, len(content))
+        self._ends[self._own] = offset + len(entry)
         if offset + len(entry) >= self._pack_bytes:
             self._own = None
             self._evict()
@@ -151,6 +196,7 @@ class PackedCache:
                 break
             pack.unlink(missing_ok=True)
             total -= size
+            self._ends.pop(pack, None)
             self._places = {k: place for k, place in self._places.items() if place[0] != pack}
 
     def _packs(self) -> list[Path]:
@@ -163,11 +209,21 @@ class PackedCache:
                 continue
         return [path for _, _, path in sorted(packs)]
 
+    def _look(self) -> None:
+        """Takes in what other processes have added, at most every LOOK_SECONDS."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        for pack in self._packs():
+            self._index(pack)
+        self._looked = time.monotonic()
+
     def _index(self, pack: Path) -> None:
-        """Notes where each whole entry of a pack lies; a torn last one is left out."""
+        """Notes where each whole entry of a pack lies, from where that was last done; a torn last
+        one is left out until it is whole."""
         try:
             with pack.open("rb") as file:
                 end = os.fstat(file.fileno()).st_size
+                file.seek(self._ends.setdefault(pack, 0))
                 while header := file.read(_HEADER.size):
                     if len(header) < _HEADER.size:
                         break
@@ -177,6 +233,7 @@ class PackedCache:
                         break
                     self._places[key] = (pack, offset, length)
                     file.seek(length, os.SEEK_CUR)
+                    self._ends[pack] = offset + length
         except OSError:
             return
 

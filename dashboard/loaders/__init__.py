@@ -47,7 +47,6 @@ from dashboard.loaders.reviews import (
 )
 from dashboard.loaders.samples import (
     IMAGE_SIZE,
-    THUMBNAIL_SIZE,
     count_samples,
     read_card,
     read_cards,
@@ -101,7 +100,6 @@ from dashboard.loaders.subsets import (
 __all__ = [
     "IMAGE_SIZE",
     "MAX_QUEUE",
-    "THUMBNAIL_SIZE",
     "WORKSPACE_VARIABLE",
     "CandidateCounts",
     "Context",

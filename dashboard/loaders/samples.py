@@ -20,7 +20,6 @@ from scoring.store.values import Cursor, Page, SampleDetail, Sort
 from scoring.thumbnails import encode_image, thumbnail
 from scoring.workspace import Workspace
 
-THUMBNAIL_SIZE: Final = 288
 IMAGE_SIZE: Final = 2048
 
 
@@ -136,7 +135,7 @@ def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
 
 def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
     """The small picture of a sample's first image, as JPEG. Raises ImageProblem."""
-    return thumbnail(workspace, _reference(workspace, row_idx, 0), THUMBNAIL_SIZE)
+    return thumbnail(workspace, _reference(workspace, row_idx, 0))
 
 
 def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:

@@ -46,6 +46,7 @@ from scoring.runs import (
 )
 from scoring.samples import Status
 from scoring.schemas import PREDICTIONS, SCORES
+from scoring.thumbnails import thumbnail_keeper
 from scoring.workspace import Workspace
 
 _PACKAGES = ("visnec-studio", "torch", "transformers", "tokenizers", "pillow", "numpy")
@@ -136,6 +137,7 @@ def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageM
         cycle=open_image_cycle(workspace, record.run_id, blind),
         truncate=bool(record.truncate),
         tokens=record.tokens,
+        on_opened=thumbnail_keeper(workspace),
     )
     return Work(
         scorer.prepare,

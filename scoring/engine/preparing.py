@@ -18,7 +18,7 @@ from scoring.engine.baselines import NONE, REFERENCE, BaselineSettings, StandIns
 from scoring.engine.image_cycle import ImageCycle
 from scoring.engine.prompting import PromptProblem
 from scoring.models.base import EncodedSample, VisionLanguageModel
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Role, Sample, Status, Turn
 
 
@@ -59,13 +59,15 @@ class Prepared:
 
 Shown = Sequence[Image.Image] | Problem
 Encoded = EncodedSample | Problem
+OnOpened = Callable[[ImagePlace, Image.Image], None]
+"""Gets each image that is decoded, and where it lies."""
 
 
 class OpenedImages:
     """The images of neighbouring samples, each decoded once; no more than one sample's are held."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        self._roots = roots
+    def __init__(self, roots: Sequence[Path], on_opened: OnOpened | None = None) -> None:
+        self._roots, self._on_opened = roots, on_opened
         self._opened: dict[str, Image.Image] = {}
 
     def of(self, references: Sequence[str]) -> Shown:
@@ -75,7 +77,10 @@ class OpenedImages:
         try:
             for reference in references:
                 if reference not in opened:
-                    opened[reference] = open_image(resolve_image(reference, self._roots))
+                    place = resolve_image(reference, self._roots)
+                    opened[reference] = open_image(place)
+                    if self._on_opened is not None:
+                        self._on_opened(place, opened[reference])
         except ImageProblem as problem:
             return Problem(problem.status, problem.reason)
         return [opened[reference] for reference in references]
@@ -109,8 +114,10 @@ class Preparer:
         cycle: ImageCycle | None = None,
         *,
         truncate: bool = False,
+        on_opened: OnOpened | None = None,
     ) -> None:
         self._model, self._roots, self._truncate = model, image_roots, truncate
+        self._on_opened = on_opened
         self._baselines = baselines.names
         self._stand_ins = StandIns(baselines, model.info.mean_colour, image_roots, cycle)
 
@@ -121,7 +128,7 @@ class Preparer:
         than one such group's are held at a time.
         """
         prepared: list[Prepared] = []
-        opened = OpenedImages(self._roots)
+        opened = OpenedImages(self._roots, self._on_opened)
         for references, group in groupby(samples, key=lambda sample: sample.images):
             mine = list(group)
             pending = [sample for sample in mine if sample.status is Status.PENDING]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scoring.engine.baselines import REFERENCE, BaselineSettings
 from scoring.engine.careful import PROBE_TALK, CarefulCalls, probe_image
 from scoring.engine.image_cycle import ImageCycle
-from scoring.engine.preparing import Blind, Prepared, Preparer, Problem
+from scoring.engine.preparing import Blind, OnOpened, Prepared, Preparer, Problem
 from scoring.engine.prompting import PromptProblem
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
@@ -123,7 +123,7 @@ class Scorer:
 
     ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
     ``tokens`` keeps the losses of every answer token. ``cycle`` is the order of the dataset's
-    images that the baseline ``shuffled`` needs.
+    images that the baseline ``shuffled`` needs. ``on_opened`` gets each image that is decoded.
     """
 
     def __init__(
@@ -135,6 +135,7 @@ class Scorer:
         cycle: ImageCycle | None = None,
         truncate: bool = False,
         tokens: bool = False,
+        on_opened: OnOpened | None = None,
     ) -> None:
         settings = baselines or BaselineSettings()
         self._baselines, self._tokens = settings.names, tokens
@@ -142,7 +143,9 @@ class Scorer:
             CarefulCalls(model.answer_losses, partial(model.encode, PROBE_TALK, shown))
             for shown in ([probe_image()], [])
         )
-        self._preparer = Preparer(model, image_roots, settings, cycle, truncate=truncate)
+        self._preparer = Preparer(
+            model, image_roots, settings, cycle, truncate=truncate, on_opened=on_opened
+        )
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
         """Samples ready for the passes, or what became of them; in their order."""

@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from scoring import thumbnails
+from scoring.readers.images import open_image, resolve_image
 from scoring.samples import Status
-from scoring.thumbnails import ImageProblem, PackedCache, encode_image, thumbnail
+from scoring.thumbnails import (
+    ImageProblem,
+    PackedCache,
+    encode_image,
+    thumbnail,
+    thumbnail_keeper,
+)
 from scoring.workspace import Workspace, create_workspace
 
 
@@ -107,3 +115,53 @@ def test_a_cache_that_cannot_be_written_goes_on_in_memory(tmp_path: Path) -> Non
     cache = PackedCache(tmp_path / "file" / "thumbnails")
     cache.write(key(1), b"content")
     assert cache.read(key(1)) == b"content"
+
+
+def test_what_another_process_adds_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "LOOK_SECONDS", 0.0)
+    here, there = PackedCache(tmp_path, memory_bytes=0), PackedCache(tmp_path, memory_bytes=0)
+    for n in range(3):  # a new pack, and then more in the same one
+        there.write(key(n), bytes([n]) * 30)
+        assert here.read(key(n)) == bytes([n]) * 30
+    with next(tmp_path.glob("pack-*.bin")).open("ab") as file:
+        file.write(b"torn")
+    assert here.read(key(9)) is None
+    there.write(key(9), b"behind what is torn")  # is lost, as the cache may be
+    assert here.read(key(2)) == bytes([2]) * 30
+
+
+def test_what_was_opened_for_scoring_is_there_when_a_page_asks(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
+    place = resolve_image("a.png", workspace.image_roots)
+    keep = thumbnail_keeper(workspace)
+    for _ in range(2):
+        keep(place, open_image(place))
+    (pack,) = workspace.thumbnails_dir.glob("pack-*.bin")
+    size = pack.stat().st_size
+    monkeypatch.setattr(thumbnails, "open_image", None)  # nobody opens it again
+    content = thumbnail(workspace, "a.png")
+    assert size == len(content) + thumbnails._HEADER.size
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (thumbnails.SIZE, 173)
+
+
+def test_scoring_takes_no_room_from_what_is_kept(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "_caches", {})
+    full = PackedCache(workspace.thumbnails_dir, cap_bytes=3000, pack_bytes=1000)
+    thumbnails._caches[workspace.thumbnails_dir] = full
+    for n in range(2):
+        full.write(key(n), bytes(1000))
+    write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
+    place = resolve_image("a.png", workspace.image_roots)
+    before = {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()}
+    thumbnail_keeper(workspace)(place, open_image(place))
+    assert {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()} == before
+    gone = resolve_image("a.png", workspace.image_roots)
+    (tmp_path / "images" / "a.png").unlink()
+    thumbnail_keeper(workspace)(gone, Image.new("RGB", (4, 4)))  # nothing that it could tell
