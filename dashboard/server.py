@@ -53,7 +53,7 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
         middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts(host))],
         on_script_error=failures.show_failure,
     )
-    _spare_the_collector()
+    warming.spare_the_collector()
     threading.Thread(target=warming.warm_up, name="warm-up", daemon=True).start()
     try:
         app.run(config=server_settings(port, host))
@@ -98,17 +98,6 @@ def _known_settings() -> Collection[str]:
     """Names of the settings of this version of Streamlit. Asking for their values would read the
     user's files now, and the server would then warn that settings have changed."""
     return streamlit_config._config_options_template.keys()
-
-
-def _spare_the_collector() -> None:
-    """Leaves what was imported out of garbage collection, for good.
-
-    A full collection over the objects of pandas, DuckDB and plotly alone takes 90 ms of the
-    processor, during which nothing is sent. For the same reason Streamlit is told not to collect
-    after every run of a script, which still took 13 ms each time; Python does so when it is due.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _send_at_once() -> None:
