@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-failed test-long bench check format browser clean
+.PHONY: help demo test suite test-failed test-long bench check format browser clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,7 +12,10 @@ help: ## what there is to make
 demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboard
 	$(BIN)/visnec demo --port $(PORT)
 
-test: $(VENV)/.installed-dev check browser ## set up, run every check and every test
+test: $(VENV)/.installed-dev browser ## set up, run every check and every test
+	@$(MAKE) --no-print-directory --jobs 2 check suite
+
+suite: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-failed: $(VENV)/.installed-dev ## once more, one after another, what failed in `make test`

@@ -41,6 +41,7 @@ def demo_workspace(demo_built: Path, tmp_path: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no process waits for it at the end."""
-    first = ("tests/browser/", "tests/test_")
-    items.sort(key=lambda item: not item.nodeid.startswith(first))
+    """What takes longest begins first, so that no process waits for it at the end; commands before
+    browsers, so that not all wait for the first demo."""
+    first = ("tests/test_", "tests/browser/")
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in first])
