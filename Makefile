@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev browser ## set up, run every check and every test
 	@$(MAKE) --no-print-directory --jobs 2 check suite
 
 suite: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-failed: $(VENV)/.installed-dev ## once more, one after another, what failed in `make test`
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none

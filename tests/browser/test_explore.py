@@ -31,43 +31,43 @@ def expect_image(watched: Watched) -> None:
     watched.page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
 
 
-def test_a_filter_lists_what_matches_it(demo: Watched) -> None:
-    page = demo.open("explore")
+def test_a_filter_lists_what_matches_it(visited: Watched) -> None:
+    page = visited.open("explore")
     page.get_by_role("button", name="misaligned").click()
     expect(page).to_have_url(re.compile("filter=category%3Amisaligned"))
     page.get_by_role("textbox", name="Text").fill("colour")
     page.get_by_role("textbox", name="Text").press("Enter")
     expect(page).to_have_url(re.compile("text%3A"))
-    demo.settle()
-    store = Store(open_workspace(demo.server.root))
+    visited.settle()
+    store = Store(open_workspace(visited.server.root))
     n = len(matching_rows(store, scope_of(store), Filter(category=("misaligned",), text="colour")))  # type: ignore[arg-type]
     expect(page.get_by_text(re.compile(rf"^{n:,} samples?$"))).to_be_visible()
-    assert tiles(demo).count() == min(n, 48)
-    demo.assert_sound()
+    assert tiles(visited).count() == min(n, 48)
+    visited.assert_sound()
 
 
-def test_a_filter_typed_as_text_stays_where_it_was_typed(demo: Watched) -> None:
-    page = demo.open("explore")
+def test_a_filter_typed_as_text_stays_where_it_was_typed(visited: Watched) -> None:
+    page = visited.open("explore")
     page.get_by_text("Filter as text").click()
     field = page.get_by_label("The same filter for commands and links")
     for source in ("scenes", "digits"):
         field.fill(f"source:{source}")
         field.press("Enter")
         expect(page).to_have_url(re.compile(f"filter=source%3A{source}"))
-        demo.settle()
+        visited.settle()
         expect(field).to_be_visible()
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_a_sample_opens_with_its_image_and_both_predictions(demo: Watched) -> None:
-    page = demo.open("explore", "?filter=source:scenes+status:scored")
-    row = row_of(tiles(demo).first)
-    tiles(demo).first.click()
+def test_a_sample_opens_with_its_image_and_both_predictions(visited: Watched) -> None:
+    page = visited.open("explore", "?filter=source:scenes+status:scored")
+    row = row_of(tiles(visited).first)
+    tiles(visited).first.click()
     card = page.locator(f'article.card[data-row="{row}"]')
     expect(card).to_be_visible()
     expect(page).to_have_url(re.compile(rf"sample={row}\b"))
-    expect_image(demo)
-    store = Store(open_workspace(demo.server.root))
+    expect_image(visited)
+    store = Store(open_workspace(visited.server.root))
     detail = sample_detail(store, scope_of(store), row)
     predictions = detail.predictions[0]
     expect(card.locator(".answer.reference p")).to_have_text(detail.answer)
@@ -77,16 +77,16 @@ def test_a_sample_opens_with_its_image_and_both_predictions(demo: Watched) -> No
         assert card.locator("mark").count() > 0
     page.get_by_text("Raw record").click()
     expect(page.get_by_text('"conversations"')).to_be_visible()
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_samples_are_opened_and_left_by_keys(demo: Watched) -> None:
-    page = demo.open("explore")
-    tiles(demo).first.focus()
+def test_samples_are_opened_and_left_by_keys(visited: Watched) -> None:
+    page = visited.open("explore")
+    tiles(visited).first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    wanted = row_of(tiles(demo).nth(2))
-    after = row_of(tiles(demo).nth(3))
+    wanted = row_of(tiles(visited).nth(2))
+    after = row_of(tiles(visited).nth(3))
     page.keyboard.press("Enter")
     expect(page.locator(f'article.card[data-row="{wanted}"]')).to_be_visible()
     page.keyboard.press("ArrowRight")
@@ -94,29 +94,29 @@ def test_samples_are_opened_and_left_by_keys(demo: Watched) -> None:
     page.keyboard.press("ArrowLeft")
     expect(page.locator(f'article.card[data-row="{wanted}"]')).to_be_visible()
     page.keyboard.press("Escape")
-    expect(tiles(demo).first).to_be_visible()
+    expect(tiles(visited).first).to_be_visible()
     expect(page.locator(f'.tile[data-row="{wanted}"]')).to_have_attribute("tabindex", "0")
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_the_list_is_as_it_was_after_a_sample(demo: Watched) -> None:
-    page = demo.open("explore", "?sort=row_idx&size=24&tiles=small")
-    tiles(demo).nth(2).click()
+def test_the_list_is_as_it_was_after_a_sample(visited: Watched) -> None:
+    page = visited.open("explore", "?sort=row_idx&size=24&tiles=small")
+    tiles(visited).nth(2).click()
     expect(page.locator("article.card")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(tiles(demo)).to_have_count(24)
+    expect(tiles(visited)).to_have_count(24)
     page.get_by_role("button", name="Next").first.click()
     expect(page).to_have_url(re.compile("page="))
-    expect(tiles(demo).first).to_have_attribute("data-row", "24")
+    expect(tiles(visited).first).to_have_attribute("data-row", "24")
     expect(page).to_have_url(re.compile("tiles=small"))
     expect(page).to_have_url(re.compile("sort=row_idx"))
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_the_image_is_enlarged_by_click_and_by_key(demo: Watched) -> None:
-    page = demo.open("explore", "?filter=source:scenes+status:scored")
-    tiles(demo).first.click()
-    expect_image(demo)
+def test_the_image_is_enlarged_by_click_and_by_key(visited: Watched) -> None:
+    page = visited.open("explore", "?filter=source:scenes+status:scored")
+    tiles(visited).first.click()
+    expect_image(visited)
     picture = page.locator("img.picture").first
     before = picture.evaluate("image => image.clientWidth")
     page.locator(".stage").first.click()
@@ -125,41 +125,41 @@ def test_the_image_is_enlarged_by_click_and_by_key(demo: Watched) -> None:
     assert picture.evaluate("image => image.clientWidth") == before
 
 
-def test_pages_follow_one_another(demo: Watched) -> None:
-    page = demo.open("explore")
-    first = row_of(tiles(demo).first)
+def test_pages_follow_one_another(visited: Watched) -> None:
+    page = visited.open("explore")
+    first = row_of(tiles(visited).first)
     page.get_by_role("button", name="Next").first.click()
     expect(page).to_have_url(re.compile("page="))
     expect(page.locator(f'.tile[data-row="{first}"]')).to_have_count(0)
     page.get_by_role("button", name="Previous").first.click()
     expect(page.locator(f'.tile[data-row="{first}"]')).to_be_visible()
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_other_samples_on_the_same_image_open(demo: Watched) -> None:
-    store = Store(open_workspace(demo.server.root))
+def test_other_samples_on_the_same_image_open(visited: Watched) -> None:
+    store = Store(open_workspace(visited.server.root))
     scope = scope_of(store)
     rows = [int(row) for row in matching_rows(store, scope, Filter())[:200]]
     shared = next(row for row in rows if sample_detail(store, scope, row).n_neighbours)
     other = sample_detail(store, scope, shared).neighbours[0]["row_idx"]
-    page = demo.open("explore", f"?sample={shared}")
+    page = visited.open("explore", f"?sample={shared}")
     page.locator(".neighbours button").first.click()
     expect(page.locator(f'article.card[data-row="{other}"]')).to_be_visible()
     expect(page).to_have_url(re.compile(rf"sample={other}\b"))
 
 
-def test_all_samples_on_an_image_are_listed(demo: Watched) -> None:
-    store = Store(open_workspace(demo.server.root))
+def test_all_samples_on_an_image_are_listed(visited: Watched) -> None:
+    store = Store(open_workspace(visited.server.root))
     scope = scope_of(store)
     rows = [int(row) for row in matching_rows(store, scope, Filter())[:200]]
     details = (sample_detail(store, scope, row) for row in rows)
     shared = next(one for one in details if one.n_neighbours)
-    page = demo.open("explore", f"?sample={shared.row_idx}")
+    page = visited.open("explore", f"?sample={shared.row_idx}")
     page.get_by_role("button", name=re.compile("Show all .* as a list")).click()
     expect(page).to_have_url(re.compile("filter=image%3A"))
     wanted = {shared.row_idx, *(row["row_idx"] for row in shared.neighbours)}
-    expect(tiles(demo)).to_have_count(len(wanted))
-    assert {row_of(tile) for tile in tiles(demo).all()} == wanted
+    expect(tiles(visited)).to_have_count(len(wanted))
+    assert {row_of(tile) for tile in tiles(visited).all()} == wanted
 
 
 def test_a_copied_link_leads_to_exactly_this_sample(demo: Watched) -> None:
@@ -178,8 +178,8 @@ def test_a_copied_link_leads_to_exactly_this_sample(demo: Watched) -> None:
     expect(page).to_have_url(re.compile("low=-0.5"))
 
 
-def test_words_are_marked_against_the_reference_too(demo: Watched) -> None:
-    page = demo.open("explore", "?sample=3")
+def test_words_are_marked_against_the_reference_too(visited: Watched) -> None:
+    page = visited.open("explore", "?sample=3")
     card = page.locator("article.card")
     blind, seeing = card.locator(".answer.blind p"), card.locator(".answer.seeing p")
     expect(card.locator(".answer.reference p")).to_have_text("three")
@@ -191,8 +191,8 @@ def test_words_are_marked_against_the_reference_too(demo: Watched) -> None:
     expect(card.get_by_role("button", name="the reference")).to_be_focused()
 
 
-def test_every_picture_of_a_page_comes(demo: Watched) -> None:
-    page = demo.open("explore", "?filter=status:scored")
+def test_every_picture_of_a_page_comes(visited: Watched) -> None:
+    page = visited.open("explore", "?filter=status:scored")
     images = page.locator(".tile img")
     expect(images.last).to_be_attached()
     images.last.scroll_into_view_if_needed()
@@ -274,15 +274,15 @@ def test_a_name_is_asked_for_where_several_can_be_decided_at_once(demo: Watched)
     demo.assert_sound()
 
 
-def test_pictures_are_a_list_of_buttons(demo: Watched) -> None:
-    page = demo.open("explore", "?size=24")
+def test_pictures_are_a_list_of_buttons(visited: Watched) -> None:
+    page = visited.open("explore", "?size=24")
     expect(
         page.get_by_role("listitem").get_by_role("button", name=re.compile("VisNec"))
     ).to_have_count(24)
 
 
-def test_both_sides_of_the_cut_stand_beside_each_other(demo: Watched) -> None:
-    page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
+def test_both_sides_of_the_cut_stand_beside_each_other(visited: Watched) -> None:
+    page = visited.open("explore", "?layout=cut&cut=0.25&size=24")
     expect(page.locator(".grid")).to_have_count(2)
     values = [
         [float(text.replace("−", "-")) for text in grid.locator(".value").all_inner_texts()]
@@ -295,4 +295,4 @@ def test_both_sides_of_the_cut_stand_beside_each_other(demo: Watched) -> None:
     assert below[0] <= 0.25 <= above[0]
     page.locator(".grid").first.locator(".tile").first.click()
     expect(page.locator("article.card")).to_be_visible()
-    demo.assert_sound()
+    visited.assert_sound()

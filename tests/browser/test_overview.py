@@ -43,29 +43,29 @@ def expect_kept(watched: Watched, cut: float) -> None:
     expect(watched.page.locator(".vn-figure", has_text="kept samples")).to_contain_text(f"{n:,}")
 
 
-def test_a_typed_threshold_changes_the_counts(demo: Watched) -> None:
-    page = demo.open("overview")
-    expect_kept(demo, 0.25)
+def test_a_typed_threshold_changes_the_counts(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
     field = page.get_by_role("spinbutton", name="Cut: keep scores from")
     field.fill("0.1")
     field.press("Enter")
     expect(page).to_have_url(re.compile(r"cut=0\.1\b"))
-    expect_kept(demo, 0.1)
+    expect_kept(visited, 0.1)
     field.press("ArrowUp")
     expect(page).to_have_url(re.compile(r"cut=0\.11\b"))
-    expect_kept(demo, 0.11)
-    demo.assert_sound()
+    expect_kept(visited, 0.11)
+    visited.assert_sound()
 
 
-def test_a_top_share_moves_the_cut(demo: Watched) -> None:
-    page = demo.open("overview")
+def test_a_top_share_moves_the_cut(visited: Watched) -> None:
+    page = visited.open("overview")
     field = page.get_by_role("spinbutton", name="Keep the top share, %")
     field.fill("20")
     field.press("Enter")
     expect(page).to_have_url(re.compile("cut="))
-    cut = cut_in_url(demo)
+    cut = cut_in_url(visited)
     assert cut is not None
-    expect_kept(demo, cut)
+    expect_kept(visited, cut)
     expect(page.locator(".vn-figure", has_text="kept samples")).to_contain_text(
         re.compile(r"(19\.\d|20\.0) %")
     )
@@ -100,56 +100,56 @@ def value_of(watched: Watched, name: str) -> float:
     return float(str(slider.get_attribute("aria-valuenow")))
 
 
-def test_the_cut_is_dragged(demo: Watched) -> None:
-    page = demo.open("overview")
-    expect_kept(demo, 0.25)
-    drag(demo, "cut", 120)
+def test_the_cut_is_dragged(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
+    drag(visited, "cut", 120)
     expect(page).to_have_url(re.compile("cut="))
-    cut = cut_in_url(demo)
+    cut = cut_in_url(visited)
     assert cut is not None
     assert cut > 0.3
-    expect_kept(demo, cut)
+    expect_kept(visited, cut)
     expect(page.get_by_role("spinbutton", name="Cut: keep scores from")).to_have_value(f"{cut:.3f}")
-    assert parameters(demo) == {"cut"}
-    demo.assert_sound()
+    assert parameters(visited) == {"cut"}
+    visited.assert_sound()
 
 
-def test_all_three_limits_can_be_taken_from_one_place(demo: Watched) -> None:
-    page = demo.open("overview", "?low=0.25&high=0.25&cut=0.25")
-    expect_kept(demo, 0.25)
-    drag(demo, "low", -90)
+def test_all_three_limits_can_be_taken_from_one_place(visited: Watched) -> None:
+    page = visited.open("overview", "?low=0.25&high=0.25&cut=0.25")
+    expect_kept(visited, 0.25)
+    drag(visited, "low", -90)
     expect(page).to_have_url(re.compile("low=-"))
-    low = value_of(demo, "lower band limit")
-    drag(demo, "high", 60)
+    low = value_of(visited, "lower band limit")
+    drag(visited, "high", 60)
     expect(page).not_to_have_url(re.compile(r"high=0\.25\b"))
-    high = value_of(demo, "upper band limit")
+    high = value_of(visited, "upper band limit")
     assert low < 0.25 < high
-    assert cut_in_url(demo) == 0.25
-    drag(demo, "cut", 30)
-    assert cut_in_url(demo) != 0.25
-    assert value_of(demo, "lower band limit") == low
-    assert value_of(demo, "upper band limit") == high
-    demo.assert_sound()
+    assert cut_in_url(visited) == 0.25
+    drag(visited, "cut", 30)
+    assert cut_in_url(visited) != 0.25
+    assert value_of(visited, "lower band limit") == low
+    assert value_of(visited, "upper band limit") == high
+    visited.assert_sound()
 
 
-def test_a_cut_that_nobody_set_goes_with_the_upper_band_limit(demo: Watched) -> None:
-    page = demo.open("overview")
-    expect_kept(demo, 0.25)
-    drag(demo, "high", 60)
+def test_a_cut_that_nobody_set_goes_with_the_upper_band_limit(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
+    drag(visited, "high", 60)
     expect(page).to_have_url(re.compile("high="))
-    assert parameters(demo) == {"high"}
-    expect_kept(demo, value_of(demo, "upper band limit"))
+    assert parameters(visited) == {"high"}
+    expect_kept(visited, value_of(visited, "upper band limit"))
 
 
-def test_what_both_sides_are_made_of_follows_the_cut(demo: Watched) -> None:
-    page = demo.open("overview", "?cut=0.1")
+def test_what_both_sides_are_made_of_follows_the_cut(visited: Watched) -> None:
+    page = visited.open("overview", "?cut=0.1")
     kept = page.locator('.vn-mix [aria-label^="kept:"]')
     dropped = page.locator('.vn-mix [aria-label^="dropped:"]')
     for cut in (0.1, 0.5):
         page.get_by_role("spinbutton", name="Cut: keep scores from").fill(str(cut))
         page.keyboard.press("Enter")
-        expect_kept(demo, cut)
-        counts = counts_above(demo.server, cut)
+        expect_kept(visited, cut)
+        counts = counts_above(visited.server, cut)
         rows = next(row for row in counts.by_source if row["source"] == "scenes")
         expect(kept).to_have_attribute(
             "aria-label", re.compile(f"scenes {100 * rows['kept'] / counts.n_kept:.1f} %")
@@ -160,9 +160,9 @@ def test_what_both_sides_are_made_of_follows_the_cut(demo: Watched) -> None:
     assert kept.bounding_box() is not None
 
 
-def test_a_stretch_drawn_across_the_bars_narrows_the_page(demo: Watched) -> None:
-    page = demo.open("overview")
-    expect_kept(demo, 0.25)
+def test_a_stretch_drawn_across_the_bars_narrows_the_page(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
     box: Any = page.locator("svg.plot").bounding_box()
     y = box["y"] + 90
     page.mouse.move(box["x"] + 0.3 * box["width"], y)
@@ -171,11 +171,11 @@ def test_a_stretch_drawn_across_the_bars_narrows_the_page(demo: Watched) -> None
     expect(page.locator(".brushed")).to_be_visible()
     page.mouse.up()
     expect(page).to_have_url(re.compile("filter=visnec%3A"))
-    demo.settle()
+    visited.settle()
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
     assert which.visnec is not None
     assert which == Filter(visnec=which.visnec)
-    store = Store(open_workspace(demo.server.root))
+    store = Store(open_workspace(visited.server.root))
     n = len(matching_rows(store, Scope(store.reading().scopes[-1][0], "none"), which))
     assert 0 < n < 554
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
@@ -185,14 +185,14 @@ def test_a_stretch_drawn_across_the_bars_narrows_the_page(demo: Watched) -> None
     page.mouse.click(box["x"] + 0.4 * box["width"], y)
     page.get_by_role("button", name="Clear all").click()
     expect(page).not_to_have_url(re.compile("filter="))
-    expect_kept(demo, 0.25)
-    demo.assert_sound()
+    expect_kept(visited, 0.25)
+    visited.assert_sound()
 
 
-def test_a_band_limit_is_dragged_and_moved_by_keys(demo: Watched) -> None:
-    page = demo.open("overview")
-    expect_kept(demo, 0.25)
-    drag(demo, "low", -80)
+def test_a_band_limit_is_dragged_and_moved_by_keys(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
+    drag(visited, "low", -80)
     expect(page).to_have_url(re.compile("low=-"))
     high = page.get_by_role("slider", name="upper band limit")
     high.focus()
@@ -200,27 +200,27 @@ def test_a_band_limit_is_dragged_and_moved_by_keys(demo: Watched) -> None:
     page.keyboard.press("Shift+ArrowRight")
     expect(high).to_have_attribute("aria-valuenow", "0.36")
     expect(page).to_have_url(re.compile(r"high=0\.36\b"))
-    expect(live(demo)).to_have_attribute("data-exact", "yes")
+    expect(live(visited)).to_have_attribute("data-exact", "yes")
     expect(page.get_by_role("spinbutton", name="Vision-critical from")).to_have_value("0.360")
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_a_link_shows_a_colleague_the_same_thing(demo: Watched) -> None:
-    page = demo.open("overview", "?cut=0.4&low=-0.1&high=0.5")
-    expect_kept(demo, 0.4)
+def test_a_link_shows_a_colleague_the_same_thing(visited: Watched) -> None:
+    page = visited.open("overview", "?cut=0.4&low=-0.1&high=0.5")
+    expect_kept(visited, 0.4)
     expect(page.get_by_role("spinbutton", name="Misaligned below")).to_have_value("-0.100")
     page.get_by_role("link", name="Explore").click()
     expect(page.get_by_role("heading", name="Explore")).to_be_visible()
-    demo.settle()
+    visited.settle()
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    expect_kept(demo, 0.4)
+    expect_kept(visited, 0.4)
     page.reload()
-    expect_kept(demo, 0.4)
+    expect_kept(visited, 0.4)
 
 
-def test_a_source_narrows_the_page_and_leads_to_its_samples(demo: Watched) -> None:
-    page = demo.open("overview")
+def test_a_source_narrows_the_page_and_leads_to_its_samples(visited: Watched) -> None:
+    page = visited.open("overview")
     table = page.get_by_role("region", name="Scores by source")
     table.get_by_role("button", name="median VisNec").click()
     expect(table.locator("th", has_text="median VisNec")).to_have_attribute(
@@ -235,14 +235,14 @@ def test_a_source_narrows_the_page_and_leads_to_its_samples(demo: Watched) -> No
     expect(table.locator("tbody tr")).to_have_count(n_rows)
     page.get_by_role("button", name=re.compile(r"Show [\d,]+ samples")).click()
     expect(page.get_by_role("heading", name="Explore")).to_be_visible()
-    demo.settle()
+    visited.settle()
     expect(page.locator(".tile .source").first).to_have_text(name)
     assert set(page.locator(".tile .source").all_inner_texts()) == {name}
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_turns_stand_side_by_side_and_lead_to_their_samples(demo: Watched) -> None:
-    page = demo.open("overview", "?group=turn")
+def test_turns_stand_side_by_side_and_lead_to_their_samples(visited: Watched) -> None:
+    page = visited.open("overview", "?group=turn")
     table = page.get_by_role("region", name="Scores by turn")
     rows = table.locator("tbody tr")
     expect(rows.first.locator("button.open")).to_have_text("answer 1")
@@ -255,18 +255,18 @@ def test_turns_stand_side_by_side_and_lead_to_their_samples(demo: Watched) -> No
     expect(page).to_have_url(re.compile(r"filter=turns%3A2"))
     expect(table.locator("tr.chosen")).to_have_count(1)
     expect(rows).to_have_count(n_turns)
-    store = Store(open_workspace(demo.server.root))
+    store = Store(open_workspace(visited.server.root))
     scope = Scope(store.reading().scopes[-1][0], "none")
     n = len(matching_rows(store, scope, parse_filter("turns:2..")))
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
-    page = demo.open("overview")
+def test_a_box_in_the_loss_plane_narrows_the_page(visited: Watched) -> None:
+    page = visited.open("overview")
     plane = page.locator(".js-plotly-plot .nsewdrag").first
     plane.scroll_into_view_if_needed()
-    demo.settle()
+    visited.settle()
     place = plane.bounding_box()
     assert place is not None
     left, top, bottom = place["x"] + 4, place["y"] + 0.1 * place["height"], place["height"] * 0.8
@@ -275,8 +275,8 @@ def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
     page.mouse.move(left + 0.4 * place["width"], top + bottom, steps=8)
     page.mouse.up()
     expect(page).to_have_url(re.compile("loss_text%3A.*loss_multimodal%3A"))
-    demo.settle()
-    workspace = open_workspace(demo.server.root)
+    visited.settle()
+    workspace = open_workspace(visited.server.root)
     store = Store(workspace)
     run_id, baseline = store.reading().scopes[-1][0], "none"
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
@@ -284,14 +284,14 @@ def test_a_box_in_the_loss_plane_narrows_the_page(demo: Watched) -> None:
     expect(page.get_by_role("button", name=f"Show {n:,} sample")).to_be_visible()
     page.get_by_role("button", name="Clear all").click()
     expect(page).not_to_have_url(re.compile("filter="))
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_a_stretch_of_the_comparison_narrows_it(demo: Watched) -> None:
-    page = demo.open("compare")
+def test_a_stretch_of_the_comparison_narrows_it(visited: Watched) -> None:
+    page = visited.open("compare")
     density = page.locator(".js-plotly-plot .nsewdrag").first
     density.scroll_into_view_if_needed()
-    demo.settle()
+    visited.settle()
     place: Any = density.bounding_box()
     y = place["y"] + 0.5 * place["height"]
     page.mouse.move(place["x"] + 0.4 * place["width"], y)
@@ -299,19 +299,19 @@ def test_a_stretch_of_the_comparison_narrows_it(demo: Watched) -> None:
     page.mouse.move(place["x"] + 0.8 * place["width"], y + 5, steps=8)
     page.mouse.up()
     expect(page).to_have_url(re.compile("filter=visnec%3A"))
-    demo.settle()
+    visited.settle()
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
     assert which == Filter(visnec=which.visnec)
-    store = Store(open_workspace(demo.server.root))
+    store = Store(open_workspace(visited.server.root))
     n = len(matching_rows(store, Scope(store.reading().scopes[-1][0], "none"), which))
     assert 0 < n < 554
     both = page.locator(".vn-figure", has_text="scored in both")
     expect(both.locator(".vn-value")).to_have_text(f"{n:,}")
-    demo.assert_sound()
+    visited.assert_sound()
 
 
-def test_the_demonstration_model_is_named(demo: Watched) -> None:
-    page = demo.open("overview")
+def test_the_demonstration_model_is_named(visited: Watched) -> None:
+    page = visited.open("overview")
     notice = page.locator(".vn-notice", has_text="demonstration model")
     notice.locator("summary").click()
     expect(notice.locator("pre")).to_contain_text("visnec score")
