@@ -32,7 +32,8 @@ def show() -> None:
     st.subheader("Loss plane", anchor=False)
     figures.show_quiet(
         "A score near 0 with both losses high means that the model cannot use the image, not "
-        "that the image is redundant. Draw a box to see only what lies in it."
+        "that the image is redundant. Draw a box to see only what lies in it, or give its sides in "
+        "Explore's filter as text: loss_text:0..2 loss_multimodal:0..1."
     )
     plane = loaders.read_loss_plane(context)
     if plane.counts.sum() == 0:
