@@ -360,7 +360,7 @@ def measure_workspace(root: Path, options: argparse.Namespace) -> None:
         serving(root, root.parent / "server.log") as served,
     ):
         browser = launch(playwright)
-        print(f"{browser.browser_type.name} {browser.version}.\n", flush=True)
+        print(f"{Path(find_chromium() or '').name} {browser.version}.\n", flush=True)
         figures = everything(browser, served, options.repeat, options.only)
         browser.close()
         figures.notes.append(check_counts(root, figures.said))

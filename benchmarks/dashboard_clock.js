@@ -57,8 +57,13 @@ window.VNB = {
     this.pressed = []; this.drawn = new Map(); this.due = [Number(deck.dataset.row)];
     this.watching = true;
     this.onKey = (event) => { if ("kdu".includes(event.key)) this.pressed.push(event.timeStamp || performance.now()); };
-    this.seen = new MutationObserver(() => { const row = Number(deck.dataset.row); if (row !== this.due.at(-1)) this.due.push(row); });
-    this.seen.observe(deck, { attributes: true, attributeFilter: ["data-row"] });
+    // Several changes may come at once: what each one replaced tells those between.
+    this.seen = new MutationObserver((changes) => {
+      for (const value of [...changes.slice(1).map((one) => one.oldValue), deck.dataset.row]) {
+        if (Number(value) !== this.due.at(-1)) this.due.push(Number(value));
+      }
+    });
+    this.seen.observe(deck, { attributes: true, attributeFilter: ["data-row"], attributeOldValue: true });
     const look = () => {
       const row = this.reviewed();
       if (row !== null && !this.drawn.has(row)) this.drawn.set(row, performance.now());

@@ -38,6 +38,10 @@ _FORGET = {"cache-control": "no-store"}
 Handler = Callable[[Request], Response]
 
 
+class NoRows(ValueError):
+    """What a request names are no rows."""
+
+
 def guarded(handler: Handler) -> Handler:
     """Answers only to our own pages, and in words where something is wrong."""
 
@@ -46,6 +50,8 @@ def guarded(handler: Handler) -> Handler:
             return PlainTextResponse("Ask from a page of this dashboard.", 403, headers=_FORGET)
         try:
             return handler(request)
+        except NoRows as problem:
+            return PlainTextResponse(str(problem), 400, headers=_FORGET)
         except ImageProblem as problem:
             return PlainTextResponse(str(problem), 404, headers=_FORGET)
         except VisnecError as error:
@@ -65,13 +71,9 @@ def small_picture(request: Request) -> Response:
 def small_pictures(request: Request) -> Response:
     """Thumbnails of several samples as data URLs, null where there is none: one answer spares a
     browser as many requests."""
-    try:
-        rows = _rows(request)
-    except ValueError as problem:
-        return PlainTextResponse(str(problem), 400, headers=_FORGET)
     workspace = read_workspace()
-    found = [_data_url(workspace, row) for row in rows[:MAX_AT_ONCE]]
-    return JSONResponse(found, headers=_KEEP)
+    found = [_data_url(workspace, row) for row in _rows(request)]
+    return JSONResponse(found, headers=_FORGET if None in found else _KEEP)
 
 
 def _data_url(workspace: Workspace, row_idx: int) -> str | None:
@@ -83,14 +85,15 @@ def _data_url(workspace: Workspace, row_idx: int) -> str | None:
 
 
 def _rows(request: Request) -> list[int]:
-    """The rows that are asked for. Raises ValueError, and OverflowError for ones that cannot be."""
+    """The first MAX_AT_ONCE rows that are asked for. Raises NoRows, or OverflowError for one that
+    cannot be."""
     try:
         rows = [int(row) for row in request.query_params.get("rows", "").split(",")]
     except ValueError:
-        raise ValueError("rows are whole numbers") from None
+        raise NoRows("rows are whole numbers") from None
     if max(rows) >= MAX_ROW:
         raise OverflowError(rows)
-    return rows
+    return rows[:MAX_AT_ONCE]
 
 
 def picture(request: Request) -> Response:
@@ -108,11 +111,7 @@ def cards(request: Request) -> Response:
     context = open_view_context(view).context
     if context is None:
         return PlainTextResponse("nothing is scored here", 404, headers=_FORGET)
-    try:
-        rows = _rows(request)
-    except ValueError as problem:
-        return PlainTextResponse(str(problem), 400, headers=_FORGET)
-    return JSONResponse(read_cards(context, rows[:MAX_AT_ONCE]), headers=_FORGET)
+    return JSONResponse(read_cards(context, _rows(request)), headers=_FORGET)
 
 
 def state(_: Request) -> Response:

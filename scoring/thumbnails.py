@@ -58,19 +58,17 @@ def thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
 def thumbnail_keeper(workspace: Workspace) -> Callable[[ImagePlace, Image.Image], None]:
     """What keeps the thumbnail of an image that was opened for scoring, while there is room.
 
-    Nothing is evicted for it, and nothing that goes wrong here is told: what is not kept is made
-    when a page asks for it.
+    It stops short of the cap, so that nothing is evicted for it, and nothing that goes wrong here
+    is told: what is not kept is made when a page asks for it.
     """
     cache = _cache_of(workspace.thumbnails_dir)
 
     def keep(place: ImagePlace, image: Image.Image) -> None:
-        if cache.is_full:
-            return
         try:
             key = _key(place, SIZE)
-            if not cache.has(key):
+            if not cache.is_full() and not cache.has(key):
                 cache.write(key, encode_image(image, SIZE, lossless=False), remember=False)
-        except (ImageProblem, OSError, ValueError, MemoryError):
+        except Exception:  # noqa: BLE001 - a small picture must never cost a run
             return
 
     return keep
@@ -130,10 +128,11 @@ class PackedCache:
         with self._lock:
             self._look()
 
-    @property
     def is_full(self) -> bool:
-        """Whether more could only be kept at the cost of what is there."""
-        return sum(self._ends.values()) >= self._cap - self._pack_bytes
+        """Whether more could only be kept at the cost of what is there, others' packs included."""
+        with self._lock:
+            self._look()
+            return sum(self._ends.values()) >= self._cap - self._pack_bytes
 
     def has(self, key: bytes) -> bool:
         """Whether there is something under ``key``, for all that is known without looking."""
@@ -213,7 +212,10 @@ class PackedCache:
         """Takes in what other processes have added, at most every LOOK_SECONDS."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
-        for pack in self._packs():
+        packs = self._packs()
+        for gone in self._ends.keys() - set(packs):
+            del self._ends[gone]
+        for pack in packs:
             self._index(pack)
         self._looked = time.monotonic()
 

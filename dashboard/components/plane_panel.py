@@ -41,7 +41,8 @@ def show() -> None:
         return
     if not st.session_state.get(Key.PLOTLY_LOADED):
         st.session_state[Key.PLOTLY_LOADED] = True
-        st.html(f'<div class="vn-waiting" style="height:{charts.PLANE_HEIGHT}px"></div>')
+        height = f"height:{charts.PLANE_HEIGHT}px"
+        st.html(f'<div class="vn-waiting vn-quiet" style="{height}">Drawing the loss plane …</div>')
         pulse.show("plane", _MOMENT)
         return
     dark = st.context.theme.type == "dark"

@@ -327,8 +327,9 @@ def logs_generation(workspace: Workspace) -> str:
     """Changes whenever a log grew, appeared or was replaced; costs one ``stat`` per log."""
     state = []
     with suppress(FileNotFoundError), os.scandir(workspace.reviews_dir) as entries:
-        for entry in entries:
-            if entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
+        logs = [one for one in entries if one.name.endswith(_SUFFIX) and one.name[0] != "."]
+        for entry in logs:
+            with suppress(FileNotFoundError):  # gone meanwhile: no more than not there
                 stat = entry.stat()
                 state.append(f"{entry.name}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
     return hashlib.sha256("\n".join(sorted(state)).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from scoring.reviews.decisions import latest_decisions, read_events
@@ -191,8 +192,11 @@ def test_words_are_marked_against_the_reference_too(visited: Watched) -> None:
     expect(card.get_by_role("button", name="the reference")).to_be_focused()
 
 
-def test_every_picture_of_a_page_comes(visited: Watched) -> None:
-    page = visited.open("explore", "?filter=status:scored")
+@pytest.mark.parametrize("several_at_once", [True, False])
+def test_every_picture_of_a_page_comes(demo: Watched, several_at_once: bool) -> None:
+    if not several_at_once:  # the pictures come one by one then
+        demo.page.route("**/visnec/thumbnails?*", lambda route: route.abort())
+    page = demo.open("explore", "?filter=status:scored")
     images = page.locator(".tile img")
     expect(images.last).to_be_attached()
     images.last.scroll_into_view_if_needed()

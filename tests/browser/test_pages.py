@@ -78,30 +78,30 @@ def test_a_page_draws_and_asks_no_other_host(demo: Watched, name: str) -> None:
 
 
 def test_no_page_is_wider_than_a_narrow_window(demo: Watched) -> None:
-    demo.page.emulate_media(color_scheme="light")
+    """In light and in dark, which a page follows while it is open."""
     demo.page.set_viewport_size({"width": 900, "height": 900})
     for name in PAGES:
         for query in QUERIES.get(name, ("",)):
-            page = demo.open(name, query)
-            wide = page.get_by_test_id("stMain").evaluate(
-                """main => ({
-                    page: main.scrollWidth - main.clientWidth,
-                    out: [...main.querySelectorAll("button, input, h1, h2, h3, .vn-figure")]
-                        .filter((one) => one.getBoundingClientRect().right > main.clientWidth + 1)
-                        .map((one) => one.outerHTML.slice(0, 120)),
-                })"""
-            )
-            assert wide == {"page": 0, "out": []}, (name, query)
+            demo.page.emulate_media(color_scheme="light")
+            demo.open(name, query)
+            assert_fits(demo, "light", (name, query))
+            demo.page.emulate_media(color_scheme="dark")
+            assert_fits(demo, "dark", (name, query))
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_follows_the_scheme_of_the_system(visited: Watched, name: str) -> None:
-    visited.page.emulate_media(color_scheme="light")
-    app = visited.open(name).get_by_test_id("stApp")
-    for scheme in ("light", "dark", "light"):
-        visited.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        expect(app).to_have_css("background-color", rgb(PAPER.of(scheme == "dark")))
-    visited.settle()
+def assert_fits(watched: Watched, scheme: str, where: tuple[str, str]) -> None:
+    app = watched.page.get_by_test_id("stApp")
+    expect(app).to_have_css("background-color", rgb(PAPER.of(scheme == "dark")))
+    watched.settle()
+    wide = watched.page.get_by_test_id("stMain").evaluate(
+        """main => ({
+            page: main.scrollWidth - main.clientWidth,
+            out: [...main.querySelectorAll("button, input, h1, h2, h3, .vn-figure")]
+                .filter((one) => one.getBoundingClientRect().right > main.clientWidth + 1)
+                .map((one) => one.outerHTML.slice(0, 120)),
+        })"""
+    )
+    assert wide == {"page": 0, "out": []}, (*where, scheme)
 
 
 @pytest.mark.parametrize("name", PAGES)

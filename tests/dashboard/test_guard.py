@@ -56,6 +56,8 @@ def test_small_pictures_come_several_at_once(client: TestClient, context: Contex
     answer = client.get(f"{together}&rows={shown},{missing},{10**9},{shown}")
     one = f"data:image/jpeg;base64,{base64.b64encode(client.get(alone).content).decode()}"
     assert answer.json() == [one, None, None, one]
+    assert answer.headers["cache-control"] == "no-store"  # what is missing may come
+    assert client.get(f"{together}&rows={shown}").headers["cache-control"].startswith("private")
     for rows, status in (("", 400), ("a", 400), ("1,,2", 400), (str(10**40), 404)):
         assert client.get(f"{together}&rows={rows}").status_code == status
     many = client.get(f"{together}&rows={','.join([str(missing)] * 100)}")

@@ -162,6 +162,27 @@ def test_scoring_takes_no_room_from_what_is_kept(
     before = {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()}
     thumbnail_keeper(workspace)(place, open_image(place))
     assert {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()} == before
-    gone = resolve_image("a.png", workspace.image_roots)
+
+
+def test_what_others_keep_fills_the_cache_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "LOOK_SECONDS", 0.0)
+    here, there = (PackedCache(tmp_path, cap_bytes=3000, pack_bytes=1000) for _ in range(2))
+    assert not here.is_full()
+    for n in range(2):
+        there.write(key(n), bytes(1000))
+    assert here.is_full()
+    for pack in tmp_path.glob("pack-*.bin"):
+        pack.unlink()
+    assert not here.is_full()
+
+
+def test_a_small_picture_costs_no_run(workspace: Workspace, tmp_path: Path) -> None:
+    write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
+    place = resolve_image("a.png", workspace.image_roots)
     (tmp_path / "images" / "a.png").unlink()
-    thumbnail_keeper(workspace)(gone, Image.new("RGB", (4, 4)))  # nothing that it could tell
+    with pytest.raises(ImageProblem):
+        place.identity()
+    thumbnail_keeper(workspace)(place, Image.new("RGB", (4, 4)))
+    assert not workspace.thumbnails_dir.exists()

@@ -27,8 +27,10 @@ class Pictures {
   static put(image) {
     const url = this.kept.get(image.dataset.from);
     if (url === undefined) return false;
-    if (url === null) image.replaceWith(VN.el("span", { class: "lacking" }, "no picture"));
-    else image.src = url;
+    if (url === null) {
+      this.kept.delete(image.dataset.from); // asked again the next time
+      image.replaceWith(VN.el("span", { class: "lacking" }, "no picture"));
+    } else image.src = url;
     return true;
   }
 
