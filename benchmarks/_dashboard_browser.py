@@ -95,7 +95,13 @@ class Tab:
 
     def until(self, test: str, argument: Any = None) -> None:
         """Waits for a test inside the page."""
-        self.page.wait_for_function(test, arg=argument, timeout=WAIT_MS)
+        self.page.evaluate(f"given => VNB.until(() => ({test})(given))", argument)
+
+    def painted(self) -> None:
+        """Waits until the frame is painted that is being made now: nobody answers one before."""
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def measure(
         self, test: str, act: Callable[[], Any], argument: Any = None, prepare: bool = False

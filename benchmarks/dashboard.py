@@ -166,8 +166,8 @@ def samples(tab: Tab, address: str, figures: Figures, n: int) -> None:
 def decisions(
     tab: Tab, address: str, root: Path, figures: Figures, gap: int | None, queue: list[int]
 ) -> None:
-    """200 keyed decisions; ``gap`` None: each waits for its picture. The log on disk is the
-    judge; ``queue`` is filled by the first walk, and every later one has to follow it."""
+    """200 keyed decisions; ``gap`` None: each waits until its picture is painted. The log on disk
+    is the judge; ``queue`` is filled by the first walk, and every later one has to follow it."""
     reviewer = f"Gap {'none' if gap is None else gap} {time.time_ns()}"
     tab.open(f"{address}/review?queue=lowest")
     name = tab.page.get_by_label("Your name")
@@ -182,6 +182,7 @@ def decisions(
             before = tab.page.evaluate("() => VNB.reviewed()")
             tab.page.keyboard.press(key)
             tab.until("before => ![null, before].includes(VNB.reviewed())", before)
+            tab.painted()
         elif gap:
             tab.page.keyboard.press(key)
             time.sleep(gap / 1000)

@@ -55,7 +55,6 @@ window.VNB = {
   beginReview() {
     const deck = this.one(".vn:has(.buttons)");
     this.pressed = []; this.drawn = new Map(); this.due = [Number(deck.dataset.row)];
-    this.watching = true;
     this.onKey = (event) => { if ("kdu".includes(event.key)) this.pressed.push(event.timeStamp || performance.now()); };
     // Several changes may come at once: what each one replaced tells those between.
     this.seen = new MutationObserver((changes) => {
@@ -64,24 +63,52 @@ window.VNB = {
       }
     });
     this.seen.observe(deck, { attributes: true, attributeFilter: ["data-row"], attributeOldValue: true });
-    const look = () => {
+    this.cards = this.onChange(() => {
       const row = this.reviewed();
       if (row !== null && !this.drawn.has(row)) this.drawn.set(row, performance.now());
-      if (this.watching) requestAnimationFrame(look);
-    };
-    look();
+    });
   },
   // [row, when its key came, when the next one's picture stood] of every key
   endReview() {
-    this.watching = false;
+    this.cards.stop();
     this.seen.disconnect();
     this.onKey = null;
     return this.pressed.map((when, i) => [this.due[i] ?? -1, when, this.drawn.get(this.due[i + 1]) ?? 0]);
   },
   press(keys) { for (const key of keys) window.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })); },
-  until(test) { return new Promise((resolve) => {
-    const look = () => (test() ? resolve(performance.now()) : requestAnimationFrame(look));
-    look();
+  // Looks in the frame after each change of the page, after each picture, and ten times a second.
+  // To look in every frame would make the browser draw frames that nobody needs, and take from it
+  // the time that is measured here.
+  onChange(look) {
+    let due = false;
+    const watched = new Set(), end = new AbortController();
+    const soon = () => { if (!due) { due = true; requestAnimationFrame(inFrame); } };
+    const observer = new MutationObserver((changes) => {
+      if (changes.some((one) => one.type === "childList" && one.target.getRootNode() === document)) this.stale = true;
+      soon();
+    });
+    const inFrame = () => {
+      due = false;
+      if (end.signal.aborted) return;
+      for (const root of this.roots().filter((one) => !watched.has(one))) {
+        watched.add(root);
+        observer.observe(root, { subtree: true, childList: true, attributes: true, characterData: true });
+        root.addEventListener("load", soon, { capture: true, signal: end.signal });
+      }
+      look();
+    };
+    const timer = setInterval(soon, 100);
+    soon();
+    return { stop: () => { end.abort(); observer.disconnect(); clearInterval(timer); } };
+  },
+  until(test) { return new Promise((resolve, reject) => {
+    const over = setTimeout(() => { change.stop(); reject(new Error(`waited in vain for ${test}`)); }, 60000);
+    const change = this.onChange(() => {
+      if (!test()) return;
+      clearTimeout(over);
+      change.stop();
+      resolve(performance.now());
+    });
   }); },
 };
 // First of all listeners, because the page's own may keep a key from those behind them.

@@ -7,7 +7,7 @@
 // no harm.
 
 const DECKS = new WeakMap();
-const AHEAD = 24, MORE_FROM = 8, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500, QUIET_MS = 120, LATEST_MS = 1000, NEXT_MS = 4;
+const AHEAD = 32, MORE_FROM = 20, PICTURES_AHEAD = 5, RECENT = 10, RESEND_MS = 2500, MOVE_MS = 500, QUIET_MS = 120, LATEST_MS = 2500, NEXT_MS = 4;
 const UNANSWERED = 2; // sendings, from which on the server counts as out of reach
 const PACE_OVER = 20, PACE_FROM = 5, PAUSE_MS = 120000;
 
