@@ -20,7 +20,7 @@ window.VNB = {
   exact() {
     const live = this.one(".live"), cut = this.one('[data-limit="cut"]');
     if (!live || !cut || live.dataset.exact !== "yes") return null;
-    const figure = [...document.querySelectorAll(".vn-figure")].find((one) => one.textContent.startsWith("kept samples"));
+    const figure = this.all(".vn-figure").find((one) => one.textContent.startsWith("kept samples"));
     const said = figure?.querySelector(".vn-value")?.textContent.replaceAll(",", "");
     return said === live.dataset.kept ? Number(cut.getAttribute("aria-valuenow")) : null;
   },

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from scoring.necessity import Bands
+from scoring.store.filters import Filter
 from scoring.store.values import Scope
 
 PREFIX: Final = "/visnec"
@@ -38,13 +39,21 @@ def cards_url(scope: Scope, bands: Bands, generation: str) -> str:
     The address changes with everything that the cards depend on, ``generation`` being the
     database's: what was fetched from another one is out of date.
     """
-    about = {
+    limits = {"low": repr(bands.low), "high": repr(bands.high)}
+    return f"{PREFIX}/cards?{urlencode(_about(scope, generation) | limits)}"
+
+
+def cut_url(scope: Scope, which: Filter, generation: str) -> str:
+    """Where the threshold editor asks what a cut keeps; it appends ``&low=..&high=..`` and how the
+    cut is wished."""
+    return f"{PREFIX}/cut?{urlencode(_about(scope, generation) | {'filter': str(which)})}"
+
+
+def _about(scope: Scope, generation: str) -> dict[str, str]:
+    return {
         "key": KEY,
         "run": scope.run_id,
         "baseline": scope.baseline,
         "clustering": scope.clustering_id or "",
-        "low": repr(bands.low),
-        "high": repr(bands.high),
         "of": generation,
     }
-    return f"{PREFIX}/cards?{urlencode(about)}"

@@ -1,4 +1,5 @@
-"""The dashboard's own routes: pictures of samples, cards fetched ahead, whether there is news.
+"""The dashboard's own routes: pictures of samples, cards fetched ahead, counts for a moved cut,
+whether there is news.
 
 Everything is addressed by row, never by path: which file a row names is resolved inside the
 image roots by the library. Pictures leave here re-encoded from decoded pixels, so no byte of a
@@ -15,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from dashboard.cut_facts import NoCut, find_cut, read_cut_facts
 from dashboard.guard import is_own_page
 from dashboard.links import PREFIX
 from dashboard.loaders import (
+    Context,
     open_view_context,
     read_cards,
     read_picture,
@@ -27,7 +30,7 @@ from dashboard.loaders import (
 )
 from dashboard.parameters import MAX_ROW
 from dashboard.state import View, read_view
-from scoring.errors import VisnecError
+from scoring.errors import VisnecError, WorkspaceError
 from scoring.readers.images import ImageProblem
 from scoring.workspace import Workspace
 
@@ -50,7 +53,7 @@ def guarded(handler: Handler) -> Handler:
             return PlainTextResponse("Ask from a page of this dashboard.", 403, headers=_FORGET)
         try:
             return handler(request)
-        except NoRows as problem:
+        except (NoRows, NoCut) as problem:
             return PlainTextResponse(str(problem), 400, headers=_FORGET)
         except ImageProblem as problem:
             return PlainTextResponse(str(problem), 404, headers=_FORGET)
@@ -106,12 +109,25 @@ def picture(request: Request) -> Response:
 
 def cards(request: Request) -> Response:
     """Samples in full for the review deck, at most MAX_AT_ONCE."""
-    names = ("run", "baseline", "clustering", "low", "high")
+    context = _context(request)
+    return JSONResponse(read_cards(context, _rows(request)), headers=_FORGET)
+
+
+def cut(request: Request) -> Response:
+    """What a cut keeps and drops: one that is wished by score, share, samples or tokens."""
+    context = _context(request)
+    found = find_cut(context, request.query_params)
+    return JSONResponse(read_cut_facts(context, found), headers=_FORGET)
+
+
+def _context(request: Request) -> Context:
+    """The scores that an address names. Raises WorkspaceError where there are none."""
+    names = ("run", "baseline", "clustering", "filter", "low", "high")
     view, _ = read_view({name: request.query_params.get(name, "") for name in names})
     context = open_view_context(view).context
     if context is None:
-        return PlainTextResponse("nothing is scored here", 404, headers=_FORGET)
-    return JSONResponse(read_cards(context, _rows(request)), headers=_FORGET)
+        raise WorkspaceError("nothing is scored here")
+    return context
 
 
 def state(_: Request) -> Response:
@@ -124,5 +140,6 @@ ROUTES: Final = [
     Route(f"{PREFIX}/thumbnails", guarded(small_pictures)),
     Route(f"{PREFIX}/image/{{row_idx:int}}/{{position:int}}", guarded(picture)),
     Route(f"{PREFIX}/cards", guarded(cards)),
+    Route(f"{PREFIX}/cut", guarded(cut)),
     Route(f"{PREFIX}/state", guarded(state)),
 ]

@@ -81,7 +81,11 @@ def _show_scores() -> None:
     filter_bar.show_strip(
         context, "All samples. Choose a row, or draw a box in the plane, to narrow."
     )
-    _show_cut()
+    if loaders.read_summary(context).n_scored:
+        score_panel.show_heading()
+        _show_cut()
+    else:
+        _show_nothing_scored(context)
     with st.container(key="pair-plane"):
         left, right = st.columns([6, 5], gap="large")
         with left:
@@ -97,11 +101,8 @@ def _show_cut() -> None:
     if context is None:
         return
     summary = loaders.read_summary(context)
-    if summary.n_scored == 0:
-        _show_nothing_scored(context)
-        return
     cut = current_view().threshold(context.workspace.bands)
-    score_panel.show(context, summary, cut, loaders.read_cut(context, cut))
+    score_panel.show(context, summary, cut)
     groups_panel.show(context, cut)
 
 

@@ -33,7 +33,7 @@ def style(*names: str) -> str:
 @cache
 def page_style() -> str:
     """The style of what pages write as HTML themselves."""
-    return f":root {{ {css_variables()} }}\n{_read('page.css')}"
+    return "\n".join((f":root {{ {css_variables()} }}", _read("figures.css"), _read("page.css")))
 
 
 @cache

@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard import charts, loaders, text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Figure
+from dashboard.cut_facts import FEW, wrongly_dropped
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.state import Queue, Who, change_view, current_view
@@ -23,26 +24,6 @@ from scoring.reviews.settling import (
     cut_curve,
     cut_quality,
 )
-
-FEW = 10  # labels, below which nothing is estimated
-
-
-def dropped_figure(
-    labels: HandLabels, cut: float, n_dropped: int, name: str = "wrongly dropped (estimated)"
-) -> Figure:
-    """The share of what the cut drops that people would keep, for beside the cut."""
-    if len(labels) < FEW:
-        return Figure(name, text.ABSENT, f"{len(labels)} of {FEW} labels it takes")
-    dropped = cut_quality(labels, cut).wrongly_dropped
-    if dropped is None:
-        return Figure(name, text.ABSENT, "no label below the cut")
-    low, high = (text.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))
-    return Figure(
-        name,
-        text.share(dropped.value, 1),
-        f"≈ {text.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
-        f"by {text.plural(dropped.n, 'label')}",
-    )
 
 
 def ask_for_labels(labels: HandLabels) -> None:
@@ -110,14 +91,13 @@ def _show_as_of() -> None:
 def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
     quality = cut_quality(labels, cut)
     unknown = labels.n_undrawn
+    n_dropped = loaders.read_cut(context, cut).n_dropped
     about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
     figures.show_figures(
         [
             _estimate("precision of keeping", quality.precision, "of the kept, people keep"),
             _estimate("recall of keeping", quality.recall, "of what people keep is kept"),
-            dropped_figure(
-                labels, cut, loaders.read_cut(context, cut).n_dropped, "wrongly dropped"
-            ),
+            Figure("wrongly dropped", *wrongly_dropped(labels, cut, n_dropped)),
             Figure("decisions", text.count(len(labels)), about),
         ]
     )

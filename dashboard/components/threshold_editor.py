@@ -1,21 +1,23 @@
-"""The histogram with its three limits: dragged, typed, stepped, or set by a share.
+"""The threshold editor: the histogram with its three limits, every other way to set them, and what
+the cut keeps and drops.
 
 Bins go to the browser, rows never do: while a limit moves the browser counts from the bins and
-says "about"; on release the server counts exactly.
+says "about"; once it stands it asks a route of the dashboard for exact counts, shows them, and then
+tells the page, which draws what else depends on the limits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import streamlit as st
 
 from dashboard.components import assets
-from dashboard.state import View
-from scoring.necessity import Bands, Category
-from scoring.store.values import CutCounts, ScoreSummary
+from scoring.necessity import Bands
 
 _KEY: Final = "threshold_editor"
 _FURTHEST: Final = 1e6
@@ -23,73 +25,99 @@ _LIMITS: Final = ("low", "high", "cut")
 _editor = st.components.v2.component(
     "visnec_threshold_editor",
     html=assets.HTML,
-    css=assets.style("threshold_editor"),
-    js=assets.script("threshold_editor"),
+    css=assets.style("figures", "threshold_editor"),
+    js=assets.script("threshold_plot", "threshold_fields", "threshold_editor"),
 )
 
 
-def show(
-    edges: Sequence[float],
-    counts: Sequence[int],
-    bands: Bands,
-    cut: float,
-    summary: ScoreSummary,
-    kept: CutCounts,
-    version: str,
-    log_counts: bool = False,
-    ecdf: Sequence[tuple[float, float]] = (),
-    follows: bool = False,
-    take: Callable[[dict[str, float]], None] | None = None,
-    brush: Callable[[float, float], None] | None = None,
-) -> None:
-    """Draws the histogram, and beside it the curve of shares at or below each score.
+class Act(StrEnum):
+    """What the reader asks for with the limits as they stand."""
 
-    ``version`` changes with the bins and the curve. ``log_counts``: symmetric-log heights, linear
-    up to one sample, so that empty bins stay empty. ``follows``: the cut stands at the upper band
-    limit and moves with it. ``take`` gets the limits that were moved there, and ``brush`` both ends
-    of a stretch that was drawn across the bars.
+    SUBSET = "subset"
+    REVIEW = "review"
+    SAVE = "save"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What the plots are drawn from; ``version`` changes with it.
+
+    ``counts`` lie between ``edges`` (nats per answer token); ``ecdf`` are scores with the share of
+    scored samples at or below each.
     """
 
-    def give() -> None:
-        limits = read_limits((st.session_state.get(_KEY) or {}).get("limits"))
-        if limits and take is not None:
-            take(limits)
+    edges: Sequence[float]
+    counts: Sequence[int]
+    ecdf: Sequence[tuple[float, float]]
+    version: str
 
-    def give_stretch() -> None:
-        stretch = read_stretch((st.session_state.get(_KEY) or {}).get("brushed"))
-        if stretch and brush is not None:
-            brush(*stretch)
 
+@dataclass(frozen=True, slots=True)
+class Takers:
+    """Who takes what the reader does: limits that were moved, a stretch drawn across the bars, the
+    scale, and what was asked for with the limits."""
+
+    limits: Callable[[dict[str, float]], None]
+    stretch: Callable[[tuple[float, float]], None]
+    log: Callable[[bool], None]
+    act: Callable[[Act], None]
+
+
+def show(
+    distribution: Distribution,
+    facts: Mapping[str, Any],
+    address: str,
+    own: Bands,
+    takers: Takers,
+    *,
+    log_counts: bool,
+    follows: bool,
+) -> Act | None:
+    """Draws the editor; returns what was asked for with the limits just now.
+
+    ``facts`` are the exact counts (:func:`dashboard.cut_facts.read_cut_facts`), ``address`` is
+    where those of other limits are asked for, ``own`` are the workspace's limits. ``log_counts``:
+    symmetric-log heights, linear up to one sample, so that empty bins stay empty. ``follows``: the
+    cut stands at the upper band limit and moves with it.
+    """
     state = st.session_state.get(_KEY) or {}
-    limits = state.get("limits") or {}
-    _editor(
+    result = _editor(
         key=_KEY,
         data={
-            "edges": list(edges),
-            "counts": list(counts),
-            "total": summary.n_scored,
-            "low": bands.low,
-            "high": bands.high,
-            "cut": cut,
-            "follows": follows,
-            "step": step_along(edges),
-            "seq": sequence_number(limits),
-            "version": version,
+            "edges": list(distribution.edges),
+            "counts": list(distribution.counts),
+            "ecdf": [list(point) for point in distribution.ecdf],
+            "version": distribution.version,
+            "step": step_along(distribution.edges),
+            "facts": dict(facts),
+            "address": address,
+            "own": {"low": own.low, "high": own.high},
             "log": log_counts,
-            "ecdf": [list(point) for point in ecdf],
-            "exact": {
-                "low": bands.low,
-                "high": bands.high,
-                "cut": cut,
-                "misaligned": summary.categories[Category.MISALIGNED],
-                "critical": summary.categories[Category.VISION_CRITICAL],
-                "dropped": kept.n_dropped,
-            },
+            "follows": follows,
+            "seq": sequence_number(state.get("limits") or {}),
         },
         default={"limits": None},
-        on_limits_change=give,
-        on_brushed_change=give_stretch,
+        on_limits_change=lambda: _give(read_limits(_sent("limits")), takers.limits),
+        on_brushed_change=lambda: _give(read_stretch(_sent("brushed")), takers.stretch),
+        on_log_change=lambda: takers.log(_sent("log") == "on"),
+        on_act_change=lambda: _give(read_act(_sent("act")), takers.act),
     )
+    return read_act(result.act)
+
+
+def _sent(name: str) -> Any:
+    return (st.session_state.get(_KEY) or {}).get(name)
+
+
+def _give(value: Any, take: Callable[[Any], None]) -> None:
+    if value:
+        take(value)
+
+
+def read_act(value: object) -> Act | None:
+    """What was asked for, or None where it makes no sense."""
+    return Act(value) if isinstance(value, str) and value in list(Act) else None
 
 
 def step_along(edges: Sequence[float]) -> float:
@@ -127,13 +155,3 @@ def sequence_number(limits: dict[str, Any]) -> int:
     """How many changes of the browser the server has seen."""
     number = limits.get("seq", 0)
     return number if isinstance(number, int) else 0
-
-
-def changed_bands(view: View, default: Bands, low: float | None, high: float | None) -> Bands:
-    """Band limits after one of them was typed: the other one gives way."""
-    bands = view.bands(default)
-    if low is not None:
-        return Bands(low, max(low, bands.high))
-    if high is not None:
-        return Bands(min(bands.low, high), high)
-    return bands

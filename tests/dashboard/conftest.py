@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from dashboard import loaders
+from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.loaders import Context
+from dashboard.routes import ROUTES
 from dashboard.state import View
 from scoring.store import build_database
 from tests.synthetic import make_workspace
@@ -44,6 +51,17 @@ def context(root: Path) -> Context:
 
 
 @pytest.fixture
+def client(root: Path) -> Iterator[TestClient]:
+    """Asks the dashboard's own routes about it."""
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))],
+    )
+    with TestClient(app, base_url="http://127.0.0.1:8501") as opened:
+        yield opened
+
+
+@pytest.fixture
 def draw() -> Draw:
     """Draws one page with URL parameters."""
 
@@ -67,3 +85,18 @@ def written(app: AppTest) -> str:
     """All that a page wrote as HTML of its own or as plain text."""
     own = [str(one.proto.body) for one in app.get("html")]
     return "\n".join([*own, *(one.value for one in app.text), *(one.value for one in app.title)])
+
+
+def data_of(app: AppTest, name: str) -> dict[str, Any]:
+    """What a page gave the first component of ours by that name."""
+    found = (one.proto for one in app.get("bidi_component"))
+    data: dict[str, Any] = json.loads(
+        next(one.json for one in found if one.component_name.endswith(name))
+    )
+    return data
+
+
+def told_of_cut(app: AppTest) -> str:
+    """What the threshold editor says of the cut in figures."""
+    figures = data_of(app, "threshold_editor")["facts"]["figures"]
+    return "\n".join(f"{one['name']}: {one['value']}, {one['note']}" for one in figures)

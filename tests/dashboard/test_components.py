@@ -18,7 +18,8 @@ from dashboard.components.filter_bar import read_range
 from dashboard.components.review_deck import read_outbox
 from dashboard.components.sample_view import Action, read_action
 from dashboard.components.threshold_editor import (
-    changed_bands,
+    Act,
+    read_act,
     read_limits,
     read_stretch,
     sequence_number,
@@ -79,11 +80,10 @@ def test_a_limit_moves_in_steps_that_fit_the_axis(
     assert step_along([lowest, 0.2, highest]) == pytest.approx(step)
 
 
-def test_a_typed_band_limit_pushes_the_other() -> None:
-    default = Bands(0.0, 0.25)
-    assert changed_bands(View(), default, 0.5, None) == Bands(0.5, 0.5)
-    assert changed_bands(View(), default, None, -1.0) == Bands(-1.0, -1.0)
-    assert changed_bands(View(low=-0.2), default, None, 0.4) == Bands(-0.2, 0.4)
+def test_wishes_with_the_limits_from_the_browser() -> None:
+    assert read_act("save") is Act.SAVE
+    for senseless in (None, "delete", 3, ["save"], {}):
+        assert read_act(senseless) is None
 
 
 def test_a_typed_range_the_wrong_way_round_is_turned() -> None:

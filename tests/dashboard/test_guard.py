@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from dashboard import links
-from dashboard.guard import CONTENT_POLICY, GuardMiddleware, allowed_hosts, host_name
+from dashboard.guard import CONTENT_POLICY, allowed_hosts, host_name
 from dashboard.loaders import Context
-from dashboard.routes import ROUTES
 from scoring.necessity import Bands
 from scoring.samples import Status
 from scoring.store.filters import Filter, parse_filter
 from scoring.store.queries import matching_rows
-
-
-@pytest.fixture
-def client(root: Path) -> Iterator[TestClient]:
-    app = Starlette(
-        routes=ROUTES,
-        middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))],
-    )
-    with TestClient(app, base_url="http://127.0.0.1:8501") as opened:
-        yield opened
 
 
 def row_with(context: Context, status: Status) -> int:

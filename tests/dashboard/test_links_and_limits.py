@@ -17,7 +17,7 @@ from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.queries import cut_counts, matching_rows
 from scoring.workspace import open_workspace
-from tests.dashboard.conftest import Draw, written
+from tests.dashboard.conftest import Draw, data_of, written
 
 APP = Path(dashboard.__file__).with_name("app.py")
 PAGES = ("overview", "explore", "review", "subset", "runs")
@@ -107,61 +107,12 @@ def test_samples_of_every_status_open(
 # ---- the limits of the overview ------------------------------------------------------------------
 
 
-def test_a_typed_cut_changes_the_url_and_the_exact_counts(
-    root: Path, draw: Draw, context: Context
-) -> None:
-    app = draw("overview")
-    number(app, "Cut").set_value(0.6).run()
-    kept = cut_counts(context.store, context.scope, Filter(), 0.6, None)
-    assert parameter(app, "cut") == "0.6"
-    assert f">{kept.n_kept:,}</div>" in written(app)
-    assert f">{kept.tokens_dropped:,}</div>" in written(app)
-
-
-def test_a_top_share_sets_the_cut(root: Path, draw: Draw, context: Context) -> None:
-    app = draw("overview")
-    number(app, "Keep the top share").set_value(25.0).run()
-    cut = float(str(parameter(app, "cut")))
-    kept = cut_counts(context.store, context.scope, Filter(), cut, None)
-    assert kept.n_kept == int(0.25 * (kept.n_kept + kept.n_dropped))
-
-
-def test_a_top_share_of_nothing_keeps_nothing(root: Path, draw: Draw, context: Context) -> None:
-    app = draw("overview")
-    number(app, "Keep the top share").set_value(0.0).run()
-    cut = float(str(parameter(app, "cut")))
-    assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 0
-
-
-def test_so_many_samples_or_tokens_set_the_cut(root: Path, draw: Draw, context: Context) -> None:
-    app = draw("overview")
-    number(app, "Keep so many samples").set_value(40).run()
-    cut = float(str(parameter(app, "cut")))
-    assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 40
-    number(app, "Keep so many answer tokens").set_value(700).run()
-    cut = float(str(parameter(app, "cut")))
-    kept = cut_counts(context.store, context.scope, Filter(), cut, None)
-    assert kept.tokens_kept is not None
-    assert 600 < kept.tokens_kept <= 700
-
-
 def test_the_overview_follows_the_filter(root: Path, draw: Draw, context: Context) -> None:
     which = Filter(source=("words",), kind=("word",))
     for group in Group:
         app = draw("overview", {"filter": str(which), "group": str(group)})
         kept = cut_counts(context.store, context.scope, which, 0.25, None)
-        assert f">{kept.n_kept:,}</div>" in written(app)
-
-
-def test_a_band_limit_pushes_the_other_and_can_be_saved(root: Path, draw: Draw) -> None:
-    app = draw("overview")
-    number(app, "Misaligned below").set_value(0.5).run()
-    assert (parameter(app, "low"), parameter(app, "high")) == ("0.5", "0.5")
-    button(app, "Save these bands").click().run()
-    assert not app.exception
-    bands = open_workspace(root).bands
-    assert (bands.low, bands.high) == (0.5, 0.5)
-    assert parameter(app, "low") is None
+        assert data_of(app, "threshold_editor")["facts"]["kept"] == kept.n_kept
 
 
 # ---- moving through samples ----------------------------------------------------------------------

@@ -1,205 +1,150 @@
-// A histogram with three limits to drag: the two band limits and the cut; a drag across the bars
-// asks for the scores between. While a limit moves, counts come from the bins here and are marked
-// as about; when it is let go the server is asked, and its exact counts replace them.
+// The threshold editor: limits to drag, to step or to type, and what the cut keeps and drops.
 //
-// Limits may stand at one place. Over the bars the cut is the uppermost; below the axis it ends and
-// each band limit has a grip on its own side, so that all three can be taken hold of.
+// While a limit moves, counts come from the bins here and are marked as about. Once it stands, the
+// exact ones are asked for at the dashboard's own address and shown; only then is the page told,
+// whose script takes longer.
 
 const EDITORS = new WeakMap();
-const HEIGHT = 250, TOP = 34, BOTTOM = 34, LEFT = 46, RIGHT = 12;
-const BASE = HEIGHT - BOTTOM, FOOT = BASE + 19;
-const REACH = {
-  low: `M-9 0H9V${BASE}H0V${FOOT}H-15V${BASE}H-9Z`,
-  high: `M-9 0H9V${BASE}H15V${FOOT}H0V${BASE}H-9Z`,
-  cut: `M-9 0H9V${BASE}H-9Z`,
-};
-const GRIPS = { low: `M0 ${BASE + 3}V${BASE + 16}L-12 ${BASE + 16}Z`, high: `M0 ${BASE + 3}V${BASE + 16}L12 ${BASE + 16}Z` };
-const LEAST_BRUSH = 6;
-const NAMES = { low: "lower band limit", high: "upper band limit", cut: "cut" };
+const PAUSE_MS = 180; // between steps of a limit, after which it stands
+const LIMITS = ["low", "high", "cut"];
 
 class ThresholdEditor {
   constructor(root) {
     this.root = root;
-    this.limits = { low: 0, high: 0.25, cut: 0.25 };
     this.sent = 0;
-    this.dragging = null;
-    this.timer = null;
+    this.asked = 0;
+    this.settled = Promise.resolve();
     this.build();
-    this.watcher = new ResizeObserver(() => this.layout());
-    this.watcher.observe(this.frame);
   }
 
   build() {
-    const { el, svg } = VN;
-    const clip = `clip-${Math.random().toString(36).slice(2)}`;
-    this.clips = {}; this.bars = {};
-    const defs = svg("defs");
-    const hatch = svg("pattern", { id: `${clip}-hatch`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-      svg("rect", { width: 2.4, height: 5, fill: "var(--vn-paper)", opacity: 0.75 }));
-    defs.append(hatch);
-    this.plot = svg("svg", { class: "plot", height: HEIGHT, role: "group", "aria-label": "Histogram of the VisNec score with movable limits" }, defs);
-    this.grid = svg("g", { class: "grid", "aria-hidden": "true" });
-    this.plot.append(this.grid);
-    for (const category of ["misaligned", "redundant", "vision-critical"]) {
-      const id = `${clip}-${category}`;
-      this.clips[category] = svg("rect", { y: 0, height: HEIGHT });
-      defs.append(svg("clipPath", { id }, this.clips[category]));
-      this.bars[category] = svg("path", { fill: `var(--vn-${category})`, "clip-path": `url(#${id})` });
-      this.plot.append(this.bars[category]);
-    }
-    this.dropClip = svg("rect", { y: 0, height: HEIGHT });
-    defs.append(svg("clipPath", { id: `${clip}-dropped` }, this.dropClip));
-    this.dropped = svg("path", { fill: `url(#${clip}-hatch)`, "clip-path": `url(#${clip}-dropped)` });
-    this.plot.append(this.dropped);
-    this.axis = svg("g", { class: "axis", "aria-hidden": "true" });
-    this.plot.append(this.axis);
-    this.brushed = svg("rect", { class: "brushed", y: TOP, height: BASE - TOP, visibility: "hidden" });
-    this.plot.append(this.brushed);
-    this.plot.addEventListener("pointerdown", (event) => this.brush(event));
-    this.handles = { low: this.handle("low"), high: this.handle("high"), cut: this.handle("cut") };
-    this.curve = svg("svg", { class: "curve", height: HEIGHT, role: "img" });
-    this.frame = el("div", { class: "frame" }, this.plot);
-    this.side = el("div", { class: "side" }, this.curve);
+    const { el } = VN;
+    this.plot = new ThresholdPlot(this);
+    const limit = (name) => (value, stepped) => { this.set(name, value); if (stepped) this.settleSoon(); else this.settle(); };
+    const wish = (name, by = 1) => (value, stepped) => { const what = { [name]: value / by }; if (stepped) this.settleSoon(what); else this.settle(what); };
+    this.fields = {
+      cut: new NumberField("Cut: keep scores from", { digits: 3, take: limit("cut") }),
+      share: new NumberField("Keep the top share, %", { digits: 2, take: wish("share", 100), help: "Moves the cut to the score above which this share of the scored samples lies" }),
+      samples: new NumberField("Keep so many samples", { take: wish("samples"), help: "Moves the cut to the score above which this many samples lie; ties come on top" }),
+      tokens: new NumberField("Keep so many answer tokens", { take: wish("tokens"), help: "Takes samples from the highest score down while their answer tokens fit the budget" }),
+      low: new NumberField("Misaligned below", { digits: 3, take: limit("low") }),
+      high: new NumberField("Vision-critical from", { digits: 3, take: limit("high") }),
+    };
+    const button = (name, label) => el("button", { type: "button", onclick: () => this.act(name) }, label);
+    this.buttons = { subset: button("subset", "Make a subset with this cut"), review: button("review", "Review around the cut"), save: button("save", "Save these bands"), reset: button("reset", "Reset") };
+    this.log = el("input", { type: "checkbox", onchange: () => { this.draw(); this.ask("log", this.log.checked ? "on" : "off"); } });
     this.live = el("div", { class: "live", role: "status" });
-    this.root.replaceChildren(el("div", { class: "plots" }, this.frame, this.side), this.live);
+    this.problem = el("div", { class: "problem", role: "alert", hidden: true });
+    this.mix = el("div", { class: "vn-mix" });
+    this.figures = el("div", { class: "vn-figures" });
+    const { plot, fields, buttons } = this;
+    this.root.replaceChildren(
+      plot.node,
+      el("div", { class: "line" }, this.live, el("label", { class: "scale", title: "Heights in symmetric-log counts: rare scores show" }, this.log, "Log counts")),
+      this.problem, this.mix,
+      el("div", { class: "controls" }, Object.values(fields).map((one) => one.node), el("div", { class: "acts" }, Object.values(buttons))),
+      this.figures);
   }
 
-  handle(name) {
-    const { svg } = VN;
-    const group = svg("g", {
-      class: `handle ${name}`, tabindex: 0, role: "slider", "aria-label": NAMES[name], "aria-orientation": "horizontal", "data-limit": name,
-      onpointerdown: (event) => this.grab(event, name),
-      onkeydown: (event) => this.key(event, name),
-    });
-    group.append(
-      svg("path", { class: "reach", d: REACH[name], fill: "transparent" }),
-      svg("line", { y1: name === "cut" ? TOP - 12 : TOP, y2: name === "cut" ? BASE : BASE + 5 }),
-    );
-    if (name === "cut") {
-      group.append(svg("rect", { class: "grip", x: -31, y: 2, width: 62, height: 21, rx: 6 }), svg("text", { class: "label", y: 17, "text-anchor": "middle" }));
-    } else {
-      group.append(svg("path", { class: "grip", d: GRIPS[name] }));
-    }
-    this.plot.append(group);
-    return group;
-  }
+  close() { this.plot.watcher.disconnect(); clearTimeout(this.timer); }
+
+  // ---- what the page says ---------------------------------------------------------------------
 
   receive(data, send, ask) {
-    const first = !this.data;
     this.send = send;
     this.ask = ask;
-    const sameBins = !first && this.data.version === data.version && this.data.log === data.log;
     this.data = data;
-    this.sent = Math.max(this.sent, data.seq ?? 0);
-    if (!this.dragging && (data.seq ?? 0) >= this.sent) this.limits = { low: data.low, high: data.high, cut: data.cut };
-    if (sameBins) this.draw(); else this.layout();
-  }
-
-  get from() { return this.data.edges[0]; }
-  get to() { return this.data.edges[this.data.edges.length - 1]; }
-  x(value) { return LEFT + ((Math.min(Math.max(value, this.from), this.to) - this.from) / (this.to - this.from)) * (this.width - LEFT - RIGHT); }
-  value(x) { return this.from + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (this.to - this.from); }
-
-  layout() {
-    if (!this.data) return;
-    const { svg } = VN;
-    this.width = Math.max(this.frame.clientWidth, 320);
-    VN.set(this.plot, { width: this.width, viewBox: `0 0 ${this.width} ${HEIGHT}` });
-    const { edges, counts } = this.data;
-    const most = Math.max(1, ...counts);
-    // Symmetric log: linear up to one sample, so that an empty bin stays empty.
-    const height = (n) => (this.data.log ? Math.log10(1 + n) / Math.log10(1 + most) : n / most);
-    const scale = (n) => height(n) * (HEIGHT - TOP - BOTTOM);
-    const base = BASE;
-    const bars = counts.map((n, i) => {
-      if (!n) return "";
-      const left = this.x(edges[i]), right = this.x(edges[i + 1]);
-      const gap = right - left > 4 ? 1 : 0;
-      return `M${left} ${base}V${base - Math.max(scale(n), 1)}H${right - gap}V${base}Z`;
-    }).join("");
-    for (const path of [...Object.values(this.bars), this.dropped]) path.setAttribute("d", bars);
-    this.grid.replaceChildren(...this.yTicks(most).map((n) => svg("g", {},
-      svg("line", { x1: LEFT, x2: this.width - RIGHT, y1: base - scale(n), y2: base - scale(n) }),
-      svg("text", { x: LEFT - 6, y: base - scale(n) + 4, "text-anchor": "end" }, VN.count(n)))));
-    this.axis.replaceChildren(
-      svg("line", { x1: LEFT, x2: this.width - RIGHT, y1: base, y2: base }),
-      ...this.xTicks().map((value) => svg("text", { x: this.x(value), y: HEIGHT - 4, "text-anchor": "middle" }, VN.limit(value))));
+    this.log.checked = data.log;
+    const seen = data.seq ?? 0;
+    const ours = seen < this.sent || this.held || this.asking || this.timer;
+    this.sent = Math.max(this.sent, seen);
+    if (!this.limits || !ours) this.take(data.facts);
+    else if (this.areFor(data.facts)) this.facts = data.facts;
     this.draw();
   }
 
-  yTicks(most) {
-    if (this.data.log) return [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((n) => n <= most);
-    const raw = most / 4, power = 10 ** Math.floor(Math.log10(Math.max(raw, 1)));
-    const step = Math.max(1, [1, 2, 5, 10].map((k) => k * power).find((k) => k >= raw) ?? raw);
-    const ticks = [];
-    for (let n = step; n <= most; n += step) ticks.push(n);
-    return ticks;
+  take(facts) {
+    this.facts = facts;
+    this.limits = Object.fromEntries(LIMITS.map((name) => [name, facts[name]]));
   }
 
-  xTicks() {
-    const raw = (this.to - this.from) / Math.max(3, Math.floor(this.width / 110));
-    const power = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 2.5, 5, 10].map((k) => k * power).find((k) => k >= raw);
-    const ticks = [];
-    for (let k = Math.ceil(this.from / step - 1e-9); k * step <= this.to + 1e-9; k++) ticks.push(Math.round(k * step * 1e6) / 1e6);
-    return ticks;
+  areFor(facts) { return LIMITS.every((name) => facts[name] === this.limits[name]); }
+
+  // ---- what the person does -------------------------------------------------------------------
+
+  // A limit that runs into another takes it along; a cut that nobody set stays at the upper band limit.
+  set(name, value) {
+    this.forget();
+    this.limits[name] = value;
+    if (name === "low" && value > this.limits.high) this.limits.high = value;
+    if (name === "high" && value < this.limits.low) this.limits.low = value;
+    if (name !== "cut" && this.data.follows) this.limits.cut = this.limits.high;
+    this.draw();
   }
 
-  // The share of scored samples at or below each score, and where the cut stands on it.
-  drawCurve() {
-    const { svg } = VN;
-    const points = this.data.ecdf;
-    this.side.hidden = !points.length;
-    if (!points.length) return;
-    const width = Math.max(this.side.clientWidth, 180), base = BASE, left = 44;
-    VN.set(this.curve, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
-    const x = (value) => left + ((Math.min(Math.max(value, this.from), this.to) - this.from) / (this.to - this.from)) * (width - left - 10);
-    const y = (share) => base - share * (base - TOP);
-    let path = `M${left} ${base}`, last = 0;
-    for (const [value, share] of points) { path += `H${x(value).toFixed(1)}V${y(share).toFixed(1)}`; last = share; }
-    path += `H${width - 10}`;
-    const { cut } = this.limits;
-    const { exact, total } = this.data;
-    const dropped = total ? (exact?.cut === cut ? exact.dropped : this.below(cut)) / total : 0;
-    const at = x(cut);
-    this.curve.setAttribute("aria-label", `Share of samples at or below a score; ${VN.share(dropped, 1)} lie below the cut`);
-    this.curve.replaceChildren(
-      svg("g", { class: "grid" }, [0, 0.25, 0.5, 0.75, 1].map((share) => svg("g", {},
-        svg("line", { x1: left, x2: width - 10, y1: y(share), y2: y(share) }),
-        svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`)))),
-      svg("path", { class: "line", d: path }),
-      svg("line", { class: "at", x1: at, x2: at, y1: TOP - 6, y2: base }),
-      svg("circle", { class: "dot", cx: at, cy: y(dropped), r: 4.5 }),
-      svg("text", { class: "said", x: at > width / 2 ? at - 9 : at + 9, y: Math.min(Math.max(y(dropped) - 8, TOP + 8), base - 6), "text-anchor": at > width / 2 ? "end" : "start" }, VN.share(dropped, 1)),
-      svg("g", { class: "axis" }, svg("line", { x1: left, x2: width - 10, y1: base, y2: base }),
-        [this.from, 0, this.to].filter((value, i) => i !== 1 || (this.from < 0 && this.to > 0 && Math.min(x(0) - left, width - 10 - x(0)) > 34)).map((value, i, all) => svg("text", { x: x(value), y: HEIGHT - 4, "text-anchor": i === 0 && value !== 0 ? "start" : i === all.length - 1 ? "end" : "middle" }, VN.limit(Math.round(value * 100) / 100)))),
-      svg("text", { class: "title", x: left, y: 14 }, "at or below a score"));
+  move(name, value) { this.set(name, this.rounded(Math.min(Math.max(value, this.plot.from), this.plot.to))); }
+  rounded(value) { return Math.round((Math.round(value / this.data.step) * this.data.step) * 1e6) / 1e6; }
+  hold() { this.forget(); this.held = true; }
+  release() { this.held = false; this.settle(); }
+  brush(from, to) { this.ask("brushed", [this.rounded(from), this.rounded(to)]); }
+
+  // What was asked for before is about other limits now.
+  forget() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.asked += 1;
+    this.asking = false;
   }
 
-  draw() {
-    this.drawCurve();
-    const { low, high, cut } = this.limits;
-    const span = (rect, from, to) => { rect.setAttribute("x", from); rect.setAttribute("width", Math.max(0, to - from)); };
-    const left = LEFT - 1, right = this.width;
-    const xLow = low <= this.from ? left : this.x(low), xHigh = high >= this.to ? right : this.x(high);
-    span(this.clips.misaligned, left, xLow);
-    span(this.clips.redundant, xLow, xHigh);
-    span(this.clips["vision-critical"], xHigh, right);
-    span(this.dropClip, left, cut <= this.from ? left : this.x(cut));
-    for (const [name, group] of Object.entries(this.handles)) {
-      const value = this.limits[name];
-      const x = this.x(value);
-      group.setAttribute("transform", `translate(${x} 0)`);
-      VN.set(group, { "aria-valuemin": this.from, "aria-valuemax": this.to, "aria-valuenow": value, "aria-valuetext": `${VN.limit(value)} nats` });
-      if (name === "cut") {
-        const shift = Math.min(Math.max(x, 33), this.width - 33) - x;
-        group.querySelector(".grip").setAttribute("x", -31 + shift);
-        group.querySelector(".label").setAttribute("x", shift);
-        group.querySelector(".label").textContent = `cut ${VN.limit(value)}`;
-      }
-    }
-    this.tell();
+  settleSoon(wish) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.settle(wish), PAUSE_MS);
   }
+
+  // Exact counts for the limits as they stand, or for the cut that is wished; then the page is told.
+  settle(wish = null) {
+    this.forget();
+    if (wish || this.moved.length) this.settled = this.askFacts(wish ?? { cut: this.limits.cut });
+  }
+
+  async askFacts(wish) {
+    const number = this.asked, { address } = this.data, { low, high } = this.limits;
+    this.asking = true;
+    let facts = null, problem = null;
+    try {
+      const answer = await fetch(`${address}&${new URLSearchParams({ low, high, ...wish })}`, { credentials: "same-origin" });
+      if (!answer.ok) throw new Error(await answer.text());
+      facts = await answer.json();
+    } catch (error) { problem = String(error.message ?? error); }
+    if (number !== this.asked) return;
+    this.asking = false;
+    if (facts && address === this.data.address) this.take(facts);
+    this.tellProblem("cut" in wish ? null : problem); // limits are told to the page all the same
+    this.draw();
+    this.tellPage();
+  }
+
+  get moved() {
+    const { facts, follows } = this.data;
+    return LIMITS.filter((name) => this.limits[name] !== facts[name] && !(name === "cut" && follows && this.limits.cut === this.limits.high));
+  }
+
+  // Only what was moved is sent: what a link leaves open stays open.
+  tellPage() {
+    const { moved } = this;
+    if (!moved.length) return;
+    this.sent += 1;
+    this.send("limits", { ...Object.fromEntries(moved.map((name) => [name, this.limits[name]])), seq: this.sent });
+  }
+
+  // With the limits that were typed just before.
+  async act(name) {
+    if (this.timer) this.settle();
+    await this.settled;
+    this.ask("act", name);
+  }
+
+  // ---- what is shown --------------------------------------------------------------------------
 
   below(limit) {
     const { edges, counts } = this.data;
@@ -211,102 +156,69 @@ class ThresholdEditor {
     return n;
   }
 
-  tell() {
+  get counts() {
+    const { facts, limits } = this, { scored } = facts;
+    if (this.areFor(facts)) return { ...facts, exact: true };
+    return { scored, kept: scored - this.below(limits.cut), misaligned: this.below(limits.low), critical: scored - this.below(limits.high), exact: false };
+  }
+
+  draw() {
+    const { counts, limits, facts, fields, data } = this;
+    const { scored, kept, exact } = counts;
+    this.plot.draw(data, this.log.checked, limits, scored ? 1 - kept / scored : 0);
+    this.tell(counts);
+    fields.cut.show(limits.cut, { least: -1e6, most: 1e6, step: 0.01 });
+    fields.share.show(scored ? (100 * kept) / scored : 0, { least: 0, most: 100, step: 1 });
+    fields.samples.show(kept, { least: 0, most: scored, step: Math.max(1, Math.round(scored / 100)) });
+    fields.tokens.show(facts.kept_tokens, { least: 0, most: facts.tokens ?? 0, step: Math.max(1, Math.round((facts.tokens ?? 0) / 100)) });
+    for (const name of ["low", "high"]) fields[name].show(limits[name], { least: -1e6, most: 1e6, step: 0.01 });
+    const usual = limits.low === data.own.low && limits.high === data.own.high;
+    this.buttons.save.disabled = usual;
+    this.buttons.save.title = `For everybody in this workspace; now ${VN.limit(data.own.low)} and ${VN.limit(data.own.high)}`;
+    this.buttons.reset.disabled = usual && limits.cut === data.own.high;
+    for (const one of [this.figures, this.mix]) one.classList.toggle("about", !exact);
+    if (this.shown !== facts) { this.shown = facts; this.drawFacts(); }
+  }
+
+  tell({ scored, kept, misaligned, critical, exact }) {
     const { el } = VN;
-    const { exact, total } = this.data;
-    const { low, high, cut } = this.limits;
-    const isExact = exact && exact.low === low && exact.high === high && exact.cut === cut;
-    const misaligned = isExact ? exact.misaligned : this.below(low);
-    const critical = isExact ? exact.critical : total - this.below(high);
-    const dropped = isExact ? exact.dropped : this.below(cut);
-    const about = isExact ? "" : "≈ ";
     const figure = (label, n, category) => el("span", { class: "figure" },
-      category ? VN.swatch(category) : null, label, " ", el("b", {}, about + VN.count(n)), " ", el("span", { class: "quiet" }, VN.share(n, total)));
-    this.live.dataset.exact = isExact ? "yes" : "no";
-    this.live.dataset.kept = Math.round(total - dropped);
+      category ? VN.swatch(category) : null, label, " ", el("b", {}, (exact ? "" : "≈ ") + VN.count(n)), " ", el("span", { class: "quiet" }, VN.share(n, scored)));
+    this.live.dataset.exact = exact ? "yes" : "no";
+    this.live.dataset.kept = Math.round(kept);
     this.live.replaceChildren(
-      figure("kept", total - dropped), figure("dropped", dropped),
+      figure("kept", kept), figure("dropped", scored - kept),
       el("span", { class: "rule" }),
       figure("misaligned", misaligned, "misaligned"),
-      figure("redundant", Math.max(0, total - misaligned - critical), "redundant"),
+      figure("redundant", Math.max(0, scored - misaligned - critical), "redundant"),
       figure("vision-critical", critical, "vision-critical"));
   }
 
-  // A limit that runs into another takes it along; a cut that nobody set stays at the upper band limit.
-  move(name, value) {
-    const { follows } = this.data;
-    this.limits[name] = this.rounded(Math.min(Math.max(value, this.from), this.to));
-    if (name === "low" && this.limits.low > this.limits.high) this.limits.high = this.limits.low;
-    if (name === "high" && this.limits.high < this.limits.low) this.limits.low = this.limits.high;
-    if (name !== "cut" && follows) this.limits.cut = this.limits.high;
-    this.draw();
+  tellProblem(problem) {
+    this.problem.hidden = !problem;
+    this.problem.textContent = problem ? `The cut was not moved: ${problem}` : "";
   }
 
-  grab(event, name) {
-    if (event.button !== 0) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const group = this.handles[name];
-    group.focus({ focusVisible: false });
-    this.dragging = name;
-    const offset = this.place(event) - this.x(this.limits[name]);
-    this.follow(event, group, (one) => this.move(name, this.value(this.place(one) - offset)), () => {
-      this.dragging = null;
-      this.commit();
-    });
+  drawFacts() {
+    const { el } = VN;
+    this.figures.replaceChildren(...this.facts.figures.map(({ name, value, note }) => el("div", { class: "vn-figure" },
+      el("div", { class: "vn-name" }, name), el("div", { class: "vn-value" }, value), note ? el("div", { class: "vn-note" }, note) : null)));
+    this.drawMix();
   }
 
-  // Drawing across the bars asks for the scores between; what is hardly a stretch is no wish.
-  brush(event) {
-    if (event.button !== 0) return;
-    event.preventDefault();
-    const start = Math.min(Math.max(this.place(event), LEFT), this.width - RIGHT);
-    let end = start;
-    const show = () => VN.set(this.brushed, { x: Math.min(start, end), width: Math.abs(end - start), visibility: Math.abs(end - start) < LEAST_BRUSH ? "hidden" : "visible" });
-    this.follow(event, this.plot, (one) => {
-      end = Math.min(Math.max(this.place(one), LEFT), this.width - RIGHT);
-      show();
-    }, () => {
-      if (Math.abs(end - start) >= LEAST_BRUSH) this.ask("brushed", [start, end].sort((a, b) => a - b).map((x) => this.rounded(this.value(x))));
-      end = start;
-      show();
-    });
-  }
-
-  place(event) { return event.clientX - this.plot.getBoundingClientRect().left; }
-  rounded(value) { return Math.round((Math.round(value / this.data.step) * this.data.step) * 1e6) / 1e6; }
-
-  // Calls `onMove` while the pointer moves and `onEnd` once it is let go.
-  follow(event, node, onMove, onEnd) {
-    node.setPointerCapture(event.pointerId);
-    const end = () => {
-      node.removeEventListener("pointermove", onMove);
-      for (const name of ["pointerup", "pointercancel"]) node.removeEventListener(name, end);
-      onEnd();
-    };
-    node.addEventListener("pointermove", onMove);
-    for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, end);
-  }
-
-  key(event, name) {
-    const big = event.shiftKey ? 10 : 1;
-    const steps = { ArrowLeft: -big, ArrowDown: -big, ArrowRight: big, ArrowUp: big, PageDown: -10, PageUp: 10 }[event.key];
-    if (event.key === "Home") this.move(name, this.from);
-    else if (event.key === "End") this.move(name, this.to);
-    else if (steps !== undefined) this.move(name, this.limits[name] + steps * this.data.step);
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.commit(), 180);
-  }
-
-  // Only what was moved is sent: what a link leaves open stays open.
-  commit() {
-    const moved = Object.fromEntries(["low", "high", "cut"].filter((name) => this.limits[name] !== this.data[name] && !(name === "cut" && this.data.follows && this.limits.cut === this.limits.high)).map((name) => [name, this.limits[name]]));
-    if (!Object.keys(moved).length) return;
-    this.sent += 1;
-    this.send("limits", { ...moved, seq: this.sent });
+  // Shares are of each bar's own whole, so that a source that the cut favours is longer above than below.
+  drawMix() {
+    const { el } = VN;
+    const { parts, kept, scored } = this.facts;
+    this.mix.hidden = !parts.length;
+    const sides = [["kept", 1, kept], ["dropped", 2, scored - kept]];
+    const bar = ([side, at, whole]) => [el("span", { class: "quiet" }, side),
+      el("div", { class: "vn-bar", role: "img", "aria-label": `${side}: ${parts.map((part) => `${part[0]} ${VN.share(part[at], whole)}`).join(", ")}` },
+        parts.map((part, place) => part[at] ? el("span", { class: `s${place}`, style: { width: `${(100 * part[at]) / whole}%` }, title: `${part[0]}: ${VN.count(part[at])} ${side}, ${VN.share(part[at], whole)}` }) : null))];
+    this.mix.replaceChildren(...sides.flatMap(bar), el("ul", { "aria-label": "Sources" },
+      el("li", { class: "quiet" }, "share of the kept · of the dropped:"),
+      parts.map((part, place) => el("li", {}, el("span", { class: `vn-swatch s${place}`, "aria-hidden": "true" }), part[0], " ",
+        el("span", { class: "quiet" }, sides.map(([, at, whole]) => VN.share(part[at], whole)).join(" · "))))));
   }
 }
 
@@ -319,5 +231,5 @@ export default function (component) {
     EDITORS.set(root, editor);
   }
   editor.receive(data, setStateValue, setTriggerValue);
-  return () => { editor.watcher.disconnect(); clearTimeout(editor.timer); EDITORS.delete(root); };
+  return () => { editor.close(); EDITORS.delete(root); };
 }

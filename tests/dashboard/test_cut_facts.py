@@ -1,0 +1,126 @@
+"""What a cut keeps and drops, and where a wished cut lies: as the page has it and by the route."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from dashboard import links, loaders
+from dashboard.cut_facts import NoCut, Part, find_cut, read_cut_facts, read_parts
+from dashboard.loaders import Context
+from dashboard.theme import SOURCE_COLOURS
+from scoring.necessity import Bands
+from scoring.store.filters import Filter
+from scoring.store.queries import cut_counts
+from scoring.store.values import Record
+from tests.dashboard.conftest import Draw, data_of
+
+
+def by_source(rows: list[tuple[str, int, int]]) -> list[Record]:
+    return [dict(zip(("source", "kept", "dropped"), row, strict=True)) for row in rows]
+
+
+def test_sources_without_a_score_are_no_part_of_either_side() -> None:
+    rows = by_source([("scenes", 3, 1), ("digits", 0, 2), ("chat", 0, 0)])
+    assert read_parts(rows) == [Part("scenes", 3, 1), Part("digits", 0, 2)]
+
+
+def test_one_source_alone_is_no_composition() -> None:
+    assert read_parts(by_source([("scenes", 3, 1), ("chat", 0, 0)])) == []
+
+
+def test_more_sources_than_colours_end_in_one_part_that_adds_up() -> None:
+    n = len(SOURCE_COLOURS) + 2
+    rows = by_source([(f"s{place}", 100 - place, 1) for place in range(n)])
+    parts = read_parts(rows)
+    assert len(parts) == len(SOURCE_COLOURS)
+    assert parts[-1].name == "3 others"
+    for side in ("kept", "dropped"):
+        assert sum(getattr(part, side) for part in parts) == sum(row[side] for row in rows)
+
+
+def test_facts_are_what_the_library_counts(context: Context) -> None:
+    which = Filter(source=("words", "scenes"))
+    context = replace(context, filter=which, bands=Bands(-0.1, 0.4))
+    facts = read_cut_facts(context, 0.3)
+    kept = cut_counts(context.store, context.scope, which, 0.3, None)
+    assert (facts["kept"], facts["scored"]) == (kept.n_kept, kept.n_kept + kept.n_dropped)
+    for limit, of in ((-0.1, "misaligned"), (0.4, "critical")):
+        counts = cut_counts(context.store, context.scope, which, limit, None)
+        assert facts[of] == (counts.n_dropped if of == "misaligned" else counts.n_kept)
+    assert sum(part[1] for part in facts["parts"]) == kept.n_kept
+    shown = {figure["name"]: figure["value"] for figure in facts["figures"]}
+    assert shown["kept samples"] == f"{kept.n_kept:,}"
+    assert shown["dropped answer tokens"] == f"{kept.tokens_dropped:,}"
+    assert facts["kept_tokens"] == kept.tokens_kept
+
+
+def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context) -> None:
+    def kept(**wish: str) -> tuple[int, int, int]:
+        counts = cut_counts(context.store, context.scope, Filter(), find_cut(context, wish), None)
+        assert counts.tokens_kept is not None
+        return counts.n_kept, counts.n_kept + counts.n_dropped, counts.tokens_kept
+
+    n, scored, _ = kept(share="0.25")
+    assert n == int(0.25 * scored)
+    assert kept(samples="40")[0] == 40
+    assert 600 < kept(tokens="700")[2] <= 700
+    assert find_cut(context, {"cut": "0.125"}) == 0.125
+
+
+@pytest.mark.parametrize("wish", [{"share": "0"}, {"samples": "0"}, {"tokens": "0"}])
+def test_what_would_keep_nothing_lies_above_the_best_score(
+    context: Context, wish: dict[str, str]
+) -> None:
+    cut = find_cut(context, wish)
+    assert cut == math.nextafter(loaders.read_summary(context).max_visnec or 0.0, math.inf)
+    assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 0
+
+
+SENSELESS = [
+    {},
+    {"cut": "high"},
+    {"cut": "nan"},
+    {"cut": "inf"},
+    {"share": "1.5"},
+    {"share": "nan"},
+    {"samples": "-1"},
+    {"samples": "2.5"},
+    {"tokens": "9" * 400},
+]
+
+
+@pytest.mark.parametrize("wish", SENSELESS, ids=str)
+def test_what_is_no_cut_is_refused(context: Context, wish: dict[str, str]) -> None:
+    with pytest.raises(NoCut):
+        find_cut(context, wish)
+
+
+def test_the_route_says_what_the_page_says(
+    client: TestClient, context: Context, draw: Draw
+) -> None:
+    address = links.cut_url(context.scope, Filter(source=("words",)), "1")
+    answer = client.get(f"{address}&low=-0.1&high=0.4&cut=0.3")
+    assert answer.headers["cache-control"] == "no-store"
+    parameters = {"filter": "source:words", "low": "-0.1", "high": "0.4", "cut": "0.3"}
+    page = data_of(draw("overview", parameters), "threshold_editor")
+    assert answer.json() == page["facts"]
+    assert (
+        links.cut_url(context.scope, Filter(source=("words",)), context.store.generation)
+        == (page["address"])
+    )
+
+
+@pytest.mark.parametrize("wish", SENSELESS, ids=str)
+def test_the_route_refuses_in_words(
+    client: TestClient, context: Context, wish: dict[str, str]
+) -> None:
+    address = "&".join(
+        (links.cut_url(context.scope, Filter(), "1"), *(f"{k}={v}" for k, v in wish.items()))
+    )
+    answer = client.get(address)
+    assert answer.status_code == 400
+    assert "a cut is a score" in answer.text
