@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from scoring.store import Filter, Scope, Store, cut_counts, matching_rows, parse_filter
 from scoring.store.values import CutCounts
 from scoring.workspace import open_workspace
-from tests.browser.conftest import Served, Watched
+from tests.browser.conftest import Served, Watched, serving, watching
 
 
 def counts_above(server: Served, cut: float) -> CutCounts:
@@ -69,6 +70,115 @@ def test_a_top_share_moves_the_cut(visited: Watched) -> None:
     expect(page.locator(".vn-figure", has_text="kept samples")).to_contain_text(
         re.compile(r"(19\.\d|20\.0) %")
     )
+
+
+def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None:
+    page = visited.open("overview")
+    for name, wanted in (("Keep so many samples", 40), ("Keep so many answer tokens", 700)):
+        before = page.url
+        field = page.get_by_role("spinbutton", name=name)
+        field.fill(str(wanted))
+        field.press("Enter")
+        expect(page).not_to_have_url(before)
+        cut = cut_in_url(visited)
+        assert cut is not None
+        expect_kept(visited, cut)
+        counts = counts_above(visited.server, cut)
+        reached = counts.n_kept if "samples" in name else counts.tokens_kept or 0
+        assert 0 <= wanted - reached < 0.1 * wanted
+        expect(field).to_have_value(str(reached))
+    visited.assert_sound()
+
+
+def test_a_field_is_stepped_and_what_is_half_typed_can_be_left(visited: Watched) -> None:
+    page = visited.open("overview")
+    field = page.get_by_role("spinbutton", name="Cut: keep scores from")
+    box = field.locator("xpath=..")
+    for _ in range(3):
+        box.get_by_text("+", exact=True).click()
+    expect(page).to_have_url(re.compile(r"cut=0\.28\b"))
+    expect_kept(visited, 0.28)
+    field.fill("0.9")
+    field.press("Escape")
+    expect(field).to_have_value("0.280")
+    field.fill("")
+    field.press("Enter")
+    expect(field).to_have_value("0.280")
+    expect_kept(visited, 0.28)
+    share = page.get_by_role("spinbutton", name="Keep the top share, %")
+    share.fill("250")
+    share.press("Enter")
+    expect(share).to_have_value("100.00")
+    visited.assert_sound()
+
+
+def test_what_was_typed_last_goes_along_to_the_next_page(visited: Watched) -> None:
+    page = visited.open("overview")
+    page.get_by_role("spinbutton", name="Cut: keep scores from").fill("0.45")
+    page.get_by_role("button", name="Make a subset with this cut").click()
+    expect(page.get_by_role("heading", name="Subset", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile(r"minimum=0\.45\b"))
+    visited.assert_sound()
+
+
+def test_counts_on_a_logarithmic_scale(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
+    bars = page.locator("svg.plot path").first
+    linear = bars.get_attribute("d")
+    page.get_by_label("Log counts").check()
+    expect(page).to_have_url(re.compile("log=1"))
+    assert bars.get_attribute("d") != linear
+    visited.settle()
+    page.get_by_label("Log counts").uncheck()
+    expect(page).not_to_have_url(re.compile("log="))
+    assert bars.get_attribute("d") == linear
+
+
+def test_without_an_answer_limits_are_told_and_wishes_refused_in_words(visited: Watched) -> None:
+    page = visited.open("overview")
+    expect_kept(visited, 0.25)
+    page.route("**/visnec/cut**", lambda route: route.abort())
+    share = page.get_by_role("spinbutton", name="Keep the top share, %")
+    share.fill("10")
+    share.press("Enter")
+    expect(page.get_by_text("The cut was not moved")).to_be_visible()
+    expect(share).to_have_value("46.39")
+    cut = page.get_by_role("spinbutton", name="Cut: keep scores from")
+    cut.fill("0.4")
+    cut.press("Enter")
+    expect_kept(visited, 0.4)  # by the page itself
+    expect(page.get_by_text("The cut was not moved")).to_be_hidden()
+    page.unroute("**/visnec/cut**")
+
+
+def test_a_typed_band_limit_pushes_the_other_and_both_are_saved(
+    browser: Browser, demo_workspace: Path, tmp_path: Path
+) -> None:
+    with (
+        serving(demo_workspace, tmp_path / "log.txt") as served,
+        watching(browser, served) as own,
+    ):
+        page = own.open("overview")
+        save = page.get_by_role("button", name="Save these bands")
+        expect(save).to_be_disabled()
+        field = page.get_by_role("spinbutton", name="Misaligned below")
+        field.fill("0.5")
+        field.press("Enter")
+        expect(page).to_have_url(re.compile(r"low=0\.5&high=0\.5"))
+        expect_kept(own, 0.5)
+        save.click()
+        expect(page).not_to_have_url(re.compile("low="))
+        expect(save).to_be_disabled()
+        bands = open_workspace(demo_workspace).bands
+        assert (bands.low, bands.high) == (0.5, 0.5)
+        page.get_by_role("spinbutton", name="Cut: keep scores from").fill("0.7")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile(r"cut=0\.7\b"))
+        page.get_by_role("button", name="Reset", exact=True).click()
+        expect(page).not_to_have_url(re.compile("cut="))
+        expect_kept(own, 0.5)
+        own.assert_sound()
 
 
 def grip_of(watched: Watched, limit: str) -> tuple[float, float]:
