@@ -50,7 +50,7 @@ def thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
     cache = _cache_of(workspace.thumbnails_dir)
     content = cache.read(key)
     if content is None:
-        content = encode_image(open_image(place), size, lossless=False)
+        content = encode_image(open_image(place, size), size, lossless=False)
         cache.write(key, content)
     return content
 

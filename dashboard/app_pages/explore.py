@@ -88,7 +88,7 @@ def _show_page(context: Context, view: View) -> None:
     with _first_hits_meanwhile(context, view):
         page = loaders.read_page(context, view)
     _show_page_line(view, page)
-    if page.rows.empty:
+    if not page.records:
         _show_nothing(context, view)
         return
     reviewer.offer(view.reviewer, _SEVERAL)
@@ -198,7 +198,7 @@ def _show_side(context: Context, view: View, cut: float, side: str, focus: int |
     sort = Sort.VISNEC_ASC if kept else Sort.VISNEC_DESC
     page = loaders.read_page_at(on_side, sort, None, view.size)
     figures.show_line(text.plural(page.total, "sample"), side)
-    if page.rows.empty:
+    if not page.records:
         notices.show_empty(f"Nothing {side}", "Move the cut, or take a part of the filter out.")
         return
     _show_gallery(f"gallery-{side}", loaders.read_tiles(on_side, page), view, focus)

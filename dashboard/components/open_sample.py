@@ -95,8 +95,8 @@ def _neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, i
     found = []
     for backward, place in ((True, -1), (False, 0)):
         cursor = Cursor(None if value is None else float(value), card["row_idx"], backward)
-        rows = loaders.read_page_at(context, sort, cursor, limit=1).rows["row_idx"]
-        found.append(int(rows.iloc[place]) if len(rows) else None)
+        records = loaders.read_page_at(context, sort, cursor, limit=1).records
+        found.append(records[place]["row_idx"] if records else None)
     return found[0], found[1]
 
 
@@ -143,7 +143,8 @@ def _go_back(card: Card | None) -> None:
     page = view.page
     if card is not None and context is not None:
         st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
-        if card["row_idx"] not in set(loaders.read_page(context, view).rows["row_idx"]):
+        records = loaders.read_page(context, view).records
+        if card["row_idx"] not in {record["row_idx"] for record in records}:
             before, _ = _neighbours(context, view.sort, card)
             page = None if before is None else _cursor_of(context, view.sort, before)
     change_view(sample=None, page=page)

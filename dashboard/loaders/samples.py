@@ -57,10 +57,9 @@ def read_first_hits(context: Context, limit: int) -> FirstHits | None:
 
 def read_tiles(context: Context, page: Page | FirstHits) -> list[Card]:
     """What the gallery shows of a page."""
-    rows = page.rows.to_dict("records")
-    for row in rows:
-        _remember_images(context, int(row["row_idx"]), tuple(row["images"]))
-    return [build_tile(row, context.bands, context.edition) for row in rows]
+    for row in page.records:
+        _remember_images(context, row["row_idx"], tuple(row["images"]))
+    return [build_tile(row, context.bands, context.edition) for row in page.records]
 
 
 def _remember_images(context: Context, row_idx: int, images: tuple[str, ...]) -> None:
@@ -124,13 +123,13 @@ def read_record(workspace: Workspace, row_idx: int) -> Sample:
 def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
     """What a gallery shows of these rows, in their order."""
     wanted = list(rows)
-    frame = read_cached(
+    records = read_cached(
         context,
         "rows",
         lambda: queries.read_rows(context.store, context.scope, wanted),
         tuple(wanted),
     )
-    return [build_tile(row, context.bands, context.edition) for row in frame.to_dict("records")]
+    return [build_tile(row, context.bands, context.edition) for row in records]
 
 
 def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
@@ -159,4 +158,4 @@ def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
 
 @lru_cache(maxsize=64)
 def _encoded(place: ImagePlace, identity: str) -> bytes:  # noqa: ARG001 - part of the key
-    return encode_image(open_image(place), IMAGE_SIZE)
+    return encode_image(open_image(place, IMAGE_SIZE), IMAGE_SIZE)

@@ -196,10 +196,12 @@ def _container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
     return None
 
 
-def open_image(place: ImagePlace | Path) -> Image.Image:
+def open_image(place: ImagePlace | Path, enough: int | None = None) -> Image.Image:
     """The decoded image in RGB, upright by its EXIF orientation; the first frame of several.
 
-    Colours under a transparent pixel show, as in the training code of the common models. Raises
+    Colours under a transparent pixel show, as in the training code of the common models. For
+    pictures on a page ``enough`` says how many pixels of the longer side will do: a JPEG may then
+    be decoded to a half, a quarter or an eighth of its size, which is that many or more. Raises
     ImageProblem (``bad_image``) for what is no image, cut off, or larger than MAX_PIXELS.
     """
     place = ImagePlace(place) if isinstance(place, Path) else place
@@ -209,6 +211,10 @@ def open_image(place: ImagePlace | Path) -> Image.Image:
         with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageProblem(Status.BAD_IMAGE, _too_large(name, image.size))
+            if enough is not None and place.box is None:
+                share = min(1.0, enough / max(image.size))
+                width, height = (max(1, int(side * share)) for side in image.size)
+                image.draft(None, (width, height))
             upright = to_rgb(_upright(image))
         return upright if place.box is None else _cropped(upright, place)
     except FileNotFoundError:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.errors import InputError
@@ -23,7 +22,7 @@ from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
 from scoring.store.filters import Filter
 from scoring.store.slices import Slice, cluster_column, known_slice
 from scoring.store.store import Reading, Store
-from scoring.store.values import Cursor, Page, Scope, Sort
+from scoring.store.values import Cursor, Page, Record, Scope, Sort
 from scoring.store.walk import next_keys
 
 
@@ -90,7 +89,7 @@ def page(
     before = Cursor(*keys[0], backward=True) if keys else None
     behind = Cursor(*keys[-1]) if keys else None
     return Page(
-        rows=_rows(
+        records=_records(
             asked.reading,
             scope,
             [row_idx for _, row_idx in keys],
@@ -108,16 +107,16 @@ def _count(asked: Asked, one: Slice | None = None) -> int:
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
 
 
-def read_rows(store: Store, scope: Scope, rows: list[int]) -> pd.DataFrame:
-    """The given samples in the given order, with the columns of :class:`Page`."""
+def read_rows(store: Store, scope: Scope, rows: list[int]) -> list[Record]:
+    """The given samples in the given order, as the records of a :class:`Page`."""
     reading = store.reading()
     check_scope(reading, scope)
-    return _rows(reading, scope, rows)
+    return _records(reading, scope, rows)
 
 
-def _rows(
+def _records(
     reading: Reading, scope: Scope, rows: list[int], scores: Sequence[float | None] = (None,)
-) -> pd.DataFrame:
+) -> list[Record]:
     cluster, join = cluster_column(reading, scope)
     values: dict[str, Any] = {
         "rows": [int(row_idx) for row_idx in rows],
@@ -134,9 +133,7 @@ def _rows(
         *(_PAGE_COLUMNS, cluster, _PAGE_ROWS, between, _PAGE_SCORES, join),
         *(_PAGE_NAMES, cluster, _PAGE_END),
     )
-    frame = reading.frame("\n".join(query), values)
-    frame["images"] = pd.Series([list(images) for images in frame["images"]], dtype=object)
-    return frame
+    return reading.records("\n".join(query), values)
 
 
 def _keys(

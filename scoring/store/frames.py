@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,17 @@ def with_none(frame: pd.DataFrame) -> pd.DataFrame:
         else:
             frame[name] = column.to_numpy(column.dtype.type)
     return frame
+
+
+def of_records(records: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> pd.DataFrame:
+    """Records as a frame with these columns: floats with NaN for None, whole numbers, or what
+    stays as it is."""
+    return pd.DataFrame(
+        {
+            name: pd.Series([record[name] for record in records], dtype=kind)
+            for name, kind in columns.items()
+        }
+    )
 
 
 def in_order(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:

@@ -11,15 +11,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.store.browse import read_rows
 from scoring.store.conditions import ask, text_query
 from scoring.store.filters import Filter
 from scoring.store.store import Store
-from scoring.store.values import Scope
+from scoring.store.values import Record, Scope
 
 _STRETCH = 100_000
 
@@ -28,12 +26,12 @@ _STRETCH = 100_000
 class FirstHits:
     """Some of the samples that meet a filter with a text.
 
-    ``rows`` has the columns of a page, the highest score first and those without one last.
+    ``records`` are those of a page, the highest score first and those without one last.
     ``n_hits`` were found among the first ``n_looked`` of ``n_samples``; ``complete`` where that is
-    all of them. ``rows`` holds the best of the hits found so far, not of all there may be.
+    all of them. They are the best of the hits found so far, not of all there may be.
     """
 
-    rows: pd.DataFrame
+    records: list[Record]
     n_hits: int
     n_looked: int
     n_samples: int
@@ -73,8 +71,8 @@ def first_hits(
         if found:
             hits += asked.rows(_SCORES, asked.where, _AMONG, found=found)
     hits.sort(key=lambda hit: (hit[0] is None, -(hit[0] or 0.0), hit[1]))
-    rows = read_rows(store, scope, [row_idx for _, row_idx in hits[:limit]])
-    return FirstHits(rows, len(hits), looked, n_samples)
+    records = read_rows(store, scope, [row_idx for _, row_idx in hits[:limit]])
+    return FirstHits(records, len(hits), looked, n_samples)
 
 
 def is_searched(store: Store, which: Filter) -> bool:

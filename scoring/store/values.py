@@ -9,16 +9,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.necessity import Category
+from scoring.store.frames import of_records
 
 Record = dict[str, Any]
 """One row of an answer by column; NULL is None."""
+
+PAGE_COLUMNS: Final[Mapping[str, type]] = {
+    "row_idx": int,
+    "id": object,
+    "source": object,
+    "images": object,
+    "question": object,
+    "answer": object,
+    "visnec": float,
+    "loss_text": float,
+    "loss_multimodal": float,
+    "n_answer_tokens": object,
+    "n_turns": object,
+    "status": object,
+    "reason": object,
+    "cluster_id": object,
+    "cluster": object,
+    "decision": object,
+}
+"""What is told of a sample in a list, and what it is in a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +78,19 @@ class Cursor:
 class Page:
     """Samples under a filter in the order of a sort.
 
-    ``rows`` has the columns row_idx, id, source, images (list), question, answer, visnec,
-    loss_text, loss_multimodal, n_answer_tokens, n_turns, status, reason, cluster_id, cluster,
-    decision; what is absent is None (NaN in the three float columns). ``total`` counts all samples
-    under the filter. ``next`` and ``previous`` are None at the ends.
+    ``records`` have PAGE_COLUMNS, of which images is a list. ``total`` counts all samples under
+    the filter. ``next`` and ``previous`` are None at the ends.
     """
 
-    rows: pd.DataFrame
+    records: list[Record]
     total: int
     next: Cursor | None
     previous: Cursor | None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The records as a frame, with NaN for None in the three float columns."""
+        return of_records(self.records, PAGE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

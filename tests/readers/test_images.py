@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from scoring.readers import images
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Status
 
 
@@ -173,6 +173,35 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     expected = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
     assert expected.size == ((6, 2) if orientation < 5 else (2, 6))
     assert open_image(tmp_path / "a.png").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (100, 90), (1600, 900)])
+def test_a_photograph_is_decoded_no_larger_than_needed(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    photograph = Image.radial_gradient("L").resize(size).convert("RGB")
+    photograph.save(tmp_path / "a.jpg", quality=95)
+    whole = open_image(tmp_path / "a.jpg")
+    small = open_image(tmp_path / "a.jpg", enough=200)
+    assert whole.size == size
+    assert max(small.size) >= min(200, max(size))
+    assert max(small.size) <= 400
+    shrunk = np.asarray(whole.resize(small.size), dtype=float)
+    assert np.abs(shrunk - np.asarray(small, dtype=float)).mean() < 3
+
+
+@pytest.mark.parametrize("size", [(4000, 1), (1, 4000), (1, 1)])
+def test_a_line_of_pixels_is_decoded_too(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size, (90, 90, 90)).save(tmp_path / "a.jpg")
+    small = open_image(tmp_path / "a.jpg", enough=200)
+    assert min(small.size) == 1
+    assert small.getpixel((0, 0)) == (90, 90, 90)
+
+
+def test_what_is_cut_from_an_image_keeps_its_pixels(tmp_path: Path) -> None:
+    Image.radial_gradient("L").resize((800, 800)).save(tmp_path / "a.jpg")
+    place = ImagePlace(tmp_path / "a.jpg", box=(100, 100, 500, 400))
+    assert open_image(place, enough=50).size == (400, 300)
 
 
 def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:

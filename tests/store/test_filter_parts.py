@@ -160,12 +160,12 @@ def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.M
     which = Filter(text="~/wh(at|ere|ich|y)/")  # rows 0, 1, 2 and 4
     found = first_hits(parts, SCOPE, which, limit=3, seconds=60)
     assert (found.n_hits, found.n_looked, found.n_samples, found.complete) == (3, 4, 6, False)
-    assert found.rows["row_idx"].tolist() == [2, 0, 1]  # by score
+    assert [one["row_idx"] for one in found.records] == [2, 0, 1]  # by score
     at_once = first_hits(parts, SCOPE, which, seconds=0)
     assert (at_once.n_hits, at_once.n_looked) == (2, 2)
     every = first_hits(parts, SCOPE, Filter(text="e", source=("b",)), seconds=60)
     assert every.complete
-    assert every.rows["row_idx"].tolist() == [4, 5]  # 5 has no score
+    assert [one["row_idx"] for one in every.records] == [4, 5]  # 5 has no score
     with pytest.raises(InputError, match="text:words"):
         first_hits(parts, SCOPE, Filter())
 

@@ -11,9 +11,11 @@ class Pictures {
   static kept = new Map();
 
   // Shows the pictures of tiles: at once where they are known, the others in the order of the page.
+  // Those that come first are mostly those in sight; the rest waits until they stand there.
   static async show(images) {
     const wanted = images.filter((image) => !this.put(image));
     for (let from = 0; from < wanted.length; from += this.AT_ONCE) {
+      if (from) await new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done, { timeout: 200 }));
       const some = wanted.slice(from, from + this.AT_ONCE).filter((image) => image.isConnected);
       try {
         if (some.length) await this.fetch(some.map((image) => image.dataset.from));
