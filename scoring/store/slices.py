@@ -153,9 +153,14 @@ def open_slice(
     bands = bands or store.bands
     base = replace(which, category=(), visnec=None)
     asked = ask(store, scope, base, bands)
-    whole = asked.reading.shelf.get(
-        ("slice", scope, asked.key), partial(_load, asked, scope), _slice_bytes
-    )
+    everything = _everything_for(store, scope, base)
+
+    def make() -> Slice:
+        if everything is not None:
+            return _cut_groups(_slice_of(everything, scope), base)
+        return _load(asked, scope, in_order=base == EVERYTHING)
+
+    whole = asked.reading.shelf.get(_key(asked, scope), make, _slice_bytes)
     if not which.category and which.visnec is None:
         return whole
     windows = _windows(whole, which, bands)
@@ -174,9 +179,54 @@ def known_slice(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> Slice | None:
     """As :func:`open_slice`, but None where that would have to read the scores first."""
-    asked = ask(store, scope, replace(which, category=(), visnec=None), bands)
-    known = asked.reading.shelf.has(("slice", scope, asked.key))
-    return open_slice(store, scope, which, bands) if known else None
+    base = replace(which, category=(), visnec=None)
+    asked = ask(store, scope, base, bands)
+    known = asked.reading.shelf.has(_key(asked, scope))
+    if known or _everything_for(store, scope, base) is not None:
+        return open_slice(store, scope, which, bands)
+    return None
+
+
+def _key(asked: Asked, scope: Scope) -> tuple[object, ...]:
+    return "slice", scope, asked.key
+
+
+def _everything_for(store: Store, scope: Scope, base: Filter) -> Asked | None:
+    """The question for all samples, where its slice is there and the filter is on groups alone."""
+    if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
+        return None
+    asked = ask(store, scope)
+    return asked if asked.reading.shelf.has(_key(asked, scope)) else None
+
+
+def _slice_of(everything: Asked, scope: Scope) -> Slice:
+    make = partial(_load, everything, scope, in_order=True)
+    return everything.reading.shelf.get(_key(everything, scope), make, _slice_bytes)
+
+
+def _cut_groups(whole: Slice, which: Filter) -> Slice:
+    """The samples of the groups that the filter names, cut from a slice of all samples."""
+    wanted = {
+        SOURCE: [whole.sources.index(name) for name in which.source if name in whole.sources],
+        CLUSTER: [number + 1 for number in which.cluster],
+        KIND: [ANSWER_KINDS.index(name) for name in which.kind],
+    }
+    named = {SOURCE: which.source, CLUSTER: which.cluster, KIND: which.kind}
+    keep, unscored = np.ones(len(whole), bool), whole.unscored
+    for group, codes in wanted.items():
+        if named[group]:
+            allowed = np.isin(np.arange(whole.n_groups[group]), codes)
+            keep &= allowed[whole.codes[group]]
+            unscored = unscored[allowed[unscored[group].to_numpy(np.int64)]]
+    return Slice(
+        visnec=whole.visnec[keep],
+        row_idx=whole.row_idx[keep],
+        n_tokens=whole.n_tokens[keep],
+        codes={group: column[keep] for group, column in whole.codes.items()},
+        n_groups=whole.n_groups,
+        sources=whole.sources,
+        unscored=unscored,
+    )
 
 
 def _windows(whole: Slice, which: Filter, bands: Bands) -> list[tuple[int, int]]:
@@ -206,11 +256,13 @@ def _cut(column: NDArray[Any], windows: Sequence[tuple[int, int]]) -> NDArray[An
     return np.concatenate([column[:0], *(column[begin:end] for begin, end in windows)])
 
 
-def _load(asked: Asked, scope: Scope) -> Slice:
+def _load(asked: Asked, scope: Scope, in_order: bool) -> Slice:
+    """Reads the columns. ``in_order``: all of them, which come as they lie in the database."""
     cluster, join = cluster_column(asked.reading, scope)
     values = {"clustering_id": scope.clustering_id} if join else {}
+    scored = (_SCORED,) if in_order else (_SCORED, _ORDERED)
     columns = asked.reading.arrays(
-        "\n".join((_COLUMNS_BEFORE, cluster, _COLUMNS_BEHIND, join, "WHERE", asked.where, _SCORED)),
+        "\n".join((_COLUMNS_BEFORE, cluster, _COLUMNS_BEHIND, join, "WHERE", asked.where, *scored)),
         asked.values | values,
     )
     if (np.diff(columns["visnec"]) < 0).any():
@@ -304,6 +356,7 @@ _COLUMNS_BEFORE = """
 _COLUMNS_BEHIND = ", -1) + 1)::INTEGER AS cluster FROM scores s"
 _SOURCES = "SELECT source FROM sources ORDER BY source_no"
 _SCORED = "AND s.visnec IS NOT NULL"
+_ORDERED = "ORDER BY s.visnec, s.row_idx"
 _UNSCORED_BEFORE = """
     SELECT
         s.status, s.source_no AS source, s.kind_no AS kind, count(*) AS n, (coalesce(

@@ -14,7 +14,7 @@ from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.store import Filter, Range, Store, ecdf, parse_filter, queries, slices
 from scoring.store.shelf import Shelf
-from scoring.store.slices import CLUSTER, SOURCE, open_slice
+from scoring.store.slices import CLUSTER, SOURCE, known_slice, open_slice
 from tests.store.conftest import SCOPE, built
 from tests.store.test_browse import read_truth
 
@@ -46,6 +46,36 @@ def test_groups_left_of_any_position_are_what_plain_counting_gives(
     for group in range(one.n_groups[SOURCE]):
         places = np.flatnonzero(one.codes[SOURCE] == group).tolist()
         assert [table.position(group, rank) for rank in range(len(places))] == places
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source:scenes",
+        "source:scenes,words cluster:0,1",
+        "kind:word,phrase",
+        "cluster:3 kind:number visnec:0.1..",
+        "source:nowhere",
+        "cluster:4711",
+    ],
+)
+def test_groups_are_cut_from_all_samples_as_they_would_be_read(plausible: Store, text: str) -> None:
+    which = parse_filter(text)
+    read = open_slice(Store(plausible.workspace), SCOPE, which)
+    whole = Store(plausible.workspace)
+    assert known_slice(whole, SCOPE, which) is None
+    open_slice(whole, SCOPE)
+    cut = known_slice(whole, SCOPE, which)
+    assert cut is not None
+    assert cut.visnec.tolist() == read.visnec.tolist()
+    assert cut.row_idx.tolist() == read.row_idx.tolist()
+    assert cut.n_tokens.tolist() == read.n_tokens.tolist()
+    for group, codes in read.codes.items():
+        assert cut.codes[group].tolist() == codes.tolist()
+    key = ["status", "source", "cluster", "kind"]
+    assert cut.unscored.groupby(key)["n"].sum().to_dict() == (
+        read.unscored.groupby(key)["n"].sum().to_dict()
+    )
 
 
 @pytest.mark.parametrize("text", ["", "source:scenes,words", "cluster:0,5", "text:colour"])
