@@ -116,11 +116,10 @@ def _choose_parameter(context: Context, view: View) -> None:
 def _show_filter(context: Context) -> None:
     if context.filter == Filter():
         return
-    left, right = st.columns([6, 1], vertical_alignment="center")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="center"):
         n = text.plural(loaders.count_samples(context), "sample")
         figures.show_quiet(f"Only samples under the filter {context.filter} ({n})")
-    right.button("Clear the filter", on_click=_clear_filter, width="stretch")
+        st.button("Clear the filter", on_click=_clear_filter)
 
 
 def _clear_filter() -> None:

@@ -81,11 +81,10 @@ def _show_too_few(labels: HandLabels) -> None:
 
 def _show_as_of() -> None:
     """The panel stands still while samples are decided above it, and says so."""
-    left, right = st.columns([6, 1], vertical_alignment="center")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="center"):
         moment = text.moment(datetime.now(UTC).isoformat())
         figures.show_quiet(f"As of {moment}; decisions since then are not in it.")
-    right.button("Work out again", icon=":material/refresh:", width="stretch")
+        st.button("Work out again", icon=":material/refresh:")
 
 
 def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:

@@ -31,12 +31,11 @@ def show() -> None:
     ]
     columns = ("reviewer", "decided", "keep", "drop", "unsure", "last decision")
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
-    left, right = st.columns([6, 1], vertical_alignment="center")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="center"):
         figures.show_quiet(
             f"As of {text.moment(datetime.now(UTC).isoformat())}. Each sample counts once a person."
         )
-    right.button("Count again", icon=":material/refresh:", width="stretch")
+        st.button("Count again", icon=":material/refresh:")
     _show_agreement(state.agreement)
     _show_conflicts(len(state.conflicts))
     if state.damaged:
