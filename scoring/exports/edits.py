@@ -115,7 +115,10 @@ def cut_turns(record: bytes, turns: Sequence[Turn], answers: Collection[int]) ->
             continue
         start, end = found.string(target)
         tokens = json.dumps(token * len(turns[place].image_offsets))[1:-1]
-        inserts.append((start + 1, tokens + "\\n") if ahead else (end - 1, "\\n" + tokens))
+        if ahead:  # the moves come backwards, and what is put in at one place stays in order
+            inserts.insert(0, (start + 1, tokens + "\\n"))
+        else:
+            inserts.append((end - 1, "\\n" + tokens))
     return _bytes(found.rebuilt(gone, inserts))
 
 

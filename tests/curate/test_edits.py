@@ -107,6 +107,19 @@ def test_several_images_keep_their_order() -> None:
     assert without_turns(turns, [1, 2])[0] == Turn(Role.HUMAN, "one\n\n", (0, 3, 4, 5))
 
 
+def test_images_of_several_questions_stand_in_the_record_as_in_the_turns() -> None:
+    record = (
+        b'{"image":["1.png","2.png","3.png"],"conversations":['
+        b'{"from":"human","value":"<image><image>one"},{"from":"gpt","value":"A"},'
+        b'{"from":"human","value":"<image>two"},{"from":"gpt","value":"B"},'
+        b'{"from":"human","value":"three"},{"from":"gpt","value":"C"}]}'
+    )
+    turns = sample_of(record).turns
+    after = cut(record, 0, 1)
+    assert b'"<image><image>\\n<image>\\nthree"' in after
+    assert list(sample_of(after).turns) == without_turns(turns, [0, 1])
+
+
 def test_a_mask_is_a_key_of_the_answer_alone() -> None:
     assert mask_turns(THREE, sample_of(THREE).turns, [0, 2], "loss") == THREE.replace(
         b'"why":[1.50]}', b'"why":[1.50], "loss": false}'
