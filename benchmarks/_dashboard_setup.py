@@ -61,6 +61,12 @@ def write_images(folder: Path) -> None:
         Image.fromarray(picture).save(folder / f"{number:04d}.jpg", quality=80)
 
 
+def renew_images(folder: Path) -> None:
+    """Makes every image one that nobody has seen: pictures are kept under their file's time."""
+    for path in (folder / "images").iterdir():
+        path.touch()
+
+
 def write_files(records: Path, scores: Path, rows: int) -> None:
     """The records and their scores, drawn with a fixed seed; 19 of 20 records are scored."""
     draw = np.random.default_rng(11)

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -38,7 +37,6 @@ from tests.chromium import find_chromium
 
 FILTER = "filter=source:scenes,charts,words"
 COLD, WARM = "never seen before", "seen before"
-FRESH = 12  # cuts whose pictures are looked at for the first time
 START = 0.03 + time.time_ns() % 97 * 1e-4  # so that no earlier sitting has seen these
 KEYS = {"k": "keep", "d": "drop", "u": "unsure"}
 BARS = {
@@ -108,22 +106,26 @@ def stepped_thresholds(tab: Tab, figures: Figures, n: int) -> None:
         tab.rest()
 
 
-def pictures_at_cut(tab: Tab, address: str, figures: Figures, name: str, n: int) -> None:
+def pictures_at_cut(
+    tab: Tab, address: str, figures: Figures, name: str, n: int, renew: Path | None = None
+) -> None:
     """Both sides of the cut in Explore: 24 new pictures (those far below the fold come later).
 
-    Those never seen before are made from their images; a run of ``visnec score`` keeps them. They
-    are forgotten before the server starts, and only so few cuts are looked at that hardly one of
-    the 2,000 images comes up again.
+    ``renew`` is the workspace's folder where none is to have been seen before: they are made from
+    their images then. A run of ``visnec score`` keeps them.
     """
     tab.open(f"{address}/explore?layout=cut&size=24&cut=0.5")
     tab.until("() => VNB.pictures().filter(VNB.loaded).length >= 24")
     field = tab.page.get_by_role("spinbutton", name="Cut: keep scores from")
-    busy, seen = Busy(server_pid()), cuts(FRESH)
-    for place in range(n):
-        field.fill(str(seen[place % FRESH]))
+    busy = Busy(server_pid())
+    for cut in cuts(n):
+        if renew is not None:
+            setup.renew_images(renew)
+        field.fill(str(cut))
         took = tab.measure("VNB.newPictures(24)", lambda: field.press("Enter"), prepare=True)
         figures.add(f"cut moved: 24 pictures, {name}", took)
         tab.rest()
+        tab.until("() => VNB.pictures().every(VNB.loaded)")  # those out of sight too
     figures.notes.append(busy.told(f"cut moved in Explore, pictures {name}", n))
 
 
@@ -230,7 +232,8 @@ def everything(browser: Browser, served: Served, repeat: int, only: str) -> Figu
         ("first", lambda tab: first_page(tab, address, figures)),
         ("first", lambda tab: first_page(tab, address, figures)),
         ("thresholds", lambda tab: _thresholds(tab, served, figures, repeat)),
-        ("pictures", lambda tab: pictures_at_cut(tab, address, figures, COLD, FRESH)),
+        ("pictures", lambda tab: pictures_at_cut(tab, address, figures, COLD, repeat, root.parent)),
+        ("pictures", lambda tab: pictures_at_cut(tab, address, Figures(), WARM, repeat)),
         ("pictures", lambda tab: pictures_at_cut(tab, address, figures, WARM, repeat)),
         ("filters", lambda tab: filters(tab, address, figures)),
         ("pages", lambda tab: pages(tab, address, figures, repeat)),
@@ -355,7 +358,6 @@ def report(figures: Figures) -> None:
 def measure_workspace(root: Path, options: argparse.Namespace) -> None:
     """Serves the workspace, measures it and prints the tables."""
     load = os.getloadavg()
-    shutil.rmtree(open_workspace(root).thumbnails_dir, ignore_errors=True)
     print(
         f"{os.cpu_count()} cores, load {load[0]:.1f} at the start, {platform.machine()}, ", end=""
     )

@@ -28,7 +28,7 @@ from scoring.workspace import Workspace
 
 __all__ = ["ImageProblem", "PackedCache", "encode_image", "thumbnail", "thumbnail_keeper"]
 
-SIZE: Final = 288
+SIZE: Final = 320  # half of the usual photograph, so that it is decoded to that and not resampled
 CAP_BYTES: Final = 512 << 20
 PACK_BYTES: Final = 16 << 20
 MEMORY_BYTES: Final = 48 << 20
