@@ -29,6 +29,7 @@ from scoring.workspace import Workspace
 __all__ = ["ImageProblem", "PackedCache", "encode_image", "thumbnail", "thumbnail_keeper"]
 
 SIZE: Final = 320  # half of the usual photograph, so that it is decoded to that and not resampled
+QUALITY: Final = 75  # of a JPEG that pages show at half its size
 CAP_BYTES: Final = 512 << 20
 PACK_BYTES: Final = 16 << 20
 MEMORY_BYTES: Final = 48 << 20
@@ -50,7 +51,7 @@ def thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
     cache = _cache_of(workspace.thumbnails_dir)
     content = cache.read(key)
     if content is None:
-        content = encode_image(open_image(place, size), size, lossless=False)
+        content = _encode_small(open_image(place, size), size)
         cache.write(key, content)
     return content
 
@@ -67,7 +68,7 @@ def thumbnail_keeper(workspace: Workspace) -> Callable[[ImagePlace, Image.Image]
         try:
             key = _key(place, SIZE)
             if not cache.is_full() and not cache.has(key):
-                cache.write(key, encode_image(image, SIZE, lossless=False), remember=False)
+                cache.write(key, _encode_small(image, SIZE), remember=False)
         except Exception:  # noqa: BLE001 - a small picture must never cost a run
             return
 
@@ -79,20 +80,30 @@ def _key(place: ImagePlace, size: int) -> bytes:
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
 
 
-def encode_image(image: Image.Image, size: int, lossless: bool | None = None) -> bytes:
+def encode_image(image: Image.Image, size: int) -> bytes:
     """``image`` shrunk to fit ``size`` x ``size``, as PNG or JPEG; never enlarged.
 
-    By default small pictures stay lossless, so that a curator sees the pixels the model saw.
+    Small pictures stay lossless, so that a curator sees the pixels the model saw.
     """
-    image = image.convert("RGB")
-    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    lossless = image.width * image.height <= _LOSSLESS_PIXELS if lossless is None else lossless
+    image = _shrunk(image, size)
     buffer = io.BytesIO()
-    if lossless:
+    if image.width * image.height <= _LOSSLESS_PIXELS:
         image.save(buffer, "PNG")
     else:
         image.save(buffer, "JPEG", quality=84, optimize=True)
     return buffer.getvalue()
+
+
+def _encode_small(image: Image.Image, size: int) -> bytes:
+    buffer = io.BytesIO()
+    _shrunk(image, size).save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return buffer.getvalue()
+
+
+def _shrunk(image: Image.Image, size: int) -> Image.Image:
+    image = image.convert("RGB")
+    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image
 
 
 def _cache_of(folder: Path) -> PackedCache:

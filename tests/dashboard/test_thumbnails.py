@@ -146,7 +146,7 @@ def test_what_was_opened_for_scoring_is_there_when_a_page_asks(
     content = thumbnail(workspace, "a.png")
     assert size == len(content) + thumbnails._HEADER.size
     with Image.open(io.BytesIO(content)) as image:
-        assert image.size == (thumbnails.SIZE, 173)
+        assert image.size == (thumbnails.SIZE, thumbnails.SIZE * 3 // 5)
 
 
 def test_scoring_takes_no_room_from_what_is_kept(
