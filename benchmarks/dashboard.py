@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -338,13 +338,13 @@ def memory(pid: int) -> tuple[int, int]:
 # ---- the report ----------------------------------------------------------------------------------
 
 
-def report(figures: Figures) -> None:
+def report(figures: Figures, bars: Mapping[str, int] = BARS) -> None:
     """The table, one line per question."""
-    print("| median / 95th percentile, ms | | bar (95 %) |")
+    print("| question | median / 95th percentile, ms | bar (95 %) |")
     print("|---|---:|---|")
     for name, times in figures.times.items():
         p95 = percentile(times, 0.95)
-        bar = BARS.get(name)
+        bar = bars.get(name)
         verdict = "" if bar is None else f"{bar}: {'held' if p95 <= bar else '**missed**'}"
         print(f"| {name} ({len(times)}) | {statistics.median(times):.0f} / {p95:.0f} | {verdict} |")
     print()
@@ -378,11 +378,11 @@ def measure_workspace(root: Path, options: argparse.Namespace) -> None:
         figures.notes.append(f"Load at the end: {os.getloadavg()[0]:.1f}.")
         report(figures)
         if options.browsers and not options.only:
-            print(f"{options.browsers} browsers at once (no bar):\n")
+            print(f"### {options.browsers} browsers at once (no bar)\n")
             together = several(served.address, options.browsers, min(options.repeat, 20))
             now, peak = memory(server_pid())
             together.notes.append(f"Memory of the server: {now} MB, {peak} MB at its peak.")
-            report(Figures(together.times, notes=together.notes, errors=together.errors))
+            report(together, bars={})
 
 
 def main() -> None:

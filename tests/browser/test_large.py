@@ -18,7 +18,7 @@ from scoring.store.values import Sort
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 from tests.browser.test_explore import expect_image, row_of, tiles
-from tests.browser.test_overview import cut_in_url, drag, live
+from tests.browser.test_overview import cut_in_url, drag, live, value_of
 from tests.browser.test_review import CHOICES, all_saved, begin, on_disk, row_on_show
 
 pytestmark = pytest.mark.long
@@ -71,9 +71,10 @@ def test_the_cut_typed_and_dragged_counts_exactly(
         expect_counts(large, asked, cut)
     for by in (60, -140, 25):
         drag(large, "cut", by)
-        cut_now = cut_in_url(large)
-        assert cut_now is not None
+        cut_now = value_of(large, "cut")
         expect_counts(large, asked, cut_now)
+        large.settle()
+        assert cut_in_url(large) == cut_now
     large.assert_sound()
 
 
