@@ -59,6 +59,7 @@ def ask(context: Context, view: View) -> None:
         loaders.read_ecdf(context)
         cut = view.threshold(context.workspace.bands)
         loaders.read_cut(context, cut)
+        loaders.read_labels(context)
         groups_panel.read_groups(context, view.group, cut)
     loaders.read_loss_plane(context)
     loaders.read_health(context)

@@ -21,20 +21,27 @@ from scoring.progress import RunProgress
 _SECONDS: Final = 3
 
 
-@st.fragment
 def watch(drawn_from: State) -> None:
     """How far the runs at work are; draws the page anew where there is more to see than it shows.
 
     ``drawn_from`` is the state that the page was drawn from.
     """
+    _watch(drawn_from, [])
+
+
+@st.fragment
+def _watch(drawn_from: State, beats: list[bool]) -> None:
+    """``beats`` tells the drawing of the page from later ones: to break that off would lose what
+    the reader did to bring it about, a name that was given or a button that was pressed."""
     view = current_view()
+    beats.append(True)
     opened = loaders.open_view_context(view)
     at_work = loaders.read_at_work(opened)
     mark = loaders.state_mark(opened)
     if loaders.read_state(opened) != drawn_from:
         mark = ""  # the next beat looks again
         context = opened.context
-        if context is None or ahead.is_ready(context, view):
+        if len(beats) > 1 and (context is None or ahead.is_ready(context, view)):
             st.rerun()
     if at_work:
         actions.follow_parts(opened.workspace)

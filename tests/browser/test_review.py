@@ -173,6 +173,17 @@ def test_help_opens_by_its_key_and_the_buttons_name_their_keys(demo: Watched) ->
         expect(button.locator("kbd")).to_have_text(key)
 
 
+def test_a_remembered_name_that_is_not_taken_is_asked_anew(demo: Watched) -> None:
+    demo.page.add_init_script("localStorage.setItem('visnec-reviewer', '\\u200b')")
+    demo.open("review")
+    field = demo.page.get_by_label("Your name")
+    expect(field).to_be_visible(timeout=60_000)
+    field.fill("Ada")
+    field.press("Enter")
+    row_on_show(demo.page.locator(".vn:has(.buttons)"))
+    demo.assert_sound()
+
+
 def test_the_name_is_asked_once_and_a_link_does_not_change_it(demo: Watched) -> None:
     begin(demo, "First Name")
     page = demo.open("review", "?queue=row_idx&reviewer=Somebody+Else")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dashboard import loaders
 from dashboard.app_pages import review
 from dashboard.components import bulk, review_deck, reviewer
 from dashboard.components.gallery import Bulk, Told
-from dashboard.loaders import Context
+from dashboard.loaders import Context, State
 from dashboard.state import Key
 from scoring.reviews.decisions import (
     Decision,
@@ -23,7 +24,7 @@ from scoring.reviews.decisions import (
 )
 from scoring.reviews.draws import parse_draw
 from scoring.workspace import open_workspace
-from tests.dashboard.conftest import Draw, written
+from tests.dashboard.conftest import Draw, data_of, written
 
 ANN = {Key.REVIEWER: "Ann"}
 PLAIN = {"buttons": "1", "queue": "row_idx"}
@@ -305,3 +306,15 @@ def test_the_review_state_and_the_deck_each_read_all_decisions(root: Path) -> No
     before = loaders.read_own_decisions(workspace, "ada", range(120), 5).n_decided
     figures = {one.reviewer: one.decided for one in loaders.read_review_state(workspace).reviewers}
     assert figures["ada"] == before == 11
+
+
+def test_a_page_is_drawn_to_its_end_though_the_workspace_changes_meanwhile(
+    root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To begin again would lose what the reader did: a name that was given, a button pressed."""
+    states = (State(str(n), None, (), ()) for n in count())
+    monkeypatch.setattr(loaders, "read_state", lambda _: next(states))
+    app = draw("review", session={str(Key.REVIEWER): "ada"})
+    assert not app.exception
+    assert data_of(app, "review_deck")["reviewer"] == "ada"
+    assert data_of(app, "pulse")["state"] == ""  # so that the next beat looks again

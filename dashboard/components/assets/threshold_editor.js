@@ -96,8 +96,9 @@ class ThresholdEditor {
     this.asking = false;
   }
 
-  settleSoon(wish) {
+  settleSoon(wish = null) {
     clearTimeout(this.timer);
+    this.due = wish;
     this.timer = setTimeout(() => this.settle(wish), PAUSE_MS);
   }
 
@@ -137,9 +138,9 @@ class ThresholdEditor {
     this.send("limits", { ...Object.fromEntries(moved.map((name) => [name, this.limits[name]])), seq: this.sent });
   }
 
-  // With the limits that were typed just before.
+  // With the limits that were typed or stepped just before.
   async act(name) {
-    if (this.timer) this.settle();
+    if (this.timer) this.settle(this.due);
     await this.settled;
     this.ask("act", name);
   }
