@@ -96,7 +96,7 @@ def encode_image(image: Image.Image, size: int) -> bytes:
 
 def _encode_small(image: Image.Image, size: int) -> bytes:
     buffer = io.BytesIO()
-    _shrunk(image, size).save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    _shrunk(image, size).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
 
 
