@@ -30,6 +30,7 @@ from scoring.errors import InputError
 APP = Path(__file__).with_name("app.py")
 # What later versions of Streamlit can be asked for beside pages; earlier ones refuse the word.
 _SWITCHED_OFF = ("server.enableAgentApi",)
+WARM_SECONDS = 1.5  # that the server opens later for it, at the most
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -54,7 +55,10 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
         on_script_error=failures.show_failure,
     )
     warming.spare_the_collector()
-    threading.Thread(target=warming.warm_up, name="warm-up", daemon=True).start()
+    warm_up = threading.Thread(target=warming.warm_up, name="warm-up", daemon=True)
+    warm_up.start()
+    # A first visit in the midst of it would take about as much longer as is waited here.
+    warm_up.join(WARM_SECONDS)
     try:
         app.run(config=server_settings(port, host))
     finally:
