@@ -18,8 +18,8 @@ from scoring.store.values import Sort
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 from tests.browser.test_explore import expect_image, row_of, tiles
-from tests.browser.test_overview import cut_in_url, drag, live, value_of
 from tests.browser.test_review import CHOICES, all_saved, begin, on_disk, row_on_show
+from tests.browser.test_threshold_editor import cut_in_url, drag, live, value_of
 
 pytestmark = pytest.mark.long
 

@@ -36,7 +36,7 @@ STATEMENTS = (
     "\\",
     "/*",
     "a\0b",
-    "; ATTACH '/tmp/x' AS y; COPY scores TO '/tmp/x.csv'",
+    "; ATTACH 'x.db' AS y; COPY scores TO 'x.csv'",
     "read_text('/etc/passwd')",
 )
 FORMULAS = ("=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "=HYPERLINK(1)")
