@@ -153,7 +153,8 @@ def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
 
 def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
     """The file of that path, joined to one of the folders and lying inside any of them."""
-    outside = no_file = False
+    outside: Path | None = None
+    no_file = False
     for folder in folders:
         try:
             path = (folder / reference).resolve()
@@ -166,9 +167,13 @@ def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, links in a circle, ...
             what = getattr(error, "strerror", None) or "no path that can be followed"
             raise ImageProblem(Status.REFUSED_PATH, f"{_shown(reference)}: {what}") from error
-        outside = outside or not inside
-    if outside:
-        reason = f"{_shown(reference)} leads out of the image folders"
+        outside = outside or (None if inside else path)
+    if outside is not None:
+        reason = (
+            f"{_shown(reference)} leads out of the image folders, to "
+            f"{_shown(str(outside.parent))}; if your images are there, name that folder too: "
+            "visnec relocate --images"
+        )
         raise ImageProblem(Status.REFUSED_PATH, reason)
     where = "is a folder or a device, not a file" if no_file else "is in none of the image folders"
     raise ImageProblem(Status.MISSING_IMAGE, f"{_shown(reference)} {where}")
