@@ -265,9 +265,10 @@ def _tell_images(trials: Sequence[Any], remedy: str) -> None:
             say("None was found: name the folder that the paths are relative to with --images")
         if n_deep := sum(trial.n_deep_greys for trial in alike):
             say(
-                f"{n_deep:,} of them are greys of more than 8 bits. They are scored and shown "
-                "scaled to 8 bits, but a trainer that calls Pillow's convert('RGB') gets most of "
-                "their pixels as white: train on pictures converted to 8 bits"
+                f"{n_deep:,} of them are greys of more than 8 bits or floats. They are shown and "
+                "scored scaled to 8 bits, while a trainer that calls Pillow's convert('RGB') clips "
+                "them at 255: 12 and 16 bits to white, floats up to 1 to black. Convert them to 8 "
+                "bits before training"
             )
 
 

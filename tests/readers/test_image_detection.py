@@ -221,7 +221,7 @@ def test_greys_of_more_than_8_bits_are_announced(tmp_path: Path) -> None:
     deep.save(tmp_path / "d" / "2.png")
     data = write_records(tmp_path / "d" / "x.json", "1.png", "2.png", "2.png")
     said = done("import", data, "-w", tmp_path / "ws")
-    assert "2 of them are greys of more than 8 bits." in said
+    assert "2 of them are greys of more than 8 bits or floats." in said
     assert colours(open_workspace(tmp_path / "ws")) == [RED, (156, 156, 156), (156, 156, 156)]
 
 
