@@ -151,7 +151,9 @@ class Trials:
     def _found_in(self, folder: Path) -> dict[str, ImagePlace]:
         """The images that are files below ``folder`` and may be read."""
         roots = [folder, *(one for one in self._roots if one != folder)]
-        places = ((image, _resolved(image, roots, folder)) for image in dict.fromkeys(self._tried))
+        # Most are in none of 50 subfolders: resolving is 20 times as slow as this look.
+        there = [image for image in dict.fromkeys(self._tried) if _may_be_in(folder, image)]
+        places = ((image, _resolved(image, roots, folder)) for image in there)
         return {image: place for image, place in places if place is not None}
 
     def _subfolders(self, *, inside: bool) -> list[Path]:
@@ -193,6 +195,11 @@ def _listed_subfolders(folder: Path) -> list[Path]:
     if len(names) > _MOST_SUBFOLDERS:
         names = [name for name in _USUAL_NAMES if name in names]
     return [folder / name for name in names]
+
+
+def _may_be_in(folder: Path, image: str) -> bool:
+    path = image.partition("###")[0]  # without the box that may follow a path
+    return os.path.lexists(os.path.join(folder, path))  # noqa: PTH118 - much faster than a Path
 
 
 def _base_of(image: str, bases: Sequence[Path]) -> Path | None:
