@@ -7,6 +7,7 @@ file's size. What is added to a dataset stands behind what was there, whose rows
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -265,6 +266,12 @@ def _declare_roots(
     save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
 
 
+def relocate_command(workspace: Workspace, folders: Sequence[Path | str]) -> str:
+    """The command that makes ``folders`` those that images are looked for in."""
+    named = " ".join(f"--images {shlex.quote(str(one))}" for one in folders)
+    return f"visnec relocate -w {shlex.quote(str(workspace.root))} {named}"
+
+
 def _is_there(base: DatasetInfo, new: DatasetInfo) -> bool:
     """Whether the same files make up the dataset, or were added to it."""
     added = [one.added for one in base.editions] or [base.fingerprint]
@@ -286,7 +293,6 @@ def _same_dataset(
         if root.resolve() not in known:
             raise WorkspaceError(
                 f"{workspace.root} holds this dataset already and does not look for its images in "
-                f"{root}; to have them looked for there: visnec relocate -w {workspace.root} "
-                f"--images {root}"
+                f"{root}; to have them looked for there: {relocate_command(workspace, image_roots)}"
             )
     return present

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -118,7 +119,7 @@ def import_data(
     for file in info.files[n_known:][:_FILES_TOLD]:
         say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
     _tell_rest(len(info.files) - n_known)
-    _tell_images(read_image_trials(place)[n_known:])
+    _tell_images(read_image_trials(place)[n_known:], f"run visnec relocate -w {workspace}")
     if allow_remote:
         fetch_remote(place)
     statuses, reasons = _import_statuses(place)
@@ -187,7 +188,7 @@ def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json
             for line in _described(preview.sample):
                 say(f"    {line}")
     _tell_rest(len(previews))
-    _tell_images([preview.trial for preview in previews])
+    _tell_images([preview.trial for preview in previews], "import them with")
     if as_json:
         print_json([_as_dict(preview) for preview in previews])
 
@@ -232,23 +233,43 @@ def _tell_rest(n_files: int) -> None:
         say(f"and {n_files - _FILES_TOLD:,} more files")
 
 
-def _tell_images(trials: Sequence[Any]) -> None:
-    """Where the first images of each file were found; files with the same outcome in one line."""
-    told: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    tried: Counter[str] = Counter()
+def _tell_images(trials: Sequence[Any], remedy: str) -> None:
+    """Where the first images of each file were found; files with the same outcome in one line.
+
+    ``remedy``: what to do with the folders that would have to be named.
+    """
+    told: dict[tuple[Any, ...], list[Any]] = {}
     for trial in trials:
         if trial.n_tried:
             best = trial.candidates[trial.best]
-            others = [one for one in trial.candidates if one != best]
-            also = f" (also tried: {', '.join(others)})" if others else ""
-            told[best + also] += 1
-            found[best + also] += trial.n_found[trial.best]
-            tried[best + also] += trial.n_tried
-    for where in told:
-        say(f"{found[where]:,} of the first {tried[where]:,} images are in {where}")
-        if not found[where]:
+            others = tuple(one for one in trial.candidates if one != best)
+            outcome = (best, others, trial.remedy, trial.ambiguous)
+            told.setdefault(outcome, []).append(trial)
+    for (best, others, folders, ambiguous), alike in told.items():
+        n_found = sum(trial.n_found[trial.best] for trial in alike)
+        n_tried = sum(trial.n_tried for trial in alike)
+        also = f" (also tried: {', '.join(others)})" if others else ""
+        say(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
+        named = " ".join(f"--images {shlex.quote(one)}" for one in folders)
+        if n_refused := sum(trial.n_refused for trial in alike):
+            say(
+                f"{n_refused:,} of them are refused: a link or '..' in their path leads out of the "
+                f"folders that may be read. If they are yours, {remedy} {named}"
+            )
+        elif ambiguous:
+            say(
+                f"Images of these names are in each of {', '.join(ambiguous)}: "
+                "name the right folder with --images"
+            )
+        elif not n_found:
             say("None was found: name the folder that the paths are relative to with --images")
+        if n_deep := sum(trial.n_deep_greys for trial in alike):
+            say(
+                f"{n_deep:,} of them are greys of more than 8 bits or floats. They are shown and "
+                "scored scaled to 8 bits, while a trainer that calls Pillow's convert('RGB') clips "
+                "them at 255: 12 and 16 bits to white, floats up to 1 to black. Convert them to 8 "
+                "bits before training"
+            )
 
 
 def _tell_roots(place: Workspace) -> None:

@@ -22,6 +22,7 @@ from scoring.cli.options import (
 from scoring.cli.remote import fetch_remote
 from scoring.cli.talk import (
     baselines_table,
+    done_words,
     print_json,
     run_progress,
     say,
@@ -183,7 +184,8 @@ def score(
             on_progress=show,
             stop=stop,
         )
-        if predict and not summary.stopped:
+        kept, stopped = done_words(summary, "a score"), summary.stopped
+        if predict and not stopped:
             predicted = predict_dataset(
                 place,
                 loaded,
@@ -193,10 +195,9 @@ def score(
                 stop=stop,
             )
             stopped = predicted.stopped
-        else:
-            stopped = summary.stopped
+            kept += f"; predictions: {done_words(predicted, 'both')}"
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
-    _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
+    _close(stopped, kept)
     if json:
         print_json(asdict(summary))
 
@@ -260,7 +261,7 @@ def predict(
             on_progress=show,
             stop=stop,
         )
-    _close(summary.stopped, f"{summary.done:,} of {summary.total:,} samples have predictions")
+    _close(summary.stopped, done_words(summary, "both predictions"))
     if json:
         print_json(asdict(summary))
 

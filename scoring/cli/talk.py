@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +31,9 @@ from rich.progress import (
 from rich.table import Table
 
 from scoring.progress import RunProgress
+
+if TYPE_CHECKING:
+    from scoring.engine.runner import RunSummary
 
 talk = Console(stderr=True, highlight=False, emoji=False)
 data = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -109,6 +112,14 @@ def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) ->
     ]
     rows.append(["all", *(sum(counted.values()) for counted in by_baseline.values())])
     return table(title, ["samples by status", *by_baseline], rows)
+
+
+def done_words(summary: RunSummary, result: str) -> str:
+    """How many samples of a run are done, and how many of these have ``result``."""
+    n_succeeded = f"{summary.n_succeeded:,}" if summary.n_succeeded else "none"
+    have = "has" if summary.n_succeeded < 2 else "have"
+    done = f"{summary.done:,} of {summary.total:,} samples are done"
+    return f"{done}, {n_succeeded} {have} {result}" if summary.done else done
 
 
 def _cell(value: object) -> str:
