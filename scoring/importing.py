@@ -198,7 +198,8 @@ def _write_dataset(
         n_bytes += size
         found = source.format
         described = (found.family, found.container, n_samples - before, found.why)
-        done.append(DatasetFile(source.file.name, sha256, size, *described))
+        unread = dict(reading.unread)
+        done.append(DatasetFile(source.file.name, sha256, size, *described, unread=unread))
         trials.append(images.result())
         if n_samples - kept >= _CHECKPOINT_ROWS and len(done) < len(sources):
             writer.close()

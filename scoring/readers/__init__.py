@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from scoring.errors import InputError, RecordError
+from scoring.readers.conversation import clean_text
 from scoring.readers.detect import (
     JSON,
     STREAMED,
@@ -32,7 +34,7 @@ from scoring.readers.json_stream import (
 )
 from scoring.readers.members import with_origin
 from scoring.readers.options import FAMILIES, ReadOptions, read_options
-from scoring.readers.records import guess_family, mapped, to_sample
+from scoring.readers.records import guess_family, mapped, to_sample, unread_columns
 from scoring.readers.tables import read_arrow, read_parquet
 from scoring.readers.tars import REFUSED, read_webdataset
 from scoring.readers.tsv import SharedImages, read_table
@@ -53,6 +55,7 @@ __all__ = [
 
 _TRIALS = 50  # records that may pass before one tells its family
 _HASH_BYTES = 4 << 20
+_MOST_UNREAD = 100  # keys that may hold images and are counted
 _KEEP_GOING = "--keep-going imports what can be read and counts the rest with its place"
 
 
@@ -136,6 +139,8 @@ class Reading:
         self._position = 0
         self._raw: HashingReader | None = None
         self._buffered: IO[bytes] | None = None  # closes the file below when it is let go
+        self.unread: Counter[str] = Counter()
+        """Records by the key that seems to hold an image which was not read."""
         if source.format.container in STREAMED:
             self._raw = HashingReader(source.file.path)
 
@@ -163,8 +168,19 @@ class Reading:
                 container=container,
                 default_family=family,
             )
-            sample = _finished(sample, record, file.image_prefix)
+            sample = self._counted(_finished(sample, record, file.image_prefix), record.value)
             yield _keyed(sample, self._images) if self._images else sample
+
+    def _counted(self, sample: Sample, value: object) -> Sample:
+        """``sample``, whose reason names what seems to be its image and was not read."""
+        unread = [clean_text(key)[:100] for key in unread_columns(value, sample, self._options)]
+        for key in unread:
+            if key in self.unread or len(self.unread) < _MOST_UNREAD:
+                self.unread[key] += 1
+        if unread and sample.status is Status.TEXT_ONLY:
+            reason = f"{sample.reason}; {unread[0]!r} may hold one: --column image={unread[0]}"
+            return replace(sample, reason=reason)
+        return sample
 
     def sha256(self) -> str:
         """Of the whole file, what follows its last record included."""

@@ -37,7 +37,8 @@ class ReadOptions:
     lead into objects. ``roles``: further names of roles. ``keep_going``: what can be read of a
     damaged file is taken, the rest counted with its place. ``allow_remote``: images behind http and
     https are the samples' images too, instead of being refused. ``turn_keys``: the keys of a turn
-    that hold who speaks and what, where they are none of the usual ones.
+    that hold who speaks and what, where they are none of the usual ones. ``only_columns``: a record
+    is what ``columns`` names and nothing else.
     """
 
     family: str | None = None
@@ -46,6 +47,7 @@ class ReadOptions:
     keep_going: bool = False
     allow_remote: bool = False
     turn_keys: tuple[str, str] | None = None
+    only_columns: bool = field(default=False, repr=False)
 
     def or_said(self, listed: ReadOptions | None) -> ReadOptions:
         """These, or where they say nothing of the records what a list of datasets says of them."""
