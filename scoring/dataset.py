@@ -29,6 +29,7 @@ class DatasetFile:
     """One imported file, and what it was taken for. ``name`` is relative to what all share.
 
     ``unread``: number of records by the key that seems to hold an image and was not read.
+    ``encoding``: that of its text, from which the records were converted to UTF-8; "" for UTF-8.
     """
 
     name: str
@@ -39,11 +40,12 @@ class DatasetFile:
     n_records: int
     why: str = ""
     unread: Mapping[str, int] = field(default_factory=dict)
+    encoding: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """As ``dataset.json`` holds it: what is empty is left out."""
+        """As ``dataset.json`` holds it: later fields only where they are not empty."""
         facts = asdict(self)
-        return facts if self.unread else {k: v for k, v in facts.items() if k != "unread"}
+        return {k: v for k, v in facts.items() if v or k not in ("unread", "encoding")}
 
 
 @dataclass(frozen=True, slots=True)

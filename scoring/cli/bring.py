@@ -66,6 +66,14 @@ def import_data(
             help="Import what can be read of a damaged file; the rest is counted with its place.",
         ),
     ] = False,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            "--encoding",
+            help="Encoding of text files that are not UTF-8, such as gb18030, cp932 or cp1252: "
+            "their records are stored and exported in UTF-8.",
+        ),
+    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -87,7 +95,7 @@ def import_data(
     from scoring.readers import read_options
 
     columns, roles = _pairs(column, "--column"), _pairs(role, "--role")
-    options = read_options(family, columns, roles, keep_going, allow_remote)
+    options = read_options(family, columns, roles, keep_going, allow_remote, encoding)
     if dry_run:
         _preview(files, images or (), options, json)
         return

@@ -20,10 +20,13 @@ from scoring.readers.conversation import clean_text
 from scoring.readers.detect import (
     JSON,
     STREAMED,
+    TABLES,
     FileFormat,
     detect_format,
     open_decompressed,
+    open_text,
 )
+from scoring.readers.encodings import NOT_UTF8, advise_encoding
 from scoring.readers.inputs import InputFile, find_inputs
 from scoring.readers.json_stream import (
     RawRecord,
@@ -89,7 +92,7 @@ def _noted(source: SourceFile) -> SourceFile:
 
 
 def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
-    found = detect_format(file.path)
+    found = detect_format(file.path, options.encoding)
     source = SourceFile(file, found)
     options = options.or_said(file.said)
     if options.family:
@@ -139,6 +142,7 @@ class Reading:
         self._position = 0
         self._raw: HashingReader | None = None
         self._buffered: IO[bytes] | None = None  # closes the file below when it is let go
+        self._advice = ""  # about the encoding of a file that is not UTF-8
         self.unread: Counter[str] = Counter()
         """Records by the key that seems to hold an image which was not read."""
         if source.format.container in STREAMED:
@@ -196,29 +200,58 @@ class Reading:
     def records(self) -> Iterator[tuple[RawRecord, str | None]]:
         """Raw records, each with the prefix of references to what lies inside it."""
         container = self._source.format.container
+        records: Iterable[tuple[RawRecord, str | None]]
         if container in JSON:
-            for record in _unpacked(self._json(self._stream())):
-                yield record, None
+            records = ((record, None) for record in _unpacked(self._json()))
         elif container == "webdataset":
-            name, keep_going = self._source.file.name, self._options.keep_going
-            for record in read_webdataset(self._stream(), name, keep_going=keep_going):
-                yield record, record.origin
-        elif container in ("tsv", "csv"):
-            yield from self._table("," if container == "csv" else "\t")
+            records = ((record, record.origin) for record in self._tar())
+        elif container in TABLES:
+            records = self._table(TABLES[container])
         else:
-            yield from self._columns()
+            records = self._columns()
+        try:
+            for record, prefix in records:
+                if record.problem:
+                    record = replace(record, problem=self._explained(record.problem))
+                yield record, prefix
+        except RecordError as error:
+            raise RecordError(self._explained(str(error))) from error
 
-    def _stream(self) -> IO[bytes]:
+    def _explained(self, problem: str) -> str:
+        """A problem of the text's encoding with what can be done about it."""
+        if NOT_UTF8 not in problem:
+            return problem
+        if self._options.encoding:
+            return problem.replace(NOT_UTF8, f"is not {self._options.encoding}")
+        self._advice = self._advice or advise_encoding(self._chunks())
+        return f"{problem}. {self._advice}"
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The content of the file from its beginning, on a way of its own."""
+        name, compression = self._source.file.name, self._source.format.compression
+        with self._source.file.path.open("rb") as raw:
+            file = open_decompressed(raw, compression, name)
+            while chunk := file.read(_HASH_BYTES):
+                yield chunk
+
+    def _stream(self, encoding: str = "") -> IO[bytes]:
         if self._raw is None:
             raise ValueError(f"{self._source.file.path} is not read as a stream")
         raw = io.BufferedReader(self._raw, 1 << 18)
         name, compression = str(self._source.file.path), self._source.format.compression
-        self._buffered = open_decompressed(raw, compression, name)
+        self._buffered = open_text(raw, compression, encoding, name)
         return self._buffered
 
-    def _json(self, file: IO[bytes]) -> Iterator[RawRecord]:
+    def _tar(self) -> Iterator[RawRecord]:
+        name, options = self._source.file.name, self._options
+        return read_webdataset(
+            self._stream(), name, encoding=options.encoding, keep_going=options.keep_going
+        )
+
+    def _json(self) -> Iterator[RawRecord]:
         name, keep_going = str(self._source.file.path), self._options.keep_going
         found = self._source.format
+        file = self._stream(found.encoding)
         if found.container == "array":
             records = read_json_array(file, name, keep_going)
         elif found.container == "lines":
@@ -238,9 +271,16 @@ class Reading:
             yield RawRecord(b"", problem=str(error).removeprefix(f"{name}: "))
 
     def _table(self, delimiter: str) -> Iterator[tuple[RawRecord, str]]:
-        name, keep_going = self._source.file.name, self._options.keep_going
-        shared = SharedImages()
-        rows = read_table(self._stream(), name, delimiter, keep_going=keep_going)
+        name, found = self._source.file.name, self._source.format
+        shared, quoting = SharedImages(), "" if found.quoted else "&quoting=none"
+        rows = read_table(
+            self._stream(),
+            name,
+            delimiter,
+            quoted=found.quoted,
+            encoding=found.encoding,
+            keep_going=self._options.keep_going,
+        )
         for offset, record in rows:
             row = record.value if isinstance(record.value, dict) else {}
             place = shared.resolve(offset, row)
@@ -250,7 +290,7 @@ class Reading:
                 row = {**row, "image": EMBEDDED}
             value: object = row if isinstance(record.value, dict) else record.value
             origin = f"{name}#offset={offset}"
-            yield replace(record, value=value, origin=origin), f"{name}#offset={place}"
+            yield replace(record, value=value, origin=origin), f"{name}#offset={place}{quoting}"
 
     def _columns(self) -> Iterator[tuple[RawRecord, str | None]]:
         file, keep_going = self._source.file, self._options.keep_going

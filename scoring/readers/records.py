@@ -55,7 +55,7 @@ _IN_PLACE_OF: Mapping[str, frozenset[str]] = {
 }
 """Usual keys that a column named by the user stands in place of."""
 _TEXTS = ("conversations", "question", "answer", "caption")
-_KNOWN_KEYS = frozenset((
+KNOWN_KEYS = frozenset((
     *IMAGE_KEYS, "image_bytes", *MEDIA_KEYS, *MESSAGE_KEYS, *_QUESTION_KEYS, *_ANSWER_KEYS,
     *pairs.CAPTIONS, *SYSTEM_KEYS, *_IDS, *_SOURCES,
 ))  # fmt: skip
@@ -223,7 +223,7 @@ def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[
     """Return the keys of a record that seem to hold an image which its sample does not have."""
     if not isinstance(value, dict):
         return []
-    known = _KNOWN_KEYS
+    known = KNOWN_KEYS
     if options.columns:
         known = known | {name.split(".")[0] for name in options.columns.values()}
     return unread_images(value, known, bool(sample.images))
