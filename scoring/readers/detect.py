@@ -120,7 +120,10 @@ def _of_table(path: Path, found: FileFormat, start: bytes) -> FileFormat:
             f"{path}: its first line looks like a record, not like names of columns ({shown}); "
             "put a line with the names above it, such as image, question, answer"
         )
-    unquoted = find_unquoted_line(path, found.encoding) if found.container == "tsv" else None
+    if found.container != "tsv":
+        return found
+    with path.open("rb") as file:
+        unquoted = find_unquoted_line(file, path.name, found.encoding)
     if unquoted is None:
         return found
     why = f"{found.why}; its fields are not quoted, as line {unquoted} shows"

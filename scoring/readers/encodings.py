@@ -59,20 +59,18 @@ def decode_text(content: bytes, encoding: str) -> str:
         raise ValueError(f"byte 0x{content[error.start]:02X} {NOT_UTF8}") from None
 
 
-def advise_encoding(chunks: Iterable[bytes]) -> str:
+def advise_encoding(chunks: Iterable[bytes], *, has_option: bool = True) -> str:
     """Return what to do about a file that is not UTF-8, with the encoding that it seems to have.
 
     Args:
         chunks: the file's content from its beginning, read only as far as it takes.
+        has_option: whether the command that reads it has ``--encoding``.
     """
     guess, shown = guess_encoding(chunks)
-    if not guess:
-        return "Name the file's encoding with --encoding, or convert it with iconv"
-    name = guess.upper().replace("_", "-")
-    return (
-        f"The text may be {name} ({shown!r}): read it with --encoding {guess}, or convert it: "
-        f"iconv -f {name} -t UTF-8 FILE > NEW"
-    )
+    name = guess.upper().replace("_", "-") or "ENCODING"
+    begun = f"The text may be {name} ({shown!r})" if guess else "It is not known what it is"
+    named = f"read it with --encoding {guess or name}, or " if has_option else ""
+    return f"{begun}: {named}convert it: iconv -f {name} -t UTF-8 FILE > NEW"
 
 
 def guess_encoding(chunks: Iterable[bytes]) -> tuple[str, str]:

@@ -142,26 +142,24 @@ def _why_cut(error: Exception) -> str:
     )
 
 
-def find_unquoted_line(path: Path, encoding: str = "") -> int | None:
+def find_unquoted_line(file: IO[bytes], name: str, encoding: str = "") -> int | None:
     """Return the number of the line which proves that a TSV file was written without quoting.
 
     That is a line of as many columns as the header names, in which a field begins with a quotation
     mark: with quoting it would break off, or swallow lines that are whole rows themselves. None
     where all quotation marks come out even.
     """
-    with path.open("rb") as file:
-        lines = _Lines(file, path.name, encoding=encoding)
-        next(lines, None)
-        n_tabs = b"".join(lines.row).count(b"\t")
-        number = 1
-        while True:
-            lines.begin()
-            text = next(lines, None)
-            if text is None:
-                return None
-            number += 1
-            if not text.startswith('"') and '\t"' not in text:
-                continue
+    lines = _Lines(file, name, encoding=encoding)
+    next(lines, None)
+    n_tabs = b"".join(lines.row).count(b"\t")
+    number = 1
+    while True:
+        lines.begin()
+        text = next(lines, None)
+        if text is None:
+            return None
+        number += 1
+        if text.startswith('"') or '\t"' in text:
             if _is_uneven(text, lines, n_tabs):
                 return number
             number += len(lines.row) - 1
