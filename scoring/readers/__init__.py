@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from scoring.errors import InputError, RecordError
-from scoring.readers.conversation import clean_text
 from scoring.readers.detect import (
     JSON,
     STREAMED,
@@ -177,7 +176,7 @@ class Reading:
 
     def _counted(self, sample: Sample, value: object) -> Sample:
         """``sample``, whose reason names what seems to be its image and was not read."""
-        unread = [clean_text(key)[:100] for key in unread_columns(value, sample, self._options)]
+        unread = unread_columns(value, sample, self._options)
         for key in unread:
             if key in self.unread or len(self.unread) < _MOST_UNREAD:
                 self.unread[key] += 1

@@ -41,6 +41,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], Understood]
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
 _SOURCES = ("source", "data_source", "dataset")
+_LONGEST_KEY = 100  # characters that a message shows
 _DEFAULTS = ReadOptions()
 _LISTS = frozenset(("messages", *pairs.PAIR_LISTS))
 _QUESTION_KEYS = _LISTS | frozenset(pairs.QUESTIONS)
@@ -221,12 +222,11 @@ def _others(value: Mapping[str, object], columns: Mapping[str, str]) -> dict[str
 
 def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[str]:
     """Return the keys of a record that seem to hold an image which its sample does not have."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or KNOWN_KEYS.issuperset(value):
         return []
-    known = KNOWN_KEYS
-    if options.columns:
-        known = known | {name.split(".")[0] for name in options.columns.values()}
-    return unread_images(value, known, bool(sample.images))
+    named = {name.split(".")[0] for name in options.columns.values()}
+    found = unread_images(value, KNOWN_KEYS | named, bool(sample.images))
+    return [clean_text(key)[:_LONGEST_KEY] for key in found]
 
 
 def _usual(turn: object, keys: tuple[str, str]) -> object:
