@@ -55,8 +55,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 def _silence_libtiff() -> None:
     """Keeps what libtiff prints about odd files out of the progress bar; Pillow raises anyway."""
-    with suppress(OSError, AttributeError, TypeError):  # a build without libtiff
-        library = ctypes.CDLL(Image.core.__file__)
+    with suppress(ImportError, OSError, AttributeError):  # a build without libtiff
+        from PIL import _imaging
+
+        library = ctypes.CDLL(_imaging.__file__)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             set_handler = getattr(library, name)
             set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p

@@ -10,7 +10,7 @@ import csv
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from scoring.errors import RecordError
 from scoring.readers.encodings import find_undecoded, not_utf8
@@ -99,7 +99,7 @@ def read_table(
     lines = _Lines(file, name, encoding=encoding)
     reader = _reader(lines, delimiter, quoted)
     try:
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
     except csv.Error as error:
         raise RecordError(f"{name}: its first line names no columns: {error}") from error
     if lines.problem:
@@ -107,11 +107,13 @@ def read_table(
     number = 0
     while True:
         offset, number = lines.begin(), number + 1
+        row: list[str] | None = []
+        problem = ""
         try:
             row = next(reader, None)
             problem = lines.problem
         except (csv.Error, RecordError) as error:
-            row, problem = [], _why_cut(error)
+            problem = _why_cut(error)
             lines.put_back()
         if row is None:
             return
@@ -128,9 +130,12 @@ def read_table(
                 yield offset, RawRecord(b"", problem=what)
 
 
-def _reader(lines: Iterator[str], delimiter: str, quoted: bool, strict: bool = True) -> Any:
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=strict)
+def _reader(
+    lines: Iterator[str], delimiter: str, quoted: bool, strict: bool = True
+) -> Iterator[list[str]]:
+    if quoted:
+        return csv.reader(lines, delimiter=delimiter, strict=strict)
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
 
 
 def _why_cut(error: Exception) -> str:
@@ -215,8 +220,9 @@ def read_row_at(path: Path, offset: int, quoted: bool = True) -> dict[str, str]:
     """The row of a table that begins at byte ``offset``."""
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
     with path.open("rb") as file:
-        header = next(_reader(_Lines(file, path.name), delimiter, quoted, strict=False), [])
+        first = _Lines(file, path.name)
+        header: list[str] = next(_reader(first, delimiter, quoted, strict=False), [])
         file.seek(offset)
         lines = _Lines(file, path.name, offset)
-        row = next(_reader(lines, delimiter, quoted, strict=False), [])
+        row: list[str] = next(_reader(lines, delimiter, quoted, strict=False), [])
     return dict(zip(header, row, strict=False))
