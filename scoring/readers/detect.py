@@ -96,8 +96,6 @@ def detect_format(path: Path, encoding: str = "") -> FileFormat:
             f"{path} is a compressed {found.container} file: images are read from their place "
             "inside it, which a compressed file does not allow; decompress it first"
         )
-    if found.container == "webdataset":
-        return found
     found = replace(found, compression=compression, encoding=encoding)
     return _of_table(path, found, start) if found.container in TABLES else found
 

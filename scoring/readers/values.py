@@ -149,9 +149,7 @@ def unread_images(value: Mapping[str, object], known: Container[str], any_read: 
     return [key for key in found if _SPEAKS_OF_IMAGES(key) and not _IS_ADDRESS(str(value[key]))]
 
 
-_IMAGE_FILE = re.compile(
-    r"[^\n]{1,4096}\.(?:jpe?g|png|webp|gif|bmp|tiff?)", re.IGNORECASE
-).fullmatch
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _SPEAKS_OF_IMAGES = re.compile("image|img|picture|photo", re.IGNORECASE).search
 _IS_ADDRESS = re.compile("https?:", re.IGNORECASE).match
 
@@ -163,7 +161,8 @@ def seems_image(value: object) -> bool:
     if isinstance(value, dict):
         return any(seems_image(value.get(key)) for key in ("bytes", "path", "url"))
     if isinstance(value, str):
-        return (len(value) < 4096 and _IMAGE_FILE(value) is not None) or _holds(value, True)
+        is_path = value[-5:].lower().endswith(_IMAGE_SUFFIXES) and "\n" not in value
+        return is_path or _holds(value, True)
     return isinstance(value, bytes) and bool(value)
 
 
