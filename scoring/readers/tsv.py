@@ -40,10 +40,18 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._ahead.popleft() if self._ahead else self._file.readline(MAX_RECORD_BYTES + 1)
+        first = self.offset == 0
+        line = self.read_line()
         if not line:
             raise StopIteration
-        first = self.offset == 0
+        text = self.decode(line)
+        return text.removeprefix("\ufeff") if first else text
+
+    def read_line(self) -> bytes:
+        """The next line as it is in the file; b"" at its end."""
+        line = self._ahead.popleft() if self._ahead else self._file.readline(MAX_RECORD_BYTES + 1)
+        if not line:
+            return b""
         self.offset += len(line)
         self.row.append(line)
         if self.offset - self._begun_at > MAX_RECORD_BYTES:
@@ -51,10 +59,10 @@ class _Lines:
                 f"{self._name}: the row at byte {self._begun_at} is longer than "
                 f"{MAX_RECORD_BYTES >> 20} MiB; a quotation mark may lack its other half"
             )
-        text = self._decoded(line)
-        return text.removeprefix("\ufeff") if first else text
+        return line
 
-    def _decoded(self, line: bytes) -> str:
+    def decode(self, line: bytes) -> str:
+        """The text of a line; what is not in its encoding becomes the problem of the row."""
         try:
             return line.decode(self._encoding)
         except UnicodeDecodeError:
@@ -155,19 +163,32 @@ def find_unquoted_line(file: IO[bytes], name: str, encoding: str = "") -> int | 
     where all quotation marks come out even.
     """
     lines = _Lines(file, name, encoding=encoding)
-    next(lines, None)
-    n_tabs = b"".join(lines.row).count(b"\t")
+    n_tabs = lines.read_line().count(b"\t")
     number = 1
     while True:
         lines.begin()
-        text = next(lines, None)
-        if text is None:
+        try:
+            line = lines.read_line()
+        except RecordError:  # a line beyond all limits: whoever reads the rows names it
+            return None
+        if not line:
             return None
         number += 1
-        if text.startswith('"') or '\t"' in text:
-            if _is_uneven(text, lines, n_tabs):
+        if not _is_even(line):
+            if _is_uneven(lines.decode(line), lines, n_tabs):
                 return number
             number += len(lines.row) - 1
+
+
+def _is_even(line: bytes) -> bool:
+    """Whether each field of a line that begins with a quotation mark ends with one; cheap."""
+    if not line.startswith(b'"') and b'\t"' not in line:
+        return True
+    fields = (field for field in line.rstrip(b"\r\n").split(b"\t") if field.startswith(b'"'))
+    return all(
+        len(field) > 1 and field.endswith(b'"') and b'"' not in field[1:-1].replace(b'""', b"")
+        for field in fields
+    )
 
 
 def _is_uneven(first: str, lines: _Lines, n_tabs: int) -> bool:
