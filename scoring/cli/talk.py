@@ -8,6 +8,7 @@ written out instead of sent.
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import sys
@@ -125,7 +126,9 @@ def done_words(summary: RunSummary, result: str) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:,.4f}"
+    return str(value)
 
 
 @contextmanager
