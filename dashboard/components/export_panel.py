@@ -44,6 +44,7 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
     name = definition.name
     with st.popover("Export", icon=":material/download:"):
         chosen = _chosen(definition)
+        allow_missing = _allow_missing(name, chosen)
         default = actions.export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(
             "Folder on this machine",
@@ -60,7 +61,7 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
             type="primary",
         )
         if pressed:
-            _start(context, definition, chosen, folder, there, place)
+            _start(context, definition, chosen, folder, there, place, allow_missing)
 
 
 def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
@@ -98,6 +99,17 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
 def _choose_images(name: str, file_format: str) -> str:
     options = ["none", "copy", "link"] + (["embed"] if file_format in TABLES else [])
     return st.selectbox("Images", options, key=f"images-{name}", format_func=_IMAGES.__getitem__)
+
+
+def _allow_missing(name: str, chosen: dict[str, Any]) -> bool:
+    if chosen.get("images", "none") == "none" and chosen["format"] != "webdataset":
+        return False
+    return st.checkbox(
+        "Export without missing images",
+        key=f"allow-missing-{name}",
+        help="Images that are missing are left out and listed in images.jsonl. Otherwise nothing "
+        "is exported while any is missing.",
+    )
 
 
 def _choose_weights(name: str) -> dict[str, Any]:
@@ -159,10 +171,11 @@ def _start(
     folder: Path,
     overwrite: bool,
     place: str,
+    allow_missing: bool,
 ) -> None:
     try:
         options: ExportOptions = options_from_dict(chosen)
-        job = actions.start_export(context, definition, options, folder, overwrite)
+        job = actions.start_export(context, definition, options, folder, overwrite, allow_missing)
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The export was not begun")
         return
@@ -173,5 +186,6 @@ def _start(
     if job.result is not None:
         actions.dismiss_export(context.workspace, job)
         n = text.plural(job.result.n_samples, "sample")
-        notices.remember("done", f"Exported {n} of {definition.name}", str(job.folder), place)
+        said = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
+        notices.remember("done", f"Exported {n} of {definition.name}", said, place)
     st.rerun()

@@ -26,7 +26,7 @@ from scoring.errors import InputError, RecordError, RuleError, StorageError, Ver
 from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
 from scoring.exports.chosen import choose
 from scoring.exports.export import ExportResult, export_subset
-from scoring.exports.files import ContentDigest, TableFile
+from scoring.exports.files import ContentDigest
 from scoring.exports.manifest import read_manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names_manifest
 from scoring.exports.provenance import verify_manifest
@@ -532,4 +532,3 @@ def test_an_empty_subset_is_an_empty_table(workspace: Workspace) -> None:
     outcome = read_outcome(workspace, Store(workspace), nothing)
     chosen = choose(workspace, Store(workspace), outcome, ExportOptions("parquet"))
     assert isinstance(chosen.rows, np.ndarray)
-    assert TableFile("samples.parquet", pa.schema([]), []).chunk == 1000
