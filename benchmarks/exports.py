@@ -165,7 +165,10 @@ def write_large(folder: Path, n: int, kind: str) -> Path:
             encoded = base64.b64encode(content).decode()
             file.write(json.dumps({"image": encoded, "conversations": turns}) + "\n")
     if rows:
-        pq.write_table(pa.Table.from_pylist(rows), path, compression="none", row_group_size=n)
+        table = pa.Table.from_pylist(rows)
+        # Pages of a value each, as writers make them that go by bytes.
+        choices = {"compression": "none", "use_dictionary": False, "write_batch_size": 1}
+        pq.write_table(table, path, row_group_size=n, **choices)
     return path
 
 

@@ -196,7 +196,9 @@ def grouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterato
     for table in tables:
         left = table.cast(schema)  # Parquet names the values of a list otherwise
         while len(left):
-            piece, left = left.slice(0, rows - n_rows), left.slice(rows - n_rows)
+            fitting = -(-(_GROUP_BYTES - n_bytes) * len(left) // max(left.nbytes, 1))
+            n = min(rows - n_rows, max(fitting, 1))
+            piece, left = left.slice(0, n), left.slice(n)
             waiting.append(piece)
             n_rows, n_bytes = n_rows + len(piece), n_bytes + piece.nbytes
             if n_rows == rows or n_bytes >= _GROUP_BYTES:

@@ -28,8 +28,8 @@ from scoring.readers.tsv import read_row_at
 from scoring.readers.values import written_list
 
 MAX_IMAGE_BYTES: Final = 256 << 20
+BATCH_BYTES = 16 << 20  # of a table that are read at a time
 _BATCH_ROWS = 32
-_BATCH_BYTES = 8 << 20
 _PAGE_BYTES = 1 << 20
 _OPEN_FILES = 8
 _REFERENCE = re.compile(
@@ -170,7 +170,7 @@ class _ParquetRows:
         with self._lock:
             cursor = self._cursors.get(column)
             if cursor is None or not cursor.reaches(group, row):
-                rows = batch_rows(self._file.metadata.row_group(group), column, _BATCH_BYTES)
+                rows = batch_rows(self._file.metadata.row_group(group), column)
                 batches = self._file.iter_batches(min(rows, _BATCH_ROWS), [group], [column])
                 cursor = self._cursors[column] = _Cursor(group, self._starts[group], batches)
             try:
@@ -220,11 +220,11 @@ class _ArrowRows:
 
 def open_parquet(source: Any) -> pq.ParquetFile:
     """A Parquet file that is read page by page: a row group may be larger than the memory."""
-    return pq.ParquetFile(source, buffer_size=_PAGE_BYTES)
+    return pq.ParquetFile(source, buffer_size=_PAGE_BYTES, pre_buffer=False)
 
 
-def batch_rows(group: Any, column: str | None = None, most: int = 16 << 20) -> int:
-    """Rows of a row group that hold ``most`` bytes by their average, of one column or of all."""
+def batch_rows(group: Any, column: str | None = None) -> int:
+    """Rows of a row group that hold BATCH_BYTES by their average, in one column or in all."""
     size = group.total_byte_size
     if column is not None:
         found = (group.column(place) for place in range(group.num_columns))
@@ -233,7 +233,7 @@ def batch_rows(group: Any, column: str | None = None, most: int = 16 << 20) -> i
             for one in found
             if one.path_in_schema.split(".")[0] == column
         )
-    return int(max(most * group.num_rows // max(size, 1), 1))
+    return int(max(BATCH_BYTES * group.num_rows // max(size, 1), 1))
 
 
 def open_arrow(path: Path) -> Any:

@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import RecordError
-from scoring.readers.containers import batch_rows, open_arrow, open_parquet
+from scoring.readers.containers import BATCH_BYTES, batch_rows, open_arrow, open_parquet
 from scoring.readers.json_stream import RawRecord
 
-_BATCH_BYTES = 16 << 20
 _MAX_BATCH_ROWS = 1_000
 
 
@@ -133,7 +132,7 @@ def batch_size(group: Any) -> int:
 
 def _pieces(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
     """The batch, at most ``rows`` rows at a time, fewer where they hold many bytes."""
-    rows = min(rows, max(_BATCH_BYTES * len(batch) // max(batch.nbytes, 1), 1))
+    rows = min(rows, max(BATCH_BYTES * len(batch) // max(batch.nbytes, 1), 1))
     for start in range(0, len(batch), rows):
         yield batch.slice(start, rows)
 
