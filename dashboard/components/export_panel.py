@@ -44,7 +44,7 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
     name = definition.name
     with st.popover("Export", icon=":material/download:"):
         chosen = _chosen(definition)
-        allow_missing = _allow_missing(name, chosen)
+        allow_missing = chosen.pop("allow_missing_images", False)
         default = actions.export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(
             "Folder on this machine",
@@ -65,8 +65,7 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
 
 
 def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
-    """The choices as ``options_from_dict`` takes them; what a choice brings along stands below
-    it."""
+    """The choices as ``options_from_dict`` takes them, and whether images may be missing."""
     name = definition.name
     file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
     figures.show_quiet(FORMATS[file_format])
@@ -75,6 +74,13 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
         return chosen
     if file_format != "webdataset":  # which always holds them
         chosen["images"] = _choose_images(name, file_format)
+    if file_format == "webdataset" or chosen["images"] != "none":
+        chosen["allow_missing_images"] = st.checkbox(
+            "Export without missing images",
+            key=f"allow-missing-{name}",
+            help="Missing images are left out and listed in images.jsonl. Otherwise nothing is "
+            "exported while any image is missing.",
+        )
     if file_format == "parquet":
         chosen["columns"] = st.selectbox(
             "Columns", list(_COLUMNS), key=f"columns-{name}", format_func=_COLUMNS.__getitem__
@@ -99,17 +105,6 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
 def _choose_images(name: str, file_format: str) -> str:
     options = ["none", "copy", "link"] + (["embed"] if file_format in TABLES else [])
     return st.selectbox("Images", options, key=f"images-{name}", format_func=_IMAGES.__getitem__)
-
-
-def _allow_missing(name: str, chosen: dict[str, Any]) -> bool:
-    if chosen.get("images", "none") == "none" and chosen["format"] != "webdataset":
-        return False
-    return st.checkbox(
-        "Export without missing images",
-        key=f"allow-missing-{name}",
-        help="Images that are missing are left out and listed in images.jsonl. Otherwise nothing "
-        "is exported while any is missing.",
-    )
 
 
 def _choose_weights(name: str) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def verify(
     lacking = report.manifest.n_missing_images
     say(
         f"Verified: {report.n_samples:,} samples, byte for byte as the workspace rebuilds them"
-        + (f"; without {lacking:,} missing image(s)" if lacking else "")
+        + (f"; missing images: {lacking:,}" if lacking else "")
     )
     if json:
         print_json(

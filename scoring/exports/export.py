@@ -184,10 +184,11 @@ def _refuse(missing: Iterator[Mapping[str, object]], path: Path) -> None:
             if n <= _SHOWN:
                 shown.append(str(line["problem"]))
     more = f"; and {n - _SHOWN:,} more" if n > _SHOWN else ""
+    what = f"{n:,} images are" if n > 1 else "1 image is"
     raise MissingImagesError(
-        f"{n:,} image(s) that were to go along are missing, so nothing was exported: "
-        f"{'; '.join(shown)}{more}. All of them are listed in {path}. Bring them back, say where "
-        "they are with visnec relocate, or export without them (--allow-missing-images)"
+        f"{what} missing, so nothing was exported: {'; '.join(shown)}{more}. The full list is in "
+        f"{path}. Restore the images, name their folder with visnec relocate, or export without "
+        "them (option --allow-missing-images)"
     )
 
 

@@ -96,13 +96,13 @@ class Manifest:
         images = self.counts.get("written", {}).get("images", {})
         notes = []
         if n := self.n_missing_images:
-            notes.append(
-                f"{n:,} image(s) were missing and are not in the export; images.jsonl lists them"
-            )
+            what = f"{n:,} images were" if n > 1 else "1 image was"
+            notes.append(f"{what} missing and not exported; images.jsonl lists them")
         if n := int(images.get("undecodable", 0)):
+            what = f"{n:,} images" if n > 1 else "1 image"
             notes.append(
-                f"{n:,} image(s) cannot be decoded and were left out, because loading stops at "
-                "them; images.jsonl lists them"
+                f"{what} cannot be decoded and would stop a reader, so not exported; "
+                "images.jsonl lists them"
             )
         return notes
 

@@ -105,7 +105,7 @@ def test_missing_images_refuse_an_export_unless_they_are_allowed(
     with pytest.raises(MissingImagesError) as caught:
         export(workspace, options)
     said = str(caught.value)
-    assert said.startswith("2 image(s) that were to go along are missing")
+    assert said.startswith("2 images are missing, so nothing was exported: ")
     assert "'b.png' is in none of the image folders; 'd.png' is in none" in said
     assert str(names) in said
     assert "--allow-missing-images" in said
@@ -122,7 +122,7 @@ def test_missing_images_refuse_an_export_unless_they_are_allowed(
     assert manifest.counts["written"]["images"]["missing"] == manifest.n_missing_images == 2
     assert [one["image"] for one in listed(folder) if "problem" in one] == ["b.png", "d.png"]
     assert verify_manifest(folder).notes == (
-        "2 image(s) were missing and are not in the export; images.jsonl lists them",
+        "2 images were missing and not exported; images.jsonl lists them",
     )
 
 
@@ -146,7 +146,7 @@ def test_an_image_that_goes_missing_while_it_is_exported_is_noticed(tmp_path: Pa
         if len(calls) == 2:  # all were looked for, none is written yet
             (tmp_path / "pictures" / "b.png").unlink()
 
-    with pytest.raises(MissingImagesError, match="1 image"):
+    with pytest.raises(MissingImagesError, match="1 image is missing"):
         export(workspace, BESIDE[0], progress=progress)
     assert [one.name for one in workspace.exports_dir.iterdir() if one.is_dir()] == []
 
@@ -160,11 +160,11 @@ def test_the_command_refuses_missing_images_and_verify_reports_them(tmp_path: Pa
     assert refused.exit_code == 2
     done = CliRunner().invoke(app, [*command, "--allow-missing-images"])
     assert done.exit_code == 0, done.output
-    assert "2 image(s) were missing and are not in the export" in " ".join(done.stderr.split())
+    assert "2 images were missing and not exported" in " ".join(done.stderr.split())
     manifest = str(workspace.exports_dir / "all" / "manifest.json")
     checked = CliRunner().invoke(app, ["verify", manifest, "--json"])
     assert json.loads(checked.stdout)["n_missing_images"] == 2
-    assert "without 2 missing image(s)" in " ".join(checked.stderr.split())
+    assert "missing images: 2" in " ".join(checked.stderr.split())
 
 
 ODD_NAMES = [
@@ -408,7 +408,7 @@ def test_images_that_cannot_be_decoded_stay_out_of_tables(tmp_path: Path) -> Non
     images = read_manifest(folder).counts["written"]["images"]
     assert (images["files"], images["missing"], images["undecodable"]) == (1, 0, 2)
     [note] = verify_manifest(folder).notes
-    assert note.startswith("2 image(s) cannot be decoded and were left out")
+    assert note.startswith("2 images cannot be decoded")
 
 
 def test_images_that_cannot_be_decoded_stay_out_of_shards_and_are_copied(tmp_path: Path) -> None:
