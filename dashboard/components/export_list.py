@@ -79,8 +79,8 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
             figures.show_progress_bar(job.done / job.total if job.total else 0.0, _told(job))
         elif job.result is not None:
             n = text.plural(job.result.n_samples, "sample")
-            said = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
-            notices.show_done(f"Exported {n} of {job.name}", said)
+            facts = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
+            notices.show_done(f"Exported {n} of {job.name}", facts)
         elif job.state == "stopped":
             notices.show_note(f"The export of {job.name} was stopped", "Nothing of it was left.")
         else:

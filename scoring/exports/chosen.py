@@ -387,8 +387,8 @@ def choose(workspace: Workspace, store: Store, outcome: Outcome, options: Export
     found, kept = outcome.candidates, outcome.subset.kept
     bad = frozenset(found.row_idx[found.has_status(Status.BAD_RECORD) & kept].tolist())
     decoded = None
-    if read_run(workspace, outcome.definition.run_id).imported_from is None:
-        decoded = found.scored[kept]
+    if options.holds_images and not read_run(workspace, outcome.definition.run_id).imported_from:
+        decoded = found.scored[kept]  # scores from elsewhere say nothing about the images here
     return Chosen(workspace, outcome, options, hits, emptied, weights, repeats, bad, decoded)
 
 

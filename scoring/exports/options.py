@@ -76,6 +76,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise InputError(f"no format {self.format!r}; there are: {', '.join(FORMATS)}")
+        if self.version not in range(1, VERSION + 1):
+            raise InputError(f"version is one of 1 to {VERSION}; got {self.version!r}")
         _check_word("images", self.images, get_args(Images))
         _check_word("turns", self.turns, get_args(TurnChoice))
         if self.weights is not None:
@@ -127,14 +129,19 @@ class ExportOptions:
             raise InputError("the size of an epoch goes with weights repeat")
 
     @property
-    def takes_images(self) -> bool:
-        """Whether images go along, as files of their own or inside others."""
-        return self.images != "none" or self.format == "webdataset"
+    def places_images(self) -> bool:
+        """Whether images are exported as files of their own."""
+        return self.images in ("copy", "link") and self.format != "webdataset"
 
     @property
-    def places_images(self) -> bool:
-        """Whether images go along as files of their own."""
-        return self.images in ("copy", "link")
+    def holds_images(self) -> bool:
+        """Whether images are exported inside other files."""
+        return self.images == "embed" or self.format == "webdataset"
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether images are exported at all."""
+        return self.places_images or self.holds_images
 
     def to_dict(self) -> dict[str, Any]:
         """The choices that differ from the plain ones, and the format; without the version."""
