@@ -69,16 +69,20 @@ class DecisionState:
     def _update(self, keys: Iterable[SampleKey]) -> set[int]:
         changed = set()
         for key in keys:
-            before = self._latest.pop(key, None)
-            self._undone.pop(key, None)
+            before = self._latest.get(key)
             latest, undone = resolve(self._events(key))
-            if latest is not None:
-                self._latest[key] = latest
             if undone:
                 self._undone[key] = undone
-            if latest != before:
-                changed.add(key[0])
-                self._n_decided[key[1]] += _is_decided(latest) - _is_decided(before)
+            else:
+                self._undone.pop(key, None)
+            if latest == before:
+                continue
+            if latest is not None:
+                self._latest[key] = latest
+            else:
+                del self._latest[key]
+            changed.add(key[0])
+            self._n_decided[key[1]] += _is_decided(latest) - _is_decided(before)
         return changed
 
     def _events(self, key: SampleKey) -> list[DecisionEvent]:
@@ -166,20 +170,22 @@ class DecisionState:
 
         Each log keeps its own order, whatever its clock says; between logs the clock decides.
         """
-        logs = [
-            log.given.get((reviewer, kind), []) for log in self._logs.values() for kind in in_bulk
-        ]
+        logs = [log.latest_first(reviewer, kind) for log in self._logs.values() for kind in in_bulk]
         seen: set[tuple[int, str]] = set()  # an event may be in two logs: a copied file
-        for *_, events in heapq.merge(*map(reversed, logs), reverse=True):
+        for *_, events in heapq.merge(*logs, reverse=True):
             first = events[0].row_idx, events[0].event_id
             if first not in seen:
                 seen.add(first)
                 yield events
 
 
-Given = tuple[str, str, int, list[DecisionEvent]]
-"""A decision as it was given, on one sample or many, behind what orders it: the log's clock, its
-name, and the decision's position in it."""
+@dataclass(slots=True)
+class _Given:
+    """Decisions in the order they were given; lists side by side cost less than many tuples."""
+
+    clocks: list[str]
+    numbers: list[int]
+    events: list[DecisionEvent | list[DecisionEvent]]
 
 
 class _Log:
@@ -187,11 +193,11 @@ class _Log:
 
     def __init__(self, name: str) -> None:
         self.by_sample: dict[SampleKey, list[DecisionEvent]] = {}
-        self.given: dict[tuple[str, bool], list[Given]] = {}  # by reviewer and whether in bulk
         self.reviewers: set[str] = set()  # one person, except in files that were put together
         self._name = name
         self._clock = ""  # the latest moment so far: a clock that is set back changes no order
-        self._n_given = 0
+        self._n = 0
+        self._given: dict[tuple[str, bool], _Given] = {}  # by reviewer and whether in bulk
         self._bulks: dict[tuple[str, str], list[DecisionEvent]] = {}
 
     def add(self, events: Iterable[DecisionEvent]) -> set[SampleKey]:
@@ -200,24 +206,41 @@ class _Log:
         for event in events:
             key = (event.row_idx, event.reviewer)
             keys.add(key)
-            self.by_sample.setdefault(key, []).append(event)
+            about = self.by_sample.get(key)
+            if about is None:
+                self.by_sample[key] = [event]
+            else:
+                about.append(event)
             self.reviewers.add(event.reviewer)
             self._clock = max(self._clock, event.decided_at)
+            self._n += 1
             if event.decision is not None and event.undoes is None:
                 self._add_decision(event)
         return keys
 
     def _add_decision(self, event: DecisionEvent) -> None:
-        bulk = (event.reviewer, str(event.queue))
-        if event.in_bulk and bulk in self._bulks:
-            self._bulks[bulk].append(event)
-            return
-        events = [event]
+        events: DecisionEvent | list[DecisionEvent] = event
         if event.in_bulk:
-            self._bulks[bulk] = events
-        self._n_given += 1
-        given = self.given.setdefault((event.reviewer, event.in_bulk), [])
-        given.append((self._clock, self._name, self._n_given, events))
+            events = self._bulks.setdefault((event.reviewer, str(event.queue)), [])
+            events.append(event)
+            if len(events) > 1:
+                return
+        given = self._given.get((event.reviewer, event.in_bulk))
+        if given is None:
+            given = self._given[event.reviewer, event.in_bulk] = _Given([], [], [])
+        given.clocks.append(self._clock)
+        given.numbers.append(self._n)
+        given.events.append(events)
+
+    def latest_first(
+        self, reviewer: str, in_bulk: bool
+    ) -> Iterator[tuple[str, str, int, list[DecisionEvent]]]:
+        """Decisions, the events of each behind what gives it its place among those of all logs."""
+        given = self._given.get((reviewer, in_bulk), _Given([], [], []))
+        for at in reversed(range(len(given.events))):
+            events = given.events[at]
+            place = given.clocks[at], self._name, given.numbers[at]
+            yield *place, events if isinstance(events, list) else [events]
 
 
 def _is_decided(latest: LatestDecision | None) -> bool:

@@ -131,6 +131,8 @@ def resolve(events: Sequence[DecisionEvent]) -> tuple[LatestDecision | None, dic
         The decision or note that holds, None where there is neither; and event id -> id of the
         undo that takes it back.
     """
+    if len(events) == 1 and events[0].undoes is None:  # as for most samples
+        return _latest_of_log(events), {}
     unique = {event.event_id: event for event in events}
     undone = _undone_events(unique.values())
     logs: dict[str, list[DecisionEvent]] = defaultdict(list)
@@ -152,6 +154,8 @@ def _undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
     order.
     """
     undos = {event.event_id: event for event in events if event.undoes is not None}
+    if not undos:
+        return {}
     waiting = Counter(event.undoes for event in undos.values())
     ready = [event for event in undos.values() if not waiting[event.event_id]]
     undone: dict[str, str] = {}
