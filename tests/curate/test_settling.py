@@ -106,7 +106,7 @@ def test_the_suggested_threshold_and_its_cross_fitted_f1() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.4, 0.7), (0.2, 0.9)])
 def test_the_f1_of_a_suggestion_is_not_better_than_the_truth(low: float, high: float) -> None:
-    """60 labels of 20,000 samples, 300 times over; the F1 on the labels themselves is 0.04 above."""
+    """60 labels of 20,000 samples, 300 times; their own F1 is 0.04 too high."""
     draw = np.random.default_rng(5)
     visnec = draw.normal(0.3, 0.5, 20_000)
     keep = draw.random(20_000) < low + (high - low) / (1 + np.exp(-6 * (visnec - 0.25)))
