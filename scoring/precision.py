@@ -32,7 +32,7 @@ MEASURED = (
     Noise("float16", 0.0012, 0.0025),
     Noise("bfloat16", 0.0053, 0.01),
 )
-UNKNOWN = "unknown: these scores came without their dtype"
+UNKNOWN = "unknown, as these scores came without their dtype"
 
 
 def noise_of(dtype: str | None) -> Noise | None:

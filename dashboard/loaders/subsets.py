@@ -18,6 +18,7 @@ from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
 from dashboard.loaders.facts import read_current_clusterings
 from scoring.curation.comparison import SubsetDiff, compare_subsets
+from scoring.curation.near_threshold import near_text
 from scoring.curation.stability import (
     ReplicateResult,
     basis_text,
@@ -60,6 +61,18 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
 
     return read_cached(
         _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
+    )
+
+
+def read_near_subset(context: Context, outcome: Outcome) -> str | None:
+    """How many scores are within the noise of the rule's threshold, in words."""
+    definition = outcome.definition
+    noise = queries.score_noise(context.store, definition.scope)
+    return read_cached(
+        _of_definition(context),
+        "near",
+        lambda: near_text(definition.rule, outcome.candidates, noise),
+        *_deciding(definition),
     )
 
 

@@ -224,7 +224,8 @@ def basis_text(found: Stability) -> str:
     rounding = f"the noise of the dtype ({noise})" if noise else "no noise, as the dtype is unknown"
     if not found.n_used:
         return f"{rounding} only: no other run or baseline here scores the same samples"
-    return f"{found.n_used} other set(s) of scores and {rounding}"
+    sets = "1 other set" if found.n_used == 1 else f"{found.n_used} other sets"
+    return f"{sets} of scores and {rounding}"
 
 
 def read_replicates(store: Store, scope: Scope) -> tuple[str | None, list[Replicate]]:

@@ -34,7 +34,7 @@ _SAMPLES = """
 _SCORES = """
     SELECT
         s.row_idx AS of_row, s.baseline, s.status, s.reason, s.loss_text, s.loss_multimodal,
-        s.visnec, s.visnec_stderr, s.n_answer_tokens, s.truncated, s.end_loss_text_sum,
+        s.visnec, s.n_answer_tokens, s.truncated, s.end_loss_text_sum,
         s.end_loss_multimodal_sum, s.n_end_tokens, s.thought_loss_text_sum,
         s.thought_loss_multimodal_sum, s.n_thought_tokens, s.visnec_without_end
     FROM wanted

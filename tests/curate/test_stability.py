@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from scoring.curation.comparison import compare_subsets, overlap_table
+from scoring.curation.near_threshold import count_near_threshold, near_text
 from scoring.curation.selection import (
     Ablation,
+    AnswerThresholds,
+    ClusterShare,
     Control,
+    LengthCorrected,
     PaperTopShare,
     RandomShare,
     Threshold,
@@ -27,7 +31,7 @@ from scoring.curation.stability import (
     read_replicates,
 )
 from scoring.errors import RuleError
-from scoring.precision import noise_of
+from scoring.precision import Noise, noise_of
 from scoring.rules import Rule
 from scoring.samples import Status
 from scoring.store import Scope, Store, build_database
@@ -83,7 +87,7 @@ def test_inclusion_is_the_share_of_the_other_scores_that_take_a_sample() -> None
         ("small", 0.25, None),
     ]
     assert (found.n_used, found.n_firm, found.n_open) == (2, 1, 2)
-    assert basis_text(found) == ("2 other set(s) of scores and no noise, as the dtype is unknown")
+    assert basis_text(found) == ("2 other sets of scores and no noise, as the dtype is unknown")
 
 
 def test_a_sample_without_the_other_score_is_judged_by_the_rest() -> None:
@@ -207,3 +211,32 @@ def test_inclusion_by_score_and_the_most_open_samples() -> None:
     empty = Stability(nothing, np.zeros(1, np.bool_), np.full(1, np.nan), 10)
     assert empty.by_score().empty
     assert empty.most_open(3) == []
+
+
+def test_scores_within_the_noise_of_a_threshold_are_counted() -> None:
+    noise = Noise("bfloat16", 0.005, 0.01)
+    columns = candidates(
+        [0.25, 0.255, 0.2401, 0.239, 0.9, 0.895, Status.TEXT_ONLY],
+        clusters=[0, 0, 1, 1, 1, 1, 0],
+        kinds=["text"] * 5 + ["choice"] * 2,
+    )
+    expected: list[tuple[Rule, int | None]] = [
+        (Threshold(min=0.25), 3),
+        (Threshold(min=0.25, max=0.9), 5),
+        (AnswerThresholds(0.25, limits=(("choice", 0.89, None),)), 4),
+        (TopCount(2), 2),  # threshold 0.895
+        (TopCount(3), 2),  # threshold 0.255
+        (ClusterShare(0.5), 4),  # one of two above 0.255, two of four above 0.895
+        (LengthCorrected(0.5), None),
+        (RandomShare(0.5), None),
+    ]
+    assert [count_near_threshold(rule, columns, noise) for rule, _ in expected] == [
+        n for _, n in expected
+    ]
+    assert near_text(TopCount(2), columns, noise) == (
+        "2 scores are within the noise of the threshold (± 0.01 in bfloat16)"
+    )
+    assert near_text(RandomShare(0.5), columns, noise) is None
+    assert near_text(TopCount(2), columns, None) == (
+        "Noise of the scores: unknown, as these scores came without their dtype"
+    )
