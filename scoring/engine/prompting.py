@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.samples import Role, Status, Turn
+from scoring.samples import Role, Segment, Status, Turn
 
 Messages = list[dict[str, Any]]
 Render = Callable[[Messages], str]
@@ -74,11 +74,17 @@ def neutralised(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSpan:
-    """Where the answer of ``turn`` (0-based among the answers) stands, in characters."""
+    """Where the answer of ``turn`` (0-based among the answers) stands, in characters.
+
+    From ``start`` to ``thought_end`` it is reasoning (None: there is none), then content up to
+    ``content_end`` (None: up to ``end``), then an end-of-turn token.
+    """
 
     turn: int
     start: int
     end: int
+    content_end: int | None = None
+    thought_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +180,11 @@ def _assemble(
     text = between[0]
     spans = []
     for turn, (answer, following) in enumerate(zip(answers, between[1:], strict=True)):
-        end = len(text) + len(answer)
+        end = content_end = len(text) + len(answer)
         if score_eos:
             end += next((len(mark) for mark in end_markers if following.startswith(mark)), 0)
         if answer.strip():
-            spans.append(AnswerSpan(turn, len(text), end))
+            spans.append(AnswerSpan(turn, len(text), end, content_end))
         text += answer + following
     return RenderedChat(text, tuple(spans))
 
@@ -205,3 +211,21 @@ def token_turns(
         turns[(starts < ends) & (starts < span.end) & (ends > span.start)] = span.turn
     turns[:1] = -1
     return turns
+
+
+def token_segments(
+    offsets: NDArray[np.integer[Any]], answers: Sequence[AnswerSpan]
+) -> NDArray[np.int64]:
+    """For each token, the Segment of its answer, or -1 outside the answers; as ``token_turns``.
+
+    A token that overlaps the content belongs to it, whatever else it overlaps.
+    """
+    turns = token_turns(offsets, answers)  # (tokens,)
+    segments = np.where(turns < 0, -1, Segment.CONTENT)  # (tokens,)
+    for span in answers:
+        inside = turns == span.turn
+        if span.thought_end is not None:
+            segments[inside & (offsets[:, 1] <= span.thought_end)] = Segment.THOUGHT
+        if span.content_end is not None:
+            segments[inside & (offsets[:, 0] >= span.content_end)] = Segment.END
+    return segments

@@ -48,9 +48,9 @@ class EncodedSample:
 
     ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
     ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
-    ``pieces`` are the answer tokens as text, one each. Samples with the very same images share
-    their ``image_key`` (compared by identity), so that these need to be looked at only once; it
-    is None without an image.
+    ``pieces`` are the answer tokens as text and ``segments`` the Segment of each, empty where the
+    model does not know them. Samples with the very same images share their ``image_key`` (compared
+    by identity), so that these need to be looked at only once; it is None without an image.
     """
 
     input_ids: tuple[int, ...]
@@ -58,6 +58,7 @@ class EncodedSample:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
     image_key: object | None = None
+    segments: tuple[int, ...] = ()
 
     @property
     def answer_ids(self) -> tuple[int, ...]:

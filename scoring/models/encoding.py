@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
 from typing import Any
@@ -32,6 +32,7 @@ from scoring.engine.prompting import (
     render_chat,
     rendered,
     to_messages,
+    token_segments,
     token_turns,
 )
 from scoring.errors import ModelError
@@ -299,10 +300,12 @@ def _sample(
     text = _expanded(chat.text, replaced)
     ids = inputs.pop("input_ids")[0]
     offsets: NDArray[np.int64] = np.array(inputs.pop("offset_mapping")[0]).reshape(-1, 2)
-    turns = token_turns(offsets, _shifted(chat.answers, replaced))
+    spans = _shifted(chat.answers, replaced)
+    turns = token_turns(offsets, spans)
     answers = offsets[turns != _NO_TURN].tolist()
     pieces = tuple(text[start:end] for start, end in answers)
-    return EncodedSample(tuple(ids), tuple(turns.tolist()), inputs, pieces, image_key)
+    segments = tuple(token_segments(offsets, spans)[turns != _NO_TURN].tolist())
+    return EncodedSample(tuple(ids), tuple(turns.tolist()), inputs, pieces, image_key, segments)
 
 
 def _expanded(text: str, replaced: Replacements) -> str:
@@ -324,7 +327,16 @@ def _shifted(answers: Sequence[AnswerSpan], replaced: Replacements) -> list[Answ
                 gain = item["new_span"][1] - item["span"][1]
         return position + gain
 
-    return [AnswerSpan(span.turn, shift(span.start), shift(span.end)) for span in answers]
+    return [
+        replace(
+            span,
+            start=shift(span.start),
+            end=shift(span.end),
+            content_end=None if span.content_end is None else shift(span.content_end),
+            thought_end=None if span.thought_end is None else shift(span.thought_end),
+        )
+        for span in answers
+    ]
 
 
 def _padded_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:

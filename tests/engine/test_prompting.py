@@ -15,9 +15,10 @@ from scoring.engine.prompting import (
     neutralised,
     render_chat,
     to_messages,
+    token_segments,
     token_turns,
 )
-from scoring.samples import Role, Status, Turn
+from scoring.samples import Role, Segment, Status, Turn
 
 TALK = (
     Turn(Role.HUMAN, "\nWhat?", (0,)),
@@ -99,6 +100,29 @@ def test_tokens_belong_to_the_answer_they_overlap() -> None:
 
 def test_the_first_token_is_never_an_answer_token() -> None:
     assert token_turns(np.array([(0, 2), (2, 4)]), [AnswerSpan(0, 0, 4)]).tolist() == [-1, 0]
+
+
+def test_answers_tell_where_their_content_ends() -> None:
+    for score_eos, marker in ((True, "</s>"), (False, "")):
+        chat = render_chat(plain, TALK, False, ("</s>",), score_eos=score_eos)
+        for span in chat.answers:
+            assert span.content_end is not None
+            assert chat.text[span.content_end : span.end] == marker
+
+
+def test_tokens_belong_to_the_thought_the_content_or_the_end_of_their_answer() -> None:
+    # characters: 0-2 the question, 2-6 a thought, 6-10 the content, 10-12 the end marker
+    offsets = np.array([(0, 2), (2, 4), (4, 6), (6, 10), (10, 12), (12, 13)])
+    span = AnswerSpan(0, 2, 12, content_end=10, thought_end=6)
+    assert token_segments(offsets, [span]).tolist() == [
+        -1, Segment.THOUGHT, Segment.THOUGHT, Segment.CONTENT, Segment.END, -1,
+    ]  # fmt: skip
+    # What overlaps the content belongs to it.
+    straddling = np.array([(0, 2), (2, 5), (5, 7), (7, 9), (9, 12)])
+    assert token_segments(straddling, [span]).tolist() == [
+        -1, Segment.THOUGHT, Segment.CONTENT, Segment.CONTENT, Segment.CONTENT,
+    ]  # fmt: skip
+    assert token_segments(offsets, [AnswerSpan(0, 2, 12)]).tolist() == [-1, 0, 0, 0, 0, -1]
 
 
 def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() -> None:
