@@ -30,17 +30,19 @@ LLAVA_V1_TEMPLATE = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "
     "{% for message in messages %}"
+    "{% set texts = message['content'] | selectattr('type', 'equalto', 'text')"
+    " | map(attribute='text') | join %}"
+    "{% set images = message['content'] | selectattr('type', 'equalto', 'image') | list %}"
     "{% if message['role'] == 'user' %}{{ 'USER: ' }}"
-    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}"
-    "{{ part['text'] | trim }}{% endfor %}{{ ' ' }}"
-    "{% elif message['role'] == 'assistant' %}{{ 'ASSISTANT: ' }}"
-    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{{ eos_token }}"
+    "{% if images %}{{ ('<image>\n' * (images | length) + (texts | trim)) | trim }}"
+    "{% else %}{{ texts }}{% endif %}{{ ' ' }}"
+    "{% elif message['role'] == 'assistant' %}{{ 'ASSISTANT: ' + texts + eos_token }}"
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
-"""The prompt that LLaVA-1.5 was trained with: system sentence, image first, ``</s>`` after each
-answer. Hugging Face's own LLaVA-1.5 template leaves the sentence and the end token out."""
+"""The prompt that LLaVA-1.5 was trained with: system sentence, ``</s>`` after each answer, and
+images first, before the trimmed text of their turn. Text without an image is left as it is.
+Hugging Face's own LLaVA-1.5 template leaves the sentence and the end token out."""
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 _ROLE_NAMES = {Role.SYSTEM: "system", Role.HUMAN: "user", Role.ASSISTANT: "assistant"}
@@ -89,15 +91,13 @@ class RenderedChat:
     answers: tuple[AnswerSpan, ...]
 
 
-def to_messages(turns: Iterable[Turn], with_images: bool) -> Messages:
-    """Turns as chat-template messages; without images, their positions are simply left out."""
-    return [
-        {"role": _ROLE_NAMES[turn.role], "content": _parts(turn, with_images)} for turn in turns
-    ]
+def to_messages(turns: Iterable[Turn]) -> Messages:
+    """Turns as chat-template messages, with a part for each image at its place."""
+    return [{"role": _ROLE_NAMES[turn.role], "content": _parts(turn)} for turn in turns]
 
 
-def _parts(turn: Turn, with_images: bool) -> list[dict[str, str]]:
-    if not with_images or not turn.image_offsets:
+def _parts(turn: Turn) -> list[dict[str, str]]:
+    if not turn.image_offsets:
         return [{"type": "text", "text": turn.text}]
     parts: list[dict[str, str]] = []
     at = 0
@@ -114,18 +114,19 @@ def _parts(turn: Turn, with_images: bool) -> list[dict[str, str]]:
 def render_chat(
     render: Render,
     turns: Sequence[Turn],
-    with_images: bool,
     end_markers: Sequence[str],
     score_eos: bool = True,
+    answer_lead: str = "",
 ) -> RenderedChat:
-    """Renders ``turns`` and locates their answers.
+    """Renders ``turns`` with their images and locates their answers.
 
     An end marker that follows an answer directly belongs to it when ``score_eos`` is on, as in
-    the LLaVA training labels. Blank answers have no span. Raises PromptProblem when the template
-    refuses the conversation, drops or repeats an answer, or rewrites it.
+    the LLaVA training labels, and so does ``answer_lead`` directly before it. Blank answers have
+    no span. Raises PromptProblem when the template refuses the conversation, drops or repeats an
+    answer, or rewrites it.
     """
     answers = [turn.text for turn in turns if turn.role is Role.ASSISTANT]
-    messages = to_messages(turns, with_images)
+    messages = to_messages(turns)
     text = rendered(render, messages)
     mark = _unused_character(text)
     marked = rendered(render, _with_sentinels(messages, mark))
@@ -134,7 +135,8 @@ def render_chat(
         raise PromptProblem(Status.BAD_RECORD, "the chat template drops or reorders answers")
     between = pieces[0::2]
     for trim in (str, str.strip, str.lstrip, str.rstrip):
-        chat = _assemble([trim(answer) for answer in answers], between, end_markers, score_eos)
+        trimmed = [trim(answer) for answer in answers]
+        chat = _assemble(trimmed, between, end_markers if score_eos else (), answer_lead)
         if chat.text == text:
             return chat
     raise PromptProblem(Status.BAD_RECORD, "the chat template rewrites the answer")
@@ -169,25 +171,25 @@ def _with_sentinels(messages: Messages, mark: str) -> Messages:
 
 
 def _assemble(
-    answers: Sequence[str], between: Sequence[str], end_markers: Sequence[str], score_eos: bool
+    answers: Sequence[str], between: Sequence[str], end_markers: Sequence[str], lead: str
 ) -> RenderedChat:
     text = between[0]
     spans = []
     for turn, (answer, following) in enumerate(zip(answers, between[1:], strict=True)):
-        end = len(text) + len(answer)
-        if score_eos:
-            end += next((len(mark) for mark in end_markers if following.startswith(mark)), 0)
+        start = len(text) - (len(lead) if text.endswith(lead) else 0)
+        text += answer
+        end = len(text) + next((len(one) for one in end_markers if following.startswith(one)), 0)
         if answer.strip():
-            spans.append(AnswerSpan(turn, len(text), end))
-        text += answer + following
+            spans.append(AnswerSpan(turn, start, end))
+        text += following
     return RenderedChat(text, tuple(spans))
 
 
 def emits_end_marker(render: Render, end_markers: Sequence[str]) -> bool:
     """Whether the template writes an end-of-turn token after an answer."""
     turns = (Turn(Role.HUMAN, "a"), Turn(Role.ASSISTANT, "b"))
-    plain = render_chat(render, turns, with_images=False, end_markers=(), score_eos=False)
-    marked = render_chat(render, turns, with_images=False, end_markers=end_markers)
+    plain = render_chat(render, turns, end_markers=())
+    marked = render_chat(render, turns, end_markers)
     return marked.answers[0].end > plain.answers[0].end
 
 

@@ -50,7 +50,8 @@ class EncodedSample:
     ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
     ``pieces`` are the answer tokens as text, one each. Samples with the very same images share
     their ``image_key`` (compared by identity), so that these need to be looked at only once; it
-    is None without an image.
+    is None without an image. ``text_altered``: control tokens in its text were broken up, so that
+    they are read as text.
     """
 
     input_ids: tuple[int, ...]
@@ -58,6 +59,7 @@ class EncodedSample:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
     image_key: object | None = None
+    text_altered: bool = False
 
     @property
     def answer_ids(self) -> tuple[int, ...]:

@@ -6,6 +6,9 @@ refused here, in words, before any work begins.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +51,32 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class Render:
-    """Renders messages by one chat template (a callable of ``prompting``)."""
+    """Renders messages by one chat template (a callable of ``prompting``).
 
-    def __init__(self, processor: Any, template: str | None) -> None:
+    ``variables`` are passed to the template. Templates that ask for the current date get
+    ``moment`` instead, so that a run renders the same on every day.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        template: str | None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> None:
         self._processor, self._template = processor, template
+        self.variables = dict(variables or {})
+        self.moment = datetime.now(UTC)
+        source = "\n".join(self.sources)
+        for name in self.variables:
+            if not re.search(rf"\b{re.escape(name)}\b", source):
+                raise ModelError(f"the chat template uses no variable {name!r}")
+        self._dated = "strftime_now" in source
+
+    @property
+    def sources(self) -> list[str]:
+        """The Jinja text of the template, or of each where the model has several."""
+        found = self.template
+        return list(map(str, found.values() if isinstance(found, dict) else [found]))
 
     @property
     def template(self) -> object:
@@ -66,6 +91,8 @@ class Render:
             chat_template=self._template,
             tokenize=False,
             add_generation_prompt=prompt,
+            **({"strftime_now": self.moment.strftime} if self._dated else {}),
+            **self.variables,
         )
         return str(text)
 
@@ -147,27 +174,30 @@ def supported_families() -> str:
     return f"known to work are {', '.join(SUPPORTED.values())}"
 
 
-def choose_template(processor: Any, model: Any, template: str | None) -> tuple[str, Render]:
+def choose_template(
+    processor: Any, model: Any, template: str | None, variables: Mapping[str, Any] | None = None
+) -> tuple[str, Render]:
     """(name for the run record, renderer). Raises ModelError where there is no template."""
-    if template == "llava_v1":
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-    if template not in (None, "own"):
+    if template not in (None, "own", "llava_v1"):
         try:
             text = Path(template).read_text("utf-8")
         except OSError as error:
             raise ModelError(
                 f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
             ) from error
-        return f"file:{text_digest(text)}", Render(processor, text)
+        return f"file:{text_digest(text)}", Render(processor, text, variables)
     llava = model.config.model_type == "llava"
-    own = Render(processor, None)
-    if getattr(processor, "chat_template", None) is None:
-        if llava:
-            return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
+    has_own = getattr(processor, "chat_template", None) is not None
+    if not has_own and not llava and template != "llava_v1":
         raise ModelError("the model brings no chat template; name one with --template FILE")
-    if template is None and llava and not emits_end_marker(own, end_markers(processor, model)):
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-    return "own", own
+    own = Render(processor, None)
+    if (
+        template == "llava_v1"
+        or not has_own
+        or (template is None and llava and not emits_end_marker(own, end_markers(processor, model)))
+    ):
+        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE, variables)
+    return "own", Render(processor, None, variables)
 
 
 def max_length(model: Any, processor: Any) -> int:

@@ -131,7 +131,7 @@ def test_llava_v1_is_the_reference_prompt() -> None:
     )
     from scoring.engine.prompting import to_messages
 
-    text = model._encoder.render(to_messages(talk, with_images=True))
+    text = model._encoder.render(to_messages(talk))
     assert text.endswith(
         "questions. USER: <image>\nWhat is it? ASSISTANT: red</s>USER: Sure? ASSISTANT: yes</s>"
     )

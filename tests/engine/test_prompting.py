@@ -41,14 +41,13 @@ def trimming(messages: Messages) -> str:
     return "".join(f"[{message['role'][0]}]{shown(message).strip()}</s>" for message in messages)
 
 
-def test_images_stand_where_their_offsets_say_and_vanish_without() -> None:
+def test_images_stand_where_their_offsets_say() -> None:
     turn = Turn(Role.HUMAN, "ab\n", (1, 3))
-    with_images, without = to_messages([turn], True), to_messages([turn], False)
-    assert [shown(message) for message in with_images + without] == ["a<image>b\n<image>", "ab\n"]
+    assert [shown(message) for message in to_messages([turn])] == ["a<image>b\n<image>"]
 
 
 def test_answers_are_found_with_their_end_marker() -> None:
-    chat = render_chat(plain, TALK, with_images=True, end_markers=("</s>",))
+    chat = render_chat(plain, TALK, end_markers=("</s>",))
     assert chat.text == "[u]<image>\nWhat?</s>[a]A cat</s>[u]Sure?</s>[a] yes </s>"
     found = [chat.text[span.start : span.end] for span in chat.answers]
     assert found == ["A cat</s>", " yes </s>"]
@@ -56,25 +55,25 @@ def test_answers_are_found_with_their_end_marker() -> None:
 
 
 def test_the_end_marker_stays_out_when_asked() -> None:
-    chat = render_chat(plain, TALK, True, ("</s>",), score_eos=False)
+    chat = render_chat(plain, TALK, ("</s>",), score_eos=False)
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["A cat", " yes "]
 
 
 def test_templates_that_trim_are_followed() -> None:
-    chat = render_chat(trimming, TALK, False, ("</s>",))
+    chat = render_chat(trimming, TALK, ("</s>",))
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["A cat</s>", "yes</s>"]
 
 
 def test_a_blank_answer_has_no_span() -> None:
     turns = (*TALK[:3], Turn(Role.ASSISTANT, " "))
-    chat = render_chat(plain, turns, False, ("</s>",))
+    chat = render_chat(plain, turns, ("</s>",))
     assert [span.turn for span in chat.answers] == [0]
 
 
 def test_a_template_that_rewrites_or_drops_answers_is_refused() -> None:
     for render in (lambda messages: plain(messages).upper(), lambda messages: plain(messages[:2])):
         with pytest.raises(PromptProblem) as problem:
-            render_chat(render, TALK, False, ())
+            render_chat(render, TALK, ())
         assert problem.value.status is Status.BAD_RECORD
 
 
@@ -83,7 +82,7 @@ def test_a_template_that_raises_gives_its_reason() -> None:
         raise ValueError("roles must alternate")
 
     with pytest.raises(PromptProblem, match="roles must alternate"):
-        render_chat(refusing, TALK, False, ())
+        render_chat(refusing, TALK, ())
 
 
 def test_whether_a_template_marks_the_end_of_an_answer() -> None:
@@ -112,7 +111,7 @@ def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() ->
 
 def test_a_control_token_that_an_image_splits_is_broken_too() -> None:
     read = neutralised(Turn(Role.HUMAN, "<image>", (3,)), re.compile("<image>"))
-    assert [shown(message) for message in to_messages([read], True)] == ["< im<image>age>"]
+    assert [shown(message) for message in to_messages([read])] == ["< im<image>age>"]
 
 
 def test_lone_surrogates_become_question_marks() -> None:
@@ -121,5 +120,5 @@ def test_lone_surrogates_become_question_marks() -> None:
 
 def test_private_characters_of_a_text_do_not_pass_for_marks() -> None:
     turns = (Turn(Role.HUMAN, "\ue0000\ue000"), Turn(Role.ASSISTANT, "\ue0001\ue000"))
-    chat = render_chat(plain, turns, False, ("</s>",))
+    chat = render_chat(plain, turns, ("</s>",))
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["\ue0001\ue000</s>"]
