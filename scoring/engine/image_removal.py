@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from os.path import commonprefix
 from typing import Any
 
 from scoring.engine.prompting import Messages, PromptProblem, Render, rendered
@@ -79,13 +78,10 @@ class ImageTexts:
     def _inserted(self, short: str, long: str) -> str | None:
         """The one insertion with a placeholder that makes ``long`` of ``short``."""
         length = len(long) - len(short)
-        if length <= 0:
-            return None
-        for start in range(len(commonprefix((short, long))), -1, -1):
-            if long[start + length :] != short[start:]:
-                return None
-            if self._controls.search(long, start, start + length):
-                return long[start : start + length]
+        for start in range(len(short) + 1):
+            end = start + length
+            if long[:start] + long[end:] == short and self._controls.search(long, start, end):
+                return long[start:end]
         return None
 
 
