@@ -60,6 +60,11 @@ class RunRecord:
     shortcuts: tuple[str, ...] = ()
 
     @property
+    def started(self) -> datetime:
+        """When the run began: the date that chat templates write, also when the run resumes."""
+        return datetime.fromisoformat(self.created_at)
+
+    @property
     def first_baseline(self) -> str:
         """The baseline that is meant where none is named; ``none`` stands first if it is there."""
         return next(iter(self.baselines), "none")

@@ -53,7 +53,14 @@ TURN_SCORE = pa.struct(
         ("loss_text_sum", pa.float64()),  # nats, summed over the answer tokens of the turn
         ("loss_multimodal_sum", pa.float64()),
         ("n_answer_tokens", pa.int32()),
-        ("delta_sq_sum", pa.float64()),  # sum of (text - multimodal loss)^2 over its tokens
+        # Of these tokens, those that end the turn, and those of a thought before the content.
+        # Null where the model does not know them; parts of earlier versions lack all six.
+        ("end_loss_text_sum", pa.float64()),
+        ("end_loss_multimodal_sum", pa.float64()),
+        ("n_end_tokens", pa.int32()),
+        ("thought_loss_text_sum", pa.float64()),
+        ("thought_loss_multimodal_sum", pa.float64()),
+        ("n_thought_tokens", pa.int32()),
     ]
 )
 

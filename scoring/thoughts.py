@@ -15,16 +15,19 @@ THOUGHT_MARKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class ThoughtfulAnswer:
-    """An answer in parts, which joined are the answer: ``final`` is what follows the thought."""
+class AnswerParts:
+    """An answer in parts, which joined are the answer.
 
-    opening: str
-    thought: str
-    closing: str
+    ``opening`` and ``closing`` are the marks around ``thought`` with the white space beside them.
+    """
+
     final: str
+    opening: str = ""
+    thought: str = ""
+    closing: str = ""
 
 
-def split_thought(answer: str) -> ThoughtfulAnswer | None:
+def split_thought(answer: str) -> AnswerParts | None:
     """The parts of an answer that begins with a thought; None for any other.
 
     The opening mark may be missing: some templates write it, so that data and predictions begin
@@ -38,9 +41,8 @@ def split_thought(answer: str) -> ThoughtfulAnswer | None:
     thought = before.lstrip().removeprefix(_opening_mark(before)).strip()
     final = after.lstrip()
     start = before.rindex(thought) if thought else end
-    return ThoughtfulAnswer(
-        answer[:start], thought, answer[start + len(thought) : len(answer) - len(final)], final
-    )
+    closing = answer[start + len(thought) : len(answer) - len(final)]
+    return AnswerParts(final, answer[:start], thought, closing)
 
 
 def _opening_mark(text: str) -> str:

@@ -53,9 +53,11 @@ class ImageTexts:
 
     def _learn(self, shape: Shape) -> tuple[str, ...]:
         once = self._pieces(shape, 1)
-        for fewer, more in ((0, 1), (1, 2)):
+        texts_only = tuple((role, tuple(filter(_is_text, parts))) for role, parts in shape)
+        for other, fewer, more in ((shape, 0, 1), (texts_only, 0, 1), (shape, 1, 2)):
             try:
-                written = self._added(self._pieces(shape, fewer), self._pieces(shape, more))
+                pieces = once if fewer else self._pieces(other, fewer)
+                written = self._added(pieces, self._pieces(shape, more))
             except PromptProblem:  # templates may refuse no image, or more than one
                 continue
             if written and all(any(one in piece for piece in once) for one in written):
@@ -103,6 +105,10 @@ def _part_shape(part: dict[str, str]) -> str | None:
     if part["type"] == "image":
         return None
     return "x" if part["text"].strip() else part["text"]
+
+
+def _is_text(part: str | None) -> bool:
+    return part == "x"
 
 
 def _marked_messages(shape: Shape, copies: int) -> Iterator[dict[str, Any]]:

@@ -124,7 +124,8 @@ def run_standing(workspace: Workspace, run_id: str, limit: int | None = None) ->
 
 
 def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageModel) -> Work:
-    """How samples are scored in a run, as its record says."""
+    """How samples are scored in a run, as its record says; dates in prompts are the run's."""
+    model.freeze_date(record.started)
     blind = BaselineSettings(
         record.baselines,
         record.baseline_parameters.get("blur_sigma", DEFAULT_BLUR_SIGMA),
@@ -174,6 +175,7 @@ def predict_dataset(
             f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
             "scored with, or score another --run"
         )
+    model.freeze_date(record.started)
     settings = begin_predictions(workspace, run_id, max_new_tokens, rotate_choices)
     limit = settings.max_new_tokens
     plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)

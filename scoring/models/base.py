@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,10 +49,11 @@ class EncodedSample:
 
     ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
     ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
-    ``pieces`` are the answer tokens as text, one each. Samples with the very same images share
-    their ``image_key`` (compared by identity), so that these need to be looked at only once; it
-    is None without an image. ``text_altered``: control tokens in its text were broken up, so that
-    they are read as text.
+    ``pieces`` are the answer tokens as text and ``segments`` the Segment of each, empty where the
+    model does not know them. Samples with the very same images share their ``image_key`` (compared
+    by identity), so that these need to be looked at only once; it is None without an image.
+    ``text_altered``: control tokens in its text were broken up, so that they are read as text;
+    ``thoughts_dropped``: answers whose thought the chat template leaves out.
     """
 
     input_ids: tuple[int, ...]
@@ -59,7 +61,9 @@ class EncodedSample:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
     image_key: object | None = None
+    segments: tuple[int, ...] = ()
     text_altered: bool = False
+    thoughts_dropped: int = 0
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
@@ -79,6 +83,10 @@ class VisionLanguageModel(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Identity and settings."""
+        ...
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the current date of chat templates that write one."""
         ...
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:

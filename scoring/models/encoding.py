@@ -26,7 +26,6 @@ from PIL import Image
 
 from scoring.engine.image_removal import ImageTexts
 from scoring.engine.prompting import (
-    AnswerSpan,
     Messages,
     PromptProblem,
     RenderedChat,
@@ -34,6 +33,7 @@ from scoring.engine.prompting import (
     render_chat,
     rendered,
     to_messages,
+    token_segments,
     token_turns,
 )
 from scoring.errors import ModelError
@@ -130,7 +130,7 @@ class Encoder:
         chat = self._chat(read)
         if not images:
             chat = _without_images(self._image_texts, to_messages(read), chat)
-        return replace(self._encoded(chat, images), text_altered=_altered(turns, read))
+        return self._encoded(chat, images, altered=_altered(turns, read))
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation that the model is to go on from; it has no answer tokens."""
@@ -155,8 +155,8 @@ class Encoder:
         if len(offsets) - int(seen.sum()) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
         tokenised.inputs["attention_mask"] = seen
-        sample = _sample(shift_answers(chat.answers, hidden), tokenised, None)
-        return replace(sample, text_altered=_altered(turns, read))
+        masked = replace(chat, answers=shift_answers(chat.answers, hidden))
+        return _sample(masked, tokenised, None, _altered(turns, read))
 
     def answer_texts(self, turns: Sequence[Turn]) -> list[str]:
         """The texts whose tokens are scored, with their end markers."""
@@ -181,11 +181,13 @@ class Encoder:
             self.render, turns, self._ends, score_eos=self._score_eos, answer_lead=self._lead
         )
 
-    def _encoded(self, chat: RenderedChat, images: Sequence[Image.Image]) -> EncodedSample:
+    def _encoded(
+        self, chat: RenderedChat, images: Sequence[Image.Image], altered: bool = False
+    ) -> EncodedSample:
         seen = self._here.seen(images) if images else None
         tokenised = self._process(chat.text, images, seen)
         tokenised.inputs.pop("attention_mask", None)  # all ones, where a processor insists on it
-        return _sample(chat.answers, tokenised, seen.key if seen else None)
+        return _sample(chat, tokenised, seen.key if seen else None, altered)
 
     def _process(
         self, text: str, images: Sequence[Image.Image] = (), seen: _Seen | None = None
@@ -322,15 +324,21 @@ def _as_tensor(key: str, value: Any) -> Any:
 
 
 def _sample(
-    answers: Sequence[AnswerSpan], tokenised: _Tokenised, image_key: object | None
+    chat: RenderedChat, tokenised: _Tokenised, image_key: object | None, text_altered: bool
 ) -> EncodedSample:
-    """``tokenised`` with the tokens of ``answers``, which are spans of the processor's text."""
-    spans = shift_answers(answers, tokenised.replaced, tokenised.n_added)
-    turns = token_turns(tokenised.offsets, spans)
-    scored = tokenised.offsets[turns != _NO_TURN].tolist()
-    pieces = tuple(tokenised.text[start:end] for start, end in scored)
+    """``tokenised`` with the tokens of the answers of ``chat``, which the processor was given."""
+    spans = shift_answers(chat.answers, tokenised.replaced, tokenised.n_added)
+    turns = token_turns(tokenised.offsets, spans)  # (tokens,)
+    scored = turns != _NO_TURN
     return EncodedSample(
-        tuple(tokenised.ids), tuple(turns.tolist()), tokenised.inputs, pieces, image_key
+        tuple(tokenised.ids),
+        tuple(turns.tolist()),
+        tokenised.inputs,
+        tuple(tokenised.text[start:end] for start, end in tokenised.offsets[scored].tolist()),
+        image_key,
+        tuple(token_segments(tokenised.offsets, spans)[scored].tolist()),
+        text_altered,
+        chat.thoughts_dropped,
     )
 
 
@@ -339,9 +347,8 @@ def _without_images(texts: ImageTexts, messages: Messages, chat: RenderedChat) -
     if not any(part["type"] == "image" for message in messages for part in message["content"]):
         return chat
     removed = replacements(chat.text, texts.spans(messages, chat.text), "")
-    return RenderedChat(
-        apply_replacements(chat.text, removed), shift_answers(chat.answers, removed)
-    )
+    text, answers = apply_replacements(chat.text, removed), shift_answers(chat.answers, removed)
+    return replace(chat, text=text, answers=answers)
 
 
 def _altered(turns: Sequence[Turn], read: Sequence[Turn]) -> bool:

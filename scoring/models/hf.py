@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class HfModel:
         model.generation_config = greedy(model.generation_config)
         self._tokenizer = processor.tokenizer
         self._encoder = encoder_for(model, processor, render, info)
+        self._render = render
         self._pad_id = self._tokenizer.pad_token_id or 0
         probing = (model, self._encoder.encode, self._pad_id)
         self.capabilities = measure_capabilities(*probing)
@@ -109,6 +111,10 @@ class HfModel:
     def info(self) -> ModelInfo:
         """Identity and settings."""
         return self._info
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the date that the chat template may write; see the protocol."""
+        self._render.freeze_date(moment)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""

@@ -6,6 +6,7 @@ refused here, in words, before any work begins.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -43,6 +44,13 @@ _TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utte
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
+_DATE_LETTERS, _NUMBERS = "aAbBcdfHIjmMpSuUVwWxXyYzZGFTDR", "dmHMSIj"  # of strftime
+_FROZEN_DATE = (
+    "{{% macro strftime_now(format) %}}{{% set found = namespace(text=format) %}}"
+    "{{% for letters, value in {}.items() %}}"
+    "{{% set found.text = found.text | replace(letters, value) %}}{{% endfor %}}"
+    "{{{{ found.text }}}}{{% endmacro %}}\n"
+)  # in Jinja, as transformers gives templates no functions of others
 _LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
@@ -53,8 +61,8 @@ transformers.utils.logging.disable_progress_bar()
 class Render:
     """Renders messages by one chat template (a callable of ``prompting``).
 
-    ``variables`` are passed to the template. Templates that ask for the current date get
-    ``moment`` instead, so that a run renders the same on every day.
+    ``variables`` are passed to the template. Templates that ask for the current date get a fixed
+    one, so that a run renders the same on every day: see ``freeze_date``.
     """
 
     def __init__(
@@ -65,12 +73,12 @@ class Render:
     ) -> None:
         self._processor, self._template = processor, template
         self.variables = dict(variables or {})
-        self.moment = datetime.now(UTC)
+        self._dated = template
+        self.freeze_date(datetime.now(UTC))
         source = "\n".join(self.sources)
         for name in self.variables:
             if not re.search(rf"\b{re.escape(name)}\b", source):
                 raise ModelError(f"the chat template uses no variable {name!r}")
-        self._dated = "strftime_now" in source
 
     @property
     def sources(self) -> list[str]:
@@ -88,13 +96,21 @@ class Render:
         """The text of ``messages``; with ``prompt`` the model is asked for the next answer."""
         text = self._processor.apply_chat_template(
             messages,
-            chat_template=self._template,
+            chat_template=self._dated,
             tokenize=False,
             add_generation_prompt=prompt,
-            **({"strftime_now": self.moment.strftime} if self._dated else {}),
             **self.variables,
         )
         return str(text)
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the current date of templates that ask for it."""
+        found = self.template
+        source = str(found.get("default") if isinstance(found, dict) else found)
+        if "strftime_now" in source:
+            formats = {f"%{one}": moment.strftime(f"%{one}") for one in _DATE_LETTERS}
+            formats |= {f"%-{one}": formats[f"%{one}"].lstrip("0") or "0" for one in _NUMBERS}
+            self._dated = _FROZEN_DATE.format(json.dumps(formats)) + source
 
 
 def end_markers(processor: Any, model: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scoring.engine.prompting import AnswerSpan, PromptProblem
@@ -105,4 +106,13 @@ def shift_answers(
                 gain = item["new_span"][1] - item["span"][1]
         return position + gain
 
-    return tuple(AnswerSpan(one.turn, shift(one.start), shift(one.end)) for one in answers)
+    return tuple(
+        replace(
+            one,
+            start=shift(one.start),
+            end=shift(one.end),
+            content_end=None if one.content_end is None else shift(one.content_end),
+            thought_end=None if one.thought_end is None else shift(one.thought_end),
+        )
+        for one in answers
+    )

@@ -121,11 +121,13 @@ class Reading:
 
     def _view(self, name: str) -> tuple[str, ...]:
         """The statement that shows a table of the file, with columns that it may lack as NULL."""
-        later = schema.LATER_COLUMNS.get(name, ())
+        later = schema.LATER_COLUMNS.get(name, {})
         there = (
             {column for (column,) in self.rows(_BUILT_COLUMNS, {"table": name})} if later else ()
         )
-        lacking = [f", NULL::SMALLINT AS {column}" for column in later if column not in there]
+        lacking = [
+            f", NULL::{kind} AS {column}" for column, kind in later.items() if column not in there
+        ]
         return ("CREATE VIEW", name, "AS SELECT *", *lacking, "FROM built.main.", name)
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:

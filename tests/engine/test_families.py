@@ -25,7 +25,7 @@ from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
-from scoring.samples import Role, Turn
+from scoring.samples import Role, Segment, Turn
 from tests.families import RECIPES, family_folder, family_model, plain_processor
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "family_tokens.json"
@@ -246,6 +246,12 @@ def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) 
         assert seen.answer_turns == blind.answer_turns
         assert seen.pieces == blind.pieces
         assert len(seen.pieces) == len(seen.answer_ids)
+        assert seen.segments == blind.segments
+        parts = zip(seen.pieces, seen.segments, strict=True)
+        layout, n_answers = LAYOUTS[name], len(set(seen.answer_turns))
+        last = layout.end if layout.last_end is None else layout.last_end
+        expected = [end for end in [layout.end] * (n_answers - 1) + [last] if end]
+        assert [piece for piece, part in parts if part == Segment.END] == expected
         assert seen.image_key is not None
         assert blind.image_key is None
     apart = zip(expected_losses(name, True), expected_losses(name, False), strict=True)

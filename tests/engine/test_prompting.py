@@ -11,13 +11,15 @@ from scoring.engine.prompting import (
     AnswerSpan,
     Messages,
     PromptProblem,
+    RenderedChat,
     emits_end_marker,
     neutralised,
     render_chat,
     to_messages,
+    token_segments,
     token_turns,
 )
-from scoring.samples import Role, Status, Turn
+from scoring.samples import Role, Segment, Status, Turn
 
 TALK = (
     Turn(Role.HUMAN, "\nWhat?", (0,)),
@@ -100,6 +102,29 @@ def test_the_first_token_is_never_an_answer_token() -> None:
     assert token_turns(np.array([(0, 2), (2, 4)]), [AnswerSpan(0, 0, 4)]).tolist() == [-1, 0]
 
 
+def test_answers_tell_where_their_content_ends() -> None:
+    for score_eos, marker in ((True, "</s>"), (False, "")):
+        chat = render_chat(plain, TALK, ("</s>",), score_eos=score_eos)
+        for span in chat.answers:
+            assert span.content_end is not None
+            assert chat.text[span.content_end : span.end] == marker
+
+
+def test_tokens_belong_to_the_thought_the_content_or_the_end_of_their_answer() -> None:
+    # characters: 0-2 the question, 2-6 a thought, 6-10 the content, 10-12 the end marker
+    offsets = np.array([(0, 2), (2, 4), (4, 6), (6, 10), (10, 12), (12, 13)])
+    span = AnswerSpan(0, 2, 12, content_end=10, thought_end=6)
+    assert token_segments(offsets, [span]).tolist() == [
+        -1, Segment.THOUGHT, Segment.THOUGHT, Segment.CONTENT, Segment.END, -1,
+    ]  # fmt: skip
+    # What overlaps the content belongs to it.
+    straddling = np.array([(0, 2), (2, 5), (5, 7), (7, 9), (9, 12)])
+    assert token_segments(straddling, [span]).tolist() == [
+        -1, Segment.THOUGHT, Segment.CONTENT, Segment.CONTENT, Segment.CONTENT,
+    ]  # fmt: skip
+    assert token_segments(offsets, [AnswerSpan(0, 2, 12)]).tolist() == [-1, 0, 0, 0, 0, -1]
+
+
 def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() -> None:
     controls = re.compile(r"<image>|</s>")
     turn = Turn(Role.HUMAN, "a<image>b</s>c", (0, 1, 8, 14))
@@ -122,3 +147,70 @@ def test_private_characters_of_a_text_do_not_pass_for_marks() -> None:
     turns = (Turn(Role.HUMAN, "\ue0000\ue000"), Turn(Role.ASSISTANT, "\ue0001\ue000"))
     chat = render_chat(plain, turns, ("</s>",))
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["\ue0001\ue000</s>"]
+
+
+def without_old_thoughts(messages: Messages) -> str:
+    """As Qwen3's template: the last answer keeps its thought or gets an empty one, others none."""
+    text = ""
+    for place, message in enumerate(messages):
+        content = shown(message)
+        if message["role"] == "assistant":
+            thought, _, final = content.rpartition("</think>")
+            content = final.lstrip("\n")
+            if place == len(messages) - 1:
+                thought = thought.rsplit("<think>")[-1].strip("\n")
+                content = f"<think>\n{thought}\n</think>\n\n{content}"
+        text += f"[{message['role'][0]}]{content}</s>"
+    return text
+
+
+THOUGHTFUL = "<think> one red\nthing </think>red"
+
+
+def scored(chat: RenderedChat) -> list[tuple[str | None, str]]:
+    """Of each answer, its thought and the rest of what is scored."""
+    found: list[tuple[str | None, str]] = []
+    for span in chat.answers:
+        start = span.start if span.thought_end is None else span.thought_end
+        thought = None if span.thought_end is None else chat.text[span.start : start]
+        found.append((thought, chat.text[start : span.end]))
+    return found
+
+
+def test_an_answer_keeps_the_thought_that_its_template_keeps() -> None:
+    talk = (TALK[0], Turn(Role.ASSISTANT, THOUGHTFUL))
+    chat = render_chat(without_old_thoughts, talk, ("</s>",))
+    thought = "<think>\n one red\nthing \n</think>\n\n"
+    assert chat.text == f"[u]<image>\nWhat?</s>[a]{thought}red</s>"
+    assert scored(chat) == [(thought, "red</s>")]
+    assert chat.thoughts_dropped == 0
+
+
+def test_what_a_template_leaves_of_an_answer_is_scored_and_the_loss_is_counted() -> None:
+    talk = (*TALK[:1], Turn(Role.ASSISTANT, THOUGHTFUL), *TALK[2:3], Turn(Role.ASSISTANT, "yes"))
+    chat = render_chat(without_old_thoughts, talk, ("</s>",))
+    empty = "<think>\n\n</think>\n\n"
+    assert chat.text == f"[u]<image>\nWhat?</s>[a]red</s>[u]Sure?</s>[a]{empty}yes</s>"
+    assert scored(chat) == [(None, "red</s>"), (None, "yes</s>")]
+    assert chat.thoughts_dropped == 1
+
+
+def test_an_empty_thought_is_no_loss() -> None:
+    talk = (TALK[0], Turn(Role.ASSISTANT, "<think>\n\n</think>\n\nred"))
+    chat = render_chat(without_old_thoughts, talk, ("</s>",))
+    assert scored(chat) == [(None, "red</s>")]
+    assert chat.thoughts_dropped == 0
+
+
+@pytest.mark.parametrize("answer", [THOUGHTFUL, "one red\nthing </think>red"])
+def test_a_template_that_keeps_answers_as_they_are_keeps_thoughts(answer: str) -> None:
+    chat = render_chat(plain, (TALK[0], Turn(Role.ASSISTANT, answer)), ("</s>",))
+    assert scored(chat) == [(answer.removesuffix("red"), "red</s>")]
+
+
+def test_a_template_that_rewrites_the_thought_itself_is_refused() -> None:
+    def shorter(messages: Messages) -> str:
+        return plain(messages).replace("one red", "a")
+
+    with pytest.raises(PromptProblem, match="rewrites"):
+        render_chat(shorter, (TALK[0], Turn(Role.ASSISTANT, THOUGHTFUL)), ())
