@@ -72,6 +72,8 @@ SCORES = pa.schema(
         ("reason", pa.string()),
         ("truncated", pa.bool_()),
         ("turns", pa.list_(TURN_SCORE)),  # empty unless status is scored
+        ("text_altered", pa.bool_()),  # control tokens in the text were read as text
+        ("thoughts_dropped", pa.int16()),  # answers of which the template keeps no thought
         # Where the run keeps token values, one entry per answer token; null otherwise.
         ("token_turns", pa.list_(pa.int16())),  # the answer it belongs to
         ("token_texts", pa.list_(pa.string())),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from json import loads
 from typing import Annotated, Any
 
 import typer
 
 from scoring.cli.options import (
     AllowRemoteOption,
+    ChatTemplateKwargsOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -25,6 +27,7 @@ from scoring.cli.talk import (
     print_json,
     run_progress,
     say,
+    say_alterations,
     stopping,
     talk,
 )
@@ -93,6 +96,7 @@ def score(
     ] = True,
     max_new_tokens: MaxNewTokensOption = None,
     template: TemplateOption = None,
+    chat_template_kwargs: ChatTemplateKwargsOption = None,
     dtype: DtypeOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
@@ -127,7 +131,7 @@ def score(
     place = open_workspace(workspace)
     if allow_remote:
         fetch_remote(place)
-    statuses = _retried(retry)
+    statuses, variables = _retried(retry), _template_variables(chat_template_kwargs)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
     if is_shared(workers, engine) and not estimate:
         job = Job(
@@ -139,6 +143,7 @@ def score(
                 "device": device,
                 "score_eos": score_eos,
                 "revision": revision,
+                "chat_template_kwargs": variables,
             },
             run_id=run,
             baselines=blind,
@@ -151,7 +156,7 @@ def score(
         )
         score_shared(place, job, workers, engine, json)
         return
-    loaded = _load(place, model, template, dtype, device, score_eos, revision)
+    loaded = _load(place, model, template, dtype, device, score_eos, revision, variables)
     if estimate:
         from scoring.cli.estimate import tell_estimate
 
@@ -196,6 +201,7 @@ def score(
         else:
             stopped = summary.stopped
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
+    say_alterations(summary)
     _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
     if json:
         print_json(asdict(summary))
@@ -226,6 +232,7 @@ def predict(
             "known from the run.",
         ),
     ] = None,
+    chat_template_kwargs: ChatTemplateKwargsOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
     json: JsonOption = False,
@@ -246,6 +253,7 @@ def predict(
         device or record.device,
         record.score_eos is not False,
         revision or record.revision,
+        _prediction_variables(place, record, chat_template_kwargs),
     )
     from scoring.engine.pipeline import predict_dataset
 
@@ -284,6 +292,7 @@ def _load(
     device: str | None,
     score_eos: bool,
     revision: str | None,
+    chat_template_kwargs: dict[str, Any] | None,
 ) -> Any:
     from scoring.dataset import read_dataset_info
 
@@ -298,6 +307,7 @@ def _load(
         device=device,
         score_eos=score_eos,
         revision=revision,
+        chat_template_kwargs=chat_template_kwargs,
     )
     info = loaded.info
     say(f"{info.family} in {info.dtype} on {info.device}, template {info.template}")
@@ -327,6 +337,31 @@ def _template_of(record: RunRecord, given: str | None) -> str:
             "that file with --template"
         )
     return given or record.template
+
+
+def _template_variables(given: str | None) -> dict[str, Any] | None:
+    """The JSON object given with --chat-template-kwargs, checked before a model is loaded."""
+    if given is None:
+        return None
+    try:
+        variables = loads(given)
+    except ValueError as error:
+        raise InputError(f"--chat-template-kwargs is not JSON ({error}): {given}") from error
+    if not isinstance(variables, dict):
+        raise InputError(f"--chat-template-kwargs takes a JSON object, not {given}")
+    return variables
+
+
+def _prediction_variables(
+    place: Workspace, record: RunRecord, given: str | None
+) -> dict[str, Any] | None:
+    """What the template gets: the variables given, those of earlier predictions, or the run's."""
+    from scoring.prediction_records import read_prediction_settings
+
+    if given is not None:
+        return _template_variables(given)
+    begun = read_prediction_settings(place, record.run_id)
+    return begun.chat_template_kwargs if begun else record.chat_template_kwargs
 
 
 def _rows(place: Workspace, record: RunRecord, only: str) -> Any:

@@ -6,7 +6,15 @@ from dataclasses import asdict
 
 import typer
 
-from scoring.cli.talk import baselines_table, print_json, run_progress, say, stopping, talk
+from scoring.cli.talk import (
+    baselines_table,
+    print_json,
+    run_progress,
+    say,
+    say_alterations,
+    stopping,
+    talk,
+)
 from scoring.dataset import read_dataset_info
 from scoring.engine.pipeline import run_standing
 from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
@@ -45,6 +53,7 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
     build_if_behind(place)
     summary = run_standing(place, outcome.run_id, job.limit)
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
+    say_alterations(summary)
     kept = f"{summary.done:,} of {summary.total:,} samples are scored"
     if json:
         print_json(asdict(summary))

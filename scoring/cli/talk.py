@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +31,9 @@ from rich.progress import (
 from rich.table import Table
 
 from scoring.progress import RunProgress
+
+if TYPE_CHECKING:
+    from scoring.engine.runner import RunSummary
 
 talk = Console(stderr=True, highlight=False, emoji=False)
 data = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -115,6 +118,20 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.4f}" if isinstance(value, float) else str(value)
+
+
+def say_alterations(summary: RunSummary) -> None:
+    """Says how many samples were not scored as their record has them."""
+    if summary.n_text_altered:
+        say(
+            f"{summary.n_text_altered:,} samples have control tokens of the model in their text; "
+            "these were read as text"
+        )
+    if summary.n_thoughts_dropped:
+        say(
+            f"{summary.n_thoughts_dropped:,} samples have thoughts that the chat template drops; "
+            "only the rest of these answers was scored"
+        )
 
 
 @contextmanager

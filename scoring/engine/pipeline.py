@@ -165,7 +165,8 @@ def predict_dataset(
     ``rotate_choices`` unless given), and is shared like scoring. With ``rotate_choices`` each
     multiple-choice question is asked once per option, the options moved. Raises InputError where
     another model than the run's is brought, RunConflictError where it would read otherwise
-    (template, dtype, processor) or the settings are others.
+    (template, dtype, processor) or the settings are others. The model's
+    ``chat_template_kwargs`` may differ from the run's, but not between predictions of one run.
     """
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
@@ -176,7 +177,9 @@ def predict_dataset(
             "scored with, or score another --run"
         )
     model.freeze_date(record.started)
-    settings = begin_predictions(workspace, run_id, max_new_tokens, rotate_choices)
+    settings = begin_predictions(
+        workspace, run_id, max_new_tokens, rotate_choices, model.info.chat_template_kwargs
+    )
     limit = settings.max_new_tokens
     plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
     predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
@@ -229,6 +232,8 @@ def run_record(
     }
     if tokens:
         deciding["tokens"] = True
+    if info.chat_template_kwargs:
+        deciding["chat_template_kwargs"] = dict(info.chat_template_kwargs)
     if parameters := baselines.parameters():
         deciding["baseline_parameters"] = parameters
     return RunRecord(

@@ -20,13 +20,16 @@ from scoring.journal import Journal
 from scoring.progress import Counts
 from scoring.samples import Status
 
+_COUNTED = ("row_idx", "baseline", "status", "text_altered", "thoughts_dropped")
+
 
 class Tally:
     """The done and the open positions of a plan, ``wanted`` among them ((n,) flags by position).
 
     ``by_baseline`` counts every row of the run by status under each blind baseline, wanted or
     not; ``counts`` are of what is wanted, with the statuses under the first baseline. ``scored``:
-    (n,) flags of positions that have a score under any baseline.
+    (n,) flags of positions that have a score under any baseline. ``n_text_altered`` and
+    ``n_thoughts_dropped`` are samples of the run, see ``RunSummary``.
     """
 
     def __init__(
@@ -47,9 +50,8 @@ class Tally:
         self.source_totals = self._by_source(np.flatnonzero(wanted))
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
         self.counts = Counts()
-        self._columns = [
-            name for name in ("row_idx", "baseline", "status") if name in journal.schema.names
-        ]
+        self.n_text_altered = self.n_thoughts_dropped = 0
+        self._columns = [name for name in _COUNTED if name in journal.schema.names]
         self.refresh()
 
     def refresh(self) -> None:
@@ -91,6 +93,10 @@ class Tally:
             counter = self.by_baseline.setdefault(one["baseline"], Counter())
             counter[one["status"]] += one["count_all"]
         self.counts.statuses = dict(self.by_baseline[str(self._first)])
+        first = table.filter(pc.equal(table.column("baseline"), self._first))
+        self.n_text_altered += pc.sum(first.column("text_altered")).as_py() or 0
+        dropped = pc.greater(first.column("thoughts_dropped"), 0)
+        self.n_thoughts_dropped += pc.sum(dropped).as_py() or 0
 
     def _by_source(self, positions: NDArray[np.int64]) -> dict[str, int]:
         codes = self._plan.source_codes[positions]

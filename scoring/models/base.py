@@ -39,6 +39,7 @@ class ModelInfo:
     revision: str | None = None  # of the hub, where one was asked for
     processor: str | None = None  # classes that make ids and pixels
     device_name: str | None = None  # of the device's maker
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 

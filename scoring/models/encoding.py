@@ -84,10 +84,15 @@ def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> 
     if not seen.answer_ids or seen.answer_ids != blind.answer_ids:
         raise _refusal(info, "it does not read the same answer tokens with and without an image")
     scored = processor.tokenizer.decode(seen.answer_ids, clean_up_tokenization_spaces=False)
-    if "".join(scored.split()) != "".join("".join(expected).split()):
+    if _letters(scored) != _letters("".join(expected)):
         reason = f"of the answer {''.join(expected)!r} the tokens of {scored!r} would be scored"
         raise _refusal(info, reason)
     return encoder
+
+
+def _letters(text: str) -> str:
+    """``text`` without what a tokenizer may change: white space and case."""
+    return "".join(text.split()).casefold()
 
 
 def _refusal(info: ModelInfo, reason: str) -> ModelError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -74,12 +74,14 @@ class HfModel:
         score_eos: bool = True,
         revision: str | None = None,
         notice: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> HfModel:
         """Loads ``name``, a path or a Hugging Face id, or what lies in ``folder`` under that name.
 
         ``template``: ``own``, ``llava_v1`` or a file; by default the model's own, except where
         that one marks no end of an answer and the family is LLaVA's. ``dtype``: float32 on a CPU
-        and bfloat16 on a GPU unless named. Raises ModelError.
+        and bfloat16 on a GPU unless named. ``chat_template_kwargs``: variables for the template.
+        Raises ModelError.
         """
         folder = folder or model_folder(name, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,7 +89,7 @@ class HfModel:
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
         model, processor = load_parts(folder, name, _DTYPES[dtype], device)
-        chosen, render = choose_template(processor, model, template)
+        chosen, render = choose_template(processor, model, template, chat_template_kwargs)
         info = ModelInfo(
             name=name,
             fingerprint=weights_fingerprint(folder),
@@ -103,6 +105,7 @@ class HfModel:
             revision=revision,
             processor=_class_names(processor),
             device_name=_device_name(device),
+            chat_template_kwargs=render.variables,
             notice=notice,
         )
         return cls(model, processor, info, render)
