@@ -14,6 +14,7 @@ from typing import Any
 
 from scoring.answers import VERSION, AnswerMatch, match_answer
 from scoring.errors import RunConflictError
+from scoring.thoughts import ends_in_thought
 from scoring.workspace import Workspace, write_json
 
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -58,6 +59,10 @@ def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[s
         "reason": prediction.reason,
         "max_new_tokens": max_new_tokens,
         "matched_by": VERSION,
+        "thoughts_unfinished": sum(
+            text is not None and ends_in_thought(text)
+            for text in (prediction.prediction_text, prediction.prediction_multimodal)
+        ),
         "rotations": prediction.rotations,
         "rotated_right_text": prediction.rotated_right_text,
         "rotated_right_multimodal": prediction.rotated_right_multimodal,

@@ -110,6 +110,7 @@ PREDICTIONS = pa.schema(
         ("letter_multimodal", pa.bool_()),
         ("f1_multimodal", pa.float64()),
         ("matched_by", pa.int16()),  # answers.VERSION of these six; others are derived anew
+        ("thoughts_unfinished", pa.int16()),  # of the two, predictions that end inside a thought
         ("rotations", pa.int16()),  # orders of the options it was asked in; null: not rotated
         ("rotated_right_text", pa.int16()),  # orders in which the text-only answer is right
         ("rotated_right_multimodal", pa.int16()),

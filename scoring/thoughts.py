@@ -59,6 +59,12 @@ def final_answer(text: str) -> str:
     return "" if ends_in_thought(text) else text
 
 
+def opened_thought(prompt: str) -> str:
+    """The mark by which ``prompt`` opens the thought of the answer that follows, or nothing."""
+    end = prompt.rstrip()
+    return next((opening for opening, _ in THOUGHT_MARKS if end.endswith(opening)), "")
+
+
 def ends_in_thought(text: str) -> bool:
     """Whether ``text`` begins with a thought that it does not finish."""
     return split_thought(text) is None and bool(_opening_mark(text))

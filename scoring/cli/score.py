@@ -28,6 +28,7 @@ from scoring.cli.talk import (
     run_progress,
     say,
     say_alterations,
+    say_unfinished_thoughts,
     stopping,
     talk,
 )
@@ -173,7 +174,11 @@ def score(
             max_new_tokens=max_new_tokens,
         )
         return
-    from scoring.engine.pipeline import predict_dataset, score_dataset
+    from scoring.engine.pipeline import (
+        count_unfinished_thoughts,
+        predict_dataset,
+        score_dataset,
+    )
 
     with stopping() as stop, run_progress("Scoring") as show:
         summary = score_dataset(
@@ -202,6 +207,8 @@ def score(
             stopped = summary.stopped
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
     say_alterations(summary)
+    if predict:
+        say_unfinished_thoughts(count_unfinished_thoughts(place, summary.run_id))
     _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
     if json:
         print_json(asdict(summary))
@@ -255,7 +262,7 @@ def predict(
         revision or record.revision,
         _prediction_variables(place, record, chat_template_kwargs),
     )
-    from scoring.engine.pipeline import predict_dataset
+    from scoring.engine.pipeline import count_unfinished_thoughts, predict_dataset
 
     with stopping() as stop, run_progress("Predicting") as show:
         summary = predict_dataset(
@@ -268,6 +275,7 @@ def predict(
             on_progress=show,
             stop=stop,
         )
+    say_unfinished_thoughts(count_unfinished_thoughts(place, record.run_id))
     _close(summary.stopped, f"{summary.done:,} of {summary.total:,} samples have predictions")
     if json:
         print_json(asdict(summary))

@@ -12,11 +12,12 @@ from scoring.cli.talk import (
     run_progress,
     say,
     say_alterations,
+    say_unfinished_thoughts,
     stopping,
     talk,
 )
 from scoring.dataset import read_dataset_info
-from scoring.engine.pipeline import run_standing
+from scoring.engine.pipeline import count_unfinished_thoughts, run_standing
 from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
 from scoring.errors import InputError, WorkerError
 from scoring.store.follow import build_if_behind
@@ -54,6 +55,8 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
     summary = run_standing(place, outcome.run_id, job.limit)
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
     say_alterations(summary)
+    if job.predict:
+        say_unfinished_thoughts(count_unfinished_thoughts(place, outcome.run_id))
     kept = f"{summary.done:,} of {summary.total:,} samples are scored"
     if json:
         print_json(asdict(summary))

@@ -134,6 +134,17 @@ def say_alterations(summary: RunSummary) -> None:
         )
 
 
+def say_unfinished_thoughts(n_samples: int) -> None:
+    """Warns of predictions that end inside a thought."""
+    if n_samples:
+        say(
+            f"Warning: {n_samples:,} samples have a prediction that ends inside a thought, so that "
+            "it answers nothing. Raise --max-new-tokens, or switch thoughts off where the chat "
+            "template allows it, for example --chat-template-kwargs "
+            "'{\"enable_thinking\": false}', under another --run"
+        )
+
+
 @contextmanager
 def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
     """A progress bar with done/total, rate and time left, fed by a run's own reports."""

@@ -192,6 +192,12 @@ def predict_dataset(
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 
 
+def count_unfinished_thoughts(workspace: Workspace, run_id: str) -> int:
+    """Samples of a run with a prediction that ends inside a thought."""
+    task = _prediction_task(workspace, read_run(workspace, run_id), None)
+    return Tally(task.plan, task.journal, task.wanted).n_thoughts_unfinished
+
+
 def _prediction_task(
     workspace: Workspace, record: RunRecord, rows: NDArray[np.int64] | None
 ) -> Task:

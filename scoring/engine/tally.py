@@ -20,7 +20,10 @@ from scoring.journal import Journal
 from scoring.progress import Counts
 from scoring.samples import Status
 
-_COUNTED = ("row_idx", "baseline", "status", "text_altered", "thoughts_dropped")
+_COUNTED = (
+    *("row_idx", "baseline", "status"),
+    *("text_altered", "thoughts_dropped", "thoughts_unfinished"),
+)
 
 
 class Tally:
@@ -29,7 +32,8 @@ class Tally:
     ``by_baseline`` counts every row of the run by status under each blind baseline, wanted or
     not; ``counts`` are of what is wanted, with the statuses under the first baseline. ``scored``:
     (n,) flags of positions that have a score under any baseline. ``n_text_altered`` and
-    ``n_thoughts_dropped`` are samples of the run, see ``RunSummary``.
+    ``n_thoughts_dropped`` are samples of the run, see ``RunSummary``; ``n_thoughts_unfinished``
+    are samples with a prediction that ends inside a thought.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Tally:
         self.source_totals = self._by_source(np.flatnonzero(wanted))
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
         self.counts = Counts()
-        self.n_text_altered = self.n_thoughts_dropped = 0
+        self.n_text_altered = self.n_thoughts_dropped = self.n_thoughts_unfinished = 0
         self._columns = [name for name in _COUNTED if name in journal.schema.names]
         self.refresh()
 
@@ -79,6 +83,9 @@ class Tally:
         new = ~self._seen[positions]
         if self._first is not None:
             self._count_statuses(table.filter(pa.array(new)), positions[new])
+        elif "thoughts_unfinished" in table.column_names:
+            unfinished = pc.greater(table.filter(pa.array(new)).column("thoughts_unfinished"), 0)
+            self.n_thoughts_unfinished += pc.sum(unfinished).as_py() or 0
         positions = np.unique(positions[new])
         self._seen[positions] = True
         finished = positions[self._wanted[positions]]

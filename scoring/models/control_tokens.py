@@ -37,6 +37,12 @@ def control_pattern(processor: Any, render: Any, end_markers: Sequence[str]) -> 
     return re.compile("|".join(map(re.escape, longest_first)))
 
 
+def control_ids(tokenizer: Any, controls: re.Pattern[str]) -> frozenset[int]:
+    """Ids of the tokens that ``controls`` finds."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(number for number, one in added if controls.fullmatch(str(one.content)))
+
+
 def _written_by_template(render: Any) -> Iterator[str]:
     """The template's text, and conversations that it renders: it may build tokens from parts."""
     yield from render.sources

@@ -38,7 +38,7 @@ from scoring.engine.prompting import (
 )
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.control_tokens import control_pattern
+from scoring.models.control_tokens import control_ids, control_pattern
 from scoring.models.loading import Render, end_markers, supported_families
 from scoring.models.tokenizer_input import (
     Replacements,
@@ -124,6 +124,7 @@ class Encoder:
         self._ends, self._score_eos, self._lead = tuple(ends), score_eos, answer_lead
         self._masks_move_positions = masks_move_positions
         self._controls = control_pattern(processor, render, ends)
+        self.control_ids = control_ids(processor.tokenizer, self._controls)
         self._prompt_render = partial(render, prompt=True)
         self._image_texts = ImageTexts(render, self._controls)
         self._prompt_image_texts = ImageTexts(self._prompt_render, self._controls)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,11 @@ from scoring.models.loading import (
 from scoring.models.memory import out_of_memory_named
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.samples import Turn
+from scoring.thoughts import opened_thought
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_INFO = Path("/proc/cpuinfo")  # of Linux
+_PROMPT_END = 32  # tokens, of which the last may open a thought
 _PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts and answers to begin with
 
 
@@ -161,9 +164,21 @@ class HfModel:
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self._pad_id,
             )
-        new = generated[:, inputs["input_ids"].shape[1] :]
-        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        new = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (batch, new_tokens)
+        return [self._answer(*pair) for pair in zip(batch, new, strict=True)]
+
+    def _answer(self, prompt: EncodedSample, new: Sequence[int]) -> str:
+        """The text that follows ``prompt``: up to the first end token, without control tokens.
+
+        Other special tokens, such as grounding marks, are part of an answer. Where the prompt
+        itself opens a thought, so does the answer.
+        """
+        ends = self._model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        own = list(takewhile(lambda token: token not in ends, new))
+        text = self._tokenizer.decode([one for one in own if one not in self._encoder.control_ids])
+        opening = opened_thought(self._tokenizer.decode(prompt.input_ids[-_PROMPT_END:]))
+        return f"{opening}\n{text}".strip()
 
 
 def _class_names(processor: Any) -> str:

@@ -51,6 +51,7 @@ _FROZEN_DATE = (
     "{{% set found.text = found.text | replace(letters, value) %}}{{% endfor %}}"
     "{{{{ found.text }}}}{{% endmacro %}}\n"
 )  # in Jinja, as transformers gives templates no functions of others
+_NOT_VARIABLES = ("messages", "add_generation_prompt")
 _LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
@@ -77,6 +78,8 @@ class Render:
         self.freeze_date(datetime.now(UTC))
         source = "\n".join(self.sources)
         for name in self.variables:
+            if name in _NOT_VARIABLES:
+                raise ModelError(f"the chat template's variable {name!r} cannot be set")
             if not re.search(rf"\b{re.escape(name)}\b", source):
                 raise ModelError(f"the chat template uses no variable {name!r}")
 
