@@ -9,11 +9,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlavaProcessor, Molmo2Processor, PreTrainedTokenizerFast
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from scoring.engine.prompting import PromptProblem
+from scoring.engine.prompting import LLAVA_V1_TEMPLATE, PromptProblem
 from scoring.errors import ModelError
 from scoring.models.encoding import Encoder, encoder_for
 from scoring.models.loading import Render
@@ -129,3 +130,48 @@ def test_a_processor_that_changes_one_text_refuses_that_sample() -> None:
     with pytest.raises(PromptProblem, match="before it is tokenised"):
         encoder.encode(TALK, [])
     encoder.encode((Turn(Role.HUMAN, "who?"), *TALK[1:]), [])
+
+
+def metaspace_processor() -> Any:
+    """A tokenizer as LLaVA's: spaces begin words, and a digit is always a token of its own."""
+    letters = "▁ USERASSISTANT:What?redyes0123456789\n.'"
+    vocabulary = ["<unk>", "<s>", "</s>", "<image>", *dict.fromkeys(letters), "▁r", "▁re", "▁red"]
+    inner = Tokenizer(
+        models.BPE(
+            {token: number for number, token in enumerate(vocabulary)},
+            [("▁", "r"), ("▁r", "e"), ("▁re", "d")],
+            unk_token="<unk>",  # noqa: S106 - not a password
+        )
+    )
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        bos_token="<s>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        pad_token="<unk>",  # noqa: S106
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    own = plain_processor("llava").image_processor
+    return LlavaProcessor(own, tokenizer, patch_size=14, vision_feature_select_strategy="default")
+
+
+@pytest.mark.parametrize(
+    ("answer", "labels"),
+    [("red", ["▁red"]), ("3", ["▁", "3"]), ("42", ["▁", "4", "2"]), ("re", ["▁re"])],
+)
+def test_llava_v1_scores_what_the_reference_trains(answer: str, labels: list[str]) -> None:
+    """LLaVA's preprocess_v1 leaves a lone ``▁`` before a digit among the labels."""
+    processor = metaspace_processor()
+    encoder = Encoder(processor, Render(processor, LLAVA_V1_TEMPLATE), ("</s>",), answer_lead=" ")
+    sample = encoder.encode((Turn(Role.HUMAN, "What?"), Turn(Role.ASSISTANT, answer)), ())
+    found = processor.tokenizer.convert_ids_to_tokens(sample.answer_ids)
+    assert found == [*labels, "</s>"]
+
+
+def test_the_llava_v1_template_counts_the_space_before_an_answer() -> None:
+    model = family_model("llava")
+    assert model.info.template == "llava_v1"
+    assert model._encoder.answer_texts(TALK) == [" red</s>", " yes</s>"]
+    own = family_model("qwen2_vl")
+    assert own._encoder.answer_texts(TALK) == ["red<|im_end|>", "yes<|im_end|>"]
