@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
+from scoring.precision import noise_of
 from scoring.reviews.decisions import DecisionFeed, LatestDecision, hand_outcome, logs_generation
 from scoring.store import schema
 from scoring.store.build import decisions_table, list_parts
@@ -89,9 +90,10 @@ class Reading:
         self.shelf = Shelf(_SHELF_BYTES)
         self.decisions_version = 0
         scopes = self.rows(
-            "SELECT run_id, baseline FROM runs ORDER BY created_at, run_id, position"
+            "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
         )
-        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline in scopes]
+        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline, _ in scopes]
+        self.noises = {(run_id, baseline): noise_of(dtype) for run_id, baseline, dtype in scopes}
         clusterings = self.rows(_CLUSTERING_IDS)
         self.clusterings = [str(name) for name, _ in clusterings]
         self.clustering_in_scores = next((name for name, inside in clusterings if inside), None)

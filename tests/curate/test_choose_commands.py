@@ -133,6 +133,7 @@ def test_stability_is_told_and_written(workspace: Workspace, tmp_path: Path) -> 
     to = tmp_path / "out" / "sure.csv"
     found = told(workspace, "stability", "a", "--draws", "20", "--to", str(to))
     assert (found["n_taken"], found["n_firm"], found["n_open"], found["overlap"]) == (7, 7, 0, 1.0)
+    assert (found["dtype"], found["replicates"]) == ("float32", [])
     lines = to.read_text().splitlines()
     assert lines[0] == "row_idx,taken,inclusion"
     assert [line for line in lines[1:] if line.startswith("3,")] == ["3,1,1"]
