@@ -131,6 +131,31 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def say_alterations(summary: RunSummary) -> None:
+    """Says how many samples were not scored as their record has them."""
+    if summary.n_text_altered:
+        say(
+            f"{summary.n_text_altered:,} samples have control tokens of the model in their text; "
+            "these were read as text"
+        )
+    if summary.n_thoughts_dropped:
+        say(
+            f"{summary.n_thoughts_dropped:,} samples have thoughts that the chat template drops; "
+            "only the rest of these answers was scored"
+        )
+
+
+def say_unfinished_thoughts(n_samples: int) -> None:
+    """Warns of predictions that end inside a thought."""
+    if n_samples:
+        say(
+            f"Warning: {n_samples:,} samples have a prediction that ends inside a thought, so that "
+            "it answers nothing. Raise --max-new-tokens, or switch thoughts off where the chat "
+            "template allows it, for example --chat-template-kwargs "
+            "'{\"enable_thinking\": false}', under another --run"
+        )
+
+
 @contextmanager
 def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
     """A progress bar with done/total, rate and time left, fed by a run's own reports."""

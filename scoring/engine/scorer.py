@@ -83,7 +83,10 @@ class TokenLosses:
 
 @dataclass(frozen=True, slots=True)
 class SampleScore:
-    """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored."""
+    """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored.
+
+    ``text_altered`` and ``thoughts_dropped`` are those of ``EncodedSample``.
+    """
 
     row_idx: int
     baseline: str
@@ -91,6 +94,8 @@ class SampleScore:
     reason: str | None = None
     truncated: bool = False
     turns: tuple[TurnScore, ...] = ()
+    text_altered: bool = False
+    thoughts_dropped: int = 0
     tokens: TokenLosses | None = field(default=None, compare=False)
 
     @property
@@ -199,6 +204,8 @@ class Scorer:
             Status.SCORED,
             truncated=blind.truncated,
             turns=turn_scores(of_turn, text, multimodal, blind.encoded.segments),
+            text_altered=blind.encoded.text_altered,
+            thoughts_dropped=blind.encoded.thoughts_dropped,
             tokens=TokenLosses(of_turn, texts, text, multimodal) if self._tokens else None,
         )
 
@@ -257,6 +264,8 @@ def score_row(score: SampleScore) -> dict[str, Any]:
         "reason": None if score.reason is None else _storable(score.reason),
         "truncated": score.truncated,
         "turns": [asdict(turn) for turn in score.turns],
+        "text_altered": score.text_altered,
+        "thoughts_dropped": score.thoughts_dropped,
     }
     return row if score.tokens is None else row | _token_columns(score.tokens)
 

@@ -134,7 +134,8 @@ TABLES = {
         matched_by SMALLINT,              -- version of the measures
         rotations SMALLINT,               -- orders of its options, NULL where it was not rotated
         rotated_right_text SMALLINT,      -- orders in which the answer was right
-        rotated_right_multimodal SMALLINT
+        rotated_right_multimodal SMALLINT,
+        thoughts_unfinished SMALLINT      -- of the two, predictions that end inside a thought
     """,
     "clusterings": """
         clustering_id VARCHAR,
@@ -186,6 +187,7 @@ LATER_COLUMNS = {
         "rotations": "SMALLINT",
         "rotated_right_text": "SMALLINT",
         "rotated_right_multimodal": "SMALLINT",
+        "thoughts_unfinished": "SMALLINT",
     },
     "scores": {
         "end_loss_text_sum": "DOUBLE",
