@@ -199,7 +199,12 @@ def _write_dataset(
         n_bytes += size
         found = source.format
         described = (found.family, found.container, n_samples - before, found.why)
-        done.append(DatasetFile(source.file.name, sha256, size, *described))
+        unread = dict(reading.unread)
+        done.append(
+            DatasetFile(
+                source.file.name, sha256, size, *described, unread=unread, encoding=found.encoding
+            )
+        )
         trials.append(images.result())
         if n_samples - kept >= _CHECKPOINT_ROWS and len(done) < len(sources):
             writer.close()
@@ -237,6 +242,7 @@ def _fingerprint(
         if said == ReadOptions()
         else repr((said.family, sorted(said.columns.items()), sorted(said.roles.items())))
     )
+    told += said.encoding
     listed = [repr(source.file.said) for source in sources if source.file.said]
     told += "".join(listed)
     return hashlib.sha256(("".join(file.sha256 for file in files) + told).encode()).hexdigest()

@@ -329,7 +329,6 @@ def _score_row(row_idx: int, row: Row, baseline: str, lower: float) -> dict[str,
             "loss_text_sum": (text - lower) * tokens,
             "loss_multimodal_sum": multimodal * tokens,
             "n_answer_tokens": tokens,
-            "delta_sq_sum": (text - lower - multimodal) ** 2 * tokens,
         }
         for turn, (_, _, tokens, text, multimodal) in enumerate(row.turns)
     ]

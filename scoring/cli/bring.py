@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +67,14 @@ def import_data(
             help="Import what can be read of a damaged file; the rest is counted with its place.",
         ),
     ] = False,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            "--encoding",
+            help="Encoding of text files that are not UTF-8, such as gb18030, cp932 or cp1252: "
+            "their records are stored and exported in UTF-8.",
+        ),
+    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -88,7 +96,7 @@ def import_data(
     from scoring.readers import read_options
 
     columns, roles = _pairs(column, "--column"), _pairs(role, "--role")
-    options = read_options(family, columns, roles, keep_going, allow_remote)
+    options = read_options(family, columns, roles, keep_going, allow_remote, encoding)
     if dry_run:
         _preview(files, images or (), options, json)
         return
@@ -118,6 +126,7 @@ def import_data(
     n_known = 0 if before is None else len(before.files)
     for file in info.files[n_known:][:_FILES_TOLD]:
         say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
+        _tell_unread(file.unread)
     _tell_rest(len(info.files) - n_known)
     _tell_images(read_image_trials(place)[n_known:], f"run visnec relocate -w {workspace}")
     if allow_remote:
@@ -228,6 +237,15 @@ def _taken_for(family: str, container: str) -> str:
     return f"records of the kind {family} in a file of the kind {container}"
 
 
+def _tell_unread(unread: Mapping[str, int]) -> None:
+    """Names the keys that seem to hold images which were not read."""
+    for key, count in list(unread.items())[:_FILES_TOLD]:
+        say(
+            f"    {count:,} records seem to hold an image under {key!r}, which was not read; to "
+            f"read it: --column image={key}"
+        )
+
+
 def _tell_rest(n_files: int) -> None:
     if n_files > _FILES_TOLD:
         say(f"and {n_files - _FILES_TOLD:,} more files")
@@ -292,6 +310,7 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[str, str]]]:
     """Samples by status, and the reasons of those that are out of order."""
     from scoring.dataset import read_columns
+    from scoring.readers.conversation import NO_IMAGE
 
     counted: Counter[str] = Counter()
     reasons: Counter[tuple[str, str]] = Counter()
@@ -299,7 +318,8 @@ def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[st
         statuses = part.column(0).to_pylist()
         counted.update(statuses)
         for status, reason in zip(statuses, part.column(1).to_pylist(), strict=True):
-            if status not in ("pending", "text_only") and len(reasons) < 10_000:
+            plain = status == "pending" or reason == NO_IMAGE
+            if not plain and len(reasons) < 10_000:
                 reasons[(status, str(reason)[:_SHOWN_CHARACTERS])] += 1
     named = {("to score" if status == "pending" else status): n for status, n in counted.items()}
     return named, reasons

@@ -8,6 +8,7 @@ written out instead of sent.
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import sys
@@ -125,7 +126,34 @@ def done_words(summary: RunSummary, result: str) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:,.4f}"
+    return str(value)
+
+
+def say_alterations(summary: RunSummary) -> None:
+    """Says how many samples were not scored as their record has them."""
+    if summary.n_text_altered:
+        say(
+            f"{summary.n_text_altered:,} samples have control tokens of the model in their text; "
+            "these were read as text"
+        )
+    if summary.n_thoughts_dropped:
+        say(
+            f"{summary.n_thoughts_dropped:,} samples have thoughts that the chat template drops; "
+            "only the rest of these answers was scored"
+        )
+
+
+def say_unfinished_thoughts(n_samples: int) -> None:
+    """Warns of predictions that end inside a thought."""
+    if n_samples:
+        say(
+            f"Warning: {n_samples:,} samples have a prediction that ends inside a thought, so that "
+            "it answers nothing. Raise --max-new-tokens, or switch thoughts off where the chat "
+            "template allows it, for example --chat-template-kwargs "
+            "'{\"enable_thinking\": false}', under another --run"
+        )
 
 
 @contextmanager

@@ -273,6 +273,7 @@ def _cut(encoded: EncodedSample, n_answers: int) -> EncodedSample:
         turn_ids=encoded.turn_ids[:end],
         inputs=_cut_inputs(encoded.inputs, len(encoded.input_ids), end),
         pieces=encoded.pieces[:n_answers],
+        segments=encoded.segments[:n_answers],
     )
 
 

@@ -9,10 +9,12 @@ declared: nothing here opens a connection.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -48,12 +50,28 @@ _TURNS = {  # EXIF orientation -> what shows the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
+# An address; a colon alone may stand in the name of a file.
+_SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|data:|file:)", re.IGNORECASE)
 
 
 # What it says of odd metadata would run through the progress bar; filters are of the whole process,
 # so that they cannot be set around each image where several threads decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _silence_libtiff() -> None:
+    """Keeps what libtiff prints about odd files out of the progress bar; Pillow raises anyway."""
+    with suppress(ImportError, OSError, AttributeError):  # a build without libtiff
+        from PIL import _imaging
+
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(library, name)
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)
+
+
+_silence_libtiff()
 
 
 class ImageProblem(Exception):

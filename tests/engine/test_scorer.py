@@ -63,7 +63,7 @@ def test_the_score_is_text_only_minus_multimodal_loss_per_token(root: Path) -> N
     (outcome,) = score(model, root, [sample(4, "a cat")])
     assert (outcome.row_idx, outcome.status, outcome.baseline) == (4, Status.SCORED, "none")
     assert (outcome.loss_text, outcome.loss_multimodal, outcome.visnec) == (2.0, 0.5, 1.5)
-    assert outcome.turns == (TurnScore(0, 4.0, 1.0, 2, 2.5**2 + 0.5**2),)
+    assert outcome.turns == (TurnScore(0, 4.0, 1.0, 2),)
 
 
 def test_a_sample_is_averaged_over_the_tokens_of_all_turns(root: Path) -> None:
@@ -345,6 +345,11 @@ def test_sums_per_turn_by_hand() -> None:
     text = np.array([1.0, 2.0, 3.0], dtype=np.float32)
     multimodal = np.array([0.0, 0.5, 4.0], dtype=np.float32)
     assert turn_scores([0, 0, 2], text, multimodal) == (
-        TurnScore(0, 3.0, 0.5, 2, 1.0 + 2.25),
-        TurnScore(2, 3.0, 4.0, 1, 1.0),
+        TurnScore(0, 3.0, 0.5, 2),
+        TurnScore(2, 3.0, 4.0, 1),
+    )
+    # The first turn: one thought, one end; the second: content only.
+    assert turn_scores([0, 0, 2], text, multimodal, [1, 2, 0]) == (
+        TurnScore(0, 3.0, 0.5, 2, 2.0, 0.5, 1, 1.0, 0.0, 1),
+        TurnScore(2, 3.0, 4.0, 1, 0.0, 0.0, 0, 0.0, 0.0, 0),
     )

@@ -37,6 +37,25 @@ def test_a_path_inside_a_root_is_found(root: Path) -> None:
     assert resolve_image(str(root / "in" / "red.png"), [root]).name == "red.png"
 
 
+def test_a_colon_in_a_file_name_is_no_address(root: Path) -> None:
+    (root / "in" / "red.png").rename(root / "col:on.png")
+    assert resolve_image("col:on.png", [root]).path.name == "col:on.png"
+    assert refused("mailto:on.png", [root]) is Status.MISSING_IMAGE
+    for address in ("svn+ssh://host/a.png", "data:image/png;base64,AA", "file:a.png"):
+        assert refused(address, [root]) is Status.REFUSED_PATH
+
+
+def test_a_damaged_tiff_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("L", (64, 64), 3).save(path, compression="tiff_adobe_deflate")
+    data = bytearray(path.read_bytes())
+    data[20:30] = bytes(10)
+    path.write_bytes(data)
+    with pytest.raises(ImageProblem, match="decoder error"):
+        open_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_leads_out_is_refused(root: Path) -> None:
     (root / "link.png").symlink_to(root.parent / "outside.png")
     (root / "linked").symlink_to(root.parent)
