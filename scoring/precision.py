@@ -1,10 +1,10 @@
 """How precise a score is: the measured numerical noise of each dtype, in nats per answer token.
 
 The mean over an answer's tokens is exact, so a score has no interval. It differs from what float32
-gives by rounding only, and by how much was measured (``benchmarks/precision.py``): the bundled
-model's scores of its demonstration data in each dtype, with the cross-entropy in float32, against
-those in float32; for float32, batches against one sample at a time. Other models differ, mostly
-downwards; a score within the band of a threshold may fall on its other side by rounding.
+gives by rounding only, and by how much was measured with ``benchmarks/precision.py`` on a CPU
+(results in ``benchmarks/results/precision.md``): 300 samples of the bundled dataset by the bundled
+model, in batches, against float32 one by one. Other models and devices may differ. A score within
+the band of a threshold may fall on its other side by rounding.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Noise:
 
 MEASURED = (
     Noise("float32", 0.000_001, 0.000_002),
-    Noise("float16", 0.0012, 0.0025),
-    Noise("bfloat16", 0.0053, 0.01),
+    Noise("float16", 0.0006, 0.0012),
+    Noise("bfloat16", 0.0052, 0.01),
 )
 UNKNOWN = "unknown, as these scores came without their dtype"
 
