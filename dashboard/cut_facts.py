@@ -81,7 +81,7 @@ def _figures(
     return [
         ("kept samples", text.count(kept.n_kept), text.share(kept.n_kept, scored)),
         ("dropped samples", text.count(kept.n_dropped), text.share(kept.n_dropped, scored)),
-        ("wrongly dropped (estimated)", *wrongly_dropped(labels, cut, kept.n_dropped)),
+        ("wrongly dropped", *wrongly_dropped(labels, cut, kept.n_dropped)),
         ("within the noise", text.count(near[0]), near[1]),
         *_tokens(kept),
         (

@@ -55,9 +55,7 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
     )
     _settle(figure, dark, 300)
     figure.update_xaxes(title={"text": "VisNec score (nats per answer token)"})
-    figure.update_yaxes(
-        range=[0, 1.04], tickformat=".0%", title={"text": "draws that take the sample"}
-    )
+    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title={"text": "inclusion probability"})
     figure.update_layout(
         bargap=0.05,
         legend={"orientation": "h", "y": 1.14, "x": 0, "font": {"color": theme.QUIET_INK.of(dark)}},

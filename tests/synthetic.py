@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from scoring import schemas
+from scoring.bundled import MODEL_NOTICE
 from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace, save_settings, write_json
 
@@ -317,7 +318,7 @@ def run_record(
         "truncate": False,
         "created_at": created_at,
         "versions": {"visnec-studio": "0.1.0"},
-        "notice": "small demonstration model",
+        "notice": MODEL_NOTICE,
     }
 
 

@@ -111,7 +111,7 @@ def _health(health: ScoreHealth) -> list[_Row]:
             "have one content token",
             health.n_one_token,
             scored,
-            "nothing averages out; end tokens and thoughts are not counted",
+            "nothing averages out",
             Filter(content=Range(1, 2)),
         ),
         # No part of a filter tells these apart.
@@ -129,10 +129,10 @@ def _health(health: ScoreHealth) -> list[_Row]:
             0,
             _Row(
                 "undecided",
-                "are within the noise of a band limit",
+                "may be rounding",
                 health.n_undecided,
                 scored,
-                str(health.noise),
+                "within the noise of a band limit",
                 Filter(certainty=("undecided",)),
             ),
         )

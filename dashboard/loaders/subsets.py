@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
 from dashboard.loaders.facts import read_current_clusterings
+from dashboard.loaders.reviews import read_latest
 from scoring.curation.comparison import SubsetDiff, compare_subsets
 from scoring.curation.near_threshold import near_text
 from scoring.curation.stability import (
@@ -25,11 +26,17 @@ from scoring.curation.stability import (
     inclusion_probabilities,
     read_replicates,
 )
-from scoring.curation.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
+from scoring.curation.subsets import (
+    Outcome,
+    SubsetDefinition,
+    apply_definition,
+    list_subsets,
+    read_overlaps,
+)
 from scoring.curation.weights import effective_share, repeat_counts
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome
-from scoring.reviews.decisions import DecisionEvent, hand_outcome, latest_decisions, read_events
+from scoring.reviews.decisions import hand_outcome
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
 from scoring.store import Scope, queries
@@ -37,7 +44,6 @@ from scoring.workspace import Workspace
 
 _CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
 _OUTCOMES: Final = Answers(2)
-_EVENTS: Final = Answers(1)
 _DIFFS: Final = Answers(2)
 _STABILITIES: Final = Answers(16)
 _OVERLAPS: Final = Answers(16)
@@ -57,7 +63,8 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
     """What a definition comes to now. Raises RuleError, and InputError for scores not there."""
 
     def read() -> Outcome:
-        return resolve(definition, _candidates(context, definition.scope), _events(context))
+        found = _candidates(context, definition.scope)
+        return apply_definition(definition, found, read_latest(context.workspace))
 
     return read_cached(
         _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
@@ -90,11 +97,6 @@ def _candidates(context: Context, scope: Scope) -> Candidates:
     store = context.store
     key = (context.workspace.root, store.generation, scope)
     return _CANDIDATES.get(key, lambda: queries.candidates(store, scope))
-
-
-def _events(context: Context) -> tuple[DecisionEvent, ...]:
-    key = (context.workspace.root, context.store.decisions_generation)
-    return _EVENTS.get(key, lambda: tuple(read_events(context.workspace)))
 
 
 def _of_definition(context: Context) -> Context:
@@ -132,7 +134,7 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
             _counted(found.status, list(STATUSES)),
             _counted(found.source[scored], list(found.sources)),
             _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
-            len(hand_outcome(latest_decisions(_events(context)))),
+            len(hand_outcome(read_latest(context.workspace))),
         )
 
     return read_cached(context, "candidate counts", read)

@@ -24,6 +24,7 @@ from scoring.cli.options import (
 from scoring.cli.remote import fetch_remote
 from scoring.cli.talk import (
     baselines_table,
+    done_words,
     print_json,
     run_progress,
     say,
@@ -193,7 +194,8 @@ def score(
             on_progress=show,
             stop=stop,
         )
-        if predict and not summary.stopped:
+        kept, stopped = done_words(summary, "a score"), summary.stopped
+        if predict and not stopped:
             predicted = predict_dataset(
                 place,
                 loaded,
@@ -203,13 +205,12 @@ def score(
                 stop=stop,
             )
             stopped = predicted.stopped
-        else:
-            stopped = summary.stopped
+            kept += f"; predictions: {done_words(predicted, 'both')}"
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
     say_alterations(summary)
     if predict:
         say_unfinished_thoughts(count_unfinished_thoughts(place, summary.run_id))
-    _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
+    _close(stopped, kept)
     if json:
         print_json(asdict(summary))
 
@@ -276,7 +277,7 @@ def predict(
             stop=stop,
         )
     say_unfinished_thoughts(count_unfinished_thoughts(place, record.run_id))
-    _close(summary.stopped, f"{summary.done:,} of {summary.total:,} samples have predictions")
+    _close(summary.stopped, done_words(summary, "both predictions"))
     if json:
         print_json(asdict(summary))
 

@@ -8,6 +8,7 @@ import typer
 
 from scoring.cli.talk import (
     baselines_table,
+    done_words,
     print_json,
     run_progress,
     say,
@@ -57,7 +58,7 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
     say_alterations(summary)
     if job.predict:
         say_unfinished_thoughts(count_unfinished_thoughts(place, outcome.run_id))
-    kept = f"{summary.done:,} of {summary.total:,} samples are scored"
+    kept = done_words(summary, "a score")
     if json:
         print_json(asdict(summary))
     if outcome.lost:

@@ -8,6 +8,7 @@ written out instead of sent.
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import sys
@@ -114,10 +115,20 @@ def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) ->
     return table(title, ["samples by status", *by_baseline], rows)
 
 
+def done_words(summary: RunSummary, result: str) -> str:
+    """How many samples of a run are done, and how many of these have ``result``."""
+    n_succeeded = f"{summary.n_succeeded:,}" if summary.n_succeeded else "none"
+    have = "has" if summary.n_succeeded < 2 else "have"
+    done = f"{summary.done:,} of {summary.total:,} samples are done"
+    return f"{done}, {n_succeeded} {have} {result}" if summary.done else done
+
+
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:,.4f}"
+    return str(value)
 
 
 def say_alterations(summary: RunSummary) -> None:

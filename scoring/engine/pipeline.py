@@ -203,7 +203,7 @@ def _prediction_task(
 ) -> Task:
     scoring = scoring_task(workspace, record)
     scores = Tally(scoring.plan, scoring.journal, scoring.wanted, record.baselines)
-    wanted = scores.scored.copy()
+    wanted = scores.succeeded.copy()
     if rows is not None:
         named = np.zeros(len(wanted), dtype=bool)
         named[scoring.plan.position_of[rows]] = True

@@ -30,10 +30,11 @@ class Tally:
     """The done and the open positions of a plan, ``wanted`` among them ((n,) flags by position).
 
     ``by_baseline`` counts every row of the run by status under each blind baseline, wanted or
-    not; ``counts`` are of what is wanted, with the statuses under the first baseline. ``scored``:
-    (n,) flags of positions that have a score under any baseline. ``n_text_altered`` and
-    ``n_thoughts_dropped`` are samples of the run, see ``RunSummary``; ``n_thoughts_unfinished``
-    are samples with a prediction that ends inside a thought.
+    not; ``counts`` are of what is wanted, with the statuses under the first baseline.
+    ``succeeded``: (n,) flags of positions with a score under any baseline, or with both
+    predictions. ``n_text_altered`` and ``n_thoughts_dropped`` are samples of the run, see
+    ``RunSummary``; ``n_thoughts_unfinished`` are samples with a prediction that ends inside a
+    thought.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Tally:
         self._plan, self._journal, self._wanted = plan, journal, wanted
         self._first = baselines[0] if baselines else None
         self._seen = np.zeros(len(wanted), dtype=bool)
-        self.scored = np.zeros(len(wanted), dtype=bool)
+        self.succeeded = np.zeros(len(wanted), dtype=bool)
         self.left = np.add.reduceat(
             wanted.astype(np.int64), plan.chunk_starts
         )  # open rows of each chunk
@@ -78,15 +79,23 @@ class Tally:
         statuses = dict(Counter(str(row["status"]) for row in first if "status" in row))
         return Counts(len(first), statuses, self._by_source(positions))
 
+    @property
+    def n_succeeded(self) -> int:
+        """Positions that are wanted and have a result."""
+        return int((self.succeeded & self._wanted).sum())
+
     def _take(self, table: pa.Table) -> None:
         positions = self._plan.position_of[table.column("row_idx").to_numpy()]
         new = ~self._seen[positions]
+        table, positions = table.filter(pa.array(new)), positions[new]
         if self._first is not None:
-            self._count_statuses(table.filter(pa.array(new)), positions[new])
-        elif "thoughts_unfinished" in table.column_names:
-            unfinished = pc.greater(table.filter(pa.array(new)).column("thoughts_unfinished"), 0)
-            self.n_thoughts_unfinished += pc.sum(unfinished).as_py() or 0
-        positions = np.unique(positions[new])
+            self._count_statuses(table, positions)
+        else:
+            self.succeeded[positions] = table.column("reason").is_null().to_numpy()
+            if "thoughts_unfinished" in table.column_names:
+                unfinished = pc.greater(table.column("thoughts_unfinished"), 0)
+                self.n_thoughts_unfinished += pc.sum(unfinished).as_py() or 0
+        positions = np.unique(positions)
         self._seen[positions] = True
         finished = positions[self._wanted[positions]]
         np.subtract.at(self.left, self._plan.chunk_of(finished), 1)
@@ -94,7 +103,7 @@ class Tally:
 
     def _count_statuses(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
         scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()
-        self.scored[positions[scored]] = True
+        self.succeeded[positions[scored]] = True
         grouped = table.group_by(["baseline", "status"]).aggregate([([], "count_all")])
         for one in grouped.to_pylist():
             counter = self.by_baseline.setdefault(one["baseline"], Counter())

@@ -28,7 +28,12 @@ from numpy.typing import NDArray
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
-from scoring.reviews.decisions import DecisionFeed, LatestDecision, hand_outcome, logs_generation
+from scoring.reviews.decisions import (
+    LatestDecision,
+    decision_feed,
+    hand_outcome,
+    logs_generation,
+)
 from scoring.store import schema
 from scoring.store.build import decisions_table, list_parts
 from scoring.store.frames import with_none
@@ -208,7 +213,8 @@ class Store:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._lock = threading.Lock()
-        self._feed = DecisionFeed(workspace)
+        self._feed = decision_feed(workspace)
+        self._decisions_version = 0
         self._reading: Reading | None = None
         self._generation = ""
         self._decisions_generation = ""
@@ -241,13 +247,10 @@ class Store:
             reopened = reading is None or generation != self._generation
             if reading is None or reopened:
                 reading = Reading(self.workspace)
-            if reopened:
-                self._feed.changes()  # all that holds is loaded here: only later ones are news
-                reading.load_decisions(self._feed.latest())
-            elif decisions_generation != self._decisions_generation:
-                changed, latest = self._feed.changes()
-                self._reading = None  # changes are told once: all is read anew where this fails
-                reading.load_decisions(latest, changed)
+            if reopened or decisions_generation != self._decisions_generation:
+                changes = self._feed.changes(None if reopened else self._decisions_version)
+                reading.load_decisions(changes.latest, changes.rows)
+                self._decisions_version = changes.version
             self._reading = reading
             self._generation = generation
             self._decisions_generation = decisions_generation

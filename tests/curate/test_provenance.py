@@ -366,8 +366,8 @@ def test_what_is_no_manifest_is_refused(
 
 def test_newer_and_missing_manifests_are_told(workspace: Workspace, tmp_path: Path) -> None:
     folder = exported(workspace)
-    edit_manifest(folder, lambda value: value.update(manifest_version=3))
-    with pytest.raises(InputError, match="manifest version 3"):
+    edit_manifest(folder, lambda value: value.update(manifest_version=4))
+    with pytest.raises(InputError, match="manifest version 4"):
         read_manifest(folder)
     (folder / "manifest.json").write_text("not json")
     with pytest.raises(InputError, match="is no manifest of an export"):

@@ -118,6 +118,34 @@ def test_when_no_answer_token_fits_nothing_is_scored(root: Path) -> None:
     assert outcome.status is Status.TOO_LONG
 
 
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize(
+    ("max_length", "limit"), [(512, 1_000_000), (100_000, 1_600_000), (1 << 40, 16_000_000)]
+)
+def test_more_text_than_any_model_takes_is_not_tokenised(
+    root: Path, truncate: bool, max_length: int, limit: int
+) -> None:
+    class Recording(FakeModel):
+        def __init__(self) -> None:
+            super().__init__(max_length=max_length)
+            self.lengths: list[int] = []
+
+        def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+            self.lengths.append(sum(len(turn.text) for turn in turns))
+            return super().encode([turns[0], replace(turns[1], text="b")], images)
+
+    model = Recording()
+    samples = [sample(0, "a" * limit), sample(1, "b"), sample(2, "a" * (limit - 1))]
+    over, *others = score(model, root, samples, truncate)
+    assert (over.status, over.visnec) == (Status.TOO_LONG, None)
+    assert over.reason == (
+        f"{limit + 1:,} characters; at most {limit:,} are tokenised for a model that takes "
+        f"{max_length:,} tokens"
+    )
+    assert [one.status for one in others] == [Status.SCORED, Status.SCORED]
+    assert sorted(model.lengths) == [2, 2, limit, limit]
+
+
 def test_different_answer_tokens_in_the_two_passes_are_refused(root: Path) -> None:
     class Shifting(FakeModel):
         def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
