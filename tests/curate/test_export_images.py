@@ -194,6 +194,17 @@ def test_images_keep_every_name_that_the_file_system_holds(
     assert verify_manifest(folder).n_samples == len(ODD_NAMES)
 
 
+def test_a_path_that_the_file_system_cannot_hold_is_refused_by_its_name(tmp_path: Path) -> None:
+    """It fits where the image is, by a few characters, and not where the copy would be."""
+    length = 4090 - len(f"{tmp_path}/pictures/")
+    folders = (length - 10) // 201
+    name = ("d." * 100 + "/") * folders + "x" * (length - 201 * folders - 4) + ".png"
+    workspace = make(tmp_path, [record(name)], {name: picture()})
+    with pytest.raises(InputError, match=r"x+\.png' cannot have that name .*File name too long"):
+        export(workspace, BESIDE[0])
+    assert [one.name for one in workspace.exports_dir.iterdir()] == [".export.lock"]
+
+
 def led_astray(root: Path) -> tuple[Workspace, list[bytes]]:
     """Records whose paths would lead out of the export, each in another shape, and their images."""
     outside = str(root / "pictures" / "sub" / "1.png")
