@@ -280,12 +280,14 @@ class Chosen:
 
     def derived(self) -> list[str]:
         """In which ways records differ from those that came in; empty where all are untouched."""
+        files = read_dataset_info(self.workspace).files
         in_table = self.options.format in TABLES and self.weights is not None
         in_table = in_table and self.options.columns != "source"
         ways = {
             "turns": self.options.turns != "keep",
             "weights": self.options.weights in ("column", "repeat") or in_table,
             "records": bool(self.tally.rebuilt),
+            "encoding": any(one.encoding and one.container in JSON for one in files),
             "images": bool(self.tally.repointed),
         }
         return [way for way, used in ways.items() if used]

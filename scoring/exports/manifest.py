@@ -68,7 +68,8 @@ class Manifest:
     ``counts`` are numbers of samples before and after, and what was done to records on the way.
     ``derived`` names the ways in which records differ from those that came in: ``turns``,
     ``weights``, ``records`` (written anew, because they came from a file that is no JSON),
-    ``images`` (records name the copies of images whose own paths lead out of a folder).
+    ``encoding`` (converted to UTF-8 on import), ``images`` (records name the copies of images
+    whose own paths lead out of a folder).
     """
 
     options: ExportOptions

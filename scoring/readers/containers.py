@@ -2,7 +2,8 @@
 
 A reference names the place so that it can be read without an index and without unpacking:
 ``train.parquet#row=7&at=/image/bytes`` (a JSON pointer whose first step is the column),
-``shard.tar#offset=1536&bytes=4096&member=7.jpg``, ``bench.tsv#offset=88&at=/image``,
+``shard.tar#offset=1536&bytes=4096&member=7.jpg``, ``bench.tsv#offset=88&at=/image`` (with
+``&quoting=none`` before ``&at`` where the table was written without quoting),
 ``images.json#offset=9&bytes=80&key=7`` for a file of images by key, and
 ``original#row=7&at=/images/0`` for what a JSON record of the dataset holds itself.
 """
@@ -33,7 +34,7 @@ _BATCH_ROWS = 32
 _PAGE_BYTES = 1 << 20
 _OPEN_FILES = 8
 _REFERENCE = re.compile(
-    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:at=/|bytes=\d+&(?:member|key)=)[^#]*)",
+    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:(?:quoting=none&)?at=/|bytes=\d+&(?:member|key)=)[^#]*)",
     re.DOTALL,
 )
 _open_files: OrderedDict[tuple[Path, int, int], _Rows] = OrderedDict()
@@ -62,7 +63,7 @@ def read_embedded(path: Path, member: str) -> bytes:
         return _slice(path, int(fields["offset"]), int(fields["bytes"]))
     steps = [unquote(step, errors="surrogatepass") for step in _pointer(member).split("/")[1:]]
     if "offset" in fields:
-        value: object = read_row_at(path, int(fields["offset"]))
+        value: object = read_row_at(path, int(fields["offset"]), "quoting" not in fields)
     else:
         value = _rows_of(path).row(int(fields["row"]), steps[0])
     return _decoded(_follow(value, steps))

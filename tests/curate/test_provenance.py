@@ -124,7 +124,7 @@ def test_later_decisions_and_scores_are_left_out(tmp_path: Path) -> None:
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP)])
     turn = {"turn": 0, "loss_text_sum": 8.0, "loss_multimodal_sum": 0.0, "n_answer_tokens": 4}
     late = {"row_idx": 2, "baseline": "none", "status": "scored", "truncated": False}
-    table = pa.Table.from_pylist([late | {"turns": [turn | {"delta_sq_sum": 16.0}]}], SCORES)
+    table = pa.Table.from_pylist([late | {"turns": [turn]}], SCORES)
     pq.write_table(table, workspace.run_dir(RUN_ID) / "scores" / "part-00007.parquet")
     build_database(workspace)
     report = verify_manifest(folder)
