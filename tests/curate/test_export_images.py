@@ -436,6 +436,18 @@ def test_images_that_cannot_be_decoded_stay_out_of_shards_and_are_copied(tmp_pat
         assert (folder / "images" / name).read_bytes() == original.read_bytes()
 
 
+def test_images_of_imported_scores_are_tried_too(tmp_path: Path) -> None:
+    """No model of this program has decoded them, whatever their status says."""
+    images = {"good.jpg": picture("JPEG", 200), "cut.jpg": picture("JPEG", 200)[:-400]}
+    workspace = make(tmp_path, [record(name) for name in images], images)
+    path = workspace.run_dir(RUN_ID) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"imported_from": "scores.csv"}))
+    folder = export(workspace, INSIDE[0])
+    rows = pq.read_table(folder / "samples.parquet").column("images").to_pylist()
+    assert [row[0] and row[0]["path"] for row in rows] == ["good.jpg", None]
+    assert read_manifest(folder).counts["written"]["images"]["undecodable"] == 1
+
+
 @pytest.mark.parametrize("options", BESIDE + INSIDE, ids=lambda one: f"{one.format} {one.images}")
 def test_exports_of_the_version_before_still_verify(tmp_path: Path, options: ExportOptions) -> None:
     """Whose rules for images were others: names were changed, records were not."""
