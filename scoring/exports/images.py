@@ -260,7 +260,8 @@ def _two_images(name: str) -> InputError:
 
 def _unholdable(name: str, error: OSError) -> InputError:
     path = name.removeprefix(f"{FOLDER}/")
+    shown = path if len(path) <= 160 else f"{path[:80]}...{path[-60:]}"
     return InputError(
-        f"the image {path!r} cannot have that name in the export ({error.strerror}); export to "
-        "another file system, as webdataset, or with images embedded in a table"
+        f"the image {shown!r} cannot have that name in the export ({error.strerror}); export to a "
+        "shorter path or another file system, as webdataset, or with images embedded in a table"
     )

@@ -194,6 +194,17 @@ def test_images_keep_every_name_that_the_file_system_holds(
     assert verify_manifest(folder).n_samples == len(ODD_NAMES)
 
 
+def test_a_path_that_the_file_system_cannot_hold_is_refused_by_its_name(tmp_path: Path) -> None:
+    """It fits where the image is, by a few characters, and not where the copy would be."""
+    length = 4090 - len(f"{tmp_path}/pictures/")
+    folders = (length - 10) // 201
+    name = ("d." * 100 + "/") * folders + "x" * (length - 201 * folders - 4) + ".png"
+    workspace = make(tmp_path, [record(name)], {name: picture()})
+    with pytest.raises(InputError, match=r"x+\.png' cannot have that name .*File name too long"):
+        export(workspace, BESIDE[0])
+    assert [one.name for one in workspace.exports_dir.iterdir()] == [".export.lock"]
+
+
 def led_astray(root: Path) -> tuple[Workspace, list[bytes]]:
     """Records whose paths would lead out of the export, each in another shape, and their images."""
     outside = str(root / "pictures" / "sub" / "1.png")
@@ -423,6 +434,18 @@ def test_images_that_cannot_be_decoded_stay_out_of_shards_and_are_copied(tmp_pat
     for name in ("good.jpg", "cut.jpg", "lfs.jpg"):
         original = tmp_path / "pictures" / name
         assert (folder / "images" / name).read_bytes() == original.read_bytes()
+
+
+def test_images_of_imported_scores_are_tried_too(tmp_path: Path) -> None:
+    """No model of this program has decoded them, whatever their status says."""
+    images = {"good.jpg": picture("JPEG", 200), "cut.jpg": picture("JPEG", 200)[:-400]}
+    workspace = make(tmp_path, [record(name) for name in images], images)
+    path = workspace.run_dir(RUN_ID) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"imported_from": "scores.csv"}))
+    folder = export(workspace, INSIDE[0])
+    rows = pq.read_table(folder / "samples.parquet").column("images").to_pylist()
+    assert [row[0] and row[0]["path"] for row in rows] == ["good.jpg", None]
+    assert read_manifest(folder).counts["written"]["images"]["undecodable"] == 1
 
 
 @pytest.mark.parametrize("options", BESIDE + INSIDE, ids=lambda one: f"{one.format} {one.images}")
