@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download
+from transformers.utils import is_torchvision_available
 
 from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 from scoring.errors import ModelError
@@ -33,10 +34,42 @@ SUPPORTED = {
     "aya_vision": "Aya-Vision",
     "glm4v": "GLM-4V",
     "mllama": "Llama-3.2-Vision",
+    "qwen3_vl_moe": "Qwen3-VL-MoE",
+    "qwen3_5": "Qwen3.5",
+    "qwen3_5_moe": "Qwen3.5-MoE",
+    "gemma4": "Gemma-4",
+    "llama4": "Llama-4",
+    "mistral3": "Mistral-3",
+    "cohere2_vision": "Cohere2-Vision",
+    "lfm2_vl": "LFM2-VL",
+    "ovis2": "Ovis2",
+    "glm4v_moe": "GLM-4.5V",
+    "glm46v": "GLM-4.6V",
+    "kimi_k25": "Kimi-K2.5",
+    "minicpmv4_6": "MiniCPM-V-4.6",
+    "ernie4_5_vl_moe": "ERNIE-4.5-VL",
+    "aria": "Aria",
+    "deepseek_vl": "DeepSeek-VL",
+    "janus": "Janus",
+    "video_llama_3": "VideoLLaMA-3",
+    "exaone4_5": "EXAONE-4.5",
+    "paddleocr_vl": "PaddleOCR-VL",
+    "lighton_ocr": "LightOnOCR",
+    "perception_lm": "Perception-LM",
+    "granite4_vision": "Granite-4-Vision",
+    "llava_next_video": "LLaVA-NeXT-Video",
 }
 """Families whose scores are tested to be exact: ``model_type`` -> the name that people know."""
 
-_TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
+_TURN_ENDS = (
+    "</s>",
+    "<|im_end|>",
+    "<end_of_turn>",
+    "<|eot_id|>",
+    "<end_of_utterance>",
+    "<|end|>",
+    "<|END_RESPONSE|>",
+)
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -137,6 +170,8 @@ def greedy(published: transformers.GenerationConfig) -> transformers.GenerationC
 
 def _not_loaded(name: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
+    if "torchvision" in reason.lower() and not is_torchvision_available():
+        return ModelError(f"the model {name!r} needs torchvision: pip install torchvision")
     if len(reason) > _LONGEST_REASON:
         reason = reason[:_LONGEST_REASON] + " ..."
     return ModelError(f"the model {name!r} cannot be loaded: {reason}; {supported_families()}")
