@@ -54,7 +54,7 @@ _MARKS = (
     "<|IMAGE_END|> <|IMAGE_PLACEHOLDER|> <|VIDEO_START|> <|VIDEO_END|> <|VIDEO_PLACEHOLDER|> "
     "<fim_prefix> <fim_suffix> <|img|> <image_placeholder> <begin_of_image> <|User|> "
     "<|Assistant|> [|user|] [|assistant|] [|system|] [|endofturn|] <vision> </vision> "
-    "<|end_of_text|> <|start_of_role|> <|end_of_role|>"
+    "<|end_of_text|>"
 )
 _SPECIAL = [
     *_MARKS.split(),
@@ -130,7 +130,9 @@ def _save(recipe: Recipe, folder: Path) -> None:
     tokenizer = _tokenizer(recipe)
     torch.manual_seed(SEED)
     config = transformers.AutoConfig.for_model(recipe.model_type, **recipe.config)
-    model = transformers.AutoModelForImageTextToText.from_config(config)
+    images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    name = "AutoModelForImageTextToText" if images_only else "AutoModelForMultimodalLM"
+    model = getattr(transformers, name).from_config(config)
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim > 1:

@@ -10,6 +10,7 @@ from tests.families import (
     _CLIP,
     _LLAVA_TEMPLATE,
     _MROPE,
+    _QWEN_TOKENS,
     _SIGLIP,
     _TEXT,
     _TOWER,
@@ -116,6 +117,58 @@ def qwen3_5() -> Recipe:
 @family
 def qwen3_5_moe() -> Recipe:
     return _qwen3_5("qwen3_5_moe", _MOE)
+
+
+_OMNI_TOKENS = {
+    **_QWEN_TOKENS,
+    "audio_token": "<|audio|>",
+    "audio_bos_token": "<|audio|>",
+    "audio_eos_token": "<|audio|>",
+}
+
+
+def _omni(base: Recipe, version: str, processor: str, audio: dict[str, Any]) -> Recipe:
+    """Published with a talker as well, which is not loaded and hence not built."""
+    config = {
+        "text_config": {**base.config["text_config"], "model_type": f"{version}_text"},
+        "vision_config": {
+            **base.config["vision_config"],
+            "model_type": f"{version}_vision_encoder",
+        },
+        "audio_config": {
+            "model_type": f"{version}_audio_encoder",
+            "num_mel_bins": 16,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "d_model": 32,
+            "output_dim": 64,
+            **audio,
+        },
+        "vision_start_token_id": token_id("<|vision_start|>"),
+        "vision_end_token_id": token_id("<|vision_end|>"),
+    }
+    for kind, token in (("image", "<|image_pad|>"), ("video", "<|video_pad|>")):
+        config[f"{kind}_token_id"] = config[f"{kind}_token_index"] = token_id(token)
+    config["audio_token_id"] = config["audio_token_index"] = token_id("<|audio|>")
+    return replace(
+        base,
+        model_type=version,
+        config={"thinker_config": config, "enable_audio_output": False},
+        processor_class=processor,
+        named_tokens=_OMNI_TOKENS,
+        processor={"feature_extractor": {"feature_extractor_type": "WhisperFeatureExtractor"}},
+    )
+
+
+@family
+def qwen2_5_omni() -> Recipe:
+    return _omni(families.qwen2_5_vl(), "qwen2_5_omni", "Qwen2_5OmniProcessor", {})
+
+
+@family
+def qwen3_omni_moe() -> Recipe:
+    return _omni(qwen3_vl_moe(), "qwen3_omni_moe", "Qwen3OmniMoeProcessor", {})
 
 
 # --- Gemma --------------------------------------------------------------------------------------

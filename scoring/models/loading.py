@@ -35,6 +35,8 @@ SUPPORTED = {
     "glm4v": "GLM-4V",
     "mllama": "Llama-3.2-Vision",
     "qwen3_vl_moe": "Qwen3-VL-MoE",
+    "qwen2_5_omni": "Qwen2.5-Omni",
+    "qwen3_omni_moe": "Qwen3-Omni",
     "qwen3_5": "Qwen3.5",
     "qwen3_5_moe": "Qwen3.5-MoE",
     "gemma4": "Gemma-4",
@@ -70,6 +72,7 @@ _TURN_ENDS = (
     "<|end|>",
     "<|END_RESPONSE|>",
 )
+_IMAGE_ADAPTER = "vision-lora"  # where Phi-4-multimodal's folder keeps it
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -140,6 +143,11 @@ def model_folder(name: str, revision: str | None) -> Path:
 
 def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
     """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
+    if (folder / _IMAGE_ADAPTER).is_dir():
+        raise ModelError(
+            f"the model {name!r} reads images with LoRA weights kept in {_IMAGE_ADAPTER}, which "
+            f"are not loaded; merge them into its weights first (Phi-4-multimodal)"
+        )
     try:
         processor = load_processor(folder)
     except Exception as error:
@@ -151,12 +159,31 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
     if not processor.tokenizer.is_fast:
         raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
     try:
-        model = transformers.AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True
-        )
-        return model.to(device).eval(), processor
+        model, report = _load_network(folder, dtype)
     except Exception as error:
         raise _not_loaded(name, error) from error
+    if missing := sorted(report["missing_keys"]):  # which transformers fills with random numbers
+        shown = ", ".join(missing[:3])
+        raise ModelError(
+            f"the folder of {name!r} lacks weights of the model: {shown} ({len(missing)} in all)"
+        )
+    return model.to(device).eval(), processor
+
+
+def _load_network(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """(network, what transformers reports on the weights it found)."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    config = getattr(config, "thinker_config", config)  # the part of an Omni model that writes
+    images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    kind = (
+        transformers.AutoModelForImageTextToText
+        if images_only
+        else transformers.AutoModelForMultimodalLM
+    )
+    network, report = kind.from_pretrained(
+        folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+    )
+    return network, report
 
 
 def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:

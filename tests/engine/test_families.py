@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.utils import is_torchvision_available
 
 from scoring.engine.prompting import PromptProblem
@@ -40,6 +40,8 @@ MASKS_MOVE_POSITIONS = {
     "qwen2_5_vl",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "qwen2_5_omni",
+    "qwen3_omni_moe",
     "qwen3_5",
     "qwen3_5_moe",
     "glm4v",
@@ -76,6 +78,8 @@ LAYOUTS = {
     "vipllava": Layout(" "),
     "mllama": Layout("", "<|eot_id|>"),
     "qwen3_vl_moe": Layout("", "<|im_end|>"),
+    "qwen2_5_omni": Layout("", "<|im_end|>"),
+    "qwen3_omni_moe": Layout("", "<|im_end|>"),
     "qwen3_5": Layout("", "<|im_end|>"),
     "qwen3_5_moe": Layout("", "<|im_end|>"),
     "gemma4": Layout("", "<turn|>"),
@@ -152,7 +156,10 @@ def talks_of(name: str) -> list[tuple[Talk, list[Image.Image]]]:
 @cache
 def plain_parts(name: str) -> tuple[Any, Any]:
     folder = family_folder(name)
-    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(folder)
+    network = AutoModelForImageTextToText.from_pretrained(
+        folder, config=getattr(config, "thinker_config", config), dtype=torch.float32
+    )
     return network.eval(), plain_processor(name)
 
 
