@@ -146,7 +146,7 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
     if (folder / _IMAGE_ADAPTER).is_dir():
         raise ModelError(
             f"the model {name!r} reads images with LoRA weights kept in {_IMAGE_ADAPTER}, which "
-            f"are not loaded; merge them into its weights first (Phi-4-multimodal)"
+            "are not loaded; merge them into its weights first (Phi-4-multimodal)"
         )
     try:
         processor = load_processor(folder)
@@ -159,31 +159,24 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
     if not processor.tokenizer.is_fast:
         raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
     try:
-        model, report = _load_network(folder, dtype)
+        model = _load_weights(folder, dtype)
+        return model.to(device).eval(), processor
     except Exception as error:
         raise _not_loaded(name, error) from error
-    if missing := sorted(report["missing_keys"]):  # which transformers fills with random numbers
-        shown = ", ".join(missing[:3])
-        raise ModelError(
-            f"the folder of {name!r} lacks weights of the model: {shown} ({len(missing)} in all)"
-        )
-    return model.to(device).eval(), processor
 
 
-def _load_network(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
-    """(network, what transformers reports on the weights it found)."""
+def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder)
     config = getattr(config, "thinker_config", config)  # the part of an Omni model that writes
     images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    kind = (
-        transformers.AutoModelForImageTextToText
-        if images_only
-        else transformers.AutoModelForMultimodalLM
-    )
-    network, report = kind.from_pretrained(
+    kind = "AutoModelForImageTextToText" if images_only else "AutoModelForMultimodalLM"
+    model, report = getattr(transformers, kind).from_pretrained(
         folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
     )
-    return network, report
+    if missing := sorted(report["missing_keys"]):  # which transformers fills with random numbers
+        shown = ", ".join(missing[:3])
+        raise ValueError(f"its folder lacks {len(missing)} weights of the model: {shown}")
+    return model
 
 
 def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:
