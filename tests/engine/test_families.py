@@ -27,7 +27,7 @@ from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
-from scoring.samples import Role, Status, Turn
+from scoring.samples import Role, Segment, Status, Turn
 from tests.families import RECIPES, family_folder, family_model, plain_processor
 from tests.newer_families import NEWER
 from tests.with_torchvision import FAMILIES as NEED_TORCHVISION
@@ -61,51 +61,59 @@ class Layout:
     lead: str = ""  # what the answer's first token takes in from before it
     end: str = ""
     last_end: str | None = None  # where the last answer ends differently
+    image: str = (
+        "<image>"  # what is written for an image, and absent from the text-only prompt; # counts
+    )
 
 
+QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+BAIDU_IMAGE = "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"
+GLM_IMAGE = "<|begin_of_image|><|image|><|end_of_image|>"
 LAYOUTS = {
-    "llava": Layout(" ", "</s>"),
-    "llava_next": Layout(" ", "</s>"),
+    "llava": Layout(" ", "</s>", image="<image>\n"),
+    "llava_next": Layout(" ", "</s>", image="<image>\n"),
     "llava_onevision": Layout("", "<|im_end|>"),
-    "qwen2_vl": Layout("", "<|im_end|>"),
-    "qwen2_5_vl": Layout("", "<|im_end|>"),
-    "qwen3_vl": Layout("", "<|im_end|>"),
+    "qwen2_vl": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen2_5_vl": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen3_vl": Layout("", "<|im_end|>", image=QWEN_IMAGE),
     "idefics3": Layout(" ", "<end_of_utterance>"),
     "smolvlm": Layout(" ", "<end_of_utterance>"),
-    "internvl": Layout("", "<|im_end|>"),
-    "gemma3": Layout("", "<end_of_turn>"),
+    "internvl": Layout("", "<|im_end|>", image="<IMG_CONTEXT>\n"),
+    "gemma3": Layout("", "<end_of_turn>", image="<start_of_image>"),
     "aya_vision": Layout("", "<|END_OF_TURN_TOKEN|>"),
-    "glm4v": Layout("", "<|user|>", last_end=""),
-    "vipllava": Layout(" "),
-    "mllama": Layout("", "<|eot_id|>"),
-    "qwen3_vl_moe": Layout("", "<|im_end|>"),
-    "qwen2_5_omni": Layout("", "<|im_end|>"),
-    "qwen3_omni_moe": Layout("", "<|im_end|>"),
-    "qwen3_5": Layout("", "<|im_end|>"),
-    "qwen3_5_moe": Layout("", "<|im_end|>"),
-    "gemma4": Layout("", "<turn|>"),
-    "llama4": Layout("", "<|eot|>"),
-    "perception_lm": Layout("", "<|eot_id|>"),
-    "mistral3": Layout("", "</s>"),
-    "pixtral": Layout("", "</s>"),
-    "cohere2_vision": Layout("", "<|END_RESPONSE|>"),
+    "glm4v": Layout("", "<|user|>", last_end="", image=GLM_IMAGE),
+    "vipllava": Layout(" ", image="<image>\n"),
+    "mllama": Layout("", "<|eot_id|>", image="<|image|>"),
+    "qwen3_vl_moe": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen2_5_omni": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen3_omni_moe": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen3_5": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen3_5_moe": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "gemma4": Layout("", "<turn|>", image="\n\n<|image|>\n\n"),
+    "llama4": Layout("", "<|eot|>", image="<|image|>"),
+    "perception_lm": Layout("", "<|eot_id|>", image="<|image|>"),
+    "mistral3": Layout("", "</s>", image="[IMG]"),
+    "pixtral": Layout("", "</s>", image="[IMG]"),
+    "cohere2_vision": Layout("", "<|END_RESPONSE|>", image="<|IMG_PATCH|>"),
     "lfm2_vl": Layout("", "<|im_end|>"),
-    "ovis2": Layout("", "<|im_end|>"),
-    "glm4v_moe": Layout("", "<|user|>", last_end=""),
-    "glm46v": Layout("", "<|user|>", last_end=""),
-    "kimi_k25": Layout("", "<|im_end|>"),
-    "minicpmv4_6": Layout("", "<|im_end|>"),
-    "ernie4_5_vl_moe": Layout(" ", "<|end_of_sentence|>"),
-    "paddleocr_vl": Layout("", "</s>"),
-    "aria": Layout("", "<|im_end|>"),
-    "deepseek_vl": Layout(" ", "<|end_of_sentence|>"),
-    "janus": Layout(" ", "<|end_of_sentence|>"),
-    "video_llama_3": Layout("", "<|im_end|>"),
-    "exaone4_5": Layout("", "[|endofturn|]"),
-    "lighton_ocr": Layout("", "<|im_end|>"),
-    "granite_vision": Layout("", "<|end_of_text|>"),
-    "granite4_vision": Layout("", "<|end_of_text|>"),
-    "llava_next_video": Layout(" "),
+    "ovis2": Layout("", "<|im_end|>", image="<image>\n"),
+    "glm4v_moe": Layout("", "<|user|>", last_end="", image=GLM_IMAGE),
+    "glm46v": Layout("", "<|user|>", last_end="", image=GLM_IMAGE),
+    "kimi_k25": Layout(
+        "", "<|im_end|>", image="<|media_begin|>image<|media_content|><|media_pad|><|media_end|>\n"
+    ),
+    "minicpmv4_6": Layout("", "<|im_end|>", image="<|image_pad|>\n"),
+    "ernie4_5_vl_moe": Layout(" ", "<|end_of_sentence|>", image=f"Picture #:{BAIDU_IMAGE}"),
+    "paddleocr_vl": Layout("", "</s>", image=BAIDU_IMAGE),
+    "aria": Layout("", "<|im_end|>", image="<fim_prefix><|img|><fim_suffix>"),
+    "deepseek_vl": Layout(" ", "<|end_of_sentence|>", image="<image_placeholder>"),
+    "janus": Layout(" ", "<|end_of_sentence|>", image="<image_placeholder>\n"),
+    "video_llama_3": Layout("", "<|im_end|>", image="<image>\n"),
+    "exaone4_5": Layout("", "[|endofturn|]", image="<vision><|image_pad|></vision>\n"),
+    "lighton_ocr": Layout("", "<|im_end|>", image="<|image_pad|>"),
+    "granite_vision": Layout("", "<|end_of_text|>", image="<image>\n"),
+    "granite4_vision": Layout("", "<|end_of_text|>", image="<image>\n"),
+    "llava_next_video": Layout(" ", image="<image>\n"),
 }
 
 
@@ -164,11 +172,11 @@ def plain_parts(name: str) -> tuple[Any, Any]:
     return network.eval(), plain_processor(name)
 
 
-def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
+def messages_of(turns: Talk) -> list[dict[str, Any]]:
     messages = []
     for turn in turns:
         pieces: list[dict[str, str]] = [{"type": "text", "text": turn.text}]
-        if with_images and turn.image_offsets:
+        if turn.image_offsets:
             at = turn.image_offsets[0]
             before, after = turn.text[:at], turn.text[at:]
             pieces = [{"type": "text", "text": text} for text in (before, after) if text]
@@ -180,13 +188,16 @@ def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
 
 def plain_text(name: str, turns: Talk, with_images: bool) -> str:
     if name == "llava":
-        return llava_v1_text(turns, with_images)
-    _, processor = plain_parts(name)
-    text: str = processor.apply_chat_template(messages_of(turns, with_images), tokenize=False)
+        text = llava_v1_text(turns)
+    else:
+        text = plain_parts(name)[1].apply_chat_template(messages_of(turns), tokenize=False)
+    if not with_images:
+        for number in ("1", "2"):
+            text = text.replace(LAYOUTS[name].image.replace("#", number), "")
     return text
 
 
-def llava_v1_text(turns: Talk, with_images: bool) -> str:
+def llava_v1_text(turns: Talk) -> str:
     """The prompt that LLaVA-1.5 was trained with, written out."""
     text = (
         "<s>A chat between a curious user and an artificial intelligence assistant. "
@@ -196,7 +207,7 @@ def llava_v1_text(turns: Talk, with_images: bool) -> str:
         if turn.role is Role.ASSISTANT:
             text += f"ASSISTANT: {turn.text}</s>"
         else:
-            shown = "<image>\n" * len(turn.image_offsets) if with_images else ""
+            shown = "<image>\n" * len(turn.image_offsets)
             text += f"USER: {shown}{turn.text.strip()} "
     return text
 
@@ -308,6 +319,12 @@ def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) 
         assert seen.answer_turns == blind.answer_turns
         assert seen.pieces == blind.pieces
         assert len(seen.pieces) == len(seen.answer_ids)
+        assert seen.segments == blind.segments
+        parts = zip(seen.pieces, seen.segments, strict=True)
+        layout, n_answers = LAYOUTS[name], len(set(seen.answer_turns))
+        last = layout.end if layout.last_end is None else layout.last_end
+        expected = [end for end in [layout.end] * (n_answers - 1) + [last] if end]
+        assert [piece for piece, part in parts if part == Segment.END] == expected
         assert seen.image_key is not None
         assert blind.image_key is None
     apart = zip(expected_losses(name, True), expected_losses(name, False), strict=True)
