@@ -51,6 +51,16 @@ MASKS_MOVE_POSITIONS = {
     "ernie4_5_vl_moe",
     "paddleocr_vl",
 }
+ROUTED = {  # rounding may send a token to another expert
+    "qwen3_vl_moe",
+    "qwen3_omni_moe",
+    "qwen3_5_moe",
+    "llama4",
+    "glm4v_moe",
+    "kimi_k25",
+    "ernie4_5_vl_moe",
+    "aria",
+}
 TOLERANCE = 1e-5  # nats
 
 
@@ -308,7 +318,8 @@ def test_reduced_precision_stays_close(name: str, dtype: str, close: float) -> N
         for found, plain in zip(losses, expected_losses(name, with_images), strict=True):
             assert found is not None
             assert found.dtype == np.float32
-            assert abs(found.mean() - np.mean(plain)) < close
+            bound = 0.05 if name in ROUTED else close
+            assert abs(found.mean() - np.mean(plain)) < bound
 
 
 @pytest.mark.parametrize("name", LOADABLE)
