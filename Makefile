@@ -5,7 +5,7 @@ LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 PORT ?= 8501
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite test-failed test-long test-lowest bench check format browser clean
+.PHONY: help demo test suite test-failed test-long test-lowest bench check format browser torchvision clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,7 +13,7 @@ help: ## what there is to make
 demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboard
 	$(BIN)/visnec demo --port $(PORT)
 
-test: $(VENV)/.installed-dev browser ## set up, run every check and every test
+test: $(VENV)/.installed-dev browser torchvision ## set up, run every check and every test
 	@$(MAKE) --no-print-directory --jobs 2 check suite
 
 suite: $(VENV)/.installed-dev
@@ -22,7 +22,7 @@ suite: $(VENV)/.installed-dev
 test-failed: $(VENV)/.installed-dev ## once more, one after another, what failed in `make test`
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
-test-long: $(VENV)/.installed-ray browser test-lowest ## the tests that take long: kills, large workspaces, Ray
+test-long: $(VENV)/.installed-ray browser torchvision test-lowest ## the tests that take long: kills, large workspaces, Ray
 	$(BIN)/python -m pytest -m long
 
 test-lowest: $(LOWEST)/.installed ## the lowest version of every dependency: import, demo, every page
@@ -47,6 +47,9 @@ format: $(VENV)/.installed-dev ## bring the code into format
 
 browser: $(VENV)/.installed-dev ## find a Chromium for the browser tests, or install one where that may be
 	@$(BIN)/python tests/chromium.py --install
+
+torchvision: $(VENV)/.installed-dev ## install torchvision beside the environment, for tests only
+	@$(BIN)/python tests/with_torchvision.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

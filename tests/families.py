@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -44,7 +43,18 @@ _MARKS = (
     "<|start_header_id|> <|end_header_id|> <|IMG_PATCH|> <|START_OF_IMG|> <|END_OF_IMG|> "
     "<|IMG_LINE_BREAK|> <|TILE_GLOBAL|> TILE <|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> "
     "<|USER_TOKEN|> <|CHATBOT_TOKEN|> <|SYSTEM_TOKEN|> <BOS_TOKEN> [gMASK] <sop> <|system|> "
-    "<|user|> <|assistant|> <|begin_of_image|> <|end_of_image|> <|endoftext|>"
+    "<|user|> <|assistant|> <|begin_of_image|> <|end_of_image|> <|endoftext|> "
+    "<|turn> <turn|> <|image> <image|> <|video|> <|audio|> <|header_start|> <|header_end|> "
+    "<|eot|> <|image_start|> <|image_end|> <|patch|> <|tile_x_separator|> <|tile_y_separator|> "
+    "[IMG] [IMG_BREAK] [IMG_END] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] <|START_RESPONSE|> "
+    "<|END_RESPONSE|> <|startoftext|> <|img_thumbnail|> <IMG_START> <IMG_ATOM> <IMG_GRID> "
+    "<IMG_COL> <IMG_ROW> <IMG_END> <think> </think> <|im_user|> <|im_assistant|> <|im_system|> "
+    "<|im_middle|> <|media_begin|> <|media_content|> <|media_pad|> <|media_end|> <slice> "
+    "</slice> <image_id> </image_id> <|begin_of_sentence|> <|end_of_sentence|> <|IMAGE_START|> "
+    "<|IMAGE_END|> <|IMAGE_PLACEHOLDER|> <|VIDEO_START|> <|VIDEO_END|> <|VIDEO_PLACEHOLDER|> "
+    "<fim_prefix> <fim_suffix> <|img|> <image_placeholder> <begin_of_image> <|User|> "
+    "<|Assistant|> [|user|] [|assistant|] [|system|] [|endofturn|] <vision> </vision> "
+    "<|end_of_text|>"
 )
 _SPECIAL = [
     *_MARKS.split(),
@@ -120,7 +130,9 @@ def _save(recipe: Recipe, folder: Path) -> None:
     tokenizer = _tokenizer(recipe)
     torch.manual_seed(SEED)
     config = transformers.AutoConfig.for_model(recipe.model_type, **recipe.config)
-    model = transformers.AutoModelForImageTextToText.from_config(config)
+    images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    name = "AutoModelForImageTextToText" if images_only else "AutoModelForMultimodalLM"
+    model = getattr(transformers, name).from_config(config)
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim > 1:
@@ -131,7 +143,11 @@ def _save(recipe: Recipe, folder: Path) -> None:
     model.generation_config = transformers.GenerationConfig(eos_token_id=ends, pad_token_id=0)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    recipe.image_processor.save_pretrained(folder)
+    if isinstance(recipe.image_processor, dict):
+        text = json.dumps(recipe.image_processor)
+        (folder / "preprocessor_config.json").write_text(text, "utf-8")
+    else:
+        recipe.image_processor.save_pretrained(folder)
     settings = {"processor_class": recipe.processor_class, **recipe.processor}
     (folder / "processor_config.json").write_text(json.dumps(settings), "utf-8")
     (folder / "chat_template.jinja").write_text(recipe.template, "utf-8")
@@ -149,7 +165,7 @@ def _trained() -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=700,
+        vocab_size=765,
         special_tokens=_SPECIAL,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -713,6 +729,13 @@ def family_model(name: str) -> HfModel:
     return load_model(str(family_folder(name)), device="cpu")
 
 
+class _Unset:
+    """A video processor that has no settings."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 @cache
 def plain_processor(name: str) -> Any:
     """The family's processor, put together from its saved parts without the product's loader.
@@ -727,7 +750,7 @@ def plain_processor(name: str) -> Any:
         "chat_template": recipe.template,
     }
     if "video_processor" in inspect.signature(kind).parameters:
-        parts["video_processor"] = SimpleNamespace(num_frames=None, fps=None)
+        parts["video_processor"] = _Unset()
     with (
         patch.object(ProcessorMixin, "check_argument_for_proper_class", lambda *_: None),
         patch.object(processing_smolvlm, "num2words", "for the lengths of videos"),

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from transformers.image_utils import make_flat_list_of_images
 
 from scoring.engine.image_removal import ImageTexts
 from scoring.engine.prompting import (
@@ -314,9 +316,18 @@ class _OncePerImage:
             except MemoryError:
                 raise
             except Exception as error:
-                reason = f"the model's image processor refuses the image: {error}"
-                raise PromptProblem(Status.BAD_IMAGE, reason) from error
+                raise self._refusal(images, settings, error) from error
         return copy.copy(seen.pixels)  # processors take entries out
+
+    def _refusal(self, images: Any, settings: dict[str, Any], error: Exception) -> PromptProblem:
+        """Blame an image only where it is refused by itself, not for those beside it."""
+        each = make_flat_list_of_images(images)
+        with suppress(Exception):
+            if len(each) > 1 and all(self._inner(image, **settings) for image in each):
+                reason = f"the model takes each of these {len(each)} images, but not together"
+                return PromptProblem(Status.BAD_RECORD, f"{reason}: {str(error).splitlines()[0]}")
+        reason = f"the model's image processor refuses the image: {error}"
+        return PromptProblem(Status.BAD_IMAGE, reason)
 
 
 def _as_tensor(key: str, value: Any) -> Any:

@@ -55,7 +55,8 @@ class VisionTower:
 
         match the image tokens of the samples.
         """
-        inputs = [sample.inputs for sample in samples]
+        fed_samples = without_lone_token(samples, self.image_token)
+        inputs = [sample.inputs for sample in fed_samples]
         wanted = dict.fromkeys(key for one in inputs for key in one if key in self._takes)
         device, dtype = self._model.device, self._model.dtype
         fed = {key: to_device(joined_inputs(inputs, key), device, dtype) for key in wanted}
@@ -63,14 +64,14 @@ class VisionTower:
         self._output, self._as_tensor = type(found), isinstance(found.pooler_output, torch.Tensor)
         layers = getattr(found, "deepstack_features", None) or ()
         self._layers_as_tensor = any(isinstance(layer, torch.Tensor) for layer in layers)
-        counts = [sample.input_ids.count(self.image_token) for sample in samples]
+        counts = [sample.input_ids.count(self.image_token) for sample in fed_samples]
         pooled = _flat(found.pooler_output)
         if len(pooled) != sum(counts):
             raise ValueError(f"{len(pooled)} image features for {sum(counts)} image tokens")
         split = [torch.split(_flat(layer), counts) for layer in layers]
         return [
             Features(own, tuple(layer[place] for layer in split))
-            for place, own in enumerate(torch.split(pooled, counts))
+            for place, own in enumerate(torch.split(pooled, counts)[: len(samples)])
         ]
 
     def packed(self, features: Sequence[Features]) -> dict[str, Any]:
@@ -117,6 +118,17 @@ class FeatureCache:
 
     def _first(self, row: Row) -> EncodedSample:
         return self._samples[row.members[0]]
+
+
+def without_lone_token(
+    samples: Sequence[EncodedSample], image_token: int | None
+) -> list[EncodedSample]:
+    """``samples``, or each twice where a single image token is all they have together.
+
+    Mistral-3 drops the dimension of a lone token and fails; in company it reads the same image.
+    """
+    counts = [sample.input_ids.count(image_token) for sample in samples]
+    return [*samples, *samples] if sum(counts) == 1 else list(samples)
 
 
 def image_token(model: Any) -> int | None:

@@ -26,6 +26,7 @@ from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.collate import prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
+from scoring.models.features import image_token, without_lone_token
 from scoring.models.fingerprints import deciding_files, template_digest, weights_fingerprint
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
@@ -156,7 +157,8 @@ class HfModel:
     def _generate(self, batch: Sequence[EncodedSample], max_new_tokens: int) -> list[str]:
         """Prompts are padded on the left, so that all answers begin at one place."""
         with out_of_memory_named(), torch.inference_mode():
-            batch_inputs = prompt_inputs(batch, self._pad_id)
+            fed = without_lone_token(batch, image_token(self._model))
+            batch_inputs = prompt_inputs(fed, self._pad_id)
             device, kind = self._model.device, self._model.dtype
             inputs = {key: to_device(value, device, kind) for key, value in batch_inputs.items()}
             generated = self._model.generate(
@@ -164,7 +166,7 @@ class HfModel:
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self._pad_id,
             )
-        new = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (batch, new_tokens)
+        new = generated[: len(batch), inputs["input_ids"].shape[1] :].tolist()  # (batch, tokens)
         return [self._answer(*pair) for pair in zip(batch, new, strict=True)]
 
     def _answer(self, prompt: EncodedSample, new: Sequence[int]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download
+from transformers.utils import is_torchvision_available
 
 from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 from scoring.errors import ModelError
@@ -37,10 +38,45 @@ SUPPORTED = {
     "aya_vision": "Aya-Vision",
     "glm4v": "GLM-4V",
     "mllama": "Llama-3.2-Vision",
+    "qwen3_vl_moe": "Qwen3-VL-MoE",
+    "qwen2_5_omni": "Qwen2.5-Omni",
+    "qwen3_omni_moe": "Qwen3-Omni",
+    "qwen3_5": "Qwen3.5",
+    "qwen3_5_moe": "Qwen3.5-MoE",
+    "gemma4": "Gemma-4",
+    "llama4": "Llama-4",
+    "mistral3": "Mistral-3",
+    "cohere2_vision": "Cohere2-Vision",
+    "lfm2_vl": "LFM2-VL",
+    "ovis2": "Ovis2",
+    "glm4v_moe": "GLM-4.5V",
+    "glm46v": "GLM-4.6V",
+    "kimi_k25": "Kimi-K2.5",
+    "minicpmv4_6": "MiniCPM-V-4.6",
+    "ernie4_5_vl_moe": "ERNIE-4.5-VL",
+    "aria": "Aria",
+    "deepseek_vl": "DeepSeek-VL",
+    "janus": "Janus",
+    "video_llama_3": "VideoLLaMA-3",
+    "exaone4_5": "EXAONE-4.5",
+    "paddleocr_vl": "PaddleOCR-VL",
+    "lighton_ocr": "LightOnOCR",
+    "perception_lm": "Perception-LM",
+    "granite4_vision": "Granite-4-Vision",
+    "llava_next_video": "LLaVA-NeXT-Video",
 }
 """Families whose scores are tested to be exact: ``model_type`` -> the name that people know."""
 
-_TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utterance>", "<|end|>")
+_TURN_ENDS = (
+    "</s>",
+    "<|im_end|>",
+    "<end_of_turn>",
+    "<|eot_id|>",
+    "<end_of_utterance>",
+    "<|end|>",
+    "<|END_RESPONSE|>",
+)
+_IMAGE_ADAPTER = "vision-lora"  # where Phi-4-multimodal's folder keeps it
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -153,6 +189,11 @@ def model_folder(name: str, revision: str | None) -> Path:
 
 def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
     """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
+    if (folder / _IMAGE_ADAPTER).is_dir():
+        raise ModelError(
+            f"the model {name!r} reads images with LoRA weights kept in {_IMAGE_ADAPTER}, which "
+            "are not loaded; merge them into its weights first (Phi-4-multimodal)"
+        )
     try:
         processor = load_processor(folder)
     except Exception as error:
@@ -164,12 +205,24 @@ def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tupl
     if not processor.tokenizer.is_fast:
         raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
     try:
-        model = transformers.AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True
-        )
+        model = _load_weights(folder, dtype)
         return model.to(device).eval(), processor
     except Exception as error:
         raise _not_loaded(name, error) from error
+
+
+def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
+    config = transformers.AutoConfig.from_pretrained(folder)
+    config = getattr(config, "thinker_config", config)  # the part of an Omni model that writes
+    images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    kind = "AutoModelForImageTextToText" if images_only else "AutoModelForMultimodalLM"
+    model, report = getattr(transformers, kind).from_pretrained(
+        folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):  # which transformers fills with random numbers
+        shown = ", ".join(missing[:3])
+        raise ValueError(f"its folder lacks {len(missing)} weights of the model: {shown}")
+    return model
 
 
 def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:
@@ -183,6 +236,8 @@ def greedy(published: transformers.GenerationConfig) -> transformers.GenerationC
 
 def _not_loaded(name: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
+    if "torchvision" in reason.lower() and not is_torchvision_available():
+        return ModelError(f"the model {name!r} needs torchvision: pip install torchvision")
     if len(reason) > _LONGEST_REASON:
         reason = reason[:_LONGEST_REASON] + " ..."
     return ModelError(f"the model {name!r} cannot be loaded: {reason}; {supported_families()}")

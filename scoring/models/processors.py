@@ -1,8 +1,8 @@
-"""Brings a processor into memory: tokenizer, image processor and what joins them.
+"""Loads a processor: tokenizer, image processor and what joins them.
 
-Many families' processors also want a video processor, and those need torchvision even where no
-video is ever shown. Without torchvision a stand-in takes its place, so that images can be scored
-on any machine; with it nothing is changed.
+Many families' processors also want a video processor, and those need torchvision, a font or
+num2words even where no video is ever shown. A placeholder takes its place on every machine, so
+that what is installed for videos decides nothing about images.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import transformers
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.processing_utils import ProcessorMixin
-from transformers.utils import PushToHubMixin, is_torchvision_available
+from transformers.utils import PushToHubMixin
 
 _LOADING = threading.Lock()
 
 
 class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor write it as a dict
-    """Stands where a video processor would; its settings read as absent, its use is an error."""
+    """Takes the place of a video processor; its settings read as absent, its use is an error."""
 
-    num_frames = fps = None
+    model_input_names = ()
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Nothing worth saving."""
@@ -46,17 +50,14 @@ def load_processor(folder: Path) -> Any:
 
 @contextmanager
 def _without_videos() -> Iterator[None]:
-    """While it lasts, processors load without what only videos need, where that is missing."""
+    """Load processors without what only videos need."""
+    loader = staticmethod(lambda *_, **__: _NoVideos())
     with _LOADING, ExitStack() as replaced:
-        if not is_torchvision_available():
-            loader = staticmethod(lambda *_, **__: _NoVideos())
-            replaced.enter_context(_replaced(AutoVideoProcessor, "from_pretrained", loader))
-            check = _lenient(ProcessorMixin.check_argument_for_proper_class)
-            replaced.enter_context(
-                _replaced(ProcessorMixin, "check_argument_for_proper_class", check)
-            )
-            if processing_smolvlm.num2words is None:  # it puts the lengths of videos into words
-                replaced.enter_context(_replaced(processing_smolvlm, "num2words", _NoVideos()))
+        check = _lenient(ProcessorMixin.check_argument_for_proper_class)
+        replaced.enter_context(_replaced(AutoVideoProcessor, "from_pretrained", loader))
+        replaced.enter_context(_replaced(ProcessorMixin, "check_argument_for_proper_class", check))
+        if processing_smolvlm.num2words is None:  # it puts the lengths of videos into words
+            replaced.enter_context(_replaced(processing_smolvlm, "num2words", _NoVideos()))
         yield
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils import is_torchvision_available
 
 from scoring.errors import ModelError
-from scoring.models import load_model, processors
+from scoring.models import load_model
 from scoring.models.processors import load_processor
 from tests.families import family_folder, family_model
+from tests.newer_families import NEWER
 
 
 def loaders() -> tuple[object, object]:
@@ -22,10 +26,7 @@ def loaders() -> tuple[object, object]:
     )
 
 
-def test_a_stand_in_for_videos_is_used_only_while_loading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processors, "is_torchvision_available", lambda: False)
+def test_a_stand_in_for_videos_is_used_only_while_loading(tmp_path: Path) -> None:
     before = loaders()
     processor = load_processor(family_folder("qwen2_vl"))
     assert loaders() == before
@@ -37,17 +38,37 @@ def test_a_stand_in_for_videos_is_used_only_while_loading(
     assert json.loads(processor.to_json_string())["video_processor"] == {}
 
 
-def test_nothing_is_changed_where_torchvision_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processors, "is_torchvision_available", lambda: True)
-    before = loaders()
-    with processors._without_videos():
-        assert loaders() == before
-
-
 def test_a_model_without_images_is_refused_with_what_is_supported(tmp_path: Path) -> None:
     folder = tmp_path / "text-only"
     family_model("llava")._tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), "utf-8")
     (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match=r"no processor for images and text; .*LLaVA-1\.5, "):
+        load_model(str(folder), device="cpu")
+
+
+@pytest.mark.skipif(is_torchvision_available(), reason="torchvision is installed")
+@pytest.mark.parametrize("name", ["mistral3", "kimi_k25"])
+def test_a_model_that_needs_torchvision_says_so_with_the_remedy(name: str) -> None:
+    assert name in NEWER
+    with pytest.raises(ModelError, match=r"needs torchvision: pip install torchvision$"):
+        load_model(str(family_folder(name)), device="cpu")
+
+
+def test_a_model_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(family_folder("llava"), folder)
+    weights = load_file(folder / "model.safetensors")
+    left_out = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight"))
+    del weights[left_out]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 weights of the model: .*up_proj\.weight"):
+        load_model(str(folder), device="cpu")
+
+
+def test_a_model_whose_images_need_lora_weights_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "phi"
+    shutil.copytree(family_folder("llava"), folder)
+    (folder / "vision-lora").mkdir()
+    with pytest.raises(ModelError, match="LoRA weights kept in vision-lora, which are not loaded"):
         load_model(str(folder), device="cpu")
