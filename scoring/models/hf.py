@@ -58,7 +58,8 @@ class HfModel:
         self._info = replace(info, shortcuts=self.capabilities.names)
         self._budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
         self._engine = LossEngine(model, self._pad_id, self.capabilities, self._budget)
-        self._prompt_budget = TokenBudget(_PROMPT_BUDGET)
+        batched = self.capabilities.batched  # else prompts are answered one by one as well
+        self._prompt_budget = TokenBudget(_PROMPT_BUDGET if batched else 1)
 
     @classmethod
     def load(
