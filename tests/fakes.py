@@ -42,6 +42,9 @@ class FakeModel:
         self.batches: list[int] = []
         self.info = ModelInfo("fake", fingerprint, "fake", "own", "float32", "cpu", max_length)
 
+    def neutral_colour(self) -> tuple[int, int, int]:
+        return (128, 128, 128)
+
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         cost = self._by_colour.get(images[0].getpixel((0, 0))) if images else None
         return self._encode(turns, bool(images), cost)

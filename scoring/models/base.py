@@ -15,6 +15,9 @@ from PIL import Image
 
 from scoring.samples import Turn
 
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
 
 class OutOfMemoryError(Exception):
     """A batch did not fit the device; the same samples in smaller batches may."""
@@ -32,7 +35,6 @@ class ModelInfo:
     device: str
     max_length: int  # tokens that fit its context
     score_eos: bool = True
-    mean_colour: tuple[int, int, int] = (128, 128, 128)  # what its pixels are centred on, 0 to 255
     template_digest: str | None = None  # of the template's text
     files: Mapping[str, str] | None = None  # digests of what else decides ids and pixels, by name
     revision: str | None = None  # of the hub, where one was asked for
@@ -77,6 +79,10 @@ class VisionLanguageModel(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Identity and settings."""
+        ...
+
+    def neutral_colour(self) -> Colour | None:
+        """The colour that the model maps to zero; None where none is known."""
         ...
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:

@@ -28,6 +28,13 @@ def to_device(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> 
     return value.to(kind).pin_memory().to(device, non_blocking=True)
 
 
+def fed_alone(model: Any, sample: EncodedSample) -> Tensors:
+    """What ``model`` is fed for one sample by itself, on its device and in its number format."""
+    ids = torch.tensor([sample.input_ids])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **sample.inputs}
+    return {key: to_device(value, model.device, model.dtype) for key, value in inputs.items()}
+
+
 def padded(rows: Sequence[NDArray[Any]], value: int, left: bool = False) -> torch.Tensor:
     """(batch, longest) of integers."""
     width = max(len(row) for row in rows)

@@ -31,6 +31,7 @@ from scoring.models.collate import (
     tree_mask,
 )
 from scoring.models.features import FeatureCache, VisionTower
+from scoring.models.head import head_in_float32
 from scoring.models.last_layer import last_mlp_at
 from scoring.models.memory import out_of_memory_named
 from scoring.models.rows import Row, TreeLimits, divided, plan_rows
@@ -114,7 +115,7 @@ class LossEngine:
             inputs = self._inputs(rows, samples, features)
             width = inputs["input_ids"].shape[1]
             places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
-            with self._attention(rows), self._last_layer(places):
+            with self._attention(rows), self._last_layer(places), head_in_float32(self._model):
                 losses = self._losses(rows, inputs, places)
         features.release(rows)
         return torch.split(losses, [sum(row.counts) for row in rows])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from PIL import Image
 
 from scoring.engine.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
-from scoring.models.base import EncodedSample, ModelInfo
+from scoring.models.base import Colour, EncodedSample, ModelInfo
 from scoring.models.collate import prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
 from scoring.models.fingerprints import deciding_files, template_digest, weights_fingerprint
@@ -36,6 +37,7 @@ from scoring.models.loading import (
     model_folder,
 )
 from scoring.models.memory import out_of_memory_named
+from scoring.models.neutral_colour import measure_neutral_colour
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.samples import Turn
 
@@ -59,6 +61,7 @@ class HfModel:
         self._budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
         self._engine = LossEngine(model, self._pad_id, self.capabilities, self._budget)
         batched = self.capabilities.batched  # else prompts are answered one by one as well
+        self._neutral_colour = cache(lambda: measure_neutral_colour(model, self._encoder.encode))
         self._prompt_budget = TokenBudget(_PROMPT_BUDGET if batched else 1)
 
     @classmethod
@@ -96,7 +99,6 @@ class HfModel:
             device=device,
             max_length=max_length(model, processor),
             score_eos=score_eos,
-            mean_colour=_mean_colour(processor),
             template_digest=template_digest(render.template, end_markers(processor, model)),
             files=deciding_files(folder),
             revision=revision,
@@ -110,6 +112,10 @@ class HfModel:
     def info(self) -> ModelInfo:
         """Identity and settings."""
         return self._info
+
+    def neutral_colour(self) -> Colour | None:
+        """The colour that the model maps to zero, measured when first asked for."""
+        return self._neutral_colour()
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
@@ -173,10 +179,3 @@ def _device_name(device: str) -> str:
         if found:
             return found[1]
     return platform.processor() or platform.machine()
-
-
-def _mean_colour(processor: Any) -> tuple[int, int, int]:
-    """The colour that the processor's normalisation turns into zeros; grey where it has none."""
-    mean = getattr(processor.image_processor, "image_mean", None) or (0.5, 0.5, 0.5)
-    red, green, blue = (round(float(channel) * 255) for channel in mean)
-    return red, green, blue

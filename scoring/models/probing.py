@@ -29,8 +29,10 @@ from scoring.engine.prompting import PromptProblem
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
+from scoring.models.collate import fed_alone
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
+from scoring.models.head import head_in_float32
 from scoring.models.last_layer import last_mlp_at
 from scoring.models.loading import supported_families
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
@@ -236,7 +238,7 @@ class _Probe:
         """Whether nobody looks at what the last MLP gives for other tokens than the chosen."""
         states = []
         for filler in (0.0, 1.0):
-            inputs = _fed(self._model, self._blind[0])
+            inputs = fed_alone(self._model, self._blind[0])
             places = torch.arange(0, inputs["input_ids"].shape[1], 2, device=self._model.device)
             with torch.inference_mode(), last_mlp_at(self._model, places, filler):
                 states.append(self._model.base_model(**inputs, use_cache=False)[0][0, places])
@@ -257,7 +259,7 @@ class _Probe:
         place = max(at for at, token in enumerate(sample.input_ids) if token == tower.image_token)
         with torch.inference_mode():
             features = tower.encode([sample])
-            inputs = _fed(self._model, sample)
+            inputs = fed_alone(self._model, sample)
             for key in tower.replaced_inputs(list(inputs)):
                 inputs.pop(key)
             states = []
@@ -283,7 +285,7 @@ class _Probe:
         hooks = [layer.register_forward_hook(look, with_kwargs=True) for layer in layers]
         try:
             with torch.inference_mode():
-                self._model.base_model(**_fed(self._model, longest), use_cache=False)
+                self._model.base_model(**fed_alone(self._model, longest), use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -321,8 +323,8 @@ class _Probe:
     def _head_stands_alone(self) -> bool:
         """Whether the output embeddings turn the base model's hidden states into the logits."""
         try:
-            with torch.inference_mode():
-                inputs = _fed(self._model, self._blind[0])
+            with torch.inference_mode(), head_in_float32(self._model):
+                inputs = fed_alone(self._model, self._blind[0])
                 hidden = self._model.base_model(**inputs, use_cache=False)[0]
                 logits = self._model.get_output_embeddings()(hidden)
                 expected = self._model(**inputs, use_cache=False).logits
@@ -374,8 +376,8 @@ def _turned(sample: EncodedSample, shared: int) -> EncodedSample:
 
 def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:
     """Losses of one sample by itself from all logits: what every route is held against."""
-    with torch.inference_mode():
-        inputs = _fed(model, sample)
+    with torch.inference_mode(), head_in_float32(model):
+        inputs = fed_alone(model, sample)
         logits = model(**inputs, use_cache=False).logits[0]
         answers = torch.tensor([turn >= 0 for turn in sample.turn_ids], device=logits.device)
         answers[0] = False
@@ -384,12 +386,3 @@ def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:
             answer_token_losses(logits[:-1][answers[1:]], targets).cpu().numpy()
         )
     return found
-
-
-def _fed(model: Any, sample: EncodedSample) -> dict[str, torch.Tensor]:
-    ids = torch.tensor([sample.input_ids])
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **sample.inputs}
-    return {
-        key: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
-        for key, value in inputs.items()
-    }
