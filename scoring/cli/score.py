@@ -8,12 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from scoring.cli.options import (
+    AdapterOption,
     AllowRemoteOption,
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
+    ImageProcessorOption,
     JsonOption,
     MaxNewTokensOption,
     ModelOption,
+    QuantizationOption,
     RevisionOption,
     RunOption,
     TemplateOption,
@@ -96,6 +100,10 @@ def score(
     dtype: DtypeOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
+    image_processor: ImageProcessorOption = "auto",
+    adapter: AdapterOption = None,
+    quantization: QuantizationOption = None,
+    device_map: DeviceMapOption = None,
     estimate: Annotated[
         bool,
         typer.Option(
@@ -129,6 +137,12 @@ def score(
         fetch_remote(place)
     statuses = _retried(retry)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
+    loading = {
+        "image_processor": image_processor,
+        "adapter": adapter,
+        "quantization": quantization,
+        "device_map": device_map,
+    }
     if is_shared(workers, engine) and not estimate:
         job = Job(
             workspace=str(workspace),
@@ -139,6 +153,7 @@ def score(
                 "device": device,
                 "score_eos": score_eos,
                 "revision": revision,
+                **loading,
             },
             run_id=run,
             baselines=blind,
@@ -151,7 +166,7 @@ def score(
         )
         score_shared(place, job, workers, engine, json)
         return
-    loaded = _load(place, model, template, dtype, device, score_eos, revision)
+    loaded = _load(place, model, template, dtype, device, score_eos, revision, loading)
     if estimate:
         from scoring.cli.estimate import tell_estimate
 
@@ -228,6 +243,7 @@ def predict(
     ] = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
+    adapter: AdapterOption = None,
     json: JsonOption = False,
 ) -> None:
     """Generate answers with and without the image, by the model of a run."""
@@ -246,6 +262,12 @@ def predict(
         device or record.device,
         record.score_eos is not False,
         revision or record.revision,
+        {
+            "image_processor": record.image_processor_backend,
+            "adapter": adapter or record.adapter,
+            "quantization": record.quantization,
+            "device_map": record.device_map,
+        },
     )
     from scoring.engine.pipeline import predict_dataset
 
@@ -284,6 +306,7 @@ def _load(
     device: str | None,
     score_eos: bool,
     revision: str | None,
+    loading: dict[str, Any],
 ) -> Any:
     from scoring.dataset import read_dataset_info
 
@@ -298,6 +321,7 @@ def _load(
         device=device,
         score_eos=score_eos,
         revision=revision,
+        **loading,
     )
     info = loaded.info
     say(f"{info.family} in {info.dtype} on {info.device}, template {info.template}")

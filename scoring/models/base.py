@@ -40,6 +40,11 @@ class ModelInfo:
     revision: str | None = None  # of the hub, where one was asked for
     processor: str | None = None  # classes that make ids and pixels
     device_name: str | None = None  # of the device's maker
+    image_processor: str | None = None  # class and backend of what makes pixels
+    adapter: str | None = None  # folder of a PEFT adapter
+    adapter_fingerprint: str | None = None  # digest of its weights and configuration
+    quantization: Mapping[str, Any] | None = None  # configuration of transformers
+    device_map: str | Mapping[str, Any] | None = None  # as asked for
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 

@@ -23,9 +23,14 @@ from PIL import Image
 from scoring.engine.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
 from scoring.models.base import Colour, EncodedSample, ModelInfo
-from scoring.models.collate import prompt_inputs, to_device
+from scoring.models.collate import device_of, prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
-from scoring.models.fingerprints import deciding_files, template_digest, weights_fingerprint
+from scoring.models.fingerprints import (
+    adapter_fingerprint,
+    deciding_files,
+    template_digest,
+    weights_fingerprint,
+)
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
     Render,
@@ -34,11 +39,13 @@ from scoring.models.loading import (
     greedy,
     load_parts,
     max_length,
-    model_folder,
+    resolve_device,
 )
 from scoring.models.memory import out_of_memory_named
 from scoring.models.neutral_colour import measure_neutral_colour
+from scoring.models.options import LoadOptions, model_folder
 from scoring.models.probing import measure_capabilities, measure_token_budget
+from scoring.models.processors import image_processor_backend
 from scoring.samples import Turn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -76,6 +83,7 @@ class HfModel:
         score_eos: bool = True,
         revision: str | None = None,
         notice: str | None = None,
+        options: LoadOptions | None = None,
     ) -> HfModel:
         """Loads ``name``, a path or a Hugging Face id, or what lies in ``folder`` under that name.
 
@@ -84,11 +92,11 @@ class HfModel:
         and bfloat16 on a GPU unless named. Raises ModelError.
         """
         folder = folder or model_folder(name, revision)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device, options = resolve_device(device), options or LoadOptions()
         dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
-        model, processor = load_parts(folder, name, _DTYPES[dtype], device)
+        model, processor = load_parts(folder, name, _DTYPES[dtype], device, options)
         chosen, render = choose_template(processor, model, template)
         info = ModelInfo(
             name=name,
@@ -104,6 +112,13 @@ class HfModel:
             revision=revision,
             processor=_class_names(processor),
             device_name=_device_name(device),
+            image_processor=_image_processor(processor),
+            adapter=None if options.adapter is None else str(options.adapter),
+            adapter_fingerprint=(
+                None if options.adapter is None else adapter_fingerprint(options.adapter)
+            ),
+            quantization=options.quantization,
+            device_map=options.device_map,
             notice=notice,
         )
         return cls(model, processor, info, render)
@@ -152,7 +167,7 @@ class HfModel:
         """Prompts are padded on the left, so that all answers begin at one place."""
         with out_of_memory_named(), torch.inference_mode():
             batch_inputs = prompt_inputs(batch, self._pad_id)
-            device, kind = self._model.device, self._model.dtype
+            device, kind = device_of(self._model), self._model.dtype
             inputs = {key: to_device(value, device, kind) for key, value in batch_inputs.items()}
             generated = self._model.generate(
                 **inputs,
@@ -168,6 +183,12 @@ def _class_names(processor: Any) -> str:
     """The processor and what it makes pixels and ids with: these decide what a model is fed."""
     parts = [processor, getattr(processor, "image_processor", None), processor.tokenizer]
     return ", ".join(type(part).__name__ for part in parts if part is not None)
+
+
+def _image_processor(processor: Any) -> str:
+    """Class and backend: two backends differ in how they resize."""
+    backend = image_processor_backend(processor)
+    return f"{type(processor.image_processor).__name__} ({backend})"
 
 
 def _device_name(device: str) -> str:

@@ -29,7 +29,7 @@ from scoring.engine.prompting import PromptProblem
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample
 from scoring.models.capabilities import Capabilities
-from scoring.models.collate import fed_alone
+from scoring.models.collate import device_of, fed_alone
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
 from scoring.models.head import head_in_float32
@@ -83,7 +83,7 @@ def measure_token_budget(
     model: Any, encode: Encode, pad_id: int, capabilities: Capabilities
 ) -> int:
     """Padded tokens of a batch for the device that ``model`` is on."""
-    if model.device.type != "cuda":
+    if device_of(model).type != "cuda":
         return cpu_token_budget(model)
     try:
         longest = max(_small_probes(encode)[0], key=lambda sample: len(sample.input_ids))
@@ -92,7 +92,7 @@ def measure_token_budget(
     copies = [replace(longest, image_key=object()) for _ in range(_COPIES)]
     engine = LossEngine(model, pad_id, replace(capabilities, tree=False), TokenBudget(_ROOM))
     tokens = _COPIES * len(longest.input_ids)
-    return gpu_token_budget(model.device, tokens, lambda: engine.losses(copies))
+    return gpu_token_budget(device_of(model), tokens, lambda: engine.losses(copies))
 
 
 Probes = tuple[list[EncodedSample], list[EncodedSample]]
@@ -239,7 +239,7 @@ class _Probe:
         states = []
         for filler in (0.0, 1.0):
             inputs = fed_alone(self._model, self._blind[0])
-            places = torch.arange(0, inputs["input_ids"].shape[1], 2, device=self._model.device)
+            places = torch.arange(0, inputs["input_ids"].shape[1], 2, device=device_of(self._model))
             with torch.inference_mode(), last_mlp_at(self._model, places, filler):
                 states.append(self._model.base_model(**inputs, use_cache=False)[0][0, places])
         return bool(torch.equal(*states))
@@ -381,7 +381,7 @@ def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:
         logits = model(**inputs, use_cache=False).logits[0]
         answers = torch.tensor([turn >= 0 for turn in sample.turn_ids], device=logits.device)
         answers[0] = False
-        targets = inputs["input_ids"][0, answers]
+        targets = inputs["input_ids"][0].to(logits.device)[answers]
         found: NDArray[np.float32] = (
             answer_token_losses(logits[:-1][answers[1:]], targets).cpu().numpy()
         )
