@@ -50,6 +50,6 @@ def _float32_logits(head: torch.nn.Linear, hidden: torch.Tensor) -> torch.Tensor
     """(..., vocabulary) from (..., width); the weights are converted in chunks of rows."""
     wide = hidden.float()
     rows = max(1, _CHUNK_VALUES // head.weight.shape[1])
-    chunks = [linear(wide, weight.float()) for weight in head.weight.split(rows)]
+    chunks = [linear(wide, weight.float()) for weight in torch.split(head.weight, rows)]
     logits = torch.cat(chunks, dim=-1)
     return logits if head.bias is None else logits + head.bias.float()
