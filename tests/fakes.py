@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,9 @@ class FakeModel:
 
     def neutral_colour(self) -> tuple[int, int, int]:
         return (128, 128, 128)
+
+    def freeze_date(self, moment: datetime) -> None:
+        self.date = moment
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         cost = self._by_colour.get(images[0].getpixel((0, 0))) if images else None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lowest import lowest_versions
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -60,3 +62,21 @@ def test_the_demo_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ws" / "visnec.duckdb").exists()
+
+
+def test_the_lowest_versions_are_the_floors_of_the_project(tmp_path: Path) -> None:
+    project = tmp_path / "pyproject.toml"
+    table = """
+        [project]
+        dependencies = ["torch>=2.6", "streamlit>=1.66,<2"]
+        [project.optional-dependencies]
+        ray = ["ray[data]>=2.50,<3"]
+        offline = ["weights==0.1.0"]
+    """
+    project.write_text(table)
+    expected = {"torch": "2.6", "streamlit": "1.66", "ray": "2.50", "weights": "0.1.0"}
+    assert lowest_versions(project) == expected
+    project.write_text(table.replace("torch>=2.6", "torch<3"))
+    with pytest.raises(ValueError, match="'torch<3' names no lowest version"):
+        lowest_versions(project)
+    assert {"streamlit", "typer", "pandas", "ray", "pytest"} <= lowest_versions().keys()

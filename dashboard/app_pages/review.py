@@ -164,7 +164,7 @@ def _show_deck(
         said=queued.said,
         start=row,
         decided=own.decided,
-        history=own.history,
+        history=[asdict(one) for one in own.history],
         n_decided=own.n_decided,
         receipt=asdict(receipt),
         answered=answered,

@@ -12,7 +12,6 @@ import streamlit as st
 
 from dashboard import actions, loaders, text
 from dashboard.components.gallery import Bulk, Told
-from dashboard.standing import StandingBulk
 from dashboard.state import Key
 from scoring.errors import VisnecError
 
@@ -36,7 +35,7 @@ def told() -> Told | None:
     news: _News | None = st.session_state.get(Key.BULK)
     if reviewer is None:
         return None
-    last = _last(reviewer)
+    last = loaders.read_last_bulk(loaders.read_workspace(), reviewer)
     st.session_state[Key.BULK_SHOWN] = last.queue if last else None
     if last is None:
         return None if news is None else Told(news.said, failed=news.failed)
@@ -48,10 +47,6 @@ def told() -> Told | None:
     )
     said = standing if news is None else f"{news.said} {standing}"
     return Told(said, can_undo=True, failed=news is not None and news.failed)
-
-
-def _last(reviewer: str) -> StandingBulk | None:
-    return loaders.read_own_decisions(loaders.read_workspace(), reviewer, (), 0).bulk
 
 
 def take(bulk: Bulk) -> None:

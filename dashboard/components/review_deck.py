@@ -29,11 +29,12 @@ class Deck:
 
     ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was; ``draw``
     is what from; ``said`` tells how much of the dataset the queue is.
-    ``decided`` are the reviewer's verdicts on rows of the queue, ``n_decided`` counts those on
-    any sample, ``history`` are the last ones given. ``receipt`` is about the outbox with the number
-    ``answered``. Another address of the ``cards`` means that other cards are right. ``explore`` is
-    the address at which a sample opens when its row is appended. ``blind`` hides each sample's
-    image and reference at first.
+    ``decided`` are the reviewer's verdicts on rows of the queue and of ``history``, ``n_decided``
+    counts those on any sample. ``history`` are the last ones given, each with ``then``: what holds
+    for its sample once it and the later ones are undone. ``receipt`` is about the outbox with the
+    number ``answered``. Another address of the ``cards`` means that other cards are right.
+    ``explore`` is the address at which a sample opens when its row is appended. ``blind`` hides
+    each sample's image and reference at first.
     """
 
     name: str

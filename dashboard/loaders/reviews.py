@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dashboard.loaders.compare import read_other_scopes
 from dashboard.loaders.context import Context, about, read_cached
-from dashboard.standing import Standing, StandingBulk, in_time
 from dashboard.state import Queue, View, Who
 from scoring.reviews.agreement import Agreement, reviewer_agreement
 from scoring.reviews.decisions import (
+    Decision,
     DecisionEvent,
-    DecisionFeed,
+    DecisionState,
+    LatestDecision,
     ReviewerProgress,
     conflicts,
+    decision_feed,
     reviewer_progress,
 )
+from scoring.reviews.reviewer_state import BulkDecision, UndoableDecision
 from scoring.reviews.settling import HandLabels
 from scoring.store import queries
 from scoring.store.compare import other_name
@@ -27,10 +28,6 @@ from scoring.store.queues import ReviewQueue
 from scoring.workspace import Workspace
 
 MAX_QUEUE: Final = 1000
-
-_books: dict[Path, _Book] = {}
-_feeds: dict[Path, DecisionFeed] = {}
-_lock = threading.Lock()
 
 
 def queue_order(context: Context, view: View) -> str:
@@ -61,45 +58,30 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
 
 @dataclass(frozen=True, slots=True)
 class OwnDecisions:
-    """A reviewer's verdicts on some rows, the last ones that an undo would take back, how many
-    samples have one in all, and the last verdict on many samples at once."""
+    """A reviewer's verdicts on some rows, the last ones that an undo would take back, and how many
+    samples have one in all. The rows of ``history`` are in ``decided`` too."""
 
-    decided: dict[int, str]
-    history: list[dict[str, Any]]
+    decided: dict[int, Decision]
+    history: list[UndoableDecision]
     n_decided: int
-    bulk: StandingBulk | None
-
-
-class _Book:
-    """The decisions of a workspace, read on by what was added since the last look."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._feed = DecisionFeed(workspace)
-        self._lock = threading.Lock()
-        self._standing: dict[str, Standing] = {}
-
-    def own(self, reviewer: str, rows: Sequence[int], history: int) -> OwnDecisions:
-        with self._lock:
-            by_reviewer: dict[str, list[DecisionEvent]] = {}
-            for event in in_time(self._feed.refresh()):
-                by_reviewer.setdefault(event.reviewer, []).append(event)
-            for name, events in by_reviewer.items():
-                self._standing.setdefault(name, Standing()).add(events)
-            holds = self._standing.setdefault(reviewer, Standing())
-            return OwnDecisions(
-                holds.decided(rows), holds.history(history), holds.n_decided, holds.last_bulk()
-            )
 
 
 def read_own_decisions(
     workspace: Workspace, reviewer: str, rows: Sequence[int], history: int
 ) -> OwnDecisions:
     """What holds of a reviewer's decisions; only what was added since the last call is read."""
-    with _lock:
-        book = _books.get(workspace.root)
-        if book is None:
-            book = _books[workspace.root] = _Book(workspace)
-    return book.own(reviewer, rows, history)
+
+    def read(state: DecisionState) -> OwnDecisions:
+        undoable = state.undoable(reviewer, history)
+        asked = {*rows, *(one.row_idx for one in undoable)}
+        return OwnDecisions(state.decided(reviewer, asked), undoable, state.n_decided(reviewer))
+
+    return decision_feed(workspace).read(read)
+
+
+def read_last_bulk(workspace: Workspace, reviewer: str) -> BulkDecision | None:
+    """The reviewer's last verdict on many samples at once of which anything holds."""
+    return decision_feed(workspace).read(lambda state: state.last_bulk(reviewer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +97,23 @@ class ReviewState:
 
 def read_review_state(workspace: Workspace) -> ReviewState:
     """What holds of everybody's decisions; only what was added since the last call is read."""
-    feed = _feed(workspace)
-    latest = feed.latest()
+    latest = read_latest(workspace)
     return ReviewState(
         reviewer_progress(latest),
         conflicts(latest),
-        feed.damaged_lines(),
+        decision_feed(workspace).damaged_lines(),
         reviewer_agreement(latest),
     )
 
 
+def read_latest(workspace: Workspace) -> list[LatestDecision]:
+    """What holds per sample and reviewer now."""
+    return decision_feed(workspace).read(lambda state: state.latest())
+
+
 def read_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
     """Everything that was ever decided, noted or undone about a sample, the oldest first."""
-    return _feed(workspace).history(row_idx)
-
-
-def _feed(workspace: Workspace) -> DecisionFeed:
-    """One that no book reads from: two readers of one would each see a part of what is added."""
-    with _lock:
-        feed = _feeds.get(workspace.root)
-        if feed is None:
-            feed = _feeds[workspace.root] = DecisionFeed(workspace)
-        return feed
+    return decision_feed(workspace).read(lambda state: state.history(row_idx))
 
 
 def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:

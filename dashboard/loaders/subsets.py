@@ -17,14 +17,26 @@ from numpy.typing import NDArray
 from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
 from dashboard.loaders.facts import read_current_clusterings
+from dashboard.loaders.reviews import read_latest
 from scoring.curation.comparison import SubsetDiff, compare_subsets
-from scoring.curation.stability import inclusion_probabilities
-from scoring.curation.subsets import Outcome, SubsetDefinition, list_subsets, read_overlaps, resolve
-from scoring.curation.token_values import read_token_deltas
+from scoring.curation.near_threshold import near_text
+from scoring.curation.stability import (
+    ReplicateResult,
+    basis_text,
+    inclusion_probabilities,
+    read_replicates,
+)
+from scoring.curation.subsets import (
+    Outcome,
+    SubsetDefinition,
+    apply_definition,
+    list_subsets,
+    read_overlaps,
+)
 from scoring.curation.weights import effective_share, repeat_counts
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome
-from scoring.reviews.decisions import DecisionEvent, hand_outcome, latest_decisions, read_events
+from scoring.reviews.decisions import hand_outcome
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
 from scoring.store import Scope, queries
@@ -32,7 +44,6 @@ from scoring.workspace import Workspace
 
 _CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
 _OUTCOMES: Final = Answers(2)
-_EVENTS: Final = Answers(1)
 _DIFFS: Final = Answers(2)
 _STABILITIES: Final = Answers(16)
 _OVERLAPS: Final = Answers(16)
@@ -52,10 +63,23 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
     """What a definition comes to now. Raises RuleError, and InputError for scores not there."""
 
     def read() -> Outcome:
-        return resolve(definition, _candidates(context, definition.scope), _events(context))
+        found = _candidates(context, definition.scope)
+        return apply_definition(definition, found, read_latest(context.workspace))
 
     return read_cached(
         _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
+    )
+
+
+def read_near_subset(context: Context, outcome: Outcome) -> str | None:
+    """How many scores are within the noise of the rule's threshold, in words."""
+    definition = outcome.definition
+    noise = queries.score_noise(context.store, definition.scope)
+    return read_cached(
+        _of_definition(context),
+        "near",
+        lambda: near_text(definition.rule, outcome.candidates, noise),
+        *_deciding(definition),
     )
 
 
@@ -73,11 +97,6 @@ def _candidates(context: Context, scope: Scope) -> Candidates:
     store = context.store
     key = (context.workspace.root, store.generation, scope)
     return _CANDIDATES.get(key, lambda: queries.candidates(store, scope))
-
-
-def _events(context: Context) -> tuple[DecisionEvent, ...]:
-    key = (context.workspace.root, context.store.decisions_generation)
-    return _EVENTS.get(key, lambda: tuple(read_events(context.workspace)))
 
 
 def _of_definition(context: Context) -> Context:
@@ -115,7 +134,7 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
             _counted(found.status, list(STATUSES)),
             _counted(found.source[scored], list(found.sources)),
             _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
-            len(hand_outcome(latest_decisions(_events(context)))),
+            len(hand_outcome(read_latest(context.workspace))),
         )
 
     return read_cached(context, "candidate counts", read)
@@ -227,7 +246,8 @@ class StabilityFacts:
     """How sure a subset is, made small enough to be kept.
 
     ``by_score`` has the columns visnec, inclusion, low, high and samples of
-    :meth:`scoring.curation.stability.Stability.by_score`; ``doubtful`` are rows that are as often
+    :meth:`scoring.curation.stability.Stability.by_score`; ``basis`` is what the figures are based
+    on, in words; ``doubtful`` are rows that are as often
     in as out.
     """
 
@@ -236,8 +256,9 @@ class StabilityFacts:
     n_open: int
     overlap: float
     n_draws: int
-    n_scored: int
-    n_from_tokens: int
+    n_used: int
+    basis: str
+    replicates: tuple[ReplicateResult, ...]
     by_score: pd.DataFrame
     by_source: pd.DataFrame
     doubtful: tuple[int, ...]
@@ -261,9 +282,9 @@ def read_stability(
 
     def read() -> StabilityFacts:
         found = _candidates(context, definition.scope)
-        tokens = read_token_deltas(context.workspace, definition.run_id, definition.baseline)
+        dtype, others = read_replicates(context.store, definition.scope)
         one = inclusion_probabilities(
-            definition.rule, found, tokens, n_draws, on_progress=on_progress
+            definition.rule, found, dtype, others, n_draws, on_progress=on_progress
         )
         return StabilityFacts(
             n_taken=int(one.taken.sum()),
@@ -271,8 +292,9 @@ def read_stability(
             n_open=one.n_open,
             overlap=one.overlap,
             n_draws=n_draws,
-            n_scored=int(found.scored.sum()),
-            n_from_tokens=one.n_from_tokens,
+            n_used=one.n_used,
+            basis=basis_text(one),
+            replicates=one.replicates,
             by_score=one.by_score(),
             by_source=one.by_source(),
             doubtful=tuple(one.most_open(_N_DOUBTFUL)),

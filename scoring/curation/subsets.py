@@ -22,7 +22,13 @@ from scoring.curation.selection import Subset, Treatment, select
 from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands, Category
 from scoring.reviews.decision_log import Decision
-from scoring.reviews.decisions import DecisionEvent, hand_outcome, latest_decisions, read_events
+from scoring.reviews.decisions import (
+    DecisionEvent,
+    LatestDecision,
+    hand_outcome,
+    latest_decisions,
+    read_events,
+)
 from scoring.rules import Rule, rule_from_dict
 from scoring.rules.candidates import STATUSES, Candidates
 from scoring.runs import now
@@ -245,7 +251,15 @@ def resolve(
     definition: SubsetDefinition, found: Candidates, events: Iterable[DecisionEvent]
 ) -> Outcome:
     """Applies a definition to candidates and decision events. Pure."""
-    hand = hand_outcome(latest_decisions(events)) if definition.hand_wins else {}
+    latest = latest_decisions(events) if definition.hand_wins else ()
+    return apply_definition(definition, found, latest)
+
+
+def apply_definition(
+    definition: SubsetDefinition, found: Candidates, latest: Iterable[LatestDecision]
+) -> Outcome:
+    """As :func:`resolve`, for the decisions that hold. Pure."""
+    hand = hand_outcome(latest) if definition.hand_wins else {}
     subset = select(
         definition.rule,
         found,

@@ -28,6 +28,7 @@ def load_model(
     adapter: str | None = None,
     quantization: str | Mapping[str, Any] | None = None,
     device_map: str | Mapping[str, Any] | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> HfModel:
     """Loads a model by Hugging Face id or by path; see ``scoring.models.hf`` for the options.
 
@@ -49,6 +50,7 @@ def load_model(
         device=device,
         score_eos=score_eos,
         revision=revision,
+        chat_template_kwargs=chat_template_kwargs,
         notice=MODEL_NOTICE if bundled else None,
         options=options,
     )

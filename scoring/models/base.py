@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,6 +46,7 @@ class ModelInfo:
     adapter_fingerprint: str | None = None  # digest of its weights and configuration
     quantization: Mapping[str, Any] | None = None  # configuration of transformers
     device_map: str | Mapping[str, Any] | None = None  # as asked for
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 
@@ -55,9 +57,11 @@ class EncodedSample:
 
     ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
     ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
-    ``pieces`` are the answer tokens as text, one each. Samples with the very same images share
-    their ``image_key`` (compared by identity), so that these need to be looked at only once; it
-    is None without an image.
+    ``pieces`` are the answer tokens as text and ``segments`` the Segment of each, empty where the
+    model does not know them. Samples with the very same images share their ``image_key`` (compared
+    by identity), so that these need to be looked at only once; it is None without an image.
+    ``text_altered``: control tokens in its text were broken up, so that they are read as text;
+    ``thoughts_dropped``: answers whose thought the chat template leaves out.
     """
 
     input_ids: tuple[int, ...]
@@ -65,6 +69,9 @@ class EncodedSample:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
     image_key: object | None = None
+    segments: tuple[int, ...] = ()
+    text_altered: bool = False
+    thoughts_dropped: int = 0
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
@@ -88,6 +95,10 @@ class VisionLanguageModel(Protocol):
 
     def neutral_colour(self) -> Colour | None:
         """The colour that the model maps to zero; None where none is known."""
+        ...
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the current date of chat templates that write one."""
         ...
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,11 @@ from scoring.models.options import LoadOptions, model_folder
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.models.processors import image_processor_backend
 from scoring.samples import Turn
+from scoring.thoughts import opened_thought
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_INFO = Path("/proc/cpuinfo")  # of Linux
+_PROMPT_END = 32  # tokens, of which the last may open a thought
 _PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts and answers to begin with
 
 
@@ -61,6 +65,7 @@ class HfModel:
         model.generation_config = greedy(model.generation_config)
         self._tokenizer = processor.tokenizer
         self._encoder = encoder_for(model, processor, render, info)
+        self._render = render
         self._pad_id = self._tokenizer.pad_token_id or 0
         probing = (model, self._encoder.encode, self._pad_id)
         self.capabilities = measure_capabilities(*probing)
@@ -84,12 +89,14 @@ class HfModel:
         revision: str | None = None,
         notice: str | None = None,
         options: LoadOptions | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> HfModel:
         """Loads ``name``, a path or a Hugging Face id, or what lies in ``folder`` under that name.
 
         ``template``: ``own``, ``llava_v1`` or a file; by default the model's own, except where
         that one marks no end of an answer and the family is LLaVA's. ``dtype``: float32 on a CPU
-        and bfloat16 on a GPU unless named. Raises ModelError.
+        and bfloat16 on a GPU unless named. ``chat_template_kwargs``: variables for the template.
+        Raises ModelError.
         """
         folder = folder or model_folder(name, revision)
         device, options = resolve_device(device), options or LoadOptions()
@@ -97,7 +104,7 @@ class HfModel:
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
         model, processor = load_parts(folder, name, _DTYPES[dtype], device, options)
-        chosen, render = choose_template(processor, model, template)
+        chosen, render = choose_template(processor, model, template, chat_template_kwargs)
         info = ModelInfo(
             name=name,
             fingerprint=weights_fingerprint(folder),
@@ -119,6 +126,7 @@ class HfModel:
             ),
             quantization=options.quantization,
             device_map=options.device_map,
+            chat_template_kwargs=render.variables,
             notice=notice,
         )
         return cls(model, processor, info, render)
@@ -131,6 +139,10 @@ class HfModel:
     def neutral_colour(self) -> Colour | None:
         """The colour that the model maps to zero, measured when first asked for."""
         return self._neutral_colour()
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the date that the chat template may write; see the protocol."""
+        self._render.freeze_date(moment)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
@@ -174,9 +186,21 @@ class HfModel:
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self._pad_id,
             )
-        new = generated[:, inputs["input_ids"].shape[1] :]
-        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        new = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (batch, new_tokens)
+        return [self._answer(*pair) for pair in zip(batch, new, strict=True)]
+
+    def _answer(self, prompt: EncodedSample, new: Sequence[int]) -> str:
+        """The text that follows ``prompt``: up to the first end token, without control tokens.
+
+        Other special tokens, such as grounding marks, are part of an answer. Where the prompt
+        itself opens a thought, so does the answer.
+        """
+        ends = self._model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        own = list(takewhile(lambda token: token not in ends, new))
+        text = self._tokenizer.decode([one for one in own if one not in self._encoder.control_ids])
+        opening = opened_thought(self._tokenizer.decode(prompt.input_ids[-_PROMPT_END:]))
+        return f"{opening}\n{text}".strip()
 
 
 def _class_names(processor: Any) -> str:

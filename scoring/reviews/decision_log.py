@@ -105,21 +105,18 @@ class LogTail:
     """One log file in memory, read on from where the last look ended.
 
     ``refresh`` costs an ``open`` and a ``stat`` when nothing was added. A file that was replaced
-    or shortened is read anew from its beginning. ``ends`` are the bytes after each event's
-    newline; ``damaged`` counts finished lines that are no events; ``restarts`` counts how often
-    events that were read had to be forgotten.
+    or shortened is read again from its beginning. ``events`` only ever grows; another list takes
+    its place where the events that were read no longer count. ``ends`` are the bytes after each
+    event's newline; ``damaged`` counts finished lines that are not events.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.restarts = 0
-        self.events: list[DecisionEvent] = []
         self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
-        self.restarts += bool(self.events)
-        self.events = []
+        self.events: list[DecisionEvent] = []
         self.ends: list[int] = []
         self.by_id: dict[str, DecisionEvent] = {}
         self.damaged = 0
@@ -132,17 +129,17 @@ class LogTail:
         """Sequence number of the last event, 0 for an empty log."""
         return self.events[-1].seq if self.events else 0
 
-    def refresh(self) -> list[DecisionEvent]:
-        """Reads the lines finished since the last call; returns their events in log order."""
+    def refresh(self) -> None:
+        """Reads the lines finished since the last call."""
         with self._lock:
             try:
                 with self.path.open("rb") as file:
                     self._forget_if_replaced(file.fileno())
                     file.seek(self._offset)
-                    return self._take(file.read())
+                    self._take(file.read())
             except FileNotFoundError:
-                self._forget()
-                return []
+                if self._file_id is not None:
+                    self._forget()
 
     def _forget_if_replaced(self, descriptor: int) -> None:
         stat = os.fstat(descriptor)
@@ -152,21 +149,18 @@ class LogTail:
             self._forget()
             self._file_id = identity
 
-    def _take(self, data: bytes) -> list[DecisionEvent]:
+    def _take(self, data: bytes) -> None:
         whole = data[: data.rfind(b"\n") + 1]
-        found: list[DecisionEvent] = []
         for line in whole.splitlines(keepends=True):
             self._offset += len(line)
             event = parse_event(line, machine=self.path.stem.rpartition("@")[2])
             if event is None:
                 self.damaged += bool(line.strip())
                 continue
-            found.append(event)
+            self.events.append(event)
             self.ends.append(self._offset)
             self.by_id.setdefault(event.event_id, event)
-        self.events += found
         self._tail = (self._tail + whole)[-_TAIL_BYTES:]
-        return found
 
 
 class LogWriter:

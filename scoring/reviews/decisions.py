@@ -1,7 +1,8 @@
 """Decisions of people: who writes them where, and how they are read.
 
 One append-only log per reviewer and machine lies under ``reviews/`` (see ``decision_log`` for
-the file itself, ``verdicts`` for what holds in the end). An event is on disk (fsync) before
+the file itself, ``verdicts`` for which decision holds, ``reviewer_state`` for all of them in
+memory). An event is on disk (fsync) before
 :meth:`ReviewLog.append` returns; an undo is one more event. The one decision behind it: the
 sequence number inside a log is the order of events, never the clock; the clock only decides
 between two machines of the same reviewer.
@@ -17,9 +18,13 @@ import socket
 import threading
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 from scoring.errors import InputError
 from scoring.reviews.decision_log import (
@@ -32,29 +37,31 @@ from scoring.reviews.decision_log import (
     clean_text,
     new_event,
 )
+from scoring.reviews.reviewer_state import DecisionState
 from scoring.reviews.verdicts import (
     LatestDecision,
     ReviewerProgress,
     conflicts,
     hand_outcome,
     latest_decisions,
-    latest_of_sample,
     reviewer_progress,
-    undone_events,
 )
 from scoring.workspace import Workspace
 
 _SUFFIX = ".jsonl"
+T = TypeVar("T")
 
 __all__ = [
     "Decision",
     "DecisionDraft",
     "DecisionEvent",
     "DecisionFeed",
+    "DecisionState",
     "LatestDecision",
     "ReviewLog",
     "ReviewerProgress",
     "conflicts",
+    "decision_feed",
     "hand_outcome",
     "latest_decisions",
     "log_digests",
@@ -71,13 +78,13 @@ _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 class ReviewLog:
     """The log of one reviewer on one machine; may be shared by threads and by processes."""
 
-    def __init__(self, path: Path, reviewer: str, machine: str) -> None:
+    def __init__(self, path: Path, reviewer: str, machine: str, feed: DecisionFeed) -> None:
         self.path = path
         self.reviewer = reviewer
         self.machine = machine
-        self._tail = LogTail(path)
+        self._feed = feed
+        self._tail = feed.tail(path)
         self._writer = LogWriter(self._tail)
-        self._elsewhere: dict[Path, LogTail] = {}  # logs of this reviewer on other machines
 
     def append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
         """Writes the drafts and returns their events, in order, once they are on disk.
@@ -99,7 +106,7 @@ class ReviewLog:
     def undo(
         self, event_id: str | None = None, new_event_id: str | None = None
     ) -> DecisionEvent | None:
-        """Takes back one event, or the latest verdict of this log that still holds.
+        """Takes back one event, or the reviewer's latest verdict that still holds.
 
         The latest verdict takes the whole bulk decision with it that it is part of. Returns the
         (last) undo event, or None when there is nothing to take back. Undoing an event twice
@@ -109,78 +116,52 @@ class ReviewLog:
         with self._writer:
             if new_event_id is not None and new_event_id in self._tail.by_id:
                 return self._tail.by_id[new_event_id]
-            events = {event.event_id: event for event in self._events_of_reviewer()}
-            undone = undone_events(events.values())
-            target = self._undo_target(event_id, events, undone)
-            if target is None:
-                return None
-            if target.event_id in undone:
-                return events[undone[target.event_id]]
-            return self._take_back(target, undone, event_id is None, new_event_id)[-1]
+            if event_id is None:
+                return next(reversed(self._undo_latest(new_event_id)), None)
+            event = self._event(event_id)
+            undo_id = self._feed.read(lambda state: state.undo_of(event))
+            if undo_id is not None:
+                return self._event(undo_id)
+            return self._take_back([event], new_event_id)[0]
 
     def undo_latest(self) -> list[DecisionEvent]:
         """As :meth:`undo` of the latest verdict; every undo event, several for a bulk decision."""
         with self._writer:
-            events = {event.event_id: event for event in self._events_of_reviewer()}
-            undone = undone_events(events.values())
-            target = self._undo_target(None, events, undone)
-            return [] if target is None else self._take_back(target, undone, True, None)
+            return self._undo_latest()
 
-    def _take_back(
-        self,
-        target: DecisionEvent,
-        undone: Mapping[str, str],
-        whole_bulk: bool,
-        new_event_id: str | None,
-    ) -> list[DecisionEvent]:
-        if whole_bulk and target.queue is not None and target.in_bulk:
-            return self._append(self._undo_drafts(target.queue, undone))
-        draft = DecisionDraft(target.row_idx, None, new_event_id, undoes=target.event_id)
-        return self._append([draft])
+    def _undo_latest(self, new_event_id: str | None = None) -> list[DecisionEvent]:
+        events = self._feed.read(lambda state: state.undo_target(self.reviewer))
+        return self._take_back(events, new_event_id)
 
     def undo_bulk(self, name: str) -> list[DecisionEvent]:
         """Takes back what still holds of the bulk decision of that queue; the undo events."""
         with self._writer:
-            undone = undone_events(self._events_of_reviewer())
-            return self._append(self._undo_drafts(name, undone))
+            events = self._feed.read(lambda state: state.bulk_events(self.reviewer, name))
+            return self._take_back(events)
 
-    def _undo_drafts(self, bulk: str, undone: Mapping[str, str]) -> list[DecisionDraft]:
-        """Undos of what still holds of a bulk decision."""
-        return [
-            DecisionDraft(event.row_idx, None, undoes=event.event_id)
-            for event in self._events_of_reviewer()
-            if event.queue == bulk and event.decision and event.event_id not in undone
-        ]
+    def _take_back(
+        self, events: Sequence[DecisionEvent], new_event_id: str | None = None
+    ) -> list[DecisionEvent]:
+        """Writes an undo of each; ``new_event_id`` is the undo's where there is only one."""
+        undo_id = new_event_id if len(events) == 1 else None
+        return self._append(
+            [DecisionDraft(one.row_idx, None, undo_id, undoes=one.event_id) for one in events]
+        )
 
     def events(self) -> list[DecisionEvent]:
         """All events of this log, in order."""
         self._tail.refresh()
         return list(self._tail.events)
 
-    def _undo_target(
-        self,
-        event_id: str | None,
-        events: Mapping[str, DecisionEvent],
-        undone: Mapping[str, str],
-    ) -> DecisionEvent | None:
-        if event_id is None:
-            verdicts = (event for event in reversed(self._tail.events) if event.decision)
-            return next((event for event in verdicts if event.event_id not in undone), None)
-        if event_id not in events:
+    def _event(self, event_id: str) -> DecisionEvent:
+        """An event of this reviewer on any machine: a host may change its name between two keys."""
+        event = self._feed.find(self.reviewer, event_id)
+        if event is None:
             raise InputError(
                 f"no event {event_id!r} in the decision logs of {self.reviewer!r}; "
                 "a decision can only be undone by the one who made it"
             )
-        return events[event_id]
-
-    def _events_of_reviewer(self) -> Iterator[DecisionEvent]:
-        """Events of this reviewer on all machines: a host may change its name between two keys."""
-        yield from self._tail.events
-        for path in sorted(self.path.parent.glob(f"{_file_word(self.reviewer)}@*{_SUFFIX}")):
-            if path != self.path:
-                tail = self._elsewhere.setdefault(path, LogTail(path))
-                tail.refresh()
-                yield from tail.events
+        return event
 
     def _append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
         known = dict[str, DecisionEvent]()
@@ -198,81 +179,100 @@ class ReviewLog:
         return answers
 
 
-class DecisionFeed:
-    """All logs of a workspace, kept in memory and read on by what was added.
+@dataclass(frozen=True, slots=True)
+class DecisionChanges:
+    """What holds now for the samples that changed since ``version`` was another.
 
-    One per process is enough: a page that looks after each decision reads only the new lines, and
-    what holds is worked out anew only for the samples they are about.
+    ``rows`` None means all samples; ``latest`` is what holds for them.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    version: int
+    rows: set[int] | None
+    latest: list[LatestDecision]
+
+
+class DecisionFeed:
+    """All logs of a workspace in memory, read on by what was added; see :func:`decision_feed`.
+
+    What holds is worked out again only for the samples that new events are about.
+    """
+
+    def __init__(self, reviews_dir: Path) -> None:
+        self._reviews_dir = reviews_dir
         self._lock = threading.Lock()
         self._tails: dict[str, LogTail] = {}
-        self._by_row: dict[int, list[DecisionEvent]] = {}
-        self._latest: dict[int, list[LatestDecision]] = {}
-        self._changed: set[int] | None = None  # None: all of them
+        self._taken: dict[str, tuple[list[DecisionEvent], int]] = {}  # a tail's list, and how far
+        self._state = DecisionState()
+        self._version = 0
+        self._changed: dict[int, int] = {}  # row -> version of its last change, the latest last
 
-    def refresh(self) -> list[DecisionEvent]:
-        """Events added to any log since the last call; all of them on the first."""
+    def read(self, question: Callable[[DecisionState], T]) -> T:
+        """What ``question`` answers about the logs as they are now."""
         with self._lock:
-            paths = _log_paths(self._workspace)
-            known = {name: tail.restarts for name, tail in self._tails.items()}
-            self._tails = {
-                name: self._tails.get(name) or LogTail(path) for name, path in paths.items()
-            }
-            fresh = [event for tail in self._tails.values() for event in tail.refresh()]
-            kept = {name: tail.restarts for name, tail in self._tails.items() if name in known}
-            if kept == known:
-                self._take(fresh)
-            else:  # a log was replaced or is gone: what was read from it no longer counts
-                self._by_row, self._latest, self._changed = {}, {}, None
-                self._take([event for tail in self._tails.values() for event in tail.events])
-            return fresh
+            self._refresh()
+            return question(self._state)
 
-    def _take(self, events: Iterable[DecisionEvent]) -> None:
-        rows = set()
-        for event in events:
-            self._by_row.setdefault(event.row_idx, []).append(event)
-            rows.add(event.row_idx)
-        for row_idx in rows:
-            self._latest[row_idx] = latest_of_sample(self._by_row[row_idx])
-        if self._changed is not None:
-            self._changed |= rows
-
-    def events(self) -> list[DecisionEvent]:
-        """Every event, log by log in the order of their names."""
-        self.refresh()
-        return [event for tail in self._tails.values() for event in tail.events]
-
-    def history(self, row_idx: int) -> list[DecisionEvent]:
-        """Every event about a sample, undone ones and undos included, as they were given."""
-        self.refresh()
-        found = self._by_row.get(row_idx, ())
-        return sorted(found, key=lambda event: (event.decided_at, event.machine, event.seq))
-
-    def latest(self) -> list[LatestDecision]:
-        """What holds now, see :func:`latest_decisions`."""
-        self.refresh()
+    def changes(self, since: int | None = None) -> DecisionChanges:
+        """What changed since an earlier answer's ``version``; everything without one."""
         with self._lock:
-            return [one for row_idx in sorted(self._latest) for one in self._latest[row_idx]]
+            self._refresh()
+            rows = None if since is None else self._changed_since(since)
+            return DecisionChanges(self._version, rows, self._state.latest(rows))
 
-    def changes(self) -> tuple[set[int] | None, list[LatestDecision]]:
-        """The samples with new events since the last call, and what holds for them now.
+    def _changed_since(self, version: int) -> set[int]:
+        latest_first = reversed(self._changed.items())
+        return {row for row, _ in takewhile(lambda change: change[1] > version, latest_first)}
 
-        None in place of the samples means all of them: the first time, and after a log was
-        replaced. For one asker only, who keeps what it was told.
-        """
-        self.refresh()
+    def find(self, reviewer: str, event_id: str) -> DecisionEvent | None:
+        """An event by its id, None where the reviewer's logs do not hold it."""
         with self._lock:
-            changed, self._changed = self._changed, set()
-            rows = self._latest if changed is None else changed
-            return changed, [one for row_idx in sorted(rows) for one in self._latest[row_idx]]
+            self._refresh()
+            found = (tail.by_id.get(event_id) for tail in self._tails.values())
+            return next((event for event in found if event and event.reviewer == reviewer), None)
 
     def damaged_lines(self) -> dict[str, int]:
         """Logs with lines that are no events (torn by a kill, or damaged), and how many."""
-        self.refresh()
-        return {name: tail.damaged for name, tail in self._tails.items() if tail.damaged}
+        with self._lock:
+            self._refresh()
+            return {tail.path.stem: tail.damaged for tail in self._tails.values() if tail.damaged}
+
+    def tail(self, path: Path) -> LogTail:
+        """The log at ``path`` in memory, for its writer."""
+        with self._lock:
+            return self._tails.setdefault(path.name, LogTail(path))
+
+    def _refresh(self) -> None:
+        for path in _log_paths(self._reviews_dir):
+            self._tails.setdefault(path.name, LogTail(path))
+        rows: set[int] = set()
+        for name, tail in self._tails.items():
+            tail.refresh()
+            rows |= self._take(name, tail.events)
+        self._version += bool(rows)
+        for row_idx in rows:
+            self._changed.pop(row_idx, None)
+            self._changed[row_idx] = self._version
+
+    def _take(self, name: str, events: list[DecisionEvent]) -> set[int]:
+        """Adds what a log has grown by, or all of it where it was replaced."""
+        known, n_known = self._taken.get(name, (events, 0))
+        if known is events:
+            fresh = events[n_known:]
+            self._taken[name] = events, n_known + len(fresh)
+            return self._state.extend_log(name, fresh) if fresh else set()
+        fresh = events[:]
+        self._taken[name] = events, len(fresh)
+        return self._state.replace_log(name, fresh)
+
+
+@lru_cache(maxsize=8)
+def _feed(reviews_dir: Path) -> DecisionFeed:
+    return DecisionFeed(reviews_dir)
+
+
+def decision_feed(workspace: Workspace) -> DecisionFeed:
+    """The workspace's logs in memory, one for all that asks in this process."""
+    return _feed(workspace.reviews_dir)
 
 
 def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = None) -> ReviewLog:
@@ -285,7 +285,8 @@ def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = N
     if not reviewer or not machine:
         raise InputError("a decision needs the name of its reviewer; give one that is not blank")
     name = f"{_file_word(reviewer)}@{_file_word(machine)}"
-    return ReviewLog(workspace.reviews_dir / f"{name}{_SUFFIX}", reviewer, machine)
+    path = workspace.reviews_dir / f"{name}{_SUFFIX}"
+    return ReviewLog(path, reviewer, machine, decision_feed(workspace))
 
 
 def read_events(
@@ -296,14 +297,14 @@ def read_events(
     With ``until`` (log name -> last sequence number, as :func:`log_offsets` gives it) the logs
     are read as they stood then; a log it does not name did not exist.
     """
-    for name, path in _log_paths(workspace).items():
-        last = math.inf if until is None else until.get(name, 0)
+    for path in _log_paths(workspace.reviews_dir):
+        last = math.inf if until is None else until.get(path.stem, 0)
         yield from (event for event in _read_log(path).events if event.seq <= last)
 
 
 def log_offsets(workspace: Workspace) -> dict[str, int]:
     """Log name -> sequence number of its last finished event; logs without any are left out."""
-    logs = {name: _read_log(path) for name, path in _log_paths(workspace).items()}
+    logs = {path.stem: _read_log(path) for path in _log_paths(workspace.reviews_dir)}
     return {name: log.last_seq for name, log in logs.items() if log.events}
 
 
@@ -313,13 +314,13 @@ def log_digests(workspace: Workspace, offsets: Mapping[str, int]) -> dict[str, s
     A log that is missing, or that lacks this number, is left out.
     """
     digests: dict[str, str] = {}
-    for name, path in _log_paths(workspace).items():
+    for path in _log_paths(workspace.reviews_dir):
         log = _read_log(path)
         ends = {event.seq: end for event, end in zip(log.events, log.ends, strict=True)}
-        end = ends.get(offsets.get(name, 0))
+        end = ends.get(offsets.get(path.stem, 0))
         if end is not None:
             with path.open("rb") as file:
-                digests[name] = hashlib.sha256(file.read(end)).hexdigest()
+                digests[path.stem] = hashlib.sha256(file.read(end)).hexdigest()
     return digests
 
 
@@ -341,13 +342,10 @@ def _read_log(path: Path) -> LogTail:
     return log
 
 
-def _log_paths(workspace: Workspace) -> dict[str, Path]:
-    """Log name -> file, ascending by name."""
-    return {
-        path.stem: path
-        for path in sorted(workspace.reviews_dir.glob(f"*{_SUFFIX}"))
-        if not path.name.startswith(".")
-    }
+def _log_paths(reviews_dir: Path) -> list[Path]:
+    """The logs of a workspace, ascending by file name."""
+    paths = reviews_dir.glob(f"*{_SUFFIX}")
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def _file_word(name: str) -> str:

@@ -1,7 +1,7 @@
-"""From decision events to what holds: undos, the latest word of each reviewer, the outcome.
+"""From decision events to what holds: undos, the latest decision of each reviewer, the outcome.
 
-Pure functions on values. The one decision behind it: samples are judged one by one, so that what
-a new event changes can be worked out from the events about its sample alone.
+Pure functions on values. :func:`resolve` is the only place that says which decision holds: for one
+sample and one reviewer, so that a new event changes nothing but its own sample and reviewer.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class ReviewerProgress:
 def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
     """What holds per sample and reviewer after undos, ascending by (row_idx, reviewer).
 
-    Inside a log the later sequence number wins; between machines of one reviewer the later
-    ``decided_at``. A verdict without a note leaves an earlier note as it is. An undo takes back
-    an event about its own sample only.
+    Args:
+        events: all events, log by log in the order of the logs' names, each log in its order.
     """
-    by_row: dict[int, list[DecisionEvent]] = defaultdict(list)
+    by_sample: dict[tuple[int, str], list[DecisionEvent]] = defaultdict(list)
     for event in events:
-        by_row[event.row_idx].append(event)
-    return [one for row_idx in sorted(by_row) for one in latest_of_sample(by_row[row_idx])]
+        by_sample[event.row_idx, event.reviewer].append(event)
+    found = (resolve(by_sample[key])[0] for key in sorted(by_sample))
+    return [latest for latest in found if latest is not None]
 
 
 def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
@@ -116,13 +116,46 @@ def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress
     ]
 
 
-def undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
+def resolve(events: Sequence[DecisionEvent]) -> tuple[LatestDecision | None, dict[str, str]]:
+    """Which decision of one reviewer holds for one sample, and which events are undone.
+
+    Inside a log the later event wins; between machines of the reviewer the later ``decided_at``.
+    A verdict without a note leaves an earlier note as it is. An undo takes back an event of its
+    own reviewer about its own sample only.
+
+    Args:
+        events: all events of the reviewer about the sample, log by log in the order of the logs'
+            names, each log in its order.
+
+    Returns:
+        The decision or note that holds, None where there is neither; and event id -> id of the
+        undo that takes it back.
+    """
+    if len(events) == 1 and events[0].undoes is None:  # as for most samples
+        return _latest_of_log(events), {}
+    unique = {event.event_id: event for event in events}
+    undone = _undone_events(unique.values())
+    logs: dict[str, list[DecisionEvent]] = defaultdict(list)
+    for event in unique.values():
+        if event.undoes is None and event.event_id not in undone:
+            logs[event.machine].append(event)
+    latest: LatestDecision | None = None
+    for machine in sorted(logs):
+        found = _latest_of_log(logs[machine])
+        if found is not None:
+            latest = _later(latest, found)
+    return latest, undone
+
+
+def _undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
     """Event id -> id of the undo that takes it back; an undo that was itself undone takes nothing.
 
     Undos are resolved from the last of each chain backwards; the chain, not the clock, gives the
     order.
     """
     undos = {event.event_id: event for event in events if event.undoes is not None}
+    if not undos:
+        return {}
     waiting = Counter(event.undoes for event in undos.values())
     ready = [event for event in undos.values() if not waiting[event.event_id]]
     undone: dict[str, str] = {}
@@ -135,22 +168,6 @@ def undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
         if not waiting[target] and target in undos:
             ready.append(undos[target])
     return undone
-
-
-def latest_of_sample(events: Sequence[DecisionEvent]) -> list[LatestDecision]:
-    """What holds for one sample, ascending by reviewer; events of a log in its order."""
-    unique = {event.event_id: event for event in events}
-    undone = undone_events(unique.values())
-    logs: dict[tuple[str, str], list[DecisionEvent]] = defaultdict(list)
-    for event in unique.values():
-        if event.event_id not in undone and event.undoes is None:
-            logs[event.reviewer, event.machine].append(event)
-    standing: dict[str, LatestDecision] = {}
-    for reviewer, machine in sorted(logs):
-        latest = _latest_of_log(logs[reviewer, machine])
-        if latest is not None:
-            standing[reviewer] = _later(standing.get(reviewer), latest)
-    return [standing[reviewer] for reviewer in sorted(standing)]
 
 
 def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:

@@ -27,7 +27,13 @@ from numpy.typing import NDArray
 
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
-from scoring.reviews.decisions import DecisionFeed, LatestDecision, hand_outcome, logs_generation
+from scoring.precision import noise_of
+from scoring.reviews.decisions import (
+    LatestDecision,
+    decision_feed,
+    hand_outcome,
+    logs_generation,
+)
 from scoring.store import schema
 from scoring.store.build import decisions_table, list_parts
 from scoring.store.frames import with_none
@@ -89,9 +95,10 @@ class Reading:
         self.shelf = Shelf(_SHELF_BYTES)
         self.decisions_version = 0
         scopes = self.rows(
-            "SELECT run_id, baseline FROM runs ORDER BY created_at, run_id, position"
+            "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
         )
-        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline in scopes]
+        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline, _ in scopes]
+        self.noises = {(run_id, baseline): noise_of(dtype) for run_id, baseline, dtype in scopes}
         clusterings = self.rows(_CLUSTERING_IDS)
         self.clusterings = [str(name) for name, _ in clusterings]
         self.clustering_in_scores = next((name for name, inside in clusterings if inside), None)
@@ -121,11 +128,13 @@ class Reading:
 
     def _view(self, name: str) -> tuple[str, ...]:
         """The statement that shows a table of the file, with columns that it may lack as NULL."""
-        later = schema.LATER_COLUMNS.get(name, ())
+        later = schema.LATER_COLUMNS.get(name, {})
         there = (
             {column for (column,) in self.rows(_BUILT_COLUMNS, {"table": name})} if later else ()
         )
-        lacking = [f", NULL::SMALLINT AS {column}" for column in later if column not in there]
+        lacking = [
+            f", NULL::{kind} AS {column}" for column, kind in later.items() if column not in there
+        ]
         return ("CREATE VIEW", name, "AS SELECT *", *lacking, "FROM built.main.", name)
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -204,7 +213,8 @@ class Store:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._lock = threading.Lock()
-        self._feed = DecisionFeed(workspace)
+        self._feed = decision_feed(workspace)
+        self._decisions_version = 0
         self._reading: Reading | None = None
         self._generation = ""
         self._decisions_generation = ""
@@ -237,13 +247,10 @@ class Store:
             reopened = reading is None or generation != self._generation
             if reading is None or reopened:
                 reading = Reading(self.workspace)
-            if reopened:
-                self._feed.changes()  # all that holds is loaded here: only later ones are news
-                reading.load_decisions(self._feed.latest())
-            elif decisions_generation != self._decisions_generation:
-                changed, latest = self._feed.changes()
-                self._reading = None  # changes are told once: all is read anew where this fails
-                reading.load_decisions(latest, changed)
+            if reopened or decisions_generation != self._decisions_generation:
+                changes = self._feed.changes(None if reopened else self._decisions_version)
+                reading.load_decisions(changes.latest, changes.rows)
+                self._decisions_version = changes.version
             self._reading = reading
             self._generation = generation
             self._decisions_generation = decisions_generation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,36 @@ def test_undo_goes_on_beyond_what_the_browser_was_given(demo: Watched) -> None:
         all_saved(deck)
         assert len(on_disk(demo, "Long Way Back")[0]) == left
     assert len(on_disk(demo, "Long Way Back")[1]) == 410
+    demo.assert_sound()
+
+
+def test_the_deck_shows_what_is_exported_when_the_log_of_another_machine_arrives(
+    demo: Watched,
+) -> None:
+    deck = begin(demo, "Two Machines")
+    row = row_on_show(deck)
+    demo.page.keyboard.press("k")
+    all_saved(deck)
+    # The same person, an hour earlier on a laptop whose log arrives only now.
+    earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    laptop = open_review_log(open_workspace(demo.server.root), "Two Machines", "laptop")
+    decided = ((row, Decision.DROP), (row + 1, Decision.UNSURE))
+    laptop.append([DecisionDraft(one, what, decided_at=earlier) for one, what in decided])
+    demo.page.keyboard.press("ArrowLeft")
+    expect(deck.locator(".count")).to_contain_text("2 by Two Machines in all")
+    assert row_on_show(deck) == row
+    expect(deck.locator("button.keep")).to_have_attribute("aria-pressed", "true")
+    assert on_page(deck) == on_disk(demo, "Two Machines")[0] == {row: "keep", row + 1: "unsure"}
+    demo.page.keyboard.press("z")
+    expect(deck.locator("button.drop")).to_have_attribute("aria-pressed", "true")
+    all_saved(deck)
+    expect(deck.locator("button.drop")).to_have_attribute("aria-pressed", "true")
+    assert on_page(deck) == on_disk(demo, "Two Machines")[0] == {row: "drop", row + 1: "unsure"}
+    laptop.path.unlink()  # both decisions go with the log that they are in
+    demo.page.reload()
+    deck = demo.page.locator(".vn:has(.buttons)")
+    expect(deck.locator(".count")).to_contain_text("0 by Two Machines in all")
+    assert on_page(deck) == on_disk(demo, "Two Machines")[0] == {}
     demo.assert_sound()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from scoring.reviews.decisions import (
     Decision,
     DecisionDraft,
     DecisionEvent,
-    DecisionFeed,
     LatestDecision,
     conflicts,
+    decision_feed,
     hand_outcome,
     latest_decisions,
     log_digests,
@@ -33,7 +32,7 @@ from scoring.reviews.decisions import (
     reviewer_progress,
 )
 from scoring.reviews.draws import Draw, parse_draw
-from scoring.workspace import Workspace, create_workspace
+from scoring.workspace import Workspace, create_workspace, open_workspace
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
 NOON = "2026-01-02T12:00:00+00:00"
@@ -47,6 +46,10 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def standing(workspace: Workspace) -> dict[int, Decision | None]:
     return {one.row_idx: one.decision for one in latest_decisions(read_events(workspace))}
+
+
+def latest_now(workspace: Workspace) -> list[LatestDecision]:
+    return decision_feed(workspace).read(lambda state: state.latest())
 
 
 def test_a_decision_is_a_line_on_disk_when_append_returns(workspace: Workspace) -> None:
@@ -265,7 +268,7 @@ def test_a_torn_last_line_hides_nothing_and_is_closed(workspace: Workspace, cut:
     assert (repeated.seq, fresh.seq) == (2, 3)
     assert standing(workspace) == {1: KEEP, 2: DROP, 3: KEEP}
     # Without its newline (cut -1) the line was whole, so it counts and is not damaged.
-    damaged = DecisionFeed(workspace).damaged_lines()
+    damaged = decision_feed(workspace).damaged_lines()
     assert damaged == ({} if cut == -1 else {"ada@desk": 1})
 
 
@@ -278,7 +281,7 @@ def test_damaged_lines_are_counted_and_hide_nothing(workspace: Workspace) -> Non
     log.append([DecisionDraft(2, DROP)])
     assert standing(workspace) == {1: KEEP, 2: DROP}
     assert [event.seq for event in read_events(workspace)] == [1, 2]
-    assert DecisionFeed(workspace).damaged_lines() == {"ada@desk": len(bad)}
+    assert decision_feed(workspace).damaged_lines() == {"ada@desk": len(bad)}
 
 
 @pytest.mark.parametrize(
@@ -395,54 +398,66 @@ def test_progress_counts_samples_not_events(workspace: Workspace) -> None:
     ada.append([DecisionDraft(3, KEEP), DecisionDraft(4, None, note="?")])
     ada.undo()
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(9, KEEP, decided_at=NOON)])
-    progress = reviewer_progress(DecisionFeed(workspace).latest())
+    progress = reviewer_progress(latest_now(workspace))
     counts = [(one.reviewer, one.keep, one.drop, one.unsure, one.decided) for one in progress]
     assert counts == [("ada", 0, 1, 1, 2), ("ben", 1, 0, 0, 1)]
     assert progress[1].last_decided_at == "2026-01-02T12:00:00.000+00:00"
 
 
-def test_the_feed_reads_only_what_was_added(workspace: Workspace) -> None:
-    feed = DecisionFeed(workspace)
-    assert feed.refresh() == []
+def test_all_that_asks_for_a_workspaces_decisions_reads_its_logs_once(
+    workspace: Workspace,
+) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP)])
+    assert decision_feed(workspace) is decision_feed(open_workspace(workspace.root))
+    assert decision_feed(workspace).tail(log.path).events is log._tail.events
+
+
+def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
+    assert latest_now(workspace) == []
     before = logs_generation(workspace)
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
     assert logs_generation(workspace) != before
-    assert [event.event_id for event in feed.refresh()] == ["a", "b"]
-    assert feed.refresh() == []
+    assert [one.event_id for one in latest_now(workspace)] == ["a", "b"]
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP, "c")])
     log.undo("a", "u")
-    assert [event.event_id for event in feed.refresh()] == ["u", "c"]
-    assert [event.event_id for event in feed.history(1)] == ["a", "c", "u"]
-    assert [(one.row_idx, one.decision) for one in feed.latest()] == [(1, DROP), (2, KEEP)]
+    history = decision_feed(workspace).read(lambda state: state.history(1))
+    assert [event.event_id for event in history] == ["a", "c", "u"]
+    assert [(one.row_idx, one.decision) for one in latest_now(workspace)] == [(1, DROP), (2, KEEP)]
 
 
-def test_the_feed_tells_what_changed_since_it_was_asked(workspace: Workspace) -> None:
+def test_the_feed_answers_each_asker_what_changed_since_then(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
-    feed = DecisionFeed(workspace)
-    rows, latest = feed.changes()
-    assert (rows, [one.row_idx for one in latest]) == (None, [1, 2])
-    assert feed.changes() == (set(), [])
-    log.append([DecisionDraft(2, DROP), DecisionDraft(3, DROP)])
+    feed = decision_feed(workspace)
+    first = feed.changes()
+    assert (first.rows, [one.row_idx for one in first.latest]) == (None, [1, 2])
+    assert (feed.changes(first.version).rows, feed.changes(first.version).latest) == (set(), [])
+    log.append([DecisionDraft(2, DROP, "c"), DecisionDraft(3, DROP, "d")])
+    second = feed.changes(first.version)
+    assert (second.rows, [one.event_id for one in second.latest]) == ({2, 3}, ["c", "d"])
     log.undo("a")
-    rows, latest = feed.changes()
-    assert rows == {1, 2, 3}
-    assert [(one.row_idx, one.decision) for one in latest] == [(2, DROP), (3, DROP)]
+    assert feed.changes(second.version).rows == {1}
+    third = feed.changes(first.version)  # another asker, who looked last before both
+    assert third.rows == {1, 2, 3}
+    assert [(one.row_idx, one.decision) for one in third.latest] == [(2, DROP), (3, DROP)]
     log.path.unlink()
-    assert feed.changes() == (None, [])
+    gone = feed.changes(third.version)
+    assert (gone.rows, gone.latest) == ({2, 3}, [])
 
 
 def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(row, KEEP, f"e{row}") for row in range(3)])
-    feed = DecisionFeed(workspace)
-    feed.refresh()
+    assert [one.event_id for one in latest_now(workspace)] == ["e0", "e1", "e2"]
     shorter = b"".join(log.path.read_bytes().splitlines(keepends=True)[1:])
-    log.path.write_bytes(shorter + shorter.replace(b': "e', b': "f'))  # same file, other content
-    assert {event.event_id for event in feed.events()} == {"e1", "e2", "f1", "f2"}
+    log.path.write_bytes(shorter.replace(b': "e', b': "f'))  # same file, other content
+    assert [one.event_id for one in latest_now(workspace)] == ["f1", "f2"]
     log.path.unlink()
-    assert feed.events() == []
+    assert latest_now(workspace) == []
+    [event] = log.append([DecisionDraft(0, DROP, "g0")])
+    assert (event.seq, [one.event_id for one in latest_now(workspace)]) == (1, ["g0"])
 
 
 def test_an_undo_takes_back_only_what_is_about_its_own_sample(workspace: Workspace) -> None:
@@ -453,26 +468,19 @@ def test_an_undo_takes_back_only_what_is_about_its_own_sample(workspace: Workspa
     assert standing(workspace) == {}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_feed_always_says_what_a_fresh_look_says(workspace: Workspace, seed: int) -> None:
-    draw = random.Random(seed)  # noqa: S311 - repeatable on purpose
-    logs = [open_review_log(workspace, who, where) for who in ("a", "b") for where in ("x", "y")]
-    feed = DecisionFeed(workspace)
-    for step in range(120):
-        log = draw.choice(logs)
-        known = [event.event_id for event in log.events()]
-        if known and draw.random() < 0.3:
-            log.undo(draw.choice([None, draw.choice(known)]))
-        else:
-            decision = draw.choice([*Decision, None])
-            note = draw.choice(["", f"note {step}"]) if decision is None else None
-            moment = f"2026-01-01T00:{draw.randrange(60):02d}:00Z"
-            row_idx = draw.randrange(6)
-            log.append([DecisionDraft(row_idx, decision, note=note, decided_at=moment)])
-        if draw.random() < 0.5:
-            assert feed.latest() == latest_decisions(read_events(workspace))
-    assert feed.latest() == latest_decisions(read_events(workspace))
-    assert [event for row in range(6) for event in feed.history(row)]
+def test_undo_takes_back_the_reviewers_latest_on_any_machine(workspace: Workspace) -> None:
+    desk, laptop = (open_review_log(workspace, "ada", name) for name in ("desk", "laptop"))
+    desk.append([DecisionDraft(1, KEEP, "a", decided_at=NOON)])
+    laptop.append([DecisionDraft(2, DROP, "b", decided_at=LATER)])
+    undone = [desk.undo(), desk.undo(), desk.undo()]
+    assert [event.undoes if event else None for event in undone] == ["b", "a", None]
+
+
+def test_nobody_undoes_what_another_reviewer_decided(workspace: Workspace) -> None:
+    open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, KEEP, "a")])
+    open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, None, undoes="a")])
+    assert standing(workspace) == {1: KEEP}
+    assert [one.decision for one in latest_now(workspace)] == [KEEP]
 
 
 def test_offsets_replay_the_logs_as_they_stood(workspace: Workspace) -> None:
@@ -572,7 +580,7 @@ def test_two_processes_append_to_one_log(workspace: Workspace) -> None:
     assert [event.seq for event in events] == list(range(1, 401))
     rows = [event.row_idx for event in events]
     assert set(rows) == set(range(200)) | set(range(1000, 1200))
-    assert DecisionFeed(workspace).damaged_lines() == {}
+    assert decision_feed(workspace).damaged_lines() == {}
 
 
 @pytest.mark.parametrize("acknowledged", [1, 7, 23])

@@ -185,16 +185,19 @@ class ReviewDeck {
 
   // ---- what holds, with what is not confirmed yet laid over it --------------------------------
 
+  // Which decision holds is the server's to say. Here drafts that it has not confirmed go on top,
+  // and an undo shows what the server said would hold then.
   standing() {
     const decided = new Map(Object.entries(this.data.decided).map(([row, decision]) => [Number(row), decision]));
-    let stack = this.data.history.map((one) => ({ ...one }));
-    for (const draft of this.pending) {
-      if (draft.undoes) stack = stack.filter((one) => one.event_id !== draft.undoes);
-      else if (draft.decision) stack.push({ event_id: draft.event_id, row_idx: draft.row_idx, decision: draft.decision });
-    }
-    for (const row of new Set(this.pending.filter((draft) => draft.undoes || draft.decision).map((draft) => draft.row_idx))) {
-      const last = stack.findLast((one) => one.row_idx === row);
-      if (last) decided.set(row, last.decision); else decided.delete(row);
+    const stack = [...this.data.history];
+    const hold = (row, decision) => { if (decision) decided.set(row, decision); else decided.delete(row); };
+    for (const { event_id, row_idx, decision, undoes } of this.pending) {
+      const undone = stack.findLastIndex((one) => one.event_id === undoes);
+      if (undone >= 0) hold(row_idx, stack.splice(undone, 1)[0].then);
+      else if (decision && !stack.some((one) => one.event_id === event_id)) {
+        stack.push({ event_id, row_idx, decision, then: decided.get(row_idx) ?? null });
+        hold(row_idx, decision);
+      }
     }
     return { decided, stack };
   }

@@ -1,0 +1,205 @@
+"""Which decision holds: kept up to date event by event, it is what all logs at once give."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoring.reviews.decision_log import BULK, Decision, DecisionEvent
+from scoring.reviews.reviewer_state import BulkDecision, DecisionState
+from scoring.reviews.verdicts import latest_decisions, reviewer_progress
+
+KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
+ROWS, REVIEWERS = range(3), ("ada", "ben")
+Logs = dict[str, list[DecisionEvent]]
+
+
+def event(
+    event_id: str,
+    row_idx: int,
+    decision: Decision | None,
+    minute: int,
+    undoes: str | None = None,
+    reviewer: str = "ada",
+    machine: str = "desk",
+    queue: str | None = None,
+) -> DecisionEvent:
+    moment = f"2026-01-01T00:{minute:02d}:00.000+00:00"
+    note = f"note {event_id}" if decision is None and undoes is None else None
+    return DecisionEvent(
+        event_id, 0, reviewer, machine, row_idx, decision, note, queue, None, moment, undoes
+    )
+
+
+def state_of(logs: Logs) -> DecisionState:
+    state = DecisionState()
+    for name, events in logs.items():
+        state.extend_log(name, events)
+    return state
+
+
+def undoable(state: DecisionState, n: int = 99) -> list[tuple[str, str | None]]:
+    return [(one.event_id, one.then) for one in state.undoable("ada", n)]
+
+
+def test_the_latest_decision_holds_and_an_undo_brings_the_earlier_one_back() -> None:
+    state = DecisionState()
+    log = [event("a", 7, KEEP, 1), event("b", 7, DROP, 2), event("c", 9, UNSURE, 3)]
+    assert state.extend_log("ada@desk", log) == {7, 9}
+    assert state.decided("ada", [7, 8, 9]) == {7: DROP, 9: UNSURE}
+    assert undoable(state) == [("a", None), ("b", KEEP), ("c", None)]
+    assert state.extend_log("ada@desk", [event("d", 7, None, 4, undoes="b")]) == {7}
+    assert state.decided("ada", [7]) == {7: KEEP}
+    assert (state.n_decided("ada"), state.n_decided("ben")) == (2, 0)
+    more = [event("e", 7, None, 5, undoes="a"), event("f", 9, None, 6, undoes="c")]
+    state.extend_log("ada@desk", more)
+    assert (state.n_decided("ada"), undoable(state), state.undo_target("ada")) == (0, [], [])
+
+
+def test_events_that_change_nothing_change_no_row() -> None:
+    state = state_of({"ada@desk": [event("a", 7, KEEP, 1)]})
+    assert state.extend_log("ada@laptop", [event("a", 7, KEEP, 1)]) == set()  # a copied file
+    lost = event("b", 7, None, 9, undoes="another", machine="laptop")
+    assert state.extend_log("ada@laptop", [lost]) == set()
+    assert undoable(state) == [("a", None)]
+
+
+def test_an_undo_shows_what_holds_then_whatever_the_clocks_say() -> None:
+    """The desk's clock was set back after noon, so the laptop's decision holds at first."""
+    desk = [event("a", 7, KEEP, 10), event("b", 7, DROP, 5)]
+    laptop = [event("c", 7, UNSURE, 7, machine="laptop")]
+    state = state_of({"ada@desk": desk, "ada@laptop": laptop})
+    assert state.decided("ada", [7]) == {7: UNSURE}
+    # Each log keeps its own order: b was given after a.
+    assert undoable(state) == [("c", None), ("a", UNSURE), ("b", KEEP)]
+    state.extend_log("ada@desk", [event("d", 7, None, 6, undoes="b")])
+    assert state.decided("ada", [7]) == {7: KEEP}
+
+
+def test_a_bulk_decision_is_one_and_its_place_is_where_it_was_given() -> None:
+    bulk = [event(f"b{row}", row, DROP, 2, queue=f"{BULK}x") for row in (1, 2, 3)]
+    log = [event("a", 1, KEEP, 1), *bulk, event("c", 4, KEEP, 3)]
+    state = state_of({"ada@desk": log})
+    moment = bulk[0].decided_at
+    assert state.last_bulk("ada") == BulkDecision(f"{BULK}x", "drop", 3, moment)
+    assert undoable(state) == [("a", "drop"), ("c", None)]
+    assert state.undo_target("ada") == [log[-1]]
+    state.extend_log(
+        "ada@desk",
+        [event("d", 4, None, 4, undoes="c"), event("e", 2, None, 5, undoes="b2")],
+    )
+    assert state.undo_target("ada") == [bulk[0], bulk[2]]
+    assert state.bulk_events("ada", f"{BULK}x") == [bulk[0], bulk[2]]
+    assert state.last_bulk("ada") == BulkDecision(f"{BULK}x", "drop", 2, moment)
+    assert state.bulk_events("ben", f"{BULK}x") == []
+
+
+# ---- any interleaving of any logs ----------------------------------------------------------------
+
+
+@st.composite
+def logs_of_any_kind(draw: st.DrawFn) -> Logs:
+    """Two reviewers on two machines each, with skewed clocks and undos of anything by anyone."""
+    steps = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(REVIEWERS),
+                st.sampled_from(["desk", "laptop"]),
+                st.sampled_from(["keep", "drop", "unsure", "note", "bulk", "undo", "undo", "copy"]),
+                st.sampled_from(list(ROWS)),
+                st.integers(0, 59),
+                st.integers(0, 99),
+            ),
+            max_size=24,
+        )
+    )
+    given: list[DecisionEvent] = []
+    logs: Logs = {}
+    for n, (reviewer, machine, what, row, minute, pick) in enumerate(steps):
+        about = (minute, None, reviewer, machine)
+        target = given[pick % len(given)] if given else None
+        if what == "undo" and target is not None:
+            row = target.row_idx if pick < 90 else row  # seldom about another sample
+            new = [event(f"e{n}", row, None, minute, target.event_id, reviewer, machine)]
+        elif what == "copy" and target is not None:
+            new = [target]
+        elif what == "bulk":
+            queue = f"{BULK}{n}"
+            new = [event(f"e{n}-{one}", one, DROP, *about, queue) for one in ROWS[row:]]
+        else:
+            decision = Decision(what) if what in list(Decision) else None
+            new = [event(f"e{n}", row, decision, *about)]
+        given += new
+        logs.setdefault(f"{reviewer}@{machine}", []).extend(new)
+    return logs
+
+
+def answers(state: DecisionState) -> dict[str, object]:
+    """Everything that pages and commands ask."""
+    return {
+        "latest": state.latest(),
+        "rows": [state.latest([row]) for row in ROWS],
+        "history": [Counter(state.history(row)) for row in ROWS],
+    } | {
+        reviewer: (
+            state.decided(reviewer, ROWS),
+            state.n_decided(reviewer),
+            state.undoable(reviewer, 99),
+            state.undoable(reviewer, 2),
+            state.undo_target(reviewer),
+            state.last_bulk(reviewer),
+        )
+        for reviewer in REVIEWERS
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs_of_any_kind(), st.randoms(use_true_random=False), st.integers(1, 4))
+def test_event_by_event_in_any_order_is_what_all_logs_at_once_give(
+    logs: Logs, chance: object, size: int
+) -> None:
+    state = DecisionState()
+    arrivals = [name for name, events in logs.items() for _ in range(0, len(events), size)]
+    chance.shuffle(arrivals)  # type: ignore[attr-defined]
+    n_read = dict.fromkeys(logs, 0)
+    before = state.latest()
+    for name in arrivals:
+        start = n_read[name]
+        n_read[name] = start + size
+        rows = state.extend_log(name, logs[name][start : start + size])
+        after = state.latest()
+        assert rows == {
+            one.row_idx for one in [*before, *after] if (one in before) != (one in after)
+        }
+        before = after
+    assert answers(state) == answers(state_of(logs))
+    exported = latest_decisions([one for name in sorted(logs) for one in logs[name]])
+    assert state.latest() == exported
+    progress = {one.reviewer: one.decided for one in reviewer_progress(exported)}
+    assert {one: state.n_decided(one) for one in REVIEWERS} == dict.fromkeys(
+        REVIEWERS, 0
+    ) | progress
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs_of_any_kind(), logs_of_any_kind())
+def test_logs_that_are_replaced_or_removed_leave_nothing_behind(first: Logs, second: Logs) -> None:
+    state = state_of(first)
+    for name in first.keys() | second.keys():
+        state.replace_log(name, second.get(name, []))
+    assert answers(state) == answers(state_of(second))
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs_of_any_kind())
+def test_undo_after_undo_shows_what_was_promised_until_nothing_is_left(logs: Logs) -> None:
+    state = state_of(logs)
+    name, promised = "ada@desk", state.undoable("ada", 99)
+    for n, one in enumerate(reversed(promised)):
+        assert state.undoable("ada", 1) == [one]
+        undo = event(f"undo{n}", one.row_idx, None, 0, undoes=one.event_id)
+        state.extend_log(name, [undo])
+        assert state.decided("ada", [one.row_idx]).get(one.row_idx) == one.then
+    assert state.undoable("ada", 1) == []
