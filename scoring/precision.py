@@ -29,7 +29,7 @@ class Noise:
 
 MEASURED = (
     Noise("float32", 0.000_001, 0.000_002),
-    Noise("float16", 0.0012, 0.0025),
+    Noise("float16", 0.0006, 0.0013),
     Noise("bfloat16", 0.0053, 0.01),
 )
 UNKNOWN = "unknown, as these scores came without their dtype"
