@@ -59,7 +59,19 @@ class RunRecord:
     model_files: dict[str, str] | None = None
     revision: str | None = None
     shortcuts: tuple[str, ...] = ()
+    image_processor: str | None = None  # class and backend of what made pixels
+    gray_colour: tuple[int, ...] | None = None  # of the baseline gray
+    adapter: str | None = None  # folder of the PEFT adapter
+    adapter_fingerprint: str | None = None
+    quantization: dict[str, Any] | None = None
+    device_map: str | dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def image_processor_backend(self) -> str:
+        """pil or torchvision; auto where it is not known."""
+        name, _, backend = (self.image_processor or "").partition(" (")
+        return backend.rstrip(")") if name and backend in ("pil)", "torchvision)") else "auto"
 
     @property
     def started(self) -> datetime:
@@ -86,9 +98,16 @@ _DECIDING = (
     "imported_from",
     "template_digest",
     "model_files",
+    "image_processor",
+    "gray_colour",
+    "adapter_fingerprint",
+    "quantization",
+    "device_map",
     "chat_template_kwargs",
 )
 _LATE = ("template_digest", "model_files")  # which runs of earlier versions do not tell
+_MAY_BE_UNKNOWN = (*_LATE, "image_processor", "gray_colour")
+_REMEDIES = {"image_processor": "--image-processor pil or torchvision chooses one"}
 
 
 def settings_digest(**settings: object) -> str:
@@ -123,7 +142,7 @@ def differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
     found: list[str] = []
     for name, value in settings.items():
         before = getattr(record, name)
-        if before == value or (name in _LATE and None in (before, value)):
+        if before == value or (name in _MAY_BE_UNKNOWN and None in (before, value)):
             continue
         if isinstance(before, dict) and isinstance(value, dict):
             keys = sorted({key for key, _ in before.items() ^ value.items()})
@@ -131,7 +150,8 @@ def differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
                 f"{name} {key}: {before.get(key)!r} then, {value.get(key)!r} now" for key in keys
             ]
         else:
-            found.append(f"{name}: {before!r} then, {value!r} now")
+            remedy = f", {_REMEDIES[name]}" if name in _REMEDIES else ""
+            found.append(f"{name}: {before!r} then, {value!r} now{remedy}")
     return found
 
 
@@ -159,7 +179,19 @@ def read_run(workspace: Workspace, run_id: str) -> RunRecord:
     known_fields = {item.name for item in fields(RunRecord)}
     values = {name: value for name, value in raw.items() if name in known_fields}
     lists = {name: tuple(values.get(name, ())) for name in ("baselines", "shortcuts")}
+    if values.get("gray_colour") is not None:
+        lists["gray_colour"] = tuple(values["gray_colour"])
+    if values.get("image_processor") is None:
+        values["image_processor"] = _image_processor_of(values.get("processor"))
     return RunRecord(**{**values, **lists})
+
+
+def _image_processor_of(classes: str | None) -> str | None:
+    """Class and backend as ``image_processor`` has them, of a run that only recorded classes."""
+    found = [name for name in (classes or "").split(", ") if "ImageProcessor" in name]
+    if not found:
+        return None
+    return f"{found[0]} ({'pil' if found[0].endswith('Pil') else 'torchvision'})"
 
 
 def list_runs(workspace: Workspace) -> list[RunRecord]:

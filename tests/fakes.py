@@ -43,6 +43,9 @@ class FakeModel:
         self.batches: list[int] = []
         self.info = ModelInfo("fake", fingerprint, "fake", "own", "float32", "cpu", max_length)
 
+    def neutral_colour(self) -> tuple[int, int, int]:
+        return (128, 128, 128)
+
     def freeze_date(self, moment: datetime) -> None:
         self.date = moment
 

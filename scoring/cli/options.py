@@ -53,6 +53,34 @@ DeviceOption = Annotated[
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Revision of the model on the hub.")
 ]
+ImageProcessorOption = Annotated[
+    str,
+    typer.Option(
+        "--image-processor",
+        help="What resizes and normalises images: pil, torchvision, or auto, which is torchvision "
+        "where that is installed. Scores differ slightly, so a run keeps to one.",
+    ),
+]
+AdapterOption = Annotated[
+    str | None,
+    typer.Option("--adapter", help="Folder of a LoRA or other PEFT adapter (extra [adapters])."),
+]
+QuantizationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization",
+        help="Quantise the weights: bitsandbytes-4bit, bitsandbytes-8bit, quanto-int8, or a "
+        "configuration of transformers as JSON. Needs that library (and extra [device-map]).",
+    ),
+]
+DeviceMapOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        help="Spread a model over devices (extra [device-map]): auto, balanced, balanced_low_0, "
+        'sequential, or JSON such as {"": 0, "lm_head": "cpu"}.',
+    ),
+]
 AllowRemoteOption = Annotated[
     bool,
     typer.Option(

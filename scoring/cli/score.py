@@ -9,13 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from scoring.cli.options import (
+    AdapterOption,
     AllowRemoteOption,
     ChatTemplateKwargsOption,
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
+    ImageProcessorOption,
     JsonOption,
     MaxNewTokensOption,
     ModelOption,
+    QuantizationOption,
     RevisionOption,
     RunOption,
     TemplateOption,
@@ -102,6 +106,10 @@ def score(
     dtype: DtypeOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
+    image_processor: ImageProcessorOption = "auto",
+    adapter: AdapterOption = None,
+    quantization: QuantizationOption = None,
+    device_map: DeviceMapOption = None,
     estimate: Annotated[
         bool,
         typer.Option(
@@ -135,6 +143,12 @@ def score(
         fetch_remote(place)
     statuses, variables = _retried(retry), _template_variables(chat_template_kwargs)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
+    loading = {
+        "image_processor": image_processor,
+        "adapter": adapter,
+        "quantization": quantization,
+        "device_map": device_map,
+    }
     if is_shared(workers, engine) and not estimate:
         job = Job(
             workspace=str(workspace),
@@ -145,6 +159,7 @@ def score(
                 "device": device,
                 "score_eos": score_eos,
                 "revision": revision,
+                **loading,
                 "chat_template_kwargs": variables,
             },
             run_id=run,
@@ -158,7 +173,7 @@ def score(
         )
         score_shared(place, job, workers, engine, json)
         return
-    loaded = _load(place, model, template, dtype, device, score_eos, revision, variables)
+    loaded = _load(place, model, template, dtype, device, score_eos, revision, loading, variables)
     if estimate:
         from scoring.cli.estimate import tell_estimate
 
@@ -243,6 +258,7 @@ def predict(
     chat_template_kwargs: ChatTemplateKwargsOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
+    adapter: AdapterOption = None,
     json: JsonOption = False,
 ) -> None:
     """Generate answers with and without the image, by the model of a run."""
@@ -261,6 +277,12 @@ def predict(
         device or record.device,
         record.score_eos is not False,
         revision or record.revision,
+        {
+            "image_processor": record.image_processor_backend,
+            "adapter": adapter or record.adapter,
+            "quantization": record.quantization,
+            "device_map": record.device_map,
+        },
         _prediction_variables(place, record, chat_template_kwargs),
     )
     from scoring.engine.pipeline import count_unfinished_thoughts, predict_dataset
@@ -301,6 +323,7 @@ def _load(
     device: str | None,
     score_eos: bool,
     revision: str | None,
+    loading: dict[str, Any],
     chat_template_kwargs: dict[str, Any] | None,
 ) -> Any:
     from scoring.dataset import read_dataset_info
@@ -316,6 +339,7 @@ def _load(
         device=device,
         score_eos=score_eos,
         revision=revision,
+        **loading,
         chat_template_kwargs=chat_template_kwargs,
     )
     info = loaded.info

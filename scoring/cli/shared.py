@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import typer
 
+from scoring.bundled import BUNDLED_MODEL
 from scoring.cli.talk import (
     baselines_table,
     done_words,
@@ -39,6 +40,13 @@ def is_shared(workers: int, engine: str) -> bool:
 def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bool) -> None:
     """Scores with ``workers`` processes and tells how it ended, also by the exit code."""
     read_dataset_info(place)  # before the slow part: is there anything to score?
+    if workers > 1 and job.model.get("device_map"):
+        raise InputError(
+            "--device-map spreads one model over the devices, and each of several workers would "
+            "have one; leave --workers out"
+        )
+    if engine == "local":
+        _check_model(job)
     what = "actors of Ray" if engine == "ray" else "workers"
     say(f"Starting {workers} {what}, each loads {job.model['name']}")
     with stopping() as stop, run_progress("Scoring") as show:
@@ -71,6 +79,15 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
         say(f"Stopped; {kept}, and all of that is kept. The same command goes on from there.")
         raise typer.Exit(130)
     say(kept)
+
+
+def _check_model(job: Job) -> None:
+    """Raises ModelError for a mistyped path, before each worker does."""
+    from scoring.models.options import check_template, model_folder
+
+    check_template(job.model.get("template"))
+    if job.model["name"] != BUNDLED_MODEL:
+        model_folder(job.model["name"], job.model.get("revision"))
 
 
 def _tell_lost(lost: LostWorker) -> None:

@@ -17,12 +17,12 @@ from PIL import Image, ImageFilter
 
 from scoring.engine.image_cycle import ImageCycle
 from scoring.errors import InputError
-from scoring.readers.images import ImageProblem, open_image, resolve_image
+from scoring.readers.images import ImageProblem, open_reference
 from scoring.samples import Status
 
 NONE = "none"  # the placeholder and its tokens are removed: the paper's text, the default
 REFERENCE = "reference"  # the placeholder is masked and keeps its position: the paper's code
-GRAY = "gray"  # an image of the same size in the processor's mean colour
+GRAY = "gray"  # an image of the same size in the colour that the model maps to zero
 BLUR = "blur"  # the image itself, under a Gaussian
 SHUFFLED = "shuffled"  # as many images of other samples
 
@@ -80,17 +80,18 @@ class BaselineSettings:
 class StandIns:
     """Makes the pictures that stand in for a sample's own. Safe to share between threads.
 
-    ``cycle`` is the order of the dataset's images, which ``shuffled`` needs.
+    ``neutral_colour`` is what ``gray`` shows, ``cycle`` the order of the dataset's images, which
+    ``shuffled`` needs.
     """
 
     def __init__(
         self,
         settings: BaselineSettings,
-        mean_colour: tuple[int, int, int],
+        neutral_colour: tuple[int, int, int] | None,
         image_roots: Sequence[Path],
         cycle: ImageCycle | None = None,
     ) -> None:
-        self._settings, self._mean_colour = settings, mean_colour
+        self._settings, self._neutral_colour = settings, neutral_colour
         self._roots, self._cycle = image_roots, cycle
         # One object per common size: a model looks at the same object once.
         self._kept_gray = lru_cache(_KEPT_GRAYS)(self._new_gray)
@@ -117,7 +118,9 @@ class StandIns:
         return (self._kept_gray if size[0] * size[1] <= _KEPT_PIXELS else self._new_gray)(size)
 
     def _new_gray(self, size: tuple[int, int]) -> Image.Image:
-        return Image.new("RGB", size, self._mean_colour)
+        if self._neutral_colour is None:
+            raise ImageProblem(Status.BAD_IMAGE, "no colour is known that the model maps to zero")
+        return Image.new("RGB", size, self._neutral_colour)
 
     def _blurred(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
         share = self._settings.blur_sigma
@@ -128,21 +131,20 @@ class StandIns:
     ) -> list[Image.Image]:
         """The next images behind the sample's first one in the dataset's shuffled order.
 
-        What cannot be opened, and what is one of the sample's own images by another name, is
-        passed over.
+        Images that cannot be opened are passed over, and so are those that show the same as one
+        of the sample's own, pixel by pixel, whatever their name.
         """
         if self._cycle is None:
             raise ImageProblem(Status.MISSING_IMAGE, "no shuffled order of the images is at hand")
-        own = {resolve_image(reference, self._roots) for reference in references}
         found: list[Image.Image] = []
         problem = None
         for trial, other in enumerate(self._cycle.after(references[0])):
             if len(found) == len(images) or trial >= _TRIALS + len(images):
                 break
             try:
-                path = resolve_image(other, self._roots)
-                if path not in own:
-                    found.append(open_image(path))
+                image = open_reference(other, self._roots)
+                if not any(_show_the_same(image, own) for own in images):
+                    found.append(image)
             except ImageProblem as error:
                 problem = error
         if len(found) == len(images):
@@ -154,3 +156,7 @@ class StandIns:
         raise ImageProblem(
             problem.status, f"no other image could take its place, lastly: {problem.reason}"
         )
+
+
+def _show_the_same(first: Image.Image, second: Image.Image) -> bool:
+    return first.size == second.size and first.tobytes() == second.tobytes()

@@ -15,7 +15,7 @@ def answer_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Te
 
     ``logits`` (answer tokens, vocabulary), ``targets`` (answer tokens).
     """
-    return cross_entropy(logits.float(), targets, reduction="none")
+    return cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 
 def head_losses(

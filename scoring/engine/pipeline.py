@@ -19,6 +19,7 @@ from scoring.dataset import read_columns, read_dataset_info
 from scoring.engine.baselines import (
     DEFAULT_BLUR_SIGMA,
     DEFAULT_SHUFFLE_SEED,
+    GRAY,
     NONE,
     SHUFFLED,
     BaselineSettings,
@@ -171,7 +172,8 @@ def predict_dataset(
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
-    if changed := differences(record, _what_reads(model.info)):
+    reads = {**_what_reads(model.info), "image_processor": model.info.image_processor}
+    if changed := differences(record, reads):
         raise RunConflictError(
             f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
             "scored with, or score another --run"
@@ -251,6 +253,9 @@ def run_record(
         processor=info.processor,
         revision=info.revision,
         shortcuts=info.shortcuts,
+        image_processor=info.image_processor,
+        gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
+        adapter=info.adapter,
         created_at=now(),
         versions=_versions(),
         notice=info.notice,
@@ -265,6 +270,9 @@ def _what_reads(info: ModelInfo) -> dict[str, object]:
         "template_digest": info.template_digest,
         "dtype": info.dtype,
         "model_files": None if info.files is None else dict(info.files),
+        "adapter_fingerprint": info.adapter_fingerprint,
+        "quantization": info.quantization,
+        "device_map": info.device_map,
     }
 
 

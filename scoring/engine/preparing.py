@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scoring.engine.baselines import NONE, REFERENCE, BaselineSettings, StandIns
+from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineSettings, StandIns
 from scoring.engine.image_cycle import ImageCycle
 from scoring.engine.prompting import PromptProblem
 from scoring.models.base import EncodedSample, VisionLanguageModel
@@ -125,7 +125,8 @@ class Preparer:
         self._model, self._roots, self._truncate = model, image_roots, truncate
         self._on_opened = on_opened
         self._baselines = baselines.names
-        self._stand_ins = StandIns(baselines, model.info.mean_colour, image_roots, cycle)
+        neutral = model.neutral_colour() if GRAY in baselines.names else None
+        self._stand_ins = StandIns(baselines, neutral, image_roots, cycle)
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
         """Each sample prepared, in their order.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.engine.baselines import REFERENCE, BaselineSettings
+from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
 from scoring.engine.careful import PROBE_TALK, CarefulCalls, probe_image
 from scoring.engine.image_cycle import ImageCycle
 from scoring.engine.preparing import Blind, OnOpened, Prepared, Preparer, Problem
@@ -125,6 +125,11 @@ class SampleScore:
 
 def check_baselines(model: VisionLanguageModel, baselines: BaselineSettings) -> None:
     """Raises InputError where the model does not know a baseline: once, and before the work."""
+    if GRAY in baselines.names and model.neutral_colour() is None:
+        raise InputError(
+            "baseline gray is not defined for this model: no colour is known that it maps to zero; "
+            f"leave --baseline {GRAY} out"
+        )
     if REFERENCE not in baselines.names:
         return
     try:

@@ -16,6 +16,9 @@ from PIL import Image
 
 from scoring.samples import Turn
 
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
 
 class OutOfMemoryError(Exception):
     """A batch did not fit the device; the same samples in smaller batches may."""
@@ -33,12 +36,16 @@ class ModelInfo:
     device: str
     max_length: int  # tokens that fit its context
     score_eos: bool = True
-    mean_colour: tuple[int, int, int] = (128, 128, 128)  # what its pixels are centred on, 0 to 255
     template_digest: str | None = None  # of the template's text
     files: Mapping[str, str] | None = None  # digests of what else decides ids and pixels, by name
     revision: str | None = None  # of the hub, where one was asked for
     processor: str | None = None  # classes that make ids and pixels
     device_name: str | None = None  # of the device's maker
+    image_processor: str | None = None  # class and backend of what makes pixels
+    adapter: str | None = None  # folder of a PEFT adapter
+    adapter_fingerprint: str | None = None  # digest of its weights and configuration
+    quantization: Mapping[str, Any] | None = None  # configuration of transformers
+    device_map: str | Mapping[str, Any] | None = None  # as asked for
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
     notice: str | None = None  # e.g. that this is the bundled demonstration model
@@ -84,6 +91,10 @@ class VisionLanguageModel(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Identity and settings."""
+        ...
+
+    def neutral_colour(self) -> Colour | None:
+        """The colour that the model maps to zero; None where none is known."""
         ...
 
     def freeze_date(self, moment: datetime) -> None:

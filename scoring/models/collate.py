@@ -20,12 +20,28 @@ from scoring.models.rows import PADDING, SHARED, Row, laid_out
 Tensors = dict[str, torch.Tensor]
 
 
+def device_of(model: Any) -> torch.device:
+    """Where the inputs of ``model`` go; its modules fetch what is on other devices themselves."""
+    devices = (getattr(model, "hf_device_map", None) or {}).values()
+    accelerators = [device for device in devices if device not in ("cpu", "disk")]
+    if devices:
+        return torch.device(accelerators[0] if accelerators else "cpu")
+    return torch.device(model.device)
+
+
 def to_device(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """``value`` on ``device``; in ``dtype`` where it holds fractions."""
     kind = dtype if value.is_floating_point() else value.dtype
     if device.type != "cuda":
         return value.to(device, kind)
     return value.to(kind).pin_memory().to(device, non_blocking=True)
+
+
+def fed_alone(model: Any, sample: EncodedSample) -> Tensors:
+    """What ``model`` is fed for one sample by itself, on its device and in its number format."""
+    ids = torch.tensor([sample.input_ids])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **sample.inputs}
+    return {key: to_device(value, device_of(model), model.dtype) for key, value in inputs.items()}
 
 
 def padded(rows: Sequence[NDArray[Any]], value: int, left: bool = False) -> torch.Tensor:

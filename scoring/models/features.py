@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import joined_inputs, to_device
+from scoring.models.collate import device_of, joined_inputs, to_device
 from scoring.models.rows import Row
 
 
@@ -58,7 +58,7 @@ class VisionTower:
         fed_samples = without_lone_token(samples, self.image_token)
         inputs = [sample.inputs for sample in fed_samples]
         wanted = dict.fromkeys(key for one in inputs for key in one if key in self._takes)
-        device, dtype = self._model.device, self._model.dtype
+        device, dtype = device_of(self._model), self._model.dtype
         fed = {key: to_device(joined_inputs(inputs, key), device, dtype) for key in wanted}
         found = self._model.base_model.get_image_features(**fed, return_dict=True)
         self._output, self._as_tensor = type(found), isinstance(found.pooler_output, torch.Tensor)

@@ -42,6 +42,13 @@ def weights_fingerprint(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def adapter_fingerprint(folder: Path) -> str:
+    """sha256 over the configuration and the weights of a PEFT adapter."""
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    digests = "".join(_file_sha256(folder / name) for name in names)
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
 def deciding_files(folder: Path) -> dict[str, str]:
     """File name -> short sha256, of the files besides the weights that decide ids and pixels."""
     found = sorted({path for name in _DECIDING_FILES for path in folder.glob(name)})

@@ -22,6 +22,7 @@ from scoring.models.capabilities import Capabilities
 from scoring.models.collate import (
     Tensors,
     branch_numbers,
+    device_of,
     padding_mask,
     plain_positions,
     row_inputs,
@@ -31,6 +32,7 @@ from scoring.models.collate import (
     tree_mask,
 )
 from scoring.models.features import FeatureCache, VisionTower
+from scoring.models.head import head_in_float32
 from scoring.models.last_layer import last_mlp_at
 from scoring.models.memory import out_of_memory_named
 from scoring.models.rows import Row, TreeLimits, divided, plan_rows
@@ -114,7 +116,7 @@ class LossEngine:
             inputs = self._inputs(rows, samples, features)
             width = inputs["input_ids"].shape[1]
             places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
-            with self._attention(rows), self._last_layer(places):
+            with self._attention(rows), self._last_layer(places), head_in_float32(self._model):
                 losses = self._losses(rows, inputs, places)
         features.release(rows)
         return torch.split(losses, [sum(row.counts) for row in rows])
@@ -153,7 +155,8 @@ class LossEngine:
         targets = self._moved(torch.from_numpy(np.concatenate([row.targets for row in rows])))
         if self._capabilities.split_head:
             hidden = self._model.base_model(**inputs, use_cache=False)[0]
-            chosen = hidden.flatten(0, 1)[self._moved(torch.from_numpy(places))]
+            # (answer tokens, width), on the device of the last layer where there are several
+            chosen = hidden.flatten(0, 1)[torch.from_numpy(places).to(hidden.device)]
             head = self._model.get_output_embeddings()
             return head_losses(chosen, targets, head, self._vocabulary)
         kept, of_kept = np.unique(places, return_inverse=True)
@@ -161,11 +164,11 @@ class LossEngine:
         keep[torch.from_numpy(kept)] = True
         keep = self._moved(keep.view(inputs["input_ids"].shape))
         logits = self._model(**inputs, logits_to_keep=keep, use_cache=False).logits
-        chosen = logits.reshape(len(kept), -1)[self._moved(torch.from_numpy(of_kept))]
+        chosen = logits.reshape(len(kept), -1)[torch.from_numpy(of_kept).to(logits.device)]
         return answer_token_losses(chosen, targets)
 
     def _moved(self, value: torch.Tensor) -> torch.Tensor:
-        return to_device(value, self._model.device, self._model.dtype)
+        return to_device(value, device_of(self._model), self._model.dtype)
 
 
 def tree_limits(model: Any) -> TreeLimits:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,16 @@ from PIL import Image
 
 from scoring.engine.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
-from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.collate import prompt_inputs, to_device
+from scoring.models.base import Colour, EncodedSample, ModelInfo
+from scoring.models.collate import device_of, prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
 from scoring.models.features import image_token, without_lone_token
-from scoring.models.fingerprints import deciding_files, template_digest, weights_fingerprint
+from scoring.models.fingerprints import (
+    adapter_fingerprint,
+    deciding_files,
+    template_digest,
+    weights_fingerprint,
+)
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
     Render,
@@ -36,10 +42,13 @@ from scoring.models.loading import (
     greedy,
     load_parts,
     max_length,
-    model_folder,
+    resolve_device,
 )
 from scoring.models.memory import out_of_memory_named
+from scoring.models.neutral_colour import measure_neutral_colour
+from scoring.models.options import LoadOptions, model_folder
 from scoring.models.probing import measure_capabilities, measure_token_budget
+from scoring.models.processors import image_processor_backend
 from scoring.samples import Turn
 from scoring.thoughts import opened_thought
 
@@ -64,7 +73,9 @@ class HfModel:
         self._info = replace(info, shortcuts=self.capabilities.names)
         self._budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
         self._engine = LossEngine(model, self._pad_id, self.capabilities, self._budget)
-        self._prompt_budget = TokenBudget(_PROMPT_BUDGET)
+        batched = self.capabilities.batched  # else prompts are answered one by one as well
+        self._neutral_colour = cache(lambda: measure_neutral_colour(model, self._encoder.encode))
+        self._prompt_budget = TokenBudget(_PROMPT_BUDGET if batched else 1)
 
     @classmethod
     def load(
@@ -78,6 +89,7 @@ class HfModel:
         score_eos: bool = True,
         revision: str | None = None,
         notice: str | None = None,
+        options: LoadOptions | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> HfModel:
         """Loads ``name``, a path or a Hugging Face id, or what lies in ``folder`` under that name.
@@ -88,11 +100,11 @@ class HfModel:
         Raises ModelError.
         """
         folder = folder or model_folder(name, revision)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device, options = resolve_device(device), options or LoadOptions()
         dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
-        model, processor = load_parts(folder, name, _DTYPES[dtype], device)
+        model, processor = load_parts(folder, name, _DTYPES[dtype], device, options)
         chosen, render = choose_template(processor, model, template, chat_template_kwargs)
         info = ModelInfo(
             name=name,
@@ -103,12 +115,18 @@ class HfModel:
             device=device,
             max_length=max_length(model, processor),
             score_eos=score_eos,
-            mean_colour=_mean_colour(processor),
             template_digest=template_digest(render.template, end_markers(processor, model)),
             files=deciding_files(folder),
             revision=revision,
             processor=_class_names(processor),
             device_name=_device_name(device),
+            image_processor=_image_processor(processor),
+            adapter=None if options.adapter is None else str(options.adapter),
+            adapter_fingerprint=(
+                None if options.adapter is None else adapter_fingerprint(options.adapter)
+            ),
+            quantization=options.quantization,
+            device_map=options.device_map,
             chat_template_kwargs=render.variables,
             notice=notice,
         )
@@ -118,6 +136,10 @@ class HfModel:
     def info(self) -> ModelInfo:
         """Identity and settings."""
         return self._info
+
+    def neutral_colour(self) -> Colour | None:
+        """The colour that the model maps to zero, measured when first asked for."""
+        return self._neutral_colour()
 
     def freeze_date(self, moment: datetime) -> None:
         """Makes ``moment`` the date that the chat template may write; see the protocol."""
@@ -159,7 +181,7 @@ class HfModel:
         with out_of_memory_named(), torch.inference_mode():
             fed = without_lone_token(batch, image_token(self._model))
             batch_inputs = prompt_inputs(fed, self._pad_id)
-            device, kind = self._model.device, self._model.dtype
+            device, kind = device_of(self._model), self._model.dtype
             inputs = {key: to_device(value, device, kind) for key, value in batch_inputs.items()}
             generated = self._model.generate(
                 **inputs,
@@ -189,6 +211,12 @@ def _class_names(processor: Any) -> str:
     return ", ".join(type(part).__name__ for part in parts if part is not None)
 
 
+def _image_processor(processor: Any) -> str:
+    """Class and backend: two backends differ in how they resize."""
+    backend = image_processor_backend(processor)
+    return f"{type(processor.image_processor).__name__} ({backend})"
+
+
 def _device_name(device: str) -> str:
     """What the device's maker calls it, as far as the system tells."""
     if torch.device(device).type == "cuda":
@@ -198,10 +226,3 @@ def _device_name(device: str) -> str:
         if found:
             return found[1]
     return platform.processor() or platform.machine()
-
-
-def _mean_colour(processor: Any) -> tuple[int, int, int]:
-    """The colour that the processor's normalisation turns into zeros; grey where it has none."""
-    mean = getattr(processor.image_processor, "image_mean", None) or (0.5, 0.5, 0.5)
-    red, green, blue = (round(float(channel) * 255) for channel in mean)
-    return red, green, blue

@@ -7,6 +7,7 @@ refused here, in words, before any work begins.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,13 +16,14 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
+from transformers.quantizers.auto import AutoQuantizationConfig
 from transformers.utils import is_torchvision_available
 
 from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 from scoring.errors import ModelError
 from scoring.models.fingerprints import text_digest
-from scoring.models.processors import load_processor
+from scoring.models.options import LoadOptions
+from scoring.models.processors import image_processor_backend, load_processor
 
 SUPPORTED = {
     "llava": "LLaVA-1.5",
@@ -77,8 +79,6 @@ _TURN_ENDS = (
     "<|END_RESPONSE|>",
 )
 _IMAGE_ADAPTER = "vision-lora"  # where Phi-4-multimodal's folder keeps it
-_WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-_UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DATE_LETTERS, _NUMBERS = "aAbBcdfHIjmMpSuUVwWxXyYzZGFTDR", "dmHMSIj"  # of strftime
 _FROZEN_DATE = (
@@ -163,66 +163,101 @@ def end_markers(processor: Any, model: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for token in found if token))
 
 
-def model_folder(name: str, revision: str | None) -> Path:
-    """The folder of a model named by path or by Hugging Face id. Raises ModelError."""
-    path = Path(name)
-    if path.is_dir():
-        if not any(path.glob("*.safetensors")):
-            raise ModelError(f"{path} holds no *.safetensors; other weight formats are not loaded")
-        return path
-    if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ModelError(f"the model folder {name} does not exist")
+def resolve_device(device: str | None) -> str:
+    """The device to compute on: ``device``, or a GPU if there is one. Raises ModelError."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=_WANTED_FILES,
-            ignore_patterns=_UNWANTED_FILES,
-        )
-        return Path(folder)
+        torch.empty(0, device=device)
     except Exception as error:
+        reason = str(error).splitlines()[0]
         raise ModelError(
-            f"the model {name!r} is neither a folder nor in the local cache, and could not be "
-            f"downloaded ({type(error).__name__}: {str(error).splitlines()[0]})"
+            f"The device {device!r} cannot be used by PyTorch {torch.__version__} here: {reason}"
         ) from error
+    return device
 
 
-def load_parts(folder: Path, name: str, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
+def load_parts(
+    folder: Path, name: str, dtype: torch.dtype, device: str, options: LoadOptions | None = None
+) -> tuple[Any, Any]:
     """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
-    if (folder / _IMAGE_ADAPTER).is_dir():
+    options = options or LoadOptions()
+    if (folder / _IMAGE_ADAPTER).is_dir() and options.adapter is None:
         raise ModelError(
             f"the model {name!r} reads images with LoRA weights kept in {_IMAGE_ADAPTER}, which "
-            "are not loaded; merge them into its weights first (Phi-4-multimodal)"
+            f"are only loaded by name: --adapter {folder / _IMAGE_ADAPTER}"
         )
     try:
-        processor = load_processor(folder)
+        processor = load_processor(folder, options.image_processor)
     except Exception as error:
         raise _not_loaded(name, error) from error
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise ModelError(
             f"the model {name!r} has no processor for images and text; {supported_families()}"
         )
+    backend = image_processor_backend(processor)
+    if options.image_processor not in ("auto", backend):
+        raise ModelError(
+            f"the model {name!r} has no image processor for --image-processor "
+            f"{options.image_processor}: only {type(processor.image_processor).__name__} loads here"
+        )
     if not processor.tokenizer.is_fast:
         raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
     try:
-        model = _load_weights(folder, dtype)
-        return model.to(device).eval(), processor
+        model = _load_weights(folder, dtype, device, options)
     except Exception as error:
         raise _not_loaded(name, error) from error
+    if options.adapter is not None:
+        _add_adapter(model, options.adapter)
+    return model.eval(), processor
 
 
-def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
+def _load_weights(folder: Path, dtype: torch.dtype, device: str, options: LoadOptions) -> Any:
+    placement: dict[str, Any] = {}
+    if options.quantization is not None:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns at every layer
+        quantization = AutoQuantizationConfig.from_dict({**options.quantization})
+        placement = {"quantization_config": quantization, "device_map": {"": device}}
+    if options.device_map is not None:
+        placement["device_map"] = options.device_map
     config = transformers.AutoConfig.from_pretrained(folder)
     config = getattr(config, "thinker_config", config)  # the part of an Omni model that writes
     images_only = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     kind = "AutoModelForImageTextToText" if images_only else "AutoModelForMultimodalLM"
     model, report = getattr(transformers, kind).from_pretrained(
-        folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+        folder,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+        **placement,
     )
     if missing := sorted(report["missing_keys"]):  # which transformers fills with random numbers
         shown = ", ".join(missing[:3])
         raise ValueError(f"its folder lacks {len(missing)} weights of the model: {shown}")
-    return model
+    return model if placement else model.to(device)
+
+
+def _add_adapter(model: Any, folder: Path) -> None:
+    """Put the adapter into the layers of ``model``, beside their weights.
+
+    Merged into bfloat16 weights, a small change would be rounded away. Raises ModelError where
+    the adapter's weights are not those that its layers here wait for: they would count as zero.
+    """
+    try:
+        report = model.load_adapter(str(folder), use_safetensors=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise ModelError(f"the adapter {folder} cannot be loaded: {reason}") from error
+    unmatched = sorted(
+        [*report.missing_keys, *report.unexpected_keys]
+        + [str(key) for key in report.mismatched_keys]
+    )
+    if unmatched:
+        raise ModelError(
+            f"the adapter {folder} does not fit this model: {len(unmatched)} of its weights do not "
+            f"match, first {unmatched[0]}"
+        )
 
 
 def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:

@@ -39,13 +39,24 @@ class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor
         raise NotImplementedError("videos are not scored")
 
 
-def load_processor(folder: Path) -> Any:
-    """The processor saved in ``folder``. Raises what transformers raises, or OSError."""
+def load_processor(folder: Path, backend: str = "auto") -> Any:
+    """The processor saved in ``folder``. Raises what transformers raises, or OSError.
+
+    ``backend`` of the image processor: pil, torchvision, or auto for what transformers prefers.
+    """
+    asked = {} if backend == "auto" else {"backend": backend}
     with _without_videos():
-        processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = transformers.AutoProcessor.from_pretrained(
+            folder, local_files_only=True, **asked
+        )
     if isinstance(processor, _NoVideos):  # what it falls back on where it finds nothing better
         raise OSError(f"{folder} holds no processor")
     return processor
+
+
+def image_processor_backend(processor: Any) -> str:
+    """What resizes and normalises the images: pil or torchvision."""
+    return str(getattr(processor.image_processor, "backend", "unknown"))
 
 
 @contextmanager

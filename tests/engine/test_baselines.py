@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_settings_that_are_none_are_refused(make: object, message: str) -> None:
         make()  # type: ignore[operator]
 
 
-def test_gray_is_the_models_mean_colour_in_the_size_of_the_image(root: Path) -> None:
+def test_gray_is_the_neutral_colour_in_the_size_of_the_image(root: Path) -> None:
     images = opened(root, ["red.png", "blue.png"])
     first, second = stand_ins(root).make(GRAY, ["red.png", "blue.png"], images)
     assert (first.size, first.getpixel((3, 1))) == ((4, 2), (10, 20, 30))
@@ -136,6 +137,27 @@ def test_what_cannot_be_opened_is_passed_over(root: Path) -> None:
         cycle = cycle_of(root, images, seed)
         (shown,) = stand_ins(root, cycle).make(SHUFFLED, ["red.png"], opened(root, ["red.png"]))
         assert shown.getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("copy", ["copied.png", "written_again.bmp"])
+def test_the_same_picture_under_another_name_is_not_another_image(root: Path, copy: str) -> None:
+    if copy == "copied.png":
+        shutil.copy(root / "red.png", root / copy)
+    else:
+        Image.open(root / "red.png").save(root / copy)
+    for seed in range(4):
+        alone = cycle_of(root, ["red.png", copy], seed)
+        with pytest.raises(ImageProblem, match="too few other images"):
+            stand_ins(root, alone).make(SHUFFLED, ["red.png"], opened(root, ["red.png"]))
+        cycle = cycle_of(root, ["red.png", copy, "blue.png"], seed + 10)
+        (shown,) = stand_ins(root, cycle).make(SHUFFLED, ["red.png"], opened(root, ["red.png"]))
+        assert shown.getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_without_a_neutral_colour_there_is_no_gray(root: Path) -> None:
+    without = StandIns(BaselineSettings((GRAY,)), None, [root])
+    with pytest.raises(ImageProblem, match="no colour is known that the model maps to zero"):
+        without.make(GRAY, ["red.png"], opened(root, ["red.png"]))
 
 
 def test_the_same_file_by_another_name_is_no_other_image(root: Path) -> None:

@@ -31,6 +31,7 @@ class Shorter:
         own = {name: getattr(model.info, name) for name in ModelInfo.__dataclass_fields__}
         self.info = ModelInfo(**{**own, "max_length": max_length})
         self.encode, self.encode_masked = model.encode, model.encode_masked
+        self.neutral_colour = model.neutral_colour
         self.answer_losses, self.generate = model.answer_losses, model.generate
 
 

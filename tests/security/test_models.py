@@ -12,7 +12,8 @@ from jinja2.exceptions import TemplateError
 
 from scoring.bundled import bundled_model
 from scoring.errors import ModelError
-from scoring.models.loading import Render, load_parts, model_folder
+from scoring.models.loading import Render, load_parts
+from scoring.models.options import model_folder
 from scoring.models.processors import load_processor
 
 SOURCES = sorted(Path(__file__).parents[2].glob("scoring/**/*.py"))
@@ -37,9 +38,9 @@ def test_weights_that_are_no_safetensors_are_refused(model: Path, name: str) -> 
 
 
 def test_only_files_without_code_are_asked_of_the_hub() -> None:
-    from scoring.models import loading
+    from scoring.models import options
 
-    assert set(loading._WANTED_FILES) == {"*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"}
+    assert set(options._WANTED_FILES) == {"*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"}
 
 
 def test_code_of_a_model_folder_is_not_run(model: Path) -> None:
