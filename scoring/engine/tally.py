@@ -110,6 +110,8 @@ class Tally:
             counter = self.by_baseline.setdefault(one["baseline"], Counter())
             counter[one["status"]] += one["count_all"]
         self.counts.statuses = dict(self.by_baseline[str(self._first)])
+        if "text_altered" not in table.column_names:  # scores that were imported
+            return
         first = table.filter(pc.equal(table.column("baseline"), self._first))
         self.n_text_altered += pc.sum(first.column("text_altered")).as_py() or 0
         dropped = pc.greater(first.column("thoughts_dropped"), 0)
