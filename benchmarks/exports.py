@@ -1,16 +1,21 @@
 """How long do exports and their checks take, and does their memory stay bounded?
 
     python -m benchmarks.exports [N] [--keep FOLDER]
+    python -m benchmarks.exports --large [N]
 
 Writes N conversations of three answers (about 1.3 KB each, one in sixteen without an image, 2,000
 pictures shared by the others), imports them, gives them scores, and exports nearly all of them in
 each format, each in a process of its own; then each export is verified, rebuilding the database.
+``--large`` does the same with N records (160 if not given) that hold an image of 4 MB each: as
+base64 in JSON lines, and as bytes in a Parquet file with a single row group.
 Prints a Markdown table. Results: benchmarks/results/exports.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import os
 import platform
@@ -27,6 +32,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scoring import schemas
+from scoring.dataset import read_dataset_info
 from scoring.importing import import_dataset
 from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
@@ -78,6 +84,30 @@ CASES: dict[str, dict[str, object]] = {
     "ids": {"format": "ids"},
     "dropped, of top 15 %": {"format": "dropped", "share": 0.15},
 }
+LARGE_CASES: dict[str, dict[str, object]] = {
+    "jsonl": {"format": "jsonl"},
+    "parquet": {"format": "parquet", "columns": "understood"},
+    "parquet, images embedded": {"format": "parquet", "images": "embed"},
+    "huggingface": {"format": "huggingface"},
+    "huggingface, images embedded": {"format": "huggingface", "images": "embed"},
+    "webdataset": {"format": "webdataset"},
+}
+TABLE_CASES = {
+    "parquet, rows as they came": {"format": "parquet"},
+    "parquet, images embedded": {"format": "parquet", "images": "embed"},
+    "webdataset": {"format": "webdataset"},
+}
+IMPORT = """
+import json, re, sys, time
+from pathlib import Path
+from scoring.importing import import_dataset
+from scoring.workspace import create_workspace
+begun = time.perf_counter()
+data = Path(sys.argv[1])
+info = import_dataset(create_workspace(Path(sys.argv[2])), [data], [data.parent])
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+print(json.dumps({"n": info.n_samples, "s": time.perf_counter() - begun, "peak": peak}))
+"""
 
 
 def make(root: Path, n: int) -> Workspace:
@@ -95,12 +125,17 @@ def make(root: Path, n: int) -> Workspace:
             file.write("[\n" if row == 0 else ",\n")
             file.write(json.dumps(_record(row, draw), ensure_ascii=row % 2 == 0))
         file.write("\n]\n")
-    workspace = create_workspace(root / "ws")
-    info = import_dataset(workspace, [source], [images])
-    workspace = open_workspace(workspace.root)
+    import_dataset(create_workspace(root / "ws"), [source], [images])
+    return score(root / "ws", n)
+
+
+def score(root: Path, n: int) -> Workspace:
+    """The workspace with scores of all its samples but each sixteenth, and its database."""
+    workspace = open_workspace(root)
+    fingerprint = read_dataset_info(workspace).fingerprint
     write_json(
         workspace.run_dir(RUN_ID) / "run.json",
-        run_record(RUN_ID, "tiny-vlm", info.fingerprint, ("none",)),
+        run_record(RUN_ID, "tiny-vlm", fingerprint, ("none",)),
     )
     (workspace.run_dir(RUN_ID) / "scores").mkdir()
     for part, start in enumerate(range(0, n, 100_000)):
@@ -108,6 +143,33 @@ def make(root: Path, n: int) -> Workspace:
         pq.write_table(_scores(np.arange(start, min(start + 100_000, n))), path)
     build_database(workspace)
     return workspace
+
+
+def write_large(folder: Path, n: int, kind: str) -> Path:
+    """Records with an image of 4 MB inside: ``jsonl`` in base64, ``parquet`` in one row group."""
+    path = folder / f"records.{kind}"
+    rows: list[dict[str, object]] = []
+    with path.open("w") as file:
+        for row in range(n):
+            noise = np.random.default_rng(row).integers(0, 256, (1160, 1160, 3), np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(noise).save(buffer, "PNG", compress_level=0)
+            content = buffer.getvalue()
+            if kind == "parquet":
+                rows.append({"image": {"bytes": content}, "question": "what?", "answer": "noise"})
+                continue
+            turns = [
+                {"from": "human", "value": "<image>\nwhat?"},
+                {"from": "gpt", "value": "noise"},
+            ]
+            encoded = base64.b64encode(content).decode()
+            file.write(json.dumps({"image": encoded, "conversations": turns}) + "\n")
+    if rows:
+        table = pa.Table.from_pylist(rows)
+        # Pages of a value each, as writers make them that go by bytes.
+        choices = {"compression": "none", "use_dictionary": False, "write_batch_size": 1}
+        pq.write_table(table, path, row_group_size=n, **choices)
+    return path
 
 
 def _record(row: int, draw: random.Random) -> dict[str, object]:
@@ -159,34 +221,60 @@ def _scores(rows: np.ndarray) -> pa.Table:  # type: ignore[type-arg]
     return pa.Table.from_arrays(arrays, schema=schemas.SCORES)
 
 
-def measure(workspace: Workspace, folder: Path, choice: dict[str, object], what: str) -> str:
-    """Cells of a table: seconds, and the peak of resident memory in MB."""
-    arguments = [str(workspace.root), str(folder), json.dumps(choice), what]
+def run(program: str, arguments: list[str]) -> dict[str, float]:
+    """What a program in a process of its own says of itself."""
     done = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", EXPORT, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def cells(found: dict[str, float]) -> str:
+    """Samples, seconds, and the peak of resident memory in MB."""
     return f"{found['n']:,} | {found['s']:,.1f} | {found['peak']:,.0f}"
 
 
+def print_cases(workspace: Workspace, cases: dict[str, dict[str, object]], temporary: Path) -> None:
+    """A row of the table for each export and its check."""
+    for name, choice in cases.items():
+        folder = temporary / "out" / name.replace(" ", "-").replace("%", "")
+        arguments = [str(workspace.root), str(folder), json.dumps(choice)]
+        measured = [cells(run(EXPORT, [*arguments, what])) for what in ("export", "verify")]
+        size = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+        print(f"| {name} | {' | '.join(measured)} | {size:,} |", flush=True)
+        shutil.rmtree(folder)
+
+
+def measure_large(n: int, temporary: Path) -> None:
+    """The exports of large records: imported, exported and verified."""
+    for kind, cases in (("jsonl", LARGE_CASES), ("parquet", TABLE_CASES)):
+        folder = temporary / kind
+        folder.mkdir()
+        path = write_large(folder, n, kind)
+        imported = cells(run(IMPORT, [str(path), str(folder / "ws")]))
+        print(f"| import of {path.stat().st_size / n:,.0f} bytes a record, {kind} | {imported} |")
+        print_cases(score(folder / "ws", n), cases, folder)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("n", nargs="?", type=int, default=665_000)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("n", nargs="?", type=int)
     parser.add_argument("--keep", type=Path, help="make the workspace there, or use what is there")
+    parser.add_argument("--large", action="store_true", help="records that hold large images")
     given = parser.parse_args()
+    n = given.n or (160 if given.large else 665_000)
     with tempfile.TemporaryDirectory(prefix="visnec-exports-") as temporary:
-        root = given.keep or Path(temporary)
-        made = (root / "ws" / "visnec.duckdb").exists()
-        workspace = open_workspace(root / "ws") if made else make(root, given.n)
-        print(f"{given.n:,} samples; {os.cpu_count()} cores, Python {platform.python_version()}\n")
+        print(f"{n:,} samples; {os.cpu_count()} cores, Python {platform.python_version()}\n")
         print("| export | samples | s | peak MB | samples | verify s | peak MB | bytes |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|")
-        for name, choice in CASES.items():
-            folder = Path(temporary) / "out" / name.replace(" ", "-").replace("%", "")
-            cells = [measure(workspace, folder, choice, what) for what in ("export", "verify")]
-            size = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
-            print(f"| {name} | {' | '.join(cells)} | {size:,} |", flush=True)
-            shutil.rmtree(folder)
+        if given.large:
+            measure_large(n, Path(temporary))
+            return
+        root = given.keep or Path(temporary)
+        made = (root / "ws" / "visnec.duckdb").exists()
+        workspace = open_workspace(root / "ws") if made else make(root, n)
+        print_cases(workspace, CASES, Path(temporary))
 
 
 if __name__ == "__main__":

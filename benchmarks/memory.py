@@ -104,8 +104,7 @@ def score_for_nothing(workspace: object) -> None:
                 "status": "scored" if sample.images else "text_only",
                 "truncated": False,
                 "turns": [
-                    {**turn, "turn": n, "delta_sq_sum": 0.5}
-                    for n in range(sample.n_turns if sample.images else 0)
+                    {**turn, "turn": n} for n in range(sample.n_turns if sample.images else 0)
                 ],
             }
             for sample in samples

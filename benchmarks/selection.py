@@ -70,7 +70,6 @@ def make_candidates(n: int, seed: int = 7) -> Candidates:
         n_answer_tokens=tokens,
         cluster_id=draw.integers(N_CLUSTERS, size=n).astype(np.int32),
         answer_kind=draw.integers(len(ANSWER_KINDS), size=n).astype(np.int8),
-        visnec_stderr=np.where(scored, draw.gamma(2.0, 0.05, n), np.nan),
     )
 
 
@@ -129,7 +128,7 @@ def report(n: int, repeat: int) -> None:
         "difference of two subsets": lambda: compare_subsets(a, b, found),
         "repeat counts of weights": lambda: repeat_counts(found.row_idx, weights),
         "stability of `paper`, each draw": lambda: inclusion_probabilities(
-            PaperTopShare(0.15), found, n_draws=1
+            PaperTopShare(0.15), found, "bfloat16", n_draws=1
         ),
     }
     for name, work in others.items():

@@ -167,6 +167,7 @@ def start_export(
     options: ExportOptions,
     folder: Path,
     overwrite: bool = False,
+    allow_missing_images: bool = False,
 ) -> ExportJob:
     """Begins an export that goes on while pages are looked at. Raises InputError for a folder
     that it may not take, and where another export goes there now."""
@@ -177,10 +178,18 @@ def start_export(
 
     def work(progress: ExportProgress, on_wait: OnWait) -> ExportResult:
         return export_subset(
-            workspace, store, definition, folder, options, progress, overwrite, on_wait
+            workspace,
+            store,
+            definition,
+            folder,
+            options,
+            progress,
+            overwrite,
+            on_wait,
+            allow_missing_images,
         )
 
-    about = (definition, options)
+    about = (definition, options, allow_missing_images)
     return export_jobs.start(workspace.root, definition.name, folder, work, about)
 
 

@@ -17,6 +17,7 @@ from dashboard.links import image_url, thumbnail_url
 from dashboard.words import Piece, word_differences
 from scoring.image_bases import image_path
 from scoring.necessity import Bands
+from scoring.precision import Noise
 from scoring.samples import Role, Sample, Turn
 from scoring.store.values import Record, SampleDetail
 
@@ -24,6 +25,7 @@ Card = dict[str, Any]
 
 MAX_TURN_CHARACTERS = 20_000
 MAX_NEIGHBOURS = 24
+MAX_OTHER_SCORES = 8
 _ROLE_NAMES = {Role.HUMAN: "human", Role.ASSISTANT: "assistant", Role.SYSTEM: "system"}
 
 
@@ -34,12 +36,15 @@ def build_card(
     bands: Bands,
     edition: str,
     tokens: pd.DataFrame | None = None,
+    noise: Noise | None = None,
 ) -> Card:
     """The card of one sample under the given baseline; ``edition`` names the dataset in links.
 
-    ``tokens`` are the losses of its answer tokens, where the run keeps them.
+    ``tokens`` are the losses of its answer tokens, where the run keeps them; ``noise`` is that of
+    the run's dtype, None where it is not known.
     """
     score = _score(detail.scores, baseline)
+    others = _other_scores(detail, baseline, bands)
     return {
         "row_idx": sample.row_idx,
         "id": sample.id,
@@ -51,8 +56,14 @@ def build_card(
         "reason": detail.reason,
         "category": None if score["visnec"] is None else bands.category(score["visnec"]).value,
         **score,
+        "noise": str(noise) if noise else None,
+        "nearest": _nearest_limit(score["visnec"], bands, noise),
         "baseline": text.BASELINE_NAMES.get(baseline, baseline),
-        "other_baselines": _other_baselines(detail.scores, baseline),
+        "other_scores": others[:MAX_OTHER_SCORES],
+        "n_others": len(others),
+        "n_agreeing": None
+        if score["visnec"] is None
+        else sum(one["category"] == bands.category(score["visnec"]).value for one in others),
         "images": [
             {"url": image_url(sample.row_idx, position, edition), "path": image_path(path)}
             for position, path in enumerate(sample.images)
@@ -72,22 +83,66 @@ def _score(scores: Sequence[Record], baseline: str) -> dict[str, Any]:
     row = next((row for row in scores if row["baseline"] == baseline), {})
     return {
         "visnec": _number(row.get("visnec")),
-        "stderr": _number(row.get("visnec_stderr")),
         "loss_text": _number(row.get("loss_text")),
         "loss_multimodal": _number(row.get("loss_multimodal")),
         "n_answer_tokens": _whole(row.get("n_answer_tokens")),
         "truncated": bool(row.get("truncated") or False),
+        **_segments(row),
     }
 
 
-def _other_baselines(scores: Sequence[Record], baseline: str) -> list[dict[str, Any]]:
+def _segments(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The score without the end token, and those of thought and content where there is a thought.
+
+    None where the parts do not tell these tokens apart, or where none is left.
+    """
+    n, n_end, n_thought = (
+        _whole(row.get(name)) for name in ("n_answer_tokens", "n_end_tokens", "n_thought_tokens")
+    )
+    found: dict[str, Any] = {
+        "visnec_without_end": _number(row.get("visnec_without_end")) if n_end else None,
+        "n_content_tokens": None,
+        "thought": None,
+    }
+    if n is None or n_end is None or n_thought is None:
+        return found
+    n_content = n - n_end - n_thought
+    found["n_content_tokens"] = n_content
+    if n_thought:
+        thought = row["thought_loss_text_sum"] - row["thought_loss_multimodal_sum"]
+        end = row["end_loss_text_sum"] - row["end_loss_multimodal_sum"]
+        rest = row["visnec"] * n - thought - end
+        found["thought"] = {
+            "n": n_thought,
+            "visnec": thought / n_thought,
+            "content": rest / n_content if n_content else None,
+        }
+    return found
+
+
+def _nearest_limit(
+    visnec: float | None, bands: Bands, noise: Noise | None
+) -> dict[str, Any] | None:
+    """The band limit nearest to a score, the score's distance from it, and what that means."""
+    if visnec is None:
+        return None
+    limit = min((bands.low, bands.high), key=lambda one: abs(visnec - one))
+    within = noise is not None and abs(visnec - limit) <= noise.band
+    return {"limit": limit, "distance": visnec - limit, "within_noise": within}
+
+
+def _other_scores(detail: SampleDetail, baseline: str, bands: Bands) -> list[dict[str, Any]]:
+    """Its scores by other baselines of the run, then by other runs."""
+    scores = [("", row) for row in detail.scores if row["baseline"] != baseline]
+    scores += [(f"{row['run_id']}, ", row) for row in detail.other_runs]
     return [
         {
-            "name": text.BASELINE_NAMES.get(row["baseline"], row["baseline"]),
-            "visnec": _number(row["visnec"]),
+            "name": run + text.BASELINE_NAMES.get(str(row["baseline"]), str(row["baseline"])),
+            "visnec": visnec,
+            "category": bands.category(visnec).value,
         }
-        for row in scores
-        if row["baseline"] != baseline
+        for run, row in scores
+        if (visnec := _number(row["visnec"])) is not None
     ]
 
 

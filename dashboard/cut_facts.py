@@ -60,14 +60,20 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
         "tokens": None if unknown else (kept.tokens_kept or 0) + (kept.tokens_dropped or 0),
         "figures": [
             {"name": name, "value": value, "note": note}
-            for name, value, note in _figures(summary, kept, loaders.read_labels(context), cut)
+            for name, value, note in _figures(
+                summary, kept, loaders.read_labels(context), cut, loaders.read_near(context, cut)
+            )
         ],
         "parts": [[part.name, part.kept, part.dropped] for part in read_parts(kept.by_source)],
     }
 
 
 def _figures(
-    summary: ScoreSummary, kept: CutCounts, labels: HandLabels, cut: float
+    summary: ScoreSummary,
+    kept: CutCounts,
+    labels: HandLabels,
+    cut: float,
+    near: tuple[int | None, str],
 ) -> list[tuple[str, str, str]]:
     """Kept and dropped in samples and answer tokens, and how the scores lie."""
     scored = kept.n_kept + kept.n_dropped
@@ -76,6 +82,7 @@ def _figures(
         ("kept samples", text.count(kept.n_kept), text.share(kept.n_kept, scored)),
         ("dropped samples", text.count(kept.n_dropped), text.share(kept.n_dropped, scored)),
         ("wrongly dropped (estimated)", *wrongly_dropped(labels, cut, kept.n_dropped)),
+        ("within the noise", text.count(near[0]), near[1]),
         *_tokens(kept),
         (
             "median score",

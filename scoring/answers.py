@@ -4,7 +4,8 @@ The one decision behind it: one normaliser for all three measures, so that an ex
 has a token F1 of 1. It is that of the VQA evaluation (Antol et al. 2015, arXiv 1505.00468: case,
 punctuation, articles, number words up to ten), carried over to any script; token F1 is SQuAD's
 (Rajpurkar et al. 2016, arXiv 1606.05250) over its words. What would leave nothing is kept: the
-choice ``A`` is no article.
+choice ``A`` is no article. Of an answer with a thought, what follows the thought is compared; a
+thought without an end answers nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-VERSION = 1  # of the measures: what an older one judged is judged anew from the texts
+from scoring.thoughts import final_answer
+
+VERSION = 2  # of the measures: what an older one judged is judged anew from the texts
 _KEPT_SYMBOLS = "%°"  # 5 % and 5 differ
 _ARTICLES = frozenset(("a", "an", "the"))
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -67,7 +70,7 @@ def normalise_answer(text: str) -> str:
     punctuation made white space (a number keeps its sign and decimal point), number words up to
     ten written as digits, articles dropped.
     """
-    folded = _folded(text)
+    folded = _folded(final_answer(text))
     spaced = _PUNCTUATION.sub(lambda found: found[1] or " ", folded)
     words = spaced.split() or folded.split()
     kept = [_DIGITS.get(word, word) for word in words if word not in _ARTICLES]
@@ -135,8 +138,12 @@ def letter_match(prediction: str, reference: str, question: str = "") -> bool | 
     "the answer is B"; one that names several options chooses none of them.
     """
     options = listed_options(question)
-    wanted = _reference_letter(" ".join(reference.split()), options)
+    wanted = _reference_letter(_one_line(reference), options)
     return None if wanted is None else chosen_letter(prediction, options) == wanted
+
+
+def _one_line(text: str) -> str:
+    return " ".join(final_answer(text).split())
 
 
 def listed_options(question: str) -> dict[str, str]:
@@ -172,7 +179,7 @@ def option_spans(question: str) -> list[tuple[str, int, int]]:
 
 def reference_letter(reference: str, question: str) -> str | None:
     """The option that a reference answer is, or None where it is none."""
-    return _reference_letter(" ".join(reference.split()), listed_options(question))
+    return _reference_letter(_one_line(reference), listed_options(question))
 
 
 def _reference_letter(reference: str, options: Mapping[str, str]) -> str | None:
@@ -194,7 +201,7 @@ def chosen_letter(prediction: str, options: Mapping[str, str] | None = None) -> 
 
     ``options`` are those of ``listed_options``; a letter outside of them is no choice.
     """
-    text = " ".join(prediction.split())
+    text = _one_line(prediction)
     known = options or {}
     if bare := _BARE.fullmatch(text):
         return _known(bare[1].upper(), known)

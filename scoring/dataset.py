@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,11 @@ from scoring.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class DatasetFile:
-    """One imported file, and what it was taken for. ``name`` is relative to what all share."""
+    """One imported file, and what it was taken for. ``name`` is relative to what all share.
+
+    ``unread``: number of records by the key that seems to hold an image and was not read.
+    ``encoding``: that of its text, from which the records were converted to UTF-8; "" for UTF-8.
+    """
 
     name: str
     sha256: str
@@ -35,6 +39,13 @@ class DatasetFile:
     container: str
     n_records: int
     why: str = ""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    encoding: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """As ``dataset.json`` holds it: later fields only where they are not empty."""
+        facts = asdict(self)
+        return {k: v for k, v in facts.items() if v or k not in ("unread", "encoding")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class DatasetInfo:
 
     def facts(self) -> dict[str, Any]:
         """As ``dataset.json`` holds it; a dataset that was never added to has no editions."""
-        facts = asdict(self)
+        facts = asdict(self) | {"files": [file.facts() for file in self.files]}
         if not self.editions:
             del facts["editions"]
         return facts

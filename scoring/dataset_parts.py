@@ -36,7 +36,7 @@ class PartWriter:
     def write(self, sample: Sample) -> None:
         """Takes the next sample."""
         self._samples.append(sample)
-        self._bytes += len(sample.original)
+        self._bytes += len(sample.original) or sum(len(turn.text) for turn in sample.turns)
         if len(self._samples) >= GROUP_ROWS or self._bytes >= _GROUP_BYTES:
             self._flush()
 

@@ -10,7 +10,8 @@ Each message says what was wrong, which value it was, and what to do about it.
     │   ├── ModelError          a model that cannot be loaded or is not supported
     │   ├── RunConflictError    a run continued with other settings, model or dataset
     │   ├── FilterError         a filter that does not parse
-    │   └── RuleError           a selection rule that does not parse or cannot be applied
+    │   ├── RuleError           a selection rule that does not parse or cannot be applied
+    │   └── MissingImagesError  images that an export was to hold are not there
     ├── StorageError            results that cannot be written; says what is kept
     ├── WorkerError             a worker process that ended before its time; says what is kept
     └── VerificationError       an export that does not replay from its workspace
@@ -57,6 +58,10 @@ class FilterError(InputError):
 
 class RuleError(InputError):
     """A selection rule that does not parse, or that lacks what it needs."""
+
+
+class MissingImagesError(InputError):
+    """Images that an export was to hold are missing; says how many and where they are listed."""
 
 
 class StorageError(VisnecError):

@@ -7,14 +7,22 @@ file's paths are tried in a folder that was found for another one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from scoring.image_bases import in_base
 from scoring.readers import SourceFile
-from scoring.readers.images import RECORDS, ImageProblem, resolve_image
+from scoring.readers.images import (
+    RECORDS,
+    ImagePlace,
+    ImageProblem,
+    is_deep_grey,
+    resolve_image,
+)
 from scoring.readers.inputs import hub_home
 from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import Inline
@@ -24,19 +32,29 @@ from scoring.workspace import Workspace
 ROOT_TRIALS = 200  # images of a file that settle which folder its paths are relative to
 _MOST_WAITING = 5_000  # samples, and bytes of them, held back until that is settled
 _MOST_BYTES = 64 << 20
+_USUAL_NAMES = ("images", "image", "imgs", "img")
+_MOST_SUBFOLDERS = 50  # with more of them, only those with a usual name are looked into
+_MOST_TARGETS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTrial:
-    """Where the first images of a file were looked for, and how many of ``n_tried`` lie there.
+    """Where the first images of a file were looked for, and how many of ``n_tried`` were found.
 
-    ``n_found`` is by candidate; the first of those that hold most was chosen.
+    ``n_found`` is by candidate; the first of those that hold most was chosen. ``n_refused`` images
+    exist but are reached through a link or ``..`` that leads out of the folders that may be read;
+    with ``remedy`` as ``--images`` they are found. ``ambiguous``: subfolders of which each holds
+    some of the images, so that none was chosen. ``n_deep_greys`` have more than 8 bits per pixel.
     """
 
     file: str
     candidates: tuple[str, ...]
     n_found: tuple[int, ...]
     n_tried: int
+    n_refused: int = 0
+    remedy: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
+    n_deep_greys: int = 0
 
     @property
     def best(self) -> int:
@@ -47,8 +65,9 @@ class ImageTrial:
 class Trials:
     """Tries the first images of one file in the folders that its paths may be relative to.
 
-    ``known``: folders of the dataset that the file is added to. They are tried last, and only where
-    the user named none.
+    These are the declared folders or, without any, the file's folder and its parent, and ``known``:
+    folders of the dataset that the file is added to. Where they hold none of the images, their
+    subfolders are tried.
     """
 
     def __init__(
@@ -59,6 +78,7 @@ class Trials:
         # A file in a cache of the hub is a link; so are its images, to a folder of their own.
         self._beyond = [] if home is None else [home / "blobs"]
         folder = (source.file.path.parent if home else source.file.path.resolve().parent).resolve()
+        self._folder = folder
         self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
         inside = any(folder.is_relative_to(root) for root in self._declared)
         own = [folder] if inside or not self._declared else []
@@ -68,37 +88,157 @@ class Trials:
         near = (
             [*self._declared, *own] if self._declared else [*lists, folder, folder.parent, *known]
         )
-        self.candidates = list(dict.fromkeys(near))
+        self._near = list(dict.fromkeys(near))
         self._roots = [*self._declared, *own, *self._beyond]
-        self._found = [0] * len(self.candidates)
-        self.n_tried = 0
+        self._tried: list[str] = []
+        self._result: ImageTrial | None = None
         self.inline = False
         self.open = True  # whether the folder is still sought
 
     def take(self, sample: Sample) -> None:
-        """Tries a sample's first image, as long as it takes to be sure."""
+        """Notes a sample's first image, as long as it takes to be sure."""
         for image in sample.images[:1]:
             if isinstance(image, Inline):
                 self.inline = self.inline or image.startswith(f"{RECORDS}#")
             elif may_be_fetched(image):
                 continue
             elif self.open and sample.status is Status.PENDING:
-                self.n_tried += 1
-                self.open = self.n_tried < ROOT_TRIALS
-                for index, root in enumerate(self.candidates):
-                    others = [one for one in self._roots if one != root]
-                    self._found[index] += _resolves(image, [root, *others], root)
+                self._tried.append(image)
+                self.open = len(self._tried) < ROOT_TRIALS
 
     def folders(self) -> tuple[Path, ...]:
         """Where the file's images are looked for: the chosen folder, then others named."""
-        self.open = False
-        best = self.candidates[self.result().best]
+        result = self.result()
+        best = Path(result.candidates[result.best])
         return tuple(dict.fromkeys((best, *self._declared, *self._beyond)))
 
     def result(self) -> ImageTrial:
-        """What was found out."""
-        candidates = tuple(map(str, self.candidates))
-        return ImageTrial(self._source.file.name, candidates, tuple(self._found), self.n_tried)
+        """What was found out; no further image is tried."""
+        self.open = False
+        if self._result is None:
+            self._result = self._search()
+        return self._result
+
+    def _search(self) -> ImageTrial:
+        found = {folder: self._found_in(folder) for folder in self._near}
+        ambiguous: list[Path] = []
+        if not any(found.values()):
+            holding = {folder: self._found_in(folder) for folder in self._subfolders(inside=True)}
+            holding = {folder: images for folder, images in holding.items() if images}
+            usual = [folder for folder in holding if folder.name in _USUAL_NAMES]
+            chosen = usual or list(holding)
+            if len(chosen) == 1:
+                found[chosen[0]] = holding[chosen[0]]
+            else:  # images of one name in several folders: to guess would be to mix them up
+                ambiguous = chosen
+        best = max(found, key=lambda folder: len(found[folder]))
+        lost = [image for image in self._tried if image not in found[best]]
+        refused, remedy = ({}, []) if ambiguous else self._remedy(lost, best)
+        return ImageTrial(
+            self._source.file.name,
+            tuple(map(str, found)),
+            tuple(map(self._count, found.values())),
+            len(self._tried),
+            self._count(refused),
+            tuple(map(str, remedy)),
+            tuple(map(str, ambiguous)),
+            self._count({one for one, place in found[best].items() if is_deep_grey(place)}),
+        )
+
+    def _count(self, images: Container[str]) -> int:
+        return sum(image in images for image in self._tried)
+
+    def _found_in(self, folder: Path) -> dict[str, ImagePlace]:
+        """The images that are files below ``folder`` and may be read."""
+        roots = [folder, *(one for one in self._roots if one != folder)]
+        # Most are in none of 50 subfolders: resolving is 20 times as slow as this look.
+        there = [image for image in dict.fromkeys(self._tried) if _may_be_in(folder, image)]
+        places = ((image, _resolved(image, roots, folder)) for image in there)
+        return {image: place for image, place in places if place is not None}
+
+    def _subfolders(self, *, inside: bool) -> list[Path]:
+        """Direct subfolders in which images may be; links that lead out only if not ``inside``."""
+        near = [self._folder, *self._declared] if self._folder in self._near else self._declared
+        found = [one for folder in near for one in _listed_subfolders(folder)]
+        if not self._declared:
+            found += [self._folder.parent / name for name in _USUAL_NAMES]
+        found = [one for one in dict.fromkeys(found) if one not in self._near and one.is_dir()]
+        return [one for one in found if one.resolve().is_relative_to(one.parent) == inside]
+
+    def _remedy(self, lost: Sequence[str], best: Path) -> tuple[Mapping[str, Path], Sequence[Path]]:
+        """Which lost images exist but may not be read, and the folders to name so that they may.
+
+        This only reports: what leads out of the folders is never opened without being named.
+        """
+        bases = [best, *self._near, self._folder, self._folder.parent]
+        bases = list(dict.fromkeys([*bases, *self._subfolders(inside=False)]))
+        refused = {image: base for image in lost if (base := _base_of(image, bases)) is not None}
+        if not refused:
+            return {}, []
+        targets = _joined({_target(base, image) for image, base in refused.items()})
+        through = list(dict.fromkeys(refused.values()))
+        options = [
+            list(dict.fromkeys([*self._declared, *more, *targets]))
+            for more in ([], [best], through, [best, *through])
+        ]
+        n_found = [sum(_is_found(one, roots) for one in self._tried) for roots in options]
+        return refused, options[n_found.index(max(n_found))]
+
+
+def _listed_subfolders(folder: Path) -> list[Path]:
+    """The visible subfolders in order, or those with a usual name where there are too many."""
+    try:
+        names = sorted(one.name for one in os.scandir(folder) if one.is_dir())
+    except OSError:
+        return []
+    names = [name for name in names if not name.startswith(".")]
+    if len(names) > _MOST_SUBFOLDERS:
+        names = [name for name in _USUAL_NAMES if name in names]
+    return [folder / name for name in names]
+
+
+def _may_be_in(folder: Path, image: str) -> bool:
+    path = image.partition("###")[0]  # without the box that may follow a path
+    return os.path.lexists(os.path.join(folder, path))  # noqa: PTH118 - much faster than a Path
+
+
+def _base_of(image: str, bases: Sequence[Path]) -> Path | None:
+    """The first folder in which ``image`` is a file, wherever links lead."""
+    for base in bases:
+        with suppress(OSError, ValueError, RuntimeError):
+            if (base / image).is_file():
+                return base
+    return None
+
+
+def _target(base: Path, image: str) -> Path:
+    """The first folder outside of ``base`` on the way to ``image``, links followed."""
+    if base.is_symlink():
+        return base.resolve()
+    path = base
+    for part in () if PurePath(image).is_absolute() else PurePath(image).parts:
+        path = path / part
+        end = path.resolve()
+        if part != ".." and not end.is_relative_to(base):
+            return end if end.is_dir() else end.parent
+    return (base / image).resolve().parent
+
+
+def _joined(targets: set[Path]) -> list[Path]:
+    """A few folders that hold all ``targets``, but not the whole file system."""
+    if len(targets) > _MOST_TARGETS:
+        common = Path(os.path.commonpath(targets))
+        if common != common.parent:
+            return [common]
+    return sorted(targets)[:_MOST_TARGETS]
+
+
+def _is_found(image: str, roots: Sequence[Path]) -> bool:
+    try:
+        resolve_image(image, roots)
+    except ImageProblem:
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -158,9 +298,11 @@ def _based(sample: Sample, base: int) -> Sample:
 
 
 def trial_of(raw: Mapping[str, Any]) -> ImageTrial:
-    """A trial as it was written down."""
-    candidates, n_found = tuple(raw["candidates"]), tuple(raw["n_found"])
-    return ImageTrial(raw["file"], candidates, n_found, raw["n_tried"])
+    """A trial as it was written down; earlier versions wrote fewer of its fields."""
+    values: dict[str, Any] = {
+        key: tuple(one) if isinstance(one, list) else one for key, one in raw.items()
+    }
+    return ImageTrial(**values)
 
 
 def read_image_trials(workspace: Workspace) -> list[ImageTrial]:
@@ -172,10 +314,11 @@ def read_image_trials(workspace: Workspace) -> list[ImageTrial]:
     return [trial_of(one) for one in raw]
 
 
-def _resolves(reference: str, roots: Sequence[Path], base: Path) -> bool:
-    """Whether ``reference``, joined to ``base``, is a file inside any of ``roots``."""
+def _resolved(reference: str, roots: Sequence[Path], base: Path) -> ImagePlace | None:
+    """The file that ``reference``, joined to ``base``, names inside any of ``roots``."""
     try:
         place = resolve_image(reference, roots)
     except ImageProblem:
-        return False
-    return place.path == (base / reference).resolve() or place.box is not None
+        return None
+    joined = place.path == (base / reference).resolve() or place.box is not None
+    return place if joined else None

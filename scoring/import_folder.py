@@ -50,7 +50,8 @@ class Partial:
         ]
         listed = [one.file.said for one in sources]
         roots = [str(root.resolve()) for root in image_roots]
-        said = (facts, listed, options, roots, *([base.fingerprint] if base else []))
+        encoded = [options.encoding] if options.encoding else []
+        said = (facts, listed, options, roots, *encoded, *([base.fingerprint] if base else []))
         key = hashlib.sha256(repr(said).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"
         self.folder.mkdir(exist_ok=True)

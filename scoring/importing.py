@@ -7,6 +7,7 @@ file's size. What is added to a dataset stands behind what was there, whose rows
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -198,7 +199,12 @@ def _write_dataset(
         n_bytes += size
         found = source.format
         described = (found.family, found.container, n_samples - before, found.why)
-        done.append(DatasetFile(source.file.name, sha256, size, *described))
+        unread = dict(reading.unread)
+        done.append(
+            DatasetFile(
+                source.file.name, sha256, size, *described, unread=unread, encoding=found.encoding
+            )
+        )
         trials.append(images.result())
         if n_samples - kept >= _CHECKPOINT_ROWS and len(done) < len(sources):
             writer.close()
@@ -236,6 +242,7 @@ def _fingerprint(
         if said == ReadOptions()
         else repr((said.family, sorted(said.columns.items()), sorted(said.roles.items())))
     )
+    told += said.encoding
     listed = [repr(source.file.said) for source in sources if source.file.said]
     told += "".join(listed)
     return hashlib.sha256(("".join(file.sha256 for file in files) + told).encode()).hexdigest()
@@ -265,6 +272,12 @@ def _declare_roots(
     save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
 
 
+def relocate_command(workspace: Workspace, folders: Sequence[Path | str]) -> str:
+    """The command that makes ``folders`` those that images are looked for in."""
+    named = " ".join(f"--images {shlex.quote(str(one))}" for one in folders)
+    return f"visnec relocate -w {shlex.quote(str(workspace.root))} {named}"
+
+
 def _is_there(base: DatasetInfo, new: DatasetInfo) -> bool:
     """Whether the same files make up the dataset, or were added to it."""
     added = [one.added for one in base.editions] or [base.fingerprint]
@@ -286,7 +299,6 @@ def _same_dataset(
         if root.resolve() not in known:
             raise WorkspaceError(
                 f"{workspace.root} holds this dataset already and does not look for its images in "
-                f"{root}; to have them looked for there: visnec relocate -w {workspace.root} "
-                f"--images {root}"
+                f"{root}; to have them looked for there: {relocate_command(workspace, image_roots)}"
             )
     return present

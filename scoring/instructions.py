@@ -25,6 +25,9 @@ from scoring.runs import settings_digest
 from scoring.workspace import Workspace, replacing, write_json
 
 PART_TEXTS = 8192
+# Of a text that is embedded. Models read its first 256 to 8,192 tokens, but their tokenizers take
+# 200 bytes per character of all of it.
+MOST_CHARACTERS = 200_000
 _STEP = 1024  # texts between two signs of progress
 _ROWS = 65_536  # copied into the matrix at a time
 MAX_BYTES_IN_MEMORY = 256 << 20
@@ -134,10 +137,14 @@ def embeddings_folder(workspace: Workspace, embedder: Embedder) -> Path:
 def _embed(
     folder: Path, texts: Sequence[str], embedder: Embedder, on_progress: OnProgress | None
 ) -> tuple[list[Vectors], NDArray[np.int64]]:
-    """All parts, mapped, and each text's row in them laid end to end; what is missing is made."""
+    """All parts, mapped, and each text's row in them laid end to end; what is missing is made.
+
+    Of a text that is longer than ``MOST_CHARACTERS``, only the beginning is embedded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "embeddings.json", {"embedder": embedder.name, "weights": embedder.weights})
     keys = _keys(texts)
+    texts = [text[:MOST_CHARACTERS] for text in texts]
     missing = np.flatnonzero(_positions(_stored(folder), keys) < 0)
     if len(missing):
         embedder.prepare(texts)

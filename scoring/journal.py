@@ -59,8 +59,21 @@ class Journal:
         """The named columns of each part that has not been read by this journal yet."""
         for path in self.parts():
             if path.name not in self._seen:
-                yield pq.read_table(path, columns=list(columns))
+                yield self._read(path, columns)
                 self._seen.add(path.name)
+
+    def _read(self, path: Path, columns: Sequence[str]) -> pa.Table:
+        """The named columns of one part; null where an earlier version did not write them."""
+        with pq.ParquetFile(path) as file:
+            present = [name for name in columns if name in file.schema_arrow.names]
+            table = file.read(present)
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        missing = [name for name in columns if name not in present]
+        for name in missing:
+            table = table.append_column(
+                schema.field(name), pa.nulls(len(table), schema.field(name).type)
+            )
+        return table.select(list(columns))
 
     def remove_abandoned(self) -> None:
         """Removes unfinished files that killed processes left behind some time ago."""

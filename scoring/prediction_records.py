@@ -8,11 +8,13 @@ the measures are derived anew from them, without the model. No model is imported
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scoring.answers import VERSION, AnswerMatch, match_answer
 from scoring.errors import RunConflictError
+from scoring.thoughts import ends_in_thought
 from scoring.workspace import Workspace, write_json
 
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -25,6 +27,7 @@ class PredictionSettings:
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
     rotate_choices: bool = False
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[s
         "reason": prediction.reason,
         "max_new_tokens": max_new_tokens,
         "matched_by": VERSION,
+        "thoughts_unfinished": sum(
+            text is not None and ends_in_thought(text)
+            for text in (prediction.prediction_text, prediction.prediction_multimodal)
+        ),
         "rotations": prediction.rotations,
         "rotated_right_text": prediction.rotated_right_text,
         "rotated_right_multimodal": prediction.rotated_right_multimodal,
@@ -87,6 +94,7 @@ def begin_predictions(
     run_id: str,
     max_new_tokens: int | None,
     rotate_choices: bool | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> PredictionSettings:
     """Pins the settings of a run's predictions; None takes those it began with, or the default.
 
@@ -94,7 +102,11 @@ def begin_predictions(
     """
     path = workspace.run_dir(run_id) / "predictions.json"
     if read_prediction_settings(workspace, run_id) is None:
-        begun = PredictionSettings(max_new_tokens or DEFAULT_MAX_NEW_TOKENS, bool(rotate_choices))
+        begun = PredictionSettings(
+            max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
+            bool(rotate_choices),
+            dict(chat_template_kwargs or {}),
+        )
         write_json(path, asdict(begun))
     present = read_prediction_settings(workspace, run_id) or PredictionSettings()
     if max_new_tokens not in (None, present.max_new_tokens):
@@ -109,6 +121,13 @@ def begin_predictions(
             f"the predictions of run {run_id!r} began {began} --rotate-choices; go on {began} it, "
             "or predict under another --run"
         )
+    if chat_template_kwargs not in (None, present.chat_template_kwargs):
+        raise RunConflictError(
+            f"the predictions of run {run_id!r} began with --chat-template-kwargs "
+            f"'{json.dumps(present.chat_template_kwargs)}', not "
+            f"'{json.dumps(chat_template_kwargs)}'; repeat the old ones, or predict under another "
+            "--run"
+        )
     return present
 
 
@@ -117,7 +136,11 @@ def read_prediction_settings(workspace: Workspace, run_id: str) -> PredictionSet
     path = workspace.run_dir(run_id) / "predictions.json"
     try:
         raw = json.loads(path.read_text("utf-8"))
-        return PredictionSettings(int(raw["max_new_tokens"]), bool(raw.get("rotate_choices")))
+        return PredictionSettings(
+            int(raw["max_new_tokens"]),
+            bool(raw.get("rotate_choices")),
+            dict(raw.get("chat_template_kwargs", {})),
+        )
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

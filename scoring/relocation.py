@@ -52,8 +52,8 @@ def relocate_images(workspace: Workspace, given: Sequence[str]) -> Relocation:
     n_before, n_after = (_n_found(tried, roots) for roots in (old, new))
     if tried and not n_after:
         raise InputError(
-            f"none of the first {len(tried):,} images is found so, {tried[0]!r} for one; nothing "
-            f"was changed. Images are looked for in {_listed(old)}"
+            f"none of the first {len(tried):,} images is found so ({_why_not(tried[0], new)}); "
+            f"nothing was changed. Images are looked for in {_listed(old)}"
         )
     bases = tuple(declared_roots(workspace, one) for one in new.bases)
     settings = workspace.settings.with_roots(declared_roots(workspace, new), bases)
@@ -149,6 +149,14 @@ def _n_found(images: Sequence[str], roots: ImageRoots) -> int:
         except ImageProblem:
             continue
     return n_found
+
+
+def _why_not(image: str, roots: ImageRoots) -> str:
+    try:
+        resolve_image(image, roots)
+    except ImageProblem as problem:
+        return problem.reason
+    return f"{image!r} is gone"
 
 
 def _listed(roots: ImageRoots) -> str:

@@ -27,7 +27,8 @@ class RunRecord:
     ``created_at``, ``versions`` and ``notice`` are kept for the reader; the rest must be equal
     when the run goes on. ``template_digest`` is of the template's text, ``model_files`` are the
     digests of the model's files besides its weights that decide ids and pixels; runs of earlier
-    versions have neither, and what is not known is not compared.
+    versions have neither, and what is not known is not compared. ``chat_template_kwargs`` are
+    variables that the template was rendered with.
     ``baseline_parameters`` are those of the run's own baselines: ``blur_sigma`` (share of the
     image's longer side), ``shuffle_seed``. ``tokens``: the parts hold a loss per answer token.
     ``imported_from`` is the file (name and sha256) of scores that were computed elsewhere; what
@@ -58,6 +59,12 @@ class RunRecord:
     model_files: dict[str, str] | None = None
     revision: str | None = None
     shortcuts: tuple[str, ...] = ()
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def started(self) -> datetime:
+        """When the run began: the date that chat templates write, also when the run resumes."""
+        return datetime.fromisoformat(self.created_at)
 
     @property
     def first_baseline(self) -> str:
@@ -79,6 +86,7 @@ _DECIDING = (
     "imported_from",
     "template_digest",
     "model_files",
+    "chat_template_kwargs",
 )
 _LATE = ("template_digest", "model_files")  # which runs of earlier versions do not tell
 

@@ -8,7 +8,7 @@ removes images by leaving the positions out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class Status(StrEnum):
@@ -36,6 +36,14 @@ class Role(StrEnum):
     SYSTEM = "system"
     HUMAN = "human"
     ASSISTANT = "assistant"
+
+
+class Segment(IntEnum):
+    """Which part of an answer a token belongs to."""
+
+    CONTENT = 0
+    THOUGHT = 1  # reasoning before the content, where the chat template keeps it
+    END = 2  # the end-of-turn token that the template writes, where it is scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,14 @@ TURN_SCORE = pa.struct(
         ("loss_text_sum", pa.float64()),  # nats, summed over the answer tokens of the turn
         ("loss_multimodal_sum", pa.float64()),
         ("n_answer_tokens", pa.int32()),
-        ("delta_sq_sum", pa.float64()),  # sum of (text - multimodal loss)^2 over its tokens
+        # Of these tokens, those that end the turn, and those of a thought before the content.
+        # Null where the model does not know them; parts of earlier versions lack all six.
+        ("end_loss_text_sum", pa.float64()),
+        ("end_loss_multimodal_sum", pa.float64()),
+        ("n_end_tokens", pa.int32()),
+        ("thought_loss_text_sum", pa.float64()),
+        ("thought_loss_multimodal_sum", pa.float64()),
+        ("n_thought_tokens", pa.int32()),
     ]
 )
 
@@ -65,6 +72,8 @@ SCORES = pa.schema(
         ("reason", pa.string()),
         ("truncated", pa.bool_()),
         ("turns", pa.list_(TURN_SCORE)),  # empty unless status is scored
+        ("text_altered", pa.bool_()),  # control tokens in the text were read as text
+        ("thoughts_dropped", pa.int16()),  # answers of which the template keeps no thought
         # Where the run keeps token values, one entry per answer token; null otherwise.
         ("token_turns", pa.list_(pa.int16())),  # the answer it belongs to
         ("token_texts", pa.list_(pa.string())),
@@ -101,6 +110,7 @@ PREDICTIONS = pa.schema(
         ("letter_multimodal", pa.bool_()),
         ("f1_multimodal", pa.float64()),
         ("matched_by", pa.int16()),  # answers.VERSION of these six; others are derived anew
+        ("thoughts_unfinished", pa.int16()),  # of the two, predictions that end inside a thought
         ("rotations", pa.int16()),  # orders of the options it was asked in; null: not rotated
         ("rotated_right_text", pa.int16()),  # orders in which the text-only answer is right
         ("rotated_right_multimodal", pa.int16()),

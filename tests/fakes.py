@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ class FakeModel:
         self._vocabulary: dict[str, int] = {}
         self.batches: list[int] = []
         self.info = ModelInfo("fake", fingerprint, "fake", "own", "float32", "cpu", max_length)
+
+    def freeze_date(self, moment: datetime) -> None:
+        self.date = moment
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         cost = self._by_colour.get(images[0].getpixel((0, 0))) if images else None

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from scoring import schemas
+from scoring.bundled import MODEL_NOTICE
 from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace, save_settings, write_json
 
@@ -317,7 +318,7 @@ def run_record(
         "truncate": False,
         "created_at": created_at,
         "versions": {"visnec-studio": "0.1.0"},
-        "notice": "small demonstration model",
+        "notice": MODEL_NOTICE,
     }
 
 
@@ -328,7 +329,6 @@ def _score_row(row_idx: int, row: Row, baseline: str, lower: float) -> dict[str,
             "loss_text_sum": (text - lower) * tokens,
             "loss_multimodal_sum": multimodal * tokens,
             "n_answer_tokens": tokens,
-            "delta_sq_sum": (text - lower - multimodal) ** 2 * tokens,
         }
         for turn, (_, _, tokens, text, multimodal) in enumerate(row.turns)
     ]

@@ -62,6 +62,8 @@ def test_from_a_file_to_a_verified_export(data: Path, tmp_path: Path) -> None:
     summary = json.loads(scored.stdout)
     assert summary["statuses"] == {"scored": 38, "text_only": 2}
     assert "demonstration model" in scored.stderr
+    ended = "40 of 40 samples are done, 38 have a score; predictions: 38 of 38 samples are done, "
+    assert f"{ended}38 have both" in " ".join(scored.stderr.split())
 
     clustered = visnec("cluster", "-w", ws, "--k", "2", "--embedder", "tfidf", "--json")
     assert clustered.returncode == 0, clustered.stderr

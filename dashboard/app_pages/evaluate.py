@@ -56,7 +56,7 @@ def _show_evaluation() -> None:
         with right:
             evaluation_panels.show_cells(context, view, one, found)
     evaluation_panels.show_groups(one)
-    evaluation_panels.show_ranking(found.ranking)
+    evaluation_panels.show_ranking(found)
     evaluation_panels.show_kept(context)
 
 

@@ -19,8 +19,7 @@ from dashboard.loaders.evaluate import read_imported_answers, read_prediction_se
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
 from scoring.evaluation.accuracy import Accuracy, Cells, Gain, Leakage
-from scoring.evaluation.evaluate import Evaluation, ModelResult, PartResult
-from scoring.evaluation.model_ranks import Ranking
+from scoring.evaluation.evaluate import CHOSE_PART, Evaluation, ModelResult, PartResult
 from scoring.necessity import Category
 from scoring.store.filters import Filter, Range
 
@@ -49,6 +48,8 @@ def show_figures(one: ModelResult, found: Evaluation) -> None:
         f"{text.plural(found.n_samples, 'sample')}{unscored}. Ranges are 95 % intervals; samples "
         "without a prediction are left out and counted."
     )
+    if one.chose_part:
+        figures.show_quiet(f"{one.model} made the cut: {CHOSE_PART}.")
 
 
 def show_bands(one: ModelResult) -> None:
@@ -159,10 +160,12 @@ def show_groups(one: ModelResult) -> None:
             figures.show_table(Table((name, *_COLUMNS), rows, numbers, swatches=swatches))
 
 
-def show_ranking(ranking: Ranking | None) -> None:
+def show_ranking(found: Evaluation) -> None:
     """The order of the models on all samples and on the necessary part."""
+    ranking = found.ranking
     if ranking is None:
         return
+    chose_part = {one.model for one in found.models if one.chose_part}
     st.subheader("Order of the models", anchor=False)
     agree = ", ".join(
         f"{name} {text.ABSENT if value is None else f'{value:.2f}'}"
@@ -175,7 +178,7 @@ def show_ranking(ranking: Ranking | None) -> None:
     )
     rows = [
         (
-            one.model,
+            f"{one.model} *" if one.model in chose_part else one.model,
             f"{one.rank_all:g}",
             _cell_text(one.on_all),
             f"{one.rank_necessary:g}{_moved(one.rank_all - one.rank_necessary)}",
@@ -185,6 +188,8 @@ def show_ranking(ranking: Ranking | None) -> None:
     ]
     columns = ("model", "rank", "on all samples", "rank there", "on the necessary part")
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
+    if chose_part:
+        figures.show_quiet(f"* {CHOSE_PART[0].upper()}{CHOSE_PART[1:]}.")
 
 
 def _moved(places: float) -> str:

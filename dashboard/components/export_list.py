@@ -79,7 +79,8 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
             figures.show_progress_bar(job.done / job.total if job.total else 0.0, _told(job))
         elif job.result is not None:
             n = text.plural(job.result.n_samples, "sample")
-            notices.show_done(f"Exported {n} of {job.name}", str(job.folder))
+            facts = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
+            notices.show_done(f"Exported {n} of {job.name}", facts)
         elif job.state == "stopped":
             notices.show_note(f"The export of {job.name} was stopped", "Nothing of it was left.")
         else:
@@ -126,6 +127,8 @@ def _extras(export: ExportFact) -> str:
     """What an export holds or changed beyond plain records."""
     manifest = export.manifest
     parts = [f"{text.plural(export.n_images, 'image')}"] if export.n_images else []
+    if n := manifest.n_missing_images:
+        parts.append(f"{text.plural(n, 'image')} missing")
     if manifest.derived:
         parts.append("derived: " + ", ".join(manifest.derived))
     return "".join(f" · {part}" for part in parts)

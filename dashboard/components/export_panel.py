@@ -44,6 +44,7 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
     name = definition.name
     with st.popover("Export", icon=":material/download:"):
         chosen = _chosen(definition)
+        allow_missing = chosen.pop("allow_missing_images", False)
         default = actions.export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(
             "Folder on this machine",
@@ -60,12 +61,11 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
             type="primary",
         )
         if pressed:
-            _start(context, definition, chosen, folder, there, place)
+            _start(context, definition, chosen, folder, there, place, allow_missing)
 
 
 def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
-    """The choices as ``options_from_dict`` takes them; what a choice brings along stands below
-    it."""
+    """The choices as ``options_from_dict`` takes them, and whether images may be missing."""
     name = definition.name
     file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
     figures.show_quiet(FORMATS[file_format])
@@ -74,6 +74,13 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
         return chosen
     if file_format != "webdataset":  # which always holds them
         chosen["images"] = _choose_images(name, file_format)
+    if file_format == "webdataset" or chosen["images"] != "none":
+        chosen["allow_missing_images"] = st.checkbox(
+            "Export without missing images",
+            key=f"allow-missing-{name}",
+            help="Missing images are left out and listed in images.jsonl. Otherwise nothing is "
+            "exported while any image is missing.",
+        )
     if file_format == "parquet":
         chosen["columns"] = st.selectbox(
             "Columns", list(_COLUMNS), key=f"columns-{name}", format_func=_COLUMNS.__getitem__
@@ -159,10 +166,11 @@ def _start(
     folder: Path,
     overwrite: bool,
     place: str,
+    allow_missing: bool,
 ) -> None:
     try:
         options: ExportOptions = options_from_dict(chosen)
-        job = actions.start_export(context, definition, options, folder, overwrite)
+        job = actions.start_export(context, definition, options, folder, overwrite, allow_missing)
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The export was not begun")
         return
@@ -173,5 +181,6 @@ def _start(
     if job.result is not None:
         actions.dismiss_export(context.workspace, job)
         n = text.plural(job.result.n_samples, "sample")
-        notices.remember("done", f"Exported {n} of {definition.name}", str(job.folder), place)
+        said = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
+        notices.remember("done", f"Exported {n} of {definition.name}", said, place)
     st.rerun()

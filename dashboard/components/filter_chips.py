@@ -18,6 +18,7 @@ _NAMES = {
     "loss_text": "text-only loss",
     "loss_multimodal": "multimodal loss",
     "tokens": "answer tokens",
+    "content": "content tokens",
     "turns": "answers",
 }
 _chips = st.components.v2.component(

@@ -1,4 +1,4 @@
-"""Score health: what was not scored, and how many categories stand on little. Rows narrow."""
+"""Score health: what was not scored, and how many categories may change. Rows filter."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dashboard import loaders, text
 from dashboard.components import breakdown, figures
 from dashboard.loaders import Context
 from dashboard.state import change_view, current_view
+from scoring.precision import UNKNOWN
 from scoring.samples import Status
 from scoring.store.filters import Filter, Range
 from scoring.store.health import ScoreHealth
@@ -34,8 +35,8 @@ def show(context: Context) -> None:
     _show_rows("statuses", "Samples by status", "status", _statuses(health), context.filter)
     st.subheader("Score health", anchor=False)
     figures.show_quiet(
-        "Undecided: the 95 % interval over the answer tokens covers a band limit, so that the "
-        "category may be chance."
+        f"Noise of a score: {health.noise or UNKNOWN}. A score that close to a band limit may be "
+        "on the other side of it by rounding alone."
     )
     _show_rows(
         "health", "How far the scores hold", "scores that …", _health(health), context.filter
@@ -75,7 +76,7 @@ def toggled(which: Filter, part: Filter) -> Filter:
     return replace(which, **{name: value})
 
 
-_PARTS = ("status", "tokens", "certainty", "baselines")
+_PARTS = ("status", "content", "certainty", "baselines")
 _NOTHING = Filter()
 
 
@@ -106,30 +107,12 @@ def _health(health: ScoreHealth) -> list[_Row]:
     scored = health.n_scored
     rows = [
         _Row(
-            "undecided",
-            "are undecided",
-            health.n_undecided,
-            scored,
-            "the interval covers a band limit",
-            Filter(certainty=("undecided",)),
-        ),
-        _Row(
-            "unknown",
-            "have no interval",
-            health.n_unknown,
-            scored,
-            "a single token, or no spread was stored",
-            Filter(certainty=("unknown",)),
-        ),
-        _Row(
             "one",
-            "stand on one token",
+            "have one content token",
             health.n_one_token,
             scored,
-            "nothing averages out; the end token is the same for all"
-            if health.few_tokens > 1
-            else "nothing averages out",
-            Filter(tokens=Range(1, health.few_tokens + 1)),
+            "nothing averages out; end tokens and thoughts are not counted",
+            Filter(content=Range(1, 2)),
         ),
         # No part of a filter tells these apart.
         _Row(
@@ -141,6 +124,18 @@ def _health(health: ScoreHealth) -> list[_Row]:
             None,
         ),
     ]
+    if health.n_undecided is not None:
+        rows.insert(
+            0,
+            _Row(
+                "undecided",
+                "are within the noise of a band limit",
+                health.n_undecided,
+                scored,
+                str(health.noise),
+                Filter(certainty=("undecided",)),
+            ),
+        )
     if health.n_compared:
         rows.append(
             _Row(

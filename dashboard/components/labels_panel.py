@@ -20,9 +20,9 @@ from dashboard.state import Queue, Who, change_view, current_view
 from scoring.reviews.settling import (
     Estimate,
     HandLabels,
-    best_threshold,
     cut_curve,
     cut_quality,
+    suggest_threshold,
 )
 
 
@@ -110,13 +110,14 @@ def _estimate(name: str, estimate: Estimate | None, about: str) -> Figure:
 
 
 def _show_best(labels: HandLabels, cut: float) -> None:
-    best = best_threshold(labels)
-    if best is None or best.threshold == cut:
+    best = suggest_threshold(labels)
+    if best is None:
         return
     figures.show_quiet(
-        f"Precision and recall together are best from {text.score(best.threshold)} on "
-        f"(F1 {best.f1:.2f})."
+        f"These labels suggest {text.score(best.threshold)}: precision and recall together are "
+        f"best there. F1 {best.f1:.2f}, cross-fitted: each label is judged at the threshold that "
+        "the others choose. Figures at a threshold that their own labels chose are too high."
     )
-    if st.button("Move the cut there", icon=":material/straighten:"):
+    if best.threshold != cut and st.button("Move the cut there", icon=":material/straighten:"):
         change_view(cut=best.threshold)
         st.rerun()

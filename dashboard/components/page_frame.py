@@ -12,6 +12,7 @@ from dashboard import actions, loaders, text
 from dashboard.components import bound, live, notices
 from dashboard.loaders import Context, Opened
 from dashboard.state import View, open_view
+from scoring.bundled import MODEL_NOTICE
 
 _OWN_MODEL = (
     "visnec import DATA.json -w WORKSPACE --images FOLDER\n"
@@ -105,15 +106,17 @@ def _show_notices(opened: Opened, at_work: bool) -> None:
         return
     frame = loaders.read_scopes(context.store)
     notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
-    if own and own != notice:
+    if own and own not in (notice, MODEL_NOTICE):  # the demo's is about runs of its own model
         notices.show_note("", own)
-    if notice:
+    if notice == MODEL_NOTICE:
         notices.show_details(
             "Demonstration scores.",
-            f"{str(notice).rstrip('.')}.",
+            MODEL_NOTICE,
             "Score your own data with your own model",
             _OWN_MODEL,
         )
+    elif notice:
+        notices.show_note("", notice)
     state = loaders.read_build_state(context.store)
     if state.stale and not at_work:
         notices.show_note(

@@ -23,7 +23,7 @@ _HEIGHT = 620
 
 def show(context: Context, outcome: Outcome) -> None:
     """Draws the outcome."""
-    _show_size(outcome)
+    _show_size(context, outcome)
     if len(outcome.subset.selected) == 0:
         notices.show_note(
             "This subset is empty", "Nothing fits these choices; widen the rule to take more."
@@ -46,7 +46,7 @@ def show(context: Context, outcome: Outcome) -> None:
                 _show_clusters(context, outcome)
 
 
-def _show_size(outcome: Outcome) -> None:
+def _show_size(context: Context, outcome: Outcome) -> None:
     subset, found = outcome.subset, outcome.candidates
     n = len(subset.selected)
     scored = int(found.scored.sum())
@@ -81,6 +81,9 @@ def _show_size(outcome: Outcome) -> None:
             ),
         ]
     )
+    near = loaders.read_near_subset(context, outcome)
+    if near is not None:
+        figures.show_quiet(f"{near}.")
 
 
 def _show_sources(outcome: Outcome) -> None:

@@ -22,9 +22,9 @@ _N_SHOWN: Final = 7
 def show(context: Context, view: View, definition: SubsetDefinition) -> int | None:
     """Draws the panel; returns the row of a sample that was chosen just now."""
     figures.show_quiet(
-        "A score is a mean over few answer tokens, so it is known up to a standard error. The "
-        "scores are redrawn many times and the rule applied to each: how often is a sample taken? "
-        "Decisions by hand and samples without a score are left out of this."
+        "Would the rule take the same samples by other scores? It is applied to the scores of "
+        "every other run and blind baseline of this workspace, each with the noise of its dtype "
+        "drawn many times. Manual decisions and samples without a score are left out of this."
     )
     known = loaders.known_stability(context, definition, view.draws)
     facts = known
@@ -66,6 +66,7 @@ def _work_out(context: Context, view: View, definition: SubsetDefinition) -> Sta
 
 def _show_facts(context: Context, facts: StabilityFacts) -> int | None:
     _show_figures(facts)
+    _show_replicates(facts)
     with st.container(key="pair-stability"):
         left, right = st.columns([6, 5], gap="large")
         with left:
@@ -85,28 +86,41 @@ def _show_facts(context: Context, facts: StabilityFacts) -> int | None:
 
 
 def _show_figures(facts: StabilityFacts) -> None:
-    from_tokens = facts.n_from_tokens
     figures.show_figures(
         [
             Figure(
                 "expected overlap",
                 text.share(facts.overlap, 1),
-                "Jaccard, of this subset with one from redrawn scores",
+                "Jaccard, of this subset with that of a draw",
             ),
             Figure(
                 "firm",
                 text.count(facts.n_firm),
-                f"in at least 95 % of the draws; the rule takes {text.count(facts.n_taken)}",
+                f"taken with at least 95 %; the rule takes {text.count(facts.n_taken)}",
             ),
-            Figure("open", text.count(facts.n_open), "more than 5 % of the draws either way"),
-            Figure(
-                "redrawn from tokens",
-                text.share(from_tokens, facts.n_scored),
-                "the others from a normal distribution",
-            ),
+            Figure("open", text.count(facts.n_open), "taken with 5 % to 95 %"),
+            Figure("other scores", text.count(facts.n_used), "runs and blind baselines"),
             Figure("draws", text.count(facts.n_draws)),
         ]
     )
+    figures.show_quiet(f"Judged by {facts.basis}.")
+
+
+def _show_replicates(facts: StabilityFacts) -> None:
+    if not facts.replicates:
+        return
+    rows = [
+        (
+            one.run_id,
+            text.BASELINE_NAMES.get(one.baseline, one.baseline),
+            one.dtype or "unknown",
+            text.share(one.coverage, 1),
+            "left out: too few" if one.overlap is None else text.share(one.overlap, 1),
+        )
+        for one in facts.replicates
+    ]
+    columns = ("run", "blind baseline", "dtype", "scores of these", "overlap")
+    figures.show_table(Table(columns, rows, frozenset({3, 4})))
 
 
 def _show_sources(facts: StabilityFacts) -> None:
@@ -121,5 +135,5 @@ def _show_sources(facts: StabilityFacts) -> None:
         ]
         for name, row in frame.iterrows()
     ]
-    columns = ("source", "taken", "mean of draws", "firm", "open")
+    columns = ("source", "taken", "mean", "firm", "open")
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))

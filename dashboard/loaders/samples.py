@@ -80,8 +80,9 @@ def read_card(context: Context, row_idx: int) -> Card:
         decisions=False,
     )
     sample, detail = read_record(context.workspace, row_idx), read_detail(context, row_idx)
+    noise = queries.score_noise(context.store, context.scope)
     return build_card(
-        sample, detail, context.scope.baseline, context.bands, context.edition, tokens
+        sample, detail, context.scope.baseline, context.bands, context.edition, tokens, noise
     )
 
 
@@ -90,6 +91,7 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     details = queries.sample_details(context.store, context.scope, rows)
     samples = {one.row_idx: one for one in read_samples(context.workspace, sorted(set(rows)))}
     tokens = queries.token_scores_of(context.store, context.scope, rows)
+    noise = queries.score_noise(context.store, context.scope)
     return [
         build_card(
             samples[row],
@@ -98,6 +100,7 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
             context.bands,
             context.edition,
             tokens.get(row),
+            noise,
         )
         for row in rows
     ]

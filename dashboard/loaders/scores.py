@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
+from scoring.precision import UNKNOWN
 from scoring.store import queries
 from scoring.store.values import CutCounts, LossPlane, ScoreSummary
 
@@ -42,6 +43,18 @@ def read_cut(context: Context, minimum: float | None, maximum: float | None = No
         maximum,
         decisions=False,
     )
+
+
+def read_near(context: Context, cut: float) -> tuple[int | None, str]:
+    """How many scores are within the noise of their dtype of a threshold, and that noise.
+
+    None where the noise is not known.
+    """
+    noise = queries.score_noise(context.store, context.scope)
+    if noise is None:
+        return None, UNKNOWN
+    n = queries.count_near(*about(context), cut, noise.band, context.bands)
+    return n, str(noise)
 
 
 def read_threshold_for_share(context: Context, share: float) -> float:

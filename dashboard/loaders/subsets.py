@@ -19,7 +19,13 @@ from dashboard.loaders.context import Context, read_cached
 from dashboard.loaders.facts import read_current_clusterings
 from dashboard.loaders.reviews import read_latest
 from scoring.curation.comparison import SubsetDiff, compare_subsets
-from scoring.curation.stability import inclusion_probabilities
+from scoring.curation.near_threshold import near_text
+from scoring.curation.stability import (
+    ReplicateResult,
+    basis_text,
+    inclusion_probabilities,
+    read_replicates,
+)
 from scoring.curation.subsets import (
     Outcome,
     SubsetDefinition,
@@ -27,7 +33,6 @@ from scoring.curation.subsets import (
     list_subsets,
     read_overlaps,
 )
-from scoring.curation.token_values import read_token_deltas
 from scoring.curation.weights import effective_share, repeat_counts
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome
@@ -63,6 +68,18 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
 
     return read_cached(
         _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
+    )
+
+
+def read_near_subset(context: Context, outcome: Outcome) -> str | None:
+    """How many scores are within the noise of the rule's threshold, in words."""
+    definition = outcome.definition
+    noise = queries.score_noise(context.store, definition.scope)
+    return read_cached(
+        _of_definition(context),
+        "near",
+        lambda: near_text(definition.rule, outcome.candidates, noise),
+        *_deciding(definition),
     )
 
 
@@ -229,7 +246,8 @@ class StabilityFacts:
     """How sure a subset is, made small enough to be kept.
 
     ``by_score`` has the columns visnec, inclusion, low, high and samples of
-    :meth:`scoring.curation.stability.Stability.by_score`; ``doubtful`` are rows that are as often
+    :meth:`scoring.curation.stability.Stability.by_score`; ``basis`` is what the figures are based
+    on, in words; ``doubtful`` are rows that are as often
     in as out.
     """
 
@@ -238,8 +256,9 @@ class StabilityFacts:
     n_open: int
     overlap: float
     n_draws: int
-    n_scored: int
-    n_from_tokens: int
+    n_used: int
+    basis: str
+    replicates: tuple[ReplicateResult, ...]
     by_score: pd.DataFrame
     by_source: pd.DataFrame
     doubtful: tuple[int, ...]
@@ -263,9 +282,9 @@ def read_stability(
 
     def read() -> StabilityFacts:
         found = _candidates(context, definition.scope)
-        tokens = read_token_deltas(context.workspace, definition.run_id, definition.baseline)
+        dtype, others = read_replicates(context.store, definition.scope)
         one = inclusion_probabilities(
-            definition.rule, found, tokens, n_draws, on_progress=on_progress
+            definition.rule, found, dtype, others, n_draws, on_progress=on_progress
         )
         return StabilityFacts(
             n_taken=int(one.taken.sum()),
@@ -273,8 +292,9 @@ def read_stability(
             n_open=one.n_open,
             overlap=one.overlap,
             n_draws=n_draws,
-            n_scored=int(found.scored.sum()),
-            n_from_tokens=one.n_from_tokens,
+            n_used=one.n_used,
+            basis=basis_text(one),
+            replicates=one.replicates,
             by_score=one.by_score(),
             by_source=one.by_source(),
             doubtful=tuple(one.most_open(_N_DOUBTFUL)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,14 @@ def import_data(
             help="Import what can be read of a damaged file; the rest is counted with its place.",
         ),
     ] = False,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            "--encoding",
+            help="Encoding of text files that are not UTF-8, such as gb18030, cp932 or cp1252: "
+            "their records are stored and exported in UTF-8.",
+        ),
+    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -87,7 +96,7 @@ def import_data(
     from scoring.readers import read_options
 
     columns, roles = _pairs(column, "--column"), _pairs(role, "--role")
-    options = read_options(family, columns, roles, keep_going, allow_remote)
+    options = read_options(family, columns, roles, keep_going, allow_remote, encoding)
     if dry_run:
         _preview(files, images or (), options, json)
         return
@@ -117,8 +126,9 @@ def import_data(
     n_known = 0 if before is None else len(before.files)
     for file in info.files[n_known:][:_FILES_TOLD]:
         say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
+        _tell_unread(file.unread)
     _tell_rest(len(info.files) - n_known)
-    _tell_images(read_image_trials(place)[n_known:])
+    _tell_images(read_image_trials(place)[n_known:], f"run visnec relocate -w {workspace}")
     if allow_remote:
         fetch_remote(place)
     statuses, reasons = _import_statuses(place)
@@ -187,7 +197,7 @@ def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json
             for line in _described(preview.sample):
                 say(f"    {line}")
     _tell_rest(len(previews))
-    _tell_images([preview.trial for preview in previews])
+    _tell_images([preview.trial for preview in previews], "import them with")
     if as_json:
         print_json([_as_dict(preview) for preview in previews])
 
@@ -227,28 +237,57 @@ def _taken_for(family: str, container: str) -> str:
     return f"records of the kind {family} in a file of the kind {container}"
 
 
+def _tell_unread(unread: Mapping[str, int]) -> None:
+    """Names the keys that seem to hold images which were not read."""
+    for key, count in list(unread.items())[:_FILES_TOLD]:
+        say(
+            f"    {count:,} records seem to hold an image under {key!r}, which was not read; to "
+            f"read it: --column image={key}"
+        )
+
+
 def _tell_rest(n_files: int) -> None:
     if n_files > _FILES_TOLD:
         say(f"and {n_files - _FILES_TOLD:,} more files")
 
 
-def _tell_images(trials: Sequence[Any]) -> None:
-    """Where the first images of each file were found; files with the same outcome in one line."""
-    told: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    tried: Counter[str] = Counter()
+def _tell_images(trials: Sequence[Any], remedy: str) -> None:
+    """Where the first images of each file were found; files with the same outcome in one line.
+
+    ``remedy``: what to do with the folders that would have to be named.
+    """
+    told: dict[tuple[Any, ...], list[Any]] = {}
     for trial in trials:
         if trial.n_tried:
             best = trial.candidates[trial.best]
-            others = [one for one in trial.candidates if one != best]
-            also = f" (also tried: {', '.join(others)})" if others else ""
-            told[best + also] += 1
-            found[best + also] += trial.n_found[trial.best]
-            tried[best + also] += trial.n_tried
-    for where in told:
-        say(f"{found[where]:,} of the first {tried[where]:,} images are in {where}")
-        if not found[where]:
+            others = tuple(one for one in trial.candidates if one != best)
+            outcome = (best, others, trial.remedy, trial.ambiguous)
+            told.setdefault(outcome, []).append(trial)
+    for (best, others, folders, ambiguous), alike in told.items():
+        n_found = sum(trial.n_found[trial.best] for trial in alike)
+        n_tried = sum(trial.n_tried for trial in alike)
+        also = f" (also tried: {', '.join(others)})" if others else ""
+        say(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
+        named = " ".join(f"--images {shlex.quote(one)}" for one in folders)
+        if n_refused := sum(trial.n_refused for trial in alike):
+            say(
+                f"{n_refused:,} of them are refused: a link or '..' in their path leads out of the "
+                f"folders that may be read. If they are yours, {remedy} {named}"
+            )
+        elif ambiguous:
+            say(
+                f"Images of these names are in each of {', '.join(ambiguous)}: "
+                "name the right folder with --images"
+            )
+        elif not n_found:
             say("None was found: name the folder that the paths are relative to with --images")
+        if n_deep := sum(trial.n_deep_greys for trial in alike):
+            say(
+                f"{n_deep:,} of them are greys of more than 8 bits or floats. They are shown and "
+                "scored scaled to 8 bits, while a trainer that calls Pillow's convert('RGB') clips "
+                "them at 255: 12 and 16 bits to white, floats up to 1 to black. Convert them to 8 "
+                "bits before training"
+            )
 
 
 def _tell_roots(place: Workspace) -> None:
@@ -271,6 +310,7 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[str, str]]]:
     """Samples by status, and the reasons of those that are out of order."""
     from scoring.dataset import read_columns
+    from scoring.readers.conversation import NO_IMAGE
 
     counted: Counter[str] = Counter()
     reasons: Counter[tuple[str, str]] = Counter()
@@ -278,7 +318,8 @@ def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[st
         statuses = part.column(0).to_pylist()
         counted.update(statuses)
         for status, reason in zip(statuses, part.column(1).to_pylist(), strict=True):
-            if status not in ("pending", "text_only") and len(reasons) < 10_000:
+            plain = status == "pending" or reason == NO_IMAGE
+            if not plain and len(reasons) < 10_000:
                 reasons[(status, str(reason)[:_SHOWN_CHARACTERS])] += 1
     named = {("to score" if status == "pending" else status): n for status, n in counted.items()}
     return named, reasons

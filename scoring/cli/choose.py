@@ -13,6 +13,7 @@ from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.cli.talk import phase_progress, print_json, say, table, talk
 from scoring.clustering import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
+from scoring.curation.near_threshold import near_text
 from scoring.curation.selection import Treatment
 from scoring.curation.subsets import (
     Outcome,
@@ -24,10 +25,12 @@ from scoring.curation.subsets import (
 )
 from scoring.embedder_names import embedder_note, is_papers_embedder
 from scoring.errors import InputError
+from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs import now, only_run
 from scoring.samples import Status
 from scoring.store import Store, build_database
+from scoring.store.queries import score_noise
 from scoring.workspace import Workspace, open_workspace
 
 
@@ -237,9 +240,10 @@ def select(
         choices["clustering_id"] = _clustering_id(place, clustering)
     changed = {key: value for key, value in choices.items() if value is not None}
     definition = replace(base, name=name, rule=chosen, created_at=now(), **changed)
-    outcomes = _save_all(place, _with_arms(definition, arms, seed or 0), overwrite)
+    store = Store(place)
+    outcomes = _save_all(place, store, _with_arms(definition, arms, seed or 0), overwrite)
     for outcome in outcomes:
-        _tell_outcome(outcome)
+        _tell_outcome(outcome, score_noise(store, outcome.definition.scope))
     if isinstance(chosen, PAPER_RULES):
         for one in list_clusterings(place):
             if one.clustering_id == definition.clustering_id:
@@ -259,17 +263,16 @@ def _with_arms(definition: SubsetDefinition, arms: bool, seed: int) -> list[Subs
 
 
 def _save_all(
-    place: Workspace, definitions: list[SubsetDefinition], overwrite: bool
+    place: Workspace, store: Store, definitions: list[SubsetDefinition], overwrite: bool
 ) -> list[Outcome]:
     """All of them resolve before the first is saved."""
-    store = Store(place)
     outcomes = [read_outcome(place, store, definition) for definition in definitions]
     for definition in definitions:
         save_subset(place, definition, overwrite)
     return outcomes
 
 
-def _tell_outcome(outcome: Outcome) -> None:
+def _tell_outcome(outcome: Outcome, noise: Noise | None) -> None:
     subset, definition = outcome.subset, outcome.definition
     frame = outcome.by_source() if subset.weights is None else outcome.composition()
     talk.print(table(f"Subset {definition.name}: {definition.rule}", *frame_rows(frame)))
@@ -293,6 +296,9 @@ def _tell_outcome(outcome: Outcome) -> None:
 
         share = effective_share(subset.weights)
         say(f"The weights count like {share:.1%} as many samples of equal weight")
+    near = near_text(definition.rule, outcome.candidates, noise)
+    if near is not None:
+        say(near)
 
 
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,13 @@ import typer
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, say, table, talk
-from scoring.curation.stability import DEFAULT_DRAWS, Stability, inclusion_probabilities
+from scoring.curation.stability import (
+    DEFAULT_DRAWS,
+    Stability,
+    basis_text,
+    inclusion_probabilities,
+    read_replicates,
+)
 from scoring.curation.subsets import Outcome, read_outcome, read_subset
 from scoring.store import Store, candidates
 from scoring.workspace import Workspace, open_workspace, replacing
@@ -22,9 +29,9 @@ if TYPE_CHECKING:
 def stability(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A subset named by select.")],
     workspace: WorkspaceOption,
-    draws: Annotated[int, typer.Option("--draws", help="How often the scores are redrawn.")] = (
-        DEFAULT_DRAWS
-    ),
+    draws: Annotated[
+        int, typer.Option("--draws", help="Draws of the dtype's noise, over all scores together.")
+    ] = DEFAULT_DRAWS,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
     to: Annotated[
         Path | None,
@@ -32,23 +39,24 @@ def stability(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """How sure a subset is, given that scores are means over few answer tokens."""
-    from scoring.curation.token_values import read_token_deltas
-
+    """How sure a subset is: by the other baselines and runs, and the noise of the dtype."""
     place = open_workspace(workspace)
     definition = read_subset(place, name)
-    found = candidates(Store(place), definition.scope)
-    tokens = read_token_deltas(place, definition.run_id, definition.baseline)
-    with count_progress("Redrawing") as show:
-        sure = inclusion_probabilities(definition.rule, found, tokens, draws, seed, show)
+    store = Store(place)
+    found = candidates(store, definition.scope)
+    dtype, others = read_replicates(store, definition.scope)
+    with count_progress("Sets of scores") as show:
+        sure = inclusion_probabilities(definition.rule, found, dtype, others, draws, seed, show)
+    if sure.replicates:
+        talk.print(table("Other scores of these samples", _REPLICATE_COLUMNS, _replicates(sure)))
     talk.print(table(f"Stability of {name}: {definition.rule}", *frame_rows(sure.by_source())))
     taken = int(sure.taken.sum())
     say(
-        f"Of {taken:,} samples that the rule takes {sure.n_firm:,} are firm (in at least 95 % of "
-        f"{draws:,} draws); {sure.n_open:,} samples are open. Expected overlap of a redrawn "
-        f"subset: {sure.overlap:.1%}. {sure.n_from_tokens:,} scores were redrawn from their token "
-        "values, the others from a normal distribution"
+        f"Of {taken:,} samples that the rule takes {sure.n_firm:,} are firm (taken with a "
+        f"probability of at least 95 %); {sure.n_open:,} samples are open. Expected overlap with "
+        f"the subset of a draw: {sure.overlap:.1%}"
     )
+    say(f"Judged by {basis_text(sure)}")
     if to is not None:
         _write_inclusion(to, sure)
     if json:
@@ -62,10 +70,27 @@ def stability(
                 "n_firm": sure.n_firm,
                 "n_open": sure.n_open,
                 "overlap": sure.overlap,
-                "n_from_tokens": sure.n_from_tokens,
+                "dtype": sure.dtype,
+                "replicates": [asdict(one) for one in sure.replicates],
                 "by_source": records(sure.by_source()),
             }
         )
+
+
+_REPLICATE_COLUMNS = ["run", "baseline", "dtype", "scores of these", "overlap"]
+
+
+def _replicates(sure: Stability) -> list[tuple[str, ...]]:
+    return [
+        (
+            one.run_id,
+            one.baseline,
+            one.dtype or "unknown",
+            f"{one.coverage:.1%}",
+            "left out: too few" if one.overlap is None else f"{one.overlap:.1%}",
+        )
+        for one in sure.replicates
+    ]
 
 
 def diff(

@@ -94,6 +94,13 @@ def export(
             "default) or understood (conversations, images, scores, the record).",
         ),
     ] = None,
+    allow_missing_images: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-images",
+            help="Export although images are missing; without it nothing is exported then.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that lies there.")
     ] = False,
@@ -128,7 +135,15 @@ def export(
     definition = read_subset(place, name)
     with _nothing_left(), count_progress("Exporting") as show:
         result = export_subset(
-            place, Store(place), definition, to, options, show, overwrite, _said_once()
+            place,
+            Store(place),
+            definition,
+            to,
+            options,
+            show,
+            overwrite,
+            _said_once(),
+            allow_missing_images,
         )
     if result.n_new_parts:
         say(f"{result.n_new_parts} newer parts are not in the database; take them in with build")
@@ -171,6 +186,10 @@ def _tell_changes(manifest: Manifest) -> None:
         say(f"{repeats['records']:,} records of {repeats['samples']:,} samples, by their weights")
     if n := written.get("records_from_other_files"):
         say(f"{n:,} records came from files that are no JSON and were written anew")
+    if n := written.get("records_with_new_image_paths"):
+        say(f"{n:,} records name images by new paths, because their own lead out of the images")
+    for note in manifest.image_notes():
+        say(note)
     if manifest.derived:
         say(f"Derived data: {', '.join(manifest.derived)} differ from what was imported")
 
@@ -202,7 +221,11 @@ def verify(
         report = verify_manifest(manifest, place, lambda _, done, total: show(done, total))
     for note in (*report.changed_inputs, *report.notes):
         say(f"note: {note}")
-    say(f"Verified: {report.n_samples:,} samples, byte for byte as the workspace rebuilds them")
+    lacking = report.manifest.n_missing_images
+    say(
+        f"Verified: {report.n_samples:,} samples, byte for byte as the workspace rebuilds them"
+        + (f"; missing images: {lacking:,}" if lacking else "")
+    )
     if json:
         print_json(
             {
@@ -210,5 +233,6 @@ def verify(
                 "n_samples": report.n_samples,
                 "changed_inputs": report.changed_inputs,
                 "notes": report.notes,
+                "n_missing_images": lacking,
             }
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -13,7 +13,13 @@ from scoring.cli.options import BaselineOption, JsonOption, RunOption, Workspace
 from scoring.cli.talk import print_json, say, table, talk
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Cells, Gain, Leakage
-from scoring.evaluation.evaluate import DEFAULT_BANDS_OF_SCORE, Evaluation, ModelResult, PartResult
+from scoring.evaluation.evaluate import (
+    CHOSE_PART,
+    DEFAULT_BANDS_OF_SCORE,
+    Evaluation,
+    ModelResult,
+    PartResult,
+)
 from scoring.evaluation.imported_predictions import (
     PredictionImport,
     import_predictions,
@@ -134,6 +140,9 @@ def evaluate(
         f"of {found.threshold:g} or more); {found.n_samples - found.n_scored:,} have no score. "
         f"Right is: {MEASURES[measure]}. Intervals are 95 %"
     )
+    for one in found.models:
+        if one.chose_part:
+            say(f"* {one.model}: {CHOSE_PART}")
     if json or rows:
         about = {"run_id": scope.run_id, "baseline": scope.baseline, "measure": measure}
         kept = [asdict(one) | {"n_missing": one.n_missing} for one in list_predictions(place)]
@@ -193,7 +202,7 @@ def _tell_import(done: PredictionImport) -> None:
 
 
 def _tables(found: Evaluation) -> list[Any]:
-    main = [(one.model, *_row(part)) for one in found.models for part in _main_parts(one)]
+    main = [(_marked(one), *_row(part)) for one in found.models for part in _main_parts(one)]
     made = [table("Models", _COLUMNS, main)]
     for one in found.models:
         groups = (
@@ -210,8 +219,14 @@ def _tables(found: Evaluation) -> list[Any]:
         if one.all.cells:
             made.append(_cells_table(one))
     if found.ranking:
-        made.append(_ranking_table(found.ranking))
+        made.append(
+            _ranking_table(found.ranking, {one.model: _marked(one) for one in found.models})
+        )
     return made
+
+
+def _marked(one: ModelResult) -> str:
+    return f"{one.model} *" if one.chose_part else one.model
 
 
 _COLUMNS = ("model", "samples", "n", "with image", "without image", "gain", "leakage")
@@ -263,9 +278,9 @@ def _counts(cells: Cells, blind: str) -> Sequence[int]:
     return [cells.count(blind, seen) for seen in ("right", "wrong")]
 
 
-def _ranking_table(ranking: Ranking) -> Any:
+def _ranking_table(ranking: Ranking, names: Mapping[str, str]) -> Any:
     rows = [
-        (one.model, f"{one.rank_all:g}", _accuracy(one.on_all, ranking.n_common),
+        (names[one.model], f"{one.rank_all:g}", _accuracy(one.on_all, ranking.n_common),
          f"{one.rank_necessary:g}", _accuracy(one.on_necessary, ranking.n_necessary))
         for one in ranking.models
     ]  # fmt: skip

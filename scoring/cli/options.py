@@ -31,6 +31,15 @@ TemplateOption = Annotated[
         "for LLaVA models whose own marks no end of an answer.",
     ),
 ]
+ChatTemplateKwargsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-template-kwargs",
+        metavar="JSON",
+        help="Variables for the chat template as a JSON object, for example "
+        "'{\"enable_thinking\": false}'. They belong to the run.",
+    ),
+]
 DtypeOption = Annotated[
     str | None,
     typer.Option(

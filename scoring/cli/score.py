@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from json import loads
 from typing import Annotated, Any
 
 import typer
 
 from scoring.cli.options import (
     AllowRemoteOption,
+    ChatTemplateKwargsOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -22,9 +24,12 @@ from scoring.cli.options import (
 from scoring.cli.remote import fetch_remote
 from scoring.cli.talk import (
     baselines_table,
+    done_words,
     print_json,
     run_progress,
     say,
+    say_alterations,
+    say_unfinished_thoughts,
     stopping,
     talk,
 )
@@ -93,6 +98,7 @@ def score(
     ] = True,
     max_new_tokens: MaxNewTokensOption = None,
     template: TemplateOption = None,
+    chat_template_kwargs: ChatTemplateKwargsOption = None,
     dtype: DtypeOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
@@ -127,7 +133,7 @@ def score(
     place = open_workspace(workspace)
     if allow_remote:
         fetch_remote(place)
-    statuses = _retried(retry)
+    statuses, variables = _retried(retry), _template_variables(chat_template_kwargs)
     blind = BaselineSettings(tuple(baseline or (NONE,)), blur_sigma, shuffle_seed)
     if is_shared(workers, engine) and not estimate:
         job = Job(
@@ -139,6 +145,7 @@ def score(
                 "device": device,
                 "score_eos": score_eos,
                 "revision": revision,
+                "chat_template_kwargs": variables,
             },
             run_id=run,
             baselines=blind,
@@ -151,7 +158,7 @@ def score(
         )
         score_shared(place, job, workers, engine, json)
         return
-    loaded = _load(place, model, template, dtype, device, score_eos, revision)
+    loaded = _load(place, model, template, dtype, device, score_eos, revision, variables)
     if estimate:
         from scoring.cli.estimate import tell_estimate
 
@@ -168,7 +175,11 @@ def score(
             max_new_tokens=max_new_tokens,
         )
         return
-    from scoring.engine.pipeline import predict_dataset, score_dataset
+    from scoring.engine.pipeline import (
+        count_unfinished_thoughts,
+        predict_dataset,
+        score_dataset,
+    )
 
     with stopping() as stop, run_progress("Scoring") as show:
         summary = score_dataset(
@@ -183,7 +194,8 @@ def score(
             on_progress=show,
             stop=stop,
         )
-        if predict and not summary.stopped:
+        kept, stopped = done_words(summary, "a score"), summary.stopped
+        if predict and not stopped:
             predicted = predict_dataset(
                 place,
                 loaded,
@@ -193,10 +205,12 @@ def score(
                 stop=stop,
             )
             stopped = predicted.stopped
-        else:
-            stopped = summary.stopped
+            kept += f"; predictions: {done_words(predicted, 'both')}"
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
-    _close(stopped, f"{summary.done:,} of {summary.total:,} samples are scored")
+    say_alterations(summary)
+    if predict:
+        say_unfinished_thoughts(count_unfinished_thoughts(place, summary.run_id))
+    _close(stopped, kept)
     if json:
         print_json(asdict(summary))
 
@@ -226,6 +240,7 @@ def predict(
             "known from the run.",
         ),
     ] = None,
+    chat_template_kwargs: ChatTemplateKwargsOption = None,
     device: DeviceOption = None,
     revision: RevisionOption = None,
     json: JsonOption = False,
@@ -246,8 +261,9 @@ def predict(
         device or record.device,
         record.score_eos is not False,
         revision or record.revision,
+        _prediction_variables(place, record, chat_template_kwargs),
     )
-    from scoring.engine.pipeline import predict_dataset
+    from scoring.engine.pipeline import count_unfinished_thoughts, predict_dataset
 
     with stopping() as stop, run_progress("Predicting") as show:
         summary = predict_dataset(
@@ -260,7 +276,8 @@ def predict(
             on_progress=show,
             stop=stop,
         )
-    _close(summary.stopped, f"{summary.done:,} of {summary.total:,} samples have predictions")
+    say_unfinished_thoughts(count_unfinished_thoughts(place, record.run_id))
+    _close(summary.stopped, done_words(summary, "both predictions"))
     if json:
         print_json(asdict(summary))
 
@@ -284,6 +301,7 @@ def _load(
     device: str | None,
     score_eos: bool,
     revision: str | None,
+    chat_template_kwargs: dict[str, Any] | None,
 ) -> Any:
     from scoring.dataset import read_dataset_info
 
@@ -298,6 +316,7 @@ def _load(
         device=device,
         score_eos=score_eos,
         revision=revision,
+        chat_template_kwargs=chat_template_kwargs,
     )
     info = loaded.info
     say(f"{info.family} in {info.dtype} on {info.device}, template {info.template}")
@@ -327,6 +346,31 @@ def _template_of(record: RunRecord, given: str | None) -> str:
             "that file with --template"
         )
     return given or record.template
+
+
+def _template_variables(given: str | None) -> dict[str, Any] | None:
+    """The JSON object given with --chat-template-kwargs, checked before a model is loaded."""
+    if given is None:
+        return None
+    try:
+        variables = loads(given)
+    except ValueError as error:
+        raise InputError(f"--chat-template-kwargs is not JSON ({error}): {given}") from error
+    if not isinstance(variables, dict):
+        raise InputError(f"--chat-template-kwargs takes a JSON object, not {given}")
+    return variables
+
+
+def _prediction_variables(
+    place: Workspace, record: RunRecord, given: str | None
+) -> dict[str, Any] | None:
+    """What the template gets: the variables given, those of earlier predictions, or the run's."""
+    from scoring.prediction_records import read_prediction_settings
+
+    if given is not None:
+        return _template_variables(given)
+    begun = read_prediction_settings(place, record.run_id)
+    return begun.chat_template_kwargs if begun else record.chat_template_kwargs
 
 
 def _rows(place: Workspace, record: RunRecord, only: str) -> Any:

@@ -6,9 +6,19 @@ from dataclasses import asdict
 
 import typer
 
-from scoring.cli.talk import baselines_table, print_json, run_progress, say, stopping, talk
+from scoring.cli.talk import (
+    baselines_table,
+    done_words,
+    print_json,
+    run_progress,
+    say,
+    say_alterations,
+    say_unfinished_thoughts,
+    stopping,
+    talk,
+)
 from scoring.dataset import read_dataset_info
-from scoring.engine.pipeline import run_standing
+from scoring.engine.pipeline import count_unfinished_thoughts, run_standing
 from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
 from scoring.errors import InputError, WorkerError
 from scoring.store.follow import build_if_behind
@@ -45,7 +55,10 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
     build_if_behind(place)
     summary = run_standing(place, outcome.run_id, job.limit)
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
-    kept = f"{summary.done:,} of {summary.total:,} samples are scored"
+    say_alterations(summary)
+    if job.predict:
+        say_unfinished_thoughts(count_unfinished_thoughts(place, outcome.run_id))
+    kept = done_words(summary, "a score")
     if json:
         print_json(asdict(summary))
     if outcome.lost:

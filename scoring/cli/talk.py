@@ -8,6 +8,7 @@ written out instead of sent.
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import sys
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +32,9 @@ from rich.progress import (
 from rich.table import Table
 
 from scoring.progress import RunProgress
+
+if TYPE_CHECKING:
+    from scoring.engine.runner import RunSummary
 
 talk = Console(stderr=True, highlight=False, emoji=False)
 data = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -111,10 +115,45 @@ def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) ->
     return table(title, ["samples by status", *by_baseline], rows)
 
 
+def done_words(summary: RunSummary, result: str) -> str:
+    """How many samples of a run are done, and how many of these have ``result``."""
+    n_succeeded = f"{summary.n_succeeded:,}" if summary.n_succeeded else "none"
+    have = "has" if summary.n_succeeded < 2 else "have"
+    done = f"{summary.done:,} of {summary.total:,} samples are done"
+    return f"{done}, {n_succeeded} {have} {result}" if summary.done else done
+
+
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:,.4f}"
+    return str(value)
+
+
+def say_alterations(summary: RunSummary) -> None:
+    """Says how many samples were not scored as their record has them."""
+    if summary.n_text_altered:
+        say(
+            f"{summary.n_text_altered:,} samples have control tokens of the model in their text; "
+            "these were read as text"
+        )
+    if summary.n_thoughts_dropped:
+        say(
+            f"{summary.n_thoughts_dropped:,} samples have thoughts that the chat template drops; "
+            "only the rest of these answers was scored"
+        )
+
+
+def say_unfinished_thoughts(n_samples: int) -> None:
+    """Warns of predictions that end inside a thought."""
+    if n_samples:
+        say(
+            f"Warning: {n_samples:,} samples have a prediction that ends inside a thought, so that "
+            "it answers nothing. Raise --max-new-tokens, or switch thoughts off where the chat "
+            "template allows it, for example --chat-template-kwargs "
+            "'{\"enable_thinking\": false}', under another --run"
+        )
 
 
 @contextmanager

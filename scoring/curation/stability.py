@@ -1,65 +1,103 @@
-"""How sure a subset is: would a sample still be taken, had its answer other tokens like these?
+"""How sure a subset is: would the rule take a sample by the other scores there are?
 
-A score is a mean over few answer tokens, so it is known up to a standard error. Redrawing all
-scores many times and applying the rule to each gives every sample an inclusion probability. The
-one decision behind it: where a run kept its token values they are drawn anew with replacement,
-elsewhere a score is drawn from the normal distribution that its sum, count and sum of squares
-give. Random numbers come from the row, the draw and the seed, so that the figures replay.
-
-Tokens of one answer differ by more than chance (a word against the end of the turn), and two
-tokens tell little of a variance: for short answers the figures err on the side of doubt.
+The mean over an answer's tokens is exact, so there is no error to draw from it. What makes a score
+uncertain is the choice of model, run and blind baseline, and the rounding of its dtype. So the rule
+is applied to every set of scores at hand (replicates), each many times with the measured noise of
+its dtype, and a sample's inclusion probability is the mean over the replicates that score it.
+Random numbers come from the row, the draw and the seed, so that the figures replay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from scoring.curation.token_values import TokenDeltas
 from scoring.errors import RuleError
+from scoring.precision import noise_of
 from scoring.rules import Ablation, Control, RandomShare, Rule, Weighing
 from scoring.rules.base import check_count, check_seed
-from scoring.rules.candidates import Candidates, Floats, Mask
+from scoring.rules.candidates import STATUSES, Candidates, Floats, Mask
 from scoring.rules.ranking import random_numbers
+from scoring.samples import Status
+from scoring.store.browse import score_column
+from scoring.store.store import Store
+from scoring.store.values import Scope
 
 DEFAULT_DRAWS = 200
 CERTAIN = 0.95
-_TOKENS_AT_A_TIME = 4_000_000
+LEAST_COVERAGE = 0.9  # of the samples scored here; rules by rank mean something else on fewer
 
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Replicate:
+    """Other scores of the same samples: of another run (model, template) or blind baseline.
+
+    ``read`` returns them in the order of the candidates, shape (n,), NaN where there is none.
+    ``dtype`` is None where it is not known.
+    """
+
+    run_id: str
+    baseline: str
+    dtype: str | None
+    read: Callable[[], Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicateResult:
+    """How the subset by a replicate relates to the one by the scores in use, without noise.
+
+    ``coverage``: share of the samples scored here that it scores too. ``overlap``: Jaccard index
+    of the two subsets among the samples scored in both; None where it was left out, because it
+    scores too few of them.
+    """
+
+    run_id: str
+    baseline: str
+    dtype: str | None
+    coverage: float
+    overlap: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Stability:
-    """Inclusion probabilities of all candidates under redrawn scores.
+    """Inclusion probabilities of all candidates over the replicates and the noise of their dtypes.
 
     ``inclusion`` (n,) is NaN without a score; ``taken`` (n,) is what the rule takes as things
-    are. ``n_from_tokens`` of the scored samples were redrawn from their token values, the others
-    from a normal distribution.
+    are. ``replicates`` are the other scores, those left out included; ``dtype`` is that of the
+    scores in use.
     """
 
     candidates: Candidates
     taken: Mask
     inclusion: Floats
     n_draws: int
-    n_from_tokens: int
+    dtype: str | None = None
+    replicates: tuple[ReplicateResult, ...] = ()
+
+    @property
+    def n_used(self) -> int:
+        """Replicates that were used besides the scores in use."""
+        return sum(one.overlap is not None for one in self.replicates)
 
     @property
     def n_firm(self) -> int:
-        """Samples taken in at least 95 % of the draws."""
+        """Samples with an inclusion probability of at least 95 %."""
         return int((self.inclusion >= CERTAIN).sum())
 
     @property
     def n_open(self) -> int:
-        """Samples that more than 5 % of the draws take and more than 5 % leave."""
+        """Samples with an inclusion probability between 5 % and 95 %."""
         return int(((self.inclusion > 1 - CERTAIN) & (self.inclusion < CERTAIN)).sum())
 
     @property
     def overlap(self) -> float:
-        """Expected samples in both the subset and a redrawn one, over those in either."""
+        """Expected samples in both the subset and that of a draw, over those in either."""
         kept = float(self.inclusion[self.taken].sum())
         entered = float(np.nansum(self.inclusion[~self.taken]))
         either = int(self.taken.sum()) + entered
@@ -122,16 +160,21 @@ class Stability:
 def inclusion_probabilities(
     rule: Rule,
     candidates: Candidates,
-    tokens: TokenDeltas | None = None,
+    dtype: str | None = None,
+    replicates: Sequence[Replicate] = (),
     n_draws: int = DEFAULT_DRAWS,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Stability:
-    """Applies the rule to ``n_draws`` redrawn sets of scores and counts who is taken.
+    """Apply the rule to all scores of the candidates, with the noise of their dtypes.
 
-    Verdicts and the choices for samples without a score are left out: they do not depend on
-    scores. Raises RuleError for rules that go by something else than the score, and for scores
-    without standard errors.
+    Decisions and the choices for samples without a score are left out: they do not depend on
+    scores. ``n_draws`` are shared out evenly among the scores in use and the replicates; scores
+    without a known dtype are used once each, as they are.
+
+    Raises:
+        RuleError: For rules that go by something else than the score, and where there is neither
+            a replicate nor a known dtype.
     """
     check_count(n_draws, what="a number of draws")
     check_seed(seed)
@@ -139,46 +182,100 @@ def inclusion_probabilities(
         raise RuleError(
             f"stability is about rules that take samples by their scores; {rule} does not"
         )
-    stderr = standard_errors(candidates)
-    places, pool = _with_tokens(candidates, tokens)
-    counts = np.zeros(len(candidates), np.int64)
-    for number in range(n_draws):
-        if on_progress:
-            on_progress(number, n_draws)
-        drawn_by = int(random_numbers(np.array([number]), seed)[0] >> np.uint64(1))
-        visnec = candidates.visnec + stderr * _normal(candidates, drawn_by)
-        if pool is not None:
-            visnec[places] = _redrawn_means(pool, drawn_by)
-        counts += rule.take(replace(candidates, visnec=visnec))
-    if on_progress:
-        on_progress(n_draws, n_draws)
-    return Stability(
+    taken = rule.take(candidates)
+    own = Replicate("", "", dtype, lambda: candidates.visnec)
+    each = -(-n_draws // (1 + len(replicates)))
+    tell = on_progress or (lambda *_: None)
+    total = each * (1 + len(replicates))
+    summed, n_sets = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
+    results = []
+    for number, one in enumerate([own, *replicates]):
+        other = _scored_by(candidates, one.read())
+        coverage = float(other.scored.sum() / max(candidates.scored.sum(), 1))
+        used = coverage >= LEAST_COVERAGE
+        if used:
+            draws = range(each * number, each * (number + 1))
+            summed += _share_of_draws(rule, other, one.dtype, draws, seed, lambda n: tell(n, total))
+            n_sets += other.scored
+        if number:
+            overlap = _overlap(taken & other.scored, rule.take(other)) if used else None
+            results.append(ReplicateResult(one.run_id, one.baseline, one.dtype, coverage, overlap))
+    tell(total, total)
+    found = Stability(
         candidates=candidates,
-        taken=rule.take(candidates),
-        inclusion=np.where(candidates.scored, counts / n_draws, np.nan),
+        taken=taken,
+        inclusion=np.where(candidates.scored, summed / np.maximum(n_sets, 1), np.nan),
         n_draws=n_draws,
-        n_from_tokens=len(places),
+        dtype=dtype,
+        replicates=tuple(results),
+    )
+    if not found.n_used and noise_of(dtype) is None:
+        raise RuleError(
+            "there is nothing to judge the stability by: these scores came without their dtype, "
+            "and no other run or blind baseline scores the same samples; score them with another "
+            "--baseline or model"
+        )
+    return found
+
+
+def basis_text(found: Stability) -> str:
+    """Return what the figures are based on, in words."""
+    noise = noise_of(found.dtype)
+    rounding = f"the noise of the dtype ({noise})" if noise else "no noise, as the dtype is unknown"
+    if not found.n_used:
+        return f"{rounding} only: no other run or baseline here scores the same samples"
+    sets = "1 other set" if found.n_used == 1 else f"{found.n_used} other sets"
+    return f"{sets} of scores and {rounding}"
+
+
+def read_replicates(store: Store, scope: Scope) -> tuple[str | None, list[Replicate]]:
+    """Return the dtype of a scope, and the other scores in the workspace, oldest run first."""
+    reading = store.reading()
+    dtypes = {one: noise.dtype if noise else None for one, noise in reading.noises.items()}
+    others = [
+        Replicate(run_id, baseline, dtype, partial(score_column, store, Scope(run_id, baseline)))
+        for (run_id, baseline), dtype in dtypes.items()
+        if (run_id, baseline) != (scope.run_id, scope.baseline)
+    ]
+    return dtypes.get((scope.run_id, scope.baseline)), others
+
+
+def _scored_by(candidates: Candidates, visnec: Floats) -> Candidates:
+    """The candidates with other scores; what has none of these counts as pending."""
+    lacking = candidates.scored & ~np.isfinite(visnec)
+    pending = STATUSES.index(Status.PENDING)
+    return replace(
+        candidates,
+        visnec=np.where(candidates.scored, visnec, np.nan),
+        status=np.where(lacking, pending, candidates.status).astype(np.int8),
     )
 
 
-def standard_errors(candidates: Candidates) -> Floats:
-    """Standard errors of the scores, shape (n,), NaN without a score.
+def _share_of_draws(
+    rule: Rule,
+    candidates: Candidates,
+    dtype: str | None,
+    draws: Sequence[int],
+    seed: int,
+    tell: Callable[[int], None],
+) -> Floats:
+    """How often the rule takes each candidate, shape (n,), under the noise of a dtype."""
+    noise = noise_of(dtype)
+    tell(draws[0])
+    if noise is None:
+        return rule.take(candidates).astype(np.float64)
+    counts = np.zeros(len(candidates), np.int64)
+    for number in draws:
+        tell(number)
+        drawn_by = int(random_numbers(np.array([number]), seed)[0] >> np.uint64(1))
+        visnec = candidates.visnec + noise.rms * _normal(candidates, drawn_by)
+        counts += rule.take(replace(candidates, visnec=visnec))
+    return counts / len(draws)
 
-    A single token tells nothing of its variance: such a score gets the variance per token that
-    all samples with more tokens have together. Raises RuleError where no score tells its own.
-    """
-    scored, tokens = candidates.scored, candidates.n_answer_tokens
-    known = scored & np.isfinite(candidates.visnec_stderr) & (tokens > 1)
-    if scored.any() and not known.any():
-        raise RuleError(
-            "no score of this run has a standard error: they come from elsewhere, or every "
-            "answer has one token; stability needs scores of visnec score"
-        )
-    spread = (candidates.visnec_stderr[known] ** 2 * tokens[known] * (tokens[known] - 1)).sum()
-    pooled = spread / max((tokens[known] - 1).sum(), 1)
-    missing = np.sqrt(pooled / np.maximum(tokens, 1))
-    found = np.where(known, candidates.visnec_stderr, missing)
-    return np.where(scored, found, np.nan)
+
+def _overlap(one: Mask, other: Mask) -> float:
+    either = int((one | other).sum())
+    return int((one & other).sum()) / either if either else 1.0
 
 
 def _normal(candidates: Candidates, seed: int) -> Floats:
@@ -187,43 +284,3 @@ def _normal(candidates: Candidates, seed: int) -> Floats:
 
     numbers = random_numbers(candidates.row_idx, seed) >> np.uint64(11)
     return np.asarray(ndtri((numbers.astype(np.float64) + 0.5) * 2.0**-53), np.float64)
-
-
-def _with_tokens(
-    candidates: Candidates, tokens: TokenDeltas | None
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], TokenDeltas | None]:
-    """Places of the scored samples whose token values are all there, and these values."""
-    nothing = np.empty(0, np.intp)
-    if tokens is None or not len(tokens.row_idx):
-        return nothing, None
-    sizes = np.diff(tokens.offsets)
-    place = np.searchsorted(candidates.row_idx, tokens.row_idx)
-    place = np.minimum(place, len(candidates) - 1)
-    fits = candidates.row_idx[place] == tokens.row_idx
-    # One token drawn anew is the same token: such samples stay with the normal distribution.
-    fits &= candidates.scored[place] & (sizes == candidates.n_answer_tokens[place]) & (sizes > 1)
-    kept = np.repeat(fits, sizes)
-    offsets = np.concatenate([[0], np.cumsum(sizes[fits])]).astype(np.int64)
-    pool = TokenDeltas(tokens.row_idx[fits], offsets, tokens.values[kept])
-    return place[fits], pool if fits.any() else None
-
-
-def _redrawn_means(pool: TokenDeltas, seed: int) -> Floats:
-    """Means over as many tokens as each sample has, drawn with replacement from its own."""
-    sizes = np.diff(pool.offsets)
-    means = np.empty(len(sizes))
-    start = 0
-    while start < len(sizes):
-        limit = pool.offsets[start] + _TOKENS_AT_A_TIME
-        end = max(start + 1, int(np.searchsorted(pool.offsets, limit, side="right")) - 1)
-        first, last = int(pool.offsets[start]), int(pool.offsets[end])
-        numbers = random_numbers(np.arange(first, last), seed) >> np.uint64(11)
-        within = np.repeat(sizes[start:end], sizes[start:end])
-        chosen = (numbers.astype(np.float64) * 2.0**-53 * within).astype(np.int64)
-        chosen += np.repeat(pool.offsets[start:end], sizes[start:end])
-        sums = np.add.reduceat(
-            pool.values[chosen].astype(np.float64), pool.offsets[start:end] - first
-        )
-        means[start:end] = sums / sizes[start:end]
-        start = end
-    return means

@@ -124,7 +124,8 @@ def run_standing(workspace: Workspace, run_id: str, limit: int | None = None) ->
 
 
 def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageModel) -> Work:
-    """How samples are scored in a run, as its record says."""
+    """How samples are scored in a run, as its record says; dates in prompts are the run's."""
+    model.freeze_date(record.started)
     blind = BaselineSettings(
         record.baselines,
         record.baseline_parameters.get("blur_sigma", DEFAULT_BLUR_SIGMA),
@@ -164,7 +165,8 @@ def predict_dataset(
     ``rotate_choices`` unless given), and is shared like scoring. With ``rotate_choices`` each
     multiple-choice question is asked once per option, the options moved. Raises InputError where
     another model than the run's is brought, RunConflictError where it would read otherwise
-    (template, dtype, processor) or the settings are others.
+    (template, dtype, processor) or the settings are others. The model's
+    ``chat_template_kwargs`` may differ from the run's, but not between predictions of one run.
     """
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
@@ -174,7 +176,10 @@ def predict_dataset(
             f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
             "scored with, or score another --run"
         )
-    settings = begin_predictions(workspace, run_id, max_new_tokens, rotate_choices)
+    model.freeze_date(record.started)
+    settings = begin_predictions(
+        workspace, run_id, max_new_tokens, rotate_choices, model.info.chat_template_kwargs
+    )
     limit = settings.max_new_tokens
     plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
     predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
@@ -187,12 +192,18 @@ def predict_dataset(
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 
 
+def count_unfinished_thoughts(workspace: Workspace, run_id: str) -> int:
+    """Samples of a run with a prediction that ends inside a thought."""
+    task = _prediction_task(workspace, read_run(workspace, run_id), None)
+    return Tally(task.plan, task.journal, task.wanted).n_thoughts_unfinished
+
+
 def _prediction_task(
     workspace: Workspace, record: RunRecord, rows: NDArray[np.int64] | None
 ) -> Task:
     scoring = scoring_task(workspace, record)
     scores = Tally(scoring.plan, scoring.journal, scoring.wanted, record.baselines)
-    wanted = scores.scored.copy()
+    wanted = scores.succeeded.copy()
     if rows is not None:
         named = np.zeros(len(wanted), dtype=bool)
         named[scoring.plan.position_of[rows]] = True
@@ -227,6 +238,8 @@ def run_record(
     }
     if tokens:
         deciding["tokens"] = True
+    if info.chat_template_kwargs:
+        deciding["chat_template_kwargs"] = dict(info.chat_template_kwargs)
     if parameters := baselines.parameters():
         deciding["baseline_parameters"] = parameters
     return RunRecord(

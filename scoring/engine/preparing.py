@@ -21,6 +21,12 @@ from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Role, Sample, Status, Turn
 
+# The most text that is tokenised: 16 characters for each token that the model takes, within limits.
+# Natural text has 1 to 5 characters per token, and a tokenizer takes up to 600 bytes per character:
+# without a limit, one text of 80 MB would end a run at the same sample each time.
+_CHARACTERS_PER_TOKEN = 16
+_LEAST_LIMIT, _MOST_LIMIT = 1_000_000, 16_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -131,12 +137,33 @@ class Preparer:
         opened = OpenedImages(self._roots, self._on_opened)
         for references, group in groupby(samples, key=lambda sample: sample.images):
             mine = list(group)
-            pending = [sample for sample in mine if sample.status is Status.PENDING]
+            ruled_out = {sample.row_idx: self._ruled_out(sample) for sample in mine}
+            pending = [sample for sample in mine if ruled_out[sample.row_idx] is None]
             found = self._prepare_group(pending, references, opened) if pending else {}
             for sample in mine:
-                ruled_out = Problem(sample.status, sample.reason)
-                prepared.append(found.get(sample.row_idx) or self._without(sample, ruled_out))
+                problem = ruled_out[sample.row_idx]
+                prepared.append(
+                    found[sample.row_idx] if problem is None else self._without(sample, problem)
+                )
         return prepared
+
+    def _ruled_out(self, sample: Sample) -> Problem | None:
+        """Return why a sample is not encoded at all, or None.
+
+        Too much text is not truncated either: where to cut depends on the tokens of all of it.
+        """
+        if sample.status is not Status.PENDING:
+            return Problem(sample.status, sample.reason)
+        n_characters = sum(len(turn.text) for turn in sample.turns)
+        max_length = self._model.info.max_length
+        limit = min(max(_CHARACTERS_PER_TOKEN * max_length, _LEAST_LIMIT), _MOST_LIMIT)
+        if n_characters <= limit:
+            return None
+        reason = (
+            f"{n_characters:,} characters; at most {limit:,} are tokenised for a model that takes "
+            f"{max_length:,} tokens"
+        )
+        return Problem(Status.TOO_LONG, reason)
 
     def _without(self, sample: Sample, problem: Problem) -> Prepared:
         return Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
@@ -246,6 +273,7 @@ def _cut(encoded: EncodedSample, n_answers: int) -> EncodedSample:
         turn_ids=encoded.turn_ids[:end],
         inputs=_cut_inputs(encoded.inputs, len(encoded.input_ids), end),
         pieces=encoded.pieces[:n_answers],
+        segments=encoded.segments[:n_answers],
     )
 
 

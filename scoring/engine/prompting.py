@@ -13,13 +13,14 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.samples import Role, Status, Turn
+from scoring.samples import Role, Segment, Status, Turn
+from scoring.thoughts import AnswerParts, split_thought
 
 Messages = list[dict[str, Any]]
 Render = Callable[[Messages], str]
@@ -30,17 +31,19 @@ LLAVA_V1_TEMPLATE = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "
     "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}{{ 'USER: ' }}"
-    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}"
-    "{{ part['text'] | trim }}{% endfor %}{{ ' ' }}"
-    "{% elif message['role'] == 'assistant' %}{{ 'ASSISTANT: ' }}"
-    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{{ eos_token }}"
-    "{% endif %}{% endfor %}"
+    "{% set images %}{% for part in message['content'] if part['type'] == 'image' %}"
+    "{{ '<image>\n' }}{% endfor %}{% endset %}"
+    "{% set text %}{% for part in message['content'] if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% endfor %}{% endset %}"
+    "{% if message['role'] == 'user' %}"
+    "{{ 'USER: ' + ((images + (text | trim)) | trim if images else text) + ' ' }}"
+    "{% elif message['role'] == 'assistant' %}{{ 'ASSISTANT: ' + text + eos_token }}{% endif %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
-"""The prompt that LLaVA-1.5 was trained with: system sentence, image first, ``</s>`` after each
-answer. Hugging Face's own LLaVA-1.5 template leaves the sentence and the end token out."""
+"""The prompt that LLaVA-1.5 was trained with: system sentence, ``</s>`` after each answer, and
+images first, before the trimmed text of their turn. Text without an image is left as it is.
+Hugging Face's own LLaVA-1.5 template leaves the sentence and the end token out."""
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 _ROLE_NAMES = {Role.SYSTEM: "system", Role.HUMAN: "user", Role.ASSISTANT: "assistant"}
@@ -74,30 +77,38 @@ def neutralised(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSpan:
-    """Where the answer of ``turn`` (0-based among the answers) stands, in characters."""
+    """Where the answer of ``turn`` (0-based among the answers) stands, in characters.
+
+    From ``start`` to ``thought_end`` it is reasoning (None: there is none), then content up to
+    ``content_end`` (None: up to ``end``), then an end-of-turn token.
+    """
 
     turn: int
     start: int
     end: int
+    content_end: int | None = None
+    thought_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedChat:
-    """The text that the model reads, and its answers; an end-of-turn token belongs to them."""
+    """The text that the model reads, and its answers; an end-of-turn token belongs to them.
+
+    ``thoughts_dropped``: answers whose thought the template leaves out.
+    """
 
     text: str
     answers: tuple[AnswerSpan, ...]
+    thoughts_dropped: int = 0
 
 
-def to_messages(turns: Iterable[Turn], with_images: bool) -> Messages:
-    """Turns as chat-template messages; without images, their positions are simply left out."""
-    return [
-        {"role": _ROLE_NAMES[turn.role], "content": _parts(turn, with_images)} for turn in turns
-    ]
+def to_messages(turns: Iterable[Turn]) -> Messages:
+    """Turns as chat-template messages, with a part for each image at its place."""
+    return [{"role": _ROLE_NAMES[turn.role], "content": _parts(turn)} for turn in turns]
 
 
-def _parts(turn: Turn, with_images: bool) -> list[dict[str, str]]:
-    if not with_images or not turn.image_offsets:
+def _parts(turn: Turn) -> list[dict[str, str]]:
+    if not turn.image_offsets:
         return [{"type": "text", "text": turn.text}]
     parts: list[dict[str, str]] = []
     at = 0
@@ -114,30 +125,34 @@ def _parts(turn: Turn, with_images: bool) -> list[dict[str, str]]:
 def render_chat(
     render: Render,
     turns: Sequence[Turn],
-    with_images: bool,
     end_markers: Sequence[str],
     score_eos: bool = True,
+    answer_lead: str = "",
 ) -> RenderedChat:
-    """Renders ``turns`` and locates their answers.
+    """Renders ``turns`` with their images and locates their answers.
 
     An end marker that follows an answer directly belongs to it when ``score_eos`` is on, as in
-    the LLaVA training labels. Blank answers have no span. Raises PromptProblem when the template
-    refuses the conversation, drops or repeats an answer, or rewrites it.
+    the LLaVA training labels, and so does ``answer_lead`` directly before it. Blank answers have
+    no span. Of an answer with a thought, templates may keep all, rewrite the marks around the
+    thought, or keep only the final answer. Raises PromptProblem when the template refuses the
+    conversation, drops or repeats an answer, or rewrites it in another way.
     """
-    answers = [turn.text for turn in turns if turn.role is Role.ASSISTANT]
-    messages = to_messages(turns, with_images)
+    messages = to_messages(turns)
     text = rendered(render, messages)
     mark = _unused_character(text)
-    marked = rendered(render, _with_sentinels(messages, mark))
-    pieces = re.split(f"{mark}(\\d+){mark}", marked)
-    if pieces[1::2] != [str(turn) for turn in range(len(answers))]:
-        raise PromptProblem(Status.BAD_RECORD, "the chat template drops or reorders answers")
-    between = pieces[0::2]
-    for trim in (str, str.strip, str.lstrip, str.rstrip):
-        chat = _assemble([trim(answer) for answer in answers], between, end_markers, score_eos)
-        if chat.text == text:
-            return chat
-    raise PromptProblem(Status.BAD_RECORD, "the chat template rewrites the answer")
+    markers = end_markers if score_eos else ()
+    whole = [AnswerParts(final=turn.text) for turn in turns if turn.role is Role.ASSISTANT]
+    apart = [split_thought(answer.final) or answer for answer in whole]
+    for answers in [whole] if apart == whole else [whole, apart]:
+        marked = rendered(render, _with_sentinels(messages, answers, mark)).split(mark)
+        for trim in (str, str.strip, str.lstrip, str.rstrip):
+            trimmed = [replace(answer, final=trim(answer.final)) for answer in answers]
+            chat = _assemble(trimmed, marked, markers, answer_lead)
+            if chat is not None and chat.text == text:
+                return chat
+    raise PromptProblem(
+        Status.BAD_RECORD, "the chat template rewrites, drops or reorders an answer"
+    )
 
 
 def rendered(render: Render, messages: Messages) -> str:
@@ -155,39 +170,65 @@ def _unused_character(text: str) -> str:
     return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text)
 
 
-def _with_sentinels(messages: Messages, mark: str) -> Messages:
+def _with_sentinels(messages: Messages, answers: Sequence[AnswerParts], mark: str) -> Messages:
     marked: Messages = []
-    turn = 0
+    numbered = enumerate(answers)
     for message in messages:
         if message["role"] == "assistant":
-            content = [{"type": "text", "text": f"{mark}{turn}{mark}"}]
-            marked.append({**message, "content": content})
-            turn += 1
+            turn, answer = next(numbered)
+            thought = f"{mark}{turn}t{mark}" if answer.thought else ""
+            text = f"{answer.opening}{thought}{answer.closing}{mark}{turn}{mark}"
+            marked.append({**message, "content": [{"type": "text", "text": text}]})
         else:
             marked.append(message)
     return marked
 
 
 def _assemble(
-    answers: Sequence[str], between: Sequence[str], end_markers: Sequence[str], score_eos: bool
-) -> RenderedChat:
-    text = between[0]
-    spans = []
-    for turn, (answer, following) in enumerate(zip(answers, between[1:], strict=True)):
-        end = len(text) + len(answer)
-        if score_eos:
-            end += next((len(mark) for mark in end_markers if following.startswith(mark)), 0)
-        if answer.strip():
-            spans.append(AnswerSpan(turn, len(text), end))
-        text += answer + following
-    return RenderedChat(text, tuple(spans))
+    answers: Sequence[AnswerParts], pieces: Sequence[str], end_markers: Sequence[str], lead: str
+) -> RenderedChat | None:
+    """Fills the marks between ``pieces`` in again; None where a mark of an answer is missing.
+
+    ``pieces`` are text and marks by turns: ``0t`` for the thought of answer 0, ``0`` for the rest.
+    """
+    marks = pieces[1::2]
+    thoughtful = [f"{turn}t" in marks for turn in range(len(answers))]
+    expected = [[f"{turn}t"] * thought + [str(turn)] for turn, thought in enumerate(thoughtful)]
+    if list(chain(*expected)) != list(marks) or len(pieces) != 2 * len(marks) + 1:
+        return None
+    text = pieces[0]
+    spans: list[AnswerSpan] = []
+    thought_start = 0
+    for mark, following in zip(marks, pieces[2::2], strict=True):
+        turn = int(mark.rstrip("t"))
+        answer = answers[turn]
+        if mark.endswith("t"):
+            opening = answer.opening.strip()
+            before = text.rstrip()
+            whole = opening and before.endswith(opening)
+            thought_start = len(before) - len(opening) if whole else len(text)
+            text += answer.thought + following
+            continue
+        start = len(text) - (len(lead) if text.endswith(lead) else 0)
+        thought_end = len(text) if thoughtful[turn] else None
+        text += answer.final
+        end = len(text) + next((len(one) for one in end_markers if following.startswith(one)), 0)
+        if thought_end is not None:
+            start = thought_start
+        elif kept := split_thought(answer.final):
+            thought_end = len(text) - len(kept.final)
+        if thoughtful[turn] or answer.final.strip():
+            spans.append(AnswerSpan(turn, start, end, len(text), thought_end))
+        text += following
+    dropped = sum(bool(one.thought) for one in answers) - sum(thoughtful)
+    return RenderedChat(text, tuple(spans), dropped)
 
 
 def emits_end_marker(render: Render, end_markers: Sequence[str]) -> bool:
     """Whether the template writes an end-of-turn token after an answer."""
     turns = (Turn(Role.HUMAN, "a"), Turn(Role.ASSISTANT, "b"))
-    plain = render_chat(render, turns, with_images=False, end_markers=(), score_eos=False)
-    marked = render_chat(render, turns, with_images=False, end_markers=end_markers)
+    plain = render_chat(render, turns, end_markers=())
+    marked = render_chat(render, turns, end_markers)
     return marked.answers[0].end > plain.answers[0].end
 
 
@@ -205,3 +246,21 @@ def token_turns(
         turns[(starts < ends) & (starts < span.end) & (ends > span.start)] = span.turn
     turns[:1] = -1
     return turns
+
+
+def token_segments(
+    offsets: NDArray[np.integer[Any]], answers: Sequence[AnswerSpan]
+) -> NDArray[np.int64]:
+    """For each token, the Segment of its answer, or -1 outside the answers; as ``token_turns``.
+
+    A token that overlaps the content belongs to it, whatever else it overlaps.
+    """
+    turns = token_turns(offsets, answers)  # (tokens,)
+    segments = np.where(turns < 0, -1, Segment.CONTENT)  # (tokens,)
+    for span in answers:
+        inside = turns == span.turn
+        if span.thought_end is not None:
+            segments[inside & (offsets[:, 1] <= span.thought_end)] = Segment.THOUGHT
+        if span.content_end is not None:
+            segments[inside & (offsets[:, 0] >= span.content_end)] = Segment.END
+    return segments

@@ -49,17 +49,23 @@ OnProgress = Callable[[RunProgress], None]
 class RunSummary:
     """How a command over a run ended.
 
-    ``by_baseline`` counts the samples of the run so far by status, under each of its blind
-    baselines; ``statuses`` are those of the first, which each sample has once.
+    ``n_succeeded`` of the ``done`` samples have a score under any of its blind baselines, or both
+    predictions. ``by_baseline`` counts the samples of the run so far by status, under each
+    baseline; ``statuses`` are those of the first, which each sample has once. The other two
+    count scored samples: with control tokens in their text that were read as text, and with
+    thoughts that the chat template drops, so that only the final answer was scored.
     """
 
     run_id: str
     total: int
     done_before: int
     done: int
+    n_succeeded: int
     stopped: bool
     statuses: dict[str, int]
     by_baseline: dict[str, dict[str, int]]
+    n_text_altered: int = 0
+    n_thoughts_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +93,12 @@ def standing(run_id: str, tally: Tally, scores: Tally | None = None) -> RunSumma
         total=tally.total,
         done_before=tally.counts.done,
         done=tally.counts.done,
+        n_succeeded=tally.n_succeeded,
         stopped=tally.counts.done < tally.total,
         statuses=dict(scores.counts.statuses),
         by_baseline={name: dict(one) for name, one in scores.by_baseline.items()},
+        n_text_altered=scores.n_text_altered,
+        n_thoughts_dropped=scores.n_thoughts_dropped,
     )
 
 

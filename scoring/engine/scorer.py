@@ -1,8 +1,8 @@
 """The two passes: samples in, a score or a status with its reason out.
 
 Several blind baselines share the multimodal pass, and one that fails for a sample takes nothing
-from the others. Sums and squared differences are kept per turn, so that means and confidence
-intervals need no second pass.
+from the others. Sums are kept per turn, and among them those of its end-of-turn token and of its
+thought, so that a score without these needs no second pass.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from scoring.engine.prompting import PromptProblem
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.necessity import visnec_score
-from scoring.samples import Role, Sample, Status, Turn
+from scoring.samples import Role, Sample, Segment, Status, Turn
 
 __all__ = [
     "Prepared",
@@ -48,13 +49,22 @@ _NO_NUMBER = Problem(Status.NON_FINITE, "the model gave a loss that is not a fin
 
 @dataclass(frozen=True, slots=True)
 class TurnScore:
-    """Losses of one answer, in nats, summed over its ``n_answer_tokens`` tokens."""
+    """Losses of one answer, in nats, summed over its ``n_answer_tokens`` tokens.
+
+    The other sums are over those of them that are end-of-turn tokens, and over those of a
+    thought; None where the model does not know its answers' segments.
+    """
 
     turn: int
     loss_text_sum: float
     loss_multimodal_sum: float
     n_answer_tokens: int
-    delta_sq_sum: float
+    end_loss_text_sum: float | None = None
+    end_loss_multimodal_sum: float | None = None
+    n_end_tokens: int | None = None
+    thought_loss_text_sum: float | None = None
+    thought_loss_multimodal_sum: float | None = None
+    n_thought_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +83,10 @@ class TokenLosses:
 
 @dataclass(frozen=True, slots=True)
 class SampleScore:
-    """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored."""
+    """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored.
+
+    ``text_altered`` and ``thoughts_dropped`` are those of ``EncodedSample``.
+    """
 
     row_idx: int
     baseline: str
@@ -81,6 +94,8 @@ class SampleScore:
     reason: str | None = None
     truncated: bool = False
     turns: tuple[TurnScore, ...] = ()
+    text_altered: bool = False
+    thoughts_dropped: int = 0
     tokens: TokenLosses | None = field(default=None, compare=False)
 
     @property
@@ -188,7 +203,9 @@ class Scorer:
             baseline,
             Status.SCORED,
             truncated=blind.truncated,
-            turns=turn_scores(of_turn, text, multimodal),
+            turns=turn_scores(of_turn, text, multimodal, blind.encoded.segments),
+            text_altered=blind.encoded.text_altered,
+            thoughts_dropped=blind.encoded.thoughts_dropped,
             tokens=TokenLosses(of_turn, texts, text, multimodal) if self._tokens else None,
         )
 
@@ -212,21 +229,29 @@ def _unscored(
 
 
 def turn_scores(
-    turns: Sequence[int], text: NDArray[np.float32], multimodal: NDArray[np.float32]
+    turns: Sequence[int],
+    text: NDArray[np.float32],
+    multimodal: NDArray[np.float32],
+    segments: Sequence[int] = (),
 ) -> tuple[TurnScore, ...]:
     """Sums per turn, in float64, over the losses of answer tokens in nats (equal lengths).
 
-    ``turns`` ascends: the answers of a conversation follow one another.
+    ``turns`` ascends: the answers of a conversation follow one another. ``segments`` are those of
+    the tokens, empty where they are unknown.
     """
-    of_turn, n_tokens = np.unique(turns, return_counts=True)
-    starts = np.concatenate(([0], np.cumsum(n_tokens)[:-1]))
-    text64, multimodal64 = text.astype(np.float64), multimodal.astype(np.float64)
-    delta_sq = (text64 - multimodal64) ** 2
-    sums = [np.add.reduceat(values, starts) for values in (text64, multimodal64, delta_sq)]
-    columns = zip(of_turn, *sums, n_tokens, strict=True)
+    of_turn, starts = np.unique(turns, return_index=True)  # (turns,)
+    counted = np.stack([text, multimodal, np.ones(len(text))])  # (3, answer_tokens), float64
+
+    def sums(inside: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
+        found = np.add.reduceat(counted * inside, starts, axis=1)  # (3, turns)
+        return [(float(blind), float(seen), int(n)) for blind, seen, n in found.T]
+
+    columns = [sums(np.ones(len(text), np.bool_))]
+    if len(segments):
+        columns += [sums(np.asarray(segments) == one) for one in (Segment.END, Segment.THOUGHT)]
     return tuple(
-        TurnScore(int(turn), float(blind), float(seen), int(count), float(squared))
-        for turn, blind, seen, squared, count in columns
+        TurnScore(int(turn), *chain.from_iterable(parts))
+        for turn, *parts in zip(of_turn, *columns, strict=True)
     )
 
 
@@ -239,6 +264,8 @@ def score_row(score: SampleScore) -> dict[str, Any]:
         "reason": None if score.reason is None else _storable(score.reason),
         "truncated": score.truncated,
         "turns": [asdict(turn) for turn in score.turns],
+        "text_altered": score.text_altered,
+        "thoughts_dropped": score.thoughts_dropped,
     }
     return row if score.tokens is None else row | _token_columns(score.tokens)
 

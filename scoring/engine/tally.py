@@ -20,13 +20,21 @@ from scoring.journal import Journal
 from scoring.progress import Counts
 from scoring.samples import Status
 
+_COUNTED = (
+    *("row_idx", "baseline", "status"),
+    *("text_altered", "thoughts_dropped", "thoughts_unfinished"),
+)
+
 
 class Tally:
     """The done and the open positions of a plan, ``wanted`` among them ((n,) flags by position).
 
     ``by_baseline`` counts every row of the run by status under each blind baseline, wanted or
-    not; ``counts`` are of what is wanted, with the statuses under the first baseline. ``scored``:
-    (n,) flags of positions that have a score under any baseline.
+    not; ``counts`` are of what is wanted, with the statuses under the first baseline.
+    ``succeeded``: (n,) flags of positions with a score under any baseline, or with both
+    predictions. ``n_text_altered`` and ``n_thoughts_dropped`` are samples of the run, see
+    ``RunSummary``; ``n_thoughts_unfinished`` are samples with a prediction that ends inside a
+    thought.
     """
 
     def __init__(
@@ -39,7 +47,7 @@ class Tally:
         self._plan, self._journal, self._wanted = plan, journal, wanted
         self._first = baselines[0] if baselines else None
         self._seen = np.zeros(len(wanted), dtype=bool)
-        self.scored = np.zeros(len(wanted), dtype=bool)
+        self.succeeded = np.zeros(len(wanted), dtype=bool)
         self.left = np.add.reduceat(
             wanted.astype(np.int64), plan.chunk_starts
         )  # open rows of each chunk
@@ -47,9 +55,8 @@ class Tally:
         self.source_totals = self._by_source(np.flatnonzero(wanted))
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
         self.counts = Counts()
-        self._columns = [
-            name for name in ("row_idx", "baseline", "status") if name in journal.schema.names
-        ]
+        self.n_text_altered = self.n_thoughts_dropped = self.n_thoughts_unfinished = 0
+        self._columns = [name for name in _COUNTED if name in journal.schema.names]
         self.refresh()
 
     def refresh(self) -> None:
@@ -72,12 +79,23 @@ class Tally:
         statuses = dict(Counter(str(row["status"]) for row in first if "status" in row))
         return Counts(len(first), statuses, self._by_source(positions))
 
+    @property
+    def n_succeeded(self) -> int:
+        """Positions that are wanted and have a result."""
+        return int((self.succeeded & self._wanted).sum())
+
     def _take(self, table: pa.Table) -> None:
         positions = self._plan.position_of[table.column("row_idx").to_numpy()]
         new = ~self._seen[positions]
+        table, positions = table.filter(pa.array(new)), positions[new]
         if self._first is not None:
-            self._count_statuses(table.filter(pa.array(new)), positions[new])
-        positions = np.unique(positions[new])
+            self._count_statuses(table, positions)
+        else:
+            self.succeeded[positions] = table.column("reason").is_null().to_numpy()
+            if "thoughts_unfinished" in table.column_names:
+                unfinished = pc.greater(table.column("thoughts_unfinished"), 0)
+                self.n_thoughts_unfinished += pc.sum(unfinished).as_py() or 0
+        positions = np.unique(positions)
         self._seen[positions] = True
         finished = positions[self._wanted[positions]]
         np.subtract.at(self.left, self._plan.chunk_of(finished), 1)
@@ -85,12 +103,16 @@ class Tally:
 
     def _count_statuses(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
         scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()
-        self.scored[positions[scored]] = True
+        self.succeeded[positions[scored]] = True
         grouped = table.group_by(["baseline", "status"]).aggregate([([], "count_all")])
         for one in grouped.to_pylist():
             counter = self.by_baseline.setdefault(one["baseline"], Counter())
             counter[one["status"]] += one["count_all"]
         self.counts.statuses = dict(self.by_baseline[str(self._first)])
+        first = table.filter(pc.equal(table.column("baseline"), self._first))
+        self.n_text_altered += pc.sum(first.column("text_altered")).as_py() or 0
+        dropped = pc.greater(first.column("thoughts_dropped"), 0)
+        self.n_thoughts_dropped += pc.sum(dropped).as_py() or 0
 
     def _by_source(self, positions: NDArray[np.int64]) -> dict[str, int]:
         codes = self._plan.source_codes[positions]

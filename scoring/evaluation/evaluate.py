@@ -32,6 +32,11 @@ from scoring.necessity import Bands, Category
 from scoring.rules.candidates import ANSWER_KINDS
 
 DEFAULT_BANDS_OF_SCORE = 5
+CHOSE_PART = (
+    "its own losses choose the necessary part, so its accuracy and gain there are subject to "
+    "selection; compare models on a part that the scores of another model choose"
+)
+"""What to say of a model with ``chose_part``."""
 
 Mask = NDArray[np.bool_]
 
@@ -59,12 +64,14 @@ class Answers:
     """The verdicts on one model's predictions, each of length n, one per sample of a benchmark.
 
     ``text_model`` is about the text-only model that it is built on. None: no such predictions.
+    ``chose_part``: the scores that choose the necessary part are of this very model.
     """
 
     model: str
     seen: Verdicts | None = None
     blind: Verdicts | None = None
     text_model: Verdicts | None = None
+    chose_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,11 @@ class PartResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """One model on all samples, on the necessary part, on the other scored ones, and by group."""
+    """One model on all samples, on the necessary part, on the other scored ones, and by group.
+
+    ``chose_part``: its own losses choose the necessary part, so that its accuracy and gain there
+    are partly selected, and those of other models are not.
+    """
 
     model: str
     all: PartResult
@@ -108,13 +119,14 @@ class ModelResult:
     by_band: tuple[PartResult, ...]
     by_source: tuple[PartResult, ...]
     by_kind: tuple[PartResult, ...]
+    chose_part: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         single = {name: getattr(self, name).to_dict() for name in ("all", "necessary", "rest")}
         groups = ("by_category", "by_band", "by_source", "by_kind")
         listed = {name: [one.to_dict() for one in getattr(self, name)] for name in groups}
-        return {"model": self.model, **single, **listed}
+        return {"model": self.model, "chose_part": self.chose_part, **single, **listed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +234,7 @@ class _Groups:
             ),
             by_source=tuple(part(name, mask) for name, mask in self._sources),
             by_kind=tuple(part(name, mask) for name, mask in self._kinds),
+            chose_part=answers.chose_part,
         )
 
 

@@ -47,6 +47,7 @@ def card_text(manifest: Manifest) -> str:
         f"# {subset.name}",
         _sentence(manifest),
         *_changes(manifest),
+        *_lacking_images(manifest),
         "![VisNec scores before and after](plots/scores.svg)",
         "![Samples by source before and after](plots/sources.svg)",
         "## Samples before and after",
@@ -120,7 +121,15 @@ def _changes(manifest: Manifest) -> list[str]:
         said.append(f"The key {code(manifest.options.weight_key)} is how often a sample counts.")
     if n := written.get("records_from_other_files"):
         said.append(f"{n:,} records came from files that are no JSON and were written anew.")
+    if n := written.get("records_with_new_image_paths"):
+        said.append(f"{n:,} records name the copies of their images by new paths.")
     return ["**Derived data.** " + " ".join(said)]
+
+
+def _lacking_images(manifest: Manifest) -> list[str]:
+    if manifest.options.version < 3:  # whose cards did not say it
+        return []
+    return [f"**Incomplete.** {note}." for note in manifest.image_notes()]
 
 
 def _choices(manifest: Manifest) -> list[tuple[str, object]]:
@@ -169,4 +178,27 @@ def _files(facts: Sequence[FileFact]) -> str:
 def _opening(manifest: Manifest) -> list[str]:
     opener = _OPENERS.get(manifest.format)
     about = f"Format {code(manifest.format)}: {FORMATS[manifest.format]}."
-    return [about] if opener is None else [about, f"    {opener}"]
+    lines = [about] if opener is None else [about, f"    {opener}"]
+    if most := manifest.counts.get("written", {}).get("most_images_of_a_sample"):
+        lines.append(f"    {_shard_loader(int(most))}")
+    return lines
+
+
+def _shard_loader(most_images: int) -> str:
+    """How ``datasets`` opens tar files, with the columns named: it would take them from the first
+    five samples, and pass over the images of all others where these have none.
+    """
+    names = [f"{n}.jpg" for n in range(most_images)] if most_images > 1 else ["jpg"]
+    columns = (
+        {"json": "Json()"}
+        | dict.fromkeys(names, "Image()")
+        | {
+            "__key__": 'Value("string")',
+            "__url__": 'Value("string")',
+        }
+    )
+    named = ", ".join(f'"{name}": datasets.{kind}' for name, kind in columns.items())
+    return (
+        'datasets.load_dataset("webdataset", data_files="samples-*.tar", split="train", '
+        f"features=datasets.Features({{{named}}}))"
+    )

@@ -8,13 +8,14 @@ nothing changes is passed on as the bytes it came in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from scoring.curation.selection import REASONS, Reason, Subset
 from scoring.curation.subsets import Outcome
@@ -27,16 +28,18 @@ from scoring.exports.edits import (
     cut_turns,
     mask_turns,
     one_line,
+    replace_paths,
     without_turns,
 )
-from scoring.exports.images import image_name
+from scoring.exports.images import exported_path, image_name, read_image_bytes
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.image_bases import image_path
 from scoring.readers.containers import split_reference
 from scoring.readers.detect import JSON
-from scoring.readers.images import ImageProblem, resolve_image
+from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
+from scoring.runs import read_run
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.store import Store, turns_outside
 from scoring.workspace import Workspace
@@ -52,7 +55,11 @@ class Tally:
 
     rebuilt: set[int] = field(default_factory=set)  # came from no JSON: printed as LLaVA records
     whole: dict[int, str] = field(default_factory=dict)  # turns could not be taken out, and why
-    images: dict[str, int] = field(default_factory=dict)  # files, bytes, missing
+    images: dict[str, int] = field(default_factory=dict)  # files, bytes, missing, undecodable
+    undecodable: dict[str, str] = field(default_factory=dict)  # images left out, and why
+    decodable: set[str] = field(default_factory=set)  # images that were tried
+    repointed: int = 0  # records that name an image by another path than they came with
+    most_images: int = 0  # of one sample, where members of tar files are named by it
     keyless: int = 0  # came as members of an object and went out without their keys
 
 
@@ -69,9 +76,10 @@ class Written:
 class Chosen:
     """The samples of an export: ``rows`` ascending, ``weights`` and ``repeats`` beside them.
 
-    ``hits`` are the answers that go or are masked, by row; ``emptied`` the rows that lost all of
-    theirs, which are no longer among ``rows`` nor in the subset of ``outcome``. ``bad_rows`` are
-    no clean records: a reviewer kept them.
+    ``decoded`` are the samples whose images a model has seen: they need no trial before they are
+    embedded. ``hits`` are the answers that go or are masked, by row; ``emptied`` the rows that lost
+    all of theirs, which are no longer among ``rows`` nor in the subset of ``outcome``. ``bad_rows``
+    are no clean records: a reviewer kept them.
     """
 
     workspace: Workspace
@@ -82,6 +90,7 @@ class Chosen:
     weights: Floats | None = None
     repeats: Ints | None = None
     bad_rows: frozenset[int] = frozenset()
+    decoded: NDArray[np.bool_] | None = None
     tally: Tally = field(default_factory=Tally)
 
     @property
@@ -126,8 +135,10 @@ class Chosen:
     def records(self) -> Iterator[Written]:
         """Every sample's record, once each. Raises RecordError for one that would spoil a file."""
         parsed = [*_PARSED] if self._needs_samples() else []
-        for start, table in self.tables(["original", *parsed]):
+        columns = parsed or (["images"] if self._places_records() else [])
+        for start, table in self.tables(["original", *columns]):
             originals = table.column("original").to_pylist()
+            images = table.column("images").to_pylist() if self._places_records() else None
             for offset, original in enumerate(originals):
                 row_idx = int(self.rows[start + offset])
                 sample = None
@@ -135,10 +146,19 @@ class Chosen:
                     if not parsed:
                         raise _without_bytes(row_idx)
                     sample = sample_of_row(table.slice(offset, 1).to_pylist()[0])
-                yield self.finished(start + offset, original, sample)
+                named = images[offset] if images is not None else ()
+                yield self.finished(start + offset, original, sample, named)
 
-    def finished(self, place: int, original: bytes | None, sample: Sample | None) -> Written:
-        """The record of the sample at ``place`` as it goes out."""
+    def finished(
+        self,
+        place: int,
+        original: bytes | None,
+        sample: Sample | None,
+        images: Sequence[str] = (),
+    ) -> Written:
+        """The record of the sample at ``place`` as it goes out; ``images`` are those whose paths
+        in it have to lead to their copies.
+        """
         row_idx = int(self.rows[place])
         if original is None:
             record = self._rebuilt(row_idx, sample)
@@ -148,6 +168,7 @@ class Chosen:
             record = original
             if sample is not None and row_idx in self.hits:
                 record = self._cut(row_idx, original, sample)
+            record = self._repointed(row_idx, record, images)
         if self.weights is not None and self.options.weights == "column":
             record = self._weighed(row_idx, record, float(self.weights[place]))
         return Written(row_idx, place, record)
@@ -167,6 +188,37 @@ class Chosen:
         """Of each answer whether it is trained on."""
         answers = self.hits.get(sample.row_idx, ()) if self.options.turns == "mask" else ()
         return [place not in answers for place in range(sample.n_turns)]
+
+    def exported_path(self, reference: str) -> str:
+        """The path by which the export names an image: in ``images/`` where it goes along so."""
+        if not self.options.places_images or self.options.version < 3:
+            return image_path(reference)
+        return exported_path(reference, self.workspace.image_roots)
+
+    def image_bytes(self, place: int, reference: str) -> bytes:
+        """An image of the sample at ``place``, for a format that holds images itself.
+
+        Raises ImageProblem for one that is missing or cannot be decoded.
+        """
+        found = resolve_image(reference, self.workspace.image_roots)
+        trusted = self.decoded is not None and bool(self.decoded[place])
+        if not trusted and self.options.version > 2:
+            self._try_decoding(reference, found)
+        return read_image_bytes(found)
+
+    def _try_decoding(self, reference: str, place: ImagePlace) -> None:
+        tally = self.tally
+        if reference in tally.decodable:
+            return
+        try:
+            if reason := tally.undecodable.get(reference):
+                raise ImageProblem(Status.BAD_IMAGE, reason)
+            open_image(replace(place, box=None), enough=1)
+        except ImageProblem as problem:
+            if problem.status is Status.BAD_IMAGE:
+                tally.undecodable[reference] = problem.reason
+            raise
+        tally.decodable.add(reference)
 
     def references(self) -> Iterator[tuple[int, str]]:
         """(row_idx, image) of every image of every sample, in their order."""
@@ -216,6 +268,10 @@ class Chosen:
             }
         if self.tally.images:
             told["images"] = dict(self.tally.images)
+        if self.tally.most_images:
+            told["most_images_of_a_sample"] = self.tally.most_images
+        if self.tally.repointed:
+            told["records_with_new_image_paths"] = self.tally.repointed
         if self.tally.keyless:
             told["records_without_their_keys"] = self.tally.keyless
         if self.tally.rebuilt:
@@ -224,14 +280,42 @@ class Chosen:
 
     def derived(self) -> list[str]:
         """In which ways records differ from those that came in; empty where all are untouched."""
+        files = read_dataset_info(self.workspace).files
         in_table = self.options.format in TABLES and self.weights is not None
         in_table = in_table and self.options.columns != "source"
         ways = {
             "turns": self.options.turns != "keep",
             "weights": self.options.weights in ("column", "repeat") or in_table,
             "records": bool(self.tally.rebuilt),
+            "encoding": any(one.encoding and one.container in JSON for one in files),
+            "images": bool(self.tally.repointed),
         }
         return [way for way, used in ways.items() if used]
+
+    def _places_records(self) -> bool:
+        """Whether records stand beside copies of their images."""
+        return self.options.places_images and self.options.format in RECORDS
+
+    def _repointed(self, row_idx: int, record: bytes, images: Sequence[str]) -> bytes:
+        """The record with new paths for images that its own paths do not lead to."""
+        paths = {
+            image_path(one): path
+            for one in images
+            if split_reference(image_path(one)) is None
+            and (path := self.exported_path(one)) != image_path(one)
+        }
+        if not paths:
+            return record
+        try:
+            record = replace_paths(record, paths)
+        except (CannotEdit, ValueError, IndexError, RecursionError) as problem:
+            raise RecordError(
+                f"row {row_idx} names an image by a path that leads out of the export's images, "
+                f"and it cannot be written anew: {problem}; export as webdataset, or with images "
+                "embedded in a table"
+            ) from problem
+        self.tally.repointed += 1
+        return record
 
     def _needs_samples(self) -> bool:
         files = read_dataset_info(self.workspace).files
@@ -276,19 +360,19 @@ class Chosen:
 
     def _named(self, row_idx: int, reference: str) -> str:
         """The path that a rebuilt record gives for an image."""
-        reference = image_path(reference)
-        if split_reference(reference) is None:
-            return reference
-        if self.options.images not in ("copy", "link") and self.options.format in RECORDS[:2]:
+        if split_reference(image_path(reference)) is None:
+            return self.exported_path(reference)
+        if not self.options.places_images and self.options.format in RECORDS[:2]:
             raise InputError(
-                f"the image of row {row_idx} lies inside {reference.partition('#')[0]}, where no "
+                f"the image of row {row_idx} lies inside "
+                f"{image_path(reference).partition('#')[0]}, where no "
                 "record can name it; export with images copied, as webdataset, or embedded in a "
                 "table"
             )
         try:
             return image_name(reference, resolve_image(reference, self.workspace.image_roots))
         except ImageProblem:
-            return reference
+            return image_path(reference)
 
 
 def choose(workspace: Workspace, store: Store, outcome: Outcome, options: ExportOptions) -> Chosen:
@@ -304,7 +388,10 @@ def choose(workspace: Workspace, store: Store, outcome: Outcome, options: Export
     weights, repeats = _weights(outcome, options)
     found, kept = outcome.candidates, outcome.subset.kept
     bad = frozenset(found.row_idx[found.has_status(Status.BAD_RECORD) & kept].tolist())
-    return Chosen(workspace, outcome, options, hits, emptied, weights, repeats, bad)
+    decoded = None
+    if options.holds_images and not read_run(workspace, outcome.definition.run_id).imported_from:
+        decoded = found.scored[kept]  # scores from elsewhere say nothing about the images here
+    return Chosen(workspace, outcome, options, hits, emptied, weights, repeats, bad, decoded)
 
 
 def _plan_turns(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scoring.readers.conversation import PLACEHOLDERS
@@ -18,6 +18,7 @@ from scoring.samples import Role, Turn
 _SPACE = re.compile(r"[ \t\r\n]*")
 _decoder = json.JSONDecoder(strict=False)
 _CONVERSATIONS = ("messages", "conversations", "conversation")
+_IMAGE_KEY = re.compile(r"(?i).*(image|img).*|path|url|file_?name|<.*")
 _TEXTS = ("value", "response", "content", "text")
 # A string with its escapes, or white space outside of strings that breaks the line.
 _STRING_OR_BREAK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t]*[\r\n][ \t\r\n]*', re.DOTALL)
@@ -45,6 +46,35 @@ def add_key(record: bytes, key: str, value: str) -> bytes:
     last = text[:end].rstrip(" \t\r\n")
     comma = ", " if members else ""
     return _bytes(last + comma + json.dumps(key) + ": " + value + text[len(last) :])
+
+
+def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
+    """The record with other paths of these images, wherever it names them as values of their own.
+
+    Raises CannotEdit where one of them is nowhere.
+    """
+    text = _text(record)
+    found = [one for one in _image_strings(text, _skip(text, 0), "") if one[2] in paths]
+    if lacking := paths.keys() - {path for *_, path in found}:
+        raise CannotEdit(f"{min(lacking)!r} is no value under a key of images")
+    at, out = 0, []
+    for start, end, path in sorted(found):
+        out += [text[at:start], json.dumps(paths[path])]
+        at = end
+    return _bytes("".join([*out, text[at:]]))
+
+
+def _image_strings(text: str, at: int, key: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, value) of every string under a key that names images, inside the value there."""
+    if text[at] == "{":
+        for name, (start, _) in _object_spans(text, at)[0].items():
+            yield from _image_strings(text, start, name)
+    elif text[at] == "[":
+        for start, _ in _array_spans(text, at):
+            yield from _image_strings(text, start, key)
+    elif text[at] == '"' and _IMAGE_KEY.fullmatch(key):
+        value, end = _decoder.raw_decode(text, at)
+        yield at, end, value
 
 
 def dropped_pairs(turns: Sequence[Turn], answers: Collection[int]) -> set[int]:

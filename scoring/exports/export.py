@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -16,15 +17,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from scoring.curation.subsets import Outcome, SubsetDefinition, resolve
-from scoring.errors import InputError, StorageError
+from scoring.errors import InputError, MissingImagesError, StorageError
 from scoring.exports import Chosen, ExportOptions, choose, is_output_name, read_outputs
 from scoring.exports.card import card_outputs
 from scoring.exports.files import BytesFile, FileFact, Output
+from scoring.exports.images import LIST, list_missing
 from scoring.exports.manifest import Inputs, Manifest, build_manifest, read_inputs, read_manifest
 from scoring.exports.names import FOLDERS
 from scoring.exports.source_tables import with_columns
@@ -35,6 +38,7 @@ from scoring.workspace import Workspace
 MANIFEST = "manifest.json"
 _WAIT_SECONDS = 0.2  # between two looks at whether another export is done
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHOWN = 3  # missing images that an error names
 _STEP = 1000  # samples between two reports of progress
 
 Progress = Callable[[int, int], None]
@@ -72,14 +76,16 @@ def export_subset(
     progress: Progress | None = None,
     overwrite: bool = False,
     on_wait: OnWait | None = None,
+    allow_missing_images: bool = False,
 ) -> ExportResult:
     """Exports the samples that ``definition`` takes now into the folder ``to``.
 
     ``to`` defaults to ``exports/<name>``. ``format`` is one of ``scoring.exports.FORMATS``, or all
-    the choices of an export. ``on_wait`` is told of another export that goes before. Raises
+    the choices of an export. ``on_wait`` is called while another export goes first. Raises
     InputError for a folder with other things in it, or with an export unless ``overwrite``;
-    RuleError; RecordError for a kept record that would spoil the file; StorageError where the disk
-    is full or may not be written.
+    MissingImagesError where images that were to go along are missing, unless
+    ``allow_missing_images``; RuleError; RecordError for a kept record that would spoil the file;
+    StorageError where the disk is full or may not be written. Then nothing is exported.
     """
     options = ExportOptions(format) if isinstance(format, str) else format
     options = with_columns(workspace, options)
@@ -91,8 +97,14 @@ def export_subset(
         outcome, inputs = _resolve_now(workspace, store, definition)
         chosen = choose(workspace, store, outcome, options)
         manifest = build_manifest(chosen, inputs, asdict(workspace.bands))
+        missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
         with place as temporary:
+            if not allow_missing_images:  # before hours of copying
+                _refuse(_list_missing(chosen, progress), missing)
             manifest = _write_all(chosen, manifest, temporary, progress)
+            if manifest.n_missing_images and not allow_missing_images:
+                _refuse(_listed_missing(temporary), missing)
+        missing.unlink(missing_ok=True)
     return ExportResult(folder, manifest, chosen.outcome, store.build_state().n_new_parts)
 
 
@@ -135,6 +147,49 @@ def _write_all(
     report.end()
     _write(folder, BytesFile(MANIFEST, [(None, manifest.to_bytes())]), report)
     return manifest
+
+
+def _list_missing(chosen: Chosen, progress: Progress | None) -> Iterator[Mapping[str, object]]:
+    """Images that are in none of the folders, of those that are to go along."""
+    if chosen.options.takes_images:
+        yield from list_missing(_watched(chosen, progress), chosen.workspace.image_roots)
+
+
+def _watched(chosen: Chosen, progress: Progress | None) -> Iterator[tuple[int, str]]:
+    """The images of all samples; the progress, which may stop the export, is asked on the way."""
+    for place, one in enumerate(chosen.references()):
+        if progress and place % _STEP == 0:
+            progress(0, chosen.n_steps)
+        yield one
+
+
+def _listed_missing(folder: Path) -> Iterator[Mapping[str, object]]:
+    """Images that went missing while they were written."""
+    with (folder / LIST).open("rb") as file:
+        for line in map(json.loads, file):
+            if "problem" in line and "undecodable" not in line:
+                yield line
+
+
+def _refuse(missing: Iterator[Mapping[str, object]], path: Path) -> None:
+    """Lists the images in the file ``path`` and raises MissingImagesError; nothing without any."""
+    first = next(missing, None)
+    if first is None:
+        return
+    n, shown = 0, []
+    with path.open("wb") as file:
+        for line in chain([first], missing):
+            file.write(json.dumps(line).encode() + b"\n")
+            n += 1
+            if n <= _SHOWN:
+                shown.append(str(line["problem"]))
+    more = f"; and {n - _SHOWN:,} more" if n > _SHOWN else ""
+    what = f"{n:,} images are" if n > 1 else "1 image is"
+    raise MissingImagesError(
+        f"{what} missing, so nothing was exported: {'; '.join(shown)}{more}. The full list is in "
+        f"{path}. Restore the images, name their folder with visnec relocate, or export without "
+        "them (option --allow-missing-images)"
+    )
 
 
 def _write(folder: Path, output: Output, report: _Report) -> FileFact:

@@ -18,6 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from scoring.readers.containers import open_parquet
+from scoring.readers.tables import batch_size
 
 _TEXTS = (
     pa.types.is_string,
@@ -28,7 +32,7 @@ _TEXTS = (
 Piece = tuple[int | None, bytes]
 """The row whose record it is (None for what stands around records), and its bytes."""
 
-CHUNK = 1000
+_GROUP_BYTES = 32 << 20  # of a table that are held, written and compared at a time
 _HASH_BYTES = 1 << 20
 _SHOWN = 24  # bytes shown of either side of a difference
 
@@ -52,9 +56,9 @@ class FileFact:
 
     def same_content(self, other: FileFact) -> bool:
         """Whether both hold the same: byte by byte, or value by value where they are tables."""
-        if self.content_sha256 or other.content_sha256:
+        if self.content_sha256 and other.content_sha256:
             return (self.name, self.content_sha256) == (other.name, other.content_sha256)
-        return self == other
+        return (self.name, self.bytes, self.sha256) == (other.name, other.bytes, other.sha256)
 
 
 Told = Callable[[str, int], None]
@@ -126,20 +130,14 @@ class TableFile:
     tables: Iterable[pa.Table]
     group_rows: int = 10_000
 
-    @property
-    def chunk(self) -> int:
-        """Rows compared, and digested, at a time."""
-        return min(CHUNK, self.group_rows)
-
     def write(self, path: Path, told: Told) -> FileFact:
-        """Writes row group after row group."""
+        """Writes row group after row group, each as large as memory may hold at a time."""
         digest = ContentDigest()
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as file:
             with self._writer(file) as writer:
-                for table in rechunked(self.tables, self.schema, self.group_rows):
-                    for start in range(0, len(table), self.chunk):
-                        digest.update(table.slice(start, self.chunk))
+                for table in grouped(self.tables, self.schema, self.group_rows):
+                    digest.update(table)
                     writer.write_table(table)
                     told(self.name, len(table))
             flush(file)
@@ -152,15 +150,14 @@ class TableFile:
         digest = ContentDigest()
         try:
             with path.open("rb") as file:
-                there = rechunked(_read_tables(file, self.name), self.schema, self.chunk)
-                for table in rechunked(self.tables, self.schema, self.chunk):
-                    found = next(there, None)
+                there = _read_tables(file, self.name)
+                for found, table in _same_rows(there, self.tables, self.schema):
+                    if table is None:
+                        return f"{self.name} holds more rows than the workspace rebuilds", nothing
                     if found is None or not _equal(found, table):
                         return _table_difference(self.name, found, table), nothing
                     digest.update(table)
                     told(self.name, len(table))
-                if next(there, None) is not None:
-                    return f"{self.name} holds more rows than the workspace rebuilds", nothing
         except FileNotFoundError:
             return f"{self.name} is missing beside the manifest", nothing
         except (pa.ArrowException, ValueError, OSError) as error:
@@ -190,71 +187,121 @@ def flush(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def rechunked(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The same rows, so many at a time, each piece in one stretch of memory."""
+def grouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The same rows, ``rows`` at a time, or fewer where they reach ``_GROUP_BYTES``; each piece in
+    one stretch of memory.
+    """
     waiting: list[pa.Table] = []
-    n = 0
+    n_rows = n_bytes = 0
     for table in tables:
-        waiting.append(table.cast(schema))  # Parquet names the values of a list otherwise
-        n += len(table)
-        while n >= rows:
-            joined = pa.concat_tables(waiting)
-            yield joined.slice(0, rows).combine_chunks()
-            waiting, n = [joined.slice(rows)], n - rows
-    if n:
+        left = table.cast(schema)  # Parquet names the values of a list otherwise
+        while len(left):
+            fitting = -(-(_GROUP_BYTES - n_bytes) * len(left) // max(left.nbytes, 1))
+            n = min(rows - n_rows, max(fitting, 1))
+            piece, left = left.slice(0, n), left.slice(n)
+            waiting.append(piece)
+            n_rows, n_bytes = n_rows + len(piece), n_bytes + piece.nbytes
+            if n_rows == rows or n_bytes >= _GROUP_BYTES:
+                yield pa.concat_tables(waiting).combine_chunks()
+                waiting, n_rows, n_bytes = [], 0, 0
+    if waiting:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-class ContentDigest:
-    """A sha256 of a table's values, taken in pieces of the same size each time.
+def repeated(table: pa.Table, times: NDArray[np.int64]) -> Iterator[pa.Table]:
+    """Each row as many times as ``times`` says, in tables of about ``_GROUP_BYTES``."""
+    places = np.repeat(np.arange(len(table)), times)
+    step = max(1, _GROUP_BYTES * len(table) // max(table.nbytes, 1))
+    for start in range(0, len(places), step):
+        yield table.take(pa.array(places[start : start + step]))
 
-    Neither compression nor row groups nor the padding of a writer's version enter it: of each
-    column which values are there, then lengths, then the values themselves, inner ones after.
+
+def _same_rows(
+    found: Iterable[pa.Table], wanted: Iterable[pa.Table], schema: pa.Schema
+) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
+    """Both streams side by side, the same number of rows of each; None where one has ended."""
+    streams = [(one.cast(schema) for one in stream if len(one)) for stream in (found, wanted)]
+    left: list[pa.Table | None] = [None, None]
+    while True:
+        left = [
+            next(stream, None) if one is None else one
+            for one, stream in zip(left, streams, strict=True)
+        ]
+        n = min((len(one) for one in left if one is not None), default=0)
+        if not n:
+            return
+        yield tuple(one if one is None else one.slice(0, n) for one in left)  # type: ignore[misc]
+        left = [one.slice(n) if one is not None and len(one) > n else None for one in left]
+
+
+class ContentDigest:
+    """A sha256 of a table's values, however many rows are taken in at a time.
+
+    Neither compression nor row groups nor the padding of a writer's version enter it: each column
+    has digests of its own of which values are there, of their lengths and of the values themselves.
     """
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+        self._n_rows = 0
+        self._columns: dict[str, _ColumnDigest] = {}
 
     def update(self, table: pa.Table) -> None:
         """Takes the next rows in."""
-        for name in table.column_names:
-            self._digest.update(name.encode() + b"\0" + str(table.schema.field(name).type).encode())
-            column = table.column(name).combine_chunks()
-            array = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
-            _feed(self._digest, array)
+        self._n_rows += len(table)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            digest = self._columns.setdefault(f"{name}\0{column.type}", _ColumnDigest())
+            for chunk in column.chunks:
+                digest.update(chunk)
 
     def hexdigest(self) -> str:
         """Of all rows so far."""
-        return self._digest.hexdigest()
+        columns = [name.encode() + one.digest() for name, one in self._columns.items()]
+        return hashlib.sha256(b"".join([b"%d" % self._n_rows, *columns])).hexdigest()
 
 
-def _feed(digest: Any, array: pa.Array) -> None:
-    digest.update(len(array).to_bytes(8, "little"))
-    digest.update(array.is_valid().to_numpy(zero_copy_only=False).tobytes())
-    values = array.drop_null()
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        _feed(digest, values.dictionary_decode())
-    elif pa.types.is_struct(kind):
-        for place in range(kind.num_fields):
-            _feed(digest, pc.struct_field(values, [place]))
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lengths = pc.list_value_length(values)
-        digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-        _feed(digest, values.flatten())
-    elif any(test(kind) for test in _TEXTS):
-        lengths = pc.binary_length(values)
-        digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-        digest.update(_text_bytes(values))
-    else:
-        plain = values.to_numpy(zero_copy_only=False)
-        if plain.dtype == object:  # what numpy has no type for: decimals, maps, nothing at all
-            digest.update(repr(values.to_pylist()).encode("utf-8", "surrogatepass"))
+class _ColumnDigest:
+    """The digest of a column, with one of the same kind for each column inside it."""
+
+    def __init__(self) -> None:
+        self._present, self._lengths, self._values = (hashlib.sha256() for _ in range(3))
+        self._inner: dict[int, _ColumnDigest] = {}
+
+    def digest(self) -> bytes:
+        own = b"".join(one.digest() for one in (self._present, self._lengths, self._values))
+        inner = b"".join(one.digest() for one in self._inner.values())
+        return hashlib.sha256(own + inner).digest()
+
+    def update(self, array: pa.Array) -> None:
+        self._present.update(array.is_valid().to_numpy(zero_copy_only=False).tobytes())
+        values, kind = array.drop_null(), array.type
+        if pa.types.is_dictionary(kind):
+            self._into(0, values.dictionary_decode())
+        elif pa.types.is_struct(kind):
+            for place in range(kind.num_fields):
+                self._into(place, pc.struct_field(values, [place]))
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            self._lengths.update(_little_endian(pc.list_value_length(values)))
+            self._into(0, values.flatten())
+        elif any(test(kind) for test in _TEXTS):
+            self._lengths.update(_little_endian(pc.binary_length(values)))
+            self._values.update(_text_bytes(values))
         else:
-            digest.update(plain.astype(plain.dtype.newbyteorder("<")).tobytes())
+            plain = values.to_numpy(zero_copy_only=False)
+            if plain.dtype == object:  # what numpy has no type for: decimals, maps, nothing at all
+                for value in values.to_pylist():
+                    self._values.update(repr(value).encode("utf-8", "surrogatepass") + b"\0")
+            else:
+                self._values.update(plain.astype(plain.dtype.newbyteorder("<")).tobytes())
+
+    def _into(self, place: int, array: pa.Array) -> None:
+        self._inner.setdefault(place, _ColumnDigest()).update(array)
 
 
-def _text_bytes(values: pa.Array) -> bytes:
+def _little_endian(lengths: pa.Array) -> bytes:
+    return bytes(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+
+
+def _text_bytes(values: pa.Array) -> bytes | memoryview:
     """The bytes of strings without nulls, one after the other."""
     if not len(values):
         return b""
@@ -264,14 +311,16 @@ def _text_bytes(values: pa.Array) -> bytes:
     large = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
     ends = np.frombuffer(offsets, np.int64 if large else np.int32)
     first, last = int(ends[values.offset]), int(ends[values.offset + len(values)])
-    return bytes(content.slice(first, last - first))
+    return memoryview(content)[first:last]
 
 
 def _read_tables(file: Any, name: str) -> Iterator[pa.Table]:
     if name.endswith(".parquet"):
-        with pq.ParquetFile(file) as opened:
+        with open_parquet(file) as opened:
             for group in range(opened.num_row_groups):
-                yield opened.read_row_group(group)
+                rows = batch_size(opened.metadata.row_group(group))
+                for batch in opened.iter_batches(rows, [group]):
+                    yield pa.Table.from_batches([batch])
     else:
         with pa.ipc.open_stream(file) as stream:
             for batch in stream:

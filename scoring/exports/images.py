@@ -1,24 +1,28 @@
 """The images that an exported subset uses: under which name each goes along, and a list of them.
 
 The one decision behind it: an image keeps the path that its record gives, inside ``images/``, so
-that the records stay untouched and a trainer takes that folder as its image folder. Images that
-lie inside another file, or whose path leads out of any folder, go under a digest of it.
+that the records stay untouched and a trainer takes that folder as its image folder. An image that
+is stored inside another file, and one whose path is absolute or contains ``..``, is named by a
+digest, and the record names it so.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
 from scoring.exports.files import FileFact, Piece, Told, flush
+from scoring.exports.options import VERSION
 from scoring.image_bases import image_path
-from scoring.readers.containers import EmbeddedProblem, read_embedded
+from scoring.readers.containers import EmbeddedProblem, read_embedded, split_reference
 from scoring.readers.images import ImagePlace, ImageProblem, resolve_image
 from scoring.samples import Status
 
@@ -33,7 +37,8 @@ _SUFFIXES = {
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
 }
-_MAX_NAME = 200
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+_CANNOT_HOLD = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 def read_image_bytes(place: ImagePlace) -> bytes:
@@ -53,19 +58,72 @@ def image_suffix(content: bytes) -> str:
     return next((one for magic, one in _SUFFIXES.items() if content.startswith(magic)), ".img")
 
 
-def image_name(reference: str, place: ImagePlace, content: bytes | None = None) -> str:
-    """The name inside ``images/``, with ``/``."""
+def keeps_path(path: str, version: int = VERSION) -> bool:
+    """Whether the path that a record gives leads to the image inside ``images/`` too."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts:
+        return False
+    return version > 2 or all(len(part) <= 200 and part.isprintable() for part in parts)
+
+
+def image_name(
+    reference: str, place: ImagePlace, content: bytes | None = None, version: int = VERSION
+) -> str:
+    """The name inside ``images/``, with ``/``: never absolute, and without ``..``."""
     path = image_path(reference)
     bare = path.partition("###[")[0] if place.box else path
-    parts = PurePosixPath(bare).parts
-    plain = not place.member and parts and not bare.startswith("/") and ".." not in parts
-    if plain and all(len(part) <= _MAX_NAME and part.isprintable() for part in parts):
-        return "/".join(parts)
+    if not place.member and keeps_path(bare, version):
+        return "/".join(PurePosixPath(bare).parts)
     digest = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:20]
     if not place.member:
-        return f"elsewhere/{digest}{place.path.suffix}"
+        suffix = place.path.suffix
+        if version > 2 and not _SUFFIX.fullmatch(suffix):
+            suffix = ".img"
+        return f"elsewhere/{digest}{suffix}"
     content = read_image_bytes(place) if content is None else content
     return f"embedded/{digest}{image_suffix(content)}"
+
+
+def exported_path(reference: str, roots: Sequence[Path]) -> str:
+    """The path inside ``images/`` that leads to the image, with the box that a record cuts out.
+
+    That of the record itself where it does, and where the image is missing.
+    """
+    path = image_path(reference)
+    if split_reference(path) is None and keeps_path(path):
+        return path
+    try:
+        place = resolve_image(reference, roots)
+        name = image_name(reference, place)
+    except ImageProblem:
+        return path
+    return name + "".join(path.partition("###[")[1:]) if place.box else name
+
+
+def list_missing(
+    references: Iterable[tuple[int, str]], roots: Sequence[Path]
+) -> Iterator[dict[str, object]]:
+    """What ``images.jsonl`` would say of each image that is in none of the folders."""
+    for row_idx, reference in distinct(references):
+        try:
+            resolve_image(reference, roots)
+        except ImageProblem as problem:
+            yield {
+                "image": image_path(reference),
+                "row_idx": row_idx,
+                "status": str(problem.status),
+                "problem": str(problem),
+            }
+
+
+def distinct(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Each image once, with the first row that uses it."""
+    seen: set[bytes] = set()
+    for row_idx, reference in references:
+        key = hashlib.blake2b(reference.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if key not in seen:
+            seen.add(key)
+            yield row_idx, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +131,8 @@ class ImagesFile:
     """``images.jsonl``, a line per image used, and the files it names.
 
     ``references`` are those of the samples, with their rows; each image counts once. A line says
-    under which file it went along, its size and sha256, or why it could not.
+    under which file it went along, its size and sha256, or why it could not. ``undecodable`` are
+    images that were left out although they are there, and why.
     """
 
     references: Iterable[tuple[int, str]]
@@ -81,6 +140,8 @@ class ImagesFile:
     link: bool = False
     keep_files: bool = True  # webdataset and embedding tables hold the images themselves
     tally: dict[str, int] = field(default_factory=dict)  # files, bytes, missing: filled on the way
+    undecodable: Mapping[str, str] = field(default_factory=dict)
+    version: int = VERSION
     name: str = LIST
 
     def write(self, path: Path, told: Told) -> FileFact:
@@ -126,16 +187,14 @@ class ImagesFile:
 
     def lines(self, put: Callable[[ImagePlace, bytes, str], None] | None) -> Iterator[Piece]:
         """The lines of the list; ``put`` is called with each image, its bytes and its name."""
-        seen: set[bytes] = set()
         self.tally.update(files=0, bytes=0, missing=0)
-        for row_idx, reference in self.references:
-            key = hashlib.blake2b(
-                reference.encode("utf-8", "surrogatepass"), digest_size=16
-            ).digest()
-            if key in seen:
-                continue
-            seen.add(key)
+        for row_idx, reference in distinct(self.references):
             line: dict[str, object] = {"image": image_path(reference)}
+            if reason := self.undecodable.get(reference):
+                line |= {"status": str(Status.BAD_IMAGE), "problem": reason, "undecodable": True}
+                self.tally["undecodable"] = self.tally.get("undecodable", 0) + 1
+                yield row_idx, json.dumps(line, ensure_ascii=True).encode() + b"\n"
+                continue
             try:
                 place = resolve_image(reference, self.roots)
                 content = read_image_bytes(place)
@@ -143,7 +202,7 @@ class ImagesFile:
                 line |= {"status": str(problem.status), "problem": str(problem)}
                 self.tally["missing"] += 1
             else:
-                name = f"{FOLDER}/{image_name(reference, place, content)}"
+                name = f"{FOLDER}/{image_name(reference, place, content, self.version)}"
                 line |= {"file": name} if self.keep_files else {}
                 line |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 self.tally["files"] += 1
@@ -156,19 +215,28 @@ class ImagesFile:
         (folder / FOLDER).mkdir(exist_ok=True)
 
         def put(place: ImagePlace, content: bytes, name: str) -> None:
-            target = folder / name
-            if target.exists():  # another reference to the same file
-                if target.read_bytes() != content:
-                    raise _two_images(name)
-                return
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if self.link and not place.member:
-                with suppress(OSError):  # another disk, or a file system without links
-                    os.link(place.path, target)
-                    return
-            target.write_bytes(content)
+            try:
+                self._put(place, content, folder / name)
+            except OSError as error:
+                if error.errno in _CANNOT_HOLD:
+                    raise _unholdable(name, error) from error
+                if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+                    raise _two_images(name) from error
+                raise
 
         return put
+
+    def _put(self, place: ImagePlace, content: bytes, target: Path) -> None:
+        if target.is_file():  # another reference to the same file
+            if target.read_bytes() != content:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self.link and not place.member:
+            with suppress(OSError):  # another disk, or a file system without links
+                os.link(place.path, target)
+                return
+        target.write_bytes(content)
 
     def _file_problem(self, folder: Path, line: dict[str, object]) -> str | None:
         if "file" not in line:
@@ -187,4 +255,12 @@ def _two_images(name: str) -> InputError:
         f"files of this dataset name two different images {path!r}, each in a folder of its own; "
         "one folder of images cannot hold both under the path that the records give: export as "
         "webdataset or with images embedded in a table, or export the sources one by one"
+    )
+
+
+def _unholdable(name: str, error: OSError) -> InputError:
+    path = name.removeprefix(f"{FOLDER}/")
+    return InputError(
+        f"the image {path!r} cannot have that name in the export ({error.strerror}); export to "
+        "another file system, as webdataset, or with images embedded in a table"
     )

@@ -27,12 +27,12 @@ from scoring.dataset import read_dataset_info
 from scoring.errors import InputError
 from scoring.exports import Chosen, ExportOptions, is_output_name, options_from_dict
 from scoring.exports.files import FileFact, read_file_fact
+from scoring.exports.options import VERSION
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.runs import read_run
 from scoring.workspace import Workspace
 
-MANIFEST_VERSION = 2  # 1 knew no options
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
 PROGRAM = "visnec-studio"
 _LIBRARIES = ("numpy", "duckdb", "pyarrow")
@@ -67,7 +67,9 @@ class Manifest:
     ``selected_sha256`` is the digest of the selected row_idx, one decimal number a line;
     ``counts`` are numbers of samples before and after, and what was done to records on the way.
     ``derived`` names the ways in which records differ from those that came in: ``turns``,
-    ``weights``, ``records`` (written anew, because they came from a file that is no JSON).
+    ``weights``, ``records`` (written anew, because they came from a file that is no JSON),
+    ``encoding`` (converted to UTF-8 on import), ``images`` (records name the copies of images
+    whose own paths lead out of a folder).
     """
 
     options: ExportOptions
@@ -85,6 +87,26 @@ class Manifest:
         """The format of the export."""
         return self.options.format
 
+    @property
+    def n_missing_images(self) -> int:
+        """Images that the export was to hold and that were not there."""
+        return int(self.counts.get("written", {}).get("images", {}).get("missing", 0))
+
+    def image_notes(self) -> list[str]:
+        """What the export lacks of its images, in sentences; empty where nothing."""
+        images = self.counts.get("written", {}).get("images", {})
+        notes = []
+        if n := self.n_missing_images:
+            what = f"{n:,} images were" if n > 1 else "1 image was"
+            notes.append(f"{what} missing and not exported; images.jsonl lists them")
+        if n := int(images.get("undecodable", 0)):
+            what = f"{n:,} images" if n > 1 else "1 image"
+            notes.append(
+                f"{what} cannot be decoded and would stop a reader, so not exported; "
+                "images.jsonl lists them"
+            )
+        return notes
+
     def written(self, chosen: Chosen, outputs: Iterable[FileFact]) -> Manifest:
         """The manifest once these files are written."""
         done = chosen.counts()
@@ -98,7 +120,7 @@ class Manifest:
         options = self.options.to_dict()
         subset = {key: one for key, one in self.subset.to_dict().items() if key != "created_at"}
         return {
-            "manifest_version": MANIFEST_VERSION,
+            "manifest_version": self.options.version,
             "workspace_id": inputs.pop("workspace_id"),
             "format": options.pop("format"),
             "options": options,
@@ -127,15 +149,15 @@ def read_manifest(path: Path) -> Manifest:
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = int(value["manifest_version"])
-        if version <= MANIFEST_VERSION:
-            return _from_dict(value)
+        if version <= VERSION:
+            return _from_dict(value, version)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name an export's manifest.json") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"{path} is no manifest of an export: {error!r}") from error
     raise InputError(
         f"{path} was written by a newer VisNec Studio (manifest version {version}, this one "
-        f"reads up to {MANIFEST_VERSION}); upgrade visnec-studio"
+        f"reads up to {VERSION}); upgrade visnec-studio"
     )
 
 
@@ -275,7 +297,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _from_dict(value: Mapping[str, Any]) -> Manifest:
+def _from_dict(value: Mapping[str, Any], version: int) -> Manifest:
     raw = value["inputs"]
     clustering = raw["clustering"]
     if clustering:  # the first versions kept the whole path of a local embedder
@@ -293,6 +315,8 @@ def _from_dict(value: Mapping[str, Any]) -> Manifest:
         clustering=clustering,
     )
     outputs = tuple(FileFact(**one) for one in value["outputs"])
+    if version < 3:  # whose digests of values depended on how many rows were taken at a time
+        outputs = tuple(replace(one, content_sha256=None) for one in outputs)
     # Names from a manifest become paths, so only names that an export gives may stand there.
     strange = [one.name for one in outputs if not is_output_name(one.name)]
     if strange or not outputs:
@@ -301,7 +325,9 @@ def _from_dict(value: Mapping[str, Any]) -> Manifest:
     if odd:
         raise ValueError(f"{odd[0]!r} is no part of a workspace")
     return Manifest(
-        options=options_from_dict({"format": value["format"], **value.get("options", {})}),
+        options=options_from_dict(
+            {"format": value["format"], **value.get("options", {}), "version": version}
+        ),
         derived=tuple(value.get("derived", ())),
         subset=definition_from_dict(value["subset"]),
         inputs=inputs,

@@ -9,10 +9,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
 from scoring.errors import InputError
+
+VERSION: Final = 3
+"""Of the rules by which exports are written, and of manifests. Version 1 had no options; up to 2,
+images with unusual names were renamed without their records, members of tar files were named after
+the kind of their image, and images that cannot be decoded were embedded.
+"""
 
 FORMATS: Final[Mapping[str, str]] = {
     "llava": "one JSON array, the records as they came",
@@ -46,7 +52,8 @@ class ExportOptions:
     value false in such a turn. ``card``: README.md with plots, and Croissant metadata, which says
     ``license``, ``url`` and ``date_published`` where they are given. ``columns`` of a Parquet
     table: those that the dataset's own files have (``source``), or those that this tool understood,
-    with scores. Raises InputError for choices that do not fit together.
+    with scores. ``version`` is 3 but for exports of earlier versions, which are verified by their
+    own rules. Raises InputError for choices that do not fit together.
     """
 
     format: str = "llava"
@@ -64,10 +71,13 @@ class ExportOptions:
     url: str | None = None
     date_published: str | None = None
     columns: Columns | None = None
+    version: int = field(default=VERSION, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise InputError(f"no format {self.format!r}; there are: {', '.join(FORMATS)}")
+        if self.version not in range(1, VERSION + 1):
+            raise InputError(f"version is one of 1 to {VERSION}; got {self.version!r}")
         _check_word("images", self.images, get_args(Images))
         _check_word("turns", self.turns, get_args(TurnChoice))
         if self.weights is not None:
@@ -118,9 +128,25 @@ class ExportOptions:
         if self.epoch_size is not None and self.weights != "repeat":
             raise InputError("the size of an epoch goes with weights repeat")
 
+    @property
+    def places_images(self) -> bool:
+        """Whether images are exported as files of their own."""
+        return self.images in ("copy", "link") and self.format != "webdataset"
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether images are exported inside other files."""
+        return self.images == "embed" or self.format == "webdataset"
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether images are exported at all."""
+        return self.places_images or self.holds_images
+
     def to_dict(self) -> dict[str, Any]:
-        """The choices that differ from the plain ones, and the format."""
+        """The choices that differ from the plain ones, and the format; without the version."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
+        del values["version"]
         plain = {one.name: one.default for one in fields(self)}
         chosen = {key: value for key, value in values.items() if value != plain[key]}
         return {"format": self.format, **chosen}

@@ -63,7 +63,7 @@ class VerifyReport:
     """An export that its workspace rebuilds exactly.
 
     ``changed_inputs`` are inputs that changed without effect on it, ``notes`` what came to the
-    workspace since and was rightly left out.
+    workspace since and was rightly left out, and what the export lacks of its images.
     """
 
     manifest: Manifest
@@ -98,7 +98,8 @@ def verify_manifest(
     if problem is not None:
         raise VerificationError(_explain(problem, changed, notes, manifest, path))
     n_samples = int(manifest.counts["selected"])
-    return VerifyReport(manifest, path, n_samples, tuple(changed), tuple(notes))
+    lacking = manifest.image_notes()
+    return VerifyReport(manifest, path, n_samples, tuple(changed), (*notes, *lacking))
 
 
 def _compare(

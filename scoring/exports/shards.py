@@ -1,19 +1,24 @@
 """WebDataset: tar files whose samples are a record and its images under one key.
 
 The one decision behind it: the tar headers are written by hand, without owner and moment, so that
-a shard is the same bytes on every machine and can be compared as it streams.
+a shard is the same bytes on every machine and can be compared as it streams. Members have the same
+names in every sample and shard: readers that fix their columns by the first samples would pass over
+images that are called otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pyarrow.compute as pc
+
 from scoring.exports.chosen import Chosen, Written
 from scoring.exports.files import BytesFile, Output, Piece
-from scoring.exports.images import ImagesFile, image_suffix, read_image_bytes
-from scoring.readers.images import ImageProblem, resolve_image
+from scoring.exports.images import ImagesFile, image_suffix
+from scoring.readers.images import ImageProblem
 
 SHARD_SAMPLES = 5_000
+_SUFFIX = ".jpg"
 _BLOCK = 512
 
 
@@ -21,12 +26,19 @@ def tar_files(chosen: Chosen) -> list[Output]:
     """``samples-000000.tar`` ..., and ``images.jsonl``: which images they hold, which were missing.
 
     The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
-    ``KEY.1.jpg`` ... where it has several images). A repeated sample has the keys ``KEY-1`` ...
+    ``KEY.1.jpg`` ... in every sample where any has several images). A repeated sample has the keys
+    ``KEY-1`` ... An image is called ``.jpg`` whatever its kind, and its bytes are as they came:
+    readers choose a decoder for images by the suffix, and the kind of image by the bytes.
     """
     n = max(1, -(-len(chosen.rows) // SHARD_SAMPLES))
     samples = _samples(chosen)
+    if chosen.options.version > 2:
+        chosen.tally.most_images = _most_images(chosen)
     files: list[Output] = [
-        BytesFile(f"samples-{place:06d}.tar", _shard(chosen, samples, (place + 1) * SHARD_SAMPLES))
+        BytesFile(
+            f"samples-{place:06d}.tar",
+            _shard(chosen, samples, (place + 1) * SHARD_SAMPLES),
+        )
         for place in range(n)
     ]
     return [*files, listed_images(chosen, keep=False)]
@@ -34,8 +46,15 @@ def tar_files(chosen: Chosen) -> list[Output]:
 
 def listed_images(chosen: Chosen, link: bool = False, keep: bool = True) -> ImagesFile:
     """The list of all images used, with the files themselves beside it where ``keep``."""
-    roots, tally = chosen.workspace.image_roots, chosen.tally.images
-    return ImagesFile(chosen.references(), roots, link, keep, tally)
+    return ImagesFile(
+        chosen.references(),
+        chosen.workspace.image_roots,
+        link,
+        keep,
+        chosen.tally.images,
+        chosen.tally.undecodable,
+        chosen.options.version,
+    )
 
 
 def tar_member(name: str, content: bytes) -> bytes:
@@ -66,6 +85,11 @@ def _samples(chosen: Chosen) -> Iterator[tuple[Written, list[str]]]:
         yield written, found
 
 
+def _most_images(chosen: Chosen) -> int:
+    tables = (table for _, table in chosen.tables(["n_images"]))
+    return max((pc.max(table.column("n_images")).as_py() for table in tables), default=0)
+
+
 def _shard(
     chosen: Chosen, samples: Iterator[tuple[Written, list[str]]], end: int
 ) -> Iterator[Piece]:
@@ -74,7 +98,7 @@ def _shard(
         written, references = next(samples)
         place = written.place + 1
         times = chosen.times(written.place)
-        pictures = _pictures(chosen, references) if times else []
+        pictures = _pictures(chosen, written.place, references) if times else []
         for time in range(times):
             key = f"{written.row_idx:09d}" + (f"-{time}" if time else "")
             yield written.row_idx, tar_member(f"{key}.json", written.record)
@@ -83,15 +107,16 @@ def _shard(
     yield None, b"\0" * (2 * _BLOCK)
 
 
-def _pictures(chosen: Chosen, references: list[str]) -> list[tuple[str, bytes]]:
-    """(suffix, bytes) of the images that are there."""
+def _pictures(chosen: Chosen, place: int, references: list[str]) -> list[tuple[str, bytes]]:
+    """(suffix, bytes) of the images that are there and can be decoded."""
+    by_kind = chosen.options.version < 3
+    several = (len(references) if by_kind else chosen.tally.most_images) > 1
     found: list[tuple[str, bytes]] = []
     for number, reference in enumerate(references):
         try:
-            place = resolve_image(reference, chosen.workspace.image_roots)
-            content = read_image_bytes(place)
+            content = chosen.image_bytes(place, reference)
         except ImageProblem:
             continue
-        several = f".{number}" if len(references) > 1 else ""
-        found.append((several + image_suffix(content), content))
+        suffix = image_suffix(content) if by_kind else _SUFFIX
+        found.append((f".{number}{suffix}" if several else suffix, content))
     return found

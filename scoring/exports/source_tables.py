@@ -17,16 +17,16 @@ import pyarrow as pa
 from scoring.dataset import DatasetFile, read_columns, read_dataset_info
 from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.chosen import Chosen
-from scoring.exports.files import Output, TableFile
+from scoring.exports.files import Output, TableFile, repeated
 from scoring.exports.options import ExportOptions
+from scoring.image_bases import image_path
+from scoring.readers.containers import split_reference
 from scoring.readers.images import holding_file
 from scoring.readers.tables import read_rows, read_table_schema
 from scoring.rules.candidates import Ints
 from scoring.workspace import Workspace
 
 TABLE_KINDS = ("parquet", "arrow")
-_GROUP_BYTES = 32 << 20
-_GROUP_ROWS = (64, 10_000)
 
 
 def with_columns(workspace: Workspace, options: ExportOptions) -> ExportOptions:
@@ -78,7 +78,22 @@ def source_files(chosen: Chosen) -> list[Output]:
     schema = source_schema(chosen.workspace)
     if chosen.weights is not None and chosen.options.weights == "column":
         schema = _with_weight(schema, chosen.options.weight_key)
-    return [TableFile("samples.parquet", schema, _tables(chosen, schema), _group_rows(chosen))]
+    _check_paths(chosen)
+    return [TableFile("samples.parquet", schema, _tables(chosen, schema))]
+
+
+def _check_paths(chosen: Chosen) -> None:
+    """Raises InputError where a row names an image by a path that its copy cannot have."""
+    if not chosen.options.places_images:
+        return
+    for row_idx, reference in chosen.references():
+        path = image_path(reference)
+        if split_reference(path) is None and chosen.exported_path(reference) != path:
+            raise InputError(
+                f"row {row_idx} names its image {path!r}, which leads out of the export's images; "
+                "rows go out as they came, so export with --columns understood, whose paths lead "
+                "to the copies"
+            )
 
 
 def _with_weight(schema: pa.Schema, key: str) -> pa.Schema:
@@ -116,9 +131,8 @@ def _of_file(
         span = slice(begin, begin + len(batch))
         if len(schema) > table.num_columns and chosen.weights is not None:
             table = table.append_column(schema.field(-1), pa.array(chosen.weights[span]))
-        if chosen.repeats is not None:
-            table = table.take(pa.array(np.repeat(np.arange(len(table)), chosen.repeats[span])))
-        yield table.replace_schema_metadata(schema.metadata)
+        table = table.replace_schema_metadata(schema.metadata)
+        yield from [table] if chosen.repeats is None else repeated(table, chosen.repeats[span])
     if n_read < len(rows):
         raise WorkspaceError(
             f"{file.name} holds fewer rows than were imported; bring back the file as it was, or "
@@ -151,11 +165,3 @@ def _path(workspace: Workspace, file: DatasetFile) -> Path:
             f"{file.bytes:,}); bring it back, or export with --columns understood"
         )
     return path
-
-
-def _group_rows(chosen: Chosen) -> int:
-    """Rows of a row group: about as many bytes in each, whatever a row holds."""
-    files = read_dataset_info(chosen.workspace).files
-    size = sum(file.bytes for file in files) // max(sum(file.n_records for file in files), 1)
-    least, most = _GROUP_ROWS
-    return min(max(_GROUP_BYTES // max(size, 1), least), most)

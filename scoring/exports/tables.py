@@ -17,15 +17,15 @@ import pyarrow as pa
 
 from scoring.dataset import sample_of_row
 from scoring.exports.chosen import Chosen, conversation_turn
-from scoring.exports.files import CHUNK, BytesFile, Output, TableFile
-from scoring.exports.images import read_image_bytes
+from scoring.exports.files import BytesFile, Output, TableFile, repeated
 from scoring.image_bases import image_path
-from scoring.readers.images import ImageProblem, resolve_image
+from scoring.readers.images import ImageProblem
 from scoring.rules.candidates import STATUSES
 
 _SHARD_ROWS = 100_000
 _EMBEDDED_SHARD_ROWS = 5_000
-_EMBEDDED_GROUP_ROWS = 100
+_STREAM_ROWS = 1_000  # of a batch in an Arrow stream
+_PIECE_BYTES = 16 << 20  # of embedded images that become a table at a time
 _TEXT = pa.string()
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", _TEXT)])
 _TURN = pa.struct([("from", _TEXT), ("value", _TEXT)])
@@ -59,7 +59,7 @@ def parquet_files(chosen: Chosen) -> list[Output]:
     schema = table_schema(chosen)
     features = json.dumps({"info": {"features": _features(schema)}})
     schema = schema.with_metadata({"huggingface": features})
-    return [TableFile("samples.parquet", schema, _tables(chosen, schema), _group_rows(chosen))]
+    return [TableFile("samples.parquet", schema, _tables(chosen, schema))]
 
 
 def folder_files(chosen: Chosen) -> list[Output]:
@@ -69,9 +69,7 @@ def folder_files(chosen: Chosen) -> list[Output]:
     n = max(1, -(-chosen.n_written // shard))
     names = [f"data-{place:05d}-of-{n:05d}.arrow" for place in range(n)]
     tables = _Cut(_tables(chosen, schema), shard)
-    files: list[Output] = [
-        TableFile(name, schema, tables.next(), _group_rows(chosen, CHUNK)) for name in names
-    ]
+    files: list[Output] = [TableFile(name, schema, tables.next(), _STREAM_ROWS) for name in names]
     fingerprint = hashlib.sha256(json.dumps(_facts(chosen), sort_keys=True).encode())
     info = {
         "citation": "",
@@ -115,15 +113,34 @@ class _Cut:
 
 
 def _tables(chosen: Chosen, schema: pa.Schema) -> Iterator[pa.Table]:
-    embedded = chosen.options.images == "embed"
-    step = _EMBEDDED_GROUP_ROWS if embedded else CHUNK
-    yield schema.empty_table()
     for start, table in chosen.tables(_READ):
-        for first in range(0, len(table), step):
-            yield _table(chosen, schema, start + first, table.slice(first, step))
+        for first, piece, images in _pieces(chosen, start, table):
+            made = _table(chosen, schema, first, piece, images)
+            if chosen.repeats is None:
+                yield made
+            else:
+                yield from repeated(made, chosen.repeats[first : first + len(piece)])
 
 
-def _table(chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table) -> pa.Table:
+def _pieces(
+    chosen: Chosen, start: int, table: pa.Table
+) -> Iterator[tuple[int, pa.Table, list[list[Any]]]]:
+    """(place of the first row, rows, images of each), so many that memory stays bounded."""
+    first = n_bytes = 0
+    images: list[list[Any]] = []
+    for offset, references in enumerate(table.column("images").to_pylist()):
+        images.append(_images(chosen, start + offset, references))
+        n_bytes += sum(len(one["bytes"]) for one in images[-1] if isinstance(one, dict))
+        if n_bytes >= _PIECE_BYTES:
+            yield start + first, table.slice(first, len(images)), images
+            first, n_bytes, images = offset + 1, 0, []
+    if images:
+        yield start + first, table.slice(first), images
+
+
+def _table(
+    chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table, images: list[list[Any]]
+) -> pa.Table:
     rows = [
         row | {"row_idx": int(chosen.rows[start + i])} for i, row in enumerate(table.to_pylist())
     ]
@@ -139,7 +156,7 @@ def _table(chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table) -> pa
         "row_idx": [row["row_idx"] for row in rows],
         "id": [row["id"] for row in rows],
         "source": [row["source"] for row in rows],
-        "images": [_images(chosen, row["images"]) for row in rows],
+        "images": images,
         "conversations": [
             [conversation_turn(turn) for turn in chosen.turns(sample)] for sample in samples
         ],
@@ -154,33 +171,29 @@ def _table(chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table) -> pa
     if chosen.weights is not None:
         columns[chosen.options.weight_key] = chosen.weights[start : start + len(rows)]
     arrays = {name: pa.array(columns[name], schema.field(name).type) for name in schema.names}
-    made = pa.Table.from_pydict(arrays, schema)
-    if chosen.repeats is None:
-        return made
-    return made.take(np.repeat(np.arange(len(rows)), chosen.repeats[start : start + len(rows)]))
+    return pa.Table.from_pydict(arrays, schema)
 
 
-def _images(chosen: Chosen, references: list[str]) -> list[Any]:
+def _images(chosen: Chosen, place: int, references: list[str]) -> list[Any]:
     if chosen.options.images != "embed":
-        return list(map(image_path, references))
-    return [_embedded(chosen, one) for one in references]
+        return list(map(chosen.exported_path, references))
+    return [_embedded(chosen, place, one) for one in references] if chosen.times(place) else []
 
 
-def _embedded(chosen: Chosen, reference: str) -> dict[str, Any] | None:
-    """None for an image that cannot be read: a path alone would be opened by who loads the row."""
+def _embedded(chosen: Chosen, place: int, reference: str) -> dict[str, Any] | None:
+    """None for an image that is missing or cannot be decoded; images.jsonl says which and why.
+
+    Loading stops at bytes that cannot be decoded, and opens a path that has no bytes.
+    """
     try:
-        content = read_image_bytes(resolve_image(reference, chosen.workspace.image_roots))
-    except ImageProblem:  # images.jsonl says so in words
+        content = chosen.image_bytes(place, reference)
+    except ImageProblem:
         return None
     return {"bytes": content, "path": image_path(reference)}
 
 
 def _known(values: Any) -> pa.Array:
     return pa.array(values, pa.float64(), from_pandas=True)
-
-
-def _group_rows(chosen: Chosen, plain: int = 10_000) -> int:
-    return _EMBEDDED_GROUP_ROWS if chosen.options.images == "embed" else plain
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:

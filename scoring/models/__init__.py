@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_model
 from scoring.models.base import VisionLanguageModel
@@ -22,6 +23,7 @@ def load_model(
     device: str | None = None,
     score_eos: bool = True,
     revision: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> HfModel:
     """Loads a model by Hugging Face id or by path; see ``scoring.models.hf`` for the options.
 
@@ -39,5 +41,6 @@ def load_model(
         device=device,
         score_eos=score_eos,
         revision=revision,
+        chat_template_kwargs=chat_template_kwargs,
         notice=MODEL_NOTICE if bundled else None,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,7 @@ class ModelInfo:
     revision: str | None = None  # of the hub, where one was asked for
     processor: str | None = None  # classes that make ids and pixels
     device_name: str | None = None  # of the device's maker
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 
@@ -48,9 +50,11 @@ class EncodedSample:
 
     ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
     ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
-    ``pieces`` are the answer tokens as text, one each. Samples with the very same images share
-    their ``image_key`` (compared by identity), so that these need to be looked at only once; it
-    is None without an image.
+    ``pieces`` are the answer tokens as text and ``segments`` the Segment of each, empty where the
+    model does not know them. Samples with the very same images share their ``image_key`` (compared
+    by identity), so that these need to be looked at only once; it is None without an image.
+    ``text_altered``: control tokens in its text were broken up, so that they are read as text;
+    ``thoughts_dropped``: answers whose thought the chat template leaves out.
     """
 
     input_ids: tuple[int, ...]
@@ -58,6 +62,9 @@ class EncodedSample:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
     image_key: object | None = None
+    segments: tuple[int, ...] = ()
+    text_altered: bool = False
+    thoughts_dropped: int = 0
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
@@ -77,6 +84,10 @@ class VisionLanguageModel(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Identity and settings."""
+        ...
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the current date of chat templates that write one."""
         ...
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:

@@ -13,8 +13,8 @@ import re
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
 from typing import Any
@@ -24,19 +24,31 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.engine.image_removal import ImageTexts
 from scoring.engine.prompting import (
-    AnswerSpan,
+    Messages,
     PromptProblem,
     RenderedChat,
     neutralised,
     render_chat,
     rendered,
     to_messages,
+    token_segments,
     token_turns,
 )
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
+from scoring.models.control_tokens import control_ids, control_pattern
 from scoring.models.loading import Render, end_markers, supported_families
+from scoring.models.tokenizer_input import (
+    Replacements,
+    apply_replacements,
+    prefix_length,
+    recording_tokenizer,
+    replacements,
+    shift_answers,
+    tokenised_text,
+)
 from scoring.samples import Role, Status, Turn
 
 _NO_TURN = -1
@@ -44,10 +56,6 @@ _IMAGES_KEPT = 4  # per thread: a sample's own and what stands in for them
 _PROBE = (Turn(Role.HUMAN, "\nWhat is it?", (0,)), Turn(Role.ASSISTANT, "A cat."))
 _COPYING = threading.Lock()
 _NOT_FED = ("input_ids", "offset_mapping", "text_replacement_offsets")
-_MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
-
-Replacements = Sequence[Mapping[str, Any]]
-"""Where placeholders were expanded: ``span`` in the text before, ``new_span`` in the one after."""
 
 
 def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> Encoder:
@@ -55,15 +63,18 @@ def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> 
 
     Raises ModelError for a model that cannot be shown a conversation both with and without image.
     """
+    as_llava = info.template == "llava_v1"
     encoder = Encoder(
         processor,
         render,
         end_markers(processor, model),
         score_eos=info.score_eos,
-        pad_to_square=info.template == "llava_v1",
+        pad_to_square=as_llava,
+        answer_lead=" " if as_llava else "",
         masks_move_positions=any(hasattr(part, "get_rope_index") for part in model.modules()),
     )
     try:
+        expected = encoder.answer_texts(_PROBE)
         seen, blind = (
             encoder.encode(_PROBE, [Image.new("RGB", (64, 48))]),
             encoder.encode(_PROBE, ()),
@@ -72,7 +83,16 @@ def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> 
         raise _refusal(info, problem.reason) from problem
     if not seen.answer_ids or seen.answer_ids != blind.answer_ids:
         raise _refusal(info, "it does not read the same answer tokens with and without an image")
+    scored = processor.tokenizer.decode(seen.answer_ids, clean_up_tokenization_spaces=False)
+    if _letters(scored) != _letters("".join(expected)):
+        reason = f"of the answer {''.join(expected)!r} the tokens of {scored!r} would be scored"
+        raise _refusal(info, reason)
     return encoder
+
+
+def _letters(text: str) -> str:
+    """``text`` without what a tokenizer may change: white space and case."""
+    return "".join(text.split()).casefold()
 
 
 def _refusal(info: ModelInfo, reason: str) -> ModelError:
@@ -85,6 +105,7 @@ class Encoder:
     """Tokenises conversations for one model; the encoding half of a ``VisionLanguageModel``.
 
     ``ends`` are the end-of-turn tokens that a template may write after an answer;
+    ``answer_lead`` is what counts as part of an answer if it stands before it;
     ``masks_move_positions`` says that the model counts its positions by the attention mask.
     """
 
@@ -96,23 +117,33 @@ class Encoder:
         *,
         score_eos: bool = True,
         pad_to_square: bool = False,
+        answer_lead: str = "",
         masks_move_positions: bool = False,
     ) -> None:
         self.render = render
-        self._ends, self._score_eos = tuple(ends), score_eos
+        self._ends, self._score_eos, self._lead = tuple(ends), score_eos, answer_lead
         self._masks_move_positions = masks_move_positions
-        self._controls = _control_tokens(processor)
+        self._controls = control_pattern(processor, render, ends)
+        self.control_ids = control_ids(processor.tokenizer, self._controls)
+        self._prompt_render = partial(render, prompt=True)
+        self._image_texts = ImageTexts(render, self._controls)
+        self._prompt_image_texts = ImageTexts(self._prompt_render, self._controls)
         self._here = _Workplace(processor, pad_to_square)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
-        chat = self._chat(turns, bool(images))
-        return self._encoded(chat, images)
+        read = self._read(turns)
+        chat = self._chat(read)
+        if not images:
+            chat = _without_images(self._image_texts, to_messages(read), chat)
+        return self._encoded(chat, images, altered=_altered(turns, read))
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation that the model is to go on from; it has no answer tokens."""
-        messages = to_messages(self._read(turns), with_images=bool(images))
-        chat = RenderedChat(rendered(partial(self.render, prompt=True), messages), ())
+        messages = to_messages(self._read(turns))
+        chat = RenderedChat(rendered(self._prompt_render, messages), ())
+        if not images:
+            chat = _without_images(self._prompt_image_texts, messages, chat)
         return self._encoded(chat, images)
 
     def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
@@ -120,56 +151,58 @@ class Encoder:
         if self._masks_move_positions:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _MASK_MOVES)
         n_images = sum(len(turn.image_offsets) for turn in turns)
-        chat = self._chat(turns, with_images=True)
+        read = self._read(turns)
+        chat = self._chat(read)
         hidden = self._hidden(chat.text, n_images)
-        inputs = self._process(_expanded(chat.text, hidden))
-        _replacements(inputs)
+        tokenised = self._process(apply_replacements(chat.text, hidden))
         spans = {tuple(item["new_span"]) for item in hidden}
-        offsets = inputs["offset_mapping"][0]
+        offsets = (tokenised.offsets - tokenised.n_added).tolist()
         seen = torch.tensor([[tuple(offset) not in spans for offset in offsets]]).long()
         if len(offsets) - int(seen.sum()) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
-        return _sample(chat, hidden, inputs | {"attention_mask": seen}, None)
+        tokenised.inputs["attention_mask"] = seen
+        masked = replace(chat, answers=shift_answers(chat.answers, hidden))
+        return _sample(masked, tokenised, None, _altered(turns, read))
+
+    def answer_texts(self, turns: Sequence[Turn]) -> list[str]:
+        """The texts whose tokens are scored, with their end markers."""
+        chat = self._chat(self._read(turns))
+        return [chat.text[span.start : span.end] for span in chat.answers]
 
     def _hidden(self, text: str, n_images: int) -> Replacements:
         """The placeholders of ``text``, each to be replaced by the padding token."""
         tokenizer = self._here.processor.tokenizer
-        padding = tokenizer.pad_token or tokenizer.eos_token
         token = getattr(self._here.processor, "image_token", None)
         found = list(re.finditer(re.escape(token), text)) if token else []
         if len(found) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
-        hidden: list[dict[str, Any]] = []
-        gain = 0
-        for match in found:
-            start = match.start() + gain
-            new_span = (start, start + len(padding))
-            hidden.append({"span": match.span(), "new_span": new_span, "replacement": padding})
-            gain += len(padding) - len(match[0])
-        return hidden
+        padding = tokenizer.pad_token or tokenizer.eos_token
+        return replacements(text, [match.span() for match in found], padding)
 
     def _read(self, turns: Sequence[Turn]) -> list[Turn]:
         return [neutralised(turn, self._controls) for turn in turns]
 
-    def _chat(self, turns: Sequence[Turn], with_images: bool) -> RenderedChat:
+    def _chat(self, turns: Sequence[Turn]) -> RenderedChat:
         return render_chat(
-            self.render, self._read(turns), with_images, self._ends, score_eos=self._score_eos
+            self.render, turns, self._ends, score_eos=self._score_eos, answer_lead=self._lead
         )
 
-    def _encoded(self, chat: RenderedChat, images: Sequence[Image.Image]) -> EncodedSample:
+    def _encoded(
+        self, chat: RenderedChat, images: Sequence[Image.Image], altered: bool = False
+    ) -> EncodedSample:
         seen = self._here.seen(images) if images else None
-        inputs = self._process(chat.text, images, seen)
-        inputs.pop("attention_mask", None)  # all ones, where a processor insists on giving one
-        replaced = _replacements(inputs)
-        return _sample(chat, replaced, inputs, seen.key if seen else None)
+        tokenised = self._process(chat.text, images, seen)
+        tokenised.inputs.pop("attention_mask", None)  # all ones, where a processor insists on it
+        return _sample(chat, tokenised, seen.key if seen else None, altered)
 
     def _process(
         self, text: str, images: Sequence[Image.Image] = (), seen: _Seen | None = None
-    ) -> dict[str, Any]:
+    ) -> _Tokenised:
         if seen and seen.pixels is None:
             images = self._here.prepared(images)
         processor = self._here.processor
         processor.image_processor.seen = seen
+        processor.tokenizer.calls.clear()
         bos = processor.tokenizer.bos_token
         try:
             batch = processor(
@@ -186,7 +219,29 @@ class Encoder:
             raise PromptProblem(
                 Status.PLACEHOLDER_MISMATCH, f"the processor refuses the sample: {error}"
             ) from error
-        return {key: _as_tensor(key, value) for key, value in batch.items()}
+        inputs = {key: _as_tensor(key, value) for key, value in batch.items()}
+        ids = inputs.pop("input_ids")[0]
+        offsets = np.array(inputs.pop("offset_mapping")[0]).reshape(-1, 2)
+        replaced = (inputs.pop("text_replacement_offsets", None) or [[]])[0]
+        given = tokenised_text(processor.tokenizer, ids)
+        n_added = prefix_length(text, given, replaced)
+        return _Tokenised(ids, offsets, given, replaced, n_added, inputs)
+
+
+@dataclass(slots=True)
+class _Tokenised:
+    """What a processor made of a text: ``offsets`` (tokens, 2) are places in ``text``.
+
+    That is the text given to the tokenizer: ``n_added`` characters before the text that the
+    processor was called with, whose placeholders are ``replaced``.
+    """
+
+    ids: list[int]
+    offsets: NDArray[np.int64]
+    text: str
+    replaced: Replacements
+    n_added: int
+    inputs: dict[str, Any]
 
 
 _MASK_MOVES = (
@@ -219,7 +274,7 @@ class _Workplace(threading.local):
     def __init__(self, processor: Any, pad_to_square: bool) -> None:
         with _COPYING:
             self.processor = copy.copy(processor)
-            self.processor.tokenizer = copy.deepcopy(processor.tokenizer)
+            self.processor.tokenizer = recording_tokenizer(processor.tokenizer)
         self.processor.image_processor = _OncePerImage(processor.image_processor)
         self._mean = processor.image_processor.image_mean if pad_to_square else None
         self._seen: deque[_Seen] = deque(maxlen=_IMAGES_KEPT)
@@ -264,18 +319,6 @@ class _OncePerImage:
         return copy.copy(seen.pixels)  # processors take entries out
 
 
-def _control_tokens(processor: Any) -> re.Pattern[str]:
-    """Finds what is more than text to the tokenizer or the processor."""
-    tokenizer = processor.tokenizer
-    added = tokenizer.added_tokens_decoder.values()
-    found = {token.content for token in added if token.special} | {*_MARKERS}
-    found |= {getattr(processor, f"{kind}_token", None) or "" for kind in ("image", "video")}
-    ids = [one for one in getattr(processor, "image_token_ids", []) if one is not None]
-    found |= {*tokenizer.convert_ids_to_tokens(ids)}
-    longest_first = sorted((token for token in found if token.strip()), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)))
-
-
 def _as_tensor(key: str, value: Any) -> Any:
     """A processor's output as the model takes it; ids and positions in the text stay lists.
 
@@ -286,45 +329,37 @@ def _as_tensor(key: str, value: Any) -> Any:
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
 
 
-def _replacements(inputs: dict[str, Any]) -> Replacements:
-    """Takes out of ``inputs`` where the processor expanded placeholders."""
-    found = inputs.pop("text_replacement_offsets", None)
-    return found[0] if found is not None and len(found) else []
-
-
 def _sample(
-    chat: RenderedChat, replaced: Replacements, inputs: dict[str, Any], image_key: object | None
+    chat: RenderedChat, tokenised: _Tokenised, image_key: object | None, text_altered: bool
 ) -> EncodedSample:
-    """``chat`` as it was tokenised after the ``replaced`` placeholders were expanded."""
-    text = _expanded(chat.text, replaced)
-    ids = inputs.pop("input_ids")[0]
-    offsets: NDArray[np.int64] = np.array(inputs.pop("offset_mapping")[0]).reshape(-1, 2)
-    turns = token_turns(offsets, _shifted(chat.answers, replaced))
-    answers = offsets[turns != _NO_TURN].tolist()
-    pieces = tuple(text[start:end] for start, end in answers)
-    return EncodedSample(tuple(ids), tuple(turns.tolist()), inputs, pieces, image_key)
+    """``tokenised`` with the tokens of the answers of ``chat``, which the processor was given."""
+    spans = shift_answers(chat.answers, tokenised.replaced, tokenised.n_added)
+    turns = token_turns(tokenised.offsets, spans)  # (tokens,)
+    scored = turns != _NO_TURN
+    return EncodedSample(
+        tuple(tokenised.ids),
+        tuple(turns.tolist()),
+        tokenised.inputs,
+        tuple(tokenised.text[start:end] for start, end in tokenised.offsets[scored].tolist()),
+        image_key,
+        tuple(token_segments(tokenised.offsets, spans)[scored].tolist()),
+        text_altered,
+        chat.thoughts_dropped,
+    )
 
 
-def _expanded(text: str, replaced: Replacements) -> str:
-    pieces, at = [], 0
-    for item in replaced:
-        start, end = item["span"]
-        pieces += [text[at:start], item["replacement"]]
-        at = end
-    return "".join([*pieces, text[at:]])
+def _without_images(texts: ImageTexts, messages: Messages, chat: RenderedChat) -> RenderedChat:
+    """``chat`` without what its template wrote for images; nothing else differs."""
+    if not any(part["type"] == "image" for message in messages for part in message["content"]):
+        return chat
+    removed = replacements(chat.text, texts.spans(messages, chat.text), "")
+    text, answers = apply_replacements(chat.text, removed), shift_answers(chat.answers, removed)
+    return replace(chat, text=text, answers=answers)
 
 
-def _shifted(answers: Sequence[AnswerSpan], replaced: Replacements) -> list[AnswerSpan]:
-    """Answer spans in the text after image placeholders were expanded."""
-
-    def shift(position: int) -> int:
-        gain = 0
-        for item in replaced:
-            if item["span"][1] <= position:
-                gain = item["new_span"][1] - item["span"][1]
-        return position + gain
-
-    return [AnswerSpan(span.turn, shift(span.start), shift(span.end)) for span in answers]
+def _altered(turns: Sequence[Turn], read: Sequence[Turn]) -> bool:
+    """Whether control tokens in the text of ``turns`` were broken up."""
+    return any(one.text != other.text for one, other in zip(turns, read, strict=True))
 
 
 def _padded_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,11 @@ from scoring.models.loading import (
 from scoring.models.memory import out_of_memory_named
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.samples import Turn
+from scoring.thoughts import opened_thought
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_INFO = Path("/proc/cpuinfo")  # of Linux
+_PROMPT_END = 32  # tokens, of which the last may open a thought
 _PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts and answers to begin with
 
 
@@ -52,6 +56,7 @@ class HfModel:
         model.generation_config = greedy(model.generation_config)
         self._tokenizer = processor.tokenizer
         self._encoder = encoder_for(model, processor, render, info)
+        self._render = render
         self._pad_id = self._tokenizer.pad_token_id or 0
         probing = (model, self._encoder.encode, self._pad_id)
         self.capabilities = measure_capabilities(*probing)
@@ -72,12 +77,14 @@ class HfModel:
         score_eos: bool = True,
         revision: str | None = None,
         notice: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> HfModel:
         """Loads ``name``, a path or a Hugging Face id, or what lies in ``folder`` under that name.
 
         ``template``: ``own``, ``llava_v1`` or a file; by default the model's own, except where
         that one marks no end of an answer and the family is LLaVA's. ``dtype``: float32 on a CPU
-        and bfloat16 on a GPU unless named. Raises ModelError.
+        and bfloat16 on a GPU unless named. ``chat_template_kwargs``: variables for the template.
+        Raises ModelError.
         """
         folder = folder or model_folder(name, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,7 +92,7 @@ class HfModel:
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
         model, processor = load_parts(folder, name, _DTYPES[dtype], device)
-        chosen, render = choose_template(processor, model, template)
+        chosen, render = choose_template(processor, model, template, chat_template_kwargs)
         info = ModelInfo(
             name=name,
             fingerprint=weights_fingerprint(folder),
@@ -101,6 +108,7 @@ class HfModel:
             revision=revision,
             processor=_class_names(processor),
             device_name=_device_name(device),
+            chat_template_kwargs=render.variables,
             notice=notice,
         )
         return cls(model, processor, info, render)
@@ -109,6 +117,10 @@ class HfModel:
     def info(self) -> ModelInfo:
         """Identity and settings."""
         return self._info
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the date that the chat template may write; see the protocol."""
+        self._render.freeze_date(moment)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
@@ -152,9 +164,21 @@ class HfModel:
                 max_new_tokens=max_new_tokens,
                 pad_token_id=self._pad_id,
             )
-        new = generated[:, inputs["input_ids"].shape[1] :]
-        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        new = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (batch, new_tokens)
+        return [self._answer(*pair) for pair in zip(batch, new, strict=True)]
+
+    def _answer(self, prompt: EncodedSample, new: Sequence[int]) -> str:
+        """The text that follows ``prompt``: up to the first end token, without control tokens.
+
+        Other special tokens, such as grounding marks, are part of an answer. Where the prompt
+        itself opens a thought, so does the answer.
+        """
+        ends = self._model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        own = list(takewhile(lambda token: token not in ends, new))
+        text = self._tokenizer.decode([one for one in own if one not in self._encoder.control_ids])
+        opening = opened_thought(self._tokenizer.decode(prompt.input_ids[-_PROMPT_END:]))
+        return f"{opening}\n{text}".strip()
 
 
 def _class_names(processor: Any) -> str:

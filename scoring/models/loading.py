@@ -6,6 +6,10 @@ refused here, in words, before any work begins.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,14 @@ _TURN_ENDS = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<end_of_utte
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
+_DATE_LETTERS, _NUMBERS = "aAbBcdfHIjmMpSuUVwWxXyYzZGFTDR", "dmHMSIj"  # of strftime
+_FROZEN_DATE = (
+    "{{% macro strftime_now(format) %}}{{% set found = namespace(text=format) %}}"
+    "{{% for letters, value in {}.items() %}}"
+    "{{% set found.text = found.text | replace(letters, value) %}}{{% endfor %}}"
+    "{{{{ found.text }}}}{{% endmacro %}}\n"
+)  # in Jinja, as transformers gives templates no functions of others
+_NOT_VARIABLES = ("messages", "add_generation_prompt")
 _LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
@@ -48,10 +60,34 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class Render:
-    """Renders messages by one chat template (a callable of ``prompting``)."""
+    """Renders messages by one chat template (a callable of ``prompting``).
 
-    def __init__(self, processor: Any, template: str | None) -> None:
+    ``variables`` are passed to the template. Templates that ask for the current date get a fixed
+    one, so that a run renders the same on every day: see ``freeze_date``.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        template: str | None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> None:
         self._processor, self._template = processor, template
+        self.variables = dict(variables or {})
+        self._dated = template
+        self.freeze_date(datetime.now(UTC))
+        source = "\n".join(self.sources)
+        for name in self.variables:
+            if name in _NOT_VARIABLES:
+                raise ModelError(f"the chat template's variable {name!r} cannot be set")
+            if not re.search(rf"\b{re.escape(name)}\b", source):
+                raise ModelError(f"the chat template uses no variable {name!r}")
+
+    @property
+    def sources(self) -> list[str]:
+        """The Jinja text of the template, or of each where the model has several."""
+        found = self.template
+        return list(map(str, found.values() if isinstance(found, dict) else [found]))
 
     @property
     def template(self) -> object:
@@ -63,11 +99,21 @@ class Render:
         """The text of ``messages``; with ``prompt`` the model is asked for the next answer."""
         text = self._processor.apply_chat_template(
             messages,
-            chat_template=self._template,
+            chat_template=self._dated,
             tokenize=False,
             add_generation_prompt=prompt,
+            **self.variables,
         )
         return str(text)
+
+    def freeze_date(self, moment: datetime) -> None:
+        """Makes ``moment`` the current date of templates that ask for it."""
+        found = self.template
+        source = str(found.get("default") if isinstance(found, dict) else found)
+        if "strftime_now" in source:
+            formats = {f"%{one}": moment.strftime(f"%{one}") for one in _DATE_LETTERS}
+            formats |= {f"%-{one}": formats[f"%{one}"].lstrip("0") or "0" for one in _NUMBERS}
+            self._dated = _FROZEN_DATE.format(json.dumps(formats)) + source
 
 
 def end_markers(processor: Any, model: Any) -> tuple[str, ...]:
@@ -147,27 +193,30 @@ def supported_families() -> str:
     return f"known to work are {', '.join(SUPPORTED.values())}"
 
 
-def choose_template(processor: Any, model: Any, template: str | None) -> tuple[str, Render]:
+def choose_template(
+    processor: Any, model: Any, template: str | None, variables: Mapping[str, Any] | None = None
+) -> tuple[str, Render]:
     """(name for the run record, renderer). Raises ModelError where there is no template."""
-    if template == "llava_v1":
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-    if template not in (None, "own"):
+    if template not in (None, "own", "llava_v1"):
         try:
             text = Path(template).read_text("utf-8")
         except OSError as error:
             raise ModelError(
                 f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
             ) from error
-        return f"file:{text_digest(text)}", Render(processor, text)
+        return f"file:{text_digest(text)}", Render(processor, text, variables)
     llava = model.config.model_type == "llava"
-    own = Render(processor, None)
-    if getattr(processor, "chat_template", None) is None:
-        if llava:
-            return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
+    has_own = getattr(processor, "chat_template", None) is not None
+    if not has_own and not llava and template != "llava_v1":
         raise ModelError("the model brings no chat template; name one with --template FILE")
-    if template is None and llava and not emits_end_marker(own, end_markers(processor, model)):
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE)
-    return "own", own
+    own = Render(processor, None)
+    if (
+        template == "llava_v1"
+        or not has_own
+        or (template is None and llava and not emits_end_marker(own, end_markers(processor, model)))
+    ):
+        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE, variables)
+    return "own", Render(processor, None, variables)
 
 
 def max_length(model: Any, processor: Any) -> int:

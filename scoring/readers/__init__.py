@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,10 +19,13 @@ from scoring.errors import InputError, RecordError
 from scoring.readers.detect import (
     JSON,
     STREAMED,
+    TABLES,
     FileFormat,
     detect_format,
     open_decompressed,
+    open_text,
 )
+from scoring.readers.encodings import NOT_UTF8, advise_encoding
 from scoring.readers.inputs import InputFile, find_inputs
 from scoring.readers.json_stream import (
     RawRecord,
@@ -32,7 +36,7 @@ from scoring.readers.json_stream import (
 )
 from scoring.readers.members import with_origin
 from scoring.readers.options import FAMILIES, ReadOptions, read_options
-from scoring.readers.records import guess_family, mapped, to_sample
+from scoring.readers.records import guess_family, mapped, to_sample, unread_columns
 from scoring.readers.tables import read_arrow, read_parquet
 from scoring.readers.tars import REFUSED, read_webdataset
 from scoring.readers.tsv import SharedImages, read_table
@@ -53,6 +57,7 @@ __all__ = [
 
 _TRIALS = 50  # records that may pass before one tells its family
 _HASH_BYTES = 4 << 20
+_MOST_UNREAD = 100  # keys that may hold images and are counted
 _KEEP_GOING = "--keep-going imports what can be read and counts the rest with its place"
 
 
@@ -86,7 +91,7 @@ def _noted(source: SourceFile) -> SourceFile:
 
 
 def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
-    found = detect_format(file.path)
+    found = detect_format(file.path, options.encoding)
     source = SourceFile(file, found)
     options = options.or_said(file.said)
     if options.family:
@@ -136,6 +141,9 @@ class Reading:
         self._position = 0
         self._raw: HashingReader | None = None
         self._buffered: IO[bytes] | None = None  # closes the file below when it is let go
+        self._advice = ""  # about the encoding of a file that is not UTF-8
+        self.unread: Counter[str] = Counter()
+        """Records by the key that seems to hold an image which was not read."""
         if source.format.container in STREAMED:
             self._raw = HashingReader(source.file.path)
 
@@ -163,8 +171,19 @@ class Reading:
                 container=container,
                 default_family=family,
             )
-            sample = _finished(sample, record, file.image_prefix)
+            sample = self._counted(_finished(sample, record, file.image_prefix), record.value)
             yield _keyed(sample, self._images) if self._images else sample
+
+    def _counted(self, sample: Sample, value: object) -> Sample:
+        """``sample``, whose reason names what seems to be its image and was not read."""
+        unread = unread_columns(value, sample, self._options)
+        for key in unread:
+            if key in self.unread or len(self.unread) < _MOST_UNREAD:
+                self.unread[key] += 1
+        if unread and sample.status is Status.TEXT_ONLY:
+            reason = f"{sample.reason}; {unread[0]!r} may hold one: --column image={unread[0]}"
+            return replace(sample, reason=reason)
+        return sample
 
     def sha256(self) -> str:
         """Of the whole file, what follows its last record included."""
@@ -180,29 +199,58 @@ class Reading:
     def records(self) -> Iterator[tuple[RawRecord, str | None]]:
         """Raw records, each with the prefix of references to what lies inside it."""
         container = self._source.format.container
+        records: Iterable[tuple[RawRecord, str | None]]
         if container in JSON:
-            for record in _unpacked(self._json(self._stream())):
-                yield record, None
+            records = ((record, None) for record in _unpacked(self._json()))
         elif container == "webdataset":
-            name, keep_going = self._source.file.name, self._options.keep_going
-            for record in read_webdataset(self._stream(), name, keep_going=keep_going):
-                yield record, record.origin
-        elif container in ("tsv", "csv"):
-            yield from self._table("," if container == "csv" else "\t")
+            records = ((record, record.origin) for record in self._tar())
+        elif container in TABLES:
+            records = self._table(TABLES[container])
         else:
-            yield from self._columns()
+            records = self._columns()
+        try:
+            for record, prefix in records:
+                if record.problem:
+                    record = replace(record, problem=self._explained(record.problem))
+                yield record, prefix
+        except RecordError as error:
+            raise RecordError(self._explained(str(error))) from error
 
-    def _stream(self) -> IO[bytes]:
+    def _explained(self, problem: str) -> str:
+        """A problem of the text's encoding with what can be done about it."""
+        if NOT_UTF8 not in problem:
+            return problem
+        if self._options.encoding:
+            return problem.replace(NOT_UTF8, f"is not {self._options.encoding}")
+        self._advice = self._advice or advise_encoding(self._chunks())
+        return f"{problem}. {self._advice}"
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The content of the file from its beginning, on a way of its own."""
+        name, compression = self._source.file.name, self._source.format.compression
+        with self._source.file.path.open("rb") as raw:
+            file = open_decompressed(raw, compression, name)
+            while chunk := file.read(_HASH_BYTES):
+                yield chunk
+
+    def _stream(self, encoding: str = "") -> IO[bytes]:
         if self._raw is None:
             raise ValueError(f"{self._source.file.path} is not read as a stream")
         raw = io.BufferedReader(self._raw, 1 << 18)
         name, compression = str(self._source.file.path), self._source.format.compression
-        self._buffered = open_decompressed(raw, compression, name)
+        self._buffered = open_text(raw, compression, encoding, name)
         return self._buffered
 
-    def _json(self, file: IO[bytes]) -> Iterator[RawRecord]:
+    def _tar(self) -> Iterator[RawRecord]:
+        name, options = self._source.file.name, self._options
+        return read_webdataset(
+            self._stream(), name, encoding=options.encoding, keep_going=options.keep_going
+        )
+
+    def _json(self) -> Iterator[RawRecord]:
         name, keep_going = str(self._source.file.path), self._options.keep_going
         found = self._source.format
+        file = self._stream(found.encoding)
         if found.container == "array":
             records = read_json_array(file, name, keep_going)
         elif found.container == "lines":
@@ -222,9 +270,16 @@ class Reading:
             yield RawRecord(b"", problem=str(error).removeprefix(f"{name}: "))
 
     def _table(self, delimiter: str) -> Iterator[tuple[RawRecord, str]]:
-        name, keep_going = self._source.file.name, self._options.keep_going
-        shared = SharedImages()
-        rows = read_table(self._stream(), name, delimiter, keep_going=keep_going)
+        name, found = self._source.file.name, self._source.format
+        shared, quoting = SharedImages(), "" if found.quoted else "&quoting=none"
+        rows = read_table(
+            self._stream(),
+            name,
+            delimiter,
+            quoted=found.quoted,
+            encoding=found.encoding,
+            keep_going=self._options.keep_going,
+        )
         for offset, record in rows:
             row = record.value if isinstance(record.value, dict) else {}
             place = shared.resolve(offset, row)
@@ -234,7 +289,7 @@ class Reading:
                 row = {**row, "image": EMBEDDED}
             value: object = row if isinstance(record.value, dict) else record.value
             origin = f"{name}#offset={offset}"
-            yield replace(record, value=value, origin=origin), f"{name}#offset={place}"
+            yield replace(record, value=value, origin=origin), f"{name}#offset={place}{quoting}"
 
     def _columns(self) -> Iterator[tuple[RawRecord, str | None]]:
         file, keep_going = self._source.file, self._options.keep_going

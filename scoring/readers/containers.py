@@ -2,7 +2,8 @@
 
 A reference names the place so that it can be read without an index and without unpacking:
 ``train.parquet#row=7&at=/image/bytes`` (a JSON pointer whose first step is the column),
-``shard.tar#offset=1536&bytes=4096&member=7.jpg``, ``bench.tsv#offset=88&at=/image``,
+``shard.tar#offset=1536&bytes=4096&member=7.jpg``, ``bench.tsv#offset=88&at=/image`` (with
+``&quoting=none`` before ``&at`` where the table was written without quoting),
 ``images.json#offset=9&bytes=80&key=7`` for a file of images by key, and
 ``original#row=7&at=/images/0`` for what a JSON record of the dataset holds itself.
 """
@@ -28,10 +29,12 @@ from scoring.readers.tsv import read_row_at
 from scoring.readers.values import written_list
 
 MAX_IMAGE_BYTES: Final = 256 << 20
+BATCH_BYTES = 16 << 20  # of a table that are read at a time
 _BATCH_ROWS = 32
+_PAGE_BYTES = 1 << 20
 _OPEN_FILES = 8
 _REFERENCE = re.compile(
-    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:at=/|bytes=\d+&(?:member|key)=)[^#]*)",
+    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:(?:quoting=none&)?at=/|bytes=\d+&(?:member|key)=)[^#]*)",
     re.DOTALL,
 )
 _open_files: OrderedDict[tuple[Path, int, int], _Rows] = OrderedDict()
@@ -60,7 +63,7 @@ def read_embedded(path: Path, member: str) -> bytes:
         return _slice(path, int(fields["offset"]), int(fields["bytes"]))
     steps = [unquote(step, errors="surrogatepass") for step in _pointer(member).split("/")[1:]]
     if "offset" in fields:
-        value: object = read_row_at(path, int(fields["offset"]))
+        value: object = read_row_at(path, int(fields["offset"]), "quoting" not in fields)
     else:
         value = _rows_of(path).row(int(fields["row"]), steps[0])
     return _decoded(_follow(value, steps))
@@ -153,7 +156,7 @@ class _ParquetRows:
     """Rows of a Parquet file: read forward in small batches, begun anew when one lies behind."""
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path)
+        self._file = open_parquet(path)
         metadata = self._file.metadata
         self._starts = [0]
         for group in range(metadata.num_row_groups):
@@ -168,7 +171,8 @@ class _ParquetRows:
         with self._lock:
             cursor = self._cursors.get(column)
             if cursor is None or not cursor.reaches(group, row):
-                batches = self._file.iter_batches(_BATCH_ROWS, [group], [column])
+                rows = batch_rows(self._file.metadata.row_group(group), column)
+                batches = self._file.iter_batches(min(rows, _BATCH_ROWS), [group], [column])
                 cursor = self._cursors[column] = _Cursor(group, self._starts[group], batches)
             try:
                 return cursor.row(row)
@@ -213,6 +217,24 @@ class _ArrowRows:
         except pa.ArrowInvalid as error:
             raise EmbeddedProblem(f"row {row} cannot be read: {error}") from error
         return {column: found[0].as_py()}
+
+
+def open_parquet(source: Any) -> pq.ParquetFile:
+    """A Parquet file that is read page by page: a row group may be larger than the memory."""
+    return pq.ParquetFile(source, buffer_size=_PAGE_BYTES, pre_buffer=False)
+
+
+def batch_rows(group: Any, column: str | None = None) -> int:
+    """Rows of a row group that hold BATCH_BYTES by their average, in one column or in all."""
+    size = group.total_byte_size
+    if column is not None:
+        found = (group.column(place) for place in range(group.num_columns))
+        size = sum(
+            one.total_uncompressed_size
+            for one in found
+            if one.path_in_schema.split(".")[0] == column
+        )
+    return int(max(BATCH_BYTES * group.num_rows // max(size, 1), 1))
 
 
 def open_arrow(path: Path) -> Any:

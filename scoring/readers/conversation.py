@@ -19,6 +19,8 @@ _CONTEXT = "<IMG_CONTEXT>"
 PLACEHOLDERS = (PLACEHOLDER, "<ImageHere>", _CONTEXT, "<__dj__image>", "<|image|>")
 _TAG = re.compile(r"<img>([^<>\n]{1,4096})</img>")
 _IMAGE_LIKE = re.compile(r"(?:https?|file)://|\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"<image[ _]?([0-9]{1,3})>")
+"""A placeholder that names its image by a number."""
 
 ROLES: Mapping[str, Role] = {
     "system": Role.SYSTEM,
@@ -95,20 +97,28 @@ def assemble(
     *,
     named: Mapping[str, str] | None = None,
     roles: Mapping[str, Role] | None = None,
+    system: str | None = None,
 ) -> Understood:
     """Turns and images of one record.
 
     ``images`` are those the record lists apart from its messages; ``named`` are images by the
-    placeholder that stands for each (``<image_00>``). ``roles`` are further names of roles.
+    placeholder that stands for each (``<image_00>``). ``roles`` are further names of roles;
+    ``system`` is the system prompt of messages that do not begin with one of their own.
     Raises BadRecord where the messages are no conversation.
     """
     known = {**_KNOWN, **roles} if roles else _KNOWN
     sided = [_sided(position, message, known) for position, message in enumerate(messages, 1)]
+    if system and sided and sided[0][0] is not Role.SYSTEM:
+        sided.insert(0, (Role.SYSTEM, (system,), False))
     joined = _join(sided)
+    misnamed = None
+    if images and not named and not _holds_placeholder(joined):
+        named = _number(joined, images)
     if named:
-        joined = [(role, _split_named(role, parts, named)) for role, parts in joined]
+        joined, misnamed = _place_named(joined, named)
         images = () if _slots(joined) else tuple(named.values())
     joined, references, problem = _settle(joined, list(images))
+    problem = misnamed or problem
     turns = tuple(_turn(role, parts) for role, parts in joined)
     if any(turn.image_offsets for turn in turns if turn.role is Role.ASSISTANT):
         problem = problem or "an image stands inside an answer"
@@ -122,8 +132,20 @@ def answerable(found: Understood) -> Understood:
     if not any(turn.role is Role.ASSISTANT and turn.text.strip() for turn in found.turns):
         return replace(found, status=Status.NO_ANSWER, reason="no assistant turn holds any text")
     if not found.images:
-        return replace(found, status=Status.TEXT_ONLY, reason="the record has no image")
+        return replace(found, status=Status.TEXT_ONLY, reason=_why_text_only(found.turns))
     return found
+
+
+NO_IMAGE = "the record has no image"
+
+
+def _why_text_only(turns: Sequence[Turn]) -> str:
+    """With the placeholder that stands in a question all the same."""
+    for text in (turn.text for turn in turns if turn.role is Role.HUMAN and "<" in turn.text):
+        number = _NUMBERED.search(text)
+        if token := number[0] if number else next((t for t in PLACEHOLDERS if t in text), None):
+            return f"{NO_IMAGE}, but its text holds {token}"
+    return NO_IMAGE
 
 
 def clean_text(text: str) -> str:
@@ -258,18 +280,49 @@ def _split_tags(joined: _Joined) -> _Joined:
     return _cut(joined, _TAG)
 
 
-def _split_named(role: Role, parts: tuple[Part, ...], named: Mapping[str, str]) -> tuple[Part, ...]:
-    if role is not Role.HUMAN:
-        return parts
-    names = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
-    result: list[Part] = []
-    for part in parts:
-        if isinstance(part, Slot):
-            result.append(part)
-            continue
-        pieces = re.split(f"({names})", part)
-        result += [Slot(named[piece]) if piece in named else piece for piece in pieces]
-    return tuple(result)
+def _holds_placeholder(joined: _Joined) -> bool:
+    texts = _human_texts(joined)
+    return bool(_slots(joined)) or any(token in text for text in texts for token in PLACEHOLDERS)
+
+
+def _number(joined: _Joined, images: Sequence[str]) -> Mapping[str, str] | None:
+    """Images of a list by the number that the text gives them, counted from 0 or from 1."""
+    numbers = {int(number) for text in _human_texts(joined) for number in _NUMBERED.findall(text)}
+    for first in (0, 1):
+        if numbers == set(range(first, first + len(images))):
+            return {f"<image {first + place}>": image for place, image in enumerate(images)}
+    return None
+
+
+def _place_named(joined: _Joined, named: Mapping[str, str]) -> tuple[_Joined, str | None]:
+    """Human turns cut at the placeholders of ``named``, and why these do not fit, if so.
+
+    A number stands for the same image however it is written: ``<image 1>``, ``<image_01>``.
+    """
+    by_number = {int(n[1]): name for name in named if (n := _NUMBERED.fullmatch(name))}
+    spelled = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
+    placeholder = re.compile(f"({spelled}|<image[ _]?[0-9]{{1,3}}>)")
+    left, unknown = set(named), ""
+    result: _Joined = []
+    for role, parts in joined:
+        pieces: list[Part] = []
+        for part in parts:
+            if isinstance(part, Slot) or role is not Role.HUMAN:
+                pieces.append(part)
+                continue
+            for position, piece in enumerate(placeholder.split(part)):
+                name = piece if piece in named else None
+                if position % 2 and name is None and (number := _NUMBERED.fullmatch(piece)):
+                    name = by_number.get(int(number[1]))
+                    unknown = unknown or ("" if name else piece)
+                left.discard(name or "")
+                pieces.append(Slot(named[name]) if name else piece)
+        result.append((role, tuple(pieces)))
+    if unknown:
+        return result, f"the text names {unknown}, the record has no such image"
+    if left and left != set(named):
+        return result, f"the text does not name {min(left)}, one of {len(named)} images"
+    return result, None
 
 
 def _cut(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:

@@ -6,28 +6,37 @@ where two readings are as likely the user is asked.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
 import pyarrow as pa
 
 from scoring.errors import RecordError
+from scoring.readers.conversation import clean_text
+from scoring.readers.encodings import Transcoded
 from scoring.readers.json_stream import TURN_KEYS, RawRecord, read_json_object
-from scoring.readers.records import guess_family
+from scoring.readers.records import KNOWN_KEYS, guess_family
+from scoring.readers.tsv import find_unquoted_line
+from scoring.readers.values import seems_image
 
 Container = Literal[
     "array", "lines", "object", "values", "parquet", "arrow", "webdataset", "tsv", "csv"
 ]
 Compression = Literal["", "gzip", "zstd"]
 JSON = ("array", "lines", "object", "values")
-STREAMED = (*JSON, "webdataset", "tsv", "csv")
+TABLES: Mapping[str, str] = {"tsv": "\t", "csv": ","}
+"""Tables of text with what separates their columns."""
+STREAMED = (*JSON, "webdataset", *TABLES)
+_LONGEST_NAME = 100  # of a column
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HEAD_BYTES = 1 << 20
 _STEP_BYTES = 1 << 14  # what is lost at most before a place where a compressed file is damaged
 _WITHIN = ("data", "annotations", "records", "samples", "items", "rows")
@@ -41,19 +50,26 @@ SUPPORTED = (
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """What a file was taken for. ``within``: the key of the object that holds the records."""
+    """What a file was taken for. ``within``: the key of the object that holds the records.
+
+    ``encoding``: that of its text, "" for UTF-8; ``quoted``: whether quotation marks around the
+    fields of a table are not part of them.
+    """
 
     container: Container
     family: str = "llava"
     why: str = ""
     compression: Compression = ""
     within: str | None = None
+    encoding: str = ""
+    quoted: bool = True
 
 
-def detect_format(path: Path) -> FileFormat:
+def detect_format(path: Path, encoding: str = "") -> FileFormat:
     """Judges the first bytes of ``path``; the family of its records is not looked at here.
 
-    Raises RecordError for what is not supported, naming what stands there.
+    ``encoding``: that of text files, "" for UTF-8. Raises RecordError for what is not supported,
+    naming what stands there.
     """
     try:
         with path.open("rb") as file:
@@ -61,7 +77,7 @@ def detect_format(path: Path) -> FileFormat:
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}") from error
     refused = _refused(head)
-    if refused:
+    if refused and not (encoding and head.startswith(_UTF16)):
         raise RecordError(f"{path} {refused}")
     if head.startswith(b"PAR1"):
         return FileFormat("parquet", why="it begins with the mark of Parquet")
@@ -72,7 +88,7 @@ def detect_format(path: Path) -> FileFormat:
         compression = "gzip"
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
         compression = "zstd"
-    with path.open("rb") as raw, open_decompressed(raw, compression, str(path)) as file:
+    with path.open("rb") as raw, open_text(raw, compression, encoding, str(path)) as file:
         start = _read(file, _HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
     found = _of_text(path, start)
     if compression and found.container not in JSON:
@@ -80,7 +96,43 @@ def detect_format(path: Path) -> FileFormat:
             f"{path} is a compressed {found.container} file: images are read from their place "
             "inside it, which a compressed file does not allow; decompress it first"
         )
-    return FileFormat(found.container, why=found.why, compression=compression, within=found.within)
+    found = replace(found, compression=compression, encoding=encoding)
+    return _of_table(path, found, start) if found.container in TABLES else found
+
+
+def _of_table(path: Path, found: FileFormat, start: bytes) -> FileFormat:
+    """The format of a table of text once its first line and its quotation marks are looked at.
+
+    Raises RecordError where that line is a record, or no line can be found by its place.
+    """
+    if found.encoding and "\t\n".encode(found.encoding) != b"\t\n":
+        raise RecordError(
+            f"{path} is a table in {found.encoding}, whose rows are not found by their place; "
+            f"convert it: iconv -f {found.encoding.upper()} -t UTF-8 FILE > NEW"
+        )
+    line = start.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    names = next(csv.reader([line], delimiter=TABLES[found.container]), [])
+    if _is_record_line(names):
+        shown = ", ".join(repr(clean_text(name)[:40]) for name in names[:4])
+        raise RecordError(
+            f"{path}: its first line looks like a record, not like names of columns ({shown}); "
+            "put a line with the names above it, such as image, question, answer"
+        )
+    if found.container != "tsv":
+        return found
+    with path.open("rb") as file:
+        unquoted = find_unquoted_line(file, path.name, found.encoding)
+    if unquoted is None:
+        return found
+    why = f"{found.why}; its fields are not quoted, as line {unquoted} shows"
+    return replace(found, quoted=False, why=why)
+
+
+def _is_record_line(names: Sequence[str]) -> bool:
+    """Whether the first line of a table is a record: no name is known, and one is no name."""
+    if not KNOWN_KEYS.isdisjoint(names) or names == [str(n) for n in range(len(names))]:
+        return False
+    return any(seems_image(name) or name.isdigit() or len(name) > _LONGEST_NAME for name in names)
 
 
 def _refused(head: bytes) -> str | None:
@@ -92,8 +144,11 @@ def _refused(head: bytes) -> str | None:
         return "is a NumPy array, not a file of records"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file; fetch it with: git lfs pull"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "is text in UTF-16; write it in UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW"
+    if head.startswith(_UTF16):
+        return (
+            "is text in UTF-16; read it with --encoding utf-16, or convert it: "
+            "iconv -f UTF-16 -t UTF-8 FILE > NEW"
+        )
     if not head:
         return "is empty"
     return None
@@ -112,6 +167,10 @@ def _of_text(path: Path, start: bytes) -> FileFormat:
     suffix = path.name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
     if line.count(b"\t") >= 1 and b"\0" not in line:
         return FileFormat("tsv", why="its first line names columns, apart by tabs")
+    if suffix == "csv" and line.count(b";") > line.count(b","):
+        raise RecordError(
+            f"{path} separates its columns by semicolons; write it with commas (CSV) or tabs (TSV)"
+        )
     if suffix == "csv" and line.count(b",") >= 1 and b"\0" not in line:
         return FileFormat("csv", why="its first line names columns, apart by commas")
     found = f"begins with {start[:20]!r}" if text else "is empty"
@@ -239,6 +298,12 @@ class Decompressed(io.RawIOBase):
             raise RecordError(f"{self._name}: its compression is damaged: {error}") from error
         buffer[: len(content)] = content
         return len(content)
+
+
+def open_text(raw: IO[bytes], compression: Compression, encoding: str, name: str) -> IO[bytes]:
+    """What a file holds, decompressed and in UTF-8."""
+    file = open_decompressed(raw, compression, name)
+    return io.BufferedReader(Transcoded(file, encoding, name), 1 << 18) if encoding else file
 
 
 def open_decompressed(raw: IO[bytes], compression: Compression, name: str) -> IO[bytes]:

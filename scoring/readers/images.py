@@ -9,15 +9,18 @@ declared: nothing here opens a connection.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+import numpy as np
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from scoring.image_bases import ImageRoots, split_base
 from scoring.readers.containers import read_embedded, split_reference
@@ -26,11 +29,16 @@ from scoring.samples import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
+MAX_METADATA_MIB = 16
+# Pillow's own limit of 1 MiB refuses pictures with a large colour profile or an embedded workflow.
+# It still reads no more than 64 MiB of text from one picture.
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_MIB << 20
 RECORDS = "original"
 """What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
 FETCHED = "remote"
 """The name of the root that holds images fetched from other machines."""
 _SHOWN_CHARACTERS = 120
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _BOX = re.compile(r"^(.+?)###\[\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){3})\s*\]$")
 _TURNS = {  # EXIF orientation -> what shows the picture upright
@@ -42,12 +50,28 @@ _TURNS = {  # EXIF orientation -> what shows the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
+# An address; a colon alone may stand in the name of a file.
+_SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|data:|file:)", re.IGNORECASE)
 
 
 # What it says of odd metadata would run through the progress bar; filters are of the whole process,
 # so that they cannot be set around each image where several threads decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _silence_libtiff() -> None:
+    """Keeps what libtiff prints about odd files out of the progress bar; Pillow raises anyway."""
+    with suppress(ImportError, OSError, AttributeError):  # a build without libtiff
+        from PIL import _imaging
+
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(library, name)
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)
+
+
+_silence_libtiff()
 
 
 class ImageProblem(Exception):
@@ -147,7 +171,8 @@ def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
 
 def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
     """The file of that path, joined to one of the folders and lying inside any of them."""
-    outside = no_file = False
+    outside: Path | None = None
+    no_file = False
     for folder in folders:
         try:
             path = (folder / reference).resolve()
@@ -160,9 +185,13 @@ def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, links in a circle, ...
             what = getattr(error, "strerror", None) or "no path that can be followed"
             raise ImageProblem(Status.REFUSED_PATH, f"{_shown(reference)}: {what}") from error
-        outside = outside or not inside
-    if outside:
-        reason = f"{_shown(reference)} leads out of the image folders"
+        outside = outside or (None if inside else path)
+    if outside is not None:
+        reason = (
+            f"{_shown(reference)} leads out of the image folders, to "
+            f"{_shown(str(outside.parent))}; if your images are there, name that folder too: "
+            "visnec relocate --images"
+        )
         raise ImageProblem(Status.REFUSED_PATH, reason)
     where = "is a folder or a device, not a file" if no_file else "is in none of the image folders"
     raise ImageProblem(Status.MISSING_IMAGE, f"{_shown(reference)} {where}")
@@ -215,7 +244,7 @@ def open_image(place: ImagePlace | Path, enough: int | None = None) -> Image.Ima
                 share = min(1.0, enough / max(image.size))
                 width, height = (max(1, int(side * share)) for side in image.size)
                 image.draft(None, (width, height))
-            upright = to_rgb(_upright(image))
+            upright = _upright(to_rgb(image), image)
         return upright if place.box is None else _cropped(upright, place)
     except FileNotFoundError:
         raise ImageProblem(Status.MISSING_IMAGE, f"{place.path.name} is gone") from None
@@ -230,6 +259,8 @@ def open_image(place: ImagePlace | Path, enough: int | None = None) -> Image.Ima
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
         what = getattr(error, "strerror", None) or error
+        if "MAX_TEXT_" in str(what):
+            what = f"its colour profile or comment is larger than {MAX_METADATA_MIB} MiB"
         raise ImageProblem(Status.BAD_IMAGE, f"{name}: {what}") from error
 
 
@@ -246,15 +277,14 @@ def _cropped(image: Image.Image, place: ImagePlace) -> Image.Image:
     return image.crop(box)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its metadata says; metadata that cannot be read say nothing."""
-    image.load()
+def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
+    """``picture`` turned as the metadata of ``source`` require; unreadable metadata are ignored."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = source.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # noqa: BLE001 - the picture itself decodes
-        return image
+        return picture
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
@@ -264,12 +294,42 @@ def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """``image`` in RGB; 16-bit greys keep their range instead of being clipped to white."""
-    if image.mode == "I" and image.getextrema()[1] > 255:  # type: ignore[operator]
-        image = image.point(lambda value: value / 256)
-    if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")
-    return image.convert("RGB")
+    """Return ``image`` in RGB; deep greys are scaled to 8 bits, not clipped to white."""
+    return (_to_8_bits(image) if _is_deep(image) else image).convert("RGB")
+
+
+def is_deep_grey(place: ImagePlace) -> bool:
+    """Return whether the header of an image announces greys of more than 8 bits or floats."""
+    try:
+        with Image.open(place.path, formats=FORMATS) as image:
+            return _is_deep(image)
+    except Exception:  # noqa: BLE001 - what cannot be read gets its reason when it is decoded
+        return False
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith(("I", "F"))
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale a deep grey by the range of its values, as files do not reliably declare it.
+
+    Black is 0. White is the smallest power of four that no pixel exceeds, at least 256 for whole
+    numbers and 1 for floats: 4,096 for 12-bit values, 65,536 for 16-bit ones. So values of 8, 12
+    or 16 bits get their 8 high bits, in whatever type they are stored.
+    """
+    values = np.asarray(image)  # (height, width)
+    floats = image.mode == "F"
+    brightest = np.max(values, where=np.isfinite(values), initial=0)
+    white = 1 if floats else 256
+    while brightest > (white if floats else white - 1):
+        white *= 4
+    scaled = np.multiply(values, np.float32(256 / white), dtype=np.float32)
+    np.nan_to_num(scaled, copy=False, nan=0)
+    grey = np.clip(scaled, 0, 255).astype(np.uint8)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey  # Pillow inverts these with up to 8 bits only
+    return Image.fromarray(grey)
 
 
 def _unidentified(place: ImagePlace) -> str:
@@ -281,6 +341,8 @@ def _unidentified(place: ImagePlace) -> str:
         return f"{place.name} is empty"
     if start.startswith(b"version https://git-lfs"):
         return f"{place.name} is a Git LFS pointer, not the image; fetch it with: git lfs pull"
+    if start.startswith((b"II*\0", b"MM\0*")):
+        return f"{place.name} is a TIFF with a kind of pixels that is not supported; save it as PNG"
     return f"{place.name} is not an image in a supported format ({', '.join(FORMATS)})"
 
 

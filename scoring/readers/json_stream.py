@@ -2,7 +2,7 @@
 
 The standard library's decoder both parses a record and says where it ends, so the slice between
 is the record exactly as it came: key order, number formats, escapes and unknown keys included.
-Bytes that are not UTF-8 travel as surrogates and come out of the slice unchanged.
+A record with bytes that are not UTF-8 is a problem of its own, named with its place.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from scoring.errors import RecordError
+from scoring.readers.encodings import find_undecoded, not_utf8
 
 CHUNK_BYTES = 1 << 20
 MAX_RECORD_BYTES = 256 << 20
@@ -87,6 +88,9 @@ def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Ite
 def _parse_line(original: bytes, number: int, indent: int) -> RawRecord:
     """``indent``: characters of white space that stand before the record on its line."""
     text = original.decode("utf-8", "surrogateescape")
+    if (odd := find_undecoded(text, 0, len(text))) is not None:
+        place = f"line {number}, column {indent + odd + 1}"
+        return RawRecord(original, problem=f"{place}: {not_utf8(text[odd])}")
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
@@ -130,7 +134,7 @@ def read_json_values(file: IO[bytes], name: str, keep_going: bool = False) -> It
     like: frozenset[str] | None = None
     while buffer.peek():
         try:
-            record = buffer.record()
+            record = _wanted(buffer.record(), name, keep_going)
             if isinstance(record.value, dict):
                 like = like or frozenset(record.value)
             yield record
@@ -167,6 +171,13 @@ def read_json_object(
     _expect_end(buffer, "object", keep_going)
 
 
+def _wanted(record: RawRecord, name: str, keep_going: bool) -> RawRecord:
+    """The record. Raises RecordError for one with a problem, unless ``keep_going``."""
+    if record.problem and not keep_going:
+        raise RecordError(f"{name}: {record.problem}")
+    return record
+
+
 def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[RawRecord]:
     """The members of an array or object up to and including its closing bracket."""
     like: frozenset[str] | None = None
@@ -177,7 +188,7 @@ def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[R
                 break
             key = buffer.key() if closing == "}" else None
             name = None if key is None else str(key.value)
-            record = buffer.record()
+            record = _wanted(buffer.record(), buffer.name, keep_going)
             begun = True
             if isinstance(record.value, dict):
                 like = like or frozenset(record.value)
@@ -208,7 +219,7 @@ class _Buffer:
     """A window of decoded text that slides over the file."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file, self._name = file, name
+        self._file, self.name = file, name
         self._text, self._at, self._eof = "", 0, False
         # Bytes not decoded yet: a character that a read cut in two, at first what follows a BOM.
         self._tail = file.read(3).removeprefix(b"\xef\xbb\xbf")
@@ -257,6 +268,8 @@ class _Buffer:
         """Steps over the key of a member and its colon."""
         self.check('"', "a key in double quotes")
         key = self.record()
+        if key.problem:
+            raise RecordError(f"{self.name}: {key.problem}")
         self.expect(":")
         return key
 
@@ -293,7 +306,7 @@ class _Buffer:
                 break
             search_from = self._at + 1
         original = "".join(passed).encode("utf-8", "surrogateescape")
-        return RawRecord(original, problem=problem.removeprefix(f"{self._name}: "))
+        return RawRecord(original, problem=problem.removeprefix(f"{self.name}: "))
 
     def begins_here(self, closing: str, like: frozenset[str] | None) -> bool:
         """Whether a record like the others stands at the current place."""
@@ -347,17 +360,35 @@ class _Buffer:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if self._eof or not self._may_be_cut(error):
-                    self.fail(f"{error.msg}, {_standing(self._text, error.pos)}", at=error.pos)
+                    self._fail_to_parse(error)
             except (ValueError, RecursionError) as error:
                 self.fail(str(error))
             else:
                 if end < len(self._text) or self._eof:
-                    original = self._text[self._at : end].encode("utf-8", "surrogateescape")
-                    self._at = end
-                    return RawRecord(original, value)
+                    return self._cut(end, value)
             if len(self._text) - self._at > MAX_RECORD_BYTES:
                 self.fail(f"the record is longer than {MAX_RECORD_BYTES >> 20} MiB")
             self._fill()
+
+    def _cut(self, end: int, value: object) -> RawRecord:
+        """Steps over the value that ends there."""
+        text = self._text[self._at : end]
+        try:
+            record = RawRecord(text.encode("utf-8"), value)
+        except UnicodeEncodeError as error:  # a surrogate: a byte that was no UTF-8
+            place = self._place(self._at + error.start)
+            problem = f"{place}: {not_utf8(text[error.start])}"
+            record = RawRecord(text.encode("utf-8", "surrogateescape"), problem=problem)
+        self._at = end
+        return record
+
+    def _fail_to_parse(self, error: json.JSONDecodeError) -> None:
+        """Fails; a text in another encoding may hold what looks like escapes and quotes."""
+        end = len(self._text) if error.msg.startswith("Unterminated") else error.pos + 1
+        odd = find_undecoded(self._text, self._at, end)
+        if odd is not None:
+            self.fail(not_utf8(self._text[odd]), at=odd)
+        self.fail(f"{error.msg}, {_standing(self._text, error.pos)}", at=error.pos)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
         near_end = error.pos >= len(self._text) - _CUT_MARGIN
@@ -365,10 +396,14 @@ class _Buffer:
 
     def fail(self, what: str, at: int | None = None) -> None:
         """Raises RecordError naming line and column."""
-        used = self._text[: self._at if at is None else at]
+        place = self._place(self._at if at is None else at)
+        raise RecordError(f"{self.name}: {place}: {what}")
+
+    def _place(self, at: int) -> str:
+        used = self._text[:at]
         line = self._lines + used.count("\n") + 1
         column = len(used) - used.rfind("\n") if "\n" in used else self._column + len(used) + 1
-        raise RecordError(f"{self._name}: line {line}, column {column}: {what}")
+        return f"line {line}, column {column}"
 
 
 def _seems_record(value: dict[str, object]) -> bool:

@@ -23,23 +23,27 @@ from scoring.readers.values import (
     IMAGE_KEYS,
     MEDIA_KEYS,
     MESSAGE_KEYS,
+    SYSTEM_KEYS,
     as_list,
     record_images,
+    system_text,
 )
 from scoring.samples import Role, Turn
 
 KEYS = ("conversations", "conversation")
 TEXT_KEYS = ("value", "response", "content", "text")
-_UNUSUAL_KEYS = frozenset((*IMAGE_KEYS, *MEDIA_KEYS, *MESSAGE_KEYS, "image_bytes")) - {
-    "image",
-    "conversations",
-}
+_FIRST_NUMBERED = ("image_0", "image_1", "image0", "image1", "image_00", "image_01", "img_1")
+_UNUSUAL_KEYS = frozenset(
+    (*IMAGE_KEYS, *MEDIA_KEYS, *MESSAGE_KEYS, *SYSTEM_KEYS, *_FIRST_NUMBERED, "image_bytes")
+) - {"image", "conversations"}
 
 
 def understand(value: Mapping[str, object], options: ReadOptions) -> Understood:
     """The turns and images of one record. Raises BadRecord."""
     images, named = record_images(value)
-    return assemble(messages(value), images, named=named, roles=options.roles)
+    return assemble(
+        messages(value), images, named=named, roles=options.roles, system=system_text(value)
+    )
 
 
 def understand_plain(value: Mapping[str, object]) -> Understood | None:
@@ -99,6 +103,8 @@ def _message(position: int, message: object) -> Message:
     if not isinstance(role, str):
         raise BadRecord(f"turn {position} is from {shown(role)}, not a role")
     text = next((message[key] for key in TEXT_KEYS if key in message), None)
+    if text is None and role.lower() == "system":
+        text = ""  # no system prompt
     if not isinstance(text, str):
         raise BadRecord(f"the value of turn {position} is {shown(text)}, not text")
     return Message(role, (text,))

@@ -27,6 +27,7 @@ from scoring.readers.values import (
     as_list,
     image_reference,
     record_images,
+    system_text,
 )
 
 KEYS = ("messages", "conversations", "conversation", "prompt")
@@ -39,7 +40,8 @@ def understand(value: Mapping[str, object], options: ReadOptions) -> Understood:
     """The turns and images of one record. Raises BadRecord."""
     found = messages(value)
     images, named = record_images(value)
-    return assemble(found, images, named=named, roles=options.roles)
+    system = system_text(value)
+    return assemble(found, images, named=named, roles=options.roles, system=system)
 
 
 def messages(value: Mapping[str, object]) -> list[Message]:
@@ -54,9 +56,6 @@ def messages(value: Mapping[str, object]) -> list[Message]:
     found = [_message(position, one) for position, one in enumerate(listed, start=1)]
     if found[0].role.lower() == "pretrain":
         found[:1] = _pretraining(found[0].parts)
-    system = value.get("system")
-    if isinstance(system, str) and system and found[0].role.lower() != "system":
-        found.insert(0, Message("system", (system,)))
     return found
 
 
@@ -98,7 +97,7 @@ def _message(position: int, message: object) -> Message:
         parts = [*(Slot(reference) for reference in references), *parts]
     if not parts:
         calls = message.get("tool_calls")
-        if content is None and not calls:
+        if content is None and not calls and role.lower() != "system":
             raise BadRecord(f"the content of turn {position} is {shown(content)}, not text")
         parts = [str(calls)] if calls else [""]
     return Message(role, tuple(parts))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from scoring.errors import InputError
+from scoring.readers.encodings import checked_encoding
 from scoring.samples import Role
 
 FAMILIES: Mapping[str, str] = {
@@ -37,7 +38,8 @@ class ReadOptions:
     lead into objects. ``roles``: further names of roles. ``keep_going``: what can be read of a
     damaged file is taken, the rest counted with its place. ``allow_remote``: images behind http and
     https are the samples' images too, instead of being refused. ``turn_keys``: the keys of a turn
-    that hold who speaks and what, where they are none of the usual ones.
+    that hold who speaks and what, where they are none of the usual ones. ``only_columns``: a record
+    is what ``columns`` names and nothing else. ``encoding``: that of text files, "" for UTF-8.
     """
 
     family: str | None = None
@@ -46,12 +48,19 @@ class ReadOptions:
     keep_going: bool = False
     allow_remote: bool = False
     turn_keys: tuple[str, str] | None = None
+    only_columns: bool = field(default=False, repr=False)
+    encoding: str = field(default="", repr=False)
 
     def or_said(self, listed: ReadOptions | None) -> ReadOptions:
         """These, or where they say nothing of the records what a list of datasets says of them."""
         if listed is None or self.family or self.columns or self.roles:
             return self
-        return replace(listed, keep_going=self.keep_going, allow_remote=self.allow_remote)
+        return replace(
+            listed,
+            keep_going=self.keep_going,
+            allow_remote=self.allow_remote,
+            encoding=self.encoding,
+        )
 
 
 def read_options(
@@ -60,6 +69,7 @@ def read_options(
     roles: Mapping[str, str] | None = None,
     keep_going: bool = False,
     allow_remote: bool = False,
+    encoding: str = "",
 ) -> ReadOptions:
     """Options from words. Raises InputError for a word that is none, naming those there are."""
     if family not in ("auto", *FAMILIES):
@@ -73,4 +83,11 @@ def read_options(
             raise InputError(f"role {name!r} is {side!r}; it can be: {', '.join(sides)}")
     understood = {name.lower(): sides[side] for name, side in (roles or {}).items()}
     named = None if family == "auto" else family
-    return ReadOptions(named, columns or {}, understood, keep_going, allow_remote)
+    return ReadOptions(
+        named,
+        columns or {},
+        understood,
+        keep_going,
+        allow_remote,
+        encoding=checked_encoding(encoding) if encoding else "",
+    )

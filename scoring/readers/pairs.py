@@ -6,11 +6,11 @@ reasoning sets (problem/solution) and from benchmark tables (hint, options A to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from scoring.readers.conversation import BadRecord, Message, Part, Slot, Understood, assemble, shown
 from scoring.readers.options import ReadOptions
-from scoring.readers.values import as_list, record_images
+from scoring.readers.values import as_list, record_images, system_text, written_list
 
 QUESTIONS = ("query", "question", "instruction", "problem", "prompt", "user", "human", "text")
 ANSWERS = (
@@ -25,8 +25,42 @@ ANSWERS = (
     "ground_truth",
 )
 CAPTIONS = ("caption", "text", "txt", "description")
+LABEL = "label"
+"""The answer of benchmarks that ask yes or no; elsewhere often the number of a class."""
+_TRUTHS = ("yes", "no", "true", "false")
 PAIR_LISTS = ("conversation", "conversations", "texts")
 _LETTERS = "ABCDEFGHI"
+
+
+def question_key(value: Mapping[str, object]) -> str | None:
+    """Return the key that holds the question; a statement with a label is one too."""
+    key = _text_key(value, QUESTIONS)
+    return key or (_text_key(value, CAPTIONS) if answer_key(value) == LABEL else None)
+
+
+def answer_key(value: Mapping[str, object]) -> str | None:
+    """Return the key that holds the answer.
+
+    A label is an answer where it says yes or no, or is a text beside what is a question for sure.
+    """
+    key = next((key for key in ANSWERS if value.get(key) is not None), None)
+    label = value.get(LABEL)
+    if key or not isinstance(label, str | bool):
+        return key
+    if isinstance(label, bool) or label.strip().lower() in _TRUTHS:
+        return LABEL
+    asked = _text_key(value, QUESTIONS)
+    sure = asked and ("question_id" in value or str(value[asked]).rstrip().endswith("?"))
+    return LABEL if sure and label.strip() and not label.strip().isdigit() else None
+
+
+def caption_key(value: Mapping[str, object]) -> str | None:
+    """Return the key that holds the caption."""
+    return _text_key(value, CAPTIONS)
+
+
+def _text_key(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
+    return next((key for key in keys if isinstance(value.get(key), str)), None)
 
 
 def understand_qa(value: Mapping[str, object], options: ReadOptions) -> Understood:
@@ -40,10 +74,8 @@ def understand_qa(value: Mapping[str, object], options: ReadOptions) -> Understo
     ]
     if messages and not messages[-1].text and _answer(value) is None:
         messages.pop()
-    system = value.get("system")
-    if isinstance(system, str) and system:
-        messages.insert(0, Message("system", (system,)))
-    return assemble(messages, images, named=named, roles=options.roles)
+    system = system_text(value)
+    return assemble(messages, images, named=named, roles=options.roles, system=system)
 
 
 def understand_caption(value: Mapping[str, object], options: ReadOptions) -> Understood:
@@ -51,7 +83,7 @@ def understand_caption(value: Mapping[str, object], options: ReadOptions) -> Und
     images, named = record_images(value)
     if named:
         images = list(named.values())
-    key = next((key for key in CAPTIONS if isinstance(value.get(key), str)), None)
+    key = caption_key(value)
     if key is None:
         raise BadRecord(f"no text among the keys {', '.join(map(str, value))}")
     text = str(value[key])
@@ -59,7 +91,7 @@ def understand_caption(value: Mapping[str, object], options: ReadOptions) -> Und
         text = text.replace(token, "")
     slots: tuple[Part, ...] = tuple(Slot(image) for image in images)
     messages = [Message("user", slots), Message("assistant", (text.strip(),))]
-    return assemble(messages, roles=options.roles)
+    return assemble(messages, roles=options.roles, system=system_text(value))
 
 
 def _history(value: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -91,7 +123,7 @@ def _last(value: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def _question(value: Mapping[str, object]) -> str | None:
-    key = next((key for key in QUESTIONS if isinstance(value.get(key), str)), None)
+    key = question_key(value) or (None if _listed(value) else caption_key(value))
     if key is None:
         return None
     question = str(value[key])
@@ -108,9 +140,8 @@ def _question(value: Mapping[str, object]) -> str | None:
 
 def _options(value: Mapping[str, object]) -> list[str]:
     """What there is to choose from: columns A, B, ... or a list of choices."""
-    listed = as_list(value.get("choices"))
-    if listed is not None:
-        return [str(option) for option in listed][: len(_LETTERS)]
+    if (listed := _choices(value)) is not None:
+        return [str(option) for option in listed]
     options = []
     for letter in _LETTERS:
         option = value.get(letter)
@@ -120,12 +151,24 @@ def _options(value: Mapping[str, object]) -> list[str]:
     return options
 
 
+def _choices(value: Mapping[str, object]) -> list[object] | None:
+    """A list of choices, also written as text, unless the question repeats all of them."""
+    listed = as_list(value.get("choices"))
+    if listed is None and (options := value.get("options")):
+        listed = options if isinstance(options, list) else written_list(options)
+        listed = None if listed == [options] else listed
+        asked = str(value.get(_text_key(value, QUESTIONS) or "", ""))
+        if listed and all(str(option) in asked for option in listed):
+            return None
+    return None if listed is None else listed[: len(_LETTERS)]
+
+
 def _answer(value: Mapping[str, object]) -> str | None:
-    key = next((key for key in ANSWERS if value.get(key) is not None), None)
+    key = answer_key(value) or (LABEL if value.get(LABEL) is not None else None)
     if key is None:
         return None
     answer = value[key]
-    choices = as_list(value.get("choices"))
+    choices = _choices(value)
     is_position = isinstance(answer, int) and not isinstance(answer, bool)
     if choices and is_position and 0 <= int(str(answer)) < min(len(choices), len(_LETTERS)):
         return _LETTERS[int(str(answer))]

@@ -18,11 +18,17 @@ from scoring.readers.llava import understand_plain
 from scoring.readers.options import ReadOptions
 from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import (
+    IMAGE_KEYS,
+    MEDIA_KEYS,
+    MESSAGE_KEYS,
+    SYSTEM_KEYS,
     Inline,
     as_list,
+    has_image,
     inline_images,
     may_hold_image,
     media_reason,
+    unread_images,
 )
 from scoring.samples import Sample, Status
 
@@ -35,7 +41,25 @@ _READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], Understood]
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
 _SOURCES = ("source", "data_source", "dataset")
+_LONGEST_KEY = 100  # characters that a message shows
 _DEFAULTS = ReadOptions()
+_LISTS = frozenset(("messages", *pairs.PAIR_LISTS))
+_QUESTION_KEYS = _LISTS | frozenset(pairs.QUESTIONS)
+_ANSWER_KEYS = _LISTS | frozenset((*pairs.ANSWERS, pairs.LABEL))
+_IN_PLACE_OF: Mapping[str, frozenset[str]] = {
+    "image": frozenset((*IMAGE_KEYS, "image_bytes")),
+    "conversations": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
+    "question": _QUESTION_KEYS,
+    "answer": _ANSWER_KEYS,
+    "caption": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
+    "system": frozenset(SYSTEM_KEYS),
+}
+"""Usual keys that a column named by the user stands in place of."""
+_TEXTS = ("conversations", "question", "answer", "caption")
+KNOWN_KEYS = frozenset((
+    *IMAGE_KEYS, "image_bytes", *MEDIA_KEYS, *MESSAGE_KEYS, *_QUESTION_KEYS, *_ANSWER_KEYS,
+    *pairs.CAPTIONS, *SYSTEM_KEYS, *_IDS, *_SOURCES,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +82,12 @@ def guess_family(value: object) -> list[Guess]:
     prompt = as_list(value.get("prompt"))
     if prompt and isinstance(prompt[0], dict):
         return [Guess("messages", "'prompt' is a list of messages")]
-    question = next((key for key in pairs.QUESTIONS if isinstance(value.get(key), str)), None)
-    answer = next((key for key in pairs.ANSWERS if value.get(key) is not None), None)
+    question, answer = pairs.question_key(value), pairs.answer_key(value)
     if question and answer and question != answer:
         return [Guess("qa", f"{question!r} and {answer!r} are a question and its answer")]
-    has_image = any(value.get(key) for key in ("image", "images", "image_path", "file_name"))
-    caption = next((key for key in pairs.CAPTIONS if isinstance(value.get(key), str)), None)
-    if caption and has_image:
-        return [Guess("caption", f"an image and {caption!r}, no question")]
-    if question == "prompt" and has_image:
-        return [Guess("qa", "'prompt' is a question; the record has no answer")]
+    caption = pairs.caption_key(value)
+    if has_image(value) and (guesses := _of_image(value, question, caption)):
+        return guesses
     if "conversations" in value or "video" in value:
         return [Guess("llava", "the record has 'conversations'")]
     guesses = []
@@ -76,6 +96,20 @@ def guess_family(value: object) -> list[Guess]:
     if caption:
         guesses.append(Guess("caption", f"{caption!r} without an image"))
     return guesses if len(guesses) != 1 else [*guesses, Guess("llava", "nothing says so")]
+
+
+def _of_image(
+    value: Mapping[str, object], question: str | None, caption: str | None
+) -> list[Guess]:
+    """Families of a record that has an image and no answer; of a text and a number as its label
+    nobody knows whether they are a question and its answer.
+    """
+    if question == "prompt" or (question and "question_id" in value):
+        return [Guess("qa", f"{question!r} is a question; the record has no answer")]
+    if caption and value.get(pairs.LABEL) is not None:
+        beside = f"{caption!r} has a {pairs.LABEL!r} beside it"
+        return [Guess("qa", beside), Guess("caption", beside)]
+    return [Guess("caption", f"an image and {caption!r}, no question")] if caption else []
 
 
 def _of_conversation(where: str, listed: list[object]) -> list[Guess]:
@@ -106,7 +140,8 @@ def to_sample(
     the file it came from (``file_stem``). ``container``: prefix of references to images that lie
     inside the record (``train.parquet#row=7``); for a JSON record its place in the dataset.
     """
-    value = _named(record, row_idx, container)
+    column = options.columns.get("image")
+    value = _named(record, row_idx, container, column.rpartition(".")[2] if column else None)
     value = mapped(value, options)
     try:
         if record.problem:
@@ -129,13 +164,16 @@ def to_sample(
     )
 
 
-def _named(record: RawRecord, row_idx: int, container: str | None) -> object:
+def _named(
+    record: RawRecord, row_idx: int, container: str | None, image_column: str | None
+) -> object:
     """The value with references in place of the images that lie inside it."""
     value: object = record.value
-    if container is not None:
-        value = inline_images(value, container)
-    elif may_hold_image(record.original):
-        value = inline_images(value, f"{RECORDS}#row={row_idx}")
+    place = container
+    if container is None and may_hold_image(record.original):
+        place = f"{RECORDS}#row={row_idx}"
+    if place is not None:
+        value = inline_images(value, place, named=image_column)
     if record.key and isinstance(value, dict) and value.get("image") == "image.png":
         value = {**value, "image": f"{value.get('split', '')}/{record.key}/image.png"}  # ScienceQA
     if isinstance(value, list) and guess_family(value):
@@ -161,13 +199,34 @@ def _understand(value: object, options: ReadOptions, default_family: str) -> Und
 
 
 def mapped(value: object, options: ReadOptions) -> object:
-    """The record as the user's words about its columns and turns make it; as it is without."""
+    """The record as the user's words about its columns and turns make it; as it is without.
+
+    A named column stands in place of the usual keys for the same; all others keep their meaning.
+    """
     if options.columns and isinstance(value, dict):
-        value = {role: _look_up(value, name) for role, name in options.columns.items()}
+        named = {role: _look_up(value, name) for role, name in options.columns.items()}
+        value = named if options.only_columns else {**_others(value, options.columns), **named}
     if options.turn_keys and isinstance(value, dict):
         turns = as_list(value.get("conversations")) or []
         value = {**value, "conversations": [_usual(turn, options.turn_keys) for turn in turns]}
     return value
+
+
+def _others(value: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
+    """What a record holds beside the columns that the user named."""
+    gone = {columns[role] for role in _TEXTS if role in columns}
+    for role in columns:
+        gone |= _IN_PLACE_OF.get(role, frozenset())
+    return {key: inner for key, inner in value.items() if key not in gone}
+
+
+def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[str]:
+    """Return the keys of a record that seem to hold an image which its sample does not have."""
+    if not isinstance(value, dict) or KNOWN_KEYS.issuperset(value):
+        return []
+    named = {name.split(".")[0] for name in options.columns.values()}
+    found = unread_images(value, KNOWN_KEYS | named, bool(sample.images))
+    return [clean_text(key)[:_LONGEST_KEY] for key in found]
 
 
 def _usual(turn: object, keys: tuple[str, str]) -> object:

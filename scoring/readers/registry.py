@@ -88,14 +88,17 @@ def _said(one: Mapping[str, object]) -> ReadOptions:
     kept = {key: columns.get(key, key) for key in (*_MEDIA, *_KEPT)}
     formatting = one.get("formatting", "alpaca")
     if formatting == "alpaca":
-        return ReadOptions(columns={**kept, **_renamed(_FLAT, columns)})
+        return ReadOptions(columns={**kept, **_renamed(_FLAT, columns)}, only_columns=True)
     default = _TURN_KEYS.get(str(formatting), _TURN_KEYS["sharegpt"])
     keys = tags.get("role_tag", default[0]), tags.get("content_tag", default[1])
     roles = {tags[tag].lower(): side for tag, side in _TAGS.items() if tag in tags}
     messages = columns.get("messages", "messages" if formatting == "openai" else "conversations")
     turn_keys = None if keys in _TURN_KEYS.values() else keys
     return ReadOptions(
-        columns={"conversations": messages, **kept}, roles=roles, turn_keys=turn_keys
+        columns={"conversations": messages, **kept},
+        roles=roles,
+        turn_keys=turn_keys,
+        only_columns=True,
     )
 
 

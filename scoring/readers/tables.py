@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import RecordError
-from scoring.readers.containers import open_arrow
+from scoring.readers.containers import BATCH_BYTES, batch_rows, open_arrow, open_parquet
 from scoring.readers.json_stream import RawRecord
 
-_BATCH_BYTES = 16 << 20
 _MAX_BATCH_ROWS = 1_000
 
 
@@ -31,7 +30,7 @@ def read_parquet(
     With ``keep_going`` the rest of a damaged row group becomes one record with its problem.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = open_parquet(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"{path} is no readable Parquet file: {error}") from error
     with file:
@@ -41,7 +40,7 @@ def read_parquet(
             facts = metadata.row_group(group)
             end = row + facts.num_rows
             try:
-                for batch in file.iter_batches(_batch_rows(facts), [group]):
+                for batch in file.iter_batches(batch_size(facts), [group]):
                     batch.validate()
                     for record in batch_records(batch, name, row):
                         yield row, metadata.num_rows, record
@@ -66,8 +65,8 @@ def read_arrow(
     try:
         for batch in _arrow_batches(path):
             batch.validate(full=True)  # a damaged file would lead its readers out of their memory
-            for start in range(0, len(batch), 64):
-                for record in batch_records(batch.slice(start, 64), name, row):
+            for piece in _pieces(batch, 64):
+                for record in batch_records(piece, name, row):
                     yield row, record
                     row += 1
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -105,18 +104,17 @@ def _batches_with(path: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, pa
     first = 0
     if not _is_parquet(path):
         for batch in _arrow_batches(path):
-            for start in range(0, len(batch), _MAX_BATCH_ROWS):
-                piece = batch.slice(start, _MAX_BATCH_ROWS)
+            for piece in _pieces(batch, _MAX_BATCH_ROWS):
                 yield first, piece
                 first += len(piece)
         return
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         for group in range(file.metadata.num_row_groups):
             facts = file.metadata.row_group(group)
             end = first + facts.num_rows
             low, high = np.searchsorted(rows, [first, end])
             if low < high:
-                for batch in file.iter_batches(_batch_rows(facts), [group]):
+                for batch in file.iter_batches(batch_size(facts), [group]):
                     yield first, batch
                     first += len(batch)
             first = end
@@ -127,10 +125,16 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def _batch_rows(facts: Any) -> int:
+def batch_size(group: Any) -> int:
     """Rows of a row group that are read at a time."""
-    size = max(facts.total_byte_size // max(facts.num_rows, 1), 1)
-    return int(min(max(_BATCH_BYTES // size, 1), _MAX_BATCH_ROWS))
+    return min(batch_rows(group), _MAX_BATCH_ROWS)
+
+
+def _pieces(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    """The batch, at most ``rows`` rows at a time, fewer where they hold many bytes."""
+    rows = min(rows, max(BATCH_BYTES * len(batch) // max(batch.nbytes, 1), 1))
+    for start in range(0, len(batch), rows):
+        yield batch.slice(start, rows)
 
 
 def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:

@@ -6,9 +6,10 @@ to their place before anything else looks at the record, so that no reader carri
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from urllib.parse import quote
 
 from scoring.readers.conversation import BadRecord, clean_text, shown
@@ -24,13 +25,17 @@ IMAGE_KEYS = (
     "filename",
     "image_file",
 )
+_NUMBERED = re.compile(r"(?:image|img)_?([0-9]{1,3})")
+"""One image per column: ``image_1`` to ``image_7``, which the text calls ``<image 1>``."""
 BYTES_KEYS = ("bytes", "base64", "image_bytes", "data", "b64", "b64_json")
+_HOLDING = frozenset((*IMAGE_KEYS, *BYTES_KEYS))
 EMBEDDED = "\0embedded"
 """Stands for an image that another row of the same file holds."""
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{128}")
 _MAGIC = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0A")  # of image formats
 _SHORT, _LONG = 64, 256
+_LONGEST_LIST = 1 << 20
 
 
 class Inline(str):
@@ -39,19 +44,24 @@ class Inline(str):
     __slots__ = ()
 
 
-def inline_images(value: object, prefix: str, at: str = "", key: str = "") -> object:
+def inline_images(
+    value: object, prefix: str, at: str = "", key: str = "", named: str | None = None
+) -> object:
     """``value`` with every image inside it replaced by its reference ``prefix&at=/pointer``.
 
-    ``at`` is the JSON pointer of ``value``, each step percent-encoded; ``key`` the nearest key.
+    ``at`` is the JSON pointer of ``value``, each step percent-encoded; ``key`` the nearest key;
+    ``named`` the key that the user named as the one of images.
     """
     if isinstance(value, dict):
         return {
-            name: inline_images(inner, prefix, f"{at}/{_quoted(name)}", str(name))
+            name: inline_images(inner, prefix, f"{at}/{_quoted(name)}", str(name), named)
             for name, inner in value.items()
         }
     if isinstance(value, list):
-        return [inline_images(v, prefix, f"{at}/{i}", key) for i, v in enumerate(value)]
-    if (isinstance(value, bytes) and value) or (isinstance(value, str) and _holds(value, key)):
+        return [inline_images(v, prefix, f"{at}/{i}", key, named) for i, v in enumerate(value)]
+    if isinstance(value, bytes) and value:
+        return Inline(f"{prefix}&at={at}")
+    if isinstance(value, str) and _holds(value, key == named or key in _HOLDING or _numbered(key)):
         return Inline(f"{prefix}&at={at}")
     return value
 
@@ -60,10 +70,15 @@ def _quoted(name: object) -> str:
     return quote(str(name), safe="", errors="surrogatepass")
 
 
-def _holds(text: str, key: str) -> bool:
+def _numbered(key: str) -> bool:
+    return _NUMBERED.fullmatch(key) is not None
+
+
+def _holds(text: str, is_image_key: bool) -> bool:
+    """Whether ``text`` is an image in base64, which under other keys is so by data: URLs only."""
     if text == EMBEDDED or _DATA_URL.match(text[:100]):
         return True
-    if key not in IMAGE_KEYS and key not in BYTES_KEYS:
+    if not is_image_key:
         return False
     known = len(text) >= _SHORT and text.startswith(_MAGIC)
     return known or (len(text) >= _LONG and _BASE64.match(text) is not None)
@@ -107,7 +122,48 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
             return [], named
         listed = found if isinstance(found, list) else written_list(found)
         return [_reference(key, one) for one in listed], None
-    return [], None
+    numbered = {
+        int(match[1]): (key, found)
+        for key, inner in value.items()
+        if (match := _NUMBERED.fullmatch(str(key))) and (found := _present(inner))
+    }
+    return [], {f"<image {n}>": _reference(*numbered[n]) for n in sorted(numbered)} or None
+
+
+def has_image(value: Mapping[str, object]) -> bool:
+    """Whether a record names an image under one of the usual keys."""
+    return any(inner and (key in IMAGE_KEYS or _numbered(str(key))) for key, inner in value.items())
+
+
+def unread_images(value: Mapping[str, object], known: Container[str], any_read: bool) -> list[str]:
+    """Return the keys beside the ``known`` ones that seem to hold an image that nobody reads.
+
+    Where images were read (``any_read``), addresses and keys that do not speak of images are
+    passed over: many records name the origin of their image.
+    """
+    found = [key for key, inner in value.items() if key not in known and seems_image(inner)]
+    if found and not any(value.get(key) for key in IMAGE_KEYS):
+        found = [key for key in found if not _numbered(key)]  # those are read
+    if not any_read:
+        return found
+    return [key for key in found if _SPEAKS_OF_IMAGES(key) and not _IS_ADDRESS(str(value[key]))]
+
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_SPEAKS_OF_IMAGES = re.compile("image|img|picture|photo", re.IGNORECASE).search
+_IS_ADDRESS = re.compile("https?:", re.IGNORECASE).match
+
+
+def seems_image(value: object) -> bool:
+    """Return whether a value looks like an image: bytes, base64, a path or an address of one."""
+    if isinstance(value, list):
+        return bool(value) and seems_image(value[0])
+    if isinstance(value, dict):
+        return any(seems_image(value.get(key)) for key in ("bytes", "path", "url"))
+    if isinstance(value, str):
+        is_path = value[-5:].lower().endswith(_IMAGE_SUFFIXES) and "\n" not in value
+        return is_path or _holds(value, True)
+    return isinstance(value, bytes) and bool(value)
 
 
 def _present(found: object) -> object:
@@ -152,8 +208,17 @@ OTHER_TYPES = ("video", "video_url", "audio", "input_audio", "audio_url")
 def written_list(found: object) -> list[object]:
     """Benchmark tables write a list of paths as text; a file name may begin with a bracket too."""
     if isinstance(found, str) and found.startswith("[") and found.rstrip().endswith("]"):
-        return as_list(found) or as_list(found.replace("'", '"')) or [found]
+        return as_list(found) or as_list(found.replace("'", '"')) or _python_list(found) or [found]
     return [found]
+
+
+def _python_list(text: str) -> list[object] | None:
+    """A list as Python prints it, which changes its quotes around an apostrophe."""
+    try:
+        found = ast.literal_eval(text) if len(text) < _LONGEST_LIST else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _reference(key: str, value: object) -> str:
@@ -174,3 +239,12 @@ def image_reference(value: object) -> str | None:
             if found := image_reference(value.get(key)):
                 return found
     return None
+
+
+SYSTEM_KEYS = ("system", "system_prompt", "system_message")
+
+
+def system_text(value: Mapping[str, object]) -> str | None:
+    """Return the system prompt that a record keeps beside its messages."""
+    found = (value.get(key) for key in SYSTEM_KEYS)
+    return next((text for text in found if isinstance(text, str) and text), None)

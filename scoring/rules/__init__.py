@@ -8,7 +8,7 @@ library, so a rule replays on another machine and with another version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, cast
 
@@ -103,7 +103,7 @@ def rule_from_dict(value: Mapping[str, Any]) -> Rule:
     unknown = [key for key in options if key not in known]
     if unknown:
         raise RuleError(
-            f"the rule {name} has no option {', '.join(unknown)}; it has: {', '.join(known)}"
+            f"the rule {name} has no {_as_options(unknown)}; it has: {_as_options(known)}"
         )
     missing = [
         field.name
@@ -111,5 +111,10 @@ def rule_from_dict(value: Mapping[str, Any]) -> Rule:
         if field.default is MISSING and field.name not in options
     ]
     if missing:
-        raise RuleError(f"the rule {name} needs: {', '.join(missing)}")
+        raise RuleError(f"the rule {name} needs {_as_options(missing)}")
     return cast(Rule, make(**options))
+
+
+def _as_options(names: Iterable[str]) -> str:
+    """Fields of a rule as the command's options."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

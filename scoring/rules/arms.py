@@ -63,7 +63,7 @@ class RandomShare(Printed):
 
     def __post_init__(self) -> None:
         if (self.share is None) == (self.count is None):
-            raise RuleError("the rule random needs either share or count")
+            raise RuleError("the rule random needs either --share or --count")
         if self.share is not None:
             check_share(self.share)
         if self.count is not None:

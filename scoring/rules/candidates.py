@@ -32,9 +32,8 @@ class Candidates:
 
     ``row_idx`` ascends. ``status`` holds positions in ``STATUSES``, ``source`` positions in
     ``sources``, ``answer_kind`` positions in ``ANSWER_KINDS``. Losses and scores are in nats per
-    answer token and NaN where there are none; ``visnec_stderr`` is the standard error of the
-    score over the answer tokens, NaN where there are fewer than two. ``cluster_id`` is -1 where a
-    sample has no cluster. Raises RuleError where the columns do not fit together.
+    answer token and NaN where there are none. ``cluster_id`` is -1 where a sample has no cluster.
+    Raises RuleError where the columns do not fit together.
     """
 
     row_idx: Ints
@@ -47,7 +46,6 @@ class Candidates:
     n_answer_tokens: Ints
     cluster_id: NDArray[np.int32]
     answer_kind: NDArray[np.int8]
-    visnec_stderr: Floats
 
     def __post_init__(self) -> None:
         columns = [value for value in self._values() if isinstance(value, np.ndarray)]
@@ -82,14 +80,12 @@ class Candidates:
         n_answer_tokens: Sequence[int] | Ints,
         cluster_id: Sequence[int] | NDArray[np.int32],
         answer_kind: Sequence[str] | None = None,
-        visnec_stderr: Sequence[float] | Floats | None = None,
     ) -> Candidates:
         """Candidates from columns that hold statuses, sources and types of answer as text.
 
-        Without types every answer is ``text``; without standard errors none is known.
+        Without types every answer is ``text``.
         """
         kinds = ["text"] * len(row_idx) if answer_kind is None else answer_kind
-        stderr = np.full(len(row_idx), np.nan) if visnec_stderr is None else visnec_stderr
         sources = tuple(sorted(set(source)))
         places = {name: place for place, name in enumerate(sources)}
         return cls(
@@ -103,7 +99,6 @@ class Candidates:
             n_answer_tokens=np.asarray(n_answer_tokens, np.int64),
             cluster_id=np.asarray(cluster_id, np.int32),
             answer_kind=np.array([ANSWER_KINDS.index(kind) for kind in kinds], np.int8),
-            visnec_stderr=np.asarray(stderr, np.float64),
         )
 
     def has_status(self, status: Status) -> Mask:

@@ -25,7 +25,7 @@ class Threshold(Printed):
             if value is not None and not is_finite(value):
                 raise RuleError(f"a threshold must be a finite number, got {value!r}")
         if self.min is None and self.max is None:
-            raise RuleError(f"the rule {self.name} needs min, max or both")
+            raise RuleError(f"the rule {self.name} needs --min, --max or both")
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise RuleError(f"{self.name} takes min <= visnec < max: {self} takes nothing")
 

@@ -265,6 +265,20 @@ def candidates(store: Store, scope: Scope) -> Candidates:
     )
 
 
+def score_column(store: Store, scope: Scope) -> NDArray[np.float64]:
+    """The scores of a scope by row_idx, shape (samples of the dataset,), NaN without one."""
+    reading = store.reading()
+    column = np.full(int(reading.rows("SELECT n_samples FROM build_info")[0][0]), np.nan)
+    values = {"run_id": scope.run_id, "baseline": scope.baseline}
+    for batch in reading.batches(_SCORE_COLUMN, values):
+        column[batch["row_idx"]] = batch["visnec"]
+    return column
+
+
+_SCORE_COLUMN = """
+    SELECT row_idx, visnec FROM scores
+    WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
+"""
 _COLUMNS: dict[str, type[np.generic]] = {
     "status": np.int8,
     "source": np.int32,
@@ -274,12 +288,11 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "n_answer_tokens": np.int64,
     "cluster_id": np.int32,
     "answer_kind": np.int8,
-    "visnec_stderr": np.float64,
 }
 _CANDIDATES = """
     SELECT
         s.row_idx, (list_position($statuses, s.status) - 1)::TINYINT AS status,
-        s.source_no AS source, s.visnec, s.loss_text, s.loss_multimodal, s.visnec_stderr,
+        s.source_no AS source, s.visnec, s.loss_text, s.loss_multimodal,
         coalesce(s.n_answer_tokens, 0)::BIGINT AS n_answer_tokens, s.kind_no AS answer_kind,
         coalesce(
 """

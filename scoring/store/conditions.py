@@ -18,19 +18,30 @@ from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
 from scoring.evaluation.prediction_files import Sight
 from scoring.necessity import Bands, Category
+from scoring.precision import Noise
 from scoring.store.filters import DECISIONS, Filter, Range
 from scoring.store.judged import verdict_query
 from scoring.store.store import Match, Reading, Store
 from scoring.store.values import Scope
 
 EVERYTHING = Filter()
-NORMAL_95 = 1.959963984540054
+
+CONTENT_TOKENS = """coalesce(
+    s.n_answer_tokens - s.n_end_tokens - s.n_thought_tokens,
+    s.n_answer_tokens - least(s.n_answer_tokens - 1, s.n_turns * (
+        SELECT coalesce(score_eos, false)::INTEGER FROM runs
+        WHERE run_id = $run_id AND baseline = $baseline
+    ))
+)"""
+"""Answer tokens without end-of-turn tokens and thoughts, over ``scores s``; parts of earlier
+versions do not tell them apart, so that an end per answer is assumed where they were scored."""
 
 _COLUMNS = {
     "visnec": "s.visnec",
     "loss_text": "s.loss_text",
     "loss_multimodal": "s.loss_multimodal",
     "tokens": "s.n_answer_tokens",
+    "content": CONTENT_TOKENS,
     "length": "s.answer_length",
     "turns": "s.n_turns",
 }
@@ -51,16 +62,13 @@ _CATEGORY = {
     Category.REDUNDANT: "s.visnec >= $low AND s.visnec < $high",
     Category.VISION_CRITICAL: "s.visnec >= $high",
 }
-_UNDECIDED = """(
-    abs(s.visnec - $low) <= $normal * s.visnec_stderr
-    OR abs(s.visnec - $high) <= $normal * s.visnec_stderr
-)"""
 CERTAINTY = {
-    "sure": " ".join(("s.visnec_stderr IS NOT NULL AND NOT", _UNDECIDED)),
-    "undecided": " ".join(("s.visnec_stderr IS NOT NULL AND", _UNDECIDED)),
-    "unknown": "s.visnec IS NOT NULL AND s.visnec_stderr IS NULL",
+    "sure": "least(abs(s.visnec - $low), abs(s.visnec - $high)) > $noise::DOUBLE",
+    "undecided": "least(abs(s.visnec - $low), abs(s.visnec - $high)) <= $noise::DOUBLE",
+    "unknown": "s.visnec IS NOT NULL AND $noise::DOUBLE IS NULL",
 }
-"""Whether the normal 95 % interval of a score covers a band limit, over ``scores s``."""
+"""Whether the noise of the scores' dtype (NULL: unknown) leaves their category open, over
+``scores s``."""
 DIFFERING_SPANS = """
     SELECT row_idx FROM baseline_spans
     WHERE run_id = $run_id AND (
@@ -119,7 +127,8 @@ def ask(
     values: dict[str, Any] = {"run_id": scope.run_id, "baseline": scope.baseline}
     _add_values(clauses, values, which)
     _add_cluster(clauses, values, reading, scope, which)
-    _add_judged(clauses, values, which, bands)
+    noise = reading.noises[scope.run_id, scope.baseline]
+    _add_judged(clauses, values, which, bands, noise)
     for name, column in _COLUMNS.items():
         _add_range(clauses, values, name, column, getattr(which, name))
     matches = _matches(reading, scope, which, bands)
@@ -188,7 +197,9 @@ def _add_cluster(
         values["clustering_id"] = scope.clustering_id
 
 
-def _add_judged(clauses: list[str], values: dict[str, Any], which: Filter, bands: Bands) -> None:
+def _add_judged(
+    clauses: list[str], values: dict[str, Any], which: Filter, bands: Bands, noise: Noise | None
+) -> None:
     """Parts that depend on the band limits."""
     given = (
         [_CATEGORY[category] for category in which.category],
@@ -197,7 +208,7 @@ def _add_judged(clauses: list[str], values: dict[str, Any], which: Filter, bands
     )
     any_of = [" OR ".join(f"({clause})" for clause in part) for part in given if part]
     clauses += any_of
-    used = {"low": bands.low, "high": bands.high, "normal": NORMAL_95}
+    used = {"low": bands.low, "high": bands.high, "noise": noise.band if noise else None}
     values |= {
         name: value
         for name, value in used.items()

@@ -62,6 +62,21 @@ def cut_counts(
     )
 
 
+def count_near(
+    store: Store,
+    scope: Scope,
+    which: Filter,
+    threshold: float,
+    distance: float,
+    bands: Bands | None = None,
+) -> int:
+    """How many scores are at most ``distance`` from a threshold, below or above."""
+    one = open_slice(store, scope, which, bands)
+    return one.position(math.nextafter(threshold + distance, math.inf)) - one.position(
+        threshold - distance
+    )
+
+
 def threshold_for_share(
     store: Store, scope: Scope, which: Filter, share: float, bands: Bands | None = None
 ) -> float:

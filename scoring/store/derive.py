@@ -71,22 +71,47 @@ PART_BASELINES = """
 NO_PART_SCORES = """
     CREATE OR REPLACE TEMP TABLE part_scores (
         row_idx BIGINT, status VARCHAR, reason VARCHAR, truncated BOOLEAN, text_sum DOUBLE,
-        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT, given_text DOUBLE,
+        multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT, end_loss_text_sum DOUBLE,
+        end_loss_multimodal_sum DOUBLE, n_end_tokens BIGINT, thought_loss_text_sum DOUBLE,
+        thought_loss_multimodal_sum DOUBLE, n_thought_tokens BIGINT, given_text DOUBLE,
         given_multimodal DOUBLE, given_visnec DOUBLE
     )
 """
 
+# Parts of earlier versions have delta_sq_sum and lack the sums of segments: the cast makes what a
+# part lacks NULL.
 PART_SCORES = """
     CREATE OR REPLACE TEMP TABLE part_scores AS
+    WITH rows AS (
+        SELECT
+            row_idx, status, reason, truncated, filename, file_row_number,
+            turns::STRUCT(
+                loss_text_sum DOUBLE, loss_multimodal_sum DOUBLE, n_answer_tokens INTEGER,
+                delta_sq_sum DOUBLE, end_loss_text_sum DOUBLE, end_loss_multimodal_sum DOUBLE,
+                n_end_tokens INTEGER, thought_loss_text_sum DOUBLE,
+                thought_loss_multimodal_sum DOUBLE, n_thought_tokens INTEGER
+            )[] AS turns
+        FROM read_parquet(
+            $files, hive_partitioning = false, union_by_name = true, filename = true,
+            file_row_number = true
+        )
+        WHERE baseline = $baseline
+    )
     SELECT
         row_idx, status, reason, truncated,
         list_sum([turn.loss_text_sum FOR turn IN turns]) AS text_sum,
         list_sum([turn.loss_multimodal_sum FOR turn IN turns]) AS multimodal_sum,
         list_sum([turn.delta_sq_sum FOR turn IN turns]) AS delta_sq_sum,
         list_sum([turn.n_answer_tokens FOR turn IN turns]) AS n_tokens,
+        list_sum([turn.end_loss_text_sum FOR turn IN turns]) AS end_loss_text_sum,
+        list_sum([turn.end_loss_multimodal_sum FOR turn IN turns]) AS end_loss_multimodal_sum,
+        list_sum([turn.n_end_tokens FOR turn IN turns]) AS n_end_tokens,
+        list_sum([turn.thought_loss_text_sum FOR turn IN turns]) AS thought_loss_text_sum,
+        list_sum([turn.thought_loss_multimodal_sum FOR turn IN turns])
+            AS thought_loss_multimodal_sum,
+        list_sum([turn.n_thought_tokens FOR turn IN turns]) AS n_thought_tokens,
         NULL::DOUBLE AS given_text, NULL::DOUBLE AS given_multimodal, NULL::DOUBLE AS given_visnec
-    FROM read_parquet($files, hive_partitioning = false, filename = true, file_row_number = true)
-    WHERE baseline = $baseline
+    FROM rows
 """
 
 # Scores from elsewhere are means already, over a number of tokens that nobody told.
@@ -95,6 +120,9 @@ PART_IMPORTED_SCORES = """
     SELECT
         row_idx, status, reason, false AS truncated, NULL::DOUBLE AS text_sum,
         NULL::DOUBLE AS multimodal_sum, NULL::DOUBLE AS delta_sq_sum, NULL::BIGINT AS n_tokens,
+        NULL::DOUBLE AS end_loss_text_sum, NULL::DOUBLE AS end_loss_multimodal_sum,
+        NULL::BIGINT AS n_end_tokens, NULL::DOUBLE AS thought_loss_text_sum,
+        NULL::DOUBLE AS thought_loss_multimodal_sum, NULL::BIGINT AS n_thought_tokens,
         loss_text AS given_text, loss_multimodal AS given_multimodal, visnec AS given_visnec
     FROM read_parquet($files, hive_partitioning = false, filename = true, file_row_number = true)
     WHERE baseline = $baseline
@@ -121,7 +149,9 @@ INSERT_SCORES = """
         SELECT
             s.row_idx, s.source, s.answer_kind, s.answer_length, s.n_turns, c.cluster_id,
             m.truncated, m.n_tokens, m.delta_sq_sum, m.loss_text, m.loss_multimodal,
-            m.given_visnec,
+            m.text_sum, m.multimodal_sum, m.end_loss_text_sum, m.end_loss_multimodal_sum,
+            m.n_end_tokens, m.thought_loss_text_sum, m.thought_loss_multimodal_sum,
+            m.n_thought_tokens, m.given_visnec,
             CASE
                 WHEN m.status IS NULL THEN s.status
                 WHEN m.status <> 'scored' THEN m.status
@@ -164,6 +194,19 @@ INSERT_SCORES = """
                 ) / (n_answer_tokens - 1) / n_answer_tokens
             )
         END AS visnec_stderr,
+        CASE WHEN status = 'scored' THEN end_loss_text_sum END AS end_loss_text_sum,
+        CASE WHEN status = 'scored' THEN end_loss_multimodal_sum END AS end_loss_multimodal_sum,
+        CASE WHEN status = 'scored' THEN n_end_tokens END AS n_end_tokens,
+        CASE WHEN status = 'scored' THEN thought_loss_text_sum END AS thought_loss_text_sum,
+        CASE
+            WHEN status = 'scored' THEN thought_loss_multimodal_sum
+        END AS thought_loss_multimodal_sum,
+        CASE WHEN status = 'scored' THEN n_thought_tokens END AS n_thought_tokens,
+        CASE
+            WHEN n_answer_tokens > n_end_tokens
+            THEN (text_sum - end_loss_text_sum - (multimodal_sum - end_loss_multimodal_sum))
+                / (n_answer_tokens - n_end_tokens)
+        END AS visnec_without_end,
         coalesce(truncated, false) AS truncated, source, source_no, answer_kind,
         (list_position($kinds, answer_kind) - 1)::UTINYINT AS kind_no, answer_length, n_turns,
         cluster_id

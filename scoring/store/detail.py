@@ -34,11 +34,21 @@ _SAMPLES = """
 _SCORES = """
     SELECT
         s.row_idx AS of_row, s.baseline, s.status, s.reason, s.loss_text, s.loss_multimodal,
-        s.visnec, s.visnec_stderr, s.n_answer_tokens, s.truncated
+        s.visnec, s.n_answer_tokens, s.truncated, s.end_loss_text_sum,
+        s.end_loss_multimodal_sum, s.n_end_tokens, s.thought_loss_text_sum,
+        s.thought_loss_multimodal_sum, s.n_thought_tokens, s.visnec_without_end
     FROM wanted
     JOIN scores s ON s.row_idx = wanted.row_idx AND s.run_id = $run_id
     JOIN runs r ON r.run_id = s.run_id AND r.baseline = s.baseline
     ORDER BY r.position
+"""
+
+_OTHER_RUNS = """
+    SELECT s.row_idx AS of_row, s.run_id, s.baseline, s.visnec
+    FROM wanted
+    JOIN scores s ON s.row_idx = wanted.row_idx AND s.run_id <> $run_id AND s.visnec IS NOT NULL
+    JOIN runs r ON r.run_id = s.run_id AND r.baseline = s.baseline
+    ORDER BY r.created_at, r.run_id, r.position
 """
 
 _TURN_SCORES = """
@@ -146,6 +156,8 @@ def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int,
         n = reading.rows("SELECT count(*) FROM samples")[0][0]
         raise InputError(f"there is no sample {min(missing)}; the dataset has rows 0 to {n - 1}")
     scores, turn_scores = ask(_SCORES, run), ask(_TURN_SCORES, run)
+    several = any(run_id != scope.run_id for run_id, _ in reading.scopes)
+    other_runs = ask(_OTHER_RUNS, run) if several else {}
     predictions, decisions = ask(_PREDICTIONS, run), ask(_DECISIONS, wanted)
     nearest = "\n".join((_ON_SAME_IMAGE, _NEIGHBOURS))
     neighbours = ask(nearest, one | {"limit": _MAX_NEIGHBOURS})
@@ -156,6 +168,7 @@ def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int,
         details[row] = SampleDetail(
             **(sample | {"images": tuple(sample["images"])}),
             scores=scores.get(row, []),
+            other_runs=other_runs.get(row, []),
             turn_scores=turn_scores.get(row, []),
             predictions=predictions.get(row, []),
             decisions=decisions.get(row, []),

@@ -28,6 +28,15 @@ _SAMPLES = """
     FROM scores s WHERE
 """
 
+_SAME_WEIGHTS = """
+    SELECT 1 FROM runs own, runs other
+    WHERE own.run_id = $run_id AND other.run_id = $model AND (
+        other.run_id = own.run_id
+        OR (other.model_fingerprint = own.model_fingerprint AND own.model_fingerprint <> '')
+    )
+    LIMIT 1
+"""
+
 
 def evaluate_predictions(
     store: Store,
@@ -116,7 +125,9 @@ def _answers(asked: Asked, benchmark: Benchmark, model: PredictedBy, measure: st
         for sight in Sight
         if model.has(sight)
     }
-    return Answers(model.name, **found)
+    runs = {"run_id": asked.values["run_id"], "model": model.name}
+    chose_part = model.own and bool(asked.reading.rows(_SAME_WEIGHTS, runs))
+    return Answers(model.name, **found, chose_part=chose_part)
 
 
 def _verdicts(

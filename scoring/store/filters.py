@@ -28,7 +28,7 @@ CERTAINTIES = ("sure", "undecided", "unknown")
 AGREEMENTS = ("agree", "differ")
 VERDICTS = ("right", "wrong", "none")
 
-_RANGES = ("visnec", "loss_text", "loss_multimodal", "tokens", "length", "turns")
+_RANGES = ("visnec", "loss_text", "loss_multimodal", "tokens", "content", "length", "turns")
 _SINGLE = ("other", "model", "measure", "text")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ANSWER_KINDS,
@@ -100,6 +100,7 @@ class Filter:
     loss_text: Range | None = None
     loss_multimodal: Range | None = None
     tokens: Range | None = None
+    content: Range | None = None
     length: Range | None = None
     turns: Range | None = None
     baselines: tuple[str, ...] = ()
@@ -314,6 +315,7 @@ _EXAMPLES = {
     "loss_text": "loss_text:0..0.1",
     "loss_multimodal": "loss_multimodal:2..",
     "tokens": "tokens:3.. or tokens:1..4 (the upper limit is left out)",
+    "content": "content:1..2 for one token, content:2.. for several",
     "length": "length:1..20 or length:200..",
     "turns": "turns:1..2 for one answer, turns:2.. for several",
     "baselines": "baselines:differ or baselines:agree",
@@ -336,8 +338,8 @@ PARTS: dict[str, tuple[str, str]] = {
         "category": "what the score says, by the band limits in use",
         "status": "whether it was scored, or why not",
         "certainty": (
-            "whether the score's 95 % interval leaves the category open (undecided) or not (sure); "
-            "unknown with one answer token, where there is no spread to judge by"
+            "whether the score is within the noise of its dtype of a band limit (undecided) or "
+            "not (sure); unknown where the scores came without their dtype"
         ),
         "decision": "the verdict that holds over all reviewers, none where nobody decided",
         "reviewer": "who gave a verdict on it",
@@ -346,6 +348,7 @@ PARTS: dict[str, tuple[str, str]] = {
         "loss_text": "loss without the image in nats per answer token",
         "loss_multimodal": "loss with the image in nats per answer token",
         "tokens": "answer tokens that were scored",
+        "content": "answer tokens without end-of-turn tokens and thoughts",
         "length": "characters of the first answer",
         "turns": "answers in the conversation",
         "baselines": "whether its category depends on the run's blind baseline",

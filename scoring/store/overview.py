@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
+from scoring.precision import Noise
 from scoring.samples import Status
 from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
 from scoring.store.filters import Filter
@@ -38,6 +39,11 @@ def scopes(store: Store) -> pd.DataFrame:
         SELECT run_id, baseline, model, created_at, n_scored, n_samples, notice
         FROM runs ORDER BY created_at, run_id, position
     """)
+
+
+def score_noise(store: Store, scope: Scope) -> Noise | None:
+    """The noise of a scope's dtype, or None where it is not known; in memory, no query."""
+    return store.reading().noises.get((scope.run_id, scope.baseline))
 
 
 def prediction_counts(store: Store) -> dict[str, int]:

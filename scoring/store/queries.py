@@ -9,6 +9,7 @@ from __future__ import annotations
 from scoring.store.browse import candidates, matching_rows, page, read_rows
 from scoring.store.compare import compare_scopes, flip_filter, other_name
 from scoring.store.cuts import (
+    count_near,
     cut_counts,
     ecdf,
     threshold_for_count,
@@ -39,6 +40,7 @@ from scoring.store.overview import (
     prediction_counts,
     sample_count,
     scopes,
+    score_noise,
     score_summary,
     status_counts,
     status_reasons,
@@ -57,6 +59,7 @@ __all__ = [
     "cluster_names",
     "clusterings",
     "compare_scopes",
+    "count_near",
     "cut_counts",
     "dataset_counts",
     "ecdf",
@@ -84,6 +87,7 @@ __all__ = [
     "sample_details",
     "scopes",
     "score_health",
+    "score_noise",
     "score_summary",
     "status_counts",
     "status_reasons",

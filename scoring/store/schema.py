@@ -85,7 +85,7 @@ TABLES = {
         loss_text DOUBLE,
         loss_multimodal DOUBLE,
         n_answer_tokens INTEGER,          -- NULL where scores from elsewhere do not tell
-        visnec_stderr DOUBLE,             -- standard error of visnec over the answer tokens
+        visnec_stderr DOUBLE,             -- deprecated: NULL but for parts of earlier versions
         truncated BOOLEAN,
         source VARCHAR,                   -- as in samples, for questions that need no join
         source_no INTEGER,                -- as in sources
@@ -93,7 +93,14 @@ TABLES = {
         kind_no UTINYINT,                 -- 0-based place of answer_kind in the list above
         answer_length INTEGER,
         n_turns INTEGER,
-        cluster_id INTEGER                -- of the clustering that is marked in_scores
+        cluster_id INTEGER,               -- of the clustering that is marked in_scores
+        end_loss_text_sum DOUBLE,         -- over the end-of-turn tokens among the answer tokens;
+        end_loss_multimodal_sum DOUBLE,   -- NULL where the part does not tell segments
+        n_end_tokens INTEGER,
+        thought_loss_text_sum DOUBLE,     -- over the tokens of thoughts before the content
+        thought_loss_multimodal_sum DOUBLE,
+        n_thought_tokens INTEGER,
+        visnec_without_end DOUBLE         -- visnec over all answer tokens but the end-of-turn ones
     """,
     "baseline_spans": """
         run_id VARCHAR,                   -- only samples with scores for several baselines
@@ -127,7 +134,8 @@ TABLES = {
         matched_by SMALLINT,              -- version of the measures
         rotations SMALLINT,               -- orders of its options, NULL where it was not rotated
         rotated_right_text SMALLINT,      -- orders in which the answer was right
-        rotated_right_multimodal SMALLINT
+        rotated_right_multimodal SMALLINT,
+        thoughts_unfinished SMALLINT      -- of the two, predictions that end inside a thought
     """,
     "clusterings": """
         clustering_id VARCHAR,
@@ -175,10 +183,24 @@ TABLES = {
 
 LATER_TABLES = ("imported_predictions",)
 LATER_COLUMNS = {
-    "predictions": ("rotations", "rotated_right_text", "rotated_right_multimodal"),
+    "predictions": {
+        "rotations": "SMALLINT",
+        "rotated_right_text": "SMALLINT",
+        "rotated_right_multimodal": "SMALLINT",
+        "thoughts_unfinished": "SMALLINT",
+    },
+    "scores": {
+        "end_loss_text_sum": "DOUBLE",
+        "end_loss_multimodal_sum": "DOUBLE",
+        "n_end_tokens": "INTEGER",
+        "thought_loss_text_sum": "DOUBLE",
+        "thought_loss_multimodal_sum": "DOUBLE",
+        "n_thought_tokens": "INTEGER",
+        "visnec_without_end": "DOUBLE",
+    },
 }
 """What a database of this version may lack, because it was built before there was any: tables,
-and SMALLINT columns at the end of a table."""
+and columns (name -> type) at the end of a table."""
 
 CREATE_TABLES = tuple(
     "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()

@@ -19,8 +19,10 @@ SCORE_COLUMNS = (
     "loss_multimodal",
     "loss_text",
     "visnec",
-    "visnec_stderr",
     "n_answer_tokens",
+    "n_end_tokens",
+    "n_thought_tokens",
+    "visnec_without_end",
 )
 _AT_ONCE = 100_000
 
@@ -28,7 +30,8 @@ _ROWS = """
     SELECT
         s.row_idx, p.id, p.source, regexp_replace(p.images[1], '^base=[0-9]+#', '') AS image_path,
         s.status, s.reason,
-        s.loss_multimodal, s.loss_text, s.visnec, s.visnec_stderr, s.n_answer_tokens
+        s.loss_multimodal, s.loss_text, s.visnec, s.n_answer_tokens, s.n_end_tokens,
+        s.n_thought_tokens, s.visnec_without_end
     FROM scores s JOIN samples p ON p.row_idx = s.row_idx
     WHERE s.run_id = $run_id AND s.baseline = $baseline
         AND s.row_idx >= $first AND s.row_idx < $behind

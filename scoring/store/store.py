@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
+from scoring.precision import noise_of
 from scoring.reviews.decisions import (
     LatestDecision,
     decision_feed,
@@ -94,9 +95,10 @@ class Reading:
         self.shelf = Shelf(_SHELF_BYTES)
         self.decisions_version = 0
         scopes = self.rows(
-            "SELECT run_id, baseline FROM runs ORDER BY created_at, run_id, position"
+            "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
         )
-        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline in scopes]
+        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline, _ in scopes]
+        self.noises = {(run_id, baseline): noise_of(dtype) for run_id, baseline, dtype in scopes}
         clusterings = self.rows(_CLUSTERING_IDS)
         self.clusterings = [str(name) for name, _ in clusterings]
         self.clustering_in_scores = next((name for name, inside in clusterings if inside), None)
@@ -126,11 +128,13 @@ class Reading:
 
     def _view(self, name: str) -> tuple[str, ...]:
         """The statement that shows a table of the file, with columns that it may lack as NULL."""
-        later = schema.LATER_COLUMNS.get(name, ())
+        later = schema.LATER_COLUMNS.get(name, {})
         there = (
             {column for (column,) in self.rows(_BUILT_COLUMNS, {"table": name})} if later else ()
         )
-        lacking = [f", NULL::SMALLINT AS {column}" for column in later if column not in there]
+        lacking = [
+            f", NULL::{kind} AS {column}" for column, kind in later.items() if column not in there
+        ]
         return ("CREATE VIEW", name, "AS SELECT *", *lacking, "FROM built.main.", name)
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:

@@ -147,8 +147,10 @@ class SampleDetail:
     """All that the database knows about one sample.
 
     ``scores``: one row per baseline of the run (baseline, status, reason, loss_text,
-    loss_multimodal, visnec, visnec_stderr, n_answer_tokens, truncated). ``turn_scores``: one row
-    per baseline and turn (baseline, turn, loss_text, loss_multimodal, visnec, n_answer_tokens).
+    loss_multimodal, visnec, n_answer_tokens, truncated; the sums and counts of end tokens and
+    thoughts, visnec_without_end). ``other_runs``: its scores in other runs (run_id, baseline,
+    visnec). ``turn_scores``: one row per baseline and turn (baseline, turn, loss_text,
+    loss_multimodal, visnec, n_answer_tokens).
     ``predictions``: one row per run that has any, the scope's run first (run_id, model,
     prediction_text, prediction_multimodal, their matches with the reference: exact_text,
     letter_text, f1_text, exact_multimodal, letter_multimodal, f1_multimodal; reason,
@@ -170,6 +172,7 @@ class SampleDetail:
     cluster: str | None
     decision: str
     scores: list[Record]
+    other_runs: list[Record]
     turn_scores: list[Record]
     predictions: list[Record]
     decisions: list[Record]

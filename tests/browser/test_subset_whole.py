@@ -80,8 +80,16 @@ def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path
     fill(page, "and below", "0.5")
     demo.settle()
     page.get_by_role("button", name="Export now").click()
+    refused = re.compile(r"^\d+ images are missing, so nothing was exported")
+    expect(page.get_by_text(refused)).to_be_visible()
+    assert not (tmp_path / "out").exists()
+    page.locator("label", has_text="Export without missing images").click()
+    demo.settle()
+    page.get_by_role("button", name="Export now").click()
     expect(page.get_by_text(re.compile("^Exported .* of mixed"))).to_be_visible()
     manifest = read_manifest(tmp_path / "out")
+    n_missing = manifest.n_missing_images
+    expect(page.get_by_text(f"{n_missing} images were missing and not exported")).to_be_visible()
     assert manifest.options.to_dict() == {
         "format": "jsonl",
         "images": "copy",

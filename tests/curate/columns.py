@@ -19,7 +19,6 @@ def candidates(
     tokens: Sequence[int] | None = None,
     kinds: Sequence[str] | None = None,
     losses: Sequence[float] | None = None,
-    stderr: Sequence[float] | None = None,
 ) -> Candidates:
     """Candidates with these scores; a status stands for a sample without one.
 
@@ -46,5 +45,4 @@ def candidates(
         ],
         cluster_id=[0] * n if clusters is None else clusters,
         answer_kind=kinds,
-        visnec_stderr=stderr,
     )

@@ -128,11 +128,22 @@ def test_two_subsets_are_told_apart(workspace: Workspace) -> None:
     assert (scenes["a"], scenes["b"]) == (2, 1)
 
 
+def test_a_source_that_neither_subset_holds_has_no_overlap(
+    workspace: Workspace,
+) -> None:
+    size(workspace, "a", "--rule", "top-count", "--count", "1")
+    size(workspace, "b", "--rule", "top-count", "--count", "1")
+    done = CliRunner().invoke(cli.app, ["diff", "a", "b", "-w", str(workspace.root)])
+    (charts,) = [line for line in done.stderr.splitlines() if line.startswith(" charts")]
+    assert charts.split() == ["charts", "2", "0", "0", "0", "0", "0", "-"]
+
+
 def test_stability_is_told_and_written(workspace: Workspace, tmp_path: Path) -> None:
     size(workspace, "a", "--rule", "threshold", "--min", "-9")
     to = tmp_path / "out" / "sure.csv"
     found = told(workspace, "stability", "a", "--draws", "20", "--to", str(to))
     assert (found["n_taken"], found["n_firm"], found["n_open"], found["overlap"]) == (7, 7, 0, 1.0)
+    assert (found["dtype"], found["replicates"]) == ("float32", [])
     lines = to.read_text().splitlines()
     assert lines[0] == "row_idx,taken,inclusion"
     assert [line for line in lines[1:] if line.startswith("3,")] == ["3,1,1"]

@@ -69,10 +69,10 @@ def test_webdataset_reads_the_tar_files(pictured: Workspace) -> None:
     assert [json.loads(one["json"]) for one in found] == records
     pictures = 0
     for one, record in zip(found, records, strict=True):
-        if "png" in one:
+        if "jpg" in one:
             pictures += 1
             original = pictured.root / "images" / record["image"]
-            assert one["png"] == original.read_bytes()
+            assert one["jpg"] == original.read_bytes()
     assert pictures > 10
 
 

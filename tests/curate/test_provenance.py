@@ -124,7 +124,7 @@ def test_later_decisions_and_scores_are_left_out(tmp_path: Path) -> None:
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP)])
     turn = {"turn": 0, "loss_text_sum": 8.0, "loss_multimodal_sum": 0.0, "n_answer_tokens": 4}
     late = {"row_idx": 2, "baseline": "none", "status": "scored", "truncated": False}
-    table = pa.Table.from_pylist([late | {"turns": [turn | {"delta_sq_sum": 16.0}]}], SCORES)
+    table = pa.Table.from_pylist([late | {"turns": [turn]}], SCORES)
     pq.write_table(table, workspace.run_dir(RUN_ID) / "scores" / "part-00007.parquet")
     build_database(workspace)
     report = verify_manifest(folder)
@@ -366,8 +366,8 @@ def test_what_is_no_manifest_is_refused(
 
 def test_newer_and_missing_manifests_are_told(workspace: Workspace, tmp_path: Path) -> None:
     folder = exported(workspace)
-    edit_manifest(folder, lambda value: value.update(manifest_version=3))
-    with pytest.raises(InputError, match="manifest version 3"):
+    edit_manifest(folder, lambda value: value.update(manifest_version=4))
+    with pytest.raises(InputError, match="manifest version 4"):
         read_manifest(folder)
     (folder / "manifest.json").write_text("not json")
     with pytest.raises(InputError, match="is no manifest of an export"):

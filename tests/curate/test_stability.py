@@ -6,15 +6,16 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from scoring import schemas
 from scoring.curation.comparison import compare_subsets, overlap_table
+from scoring.curation.near_threshold import count_near_threshold, near_text
 from scoring.curation.selection import (
     Ablation,
+    AnswerThresholds,
+    ClusterShare,
     Control,
+    LengthCorrected,
     PaperTopShare,
     RandomShare,
     Threshold,
@@ -22,42 +23,87 @@ from scoring.curation.selection import (
     Weights,
     select,
 )
-from scoring.curation.stability import Stability, inclusion_probabilities, standard_errors
-from scoring.curation.token_values import TokenDeltas, read_token_deltas
+from scoring.curation.stability import (
+    Replicate,
+    Stability,
+    basis_text,
+    inclusion_probabilities,
+    read_replicates,
+)
 from scoring.errors import RuleError
+from scoring.precision import Noise, noise_of
 from scoring.rules import Rule
 from scoring.samples import Status
-from scoring.workspace import create_workspace
+from scoring.store import Scope, Store, build_database
 from tests.curate.columns import NAN, candidates
+from tests.synthetic import RUN_ID, make_workspace, typed_row, write_run
 
 
 def phi(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2))
 
 
+def other(scores: list[float], dtype: str | None = None, name: str = "second") -> Replicate:
+    return Replicate(name, "none", dtype, lambda: np.array(scores))
+
+
 def test_a_threshold_includes_with_the_probability_of_a_normal_tail() -> None:
-    scores: list[float | Status] = [0.25, 0.35, 0.05, 5.0, -5.0, Status.TEXT_ONLY]
-    columns = candidates(scores, stderr=[0.1, 0.1, 0.2, 0.1, 0.1, NAN])
-    found = inclusion_probabilities(Threshold(min=0.25), columns, n_draws=4000)
-    expected = [0.5, phi(1.0), phi(-1.0), 1.0, 0.0]
+    rms = noise_of("bfloat16").rms  # type: ignore[union-attr]
+    scores: list[float | Status] = [0.25, 0.25 + rms, 0.25 - 2 * rms, 5.0, -5.0, Status.TEXT_ONLY]
+    found = inclusion_probabilities(
+        Threshold(min=0.25), candidates(scores), "bfloat16", n_draws=4000
+    )
+    expected = [0.5, phi(1.0), phi(-2.0), 1.0, 0.0]
     np.testing.assert_allclose(found.inclusion[:5], expected, atol=0.03)
     assert math.isnan(found.inclusion[5])
     assert found.taken.tolist() == [True, True, False, True, False, False]
-    assert (found.n_firm, found.n_open, found.n_from_tokens) == (1, 3, 0)
+    assert (found.n_firm, found.n_open, found.n_used) == (1, 2, 0)
     p = found.inclusion
     assert found.overlap == pytest.approx((p[0] + p[1] + p[3]) / (3 + p[2] + p[4]))
+    assert "no other run or baseline" in basis_text(found)
 
 
 def test_the_better_of_two_wins_with_the_probability_of_their_difference() -> None:
-    columns = candidates([0.4, 0.1], stderr=[0.3, 0.4])
-    found = inclusion_probabilities(TopCount(1), columns, n_draws=4000, seed=1)
-    assert found.inclusion[0] == pytest.approx(phi(0.3 / 0.5), abs=0.03)
+    rms = noise_of("bfloat16").rms  # type: ignore[union-attr]
+    columns = candidates([0.1 + rms, 0.1])
+    found = inclusion_probabilities(TopCount(1), columns, "bfloat16", n_draws=4000, seed=1)
+    assert found.inclusion[0] == pytest.approx(phi(1 / math.sqrt(2)), abs=0.03)
     assert found.inclusion.sum() == pytest.approx(1.0)
 
 
-def test_exact_scores_are_certain_and_draws_replay() -> None:
-    columns = candidates([0.1, 0.5, 0.9, 0.4], [0, 0, 1, 1], stderr=[0.0] * 4)
-    found = inclusion_probabilities(PaperTopShare(0.5), columns, n_draws=20)
+def test_inclusion_is_the_share_of_the_other_scores_that_take_a_sample() -> None:
+    columns = candidates([0.5, 0.4, 0.1, 0.3, Status.TEXT_ONLY])
+    others = [
+        other([0.5, 0.1, 0.2, 0.6, 9.0], name="second"),
+        other([0.9, 0.8, 0.0, 0.1, NAN], name="third"),
+        other([1.0, NAN, NAN, NAN, NAN], name="small"),  # scores one of the four
+    ]
+    found = inclusion_probabilities(TopCount(2), columns, None, others, n_draws=8)
+    # Taken: rows 0 and 1 here and by the third run, 3 and 0 by the second.
+    assert found.inclusion[:4].tolist() == pytest.approx([1, 2 / 3, 0, 1 / 3])
+    assert [(one.run_id, one.coverage, one.overlap) for one in found.replicates] == [
+        ("second", 1.0, 1 / 3),
+        ("third", 1.0, 1.0),
+        ("small", 0.25, None),
+    ]
+    assert (found.n_used, found.n_firm, found.n_open) == (2, 1, 2)
+    assert basis_text(found) == ("2 other sets of scores and no noise, as the dtype is unknown")
+
+
+def test_a_sample_without_the_other_score_is_judged_by_the_rest() -> None:
+    scores = [0.1 * place for place in range(10)]
+    columns = candidates(scores)
+    lacking = [*scores[:9], NAN]
+    found = inclusion_probabilities(TopCount(2), columns, None, [other(lacking)])
+    # The other scores lack row 9 and take 7 and 8.
+    assert found.inclusion[7:].tolist() == [0.5, 1.0, 1.0]
+    assert found.replicates[0].coverage == 0.9
+    assert found.replicates[0].overlap == 0.5
+
+
+def test_float32_scores_are_certain_and_draws_replay() -> None:
+    columns = candidates([0.1, 0.5, 0.9, 0.4], [0, 0, 1, 1])
+    found = inclusion_probabilities(PaperTopShare(0.5), columns, "float32", n_draws=20)
     assert found.inclusion.tolist() == [0.0, 1.0, 1.0, 0.0]
     assert (found.overlap, found.n_open, found.n_firm) == (1.0, 0, 2)
     table = found.by_source()  # scenes are rows 0 and 2, charts 1 and 3
@@ -68,18 +114,19 @@ def test_exact_scores_are_certain_and_draws_replay() -> None:
         "firm": 1,
         "open": 0,
     }
-    wide = candidates([0.1, 0.5, 0.9, 0.4], stderr=[0.3] * 4)
-    drawn = [inclusion_probabilities(TopCount(2), wide, n_draws=50, seed=s) for s in (3, 3, 4)]
+    close = candidates([0.1, 0.105, 0.11, 0.104])
+    drawn = [
+        inclusion_probabilities(TopCount(2), close, "bfloat16", n_draws=50, seed=s)
+        for s in (3, 3, 4)
+    ]
     assert drawn[0].inclusion.tolist() == drawn[1].inclusion.tolist()
     assert drawn[0].inclusion.tolist() != drawn[2].inclusion.tolist()
 
 
-def test_a_single_token_gets_the_variance_of_all_others() -> None:
-    # Variances per token: 0.1^2 * 4 = 0.04 with 3 degrees, 0.2^2 * 2 = 0.08 with 1: 0.05 together.
-    columns = candidates([0.1, 0.2, 0.3], tokens=[4, 2, 1], stderr=[0.1, 0.2, NAN])
-    np.testing.assert_allclose(standard_errors(columns), [0.1, 0.2, math.sqrt(0.05)])
-    with pytest.raises(RuleError, match="no score of this run has a standard error"):
-        standard_errors(candidates([0.1, 0.2]))
+def test_scores_with_nothing_to_judge_them_by_are_refused() -> None:
+    for others in ([], [other([0.5, NAN])]):
+        with pytest.raises(RuleError, match="nothing to judge the stability by"):
+            inclusion_probabilities(TopCount(1), candidates([0.1, 0.2]), None, others)
 
 
 @pytest.mark.parametrize(
@@ -87,67 +134,23 @@ def test_a_single_token_gets_the_variance_of_all_others() -> None:
 )
 def test_rules_that_go_by_something_else_are_refused(rule: Rule) -> None:
     with pytest.raises(RuleError, match="by their scores"):
-        inclusion_probabilities(rule, candidates([0.1, 0.2], stderr=[0.1, 0.1]))
+        inclusion_probabilities(rule, candidates([0.1, 0.2]), "float32")
 
 
-def test_token_values_are_drawn_with_replacement() -> None:
-    # Row 0 has tokens 0 and 1: means 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4. Row 1 has one
-    # token and row 2 none on record: both stay with the normal distribution.
-    columns = candidates([0.5, 0.5, 0.5], tokens=[2, 1, 3], stderr=[0.5, NAN, 1e-9])
-    tokens = TokenDeltas(
-        np.array([0, 1, 9]), np.array([0, 2, 3, 4]), np.array([0, 1, 0.5, 7], np.float32)
+def test_replicates_are_the_other_baselines_and_runs(tmp_path: Path) -> None:
+    workspace = make_workspace(
+        tmp_path / "ws", visnec=[0.5, None, 0.25], baselines=("none", "gray"), with_images=False
     )
-    found = inclusion_probabilities(Threshold(min=0.75), columns, tokens, n_draws=4000)
-    assert found.n_from_tokens == 1
-    assert found.inclusion[0] == pytest.approx(0.25, abs=0.03)
-    assert found.inclusion[2] == 0.0
-    at_half = inclusion_probabilities(Threshold(min=0.5), columns, tokens, n_draws=4000)
-    assert at_half.inclusion[0] == pytest.approx(0.75, abs=0.03)
-
-
-def test_token_values_agree_with_the_normal_distribution_for_long_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("scoring.curation.stability._TOKENS_AT_A_TIME", 500)
-    values = np.random.default_rng(8).normal(0.3, 1.0, (20, 200)).astype(np.float32)
-    stderr = values.std(1, ddof=1) / math.sqrt(200)
-    columns = candidates(values.mean(1).tolist(), tokens=[200] * 20, stderr=stderr.tolist())
-    tokens = TokenDeltas(np.arange(20), np.arange(21) * 200, values.ravel())
-    both = [
-        inclusion_probabilities(Threshold(min=0.3), columns, some, n_draws=1000).inclusion
-        for some in (tokens, None)
+    second = [typed_row(score, place) for place, score in enumerate((0.75, 1.0, None))]
+    write_run(workspace, second, "x", run_id="second", created_at="2026-01-03T00:00:00Z")
+    build_database(workspace)
+    dtype, others = read_replicates(Store(workspace), Scope(RUN_ID, "none"))
+    assert dtype == "float32"
+    assert [(one.run_id, one.baseline, one.dtype) for one in others] == [
+        (RUN_ID, "gray", "float32"),
+        ("second", "none", "float32"),
     ]
-    np.testing.assert_allclose(both[0], both[1], atol=0.08)
-
-
-def test_token_values_are_read_from_the_parts_of_a_run(tmp_path: Path) -> None:
-    workspace = create_workspace(tmp_path / "ws")
-    folder = workspace.run_dir("r") / "scores"
-    folder.mkdir(parents=True)
-
-    def write(name: str, rows: list[tuple[int, str, list[float] | None]]) -> None:
-        table = pa.Table.from_pylist(
-            [
-                {
-                    "row_idx": row,
-                    "baseline": baseline,
-                    "status": "scored",
-                    "token_loss_text": text,
-                    "token_loss_multimodal": None if text is None else [1.0] * len(text),
-                }
-                for row, baseline, text in rows
-            ],
-            schemas.SCORES,
-        )
-        pq.write_table(table, folder / name)
-
-    write("part-b.parquet", [(2, "none", [9.0]), (1, "none", [1.5])])
-    write("part-a.parquet", [(2, "none", [2.0, 3.0]), (0, "gray", [4.0]), (5, "none", None)])
-    found = read_token_deltas(workspace, "r", "none")
-    assert found.row_idx.tolist() == [1, 2]
-    assert found.offsets.tolist() == [0, 1, 3]
-    assert found.values.tolist() == [0.5, 1.0, 2.0]
-    assert read_token_deltas(workspace, "r", "blur").row_idx.tolist() == []
+    np.testing.assert_array_equal(others[1].read(), [0.75, 1.0, NAN])
 
 
 def test_two_subsets_side_by_side() -> None:
@@ -194,7 +197,7 @@ def test_subsets_of_other_datasets_are_not_compared() -> None:
 def test_inclusion_by_score_and_the_most_open_samples() -> None:
     columns = candidates([0.0, 0.1, 0.9, 1.0, 1.0, Status.TEXT_ONLY])
     inclusion = np.array([0.0, 0.4, 0.6, 0.94, 1.0, np.nan])
-    one = Stability(columns, inclusion >= 0.6, inclusion, 100, 0)
+    one = Stability(columns, inclusion >= 0.6, inclusion, 100)
     frame = one.by_score(n_bins=2)
     assert frame["visnec"].tolist() == [0.25, 0.75]
     assert frame["samples"].tolist() == [2, 3]
@@ -205,6 +208,35 @@ def test_inclusion_by_score_and_the_most_open_samples() -> None:
     assert one.most_open(2) == [1, 2]
     assert one.most_open(9) == [1, 2, 3]
     nothing = candidates([Status.TEXT_ONLY])
-    empty = Stability(nothing, np.zeros(1, np.bool_), np.full(1, np.nan), 10, 0)
+    empty = Stability(nothing, np.zeros(1, np.bool_), np.full(1, np.nan), 10)
     assert empty.by_score().empty
     assert empty.most_open(3) == []
+
+
+def test_scores_within_the_noise_of_a_threshold_are_counted() -> None:
+    noise = Noise("bfloat16", 0.005, 0.01)
+    columns = candidates(
+        [0.25, 0.255, 0.2401, 0.239, 0.9, 0.895, Status.TEXT_ONLY],
+        clusters=[0, 0, 1, 1, 1, 1, 0],
+        kinds=["text"] * 5 + ["choice"] * 2,
+    )
+    expected: list[tuple[Rule, int | None]] = [
+        (Threshold(min=0.25), 3),
+        (Threshold(min=0.25, max=0.9), 5),
+        (AnswerThresholds(0.25, limits=(("choice", 0.89, None),)), 4),
+        (TopCount(2), 2),  # threshold 0.895
+        (TopCount(3), 2),  # threshold 0.255
+        (ClusterShare(0.5), 4),  # one of two above 0.255, two of four above 0.895
+        (LengthCorrected(0.5), None),
+        (RandomShare(0.5), None),
+    ]
+    assert [count_near_threshold(rule, columns, noise) for rule, _ in expected] == [
+        n for _, n in expected
+    ]
+    assert near_text(TopCount(2), columns, noise) == (
+        "2 scores are within the noise of the threshold (± 0.01 in bfloat16)"
+    )
+    assert near_text(RandomShare(0.5), columns, noise) is None
+    assert near_text(TopCount(2), columns, None) == (
+        "Noise of the scores: unknown, as these scores came without their dtype"
+    )

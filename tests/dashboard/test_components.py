@@ -30,6 +30,7 @@ from dashboard.state import View
 from dashboard.theme import css_variables
 from scoring.errors import VisnecError
 from scoring.necessity import Bands, Category
+from scoring.precision import noise_of
 from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.store.filters import Filter, Range
 from scoring.store.queries import loss_plane, sample_detail
@@ -184,6 +185,48 @@ def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
     assert card["category"] == Bands(0.0, 0.25).category(card["visnec"])
     answers = [turn for turn in card["turns"] if turn["role"] == "assistant"]
     assert sum(turn["n_answer_tokens"] for turn in answers) == card["n_answer_tokens"]
+
+
+def test_a_card_tells_how_firm_its_category_is(root: Path, context: Context) -> None:
+    sample = loaders.read_record(context.workspace, 12)
+    detail = sample_detail(context.store, context.scope, 12)
+    (own,) = (row for row in detail.scores if row["baseline"] == "none")
+    segments = {
+        "n_end_tokens": 1,
+        "end_loss_text_sum": 0.5,
+        "end_loss_multimodal_sum": 0.25,
+        "n_thought_tokens": 4,
+        "thought_loss_text_sum": 2.0,
+        "thought_loss_multimodal_sum": 1.0,
+        "visnec_without_end": 0.25,
+    }
+    scores = [
+        own | {"visnec": 0.2425, "n_answer_tokens": 6} | segments,
+        own | {"baseline": "gray", "visnec": 0.125},
+        own | {"baseline": "blur", "visnec": None},
+    ]
+    others = [
+        {"run_id": "second", "baseline": "none", "visnec": 0.5},
+        {"run_id": "second", "baseline": "gray", "visnec": 0.0},
+    ]
+    detail = replace(detail, scores=scores, other_runs=others)
+    noise = noise_of("bfloat16")
+    card = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition", noise=noise)
+    assert card["nearest"]["limit"] == 0.25
+    assert card["nearest"]["distance"] == pytest.approx(-0.0075)
+    assert card["nearest"]["within_noise"]
+    assert card["noise"] == "± 0.01 in bfloat16"
+    assert (card["n_agreeing"], card["n_others"]) == (2, 3)
+    assert [(one["name"], one["category"]) for one in card["other_scores"]] == [
+        ("grey image", "redundant"),
+        ("second, no image", "vision-critical"),
+        ("second, grey image", "redundant"),
+    ]
+    assert (card["n_content_tokens"], card["visnec_without_end"]) == (1, 0.25)
+    # 6 * 0.2425 nats, 1 of the thought and 0.25 of the end: 0.205 are left for one token.
+    assert card["thought"] == {"n": 4, "visnec": 0.25, "content": pytest.approx(0.205)}
+    unknown = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition")
+    assert (unknown["noise"], unknown["nearest"]["within_noise"]) == (None, False)
 
 
 def test_predictions_of_every_run_are_held_against_each_other_and_the_reference(

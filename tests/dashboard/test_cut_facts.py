@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from dashboard import links, loaders
 from dashboard.cut_facts import NoCut, Part, find_cut, read_cut_facts, read_parts
 from dashboard.loaders import Context
+from dashboard.state import View
 from dashboard.theme import SOURCE_COLOURS
 from scoring.necessity import Bands
 from scoring.store.filters import Filter
@@ -56,6 +57,17 @@ def test_facts_are_what_the_library_counts(context: Context) -> None:
     assert shown["kept samples"] == f"{kept.n_kept:,}"
     assert shown["dropped answer tokens"] == f"{kept.tokens_dropped:,}"
     assert facts["kept_tokens"] == kept.tokens_kept
+
+
+def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) -> None:
+    # The run is in float32: nothing but the score itself is within 0.000002 of it.
+    visnec = next(one["visnec"] for one in loaders.read_page(context, View()).records)
+    for cut, n in ((visnec, "1"), (visnec + 1e-6, "1"), (visnec + 1e-5, "0")):
+        (shown,) = (
+            one for one in read_cut_facts(context, cut)["figures"]
+            if one["name"] == "within the noise"
+        )  # fmt: skip
+        assert (shown["value"], shown["note"]) == (n, "± 0.000002 in float32")
 
 
 def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context) -> None:

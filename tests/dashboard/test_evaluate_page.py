@@ -77,6 +77,13 @@ def test_measure_and_threshold_come_from_the_link(benchmark: Workspace, draw: Dr
     assert app.query_params["filter"] == f'model:"{HOSTILE}"'
 
 
+def test_the_model_whose_scores_made_the_cut_is_marked(benchmark: Workspace, draw: Draw) -> None:
+    assert f"{RUN_ID} made the cut: its own losses choose" in written(draw("evaluate"))
+    other = written(draw("evaluate", {"filter": f'model:"{HOSTILE}"'}))
+    assert "made the cut" not in other
+    assert f"{RUN_ID} *" in other  # in the order of the models
+
+
 def test_a_filter_that_leaves_nothing_is_drawn(benchmark: Workspace, draw: Draw) -> None:
     app = draw("evaluate", {"filter": "status:missing_image model:nobody"})
     assert not app.exception

@@ -11,7 +11,8 @@ from dashboard import actions
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition
 from dashboard.state import RuleKind, View
-from scoring.curation.subsets import save_subset
+from scoring.curation.subsets import read_outcome, save_subset
+from scoring.dataset import read_samples
 from scoring.exports.manifest import read_manifest
 from tests.dashboard.conftest import Draw, written
 
@@ -102,3 +103,29 @@ def options() -> Any:
     from scoring.exports import ExportOptions
 
     return ExportOptions("llava")
+
+
+def test_missing_images_are_counted_and_may_be_left_out(
+    root: Path, context: Context, draw: Draw
+) -> None:
+    definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=5, hand=False), "it")
+    save_subset(context.workspace, definition)
+    rows = read_outcome(context.workspace, context.store, definition).subset.selected
+    images = {image for one in read_samples(context.workspace, rows) for image in one.images}
+    for image in images:
+        (root / "images" / image).unlink()
+    app = draw("subset")
+    find(app, "images-it").set_value("copy").run()
+    app.button("export-it").click().run()
+    said = written(app)
+    assert "The export was not written" in said
+    assert f"{len(images)} images are missing, so nothing was exported" in said
+    folder = actions.export_folder(context.workspace, "it", "llava")
+    assert not folder.exists()
+    find(app, "allow-missing-it").set_value(True).run()
+    app.button("export-it").click().run()
+    for job in actions.running_exports(context.workspace):
+        assert job.wait(60)
+    said = written(draw("subset"))
+    assert read_manifest(folder).n_missing_images == len(images)
+    assert f"{len(images)} images missing" in said

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dashboard.cards import build_card
+from scoring.bundled import MODEL_NOTICE
 from scoring.dataset import read_sample
 from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands
 from scoring.store import Scope, Store, sample_detail
-from scoring.workspace import open_workspace
+from scoring.workspace import open_workspace, save_settings
 from tests.dashboard.conftest import Draw, told_of_cut, written
 
 HEADER = "row_idx,loss_multimodal,loss_text\n"
@@ -29,6 +30,10 @@ def test_the_pages_of_an_imported_run_say_what_is_unknown(
     assert "unknown: these scores were computed elsewhere" in told_of_cut(overview)
     assert "imported from elsewhere.csv" in written(overview)
 
+    assert "Scores computed elsewhere, imported from elsewhere.csv" in written(overview)
+    assert "emonstration" not in written(overview)
+    assert "Demonstration scores." in written(draw("overview", {"run": "tiny-run"}))
+
     runs = draw("runs", {"run": "elsewhere"})
     assert not runs.exception
     assert "of the scoring are not known here" in written(runs)
@@ -37,6 +42,19 @@ def test_the_pages_of_an_imported_run_say_what_is_unknown(
         assert not draw(page, {"run": "elsewhere"}).exception, page
     opened = draw("explore", {"run": "elsewhere", "sample": "0"})
     assert not opened.exception
+
+
+def test_other_runs_of_the_demo_workspace_are_no_demonstration(
+    root: Path, tmp_path: Path, draw: Draw
+) -> None:
+    """Its notice is about the runs of the bundled model."""
+    workspace = open_workspace(root)
+    save_settings(replace(workspace, settings=replace(workspace.settings, notice=MODEL_NOTICE)))
+    path = tmp_path / "elsewhere.csv"
+    path.write_text(f"{HEADER}0,0.5,1.25\n")
+    import_scores(open_workspace(root), path, run_id="elsewhere", model="LLaVA-1.5-7B")
+    assert "emonstration" not in written(draw("overview", {"run": "elsewhere"}))
+    assert written(draw("overview", {"run": "tiny-run"})).count(MODEL_NOTICE) == 1
 
 
 def test_a_card_says_how_predictions_match(root: Path) -> None:

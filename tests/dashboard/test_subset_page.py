@@ -242,7 +242,8 @@ def test_stability_is_worked_out_on_request(root: Path, context: Context, draw: 
     assert not app.exception, app.exception
     said = written(app)
     assert "expected overlap" in said
-    assert "mean of draws" in said
+    noise = "the noise of the dtype (± 0.000002 in float32)"
+    assert f"Judged by 1 other set of scores and {noise}" in said
     view = View(rule=RuleKind.TOP_SHARE)
     facts = loaders.known_stability(context, read_definition(context, view), 25)
     assert facts is not None

@@ -85,6 +85,12 @@ def test_added_samples_cost_their_new_texts_only(tmp_path: Path) -> None:
         assert vectors[:, 0].tolist() == [3, 1, 3, 1, 2, 4]
 
 
+def test_of_an_endless_instruction_the_beginning_is_embedded(tmp_path: Path) -> None:
+    embedder = CountingEmbedder("w1")
+    cluster_dataset(add(tmp_path, "a" * 300_000, "b"), embedder, k=2)
+    assert [len(text) for text in embedder.seen] == [200_000, 1]
+
+
 def test_one_that_learns_from_the_dataset_embeds_all_of_it_anew(tmp_path: Path) -> None:
     cluster_dataset(add(tmp_path, "aaa", "b"), CountingEmbedder(None), k=2)
     again = CountingEmbedder(None)

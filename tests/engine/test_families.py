@@ -25,7 +25,7 @@ from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
-from scoring.samples import Role, Turn
+from scoring.samples import Role, Segment, Turn
 from tests.families import RECIPES, family_folder, family_model, plain_processor
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "family_tokens.json"
@@ -41,23 +41,26 @@ class Layout:
     lead: str = ""  # what the answer's first token takes in from before it
     end: str = ""
     last_end: str | None = None  # where the last answer ends differently
+    image: str = "<image>"  # what is written for an image, and absent from the text-only prompt
 
 
+QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+GLM_IMAGE = "<|begin_of_image|><|image|><|end_of_image|>"
 LAYOUTS = {
-    "llava": Layout(" ", "</s>"),
-    "llava_next": Layout(" ", "</s>"),
+    "llava": Layout(" ", "</s>", image="<image>\n"),
+    "llava_next": Layout(" ", "</s>", image="<image>\n"),
     "llava_onevision": Layout("", "<|im_end|>"),
-    "qwen2_vl": Layout("", "<|im_end|>"),
-    "qwen2_5_vl": Layout("", "<|im_end|>"),
-    "qwen3_vl": Layout("", "<|im_end|>"),
+    "qwen2_vl": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen2_5_vl": Layout("", "<|im_end|>", image=QWEN_IMAGE),
+    "qwen3_vl": Layout("", "<|im_end|>", image=QWEN_IMAGE),
     "idefics3": Layout(" ", "<end_of_utterance>"),
     "smolvlm": Layout(" ", "<end_of_utterance>"),
-    "internvl": Layout("", "<|im_end|>"),
-    "gemma3": Layout("", "<end_of_turn>"),
+    "internvl": Layout("", "<|im_end|>", image="<IMG_CONTEXT>\n"),
+    "gemma3": Layout("", "<end_of_turn>", image="<start_of_image>"),
     "aya_vision": Layout("", "<|END_OF_TURN_TOKEN|>"),
-    "glm4v": Layout("", "<|user|>", last_end=""),
-    "vipllava": Layout(" "),
-    "mllama": Layout("", "<|eot_id|>"),
+    "glm4v": Layout("", "<|user|>", last_end="", image=GLM_IMAGE),
+    "vipllava": Layout(" ", image="<image>\n"),
+    "mllama": Layout("", "<|eot_id|>", image="<|image|>"),
 }
 
 
@@ -102,11 +105,11 @@ def plain_parts(name: str) -> tuple[Any, Any]:
     return network.eval(), plain_processor(name)
 
 
-def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
+def messages_of(turns: Talk) -> list[dict[str, Any]]:
     messages = []
     for turn in turns:
         pieces: list[dict[str, str]] = [{"type": "text", "text": turn.text}]
-        if with_images and turn.image_offsets:
+        if turn.image_offsets:
             at = turn.image_offsets[0]
             before, after = turn.text[:at], turn.text[at:]
             pieces = [{"type": "text", "text": text} for text in (before, after) if text]
@@ -118,13 +121,13 @@ def messages_of(turns: Talk, with_images: bool) -> list[dict[str, Any]]:
 
 def plain_text(name: str, turns: Talk, with_images: bool) -> str:
     if name == "llava":
-        return llava_v1_text(turns, with_images)
-    _, processor = plain_parts(name)
-    text: str = processor.apply_chat_template(messages_of(turns, with_images), tokenize=False)
-    return text
+        text = llava_v1_text(turns)
+    else:
+        text = plain_parts(name)[1].apply_chat_template(messages_of(turns), tokenize=False)
+    return text if with_images else text.replace(LAYOUTS[name].image, "")
 
 
-def llava_v1_text(turns: Talk, with_images: bool) -> str:
+def llava_v1_text(turns: Talk) -> str:
     """The prompt that LLaVA-1.5 was trained with, written out."""
     text = (
         "<s>A chat between a curious user and an artificial intelligence assistant. "
@@ -134,7 +137,7 @@ def llava_v1_text(turns: Talk, with_images: bool) -> str:
         if turn.role is Role.ASSISTANT:
             text += f"ASSISTANT: {turn.text}</s>"
         else:
-            shown = "<image>\n" * len(turn.image_offsets) if with_images else ""
+            shown = "<image>\n" * len(turn.image_offsets)
             text += f"USER: {shown}{turn.text.strip()} "
     return text
 
@@ -243,6 +246,12 @@ def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) 
         assert seen.answer_turns == blind.answer_turns
         assert seen.pieces == blind.pieces
         assert len(seen.pieces) == len(seen.answer_ids)
+        assert seen.segments == blind.segments
+        parts = zip(seen.pieces, seen.segments, strict=True)
+        layout, n_answers = LAYOUTS[name], len(set(seen.answer_turns))
+        last = layout.end if layout.last_end is None else layout.last_end
+        expected = [end for end in [layout.end] * (n_answers - 1) + [last] if end]
+        assert [piece for piece, part in parts if part == Segment.END] == expected
         assert seen.image_key is not None
         assert blind.image_key is None
     apart = zip(expected_losses(name, True), expected_losses(name, False), strict=True)

@@ -131,7 +131,7 @@ def test_llava_v1_is_the_reference_prompt() -> None:
     )
     from scoring.engine.prompting import to_messages
 
-    text = model._encoder.render(to_messages(talk, with_images=True))
+    text = model._encoder.render(to_messages(talk))
     assert text.endswith(
         "questions. USER: <image>\nWhat is it? ASSISTANT: red</s>USER: Sure? ASSISTANT: yes</s>"
     )
@@ -186,3 +186,26 @@ def test_predictions_are_greedy_whatever_the_model_was_published_with(tmp_path: 
     answers = [text.split("</s>")[0].strip() for text in expected]
     assert answers == ["red", "four", "A red triangle at the top left,"]
     assert model.generate(prompts, 8) == answers
+
+
+def test_predictions_keep_content_tokens_and_end_at_the_first_end_token(model: HfModel) -> None:
+    tokenizer = model._tokenizer
+    prompt = model.encode_prompt((Turn(Role.HUMAN, "\nWhat?", (0,)),), [RED])
+    (red,) = tokenizer.encode(" red", add_special_tokens=False)
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    assert model._answer(prompt, [image, red, end, red, pad]) == "red"
+    assert model._answer(prompt, [red, red]) == "red red"
+
+
+@pytest.mark.parametrize(("prompt", "begin"), [("<think>\n", "<think>\n"), ("", "")])
+def test_a_prediction_begins_with_the_thought_that_its_prompt_opens(
+    tmp_path: Path, prompt: str, begin: str
+) -> None:
+    own = (bundled_model() / "chat_template.jinja").read_text()
+    template = tmp_path / "thinking.jinja"
+    template.write_text(f"{own}{{% if add_generation_prompt %}}{{{{ {prompt!r} }}}}{{% endif %}}")
+    thinking = load_model(str(bundled_model()), template=str(template), device="cpu")
+    question = thinking.encode_prompt((Turn(Role.HUMAN, "\nWhat?", (0,)),), [RED])
+    (red,) = thinking._tokenizer.encode(" red", add_special_tokens=False)
+    assert thinking._answer(question, [red]).replace(" ", "") == begin + "red"

@@ -117,7 +117,7 @@ def test_what_nobody_told_stays_unknown(workspace: Workspace, tmp_path: Path) ->
     store = Store(workspace)
     detail = sample_detail(store, Scope(run), 0)
     (score,) = detail.scores
-    assert (score["visnec"], score["n_answer_tokens"], score["visnec_stderr"]) == (0.75, None, None)
+    assert (score["visnec"], score["n_answer_tokens"], score["n_end_tokens"]) == (0.75, None, None)
     assert detail.turn_scores == []
     summary = score_summary(store, Scope(run))
     assert (summary.n_scored, summary.answer_tokens) == (1, None)
@@ -233,8 +233,8 @@ def test_the_other_csv_holds_every_sample_and_no_formula(
     import_scores(workspace, write(tmp_path, "0,,,1.5,0.5,-1\n"), run_id="paper")
     lines = exported(workspace, "paper", file_format="csv").splitlines()
     assert len(lines) == 9
-    assert lines[1] == "0,scenes-0,scenes,scenes/00000.png,scored,,1.5,0.5,-1.0,,"
-    assert lines[2].endswith("pending,scores.csv has no row for it,,,,,")
+    assert lines[1] == "0,scenes-0,scenes,scenes/00000.png,scored,,1.5,0.5,-1.0,,,,"
+    assert lines[2].endswith("pending,scores.csv has no row for it,,,,,,,")
     with pytest.raises(InputError, match="visnec-csv, csv"):
         exported(workspace, "paper", file_format="xlsx")
 

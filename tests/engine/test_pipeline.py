@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.cli.talk import done_words
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.importing import import_dataset
@@ -64,6 +65,19 @@ def test_every_record_ends_as_a_row_with_a_status(workspace: Workspace) -> None:
     progress = read_progress(workspace, summary.run_id)
     assert progress is not None
     assert (progress.state, progress.done, progress.statuses) == ("finished", 10, expected)
+
+
+def test_a_summary_counts_what_has_a_result(workspace: Workspace, tmp_path: Path) -> None:
+    summary = score_dataset(workspace, FakeModel(), baselines=("none", "gray"))
+    assert (summary.done, summary.n_succeeded) == (10, 8)
+    assert score_dataset(workspace, FakeModel(), run_id="first", limit=3).n_succeeded == 3
+    (tmp_path / "a.png").unlink()  # of rows 0, 2, 6 and 8
+    predicted = predict_dataset(workspace, FakeModel(), summary.run_id)
+    assert (predicted.done, predicted.n_succeeded) == (8, 4)
+    (tmp_path / "b.png").unlink()
+    nothing = score_dataset(workspace, FakeModel(), run_id="nothing")
+    assert (nothing.done, nothing.total, nothing.n_succeeded) == (10, 10, 0)
+    assert done_words(nothing, "a score") == "10 of 10 samples are done, none has a score"
 
 
 def test_rows_that_share_an_image_lie_side_by_side(workspace: Workspace) -> None:

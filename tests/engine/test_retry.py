@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from scoring.curation.token_values import read_token_deltas
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.curation.token_values import read_token_deltas
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.engine.runner import RunSummary
 from scoring.errors import InputError

@@ -63,7 +63,7 @@ def test_the_score_is_text_only_minus_multimodal_loss_per_token(root: Path) -> N
     (outcome,) = score(model, root, [sample(4, "a cat")])
     assert (outcome.row_idx, outcome.status, outcome.baseline) == (4, Status.SCORED, "none")
     assert (outcome.loss_text, outcome.loss_multimodal, outcome.visnec) == (2.0, 0.5, 1.5)
-    assert outcome.turns == (TurnScore(0, 4.0, 1.0, 2, 2.5**2 + 0.5**2),)
+    assert outcome.turns == (TurnScore(0, 4.0, 1.0, 2),)
 
 
 def test_a_sample_is_averaged_over_the_tokens_of_all_turns(root: Path) -> None:
@@ -116,6 +116,34 @@ def test_truncation_scores_the_same_answer_tokens_in_both_passes(root: Path) -> 
 def test_when_no_answer_token_fits_nothing_is_scored(root: Path) -> None:
     (outcome,) = score(FakeModel(max_length=3), root, [sample(0, "a b")], truncate=True)
     assert outcome.status is Status.TOO_LONG
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize(
+    ("max_length", "limit"), [(512, 1_000_000), (100_000, 1_600_000), (1 << 40, 16_000_000)]
+)
+def test_more_text_than_any_model_takes_is_not_tokenised(
+    root: Path, truncate: bool, max_length: int, limit: int
+) -> None:
+    class Recording(FakeModel):
+        def __init__(self) -> None:
+            super().__init__(max_length=max_length)
+            self.lengths: list[int] = []
+
+        def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
+            self.lengths.append(sum(len(turn.text) for turn in turns))
+            return super().encode([turns[0], replace(turns[1], text="b")], images)
+
+    model = Recording()
+    samples = [sample(0, "a" * limit), sample(1, "b"), sample(2, "a" * (limit - 1))]
+    over, *others = score(model, root, samples, truncate)
+    assert (over.status, over.visnec) == (Status.TOO_LONG, None)
+    assert over.reason == (
+        f"{limit + 1:,} characters; at most {limit:,} are tokenised for a model that takes "
+        f"{max_length:,} tokens"
+    )
+    assert [one.status for one in others] == [Status.SCORED, Status.SCORED]
+    assert sorted(model.lengths) == [2, 2, limit, limit]
 
 
 def test_different_answer_tokens_in_the_two_passes_are_refused(root: Path) -> None:
@@ -317,6 +345,11 @@ def test_sums_per_turn_by_hand() -> None:
     text = np.array([1.0, 2.0, 3.0], dtype=np.float32)
     multimodal = np.array([0.0, 0.5, 4.0], dtype=np.float32)
     assert turn_scores([0, 0, 2], text, multimodal) == (
-        TurnScore(0, 3.0, 0.5, 2, 1.0 + 2.25),
-        TurnScore(2, 3.0, 4.0, 1, 1.0),
+        TurnScore(0, 3.0, 0.5, 2),
+        TurnScore(2, 3.0, 4.0, 1),
+    )
+    # The first turn: one thought, one end; the second: content only.
+    assert turn_scores([0, 0, 2], text, multimodal, [1, 2, 0]) == (
+        TurnScore(0, 3.0, 0.5, 2, 2.0, 0.5, 1, 1.0, 0.0, 1),
+        TurnScore(2, 3.0, 4.0, 1, 0.0, 0.0, 0, 0.0, 0.0, 0),
     )

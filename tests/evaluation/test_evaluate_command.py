@@ -47,6 +47,20 @@ def test_files_are_taken_in_and_evaluated(
     assert kept == [("big", "seen", 1), ("big", "blind", 0)]
 
 
+def test_the_model_whose_scores_made_the_cut_is_marked(
+    workspace: Workspace, seen_file: Path
+) -> None:
+    found = told(workspace, f"big={seen_file}")
+    assert [(one["model"], one["chose_part"]) for one in found["models"]] == [
+        (RUN_ID, True),
+        ("big", False),
+    ]
+    done = run(workspace)
+    assert f"* {RUN_ID}: its own losses choose the necessary part" in " ".join(done.stderr.split())
+    assert f"{RUN_ID} *" in done.stderr
+    assert "big *" not in done.stderr
+
+
 def test_what_was_taken_in_once_is_there_the_next_time(
     workspace: Workspace, seen_file: Path
 ) -> None:

@@ -80,10 +80,79 @@ def test_every_record_that_is_no_prediction_says_why(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"val_Art_1": "B", "val_Art_2": 2.5}',
+        '\ufeff{\n  "val_Art_1": "B",\n  "val_Art_2": 2.5\n}\n',
+        '{"val_Art_1": {"prediction": "B"}, "val_Art_2": {"prediction": "2.5"}}',
+    ],
+)
+def test_answers_by_the_id_of_their_sample(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text, "utf-8")
+    assert list(read_prediction_lines(path)) == [
+        PredictionLine(1, id="val_Art_1", prediction="B"),
+        PredictionLine(2, id="val_Art_2", prediction="2.5"),
+    ]
+
+
+def test_a_long_object_of_answers_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    answers = {f"val_{n}": "x" * 100 for n in range(20_000)}
+    path.write_text(json.dumps(answers), "utf-8")
+    found = list(read_prediction_lines(path))
+    assert {one.id: one.prediction for one in found} == answers
+
+
+def test_records_over_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    records = [{"id": "a", "prediction": "B"}, {"id": "b", "prediction": "A"}]
+    path.write_text("\n".join(json.dumps(one, indent=1) for one in records), "utf-8")
+    assert [(one.id, one.prediction) for one in read_prediction_lines(path)] == [
+        ("a", "B"), ("b", "A"),
+    ]  # fmt: skip
+    path.write_text('{"id": "a", "prediction": "B"}', "utf-8")
+    assert [one.id for one in read_prediction_lines(path)] == ["a"]
+
+
+def test_a_table_written_without_quoting(tmp_path: Path) -> None:
+    answers = ['"Stop" sign', '"open', "b", 'c"', '"whole"']
+    path = tmp_path / "p.tsv.gz"
+    rows = "".join(f"{row}\t{answer}\n" for row, answer in enumerate(answers))
+    path.write_bytes(gzip.compress(f"row_idx\tprediction\n{rows}".encode()))
+    assert [one.prediction for one in read_prediction_lines(path)] == answers
+    path = tmp_path / "p.csv"
+    path.write_text('row_idx,prediction\n0,"open\n1,b\n2,"a, b"\n', "utf-8")
+    found = list(read_prediction_lines(path))
+    assert [(one.row_idx, one.prediction) for one in found] == [(None, ""), (1, "b"), (2, "a, b")]
+    assert found[0].problem == "no record" and "must end with one" in found[0].example
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.jsonl", '{"row_idx": 0, "prediction": "x"}\n{"row_idx": 1, "prediction": "红色"}'),
+        ("p.json", '[{"row_idx": 0, "prediction": "红色的自行车"}]'),
+        ("p.json", '{"a": "红色的自行车"}'),
+        ("p.csv", "row_idx,prediction\n0,红色的自行车\n"),
+        ("p.tsv", "row_idx\tprediction\n0\t红色的自行车\n"),
+    ],
+)
+def test_predictions_that_are_not_utf8_are_refused(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode("gbk"))
+    with pytest.raises(InputError, match=r"byte 0xBA is not UTF-8.* iconv -f \S+ -t UTF-8"):
+        list(read_prediction_lines(path))
+
+
 def test_a_table_without_the_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("name,answer\n1,x\n", "utf-8")
     with pytest.raises(InputError, match="predictions are read from a column prediction"):
+        list(read_prediction_lines(path))
+    path.write_text("row_idx;prediction\n1;x\n", "utf-8")
+    with pytest.raises(InputError, match="apart by semicolons instead of commas"):
         list(read_prediction_lines(path))
     with pytest.raises(InputError, match="does not exist"):
         list(read_prediction_lines(tmp_path / "none.jsonl"))
@@ -205,7 +274,7 @@ def test_matches_of_older_measures_are_made_anew(workspace: Workspace, seen_file
 
 def test_a_prediction_is_text_whatever_it_holds(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
-    path.write_bytes(b'{"row_idx": 0, "prediction": "\\ud800 \xff <b>B</b>"}\n')
+    path.write_bytes(b'{"row_idx": 0, "prediction": "\\ud800 \xef\xbf\xbd <b>B</b>"}\n')
     import_predictions(workspace, path)
     build_database(workspace)
     ((text,),) = Store(workspace).reading().rows("SELECT prediction FROM imported_predictions")

@@ -237,6 +237,36 @@ def test_a_tar_that_is_cut_off(tmp_path: Path) -> None:
     assert samples[-1].status is Status.BAD_RECORD
 
 
+def test_names_with_dots_before_the_extension(tmp_path: Path) -> None:
+    turns = json.dumps([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]).encode()
+    members = [
+        (f"d.v1/photo.{number}.{suffix}", content)
+        for number, colour in enumerate(COLOURS)
+        for suffix, content in (("jpg", png(colour)), ("json", turns))
+    ]
+    workspace = imported(tmp_path, write_tar(tmp_path / "s.tar", members))
+    samples = list(read_samples(workspace))
+    assert [one.id for one in samples] == [f"d.v1/photo.{number}" for number in range(3)]
+    assert colours(workspace) == [[colour] for colour in COLOURS.values()]
+    assert answers(samples) == ["a", "a", "a"]
+
+
+def test_members_that_share_no_more_than_their_first_dot_are_named(tmp_path: Path) -> None:
+    turns = json.dumps([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]).encode()
+    members = [(f"photo.{n}.jpg", png("red")) for n in (1, 2)]
+    members += [(f"photo.{n}.json", turns) for n in (1, 2)]
+    path = write_tar(tmp_path / "s.tar", [("0.jpg", png("red")), ("0.json", turns), *members])
+    _, bad = read_samples(imported(tmp_path, path))
+    assert (bad.status, bad.reason) == (
+        Status.BAD_RECORD,
+        "the members photo.1.jpg, photo.2.jpg, photo.1.json are one sample by the name before "
+        "their first dot, 'photo'; give them names without dots before the extension",
+    )
+    parts = [("7.left.jpg", png("red")), ("7.right.jpg", png("blue")), ("7.json", turns)]
+    (whole,) = read_samples(imported(tmp_path / "b", write_tar(tmp_path / "t.tar", parts)))
+    assert (whole.id, len(whole.images)) == ("7", 2)
+
+
 # ---- tables of text ---------------------------------------------------------------------------
 
 

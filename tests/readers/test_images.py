@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,25 @@ def test_a_path_inside_a_root_is_found(root: Path) -> None:
     assert resolve_image("in/red.png", [root]).path == (root / "in" / "red.png").resolve()
     assert resolve_image("red.png", [root, root / "in"]).path.name == "red.png"
     assert resolve_image(str(root / "in" / "red.png"), [root]).name == "red.png"
+
+
+def test_a_colon_in_a_file_name_is_no_address(root: Path) -> None:
+    (root / "in" / "red.png").rename(root / "col:on.png")
+    assert resolve_image("col:on.png", [root]).path.name == "col:on.png"
+    assert refused("mailto:on.png", [root]) is Status.MISSING_IMAGE
+    for address in ("svn+ssh://host/a.png", "data:image/png;base64,AA", "file:a.png"):
+        assert refused(address, [root]) is Status.REFUSED_PATH
+
+
+def test_a_damaged_tiff_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("L", (64, 64), 3).save(path, compression="tiff_adobe_deflate")
+    data = bytearray(path.read_bytes())
+    data[20:30] = bytes(10)
+    path.write_bytes(data)
+    with pytest.raises(ImageProblem, match="decoder error"):
+        open_image(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_leads_out_is_refused(root: Path) -> None:
@@ -108,6 +128,123 @@ def test_16_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
     Image.new("I", (2, 2), 32768).save(tmp_path / "a.tiff")
     assert open_image(tmp_path / "a.tiff").getpixel((0, 0)) == (128, 128, 128)
+
+
+def grey_tiff(values: object, *, bits: int, order: str = "<", white_is_zero: bool = False) -> bytes:
+    """One row of grey pixels in one strip; 12 bits are packed, as cameras and scanners do."""
+    row = np.asarray(values)
+    if bits == 12:
+        packed = int("".join(f"{value:012b}" for value in row), 2)
+        strip = packed.to_bytes(len(row) * 12 // 8, "big")
+    else:
+        strip = row.astype(row.dtype.newbyteorder(order)).tobytes()
+    kinds = {"u": 1, "i": 2, "f": 3}
+    tags = {256: len(row), 257: 1, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 8, 277: 1}
+    tags |= {278: 1, 279: len(strip), 339: kinds[row.dtype.kind]}
+    entries = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(strip))
+    return head + strip + struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4)
+
+
+U16, I16 = np.uint16, np.int16
+GREYS = {  # values -> the 8-bit greys that scoring and pages show
+    "16 bits": (grey_tiff(U16([0, 255, 256, 32768, 65535]), bits=16), [0, 0, 1, 128, 255]),
+    "16 bits, big-endian": (
+        grey_tiff(U16([0, 255, 256, 32768, 65535]), bits=16, order=">"),
+        [0, 0, 1, 128, 255],
+    ),
+    "16 bits, white is zero": (
+        grey_tiff(U16([0, 256, 65535, 65535]), bits=16, white_is_zero=True),
+        [255, 254, 0, 0],
+    ),
+    "12 bits": (grey_tiff(U16([0, 100, 1000, 4095]), bits=12), [0, 6, 62, 255]),
+    "12 bits stored in 16": (grey_tiff(U16([0, 100, 1000, 4095]), bits=16), [0, 6, 62, 255]),
+    "8 bits stored in 16": (grey_tiff(U16([0, 1, 100, 255]), bits=16), [0, 1, 100, 255]),
+    "signed": (grey_tiff(I16([-5, 0, 1000, 4095]), bits=16), [0, 0, 62, 255]),
+    "32 bits": (grey_tiff(np.int32([-5, 0, 65535, 32768]), bits=32), [0, 0, 255, 128]),
+    "floats to 1": (grey_tiff(np.float32([0, 0.25, 0.5, 1]), bits=32), [0, 64, 128, 255]),
+    "floats to 255": (grey_tiff(np.float32([-1, 0.5, 100.7, 255]), bits=32), [0, 0, 100, 255]),
+    "floats to 10": (grey_tiff(np.float32([0, 1, 5, 10]), bits=32), [0, 16, 80, 160]),
+    "floats, not all finite": (
+        grey_tiff(np.float32([np.nan, -np.inf, 0.5, 1, np.inf]), bits=32),
+        [0, 0, 128, 255, 255],
+    ),
+    "only zeros": (grey_tiff(np.float32([0, 0]), bits=32), [0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", GREYS)
+def test_deep_greys_are_scaled_to_8_bits(tmp_path: Path, name: str) -> None:
+    content, expected = GREYS[name]
+    (tmp_path / "a.tiff").write_bytes(content)
+    shown = np.asarray(open_image(tmp_path / "a.tiff"))  # (1, width, 3)
+    assert shown[0].tolist() == [[grey] * 3 for grey in expected]
+    assert images.is_deep_grey(ImagePlace(tmp_path / "a.tiff"))
+
+
+def test_floats_made_of_8_bit_greys_are_those_greys_again(tmp_path: Path) -> None:
+    greys = np.arange(256)
+    (tmp_path / "a.tiff").write_bytes(grey_tiff(np.float32(greys / 255), bits=32))
+    assert np.asarray(open_image(tmp_path / "a.tiff"))[0, :, 0].tolist() == greys.tolist()
+
+
+def test_colours_of_16_bits_keep_their_range_as_greys_do(tmp_path: Path) -> None:
+    """Pillow takes their high byte, so that greys and colours are read alike."""
+    pixels = bytes([0, *struct.pack(">3H", 32768, 65535, 255)])
+    write_png(tmp_path / "a.png", [(b"IDAT", zlib.compress(pixels))], depth=16, colour=2)
+    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 255, 0)
+    assert not images.is_deep_grey(ImagePlace(tmp_path / "a.png"))
+
+
+def test_a_tiff_of_other_pixels_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.tiff").write_bytes(grey_tiff(np.float64([0, 1]), bits=64))
+    with pytest.raises(ImageProblem, match="a TIFF with a kind of pixels that is not supported"):
+        open_image(tmp_path / "a.tiff")
+
+
+def write_png(
+    path: Path, chunks: list[tuple[bytes, bytes]], depth: int = 8, colour: int = 0
+) -> None:
+    """A picture of one pixel."""
+    header = (b"IHDR", struct.pack(">IIBBBBB", 1, 1, depth, colour, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in (header, *chunks, (b"IEND", b"")):
+        checksum = zlib.crc32(kind + body)
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+    path.write_bytes(content)
+
+
+def metadata_chunk(kind: str, size: int) -> tuple[bytes, bytes]:
+    packed = zlib.compress(bytes(size))
+    if kind == "iCCP":
+        return b"iCCP", b"profile\0\0" + packed
+    if kind == "zTXt":
+        return b"zTXt", b"workflow\0\0" + packed
+    return b"iTXt", b"workflow\0\1\0\0\0" + packed
+
+
+PIXEL = (b"IDAT", zlib.compress(b"\0\x80"))
+
+
+@pytest.mark.parametrize("kind", ["iCCP", "zTXt", "iTXt"])
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "after the pixels"])
+def test_a_png_with_a_large_profile_or_comment_is_a_picture(
+    tmp_path: Path, kind: str, behind: bool
+) -> None:
+    chunks = [metadata_chunk(kind, 5 << 20), PIXEL]
+    write_png(tmp_path / "a.png", chunks[::-1] if behind else chunks)
+    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("kind", ["iCCP", "zTXt", "iTXt"])
+def test_metadata_that_unpack_without_end_are_refused_in_plain_words(
+    tmp_path: Path, kind: str
+) -> None:
+    write_png(tmp_path / "a.png", [metadata_chunk(kind, 17 << 20), PIXEL])
+    with pytest.raises(ImageProblem) as problem:
+        open_image(tmp_path / "a.png")
+    assert problem.value.status is Status.BAD_IMAGE
+    assert problem.value.reason == "a.png: its colour profile or comment is larger than 16 MiB"
 
 
 def test_damaged_metadata_of_a_sound_picture_are_overlooked(tmp_path: Path) -> None:

@@ -84,3 +84,52 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["statuses"] == {"to score": 1}
     done = visnec_import(path, "-w", tmp_path / "ws", "--column", "question")
     assert "--column 'question' is no WHAT=NAME" in str(done.exception)
+
+
+def test_images_that_were_not_read_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    turns = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]
+    records = [{"input_image": "a.png", "conversations": turns} for _ in range(3)]
+    records += [{"image": "b.png", "image_b": "c.png", "conversations": turns}]
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    done = visnec_import(path, "-w", tmp_path / "ws", "--json")
+    (file,) = json.loads(done.stdout)["files"]
+    assert file["unread"] == {"input_image": 3, "image_b": 1}
+    for line in (
+        "3 records seem to hold an image under 'input_image', which was not read; to read it: "
+        "--column image=input_image",
+        "1 records seem to hold an image under 'image_b', which was not read",
+        "text_only (3): the record has no image, but its text holds <image>; 'input_image' may "
+        "hold one: --column image=input_image",
+    ):
+        assert line in " ".join(done.stderr.split())
+    named = visnec_import(path, "-w", tmp_path / "b", "--column", "image=input_image", "--json")
+    assert json.loads(named.stdout)["statuses"] == {"to score": 3, "text_only": 1}
+
+
+def test_a_statement_with_a_number_as_its_label_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "vsr.jsonl"
+    record = {"image": "1.jpg", "caption": "The cat is under the bench.", "label": 1, "subj": "cat"}
+    path.write_text(json.dumps(record) + "\n")
+    done = visnec_import(path, "-w", tmp_path / "ws")
+    assert isinstance(done.exception, InputError)
+    assert "the first has the keys image, caption, label, subj); say it" in str(done.exception)
+    columns = ["--column", "question=caption", "--column", "answer=label"]
+    done = visnec_import(path, "-w", tmp_path / "ws", *columns, "--dry-run", "--json")
+    (file,) = json.loads(done.stdout)
+    assert file["format"] == "qa"
+    assert [turn["text"] for turn in file["first_record"]["turns"]] == [
+        "\nThe cat is under the bench.",
+        "1",
+    ]
+
+
+def test_the_encoding_is_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    record = {"question": "这是什么？", "answer": "一只红色的猫"}
+    path.write_bytes(json.dumps(record, ensure_ascii=False).encode("gbk"))
+    refused = visnec_import(path, "-w", tmp_path / "ws")
+    assert isinstance(refused.exception, RecordError)
+    assert "is not UTF-8" in str(refused.exception)
+    done = visnec_import(path, "-w", tmp_path / "ws", "--encoding", "gbk", "--json")
+    assert json.loads(done.stdout)["files"][0]["encoding"] == "gbk"

@@ -34,8 +34,10 @@ def test_records_of_an_array_come_out_byte_for_byte(
     assert cut_array(data) == [record.encode() for record in RECORDS]
 
 
-def test_bytes_that_are_no_utf8_survive() -> None:
-    assert cut_array(b'[{"a":"\xff\xfe"}]') == [b'{"a":"\xff\xfe"}']
+def test_bytes_that_are_no_utf8_survive_in_a_record_with_its_problem() -> None:
+    (found,) = read_json_array(io.BytesIO(b'[{"a":"\xff\xfe"}]'), "d.json", keep_going=True)
+    assert found.original == b'{"a":"\xff\xfe"}'
+    assert found.problem == "line 1, column 8: byte 0xFF is not UTF-8"
 
 
 def test_an_empty_array_has_no_records() -> None:

@@ -73,7 +73,10 @@ def test_a_file_that_holds_images_is_found_by_its_name(tmp_path: Path) -> None:
     [
         ("gone", "gone does not exist; name the folder"),
         ("elsewhere=d", "elsewhere holds none of the places where images are looked for"),
-        ("empty", r"none of the first 1 images is found so, 'images/1\.png' for one"),
+        (
+            "empty",
+            r"none of the first 1 images is found so \('images/1\.png' is in none of the image",
+        ),
         ("d/d.json", r"no images are looked for in a file called 'd\.json'"),
     ],
 )

@@ -96,6 +96,25 @@ LLAVA: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
     ("conversations as JSON text",
      {"image": "1.png", "conversations": json.dumps(turns("<image>\nq", "a"))},
      "llava", "pending", ["1.png"], QA),
+    ("a system prompt beside the turns",
+     {"system_prompt": "be brief", "image": "1.png", "conversations": turns("<image>\nq", "a")},
+     "llava", "pending", ["1.png"], ["s: be brief", *QA]),
+    ("a system message beside turns that have none of their own",
+     {"system": "be brief", "conversations": [{"from": "system", "value": None}, *turns("q", "a")]},
+     "llava", "text_only", [], ["s: ", "h: q", "a: a"]),
+    ("numbered images",
+     {"image_1": "a.jpg", "image_2": "b.jpg", "image_3": None,
+      "conversations": turns("<image 2> and <image_1>", "a")},
+     "llava", "pending", ["b.jpg", "a.jpg"], ["h: [0] and [1]", "a: a"]),
+    ("a list of images by the numbers in the text",
+     {"images": ["a.jpg", "b.jpg"], "conversations": turns("<image 2> and <image 1>", "a")},
+     "llava", "pending", ["b.jpg", "a.jpg"], ["h: [0] and [1]", "a: a"]),
+    ("a number without an image",
+     {"image_1": "a.jpg", "conversations": turns("<image 1> and <image 2>", "a")},
+     "llava", "placeholder_mismatch", ["a.jpg"], ["h: [0] and <image 2>", "a: a"]),
+    ("an image without its number",
+     {"image_1": "a.jpg", "image_2": "b.jpg", "conversations": turns("<image 1> q", "a")},
+     "llava", "placeholder_mismatch", ["a.jpg"], ["h: [0] q", "a: a"]),
     ("literal placeholder beside the true one",
      {"image": "1.png", "conversations": turns("<image>\nWhat does <ImageHere> mean?", "a")},
      "llava", "pending", ["1.png"], ["h: [0]\nWhat does <ImageHere> mean?", "a: a"]),
@@ -218,6 +237,11 @@ MESSAGES: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
     ("the assistant's turn swallowed by the user's",
      {"messages": [{"role": "user", "content": 'q", "role": "assistant'}], "images": ["1.jpg"]},
      "messages", "no_answer", ["1.jpg"], ['h: [0]\nq", "role": "assistant']),
+    ("system without content",
+     {"messages": [{"role": "system", "content": None}, *chat("<image>q", "a")], "image": "1.jpg"},
+     "messages", "pending", ["1.jpg"], ["s: ", "h: [0]q", "a: a"]),
+    ("system_prompt beside the messages", {"system_prompt": "be brief", "messages": chat("q", "a")},
+     "messages", "text_only", [], ["s: be brief", "h: q", "a: a"]),
     ("system beside the messages", {"system": "be brief", "messages": chat("q", "a")},
      "messages", "text_only", [], ["s: be brief", "h: q", "a: a"]),
     ("an image inside an answer",
@@ -279,6 +303,28 @@ FLAT: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
      {"question_id": 0, "image": "1_F3.jpg", "pair_id": "p", "text": "q\n<image>",
       "gpt4_answer": "a", "fig_caption": "c", "domain": {"ct": False}, "type": "conversation"},
      "qa", "pending", ["1_F3.jpg"], ["h: q\n[0]", "a: a"]),
+    ("question file of a benchmark that asks yes or no",
+     {"question_id": 1, "image": "C_310196.jpg", "text": "Is there a snowboard?", "label": "yes"},
+     "qa", "pending", ["C_310196.jpg"], ["h: [0]\nIs there a snowboard?", "a: yes"]),
+    ("question file without answers",
+     {"question_id": 0, "image": "001.jpg", "category": "conv", "text": "What is this?"},
+     "qa", "no_answer", ["001.jpg"], ["h: [0]\nWhat is this?"]),
+    ("statement with its truth",
+     {"image": "1.jpg", "caption": "The cat is under the bench.", "label": True},
+     "qa", "pending", ["1.jpg"], ["h: [0]\nThe cat is under the bench.", "a: True"]),
+    ("exam with numbered images and options written as text",
+     {"id": "validation_Art_1", "question": "Which of <image 1> and <image 2> is older?",
+      "options": "['<image 1>', \"the artist's second\"]", "answer": "A",
+      "image_1": {"bytes": b"x", "path": "1.png"}, "image_2": {"bytes": b"y", "path": "2.png"},
+      "image_3": None},
+     "qa", "pending",
+     ["p.parquet#row=0&at=/image_1/bytes", "p.parquet#row=0&at=/image_2/bytes",
+      "p.parquet#row=0&at=/image_1/bytes"],
+     ["h: Which of [0] and [1] is older?\nA. [2]\nB. the artist's second", "a: A"]),
+    ("options that the question repeats",
+     {"question": "Red or blue?\nA. red\nB. blue", "options": ["red", "blue"], "answer": "A",
+      "image": "1.jpg"},
+     "qa", "pending", ["1.jpg"], ["h: [0]\nRed or blue?\nA. red\nB. blue", "a: A"]),
     ("choices by number",
      {"question": "q", "choices": ["red", "blue"], "answer": 1, "hint": "", "image": None},
      "qa", "text_only", [], ["h: q\nA. red\nB. blue", "a: B"]),
@@ -342,6 +388,12 @@ def test_what_is_not_understood_says_why(record: dict[str, Any], reason: str) ->
         ({"problem": "q", "image": "1.png"}, ["qa", "llava"]),
         ({"a": 1}, []),
         ({"text": "alone"}, ["qa", "caption"]),
+        (
+            {"image": "1.jpg", "caption": "The cat is under the bench.", "label": 1},
+            ["qa", "caption"],
+        ),
+        ({"img": "1.png", "text": "a meme", "label": 0}, ["qa", "caption"]),
+        ({"image": "1.jpg", "text": "a cat", "label": "animal"}, ["qa", "caption"]),
         (7, []),
     ],
 )
@@ -360,3 +412,38 @@ def test_columns_and_roles_are_named_by_the_user() -> None:
     roles = {"customer": "human", "clerk": "assistant"}
     sample = understood(talk, columns={"conversations": "talk"}, roles=roles)
     assert told(sample) == ["h: q", "a: a"]
+
+
+def test_a_named_column_leaves_the_others_their_meaning() -> None:
+    record = {"id": "7", "source": "vqa", "image": "a.png", "question": "q", "gold": "b",
+              "answer": "a", "system_prompt": "s", "A": "red", "B": "blue"}  # fmt: skip
+    sample = understood(record, columns={"answer": "gold"})
+    assert (sample.id, sample.source, list(sample.images)) == ("7", "vqa", ["a.png"])
+    assert told(sample) == ["s: s", "h: [0]\nq\nA. red\nB. blue", "a: b"]
+    sample = understood({**record, "text": "gold"}, columns={"question": "gold"})
+    assert told(sample)[1:] == ["h: [0]\nb\nA. red\nB. blue", "a: a"]
+    other = {**record, "image": "thumbnail.png", "input_image": "b.png"}
+    assert understood(other, columns={"image": "input_image"}).images == ("b.png",)
+    plain = {"id": "1", "image": "a.png", "caption": "a cat", "label": 1}
+    sample = understood(plain, columns={"question": "caption", "answer": "label"})
+    assert (sample.id, told(sample)) == ("1", ["h: [0]\na cat", "a: 1"])
+    talk = {"id": "1", "image": "a.png", "conversations": turns("<image>\nq", "a")}
+    sample = understood({**talk, "key": "x"}, columns={"id": "key"})
+    assert (sample.id, told(sample)) == ("x", QA)
+
+
+def test_an_image_inside_a_column_that_the_user_named() -> None:
+    record = {"input_image": LONG_BASE64, "question": "q", "answer": "a"}
+    assert understood(record).status == "text_only"
+    sample = understood(record, columns={"image": "input_image"})
+    assert sample.images == ("original#row=0&at=/input_image",)
+
+
+def test_a_placeholder_without_an_image_is_named() -> None:
+    assert understood({"conversations": turns("<image>\nq", "a")}).reason == (
+        "the record has no image, but its text holds <image>"
+    )
+    assert understood({"question": "<image 1> q", "answer": "a"}).reason == (
+        "the record has no image, but its text holds <image 1>"
+    )
+    assert understood({"conversations": turns("q", "a")}).reason == "the record has no image"

@@ -7,14 +7,17 @@ Each is tried in a process of its own, which tells the most memory that it ever 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 MIB = 1 << 20
 N_MIB = 272  # just above the limit of a record, far below what compression could do
@@ -158,6 +161,23 @@ def test_a_picture_of_more_pixels_than_the_limit_is_not_decoded(
     assert said.startswith("bad_image: ")
     assert "limit of 100,000,000" in said
     assert added < 100
+
+
+@pytest.mark.parametrize(("kind", "n_chunks"), [(b"iCCP", 4), (b"zTXt", 100)])
+def test_metadata_that_unpack_without_end_take_bounded_memory(
+    tmp_path: Path, kind: bytes, n_chunks: int
+) -> None:
+    """One profile of 1 GiB; or 100 comments of 15 MiB, each within the limit."""
+    size = 1 << 30 if kind == b"iCCP" else 15 * MIB
+    body = b"name\0\0" + zlib.compress(bytes(size))
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    sound = io.BytesIO()
+    Image.new("L", (1, 1)).save(sound, "PNG")
+    content = sound.getvalue()
+    (tmp_path / "a.png").write_bytes(content[:33] + chunk * n_chunks + content[33:])
+    said, added = told(_OPEN, tmp_path / "a.png")
+    assert said == "bad_image: a.png: its colour profile or comment is larger than 16 MiB"
+    assert added < 300
 
 
 def test_the_same_picture_within_the_limit_is_a_picture(tmp_path: Path) -> None:

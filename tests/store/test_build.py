@@ -20,7 +20,7 @@ import pytest
 from scoring import schemas
 from scoring.errors import WorkspaceError
 from scoring.samples import Status
-from scoring.store import Filter, Store, build_database, queries
+from scoring.store import Filter, Store, build_database, queries, schema
 from scoring.workspace import Workspace, create_workspace
 from tests.store.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import (
@@ -58,7 +58,6 @@ def turn(text_sum: float, multimodal_sum: float, tokens: int, number: int = 0) -
         "loss_text_sum": text_sum,
         "loss_multimodal_sum": multimodal_sum,
         "n_answer_tokens": tokens,
-        "delta_sq_sum": 0.0,
     }
 
 
@@ -75,9 +74,6 @@ def test_losses_are_means_over_the_answer_tokens_of_all_turns(tmp_path: Path) ->
     build_database(workspace)
     row = ask(workspace, "SELECT loss_text, loss_multimodal, visnec, n_answer_tokens FROM scores")
     assert row == [(2.0, 4 / 6, 2.0 - 4 / 6, 6)]
-    # Token deltas 1, 1, 1, 1, 2, 2: their sample variance is 4/15, their mean's error sqrt(4/90).
-    error = ask(workspace, "SELECT visnec_stderr FROM scores")[0][0]
-    assert error == pytest.approx(math.sqrt(4 / 90))
     assert ask(
         workspace,
         "SELECT turn, loss_text, loss_multimodal, visnec, n_answer_tokens FROM turn_scores",
@@ -193,6 +189,61 @@ def test_scores_that_are_no_numbers_become_a_status(tmp_path: Path) -> None:
         ("no_answer", None, None),
     ]
     assert ask(workspace, "SELECT row_idx FROM turn_scores") == [(0,)]
+
+
+def test_ends_and_thoughts_are_summed_over_the_turns_of_a_sample(tmp_path: Path) -> None:
+    segments = {
+        "end_loss_text_sum": 1.0,
+        "end_loss_multimodal_sum": 0.5,
+        "n_end_tokens": 1,
+        "thought_loss_text_sum": 2.0,
+        "thought_loss_multimodal_sum": 0.25,
+        "n_thought_tokens": 3,
+    }
+    workspace = make(tmp_path, visnec=[None, None, None], tokens=[2, 2, 2])
+    rows = [
+        {"row_idx": 0, "turns": [turn(8.0, 4.0, 6) | segments, turn(4.0, 1.0, 4, 1) | segments]},
+        {"row_idx": 1, "turns": [turn(3.0, 1.0, 2)]},  # of a model that knows no segments
+        {"row_idx": 2, "turns": [turn(1.0, 0.5, 1) | segments]},  # nothing but its end
+    ]
+    write_scores(workspace, "part-00001.parquet", rows)
+    build_database(workspace)
+    columns = "end_loss_text_sum, end_loss_multimodal_sum, n_end_tokens, thought_loss_text_sum, "
+    columns += "thought_loss_multimodal_sum, n_thought_tokens, visnec_without_end"
+    # Without the two ends: (12 - 2) - (5 - 1) = 6 nats over 10 - 2 tokens.
+    assert ask(workspace, f"SELECT {columns} FROM scores ORDER BY row_idx") == [
+        (2.0, 1.0, 2, 4.0, 0.5, 6, 0.75),
+        (None, None, None, None, None, None, None),
+        (1.0, 0.5, 1, 2.0, 0.25, 3, None),
+    ]
+
+
+def test_parts_of_earlier_versions_count_beside_those_of_this_one(tmp_path: Path) -> None:
+    workspace = make(tmp_path, visnec=[0.5, None], tokens=[2, 2])
+    old = turn(3.0, 1.0, 2) | {"delta_sq_sum": 4.0}
+    row = {"row_idx": 1, "baseline": "none", "status": "scored", "turns": [old]}
+    folder = workspace.run_dir(RUN_ID) / "scores"
+    table = pa.Table.from_pylist([row | {"reason": "", "truncated": False}])
+    for name in ("part-00001.parquet", "part-.parquet"):  # behind the new part, and before it
+        pq.write_table(table, folder / name)
+        build_database(workspace)
+        # The old part's column stays readable: token deltas 0 and 2 have variance 2.
+        columns = "visnec, n_end_tokens, visnec_stderr"
+        assert ask(workspace, f"SELECT {columns} FROM scores ORDER BY row_idx") == [
+            (0.5, None, None),
+            (1.0, None, 1.0),
+        ]
+        (folder / name).unlink()
+
+
+def test_a_database_built_before_there_were_segments_is_read(tmp_path: Path) -> None:
+    workspace = make(tmp_path, visnec=[0.5], tokens=[2])
+    build_database(workspace)
+    with duckdb.connect(str(workspace.database)) as con:
+        for column in schema.LATER_COLUMNS["scores"]:
+            con.execute(f"ALTER TABLE scores DROP COLUMN {column}")
+    found = Store(workspace).reading().rows("SELECT visnec, n_end_tokens FROM scores")
+    assert found == [(0.5, None)]
 
 
 def test_a_part_that_is_not_finished_is_left_alone(tmp_path: Path) -> None:

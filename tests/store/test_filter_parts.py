@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from scoring import schemas
 from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
@@ -20,6 +23,7 @@ from scoring.store import (
     queries,
     search,
 )
+from scoring.workspace import Workspace
 from tests.store.conftest import SCOPE, built
 from tests.synthetic import (
     RUN_ID,
@@ -31,7 +35,6 @@ from tests.synthetic import (
     write_run,
 )
 
-# Token deltas 0.2 four times and -0.5 twice: mean -0.0333, standard error 0.153.
 _OPEN = (("Why?", "so so", 4, 0.7, 0.5), ("And (then)?", "It ends.", 2, 0.5, 1.0))
 ROWS = [
     Row(turns=(("What colour?", "Yes", 1, 0.5, 0.25),), image="one.png", source="a"),
@@ -70,9 +73,11 @@ CHOSEN = {
     'image:one.png,"three.png"': [0, 1, 3],
     "reviewer:ada": [0, 3],
     "reviewer:ben": [3],
-    "certainty:unknown": [0],
-    "certainty:undecided": [1],
-    "certainty:sure": [2, 3, 4],
+    "certainty:undecided": [0],  # 0.25 is the upper limit
+    "certainty:sure": [1, 2, 3, 4],
+    "content:1..2": [0],
+    "content:3..4": [2, 3, 4],  # one of four tokens is the end
+    "content:4..5": [1],  # two of six are ends
     # By the second baseline the scores are 0.125, -0.16, 1.375, -1.125 and 0.
     "baselines:differ": [0],
     "baselines:agree": [1, 2, 3, 4],
@@ -174,18 +179,18 @@ def test_health(parts: Store) -> None:
     found = queries.score_health(parts, SCOPE)
     assert found.statuses == {"scored": 5, "text_only": 1}
     assert (found.n_scored, found.n_one_token, found.share_one_token) == (5, 1, 0.2)
-    assert (found.n_sure, found.n_undecided, found.n_unknown) == (3, 1, 1)
+    assert (found.n_undecided, str(found.noise)) == (1, "± 0.000002 in float32")
     assert (found.n_compared, found.n_differing) == (5, 1)
     assert found.n_truncated == 0
     nothing = queries.score_health(parts, SCOPE, Filter(source=("nowhere",)))
-    assert (nothing.n_scored, nothing.share_undecided, nothing.share_differing) == (0, None, None)
+    assert (nothing.n_scored, nothing.n_undecided, nothing.share_differing) == (0, 0, None)
 
 
 def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> None:
     typed = [0.5, 0.5, 0.5, 0.5, None]
     workspace, store = built(tmp_path, visnec=typed, tokens=[1, 2, 2, 3, 1])
     found = queries.score_health(store, SCOPE)
-    assert (found.few_tokens, found.n_one_token, found.share_one_token) == (2, 3, 0.75)
+    assert (found.n_one_token, found.share_one_token) == (3, 0.75)
 
     record = workspace.run_dir(RUN_ID) / "run.json"
     said = json.loads(record.read_text("utf-8"))
@@ -193,13 +198,53 @@ def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> N
     record.write_text(json.dumps({**said, "score_eos": False}), "utf-8")
     build_database(workspace)
     found = queries.score_health(store, SCOPE)
-    assert (found.few_tokens, found.n_one_token) == (1, 1)
+    assert found.n_one_token == 1
+
+
+def test_what_the_parts_tell_of_content_counts(tmp_path: Path) -> None:
+    """Three answer tokens each: one content token beside an end and a thought, or three."""
+    workspace, store = built(tmp_path, visnec=[0.5, 0.5], tokens=[3, 3])
+    part = next((workspace.run_dir(RUN_ID) / "scores").glob("part-*.parquet"))
+    rows = pq.read_table(part).to_pylist()
+    for row, n in zip(rows, (1, 0), strict=True):
+        row["turns"][0] |= {"n_end_tokens": n, "n_thought_tokens": n}
+    pq.write_table(pa.Table.from_pylist(rows, schemas.SCORES), part)
+    build_database(workspace)
+    assert queries.score_health(store, SCOPE).n_one_token == 1
+    for text, expected in (("content:1..2", [0]), ("content:3..4", [1])):
+        assert queries.matching_rows(store, SCOPE, parse_filter(text)).tolist() == expected
+
+
+def with_dtype(workspace: Workspace, dtype: str) -> None:
+    record = workspace.run_dir(RUN_ID) / "run.json"
+    said = json.loads(record.read_text("utf-8"))
+    record.write_text(json.dumps({**said, "dtype": dtype}), "utf-8")
+    build_database(workspace)
+
+
+def test_the_noise_of_the_dtype_leaves_a_category_open(tmp_path: Path) -> None:
+    # bfloat16: 0.01 around 0 and 0.25.
+    typed = [0.245, 0.265, -0.0099, 0.1, None, 0.255]
+    workspace, store = built(tmp_path, visnec=typed)
+    with_dtype(workspace, "bfloat16")
+    chosen = {"undecided": [0, 2, 5], "sure": [1, 3], "unknown": []}
+    for certainty, expected in chosen.items():
+        which = parse_filter(f"certainty:{certainty}")
+        assert queries.matching_rows(store, SCOPE, which).tolist() == expected
+    assert queries.score_health(store, SCOPE).n_undecided == 3
+    assert queries.count_near(store, SCOPE, Filter(), 0.25, 0.01) == 2
+    assert queries.count_near(store, SCOPE, Filter(), 0.245, 0.0) == 1
+    with_dtype(workspace, "")  # as of scores from elsewhere
+    found = queries.score_health(store, SCOPE)
+    assert (found.noise, found.n_undecided) == (None, None)
+    which = parse_filter("certainty:unknown")
+    assert queries.matching_rows(store, SCOPE, which).tolist() == [0, 1, 2, 3, 5]
 
 
 def test_health_without_a_second_baseline(tmp_path: Path) -> None:
     store = built(tmp_path, visnec=[0.5, -0.5])[1]
     found = queries.score_health(store, SCOPE)
-    assert (found.n_compared, found.n_differing, found.n_sure) == (0, 0, 2)
+    assert (found.n_compared, found.n_differing, found.n_undecided) == (0, 0, 0)
     assert queries.matching_rows(store, SCOPE, parse_filter("baselines:differ")).tolist() == []
 
 

@@ -100,11 +100,17 @@ const Card = (() => {
       el("dl", {},
         fact([el("span", { class: "key blind" }), "text-only loss"], VN.loss(card.loss_text)),
         fact([el("span", { class: "key seeing" }), "multimodal loss"], VN.loss(card.loss_multimodal)),
-        fact("answer tokens", VN.count(card.n_answer_tokens)),
-        card.stderr === null ? null : fact("standard error", VN.loss(card.stderr)),
+        fact("answer tokens", card.n_answer_tokens === null ? "–" : VN.count(card.n_answer_tokens)),
+        card.visnec_without_end === null ? null : fact("without the end token", VN.score(card.visnec_without_end)),
+        card.thought ? [fact(`thought, ${VN.count(card.thought.n)} tokens`, VN.score(card.thought.visnec)), fact("final answer", VN.score(card.thought.content))] : null,
+        fact(`from the limit ${VN.limit(card.nearest.limit)}`, VN.score(card.nearest.distance)),
+        fact("noise", card.noise ?? "unknown dtype"),
         fact("blind baseline", card.baseline),
-        card.other_baselines.map((one) => fact(`VisNec, ${one.name}`, VN.score(one.visnec)))),
-      card.n_answer_tokens !== null && card.n_answer_tokens <= 2 ? el("p", { class: "caveat quiet" }, "A mean over very few tokens, one of them the end of the answer.") : null,
+        card.n_others ? fact("same category", `${card.n_agreeing} of ${card.n_others} other scores`) : null,
+        card.other_scores.map((one) => fact([VN.swatch(one.category), one.name], VN.score(one.visnec)))),
+      card.nearest.within_noise ? el("p", { class: "caveat quiet" }, "Within the noise of the limit: the category may be rounding.") : null,
+      card.n_content_tokens === 1 || (card.n_content_tokens === null && card.n_answer_tokens !== null && card.n_answer_tokens <= 2)
+        ? el("p", { class: "caveat quiet" }, "One content token: nothing averages out.") : null,
       card.truncated ? el("p", { class: "caveat quiet" }, "Truncated: only what fitted was scored.") : null);
   }
 
