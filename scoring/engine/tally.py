@@ -56,7 +56,8 @@ class Tally:
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
         self.counts = Counts()
         self.n_text_altered = self.n_thoughts_dropped = self.n_thoughts_unfinished = 0
-        self._columns = [name for name in _COUNTED if name in journal.schema.names]
+        columns = _COUNTED if baselines else (*_COUNTED, "reason")
+        self._columns = [name for name in columns if name in journal.schema.names]
         self.refresh()
 
     def refresh(self) -> None:

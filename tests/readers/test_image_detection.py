@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -17,6 +18,7 @@ from scoring.dataset import read_samples
 from scoring.image_trials import ImageTrial, read_image_trials, trial_of
 from scoring.readers.images import ImageProblem, open_reference, resolve_image
 from scoring.samples import Status
+from scoring.thumbnails import thumbnail
 from scoring.workspace import Workspace, open_workspace
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -222,7 +224,10 @@ def test_greys_of_more_than_8_bits_are_announced(tmp_path: Path) -> None:
     data = write_records(tmp_path / "d" / "x.json", "1.png", "2.png", "2.png")
     said = done("import", data, "-w", tmp_path / "ws")
     assert "2 of them are greys of more than 8 bits or floats." in said
-    assert colours(open_workspace(tmp_path / "ws")) == [RED, (156, 156, 156), (156, 156, 156)]
+    workspace = open_workspace(tmp_path / "ws")
+    assert colours(workspace) == [RED, (156, 156, 156), (156, 156, 156)]
+    shown = Image.open(io.BytesIO(thumbnail(workspace, "2.png")))
+    assert shown.convert("RGB").getpixel((0, 0)) == (156, 156, 156)
 
 
 def test_a_trial_of_an_earlier_version_is_read() -> None:
