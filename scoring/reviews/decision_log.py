@@ -8,6 +8,7 @@ counts and what was torn is counted as damaged and never hides another decision.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import operator
 import os
@@ -105,9 +106,10 @@ class LogTail:
     """One log file in memory, read on from where the last look ended.
 
     ``refresh`` costs an ``open`` and a ``stat`` when nothing was added. A file that was replaced
-    or shortened is read again from its beginning. ``events`` only ever grows; another list takes
-    its place where the events that were read no longer count. ``ends`` are the bytes after each
-    event's newline; ``damaged`` counts finished lines that are not events.
+    or shortened is read again from its beginning, unless it begins with exactly what was read:
+    programs that sync folders put a longer copy in its place. ``events`` only ever grows; another
+    list takes its place where the events that were read no longer count. ``ends`` are the bytes
+    after each event's newline; ``damaged`` counts finished lines that are not events.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,6 +124,7 @@ class LogTail:
         self.damaged = 0
         self._offset = 0
         self._tail = b""
+        self._digest = hashlib.sha256()
         self._file_id: tuple[int, int] | None = None
 
     @property
@@ -144,10 +147,15 @@ class LogTail:
     def _forget_if_replaced(self, descriptor: int) -> None:
         stat = os.fstat(descriptor)
         identity = (stat.st_dev, stat.st_ino)
-        tail = os.pread(descriptor, len(self._tail), self._offset - len(self._tail))
-        if identity != self._file_id or tail != self._tail:
+        if identity == self._file_id:
+            tail = os.pread(descriptor, len(self._tail), self._offset - len(self._tail))
+            known = tail == self._tail
+        else:
+            begins = hashlib.sha256(os.pread(descriptor, self._offset, 0))
+            known = begins.digest() == self._digest.digest()
+        if not known:
             self._forget()
-            self._file_id = identity
+        self._file_id = identity
 
     def _take(self, data: bytes) -> None:
         whole = data[: data.rfind(b"\n") + 1]
@@ -161,6 +169,7 @@ class LogTail:
             self.ends.append(self._offset)
             self.by_id.setdefault(event.event_id, event)
         self._tail = (self._tail + whole)[-_TAIL_BYTES:]
+        self._digest.update(whole)
 
 
 class LogWriter:

@@ -244,10 +244,12 @@ class DecisionFeed:
     def _refresh(self) -> None:
         for path in _log_paths(self._reviews_dir):
             self._tails.setdefault(path.name, LogTail(path))
-        rows: set[int] = set()
         for name, tail in self._tails.items():
             tail.refresh()
-            rows |= self._take(name, tail.events)
+            self._note(self._take(name, tail.events))
+
+    def _note(self, rows: set[int]) -> None:
+        """Remembers that these rows changed, for those who ask :meth:`changes` later."""
         self._version += bool(rows)
         for row_idx in rows:
             self._changed.pop(row_idx, None)

@@ -447,6 +447,39 @@ def test_the_feed_answers_each_asker_what_changed_since_then(workspace: Workspac
     assert (gone.rows, gone.latest) == ({2, 3}, [])
 
 
+def test_a_longer_copy_in_a_logs_place_is_read_on_and_another_log_from_the_beginning(
+    workspace: Workspace,
+) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
+    before = log._tail.events
+    line = log.path.read_bytes().splitlines(keepends=True)[1].replace(b'"b"', b'"c"')
+    for content, ids in (
+        (log.path.read_bytes() + line, ["a", "b", "c"]),
+        (log.path.read_bytes().replace(b'"keep"', b'"drop"', 1) + line, ["a", "b", "c"]),
+    ):
+        copy = log.path.with_name(".arriving")
+        copy.write_bytes(content)
+        copy.replace(log.path)
+        assert [event.event_id for event in log.events()] == ids
+        assert [event.event_id for event in log._tail.events] == ids
+    assert [event.decision for event in before] == [KEEP, KEEP, KEEP]  # read on, then left
+    assert [event.decision for event in log.events()] == [DROP, KEEP, KEEP]
+
+
+def test_a_log_that_cannot_be_read_hides_no_change_of_another(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP)])
+    first = decision_feed(workspace).changes()
+    log.append([DecisionDraft(2, DROP)])
+    unreadable = workspace.reviews_dir / "zoe@desk.jsonl"
+    unreadable.mkdir()
+    with pytest.raises(IsADirectoryError):
+        decision_feed(workspace).changes(first.version)
+    unreadable.rmdir()
+    assert decision_feed(workspace).changes(first.version).rows == {2}
+
+
 def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(row, KEEP, f"e{row}") for row in range(3)])

@@ -189,12 +189,13 @@ class ReviewDeck {
   // and an undo shows what the server said would hold then.
   standing() {
     const decided = new Map(Object.entries(this.data.decided).map(([row, decision]) => [Number(row), decision]));
-    const stack = [...this.data.history];
+    const stack = [...this.data.history], known = new Set(stack.map((one) => one.event_id));
     const hold = (row, decision) => { if (decision) decided.set(row, decision); else decided.delete(row); };
     for (const { event_id, row_idx, decision, undoes } of this.pending) {
-      const undone = stack.findLastIndex((one) => one.event_id === undoes);
-      if (undone >= 0) hold(row_idx, stack.splice(undone, 1)[0].then);
-      else if (decision && !stack.some((one) => one.event_id === event_id)) {
+      if (undoes) {
+        const undone = stack.findLastIndex((one) => one.event_id === undoes);
+        if (undone >= 0) hold(row_idx, stack.splice(undone, 1)[0].then);
+      } else if (decision && !known.has(event_id)) {
         stack.push({ event_id, row_idx, decision, then: decided.get(row_idx) ?? null });
         hold(row_idx, decision);
       }
