@@ -28,7 +28,8 @@ class RunRecord:
     when the run goes on. ``template_digest`` is of the template's text, ``model_files`` are the
     digests of the model's files besides its weights that decide ids and pixels; runs of earlier
     versions have neither, and what is not known is not compared. ``chat_template_kwargs`` are
-    variables that the template was rendered with.
+    variables that the template was rendered with. ``scoring_version`` is the SCORING_VERSION that
+    the run began with, None in scores from elsewhere and in runs of the first version.
     ``baseline_parameters`` are those of the run's own baselines: ``blur_sigma`` (share of the
     image's longer side), ``shuffle_seed``. ``tokens``: the parts hold a loss per answer token.
     ``imported_from`` is the file (name and sha256) of scores that were computed elsewhere; what
@@ -66,6 +67,7 @@ class RunRecord:
     quantization: dict[str, Any] | None = None
     device_map: str | dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    scoring_version: int | None = None
 
     @property
     def image_processor_backend(self) -> str:
@@ -84,7 +86,12 @@ class RunRecord:
         return next(iter(self.baselines), "none")
 
 
+SCORING_VERSION = 2
+"""Raised by each change after which the same settings give other scores: 2 takes the image out of
+the multimodal prompt, applies the head in float32 and scales deep greys."""
+
 _DECIDING = (
+    "scoring_version",
     "model_fingerprint",
     "dataset_fingerprint",
     "baselines",
@@ -105,9 +112,11 @@ _DECIDING = (
     "device_map",
     "chat_template_kwargs",
 )
-_LATE = ("template_digest", "model_files")  # which runs of earlier versions do not tell
-_MAY_BE_UNKNOWN = (*_LATE, "image_processor", "gray_colour")
-_REMEDIES = {"image_processor": "--image-processor pil or torchvision chooses one"}
+_MAY_BE_UNKNOWN = ("template_digest", "model_files", "image_processor")  # to earlier versions
+_REMEDIES = {
+    "image_processor": "--image-processor pil or torchvision chooses one",
+    "scoring_version": "as this version of VisNec Studio computes other scores",
+}
 
 
 def settings_digest(**settings: object) -> str:
@@ -153,19 +162,6 @@ def differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
             remedy = f", {_REMEDIES[name]}" if name in _REMEDIES else ""
             found.append(f"{name}: {before!r} then, {value!r} now{remedy}")
     return found
-
-
-def default_run_id(workspace: Workspace, deciding: Mapping[str, object]) -> str:
-    """The name of a run with these settings: their digest.
-
-    A run that an earlier version named by the same settings, as far as it knew them, goes on.
-    """
-    known = {name: value for name, value in deciding.items() if value is not None}
-    earlier = settings_digest(**{name: known[name] for name in known if name not in _LATE})
-    is_there = (workspace.run_dir(earlier) / "run.json").exists()
-    if is_there and read_run(workspace, earlier).template_digest is None:
-        return earlier
-    return settings_digest(**known)
 
 
 def read_run(workspace: Workspace, run_id: str) -> RunRecord:

@@ -38,12 +38,13 @@ from scoring.journal import Journal
 from scoring.models.base import ModelInfo, VisionLanguageModel
 from scoring.prediction_records import begin_predictions, prediction_row
 from scoring.runs import (
+    SCORING_VERSION,
     RunRecord,
     begin_run,
-    default_run_id,
     differences,
     now,
     read_run,
+    settings_digest,
 )
 from scoring.samples import Status
 from scoring.schemas import PREDICTIONS, SCORES
@@ -229,7 +230,8 @@ def run_record(
     # What is added to a dataset is scored by the run that is there; only a shuffled order, which
     # is one of all its images, makes another run of it.
     shuffled = SHUFFLED in baselines.names
-    deciding = {
+    deciding: dict[str, object] = {
+        "scoring_version": SCORING_VERSION,
         "model_fingerprint": info.fingerprint,
         "dataset_fingerprint": dataset.fingerprint if shuffled else dataset.origin,
         "baselines": baselines.names,
@@ -244,8 +246,9 @@ def run_record(
         deciding["chat_template_kwargs"] = dict(info.chat_template_kwargs)
     if parameters := baselines.parameters():
         deciding["baseline_parameters"] = parameters
+    known = {name: value for name, value in deciding.items() if value is not None}
     return RunRecord(
-        run_id=run_id or default_run_id(workspace, deciding),
+        run_id=run_id or settings_digest(**known),
         model=info.name,
         model_family=info.family,
         device=info.device,

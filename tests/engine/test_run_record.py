@@ -28,7 +28,7 @@ from scoring.errors import InputError, RunConflictError
 from scoring.importing import import_dataset
 from scoring.models import load_model
 from scoring.models.hf import HfModel
-from scoring.runs import list_runs, read_run, settings_digest
+from scoring.runs import list_runs, read_run
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 TEMPLATE = (
@@ -159,23 +159,19 @@ def test_files_that_decide_nothing_change_nothing(workspace: Workspace, folder: 
     assert (again.run_id, again.done_before) == (run, 3)
 
 
-def test_a_run_of_an_earlier_version_goes_on(workspace: Workspace, model: HfModel) -> None:
-    """It knew nothing of files and of the template's text, not even in its name."""
-    record = score_dataset(workspace, model, run_id="now", limit=2)
-    path = workspace.run_dir(record.run_id) / "run.json"
+def test_a_run_whose_scores_were_computed_otherwise_is_refused(
+    workspace: Workspace, model: HfModel
+) -> None:
+    """It knew nothing of files, of the template's text and of versions of the computation."""
+    run = score_dataset(workspace, model, run_id="mine", limit=2).run_id
+    path = workspace.run_dir(run) / "run.json"
     raw = json.loads(path.read_text())
-    late = ("template_digest", "model_files", "revision", "shortcuts")
-    raw = {name: value for name, value in raw.items() if name not in late}
-    deciding = (
-        *("model_fingerprint", "dataset_fingerprint", "baselines", "template", "dtype"),
-        *("score_eos", "max_length", "truncate"),
-    )
-    name = settings_digest(**{one: raw[one] for one in deciding})
-    path.write_text(json.dumps({**raw, "run_id": name}))
-    path.parent.rename(workspace.run_dir(name))
-    again = score_dataset(workspace, model)
-    assert (again.run_id, again.done_before, again.done) == (name, 2, 3)
-    assert predict_dataset(workspace, model, name).done == 3
+    late = ("template_digest", "model_files", "image_processor", "scoring_version")
+    path.write_text(json.dumps({name: raw[name] for name in raw if name not in late}))
+    with pytest.raises(RunConflictError, match=r"scoring_version: None then, 2 now, as this "):
+        score_dataset(workspace, model, run_id="mine")
+    assert predict_dataset(workspace, model, run).done == 2
+    assert score_dataset(workspace, model).run_id != run
 
 
 def test_another_dataset_under_the_same_run_is_refused(tmp_path: Path, model: HfModel) -> None:
