@@ -57,8 +57,8 @@ def plain(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    talk.print(plain(text))
+    """One line on stderr, wrapped by the terminal only: paths and commands can be copied."""
+    talk.print(plain(text), soft_wrap=True)
 
 
 def tell(text: str) -> None:

@@ -25,7 +25,7 @@ from scoring.readers.json_stream import (
     read_json_object,
     read_json_values,
 )
-from scoring.readers.tsv import find_unquoted_line, read_table
+from scoring.readers.tsv import find_unquoted_line, read_table, split_header
 
 ROW_KEY = "row_idx"
 ID_KEYS = ("id", "question_id")
@@ -144,7 +144,7 @@ def _by_id(record: RawRecord) -> RawRecord:
 
 def _table_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[RawRecord]:
     first = file.readline(_HEAD_BYTES).decode("utf-8-sig", "replace")
-    names = next(csv.reader([first], delimiter=delimiter), [])
+    names = split_header(first, delimiter)
     if not set(names) & set(PREDICTION_KEYS) or not set(names) & {ROW_KEY, *ID_KEYS}:
         apart = ", apart by semicolons instead of commas" if first.count(";") else ""
         raise InputError(

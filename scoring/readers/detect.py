@@ -6,7 +6,6 @@ where two readings are as likely the user is asked.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -24,7 +23,7 @@ from scoring.readers.conversation import clean_text
 from scoring.readers.encodings import Transcoded
 from scoring.readers.json_stream import TURN_KEYS, RawRecord, read_json_object
 from scoring.readers.records import KNOWN_KEYS, guess_family
-from scoring.readers.tsv import find_unquoted_line
+from scoring.readers.tsv import find_unquoted_line, split_header
 from scoring.readers.values import seems_image
 
 Container = Literal[
@@ -111,7 +110,7 @@ def _of_table(path: Path, found: FileFormat, start: bytes) -> FileFormat:
             f"convert it: iconv -f {found.encoding.upper()} -t UTF-8 FILE > NEW"
         )
     line = start.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
-    names = next(csv.reader([line], delimiter=TABLES[found.container]), [])
+    names = split_header(line, TABLES[found.container])
     if _is_record_line(names):
         shown = ", ".join(repr(clean_text(name)[:40]) for name in names[:4])
         raise RecordError(

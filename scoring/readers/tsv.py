@@ -138,6 +138,14 @@ def read_table(
                 yield offset, RawRecord(b"", problem=what)
 
 
+def split_header(line: str, delimiter: str) -> list[str]:
+    """Return the column names in the first line of a table, none where it is not one line."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a lone carriage return, or a name without end: reading the table says so
+        return []
+
+
 def _reader(
     lines: Iterator[str], delimiter: str, quoted: bool, strict: bool = True
 ) -> Iterator[list[str]]:

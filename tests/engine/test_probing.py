@@ -102,7 +102,7 @@ def differences(
 
 def test_a_dependence_on_the_row_is_found_with_eight_rows_of_different_pictures() -> None:
     """Two rows about one picture, compared by their means, do not show it."""
-    model = hunyuan_model(1e6)
+    model = hunyuan_model(5e6)
     assert model.capabilities.split_head
     batched = Capabilities(batched=True)
     for group in probing._small_probes(model._encoder.encode):

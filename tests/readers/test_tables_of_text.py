@@ -130,3 +130,13 @@ def test_semicolons_are_named(tmp_path: Path) -> None:
     path = written(tmp_path, "id;image;question;answer", "1;a.jpg;q, r;a", name="t.csv")
     with pytest.raises(RecordError, match="separates its columns by semicolons; write it with"):
         detect_format(path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize("header", [b"id\rquestion", b'"' + b"q" * 200_000])
+def test_a_first_line_that_is_not_one_is_refused_in_words(
+    tmp_path: Path, name: str, header: bytes
+) -> None:
+    (tmp_path / name).write_bytes(header + b"\n1,red\n")
+    with pytest.raises(RecordError, match=rf"{name}"):
+        samples(tmp_path, tmp_path / name)
