@@ -24,9 +24,9 @@ def visnec(*arguments: object) -> None:
 
 
 def figure(page: Page, name: str) -> Locator:
-    """The number in a box of the Overview."""
+    """The number in a box of the Overview; while it is redrawn, the old box is still on the page."""
     named = page.locator(".vn-name").get_by_text(name, exact=True)
-    return page.locator(".vn-figure").filter(has=named).locator(".vn-value")
+    return page.locator("[data-stale='false'] .vn-figure").filter(has=named).locator(".vn-value")
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from scoring.exports.manifest import read_manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names_manifest
 from scoring.exports.provenance import verify_manifest
 from scoring.exports.shards import tar_member
+from scoring.readers import containers
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
 from scoring.store import Store, build_database
@@ -581,6 +582,7 @@ def test_large_records_are_held_a_few_at_a_time(
         folder = export(workspace, ALL, LARGE[kind]).folder
         verify_manifest(folder)
     finally:
+        containers._open_files.clear()  # whose buffers would outlive their pool
         pa.set_memory_pool(before)
     assert pool.max_memory() < 32 << 20  # all of them are 32 MB, 43 MB in base64
 

@@ -70,7 +70,5 @@ def test_a_model_whose_images_need_lora_weights_is_refused(tmp_path: Path) -> No
     folder = tmp_path / "phi"
     shutil.copytree(family_folder("llava"), folder)
     (folder / "vision-lora").mkdir()
-    with pytest.raises(
-        ModelError, match=r"LoRA weights .*: --adapter"
-    ):
+    with pytest.raises(ModelError, match=r"LoRA weights .*: --adapter"):
         load_model(str(folder), device="cpu")
