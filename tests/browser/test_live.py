@@ -24,7 +24,7 @@ def visnec(*arguments: object) -> None:
 
 
 def figure(page: Page, name: str) -> Locator:
-    """The number in a box of the Overview; while it is redrawn, the old box is still on the page."""
+    """The number in a box of the Overview, once it is redrawn."""
     named = page.locator(".vn-name").get_by_text(name, exact=True)
     return page.locator("[data-stale='false'] .vn-figure").filter(has=named).locator(".vn-value")
 
