@@ -58,12 +58,17 @@ def test_the_commands_read_all_of_it(frozen: Path) -> None:
     assert verify_manifest(frozen / "exports" / "kept", workspace).n_samples > 0
 
 
-def test_its_run_goes_on(frozen: Path) -> None:
+def test_its_run_stays_and_another_one_is_scored_beside_it(frozen: Path) -> None:
+    """Its scores were computed in another way, so that new ones may not come among them."""
     (part,) = (frozen / "runs" / "first" / "scores").glob("part-*.parquet")
-    part.unlink()
-    score_dataset(open_workspace(frozen), FakeModel(), run_id="first")
-    count = "SELECT count(*) FROM scores WHERE status = 'scored'"
-    assert Store(open_workspace(frozen)).reading().rows(count, {}) == [(7,)]
+    before = part.read_bytes()
+    with pytest.raises(RunConflictError, match="scoring_version: None then, 2 now"):
+        score_dataset(open_workspace(frozen), FakeModel(), run_id="first")
+    assert part.read_bytes() == before
+    score_dataset(open_workspace(frozen), FakeModel(), run_id="second")
+    count = "SELECT run_id, count(*) FROM scores WHERE status = 'scored' GROUP BY 1 ORDER BY 1"
+    found = Store(open_workspace(frozen)).reading().rows(count, {})
+    assert found == [("first", 7), ("second", 7)]
 
 
 @pytest.mark.parametrize("page", PAGES)
