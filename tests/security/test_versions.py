@@ -16,7 +16,7 @@ from scoring.cli import app
 from scoring.curation.subsets import read_subset
 from scoring.dataset import read_samples
 from scoring.engine.pipeline import score_dataset
-from scoring.errors import WorkspaceError
+from scoring.errors import RunConflictError, WorkspaceError
 from scoring.exports.provenance import verify_manifest
 from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.store import Store, build_database, schema
