@@ -125,7 +125,7 @@ def table(
 
 
 def bundled_samples(folder: Path, count: int) -> tuple[list[Sample], list[Path]]:
-    """Every so many samples of the bundled dataset, without those whose digits are not drawn."""
+    """Evenly spaced samples of the bundled dataset, without those whose digits are not drawn."""
     data = bundled_dataset()
     roots = [data / "images"]
     place = create_workspace(folder / "workspace")

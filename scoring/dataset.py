@@ -26,7 +26,7 @@ from scoring.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class DatasetFile:
-    """One imported file, and what it was taken for. ``name`` is relative to what all share.
+    """One imported file, and the format that was detected. ``name`` is relative to what all share.
 
     ``unread``: number of records by the key that seems to hold an image and was not read.
     ``encoding``: that of its text, from which the records were converted to UTF-8; "" for UTF-8.

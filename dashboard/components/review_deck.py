@@ -29,7 +29,7 @@ class Deck:
 
     ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was; ``draw``
     is what from; ``said`` tells how much of the dataset the queue is.
-    ``decided`` are the reviewer's verdicts on rows of the queue and of ``history``, ``n_decided``
+    ``decided`` are the reviewer's decisions on rows of the queue and of ``history``, ``n_decided``
     counts those on any sample. ``history`` are the last ones given, each with ``then``: what holds
     for its sample once it and the later ones are undone. ``receipt`` is about the outbox with the
     number ``answered``. Another address of the ``cards`` means that other cards are right.

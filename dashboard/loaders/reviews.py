@@ -58,7 +58,7 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
 
 @dataclass(frozen=True, slots=True)
 class OwnDecisions:
-    """A reviewer's verdicts on some rows, the last ones that an undo would take back, and how many
+    """A reviewer's decisions on some rows, the last ones that an undo would take back, and how many
     samples have one in all. The rows of ``history`` are in ``decided`` too."""
 
     decided: dict[int, Decision]
@@ -80,7 +80,7 @@ def read_own_decisions(
 
 
 def read_last_bulk(workspace: Workspace, reviewer: str) -> BulkDecision | None:
-    """The reviewer's last verdict on many samples at once of which anything holds."""
+    """The reviewer's last bulk decision that still holds for any sample."""
     return decision_feed(workspace).read(lambda state: state.last_bulk(reviewer))
 
 

@@ -65,7 +65,7 @@ class ImageTexts:
         raise _inseparable()
 
     def _pieces(self, shape: Shape, copies: int) -> list[str]:
-        """The text before, between and after the marks that stand for texts, and the marks."""
+        """The text before, between and after the marks that replace texts, and the marks."""
         text = rendered(self._render, list(_marked_messages(shape, copies)))
         return re.split(f"({_MARK}\\d+{_MARK})", text)
 

@@ -293,7 +293,7 @@ class Chosen:
         return [way for way, used in ways.items() if used]
 
     def _places_records(self) -> bool:
-        """Whether records stand beside copies of their images."""
+        """Whether copies of the images are exported with the records."""
         return self.options.places_images and self.options.format in RECORDS
 
     def _repointed(self, row_idx: int, record: bytes, images: Sequence[str]) -> bytes:
@@ -311,7 +311,7 @@ class Chosen:
         except (CannotEdit, ValueError, IndexError, RecursionError) as problem:
             raise RecordError(
                 f"row {row_idx} names an image by a path that leads out of the export's images, "
-                f"and it cannot be written anew: {problem}; export as webdataset, or with images "
+                f"and it cannot be rewritten: {problem}; export as webdataset, or with images "
                 "embedded in a table"
             ) from problem
         self.tally.repointed += 1

@@ -67,7 +67,7 @@ class Manifest:
     ``selected_sha256`` is the digest of the selected row_idx, one decimal number a line;
     ``counts`` are numbers of samples before and after, and what was done to records on the way.
     ``derived`` names the ways in which records differ from those that came in: ``turns``,
-    ``weights``, ``records`` (written anew, because they came from a file that is no JSON),
+    ``weights``, ``records`` (rewritten, because they came from a file that is not JSON),
     ``encoding`` (converted to UTF-8 on import), ``images`` (records name the copies of images
     whose own paths lead out of a folder).
     """

@@ -125,7 +125,7 @@ def _tables(chosen: Chosen, schema: pa.Schema) -> Iterator[pa.Table]:
 def _pieces(
     chosen: Chosen, start: int, table: pa.Table
 ) -> Iterator[tuple[int, pa.Table, list[list[Any]]]]:
-    """(place of the first row, rows, images of each), so many that memory stays bounded."""
+    """Yield (position of the first row, rows, images of each), in pieces of bounded memory."""
     first = n_bytes = 0
     images: list[list[Any]] = []
     for offset, references in enumerate(table.column("images").to_pylist()):

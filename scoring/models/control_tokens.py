@@ -18,7 +18,7 @@ from scoring.thoughts import THOUGHT_MARKS
 _MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
 _NOT_CONTROLLING = ("unk_token", "sep_token", "cls_token", "mask_token")
 _MEDIA = re.compile(r"image|img|im_|vision|video|vid_|audio|frame|tile|row_\d|col_\d", re.I)
-"""In the names of tokens that stand for pictures, sounds and their parts."""
+"""Matches names of tokens that represent pictures, sounds and their parts."""
 
 
 def control_pattern(processor: Any, render: Any, end_markers: Sequence[str]) -> re.Pattern[str]:

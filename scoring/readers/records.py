@@ -201,7 +201,7 @@ def _understand(value: object, options: ReadOptions, default_family: str) -> Und
 def mapped(value: object, options: ReadOptions) -> object:
     """The record as the user's words about its columns and turns make it; as it is without.
 
-    A named column stands in place of the usual keys for the same; all others keep their meaning.
+    A named column replaces the usual keys for the same thing; all others keep their meaning.
     """
     if options.columns and isinstance(value, dict):
         named = {role: _look_up(value, name) for role, name in options.columns.items()}
