@@ -31,10 +31,10 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._scoring_setup import SHAPES, build_model, make_samples, run_scores
-from scoring.engine.batching import TokenBudget
 from scoring.engine.plan import CHUNK_ROWS
 from scoring.engine.scorer import Scorer
 from scoring.models.base import EncodedSample
+from scoring.models.batching import TokenBudget
 from scoring.models.forward import LossEngine
 from scoring.models.hf import HfModel
 from scoring.samples import Sample

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.engine.batching import TokenBudget, run_batched
 from scoring.models.base import EncodedSample, ModelInfo, OutOfMemoryError
+from scoring.models.batching import TokenBudget, run_batched
 from scoring.samples import Role, Turn
 
 IMAGE_TOKEN = 1

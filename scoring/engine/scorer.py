@@ -21,9 +21,9 @@ from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
 from scoring.engine.careful import PROBE_TALK, CarefulCalls, probe_image
 from scoring.engine.image_cycle import ImageCycle
 from scoring.engine.preparing import Blind, OnOpened, Prepared, Preparer, Problem
-from scoring.engine.prompting import PromptProblem
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
+from scoring.models.prompting import PromptProblem
 from scoring.necessity import visnec_score
 from scoring.samples import Role, Sample, Segment, Status, Turn
 

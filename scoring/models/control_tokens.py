@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from scoring.engine.prompting import Messages, PromptProblem, rendered
+from scoring.models.prompting import Messages, PromptProblem, rendered
 from scoring.thoughts import THOUGHT_MARKS
 
 _MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens

@@ -26,8 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.image_utils import make_flat_list_of_images
 
-from scoring.engine.image_removal import ImageTexts
-from scoring.engine.prompting import (
+from scoring.errors import ModelError
+from scoring.models.base import EncodedSample, ModelInfo
+from scoring.models.control_tokens import control_ids, control_pattern
+from scoring.models.image_removal import ImageTexts
+from scoring.models.loading import Render, end_markers, supported_families
+from scoring.models.prompting import (
     Messages,
     PromptProblem,
     RenderedChat,
@@ -38,10 +42,6 @@ from scoring.engine.prompting import (
     token_segments,
     token_turns,
 )
-from scoring.errors import ModelError
-from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.control_tokens import control_ids, control_pattern
-from scoring.models.loading import Render, end_markers, supported_families
 from scoring.models.tokenizer_input import (
     Replacements,
     apply_replacements,

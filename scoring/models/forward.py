@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scoring.engine.batching import TokenBudget, run_divisible
-from scoring.engine.losses import answer_token_losses, head_losses
 from scoring.models.base import EncodedSample
+from scoring.models.batching import TokenBudget, run_divisible
 from scoring.models.capabilities import Capabilities
 from scoring.models.collate import (
     Tensors,
@@ -34,6 +33,7 @@ from scoring.models.collate import (
 from scoring.models.features import FeatureCache, VisionTower
 from scoring.models.head import head_in_float32
 from scoring.models.last_layer import last_mlp_at
+from scoring.models.losses import answer_token_losses, head_losses
 from scoring.models.memory import out_of_memory_named
 from scoring.models.rows import Row, TreeLimits, divided, plan_rows
 from scoring.models.tree_attention import tree_attention

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.engine.batching import TokenBudget, run_batched
 from scoring.errors import ModelError
 from scoring.models.base import Colour, EncodedSample, ModelInfo
+from scoring.models.batching import TokenBudget, run_batched
 from scoring.models.collate import device_of, prompt_inputs, to_device
 from scoring.models.encoding import encoder_for
 from scoring.models.features import image_token, without_lone_token

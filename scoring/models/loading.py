@@ -19,11 +19,11 @@ import transformers
 from transformers.quantizers.auto import AutoQuantizationConfig
 from transformers.utils import is_torchvision_available
 
-from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 from scoring.errors import ModelError
 from scoring.models.fingerprints import text_digest
 from scoring.models.options import LoadOptions
 from scoring.models.processors import image_processor_backend, load_processor
+from scoring.models.prompting import LLAVA_V1_TEMPLATE, Messages, emits_end_marker
 
 SUPPORTED = {
     "llava": "LLaVA-1.5",

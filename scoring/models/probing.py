@@ -23,11 +23,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.engine.batching import TokenBudget
-from scoring.engine.losses import answer_token_losses
-from scoring.engine.prompting import PromptProblem
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample
+from scoring.models.batching import TokenBudget
 from scoring.models.capabilities import Capabilities
 from scoring.models.collate import device_of, fed_alone
 from scoring.models.features import VisionTower
@@ -35,7 +33,9 @@ from scoring.models.forward import LossEngine, Losses, tree_limits
 from scoring.models.head import head_in_float32
 from scoring.models.last_layer import last_mlp_at
 from scoring.models.loading import supported_families
+from scoring.models.losses import answer_token_losses
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
+from scoring.models.prompting import PromptProblem
 from scoring.models.rows import plan_rows
 from scoring.samples import Role, Turn
 

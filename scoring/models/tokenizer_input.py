@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scoring.engine.prompting import AnswerSpan, PromptProblem
+from scoring.models.prompting import AnswerSpan, PromptProblem
 from scoring.samples import Status
 
 Replacements = Sequence[Mapping[str, Any]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scoring.engine.batching import TokenBudget, run_batched, run_divisible
 from scoring.models.base import OutOfMemoryError
+from scoring.models.batching import TokenBudget, run_batched, run_divisible
 
 
 def test_longest_first_and_never_over_the_budget() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from scoring.engine.batching import TokenBudget
 from scoring.models import probing
 from scoring.models.base import EncodedSample
+from scoring.models.batching import TokenBudget
 from scoring.models.capabilities import NONE, Capabilities
 from scoring.models.forward import LossEngine, Losses, short_length, tree_limits
 from scoring.models.hf import HfModel

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from scoring.bundled import bundled_model
-from scoring.engine.prompting import PromptProblem
 from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.encoding import Encoder
 from scoring.models.loading import Render
 from scoring.models.processors import load_processor
+from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Status, Turn
 from tests.families import family_model
 

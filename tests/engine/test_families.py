@@ -22,11 +22,11 @@ from PIL import Image, ImageOps
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.utils import is_torchvision_available
 
-from scoring.engine.prompting import PromptProblem
 from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.loading import SUPPORTED
+from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Segment, Status, Turn
 from tests.families import RECIPES, family_folder, family_model, plain_processor
 from tests.newer_families import NEWER

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from scoring.engine.batching import TokenBudget
 from scoring.models import head
 from scoring.models.base import EncodedSample
+from scoring.models.batching import TokenBudget
 from scoring.models.collate import fed_alone
 from scoring.models.forward import LossEngine
 from scoring.models.head import head_in_float32

@@ -129,7 +129,7 @@ def test_llava_v1_is_the_reference_prompt() -> None:
         Turn(Role.HUMAN, "Sure?"),
         Turn(Role.ASSISTANT, "yes"),
     )
-    from scoring.engine.prompting import to_messages
+    from scoring.models.prompting import to_messages
 
     text = model._encoder.render(to_messages(talk))
     assert text.endswith(

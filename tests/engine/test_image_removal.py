@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scoring.engine.image_removal import ImageTexts
-from scoring.engine.prompting import LLAVA_V1_TEMPLATE, Messages, PromptProblem, to_messages
 from scoring.models.base import EncodedSample
 from scoring.models.encoding import Encoder
+from scoring.models.image_removal import ImageTexts
 from scoring.models.loading import Render
+from scoring.models.prompting import LLAVA_V1_TEMPLATE, Messages, PromptProblem, to_messages
 from scoring.samples import Role, Status, Turn
 from tests.families import plain_processor
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from scoring.answers import VERSION, AnswerMatch
 from scoring.engine.predictions import Predictor
-from scoring.engine.prompting import PromptProblem
 from scoring.errors import RunConflictError
 from scoring.models.base import EncodedSample
+from scoring.models.prompting import PromptProblem
 from scoring.prediction_records import (
     Prediction,
     PredictionSettings,

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from scoring.engine.batching import TokenBudget
 from scoring.errors import ModelError
 from scoring.models import load_model, probing
 from scoring.models.base import EncodedSample
+from scoring.models.batching import TokenBudget
 from scoring.models.capabilities import Capabilities
 from scoring.models.forward import LossEngine
 from scoring.models.hf import HfModel

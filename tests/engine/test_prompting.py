@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from scoring.engine.prompting import (
+from scoring.models.prompting import (
     AnswerSpan,
     Messages,
     PromptProblem,

@@ -13,7 +13,6 @@ from PIL import Image
 
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.image_cycle import ImageCycle, write_image_cycle
-from scoring.engine.prompting import PromptProblem
 from scoring.engine.scorer import (
     SampleScore,
     Scorer,
@@ -24,6 +23,7 @@ from scoring.engine.scorer import (
 )
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample
+from scoring.models.prompting import PromptProblem
 from scoring.readers.images import open_image
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.schemas import SCORES

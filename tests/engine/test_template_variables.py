@@ -16,11 +16,11 @@ from typer.testing import CliRunner, Result
 from scoring import cli
 from scoring.bundled import bundled_model
 from scoring.engine.pipeline import predict_dataset, run_standing, score_dataset
-from scoring.engine.prompting import to_messages
 from scoring.errors import InputError, ModelError, RunConflictError
 from scoring.importing import import_dataset
 from scoring.models import load_model
 from scoring.models.hf import HfModel
+from scoring.models.prompting import to_messages
 from scoring.runs import read_run
 from scoring.samples import Role, Turn
 from scoring.workspace import Workspace, create_workspace, open_workspace

@@ -14,10 +14,10 @@ from transformers import LlavaProcessor, Molmo2Processor, PreTrainedTokenizerFas
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from scoring.engine.prompting import LLAVA_V1_TEMPLATE, PromptProblem
 from scoring.errors import ModelError
 from scoring.models.encoding import Encoder, encoder_for
 from scoring.models.loading import Render
+from scoring.models.prompting import LLAVA_V1_TEMPLATE, PromptProblem
 from scoring.samples import Role, Turn
 from tests.families import family_model, plain_processor
 

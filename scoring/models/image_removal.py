@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from scoring.engine.prompting import Messages, PromptProblem, Render, rendered
+from scoring.models.prompting import Messages, PromptProblem, Render, rendered
 from scoring.samples import Status
 
 Shape = tuple[tuple[str, tuple[str | None, ...]], ...]
