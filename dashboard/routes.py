@@ -31,7 +31,7 @@ from dashboard.loaders import (
 from dashboard.parameters import MAX_ROW
 from dashboard.state import View, read_view
 from scoring.errors import VisnecError, WorkspaceError
-from scoring.readers.images import ImageProblem
+from scoring.images.decode import ImageProblem
 from scoring.workspace import Workspace
 
 MAX_AT_ONCE: Final = 32

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from scoring.dataset import read_columns
 from scoring.errors import InputError
-from scoring.readers.images import FETCHED, ImageProblem, open_image
-from scoring.readers.remote import (
+from scoring.images.decode import FETCHED, ImageProblem, open_image
+from scoring.images.remote import (
     Fetcher,
     RemoteProblem,
     cached_path,

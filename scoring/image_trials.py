@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from scoring.image_bases import in_base
-from scoring.readers import SourceFile
-from scoring.readers.images import (
+from scoring.image_references import in_base
+from scoring.images.decode import (
     RECORDS,
     ImagePlace,
     ImageProblem,
     is_deep_grey,
     resolve_image,
 )
+from scoring.images.remote import may_be_fetched
+from scoring.readers import SourceFile
 from scoring.readers.inputs import hub_home
-from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import Inline
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace

@@ -18,12 +18,12 @@ from scoring.dataset import DatasetFile, DatasetInfo, Edition, read_dataset_info
 from scoring.dataset_parts import GROUP_ROWS, PartWriter
 from scoring.errors import InputError, WorkspaceError
 from scoring.image_trials import ROOT_TRIALS, FileBases, ImageTrial, Trials, trial_of
+from scoring.images.remote import open_cache
 from scoring.import_folder import Partial
 from scoring.progress import read_progress
 from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
 from scoring.readers.detect import JSON
 from scoring.readers.keyed import open_keyed
-from scoring.readers.remote import open_cache
 from scoring.readers.values import Inline
 from scoring.runs import list_runs
 from scoring.samples import Sample

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from scoring.dataset import read_columns, read_dataset_info
 from scoring.errors import InputError
-from scoring.image_bases import ImageRoots, split_base
+from scoring.image_references import ImageRoots, split_base
 from scoring.image_trials import ROOT_TRIALS
+from scoring.images.decode import ImageProblem, resolve_image
+from scoring.images.remote import may_be_fetched
 from scoring.readers.detect import JSON
-from scoring.readers.images import ImageProblem, resolve_image
-from scoring.readers.remote import may_be_fetched
 from scoring.samples import Status
 from scoring.workspace import Workspace, declared_roots, open_workspace, save_settings
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scoring.errors import InputError, WorkspaceError
-from scoring.image_bases import ImageRoots
+from scoring.image_references import ImageRoots
 from scoring.necessity import DEFAULT_BANDS, Bands
 
 SCHEMA_VERSION = 2  # what is read

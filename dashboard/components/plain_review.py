@@ -12,7 +12,7 @@ from dashboard.components import decision_buttons, figures, notices
 from dashboard.components.review_queue import Queued
 from dashboard.loaders import Context
 from dashboard.state import Key, change_view
-from scoring.readers.images import ImageProblem
+from scoring.images.decode import ImageProblem
 
 
 def show(

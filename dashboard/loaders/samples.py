@@ -12,12 +12,12 @@ from dashboard.loaders.context import Context, about, read_cached
 from dashboard.state import View
 from scoring.dataset import read_dataset_info, read_samples
 from scoring.errors import InputError
-from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.thumbnails import encode_image, thumbnail
 from scoring.samples import Sample, Status
 from scoring.store import queries
 from scoring.store.search import FirstHits
 from scoring.store.values import Cursor, Page, SampleDetail, Sort
-from scoring.thumbnails import encode_image, thumbnail
 from scoring.workspace import Workspace
 
 IMAGE_SIZE: Final = 2048

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from scoring.engine.image_cycle import ImageCycle
 from scoring.errors import InputError
-from scoring.readers.images import ImageProblem, open_reference
+from scoring.images.decode import ImageProblem, open_reference
 from scoring.samples import Status
 
 NONE = "none"  # the placeholder and its tokens are removed: the paper's text, the default

@@ -34,6 +34,7 @@ from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, standing
 from scoring.engine.scorer import Scorer, check_baselines, score_row
 from scoring.engine.tally import Tally, ended_as
 from scoring.errors import InputError, RunConflictError
+from scoring.images.thumbnails import thumbnail_keeper
 from scoring.journal import Journal
 from scoring.models.base import ModelInfo, VisionLanguageModel
 from scoring.prediction_records import begin_predictions, prediction_row
@@ -48,7 +49,6 @@ from scoring.runs import (
 )
 from scoring.samples import Status
 from scoring.schemas import PREDICTIONS, SCORES
-from scoring.thumbnails import thumbnail_keeper
 from scoring.workspace import Workspace
 
 _PACKAGES = ("visnec-studio", "torch", "transformers", "tokenizers", "pillow", "numpy")

@@ -16,9 +16,9 @@ from PIL import Image
 
 from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineSettings, StandIns
 from scoring.engine.image_cycle import ImageCycle
+from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
-from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Role, Sample, Status, Turn
 
 # The most text that is tokenised: 16 characters for each token that the model takes, within limits.

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.findings import Findings
-from scoring.image_bases import image_path
+from scoring.image_references import image_path
 from scoring.samples import Status
 from scoring.schemas import IMPORTED_SCORES
 

@@ -33,10 +33,10 @@ from scoring.exports.edits import (
 )
 from scoring.exports.images import exported_path, image_name, read_image_bytes
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
-from scoring.image_bases import image_path
-from scoring.readers.containers import split_reference
+from scoring.image_references import image_path
+from scoring.images.containers import split_reference
+from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.readers.detect import JSON
-from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs import read_run

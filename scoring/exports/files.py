@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.readers.containers import open_parquet
+from scoring.images.containers import open_parquet
 from scoring.readers.tables import batch_size
 
 _TEXTS = (

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from scoring.exports.chosen import Chosen, Written
 from scoring.exports.files import BytesFile, Output, Piece
 from scoring.exports.images import ImagesFile, image_suffix
-from scoring.readers.images import ImageProblem
+from scoring.images.decode import ImageProblem
 
 SHARD_SAMPLES = 5_000
 _SUFFIX = ".jpg"

@@ -19,9 +19,9 @@ from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.chosen import Chosen
 from scoring.exports.files import Output, TableFile, repeated
 from scoring.exports.options import ExportOptions
-from scoring.image_bases import image_path
-from scoring.readers.containers import split_reference
-from scoring.readers.images import holding_file
+from scoring.image_references import image_path
+from scoring.images.containers import split_reference
+from scoring.images.decode import holding_file
 from scoring.readers.tables import read_rows, read_table_schema
 from scoring.rules.candidates import Ints
 from scoring.workspace import Workspace

@@ -18,8 +18,8 @@ import pyarrow as pa
 from scoring.dataset import sample_of_row
 from scoring.exports.chosen import Chosen, conversation_turn
 from scoring.exports.files import BytesFile, Output, TableFile, repeated
-from scoring.image_bases import image_path
-from scoring.readers.images import ImageProblem
+from scoring.image_references import image_path
+from scoring.images.decode import ImageProblem
 from scoring.rules.candidates import STATUSES
 
 _SHARD_ROWS = 100_000

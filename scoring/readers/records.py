@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from scoring.images.decode import RECORDS
+from scoring.images.remote import may_be_fetched
 from scoring.readers import llava, messages, pairs
 from scoring.readers.conversation import BadRecord, Understood, clean_text
-from scoring.readers.images import RECORDS
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.llava import understand_plain
 from scoring.readers.options import ReadOptions
-from scoring.readers.remote import may_be_fetched
 from scoring.readers.values import (
     IMAGE_KEYS,
     MEDIA_KEYS,

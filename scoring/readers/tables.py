@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import RecordError
-from scoring.readers.containers import BATCH_BYTES, batch_rows, open_arrow, open_parquet
+from scoring.images.containers import BATCH_BYTES, batch_rows, open_arrow, open_parquet
 from scoring.readers.json_stream import RawRecord
 
 _MAX_BATCH_ROWS = 1_000

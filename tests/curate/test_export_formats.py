@@ -32,7 +32,7 @@ from scoring.exports.manifest import read_manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names_manifest
 from scoring.exports.provenance import verify_manifest
 from scoring.exports.shards import tar_member
-from scoring.readers import containers
+from scoring.images import containers
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
 from scoring.store import Store, build_database
@@ -553,7 +553,7 @@ def test_large_records_are_held_a_few_at_a_time(
     for name in (
         "scoring.exports.files._GROUP_BYTES",
         "scoring.exports.tables._PIECE_BYTES",
-        "scoring.readers.containers.BATCH_BYTES",
+        "scoring.images.containers.BATCH_BYTES",
         "scoring.readers.tables.BATCH_BYTES",
         "scoring.dataset_parts._GROUP_BYTES",
     ):

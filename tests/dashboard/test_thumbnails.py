@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring import thumbnails
-from scoring.readers.images import open_image, resolve_image
-from scoring.samples import Status
-from scoring.thumbnails import (
+from scoring.images import thumbnails
+from scoring.images.decode import open_image, resolve_image
+from scoring.images.thumbnails import (
     ImageProblem,
     PackedCache,
     encode_image,
     thumbnail,
     thumbnail_keeper,
 )
+from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace
 
 

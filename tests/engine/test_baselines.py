@@ -13,7 +13,7 @@ from PIL import Image
 from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineSettings, StandIns
 from scoring.engine.image_cycle import ImageCycle, write_image_cycle
 from scoring.errors import InputError
-from scoring.readers.images import ImageProblem
+from scoring.images.decode import ImageProblem
 from scoring.samples import Status
 
 COLOURS = ["red", "green", "blue", "white"]

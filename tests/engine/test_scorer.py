@@ -22,9 +22,9 @@ from scoring.engine.scorer import (
     turn_scores,
 )
 from scoring.errors import InputError
+from scoring.images.decode import open_image
 from scoring.models.base import EncodedSample
 from scoring.models.prompting import PromptProblem
-from scoring.readers.images import open_image
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.schemas import SCORES
 from tests.fakes import FakeModel

@@ -22,9 +22,9 @@ from scoring.engine.plan import open_plan
 from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
+from scoring.images.decode import open_reference
 from scoring.importing import import_dataset
 from scoring.progress import Counts, ProgressFile
-from scoring.readers.images import open_reference
 from scoring.reviews.decisions import open_review_log
 from scoring.runs import list_runs
 from scoring.store import Store, build_database

@@ -13,8 +13,8 @@ import pytest
 
 from scoring.dataset_parts import dataset_table
 from scoring.errors import VisnecError
+from scoring.images.decode import ImageProblem, open_reference
 from scoring.readers import Reading, open_sources, read_options
-from scoring.readers.images import ImageProblem, open_reference
 from tests.readers.test_files import png, record, write_lines, write_tar
 
 

@@ -16,9 +16,9 @@ from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
+from scoring.images.decode import open_reference
 from scoring.importing import import_dataset
 from scoring.readers import read_options
-from scoring.readers.images import open_reference
 from scoring.samples import Sample
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace

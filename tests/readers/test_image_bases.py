@@ -17,11 +17,11 @@ from scoring.exchange.score_export import export_scores
 from scoring.exports.export import export_subset
 from scoring.exports.options import ExportOptions
 from scoring.exports.provenance import verify_manifest
+from scoring.images.decode import ImageProblem, open_reference, resolve_image
+from scoring.images.thumbnails import thumbnail
 from scoring.importing import import_dataset
-from scoring.readers.images import ImageProblem, open_reference, resolve_image
 from scoring.samples import Status
 from scoring.store import Scope, Store
-from scoring.thumbnails import thumbnail
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

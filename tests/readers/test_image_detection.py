@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from scoring.cli import app
 from scoring.dataset import read_samples
 from scoring.image_trials import ImageTrial, read_image_trials, trial_of
-from scoring.readers.images import ImageProblem, open_reference, resolve_image
+from scoring.images.decode import ImageProblem, open_reference, resolve_image
+from scoring.images.thumbnails import thumbnail
 from scoring.samples import Status
-from scoring.thumbnails import thumbnail
 from scoring.workspace import Workspace, open_workspace
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)

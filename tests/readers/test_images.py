@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from scoring.readers import images
-from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images import decode
+from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.samples import Status
 
 
@@ -110,7 +110,7 @@ def test_a_truncated_image_is_bad(root: Path, tmp_path: Path) -> None:
 def test_an_image_over_the_limit_is_not_decoded(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 11)
     with pytest.raises(ImageProblem, match="4 x 3 pixels, over the limit of 11"):
         open_image(root / "in" / "red.png")
 
@@ -179,7 +179,7 @@ def test_deep_greys_are_scaled_to_8_bits(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.tiff").write_bytes(content)
     shown = np.asarray(open_image(tmp_path / "a.tiff"))  # (1, width, 3)
     assert shown[0].tolist() == [[grey] * 3 for grey in expected]
-    assert images.is_deep_grey(ImagePlace(tmp_path / "a.tiff"))
+    assert decode.is_deep_grey(ImagePlace(tmp_path / "a.tiff"))
 
 
 def test_floats_made_of_8_bit_greys_are_those_greys_again(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_colours_of_16_bits_keep_their_range_as_greys_do(tmp_path: Path) -> None
     pixels = bytes([0, *struct.pack(">3H", 32768, 65535, 255)])
     write_png(tmp_path / "a.png", [(b"IDAT", zlib.compress(pixels))], depth=16, colour=2)
     assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 255, 0)
-    assert not images.is_deep_grey(ImagePlace(tmp_path / "a.png"))
+    assert not decode.is_deep_grey(ImagePlace(tmp_path / "a.png"))
 
 
 def test_a_tiff_of_other_pixels_says_so(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_whatever_a_decoder_raises_is_a_bad_image(
     def fail(*_: object, **__: object) -> Image.Image:
         raise error
 
-    monkeypatch.setattr(images.Image, "open", fail)
+    monkeypatch.setattr(decode.Image, "open", fail)
     with pytest.raises(ImageProblem, match=reason) as problem:
         open_image(root / "in" / "red.png")
     assert problem.value.status is Status.BAD_IMAGE

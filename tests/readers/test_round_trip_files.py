@@ -25,12 +25,12 @@ from scoring.engine.pipeline import score_dataset
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.provenance import verify_manifest
+from scoring.images.decode import open_reference
+from scoring.images.thumbnails import thumbnail
 from scoring.importing import import_dataset
-from scoring.readers.images import open_reference
 from scoring.store import Store
 from scoring.store.filters import Filter
 from scoring.store.values import Scope
-from scoring.thumbnails import thumbnail
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import COLOURS, png

@@ -9,10 +9,10 @@ import pytest
 
 from scoring.dataset import read_dataset_info, read_samples
 from scoring.errors import RecordError
+from scoring.images.decode import open_reference
 from scoring.importing import import_dataset
 from scoring.readers import read_options, tsv
 from scoring.readers.detect import detect_format
-from scoring.readers.images import open_reference
 from scoring.readers.tsv import find_unquoted_line
 from scoring.samples import Sample
 from scoring.workspace import Workspace, create_workspace, open_workspace

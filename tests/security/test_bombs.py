@@ -40,7 +40,7 @@ print(json.dumps([said, int(status.partition("VmHWM:")[2].split()[0]) // 1024]))
 _OPEN = """
 import json, resource, sys
 from pathlib import Path
-from scoring.readers.images import ImageProblem, open_image
+from scoring.images.decode import ImageProblem, open_image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     open_image(Path(sys.argv[1]))

@@ -23,10 +23,8 @@ from scoring.cli import app
 from scoring.dataset import read_samples
 from scoring.errors import InputError
 from scoring.fetching import fetch_images
-from scoring.importing import import_dataset
-from scoring.readers import ReadOptions
-from scoring.readers.images import ImageProblem, open_reference, resolve_image
-from scoring.readers.remote import (
+from scoring.images.decode import ImageProblem, open_reference, resolve_image
+from scoring.images.remote import (
     Fetcher,
     RemoteProblem,
     cached_path,
@@ -34,6 +32,8 @@ from scoring.readers.remote import (
     may_be_fetched,
     open_cache,
 )
+from scoring.importing import import_dataset
+from scoring.readers import ReadOptions
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
 

@@ -14,9 +14,9 @@ import pytest
 
 from scoring.errors import InputError, RecordError
 from scoring.exchange.score_export import export_scores
+from scoring.images.decode import RECORDS, ImageProblem, resolve_image
 from scoring.importing import import_dataset
 from scoring.readers import ReadOptions, open_sources
-from scoring.readers.images import RECORDS, ImageProblem, resolve_image
 from scoring.readers.tars import read_webdataset
 from scoring.store import Scope, Store, build_database, matching_rows, parse_filter
 from scoring.store.filters import Filter

@@ -23,7 +23,7 @@ from typing import Final
 
 from PIL import Image
 
-from scoring.readers.images import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.workspace import Workspace
 
 __all__ = ["ImageProblem", "PackedCache", "encode_image", "thumbnail", "thumbnail_keeper"]

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-from scoring.image_bases import ImageRoots, split_base
-from scoring.readers.containers import read_embedded, split_reference
-from scoring.readers.remote import cached_path, may_be_fetched, read_refusal
+from scoring.image_references import ImageRoots, split_base
+from scoring.images.containers import read_embedded, split_reference
+from scoring.images.remote import cached_path, may_be_fetched, read_refusal
 from scoring.samples import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -1,0 +1,1 @@
+"""Images: from a reference in a record to pixels."""
