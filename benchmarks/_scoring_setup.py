@@ -22,8 +22,8 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
-from scoring.importing import import_dataset
 from scoring.models.base import ModelInfo
 from scoring.models.hf import HfModel
 from scoring.models.loading import choose_template

@@ -32,8 +32,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scoring import schemas
-from scoring.dataset import read_dataset_info
-from scoring.importing import import_dataset
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info
 from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.synthetic import RUN_ID, run_record
@@ -100,7 +100,7 @@ TABLE_CASES = {
 IMPORT = """
 import json, re, sys, time
 from pathlib import Path
-from scoring.importing import import_dataset
+from scoring.dataset.importing import import_dataset
 from scoring.workspace import create_workspace
 begun = time.perf_counter()
 data = Path(sys.argv[1])

@@ -32,7 +32,7 @@ from PIL import Image
 IMPORT = """
 import json, resource, sys, time
 from pathlib import Path
-from scoring.importing import import_dataset
+from scoring.dataset.importing import import_dataset
 from scoring.workspace import create_workspace
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 begun, worked = time.perf_counter(), time.process_time()
@@ -131,7 +131,7 @@ def write_tar(path: Path, megabytes: int) -> None:
 
 def steps(path: Path) -> Iterator[tuple[str, float]]:
     """CPU seconds of each step of a JSON import alone, over the whole file."""
-    from scoring.dataset_parts import GROUP_ROWS, PartWriter, dataset_table
+    from scoring.dataset.parts import GROUP_ROWS, PartWriter, dataset_table
     from scoring.readers import HashingReader
     from scoring.readers import records as records_module
     from scoring.readers.json_stream import read_json_array

@@ -37,7 +37,7 @@ before, begun = peak(), time.perf_counter()
 print(json.dumps({{"seconds": time.perf_counter() - begun, "before": before, "peak": peak()}}))
 """
 IMPORT = MEASURED.format(
-    imports="from scoring.importing import import_dataset\n"
+    imports="from scoring.dataset.importing import import_dataset\n"
     "from scoring.workspace import create_workspace",
     work="data = Path(sys.argv[1])\n"
     "import_dataset(create_workspace(Path(sys.argv[2])), [data], [data.parent])",

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from benchmarks._scoring_setup import SHAPES, build_model, make_samples
 from scoring.bundled import BUNDLED_MODEL, bundled_dataset
-from scoring.dataset import read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.engine.scorer import Scorer
-from scoring.importing import import_dataset
 from scoring.models import forward, load_model
 from scoring.models.hf import HfModel
 from scoring.samples import Sample

@@ -17,7 +17,7 @@ from dashboard import export_jobs
 from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
 from scoring.curation.subsets import SubsetDefinition, delete_subset, save_subset
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError, StorageError, VisnecError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, check_folder, export_subset

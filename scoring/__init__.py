@@ -18,8 +18,8 @@ except PackageNotFoundError:  # a checkout that was not installed
 _HOMES = {
     "create_workspace": "scoring.workspace",
     "open_workspace": "scoring.workspace",
-    "import_dataset": "scoring.importing",
-    "relocate_images": "scoring.relocation",
+    "import_dataset": "scoring.dataset.importing",
+    "relocate_images": "scoring.dataset.relocation",
     "load_model": "scoring.models",
     "score_dataset": "scoring.engine.pipeline",
     "predict_dataset": "scoring.engine.pipeline",

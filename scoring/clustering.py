@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.instructions import (
     Embedder,

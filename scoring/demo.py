@@ -14,12 +14,12 @@ from pathlib import Path
 
 from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
 from scoring.clustering import cluster_dataset, list_clusterings
-from scoring.dataset import read_dataset_info
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info
 from scoring.demo_digits import write_digit_images
 from scoring.embedder_names import PACKAGED, TFIDF
 from scoring.embeddings import has_packaged_weights, load_embedder
 from scoring.errors import WorkspaceError
-from scoring.importing import import_dataset
 from scoring.progress import RunProgress, read_progress
 from scoring.runs import list_runs
 from scoring.store import build_database

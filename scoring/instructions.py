@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.dataset import read_columns, read_dataset_info
+from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.runs import settings_digest
 from scoring.workspace import Workspace, replacing, write_json
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from dashboard.loaders.cache import ANSWERS, Answers
 from dashboard.loaders.facts import read_clusterings, read_scopes
 from dashboard.state import View
-from scoring.dataset import DatasetInfo, read_dataset_info
+from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import FilterError, InputError, OutdatedError, WorkspaceError
 from scoring.necessity import Bands
 from scoring.store import Store, queries

@@ -10,7 +10,7 @@ from dashboard.cards import Card, build_card, build_tile
 from dashboard.loaders.cache import REFERENCES
 from dashboard.loaders.context import Context, about, read_cached
 from dashboard.state import View
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import encode_image, thumbnail

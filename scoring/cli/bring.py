@@ -100,9 +100,9 @@ def import_data(
     if dry_run:
         _preview(files, images or (), options, json)
         return
-    from scoring.image_trials import read_image_trials
-    from scoring.import_folder import has_partial
-    from scoring.importing import import_dataset
+    from scoring.dataset.image_root_detection import read_image_trials
+    from scoring.dataset.importing import import_dataset
+    from scoring.dataset.staging import has_partial
     from scoring.store import build_database
 
     place = create_workspace(workspace)
@@ -158,7 +158,7 @@ def relocate(
     json: JsonOption = False,
 ) -> None:
     """Say where images are after they were moved, or when --images was forgotten."""
-    from scoring.relocation import relocate_images
+    from scoring.dataset.relocation import relocate_images
 
     place = open_workspace(workspace)
     done = relocate_images(place, images)
@@ -173,7 +173,7 @@ def relocate(
 
 def _present(place: Workspace) -> Any:
     """What the workspace holds before something is added to it; None where it is new."""
-    from scoring.dataset import read_dataset_info
+    from scoring.dataset.records import read_dataset_info
 
     return read_dataset_info(place) if place.dataset_dir.exists() else None
 
@@ -186,7 +186,7 @@ def _outcome(n_samples: int, n_before: int) -> str:
 
 def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json: bool) -> None:
     """Tells what an import would take the files for, without a workspace."""
-    from scoring.importing import preview_dataset
+    from scoring.dataset.importing import preview_dataset
 
     previews = preview_dataset(files, images, options)
     for preview in previews[:_FILES_TOLD]:
@@ -309,7 +309,7 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 
 def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[str, str]]]:
     """Samples by status, and the reasons of those that are out of order."""
-    from scoring.dataset import read_columns
+    from scoring.dataset.records import read_columns
     from scoring.readers.conversation import NO_IMAGE
 
     counted: Counter[str] = Counter()

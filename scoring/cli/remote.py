@@ -10,7 +10,7 @@ from scoring.workspace import Workspace
 
 def fetch_remote(place: Workspace) -> None:
     """Fetches what the cache lacks, and tells what became of it; Ctrl-C keeps what is there."""
-    from scoring.fetching import fetch_images
+    from scoring.dataset.download_images import fetch_images
 
     with stopping() as stop, count_progress("Fetching images") as show:
         report = fetch_images(place, show, stop)

@@ -326,7 +326,7 @@ def _load(
     loading: dict[str, Any],
     chat_template_kwargs: dict[str, Any] | None,
 ) -> Any:
-    from scoring.dataset import read_dataset_info
+    from scoring.dataset.records import read_dataset_info
 
     read_dataset_info(place)  # before the slow part: is there anything to score?
     say(f"Loading {model}")

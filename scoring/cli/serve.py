@@ -118,7 +118,7 @@ def _free_port(wanted: int) -> int:
 
 def _status(place: Workspace) -> dict[str, Any]:
     from scoring.curation.subsets import list_subsets
-    from scoring.dataset import read_dataset_info
+    from scoring.dataset.records import read_dataset_info
     from scoring.progress import read_progress
     from scoring.reviews.decisions import latest_decisions, read_events, reviewer_progress
     from scoring.runs import list_runs

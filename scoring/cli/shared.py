@@ -18,7 +18,7 @@ from scoring.cli.talk import (
     stopping,
     talk,
 )
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import count_unfinished_thoughts, run_standing
 from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
 from scoring.errors import InputError, WorkerError

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.dataset import read_columns, read_dataset_info
+from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import (
     DEFAULT_BLUR_SIGMA,
     DEFAULT_SHUFFLE_SEED,

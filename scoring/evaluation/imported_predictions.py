@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.answers import VERSION, match_answer
-from scoring.dataset import read_columns, read_dataset_info
+from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError, WorkspaceError
 from scoring.evaluation.prediction_files import (
     PredictionLine,

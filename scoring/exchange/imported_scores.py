@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scoring.dataset import read_columns, read_dataset_info
+from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.exchange.score_csv import OnBytes, ScoreBlock, read_score_blocks

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scoring.curation.selection import REASONS, Reason, Subset
 from scoring.curation.subsets import Outcome
 from scoring.curation.weights import repeat_counts
-from scoring.dataset import read_columns, read_dataset_info, sample_of_row
+from scoring.dataset.records import read_columns, read_dataset_info, sample_of_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
 from scoring.exports.edits import (
     CannotEdit,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import scoring
 from scoring.clustering import list_clusterings
 from scoring.curation.subsets import Outcome, SubsetDefinition, definition_from_dict
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.exports import Chosen, ExportOptions, is_output_name, options_from_dict
 from scoring.exports.files import FileFact, read_file_fact

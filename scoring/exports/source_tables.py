@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from scoring.dataset import DatasetFile, read_columns, read_dataset_info
+from scoring.dataset.records import DatasetFile, read_columns, read_dataset_info
 from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.chosen import Chosen
 from scoring.exports.files import Output, TableFile, repeated

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoring.dataset import sample_of_row
+from scoring.dataset.records import sample_of_row
 from scoring.exports.chosen import Chosen, conversation_turn
 from scoring.exports.files import BytesFile, Output, TableFile, repeated
 from scoring.image_references import image_path

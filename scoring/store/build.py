@@ -26,7 +26,7 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from scoring.dataset import dataset_parts, read_dataset_info
+from scoring.dataset.records import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.evaluation.imported_predictions import prediction_parts, read_prediction_set
 from scoring.reviews.decisions import LatestDecision, latest_decisions, read_events

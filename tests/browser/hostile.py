@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.curation.subsets import SubsetDefinition, save_subset
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.evaluation.imported_predictions import import_predictions
 from scoring.exchange.imported_scores import import_scores
 from scoring.exports.export import export_subset

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from scoring.dataset import read_columns
+from scoring.dataset.records import read_columns
 from scoring.evaluation.imported_predictions import import_predictions
 from scoring.evaluation.prediction_files import Sight
 from scoring.store import build_database

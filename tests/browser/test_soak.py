@@ -24,7 +24,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.demo import DEMO_RUN
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest

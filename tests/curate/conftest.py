@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scoring.importing import import_dataset
+from scoring.dataset.importing import import_dataset
 from scoring.readers import ReadOptions
 from scoring.samples import Status
 from scoring.store import Store, build_database

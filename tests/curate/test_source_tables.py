@@ -13,14 +13,14 @@ import pytest
 
 from scoring.curation.selection import TopShare, Weights
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.provenance import verify_manifest
-from scoring.importing import import_dataset
 from scoring.reviews.decisions import open_review_log
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace

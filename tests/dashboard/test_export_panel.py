@@ -12,7 +12,7 @@ from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition
 from dashboard.state import RuleKind, View
 from scoring.curation.subsets import read_outcome, save_subset
-from scoring.dataset import read_samples
+from scoring.dataset.records import read_samples
 from scoring.exports.manifest import read_manifest
 from tests.dashboard.conftest import Draw, written
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dashboard.cards import build_card
 from scoring.bundled import MODEL_NOTICE
-from scoring.dataset import read_sample
+from scoring.dataset.records import read_sample
 from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands
 from scoring.store import Scope, Store, sample_detail

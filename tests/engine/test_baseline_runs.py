@@ -13,10 +13,10 @@ from PIL import Image
 from rich.console import Console
 
 from scoring.cli.talk import baselines_table
+from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, RunConflictError
-from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
 from scoring.models.prompting import PromptProblem
 from scoring.runs import list_runs, read_run

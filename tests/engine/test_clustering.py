@@ -16,6 +16,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from scoring import instructions
 from scoring.clustering import cluster_dataset, kmeans, list_clusterings, sweep_clusterings
+from scoring.dataset.importing import import_dataset
 from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER
 from scoring.embeddings import (
     PACKAGED_FILES,
@@ -25,7 +26,6 @@ from scoring.embeddings import (
     load_embedder,
 )
 from scoring.errors import InputError, ModelError
-from scoring.importing import import_dataset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 QUESTIONS = ["What colour?", "Where is it?", "What colour?", "Where is it?", "What colour is it?"]

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from scoring import embeddings, instructions
 from scoring.clustering import cluster_dataset, list_clusterings, sweep_clusterings
+from scoring.dataset.importing import import_dataset
 from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER, embedder_note
 from scoring.embeddings import (
     PackagedEmbedder,
@@ -24,7 +25,6 @@ from scoring.embeddings import (
     has_packaged_weights,
     load_embedder,
 )
-from scoring.importing import import_dataset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 needs_both = pytest.mark.skipif(

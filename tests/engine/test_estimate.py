@@ -10,11 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
+from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.estimate import Tokens, estimate_run
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError
-from scoring.importing import import_dataset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

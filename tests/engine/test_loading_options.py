@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from scoring.bundled import bundled_model
+from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import ModelError, RunConflictError
-from scoring.importing import import_dataset
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.hf import HfModel

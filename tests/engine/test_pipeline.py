@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scoring.cli.talk import done_words
+from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
-from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
 from scoring.progress import read_progress
 from scoring.runs import list_runs, only_run, read_run

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.dataset import read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.engine.plan import Plan, cut_between_groups, image_groups, open_plan
-from scoring.importing import import_dataset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 IMAGES = ["b", None, "a", "b", None, "c", "a", "b"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scoring.dataset.importing import import_dataset
 from scoring.engine.plan import Plan, open_plan
 from scoring.engine.prefetch import Prefetcher, Window, Work, tensor_bytes
-from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
 from scoring.samples import Sample
 from scoring.workspace import create_workspace, open_workspace

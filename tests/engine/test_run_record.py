@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 from scoring import cli
 from scoring.bundled import BUNDLED_MODEL, bundled_model
-from scoring.dataset import read_dataset_info
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError
-from scoring.importing import import_dataset
 from scoring.models import load_model
 from scoring.models.hf import HfModel
 from scoring.runs import list_runs, read_run

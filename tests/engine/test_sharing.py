@@ -19,9 +19,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import StorageError
-from scoring.importing import import_dataset
 from scoring.models.base import EncodedSample
 from scoring.progress import read_progress
 from scoring.runs import only_run

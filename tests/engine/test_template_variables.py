@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from scoring import cli
 from scoring.bundled import bundled_model
+from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, run_standing, score_dataset
 from scoring.errors import InputError, ModelError, RunConflictError
-from scoring.importing import import_dataset
 from scoring.models import load_model
 from scoring.models.hf import HfModel
 from scoring.models.prompting import to_messages

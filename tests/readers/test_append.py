@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from scoring import dataset_parts, importing
 from scoring.cli import app
 from scoring.clustering import cluster_dataset, list_clusterings
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_dataset_info, read_originals, read_samples
+from scoring.dataset import importing, parts
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info, read_originals, read_samples
 from scoring.embeddings import load_embedder
 from scoring.engine.pipeline import score_dataset
 from scoring.engine.plan import open_plan
@@ -23,7 +24,6 @@ from scoring.errors import InputError, RunConflictError, VerificationError, Work
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
-from scoring.importing import import_dataset
 from scoring.progress import Counts, ProgressFile
 from scoring.reviews.decisions import open_review_log
 from scoring.runs import list_runs
@@ -80,8 +80,8 @@ def scores(workspace: Workspace, run_id: str) -> list[int]:
 def test_rows_go_on_and_the_old_ones_keep_their_place(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_parts, "GROUP_ROWS", 1)
-    monkeypatch.setattr(dataset_parts, "PART_ROWS", 2)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 1)
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
     workspace = create_workspace(tmp_path / "ws")
     first = import_dataset(workspace, files[:1])
     before = list(read_originals(workspace, range(4)))
@@ -159,7 +159,7 @@ def test_an_addition_that_was_killed_leaves_the_dataset_as_it_was(
         write_json(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr("scoring.import_folder.write_json", killed)
+        patch.setattr("scoring.dataset.staging.write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             import_dataset(workspace, files[1:], append=True)
     assert len(list(workspace.dataset_dir.glob("part-*.parquet"))) == 2

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring import dataset_parts
-from scoring.dataset import read_dataset_info, read_originals, read_sample, read_samples
+from scoring.dataset import parts
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info, read_originals, read_sample, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.importing import import_dataset
 from scoring.readers import read_options
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
@@ -36,8 +36,8 @@ def files(tmp_path: Path) -> list[Path]:
 def test_records_keep_their_bytes_their_order_and_their_place(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_parts, "GROUP_ROWS", 2)
-    monkeypatch.setattr(dataset_parts, "PART_ROWS", 4)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parts, "PART_ROWS", 4)
     workspace = create_workspace(tmp_path / "ws")
     with pytest.raises(RecordError, match=r"b\.jsonl: line 4, column 2: Expecting property name"):
         import_dataset(workspace, files)

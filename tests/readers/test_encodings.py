@@ -11,13 +11,13 @@ import pytest
 
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
-from scoring.importing import import_dataset
 from scoring.readers import read_options
 from scoring.samples import Sample
 from scoring.store import Store, build_database

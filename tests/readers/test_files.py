@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.importing import import_dataset, preview_dataset
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError
 from scoring.images import containers
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
-from scoring.importing import import_dataset, preview_dataset
 from scoring.readers import read_options, tables, tsv
 from scoring.readers.inputs import find_inputs, hub_dataset
 from scoring.samples import Sample, Status

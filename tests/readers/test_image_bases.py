@@ -10,7 +10,8 @@ from PIL import Image
 
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError
 from scoring.exchange.score_export import export_scores
@@ -19,7 +20,6 @@ from scoring.exports.options import ExportOptions
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.thumbnails import thumbnail
-from scoring.importing import import_dataset
 from scoring.samples import Status
 from scoring.store import Scope, Store
 from scoring.workspace import Workspace, create_workspace, open_workspace

@@ -14,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.dataset import read_samples
-from scoring.image_trials import ImageTrial, read_image_trials, trial_of
+from scoring.dataset.image_root_detection import ImageTrial, read_image_trials, trial_of
+from scoring.dataset.records import read_samples
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.thumbnails import thumbnail
 from scoring.samples import Status

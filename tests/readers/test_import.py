@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import importing
-from scoring.dataset import read_originals, read_samples
-from scoring.dataset_parts import dataset_table
+from scoring.dataset import importing
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.parts import dataset_table
+from scoring.dataset.records import read_originals, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.importing import import_dataset
 from scoring.readers import json_stream, read_options
 from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
 from scoring.readers.records import to_sample
@@ -226,7 +226,7 @@ def test_lines_over_the_limit_are_told_or_counted(monkeypatch: pytest.MonkeyPatc
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from scoring.importing import import_dataset
+from scoring.dataset.importing import import_dataset
 from scoring.workspace import create_workspace
 import_dataset(create_workspace(Path(sys.argv[2])), [Path(sys.argv[1])])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from scoring import importing
 from scoring.cli import app
+from scoring.dataset import importing
 from scoring.errors import InputError, RecordError
 from tests.readers.test_import import interrupted_after
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scoring.dataset import read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.errors import RecordError
-from scoring.importing import import_dataset
 from scoring.readers import detect_format, read_options
 from scoring.readers.json_stream import CHUNK_BYTES
 from scoring.samples import Sample, Status

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.importing import import_dataset, preview_dataset
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
-from scoring.importing import import_dataset, preview_dataset
 from scoring.readers import read_options
 from scoring.readers.inputs import find_inputs
 from scoring.workspace import create_workspace, open_workspace

@@ -10,11 +10,11 @@ from PIL import Image
 
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.provenance import verify_manifest
-from scoring.importing import import_dataset
 from scoring.readers import read_options
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.members import Member, member_of, with_origin

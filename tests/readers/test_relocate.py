@@ -13,8 +13,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from scoring.cli import app
+from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, WorkspaceError
-from scoring.importing import import_dataset
 from scoring.workspace import open_workspace
 from tests.readers.test_image_bases import BLUE, RED, colours, imported, write
 from tests.readers.test_listed import png

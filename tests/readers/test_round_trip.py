@@ -14,10 +14,10 @@ from dashboard.cards import Card
 from dashboard.loaders import Context
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
-from scoring.importing import import_dataset
 from scoring.samples import Sample
 from scoring.store import Store
 from scoring.store.filters import Filter

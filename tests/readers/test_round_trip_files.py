@@ -20,14 +20,14 @@ from dashboard.cards import Card
 from dashboard.loaders import Context
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.images.thumbnails import thumbnail
-from scoring.importing import import_dataset
 from scoring.store import Store
 from scoring.store.filters import Filter
 from scoring.store.values import Scope

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scoring.dataset import read_dataset_info, read_samples
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import RecordError
 from scoring.images.decode import open_reference
-from scoring.importing import import_dataset
 from scoring.readers import read_options, tsv
 from scoring.readers.detect import detect_format
 from scoring.readers.tsv import find_unquoted_line

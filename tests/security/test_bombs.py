@@ -27,7 +27,7 @@ _IMPORT = """
 import json, sys
 from pathlib import Path
 from scoring.errors import InputError
-from scoring.importing import import_dataset
+from scoring.dataset.importing import import_dataset
 from scoring.workspace import create_workspace
 try:
     import_dataset(create_workspace(Path(sys.argv[2])), [sys.argv[1]])

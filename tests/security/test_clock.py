@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
-from scoring.importing import import_dataset
 from scoring.progress import read_progress
 from scoring.runs import list_runs
 from scoring.store import Store, build_database

@@ -17,7 +17,7 @@ from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.links import image_url, thumbnail_url
 from dashboard.routes import ROUTES
 from scoring.cli import app
-from scoring.dataset import read_dataset_info
+from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import score_dataset
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture

@@ -20,9 +20,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.dataset import read_samples
+from scoring.dataset.download_images import fetch_images
+from scoring.dataset.importing import import_dataset
+from scoring.dataset.records import read_samples
 from scoring.errors import InputError
-from scoring.fetching import fetch_images
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.remote import (
     Fetcher,
@@ -32,7 +33,6 @@ from scoring.images.remote import (
     may_be_fetched,
     open_cache,
 )
-from scoring.importing import import_dataset
 from scoring.readers import ReadOptions
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace

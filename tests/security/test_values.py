@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exchange.score_export import export_scores
 from scoring.images.decode import RECORDS, ImageProblem, resolve_image
-from scoring.importing import import_dataset
 from scoring.readers import ReadOptions, open_sources
 from scoring.readers.tars import read_webdataset
 from scoring.store import Scope, Store, build_database, matching_rows, parse_filter

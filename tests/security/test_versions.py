@@ -14,7 +14,7 @@ from dashboard import loaders
 from dashboard.server import APP
 from scoring.cli import app
 from scoring.curation.subsets import read_subset
-from scoring.dataset import read_samples
+from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError, WorkspaceError
 from scoring.exports.provenance import verify_manifest

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.dataset import read_columns
+from scoring.dataset.records import read_columns
 from scoring.errors import InputError
 from scoring.images.decode import FETCHED, ImageProblem, open_image
 from scoring.images.remote import (

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scoring.dataset import read_columns, read_dataset_info
+from scoring.dataset.image_root_detection import ROOT_TRIALS
+from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError
 from scoring.image_references import ImageRoots, split_base
-from scoring.image_trials import ROOT_TRIALS
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.images.remote import may_be_fetched
 from scoring.readers.detect import JSON

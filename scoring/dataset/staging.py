@@ -16,9 +16,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from scoring.dataset import DatasetInfo, dataset_parts, read_dataset_info
+from scoring.dataset.image_root_detection import FileBases
+from scoring.dataset.records import DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
-from scoring.image_trials import FileBases
 from scoring.readers import ReadOptions, SourceFile
 from scoring.workspace import Workspace, write_json
 

@@ -14,12 +14,18 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from scoring.dataset import DatasetFile, DatasetInfo, Edition, read_dataset_info
-from scoring.dataset_parts import GROUP_ROWS, PartWriter
+from scoring.dataset.image_root_detection import (
+    ROOT_TRIALS,
+    FileBases,
+    ImageTrial,
+    Trials,
+    trial_of,
+)
+from scoring.dataset.parts import GROUP_ROWS, PartWriter
+from scoring.dataset.records import DatasetFile, DatasetInfo, Edition, read_dataset_info
+from scoring.dataset.staging import Partial
 from scoring.errors import InputError, WorkspaceError
-from scoring.image_trials import ROOT_TRIALS, FileBases, ImageTrial, Trials, trial_of
 from scoring.images.remote import open_cache
-from scoring.import_folder import Partial
 from scoring.progress import read_progress
 from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
 from scoring.readers.detect import JSON
