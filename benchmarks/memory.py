@@ -91,7 +91,7 @@ def score_for_nothing(workspace: object) -> None:
     from scoring.engine.pipeline import run_record, scoring_task
     from scoring.engine.prefetch import Work
     from scoring.engine.runner import Runner
-    from scoring.runs import begin_run
+    from scoring.runs.record import begin_run
     from scoring.samples import Sample
     from tests.fakes import FakeModel
 

@@ -10,7 +10,7 @@ import math
 from datetime import UTC, datetime
 
 from scoring.necessity import Category
-from scoring.progress import RunProgress
+from scoring.runs.progress import RunProgress
 from scoring.samples import Status
 
 ABSENT = "–"

@@ -28,7 +28,7 @@ from scoring.instructions import (
     instruction_vectors,
     read_instructions,
 )
-from scoring.runs import now, settings_digest
+from scoring.runs.record import now, settings_digest
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, replacing, write_json
 

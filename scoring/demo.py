@@ -20,8 +20,8 @@ from scoring.demo_digits import write_digit_images
 from scoring.embedder_names import PACKAGED, TFIDF
 from scoring.embeddings import has_packaged_weights, load_embedder
 from scoring.errors import WorkspaceError
-from scoring.progress import RunProgress, read_progress
-from scoring.runs import list_runs
+from scoring.runs.progress import RunProgress, read_progress
+from scoring.runs.record import list_runs
 from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, save_settings
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.dataset.records import read_columns, read_dataset_info
-from scoring.runs import settings_digest
+from scoring.runs.record import settings_digest
 from scoring.workspace import Workspace, replacing, write_json
 
 PART_TEXTS = 8192

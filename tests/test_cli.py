@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from scoring import cli
-from scoring.progress import read_progress
+from scoring.runs.progress import read_progress
 from scoring.workspace import open_workspace
 
 COMMAND = [sys.executable, "-c", "from scoring.cli import main; main()"]

@@ -19,7 +19,7 @@ from dashboard.components.figures import Figure
 from dashboard.loaders import Context, Opened
 from dashboard.redraw import Part
 from dashboard.state import current_view
-from scoring.runs import RunRecord
+from scoring.runs.record import RunRecord
 from scoring.samples import Status
 
 

@@ -16,8 +16,8 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
-from scoring.progress import RunProgress
-from scoring.runs import RunRecord
+from scoring.runs.progress import RunProgress
+from scoring.runs.record import RunRecord
 from scoring.samples import Status
 from scoring.store.filters import Filter
 from scoring.store.values import Scope

@@ -16,7 +16,7 @@ from dashboard.components import ahead, figures, pulse
 from dashboard.links import state_url
 from dashboard.loaders import State
 from dashboard.state import current_view
-from scoring.progress import RunProgress
+from scoring.runs.progress import RunProgress
 
 _SECONDS: Final = 3
 

@@ -15,7 +15,7 @@ from dashboard.rule_choices import uses_clusters
 from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, Weighing, ablation_arms
-from scoring.runs import now
+from scoring.runs.record import now
 
 PLACE: Final = "saved subsets"
 _MEANINGS: Final = {

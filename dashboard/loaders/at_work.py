@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dashboard.loaders.context import Opened, has_database, open_store
 from dashboard.loaders.facts import read_run_progress, read_runs
-from scoring.progress import RunProgress
+from scoring.runs.progress import RunProgress
 
 
 @dataclass(frozen=True, slots=True)

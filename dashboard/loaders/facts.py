@@ -7,8 +7,8 @@ import pandas as pd
 from dashboard.loaders.cache import ANSWERS
 from scoring.clustering import list_clusterings
 from scoring.dataset.records import read_dataset_info
-from scoring.progress import RunProgress, read_progress
-from scoring.runs import RunRecord, list_runs
+from scoring.runs.progress import RunProgress, read_progress
+from scoring.runs.record import RunRecord, list_runs
 from scoring.store import Store, queries
 from scoring.store.values import BuildState
 from scoring.workspace import Workspace

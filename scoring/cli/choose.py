@@ -27,7 +27,7 @@ from scoring.embedder_names import embedder_note, is_papers_embedder
 from scoring.errors import InputError
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
-from scoring.runs import now, only_run
+from scoring.runs.record import now, only_run
 from scoring.samples import Status
 from scoring.store import Store, build_database
 from scoring.store.queries import score_noise

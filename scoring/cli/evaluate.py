@@ -29,7 +29,7 @@ from scoring.evaluation.imported_predictions import (
 from scoring.evaluation.model_ranks import Ranking
 from scoring.evaluation.prediction_files import Sight, read_prediction_lines
 from scoring.necessity import Bands
-from scoring.runs import only_run
+from scoring.runs.record import only_run
 from scoring.store import Scope, Store, build_database, parse_filter
 from scoring.store.evaluated import evaluate_predictions, read_cell_rows
 from scoring.workspace import Workspace, open_workspace

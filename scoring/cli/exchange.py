@@ -11,7 +11,7 @@ import typer
 
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, say, status_table, table, talk
-from scoring.runs import only_run
+from scoring.runs.record import only_run
 from scoring.workspace import open_workspace, replacing
 
 

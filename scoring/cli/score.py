@@ -44,7 +44,7 @@ from scoring.engine.baselines import (
     BaselineSettings,
 )
 from scoring.errors import InputError
-from scoring.runs import RunRecord, only_run
+from scoring.runs.record import RunRecord, only_run
 from scoring.workspace import Workspace, open_workspace
 
 

@@ -14,7 +14,7 @@ from scoring import __version__
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table, tell
 from scoring.errors import InputError
-from scoring.runs import RunRecord
+from scoring.runs.record import RunRecord
 from scoring.workspace import Workspace, open_workspace
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free.")]
@@ -119,9 +119,9 @@ def _free_port(wanted: int) -> int:
 def _status(place: Workspace) -> dict[str, Any]:
     from scoring.curation.subsets import list_subsets
     from scoring.dataset.records import read_dataset_info
-    from scoring.progress import read_progress
     from scoring.reviews.decisions import latest_decisions, read_events, reviewer_progress
-    from scoring.runs import list_runs
+    from scoring.runs.progress import read_progress
+    from scoring.runs.record import list_runs
 
     runs = []
     for run in list_runs(place):

@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from scoring.progress import RunProgress
+from scoring.runs.progress import RunProgress
 
 if TYPE_CHECKING:
     from scoring.engine.runner import RunSummary

@@ -31,7 +31,7 @@ from scoring.reviews.decisions import (
 )
 from scoring.rules import Rule, rule_from_dict
 from scoring.rules.candidates import STATUSES, Candidates
-from scoring.runs import now
+from scoring.runs.record import now
 from scoring.store import Scope, Store, candidates
 from scoring.workspace import Workspace, checked_name, is_name, write_json
 

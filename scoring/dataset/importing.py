@@ -26,12 +26,12 @@ from scoring.dataset.records import DatasetFile, DatasetInfo, Edition, read_data
 from scoring.dataset.staging import Partial
 from scoring.errors import InputError, WorkspaceError
 from scoring.images.remote import open_cache
-from scoring.progress import read_progress
 from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
 from scoring.readers.detect import JSON
 from scoring.readers.keyed import open_keyed
 from scoring.readers.values import Inline
-from scoring.runs import list_runs
+from scoring.runs.progress import read_progress
+from scoring.runs.record import list_runs
 from scoring.samples import Sample
 from scoring.workspace import Workspace, declared_roots, save_settings, settled, write_json
 

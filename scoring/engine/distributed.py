@@ -21,8 +21,8 @@ from scoring.engine.plan import open_plan
 from scoring.engine.runner import Runner
 from scoring.engine.workers import Job, Outcome
 from scoring.errors import InputError, VisnecError, WorkerError
-from scoring.progress import RunProgress, read_progress
-from scoring.runs import begin_run
+from scoring.runs.progress import RunProgress, read_progress
+from scoring.runs.record import begin_run
 from scoring.workspace import Workspace, open_workspace
 
 BATCH_CHUNKS = 8  # chunks that an actor is given at a time; their rows become a part

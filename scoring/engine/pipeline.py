@@ -35,10 +35,10 @@ from scoring.engine.scorer import Scorer, check_baselines, score_row
 from scoring.engine.tally import Tally, ended_as
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_keeper
-from scoring.journal import Journal
 from scoring.models.base import ModelInfo, VisionLanguageModel
 from scoring.prediction_records import begin_predictions, prediction_row
-from scoring.runs import (
+from scoring.runs.journal import Journal
+from scoring.runs.record import (
     SCORING_VERSION,
     RunRecord,
     begin_run,

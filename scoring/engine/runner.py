@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.claims import Claims
 from scoring.engine.plan import Plan
 from scoring.engine.prefetch import Prefetcher, Window, Work
 from scoring.engine.tally import Tally
 from scoring.errors import StorageError
-from scoring.journal import Journal
-from scoring.progress import (
+from scoring.runs.journal import Journal
+from scoring.runs.leases import Claims
+from scoring.runs.progress import (
     Counts,
     ProgressFile,
     Rate,

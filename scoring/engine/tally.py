@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.engine.plan import Plan
-from scoring.journal import Journal
-from scoring.progress import Counts
+from scoring.runs.journal import Journal
+from scoring.runs.progress import Counts
 from scoring.samples import Status
 
 _COUNTED = (

@@ -23,7 +23,7 @@ from typing import IO, Any, cast
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.pipeline import predict_dataset, run_record, score_dataset
 from scoring.engine.prefetch import usable_cores
-from scoring.progress import RunProgress, read_progress
+from scoring.runs.progress import RunProgress, read_progress
 from scoring.workspace import Workspace, open_workspace
 
 STOPPED = 130  # exit code of a worker that was asked to stop

@@ -32,7 +32,7 @@ from scoring.evaluation.prediction_files import (
     read_prediction_lines,
 )
 from scoring.findings import Findings
-from scoring.runs import list_runs, now
+from scoring.runs.record import list_runs, now
 from scoring.schemas import EVALUATION
 from scoring.workspace import Workspace, replacing, write_json
 

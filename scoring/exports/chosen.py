@@ -39,7 +39,7 @@ from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_
 from scoring.readers.detect import JSON
 from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
-from scoring.runs import read_run
+from scoring.runs.record import read_run
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.store import Store, turns_outside
 from scoring.workspace import Workspace

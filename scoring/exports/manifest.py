@@ -30,7 +30,7 @@ from scoring.exports.files import FileFact, read_file_fact
 from scoring.exports.options import VERSION
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
-from scoring.runs import read_run
+from scoring.runs.record import read_run
 from scoring.workspace import Workspace
 
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")

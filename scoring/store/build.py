@@ -30,7 +30,7 @@ from scoring.dataset.records import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.evaluation.imported_predictions import prediction_parts, read_prediction_set
 from scoring.reviews.decisions import LatestDecision, latest_decisions, read_events
-from scoring.runs import RunRecord, list_runs
+from scoring.runs.record import RunRecord, list_runs
 from scoring.samples import Status
 from scoring.store import derive, schema
 from scoring.store.matches import insert_imported, insert_predictions

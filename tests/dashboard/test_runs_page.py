@@ -10,8 +10,8 @@ import pytest
 
 from dashboard import loaders, text
 from dashboard.loaders import Context
-from scoring.claims import this_process
-from scoring.progress import RunProgress
+from scoring.runs.leases import this_process
+from scoring.runs.progress import RunProgress
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import RUN_ID, make_workspace

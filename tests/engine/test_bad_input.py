@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.runs import only_run, read_run
+from scoring.runs.record import only_run, read_run
 from scoring.samples import Status
 from scoring.store import Scope, Store, token_scores
 from scoring.workspace import Workspace, open_workspace

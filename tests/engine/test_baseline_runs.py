@@ -19,7 +19,7 @@ from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, RunConflictError
 from scoring.models.base import EncodedSample
 from scoring.models.prompting import PromptProblem
-from scoring.runs import list_runs, read_run
+from scoring.runs.record import list_runs, read_run
 from scoring.samples import Status, Turn
 from scoring.store import Scope, Store, status_counts
 from scoring.workspace import Workspace, create_workspace, open_workspace

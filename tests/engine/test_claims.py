@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring import claims
-from scoring.claims import Claims, file_clock, is_gone, this_process
+from scoring.runs import leases
+from scoring.runs.leases import Claims, file_clock, is_gone, this_process
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def test_without_hard_links_claims_hold_too(folder: Path, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "not permitted")
 
-    monkeypatch.setattr("scoring.claims.os.link", refuse)
-    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("scoring.runs.leases.os.link", refuse)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.01)
     with Claims(folder) as mine, Claims(folder) as yours:
         assert mine.take(0)
         assert not yours.take(0)

@@ -18,7 +18,7 @@ from scoring.exchange.imported_scores import import_scores
 from scoring.exchange.score_csv import read_score_blocks, write_score_csv
 from scoring.exchange.score_export import export_scores
 from scoring.findings import Findings
-from scoring.runs import read_run
+from scoring.runs.record import read_run
 from scoring.samples import Status
 from scoring.store import Scope, Store, sample_detail, score_summary
 from scoring.workspace import Workspace

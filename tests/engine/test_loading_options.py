@@ -21,7 +21,7 @@ from scoring.errors import ModelError, RunConflictError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.hf import HfModel
-from scoring.runs import read_run
+from scoring.runs.record import read_run
 from scoring.samples import Role, Turn
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.engine.test_families import picture

@@ -10,7 +10,7 @@ from PIL import Image
 
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
-from scoring.progress import RunProgress, read_progress
+from scoring.runs.progress import RunProgress, read_progress
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

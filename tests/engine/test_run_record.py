@@ -28,7 +28,7 @@ from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError
 from scoring.models import load_model
 from scoring.models.hf import HfModel
-from scoring.runs import list_runs, read_run
+from scoring.runs.record import list_runs, read_run
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 TEMPLATE = (

@@ -23,8 +23,8 @@ from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import StorageError
 from scoring.models.base import EncodedSample
-from scoring.progress import read_progress
-from scoring.runs import only_run
+from scoring.runs.progress import read_progress
+from scoring.runs.record import only_run
 from scoring.store import Scope, Store, status_counts
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
@@ -139,7 +139,7 @@ def test_who_wakes_up_after_its_claims_were_taken_over_writes_nothing_twice(
                 score_dataset(workspace, FakeModel(), run_id="run")
             return super()._batch_losses(batch)
 
-    monkeypatch.setattr("scoring.claims.HEARTBEAT_SECONDS", 1000.0)
+    monkeypatch.setattr("scoring.runs.leases.HEARTBEAT_SECONDS", 1000.0)
     summary = score_dataset(workspace, Sleeping(), run_id="run")
     assert (summary.done, summary.stopped) == (N, False)
     assert rows_of(workspace) == list(range(N))
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_with_what_is_kept_and_leaves_no_half_part(
             raise OSError(28, "No space left on device")
         written(table, file, **options)
 
-    monkeypatch.setattr("scoring.journal.pq.write_table", full)
+    monkeypatch.setattr("scoring.runs.journal.pq.write_table", full)
     expected = r"No space left on device\); 100 of 300 samples are kept"
     with pytest.raises(StorageError, match=expected):
         score_dataset(workspace, FakeModel(), run_id="run")
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_with_what_is_kept_and_leaves_no_half_part(
     progress = read_progress(workspace, "run")
     assert progress is not None
     assert (progress.state, progress.done) == ("stopped", 100)
-    monkeypatch.setattr("scoring.journal.pq.write_table", written)
+    monkeypatch.setattr("scoring.runs.journal.pq.write_table", written)
     score_dataset(workspace, FakeModel(), run_id="run")
     assert rows_of(workspace) == list(range(N))
 

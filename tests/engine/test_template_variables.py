@@ -21,7 +21,7 @@ from scoring.errors import InputError, ModelError, RunConflictError
 from scoring.models import load_model
 from scoring.models.hf import HfModel
 from scoring.models.prompting import to_messages
-from scoring.runs import read_run
+from scoring.runs.record import read_run
 from scoring.samples import Role, Turn
 from scoring.workspace import Workspace, create_workspace, open_workspace
 

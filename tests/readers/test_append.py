@@ -24,9 +24,9 @@ from scoring.errors import InputError, RunConflictError, VerificationError, Work
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
-from scoring.progress import Counts, ProgressFile
 from scoring.reviews.decisions import open_review_log
-from scoring.runs import list_runs
+from scoring.runs.progress import Counts, ProgressFile
+from scoring.runs.record import list_runs
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.fakes import FakeModel

@@ -13,8 +13,8 @@ import pytest
 
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
-from scoring.progress import read_progress
-from scoring.runs import list_runs
+from scoring.runs.progress import read_progress
+from scoring.runs.record import list_runs
 from scoring.store import Store, build_database
 from scoring.store.follow import build_if_behind
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json

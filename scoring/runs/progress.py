@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from scoring.claims import file_clock, is_gone, this_process
-from scoring.runs import now
+from scoring.runs.leases import file_clock, is_gone, this_process
+from scoring.runs.record import now
 from scoring.workspace import Workspace
 
 SILENT_SECONDS = 30.0  # a process reports about once a second

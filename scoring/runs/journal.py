@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.claims import file_clock
+from scoring.runs.leases import file_clock
 from scoring.workspace import replacing
 
 _LAST_RETRY = 99_999
