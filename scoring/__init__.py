@@ -40,7 +40,7 @@ _HOMES = {
     "verify_manifest": "scoring.exports.provenance",
     "import_scores": "scoring.exchange.imported_scores",
     "export_scores": "scoring.exchange.score_export",
-    "import_predictions": "scoring.evaluation.imported_predictions",
+    "import_predictions": "scoring.predictions.imported",
     "evaluate_predictions": "scoring.store.evaluated",
     "evaluate": "scoring.store.evaluated:evaluate_predictions",
     "Store": "scoring.store",

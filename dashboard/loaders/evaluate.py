@@ -6,7 +6,7 @@ import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
 from scoring.evaluation.evaluate import Evaluation
-from scoring.evaluation.imported_predictions import PredictionSet, list_predictions
+from scoring.predictions.imported import PredictionSet, list_predictions
 from scoring.store import queries
 from scoring.store.judged import PredictedBy
 from scoring.workspace import Workspace

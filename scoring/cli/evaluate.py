@@ -20,15 +20,15 @@ from scoring.evaluation.evaluate import (
     ModelResult,
     PartResult,
 )
-from scoring.evaluation.imported_predictions import (
+from scoring.evaluation.model_ranks import Ranking
+from scoring.necessity import Bands
+from scoring.predictions.files import Sight, read_prediction_lines
+from scoring.predictions.imported import (
     PredictionImport,
     import_predictions,
     list_predictions,
     remove_predictions,
 )
-from scoring.evaluation.model_ranks import Ranking
-from scoring.evaluation.prediction_files import Sight, read_prediction_lines
-from scoring.necessity import Bands
 from scoring.runs.record import only_run
 from scoring.store import Scope, Store, build_database, parse_filter
 from scoring.store.evaluated import evaluate_predictions, read_cell_rows

@@ -389,7 +389,7 @@ def _prediction_variables(
     place: Workspace, record: RunRecord, given: str | None
 ) -> dict[str, Any] | None:
     """What the template gets: the variables given, those of earlier predictions, or the run's."""
-    from scoring.prediction_records import read_prediction_settings
+    from scoring.predictions.records import read_prediction_settings
 
     if given is not None:
         return _template_variables(given)

@@ -28,7 +28,7 @@ from scoring.engine.preparing import Blind, Prepared
 from scoring.engine.scorer import Scorer
 from scoring.engine.tally import Tally
 from scoring.models.base import EncodedSample, VisionLanguageModel
-from scoring.prediction_records import DEFAULT_MAX_NEW_TOKENS
+from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS
 from scoring.runs.record import begin_run
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace

@@ -36,7 +36,7 @@ from scoring.engine.tally import Tally, ended_as
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_keeper
 from scoring.models.base import ModelInfo, VisionLanguageModel
-from scoring.prediction_records import begin_predictions, prediction_row
+from scoring.predictions.records import begin_predictions, prediction_row
 from scoring.runs.journal import Journal
 from scoring.runs.record import (
     SCORING_VERSION,

@@ -14,7 +14,7 @@ from pathlib import Path
 from scoring.engine.careful import PROBE_QUESTION, CarefulCalls, probe_image
 from scoring.engine.preparing import Encoded, OpenedImages, Problem, encoded_or_why
 from scoring.models.base import EncodedSample, VisionLanguageModel
-from scoring.prediction_records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
+from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
 from scoring.samples import Role, Sample, Status, Turn
 
 _TOO_LARGE = "the prompt does not fit the device's memory, even alone"

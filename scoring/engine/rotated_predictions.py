@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scoring.engine.predictions import Predictor, first_question
 from scoring.engine.rotation import Rotation, rotations
 from scoring.models.base import EncodedSample
-from scoring.prediction_records import Prediction
+from scoring.predictions.records import Prediction
 from scoring.samples import Sample
 
 if TYPE_CHECKING:

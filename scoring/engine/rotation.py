@@ -11,7 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scoring.answers import chosen_letter, listed_options, option_spans, reference_letter
+from scoring.predictions.answer_match import (
+    chosen_letter,
+    listed_options,
+    option_spans,
+    reference_letter,
+)
 from scoring.samples import Turn
 
 # Such options mean something else in another place.

@@ -28,7 +28,7 @@ from filelock import FileLock
 
 from scoring.dataset.records import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
-from scoring.evaluation.imported_predictions import prediction_parts, read_prediction_set
+from scoring.predictions.imported import prediction_parts, read_prediction_set
 from scoring.reviews.decisions import LatestDecision, latest_decisions, read_events
 from scoring.runs.record import RunRecord, list_runs
 from scoring.samples import Status

@@ -16,9 +16,9 @@ import pandas as pd
 
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
-from scoring.evaluation.prediction_files import Sight
 from scoring.necessity import Bands, Category
 from scoring.precision import Noise
+from scoring.predictions.files import Sight
 from scoring.store.filters import DECISIONS, Filter, Range
 from scoring.store.judged import verdict_query
 from scoring.store.store import Match, Reading, Store

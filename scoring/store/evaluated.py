@@ -15,8 +15,8 @@ from scoring.evaluation.evaluate import (
     Evaluation,
     evaluate,
 )
-from scoring.evaluation.prediction_files import Sight
 from scoring.necessity import Bands
+from scoring.predictions.files import Sight
 from scoring.store.conditions import EVERYTHING, Asked, ask
 from scoring.store.filters import Filter
 from scoring.store.judged import PredictedBy, models_of, verdict_query

@@ -15,7 +15,7 @@ import pandas as pd
 
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import MEASURES
-from scoring.evaluation.prediction_files import Sight
+from scoring.predictions.files import Sight
 from scoring.store.store import Reading, Store
 
 _CONDITIONS: Final[Mapping[str, str]] = {

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from scoring import answers
-from scoring.evaluation.imported_predictions import evaluation_row
-from scoring.prediction_records import (
+from scoring.predictions import answer_match
+from scoring.predictions.imported import evaluation_row
+from scoring.predictions.records import (
     matched_prediction,
     prediction_row,
 )
@@ -97,7 +97,7 @@ def insert_imported(
 ) -> None:
     """Fills ``imported_predictions`` with what one model answered with one sight."""
     about = {"model": model, "sight": sight}
-    which = {"files": files, "version": answers.VERSION}
+    which = {"files": files, "version": answer_match.VERSION}
     con.execute(_INSERT_IMPORTED, about | which)
     offset = 0
     page = which | {"limit": _AT_ONCE}
@@ -113,7 +113,7 @@ def insert_imported(
 
 
 def _match_anew(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    which = {"run_id": run_id, "version": answers.VERSION}
+    which = {"run_id": run_id, "version": answer_match.VERSION}
     page = which | {"limit": _AT_ONCE}
     while rows := con.execute(_UNMATCHED, page).fetchall():
         matched = [

@@ -15,9 +15,9 @@ from typing import Any
 
 from scoring.curation.subsets import SubsetDefinition, save_subset
 from scoring.dataset.records import read_dataset_info
-from scoring.evaluation.imported_predictions import import_predictions
 from scoring.exchange.imported_scores import import_scores
 from scoring.exports.export import export_subset
+from scoring.predictions.imported import import_predictions
 from scoring.rules.thresholds import Threshold
 from scoring.samples import Status
 from scoring.store import Store, build_database

@@ -8,8 +8,8 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from scoring.dataset.records import read_columns
-from scoring.evaluation.imported_predictions import import_predictions
-from scoring.evaluation.prediction_files import Sight
+from scoring.predictions.files import Sight
+from scoring.predictions.imported import import_predictions
 from scoring.store import build_database
 from scoring.workspace import Workspace, open_workspace
 from tests.browser.conftest import Watched

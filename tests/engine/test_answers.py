@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scoring.answers import (
+from scoring.predictions.answer_match import (
     AnswerMatch,
     chosen_letter,
     exact_match,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring.answers import VERSION, AnswerMatch
 from scoring.engine.predictions import Predictor
 from scoring.errors import RunConflictError
 from scoring.models.base import EncodedSample
 from scoring.models.prompting import PromptProblem
-from scoring.prediction_records import (
+from scoring.predictions.answer_match import VERSION, AnswerMatch
+from scoring.predictions.records import (
     Prediction,
     PredictionSettings,
     begin_predictions,

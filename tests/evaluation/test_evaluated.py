@@ -10,8 +10,8 @@ import pytest
 
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import MEASURES, Accuracy
-from scoring.evaluation.imported_predictions import import_predictions, prediction_parts
-from scoring.evaluation.prediction_files import Sight
+from scoring.predictions.files import Sight
+from scoring.predictions.imported import import_predictions, prediction_parts
 from scoring.store import Filter, Scope, Store, build_database, matching_rows, parse_filter
 from scoring.store.evaluated import evaluate_predictions
 from scoring.store.judged import _CONDITIONS, read_models

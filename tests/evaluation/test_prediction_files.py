@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.errors import InputError
-from scoring.evaluation.imported_predictions import (
+from scoring.predictions.files import PredictionLine, Sight, read_prediction_lines
+from scoring.predictions.imported import (
     import_predictions,
     list_predictions,
     prediction_parts,
     remove_predictions,
 )
-from scoring.evaluation.prediction_files import PredictionLine, Sight, read_prediction_lines
 from scoring.schemas import EVALUATION
 from scoring.store import Store, build_database
 from scoring.workspace import Workspace

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.answers import listed_options, option_spans
 from scoring.engine.predictions import Predictor
 from scoring.engine.rotated_predictions import RotatingPredictor
 from scoring.engine.rotation import Rotation, rotations
 from scoring.errors import RunConflictError
 from scoring.evaluation.accuracy import Accuracy
-from scoring.prediction_records import (
+from scoring.predictions.answer_match import listed_options, option_spans
+from scoring.predictions.records import (
     Prediction,
     PredictionSettings,
     begin_predictions,

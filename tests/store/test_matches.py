@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.answers import VERSION
-from scoring.prediction_records import matched_prediction, prediction_row
+from scoring.predictions.answer_match import VERSION
+from scoring.predictions.records import matched_prediction, prediction_row
 from scoring.schemas import PREDICTIONS
 from scoring.store import Scope, Store, build_database, matches, sample_detail
 from scoring.workspace import Workspace

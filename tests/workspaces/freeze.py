@@ -20,8 +20,8 @@ from scoring.curation.subsets import SubsetDefinition, save_subset
 from scoring.dataset.importing import import_dataset
 from scoring.embeddings import TfidfEmbedder
 from scoring.engine.pipeline import predict_dataset, score_dataset
-from scoring.evaluation.imported_predictions import import_predictions
 from scoring.exports.export import export_subset
+from scoring.predictions.imported import import_predictions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.rules.thresholds import Threshold
 from scoring.store import Store, build_database

@@ -22,16 +22,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.answers import VERSION, match_answer
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError, WorkspaceError
-from scoring.evaluation.prediction_files import (
+from scoring.findings import Findings
+from scoring.predictions.answer_match import VERSION, match_answer
+from scoring.predictions.files import (
     PredictionLine,
     Sight,
     checked_model,
     read_prediction_lines,
 )
-from scoring.findings import Findings
 from scoring.runs.record import list_runs, now
 from scoring.schemas import EVALUATION
 from scoring.workspace import Workspace, replacing, write_json

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scoring.answers import VERSION, AnswerMatch, match_answer
 from scoring.errors import RunConflictError
+from scoring.predictions.answer_match import VERSION, AnswerMatch, match_answer
 from scoring.thoughts import ends_in_thought
 from scoring.workspace import Workspace, write_json
 
