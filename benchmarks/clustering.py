@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.clustering import cluster_dataset
-from scoring.embeddings import load_embedder
+from scoring.clustering.clusters import cluster_dataset
+from scoring.clustering.embedders import load_embedder
 from tests.synthetic_large import make_large_workspace
 
 

@@ -35,7 +35,7 @@ from dashboard.state import (
     View,
     change_view,
 )
-from scoring.embedder_names import embedder_note
+from scoring.clustering.embedder_names import embedder_note
 from scoring.errors import RuleError
 from scoring.rules import LOSSES, PAPER_RULES, Control
 from scoring.samples import Status

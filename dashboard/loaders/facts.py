@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.loaders.cache import ANSWERS
-from scoring.clustering import list_clusterings
+from scoring.clustering.clusters import list_clusterings
 from scoring.dataset.records import read_dataset_info
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import RunRecord, list_runs

@@ -12,7 +12,8 @@ import typer
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.cli.talk import phase_progress, print_json, say, table, talk
-from scoring.clustering import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
+from scoring.clustering.clusters import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
+from scoring.clustering.embedder_names import embedder_note, is_papers_embedder
 from scoring.curation.near_threshold import near_text
 from scoring.curation.selection import Treatment
 from scoring.curation.subsets import (
@@ -23,7 +24,6 @@ from scoring.curation.subsets import (
     read_subset,
     save_subset,
 )
-from scoring.embedder_names import embedder_note, is_papers_embedder
 from scoring.errors import InputError
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
@@ -63,8 +63,8 @@ def cluster(
     json: JsonOption = False,
 ) -> None:
     """Group the samples by their first instruction, as the paper's code does."""
-    from scoring.clustering import sweep_clusterings
-    from scoring.embeddings import load_embedder
+    from scoring.clustering.clusters import sweep_clusterings
+    from scoring.clustering.embedders import load_embedder
 
     place = open_workspace(workspace)
     definition = None

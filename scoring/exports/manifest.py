@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import scoring
-from scoring.clustering import list_clusterings
+from scoring.clustering.clusters import list_clusterings
 from scoring.curation.subsets import Outcome, SubsetDefinition, definition_from_dict
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError

@@ -20,7 +20,7 @@ from dashboard.loaders import Context
 from dashboard.rule_choices import FAMILIES, read_definition
 from dashboard.state import RuleKind, View, read_view, write_view
 from dashboard.subset_charts import overlap_figure
-from scoring.clustering import Clustering
+from scoring.clustering.clusters import Clustering
 from scoring.curation.subsets import SubsetDefinition, list_subsets, resolve_subset, save_subset
 from scoring.dataset.records import read_dataset_info
 from scoring.rules import rule_from_dict

@@ -14,17 +14,17 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
-from scoring import instructions
-from scoring.clustering import cluster_dataset, kmeans, list_clusterings, sweep_clusterings
-from scoring.dataset.importing import import_dataset
-from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER
-from scoring.embeddings import (
+from scoring.clustering import instructions
+from scoring.clustering.clusters import cluster_dataset, kmeans, list_clusterings, sweep_clusterings
+from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER
+from scoring.clustering.embedders import (
     PACKAGED_FILES,
     PackagedEmbedder,
     TfidfEmbedder,
     has_packaged_weights,
     load_embedder,
 )
+from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, ModelError
 from scoring.workspace import Workspace, create_workspace, open_workspace
 

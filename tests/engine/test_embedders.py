@@ -14,17 +14,17 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from scoring import embeddings, instructions
-from scoring.clustering import cluster_dataset, list_clusterings, sweep_clusterings
-from scoring.dataset.importing import import_dataset
-from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER, embedder_note
-from scoring.embeddings import (
+from scoring.clustering import embedders, instructions
+from scoring.clustering.clusters import cluster_dataset, list_clusterings, sweep_clusterings
+from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER, embedder_note
+from scoring.clustering.embedders import (
     PackagedEmbedder,
     SentenceEmbedder,
     TfidfEmbedder,
     has_packaged_weights,
     load_embedder,
 )
+from scoring.dataset.importing import import_dataset
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 needs_both = pytest.mark.skipif(
@@ -129,7 +129,7 @@ def test_a_record_from_before_weights_were_recorded_is_read(tmp_path: Path) -> N
 def test_without_network_and_weights_it_is_tfidf(
     offline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "has_packaged_weights", lambda: False)
+    monkeypatch.setattr(embedders, "has_packaged_weights", lambda: False)
     assert load_embedder(None).name == "tfidf"
 
 

@@ -11,13 +11,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.clustering import cluster_dataset, list_clusterings
+from scoring.clustering.clusters import cluster_dataset, list_clusterings
+from scoring.clustering.embedders import load_embedder
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
 from scoring.dataset import importing, parts
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_originals, read_samples
-from scoring.embeddings import load_embedder
 from scoring.engine.pipeline import score_dataset
 from scoring.engine.plan import open_plan
 from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from scoring.clustering import cluster_dataset
+from scoring.clustering.clusters import cluster_dataset
+from scoring.clustering.embedders import TfidfEmbedder
 from scoring.curation.subsets import SubsetDefinition, save_subset
 from scoring.dataset.importing import import_dataset
-from scoring.embeddings import TfidfEmbedder
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.embedder_names import PACKAGED, PAPER_EMBEDDER, TFIDF
+from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER, TFIDF
+from scoring.clustering.instructions import Embedder
 from scoring.errors import ModelError
-from scoring.instructions import Embedder
 
 PACKAGED_FILES = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",

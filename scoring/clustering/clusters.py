@@ -18,9 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.dataset.records import read_dataset_info
-from scoring.errors import InputError
-from scoring.instructions import (
+from scoring.clustering.instructions import (
     Embedder,
     Instructions,
     OnProgress,
@@ -28,6 +26,8 @@ from scoring.instructions import (
     instruction_vectors,
     read_instructions,
 )
+from scoring.dataset.records import read_dataset_info
+from scoring.errors import InputError
 from scoring.runs.record import now, settings_digest
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, replacing, write_json

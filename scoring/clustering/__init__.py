@@ -1,0 +1,1 @@
+"""Clusters of similar instructions: embedders, vectors and k-means."""
