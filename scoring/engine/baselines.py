@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from scoring.engine.image_cycle import ImageCycle
+from scoring.engine.shuffled_images import ImageCycle
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
 from scoring.samples import Status

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import SHUFFLED, BaselineSettings
-from scoring.engine.image_cycle import ImageCycle, write_image_cycle
 from scoring.engine.pipeline import first_images, run_record, scoring_task
 from scoring.engine.plan import Plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import default_threads
-from scoring.engine.preparing import Blind, Prepared
+from scoring.engine.preparation import Blind, Prepared
+from scoring.engine.run_counts import Tally
 from scoring.engine.scorer import Scorer
-from scoring.engine.tally import Tally
+from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS
 from scoring.runs.record import begin_run

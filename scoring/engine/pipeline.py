@@ -24,15 +24,15 @@ from scoring.engine.baselines import (
     SHUFFLED,
     BaselineSettings,
 )
-from scoring.engine.image_cycle import ImageCycle, write_image_cycle
 from scoring.engine.plan import open_plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import Work
-from scoring.engine.preparing import Prepared
+from scoring.engine.preparation import Prepared
 from scoring.engine.rotated_predictions import RotatingPredictor
+from scoring.engine.run_counts import Tally, ended_as
 from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, standing
 from scoring.engine.scorer import Scorer, check_baselines, score_row
-from scoring.engine.tally import Tally, ended_as
+from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_keeper
 from scoring.models.base import ModelInfo, VisionLanguageModel

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from scoring.engine.careful import PROBE_QUESTION, CarefulCalls, probe_image
-from scoring.engine.preparing import Encoded, OpenedImages, Problem, encoded_or_why
+from scoring.engine.isolation import PROBE_QUESTION, CarefulCalls, probe_image
+from scoring.engine.preparation import Encoded, OpenedImages, Problem, encoded_or_why
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
 from scoring.samples import Role, Sample, Status, Turn

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from scoring.engine.choice_rotation import Rotation, rotations
 from scoring.engine.predictions import Predictor, first_question
-from scoring.engine.rotation import Rotation, rotations
 from scoring.models.base import EncodedSample
 from scoring.predictions.records import Prediction
 from scoring.samples import Sample

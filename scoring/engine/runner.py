@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from scoring.engine.plan import Plan
 from scoring.engine.prefetch import Prefetcher, Window, Work
-from scoring.engine.tally import Tally
+from scoring.engine.run_counts import Tally
 from scoring.errors import StorageError
 from scoring.runs.journal import Journal
 from scoring.runs.leases import Claims

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
-from scoring.engine.careful import PROBE_TALK, CarefulCalls, probe_image
-from scoring.engine.image_cycle import ImageCycle
-from scoring.engine.preparing import Blind, OnOpened, Prepared, Preparer, Problem
+from scoring.engine.isolation import PROBE_TALK, CarefulCalls, probe_image
+from scoring.engine.preparation import Blind, OnOpened, Prepared, Preparer, Problem
+from scoring.engine.shuffled_images import ImageCycle
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem

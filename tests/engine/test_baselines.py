@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineSettings, StandIns
-from scoring.engine.image_cycle import ImageCycle, write_image_cycle
+from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem
 from scoring.samples import Status

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from scoring.engine.careful import CarefulCalls
-from scoring.engine.preparing import Problem
+from scoring.engine.isolation import CarefulCalls
+from scoring.engine.preparation import Problem
 from scoring.models.base import EncodedSample, OutOfMemoryError
 from scoring.samples import Status
 

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from scoring.engine.baselines import BaselineSettings
-from scoring.engine.image_cycle import ImageCycle, write_image_cycle
 from scoring.engine.scorer import (
     SampleScore,
     Scorer,
@@ -21,6 +20,7 @@ from scoring.engine.scorer import (
     score_row,
     turn_scores,
 )
+from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
 from scoring.errors import InputError
 from scoring.images.decode import open_image
 from scoring.models.base import EncodedSample
@@ -235,7 +235,7 @@ def test_images_of_neighbours_are_decoded_once(root: Path, monkeypatch: pytest.M
         opened.append(path.name)
         return open_image(path)
 
-    monkeypatch.setattr("scoring.engine.preparing.open_image", counting)
+    monkeypatch.setattr("scoring.engine.preparation.open_image", counting)
     Image.new("RGB", (2, 2)).save(root / "b.png")
     both = replace(sample(2, "c"), images=("a.png", "b.png"))
     samples = [sample(0, "a"), sample(1, "b"), both, sample(3, "d", image="b.png")]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scoring.engine.baselines import BaselineSettings
-from scoring.engine.preparing import Blind, Prepared, Preparer
+from scoring.engine.preparation import Blind, Prepared, Preparer
 from scoring.models.base import ModelInfo
 from scoring.models.hf import HfModel
 from scoring.samples import Role, Sample, Turn

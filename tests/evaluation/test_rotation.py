@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scoring.engine.choice_rotation import Rotation, rotations
 from scoring.engine.predictions import Predictor
 from scoring.engine.rotated_predictions import RotatingPredictor
-from scoring.engine.rotation import Rotation, rotations
 from scoring.errors import RunConflictError
 from scoring.evaluation.accuracy import Accuracy
 from scoring.predictions.answer_match import listed_options, option_spans

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from PIL import Image
 
-from scoring.engine.preparing import Problem
+from scoring.engine.preparation import Problem
 from scoring.models.base import EncodedSample, OutOfMemoryError
 from scoring.samples import Role, Status, Turn
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineSettings, StandIns
-from scoring.engine.image_cycle import ImageCycle
+from scoring.engine.shuffled_images import ImageCycle
 from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
