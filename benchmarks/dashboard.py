@@ -28,9 +28,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks import _dashboard_setup as setup
 from benchmarks._dashboard_browser import Busy, Figures, Tab, open_tab, percentile
+from scoring.database import Filter, Scope, Store, cut_counts
 from scoring.reviews.decisions import read_events
 from scoring.reviews.verdicts import latest_decisions
-from scoring.store import Filter, Scope, Store, cut_counts
 from scoring.workspace import open_workspace
 from tests.browser.conftest import ARGUMENTS, Served, serving
 from tests.chromium import find_chromium

@@ -32,9 +32,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scoring import schemas
+from scoring.database import build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
-from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.synthetic import RUN_ID, run_record
 
@@ -49,7 +49,7 @@ from scoring.exports.export import export_subset
 from scoring.exports import options_from_dict
 from scoring.exports.provenance import verify_manifest
 from scoring.curation.selection import TopShare, Weights
-from scoring.store import Store
+from scoring.database import Store
 from scoring.curation.subsets import SubsetDefinition
 from scoring.workspace import open_workspace
 

@@ -24,8 +24,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from scoring.database import Cursor, Filter, Scope, Store, build_database, parse_filter
+from scoring.database.queries import queries
 from scoring.necessity import Bands
-from scoring.store import Cursor, Filter, Scope, Store, build_database, parse_filter, queries
 from scoring.workspace import open_workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID
 from tests.synthetic_large import make_large_workspace

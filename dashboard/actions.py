@@ -17,6 +17,10 @@ from dashboard import export_jobs
 from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
 from scoring.curation.subsets import SubsetDefinition, delete_subset, save_subset
+from scoring.database import build_database
+from scoring.database.build.build import Progress
+from scoring.database.build.refresh import build_if_behind
+from scoring.database.values import BuildReport
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError, StorageError, VisnecError
 from scoring.exports import ExportOptions
@@ -31,10 +35,6 @@ from scoring.reviews.decisions import (
     ReviewLog,
     open_review_log,
 )
-from scoring.store import build_database
-from scoring.store.build import Progress
-from scoring.store.follow import build_if_behind
-from scoring.store.values import BuildReport
 from scoring.workspace import Workspace, open_workspace, save_settings
 
 MAX_NOTE = 2000

@@ -15,11 +15,11 @@ import pandas as pd
 from dashboard import text
 from dashboard.links import image_url, thumbnail_url
 from dashboard.words import Piece, word_differences
+from scoring.database.values import Record, SampleDetail
 from scoring.image_references import image_path
 from scoring.necessity import Bands
 from scoring.precision import Noise
 from scoring.samples import Role, Sample, Turn
-from scoring.store.values import Record, SampleDetail
 
 Card = dict[str, Any]
 

@@ -12,10 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard import theme
+from scoring.database.queries.compare import Comparison
+from scoring.database.values import LossPlane
 from scoring.necessity import Bands, Category
 from scoring.reviews.settling import CutQuality
-from scoring.store.compare import Comparison
-from scoring.store.values import LossPlane
 
 PLANE_HEIGHT = 420  # pixels
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}

@@ -10,9 +10,9 @@ import secrets
 from typing import Final
 from urllib.parse import urlencode
 
+from scoring.database.filters import Filter
+from scoring.database.values import Scope
 from scoring.necessity import Bands
-from scoring.store.filters import Filter
-from scoring.store.values import Scope
 
 PREFIX: Final = "/visnec"
 KEY: Final = secrets.token_urlsafe(18)

@@ -31,12 +31,12 @@ from dashboard.parameters import (
     read_row,
     whole,
 )
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.values import Cursor, Sort
 from scoring.errors import VisnecError
 from scoring.necessity import Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
-from scoring.store.filters import Filter, parse_filter
-from scoring.store.values import Cursor, Sort
 
 _MAX_CLUSTER = 2**31 - 1
 PAGE_SIZES: Final = (24, 48, 96, 192)

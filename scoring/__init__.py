@@ -24,7 +24,7 @@ _HOMES = {
     "score_dataset": "scoring.engine.pipeline",
     "predict_dataset": "scoring.engine.pipeline",
     "cluster_dataset": "scoring.clustering.clusters",
-    "build_database": "scoring.store",
+    "build_database": "scoring.database",
     "sweep_clusterings": "scoring.clustering.clusters",
     "load_embedder": "scoring.clustering.embedders",
     "select": "scoring.curation.selection",
@@ -41,10 +41,10 @@ _HOMES = {
     "import_scores": "scoring.exchange.imported_scores",
     "export_scores": "scoring.exchange.score_export",
     "import_predictions": "scoring.predictions.imported",
-    "evaluate_predictions": "scoring.store.evaluated",
-    "evaluate": "scoring.store.evaluated:evaluate_predictions",
-    "Store": "scoring.store",
-    "Scope": "scoring.store",
+    "evaluate_predictions": "scoring.database.queries.evaluation",
+    "evaluate": "scoring.database.queries.evaluation:evaluate_predictions",
+    "Store": "scoring.database",
+    "Scope": "scoring.database",
     "build_demo": "scoring.demo",
 }
 __all__ = ["__version__", *_HOMES]

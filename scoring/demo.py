@@ -16,13 +16,13 @@ from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
 from scoring.clustering.clusters import cluster_dataset, list_clusterings
 from scoring.clustering.embedder_names import PACKAGED, TFIDF
 from scoring.clustering.embedders import has_packaged_weights, load_embedder
+from scoring.database import build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
 from scoring.demo_digits import write_digit_images
 from scoring.errors import WorkspaceError
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import list_runs
-from scoring.store import build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace, save_settings
 
 DEMO_RUN = "demo"

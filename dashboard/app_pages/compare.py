@@ -21,8 +21,8 @@ from dashboard.components.figures import Figure
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to, page_link
 from dashboard.state import Queue, View, change_view, current_view
-from scoring.store.compare import CATEGORIES, Comparison, flip_filter, other_name
-from scoring.store.values import Scope
+from scoring.database.queries.compare import CATEGORIES, Comparison, flip_filter, other_name
+from scoring.database.values import Scope
 
 _N_APART = 24
 _DENSITY = "comparison"

@@ -10,8 +10,8 @@ from dashboard.components import bound, evaluation_panels, filter_bar, notices, 
 from dashboard.loaders import Context, open_view_context
 from dashboard.loaders.evaluate import read_evaluation, read_models
 from dashboard.state import View, change_view, current_view
+from scoring.database.queries.prediction_verdicts import PredictedBy
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES
-from scoring.store.judged import PredictedBy
 
 _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
 

@@ -33,8 +33,8 @@ from dashboard.state import (
     current_view,
     take_view,
 )
-from scoring.store.filters import Range
-from scoring.store.values import Page, Sort
+from scoring.database.filters import Range
+from scoring.database.values import Page, Sort
 
 _LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
 # Widgets that an open sample takes the place of.

@@ -25,9 +25,9 @@ from dashboard.links import cards_url
 from dashboard.loaders import Context
 from dashboard.navigation import sample_link
 from dashboard.state import Key, Queue, View, Who, change_view, current_view
+from scoring.database.filters import Filter
+from scoring.database.queries.compare import other_name
 from scoring.errors import VisnecError
-from scoring.store.compare import other_name
-from scoring.store.filters import Filter
 from scoring.workspace import Workspace
 
 _DECK = "review_deck"

@@ -16,11 +16,11 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
+from scoring.database.filters import Filter
+from scoring.database.values import Scope
 from scoring.runs.progress import RunProgress
 from scoring.runs.record import RunRecord
 from scoring.samples import Status
-from scoring.store.filters import Filter
-from scoring.store.values import Scope
 from scoring.workspace import Workspace
 
 _SECONDS = 2

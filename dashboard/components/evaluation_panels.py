@@ -18,10 +18,10 @@ from dashboard.loaders import Context
 from dashboard.loaders.evaluate import read_imported_answers, read_prediction_sets
 from dashboard.navigation import PageName, page_link
 from dashboard.state import View
+from scoring.database.filters import Filter, Range
 from scoring.evaluation.accuracy import Accuracy, Cells, Gain, Leakage
 from scoring.evaluation.evaluate import CHOSE_PART, Evaluation, ModelResult, PartResult
 from scoring.necessity import Category
-from scoring.store.filters import Filter, Range
 
 _COLUMNS = ("samples", "with the image", "without", "gain", "leakage")
 _MAX_ANSWER = 1000

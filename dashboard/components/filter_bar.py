@@ -17,10 +17,10 @@ from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.state import change_view, current_view
 from dashboard.theme import category_label
+from scoring.database.filters import DECISIONS, Filter, Range, parse_filter
 from scoring.errors import FilterError
 from scoring.necessity import Category
 from scoring.samples import Status
-from scoring.store.filters import DECISIONS, Filter, Range, parse_filter
 
 _DECISION_NAMES = {
     "keep": "✓ keep",

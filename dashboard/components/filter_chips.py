@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import text
 from dashboard.components import assets
-from scoring.store.filters import Filter, Range
+from scoring.database.filters import Filter, Range
 
 CLEAR = ""
 _NAMES = {

@@ -13,8 +13,8 @@ from dashboard.components import bound, breakdown, figures, notices
 from dashboard.loaders import Context
 from dashboard.redraw import Part, redraw
 from dashboard.state import Group, change_view, current_view
-from scoring.store.filters import Filter, Range
-from scoring.store.values import CutCounts
+from scoring.database.filters import Filter, Range
+from scoring.database.values import CutCounts
 
 _NAMES = {
     Group.SOURCE: "source",

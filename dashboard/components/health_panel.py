@@ -10,10 +10,10 @@ from dashboard import loaders, text
 from dashboard.components import breakdown, figures
 from dashboard.loaders import Context
 from dashboard.state import change_view, current_view
+from scoring.database.filters import Filter, Range
+from scoring.database.queries.health import ScoreHealth
 from scoring.precision import UNKNOWN
 from scoring.samples import Status
-from scoring.store.filters import Filter, Range
-from scoring.store.health import ScoreHealth
 
 
 @dataclass(frozen=True, slots=True)

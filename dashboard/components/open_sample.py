@@ -22,10 +22,10 @@ from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to, page_link
 from dashboard.state import Key, Tiles, View, change_view, current_view
+from scoring.database.filters import Filter
+from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError
 from scoring.reviews.decisions import DecisionEvent
-from scoring.store.filters import Filter
-from scoring.store.values import Cursor, Sort
 
 _N_ALIKE = 5
 

@@ -17,7 +17,7 @@ from dashboard import charts, loaders
 from dashboard.components import figures, notices, pulse
 from dashboard.redraw import Part, redraw
 from dashboard.state import Key, change_view, current_view
-from scoring.store.filters import Filter, Range
+from scoring.database.filters import Filter, Range
 
 _KEY: Final = "loss_plane"
 _MOMENT: Final = 0.1  # seconds

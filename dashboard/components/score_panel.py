@@ -16,8 +16,8 @@ from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.redraw import Part, redraw
 from dashboard.state import Queue, RuleKind, change_view, current_view
-from scoring.store.filters import Range
-from scoring.store.values import ScoreSummary
+from scoring.database.filters import Range
+from scoring.database.values import ScoreSummary
 
 
 def show_heading() -> None:

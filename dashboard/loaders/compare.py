@@ -6,10 +6,10 @@ import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
 from dashboard.loaders.facts import read_scopes
-from scoring.store import queries
-from scoring.store.compare import Comparison
-from scoring.store.health import ScoreHealth
-from scoring.store.values import Scope
+from scoring.database.queries import queries
+from scoring.database.queries.compare import Comparison
+from scoring.database.queries.health import ScoreHealth
+from scoring.database.values import Scope
 
 
 def read_other_scopes(context: Context) -> list[Scope]:

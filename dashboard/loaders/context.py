@@ -12,12 +12,13 @@ from typing import Final, TypeVar
 from dashboard.loaders.cache import ANSWERS, Answers
 from dashboard.loaders.facts import read_clusterings, read_scopes
 from dashboard.state import View
+from scoring.database import Store
+from scoring.database.filters import Filter
+from scoring.database.queries import queries
+from scoring.database.values import Scope
 from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import FilterError, InputError, OutdatedError, WorkspaceError
 from scoring.necessity import Bands
-from scoring.store import Store, queries
-from scoring.store.filters import Filter
-from scoring.store.values import Scope
 from scoring.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE: Final = "VISNEC_WORKSPACE"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
+from scoring.database.queries import queries
+from scoring.database.queries.prediction_verdicts import PredictedBy
 from scoring.evaluation.evaluate import Evaluation
 from scoring.predictions.imported import PredictionSet, list_predictions
-from scoring.store import queries
-from scoring.store.judged import PredictedBy
 from scoring.workspace import Workspace
 
 

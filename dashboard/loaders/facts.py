@@ -6,11 +6,12 @@ import pandas as pd
 
 from dashboard.loaders.cache import ANSWERS
 from scoring.clustering.clusters import list_clusterings
+from scoring.database import Store
+from scoring.database.queries import queries
+from scoring.database.values import BuildState
 from scoring.dataset.records import read_dataset_info
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import RunRecord, list_runs
-from scoring.store import Store, queries
-from scoring.store.values import BuildState
 from scoring.workspace import Workspace
 
 

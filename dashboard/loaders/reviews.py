@@ -9,6 +9,9 @@ from typing import Final
 from dashboard.loaders.compare import read_other_scopes
 from dashboard.loaders.context import Context, about, read_cached
 from dashboard.state import Queue, View, Who
+from scoring.database.queries import queries
+from scoring.database.queries.compare import other_name
+from scoring.database.queries.review_queues import ReviewQueue
 from scoring.reviews.agreement import Agreement, reviewer_agreement
 from scoring.reviews.decisions import (
     Decision,
@@ -22,9 +25,6 @@ from scoring.reviews.decisions import (
 )
 from scoring.reviews.reviewer_state import BulkDecision, UndoableDecision
 from scoring.reviews.settling import HandLabels
-from scoring.store import queries
-from scoring.store.compare import other_name
-from scoring.store.queues import ReviewQueue
 from scoring.workspace import Workspace
 
 MAX_QUEUE: Final = 1000

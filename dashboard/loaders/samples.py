@@ -10,14 +10,14 @@ from dashboard.cards import Card, build_card, build_tile
 from dashboard.loaders.cache import REFERENCES
 from dashboard.loaders.context import Context, about, read_cached
 from dashboard.state import View
+from scoring.database.queries import queries
+from scoring.database.queries.search import FirstHits
+from scoring.database.values import Cursor, Page, SampleDetail, Sort
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import encode_image, thumbnail
 from scoring.samples import Sample, Status
-from scoring.store import queries
-from scoring.store.search import FirstHits
-from scoring.store.values import Cursor, Page, SampleDetail, Sort
 from scoring.workspace import Workspace
 
 IMAGE_SIZE: Final = 2048

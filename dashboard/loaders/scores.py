@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from dashboard.loaders.context import Context, about, read_cached
+from scoring.database.queries import queries
+from scoring.database.values import CutCounts, LossPlane, ScoreSummary
 from scoring.precision import UNKNOWN
-from scoring.store import queries
-from scoring.store.values import CutCounts, LossPlane, ScoreSummary
 
 
 def read_summary(context: Context) -> ScoreSummary:

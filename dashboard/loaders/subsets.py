@@ -34,12 +34,13 @@ from scoring.curation.subsets import (
     read_overlaps,
 )
 from scoring.curation.weights import effective_share, repeat_counts
+from scoring.database import Scope
+from scoring.database.queries import queries
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome
 from scoring.reviews.decisions import hand_outcome
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
-from scoring.store import Scope, queries
 from scoring.workspace import Workspace
 
 _CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset

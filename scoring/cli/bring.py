@@ -100,10 +100,10 @@ def import_data(
     if dry_run:
         _preview(files, images or (), options, json)
         return
+    from scoring.database import build_database
     from scoring.dataset.image_root_detection import read_image_trials
     from scoring.dataset.importing import import_dataset
     from scoring.dataset.staging import has_partial
-    from scoring.store import build_database
 
     place = create_workspace(workspace)
     before = _present(place) if append else None

@@ -24,13 +24,13 @@ from scoring.curation.subsets import (
     read_subset,
     save_subset,
 )
+from scoring.database import Store, build_database
+from scoring.database.queries.queries import score_noise
 from scoring.errors import InputError
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs.record import now, only_run
 from scoring.samples import Status
-from scoring.store import Store, build_database
-from scoring.store.queries import score_noise
 from scoring.workspace import Workspace, open_workspace
 
 

@@ -19,7 +19,7 @@ from scoring.curation.stability import (
     read_replicates,
 )
 from scoring.curation.subsets import Outcome, read_outcome, read_subset
-from scoring.store import Store, candidates
+from scoring.database import Store, candidates
 from scoring.workspace import Workspace, open_workspace, replacing
 
 if TYPE_CHECKING:

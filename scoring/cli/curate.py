@@ -108,9 +108,9 @@ def export(
 ) -> None:
     """Write a subset, each record byte for byte, with the manifest that replays it."""
     from scoring.curation.subsets import read_subset
+    from scoring.database import Store
     from scoring.exports import options_from_dict
     from scoring.exports.export import export_subset
-    from scoring.store import Store
 
     options = options_from_dict(
         {

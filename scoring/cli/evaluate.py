@@ -11,6 +11,8 @@ import typer
 
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.cli.talk import print_json, say, table, talk
+from scoring.database import Scope, Store, build_database, parse_filter
+from scoring.database.queries.evaluation import evaluate_predictions, read_cell_rows
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Cells, Gain, Leakage
 from scoring.evaluation.evaluate import (
@@ -30,8 +32,6 @@ from scoring.predictions.imported import (
     remove_predictions,
 )
 from scoring.runs.record import only_run
-from scoring.store import Scope, Store, build_database, parse_filter
-from scoring.store.evaluated import evaluate_predictions, read_cell_rows
 from scoring.workspace import Workspace, open_workspace
 
 _ABSENT = "-"

@@ -100,8 +100,8 @@ def export_scores(
     json: JsonOption = False,
 ) -> None:
     """Write the scores of a run as CSV."""
+    from scoring.database import Scope, Store
     from scoring.exchange.score_export import export_scores as write_out
-    from scoring.store import Scope, Store
 
     place = open_workspace(workspace)
     record = only_run(place, run)

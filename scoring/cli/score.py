@@ -306,7 +306,7 @@ def predict(
 
 def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     """Rebuild visnec.duckdb from the parts of the workspace; it is derived and loses nothing."""
-    from scoring.store import build_database
+    from scoring.database import build_database
 
     place = open_workspace(workspace)
     report = build_database(place)
@@ -398,7 +398,7 @@ def _prediction_variables(
 
 
 def _rows(place: Workspace, record: RunRecord, only: str) -> Any:
-    from scoring.store import Scope, Store, matching_rows, parse_filter
+    from scoring.database import Scope, Store, matching_rows, parse_filter
 
     scope = Scope(record.run_id, record.first_baseline)
     return matching_rows(Store(place), scope, parse_filter(only), place.bands)

@@ -18,11 +18,11 @@ from scoring.cli.talk import (
     stopping,
     talk,
 )
+from scoring.database.build.refresh import build_if_behind
 from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import count_unfinished_thoughts, run_standing
 from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
 from scoring.errors import InputError, WorkerError
-from scoring.store.follow import build_if_behind
 from scoring.workspace import Workspace
 
 __all__ = ["ENGINES", "Job", "is_shared", "score_shared"]

@@ -16,6 +16,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from scoring.database.connection import Store
+from scoring.database.queries.browse import score_column
+from scoring.database.values import Scope
 from scoring.errors import RuleError
 from scoring.precision import noise_of
 from scoring.rules import Ablation, Control, RandomShare, Rule, Weighing
@@ -23,9 +26,6 @@ from scoring.rules.base import check_count, check_seed
 from scoring.rules.candidates import STATUSES, Candidates, Floats, Mask
 from scoring.rules.ranking import random_numbers
 from scoring.samples import Status
-from scoring.store.browse import score_column
-from scoring.store.store import Store
-from scoring.store.values import Scope
 
 DEFAULT_DRAWS = 200
 CERTAIN = 0.95

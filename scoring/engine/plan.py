@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from scoring.database.build.plan_order import GROUP_ROWS, PART_ROWS, write_in_plan_order
 from scoring.dataset.records import dataset_parts, read_dataset_info, sample_of_row
 from scoring.samples import Sample
-from scoring.store.ordering import GROUP_ROWS, PART_ROWS, write_in_plan_order
 from scoring.workspace import Workspace, write_json
 
 CHUNK_ROWS = 64  # about so many rows a process claims, and a window sorts by length

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.database.build.refresh import build_if_behind
 from scoring.engine.plan import Plan
 from scoring.engine.prefetch import Prefetcher, Window, Work
 from scoring.engine.run_counts import Tally
@@ -33,7 +34,6 @@ from scoring.runs.progress import (
     listed_sources,
     read_progress,
 )
-from scoring.store.follow import build_if_behind
 from scoring.workspace import Workspace
 
 FLUSH_SECONDS = 30.0

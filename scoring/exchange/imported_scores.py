@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from scoring.database import build_database
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError
@@ -29,7 +30,6 @@ from scoring.exchange.score_csv import OnBytes, ScoreBlock, read_score_blocks
 from scoring.exchange.score_join import Join
 from scoring.findings import Findings
 from scoring.runs.record import RunRecord, now, read_run, settings_digest
-from scoring.store import build_database
 from scoring.workspace import Workspace, checked_name, write_json
 
 UNKNOWN_MODEL = "unknown"

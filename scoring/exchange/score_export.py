@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from scoring.database import Scope, Store
+from scoring.database.queries.score_export import SCORE_COLUMNS, read_score_rows
 from scoring.errors import InputError
 from scoring.exchange.score_csv import PAPER_COLUMNS, write_score_csv
-from scoring.store import Scope, Store
-from scoring.store.score_rows import SCORE_COLUMNS, read_score_rows
 
 FORMATS = {"visnec-csv": PAPER_COLUMNS, "csv": SCORE_COLUMNS}
 _VISNEC = SCORE_COLUMNS.index("visnec")

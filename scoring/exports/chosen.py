@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scoring.curation.selection import REASONS, Reason, Subset
 from scoring.curation.subsets import Outcome
 from scoring.curation.weights import repeat_counts
+from scoring.database import Store, turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info, sample_of_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
 from scoring.exports.edits import (
@@ -41,7 +42,6 @@ from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Role, Sample, Status, Turn
-from scoring.store import Store, turns_outside
 from scoring.workspace import Workspace
 
 PLACEHOLDER = "<image>"

@@ -18,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from scoring.curation.subsets import resolve
+from scoring.database import Store, build_database, candidates
+from scoring.database.build.build import list_parts
 from scoring.errors import InputError, VerificationError, VisnecError
 from scoring.exports import Chosen, choose, read_outputs
 from scoring.exports.card import card_outputs
@@ -37,8 +39,6 @@ from scoring.exports.manifest import (
     versions,
 )
 from scoring.reviews.decisions import log_digests, log_offsets, read_events
-from scoring.store import Store, build_database, candidates
-from scoring.store.build import list_parts
 from scoring.workspace import Workspace, open_workspace, write_json
 
 __all__ = [

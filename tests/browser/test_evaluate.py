@@ -7,10 +7,10 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
+from scoring.database import build_database
 from scoring.dataset.records import read_columns
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions
-from scoring.store import build_database
 from scoring.workspace import Workspace, open_workspace
 from tests.browser.conftest import Watched
 from tests.evaluation.conftest import write_lines

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from scoring.store.filters import Filter
+from scoring.database.filters import Filter
 from tests.browser.conftest import Watched
 from tests.browser.hostile import (
     ALL,

@@ -6,10 +6,11 @@ import re
 
 from playwright.sync_api import Locator, expect
 
+from scoring.database import Store
+from scoring.database.filters import Filter
+from scoring.database.queries import queries
+from scoring.database.values import Scope
 from scoring.exports.provenance import verify_manifest
-from scoring.store import Store, queries
-from scoring.store.filters import Filter
-from scoring.store.values import Scope
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from benchmarks._dashboard_setup import make_workspace
-from scoring.store import Filter, Scope, Store, cut_counts, page, parse_filter, sample_count
-from scoring.store.values import Sort
+from scoring.database import Filter, Scope, Store, cut_counts, page, parse_filter, sample_count
+from scoring.database.values import Sort
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 from tests.browser.test_explore import expect_image, row_of, tiles

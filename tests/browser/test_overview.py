@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import expect
 
-from scoring.store import Filter, Scope, Store, matching_rows, parse_filter
+from scoring.database import Filter, Scope, Store, matching_rows, parse_filter
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 from tests.browser.test_threshold_editor import expect_kept

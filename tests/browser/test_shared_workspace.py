@@ -11,8 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, expect
 
+from scoring.database import build_database
 from scoring.reviews.decisions import read_events
-from scoring.store import build_database
 from scoring.workspace import open_workspace
 from tests.browser.conftest import PAGES, Watched, serving, watching
 from tests.browser.test_review import all_saved, begin, row_on_show

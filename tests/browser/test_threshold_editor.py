@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Locator, expect
 
-from scoring.store import Filter, Scope, Store, cut_counts, matching_rows, parse_filter
-from scoring.store.values import CutCounts
+from scoring.database import Filter, Scope, Store, cut_counts, matching_rows, parse_filter
+from scoring.database.values import CutCounts
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.readers import ReadOptions
 from scoring.samples import Status
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace
 from tests.synthetic import RUN_ID, typed_row, write_clusters, write_run
 

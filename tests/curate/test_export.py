@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from scoring.curation.selection import Threshold, TopCount, TopShare
 from scoring.curation.subsets import SubsetDefinition, read_outcome
+from scoring.database import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.exports import read_outputs
 from scoring.exports.chosen import Chosen
@@ -28,7 +29,6 @@ from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
-from scoring.store import Store
 from scoring.workspace import Workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 
@@ -311,7 +311,7 @@ import sys, time
 from pathlib import Path
 import scoring.exports.export as export
 from scoring.curation.selection import TopShare
-from scoring.store import Store
+from scoring.database import Store
 from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace
 

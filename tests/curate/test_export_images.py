@@ -19,13 +19,13 @@ from scoring import import_dataset
 from scoring.cli import app
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition, save_subset
+from scoring.database import Store, build_database
 from scoring.errors import InputError, MissingImagesError, RecordError
 from scoring.exports import ExportOptions
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.provenance import verify_manifest
 from scoring.samples import Status
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.synthetic import RUN_ID, Row, write_run
 

@@ -24,6 +24,7 @@ from scoring.curation.selection import (
     TopShare,
 )
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store, build_database
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import _digest
@@ -31,7 +32,6 @@ from scoring.exports.provenance import read_manifest, verify_manifest
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
 from scoring.schemas import SCORES
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace, open_workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import CLUSTERING_ID, make_workspace

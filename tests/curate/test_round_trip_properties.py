@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.edits import add_key, cut_turns, mask_turns, one_line, without_turns
@@ -23,7 +24,6 @@ from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
 from scoring.rules.thresholds import Threshold
 from scoring.samples import Role, Sample
-from scoring.store import Store
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -13,6 +13,7 @@ import pytest
 
 from scoring.curation.selection import TopShare, Weights
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
@@ -22,7 +23,6 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.provenance import verify_manifest
 from scoring.reviews.decisions import open_review_log
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import png

@@ -30,11 +30,11 @@ from scoring.curation.stability import (
     inclusion_probabilities,
     read_replicates,
 )
+from scoring.database import Scope, Store, build_database
 from scoring.errors import RuleError
 from scoring.precision import Noise, noise_of
 from scoring.rules import Rule
 from scoring.samples import Status
-from scoring.store import Scope, Store, build_database
 from tests.curate.columns import NAN, candidates
 from tests.synthetic import RUN_ID, make_workspace, typed_row, write_run
 

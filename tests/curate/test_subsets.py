@@ -17,11 +17,11 @@ from scoring.curation.subsets import (
     resolve_subset,
     save_subset,
 )
+from scoring.database import Store, build_database
 from scoring.errors import InputError, RuleError, WorkspaceError
 from scoring.necessity import Bands
 from scoring.reviews.decisions import Decision, DecisionDraft, log_offsets, open_review_log
 from scoring.samples import Status
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace
 

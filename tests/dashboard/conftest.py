@@ -19,7 +19,7 @@ from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.loaders import Context
 from dashboard.routes import ROUTES
 from dashboard.state import View
-from scoring.store import build_database
+from scoring.database import build_database
 from tests.synthetic import make_workspace
 
 Draw = Callable[..., AppTest]

@@ -8,7 +8,8 @@ import pytest
 
 from dashboard import loaders, text
 from dashboard.state import View
-from scoring.store import Filter, queries
+from scoring.database import Filter
+from scoring.database.queries import queries
 from tests.dashboard.conftest import Draw
 
 

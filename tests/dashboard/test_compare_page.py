@@ -12,10 +12,11 @@ from dashboard.components.health_panel import toggled
 from dashboard.components.plane_panel import read_box
 from dashboard.loaders import Context
 from dashboard.state import Key, View
+from scoring.database import build_database, compare_scopes
+from scoring.database.filters import Filter, Range
+from scoring.database.queries import queries
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.reviews.settling import cut_quality
-from scoring.store import build_database, compare_scopes, queries
-from scoring.store.filters import Filter, Range
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, told_of_cut, written
 from tests.synthetic import make_workspace
@@ -58,8 +59,8 @@ def test_two_baselines_stand_beside_each_other(two: Context, draw: Draw) -> None
 
 
 def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Draw) -> None:
+    from scoring.database.queries.compare import CATEGORIES, flip_filter
     from scoring.necessity import Category
-    from scoring.store.compare import CATEGORIES, flip_filter
 
     (other,) = loaders.read_other_scopes(two)
     found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)

@@ -28,12 +28,12 @@ from dashboard.components.threshold_editor import (
 from dashboard.loaders import Context
 from dashboard.state import View
 from dashboard.theme import css_variables
+from scoring.database.filters import Filter, Range
+from scoring.database.queries.queries import loss_plane, sample_detail
 from scoring.errors import VisnecError
 from scoring.necessity import Bands, Category
 from scoring.precision import noise_of
 from scoring.reviews.decisions import latest_decisions, read_events
-from scoring.store.filters import Filter, Range
-from scoring.store.queries import loss_plane, sample_detail
 from scoring.workspace import open_workspace
 
 # ---- limits of the histogram ---------------------------------------------------------------------

@@ -13,10 +13,10 @@ from dashboard.cut_facts import NoCut, Part, find_cut, read_cut_facts, read_part
 from dashboard.loaders import Context
 from dashboard.state import View
 from dashboard.theme import SOURCE_COLOURS
+from scoring.database.filters import Filter
+from scoring.database.queries.queries import cut_counts
+from scoring.database.values import Record
 from scoring.necessity import Bands
-from scoring.store.filters import Filter
-from scoring.store.queries import cut_counts
-from scoring.store.values import Record
 from tests.dashboard.conftest import Draw, data_of
 
 

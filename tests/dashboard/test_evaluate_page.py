@@ -12,9 +12,9 @@ import pytest
 
 from dashboard import loaders
 from dashboard.components.evaluation_panels import from_threshold
+from scoring.database import Range, Scope, Store, build_database, matching_rows, parse_filter
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions
-from scoring.store import Range, Scope, Store, build_database, matching_rows, parse_filter
 from scoring.workspace import Workspace
 from tests.dashboard.conftest import Draw, written
 from tests.evaluation.conftest import benchmark_rows, write_lines

@@ -16,10 +16,10 @@ from dashboard.export_facts import read_exports, zipped
 from dashboard.export_jobs import ExportJob
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store, build_database
 from scoring.errors import InputError, StorageError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, Progress, export_subset
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 from dashboard import links
 from dashboard.guard import CONTENT_POLICY, allowed_hosts, host_name
 from dashboard.loaders import Context
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.queries import matching_rows
 from scoring.necessity import Bands
 from scoring.samples import Status
-from scoring.store.filters import Filter, parse_filter
-from scoring.store.queries import matching_rows
 
 
 def row_with(context: Context, status: Status) -> int:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dashboard.cards import build_card
 from scoring.bundled import MODEL_NOTICE
+from scoring.database import Scope, Store, sample_detail
 from scoring.dataset.records import read_sample
 from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands
-from scoring.store import Scope, Store, sample_detail
 from scoring.workspace import open_workspace, save_settings
 from tests.dashboard.conftest import Draw, told_of_cut, written
 

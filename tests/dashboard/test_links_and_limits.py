@@ -12,10 +12,10 @@ import dashboard
 from dashboard import loaders
 from dashboard.loaders import Context
 from dashboard.state import Group, Key, View, read_view
+from scoring.database.filters import Filter
+from scoring.database.queries.queries import cut_counts, matching_rows
 from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.samples import Status
-from scoring.store.filters import Filter
-from scoring.store.queries import cut_counts, matching_rows
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, data_of, written
 

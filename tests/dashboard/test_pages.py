@@ -9,7 +9,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import loaders
-from scoring.store import build_database, search
+from scoring.database import build_database
+from scoring.database.queries import search
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import make_workspace

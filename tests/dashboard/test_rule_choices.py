@@ -38,11 +38,11 @@ from scoring.curation.selection import (
     TopShare,
 )
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database.filters import Filter, Range
+from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError
 from scoring.exports import ExportOptions
 from scoring.necessity import Bands, Category
-from scoring.store.filters import Filter, Range
-from scoring.store.values import LossPlane
 
 
 def test_every_rule_and_reason_is_named() -> None:

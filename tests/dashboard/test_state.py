@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.state import Queue, RuleKind, View, Who, cursor_text, read_view, write_view
+from scoring.database.filters import Filter, Range
+from scoring.database.values import Cursor, Sort
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
-from scoring.store.filters import Filter, Range
-from scoring.store.values import Cursor, Sort
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=40)

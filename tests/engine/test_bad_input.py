@@ -17,9 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
+from scoring.database import Scope, Store, token_scores
 from scoring.runs.record import only_run, read_run
 from scoring.samples import Status
-from scoring.store import Scope, Store, token_scores
 from scoring.workspace import Workspace, open_workspace
 
 BASELINES = ("none", "reference", "gray", "blur", "shuffled")

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from scoring.cli.talk import baselines_table
+from scoring.database import Scope, Store, status_counts
 from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.pipeline import score_dataset
@@ -21,7 +22,6 @@ from scoring.models.base import EncodedSample
 from scoring.models.prompting import PromptProblem
 from scoring.runs.record import list_runs, read_run
 from scoring.samples import Status, Turn
-from scoring.store import Scope, Store, status_counts
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.database import Scope, Store, sample_detail, score_summary
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import imported_scores
 from scoring.exchange.imported_scores import import_scores
@@ -20,7 +21,6 @@ from scoring.exchange.score_export import export_scores
 from scoring.findings import Findings
 from scoring.runs.record import read_run
 from scoring.samples import Status
-from scoring.store import Scope, Store, sample_detail, score_summary
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace
 
@@ -219,7 +219,7 @@ def test_exported_scores_come_back_to_the_last_bit(tmp_path: Path) -> None:
     workspace = make_workspace(
         tmp_path / "ws", visnec=values, with_images=False, with_clusters=False
     )
-    from scoring.store import build_database
+    from scoring.database import build_database
 
     build_database(workspace)
     text = exported(workspace, "tiny-run")

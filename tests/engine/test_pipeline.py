@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scoring.cli.talk import done_words
+from scoring.database import Scope, Store, scopes, status_counts
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.models.base import EncodedSample
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs, only_run, read_run
-from scoring.store import Scope, Store, scopes, status_counts
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -68,7 +68,7 @@ def test_many_row_groups_and_parts_are_found_by_position(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, rows in (("GROUP_ROWS", 2), ("PART_ROWS", 4)):
-        monkeypatch.setattr(f"scoring.store.ordering.{name}", rows)
+        monkeypatch.setattr(f"scoring.database.build.plan_order.{name}", rows)
         monkeypatch.setattr(f"scoring.engine.plan.{name}", rows)
     plan: Plan = open_plan(workspace)
     assert [path.name for path in sorted((workspace.dataset_dir / "plan").glob("part-*"))] == [

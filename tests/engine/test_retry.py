@@ -11,11 +11,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
+from scoring.database import Scope, Store, status_counts, token_scores
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.engine.runner import RunSummary
 from scoring.errors import InputError
-from scoring.store import Scope, Store, status_counts, token_scores
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

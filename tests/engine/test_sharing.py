@@ -19,13 +19,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from scoring.database import Scope, Store, status_counts
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import StorageError
 from scoring.models.base import EncodedSample
 from scoring.runs.progress import read_progress
 from scoring.runs.record import only_run
-from scoring.store import Scope, Store, status_counts
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

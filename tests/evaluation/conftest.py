@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from scoring.database import Store, build_database
 from scoring.samples import Status
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace
 from tests.synthetic import Row, make_workspace
 

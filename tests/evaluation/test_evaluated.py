@@ -8,13 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from scoring.database import Filter, Scope, Store, build_database, matching_rows, parse_filter
+from scoring.database.queries.evaluation import evaluate_predictions
+from scoring.database.queries.prediction_verdicts import _CONDITIONS, read_models
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import MEASURES, Accuracy
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions, prediction_parts
-from scoring.store import Filter, Scope, Store, build_database, matching_rows, parse_filter
-from scoring.store.evaluated import evaluate_predictions
-from scoring.store.judged import _CONDITIONS, read_models
 from scoring.workspace import Workspace
 from tests.evaluation.conftest import write_lines
 from tests.synthetic import RUN_ID

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scoring.database import Store, build_database
 from scoring.errors import InputError
 from scoring.predictions.files import PredictionLine, Sight, read_prediction_lines
 from scoring.predictions.imported import (
@@ -19,7 +20,6 @@ from scoring.predictions.imported import (
     remove_predictions,
 )
 from scoring.schemas import EVALUATION
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace
 from tests.evaluation.conftest import write_lines
 from tests.synthetic import RUN_ID

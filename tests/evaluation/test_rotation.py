@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scoring.database import Scope, Store, build_database, matching_rows, parse_filter
+from scoring.database.build.schema import LATER_COLUMNS
+from scoring.database.queries.evaluation import evaluate_predictions
 from scoring.engine.choice_rotation import Rotation, rotations
 from scoring.engine.predictions import Predictor
 from scoring.engine.rotated_predictions import RotatingPredictor
@@ -26,9 +29,6 @@ from scoring.predictions.records import (
 )
 from scoring.samples import Role, Sample, Turn
 from scoring.schemas import PREDICTIONS
-from scoring.store import Scope, Store, build_database, matching_rows, parse_filter
-from scoring.store.evaluated import evaluate_predictions
-from scoring.store.schema import LATER_COLUMNS
 from tests.synthetic import RUN_ID, Row, make_workspace
 
 QUESTION = "What is it?\nA. cat\nB. a big dog\nC. eel\nAnswer with the letter."

@@ -11,6 +11,7 @@ import pytest
 
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
@@ -20,7 +21,6 @@ from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.readers import read_options
 from scoring.samples import Sample
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import png, write_tar

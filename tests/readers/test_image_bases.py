@@ -10,6 +10,7 @@ from PIL import Image
 
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Scope, Store
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
@@ -21,7 +22,6 @@ from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.thumbnails import thumbnail
 from scoring.samples import Status
-from scoring.store import Scope, Store
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

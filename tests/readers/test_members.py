@@ -10,6 +10,7 @@ from PIL import Image
 
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
@@ -20,7 +21,6 @@ from scoring.readers.json_stream import RawRecord
 from scoring.readers.members import Member, member_of, with_origin
 from scoring.reviews.decisions import open_review_log
 from scoring.samples import Sample
-from scoring.store import Store, build_database
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -14,14 +14,14 @@ from dashboard.cards import Card
 from dashboard.loaders import Context
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store
+from scoring.database.filters import Filter
+from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
 from scoring.samples import Sample
-from scoring.store import Store
-from scoring.store.filters import Filter
-from scoring.store.values import Scope
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_variants import FLAT, LLAVA, MESSAGES, told

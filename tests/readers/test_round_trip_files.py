@@ -20,6 +20,9 @@ from dashboard.cards import Card
 from dashboard.loaders import Context
 from scoring.curation.selection import TopShare
 from scoring.curation.subsets import SubsetDefinition
+from scoring.database import Store
+from scoring.database.filters import Filter
+from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
@@ -28,9 +31,6 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.images.thumbnails import thumbnail
-from scoring.store import Store
-from scoring.store.filters import Filter
-from scoring.store.values import Scope
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import COLOURS, png

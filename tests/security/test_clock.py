@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from scoring.database import Store, build_database
+from scoring.database.build.refresh import build_if_behind
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs
-from scoring.store import Store, build_database
-from scoring.store.follow import build_if_behind
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.fakes import FakeModel
 from tests.synthetic import run_record, typed_row, write_images

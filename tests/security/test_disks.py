@@ -10,10 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import actions, loaders
 from dashboard.state import Key
+from scoring.database import Store, build_database
 from scoring.errors import StorageError, VisnecError
 from scoring.images.thumbnails import PackedCache, thumbnail
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log, read_events
-from scoring.store import Store, build_database
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
 from tests.security.limits import files_up_to, on_a_small_disk

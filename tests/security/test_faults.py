@@ -15,11 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring.cli import app
+from scoring.database import Store, build_database
+from scoring.database.build import schema
 from scoring.errors import VisnecError, WorkspaceError
 from scoring.reviews import decision_log
 from scoring.reviews.decision_log import DecisionDraft
 from scoring.reviews.decisions import Decision, open_review_log, read_events
-from scoring.store import Store, build_database, schema
 from scoring.workspace import SCHEMA_VERSION, create_workspace, open_workspace
 from tests.browser.conftest import serving
 from tests.synthetic import RUN_ID, make_workspace, typed_row

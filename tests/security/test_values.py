@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from scoring.database import Scope, Store, build_database, matching_rows, parse_filter
+from scoring.database.filters import Filter
 from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exchange.score_export import export_scores
 from scoring.images.decode import RECORDS, ImageProblem, resolve_image
 from scoring.readers import ReadOptions, open_sources
 from scoring.readers.tars import read_webdataset
-from scoring.store import Scope, Store, build_database, matching_rows, parse_filter
-from scoring.store.filters import Filter
 from scoring.workspace import create_workspace
 from tests.synthetic import make_workspace, typed_row
 

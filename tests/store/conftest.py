@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scoring.database import Scope, Store, build_database
 from scoring.samples import Status
-from scoring.store import Scope, Store, build_database
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace
 

@@ -9,19 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from scoring.database import Cursor, Filter, Scope, Sort, Store, build_database, parse_filter
+from scoring.database.queries import queries
 from scoring.errors import InputError
 from scoring.necessity import DEFAULT_BANDS, visnec_score
 from scoring.rules.candidates import STATUSES
-from scoring.store import (
-    Cursor,
-    Filter,
-    Scope,
-    Sort,
-    Store,
-    build_database,
-    parse_filter,
-    queries,
-)
 from tests.store.conftest import SCOPE, built
 from tests.synthetic import CLUSTER_NAMES, RUN_ID
 

@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
+from scoring.database import Filter, Store, build_database
+from scoring.database.build import schema
+from scoring.database.queries import queries
 from scoring.errors import WorkspaceError
 from scoring.samples import Status
-from scoring.store import Filter, Store, build_database, queries, schema
 from scoring.workspace import Workspace, create_workspace
 from tests.store.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import (
@@ -367,7 +369,7 @@ def test_progress_ends_with_everything_done(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from scoring.store import build_database
+from scoring.database import build_database
 from scoring.workspace import open_workspace
 
 def die(what, done, total):
@@ -418,7 +420,7 @@ def test_builds_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
 
 def test_the_store_loads_neither_torch_nor_streamlit() -> None:
     code = (
-        "import sys, json, scoring.store; "
+        "import sys, json, scoring.database; "
         "print(json.dumps([m for m in ('torch', 'transformers', 'sklearn', 'streamlit') "
         "if m in sys.modules]))"
     )

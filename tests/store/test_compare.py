@@ -7,18 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scoring.database import Filter, Scope, Store, build_database, compare_scopes, parse_filter
+from scoring.database.queries import queries
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.samples import Status
-from scoring.store import (
-    Filter,
-    Scope,
-    Store,
-    build_database,
-    compare_scopes,
-    parse_filter,
-    queries,
-)
 from tests.store.conftest import SCOPE
 from tests.synthetic import make_workspace, typed_row, write_run
 

@@ -10,19 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
+from scoring.database import PARTS, Filter, Store, build_database, first_hits, parse_filter
+from scoring.database.queries import queries, search
 from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
-from scoring.store import (
-    PARTS,
-    Filter,
-    Store,
-    build_database,
-    first_hits,
-    parse_filter,
-    queries,
-    search,
-)
 from scoring.workspace import Workspace
 from tests.store.conftest import SCOPE, built
 from tests.synthetic import (

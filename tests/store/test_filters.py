@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.database.filters import DECISIONS, Filter, Range, parse_filter
 from scoring.errors import FilterError
 from scoring.necessity import Category
 from scoring.samples import Status
-from scoring.store.filters import DECISIONS, Filter, Range, parse_filter
 
 EXAMPLE = Filter(
     source=("scenes", "digits"),

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from scoring.store import Store, build, build_database, parse_filter, queries
+from scoring.database import Store, build_database, parse_filter
+from scoring.database.build import build
+from scoring.database.queries import queries
 from tests.store.conftest import SCOPE
 from tests.synthetic_large import make_large_workspace
 

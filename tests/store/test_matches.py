@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scoring.database import Scope, Store, build_database, sample_detail
+from scoring.database.build import prediction_matching
 from scoring.predictions.answer_match import VERSION
 from scoring.predictions.records import matched_prediction, prediction_row
 from scoring.schemas import PREDICTIONS
-from scoring.store import Scope, Store, build_database, matches, sample_detail
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 
@@ -50,7 +51,7 @@ def test_matches_of_this_version_are_taken_from_the_parts(workspace: Workspace) 
 def test_what_is_older_is_compared_anew_from_the_texts(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matches, "_AT_ONCE", 1)
+    monkeypatch.setattr(prediction_matching, "_AT_ONCE", 1)
     texts = pa.schema([PREDICTIONS.field(at) for at in range(3)])
     old = [{"row_idx": 0, "prediction_text": "Answer 0.", "prediction_multimodal": None}]
     write(workspace, old, texts, "0")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from scoring.database import Filter, Store, by_turn, parse_filter
+from scoring.database.queries.queries import histogram
+from scoring.database.score_index.group_histograms import GROUPS, group_histograms, turn_histograms
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.store import Filter, Store, by_turn, parse_filter
-from scoring.store.multiples import GROUPS, group_histograms, turn_histograms
-from scoring.store.queries import histogram
 from tests.store.conftest import SCOPE, built
 from tests.synthetic import Row, typed_row
 

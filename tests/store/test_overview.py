@@ -10,9 +10,10 @@ import math
 
 import pytest
 
+from scoring.database import Filter, Range, Scope, Store, parse_filter
+from scoring.database.queries import queries
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
-from scoring.store import Filter, Range, Scope, Store, parse_filter, queries
 from tests.store.conftest import SCOPE
 from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, CREATED_AT, RUN_ID
 

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scoring.database import Filter, Store, build_database, parse_filter
+from scoring.database.queries import queries
+from scoring.database.queries.review_labels import is_within
+from scoring.database.queries.review_queues import ReviewQueue, mixed_order
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.reviews.decisions import (
@@ -19,9 +23,6 @@ from scoring.reviews.decisions import (
     read_events,
 )
 from scoring.reviews.settling import cut_quality
-from scoring.store import Filter, Store, build_database, parse_filter, queries
-from scoring.store.labels import is_within
-from scoring.store.queues import ReviewQueue, mixed_order
 from scoring.workspace import Workspace
 from tests.store.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import append_decisions, decision_event, make_workspace

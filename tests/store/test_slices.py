@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scoring.database import Filter, Range, Store, ecdf, parse_filter
+from scoring.database.cache import Shelf
+from scoring.database.queries import queries
+from scoring.database.score_index import index
+from scoring.database.score_index.index import CLUSTER, SOURCE, known_slice, open_slice
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.store import Filter, Range, Store, ecdf, parse_filter, queries, slices
-from scoring.store.shelf import Shelf
-from scoring.store.slices import CLUSTER, SOURCE, known_slice, open_slice
 from tests.store.conftest import SCOPE, built
 from tests.store.test_browse import read_truth
 
@@ -23,8 +25,8 @@ EVERYTHING = Filter()
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "_BLOCK", 4)
-    monkeypatch.setattr(slices, "_CHUNK", 8)
+    monkeypatch.setattr(index, "_BLOCK", 4)
+    monkeypatch.setattr(index, "_CHUNK", 8)
 
 
 @pytest.mark.parametrize("text", ["", "source:scenes", "cluster:0,1 tokens:4..", "visnec:0..0.5"])

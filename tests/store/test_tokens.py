@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
+from scoring.database import Scope, Store, build_database, token_scores
 from scoring.errors import InputError
 from scoring.samples import Status
-from scoring.store import Scope, Store, build_database, token_scores
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

@@ -18,13 +18,13 @@ from PIL import Image
 from scoring.clustering.clusters import cluster_dataset
 from scoring.clustering.embedders import TfidfEmbedder
 from scoring.curation.subsets import SubsetDefinition, save_subset
+from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.rules.thresholds import Threshold
-from scoring.store import Store, build_database
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 

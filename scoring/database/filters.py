@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from scoring.database.build.schema import ANSWER_KINDS
 from scoring.errors import FilterError
 from scoring.evaluation.accuracy import MEASURES
 from scoring.necessity import Category
 from scoring.samples import Status
-from scoring.store.schema import ANSWER_KINDS
 
 DECISIONS = ("keep", "drop", "unsure", "none")
 CERTAINTIES = ("sure", "undecided", "unknown")

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from scoring.database.build.schema import ANSWER_KINDS
+from scoring.database.conditions import EVERYTHING, ask
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.score_index.index import CLUSTER, KIND, LENGTH, SOURCE, Slice, open_slice
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.store.conditions import EVERYTHING, ask
-from scoring.store.filters import Filter
-from scoring.store.schema import ANSWER_KINDS
-from scoring.store.slices import CLUSTER, KIND, LENGTH, SOURCE, Slice, open_slice
-from scoring.store.store import Store
-from scoring.store.values import Scope
 
 GROUPS = (SOURCE, CLUSTER, KIND, LENGTH)
 

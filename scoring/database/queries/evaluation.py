@@ -6,6 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.queries.prediction_verdicts import PredictedBy, models_of, verdict_query
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, NONE, Verdicts, cell_rows
 from scoring.evaluation.evaluate import (
@@ -17,11 +22,6 @@ from scoring.evaluation.evaluate import (
 )
 from scoring.necessity import Bands
 from scoring.predictions.files import Sight
-from scoring.store.conditions import EVERYTHING, Asked, ask
-from scoring.store.filters import Filter
-from scoring.store.judged import PredictedBy, models_of, verdict_query
-from scoring.store.store import Store
-from scoring.store.values import Scope
 
 _SAMPLES = """
     SELECT s.row_idx, s.visnec, s.source_no::INTEGER AS source, s.kind_no::TINYINT AS kind

@@ -12,13 +12,13 @@ import math
 import numpy as np
 import pandas as pd
 
+from scoring.database.conditions import EVERYTHING
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.score_index.index import KIND, SOURCE, Slice, open_slice
+from scoring.database.values import CutCounts, Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.store.conditions import EVERYTHING
-from scoring.store.filters import Filter
-from scoring.store.slices import KIND, SOURCE, Slice, open_slice
-from scoring.store.store import Store
-from scoring.store.values import CutCounts, Scope
 
 
 def cut_counts(

@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoring.database.conditions import EVERYTHING, Asked, ask, check_scope
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.frames import in_order
+from scoring.database.score_index.index import known_slice, open_slice
+from scoring.database.values import LossPlane, Scope, ScoreSummary
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
 from scoring.precision import Noise
 from scoring.samples import Status
-from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
-from scoring.store.filters import Filter
-from scoring.store.frames import in_order
-from scoring.store.slices import known_slice, open_slice
-from scoring.store.store import Store
-from scoring.store.values import LossPlane, Scope, ScoreSummary
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _STATUS_PLACES = {str(status): place for place, status in enumerate(Status)}

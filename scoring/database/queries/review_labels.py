@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, Range, parse_filter
+from scoring.database.score_index.index import SOURCE, Slice, open_slice
+from scoring.database.values import Scope
 from scoring.errors import FilterError
 from scoring.necessity import Bands, Category
 from scoring.reviews.draws import Draw, parse_draw
 from scoring.reviews.settling import HandLabels, drawn_weights
-from scoring.store.conditions import EVERYTHING, Asked, ask
-from scoring.store.filters import Filter, Range, parse_filter
-from scoring.store.slices import SOURCE, Slice, open_slice
-from scoring.store.store import Store
-from scoring.store.values import Scope
 
 # What a filter may choose by without looking at the scores of a run.
 _OF_SAMPLES = {"source", "kind", "image", "length", "turns", "text"}

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from scoring.store.conditions import check_scope
-from scoring.store.store import Store
-from scoring.store.values import Scope
+from scoring.database.conditions import check_scope
+from scoring.database.connection import Store
+from scoring.database.values import Scope
 
 _OUTSIDE = """
     SELECT t.row_idx, t.turn, p.n_turns

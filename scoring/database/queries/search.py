@@ -11,13 +11,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from scoring.database.conditions import ask, text_query
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.queries.browse import read_rows
+from scoring.database.values import Record, Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.store.browse import read_rows
-from scoring.store.conditions import ask, text_query
-from scoring.store.filters import Filter
-from scoring.store.store import Store
-from scoring.store.values import Record, Scope
 
 _STRETCH = 100_000
 

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.database.conditions import ask, read_other
+from scoring.database.connection import Reading, Store
+from scoring.database.filters import Filter
+from scoring.database.queries.compare import compare_scopes
+from scoring.database.score_index.index import SOURCE, Slice, open_slice
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
 from scoring.reviews.draws import STRATIFIED, Draw
-from scoring.store.compare import compare_scopes
-from scoring.store.conditions import ask, read_other
-from scoring.store.filters import Filter
-from scoring.store.slices import SOURCE, Slice, open_slice
-from scoring.store.store import Reading, Store
-from scoring.store.values import Scope
 
 ORDERS = (
     "lowest",

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from scoring.database.conditions import check_scope
+from scoring.database.connection import Store
+from scoring.database.values import Record, SampleDetail, Scope
 from scoring.errors import InputError
-from scoring.store.conditions import check_scope
-from scoring.store.store import Store
-from scoring.store.values import Record, SampleDetail, Scope
 
 _MAX_NEIGHBOURS = 50
 

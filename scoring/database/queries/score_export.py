@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from scoring.store.conditions import check_scope
-from scoring.store.store import Store
-from scoring.store.values import Scope
+from scoring.database.conditions import check_scope
+from scoring.database.connection import Store
+from scoring.database.values import Scope
 
 SCORE_COLUMNS = (
     "row_idx",

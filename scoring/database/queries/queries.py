@@ -6,31 +6,17 @@ value. Categories are those of ``bands``, by default the workspace's.
 
 from __future__ import annotations
 
-from scoring.store.browse import candidates, matching_rows, page, read_rows
-from scoring.store.compare import compare_scopes, flip_filter, other_name
-from scoring.store.cuts import (
-    count_near,
-    cut_counts,
-    ecdf,
-    threshold_for_count,
-    threshold_for_share,
-    threshold_for_tokens,
+from scoring.database.queries.browse import candidates, matching_rows, page, read_rows
+from scoring.database.queries.compare import compare_scopes, flip_filter, other_name
+from scoring.database.queries.detail import (
+    sample_detail,
+    sample_details,
+    token_scores,
+    token_scores_of,
 )
-from scoring.store.detail import sample_detail, sample_details, token_scores, token_scores_of
-from scoring.store.evaluated import evaluate_predictions
-from scoring.store.groups import (
-    by_answer_kind,
-    by_answer_length,
-    by_cluster,
-    by_source,
-    by_turn,
-    verdict_counts,
-)
-from scoring.store.health import score_health
-from scoring.store.judged import imported_answers, read_models
-from scoring.store.labels import read_hand_labels
-from scoring.store.multiples import group_histograms, turn_histograms
-from scoring.store.overview import (
+from scoring.database.queries.evaluation import evaluate_predictions
+from scoring.database.queries.health import score_health
+from scoring.database.queries.overview import (
     cluster_names,
     clusterings,
     dataset_counts,
@@ -45,8 +31,27 @@ from scoring.store.overview import (
     status_counts,
     status_reasons,
 )
-from scoring.store.queues import queue_rows, review_queue
-from scoring.store.search import check_filter, first_hits, is_large, is_searched
+from scoring.database.queries.prediction_verdicts import imported_answers, read_models
+from scoring.database.queries.review_labels import read_hand_labels
+from scoring.database.queries.review_queues import queue_rows, review_queue
+from scoring.database.queries.search import check_filter, first_hits, is_large, is_searched
+from scoring.database.score_index.group_histograms import group_histograms, turn_histograms
+from scoring.database.score_index.groups import (
+    by_answer_kind,
+    by_answer_length,
+    by_cluster,
+    by_source,
+    by_turn,
+    verdict_counts,
+)
+from scoring.database.score_index.thresholds import (
+    count_near,
+    cut_counts,
+    ecdf,
+    threshold_for_count,
+    threshold_for_share,
+    threshold_for_tokens,
+)
 
 __all__ = [
     "by_answer_kind",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from filelock import FileLock, Timeout
 
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.values import BuildReport
 from scoring.errors import WorkspaceError
-from scoring.store.build import build_database
-from scoring.store.store import Store
-from scoring.store.values import BuildReport
 from scoring.workspace import Workspace
 
 

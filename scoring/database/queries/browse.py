@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.database.conditions import EVERYTHING, Asked, ask, check_scope
+from scoring.database.connection import Reading, Store
+from scoring.database.filters import Filter
+from scoring.database.score_index.index import Slice, cluster_column, known_slice
+from scoring.database.score_index.paging import next_keys
+from scoring.database.values import Cursor, Page, Record, Scope, Sort
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.rules.candidates import STATUSES, Candidates
-from scoring.store.conditions import EVERYTHING, Asked, ask, check_scope
-from scoring.store.filters import Filter
-from scoring.store.slices import Slice, cluster_column, known_slice
-from scoring.store.store import Reading, Store
-from scoring.store.values import Cursor, Page, Record, Scope, Sort
-from scoring.store.walk import next_keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoring.database.conditions import EVERYTHING, ask, check_scope
+from scoring.database.connection import Reading, Store
+from scoring.database.filters import Filter
+from scoring.database.queries.overview import histogram_edges
+from scoring.database.score_index.index import Slice, open_slice
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
-from scoring.store.conditions import EVERYTHING, ask, check_scope
-from scoring.store.filters import Filter
-from scoring.store.overview import histogram_edges
-from scoring.store.slices import Slice, open_slice
-from scoring.store.store import Reading, Store
-from scoring.store.values import Scope
 
 CATEGORIES = tuple(Category)
 _MAX_APART = 1000

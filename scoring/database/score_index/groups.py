@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.errors import InputError
-from scoring.necessity import Bands
-from scoring.store.conditions import EVERYTHING, Asked, ask
-from scoring.store.filters import Filter
-from scoring.store.schema import ANSWER_KINDS
-from scoring.store.slices import (
+from scoring.database.build.schema import ANSWER_KINDS
+from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.score_index.index import (
     CLUSTER,
     KIND,
     LENGTH,
@@ -26,8 +25,9 @@ from scoring.store.slices import (
     cluster_column,
     open_slice,
 )
-from scoring.store.store import Store
-from scoring.store.values import Scope
+from scoring.database.values import Scope
+from scoring.errors import InputError
+from scoring.necessity import Bands
 
 _VERDICTS = ("keep", "drop", "unsure")
 # Decisions are few: their groups are found by themselves, not carried through every sample.

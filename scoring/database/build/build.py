@@ -26,15 +26,15 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
+from scoring.database.build import derive, schema
+from scoring.database.build.prediction_matching import insert_imported, insert_predictions
+from scoring.database.values import BuildReport
 from scoring.dataset.records import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.predictions.imported import prediction_parts, read_prediction_set
 from scoring.reviews.decisions import LatestDecision, latest_decisions, read_events
 from scoring.runs.record import RunRecord, list_runs
 from scoring.samples import Status
-from scoring.store import derive, schema
-from scoring.store.matches import insert_imported, insert_predictions
-from scoring.store.values import BuildReport
 from scoring.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]

@@ -16,8 +16,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.database.build.build import _literal
 from scoring.schemas import PLAN
-from scoring.store.build import _literal
 
 GROUP_ROWS = 512  # what a reader decodes at a time
 PART_ROWS = 100 * GROUP_ROWS

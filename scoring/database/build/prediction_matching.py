@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
+from scoring.database.build.derive import FIRST_PART_WINS
 from scoring.predictions import answer_match
 from scoring.predictions.imported import evaluation_row
 from scoring.predictions.records import (
@@ -18,7 +19,6 @@ from scoring.predictions.records import (
     prediction_row,
 )
 from scoring.schemas import EVALUATION, PREDICTIONS
-from scoring.store.derive import FIRST_PART_WINS
 
 _AT_ONCE = 100_000
 

@@ -25,6 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from scoring.database.build import schema
+from scoring.database.build.build import decisions_table, list_parts
+from scoring.database.cache import Shelf
+from scoring.database.frames import with_none
+from scoring.database.values import BuildState, Record
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
@@ -34,11 +39,6 @@ from scoring.reviews.decisions import (
     hand_outcome,
     logs_generation,
 )
-from scoring.store import schema
-from scoring.store.build import decisions_table, list_parts
-from scoring.store.frames import with_none
-from scoring.store.shelf import Shelf
-from scoring.store.values import BuildState, Record
 from scoring.workspace import Workspace
 
 _MEMORY_LIMIT = "600MB"  # what does not fit is sorted on disk

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoring.database.frames import of_records
 from scoring.necessity import Category
-from scoring.store.frames import of_records
 
 Record = dict[str, Any]
 """One row of an answer by column; NULL is None."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scoring.store.slices import Slice
-from scoring.store.values import Cursor
+from scoring.database.score_index.index import Slice
+from scoring.database.values import Cursor
 
 Key = tuple[float | None, int]
 

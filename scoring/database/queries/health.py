@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scoring.necessity import Bands
-from scoring.precision import Noise
-from scoring.store.conditions import (
+from scoring.database.conditions import (
     CERTAINTY,
     CONTENT_TOKENS,
     DIFFERING_SPANS,
@@ -19,10 +17,12 @@ from scoring.store.conditions import (
     Asked,
     ask,
 )
-from scoring.store.filters import Filter
-from scoring.store.overview import status_counts
-from scoring.store.store import Store
-from scoring.store.values import Scope
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.queries.overview import status_counts
+from scoring.database.values import Scope
+from scoring.necessity import Bands
+from scoring.precision import Noise
 
 
 @dataclass(frozen=True, slots=True)

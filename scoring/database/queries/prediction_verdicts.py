@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import pandas as pd
 
+from scoring.database.connection import Reading, Store
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import MEASURES
 from scoring.predictions.files import Sight
-from scoring.store.store import Reading, Store
 
 _CONDITIONS: Final[Mapping[str, str]] = {
     "auto": "coalesce(p.letter, p.exact)",

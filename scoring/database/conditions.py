@@ -14,15 +14,15 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from scoring.database.connection import Match, Reading, Store
+from scoring.database.filters import DECISIONS, Filter, Range
+from scoring.database.queries.prediction_verdicts import verdict_query
+from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
 from scoring.necessity import Bands, Category
 from scoring.precision import Noise
 from scoring.predictions.files import Sight
-from scoring.store.filters import DECISIONS, Filter, Range
-from scoring.store.judged import verdict_query
-from scoring.store.store import Match, Reading, Store
-from scoring.store.values import Scope
 
 EVERYTHING = Filter()
 

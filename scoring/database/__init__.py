@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from scoring.store.build import build_database
-from scoring.store.compare import Comparison
-from scoring.store.filters import (
+from scoring.database.build.build import build_database
+from scoring.database.connection import Reading, Store
+from scoring.database.filters import (
     AGREEMENTS,
     CERTAINTIES,
     DECISIONS,
@@ -17,8 +17,9 @@ from scoring.store.filters import (
     Range,
     parse_filter,
 )
-from scoring.store.health import ScoreHealth
-from scoring.store.queries import (
+from scoring.database.queries.compare import Comparison
+from scoring.database.queries.health import ScoreHealth
+from scoring.database.queries.queries import (
     by_answer_kind,
     by_answer_length,
     by_cluster,
@@ -60,11 +61,10 @@ from scoring.store.queries import (
     turn_histograms,
     verdict_counts,
 )
-from scoring.store.queues import ORDERS, ReviewQueue
-from scoring.store.search import FirstHits
-from scoring.store.store import Reading, Store
-from scoring.store.turns import turns_outside
-from scoring.store.values import (
+from scoring.database.queries.review_queues import ORDERS, ReviewQueue
+from scoring.database.queries.search import FirstHits
+from scoring.database.queries.turns import turns_outside
+from scoring.database.values import (
     BuildReport,
     BuildState,
     Cursor,

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoring.database.build.schema import ANSWER_KINDS
+from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.connection import Reading, Store
+from scoring.database.filters import Filter
+from scoring.database.values import Scope
 from scoring.necessity import Bands, Category
-from scoring.store.conditions import EVERYTHING, Asked, ask
-from scoring.store.filters import Filter
-from scoring.store.schema import ANSWER_KINDS
-from scoring.store.store import Reading, Store
-from scoring.store.values import Scope
 
 SOURCE, CLUSTER, KIND, LENGTH = "source", "cluster", "kind", "length"
 
@@ -148,7 +148,7 @@ def open_slice(
 ) -> Slice:
     """The scores of a scope under a filter, read on first use and kept while there is room.
 
-    Raises InputError as :func:`scoring.store.conditions.ask` does.
+    Raises InputError as :func:`scoring.database.conditions.ask` does.
     """
     bands = bands or store.bands
     base = replace(which, category=(), visnec=None)
