@@ -48,9 +48,9 @@ from pathlib import Path
 from scoring.exports.export import export_subset
 from scoring.exports import options_from_dict
 from scoring.exports.provenance import verify_manifest
-from scoring.curation.selection import TopShare, Weights
+from scoring.subsets.selection import TopShare, Weights
 from scoring.database import Store
-from scoring.curation.subsets import SubsetDefinition
+from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import open_workspace
 
 def peak():

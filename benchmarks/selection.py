@@ -19,8 +19,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scoring.curation.comparison import compare_subsets
-from scoring.curation.selection import (
+from scoring.reviews.decisions import Decision
+from scoring.rules import Rule
+from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
+from scoring.samples import Status
+from scoring.subsets.comparison import compare_subsets
+from scoring.subsets.selection import (
     Ablation,
     AnswerThresholds,
     Budget,
@@ -38,12 +42,8 @@ from scoring.curation.selection import (
     Weights,
     select,
 )
-from scoring.curation.stability import inclusion_probabilities
-from scoring.curation.weights import repeat_counts
-from scoring.reviews.decisions import Decision
-from scoring.rules import Rule
-from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
-from scoring.samples import Status
+from scoring.subsets.stability import inclusion_probabilities
+from scoring.subsets.weights import repeat_counts
 
 SOURCES = ("charts", "chat", "digits", "documents", "scenes", "words")
 N_CLUSTERS = 20

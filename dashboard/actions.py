@@ -16,7 +16,6 @@ from typing import Any
 from dashboard import export_jobs
 from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
-from scoring.curation.subsets import SubsetDefinition, delete_subset, save_subset
 from scoring.database import build_database
 from scoring.database.build.build import Progress
 from scoring.database.build.refresh import build_if_behind
@@ -35,6 +34,7 @@ from scoring.reviews.decisions import (
     ReviewLog,
     open_review_log,
 )
+from scoring.subsets.definitions import SubsetDefinition, delete_subset, save_subset
 from scoring.workspace import Workspace, open_workspace, save_settings
 
 MAX_NOTE = 2000

@@ -12,7 +12,10 @@ from typing import Any, Final
 
 from dashboard.loaders import Context
 from dashboard.state import ACCOMPANIED, RuleKind, View
-from scoring.curation.selection import (
+from scoring.errors import RuleError
+from scoring.rules import rule_options
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import (
     Ablation,
     ClusterShare,
     Control,
@@ -23,9 +26,6 @@ from scoring.curation.selection import (
     Treatment,
     rule_from_dict,
 )
-from scoring.curation.subsets import SubsetDefinition
-from scoring.errors import RuleError
-from scoring.rules import rule_options
 
 UNSAVED: Final = "unsaved"
 

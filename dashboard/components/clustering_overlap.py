@@ -13,8 +13,8 @@ from dashboard.components.figures import Bar, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import uses_clusters
 from dashboard.subset_charts import overlap_figure
-from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
+from scoring.subsets.definitions import SubsetDefinition
 
 
 def show(context: Context, definition: SubsetDefinition) -> None:

@@ -10,11 +10,11 @@ import streamlit as st
 from dashboard import actions, text
 from dashboard.components import figures, notices
 from dashboard.loaders import Context
-from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
 from scoring.exports import FORMATS, ExportOptions, options_from_dict
 from scoring.exports.options import TABLES
 from scoring.rules import Weighing
+from scoring.subsets.definitions import SubsetDefinition
 
 _WAIT_SECONDS = 1.5  # a small export is done before the page is drawn again
 _IMAGES = {

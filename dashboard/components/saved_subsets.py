@@ -9,8 +9,8 @@ from dashboard.components import export_panel, figures, notices, subset_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
 from dashboard.state import View, change_view
-from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
+from scoring.subsets.definitions import SubsetDefinition
 
 _PLACE = subset_arms.PLACE
 _SAVE = "save form"

@@ -12,10 +12,10 @@ from dashboard.components import figures, notices
 from dashboard.components.figures import Bar, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import uses_clusters
-from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, Weighing, ablation_arms
 from scoring.runs.record import now
+from scoring.subsets.definitions import SubsetDefinition
 
 PLACE: Final = "saved subsets"
 _MEANINGS: Final = {

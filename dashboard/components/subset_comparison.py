@@ -14,9 +14,9 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import UNSAVED
 from dashboard.state import View, change_view
-from scoring.curation.comparison import SubsetDiff
-from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
+from scoring.subsets.comparison import SubsetDiff
+from scoring.subsets.definitions import SubsetDefinition
 
 _CHOICES: Final = "the choices above"
 _N_SHOWN: Final = 28

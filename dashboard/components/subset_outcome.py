@@ -13,8 +13,8 @@ from dashboard.components import figures, notices, weights_outcome
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import REASON_NAMES
-from scoring.curation.selection import Reason
-from scoring.curation.subsets import Outcome
+from scoring.subsets.definitions import Outcome
+from scoring.subsets.selection import Reason
 
 _SHOWN_ROWS = 100
 _FITTING_ROWS = 12  # longer tables scroll, so that the page stays where it is

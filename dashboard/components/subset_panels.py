@@ -19,8 +19,8 @@ from dashboard.components import (
 )
 from dashboard.loaders import Context
 from dashboard.state import Panel, View
-from scoring.curation.selection import REASONS, Reason
-from scoring.curation.subsets import Outcome
+from scoring.subsets.definitions import Outcome
+from scoring.subsets.selection import REASONS, Reason
 
 _N_EDGE: Final = 7
 PANEL_NAMES: Final = {

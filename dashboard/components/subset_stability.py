@@ -12,8 +12,8 @@ from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, StabilityFacts
 from dashboard.state import MAX_DRAWS, View
 from dashboard.subset_charts import inclusion_figure
-from scoring.curation.subsets import SubsetDefinition
 from scoring.errors import VisnecError
+from scoring.subsets.definitions import SubsetDefinition
 
 _LEAST_DRAWS: Final = 10
 _N_SHOWN: Final = 7

@@ -10,7 +10,7 @@ from dashboard import loaders, text
 from dashboard.components import figures
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context
-from scoring.curation.subsets import Outcome
+from scoring.subsets.definitions import Outcome
 
 
 def show(context: Context, outcome: Outcome) -> None:

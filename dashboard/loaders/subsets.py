@@ -18,22 +18,6 @@ from dashboard.loaders.cache import Answers
 from dashboard.loaders.context import Context, read_cached
 from dashboard.loaders.facts import read_current_clusterings
 from dashboard.loaders.reviews import read_latest
-from scoring.curation.comparison import SubsetDiff, compare_subsets
-from scoring.curation.near_threshold import near_text
-from scoring.curation.stability import (
-    ReplicateResult,
-    basis_text,
-    inclusion_probabilities,
-    read_replicates,
-)
-from scoring.curation.subsets import (
-    Outcome,
-    SubsetDefinition,
-    apply_definition,
-    list_subsets,
-    read_overlaps,
-)
-from scoring.curation.weights import effective_share, repeat_counts
 from scoring.database import Scope
 from scoring.database.queries import queries
 from scoring.exports.manifest import Manifest
@@ -41,6 +25,22 @@ from scoring.exports.manifest_diff import changed_facts, manifest_outcome
 from scoring.reviews.decisions import hand_outcome
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
+from scoring.subsets.comparison import SubsetDiff, compare_subsets
+from scoring.subsets.definitions import (
+    Outcome,
+    SubsetDefinition,
+    apply_definition,
+    list_subsets,
+    read_overlaps,
+)
+from scoring.subsets.near_threshold import near_text
+from scoring.subsets.stability import (
+    ReplicateResult,
+    basis_text,
+    inclusion_probabilities,
+    read_replicates,
+)
+from scoring.subsets.weights import effective_share, repeat_counts
 from scoring.workspace import Workspace
 
 _CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
@@ -247,7 +247,7 @@ class StabilityFacts:
     """How sure a subset is, made small enough to be kept.
 
     ``by_score`` has the columns visnec, inclusion, low, high and samples of
-    :meth:`scoring.curation.stability.Stability.by_score`; ``basis`` is what the figures are based
+    :meth:`scoring.subsets.stability.Stability.by_score`; ``basis`` is what the figures are based
     on, in words; ``doubtful`` are rows that are as often
     in as out.
     """

@@ -14,16 +14,6 @@ from scoring.cli.options import BaselineOption, JsonOption, RunOption, Workspace
 from scoring.cli.talk import phase_progress, print_json, say, table, talk
 from scoring.clustering.clusters import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
 from scoring.clustering.embedder_names import embedder_note, is_papers_embedder
-from scoring.curation.near_threshold import near_text
-from scoring.curation.selection import Treatment
-from scoring.curation.subsets import (
-    Outcome,
-    SubsetDefinition,
-    read_outcome,
-    read_overlaps,
-    read_subset,
-    save_subset,
-)
 from scoring.database import Store, build_database
 from scoring.database.queries.queries import score_noise
 from scoring.errors import InputError
@@ -31,6 +21,16 @@ from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs.record import now, only_run
 from scoring.samples import Status
+from scoring.subsets.definitions import (
+    Outcome,
+    SubsetDefinition,
+    read_outcome,
+    read_overlaps,
+    read_subset,
+    save_subset,
+)
+from scoring.subsets.near_threshold import near_text
+from scoring.subsets.selection import Treatment
 from scoring.workspace import Workspace, open_workspace
 
 
@@ -292,7 +292,7 @@ def _tell_outcome(outcome: Outcome, noise: Noise | None) -> None:
         f"others without a score {verb[definition.unscored]}; {bad:,} unreadable records left out"
     )
     if subset.weights is not None:
-        from scoring.curation.weights import effective_share
+        from scoring.subsets.weights import effective_share
 
         share = effective_share(subset.weights)
         say(f"The weights count like {share:.1%} as many samples of equal weight")

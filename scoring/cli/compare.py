@@ -11,15 +11,15 @@ import typer
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.talk import count_progress, print_json, say, table, talk
-from scoring.curation.stability import (
+from scoring.database import Store, candidates
+from scoring.subsets.definitions import Outcome, read_outcome, read_subset
+from scoring.subsets.stability import (
     DEFAULT_DRAWS,
     Stability,
     basis_text,
     inclusion_probabilities,
     read_replicates,
 )
-from scoring.curation.subsets import Outcome, read_outcome, read_subset
-from scoring.database import Store, candidates
 from scoring.workspace import Workspace, open_workspace, replacing
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """What two subsets or exports have in common and what only one of them holds, by source."""
-    from scoring.curation.comparison import compare_subsets
     from scoring.exports.manifest_diff import changed_facts
+    from scoring.subsets.comparison import compare_subsets
 
     place = open_workspace(workspace)
     store = Store(place)

@@ -107,10 +107,10 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a subset, each record byte for byte, with the manifest that replays it."""
-    from scoring.curation.subsets import read_subset
     from scoring.database import Store
     from scoring.exports import options_from_dict
     from scoring.exports.export import export_subset
+    from scoring.subsets.definitions import read_subset
 
     options = options_from_dict(
         {

@@ -117,11 +117,11 @@ def _free_port(wanted: int) -> int:
 
 
 def _status(place: Workspace) -> dict[str, Any]:
-    from scoring.curation.subsets import list_subsets
     from scoring.dataset.records import read_dataset_info
     from scoring.reviews.decisions import latest_decisions, read_events, reviewer_progress
     from scoring.runs.progress import read_progress
     from scoring.runs.record import list_runs
+    from scoring.subsets.definitions import list_subsets
 
     runs = []
     for run in list_runs(place):

@@ -17,9 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scoring.curation.selection import REASONS, Reason, Subset
-from scoring.curation.subsets import Outcome
-from scoring.curation.weights import repeat_counts
 from scoring.database import Store, turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info, sample_of_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
@@ -42,6 +39,9 @@ from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Role, Sample, Status, Turn
+from scoring.subsets.definitions import Outcome
+from scoring.subsets.selection import REASONS, Reason, Subset
+from scoring.subsets.weights import repeat_counts
 from scoring.workspace import Workspace
 
 PLACEHOLDER = "<image>"

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scoring.curation.subsets import Outcome, SubsetDefinition, resolve
 from scoring.database import Store, candidates
 from scoring.errors import InputError, MissingImagesError, StorageError
 from scoring.exports import Chosen, ExportOptions, choose, is_output_name, read_outputs
@@ -33,6 +32,7 @@ from scoring.exports.manifest import Inputs, Manifest, build_manifest, read_inpu
 from scoring.exports.names import FOLDERS
 from scoring.exports.source_tables import with_columns
 from scoring.reviews.decisions import log_offsets, read_events
+from scoring.subsets.definitions import Outcome, SubsetDefinition, resolve
 from scoring.workspace import Workspace
 
 MANIFEST = "manifest.json"

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 import scoring
 from scoring.clustering.clusters import list_clusterings
-from scoring.curation.subsets import Outcome, SubsetDefinition, definition_from_dict
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.exports import Chosen, ExportOptions, is_output_name, options_from_dict
@@ -31,6 +30,7 @@ from scoring.exports.options import VERSION
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.runs.record import read_run
+from scoring.subsets.definitions import Outcome, SubsetDefinition, definition_from_dict
 from scoring.workspace import Workspace
 
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")

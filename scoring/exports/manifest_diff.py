@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scoring.curation.subsets import Outcome, resolve
 from scoring.database import Store, candidates
 from scoring.errors import InputError
 from scoring.exports.chosen import choose
 from scoring.exports.manifest import Manifest, manifest_path, read_inputs, rows_digest
 from scoring.exports.provenance import rebuilding
 from scoring.reviews.decisions import read_events
+from scoring.subsets.definitions import Outcome, resolve
 from scoring.workspace import Workspace
 
 _LEFT_OUT = ("manifest_sha256", "outputs", "selected_sha256")

@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from scoring.curation.subsets import Outcome
+from scoring.subsets.definitions import Outcome
 
 _BEFORE, _AFTER, _INK = "#9aa5b1", "#2f6fdf", "#7a828c"
 _WIDTH, _LEFT, _FONT = 720, 56, "font-family='system-ui,sans-serif' font-size='12'"

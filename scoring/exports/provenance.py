@@ -17,7 +17,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from scoring.curation.subsets import resolve
 from scoring.database import Store, build_database, candidates
 from scoring.database.build.build import list_parts
 from scoring.errors import InputError, VerificationError, VisnecError
@@ -39,6 +38,7 @@ from scoring.exports.manifest import (
     versions,
 )
 from scoring.reviews.decisions import log_digests, log_offsets, read_events
+from scoring.subsets.definitions import resolve
 from scoring.workspace import Workspace, open_workspace, write_json
 
 __all__ = [

@@ -18,12 +18,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from scoring.curation.selection import REASONS, Reason
 from scoring.dataset.records import read_columns
 from scoring.exports.chosen import Chosen, line_of
 from scoring.exports.files import BytesFile, Output, Piece
 from scoring.reviews.decision_log import Decision
 from scoring.samples import Status
+from scoring.subsets.selection import REASONS, Reason
 
 # Every character at which some reader of text files ends a line.
 _BREAKS = {

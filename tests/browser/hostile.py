@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scoring.curation.subsets import SubsetDefinition, save_subset
 from scoring.database import Store, build_database
 from scoring.dataset.records import read_dataset_info
 from scoring.exchange.imported_scores import import_scores
@@ -21,6 +20,7 @@ from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions
 from scoring.rules.thresholds import Threshold
 from scoring.samples import Status
+from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import Workspace, save_settings, write_json
 from tests import synthetic
 from tests.synthetic import (

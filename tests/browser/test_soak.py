@@ -23,7 +23,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.dataset.records import read_dataset_info
 from scoring.demo import DEMO_RUN
@@ -32,6 +31,7 @@ from scoring.exports.provenance import verify_manifest
 from scoring.reviews.decision_log import DecisionDraft
 from scoring.reviews.decisions import Decision, ReviewLog, open_review_log, read_events
 from scoring.rules.thresholds import Threshold
+from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace, open_workspace
 from tests.browser.conftest import PAGES, Watched, serving, watching
 from tests.browser.test_review import all_saved, row_on_show

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring import cli
-from scoring.curation.selection import Control, PaperTopShare
-from scoring.curation.subsets import read_subset
 from scoring.database import build_database
 from scoring.errors import InputError, RuleError
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
+from scoring.subsets.definitions import read_subset
+from scoring.subsets.selection import Control, PaperTopShare
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace
 

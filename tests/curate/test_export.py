@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from scoring.curation.selection import Threshold, TopCount, TopShare
-from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.database import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.exports import read_outputs
@@ -29,6 +27,8 @@ from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
+from scoring.subsets.definitions import SubsetDefinition, read_outcome
+from scoring.subsets.selection import Threshold, TopCount, TopShare
 from scoring.workspace import Workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 
@@ -310,9 +310,9 @@ EXPORTER = """
 import sys, time
 from pathlib import Path
 import scoring.exports.export as export
-from scoring.curation.selection import TopShare
+from scoring.subsets.selection import TopShare
 from scoring.database import Store
-from scoring.curation.subsets import SubsetDefinition, read_outcome
+from scoring.subsets.definitions import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace
 
 def wait(done=1, total=1):

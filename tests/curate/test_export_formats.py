@@ -21,8 +21,6 @@ import pytest
 from PIL import Image
 
 from scoring import import_dataset
-from scoring.curation.selection import Threshold, TopShare, Weights
-from scoring.curation.subsets import SubsetDefinition, read_outcome
 from scoring.database import Store, build_database
 from scoring.errors import InputError, RecordError, RuleError, StorageError, VerificationError
 from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
@@ -36,6 +34,8 @@ from scoring.exports.shards import tar_member
 from scoring.images import containers
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
+from scoring.subsets.definitions import SubsetDefinition, read_outcome
+from scoring.subsets.selection import Threshold, TopShare, Weights
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import Row, make_workspace, write_run

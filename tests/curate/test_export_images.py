@@ -17,8 +17,6 @@ from typer.testing import CliRunner
 
 from scoring import import_dataset
 from scoring.cli import app
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition, save_subset
 from scoring.database import Store, build_database
 from scoring.errors import InputError, MissingImagesError, RecordError
 from scoring.exports import ExportOptions
@@ -26,6 +24,8 @@ from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.provenance import verify_manifest
 from scoring.samples import Status
+from scoring.subsets.definitions import SubsetDefinition, save_subset
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.synthetic import RUN_ID, Row, write_run
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.errors import InputError
 from scoring.exports import ExportOptions
 from scoring.exports.card import card_text
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

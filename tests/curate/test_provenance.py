@@ -14,16 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.curation.selection import (
-    PaperCodeTopShare,
-    PaperTopShare,
-    RandomShare,
-    Rule,
-    Threshold,
-    TopCount,
-    TopShare,
-)
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
@@ -32,6 +22,16 @@ from scoring.exports.provenance import read_manifest, verify_manifest
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
 from scoring.schemas import SCORES
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import (
+    PaperCodeTopShare,
+    PaperTopShare,
+    RandomShare,
+    Rule,
+    Threshold,
+    TopCount,
+    TopShare,
+)
 from scoring.workspace import Workspace, open_workspace
 from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import CLUSTERING_ID, make_workspace

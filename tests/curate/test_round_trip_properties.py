@@ -14,7 +14,6 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
@@ -24,6 +23,7 @@ from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
 from scoring.rules.thresholds import Threshold
 from scoring.samples import Role, Sample
+from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.curation.selection import (
+from scoring.errors import RuleError
+from scoring.rules import LOSSES, ablation_arms, length_rank, parse_ranges
+from scoring.samples import Status
+from scoring.subsets.selection import (
     Ablation,
     AnswerThresholds,
     Budget,
@@ -28,9 +31,6 @@ from scoring.curation.selection import (
     Weights,
     select,
 )
-from scoring.errors import RuleError
-from scoring.rules import LOSSES, ablation_arms, length_rank, parse_ranges
-from scoring.samples import Status
 from tests.curate.columns import candidates
 
 # row:      0    1     2    3     4    5    6              7     8    9

@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.curation.selection import (
+from scoring.errors import RuleError
+from scoring.reviews.decisions import Decision
+from scoring.samples import Status
+from scoring.subsets.selection import (
     RULE_NAMES,
     Ablation,
     AnswerThresholds,
@@ -34,9 +37,6 @@ from scoring.curation.selection import (
     rule_from_dict,
     select,
 )
-from scoring.errors import RuleError
-from scoring.reviews.decisions import Decision
-from scoring.samples import Status
 from tests.curate.columns import NAN, candidates
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE

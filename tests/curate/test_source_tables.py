@@ -11,8 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.curation.selection import TopShare, Weights
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
@@ -23,6 +21,8 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.provenance import verify_manifest
 from scoring.reviews.decisions import open_review_log
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare, Weights
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import png

@@ -8,9 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.curation.comparison import compare_subsets, overlap_table
-from scoring.curation.near_threshold import count_near_threshold, near_text
-from scoring.curation.selection import (
+from scoring.database import Scope, Store, build_database
+from scoring.errors import RuleError
+from scoring.precision import Noise, noise_of
+from scoring.rules import Rule
+from scoring.samples import Status
+from scoring.subsets.comparison import compare_subsets, overlap_table
+from scoring.subsets.near_threshold import count_near_threshold, near_text
+from scoring.subsets.selection import (
     Ablation,
     AnswerThresholds,
     ClusterShare,
@@ -23,18 +28,13 @@ from scoring.curation.selection import (
     Weights,
     select,
 )
-from scoring.curation.stability import (
+from scoring.subsets.stability import (
     Replicate,
     Stability,
     basis_text,
     inclusion_probabilities,
     read_replicates,
 )
-from scoring.database import Scope, Store, build_database
-from scoring.errors import RuleError
-from scoring.precision import Noise, noise_of
-from scoring.rules import Rule
-from scoring.samples import Status
 from tests.curate.columns import NAN, candidates
 from tests.synthetic import RUN_ID, make_workspace, typed_row, write_run
 

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from scoring.curation.selection import PaperTopShare, RandomShare, Threshold, TopCount
-from scoring.curation.subsets import (
+from scoring.database import Store, build_database
+from scoring.errors import InputError, RuleError, WorkspaceError
+from scoring.necessity import Bands
+from scoring.reviews.decisions import Decision, DecisionDraft, log_offsets, open_review_log
+from scoring.samples import Status
+from scoring.subsets.definitions import (
     SubsetDefinition,
     delete_subset,
     list_subsets,
@@ -17,11 +21,7 @@ from scoring.curation.subsets import (
     resolve_subset,
     save_subset,
 )
-from scoring.database import Store, build_database
-from scoring.errors import InputError, RuleError, WorkspaceError
-from scoring.necessity import Bands
-from scoring.reviews.decisions import Decision, DecisionDraft, log_offsets, open_review_log
-from scoring.samples import Status
+from scoring.subsets.selection import PaperTopShare, RandomShare, Threshold, TopCount
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace
 

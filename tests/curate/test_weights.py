@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from scoring.curation.selection import Weights, select
-from scoring.curation.weights import effective_share, repeat_counts
 from scoring.errors import RuleError
 from scoring.reviews.decisions import Decision
 from scoring.samples import Status
+from scoring.subsets.selection import Weights, select
+from scoring.subsets.weights import effective_share, repeat_counts
 from tests.curate.columns import candidates
 
 

@@ -14,12 +14,12 @@ from dashboard import export_jobs
 from dashboard.components.export_list import _told
 from dashboard.export_facts import read_exports, zipped
 from dashboard.export_jobs import ExportJob
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.errors import InputError, StorageError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, Progress, export_subset
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

@@ -11,9 +11,9 @@ from dashboard import actions
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition
 from dashboard.state import RuleKind, View
-from scoring.curation.subsets import read_outcome, save_subset
 from scoring.dataset.records import read_samples
 from scoring.exports.manifest import read_manifest
+from scoring.subsets.definitions import read_outcome, save_subset
 from tests.dashboard.conftest import Draw, written
 
 # What is put into the widgets, and the options that stand in the manifest.

@@ -25,7 +25,13 @@ from dashboard.rule_choices import (
     view_changes,
 )
 from dashboard.state import RuleKind, View, write_view
-from scoring.curation.selection import (
+from scoring.database.filters import Filter, Range
+from scoring.database.values import LossPlane
+from scoring.errors import InputError, RuleError
+from scoring.exports import ExportOptions
+from scoring.necessity import Bands, Category
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import (
     ANSWER_KINDS,
     Ablation,
     AnswerThresholds,
@@ -37,12 +43,6 @@ from scoring.curation.selection import (
     TopCount,
     TopShare,
 )
-from scoring.curation.subsets import SubsetDefinition
-from scoring.database.filters import Filter, Range
-from scoring.database.values import LossPlane
-from scoring.errors import InputError, RuleError
-from scoring.exports import ExportOptions
-from scoring.necessity import Bands, Category
 
 
 def test_every_rule_and_reason_is_named() -> None:

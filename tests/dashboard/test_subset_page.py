@@ -21,11 +21,11 @@ from dashboard.rule_choices import FAMILIES, read_definition
 from dashboard.state import RuleKind, View, read_view, write_view
 from dashboard.subset_charts import overlap_figure
 from scoring.clustering.clusters import Clustering
-from scoring.curation.subsets import SubsetDefinition, list_subsets, resolve_subset, save_subset
 from scoring.database import build_database
 from scoring.dataset.records import read_dataset_info
 from scoring.rules import rule_from_dict
 from scoring.schemas import CLUSTERS
+from scoring.subsets.definitions import SubsetDefinition, list_subsets, resolve_subset, save_subset
 from scoring.workspace import Workspace, write_json
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, make_workspace

@@ -13,8 +13,6 @@ from typer.testing import CliRunner
 from scoring.cli import app
 from scoring.clustering.clusters import cluster_dataset, list_clusterings
 from scoring.clustering.embedders import load_embedder
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.dataset import importing, parts
 from scoring.dataset.importing import import_dataset
@@ -28,6 +26,8 @@ from scoring.images.decode import open_reference
 from scoring.reviews.decisions import open_review_log
 from scoring.runs.progress import Counts, ProgressFile
 from scoring.runs.record import list_runs
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.fakes import FakeModel
 

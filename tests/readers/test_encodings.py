@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
@@ -21,6 +19,8 @@ from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.readers import read_options
 from scoring.samples import Sample
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import png, write_tar

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Scope, Store
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
@@ -22,6 +20,8 @@ from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.thumbnails import thumbnail
 from scoring.samples import Status
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

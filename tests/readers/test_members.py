@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
@@ -21,6 +19,8 @@ from scoring.readers.json_stream import RawRecord
 from scoring.readers.members import Member, member_of, with_origin
 from scoring.reviews.decisions import open_review_log
 from scoring.samples import Sample
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

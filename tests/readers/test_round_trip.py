@@ -12,8 +12,6 @@ from PIL import Image
 from dashboard import loaders
 from dashboard.cards import Card
 from dashboard.loaders import Context
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
@@ -22,6 +20,8 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
 from scoring.samples import Sample
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_variants import FLAT, LLAVA, MESSAGES, told

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
@@ -21,6 +19,8 @@ from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.samples import Sample, Status
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -18,8 +18,6 @@ import pytest
 from dashboard import loaders
 from dashboard.cards import Card
 from dashboard.loaders import Context
-from scoring.curation.selection import TopShare
-from scoring.curation.subsets import SubsetDefinition
 from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
@@ -31,6 +29,8 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.provenance import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.images.thumbnails import thumbnail
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import COLOURS, png

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from dashboard import loaders
 from dashboard.server import APP
 from scoring.cli import app
-from scoring.curation.subsets import read_subset
 from scoring.database import Store, build_database
 from scoring.database.build import schema
 from scoring.dataset.records import read_samples
@@ -21,6 +20,7 @@ from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError, WorkspaceError
 from scoring.exports.provenance import verify_manifest
 from scoring.reviews.decisions import latest_decisions, read_events
+from scoring.subsets.definitions import read_subset
 from scoring.workspace import SCHEMA_VERSION, open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
 from tests.fakes import FakeModel

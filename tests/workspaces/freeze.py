@@ -17,7 +17,6 @@ from PIL import Image
 
 from scoring.clustering.clusters import cluster_dataset
 from scoring.clustering.embedders import TfidfEmbedder
-from scoring.curation.subsets import SubsetDefinition, save_subset
 from scoring.database import Store, build_database
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
@@ -25,6 +24,7 @@ from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.rules.thresholds import Threshold
+from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scoring.curation.selection import Subset
 from scoring.errors import RuleError
 from scoring.rules.candidates import Candidates, Ints, Mask
+from scoring.subsets.selection import Subset
 
 
 @dataclass(frozen=True, slots=True, eq=False)

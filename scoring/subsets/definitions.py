@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.curation.comparison import overlap_table
-from scoring.curation.selection import Subset, Treatment, select
 from scoring.database import Scope, Store, candidates
 from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands, Category
@@ -33,6 +31,8 @@ from scoring.reviews.decisions import (
 from scoring.rules import Rule, rule_from_dict
 from scoring.rules.candidates import STATUSES, Candidates
 from scoring.runs.record import now
+from scoring.subsets.comparison import overlap_table
+from scoring.subsets.selection import Subset, Treatment, select
 from scoring.workspace import Workspace, checked_name, is_name, write_json
 
 
