@@ -30,7 +30,7 @@ from benchmarks import _dashboard_setup as setup
 from benchmarks._dashboard_browser import Busy, Figures, Tab, open_tab, percentile
 from scoring.database import Filter, Scope, Store, cut_counts
 from scoring.reviews.decisions import read_events
-from scoring.reviews.verdicts import latest_decisions
+from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
 from tests.browser.conftest import ARGUMENTS, Served, serving
 from tests.chromium import find_chromium

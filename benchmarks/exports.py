@@ -47,7 +47,7 @@ import json, re, sys, time
 from pathlib import Path
 from scoring.exports.export import export_subset
 from scoring.exports import options_from_dict
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.subsets.selection import TopShare, Weights
 from scoring.database import Store
 from scoring.subsets.definitions import SubsetDefinition

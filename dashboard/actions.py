@@ -25,7 +25,7 @@ from scoring.errors import InputError, StorageError, VisnecError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, check_folder, export_subset
 from scoring.exports.export import Progress as ExportProgress
-from scoring.exports.provenance import VerifyReport, verify_manifest
+from scoring.exports.verify import VerifyReport, verify_manifest
 from scoring.necessity import Bands
 from scoring.reviews.decisions import (
     Decision,

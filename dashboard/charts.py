@@ -15,7 +15,7 @@ from dashboard import theme
 from scoring.database.queries.compare import Comparison
 from scoring.database.values import LossPlane
 from scoring.necessity import Bands, Category
-from scoring.reviews.settling import CutQuality
+from scoring.reviews.threshold_estimation import CutQuality
 
 PLANE_HEIGHT = 420  # pixels
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}

@@ -18,7 +18,7 @@ from dashboard.parameters import read_number
 from dashboard.theme import SOURCE_COLOURS
 from scoring.database.values import CutCounts, Record, ScoreSummary
 from scoring.necessity import Category
-from scoring.reviews.settling import HandLabels, cut_quality
+from scoring.reviews.threshold_estimation import HandLabels, cut_quality
 
 FEW: Final = 10  # labels, below which nothing is estimated
 _LARGEST: Final = 2**53  # whole numbers that a browser can hold

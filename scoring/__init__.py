@@ -37,7 +37,7 @@ _HOMES = {
     "repeat_counts": "scoring.subsets.weights",
     "SubsetDefinition": "scoring.subsets.definitions",
     "export_subset": "scoring.exports.export",
-    "verify_manifest": "scoring.exports.provenance",
+    "verify_manifest": "scoring.exports.verify",
     "import_scores": "scoring.exchange.imported_scores",
     "export_scores": "scoring.exchange.score_export",
     "import_predictions": "scoring.predictions.imported",

@@ -17,7 +17,7 @@ from dashboard.cut_facts import FEW, wrongly_dropped
 from dashboard.loaders import Context
 from dashboard.navigation import PageName, go_to
 from dashboard.state import Queue, Who, change_view, current_view
-from scoring.reviews.settling import (
+from scoring.reviews.threshold_estimation import (
     Estimate,
     HandLabels,
     cut_curve,

@@ -24,7 +24,7 @@ from scoring.reviews.decisions import (
     reviewer_progress,
 )
 from scoring.reviews.reviewer_state import BulkDecision, UndoableDecision
-from scoring.reviews.settling import HandLabels
+from scoring.reviews.threshold_estimation import HandLabels
 from scoring.workspace import Workspace
 
 MAX_QUEUE: Final = 1000

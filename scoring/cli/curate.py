@@ -214,7 +214,7 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Rebuild an export from its workspace and compare every byte."""
-    from scoring.exports.provenance import verify_manifest
+    from scoring.exports.verify import verify_manifest
 
     place = open_workspace(workspace) if workspace else None
     with count_progress("Comparing") as show:

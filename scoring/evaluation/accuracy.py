@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.reviews.settling import wilson
+from scoring.reviews.threshold_estimation import wilson
 
 RIGHT, WRONG, NONE = 1, 0, -1
 """A verdict on one prediction; ``NONE``: there is none."""

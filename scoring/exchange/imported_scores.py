@@ -28,7 +28,7 @@ from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.exchange.score_csv import OnBytes, ScoreBlock, read_score_blocks
 from scoring.exchange.score_join import Join
-from scoring.findings import Findings
+from scoring.issues import Findings
 from scoring.runs.record import RunRecord, now, read_run, settings_digest
 from scoring.workspace import Workspace, checked_name, write_json
 

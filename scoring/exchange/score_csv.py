@@ -20,7 +20,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from scoring.errors import InputError
-from scoring.findings import Findings
+from scoring.issues import Findings
 
 PAPER_COLUMNS = ("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec")
 _REQUIRED = ("row_idx", "loss_multimodal", "loss_text")

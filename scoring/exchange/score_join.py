@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from scoring.findings import Findings
 from scoring.image_references import image_path
+from scoring.issues import Findings
 from scoring.samples import Status
 from scoring.schemas import IMPORTED_SCORES
 

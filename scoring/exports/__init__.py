@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from scoring.exports.chosen import Chosen, choose
+from scoring.exports.export_plan import Chosen, choose
 from scoring.exports.files import FileFact, Output
 from scoring.exports.names import is_output_name
 from scoring.exports.options import FORMATS, ExportOptions, options_from_dict

@@ -13,9 +13,9 @@ from typing import Any
 
 from scoring.database import Store, candidates
 from scoring.errors import InputError
-from scoring.exports.chosen import choose
+from scoring.exports.export_plan import choose
 from scoring.exports.manifest import Manifest, manifest_path, read_inputs, rows_digest
-from scoring.exports.provenance import rebuilding
+from scoring.exports.verify import rebuilding
 from scoring.reviews.decisions import read_events
 from scoring.subsets.definitions import Outcome, resolve
 from scoring.workspace import Workspace

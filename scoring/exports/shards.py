@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pyarrow.compute as pc
 
-from scoring.exports.chosen import Chosen, Written
+from scoring.exports.export_plan import Chosen, Written
 from scoring.exports.files import BytesFile, Output, Piece
 from scoring.exports.images import ImagesFile, image_suffix
 from scoring.images.decode import ImageProblem

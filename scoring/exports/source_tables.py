@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from scoring.dataset.records import DatasetFile, read_columns, read_dataset_info
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.exports.chosen import Chosen
+from scoring.exports.export_plan import Chosen
 from scoring.exports.files import Output, TableFile, repeated
 from scoring.exports.options import ExportOptions
 from scoring.image_references import image_path

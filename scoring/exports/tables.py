@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.dataset.records import sample_of_row
-from scoring.exports.chosen import Chosen, conversation_turn
+from scoring.exports.export_plan import Chosen, conversation_turn
 from scoring.exports.files import BytesFile, Output, TableFile, repeated
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem

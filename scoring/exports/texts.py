@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator
 
 from scoring.dataset.records import read_columns
-from scoring.exports.chosen import Chosen, line_of
+from scoring.exports.export_plan import Chosen, line_of
 from scoring.exports.files import BytesFile, Output, Piece
 from scoring.reviews.decision_log import Decision
 from scoring.samples import Status

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError, WorkspaceError
-from scoring.findings import Findings
+from scoring.issues import Findings
 from scoring.predictions.answer_match import VERSION, match_answer
 from scoring.predictions.files import (
     PredictionLine,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from scoring.reviews.decision_log import Decision
-from scoring.reviews.verdicts import LatestDecision
+from scoring.reviews.resolution import LatestDecision
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,7 @@ from scoring.reviews.decision_log import (
     clean_text,
     new_event,
 )
-from scoring.reviews.reviewer_state import DecisionState
-from scoring.reviews.verdicts import (
+from scoring.reviews.resolution import (
     LatestDecision,
     ReviewerProgress,
     conflicts,
@@ -46,6 +45,7 @@ from scoring.reviews.verdicts import (
     latest_decisions,
     reviewer_progress,
 )
+from scoring.reviews.reviewer_state import DecisionState
 from scoring.workspace import Workspace
 
 _SUFFIX = ".jsonl"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
-from scoring.reviews.verdicts import LatestDecision, resolve
+from scoring.reviews.resolution import LatestDecision, resolve
 
 SampleKey = tuple[int, str]
 """A sample's row_idx and a reviewer."""

@@ -10,7 +10,7 @@ from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.queries import queries
 from scoring.database.values import Scope
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 

@@ -27,7 +27,7 @@ from scoring.database import Store, build_database
 from scoring.dataset.records import read_dataset_info
 from scoring.demo import DEMO_RUN
 from scoring.exports.export import export_subset
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.reviews.decision_log import DecisionDraft
 from scoring.reviews.decisions import Decision, ReviewLog, open_review_log, read_events
 from scoring.rules.thresholds import Threshold

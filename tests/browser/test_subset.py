@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Page, expect
 
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from tests.browser.conftest import Watched
 
 

@@ -12,7 +12,7 @@ from filelock import FileLock
 from playwright.sync_api import Locator, Page, expect
 
 from scoring.exports.manifest import read_manifest
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 

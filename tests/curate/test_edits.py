@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scoring.exports.edits import (
+from scoring.exports.json_edits import (
     CannotEdit,
     add_key,
     cut_turns,

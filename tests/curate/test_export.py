@@ -19,10 +19,10 @@ from filelock import FileLock
 from scoring.database import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.exports import read_outputs
-from scoring.exports.chosen import Chosen
-from scoring.exports.edits import one_line
 from scoring.exports.export import check_folder, export_subset
+from scoring.exports.export_plan import Chosen
 from scoring.exports.files import Output
+from scoring.exports.json_edits import one_line
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log

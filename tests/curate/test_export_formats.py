@@ -24,13 +24,13 @@ from scoring import import_dataset
 from scoring.database import Store, build_database
 from scoring.errors import InputError, RecordError, RuleError, StorageError, VerificationError
 from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
-from scoring.exports.chosen import choose
 from scoring.exports.export import ExportResult, export_subset
+from scoring.exports.export_plan import choose
 from scoring.exports.files import ContentDigest
 from scoring.exports.manifest import read_manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names_manifest
-from scoring.exports.provenance import verify_manifest
 from scoring.exports.shards import tar_member
+from scoring.exports.verify import verify_manifest
 from scoring.images import containers
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status

@@ -22,7 +22,7 @@ from scoring.errors import InputError, MissingImagesError, RecordError
 from scoring.exports import ExportOptions
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.subsets.selection import TopShare

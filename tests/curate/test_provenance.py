@@ -18,7 +18,7 @@ from scoring.database import Store, build_database
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import _digest
-from scoring.exports.provenance import read_manifest, verify_manifest
+from scoring.exports.verify import read_manifest, verify_manifest
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
 from scoring.samples import Status
 from scoring.schemas import SCORES

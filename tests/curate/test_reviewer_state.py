@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.reviews.decision_log import BULK, Decision, DecisionEvent
+from scoring.reviews.resolution import latest_decisions, reviewer_progress
 from scoring.reviews.reviewer_state import BulkDecision, DecisionState
-from scoring.reviews.verdicts import latest_decisions, reviewer_progress
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
 ROWS, REVIEWERS = range(3), ("ada", "ben")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from scoring.database import Store
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
-from scoring.exports.edits import add_key, cut_turns, mask_turns, one_line, without_turns
 from scoring.exports.export import export_subset
+from scoring.exports.json_edits import add_key, cut_turns, mask_turns, one_line, without_turns
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
 from scoring.rules.thresholds import Threshold

@@ -11,7 +11,7 @@ import pytest
 from scoring.errors import InputError
 from scoring.reviews.agreement import reviewer_agreement
 from scoring.reviews.decisions import Decision, LatestDecision
-from scoring.reviews.settling import (
+from scoring.reviews.threshold_estimation import (
     HandLabels,
     cut_curve,
     cut_quality,

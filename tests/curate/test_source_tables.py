@@ -19,7 +19,7 @@ from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.manifest import read_manifest
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.reviews.decisions import open_review_log
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import TopShare, Weights

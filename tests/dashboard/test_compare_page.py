@@ -16,7 +16,7 @@ from scoring.database import build_database, compare_scopes
 from scoring.database.filters import Filter, Range
 from scoring.database.queries import queries
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
-from scoring.reviews.settling import cut_quality
+from scoring.reviews.threshold_estimation import cut_quality
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, told_of_cut, written
 from tests.synthetic import make_workspace

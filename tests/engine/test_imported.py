@@ -18,7 +18,7 @@ from scoring.exchange import imported_scores
 from scoring.exchange.imported_scores import import_scores
 from scoring.exchange.score_csv import read_score_blocks, write_score_csv
 from scoring.exchange.score_export import export_scores
-from scoring.findings import Findings
+from scoring.issues import Findings
 from scoring.runs.record import read_run
 from scoring.samples import Status
 from scoring.workspace import Workspace

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["scoring.readers", "scoring.exports.edits", "json"]):
+with atheris.instrument_imports(include=["scoring.readers", "scoring.exports.json_edits", "json"]):
     from tests.fuzz.records import check
 
 CORPUS = Path(__file__).with_name("corpus")

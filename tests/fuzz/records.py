@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import IO
 
 from scoring.errors import RecordError
-from scoring.exports.edits import one_line
+from scoring.exports.json_edits import one_line
 from scoring.readers.detect import open_decompressed
 from scoring.readers.json_stream import (
     RawRecord,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from scoring.exports.edits import (
+from scoring.exports.json_edits import (
     CannotEdit,
     add_key,
     cut_turns,

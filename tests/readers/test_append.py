@@ -21,7 +21,7 @@ from scoring.engine.pipeline import score_dataset
 from scoring.engine.plan import open_plan
 from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.reviews.decisions import open_review_log
 from scoring.runs.progress import Counts, ProgressFile

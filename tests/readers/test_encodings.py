@@ -15,7 +15,7 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exports.export import export_subset
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.readers import read_options
 from scoring.samples import Sample

@@ -16,7 +16,7 @@ from scoring.errors import InputError
 from scoring.exchange.score_export import export_scores
 from scoring.exports.export import export_subset
 from scoring.exports.options import ExportOptions
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.thumbnails import thumbnail
 from scoring.samples import Status

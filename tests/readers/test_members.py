@@ -13,7 +13,7 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import ExportResult, export_subset
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.readers import read_options
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.members import Member, member_of, with_origin

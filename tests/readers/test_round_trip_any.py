@@ -17,7 +17,7 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.samples import Sample, Status
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import TopShare

@@ -26,7 +26,7 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.images.thumbnails import thumbnail
 from scoring.subsets.definitions import SubsetDefinition

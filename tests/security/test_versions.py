@@ -18,7 +18,7 @@ from scoring.database.build import schema
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError, WorkspaceError
-from scoring.exports.provenance import verify_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.reviews.decisions import latest_decisions, read_events
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import SCHEMA_VERSION, open_workspace

@@ -22,7 +22,7 @@ from scoring.reviews.decisions import (
     open_review_log,
     read_events,
 )
-from scoring.reviews.settling import cut_quality
+from scoring.reviews.threshold_estimation import cut_quality
 from scoring.workspace import Workspace
 from tests.store.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import append_decisions, decision_event, make_workspace

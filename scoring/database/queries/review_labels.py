@@ -24,7 +24,7 @@ from scoring.database.values import Scope
 from scoring.errors import FilterError
 from scoring.necessity import Bands, Category
 from scoring.reviews.draws import Draw, parse_draw
-from scoring.reviews.settling import HandLabels, drawn_weights
+from scoring.reviews.threshold_estimation import HandLabels, drawn_weights
 
 # What a filter may choose by without looking at the scores of a run.
 _OF_SAMPLES = {"source", "kind", "image", "length", "turns", "text"}

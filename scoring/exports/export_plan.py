@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scoring.database import Store, turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info, sample_of_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
-from scoring.exports.edits import (
+from scoring.exports.images import exported_path, image_name, read_image_bytes
+from scoring.exports.json_edits import (
     CannotEdit,
     add_key,
     cut_turns,
@@ -29,7 +30,6 @@ from scoring.exports.edits import (
     replace_paths,
     without_turns,
 )
-from scoring.exports.images import exported_path, image_name, read_image_bytes
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.image_references import image_path
 from scoring.images.containers import split_reference
