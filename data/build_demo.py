@@ -233,7 +233,7 @@ def build(out: Path) -> list[Record]:
 
 
 def describe_digits(album: Album) -> list[dict[str, Any]]:
-    """Return what ``scoring.demo_digits`` needs to draw the digit images."""
+    """Return what ``scoring.demo.digits`` needs to draw the digit images."""
     return [
         {
             "file": Path(name).name,

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from scoring.demo_digits import write_digit_images
+from scoring.demo.digits import write_digit_images
 
 HERE = Path(__file__).parent
 PAIRS = (

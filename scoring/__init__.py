@@ -45,7 +45,7 @@ _HOMES = {
     "evaluate": "scoring.database.queries.evaluation:evaluate_predictions",
     "Store": "scoring.database",
     "Scope": "scoring.database",
-    "build_demo": "scoring.demo",
+    "build_demo": "scoring.demo.build",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -22,7 +22,7 @@ def demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ready = os.environ.get("VISNEC_TEST_DEMO")
     if ready:
         return Path(ready)
-    from scoring.demo import build_demo
+    from scoring.demo.build import build_demo
 
     # Several processes of one test run build it once, between them.
     base = tmp_path_factory.getbasetemp()

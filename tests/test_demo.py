@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from scoring.bundled import bundled_dataset, bundled_model
 from scoring.database import Scope, Store, candidates, sample_detail, status_counts
-from scoring.demo import DEMO_RUN, build_demo
+from scoring.demo.build import DEMO_RUN, build_demo
 from scoring.workspace import Workspace, open_workspace
 
 GOLDEN = Path(__file__).parent / "golden" / "demo_scores.json"

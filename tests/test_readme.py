@@ -71,7 +71,7 @@ def test_linked_files_and_the_tree_exist() -> None:
 
 def test_the_three_samples_are_those_of_the_demo(demo_built: Path) -> None:
     from scoring.database import Scope, Store, sample_detail
-    from scoring.demo import DEMO_RUN
+    from scoring.demo.build import DEMO_RUN
     from scoring.workspace import open_workspace
 
     store = Store(open_workspace(demo_built))

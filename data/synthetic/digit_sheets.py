@@ -24,7 +24,7 @@ from data.synthetic.palette import (
     with_article,
 )
 from data.synthetic.questions import Question, Wording, ask
-from scoring.demo_digits import DigitMark, draw_digits, load_digit_classes
+from scoring.demo.digits import DigitMark, draw_digits, load_digit_classes
 
 DEMO_SCANS_EVERY = 5
 MAX_DIGITS = 3

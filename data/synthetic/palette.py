@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 
-from scoring.demo_digits import CELL, CELLS_PER_ROW, SIDE, Colour
+from scoring.demo.digits import CELL, CELLS_PER_ROW, SIDE, Colour
 
 __all__ = ["CELL", "CELLS_PER_ROW", "SIDE", "Colour"]
 

@@ -30,7 +30,7 @@ def demo(
     port: PortOption = 8501,
 ) -> None:
     """Build the demo workspace with the bundled data and model, and serve the dashboard."""
-    from scoring.demo import build_demo
+    from scoring.demo.build import build_demo
 
     with stopping() as stop, run_progress("Demo") as show:
         place = build_demo(workspace, say=say, on_progress=show, stop=stop)

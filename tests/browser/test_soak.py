@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, expect
 
 from scoring.database import Store, build_database
 from scoring.dataset.records import read_dataset_info
-from scoring.demo import DEMO_RUN
+from scoring.demo.build import DEMO_RUN
 from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.reviews.decision_log import DecisionDraft

@@ -16,7 +16,7 @@ from data.synthetic.digit_sheets import scans_for
 from data.synthetic.facts import is_demo_question
 from data.synthetic.palette import seeded
 from data.synthetic.pictures import SOURCES, describe_picture, is_demo_picture, random_picture
-from scoring.demo_digits import write_digit_images
+from scoring.demo.digits import write_digit_images
 
 DATA = Path(__file__).parents[2] / "data"
 DEMO = DATA / "demo"

@@ -19,7 +19,7 @@ from scoring.clustering.embedders import has_packaged_weights, load_embedder
 from scoring.database import build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
-from scoring.demo_digits import write_digit_images
+from scoring.demo.digits import write_digit_images
 from scoring.errors import WorkspaceError
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import list_runs

@@ -1,0 +1,1 @@
+"""The demo workspace, built from the bundled dataset and model."""
