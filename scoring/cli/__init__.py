@@ -11,8 +11,8 @@ import sys
 
 import typer
 
-from scoring.cli import bring, choose, compare, curate, evaluate, exchange, score, serve
-from scoring.cli.talk import say_error
+from scoring.cli import compare, evaluate, exchange, export, import_dataset, score, select, serve
+from scoring.cli.console import say_error
 from scoring.errors import VisnecError
 
 app = typer.Typer(
@@ -25,25 +25,25 @@ app = typer.Typer(
 )
 for command in (
     serve.demo,
-    bring.import_data,
-    bring.relocate,
+    import_dataset.import_data,
+    import_dataset.relocate,
     score.score,
     score.predict,
     exchange.import_scores,
     exchange.export_scores,
-    choose.cluster,
-    choose.select,
+    select.cluster,
+    select.select,
     compare.stability,
     compare.diff,
     evaluate.evaluate,
-    curate.export,
-    curate.verify,
+    export.export,
+    export.verify,
     serve.dashboard,
     score.build,
     serve.status,
     serve.doctor,
 ):
-    name = "import" if command is bring.import_data else command.__name__.replace("_", "-")
+    name = "import" if command is import_dataset.import_data else command.__name__.replace("_", "-")
     app.command(name)(command)
 
 

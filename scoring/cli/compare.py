@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scoring.cli.console import count_progress, print_json, say, table, talk
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import JsonOption, WorkspaceOption
-from scoring.cli.talk import count_progress, print_json, say, table, talk
 from scoring.database import Store, candidates
 from scoring.subsets.definitions import Outcome, read_outcome, read_subset
 from scoring.subsets.stability import (

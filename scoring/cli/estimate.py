@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from scoring.cli.talk import print_json, say, table, talk
+from scoring.cli.console import print_json, say, table, talk
 from scoring.engine.estimate import Estimate, Tokens, estimate_run
 from scoring.models.base import VisionLanguageModel
 from scoring.workspace import Workspace

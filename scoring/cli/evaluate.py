@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
+from scoring.cli.console import print_json, say, table, talk
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.cli.talk import print_json, say, table, talk
 from scoring.database import Scope, Store, build_database, parse_filter
 from scoring.database.queries.evaluation import evaluate_predictions, read_cell_rows
 from scoring.errors import InputError

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from scoring.cli.console import count_progress, print_json, say, status_table, table, talk
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.cli.talk import count_progress, print_json, say, status_table, table, talk
 from scoring.runs.record import only_run
 from scoring.workspace import open_workspace, replacing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scoring.cli.talk import count_progress, say, stopping
+from scoring.cli.console import count_progress, say, stopping
 from scoring.workspace import Workspace
 
 

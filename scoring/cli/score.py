@@ -8,6 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from scoring.cli.console import (
+    baselines_table,
+    done_words,
+    print_json,
+    run_progress,
+    say,
+    say_alterations,
+    say_unfinished_thoughts,
+    stopping,
+    talk,
+)
 from scoring.cli.options import (
     AdapterOption,
     AllowRemoteOption,
@@ -26,17 +37,6 @@ from scoring.cli.options import (
     WorkspaceOption,
 )
 from scoring.cli.remote import fetch_remote
-from scoring.cli.talk import (
-    baselines_table,
-    done_words,
-    print_json,
-    run_progress,
-    say,
-    say_alterations,
-    say_unfinished_thoughts,
-    stopping,
-    talk,
-)
 from scoring.engine.baselines import (
     DEFAULT_BLUR_SIGMA,
     DEFAULT_SHUFFLE_SEED,
@@ -136,7 +136,7 @@ def score(
     json: JsonOption = False,
 ) -> None:
     """Score each sample with and without its image; repeat the command to go on."""
-    from scoring.cli.shared import Job, is_shared, score_shared
+    from scoring.cli.multiprocess import Job, is_shared, score_shared
 
     place = open_workspace(workspace)
     if allow_remote:

@@ -11,8 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from scoring import __version__
+from scoring.cli.console import (
+    data,
+    print_json,
+    print_line,
+    run_progress,
+    say,
+    stopping,
+    table,
+    tell,
+)
 from scoring.cli.options import JsonOption, WorkspaceOption
-from scoring.cli.talk import data, print_json, print_line, run_progress, say, stopping, table, tell
 from scoring.errors import InputError
 from scoring.runs.record import RunRecord
 from scoring.workspace import Workspace, open_workspace

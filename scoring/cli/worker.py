@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from scoring.cli.talk import print_line
+from scoring.cli.console import print_line
 from scoring.engine.workers import STOPPED, Job, do_job
 from scoring.errors import VisnecError
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from scoring.cli.talk import baselines_table
+from scoring.cli.console import baselines_table
 from scoring.database import Scope, Store, status_counts
 from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings

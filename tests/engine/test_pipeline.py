@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.cli.talk import done_words
+from scoring.cli.console import done_words
 from scoring.database import Scope, Store, scopes, status_counts
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset

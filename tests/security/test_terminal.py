@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.cli.talk import plain, print_json, say, say_error, table, talk, tell, visible
+from scoring.cli.console import plain, print_json, say, say_error, table, talk, tell, visible
 from tests.browser.hostile import RUN_ID, build_hostile_workspace
 
 ODD = (

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from scoring.cli.console import count_progress, print_json, say, status_table, talk
 from scoring.cli.options import AllowRemoteOption, JsonOption, WorkspaceOption
 from scoring.cli.remote import fetch_remote
-from scoring.cli.talk import count_progress, print_json, say, status_table, talk
 from scoring.errors import InputError
 from scoring.workspace import Workspace, create_workspace, open_workspace
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from scoring.cli.console import phase_progress, print_json, say, table, talk
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.cli.talk import phase_progress, print_json, say, table, talk
 from scoring.clustering.clusters import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
 from scoring.clustering.embedder_names import embedder_note, is_papers_embedder
 from scoring.database import Store, build_database

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scoring.cli.console import count_progress, print_json, print_line, say
 from scoring.cli.options import JsonOption, WorkspaceOption
-from scoring.cli.talk import count_progress, print_json, print_line, say
 from scoring.workspace import open_workspace
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from scoring.bundled import BUNDLED_MODEL
-from scoring.cli.talk import (
+from scoring.cli.console import (
     baselines_table,
     done_words,
     print_json,
