@@ -102,7 +102,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _serve(place: Workspace, port: int) -> None:
-    from dashboard.server import serve
+    from dashboard.server.serve import serve
 
     chosen = _free_port(port)
     if chosen != port and port:

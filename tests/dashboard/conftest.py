@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from dashboard import loaders
-from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.loaders import Context
-from dashboard.routes import ROUTES
+from dashboard.server.guard import GuardMiddleware, allowed_hosts
+from dashboard.server.routes import ROUTES
 from dashboard.state import View
 from scoring.database import build_database
 from tests.synthetic import make_workspace

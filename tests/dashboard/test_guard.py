@@ -10,8 +10,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from dashboard import links
-from dashboard.guard import CONTENT_POLICY, allowed_hosts, host_name
 from dashboard.loaders import Context
+from dashboard.server.guard import CONTENT_POLICY, allowed_hosts, host_name
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.queries import matching_rows
 from scoring.necessity import Bands

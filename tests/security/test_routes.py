@@ -10,9 +10,9 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.links import KEY, PREFIX
-from dashboard.routes import ROUTES
+from dashboard.server.guard import GuardMiddleware, allowed_hosts
+from dashboard.server.routes import ROUTES
 
 OWN = "http://127.0.0.1:8501"
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from dashboard import loaders
-from dashboard.server import APP
+from dashboard.server.serve import APP
 from scoring.cli import app
 from scoring.database import Store, build_database
 from scoring.database.build import schema

@@ -20,14 +20,14 @@ from starlette.middleware import Middleware
 from streamlit import config as streamlit_config
 from streamlit.web.server.starlette import starlette_server
 
-from dashboard import failures, warming
-from dashboard.guard import GuardMiddleware, allowed_hosts
 from dashboard.loaders import WORKSPACE_VARIABLE
-from dashboard.routes import ROUTES
+from dashboard.server import cache_warmup, failures
+from dashboard.server.guard import GuardMiddleware, allowed_hosts
+from dashboard.server.routes import ROUTES
 from dashboard.theme import streamlit_theme
 from scoring.errors import InputError
 
-APP = Path(__file__).with_name("app.py")
+APP = Path(__file__).parent.parent / "app.py"
 # What later versions of Streamlit can be asked for beside pages; earlier ones refuse the word.
 _SWITCHED_OFF = ("server.enableAgentApi",)
 WARM_SECONDS = 1.5  # that the server opens later for it, at the most
@@ -54,8 +54,8 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
         middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts(host))],
         on_script_error=failures.show_failure,
     )
-    warming.spare_the_collector()
-    warm_up = threading.Thread(target=warming.warm_up, name="warm-up", daemon=True)
+    cache_warmup.spare_the_collector()
+    warm_up = threading.Thread(target=cache_warmup.warm_up, name="warm-up", daemon=True)
     warm_up.start()
     # A first visit in the midst of it would take about as much longer as is waited here.
     warm_up.join(WARM_SECONDS)

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dashboard.cut_facts import NoCut, find_cut, read_cut_facts
-from dashboard.guard import is_own_page
 from dashboard.links import PREFIX
 from dashboard.loaders import (
     Context,
@@ -29,6 +28,7 @@ from dashboard.loaders import (
     state_mark,
 )
 from dashboard.parameters import MAX_ROW
+from dashboard.server.guard import is_own_page
 from dashboard.state import View, read_view
 from scoring.errors import VisnecError, WorkspaceError
 from scoring.images.decode import ImageProblem

@@ -1,0 +1,1 @@
+"""The server: start, routes, which requests are answered, and what is loaded ahead."""
