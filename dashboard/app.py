@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
 from dashboard.components import assets, notices
-from dashboard.navigation import PageName, open_navigation
+from dashboard.view.navigation import PageName, open_navigation
 from scoring.errors import VisnecError
 
 

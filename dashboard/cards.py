@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard import text
-from dashboard.links import image_url, thumbnail_url
+from dashboard.view.links import image_url, thumbnail_url
 from dashboard.words import Piece, word_differences
 from scoring.database.values import Record, SampleDetail
 from scoring.image_references import image_path

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from dashboard import loaders, text
 from dashboard.loaders import Context
-from dashboard.parameters import read_number
 from dashboard.theme import SOURCE_COLOURS
+from dashboard.view.parameters import read_number
 from scoring.database.values import CutCounts, Record, ScoreSummary
 from scoring.necessity import Category
 from scoring.reviews.threshold_estimation import HandLabels, cut_quality

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dashboard.loaders import Context
-from dashboard.state import ACCOMPANIED, RuleKind, View
+from dashboard.view.state import ACCOMPANIED, RuleKind, View
 from scoring.errors import RuleError
 from scoring.rules import rule_options
 from scoring.subsets.definitions import SubsetDefinition

@@ -8,19 +8,12 @@ from html import escape
 import streamlit as st
 
 from dashboard import charts, loaders, text
-from dashboard.components import (
-    bound,
-    figures,
-    filter_bar,
-    gallery,
-    notices,
-    page_frame,
-    plane_panel,
-)
+from dashboard.components import figures, filter_bar, gallery, notices, page_frame, plane_panel
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to, page_link
-from dashboard.state import Queue, View, change_view, current_view
+from dashboard.view import url_widgets
+from dashboard.view.navigation import PageName, go_to, page_link
+from dashboard.view.state import Queue, View, change_view, current_view
 from scoring.database.queries.compare import CATEGORIES, Comparison, flip_filter, other_name
 from scoring.database.values import Scope
 
@@ -79,9 +72,9 @@ def _choose(context: Context, view: View) -> Scope:
     with here:
         figures.show_line(_named(context.scope), "here, chosen above")
     with there:
-        bound.choose("other", "With", list(others), name, lambda one: _named(others[one]))
+        url_widgets.choose("other", "With", list(others), name, lambda one: _named(others[one]))
     with share:
-        bound.choose_number(
+        url_widgets.choose_number(
             "share",
             "Overlap of the top share",
             view.share,

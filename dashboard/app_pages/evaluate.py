@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.components import bound, evaluation_panels, filter_bar, notices, page_frame
+from dashboard.components import evaluation_panels, filter_bar, notices, page_frame
 from dashboard.loaders import Context, open_view_context
 from dashboard.loaders.evaluate import read_evaluation, read_models
-from dashboard.state import View, change_view, current_view
+from dashboard.view import url_widgets
+from dashboard.view.state import View, change_view, current_view
 from scoring.database.queries.prediction_verdicts import PredictedBy
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES
 
@@ -76,22 +77,22 @@ def _choose(context: Context, view: View, models: dict[str, PredictedBy]) -> tup
             st.selectbox(
                 "Model",
                 list(models),
-                key=bound.hold(_MODEL, name),
+                key=url_widgets.hold(_MODEL, name),
                 format_func=lambda one: _told(models[one]),
-                on_change=bound.heed,
+                on_change=url_widgets.heed,
                 args=(_MODEL, _take_model, run),
             )
         with second:
             st.selectbox(
                 "Right is",
                 list(MEASURES),
-                key=bound.hold(_MEASURE, measure),
+                key=url_widgets.hold(_MEASURE, measure),
                 format_func=lambda one: f"{one}: {MEASURES[one]}",
-                on_change=bound.heed,
+                on_change=url_widgets.heed,
                 args=(_MEASURE, _take_measure),
             )
         with third:
-            bound.choose_number(
+            url_widgets.choose_number(
                 "cut",
                 "The necessary part begins at",
                 view.threshold(context.workspace.bands),
@@ -106,12 +107,12 @@ def _told(model: PredictedBy) -> str:
 
 
 def _take_model(run: str) -> None:
-    name = str(bound.taken(_MODEL))
+    name = str(url_widgets.taken(_MODEL))
     which = current_view().filter
     change_view(filter=replace(which, model=None if name == run else name))
 
 
 def _take_measure() -> None:
-    measure = str(bound.taken(_MEASURE))
+    measure = str(url_widgets.taken(_MEASURE))
     which = current_view().filter
     change_view(filter=replace(which, measure=None if measure == DEFAULT_MEASURE else measure))

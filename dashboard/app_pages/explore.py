@@ -11,7 +11,6 @@ import streamlit as st
 from dashboard import loaders, text
 from dashboard.cards import Card
 from dashboard.components import (
-    bound,
     bulk,
     figures,
     filter_bar,
@@ -23,8 +22,9 @@ from dashboard.components import (
 )
 from dashboard.components.gallery import Bulk
 from dashboard.loaders import Context
-from dashboard.redraw import Part, redraw
-from dashboard.state import (
+from dashboard.view import url_widgets
+from dashboard.view.fragments import Part, redraw
+from dashboard.view.state import (
     PAGE_SIZES,
     Key,
     Layout,
@@ -64,7 +64,7 @@ def _show_samples() -> None:
     if context is None:
         return
     if view.sample is not None:
-        bound.leave_out(*_OF_THE_LIST)
+        url_widgets.leave_out(*_OF_THE_LIST)
         open_sample.show(context, view, view.sample)
         return
     filter_bar.show(context)
@@ -147,13 +147,13 @@ def _show_page_line(view: View, page: Page) -> None:
             text.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
     with layout:
-        bound.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
+        url_widgets.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with order:
-        bound.choose("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
+        url_widgets.choose("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
     with size:
-        bound.choose("size", "On a page", list(PAGE_SIZES), view.size)
+        url_widgets.choose("size", "On a page", list(PAGE_SIZES), view.size)
     with tiles:
-        bound.choose("tiles", "Pictures", list(Tiles), view.tiles)
+        url_widgets.choose("tiles", "Pictures", list(Tiles), view.tiles)
     with pager:
         _show_pager("above", page)
 
@@ -169,13 +169,13 @@ def _show_around_cut(context: Context, view: View) -> None:
     with said:
         figures.show_quiet("The nearest on both sides of the cut: is it where it should be?")
     with layout:
-        bound.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
+        url_widgets.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with number:
-        bound.choose_number("cut", "Cut: keep scores from", cut)
+        url_widgets.choose_number("cut", "Cut: keep scores from", cut)
     with size:
-        bound.choose("size", "Each side", list(PAGE_SIZES), view.size)
+        url_widgets.choose("size", "Each side", list(PAGE_SIZES), view.size)
     with tiles:
-        bound.choose("tiles", "Pictures", list(Tiles), view.tiles)
+        url_widgets.choose("tiles", "Pictures", list(Tiles), view.tiles)
     reviewer.offer(view.reviewer, _SEVERAL)
     sides, focus = st.columns(2, gap="large"), _take_focus()
     for column, side in zip(sides, ("dropped", "kept"), strict=True):

@@ -17,8 +17,8 @@ from dashboard.components import (
 )
 from dashboard.components.figures import Figure
 from dashboard.loaders import Context, Opened
-from dashboard.redraw import Part
-from dashboard.state import current_view
+from dashboard.view.fragments import Part
+from dashboard.view.state import current_view
 from scoring.runs.record import RunRecord
 from scoring.samples import Status
 

@@ -10,7 +10,6 @@ import streamlit as st
 from dashboard import actions, loaders, text
 from dashboard.actions import Receipt
 from dashboard.components import (
-    bound,
     figures,
     labels_panel,
     page_frame,
@@ -21,10 +20,11 @@ from dashboard.components import (
 from dashboard.components import reviewer as names
 from dashboard.components.review_deck import HISTORY, Deck
 from dashboard.components.review_queue import SEEDED, Queued, close_queue, open_queue
-from dashboard.links import cards_url
 from dashboard.loaders import Context
-from dashboard.navigation import sample_link
-from dashboard.state import Key, Queue, View, Who, change_view, current_view
+from dashboard.view import url_widgets
+from dashboard.view.links import cards_url
+from dashboard.view.navigation import sample_link
+from dashboard.view.state import Key, Queue, View, Who, change_view, current_view
 from scoring.database.filters import Filter
 from scoring.database.queries.compare import other_name
 from scoring.errors import VisnecError
@@ -74,21 +74,21 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
     widths = [4, 3, 3] if with_parameter else [7, 3]
     order, *parameter, which = st.columns(widths, vertical_alignment="bottom")
     with order:
-        bound.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
+        url_widgets.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
     if with_parameter:
         with parameter[0]:
             _choose_parameter(context, view)
     with which:
-        bound.choose("who", "Samples", list(Who), view.who, _WHO_NAMES.__getitem__)
+        url_widgets.choose("who", "Samples", list(Who), view.who, _WHO_NAMES.__getitem__)
     with st.container(horizontal=True, vertical_alignment="center", key="review_switches"):
-        bound.switch(
+        url_widgets.switch(
             "blind",
             "Blind first",
             view.blind,
             "Show the question and the text-only prediction first; one key reveals the image and "
             "the reference, so that they cannot lead your first thought",
         )
-        bound.switch(
+        url_widgets.switch(
             "buttons",
             "Plain buttons",
             view.buttons,
@@ -106,11 +106,13 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
 def _choose_parameter(context: Context, view: View) -> None:
     """What else the queue needs to know."""
     if view.queue in SEEDED:
-        bound.choose_count("seed", "Seed", view.seed)
+        url_widgets.choose_count("seed", "Seed", view.seed)
     elif view.queue is not Queue.RUNS:
-        bound.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
+        url_widgets.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
     elif others := [other_name(one) for one in loaders.read_other_scopes(context)]:
-        bound.choose("other", "With", others, view.other if view.other in others else others[0])
+        url_widgets.choose(
+            "other", "With", others, view.other if view.other in others else others[0]
+        )
 
 
 def _show_filter(context: Context) -> None:

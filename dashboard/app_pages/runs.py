@@ -14,8 +14,8 @@ from dashboard import loaders, text
 from dashboard.components import figures, notices, page_frame, pulse
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, Opened
-from dashboard.navigation import PageName, page_link
-from dashboard.state import View
+from dashboard.view.navigation import PageName, page_link
+from dashboard.view.state import View
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
 from scoring.runs.progress import RunProgress

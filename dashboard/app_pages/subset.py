@@ -15,9 +15,9 @@ from dashboard.components import (
     subset_panels,
 )
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to
 from dashboard.rule_choices import read_definition
-from dashboard.state import View, current_view
+from dashboard.view.navigation import PageName, go_to
+from dashboard.view.state import View, current_view
 from scoring.errors import VisnecError
 
 

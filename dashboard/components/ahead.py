@@ -14,7 +14,7 @@ from typing import Final
 from dashboard import loaders
 from dashboard.components import groups_panel, score_panel
 from dashboard.loaders import Context
-from dashboard.state import View
+from dashboard.view.state import View
 from scoring.errors import VisnecError
 
 _SECONDS: Final = 0.25  # that a page may wait here: small databases are ready by then

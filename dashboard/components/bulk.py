@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import actions, loaders, text
 from dashboard.components.gallery import Bulk, Told
-from dashboard.state import Key
+from dashboard.view.state import Key
 from scoring.errors import VisnecError
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import actions, loaders, text
 from dashboard.components import notices
-from dashboard.state import change_view
+from dashboard.view.state import change_view
 from scoring.errors import VisnecError
 from scoring.reviews.decisions import Decision, DecisionDraft
 

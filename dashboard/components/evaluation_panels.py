@@ -16,8 +16,8 @@ from dashboard.components import figures
 from dashboard.components.figures import Figure, Table
 from dashboard.loaders import Context
 from dashboard.loaders.evaluate import read_imported_answers, read_prediction_sets
-from dashboard.navigation import PageName, page_link
-from dashboard.state import View
+from dashboard.view.navigation import PageName, page_link
+from dashboard.view.state import View
 from scoring.database.filters import Filter, Range
 from scoring.evaluation.accuracy import Accuracy, Cells, Gain, Leakage
 from scoring.evaluation.evaluate import CHOSE_PART, Evaluation, ModelResult, PartResult

@@ -11,7 +11,7 @@ from dashboard.components import export_diff, figures, notices, pulse
 from dashboard.export_facts import ExportFact, read_exports, zipped
 from dashboard.export_jobs import ExportJob
 from dashboard.loaders import Context
-from dashboard.state import Key
+from dashboard.view.state import Key
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace
 

@@ -12,11 +12,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import bound, figures, filter_chips, notices
+from dashboard.components import figures, filter_chips, notices
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to
-from dashboard.state import change_view, current_view
 from dashboard.theme import category_label
+from dashboard.view import url_widgets
+from dashboard.view.navigation import PageName, go_to
+from dashboard.view.state import change_view, current_view
 from scoring.database.filters import DECISIONS, Filter, Range, parse_filter
 from scoring.errors import FilterError
 from scoring.necessity import Category
@@ -121,10 +122,10 @@ def _choose_many(
     st.multiselect(
         label,
         options,
-        key=bound.hold(_name(field), [one for one in options if one in chosen]),
+        key=url_widgets.hold(_name(field), [one for one in options if one in chosen]),
         format_func=name,
         placeholder="all",
-        on_change=bound.heed,
+        on_change=url_widgets.heed,
         args=(_name(field), _take_values, field),
     )
 
@@ -140,15 +141,15 @@ def _choose_pills(
         label,
         options,
         selection_mode="multi",
-        key=bound.hold(_name(field), [str(one) for one in chosen]),
+        key=url_widgets.hold(_name(field), [str(one) for one in chosen]),
         format_func=lambda one: (names or {}).get(one, one),
-        on_change=bound.heed,
+        on_change=url_widgets.heed,
         args=(_name(field), _take_values, field),
     )
 
 
 def _take_values(field: str) -> None:
-    values = tuple(bound.taken(_name(field)) or ())
+    values = tuple(url_widgets.taken(_name(field)) or ())
     kinds: dict[str, Any] = {"category": Category, "status": Status}
     kind = kinds.get(field)
     changes: dict[str, Any] = {field: tuple(map(kind, values)) if kind else values}
@@ -158,19 +159,19 @@ def _take_values(field: str) -> None:
 def _type_text(which: Filter) -> None:
     st.text_input(
         "Text",
-        key=bound.hold(_name("text"), which.text or ""),
+        key=url_widgets.hold(_name("text"), which.text or ""),
         max_chars=300,
         placeholder="words, or ~/pattern/",
         help="In any turn, or in the id. Between ~/ and / stands a regular expression (RE2); a c "
         "behind it tells capitals apart: ~/colou?r/c",
         icon=":material/search:",
-        on_change=bound.heed,
+        on_change=url_widgets.heed,
         args=(_name("text"), _take_text),
     )
 
 
 def _take_text() -> None:
-    words = str(bound.taken(_name("text"))).strip() or None
+    words = str(url_widgets.taken(_name("text"))).strip() or None
     try:
         change_view(filter=replace(current_view().filter, text=words))
     except FilterError as error:
@@ -189,15 +190,15 @@ def _type_range(which: Filter) -> None:
                 value=None,
                 step=0.05,
                 format="%.2f",
-                key=bound.hold(_name(side), getattr(limits, side) if limits else None),
-                on_change=bound.heed,
+                key=url_widgets.hold(_name(side), getattr(limits, side) if limits else None),
+                on_change=url_widgets.heed,
                 args=(_name(side), _take_range, side),
             )
 
 
 def _take_range(side: str) -> None:
-    bound.taken(_name(side))
-    low, high = bound.held(_name("min")), bound.held(_name("max"))
+    url_widgets.taken(_name(side))
+    low, high = url_widgets.held(_name("min")), url_widgets.held(_name("max"))
     change_view(filter=replace(current_view().filter, visnec=read_range(low, high)))
 
 
@@ -219,12 +220,12 @@ def _show_as_text(which: Filter, compact: bool) -> None:
     with place:
         problem = st.session_state.get(_PROBLEM)
         # What is not understood stays there, to be mended.
-        typed = bound.held(_name("expression")) if problem else None
+        typed = url_widgets.held(_name("expression")) if problem else None
         st.text_input(
             "The same filter for commands and links",
-            key=bound.hold(_name("expression"), str(which) if typed is None else typed),
+            key=url_widgets.hold(_name("expression"), str(which) if typed is None else typed),
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            on_change=bound.heed,
+            on_change=url_widgets.heed,
             args=(_name("expression"), _take_expression),
         )
         if problem:
@@ -233,7 +234,7 @@ def _show_as_text(which: Filter, compact: bool) -> None:
 
 def _take_expression() -> None:
     try:
-        found = parse_filter(str(bound.taken(_name("expression"))))
+        found = parse_filter(str(url_widgets.taken(_name("expression"))))
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
         return

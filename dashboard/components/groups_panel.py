@@ -9,10 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import bound, breakdown, figures, notices
+from dashboard.components import breakdown, figures, notices
 from dashboard.loaders import Context
-from dashboard.redraw import Part, redraw
-from dashboard.state import Group, change_view, current_view
+from dashboard.view import url_widgets
+from dashboard.view.fragments import Part, redraw
+from dashboard.view.state import Group, change_view, current_view
 from scoring.database.filters import Filter, Range
 from scoring.database.values import CutCounts
 
@@ -32,7 +33,7 @@ def show(context: Context, cut: float) -> None:
     title, choice = st.columns([2, 3], vertical_alignment="bottom")
     title.subheader(f"By {_NAMES[view.group]}", anchor=False)
     with choice:
-        bound.pick("group", "Set side by side", list(Group), view.group, _NAMES.__getitem__)
+        url_widgets.pick("group", "Set side by side", list(Group), view.group, _NAMES.__getitem__)
     # The rows of a group stay in sight while some of them are chosen, so that more can be.
     rows = read_groups(
         replace(context, filter=without(context.filter, view.group)), view.group, cut

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import loaders, text
 from dashboard.components import breakdown, figures
 from dashboard.loaders import Context
-from dashboard.state import change_view, current_view
+from dashboard.view.state import change_view, current_view
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.health import ScoreHealth
 from scoring.precision import UNKNOWN

@@ -15,8 +15,8 @@ from dashboard.components import figures, notices
 from dashboard.components.figures import Figure
 from dashboard.cut_facts import FEW, wrongly_dropped
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to
-from dashboard.state import Queue, Who, change_view, current_view
+from dashboard.view.navigation import PageName, go_to
+from dashboard.view.state import Queue, Who, change_view, current_view
 from scoring.reviews.threshold_estimation import (
     Estimate,
     HandLabels,

@@ -14,7 +14,7 @@ import streamlit as st
 
 from dashboard import text
 from dashboard.components import figures
-from dashboard.state import change_view
+from dashboard.view.state import change_view
 from scoring.rules.base import NamedLimits
 
 _NAME, _SAMPLES, _LOW, _HIGH = "name", "samples", "low", "high"

@@ -13,9 +13,9 @@ import streamlit as st
 
 from dashboard import actions, loaders, text
 from dashboard.components import ahead, figures, pulse
-from dashboard.links import state_url
 from dashboard.loaders import State
-from dashboard.state import current_view
+from dashboard.view.links import state_url
+from dashboard.view.state import current_view
 from scoring.runs.progress import RunProgress
 
 _SECONDS: Final = 3

@@ -11,7 +11,7 @@ from html import escape
 import streamlit as st
 
 from dashboard import text
-from dashboard.state import Key
+from dashboard.view.state import Key
 
 
 def _notice(kind: str, title: str, said: str = "", command: str | None = None) -> None:

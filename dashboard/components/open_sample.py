@@ -20,8 +20,8 @@ from dashboard.components import (
 from dashboard.components.figures import Table
 from dashboard.components.sample_view import Action
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to, page_link
-from dashboard.state import Key, Tiles, View, change_view, current_view
+from dashboard.view.navigation import PageName, go_to, page_link
+from dashboard.view.state import Key, Tiles, View, change_view, current_view
 from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError

@@ -9,9 +9,10 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import actions, loaders, text
-from dashboard.components import bound, live, notices
+from dashboard.components import live, notices
 from dashboard.loaders import Context, Opened
-from dashboard.state import View, open_view
+from dashboard.view import url_widgets
+from dashboard.view.state import View, open_view
 from scoring.bundled import MODEL_NOTICE
 
 _OWN_MODEL = (
@@ -82,9 +83,11 @@ def _show_scope(context: Context) -> None:
         help="Which scores the pages show",
     ):
         models = dict(zip(frame["run_id"], frame["model"], strict=True))
-        bound.choose("run", "Run", list(models), scope.run_id, lambda run: f"{run} – {models[run]}")
+        url_widgets.choose(
+            "run", "Run", list(models), scope.run_id, lambda run: f"{run} – {models[run]}"
+        )
         baselines = list(frame[frame["run_id"] == scope.run_id]["baseline"])
-        bound.choose(
+        url_widgets.choose(
             "baseline",
             "Blind baseline",
             baselines,
@@ -94,7 +97,7 @@ def _show_scope(context: Context) -> None:
         )
         clusterings = list(loaders.read_clusterings(context.store)["clustering_id"])
         if scope.clustering_id is not None:
-            bound.choose("clustering", "Clustering", clusterings, scope.clustering_id)
+            url_widgets.choose("clustering", "Clustering", clusterings, scope.clustering_id)
 
 
 def _show_notices(opened: Opened, at_work: bool) -> None:

@@ -11,7 +11,7 @@ from dashboard.cards import Card
 from dashboard.components import decision_buttons, figures, notices
 from dashboard.components.review_queue import Queued
 from dashboard.loaders import Context
-from dashboard.state import Key, change_view
+from dashboard.view.state import Key, change_view
 from scoring.images.decode import ImageProblem
 
 

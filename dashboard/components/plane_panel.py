@@ -15,8 +15,8 @@ import streamlit as st
 
 from dashboard import charts, loaders
 from dashboard.components import figures, notices, pulse
-from dashboard.redraw import Part, redraw
-from dashboard.state import Key, change_view, current_view
+from dashboard.view.fragments import Part, redraw
+from dashboard.view.state import Key, change_view, current_view
 from scoring.database.filters import Filter, Range
 
 _KEY: Final = "loss_plane"

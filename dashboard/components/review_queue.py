@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import loaders, text
 from dashboard.components.decision_buttons import Origin
 from dashboard.loaders import Context
-from dashboard.state import Key, Queue, View, change_view
+from dashboard.view.state import Key, Queue, View, change_view
 
 SEEDED: Final = (Queue.RANDOM, Queue.STRATIFIED)
 

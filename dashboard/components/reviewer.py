@@ -11,7 +11,7 @@ import unicodedata
 import streamlit as st
 
 from dashboard.components import assets, notices
-from dashboard.state import Key, change_view
+from dashboard.view.state import Key, change_view
 
 _KEY = "reviewer_name"
 MAX_NAME = 80

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import loaders, text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Table
-from dashboard.state import Queue, Who, change_view
+from dashboard.view.state import Queue, Who, change_view
 from scoring.reviews.agreement import Agreement
 
 

@@ -10,9 +10,8 @@ from typing import Final
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import bound, figures, limits_table, notices
+from dashboard.components import figures, limits_table, notices
 from dashboard.loaders import Context
-from dashboard.parameters import MAX_COUNT
 from dashboard.rule_choices import (
     AT_LEAST,
     BY_SHARE,
@@ -25,7 +24,9 @@ from dashboard.rule_choices import (
     read_rule,
     uses_clusters,
 )
-from dashboard.state import (
+from dashboard.view import url_widgets
+from dashboard.view.parameters import MAX_COUNT
+from dashboard.view.state import (
     ACCOMPANIED,
     ARMS,
     GROUPS,
@@ -73,18 +74,18 @@ def show(context: Context, view: View) -> None:
 def _choose_rule(view: View) -> None:
     """First the question, then the rule that answers it."""
     family = family_of(view.rule)
-    key = bound.hold(_FAMILY, family)
+    key = url_widgets.hold(_FAMILY, family)
     st.selectbox(
         "Choose by",
         FAMILIES,
         format_func=_name,
         key=key,
-        on_change=bound.heed,
+        on_change=url_widgets.heed,
         args=(_FAMILY, _take_family),
     )
     figures.show_quiet(family.meaning)
     if len(family.rules) > 1:
-        bound.pick("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
+        url_widgets.pick("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
 
 
 def _name(family: Family) -> str:
@@ -92,7 +93,7 @@ def _name(family: Family) -> str:
 
 
 def _take_family() -> None:
-    family: Family = bound.taken(_FAMILY)
+    family: Family = url_widgets.taken(_FAMILY)
     change_view(rule=family.rules[0])
 
 
@@ -143,7 +144,7 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         _choose_random(view)
     elif kind is RuleKind.ABLATION:
         _in_a_row(
-            lambda: bound.choose(
+            lambda: url_widgets.choose(
                 "loss", "Take first", list(LOSSES), view.loss, _ORDER_NAMES.__getitem__
             ),
             lambda: _choose_group(view, "cluster"),
@@ -155,10 +156,10 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
 def _choose_limits(context: Context, view: View) -> None:
     low, high = limits(view, view.threshold(context.workspace.bands))
     _in_a_row(
-        lambda: bound.choose_number(
+        lambda: url_widgets.choose_number(
             "minimum", "Scores from", low, optional=True, placeholder="no limit"
         ),
-        lambda: bound.choose_number(
+        lambda: url_widgets.choose_number(
             "maximum", "below", high, optional=True, placeholder="no limit"
         ),
     )
@@ -184,7 +185,7 @@ def _choose_share_and_least(view: View, kind: RuleKind) -> None:
 
 
 def _choose_share(view: View) -> None:
-    bound.choose_number(
+    url_widgets.choose_number(
         "share",
         "Share, %",
         round(100 * view.share, 6),
@@ -197,7 +198,7 @@ def _choose_share(view: View) -> None:
 
 
 def _choose_random(view: View) -> None:
-    bound.switch("by_count", "By number instead of share", view.by_count)
+    url_widgets.switch("by_count", "By number instead of share", view.by_count)
     _in_a_row(
         lambda: (
             _choose_count("count", "Samples to keep", view.count)
@@ -220,9 +221,11 @@ def _choose_budget(context: Context, view: View) -> None:
 
 
 def _choose_weights(view: View) -> None:
-    bound.choose("weigh", "Weights by", list(WEIGHINGS), view.weigh, _WEIGHING_NAMES.__getitem__)
+    url_widgets.choose(
+        "weigh", "Weights by", list(WEIGHINGS), view.weigh, _WEIGHING_NAMES.__getitem__
+    )
     _in_a_row(
-        lambda: bound.choose_number(
+        lambda: url_widgets.choose_number(
             "temperature",
             "Temperature",
             view.temperature,
@@ -231,10 +234,10 @@ def _choose_weights(view: View) -> None:
             help="Low: the best count most. High: all count alike. In nats per answer token where "
             "weights go by the score",
         ),
-        lambda: bound.choose_number(
+        lambda: url_widgets.choose_number(
             "min_weight", "Lowest weight", view.min_weight, step=0.05, lowest=0.0, highest=1.0
         ),
-        lambda: bound.choose_number(
+        lambda: url_widgets.choose_number(
             "max_weight",
             "Highest weight",
             view.max_weight or None,
@@ -251,10 +254,12 @@ def _choose_weights(view: View) -> None:
 
 def _choose_control(context: Context, view: View) -> None:
     per = view.per or "dataset"
-    bound.choose("of", "As many as this rule takes", list(ACCOMPANIED), view.of, _full_name)
+    url_widgets.choose("of", "As many as this rule takes", list(ACCOMPANIED), view.of, _full_name)
     _choose_options(context, view, view.of)
     _in_a_row(
-        lambda: bound.choose("arm", "Take instead", list(ARMS), view.arm, _ORDER_NAMES.__getitem__),
+        lambda: url_widgets.choose(
+            "arm", "Take instead", list(ARMS), view.arm, _ORDER_NAMES.__getitem__
+        ),
         lambda: _choose_group(view, per) if view.of is not RuleKind.ABLATION else None,
         lambda: _choose_seed(view) if view.arm == "random" else None,
     )
@@ -265,7 +270,9 @@ def _full_name(kind: RuleKind) -> str:
 
 
 def _choose_group(view: View, default: str) -> None:
-    bound.choose("per", "As many from", list(GROUPS), view.per or default, _GROUP_NAMES.__getitem__)
+    url_widgets.choose(
+        "per", "As many from", list(GROUPS), view.per or default, _GROUP_NAMES.__getitem__
+    )
 
 
 def _choose_seed(view: View) -> None:
@@ -280,13 +287,13 @@ def _choose_count(
     highest: int = MAX_COUNT,
     help: str | None = None,  # noqa: A002 - Streamlit's word
 ) -> None:
-    bound.choose_count(
+    url_widgets.choose_count(
         field, label, min(max(value, lowest), highest), lowest=lowest, highest=highest, help=help
     )
 
 
 def _choose_optional_count(field: str, label: str, value: int | None) -> None:
-    bound.choose_optional_count(field, label, value, highest=MAX_COUNT)
+    url_widgets.choose_optional_count(field, label, value, highest=MAX_COUNT)
 
 
 def _in_a_row(*fields: Callable[[], object]) -> None:
@@ -302,14 +309,14 @@ def _in_a_row(*fields: Callable[[], object]) -> None:
 def show_others(context: Context, view: View) -> None:
     """What becomes of samples that a person decided about and of those without a score."""
     counts = loaders.read_candidate_counts(context)
-    bound.switch(
+    url_widgets.switch(
         "hand",
         f"Decisions by hand win over the rule ({text.count(counts.n_verdicts)} verdicts)",
         view.hand,
         help="Keep and drop of the majority of reviewers; a tie and unsure leave it to the rule",
     )
     n_text_only = counts.by_status.get(Status.TEXT_ONLY, 0)
-    bound.switch(
+    url_widgets.switch(
         "text_only",
         f"Take text-only samples in ({text.count(n_text_only)})",
         view.text_only,
@@ -320,7 +327,7 @@ def show_others(context: Context, view: View) -> None:
         for status, n in counts.by_status.items()
         if status not in (Status.SCORED, Status.TEXT_ONLY, Status.BAD_RECORD)
     }
-    bound.switch(
+    url_widgets.switch(
         "unscored",
         f"Take other samples without a score in ({text.count(sum(others.values()))})",
         view.unscored,

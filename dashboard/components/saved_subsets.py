@@ -8,7 +8,7 @@ from dashboard import actions, loaders, text
 from dashboard.components import export_panel, figures, notices, subset_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
-from dashboard.state import View, change_view
+from dashboard.view.state import View, change_view
 from scoring.errors import VisnecError
 from scoring.subsets.definitions import SubsetDefinition
 

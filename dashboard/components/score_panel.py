@@ -11,11 +11,11 @@ from dashboard import actions, loaders
 from dashboard.components import figures, labels_panel, threshold_editor
 from dashboard.components.threshold_editor import Act, Distribution, Takers
 from dashboard.cut_facts import read_cut_facts
-from dashboard.links import cut_url
 from dashboard.loaders import Context
-from dashboard.navigation import PageName, go_to
-from dashboard.redraw import Part, redraw
-from dashboard.state import Queue, RuleKind, change_view, current_view
+from dashboard.view.fragments import Part, redraw
+from dashboard.view.links import cut_url
+from dashboard.view.navigation import PageName, go_to
+from dashboard.view.state import Queue, RuleKind, change_view, current_view
 from scoring.database.filters import Range
 from scoring.database.values import ScoreSummary
 

@@ -9,11 +9,12 @@ from typing import Final
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import bound, figures, gallery, notices
+from dashboard.components import figures, gallery, notices
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context
 from dashboard.rule_choices import UNSAVED
-from dashboard.state import View, change_view
+from dashboard.view import url_widgets
+from dashboard.view.state import View, change_view
 from scoring.errors import VisnecError
 from scoring.subsets.comparison import SubsetDiff
 from scoring.subsets.definitions import SubsetDefinition
@@ -65,18 +66,18 @@ def _choose(
             st.selectbox(
                 "A",
                 ["", *saved],
-                key=bound.hold(_A, first),
+                key=url_widgets.hold(_A, first),
                 format_func=lambda one: one or _CHOICES,
-                on_change=bound.heed,
+                on_change=url_widgets.heed,
                 args=(_A, _take_a),
             )
         with right:
-            bound.choose("subset_b", "B", list(saved), second)
+            url_widgets.choose("subset_b", "B", list(saved), second)
     return saved.get(first, here), saved[second]
 
 
 def _take_a() -> None:
-    change_view(subset_a=bound.taken(_A) or None)
+    change_view(subset_a=url_widgets.taken(_A) or None)
 
 
 def show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from dashboard import loaders
 from dashboard.components import (
-    bound,
     clustering_overlap,
     figures,
     gallery,
@@ -18,7 +17,8 @@ from dashboard.components import (
     subset_stability,
 )
 from dashboard.loaders import Context
-from dashboard.state import Panel, View
+from dashboard.view import url_widgets
+from dashboard.view.state import Panel, View
 from scoring.subsets.definitions import Outcome
 from scoring.subsets.selection import REASONS, Reason
 
@@ -34,7 +34,7 @@ PANEL_NAMES: Final = {
 def show(context: Context, view: View, outcome: Outcome) -> int | None:
     """Draws the panel that the view has open; returns the row of a sample chosen just now."""
     st.subheader("A closer look", anchor=False)
-    bound.pick("panel", "A closer look", list(Panel), view.panel, PANEL_NAMES.__getitem__)
+    url_widgets.pick("panel", "A closer look", list(Panel), view.panel, PANEL_NAMES.__getitem__)
     if view.panel is Panel.STABILITY:
         return subset_stability.show(context, view, outcome.definition)
     if view.panel is Panel.COMPARE:

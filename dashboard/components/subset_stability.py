@@ -7,11 +7,12 @@ from typing import Final
 import streamlit as st
 
 from dashboard import loaders, text
-from dashboard.components import bound, figures, gallery, notices
+from dashboard.components import figures, gallery, notices
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.loaders import Context, StabilityFacts
-from dashboard.state import MAX_DRAWS, View
 from dashboard.subset_charts import inclusion_figure
+from dashboard.view import url_widgets
+from dashboard.view.state import MAX_DRAWS, View
 from scoring.errors import VisnecError
 from scoring.subsets.definitions import SubsetDefinition
 
@@ -38,7 +39,9 @@ def _choose_draws(view: View, known: bool) -> bool:
     with st.container(key="wrap-draws"):
         field, button, _ = st.columns([2, 2, 5], vertical_alignment="bottom")
         with field:
-            bound.choose_count("draws", "Draws", view.draws, lowest=_LEAST_DRAWS, highest=MAX_DRAWS)
+            url_widgets.choose_count(
+                "draws", "Draws", view.draws, lowest=_LEAST_DRAWS, highest=MAX_DRAWS
+            )
         return button.button(
             "Work it out",
             icon=":material/casino:",

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from dashboard.loaders.cache import ANSWERS, Answers
 from dashboard.loaders.facts import read_clusterings, read_scopes
-from dashboard.state import View
+from dashboard.view.state import View
 from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.queries import queries

@@ -8,7 +8,7 @@ from typing import Final
 
 from dashboard.loaders.compare import read_other_scopes
 from dashboard.loaders.context import Context, about, read_cached
-from dashboard.state import Queue, View, Who
+from dashboard.view.state import Queue, View, Who
 from scoring.database.queries import queries
 from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_queues import ReviewQueue

@@ -9,7 +9,7 @@ from typing import Final
 from dashboard.cards import Card, build_card, build_tile
 from dashboard.loaders.cache import REFERENCES
 from dashboard.loaders.context import Context, about, read_cached
-from dashboard.state import View
+from dashboard.view.state import View
 from scoring.database.queries import queries
 from scoring.database.queries.search import FirstHits
 from scoring.database.values import Cursor, Page, SampleDetail, Sort

@@ -11,7 +11,7 @@ import gc
 from dashboard import loaders
 from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
 from dashboard.components import ahead
-from dashboard.state import View
+from dashboard.view.state import View
 from scoring.errors import VisnecError
 
 PAGES = (overview, explore, compare, review, subset, evaluate, runs)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard.links import KEY
+from dashboard.view.links import KEY
 
 CONTENT_POLICY: Final = "; ".join(
     (

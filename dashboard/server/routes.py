@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dashboard.cut_facts import NoCut, find_cut, read_cut_facts
-from dashboard.links import PREFIX
 from dashboard.loaders import (
     Context,
     open_view_context,
@@ -27,9 +26,10 @@ from dashboard.loaders import (
     read_workspace,
     state_mark,
 )
-from dashboard.parameters import MAX_ROW
 from dashboard.server.guard import is_own_page
-from dashboard.state import View, read_view
+from dashboard.view.links import PREFIX
+from dashboard.view.parameters import MAX_ROW
+from dashboard.view.state import View, read_view
 from scoring.errors import VisnecError, WorkspaceError
 from scoring.images.decode import ImageProblem
 from scoring.workspace import Workspace

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.state import View
 from dashboard.theme import PAPER
+from dashboard.view.state import View
 from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS
 

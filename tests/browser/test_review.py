@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, expect
 
-from dashboard.state import Queue
+from dashboard.view.state import Queue
 from scoring.reviews.decisions import (
     Decision,
     DecisionDraft,

@@ -18,7 +18,7 @@ from dashboard import loaders
 from dashboard.loaders import Context
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
-from dashboard.state import View
+from dashboard.view.state import View
 from scoring.database import build_database
 from tests.synthetic import make_workspace
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboard import loaders, text
-from dashboard.state import View
+from dashboard.view.state import View
 from scoring.database import Filter
 from scoring.database.queries import queries
 from tests.dashboard.conftest import Draw

@@ -11,7 +11,7 @@ from dashboard import loaders
 from dashboard.components.health_panel import toggled
 from dashboard.components.plane_panel import read_box
 from dashboard.loaders import Context
-from dashboard.state import Key, View
+from dashboard.view.state import Key, View
 from scoring.database import build_database, compare_scopes
 from scoring.database.filters import Filter, Range
 from scoring.database.queries import queries

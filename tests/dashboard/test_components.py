@@ -26,8 +26,8 @@ from dashboard.components.threshold_editor import (
     step_along,
 )
 from dashboard.loaders import Context
-from dashboard.state import View
 from dashboard.theme import css_variables
+from dashboard.view.state import View
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.queries import loss_plane, sample_detail
 from scoring.errors import VisnecError

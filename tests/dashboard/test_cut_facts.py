@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard import links, loaders
+from dashboard import loaders
 from dashboard.cut_facts import NoCut, Part, find_cut, read_cut_facts, read_parts
 from dashboard.loaders import Context
-from dashboard.state import View
 from dashboard.theme import SOURCE_COLOURS
+from dashboard.view import links
+from dashboard.view.state import View
 from scoring.database.filters import Filter
 from scoring.database.queries.queries import cut_counts
 from scoring.database.values import Record

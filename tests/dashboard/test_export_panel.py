@@ -10,7 +10,7 @@ import pytest
 from dashboard import actions
 from dashboard.loaders import Context
 from dashboard.rule_choices import read_definition
-from dashboard.state import RuleKind, View
+from dashboard.view.state import RuleKind, View
 from scoring.dataset.records import read_samples
 from scoring.exports.manifest import read_manifest
 from scoring.subsets.definitions import read_outcome, save_subset

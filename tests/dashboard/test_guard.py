@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from dashboard import links
 from dashboard.loaders import Context
 from dashboard.server.guard import CONTENT_POLICY, allowed_hosts, host_name
+from dashboard.view import links
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.queries import matching_rows
 from scoring.necessity import Bands

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from dashboard import loaders
 from dashboard.loaders import Context
-from dashboard.state import Group, Key, View, read_view
+from dashboard.view.state import Group, Key, View, read_view
 from scoring.database.filters import Filter
 from scoring.database.queries.queries import cut_counts, matching_rows
 from scoring.reviews.decisions import latest_decisions, read_events

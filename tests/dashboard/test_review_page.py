@@ -14,7 +14,7 @@ from dashboard.app_pages import review
 from dashboard.components import bulk, review_deck, reviewer
 from dashboard.components.gallery import Bulk, Told
 from dashboard.loaders import Context, State
-from dashboard.state import Key
+from dashboard.view.state import Key
 from scoring.reviews.decisions import (
     Decision,
     DecisionEvent,

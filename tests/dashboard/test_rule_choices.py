@@ -15,7 +15,6 @@ from dashboard.components.filter_chips import CLEAR, read_parts, without
 from dashboard.components.subset_panels import edge_rows
 from dashboard.export_facts import read_exports
 from dashboard.loaders import Context
-from dashboard.navigation import sample_link
 from dashboard.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,
@@ -24,7 +23,8 @@ from dashboard.rule_choices import (
     read_rule,
     view_changes,
 )
-from dashboard.state import RuleKind, View, write_view
+from dashboard.view.navigation import sample_link
+from dashboard.view.state import RuleKind, View, write_view
 from scoring.database.filters import Filter, Range
 from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.state import Queue, RuleKind, View, Who, cursor_text, read_view, write_view
+from dashboard.view.state import Queue, RuleKind, View, Who, cursor_text, read_view, write_view
 from scoring.database.filters import Filter, Range
 from scoring.database.values import Cursor, Sort
 from scoring.necessity import Bands, Category

@@ -18,8 +18,8 @@ from dashboard.components.limits_table import merged
 from dashboard.components.subset_arms import read_arms
 from dashboard.loaders import Context
 from dashboard.rule_choices import FAMILIES, read_definition
-from dashboard.state import RuleKind, View, read_view, write_view
 from dashboard.subset_charts import overlap_figure
+from dashboard.view.state import RuleKind, View, read_view, write_view
 from scoring.clustering.clusters import Clustering
 from scoring.database import build_database
 from scoring.dataset.records import read_dataset_info

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import actions, loaders
-from dashboard.state import Key
+from dashboard.view.state import Key
 from scoring.database import Store, build_database
 from scoring.errors import StorageError, VisnecError
 from scoring.images.thumbnails import PackedCache, thumbnail

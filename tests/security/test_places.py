@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from dashboard import loaders
-from dashboard.links import image_url, thumbnail_url
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
+from dashboard.view.links import image_url, thumbnail_url
 from scoring.cli import app
 from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import score_dataset

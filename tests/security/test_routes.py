@@ -10,9 +10,9 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from dashboard.links import KEY, PREFIX
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
+from dashboard.view.links import KEY, PREFIX
 
 OWN = "http://127.0.0.1:8501"
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import streamlit as st
 
-from dashboard.state import change_view
+from dashboard.view.state import change_view
 
 T = TypeVar("T")
 

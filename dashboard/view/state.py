@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 import streamlit as st
 
-from dashboard.parameters import (
+from dashboard.view.parameters import (
     FLAG,
     MAX_COUNT,
     MAX_TEXT,

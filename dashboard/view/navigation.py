@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from dashboard.state import Key, View, change_view, write_view
+from dashboard.view.state import Key, View, change_view, write_view
 
 
 class PageName(StrEnum):
