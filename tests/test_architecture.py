@@ -32,7 +32,7 @@ def test_nothing_behind_the_dashboard_loads_a_model() -> None:
     assert len(pages) >= 5
     modules = [f"dashboard.app_pages.{page}" for page in pages]
     loaded = loaded_by(
-        "import " + ", ".join(["dashboard.server.serve", "dashboard.actions", *modules])
+        "import " + ", ".join(["dashboard.server.serve", "dashboard.data.actions", *modules])
     )
     assert "streamlit" in loaded
     assert not loaded & {"torch", "transformers", "sklearn", "sentence_transformers"}

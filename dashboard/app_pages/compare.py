@@ -7,10 +7,11 @@ from html import escape
 
 import streamlit as st
 
-from dashboard import charts, loaders, text
+from dashboard import charts, text
 from dashboard.components import figures, filter_bar, gallery, notices, page_frame, plane_panel
 from dashboard.components.figures import Figure
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Queue, View, change_view, current_view

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import loaders, text
-from dashboard.cards import Card
+from dashboard import text
 from dashboard.components import (
     bulk,
     figures,
@@ -21,7 +20,9 @@ from dashboard.components import (
     reviewer,
 )
 from dashboard.components.gallery import Bulk
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.cards import Card
+from dashboard.data.loaders import Context
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import (

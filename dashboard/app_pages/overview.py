@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import (
     figures,
     filter_bar,
@@ -16,7 +16,8 @@ from dashboard.components import (
     score_panel,
 )
 from dashboard.components.figures import Figure
-from dashboard.loaders import Context, Opened
+from dashboard.data import loaders
+from dashboard.data.loaders import Context, Opened
 from dashboard.view.fragments import Part
 from dashboard.view.state import current_view
 from scoring.runs.record import RunRecord

@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 
 import streamlit as st
 
-from dashboard import actions, loaders, text
-from dashboard.actions import Receipt
+from dashboard import text
 from dashboard.components import (
     figures,
     labels_panel,
@@ -20,7 +19,9 @@ from dashboard.components import (
 from dashboard.components import reviewer as names
 from dashboard.components.review_deck import HISTORY, Deck
 from dashboard.components.review_queue import SEEDED, Queued, close_queue, open_queue
-from dashboard.loaders import Context
+from dashboard.data import actions, loaders
+from dashboard.data.actions import Receipt
+from dashboard.data.loaders import Context
 from dashboard.view import url_widgets
 from dashboard.view.links import cards_url
 from dashboard.view.navigation import sample_link

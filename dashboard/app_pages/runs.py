@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, notices, page_frame, pulse
 from dashboard.components.figures import Bar, Figure, Table
-from dashboard.loaders import Context, Opened
+from dashboard.data import loaders
+from dashboard.data.loaders import Context, Opened
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
 from scoring.database.filters import Filter

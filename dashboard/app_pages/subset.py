@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import loaders
 from dashboard.components import (
     export_list,
     notices,
@@ -14,7 +13,8 @@ from dashboard.components import (
     subset_outcome,
     subset_panels,
 )
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import read_definition
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import View, current_view

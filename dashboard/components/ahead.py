@@ -11,9 +11,9 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from dashboard import loaders
 from dashboard.components import groups_panel, score_panel
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view.state import View
 from scoring.errors import VisnecError
 

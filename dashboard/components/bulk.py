@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import actions, loaders, text
+from dashboard import text
 from dashboard.components.gallery import Bulk, Told
+from dashboard.data import actions, loaders
 from dashboard.view.state import Key
 from scoring.errors import VisnecError
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Bar, Table
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import uses_clusters
 from dashboard.subset_charts import overlap_figure
 from scoring.errors import VisnecError

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import actions, loaders, text
+from dashboard import text
 from dashboard.components import notices
+from dashboard.data import actions, loaders
 from dashboard.view.state import change_view
 from scoring.errors import VisnecError
 from scoring.reviews.decisions import Decision, DecisionDraft

@@ -14,8 +14,8 @@ import streamlit as st
 from dashboard import evaluation_charts, text
 from dashboard.components import figures
 from dashboard.components.figures import Figure, Table
-from dashboard.loaders import Context
-from dashboard.loaders.evaluate import read_imported_answers, read_prediction_sets
+from dashboard.data.evaluate import read_imported_answers, read_prediction_sets
+from dashboard.data.loaders import Context
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
 from scoring.database.filters import Filter, Range

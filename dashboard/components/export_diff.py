@@ -6,12 +6,13 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, notices, subset_comparison
 from dashboard.components.figures import Table
-from dashboard.export_facts import ExportFact
-from dashboard.loaders import Context
-from dashboard.loaders.subsets import ExportDiff
+from dashboard.data import loaders
+from dashboard.data.export_facts import ExportFact
+from dashboard.data.loaders import Context
+from dashboard.data.subsets import ExportDiff
 from scoring.errors import VisnecError
 
 _FOUND: Final = "export_diff"

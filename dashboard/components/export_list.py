@@ -6,11 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import actions, text
+from dashboard import text
 from dashboard.components import export_diff, figures, notices, pulse
-from dashboard.export_facts import ExportFact, read_exports, zipped
-from dashboard.export_jobs import ExportJob
-from dashboard.loaders import Context
+from dashboard.data import actions
+from dashboard.data.export_facts import ExportFact, read_exports, zipped
+from dashboard.data.export_jobs import ExportJob
+from dashboard.data.loaders import Context
 from dashboard.view.state import Key
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace

@@ -7,9 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import actions, text
+from dashboard import text
 from dashboard.components import figures, notices
-from dashboard.loaders import Context
+from dashboard.data import actions
+from dashboard.data.loaders import Context
 from scoring.errors import VisnecError
 from scoring.exports import FORMATS, ExportOptions, options_from_dict
 from scoring.exports.options import TABLES

@@ -11,9 +11,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, filter_chips, notices
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.theme import category_label
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to

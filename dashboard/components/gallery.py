@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
-from dashboard.cards import Card
 from dashboard.components import assets
+from dashboard.data.cards import Card
 from scoring.reviews.decisions import Decision
 
 _gallery = st.components.v2.component(

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import breakdown, figures, notices
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import Group, change_view, current_view

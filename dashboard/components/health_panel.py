@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import breakdown, figures
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view.state import change_view, current_view
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.health import ScoreHealth

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import charts, loaders, text
+from dashboard import charts, text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Figure
-from dashboard.cut_facts import FEW, wrongly_dropped
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
+from dashboard.data.threshold_stats import FEW, wrongly_dropped
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import Queue, Who, change_view, current_view
 from scoring.reviews.threshold_estimation import (

@@ -11,9 +11,10 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import actions, loaders, text
+from dashboard import text
 from dashboard.components import ahead, figures, pulse
-from dashboard.loaders import State
+from dashboard.data import actions, loaders
+from dashboard.data.loaders import State
 from dashboard.view.links import state_url
 from dashboard.view.state import current_view
 from scoring.runs.progress import RunProgress

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import loaders, text
-from dashboard.cards import Card
+from dashboard import text
 from dashboard.components import (
     decision_buttons,
     evaluation_panels,
@@ -19,7 +18,9 @@ from dashboard.components import (
 )
 from dashboard.components.figures import Table
 from dashboard.components.sample_view import Action
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.cards import Card
+from dashboard.data.loaders import Context
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
 from scoring.database.filters import Filter

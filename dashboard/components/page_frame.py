@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import actions, loaders, text
+from dashboard import text
 from dashboard.components import live, notices
-from dashboard.loaders import Context, Opened
+from dashboard.data import actions, loaders
+from dashboard.data.loaders import Context, Opened
 from dashboard.view import url_widgets
 from dashboard.view.state import View, open_view
 from scoring.bundled import MODEL_NOTICE

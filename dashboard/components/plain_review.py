@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import loaders, text
-from dashboard.cards import Card
+from dashboard import text
 from dashboard.components import decision_buttons, figures, notices
 from dashboard.components.review_queue import Queued
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.cards import Card
+from dashboard.data.loaders import Context
 from dashboard.view.state import Key, change_view
 from scoring.images.decode import ImageProblem
 

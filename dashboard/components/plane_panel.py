@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import streamlit as st
 
-from dashboard import charts, loaders
+from dashboard import charts
 from dashboard.components import figures, notices, pulse
+from dashboard.data import loaders
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import Key, change_view, current_view
 from scoring.database.filters import Filter, Range

@@ -8,9 +8,10 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components.decision_buttons import Origin
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view.state import Key, Queue, View, change_view
 
 SEEDED: Final = (Queue.RANDOM, Queue.STRATIFIED)

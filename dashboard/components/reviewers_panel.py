@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Table
+from dashboard.data import loaders
 from dashboard.view.state import Queue, Who, change_view
 from scoring.reviews.agreement import Agreement
 

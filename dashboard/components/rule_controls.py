@@ -9,9 +9,10 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, limits_table, notices
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import (
     AT_LEAST,
     BY_SHARE,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.cards import Card
 from dashboard.components import assets
+from dashboard.data.cards import Card
 
 ACTIONS = ("previous", "next", "back", "open", "image")
 _view = st.components.v2.component(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import actions, loaders, text
+from dashboard import text
 from dashboard.components import export_panel, figures, notices, subset_arms
-from dashboard.loaders import Context
+from dashboard.data import actions, loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
 from dashboard.view.state import View, change_view
 from scoring.errors import VisnecError

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import actions, loaders
 from dashboard.components import figures, labels_panel, threshold_editor
 from dashboard.components.threshold_editor import Act, Distribution, Takers
-from dashboard.cut_facts import read_cut_facts
-from dashboard.loaders import Context
+from dashboard.data import actions, loaders
+from dashboard.data.loaders import Context
+from dashboard.data.threshold_stats import read_cut_facts
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.links import cut_url
 from dashboard.view.navigation import PageName, go_to

@@ -7,10 +7,11 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import actions, text
+from dashboard import text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Bar, Table
-from dashboard.loaders import Context
+from dashboard.data import actions
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import uses_clusters
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, Weighing, ablation_arms

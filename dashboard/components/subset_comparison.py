@@ -8,10 +8,11 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, gallery, notices
 from dashboard.components.figures import Bar, Figure, Table
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import UNSAVED
 from dashboard.view import url_widgets
 from dashboard.view.state import View, change_view

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures, notices, weights_outcome
 from dashboard.components.figures import Bar, Figure, Table
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import REASON_NAMES
 from scoring.subsets.definitions import Outcome
 from scoring.subsets.selection import Reason

@@ -8,7 +8,6 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard import loaders
 from dashboard.components import (
     clustering_overlap,
     figures,
@@ -16,7 +15,8 @@ from dashboard.components import (
     subset_comparison,
     subset_stability,
 )
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view import url_widgets
 from dashboard.view.state import Panel, View
 from scoring.subsets.definitions import Outcome

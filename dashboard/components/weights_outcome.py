@@ -6,10 +6,11 @@ import math
 
 import streamlit as st
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components import figures
 from dashboard.components.figures import Bar, Figure, Table
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from scoring.subsets.definitions import Outcome
 
 

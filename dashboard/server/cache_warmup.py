@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 
-from dashboard import loaders
 from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
 from dashboard.components import ahead
+from dashboard.data import loaders
 from dashboard.view.state import View
 from scoring.errors import VisnecError
 

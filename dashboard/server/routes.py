@@ -16,8 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard.cut_facts import NoCut, find_cut, read_cut_facts
-from dashboard.loaders import (
+from dashboard.data.loaders import (
     Context,
     open_view_context,
     read_cards,
@@ -26,6 +25,7 @@ from dashboard.loaders import (
     read_workspace,
     state_mark,
 )
+from dashboard.data.threshold_stats import NoCut, find_cut, read_cut_facts
 from dashboard.server.guard import is_own_page
 from dashboard.view.links import PREFIX
 from dashboard.view.parameters import MAX_ROW

@@ -14,8 +14,8 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from dashboard import loaders
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
 from dashboard.view.state import View

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dashboard.loaders.cache import Answers
+from dashboard.data.cache import Answers
 
 
 def test_who_asks_while_a_question_is_being_answered_gets_that_answer() -> None:

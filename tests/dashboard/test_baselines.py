@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import loaders, text
+from dashboard import text
+from dashboard.data import loaders
 from dashboard.view.state import View
 from scoring.database import Filter
 from scoring.database.queries import queries

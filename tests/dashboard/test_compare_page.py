@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import loaders
 from dashboard.components.health_panel import toggled
 from dashboard.components.plane_panel import read_box
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view.state import Key, View
 from scoring.database import build_database, compare_scopes
 from scoring.database.filters import Filter, Range

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from dashboard import actions, loaders
-from dashboard.actions import Receipt
-from dashboard.cards import build_card
 from dashboard.charts import loss_plane_figure
 from dashboard.components import assets, breakdown
 from dashboard.components.filter_bar import read_range
@@ -25,7 +22,10 @@ from dashboard.components.threshold_editor import (
     sequence_number,
     step_along,
 )
-from dashboard.loaders import Context
+from dashboard.data import actions, loaders
+from dashboard.data.actions import Receipt
+from dashboard.data.cards import build_card
+from dashboard.data.loaders import Context
 from dashboard.theme import css_variables
 from dashboard.view.state import View
 from scoring.database.filters import Filter, Range

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard import loaders
-from dashboard.cut_facts import NoCut, Part, find_cut, read_cut_facts, read_parts
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
+from dashboard.data.threshold_stats import NoCut, Part, find_cut, read_cut_facts, read_parts
 from dashboard.theme import SOURCE_COLOURS
 from dashboard.view import links
 from dashboard.view.state import View

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from dashboard.cards import build_card
+from dashboard.data.cards import build_card
 from scoring.bundled import MODEL_NOTICE
 from scoring.database import Scope, Store, sample_detail
 from scoring.dataset.records import read_sample

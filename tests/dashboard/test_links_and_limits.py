@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard import loaders
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.view.state import Group, Key, View, read_view
 from scoring.database.filters import Filter
 from scoring.database.queries.queries import cut_counts, matching_rows

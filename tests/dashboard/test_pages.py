@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import loaders
+from dashboard.data import loaders
 from scoring.database import build_database
 from scoring.database.queries import search
 from scoring.workspace import create_workspace

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from dashboard import loaders
 from dashboard.app_pages import review
 from dashboard.components import bulk, review_deck, reviewer
 from dashboard.components.gallery import Bulk, Told
-from dashboard.loaders import Context, State
+from dashboard.data import loaders
+from dashboard.data.loaders import Context, State
 from dashboard.view.state import Key
 from scoring.reviews.decisions import (
     Decision,

@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
-from dashboard import actions, loaders
 from dashboard.charts import loss_plane_figure
 from dashboard.components.filter_chips import CLEAR, read_parts, without
 from dashboard.components.subset_panels import edge_rows
-from dashboard.export_facts import read_exports
-from dashboard.loaders import Context
+from dashboard.data import actions, loaders
+from dashboard.data.export_facts import read_exports
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import loaders, text
-from dashboard.loaders import Context
+from dashboard import text
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from scoring.runs.leases import this_process
 from scoring.runs.progress import RunProgress
 from scoring.workspace import create_workspace

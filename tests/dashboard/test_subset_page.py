@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dashboard import loaders, text
+from dashboard import text
 from dashboard.components.limits_table import merged
 from dashboard.components.subset_arms import read_arms
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.rule_choices import FAMILIES, read_definition
 from dashboard.subset_charts import overlap_figure
 from dashboard.view.state import RuleKind, View, read_view, write_view

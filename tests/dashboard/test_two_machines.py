@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import loaders
+from dashboard.data import loaders
 from scoring.reviews.decisions import (
     Decision,
     DecisionEvent,

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dashboard import loaders
-from dashboard.cards import Card
-from dashboard.loaders import Context
+from dashboard.data import loaders
+from dashboard.data.cards import Card
+from dashboard.data.loaders import Context
 from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import actions, loaders
+from dashboard.data import actions, loaders
 from dashboard.view.state import Key
 from scoring.database import Store, build_database
 from scoring.errors import StorageError, VisnecError

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from dashboard import loaders
+from dashboard.data import loaders
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
 from dashboard.view.links import image_url, thumbnail_url

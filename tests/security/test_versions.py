@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from dashboard import loaders
+from dashboard.data import loaders
 from dashboard.server.serve import APP
 from scoring.cli import app
 from scoring.database import Store, build_database

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dashboard.loaders.compare import read_other_scopes
-from dashboard.loaders.context import Context, about, read_cached
+from dashboard.data.compare import read_other_scopes
+from dashboard.data.context import Context, about, read_cached
 from dashboard.view.state import Queue, View, Who
 from scoring.database.queries import queries
 from scoring.database.queries.compare import other_name

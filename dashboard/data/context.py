@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dashboard.loaders.cache import ANSWERS, Answers
-from dashboard.loaders.facts import read_clusterings, read_scopes
+from dashboard.data.cache import ANSWERS, Answers
+from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.view.state import View
 from scoring.database import Store
 from scoring.database.filters import Filter

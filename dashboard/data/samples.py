@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from dashboard.cards import Card, build_card, build_tile
-from dashboard.loaders.cache import REFERENCES
-from dashboard.loaders.context import Context, about, read_cached
+from dashboard.data.cache import REFERENCES
+from dashboard.data.cards import Card, build_card, build_tile
+from dashboard.data.context import Context, about, read_cached
 from dashboard.view.state import View
 from scoring.database.queries import queries
 from scoring.database.queries.search import FirstHits

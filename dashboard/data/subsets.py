@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboard.loaders.cache import Answers
-from dashboard.loaders.context import Context, read_cached
-from dashboard.loaders.facts import read_current_clusterings
-from dashboard.loaders.reviews import read_latest
+from dashboard.data.cache import Answers
+from dashboard.data.context import Context, read_cached
+from dashboard.data.facts import read_current_clusterings
+from dashboard.data.reviews import read_latest
 from scoring.database import Scope
 from scoring.database.queries import queries
 from scoring.exports.manifest import Manifest

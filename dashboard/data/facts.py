@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dashboard.loaders.cache import ANSWERS
+from dashboard.data.cache import ANSWERS
 from scoring.clustering.clusters import list_clusterings
 from scoring.database import Store
 from scoring.database.queries import queries

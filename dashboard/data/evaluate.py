@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dashboard.loaders.context import Context, about, read_cached
+from dashboard.data.context import Context, about, read_cached
 from scoring.database.queries import queries
 from scoring.database.queries.prediction_verdicts import PredictedBy
 from scoring.evaluation.evaluate import Evaluation

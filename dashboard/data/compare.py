@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dashboard.loaders.context import Context, about, read_cached
-from dashboard.loaders.facts import read_scopes
+from dashboard.data.context import Context, about, read_cached
+from dashboard.data.facts import read_scopes
 from scoring.database.queries import queries
 from scoring.database.queries.compare import Comparison
 from scoring.database.queries.health import ScoreHealth

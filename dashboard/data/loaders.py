@@ -7,13 +7,13 @@ subsets.
 
 from __future__ import annotations
 
-from dashboard.loaders.at_work import State, read_at_work, read_state, state_mark
-from dashboard.loaders.compare import (
+from dashboard.data.activity import State, read_at_work, read_state, state_mark
+from dashboard.data.compare import (
     read_comparison,
     read_health,
     read_other_scopes,
 )
-from dashboard.loaders.context import (
+from dashboard.data.context import (
     WORKSPACE_VARIABLE,
     Context,
     Opened,
@@ -22,7 +22,7 @@ from dashboard.loaders.context import (
     open_view_context,
     read_workspace,
 )
-from dashboard.loaders.facts import (
+from dashboard.data.facts import (
     read_build_state,
     read_clusterings,
     read_current_clusterings,
@@ -33,7 +33,7 @@ from dashboard.loaders.facts import (
     read_runs,
     read_scopes,
 )
-from dashboard.loaders.reviews import (
+from dashboard.data.reviews import (
     MAX_QUEUE,
     OwnDecisions,
     ReviewState,
@@ -46,7 +46,7 @@ from dashboard.loaders.reviews import (
     read_review_state,
     read_reviewers,
 )
-from dashboard.loaders.samples import (
+from dashboard.data.samples import (
     IMAGE_SIZE,
     count_samples,
     read_card,
@@ -61,7 +61,7 @@ from dashboard.loaders.samples import (
     read_thumbnail,
     read_tiles,
 )
-from dashboard.loaders.scores import (
+from dashboard.data.scores import (
     read_by_cluster,
     read_by_kind,
     read_by_length,
@@ -82,7 +82,7 @@ from dashboard.loaders.scores import (
     read_threshold_for_share,
     read_threshold_for_tokens,
 )
-from dashboard.loaders.subsets import (
+from dashboard.data.subsets import (
     CandidateCounts,
     StabilityFacts,
     WeightFacts,

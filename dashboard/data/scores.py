@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.loaders.context import Context, about, read_cached
+from dashboard.data.context import Context, about, read_cached
 from scoring.database.queries import queries
 from scoring.database.values import CutCounts, LossPlane, ScoreSummary
 from scoring.precision import UNKNOWN

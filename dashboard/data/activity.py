@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from dashboard.loaders.context import Opened, has_database, open_store
-from dashboard.loaders.facts import read_run_progress, read_runs
+from dashboard.data.context import Opened, has_database, open_store
+from dashboard.data.facts import read_run_progress, read_runs
 from scoring.runs.progress import RunProgress
 
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard import loaders, text
-from dashboard.loaders import Context
+from dashboard import text
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
 from dashboard.theme import SOURCE_COLOURS
 from dashboard.view.parameters import read_number
 from scoring.database.values import CutCounts, Record, ScoreSummary
