@@ -7,11 +7,12 @@ from html import escape
 
 import streamlit as st
 
-from dashboard import charts, text
+from dashboard.charts import score_charts
 from dashboard.components import figures, filter_bar, gallery, notices, page_frame, plane_panel
 from dashboard.components.figures import Figure
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Queue, View, change_view, current_view
@@ -88,7 +89,7 @@ def _choose(context: Context, view: View) -> Scope:
 
 
 def _named(scope: Scope) -> str:
-    return f"{scope.run_id} · {text.BASELINE_NAMES.get(scope.baseline, scope.baseline)}"
+    return f"{scope.run_id} · {formatting.BASELINE_NAMES.get(scope.baseline, scope.baseline)}"
 
 
 def _show_figures(found: Comparison, view: View) -> None:
@@ -96,19 +97,25 @@ def _show_figures(found: Comparison, view: View) -> None:
     figures.show_figures(
         [
             Figure(
-                "scored in both", text.count(found.n_both), f"of {text.count(found.n_here)} here"
+                "scored in both",
+                formatting.count(found.n_both),
+                f"of {formatting.count(found.n_here)} here",
             ),
             Figure(
                 "rank correlation",
-                text.ABSENT if found.spearman is None else f"{found.spearman:.3f}",
+                formatting.ABSENT if found.spearman is None else f"{found.spearman:.3f}",
                 "Spearman; 1 is the same order",
             ),
             Figure(
                 f"top {100 * view.share:.0f} % in common",
-                text.ABSENT if found.overlap is None else f"{100 * found.overlap:.1f} %",
-                f"Jaccard; {text.count(found.n_top_both)} in both tops",
+                formatting.ABSENT if found.overlap is None else f"{100 * found.overlap:.1f} %",
+                f"Jaccard; {formatting.count(found.n_top_both)} in both tops",
             ),
-            Figure("another category", text.count(flipped), text.share(flipped, found.n_both)),
+            Figure(
+                "another category",
+                formatting.count(flipped),
+                formatting.share(flipped, found.n_both),
+            ),
         ]
     )
 
@@ -121,7 +128,9 @@ def _show_density(context: Context, other: Scope, found: Comparison) -> None:
     )
     dark = st.context.theme.type == "dark"
     st.plotly_chart(
-        charts.comparison_figure(found, _named(context.scope), _named(other), context.bands, dark),
+        score_charts.comparison_figure(
+            found, _named(context.scope), _named(other), context.bands, dark
+        ),
         theme="streamlit",
         config={"displayModeBar": False, "scrollZoom": False},
         key=_DENSITY,
@@ -160,7 +169,7 @@ def _show_flips(context: Context, view: View, other: Scope, found: Comparison) -
 def _flip_cell(
     context: Context, view: View, other: Scope, i: int, j: int, n: int, total: int
 ) -> str:
-    share = f'<span class="vn-where">{escape(text.share(n, total))}</span>'
+    share = f'<span class="vn-where">{escape(formatting.share(n, total))}</span>'
     if not n:
         return f'<td class="number">0 {share}</td>'
     which = flip_filter(context.filter, other, CATEGORIES[i], CATEGORIES[j])
@@ -188,7 +197,10 @@ def _show_apart(context: Context, view: View, other: Scope, found: Comparison) -
     rows = found.apart["row_idx"].head(_N_APART).astype(int).tolist()
     there = dict(zip(found.apart["row_idx"], found.apart["other_visnec"], strict=True))
     tiles = [
-        {**tile, "answer": f"there {text.score(float(there[tile['row_idx']]))} · {tile['answer']}"}
+        {
+            **tile,
+            "answer": f"there {formatting.score(float(there[tile['row_idx']]))} · {tile['answer']}",
+        }
         for tile in loaders.read_row_tiles(context, rows)
     ]
     gallery.show("apart", tiles, take=_open, size=str(view.tiles))

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import (
     bulk,
     figures,
@@ -23,6 +22,7 @@ from dashboard.components.gallery import Bulk
 from dashboard.data import loaders
 from dashboard.data.cards import Card
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import (
@@ -107,7 +107,7 @@ def _first_hits_meanwhile(context: Context, view: View) -> Iterator[None]:
     place = st.empty()
     with place.container():
         how_far = f"{hits.n_looked:,} of {hits.n_samples:,} samples were looked at so far"
-        figures.show_line(f"first {text.plural(hits.n_hits, 'hit')}, counting …", how_far)
+        figures.show_line(f"first {formatting.plural(hits.n_hits, 'hit')}, counting …", how_far)
         gallery.show("first-hits", loaders.read_tiles(context, hits), size=str(view.tiles))
     yield
     place.empty()
@@ -145,7 +145,7 @@ def _show_page_line(view: View, page: Page) -> None:
         )
     with said:
         figures.show_line(
-            text.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
+            formatting.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
     with layout:
         url_widgets.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
@@ -198,7 +198,7 @@ def _show_side(context: Context, view: View, cut: float, side: str, focus: int |
     on_side = replace(context, filter=replace(context.filter, visnec=Range(low, high)))
     sort = Sort.VISNEC_ASC if kept else Sort.VISNEC_DESC
     page = loaders.read_page_at(on_side, sort, None, view.size)
-    figures.show_line(text.plural(page.total, "sample"), side)
+    figures.show_line(formatting.plural(page.total, "sample"), side)
     if not page.records:
         notices.show_empty(f"Nothing {side}", "Move the cut, or take a part of the filter out.")
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import (
     figures,
     filter_bar,
@@ -18,6 +17,7 @@ from dashboard.components import (
 from dashboard.components.figures import Figure
 from dashboard.data import loaders
 from dashboard.data.loaders import Context, Opened
+from dashboard.text import formatting
 from dashboard.view.fragments import Part
 from dashboard.view.state import current_view
 from scoring.runs.record import RunRecord
@@ -43,8 +43,12 @@ def _show_dataset_only(opened: Opened) -> None:
         return
     figures.show_figures(
         [
-            Figure("samples", text.count(dataset.n_samples), "imported"),
-            Figure("files", text.count(len(dataset.files)), text.moment(dataset.imported_at)),
+            Figure("samples", formatting.count(dataset.n_samples), "imported"),
+            Figure(
+                "files",
+                formatting.count(len(dataset.files)),
+                formatting.moment(dataset.imported_at),
+            ),
         ]
     )
 
@@ -63,12 +67,20 @@ def _show_workspace(opened: Opened, context: Context) -> None:
     rest = total - scored - pending
     figures.show_figures(
         [
-            Figure("samples", text.count(total), text.plural(len(sources), "source")),
-            Figure("with an image", text.count(with_image), text.share(with_image, total)),
-            Figure("scored", text.count(scored), text.share(scored, total)),
-            Figure("pending", text.count(pending), "not scored yet" if pending else "none left"),
-            Figure("without a score", text.count(rest), "each with a reason, below"),
-            Figure("decisions", text.count(decided), text.plural(len(reviewers), "reviewer")),
+            Figure("samples", formatting.count(total), formatting.plural(len(sources), "source")),
+            Figure(
+                "with an image", formatting.count(with_image), formatting.share(with_image, total)
+            ),
+            Figure("scored", formatting.count(scored), formatting.share(scored, total)),
+            Figure(
+                "pending", formatting.count(pending), "not scored yet" if pending else "none left"
+            ),
+            Figure("without a score", formatting.count(rest), "each with a reason, below"),
+            Figure(
+                "decisions",
+                formatting.count(decided),
+                formatting.plural(len(reviewers), "reviewer"),
+            ),
         ]
     )
 
@@ -130,8 +142,8 @@ def _show_run(context: Context) -> None:
         {
             "model": run.model,
             "run": run.run_id,
-            "begun": text.moment(run.created_at),
-            "blind baseline": text.BASELINE_NAMES.get(
+            "begun": formatting.moment(run.created_at),
+            "blind baseline": formatting.BASELINE_NAMES.get(
                 context.scope.baseline, context.scope.baseline
             ),
             **_settings(run),

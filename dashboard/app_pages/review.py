@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import (
     figures,
     labels_panel,
@@ -22,6 +21,7 @@ from dashboard.components.review_queue import SEEDED, Queued, close_queue, open_
 from dashboard.data import actions, loaders
 from dashboard.data.actions import Receipt
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.links import cards_url
 from dashboard.view.navigation import sample_link
@@ -120,7 +120,7 @@ def _show_filter(context: Context) -> None:
     if context.filter == Filter():
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        n = text.plural(loaders.count_samples(context), "sample")
+        n = formatting.plural(loaders.count_samples(context), "sample")
         figures.show_quiet(f"Only samples under the filter {context.filter} ({n})")
         st.button("Clear the filter", on_click=_clear_filter)
 
@@ -192,7 +192,7 @@ def take_outbox() -> None:
     try:
         receipt = _save(sent)
     except (VisnecError, OSError) as error:
-        receipt = Receipt(problem=text.problem(error))
+        receipt = Receipt(problem=formatting.problem(error))
     st.session_state[Key.REVIEW_RECEIPT] = sent.n, receipt
 
 

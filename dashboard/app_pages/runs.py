@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, notices, page_frame, pulse
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.data import loaders
 from dashboard.data.loaders import Context, Opened
+from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
 from scoring.database.filters import Filter
@@ -56,7 +56,8 @@ def _show_no_runs(opened: Opened) -> None:
     n = opened.dataset.n_samples if opened.dataset else 0
     notices.show_empty(
         "No run yet",
-        f"A run is one model over the whole dataset: {text.plural(n, 'sample')} are waiting. It "
+        f"A run is one model over the whole dataset: "
+        f"{formatting.plural(n, 'sample')} are waiting. It "
         "can be stopped at any time and goes on where it stopped.",
         f"visnec score -w {opened.workspace.root} --model MODEL_ID_OR_PATH --predict",
     )
@@ -113,7 +114,7 @@ def _show_heading(record: RunRecord) -> None:
     st.html(
         f'<div class="vn-run"><b>{escape(record.run_id)}</b> '
         f'<span class="vn-quiet">{escape(record.model)} · begun '
-        f"{escape(text.moment(record.created_at))}</span></div>"
+        f"{escape(formatting.moment(record.created_at))}</span></div>"
     )
 
 
@@ -138,7 +139,7 @@ def _show_progress(workspace: Workspace, run_id: str) -> None:
 
 
 def _draw_progress(progress: RunProgress) -> None:
-    said = text.progress_words(progress, text.seconds_since(progress.updated_at))
+    said = formatting.progress_words(progress, formatting.seconds_since(progress.updated_at))
     if progress.state != "finished":
         done = progress.done / progress.total if progress.total else 0.0
         figures.show_progress_bar(done, said)
@@ -150,7 +151,9 @@ def _draw_progress(progress: RunProgress) -> None:
 
 def _statuses_so_far(progress: RunProgress) -> str:
     ordered = sorted(progress.statuses.items(), key=lambda item: -item[1])
-    counted = ", ".join(f"{text.count(n)} {text.status_name(status)}" for status, n in ordered)
+    counted = ", ".join(
+        f"{formatting.count(n)} {formatting.status_name(status)}" for status, n in ordered
+    )
     return f"So far: {counted}" if counted else "No sample is done yet"
 
 
@@ -161,14 +164,18 @@ def _draw_sources(progress: RunProgress) -> None:
     listed = list(progress.sources.items())
     rows: list[tuple[str | Bar, ...]] = []
     for name, (done, total) in listed[:_LISTED_SOURCES]:
-        share = text.share(done, total)
+        share = formatting.share(done, total)
         bar = Bar({"kept": done / total if total else 0.0}, f"{share} of {name or 'no source'}")
-        rows.append((name or text.ABSENT, bar, text.count(done), text.count(total), share))
+        rows.append(
+            (name or formatting.ABSENT, bar, formatting.count(done), formatting.count(total), share)
+        )
     figures.show_table(
         Table(("source", "", "done", "samples", "share"), rows, frozenset({2, 3, 4}))
     )
     if len(listed) > _LISTED_SOURCES:
-        figures.show_quiet(f"and {text.plural(len(listed) - _LISTED_SOURCES, 'smaller source')}")
+        figures.show_quiet(
+            f"and {formatting.plural(len(listed) - _LISTED_SOURCES, 'smaller source')}"
+        )
 
 
 def _show_figures(stored: _InDatabase) -> None:
@@ -176,14 +183,14 @@ def _show_figures(stored: _InDatabase) -> None:
     summary = loaders.read_summary(stored.context)
     figures.show_figures(
         [
-            Figure("samples", text.count(stored.n_samples), "in the dataset"),
-            Figure("scored", text.count(scored), text.share(scored, stored.n_samples)),
+            Figure("samples", formatting.count(stored.n_samples), "in the dataset"),
+            Figure("scored", formatting.count(scored), formatting.share(scored, stored.n_samples)),
             Figure(
                 "predictions",
-                text.count(stored.n_predictions),
+                formatting.count(stored.n_predictions),
                 "both answers of a sample" if stored.n_predictions else "none; score --predict",
             ),
-            Figure("mean VisNec", text.score(summary.mean), "nats per answer token"),
+            Figure("mean VisNec", formatting.score(summary.mean), "nats per answer token"),
         ]
     )
 
@@ -191,7 +198,7 @@ def _show_figures(stored: _InDatabase) -> None:
 def _show_record(opened: Opened, record: RunRecord) -> None:
     """The settings that pin the run's numbers down."""
     st.subheader("Record", anchor=False)
-    names = (text.BASELINE_NAMES.get(one, one) for one in record.baselines)
+    names = (formatting.BASELINE_NAMES.get(one, one) for one in record.baselines)
     common = {"model": record.model, "blind baselines": ", ".join(names)}
     figures.show_facts(
         common | (_imported_facts(record) if record.imported_from else _settings_facts(record))
@@ -214,9 +221,9 @@ def _settings_facts(record: RunRecord) -> dict[str, str]:
         **_baseline_facts(record),
         **({"token values": "kept"} if record.tokens else {}),
         "end token": "scored" if record.score_eos else "not scored",
-        "longest": f"{text.count(record.max_length)} tokens"
+        "longest": f"{formatting.count(record.max_length)} tokens"
         + (", longer ones truncated" if record.truncate else ""),
-        "begun": text.moment(record.created_at),
+        "begun": formatting.moment(record.created_at),
         "versions": ", ".join(f"{name} {one}" for name, one in record.versions.items()),
     }
 
@@ -239,7 +246,7 @@ def _imported_facts(record: RunRecord) -> dict[str, str]:
         "imported from": name,
         "sha256": f"{digest[:16]}…",
         "settings": "of the scoring are not known here",
-        "imported": text.moment(record.created_at),
+        "imported": formatting.moment(record.created_at),
     }
 
 
@@ -250,22 +257,22 @@ def _show_statuses(stored: _InDatabase, view: View) -> None:
     total = int(counts["n"].sum())
     rows: list[tuple[str | Bar, ...]] = [
         (
-            text.status_name(str(row["status"])),
-            text.count(row["n"]),
-            text.share(row["n"], total),
+            formatting.status_name(str(row["status"])),
+            formatting.count(row["n"]),
+            formatting.share(row["n"], total),
             _meaning(str(row["status"])),
         )
         for row in counts.to_dict("records")
         if row["n"]
     ]
-    rows.append(("all samples", text.count(total), text.share(total, total), ""))
+    rows.append(("all samples", formatting.count(total), formatting.share(total, total), ""))
     columns = ("status", "samples", "share", "meaning")
     figures.show_table(Table(columns, rows, frozenset({1, 2}), total=True))
     _show_reasons(stored, view)
 
 
 def _meaning(status: str) -> str:
-    return text.STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
+    return formatting.STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
 
 
 def _show_reasons(stored: _InDatabase, view: View) -> None:
@@ -286,9 +293,9 @@ def _reason(row: Mapping[Any, Any], view: View) -> str:
     """One row of the reasons; the example opens in Explore."""
     example = int(row["example_row_idx"])
     link = page_link(PageName.EXPLORE, replace(view, sample=example, row=None))
-    reason = text.ABSENT if pd.isna(row["reason"]) else str(row["reason"])
+    reason = formatting.ABSENT if pd.isna(row["reason"]) else str(row["reason"])
     return (
-        f"<tr><td>{escape(text.status_name(str(row['status'])))}</td><td>{escape(reason)}</td>"
-        f'<td class="number">{text.count(row["n"])}</td>'
+        f"<tr><td>{escape(formatting.status_name(str(row['status'])))}</td><td>{escape(reason)}</td>"
+        f'<td class="number">{formatting.count(row["n"])}</td>'
         f'<td><a href="{escape(link, quote=True)}" target="_self">row {example:,}</a></td></tr>'
     )

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from PIL import Image, ImageDraw
 
-from dashboard.theme import CATEGORY_COLOURS, css_variables
+from dashboard.charts.theme import CATEGORY_COLOURS, css_variables
 from scoring.necessity import Category
 
 HTML = '<div class="vn"></div>'

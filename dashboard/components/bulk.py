@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components.gallery import Bulk, Told
 from dashboard.data import actions, loaders
+from dashboard.text import formatting
 from dashboard.view.state import Key
 from scoring.errors import VisnecError
 
@@ -43,8 +43,8 @@ def told() -> Told | None:
     if news is not None and news.queue == last.queue:
         return Told(news.said, can_undo=True)
     standing = (
-        f"Last verdict on several: {last.decision} on {text.plural(last.n, 'sample')}, "
-        f"{text.moment(last.decided_at)}."
+        f"Last verdict on several: {last.decision} on {formatting.plural(last.n, 'sample')}, "
+        f"{formatting.moment(last.decided_at)}."
     )
     said = standing if news is None else f"{news.said} {standing}"
     return Told(said, can_undo=True, failed=news is not None and news.failed)
@@ -61,14 +61,14 @@ def _save(bulk: Bulk, reviewer: str) -> _News:
     workspace = loaders.read_workspace()
     own = loaders.read_own_decisions(workspace, reviewer, bulk.rows, 0).decided
     rows = [row for row in bulk.rows if row not in own]
-    stayed = f"{text.plural(len(own), 'sample')} already had your verdict and stayed."
+    stayed = f"{formatting.plural(len(own), 'sample')} already had your verdict and stayed."
     if not rows:
         return _News(f"Nothing was changed: {stayed}")
     try:
         events = actions.record_bulk(workspace, reviewer, rows, bulk.decision)
     except (VisnecError, OSError) as error:
-        return _News(f"Nothing was saved: {text.problem(error)}", failed=True)
-    said = f"Saved: {bulk.decision} on {text.plural(len(rows), 'sample')}."
+        return _News(f"Nothing was saved: {formatting.problem(error)}", failed=True)
+    said = f"Saved: {bulk.decision} on {formatting.plural(len(rows), 'sample')}."
     return _News(f"{said} {stayed}" if own else said, events[0].queue)
 
 
@@ -82,7 +82,7 @@ def undo() -> None:
         held = actions.undo_bulk(loaders.read_workspace(), reviewer, queue)
     except (VisnecError, OSError) as error:
         st.session_state[Key.BULK] = _News(
-            f"Nothing was undone: {text.problem(error)}", failed=True
+            f"Nothing was undone: {formatting.problem(error)}", failed=True
         )
         return
-    st.session_state[Key.BULK] = _News(f"Undone on {text.plural(held, 'sample')}.")
+    st.session_state[Key.BULK] = _News(f"Undone on {formatting.plural(held, 'sample')}.")

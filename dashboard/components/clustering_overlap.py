@@ -7,13 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import text
+from dashboard.charts.subset_charts import overlap_figure
 from dashboard.components import figures, notices
 from dashboard.components.figures import Bar, Table
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
 from dashboard.rule_choices import uses_clusters
-from dashboard.subset_charts import overlap_figure
+from dashboard.text import formatting
 from scoring.errors import VisnecError
 from scoring.subsets.definitions import SubsetDefinition
 
@@ -59,10 +59,10 @@ def show(context: Context, definition: SubsetDefinition) -> None:
             rows: list[list[str | Bar]] = [
                 [
                     f"{names[row['a']]} · {names[row['b']]}",
-                    text.count(row["n_a"]),
-                    text.count(row["n_b"]),
-                    text.count(row["both"]),
-                    text.share(row["jaccard"], 1),
+                    formatting.count(row["n_a"]),
+                    formatting.count(row["n_b"]),
+                    formatting.count(row["both"]),
+                    formatting.share(row["jaccard"], 1),
                 ]
                 for row in pairs
             ]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import notices
 from dashboard.data import actions, loaders
+from dashboard.text import formatting
 from dashboard.view.state import change_view
 from scoring.errors import VisnecError
 from scoring.reviews.decisions import Decision, DecisionDraft
@@ -43,7 +43,7 @@ def show(
     with st.container(horizontal=True, key="decision_buttons"):
         for choice in Decision:
             st.button(
-                f"{text.DECISION_MARKS[choice]} {choice.capitalize()}",
+                f"{formatting.DECISION_MARKS[choice]} {choice.capitalize()}",
                 key=f"decide-{choice}-{row_idx}",  # a late click must not meet another row
                 type="primary" if decided == choice else "secondary",
                 on_click=decide,
@@ -72,7 +72,7 @@ def decide(
     try:
         actions.record_decision(workspace, reviewer, draft)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The decision was not saved", text.problem(error))
+        notices.remember("problem", "The decision was not saved", formatting.problem(error))
         return
     notices.remember("done", f"Saved: {choice}, row {row_idx:,}")
     if behind is not None:
@@ -84,7 +84,7 @@ def undo(reviewer: str) -> None:
     try:
         events = actions.undo_last_decision(loaders.read_workspace(), reviewer)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The decision was not undone", text.problem(error))
+        notices.remember("problem", "The decision was not undone", formatting.problem(error))
         return
     if not events:
         notices.remember("note", "There is nothing to undo")
@@ -115,7 +115,7 @@ def note(row_idx: int, reviewer: str) -> None:
             loaders.read_workspace(), reviewer, DecisionDraft(row_idx, None, note=said)
         )
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The note was not saved", text.problem(error))
+        notices.remember("problem", "The note was not saved", formatting.problem(error))
         return
     notices.remember("done", f"Note saved, row {row_idx:,}")
 

@@ -11,11 +11,12 @@ from html import escape
 
 import streamlit as st
 
-from dashboard import evaluation_charts, text
+from dashboard.charts import evaluation_charts
 from dashboard.components import figures
 from dashboard.components.figures import Figure, Table
 from dashboard.data.evaluate import read_imported_answers, read_prediction_sets
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
 from scoring.database.filters import Filter, Range
@@ -42,10 +43,13 @@ def show_figures(one: ModelResult, found: Evaluation) -> None:
         ]
     )
     n_unscored = found.n_samples - found.n_scored
-    unscored = f"; {text.count(n_unscored)} without a score are in no part" if n_unscored else ""
+    unscored = (
+        f"; {formatting.count(n_unscored)} without a score are in no part" if n_unscored else ""
+    )
     figures.show_quiet(
-        f"The necessary part holds {text.count(found.n_necessary)} of "
-        f"{text.plural(found.n_samples, 'sample')}{unscored}. Ranges are 95 % intervals; samples "
+        f"The necessary part holds {formatting.count(found.n_necessary)} of "
+        f"{formatting.plural(found.n_samples, 'sample')}{unscored}. Ranges are 95 % "
+        f"intervals; samples "
         "without a prediction are left out and counted."
     )
     if one.chose_part:
@@ -118,7 +122,7 @@ def _cells_table(context: Context, view: View, name: str, which: Filter, cells: 
 
 def _cell(context: Context, view: View, which: Filter, cells: Cells, blind: str, seen: str) -> str:
     n = cells.count(blind, seen)
-    share = f'<span class="vn-where">{escape(text.share(n, cells.n))}</span>'
+    share = f'<span class="vn-where">{escape(formatting.share(n, cells.n))}</span>'
     if not n:
         return f'<td class="number">0 {share}</td>'
     target = View(
@@ -148,7 +152,7 @@ def show_groups(one: ModelResult) -> None:
             rows = [
                 (
                     evaluation_charts.band_label(part) if name == "score band" else part.name,
-                    text.count(part.n_samples),
+                    formatting.count(part.n_samples),
                     _cell_text(part.seen),
                     _cell_text(part.blind),
                     _short(*_gain(part.gain)),
@@ -168,12 +172,13 @@ def show_ranking(found: Evaluation) -> None:
     chose_part = {one.model for one in found.models if one.chose_part}
     st.subheader("Order of the models", anchor=False)
     agree = ", ".join(
-        f"{name} {text.ABSENT if value is None else f'{value:.2f}'}"
+        f"{name} {formatting.ABSENT if value is None else f'{value:.2f}'}"
         for name, value in (("Spearman", ranking.spearman), ("Kendall", ranking.kendall))
     )
     figures.show_quiet(
-        f"Over the {text.plural(ranking.n_common, 'sample')} that all models answered with the "
-        f"image, {text.count(ranking.n_necessary)} of them in the necessary part. "
+        f"Over the {formatting.plural(ranking.n_common, 'sample')} that all models "
+        f"answered with the "
+        f"image, {formatting.count(ranking.n_necessary)} of them in the necessary part. "
         f"The two orders agree by {agree}; 1 is the same order."
     )
     rows = [
@@ -207,14 +212,14 @@ def show_kept(context: Context) -> None:
             one.model,
             _SIGHTS.get(one.sight, one.sight),
             one.file,
-            text.count(one.n_taken),
-            text.count(one.n_missing),
+            formatting.count(one.n_taken),
+            formatting.count(one.n_missing),
             _left_out(one.findings)
             + ("" if one.dataset_fingerprint == edition else " (of another edition of the data)"),
         )
         for one in kept
     ]
-    with st.expander(f"Imported predictions: {text.plural(len(kept), 'file')}"):
+    with st.expander(f"Imported predictions: {formatting.plural(len(kept), 'file')}"):
         columns = ("model", "predictions", "file", "samples", "samples without", "did not fit")
         figures.show_table(Table(columns, rows, frozenset({3, 4})))
 
@@ -225,7 +230,7 @@ def _left_out(findings: Sequence[dict[str, object]]) -> str:
 
 
 def _share(one: Accuracy | None) -> str:
-    return text.ABSENT if one is None else text.share(one.right, one.n)
+    return formatting.ABSENT if one is None else formatting.share(one.right, one.n)
 
 
 def _note(one: Accuracy | None) -> str:
@@ -239,20 +244,20 @@ def _note(one: Accuracy | None) -> str:
 
 def _cell_text(one: Accuracy | None) -> str:
     if one is None or one.interval is None:
-        return text.ABSENT
-    return f"{text.share(one.right, one.n)} ({_note(one)})"
+        return formatting.ABSENT
+    return f"{formatting.share(one.right, one.n)} ({_note(one)})"
 
 
 def _gain(one: Gain | None) -> tuple[str, str]:
     if one is None:
-        return text.ABSENT, "needs both predictions"
+        return formatting.ABSENT, "needs both predictions"
     low, high = (_points(value) for value in (one.low, one.high))
     return f"{_points(one.value)} points", f"{low} to {high}, of {one.seen.n:,}"
 
 
 def _leakage(one: Leakage | None) -> tuple[str, str]:
     if one is None:
-        return text.ABSENT, "needs the text-only model"
+        return formatting.ABSENT, "needs the text-only model"
     return f"{100 * one.value:.1f} points", f"of {one.blind.n:,}"
 
 
@@ -261,7 +266,7 @@ def _points(share: float) -> str:
 
 
 def _short(value: str, note: str) -> str:
-    return value if value == text.ABSENT else f"{value.removesuffix(' points')} ({note})"
+    return value if value == formatting.ABSENT else f"{value.removesuffix(' points')} ({note})"
 
 
 def show_answers(context: Context, row_idx: int) -> None:

@@ -6,13 +6,13 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, notices, subset_comparison
 from dashboard.components.figures import Table
 from dashboard.data import loaders
 from dashboard.data.export_facts import ExportFact
 from dashboard.data.loaders import Context
 from dashboard.data.subsets import ExportDiff
+from dashboard.text import formatting
 from scoring.errors import VisnecError
 
 _FOUND: Final = "export_diff"
@@ -56,5 +56,5 @@ def _draw(found: ExportDiff, names: tuple[str, str]) -> None:
 
 
 def _short(value: object) -> str:
-    said = text.ABSENT if value is None else str(value)
+    said = formatting.ABSENT if value is None else str(value)
     return said if len(said) <= _MAX_VALUE else said[: _MAX_VALUE - 1] + "…"

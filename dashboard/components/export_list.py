@@ -6,12 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import export_diff, figures, notices, pulse
 from dashboard.data import actions
 from dashboard.data.export_facts import ExportFact, read_exports, zipped
 from dashboard.data.export_jobs import ExportJob
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view.state import Key
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace
@@ -79,7 +79,7 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
         if job.state == "running":
             figures.show_progress_bar(job.done / job.total if job.total else 0.0, _told(job))
         elif job.result is not None:
-            n = text.plural(job.result.n_samples, "sample")
+            n = formatting.plural(job.result.n_samples, "sample")
             facts = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
             notices.show_done(f"Exported {n} of {job.name}", facts)
         elif job.state == "stopped":
@@ -94,7 +94,7 @@ def _told(job: ExportJob) -> str:
         return f"{job.name} waits for another export of this workspace to end"
     if not job.total:
         return f"Exporting {job.name}: choosing the samples"
-    left = f", {text.duration(job.seconds_left)} left" if job.seconds_left else ""
+    left = f", {formatting.duration(job.seconds_left)} left" if job.seconds_left else ""
     return f"Exporting {job.name}: {job.done:,} of {job.total:,}{left}"
 
 
@@ -107,7 +107,7 @@ def _show_one(workspace: Workspace, export: ExportFact) -> None:
             figures.show_named(
                 name,
                 f"subset {subset.name} · {export.manifest.format} · "
-                f"{text.plural(export.n_samples, 'sample')}, {text.size(n_bytes)}"
+                f"{formatting.plural(export.n_samples, 'sample')}, {formatting.size(n_bytes)}"
                 + _extras(export),
                 str(export.folder),
             )
@@ -127,9 +127,9 @@ def _show_one(workspace: Workspace, export: ExportFact) -> None:
 def _extras(export: ExportFact) -> str:
     """What an export holds or changed beyond plain records."""
     manifest = export.manifest
-    parts = [f"{text.plural(export.n_images, 'image')}"] if export.n_images else []
+    parts = [f"{formatting.plural(export.n_images, 'image')}"] if export.n_images else []
     if n := manifest.n_missing_images:
-        parts.append(f"{text.plural(n, 'image')} missing")
+        parts.append(f"{formatting.plural(n, 'image')} missing")
     if manifest.derived:
         parts.append("derived: " + ", ".join(manifest.derived))
     return "".join(f" · {part}" for part in parts)
@@ -139,7 +139,7 @@ def _show_files(name: str, export: ExportFact) -> None:
     with st.popover("Files", icon=":material/folder_open:"):
         if export.n_bytes <= MAX_DOWNLOAD:
             st.download_button(
-                f"All files ({text.size(export.n_bytes)})",
+                f"All files ({formatting.size(export.n_bytes)})",
                 data=lambda: zipped(export),
                 file_name=f"{name}.zip",
                 mime="application/zip",
@@ -150,11 +150,11 @@ def _show_files(name: str, export: ExportFact) -> None:
             )
         for path, size in export.files:
             if size > MAX_DOWNLOAD:
-                st.text(f"{path.name}: {text.size(size)}, too large to send; it lies at")
+                st.text(f"{path.name}: {formatting.size(size)}, too large to send; it lies at")
                 st.code(str(path), language=None, wrap_lines=True)
                 continue
             st.download_button(
-                f"{path.name} ({text.size(size)})",
+                f"{path.name} ({formatting.size(size)})",
                 data=path.read_bytes,
                 file_name=f"{name}-{path.name}",
                 mime=_MIME.get(path.suffix, "application/octet-stream"),
@@ -177,7 +177,8 @@ def _verify(workspace: Workspace, export: ExportFact) -> None:
     else:
         verdict = (
             "done",
-            f"Verified: {text.plural(report.n_samples, 'sample')} rebuilt, every byte the same",
+            f"Verified: {formatting.plural(report.n_samples, 'sample')} rebuilt, "
+            f"every byte the same",
             "\n".join((*report.changed_inputs, *report.notes)),
         )
     bar.empty()

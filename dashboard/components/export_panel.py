@@ -7,10 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, notices
 from dashboard.data import actions
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from scoring.errors import VisnecError
 from scoring.exports import FORMATS, ExportOptions, options_from_dict
 from scoring.exports.options import TABLES
@@ -181,7 +181,7 @@ def _start(
         return
     if job.result is not None:
         actions.dismiss_export(context.workspace, job)
-        n = text.plural(job.result.n_samples, "sample")
+        n = formatting.plural(job.result.n_samples, "sample")
         said = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
         notices.remember("done", f"Exported {n} of {definition.name}", said, place)
     st.rerun()

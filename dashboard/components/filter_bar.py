@@ -11,11 +11,11 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import text
+from dashboard.charts.theme import category_label
 from dashboard.components import figures, filter_chips, notices
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
-from dashboard.theme import category_label
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import change_view, current_view
@@ -64,7 +64,9 @@ def show(context: Context, compact: bool = False) -> None:
                 )
             with second[2]:
                 statuses = list(loaders.read_status_counts(context.everything())["status"])
-                _choose_many("status", "Status", statuses, list(which.status), text.status_name)
+                _choose_many(
+                    "status", "Status", statuses, list(which.status), formatting.status_name
+                )
             with second[3]:
                 _type_range(which)
         if not compact:
@@ -85,7 +87,7 @@ def show_strip(context: Context, hint: str) -> None:
             show(context, compact=True)
         if context.filter:
             n = loaders.count_samples(context)
-            if st.button(f"Show {text.plural(n, 'sample')}", icon=":material/grid_view:"):
+            if st.button(f"Show {formatting.plural(n, 'sample')}", icon=":material/grid_view:"):
                 go_to(PageName.EXPLORE, sample=None)
             show_chips(context)
         else:

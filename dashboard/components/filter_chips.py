@@ -8,8 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import assets
+from dashboard.text import formatting
 from scoring.database.filters import Filter, Range
 
 CLEAR = ""
@@ -70,7 +70,7 @@ def _shown(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
     if field == "cluster" and isinstance(value, int):
         return cluster_names.get(value, str(value))
     if field == "status":
-        return text.status_name(str(value))
+        return formatting.status_name(str(value))
     if field == "decision" and value == "none":
         return "undecided"
     return str(value)
@@ -78,8 +78,8 @@ def _shown(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
 
 def _limits(limits: Range) -> str:
     """A range in words; its lower limit belongs to it, its upper one does not."""
-    low = "" if limits.min is None else f"from {text.limit(limits.min)}"
-    high = "" if limits.max is None else f"below {text.limit(limits.max)}"
+    low = "" if limits.min is None else f"from {formatting.limit(limits.min)}"
+    high = "" if limits.max is None else f"below {formatting.limit(limits.max)}"
     return " ".join(one for one in (low, high) if one)
 
 

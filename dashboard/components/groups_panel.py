@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import breakdown, figures, notices
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import Group, change_view, current_view
@@ -102,7 +102,7 @@ def _read(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
 
 def _span(low: int, high: int) -> str:
     if low == high:
-        return text.plural(int(low), "token")
+        return formatting.plural(int(low), "token")
     return f"{low:,} to {high:,} tokens"
 
 
@@ -156,6 +156,6 @@ def _show_nothing(context: Context, group: Group) -> None:
     elif group is Group.TURN and not context.filter:
         notices.show_empty("No scores of single turns", "This run tells scores of samples only.")
     elif group is Group.LENGTH:
-        notices.show_empty("Lengths are not known", text.UNKNOWN.capitalize())
+        notices.show_empty("Lengths are not known", formatting.UNKNOWN.capitalize())
     else:
         notices.show_empty("No sample here", "Take a part of the filter out.")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import breakdown, figures
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view.state import change_view, current_view
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.health import ScoreHealth
@@ -94,10 +94,10 @@ def _statuses(health: ScoreHealth) -> list[_Row]:
     return [
         _Row(
             status,
-            text.status_name(status),
+            formatting.status_name(status),
             n,
             total,
-            text.STATUS_MEANINGS.get(Status(status), "") if status in list(Status) else "",
+            formatting.STATUS_MEANINGS.get(Status(status), "") if status in list(Status) else "",
             Filter(status=(Status(status),)),
         )
         for status, n in health.statuses.items()

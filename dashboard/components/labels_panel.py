@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import charts, text
+from dashboard.charts import score_charts
 from dashboard.components import figures, notices
 from dashboard.components.figures import Figure
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
 from dashboard.data.threshold_stats import FEW, wrongly_dropped
+from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import Queue, Who, change_view, current_view
 from scoring.reviews.threshold_estimation import (
@@ -58,7 +59,7 @@ def show() -> None:
     with left:
         dark = st.context.theme.type == "dark"
         st.plotly_chart(
-            charts.settling_figure(cut_curve(labels), cut, dark),
+            score_charts.settling_figure(cut_curve(labels), cut, dark),
             theme="streamlit",
             config={"displayModeBar": False, "scrollZoom": False},
             key="settling",
@@ -71,7 +72,8 @@ def show() -> None:
 def _show_too_few(labels: HandLabels) -> None:
     notices.show_empty(
         "Too few decisions that stand for the dataset",
-        f"{text.plural(len(labels), 'decision')} so far; from {FEW} on, precision and recall of "
+        f"{formatting.plural(len(labels), 'decision')} so far; from {FEW} on, "
+        f"precision and recall of "
         "any cut are estimated here. A random queue gives decisions that stand for the others; "
         "an order by score does not.",
     )
@@ -83,7 +85,7 @@ def _show_too_few(labels: HandLabels) -> None:
 def _show_as_of() -> None:
     """The panel stands still while samples are decided above it, and says so."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        moment = text.moment(datetime.now(UTC).isoformat())
+        moment = formatting.moment(datetime.now(UTC).isoformat())
         figures.show_quiet(f"As of {moment}; decisions since then are not in it.")
         st.button("Work out again", icon=":material/refresh:")
 
@@ -98,16 +100,16 @@ def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
             _estimate("precision of keeping", quality.precision, "of the kept, people keep"),
             _estimate("recall of keeping", quality.recall, "of what people keep is kept"),
             Figure("wrongly dropped", *wrongly_dropped(labels, cut, n_dropped)),
-            Figure("decisions", text.count(len(labels)), about),
+            Figure("decisions", formatting.count(len(labels)), about),
         ]
     )
 
 
 def _estimate(name: str, estimate: Estimate | None, about: str) -> Figure:
     if estimate is None:
-        return Figure(name, text.ABSENT, "no decision on that side of the cut")
+        return Figure(name, formatting.ABSENT, "no decision on that side of the cut")
     interval = f"{estimate.low:.0%} to {estimate.high:.0%}"
-    return Figure(name, text.share(estimate.value, 1), f"{interval} {about}")
+    return Figure(name, formatting.share(estimate.value, 1), f"{interval} {about}")
 
 
 def _show_best(labels: HandLabels, cut: float) -> None:
@@ -115,7 +117,8 @@ def _show_best(labels: HandLabels, cut: float) -> None:
     if best is None:
         return
     figures.show_quiet(
-        f"These labels suggest {text.score(best.threshold)}: precision and recall together are "
+        f"These labels suggest {formatting.score(best.threshold)}: precision and "
+        f"recall together are "
         f"best there. F1 {best.f1:.2f}, cross-fitted: each label is judged at the threshold that "
         "the others choose. Figures at a threshold that their own labels chose are too high."
     )

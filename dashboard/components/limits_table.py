@@ -12,8 +12,8 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures
+from dashboard.text import formatting
 from dashboard.view.state import change_view
 from scoring.rules.base import NamedLimits
 
@@ -48,7 +48,7 @@ def _show(
     largest = sorted(present, key=lambda name: -counts[name])[:_MAX_ROWS]
     names = [*largest, *(name for name, _, _ in limits if name not in largest)]
     held, serial = _held(field, limits)
-    set_apart = text.plural(len(limits), what, f"{what}s" if what == "source" else "types")
+    set_apart = formatting.plural(len(limits), what, f"{what}s" if what == "source" else "types")
     label = f"Limits of their own: {set_apart}" if limits else f"Limits of their own by {what}"
     with st.expander(label, expanded=bool(limits), key=f"{field}.unfolded"):
         key = f"{field}.{serial}"

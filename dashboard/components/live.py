@@ -11,10 +11,10 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import ahead, figures, pulse
 from dashboard.data import actions, loaders
 from dashboard.data.loaders import State
+from dashboard.text import formatting
 from dashboard.view.links import state_url
 from dashboard.view.state import current_view
 from scoring.runs.progress import RunProgress
@@ -53,7 +53,9 @@ def _watch(drawn_from: State, beats: list[bool]) -> None:
 
 def _show_progress(run: str, progress: RunProgress, alone: bool) -> None:
     share = progress.done / progress.total if progress.total else 0.0
-    said = text.progress_words(progress, text.seconds_since(progress.updated_at)).rstrip(".")
+    said = formatting.progress_words(
+        progress, formatting.seconds_since(progress.updated_at)
+    ).rstrip(".")
     figures.show_progress_bar(share, said)
     name = "" if alone else f"{run}: "
     figures.show_quiet(f"{name}{said}. New parts come in by themselves.")

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import (
     decision_buttons,
     evaluation_panels,
@@ -21,6 +20,7 @@ from dashboard.components.sample_view import Action
 from dashboard.data import loaders
 from dashboard.data.cards import Card
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
 from scoring.database.filters import Filter
@@ -176,10 +176,10 @@ def _show_history(context: Context, row_idx: int) -> None:
     if not events:
         return
     taken_back = {event.undoes for event in events if event.undoes}
-    with st.expander(f"History: {text.plural(len(events), 'entry', 'entries')}"):
+    with st.expander(f"History: {formatting.plural(len(events), 'entry', 'entries')}"):
         rows = [
             (
-                text.moment(event.decided_at),
+                formatting.moment(event.decided_at),
                 event.reviewer,
                 _deed(event) + (" (undone)" if event.event_id in taken_back else ""),
                 event.note or "",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import live, notices
 from dashboard.data import actions, loaders
 from dashboard.data.loaders import Context, Opened
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import View, open_view
 from scoring.bundled import MODEL_NOTICE
@@ -48,7 +48,8 @@ def _with_database(view: View) -> Opened:
     with st.status("Building the database from the parts …") as status:
         report = actions.build_workspace_database(workspace)
         status.update(
-            label=f"Database built: {text.plural(report.n_samples, 'sample')}", state="complete"
+            label=f"Database built: {formatting.plural(report.n_samples, 'sample')}",
+            state="complete",
         )
     return loaders.open_view_context(view)
 
@@ -65,7 +66,8 @@ def require_scores(opened: Opened, what: str) -> Context | None:
     elif opened.context is None:
         notices.show_empty(
             "Nothing is scored yet",
-            f"{what} needs scores: {text.plural(opened.dataset.n_samples, 'sample')} are waiting "
+            f"{what} needs scores: "
+            f"{formatting.plural(opened.dataset.n_samples, 'sample')} are waiting "
             "for a model to look at them twice, with and without their image.",
             f"visnec score -w {root} --model MODEL_ID_OR_PATH --predict",
         )
@@ -76,7 +78,7 @@ def _show_scope(context: Context) -> None:
     """Which run, baseline and clustering the page is about, and how to choose others."""
     frame = loaders.read_scopes(context.store)
     scope = context.scope
-    baseline = text.BASELINE_NAMES.get(scope.baseline, "other baseline")
+    baseline = formatting.BASELINE_NAMES.get(scope.baseline, "other baseline")
     with st.popover(
         f"{scope.run_id} · {baseline}",
         icon=":material/tune:",
@@ -93,7 +95,7 @@ def _show_scope(context: Context) -> None:
             "Blind baseline",
             baselines,
             scope.baseline,
-            lambda one: text.BASELINE_NAMES.get(one, one),
+            lambda one: formatting.BASELINE_NAMES.get(one, one),
             help="What stood in for the image in the pass without it",
         )
         clusterings = list(loaders.read_clusterings(context.store)["clustering_id"])
@@ -124,8 +126,8 @@ def _show_notices(opened: Opened, at_work: bool) -> None:
     state = loaders.read_build_state(context.store)
     if state.stale and not at_work:
         notices.show_note(
-            f"{text.plural(state.n_new_parts, 'new part')} since this database was built",
-            f"The figures are exact as of {text.moment(state.built_at)}.",
+            f"{formatting.plural(state.n_new_parts, 'new part')} since this database was built",
+            f"The figures are exact as of {formatting.moment(state.built_at)}.",
         )
         if st.button("Take the new parts in", icon=":material/refresh:"):
             with st.spinner("Building the database …"):

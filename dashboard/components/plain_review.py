@@ -6,12 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import decision_buttons, figures, notices
 from dashboard.components.review_queue import Queued
 from dashboard.data import loaders
 from dashboard.data.cards import Card
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view.state import Key, change_view
 from scoring.images.decode import ImageProblem
 
@@ -33,7 +33,7 @@ def show(
     beyond = f" ({queued.said})" if queued.said else ""
     figures.show_quiet(
         f"Sample {at + 1:,} of {len(queue):,}{beyond}, "
-        f"{text.plural(len(own.decided), 'sample')} decided"
+        f"{formatting.plural(len(own.decided), 'sample')} decided"
     )
     behind = queue[at + 1] if at + 1 < len(queue) else None
     card = loaders.read_card(context, due)
@@ -114,12 +114,12 @@ def _show_card(context: Context, card: Card) -> None:
             _show_image(context, card["row_idx"], position)
         figures.show_facts(
             {
-                "row": text.count(card["row_idx"]),
+                "row": formatting.count(card["row_idx"]),
                 "source": card["source"],
-                "VisNec score": text.score(card["visnec"]),
-                "category": card["category"] or text.ABSENT,
-                "text-only loss": text.loss(card["loss_text"]),
-                "multimodal loss": text.loss(card["loss_multimodal"]),
+                "VisNec score": formatting.score(card["visnec"]),
+                "category": card["category"] or formatting.ABSENT,
+                "text-only loss": formatting.loss(card["loss_text"]),
+                "multimodal loss": formatting.loss(card["loss_multimodal"]),
             }
         )
     with right:
@@ -141,7 +141,7 @@ def _show_turn(turn: dict[str, Any]) -> None:
 
 
 def _show_pieces(pieces: list[tuple[str, bool]] | None) -> None:
-    st.text(text.ABSENT if pieces is None else "".join(one for one, _ in pieces))
+    st.text(formatting.ABSENT if pieces is None else "".join(one for one, _ in pieces))
 
 
 def _show_image(context: Context, row_idx: int, position: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from dashboard import charts
+from dashboard.charts import score_charts
 from dashboard.components import figures, notices, pulse
 from dashboard.data import loaders
 from dashboard.view.fragments import Part, redraw
@@ -42,13 +42,13 @@ def show() -> None:
         return
     if not st.session_state.get(Key.PLOTLY_LOADED):
         st.session_state[Key.PLOTLY_LOADED] = True
-        height = f"height:{charts.PLANE_HEIGHT}px"
+        height = f"height:{score_charts.PLANE_HEIGHT}px"
         st.html(f'<div class="vn-waiting vn-quiet" style="{height}">Drawing the loss plane …</div>')
         pulse.show("plane", _MOMENT)
         return
     dark = st.context.theme.type == "dark"
     st.plotly_chart(
-        charts.loss_plane_figure(plane, context.bands, dark),
+        score_charts.loss_plane_figure(plane, context.bands, dark),
         theme="streamlit",
         config={"displayModeBar": False, "scrollZoom": False},
         key=_KEY,

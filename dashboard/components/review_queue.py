@@ -8,10 +8,10 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components.decision_buttons import Origin
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from dashboard.view.state import Key, Queue, View, change_view
 
 SEEDED: Final = (Queue.RANDOM, Queue.STRATIFIED)
@@ -42,7 +42,10 @@ class Queued:
     @property
     def said(self) -> str:
         """How much of the dataset it is; empty where it is all of it."""
-        eligible, samples = text.count(self.n_eligible), text.plural(self.n_samples, "sample")
+        eligible, samples = (
+            formatting.count(self.n_eligible),
+            formatting.plural(self.n_samples, "sample"),
+        )
         if self.n_eligible > len(self.rows):
             return f"the first of {eligible} that fit, of {samples}"
         return f"of {samples}" if self.n_samples > len(self.rows) else ""

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Table
 from dashboard.data import loaders
+from dashboard.text import formatting
 from dashboard.view.state import Queue, Who, change_view
 from scoring.reviews.agreement import Agreement
 
@@ -25,8 +25,8 @@ def show() -> None:
     rows = [
         (
             one.reviewer,
-            *(text.count(n) for n in (one.decided, one.keep, one.drop, one.unsure)),
-            text.moment(one.last_decided_at),
+            *(formatting.count(n) for n in (one.decided, one.keep, one.drop, one.unsure)),
+            formatting.moment(one.last_decided_at),
         )
         for one in state.reviewers
     ]
@@ -34,7 +34,8 @@ def show() -> None:
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
     with st.container(horizontal=True, vertical_alignment="center"):
         figures.show_quiet(
-            f"As of {text.moment(datetime.now(UTC).isoformat())}. Each sample counts once a person."
+            f"As of {formatting.moment(datetime.now(UTC).isoformat())}. Each sample "
+            f"counts once a person."
         )
         st.button("Count again", icon=":material/refresh:")
     _show_agreement(state.agreement)
@@ -54,9 +55,9 @@ def _show_agreement(agreement: Agreement) -> None:
     rows = [
         (
             f"{pair.one} and {pair.other}",
-            text.count(pair.n_both),
+            formatting.count(pair.n_both),
             f"{pair.raw:.1%}",
-            text.ABSENT if pair.kappa is None else f"{pair.kappa:.2f}",
+            formatting.ABSENT if pair.kappa is None else f"{pair.kappa:.2f}",
         )
         for pair in agreement.pairs
     ]
@@ -75,7 +76,8 @@ def _show_conflicts(n: int) -> None:
     left, right = st.columns([5, 2], vertical_alignment="center")
     with left:
         figures.show_quiet(
-            f"{text.plural(n, 'sample')} to look at again: as many keep as drop, so that the rule "
+            f"{formatting.plural(n, 'sample')} to look at again: as many keep as "
+            f"drop, so that the rule "
             "decides, or somebody unsure."
         )
     if right.button("Review the conflicts", icon=":material/balance:", width="stretch"):

@@ -9,7 +9,6 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, limits_table, notices
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
@@ -25,6 +24,7 @@ from dashboard.rule_choices import (
     read_rule,
     uses_clusters,
 )
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.parameters import MAX_COUNT
 from dashboard.view.state import (
@@ -312,14 +312,14 @@ def show_others(context: Context, view: View) -> None:
     counts = loaders.read_candidate_counts(context)
     url_widgets.switch(
         "hand",
-        f"Decisions by hand win over the rule ({text.count(counts.n_verdicts)} verdicts)",
+        f"Decisions by hand win over the rule ({formatting.count(counts.n_verdicts)} verdicts)",
         view.hand,
         help="Keep and drop of the majority of reviewers; a tie and unsure leave it to the rule",
     )
     n_text_only = counts.by_status.get(Status.TEXT_ONLY, 0)
     url_widgets.switch(
         "text_only",
-        f"Take text-only samples in ({text.count(n_text_only)})",
+        f"Take text-only samples in ({formatting.count(n_text_only)})",
         view.text_only,
         help="Samples without an image have no score, so no rule can judge them",
     )
@@ -330,11 +330,13 @@ def show_others(context: Context, view: View) -> None:
     }
     url_widgets.switch(
         "unscored",
-        f"Take other samples without a score in ({text.count(sum(others.values()))})",
+        f"Take other samples without a score in ({formatting.count(sum(others.values()))})",
         view.unscored,
         help="Missing or bad images, no answer, too long, and those not scored yet",
     )
-    said = ", ".join(f"{text.count(n)} {text.STATUS_NAMES[one]}" for one, n in others.items() if n)
+    said = ", ".join(
+        f"{formatting.count(n)} {formatting.STATUS_NAMES[one]}" for one, n in others.items() if n
+    )
     n_bad = counts.by_status.get(Status.BAD_RECORD, 0)
-    bad = f"{text.plural(n_bad, 'bad record')} stay out unless kept by hand" if n_bad else ""
+    bad = f"{formatting.plural(n_bad, 'bad record')} stay out unless kept by hand" if n_bad else ""
     figures.show_quiet("; ".join(part for part in (said, bad) if part))

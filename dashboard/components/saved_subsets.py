@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import export_panel, figures, notices, subset_arms
 from dashboard.data import actions, loaders
 from dashboard.data.loaders import Context
 from dashboard.rule_choices import read_definition, view_changes
+from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from scoring.errors import VisnecError
 from scoring.subsets.definitions import SubsetDefinition
@@ -91,7 +91,7 @@ def _summary(context: Context, definition: SubsetDefinition) -> str:
         n, total = loaders.read_subset_size(context, definition)
     except VisnecError as error:
         return str(error)
-    return f"{definition.rule} · {text.plural(n, 'sample')}, {text.share(n, total)}"
+    return f"{definition.rule} · {formatting.plural(n, 'sample')}, {formatting.share(n, total)}"
 
 
 def _choices(definition: SubsetDefinition) -> str:
@@ -99,7 +99,7 @@ def _choices(definition: SubsetDefinition) -> str:
     parts += ["text-only samples in"] if definition.text_only == "keep" else []
     parts += ["samples without a score in"] if definition.unscored == "keep" else []
     parts += [] if definition.hand_wins else ["decisions by hand left out"]
-    return " · ".join([*parts, f"saved {text.moment(definition.created_at)}"])
+    return " · ".join([*parts, f"saved {formatting.moment(definition.created_at)}"])
 
 
 def _open(definition: SubsetDefinition) -> None:
@@ -127,6 +127,8 @@ def _forget(name: str) -> None:
     try:
         actions.forget_subset(loaders.read_workspace(), name)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The subset was not forgotten", text.problem(error), _PLACE)
+        notices.remember(
+            "problem", "The subset was not forgotten", formatting.problem(error), _PLACE
+        )
         return
     notices.remember("done", f"Forgot {name}", "Its exports are still there.", _PLACE)

@@ -7,12 +7,12 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, notices
 from dashboard.components.figures import Bar, Table
 from dashboard.data import actions
 from dashboard.data.loaders import Context
 from dashboard.rule_choices import uses_clusters
+from dashboard.text import formatting
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, Weighing, ablation_arms
 from scoring.runs.record import now
@@ -68,8 +68,10 @@ def _save(context: Context, arms: dict[str, SubsetDefinition]) -> None:
             actions.save_subset_definition(context.workspace, replace(arm, created_at=now()))
         except (VisnecError, OSError) as error:
             notices.remember(
-                "problem", f"The arm {arm.name} was not saved", text.problem(error), PLACE
+                "problem", f"The arm {arm.name} was not saved", formatting.problem(error), PLACE
             )
             return
         saved.append(arm.name)
-    notices.remember("done", f"Saved {text.plural(len(saved), 'arm')}", ", ".join(saved), PLACE)
+    notices.remember(
+        "done", f"Saved {formatting.plural(len(saved), 'arm')}", ", ".join(saved), PLACE
+    )

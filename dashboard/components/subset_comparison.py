@@ -8,12 +8,12 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, gallery, notices
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
 from dashboard.rule_choices import UNSAVED
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import View, change_view
 from scoring.errors import VisnecError
@@ -85,12 +85,14 @@ def show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:
     """How far two subsets agree; ``names`` are what A and B are called."""
     figures.show_figures(
         [
-            Figure("overlap", text.share(diff.jaccard, 1), "Jaccard: in both, of those in either"),
-            Figure("in both", text.count(len(diff.both)), "samples"),
-            Figure("only in A", text.count(len(diff.only_a)), names[0]),
-            Figure("only in B", text.count(len(diff.only_b)), names[1]),
-            Figure("size of A", text.count(diff.n_a), names[0]),
-            Figure("size of B", text.count(diff.n_b), names[1]),
+            Figure(
+                "overlap", formatting.share(diff.jaccard, 1), "Jaccard: in both, of those in either"
+            ),
+            Figure("in both", formatting.count(len(diff.both)), "samples"),
+            Figure("only in A", formatting.count(len(diff.only_a)), names[0]),
+            Figure("only in B", formatting.count(len(diff.only_b)), names[1]),
+            Figure("size of A", formatting.count(diff.n_a), names[0]),
+            Figure("size of B", formatting.count(diff.n_b), names[1]),
         ]
     )
 
@@ -100,10 +102,12 @@ def _show_sources(diff: SubsetDiff) -> None:
     rows: list[list[str | Bar]] = [
         [
             str(name),
-            *(text.count(row[column]) for column in ("samples", "a", "b", "both")),
-            text.count(row["only_a"]),
-            text.count(row["only_b"]),
-            text.ABSENT if math.isnan(row["jaccard"]) else text.share(row["jaccard"], 1),
+            *(formatting.count(row[column]) for column in ("samples", "a", "b", "both")),
+            formatting.count(row["only_a"]),
+            formatting.count(row["only_b"]),
+            formatting.ABSENT
+            if math.isnan(row["jaccard"])
+            else formatting.share(row["jaccard"], 1),
             Bar({"kept": 0 if math.isnan(row["jaccard"]) else row["jaccard"]}, "overlap"),
         ]
         for name, row in frame.iterrows()
@@ -115,9 +119,9 @@ def _show_sources(diff: SubsetDiff) -> None:
 def _show_samples(context: Context, diff: SubsetDiff, a: SubsetDefinition) -> int | None:
     """The highest scores of each part first."""
     parts = {
-        f"Only in A ({text.count(len(diff.only_a))})": diff.only_a,
-        f"Only in B ({text.count(len(diff.only_b))})": diff.only_b,
-        f"In both ({text.count(len(diff.both))})": diff.both,
+        f"Only in A ({formatting.count(len(diff.only_a))})": diff.only_a,
+        f"Only in B ({formatting.count(len(diff.only_b))})": diff.only_b,
+        f"In both ({formatting.count(len(diff.both))})": diff.both,
     }
     place = st.segmented_control(
         "Samples",
@@ -134,5 +138,5 @@ def _show_samples(context: Context, diff: SubsetDiff, a: SubsetDefinition) -> in
         return None
     rows = loaders.read_best_rows(context, a.scope, part, _N_SHOWN)
     if len(part) > len(rows):
-        figures.show_quiet(f"The {len(rows)} highest scores of {text.count(len(part))}.")
+        figures.show_quiet(f"The {len(rows)} highest scores of {formatting.count(len(part))}.")
     return gallery.show("subset_difference", loaders.read_row_tiles(context, rows))

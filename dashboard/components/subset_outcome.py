@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures, notices, weights_outcome
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
 from dashboard.rule_choices import REASON_NAMES
+from dashboard.text import formatting
 from scoring.subsets.definitions import Outcome
 from scoring.subsets.selection import Reason
 
@@ -60,24 +60,31 @@ def _show_size(context: Context, outcome: Outcome) -> None:
         [
             Figure(
                 "samples in the subset",
-                text.count(n),
-                f"{text.share(n, len(found))} of {text.count(len(found))}",
+                formatting.count(n),
+                f"{formatting.share(n, len(found))} of {formatting.count(len(found))}",
             ),
             Figure(
                 "of the scored",
-                text.share(kept_scored, scored),
-                f"{text.count(kept_scored)} of {text.count(scored)}",
+                formatting.share(kept_scored, scored),
+                f"{formatting.count(kept_scored)} of {formatting.count(scored)}",
             ),
             Figure(
                 "answer tokens",
-                text.count(kept_tokens if known else None),
-                f"{text.share(kept_tokens, tokens)} of all scored ones" if known else text.UNKNOWN,
+                formatting.count(kept_tokens if known else None),
+                f"{formatting.share(kept_tokens, tokens)} of all scored ones"
+                if known
+                else formatting.UNKNOWN,
             ),
-            Figure("without a score", text.count(n - kept_scored), "taken in by choice or by hand"),
+            Figure(
+                "without a score",
+                formatting.count(n - kept_scored),
+                "taken in by choice or by hand",
+            ),
             Figure(
                 "turned by hand",
-                text.count(by_hand),
-                f"{text.count(subset.n_hand_kept)} kept, {text.count(subset.n_hand_dropped)} "
+                formatting.count(by_hand),
+                f"{formatting.count(subset.n_hand_kept)} kept, "
+                f"{formatting.count(subset.n_hand_dropped)} "
                 "dropped against the rule",
             ),
         ]
@@ -95,12 +102,12 @@ def _show_sources(outcome: Outcome) -> None:
     rows: list[list[str | Bar]] = [
         [
             str(name),
-            text.count(row["samples"]),
-            text.count(row["kept"]),
-            text.count(row["dropped"]),
+            formatting.count(row["samples"]),
+            formatting.count(row["kept"]),
+            formatting.count(row["dropped"]),
             _kept_bar(row["kept"], row["samples"]),
-            text.share(row["samples"], int(frame["samples"].sum())),
-            text.share(row["kept"], kept),
+            formatting.share(row["samples"], int(frame["samples"].sum())),
+            formatting.share(row["kept"], kept),
         ]
         for name, row in largest.iterrows()
     ]
@@ -128,10 +135,10 @@ def _show_groups(
     rows: list[list[str | Bar]] = [
         [
             (names or {}).get(name, str(name)),
-            text.count(row["samples"]),
-            text.count(row["kept"]),
-            text.count(row["dropped"]),
-            text.share(row["kept"], row["samples"]),
+            formatting.count(row["samples"]),
+            formatting.count(row["kept"]),
+            formatting.count(row["dropped"]),
+            formatting.share(row["kept"], row["samples"]),
             _kept_bar(row["kept"], row["samples"]),
         ]
         for name, row in held.iterrows()
@@ -156,7 +163,7 @@ def _show(table: Table) -> None:
 
 
 def _kept_bar(kept: float, samples: float) -> Bar:
-    return Bar({"kept": kept / samples}, f"{text.share(kept, samples)} kept")
+    return Bar({"kept": kept / samples}, f"{formatting.share(kept, samples)} kept")
 
 
 def _show_clusters(context: Context, outcome: Outcome) -> None:
@@ -172,12 +179,12 @@ def _show_reasons(outcome: Outcome) -> None:
         [
             row["outcome"],
             REASON_NAMES[Reason(row["reason"])],
-            text.count(row["samples"]),
-            text.share(row["samples"], total),
+            formatting.count(row["samples"]),
+            formatting.share(row["samples"], total),
         ]
         for row in frame.to_dict("records")
     ]
-    rows.append(["all samples", "", text.count(total), text.share(total, total)])
+    rows.append(["all samples", "", formatting.count(total), formatting.share(total, total)])
     figures.show_table(
         Table(("outcome", "because of", "samples", "share"), rows, frozenset({2, 3}), total=True)
     )

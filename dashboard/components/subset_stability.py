@@ -6,12 +6,12 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard import text
+from dashboard.charts.subset_charts import inclusion_figure
 from dashboard.components import figures, gallery, notices
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.data import loaders
 from dashboard.data.loaders import Context, StabilityFacts
-from dashboard.subset_charts import inclusion_figure
+from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import MAX_DRAWS, View
 from scoring.errors import VisnecError
@@ -94,17 +94,17 @@ def _show_figures(facts: StabilityFacts) -> None:
         [
             Figure(
                 "expected overlap",
-                text.share(facts.overlap, 1),
+                formatting.share(facts.overlap, 1),
                 "Jaccard, of this subset with that of a draw",
             ),
             Figure(
                 "firm",
-                text.count(facts.n_firm),
-                f"taken with at least 95 %; the rule takes {text.count(facts.n_taken)}",
+                formatting.count(facts.n_firm),
+                f"taken with at least 95 %; the rule takes {formatting.count(facts.n_taken)}",
             ),
-            Figure("open", text.count(facts.n_open), "taken with 5 % to 95 %"),
-            Figure("other scores", text.count(facts.n_used), "runs and blind baselines"),
-            Figure("draws", text.count(facts.n_draws)),
+            Figure("open", formatting.count(facts.n_open), "taken with 5 % to 95 %"),
+            Figure("other scores", formatting.count(facts.n_used), "runs and blind baselines"),
+            Figure("draws", formatting.count(facts.n_draws)),
         ]
     )
     figures.show_quiet(f"Judged by {facts.basis}.")
@@ -116,10 +116,10 @@ def _show_replicates(facts: StabilityFacts) -> None:
     rows = [
         (
             one.run_id,
-            text.BASELINE_NAMES.get(one.baseline, one.baseline),
+            formatting.BASELINE_NAMES.get(one.baseline, one.baseline),
             one.dtype or "unknown",
-            text.share(one.coverage, 1),
-            "left out: too few" if one.overlap is None else text.share(one.overlap, 1),
+            formatting.share(one.coverage, 1),
+            "left out: too few" if one.overlap is None else formatting.share(one.overlap, 1),
         )
         for one in facts.replicates
     ]
@@ -132,10 +132,10 @@ def _show_sources(facts: StabilityFacts) -> None:
     rows: list[list[str | Bar]] = [
         [
             str(name),
-            text.count(row["taken"]),
+            formatting.count(row["taken"]),
             f"{row['expected']:,.1f}",
-            text.count(row["firm"]),
-            text.count(row["open"]),
+            formatting.count(row["firm"]),
+            formatting.count(row["open"]),
         ]
         for name, row in frame.iterrows()
     ]

@@ -77,9 +77,9 @@ def show(
     """Draws the editor; returns what was asked for with the limits just now.
 
     ``facts`` are the exact counts (:func:`dashboard.data.threshold_stats.read_cut_facts`),
-    ``address`` is where those of other limits are asked for, ``own`` are the workspace's limits. ``log_counts``:
-    symmetric-log heights, linear up to one sample, so that empty bins stay empty. ``follows``: the
-    cut stands at the upper band limit and moves with it.
+    ``address`` is where those of other limits are asked for, ``own`` are the workspace's
+    limits. ``log_counts``: symmetric-log heights, linear up to one sample, so that empty bins
+    stay empty. ``follows``: the cut stands at the upper band limit and moves with it.
     """
     state = st.session_state.get(_KEY) or {}
     result = _editor(

@@ -6,11 +6,11 @@ import math
 
 import streamlit as st
 
-from dashboard import text
 from dashboard.components import figures
 from dashboard.components.figures import Bar, Figure, Table
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from scoring.subsets.definitions import Outcome
 
 
@@ -24,12 +24,12 @@ def show(context: Context, outcome: Outcome) -> None:
         [
             Figure(
                 "effective share",
-                text.share(facts.effective_share, 1),
+                formatting.share(facts.effective_share, 1),
                 "equally weighted samples that say as much",
             ),
             Figure("lowest weight", f"{facts.lowest:.3g}", "of those that stay"),
             Figure("highest weight", f"{facts.highest:.3g}", "times as often as before"),
-            Figure("epoch", text.count(facts.epoch), "samples shown, repeats counted"),
+            Figure("epoch", formatting.count(facts.epoch), "samples shown, repeats counted"),
         ]
     )
     with st.container(key="pair-weights"):
@@ -50,11 +50,11 @@ def _show_mixture(outcome: Outcome) -> None:
         rows.append(
             [
                 str(name),
-                text.count(row["samples"]),
+                formatting.count(row["samples"]),
                 "–" if math.isnan(mean) else f"{mean:.3f}",
-                text.share(row["share_before"], 1),
-                text.share(row["share_after"], 1),
-                Bar({"kept": row["share_after"]}, text.share(row["share_after"], 1)),
+                formatting.share(row["share_before"], 1),
+                formatting.share(row["share_after"], 1),
+                Bar({"kept": row["share_after"]}, formatting.share(row["share_after"], 1)),
             ]
         )
     columns = ("source", "samples", "mean weight", "before", "after", "")
@@ -68,9 +68,9 @@ def _show_repeats(facts: loaders.WeightFacts) -> None:
     rows: list[list[str | Bar]] = [
         [
             "left out" if n == 0 else f"{n} ×" if n < last else f"{n} × or more",
-            text.count(samples),
-            text.share(samples, total),
-            Bar({"kept": samples / total}, text.share(samples, total)),
+            formatting.count(samples),
+            formatting.share(samples, total),
+            Bar({"kept": samples / total}, formatting.share(samples, total)),
         ]
         for n, samples in enumerate(facts.repeats)
     ]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard import text
+from dashboard.text import formatting
+from dashboard.text.word_differences import Piece, word_differences
 from dashboard.view.links import image_url, thumbnail_url
-from dashboard.words import Piece, word_differences
 from scoring.database.values import Record, SampleDetail
 from scoring.image_references import image_path
 from scoring.necessity import Bands
@@ -52,13 +52,13 @@ def build_card(
         "cluster": detail.cluster,
         "cluster_id": detail.cluster_id,
         "status": detail.status,
-        "status_name": text.status_name(detail.status),
+        "status_name": formatting.status_name(detail.status),
         "reason": detail.reason,
         "category": None if score["visnec"] is None else bands.category(score["visnec"]).value,
         **score,
         "noise": str(noise) if noise else None,
         "nearest": _nearest_limit(score["visnec"], bands, noise),
-        "baseline": text.BASELINE_NAMES.get(baseline, baseline),
+        "baseline": formatting.BASELINE_NAMES.get(baseline, baseline),
         "other_scores": others[:MAX_OTHER_SCORES],
         "n_others": len(others),
         "n_agreeing": None
@@ -137,7 +137,7 @@ def _other_scores(detail: SampleDetail, baseline: str, bands: Bands) -> list[dic
     scores += [(f"{row['run_id']}, ", row) for row in detail.other_runs]
     return [
         {
-            "name": run + text.BASELINE_NAMES.get(str(row["baseline"]), str(row["baseline"])),
+            "name": run + formatting.BASELINE_NAMES.get(str(row["baseline"]), str(row["baseline"])),
             "visnec": visnec,
             "category": bands.category(visnec).value,
         }
@@ -271,7 +271,7 @@ def _neighbour(row: Mapping[Any, Any], bands: Bands, edition: str) -> dict[str, 
         "answer": (_string(row["answer"]) or "")[:300],
         "visnec": visnec,
         "category": None if visnec is None else bands.category(visnec).value,
-        "status_name": text.status_name(str(row["status"])),
+        "status_name": formatting.status_name(str(row["status"])),
         "decision": _string(row["decision"]),
         "thumbnail": thumbnail_url(int(row["row_idx"]), edition),
     }
@@ -289,7 +289,7 @@ def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
         "visnec": visnec,
         "category": None if visnec is None else bands.category(visnec).value,
         "status": row["status"],
-        "status_name": text.status_name(str(row["status"])),
+        "status_name": formatting.status_name(str(row["status"])),
         "decision": _string(row["decision"]),
         "n_images": n_images,
         "thumbnail": thumbnail_url(int(row["row_idx"]), edition) if n_images else None,

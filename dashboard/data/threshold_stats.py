@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard import text
+from dashboard.charts.theme import SOURCE_COLOURS
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
-from dashboard.theme import SOURCE_COLOURS
+from dashboard.text import formatting
 from dashboard.view.parameters import read_number
 from scoring.database.values import CutCounts, Record, ScoreSummary
 from scoring.necessity import Category
@@ -80,31 +80,35 @@ def _figures(
     scored = kept.n_kept + kept.n_dropped
     low, high = summary.quantiles.get(0.05), summary.quantiles.get(0.95)
     return [
-        ("kept samples", text.count(kept.n_kept), text.share(kept.n_kept, scored)),
-        ("dropped samples", text.count(kept.n_dropped), text.share(kept.n_dropped, scored)),
+        ("kept samples", formatting.count(kept.n_kept), formatting.share(kept.n_kept, scored)),
+        (
+            "dropped samples",
+            formatting.count(kept.n_dropped),
+            formatting.share(kept.n_dropped, scored),
+        ),
         ("wrongly dropped", *wrongly_dropped(labels, cut, kept.n_dropped)),
-        ("within the noise", text.count(near[0]), near[1]),
+        ("within the noise", formatting.count(near[0]), near[1]),
         *_tokens(kept),
         (
             "median score",
-            text.score(summary.quantiles.get(0.5)),
-            f"mean {text.score(summary.mean)}",
+            formatting.score(summary.quantiles.get(0.5)),
+            f"mean {formatting.score(summary.mean)}",
         ),
         (
             "from 5 % to 95 %",
-            f"{text.score(low, 2)} … {text.score(high, 2)}",
-            f"lowest {text.score(summary.min_visnec, 2)}, "
-            f"highest {text.score(summary.max_visnec, 2)}",
+            f"{formatting.score(low, 2)} … {formatting.score(high, 2)}",
+            f"lowest {formatting.score(summary.min_visnec, 2)}, "
+            f"highest {formatting.score(summary.max_visnec, 2)}",
         ),
     ]
 
 
 def _tokens(kept: CutCounts) -> list[tuple[str, str, str]]:
     if kept.tokens_kept is None or kept.tokens_dropped is None:
-        return [("answer tokens", text.ABSENT, text.UNKNOWN)]
+        return [("answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
     tokens = kept.tokens_kept + kept.tokens_dropped
     return [
-        (f"{name} answer tokens", text.count(n), text.share(n, tokens))
+        (f"{name} answer tokens", formatting.count(n), formatting.share(n, tokens))
         for name, n in (("kept", kept.tokens_kept), ("dropped", kept.tokens_dropped))
     ]
 
@@ -112,15 +116,15 @@ def _tokens(kept: CutCounts) -> list[tuple[str, str, str]]:
 def wrongly_dropped(labels: HandLabels, cut: float, n_dropped: int) -> tuple[str, str]:
     """The share of what the cut drops that people would keep, and what it stands on."""
     if len(labels) < FEW:
-        return text.ABSENT, f"{len(labels)} of {FEW} labels it takes"
+        return formatting.ABSENT, f"{len(labels)} of {FEW} labels it takes"
     dropped = cut_quality(labels, cut).wrongly_dropped
     if dropped is None:
-        return text.ABSENT, "no label below the cut"
-    low, high = (text.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))
+        return formatting.ABSENT, "no label below the cut"
+    low, high = (formatting.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))
     return (
-        text.share(dropped.value, 1),
-        f"≈ {text.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
-        f"by {text.plural(dropped.n, 'label')}",
+        formatting.share(dropped.value, 1),
+        f"≈ {formatting.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
+        f"by {formatting.plural(dropped.n, 'label')}",
     )
 
 

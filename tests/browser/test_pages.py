@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.theme import PAPER
+from dashboard.charts.theme import PAPER
 from dashboard.view.state import View
 from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS

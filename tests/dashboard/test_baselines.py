@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import text
 from dashboard.data import loaders
+from dashboard.text import formatting
 from dashboard.view.state import View
 from scoring.database import Filter
 from scoring.database.queries import queries
@@ -47,7 +47,7 @@ def test_each_sample_counts_once(root: Path, baseline: str) -> None:
 def test_the_baseline_is_picked_beside_the_run(root: Path, draw: Draw, page: str) -> None:
     app = draw(page)
     (picker,) = [box for box in app.selectbox if box.label == "Blind baseline"]
-    assert picker.options == [text.BASELINE_NAMES["none"], text.BASELINE_NAMES["gray"]]
+    assert picker.options == [formatting.BASELINE_NAMES["none"], formatting.BASELINE_NAMES["gray"]]
     assert picker.value == "none"
     picker.set_value("gray").run()
     assert not app.exception

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dashboard.charts import loss_plane_figure
+from dashboard.charts.score_charts import loss_plane_figure
+from dashboard.charts.theme import css_variables
 from dashboard.components import assets, breakdown
 from dashboard.components.filter_bar import read_range
 from dashboard.components.review_deck import read_outbox
@@ -26,7 +27,6 @@ from dashboard.data import actions, loaders
 from dashboard.data.actions import Receipt
 from dashboard.data.cards import build_card
 from dashboard.data.loaders import Context
-from dashboard.theme import css_variables
 from dashboard.view.state import View
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.queries import loss_plane, sample_detail

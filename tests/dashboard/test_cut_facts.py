@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from dashboard.charts.theme import SOURCE_COLOURS
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
 from dashboard.data.threshold_stats import NoCut, Part, find_cut, read_cut_facts, read_parts
-from dashboard.theme import SOURCE_COLOURS
 from dashboard.view import links
 from dashboard.view.state import View
 from scoring.database.filters import Filter

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
-from dashboard.charts import loss_plane_figure
+from dashboard.charts.score_charts import loss_plane_figure
 from dashboard.components.filter_chips import CLEAR, read_parts, without
 from dashboard.components.subset_panels import edge_rows
 from dashboard.data import actions, loaders

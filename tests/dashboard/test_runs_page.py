@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import text
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.text import formatting
 from scoring.runs.leases import this_process
 from scoring.runs.progress import RunProgress
 from scoring.workspace import create_workspace
@@ -50,7 +50,7 @@ def progress(state: str, **changes: object) -> RunProgress:
     ],
 )
 def test_progress_is_said_in_a_sentence(given: RunProgress, age: float, said: str) -> None:
-    assert text.progress_words(given, age).startswith(said)
+    assert formatting.progress_words(given, age).startswith(said)
 
 
 def test_the_record_and_every_status_are_shown(root: Path, context: Context, draw: Draw) -> None:

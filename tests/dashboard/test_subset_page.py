@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dashboard import text
+from dashboard.charts.subset_charts import overlap_figure
 from dashboard.components.limits_table import merged
 from dashboard.components.subset_arms import read_arms
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
 from dashboard.rule_choices import FAMILIES, read_definition
-from dashboard.subset_charts import overlap_figure
+from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view
 from scoring.clustering.clusters import Clustering
 from scoring.database import build_database
@@ -190,7 +190,7 @@ def test_weights_show_what_training_will_see(root: Path, context: Context, draw:
     assert facts.epoch >= sum(n * times for times, n in enumerate(facts.repeats))
     said = written(draw("subset", write_view(view)))
     assert "mean weight" in said
-    assert text.share(facts.effective_share, 1) in said
+    assert formatting.share(facts.effective_share, 1) in said
     assert "mean weight" not in written(draw("subset"))
 
 

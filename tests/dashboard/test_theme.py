@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dashboard.theme import (
+from dashboard.charts.theme import (
     ACCENT,
     CATEGORY_COLOURS,
     DECISION_COLOURS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import text
-from dashboard.words import Piece, word_differences
+from dashboard.text import formatting
+from dashboard.text.word_differences import Piece, word_differences
 from scoring.samples import Status
 
 
@@ -41,24 +41,24 @@ def test_nothing_is_lost(one: str, other: str) -> None:
 
 
 def test_figures_as_they_are_written() -> None:
-    assert text.count(665298) == "665,298"
-    assert text.count(None) == "–"
-    assert text.share(15, 100) == "15.0 %"
-    assert text.share(1, 0) == "–"
-    assert text.score(0.2058) == "+0.206"
-    assert text.score(-1.2087) == "−1.209"
-    assert text.score(-0.0001) == "0.000"
-    assert text.score(float("nan")) == "–"
-    assert text.limit(-0.25) == "−0.25"
-    assert text.size(28_000_000) == "26.7 MB"
-    assert text.duration(45) == "45 s"
-    assert text.duration(7200) == "2.0 h"
-    assert text.moment("2026-01-02T03:04:05Z") == "2026-01-02 03:04 UTC"
-    assert text.moment("yesterday") == "yesterday"
-    assert text.plural(1, "sample") == "1 sample"
-    assert text.plural(2000, "sample") == "2,000 samples"
+    assert formatting.count(665298) == "665,298"
+    assert formatting.count(None) == "–"
+    assert formatting.share(15, 100) == "15.0 %"
+    assert formatting.share(1, 0) == "–"
+    assert formatting.score(0.2058) == "+0.206"
+    assert formatting.score(-1.2087) == "−1.209"
+    assert formatting.score(-0.0001) == "0.000"
+    assert formatting.score(float("nan")) == "–"
+    assert formatting.limit(-0.25) == "−0.25"
+    assert formatting.size(28_000_000) == "26.7 MB"
+    assert formatting.duration(45) == "45 s"
+    assert formatting.duration(7200) == "2.0 h"
+    assert formatting.moment("2026-01-02T03:04:05Z") == "2026-01-02 03:04 UTC"
+    assert formatting.moment("yesterday") == "yesterday"
+    assert formatting.plural(1, "sample") == "1 sample"
+    assert formatting.plural(2000, "sample") == "2,000 samples"
 
 
 def test_every_status_has_a_name_and_a_meaning() -> None:
-    assert set(text.STATUS_NAMES) == set(Status) == set(text.STATUS_MEANINGS)
-    assert text.status_name("of a later version") == "of a later version"
+    assert set(formatting.STATUS_NAMES) == set(Status) == set(formatting.STATUS_MEANINGS)
+    assert formatting.status_name("of a later version") == "of a later version"

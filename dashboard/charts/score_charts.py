@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard import theme
+from dashboard.charts import theme
 from scoring.database.queries.compare import Comparison
 from scoring.database.values import LossPlane
 from scoring.necessity import Bands, Category

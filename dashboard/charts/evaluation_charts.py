@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dashboard import theme
+from dashboard.charts import theme
 from scoring.evaluation.evaluate import PartResult
 from scoring.necessity import Category
 

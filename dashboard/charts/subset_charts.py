@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard import theme
-from dashboard.charts import plain
+from dashboard.charts import theme
+from dashboard.charts.score_charts import plain
 from scoring.necessity import Category
 
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}

@@ -1,0 +1,1 @@
+"""Charts: values in, a plotly figure out."""
