@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
-from dashboard.components import assets, notices
+from dashboard.frontend import assets
+from dashboard.pages.compare import page as compare
+from dashboard.pages.evaluate import page as evaluate
+from dashboard.pages.explore import page as explore
+from dashboard.pages.overview import page as overview
+from dashboard.pages.review import page as review
+from dashboard.pages.runs import page as runs
+from dashboard.pages.subset import page as subset
 from dashboard.view.navigation import PageName, open_navigation
+from dashboard.widgets import notices
 from scoring.errors import VisnecError
 
 

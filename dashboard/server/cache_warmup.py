@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import gc
 
-from dashboard.app_pages import compare, evaluate, explore, overview, review, runs, subset
-from dashboard.components import ahead
 from dashboard.data import loaders
+from dashboard.pages.compare import page as compare
+from dashboard.pages.evaluate import page as evaluate
+from dashboard.pages.explore import page as explore
+from dashboard.pages.overview import page as overview
+from dashboard.pages.review import page as review
+from dashboard.pages.runs import page as runs
+from dashboard.pages.subset import page as subset
 from dashboard.view.state import View
+from dashboard.widgets import prefetch
 from scoring.errors import VisnecError
 
 PAGES = (overview, explore, compare, review, subset, evaluate, runs)
@@ -22,7 +28,7 @@ def warm_up() -> None:
     try:
         context = loaders.open_view_context(View()).context
         if context is not None:
-            ahead.ask(context, View())
+            prefetch.ask(context, View())
     except VisnecError:
         return
     spare_the_collector()

@@ -12,7 +12,7 @@ import uuid
 
 import streamlit as st
 
-from dashboard.components.notices import show_fault, show_problem
+from dashboard.widgets.notices import show_fault, show_problem
 from scoring.errors import VisnecError
 
 _LOG = logging.getLogger("visnec.dashboard")

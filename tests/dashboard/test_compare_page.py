@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.components.health_panel import toggled
-from dashboard.components.plane_panel import read_box
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.pages.overview.health_panel import toggled
 from dashboard.view.state import Key, View
+from dashboard.widgets.plane_panel import read_box
 from scoring.database import build_database, compare_scopes
 from scoring.database.filters import Filter, Range
 from scoring.database.queries import queries

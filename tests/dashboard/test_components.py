@@ -11,11 +11,12 @@ import pytest
 
 from dashboard.charts.score_charts import loss_plane_figure
 from dashboard.charts.theme import css_variables
-from dashboard.components import assets, breakdown
-from dashboard.components.filter_bar import read_range
-from dashboard.components.review_deck import read_outbox
-from dashboard.components.sample_view import Action, read_action
-from dashboard.components.threshold_editor import (
+from dashboard.data import actions, loaders
+from dashboard.data.actions import Receipt
+from dashboard.data.cards import build_card
+from dashboard.data.loaders import Context
+from dashboard.frontend import assets
+from dashboard.pages.overview.threshold_editor import (
     Act,
     read_act,
     read_limits,
@@ -23,11 +24,11 @@ from dashboard.components.threshold_editor import (
     sequence_number,
     step_along,
 )
-from dashboard.data import actions, loaders
-from dashboard.data.actions import Receipt
-from dashboard.data.cards import build_card
-from dashboard.data.loaders import Context
+from dashboard.pages.review.review_deck import read_outbox
 from dashboard.view.state import View
+from dashboard.widgets import breakdown
+from dashboard.widgets.filter_bar import read_range
+from dashboard.widgets.sample_view import Action, read_action
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.queries import loss_plane, sample_detail
 from scoring.errors import VisnecError
@@ -296,7 +297,7 @@ def test_every_colour_is_known_to_page_and_components() -> None:
 
 
 def test_scripts_build_no_html_from_data() -> None:
-    folder = Path(assets.__file__).with_name("assets")
+    folder = Path(assets.__file__).parent
     scripts = sorted(folder.glob("*.js"))
     assert scripts
     for script in scripts:

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dashboard.components.evaluation_panels import from_threshold
 from dashboard.data import loaders
+from dashboard.widgets.evaluation_panels import from_threshold
 from scoring.database import Range, Scope, Store, build_database, matching_rows, parse_filter
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions

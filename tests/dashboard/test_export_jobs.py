@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dashboard.components.export_list import _told
 from dashboard.data import export_jobs
 from dashboard.data.export_facts import read_exports, zipped
 from dashboard.data.export_jobs import ExportJob
+from dashboard.pages.subset.export_list import _told
 from scoring.database import Store, build_database
 from scoring.errors import InputError, StorageError
 from scoring.exports import ExportOptions

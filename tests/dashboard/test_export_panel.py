@@ -9,7 +9,7 @@ import pytest
 
 from dashboard.data import actions
 from dashboard.data.loaders import Context
-from dashboard.rule_choices import read_definition
+from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.state import RuleKind, View
 from scoring.dataset.records import read_samples
 from scoring.exports.manifest import read_manifest

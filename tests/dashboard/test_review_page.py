@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from dashboard.app_pages import review
-from dashboard.components import bulk, review_deck, reviewer
-from dashboard.components.gallery import Bulk, Told
 from dashboard.data import loaders
 from dashboard.data.loaders import Context, State
+from dashboard.pages.explore import bulk
+from dashboard.pages.review import page as review
+from dashboard.pages.review import review_deck
 from dashboard.view.state import Key
+from dashboard.widgets import reviewer
+from dashboard.widgets.gallery import Bulk, Told
 from scoring.reviews.decisions import (
     Decision,
     DecisionEvent,

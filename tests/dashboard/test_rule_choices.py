@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from dashboard.charts.score_charts import loss_plane_figure
-from dashboard.components.filter_chips import CLEAR, read_parts, without
-from dashboard.components.subset_panels import edge_rows
 from dashboard.data import actions, loaders
 from dashboard.data.export_facts import read_exports
 from dashboard.data.loaders import Context
-from dashboard.rule_choices import (
+from dashboard.pages.subset.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,
     RULE_NAMES,
@@ -23,8 +21,10 @@ from dashboard.rule_choices import (
     read_rule,
     view_changes,
 )
+from dashboard.pages.subset.subset_panels import edge_rows
 from dashboard.view.navigation import sample_link
 from dashboard.view.state import RuleKind, View, write_view
+from dashboard.widgets.filter_chips import CLEAR, read_parts, without
 from scoring.database.filters import Filter, Range
 from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from dashboard.charts.subset_charts import overlap_figure
-from dashboard.components.limits_table import merged
-from dashboard.components.subset_arms import read_arms
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
-from dashboard.rule_choices import FAMILIES, read_definition
+from dashboard.pages.subset.limits_table import merged
+from dashboard.pages.subset.rule_choices import FAMILIES, read_definition
+from dashboard.pages.subset.subset_arms import read_arms
 from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view
 from scoring.clustering.clusters import Clustering

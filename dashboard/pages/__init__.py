@@ -1,0 +1,1 @@
+"""The pages, each in a folder with the panels that only it uses."""

@@ -1,0 +1,66 @@
+"""Asks ahead what a page is about to ask, so that it is drawn at once.
+
+The first answer from a new database reads scores anew, which takes a second at ten million samples.
+The one decision behind it: that is done in the background while the page stands as it is, and the
+page is drawn from the new database when the answers are there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from dashboard.data import loaders
+from dashboard.data.loaders import Context
+from dashboard.pages.overview import groups_panel, score_panel
+from dashboard.view.state import View
+from scoring.errors import VisnecError
+
+_SECONDS: Final = 0.25  # that a page may wait here: small databases are ready by then
+_REMEMBERED: Final = 64
+_asked: OrderedDict[tuple[object, ...], threading.Event] = OrderedDict()
+_lock = threading.Lock()
+
+
+def is_ready(context: Context, view: View) -> bool:
+    """Whether the answers for this view are there; begins to ask where they are not."""
+    root, generation = context.workspace.root, context.store.generation
+    key = (root, generation, context.scope, str(context.filter), context.bands)
+    with _lock:
+        done = _asked.get(key)
+        if done is None:
+            done = _asked[key] = threading.Event()
+            threading.Thread(target=_ask, args=(context, view, done), daemon=True).start()
+        while len(_asked) > _REMEMBERED:
+            _asked.popitem(last=False)
+    return done.wait(_SECONDS)
+
+
+def _ask(context: Context, view: View, done: threading.Event) -> None:
+    try:
+        ask(context, view)
+    except VisnecError:
+        pass  # the page that asks again tells of it
+    finally:
+        done.set()
+
+
+def ask(context: Context, view: View) -> None:
+    """Answers the questions of the Overview and of the first list in Explore.
+
+    Raises VisnecError where one cannot be answered.
+    """
+    loaders.read_dataset_counts(context.store)
+    loaders.read_status_counts(context.everything())
+    summary = loaders.read_summary(context)
+    if summary.n_scored:
+        loaders.read_histogram(context, score_panel.bins_for(summary))
+        loaders.read_ecdf(context)
+        cut = view.threshold(context.workspace.bands)
+        loaders.read_cut(context, cut)
+        loaders.read_labels(context)
+        groups_panel.read_groups(context, view.group, cut)
+    loaders.read_loss_plane(context)
+    loaders.read_health(context)
+    loaders.read_page(context, view)
