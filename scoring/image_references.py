@@ -41,3 +41,31 @@ def split_base(reference: str) -> tuple[int | None, str]:
 def image_path(reference: str) -> str:
     """The path as the record gives it: what people read, and what other tools know."""
     return split_base(reference)[1]
+
+
+RECORDS = "original"
+"""What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
+
+
+FETCHED = "remote"
+"""The name of the root that holds images fetched from other machines."""
+
+
+_FETCHED = re.compile(r"^https?://", re.IGNORECASE)
+
+
+def may_be_fetched(reference: str) -> bool:
+    """Whether ``reference`` is an address of the kinds that can be fetched."""
+    return _FETCHED.match(reference) is not None
+
+
+_REFERENCE = re.compile(
+    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:(?:quoting=none&)?at=/|bytes=\d+&(?:member|key)=)[^#]*)",
+    re.DOTALL,
+)
+
+
+def split_reference(reference: str) -> tuple[str, str] | None:
+    """(name of the container, place inside it), or None for a path of a file of its own."""
+    found = _REFERENCE.fullmatch(reference)
+    return (found["name"], found["member"]) if found else None

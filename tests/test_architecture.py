@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,9 +31,9 @@ def test_the_import_contracts_hold() -> None:
 
 
 def test_nothing_behind_the_dashboard_loads_a_model() -> None:
-    pages = sorted(path.stem for path in (ROOT / "dashboard" / "app_pages").glob("[a-z]*.py"))
+    pages = sorted(path.parent.name for path in (ROOT / "dashboard" / "pages").glob("*/page.py"))
     assert len(pages) >= 5
-    modules = [f"dashboard.app_pages.{page}" for page in pages]
+    modules = [f"dashboard.pages.{page}.page" for page in pages]
     loaded = loaded_by(
         "import " + ", ".join(["dashboard.server.serve", "dashboard.data.actions", *modules])
     )
@@ -41,6 +44,20 @@ def test_nothing_behind_the_dashboard_loads_a_model() -> None:
 def test_importing_the_library_is_quick_work() -> None:
     loaded = loaded_by("import scoring, scoring.cli")
     assert not loaded & {"torch", "transformers", "streamlit", "plotly", "sklearn"}
+
+
+@pytest.mark.parametrize("package", ["scoring", "dashboard"])
+def test_the_tree_in_contributing_is_the_one_on_disk(package: str) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    tree = re.search(rf"^    {package}/\n((?:      .+\n)+)", text, re.MULTILINE)
+    assert tree is not None
+    named = set(re.findall(r"(?<= )[a-z_]+(?:/|\.py)(?= |$)", tree[1], re.MULTILINE))
+    there = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / package).glob("[a-z]*")
+        if path.suffix == ".py" or path.is_dir()
+    }
+    assert named - {"build/", "queries/", "score_index/"} == there
 
 
 def test_queries_are_not_formatted_from_values() -> None:

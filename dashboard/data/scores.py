@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from dashboard.data.context import Context, about, read_cached
+from dashboard.text import formatting
+from dashboard.view.state import Group
 from scoring.database.queries import queries
 from scoring.database.values import CutCounts, LossPlane, ScoreSummary
 from scoring.precision import UNKNOWN
+
+GROUP_BINS = 48
+"""Bins of the small histogram of a group."""
 
 
 def read_summary(context: Context) -> ScoreSummary:
@@ -191,3 +197,30 @@ def read_cluster_names(context: Context) -> dict[int, str]:
     return read_cached(
         context, "cluster_names", lambda: queries.cluster_names(context.store, clustering)
     )
+
+
+def bins_for(summary: ScoreSummary) -> int:
+    """Bins that so many scores fill: finer for more, within what a screen can show."""
+    return min(max(int(math.sqrt(summary.n_scored) * 4), 60), 160)
+
+
+def read_group_figures(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
+    """The figures of a group, the column that names its rows, and the one that is shown."""
+    if group is Group.SOURCE:
+        return read_by_source(context), "source", "source"
+    if group is Group.CLUSTER:
+        return read_by_cluster(context), "cluster_id", "name"
+    if group is Group.KIND:
+        return read_by_kind(context), "answer_kind", "answer_kind"
+    if group is Group.TURN:
+        frame = read_by_turn(context)
+        return frame.assign(place=[f"answer {turn + 1}" for turn in frame["turn"]]), "turn", "place"
+    frame = read_by_length(context)
+    spans = [_span(*one) for one in zip(frame["min_tokens"], frame["max_tokens"], strict=True)]
+    return frame.assign(span=spans), "max_tokens", "span"
+
+
+def _span(low: int, high: int) -> str:
+    if low == high:
+        return formatting.plural(int(low), "token")
+    return f"{low:,} to {high:,} tokens"

@@ -13,7 +13,7 @@ from typing import Final
 
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
-from dashboard.pages.overview import groups_panel, score_panel
+from dashboard.data.scores import GROUP_BINS, bins_for, read_group_figures
 from dashboard.view.state import View
 from scoring.errors import VisnecError
 
@@ -55,12 +55,13 @@ def ask(context: Context, view: View) -> None:
     loaders.read_status_counts(context.everything())
     summary = loaders.read_summary(context)
     if summary.n_scored:
-        loaders.read_histogram(context, score_panel.bins_for(summary))
+        loaders.read_histogram(context, bins_for(summary))
         loaders.read_ecdf(context)
         cut = view.threshold(context.workspace.bands)
         loaders.read_cut(context, cut)
         loaders.read_labels(context)
-        groups_panel.read_groups(context, view.group, cut)
+        read_group_figures(context, view.group)
+        loaders.read_group_histograms(context, str(view.group), GROUP_BINS)
     loaders.read_loss_plane(context)
     loaders.read_health(context)
     loaders.read_page(context, view)

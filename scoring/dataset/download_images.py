@@ -15,15 +15,9 @@ from pathlib import Path
 
 from scoring.dataset.records import read_columns
 from scoring.errors import InputError
-from scoring.images.decode import FETCHED, ImageProblem, open_image
-from scoring.images.remote import (
-    Fetcher,
-    RemoteProblem,
-    cached_path,
-    forget_refusal,
-    keep_refusal,
-    may_be_fetched,
-)
+from scoring.image_references import FETCHED, may_be_fetched
+from scoring.images.decode import ImageProblem, open_image
+from scoring.images.remote import Fetcher, RemoteProblem, cached_path, forget_refusal, keep_refusal
 from scoring.samples import Status
 from scoring.workspace import Workspace, replacing
 

@@ -14,15 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from scoring.image_references import in_base
-from scoring.images.decode import (
-    RECORDS,
-    ImagePlace,
-    ImageProblem,
-    is_deep_grey,
-    resolve_image,
-)
-from scoring.images.remote import may_be_fetched
+from scoring.image_references import RECORDS, in_base, may_be_fetched
+from scoring.images.decode import ImagePlace, ImageProblem, is_deep_grey, resolve_image
 from scoring.readers import SourceFile
 from scoring.readers.inputs import hub_home
 from scoring.readers.values import Inline

@@ -14,9 +14,8 @@ from pathlib import Path
 from scoring.dataset.image_root_detection import ROOT_TRIALS
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError
-from scoring.image_references import ImageRoots, split_base
+from scoring.image_references import ImageRoots, may_be_fetched, split_base
 from scoring.images.decode import ImageProblem, resolve_image
-from scoring.images.remote import may_be_fetched
 from scoring.readers.detect import JSON
 from scoring.samples import Status
 from scoring.workspace import Workspace, declared_roots, open_workspace, save_settings

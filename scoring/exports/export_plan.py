@@ -31,8 +31,7 @@ from scoring.exports.json_edits import (
     without_turns,
 )
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
-from scoring.image_references import image_path
-from scoring.images.containers import split_reference
+from scoring.image_references import image_path, split_reference
 from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.readers.detect import JSON
 from scoring.readers.members import Member, member_of

@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.images.containers import open_parquet
-from scoring.readers.tables import batch_size
+from scoring.readers.tables import batch_size, open_parquet
 
 _TEXTS = (
     pa.types.is_string,

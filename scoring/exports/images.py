@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 from scoring.errors import InputError
 from scoring.exports.files import FileFact, Piece, Told, flush
 from scoring.exports.options import VERSION
-from scoring.image_references import image_path
-from scoring.images.containers import EmbeddedProblem, read_embedded, split_reference
+from scoring.image_references import image_path, split_reference
+from scoring.images.containers import EmbeddedProblem, read_embedded
 from scoring.images.decode import ImagePlace, ImageProblem, resolve_image
 from scoring.samples import Status
 

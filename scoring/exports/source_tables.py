@@ -19,8 +19,7 @@ from scoring.errors import InputError, RecordError, WorkspaceError
 from scoring.exports.export_plan import Chosen
 from scoring.exports.files import Output, TableFile, repeated
 from scoring.exports.options import ExportOptions
-from scoring.image_references import image_path
-from scoring.images.containers import split_reference
+from scoring.image_references import image_path, split_reference
 from scoring.images.decode import holding_file
 from scoring.readers.tables import read_rows, read_table_schema
 from scoring.rules.candidates import Ints

@@ -14,41 +14,28 @@ import base64
 import binascii
 import bisect
 import json
-import re
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.readers.tables import _BATCH_ROWS, batch_rows, open_arrow, open_parquet
 from scoring.readers.tsv import read_row_at
 from scoring.readers.values import written_list
 
 MAX_IMAGE_BYTES: Final = 256 << 20
-BATCH_BYTES = 16 << 20  # of a table that are read at a time
-_BATCH_ROWS = 32
-_PAGE_BYTES = 1 << 20
 _OPEN_FILES = 8
-_REFERENCE = re.compile(
-    r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:(?:quoting=none&)?at=/|bytes=\d+&(?:member|key)=)[^#]*)",
-    re.DOTALL,
-)
 _open_files: OrderedDict[tuple[Path, int, int], _Rows] = OrderedDict()
 _open_lock = threading.Lock()
 
 
 class EmbeddedProblem(Exception):
     """Why a place inside a file holds no image, in words."""
-
-
-def split_reference(reference: str) -> tuple[str, str] | None:
-    """(name of the container, place inside it), or None for a path of a file of its own."""
-    found = _REFERENCE.fullmatch(reference)
-    return (found["name"], found["member"]) if found else None
 
 
 def read_embedded(path: Path, member: str) -> bytes:
@@ -217,32 +204,6 @@ class _ArrowRows:
         except pa.ArrowInvalid as error:
             raise EmbeddedProblem(f"row {row} cannot be read: {error}") from error
         return {column: found[0].as_py()}
-
-
-def open_parquet(source: Any) -> pq.ParquetFile:
-    """A Parquet file that is read page by page: a row group may be larger than the memory."""
-    return pq.ParquetFile(source, buffer_size=_PAGE_BYTES, pre_buffer=False)
-
-
-def batch_rows(group: Any, column: str | None = None) -> int:
-    """Rows of a row group that hold BATCH_BYTES by their average, in one column or in all."""
-    size = group.total_byte_size
-    if column is not None:
-        found = (group.column(place) for place in range(group.num_columns))
-        size = sum(
-            one.total_uncompressed_size
-            for one in found
-            if one.path_in_schema.split(".")[0] == column
-        )
-    return int(max(BATCH_BYTES * group.num_rows // max(size, 1), 1))
-
-
-def open_arrow(path: Path) -> Any:
-    """A reader of an Arrow file, of either kind, on mapped memory."""
-    source = pa.memory_map(str(path))
-    magic = source.read(6)
-    source.seek(0)
-    return pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
 
 
 class _RecordRows:

@@ -22,9 +22,16 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-from scoring.image_references import ImageRoots, split_base
-from scoring.images.containers import read_embedded, split_reference
-from scoring.images.remote import cached_path, may_be_fetched, read_refusal
+from scoring.image_references import (
+    FETCHED,
+    RECORDS,
+    ImageRoots,
+    may_be_fetched,
+    split_base,
+    split_reference,
+)
+from scoring.images.containers import read_embedded
+from scoring.images.remote import cached_path, read_refusal
 from scoring.samples import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -33,10 +40,6 @@ MAX_METADATA_MIB = 16
 # Pillow's own limit of 1 MiB refuses pictures with a large colour profile or an embedded workflow.
 # It still reads no more than 64 MiB of text from one picture.
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_MIB << 20
-RECORDS = "original"
-"""What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
-FETCHED = "remote"
-"""The name of the root that holds images fetched from other machines."""
 _SHOWN_CHARACTERS = 120
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)

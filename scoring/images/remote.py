@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import ipaddress
-import re
 import socket
 import ssl
 import threading
@@ -33,7 +32,6 @@ _STEP_SECONDS: Final = 15.0  # of one step: connecting, or waiting for the next 
 _STEP_BYTES: Final = 1 << 16
 _MAX_URL: Final = 4096
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_FETCHED = re.compile(r"^https?://", re.IGNORECASE)
 _MOVED: Final = (301, 302, 303, 307, 308)
 _SAFE_IN_URL: Final = "%/:=&?~#+!$,;'@()*[]"
 
@@ -49,11 +47,6 @@ class RemoteProblem(Exception):
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
-
-
-def may_be_fetched(reference: str) -> bool:
-    """Whether ``reference`` is an address of the kinds that can be fetched."""
-    return _FETCHED.match(reference) is not None
 
 
 def is_public(address: str) -> bool:

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from scoring.images.decode import RECORDS
-from scoring.images.remote import may_be_fetched
+from scoring.image_references import RECORDS, may_be_fetched
 from scoring.readers import llava, messages, pairs
 from scoring.readers.conversation import BadRecord, Understood, clean_text
 from scoring.readers.json_stream import RawRecord

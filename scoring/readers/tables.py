@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import RecordError
-from scoring.images.containers import BATCH_BYTES, batch_rows, open_arrow, open_parquet
 from scoring.readers.json_stream import RawRecord
 
 _MAX_BATCH_ROWS = 1_000
@@ -164,3 +163,38 @@ def _row_or_problem(batch: pa.RecordBatch, index: int) -> object:
         return batch.slice(index, 1).to_pylist()[0]
     except (UnicodeDecodeError, ValueError, OverflowError) as error:
         return error
+
+
+def open_arrow(path: Path) -> Any:
+    """A reader of an Arrow file, of either kind, on mapped memory."""
+    source = pa.memory_map(str(path))
+    magic = source.read(6)
+    source.seek(0)
+    return pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
+
+
+BATCH_BYTES = 16 << 20  # of a table that are read at a time
+
+
+_BATCH_ROWS = 32
+
+
+_PAGE_BYTES = 1 << 20
+
+
+def open_parquet(source: Any) -> pq.ParquetFile:
+    """A Parquet file that is read page by page: a row group may be larger than the memory."""
+    return pq.ParquetFile(source, buffer_size=_PAGE_BYTES, pre_buffer=False)
+
+
+def batch_rows(group: Any, column: str | None = None) -> int:
+    """Rows of a row group that hold BATCH_BYTES by their average, in one column or in all."""
+    size = group.total_byte_size
+    if column is not None:
+        found = (group.column(place) for place in range(group.num_columns))
+        size = sum(
+            one.total_uncompressed_size
+            for one in found
+            if one.path_in_schema.split(".")[0] == column
+        )
+    return int(max(BATCH_BYTES * group.num_rows // max(size, 1), 1))

@@ -70,7 +70,7 @@ def draw() -> Draw:
         parameters: Mapping[str, str] | None = None,
         session: Mapping[str, object] | None = None,
     ) -> AppTest:
-        script = f"from dashboard.app_pages import {page}\n{page}.render()\n"
+        script = f"from dashboard.pages.{page} import page\npage.render()\n"
         app = AppTest.from_string(script, default_timeout=60)
         for name, value in (parameters or {}).items():
             app.query_params[name] = value

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from scoring.errors import InputError, RecordError
-from scoring.images.containers import EmbeddedProblem, read_embedded, split_reference
+from scoring.image_references import split_reference
+from scoring.images.containers import EmbeddedProblem, read_embedded
 from scoring.readers import Reading, ReadOptions, open_sources
 from scoring.readers.keyed import open_keyed
 from scoring.samples import Sample

@@ -24,15 +24,9 @@ from scoring.dataset.download_images import fetch_images
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.errors import InputError
+from scoring.image_references import may_be_fetched
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
-from scoring.images.remote import (
-    Fetcher,
-    RemoteProblem,
-    cached_path,
-    is_public,
-    may_be_fetched,
-    open_cache,
-)
+from scoring.images.remote import Fetcher, RemoteProblem, cached_path, is_public, open_cache
 from scoring.readers import ReadOptions
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace

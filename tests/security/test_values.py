@@ -17,7 +17,8 @@ from scoring.database.filters import Filter
 from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exchange.score_export import export_scores
-from scoring.images.decode import RECORDS, ImageProblem, resolve_image
+from scoring.image_references import RECORDS
+from scoring.images.decode import ImageProblem, resolve_image
 from scoring.readers import ReadOptions, open_sources
 from scoring.readers.tars import read_webdataset
 from scoring.workspace import create_workspace

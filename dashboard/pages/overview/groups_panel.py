@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.data import loaders
 from dashboard.data.loaders import Context
+from dashboard.data.scores import GROUP_BINS, read_group_figures
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Part, redraw
@@ -25,7 +25,6 @@ _NAMES = {
     Group.LENGTH: "length of answer",
     Group.TURN: "turn",
 }
-_BINS = 48
 
 
 def show(context: Context, cut: float) -> None:
@@ -50,7 +49,10 @@ def show(context: Context, cut: float) -> None:
         _NAMES[view.group],
         rows,
         limits=breakdown.Limits(
-            loaders.read_histogram_edges(context, _BINS), context.bands.low, context.bands.high, cut
+            loaders.read_histogram_edges(context, GROUP_BINS),
+            context.bands.low,
+            context.bands.high,
+            cut,
         ),
         chosen=_chosen(which, view.group),
         action="only these samples, or take them out of the filter",
@@ -71,39 +73,17 @@ def _choose(group: Group, key: Any) -> None:
 
 def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, Any]]:
     """A row for each group, with its figures, its distribution and its share over the cut."""
-    frame, key, name = _read(context, group)
+    frame, key, name = read_group_figures(context, group)
     if frame.empty:
         return []
     rows = breakdown.read_rows(frame, key, name)
-    histograms = loaders.read_group_histograms(context, str(group), _BINS)
+    histograms = loaders.read_group_histograms(context, str(group), GROUP_BINS)
     shares = _kept_shares(loaders.read_cut(context, cut)) if group is Group.SOURCE else {}
     for row in rows:
         row["histogram"] = histograms.get(row["key"])
         if shares:
             row["kept_share"] = shares.get(row["key"])
     return rows
-
-
-def _read(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
-    """The figures of a group, the column that names its rows, and the one that is shown."""
-    if group is Group.SOURCE:
-        return loaders.read_by_source(context), "source", "source"
-    if group is Group.CLUSTER:
-        return loaders.read_by_cluster(context), "cluster_id", "name"
-    if group is Group.KIND:
-        return loaders.read_by_kind(context), "answer_kind", "answer_kind"
-    if group is Group.TURN:
-        frame = loaders.read_by_turn(context)
-        return frame.assign(place=[f"answer {turn + 1}" for turn in frame["turn"]]), "turn", "place"
-    frame = loaders.read_by_length(context)
-    spans = [_span(*one) for one in zip(frame["min_tokens"], frame["max_tokens"], strict=True)]
-    return frame.assign(span=spans), "max_tokens", "span"
-
-
-def _span(low: int, high: int) -> str:
-    if low == high:
-        return formatting.plural(int(low), "token")
-    return f"{low:,} to {high:,} tokens"
 
 
 def _kept_shares(kept: CutCounts) -> dict[str, float]:

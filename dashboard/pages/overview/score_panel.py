@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import streamlit as st
 
 from dashboard.data import actions, loaders
 from dashboard.data.loaders import Context
+from dashboard.data.scores import bins_for
 from dashboard.data.threshold_stats import read_cut_facts
 from dashboard.pages.overview import threshold_editor
 from dashboard.pages.overview.threshold_editor import Act, Distribution, Takers
@@ -53,11 +53,6 @@ def show(context: Context, summary: ScoreSummary, cut: float) -> None:
     if asked is Act.REVIEW:
         go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=cut, row=None)
     labels_panel.ask_for_labels(loaders.read_labels(context))
-
-
-def bins_for(summary: ScoreSummary) -> int:
-    """Bins that so many scores fill: finer for more, within what a screen can show."""
-    return min(max(int(math.sqrt(summary.n_scored) * 4), 60), 160)
 
 
 def _take_limits(limits: dict[str, float]) -> None:
