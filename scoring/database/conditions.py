@@ -90,7 +90,7 @@ _BASELINES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Query:
     """A question under way: what it reads, and which rows of ``scores s`` it is about.
 
     ``key`` tells questions with different rows apart, for as long as the reading lives.
@@ -111,9 +111,9 @@ class Asked:
         return self.reading.rows("\n".join(query), self.values | values)
 
 
-def ask(
+def compile_query(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
-) -> Asked:
+) -> Query:
     """Begins a question about the samples of a scope that meet a which.
 
     Categories are those of ``bands``, by default the workspace's. Raises InputError for a run,
@@ -139,7 +139,7 @@ def ask(
         reading.decisions_version if which.needs_decisions else None,
     )
     where = " AND ".join(f"({clause})" for clause in clauses)
-    return Asked(reading, where, values, key, matches)
+    return Query(reading, where, values, key, matches)
 
 
 def check_scope(reading: Reading, scope: Scope) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Asked, ask, check_scope
+from scoring.database.conditions import EVERYTHING, Query, compile_query, check_scope
 from scoring.database.connection import Reading, Store
 from scoring.database.filters import Filter
 from scoring.database.score_index.index import Slice, cluster_column, known_slice
@@ -76,7 +76,7 @@ def page(
     InputError for an unknown sort.
     """
     order = _ORDERS[_sort(sort)]
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     backward = after is not None and after.backward
     one = None
     if order.column == "s.visnec":
@@ -101,7 +101,7 @@ def page(
     )
 
 
-def _count(asked: Asked, one: Slice | None = None) -> int:
+def _count(asked: Query, one: Slice | None = None) -> int:
     if one is not None:
         return len(one) + one.n_unscored
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
@@ -137,7 +137,7 @@ def _records(
 
 
 def _keys(
-    asked: Asked, order: _Order, after: Cursor | None, limit: int, one: Slice | None
+    asked: Query, order: _Order, after: Cursor | None, limit: int, one: Slice | None
 ) -> list[tuple[float | None, int]]:
     """(value, row_idx) of the next samples; the two halves of an order are read one by one.
 
@@ -156,7 +156,7 @@ def _keys(
 
 
 def _halves(
-    asked: Asked, order: _Order, after: Cursor | None
+    asked: Query, order: _Order, after: Cursor | None
 ) -> Iterator[tuple[bool, tuple[str, ...], dict[str, float]]]:
     """Queries for the samples that have the order's value (True) and for those without.
 
@@ -171,7 +171,7 @@ def _halves(
 
 
 def _with_value(
-    asked: Asked, order: _Order, after: Cursor | None
+    asked: Query, order: _Order, after: Cursor | None
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     backward = after is not None and after.backward
     down = order.descending is not backward
@@ -199,7 +199,7 @@ def _with_value(
 
 
 def _without_value(
-    asked: Asked, order: _Order, after: Cursor | None
+    asked: Query, order: _Order, after: Cursor | None
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     backward = after is not None and after.backward
     values: dict[str, float] = {}
@@ -228,7 +228,7 @@ def matching_rows(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> NDArray[np.int64]:
     """The row_idx of all samples that meet the filter, ascending."""
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     columns = asked.reading.arrays(
         " ".join(("SELECT row_idx FROM scores s WHERE", asked.where, "ORDER BY row_idx")),
         asked.values,

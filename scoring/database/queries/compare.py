@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, ask, check_scope
+from scoring.database.conditions import EVERYTHING, compile_query, check_scope
 from scoring.database.connection import Reading, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.overview import histogram_edges
@@ -81,7 +81,7 @@ def compare_scopes(
     if not 0 < share <= 1:
         raise InputError(f"a share lies between 0 and 1 (0.15 is 15 %), got {share!r}")
     bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     check_scope(asked.reading, other)
     edges = tuple(np.asarray(histogram_edges(store, one, bins)) for one in (scope, other))
     key = ("compared", scope, other, asked.key, share, bins, bands)

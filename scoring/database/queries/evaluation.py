@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.conditions import EVERYTHING, Query, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.queries.prediction_verdicts import PredictedBy, models_of, verdict_query
@@ -55,7 +55,7 @@ def evaluate_predictions(
     InputError where there are no predictions, for an unknown model, measure or scope.
     """
     bands = bands or store.bands
-    benchmark, answers = _asked(ask(store, scope, which, bands), models, measure)
+    benchmark, answers = _asked(compile_query(store, scope, which, bands), models, measure)
     limit = bands.high if threshold is None else threshold
     return evaluate(benchmark, answers, limit, bands, n_bands)
 
@@ -76,7 +76,7 @@ def read_cell_rows(
     Raises InputError as :func:`evaluate_predictions` does.
     """
     bands = bands or store.bands
-    benchmark, answers = _asked(ask(store, scope, which, bands), models, measure)
+    benchmark, answers = _asked(compile_query(store, scope, which, bands), models, measure)
     limit = bands.high if threshold is None else threshold
     parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
     return {
@@ -90,7 +90,7 @@ def read_cell_rows(
 
 
 def _asked(
-    asked: Asked, models: Sequence[str] | None, measure: str
+    asked: Query, models: Sequence[str] | None, measure: str
 ) -> tuple[Benchmark, list[Answers]]:
     """The samples asked for, and what each model answered."""
     known = {one.name: one for one in models_of(asked.reading)}
@@ -106,7 +106,7 @@ def _asked(
     return benchmark, [_answers(asked, benchmark, one, measure) for one in chosen]
 
 
-def _benchmark(asked: Asked) -> Benchmark:
+def _benchmark(asked: Query) -> Benchmark:
     query = "\n".join((_SAMPLES, asked.where, "ORDER BY s.row_idx"))
     columns = asked.reading.arrays(query, asked.values)
     names = asked.reading.rows("SELECT source FROM sources ORDER BY source_no")
@@ -119,7 +119,7 @@ def _benchmark(asked: Asked) -> Benchmark:
     )
 
 
-def _answers(asked: Asked, benchmark: Benchmark, model: PredictedBy, measure: str) -> Answers:
+def _answers(asked: Query, benchmark: Benchmark, model: PredictedBy, measure: str) -> Answers:
     found = {
         str(sight): _verdicts(asked, benchmark, model.name, sight, measure)
         for sight in Sight
@@ -131,7 +131,7 @@ def _answers(asked: Asked, benchmark: Benchmark, model: PredictedBy, measure: st
 
 
 def _verdicts(
-    asked: Asked, benchmark: Benchmark, model: str, sight: Sight, measure: str
+    asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str
 ) -> Verdicts:
     query, values = verdict_query(asked.reading, model, sight, measure)
     columns = asked.reading.arrays(query, values)

@@ -14,8 +14,8 @@ from scoring.database.conditions import (
     CONTENT_TOKENS,
     DIFFERING_SPANS,
     EVERYTHING,
-    Asked,
-    ask,
+    Query,
+    compile_query,
 )
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
@@ -60,7 +60,7 @@ def score_health(
 ) -> ScoreHealth:
     """Counts of what is not scored, thin, undecided or dependent on the baseline."""
     bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     statuses = status_counts(store, scope, which, bands)
     limits = {"low": bands.low, "high": bands.high}
     noise = asked.reading.noises[scope.run_id, scope.baseline]
@@ -85,7 +85,7 @@ def score_health(
     )
 
 
-def _baselines(asked: Asked, limits: dict[str, float]) -> tuple[int, int]:
+def _baselines(asked: Query, limits: dict[str, float]) -> tuple[int, int]:
     run = {"run_id": asked.values["run_id"]}
     if not asked.reading.rows("SELECT 1 FROM baseline_spans WHERE run_id = $run_id LIMIT 1", run):
         return 0, 0

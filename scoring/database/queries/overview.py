@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Asked, ask, check_scope
+from scoring.database.conditions import EVERYTHING, Query, compile_query, check_scope
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.frames import in_order
@@ -89,7 +89,7 @@ def sample_count(
     one = known_slice(store, scope, which, bands)
     if one is not None:
         return len(one) + one.n_unscored
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
 
 
@@ -112,7 +112,7 @@ def status_reasons(
 
     At most ``limit_per_status`` reasons for each status.
     """
-    asked = ask(store, scope, which)
+    asked = compile_query(store, scope, which)
     frame = asked.frame(
         "SELECT status, reason, count(*) AS n, min(row_idx) AS example_row_idx FROM scores s WHERE",
         asked.where,
@@ -134,7 +134,7 @@ def score_summary(
     one = open_slice(store, scope, which, bands)
     n = len(one)
     low, high = one.position(bands.low), one.position(bands.high)
-    means = one.kept(("means",), lambda: _means(ask(store, scope, which, bands)))
+    means = one.kept(("means",), lambda: _means(compile_query(store, scope, which, bands)))
     return ScoreSummary(
         n_samples=n + one.n_unscored,
         n_scored=n,
@@ -149,7 +149,7 @@ def score_summary(
     )
 
 
-def _means(asked: Asked) -> tuple[float | None, float | None, float | None]:
+def _means(asked: Query) -> tuple[float | None, float | None, float | None]:
     found = asked.rows(
         "SELECT avg(visnec), avg(loss_text), avg(loss_multimodal) FROM scores s WHERE", asked.where
     )[0]
@@ -215,7 +215,7 @@ def loss_plane(
 
     Both axes have the same edges, from 0 over 99.5 % of either loss of the whole scope.
     """
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     top = asked.reading.rows(
         "SELECT high_loss FROM runs WHERE run_id = $run_id AND baseline = $baseline",
         {"run_id": scope.run_id, "baseline": scope.baseline},
@@ -228,7 +228,7 @@ def loss_plane(
     )
 
 
-def _count_plane(asked: Asked, step: float, bins: int) -> LossPlane:
+def _count_plane(asked: Query, step: float, bins: int) -> LossPlane:
     rows = asked.rows(
         """
         SELECT

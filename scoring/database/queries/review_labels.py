@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.conditions import EVERYTHING, Query, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, Range, parse_filter
 from scoring.database.score_index.index import SOURCE, Slice, open_slice
@@ -58,7 +58,7 @@ def read_hand_labels(
     """
     bands = bands or store.bands
     which = _whoever_decided(which)
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     labels = _read_labels(asked, scope, which, bands)
     weights = np.zeros(len(labels.visnec))
     for number, draw in enumerate(labels.draws):
@@ -81,7 +81,7 @@ def read_hand_labels(
     )
 
 
-def _read_labels(asked: Asked, scope: Scope, which: Filter, bands: Bands) -> _Labels:
+def _read_labels(asked: Query, scope: Scope, which: Filter, bands: Bands) -> _Labels:
     rows = asked.rows(_LABELS, asked.where, "ORDER BY d.first_at, s.row_idx")
     row_idx, visnec, keep, source, texts = zip(*rows, strict=True) if rows else ((),) * 5
     usable = {
@@ -163,7 +163,7 @@ def _limits_within(inner: Range, outer: Range) -> bool:
 
 
 def _in_strata(
-    asked: Asked, one: Slice, scope: Scope, draw: Draw, labels: _Labels, bands: Bands
+    asked: Query, one: Slice, scope: Scope, draw: Draw, labels: _Labels, bands: Bands
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     """The stratum of every label in a stratified draw, and the sizes of the strata."""
     if draw.low is not None and draw.high is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import ask, read_other
+from scoring.database.conditions import compile_query, read_other
 from scoring.database.connection import Reading, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.compare import compare_scopes
@@ -89,7 +89,7 @@ def review_queue(
         one = open_slice(store, scope, which, bands)
         queue = _stratified(one, bands or store.bands, limit, seed, hidden)
         return replace(queue, draw=_draw(name, scope, which, bands or store.bands))
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     if name == "runs":
         return _apart(store, scope, which, at, limit, bands, (undecided_by, decided_by))
     values: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from scoring.database.conditions import ask, text_query
+from scoring.database.conditions import compile_query, text_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.queries.browse import read_rows
@@ -57,7 +57,7 @@ def first_hits(
     """
     if not which.text:
         raise InputError("the filter names no text to look for; write text:words")
-    asked = ask(store, scope, replace(which, text=None), bands)
+    asked = compile_query(store, scope, replace(which, text=None), bands)
     query, values = text_query(
         asked.reading, which, "row_idx >= $first_row AND row_idx < $last_row"
     )
@@ -94,7 +94,7 @@ def check_filter(store: Store, scope: Scope, which: Filter, bands: Bands | None 
     So it is with a regular expression that RE2 does not take, and with another run that is gone.
     The text is not looked for yet: that may take a while.
     """
-    asked = ask(store, scope, replace(which, text=None), bands)
+    asked = compile_query(store, scope, replace(which, text=None), bands)
     if which.text:
         text_query(asked.reading, which)
 

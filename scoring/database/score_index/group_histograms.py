@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scoring.database.build.schema import ANSWER_KINDS
-from scoring.database.conditions import EVERYTHING, ask
+from scoring.database.conditions import EVERYTHING, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.score_index.index import CLUSTER, KIND, LENGTH, SOURCE, Slice, open_slice
@@ -56,7 +56,7 @@ def turn_histograms(
     bands: Bands | None = None,
 ) -> dict[int, list[int]]:
     """As :func:`group_histograms`, for the answers of each turn (0-based) by their own score."""
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     among = (_AMONG, asked.where, ")") if which else ()
     counts = np.zeros((0, len(edges) - 1), np.int64)
     for batch in asked.reading.batches("\n".join((_TURNS, *among)), asked.values):

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
-from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.conditions import EVERYTHING, Query, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.score_index.index import (
@@ -130,7 +130,7 @@ def by_turn(
     text-only loss of later turns.
     """
     bands = bands or store.bands
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     among = (_AMONG, asked.where, ")") if which else ()
     shelf, about = asked.reading.shelf, (scope, asked.key)
     figures = shelf.get(("turns", *about), lambda: asked.frame(_TURNS, *among, _BY_TURN), _bytes)
@@ -151,7 +151,7 @@ def verdict_counts(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> dict[str, int]:
     """Samples under the filter by the verdict that holds: keep, drop, unsure, none."""
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     keep, drop, unsure, total = asked.rows(
         """
         WITH matched AS (SELECT s.row_idx FROM scores s WHERE
@@ -195,7 +195,7 @@ def _grouped(
             "answer_tokens": table.tokens[-1],
         }
     )
-    asked = ask(store, scope, which, bands)
+    asked = compile_query(store, scope, which, bands)
     version = asked.reading.decisions_version
     known, decided = one.memo.get((key, "decided"), (None, None))
     if known != version:
@@ -225,7 +225,7 @@ def _middle(one: Slice, table: GroupTable) -> tuple[NDArray[np.float64], NDArray
     return sums, medians
 
 
-def _decided(asked: Asked, scope: Scope, key: str, n_groups: int) -> list[NDArray[np.int64]]:
+def _decided(asked: Query, scope: Scope, key: str, n_groups: int) -> list[NDArray[np.int64]]:
     """keep, drop and unsure per group."""
     cluster, join = cluster_column(asked.reading, scope)
     columns = {

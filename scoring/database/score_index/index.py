@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
-from scoring.database.conditions import EVERYTHING, Asked, ask
+from scoring.database.conditions import EVERYTHING, Query, compile_query
 from scoring.database.connection import Reading, Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
@@ -148,11 +148,11 @@ def open_slice(
 ) -> Slice:
     """The scores of a scope under a filter, read on first use and kept while there is room.
 
-    Raises InputError as :func:`scoring.database.conditions.ask` does.
+    Raises InputError as :func:`scoring.database.conditions.compile_query` does.
     """
     bands = bands or store.bands
     base = replace(which, category=(), visnec=None)
-    asked = ask(store, scope, base, bands)
+    asked = compile_query(store, scope, base, bands)
     everything = _everything_for(store, scope, base)
 
     def make() -> Slice:
@@ -180,26 +180,26 @@ def known_slice(
 ) -> Slice | None:
     """As :func:`open_slice`, but None where that would have to read the scores first."""
     base = replace(which, category=(), visnec=None)
-    asked = ask(store, scope, base, bands)
+    asked = compile_query(store, scope, base, bands)
     known = asked.reading.shelf.has(_key(asked, scope))
     if known or _everything_for(store, scope, base) is not None:
         return open_slice(store, scope, which, bands)
     return None
 
 
-def _key(asked: Asked, scope: Scope) -> tuple[object, ...]:
+def _key(asked: Query, scope: Scope) -> tuple[object, ...]:
     return "slice", scope, asked.key
 
 
-def _everything_for(store: Store, scope: Scope, base: Filter) -> Asked | None:
+def _everything_for(store: Store, scope: Scope, base: Filter) -> Query | None:
     """The question for all samples, where its slice is there and the filter is on groups alone."""
     if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
         return None
-    asked = ask(store, scope)
+    asked = compile_query(store, scope)
     return asked if asked.reading.shelf.has(_key(asked, scope)) else None
 
 
-def _slice_of(everything: Asked, scope: Scope) -> Slice:
+def _slice_of(everything: Query, scope: Scope) -> Slice:
     make = partial(_load, everything, scope, in_order=True)
     return everything.reading.shelf.get(_key(everything, scope), make, _slice_bytes)
 
@@ -256,7 +256,7 @@ def _cut(column: NDArray[Any], windows: Sequence[tuple[int, int]]) -> NDArray[An
     return np.concatenate([column[:0], *(column[begin:end] for begin, end in windows)])
 
 
-def _load(asked: Asked, scope: Scope, in_order: bool) -> Slice:
+def _load(asked: Query, scope: Scope, in_order: bool) -> Slice:
     """Reads the columns. ``in_order``: all of them, which come as they lie in the database."""
     cluster, join = cluster_column(asked.reading, scope)
     values = {"clustering_id": scope.clustering_id} if join else {}
