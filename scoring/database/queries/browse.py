@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Query, compile_query, check_scope
+from scoring.database.conditions import EVERYTHING, Query, check_scope, compile_query
 from scoring.database.connection import Reading, Store
 from scoring.database.filters import Filter
 from scoring.database.score_index.index import Slice, cluster_column, known_slice

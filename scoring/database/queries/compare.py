@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, compile_query, check_scope
+from scoring.database.conditions import EVERYTHING, check_scope, compile_query
 from scoring.database.connection import Reading, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.overview import histogram_edges

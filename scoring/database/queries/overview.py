@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Query, compile_query, check_scope
+from scoring.database.conditions import EVERYTHING, Query, check_scope, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.frames import in_order
