@@ -12,7 +12,7 @@ from scoring.reviews.decisions import Decision
 from scoring.samples import Status
 from scoring.subsets.selection import Weights, select
 from scoring.subsets.weights import effective_share, repeat_counts
-from tests.curate.columns import candidates
+from tests.rules.columns import candidates
 
 
 def weights(rule: Weights, scores: list[float | Status]) -> list[float]:

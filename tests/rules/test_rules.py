@@ -31,7 +31,7 @@ from scoring.subsets.selection import (
     Weights,
     select,
 )
-from tests.curate.columns import candidates
+from tests.rules.columns import candidates
 
 # row:      0    1     2    3     4    5    6              7     8    9
 SCORES = [0.3, 0.9, -0.2, 0.1, -0.4, 0.6, Status.PENDING, 0.0, 0.7, 0.7]

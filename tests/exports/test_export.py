@@ -30,7 +30,7 @@ from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
 from scoring.subsets.selection import Threshold, TopCount, TopShare
 from scoring.workspace import Workspace
-from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
+from tests.exports.conftest import RECORDS, RUN_ID, golden_workspace
 
 ALL = SubsetDefinition("all", TopShare(1.0), RUN_ID, text_only="keep")
 FIRST_THREE = SubsetDefinition("three", Threshold(min=0.25, max=1.0), RUN_ID)

@@ -35,7 +35,7 @@ from scoring.subsets.stability import (
     inclusion_probabilities,
     read_replicates,
 )
-from tests.curate.columns import NAN, candidates
+from tests.rules.columns import NAN, candidates
 from tests.synthetic import RUN_ID, make_workspace, typed_row, write_run
 
 

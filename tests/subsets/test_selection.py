@@ -37,7 +37,7 @@ from scoring.subsets.selection import (
     rule_from_dict,
     select,
 )
-from tests.curate.columns import NAN, candidates
+from tests.rules.columns import NAN, candidates
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
 

@@ -37,7 +37,7 @@ from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
 from scoring.subsets.selection import Threshold, TopShare, Weights
 from scoring.workspace import Workspace, create_workspace, open_workspace
-from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
+from tests.exports.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import Row, make_workspace, write_run
 
 SAMPLES = "samples.parquet"

@@ -33,7 +33,7 @@ from scoring.subsets.selection import (
     TopShare,
 )
 from scoring.workspace import Workspace, open_workspace
-from tests.curate.conftest import RECORDS, RUN_ID, golden_workspace
+from tests.exports.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import CLUSTERING_ID, make_workspace
 
 KEEP, DROP = Decision.KEEP, Decision.DROP
