@@ -209,3 +209,4 @@ if __name__ == "__main__":
                     "dashboard",
                 ):
                     lines += odd_names(path)
+                sys.stdout.writelines(f"{line}\n" for line in lines)
