@@ -24,7 +24,7 @@ from scoring.reviews.decisions import (
 )
 from scoring.reviews.threshold_estimation import cut_quality
 from scoring.workspace import Workspace
-from tests.store.conftest import SCOPE, SCORES, TOKENS
+from tests.database.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import append_decisions, decision_event, make_workspace
 
 EVERYTHING = Filter()

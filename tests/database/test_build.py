@@ -24,7 +24,7 @@ from scoring.database.queries import queries
 from scoring.errors import WorkspaceError
 from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace
-from tests.store.conftest import SCOPE, SCORES, TOKENS
+from tests.database.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import (
     CLUSTERING_ID,
     RUN_ID,

@@ -14,7 +14,7 @@ from scoring.database.queries import queries
 from scoring.errors import InputError
 from scoring.necessity import DEFAULT_BANDS, visnec_score
 from scoring.rules.candidates import STATUSES
-from tests.store.conftest import SCOPE, built
+from tests.database.conftest import SCOPE, built
 from tests.synthetic import CLUSTER_NAMES, RUN_ID
 
 EVERYTHING = Filter()

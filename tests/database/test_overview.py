@@ -14,7 +14,7 @@ from scoring.database import Filter, Range, Scope, Store, parse_filter
 from scoring.database.queries import queries
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
-from tests.store.conftest import SCOPE
+from tests.database.conftest import SCOPE
 from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, CREATED_AT, RUN_ID
 
 EVERYTHING = Filter()

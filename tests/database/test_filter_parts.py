@@ -16,7 +16,7 @@ from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
 from scoring.workspace import Workspace
-from tests.store.conftest import SCOPE, built
+from tests.database.conftest import SCOPE, built
 from tests.synthetic import (
     RUN_ID,
     Row,

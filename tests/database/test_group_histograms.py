@@ -12,7 +12,7 @@ from scoring.database.queries.queries import histogram
 from scoring.database.score_index.group_histograms import GROUPS, group_histograms, turn_histograms
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from tests.store.conftest import SCOPE, built
+from tests.database.conftest import SCOPE, built
 from tests.synthetic import Row, typed_row
 
 EDGES = [-1.0, 0.0, 0.5, 1.0]

@@ -17,8 +17,8 @@ from scoring.database.score_index import index
 from scoring.database.score_index.index import CLUSTER, SOURCE, known_slice, open_slice
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from tests.store.conftest import SCOPE, built
-from tests.store.test_browse import read_truth
+from tests.database.conftest import SCOPE, built
+from tests.database.test_browse import read_truth
 
 EVERYTHING = Filter()
 

@@ -12,7 +12,7 @@ from scoring.database.queries import queries
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.samples import Status
-from tests.store.conftest import SCOPE
+from tests.database.conftest import SCOPE
 from tests.synthetic import make_workspace, typed_row, write_run
 
 HERE = [-1.0, -0.5, 0.0, 0.125, 0.5, 1.0, None]

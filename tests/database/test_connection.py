@@ -16,8 +16,8 @@ from scoring.database import Filter, Scope, Store, build_database, parse_filter
 from scoring.database.queries import queries
 from scoring.errors import InputError, WorkspaceError
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
-from tests.store.conftest import SCOPE, SCORES, TOKENS, built
-from tests.store.test_build import turn
+from tests.database.conftest import SCOPE, SCORES, TOKENS, built
+from tests.database.test_build import turn
 from tests.synthetic import RUN_ID, append_decisions, decision_event, make_workspace
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scoring.database import Store, build_database, parse_filter
 from scoring.database.build import build
 from scoring.database.queries import queries
-from tests.store.conftest import SCOPE
+from tests.database.conftest import SCOPE
 from tests.synthetic_large import make_large_workspace
 
 N = 665_000
