@@ -1,5 +1,5 @@
 """The dashboard of VisNec Studio: a Streamlit app over one workspace.
 
-It holds no SQL, no torch and no selection maths: pages compose components, `loaders` reads and
-`actions` writes through the scoring library.
+It contains no SQL, no torch and no selection maths: pages compose widgets, and ``dashboard.data``
+reads and writes through the scoring library.
 """

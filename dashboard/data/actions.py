@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dashboard.data import export_jobs
+from dashboard.data.context import Context
 from dashboard.data.export_jobs import ExportJob
-from dashboard.data.loaders import Context
 from scoring.database import build_database
 from scoring.database.build.build import Progress
 from scoring.database.build.refresh import build_if_behind

@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard.charts.theme import SOURCE_COLOURS
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.reviews import read_labels
+from dashboard.data.scores import (
+    read_cut,
+    read_near,
+    read_summary,
+    read_threshold_for_count,
+    read_threshold_for_share,
+    read_threshold_for_tokens,
+)
 from dashboard.text import formatting
 from dashboard.view.parameters import read_number
 from scoring.database.values import CutCounts, Record, ScoreSummary
@@ -46,7 +54,7 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
     ``figures`` are names, values and notes as they are shown, ``parts`` the sources of both sides
     (none where there is but one), ``kept_tokens`` and ``tokens`` None where scores do not tell.
     """
-    summary, kept = loaders.read_summary(context), loaders.read_cut(context, cut)
+    summary, kept = read_summary(context), read_cut(context, cut)
     scored = kept.n_kept + kept.n_dropped
     unknown = kept.tokens_kept is None or kept.tokens_dropped is None
     return {
@@ -62,7 +70,7 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
         "figures": [
             {"name": name, "value": value, "note": note}
             for name, value, note in _figures(
-                summary, kept, loaders.read_labels(context), cut, loaders.read_near(context, cut)
+                summary, kept, read_labels(context), cut, read_near(context, cut)
             )
         ],
         "parts": [[part.name, part.kept, part.dropped] for part in read_parts(kept.by_source)],
@@ -157,7 +165,7 @@ def find_cut(context: Context, wish: Mapping[str, str]) -> float:
         raise NoCut("a cut is a score, a share, or a number of samples or tokens") from None
     if math.isfinite(cut):
         return cut
-    best = loaders.read_summary(context).max_visnec
+    best = read_summary(context).max_visnec
     return 0.0 if best is None else math.nextafter(best, math.inf)
 
 
@@ -166,11 +174,11 @@ def _find_cut(context: Context, wish: Mapping[str, str]) -> float:
         share = float(wish["share"])
         if not 0 <= share <= 1:
             raise ValueError(share)
-        return loaders.read_threshold_for_share(context, share)
+        return read_threshold_for_share(context, share)
     if "samples" in wish:
-        return loaders.read_threshold_for_count(context, _whole(wish["samples"]))
+        return read_threshold_for_count(context, _whole(wish["samples"]))
     if "tokens" in wish:
-        return loaders.read_threshold_for_tokens(context, _whole(wish["tokens"]))
+        return read_threshold_for_tokens(context, _whole(wish["tokens"]))
     return read_number(wish["cut"])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-from dashboard.data import loaders
+from dashboard.data.context import open_view_context
 from dashboard.pages.compare import page as compare
 from dashboard.pages.evaluate import page as evaluate
 from dashboard.pages.explore import page as explore
@@ -26,7 +26,7 @@ PAGES = (overview, explore, compare, review, subset, evaluate, runs)
 def warm_up() -> None:
     """Answers the questions of the first page; what cannot be answered, the page itself tells."""
     try:
-        context = loaders.open_view_context(View()).context
+        context = open_view_context(View()).context
         if context is not None:
             prefetch.ask(context, View())
     except VisnecError:

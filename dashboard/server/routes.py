@@ -16,15 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard.data.loaders import (
-    Context,
-    open_view_context,
-    read_cards,
-    read_picture,
-    read_thumbnail,
-    read_workspace,
-    state_mark,
-)
+from dashboard.data.activity import state_mark
+from dashboard.data.context import Context, open_view_context, read_workspace
+from dashboard.data.samples import read_cards, read_picture, read_thumbnail
 from dashboard.data.threshold_stats import NoCut, find_cut, read_cut_facts
 from dashboard.server.guard import is_own_page
 from dashboard.view.links import PREFIX

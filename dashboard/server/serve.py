@@ -21,7 +21,7 @@ from streamlit import config as streamlit_config
 from streamlit.web.server.starlette import starlette_server
 
 from dashboard.charts.theme import streamlit_theme
-from dashboard.data.loaders import WORKSPACE_VARIABLE
+from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.server import cache_warmup, failures
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES

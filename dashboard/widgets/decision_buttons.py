@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
+from dashboard.data import actions
+from dashboard.data.context import read_workspace
 from dashboard.text import formatting
 from dashboard.view.state import change_view
 from dashboard.widgets import notices
@@ -61,7 +62,7 @@ def decide(
     row_idx: int, choice: str, reviewer: str, origin: Origin, behind: int | None = None
 ) -> None:
     """Saves the decision; it is on disk when this returns."""
-    workspace = loaders.read_workspace()
+    workspace = read_workspace()
     draft = DecisionDraft(
         row_idx,
         Decision(choice),
@@ -82,7 +83,7 @@ def decide(
 def undo(reviewer: str) -> None:
     """Takes the reviewer's latest decision back; one on many samples goes whole."""
     try:
-        events = actions.undo_last_decision(loaders.read_workspace(), reviewer)
+        events = actions.undo_last_decision(read_workspace(), reviewer)
     except (VisnecError, OSError) as error:
         notices.remember("problem", "The decision was not undone", formatting.problem(error))
         return
@@ -111,9 +112,7 @@ def note(row_idx: int, reviewer: str) -> None:
     """Saves the note that was typed for this row."""
     said = str(st.session_state.get(_note_key(row_idx), "")).strip()
     try:
-        actions.record_decision(
-            loaders.read_workspace(), reviewer, DecisionDraft(row_idx, None, note=said)
-        )
+        actions.record_decision(read_workspace(), reviewer, DecisionDraft(row_idx, None, note=said))
     except (VisnecError, OSError) as error:
         notices.remember("problem", "The note was not saved", formatting.problem(error))
         return

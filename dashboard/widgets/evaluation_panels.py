@@ -12,8 +12,8 @@ from html import escape
 import streamlit as st
 
 from dashboard.charts import evaluation_charts
+from dashboard.data.context import Context
 from dashboard.data.evaluate import read_imported_answers, read_prediction_sets
-from dashboard.data.loaders import Context
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View

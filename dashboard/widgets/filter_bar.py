@@ -12,8 +12,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard.charts.theme import category_label
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.facts import read_dataset_counts
+from dashboard.data.samples import count_samples
+from dashboard.data.scores import read_cluster_names, read_status_counts
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to
@@ -43,7 +45,7 @@ def show(context: Context, compact: bool = False) -> None:
         with first[0]:
             _choose_many("source", "Source", _sources(context), list(which.source))
         with first[1]:
-            clusters = loaders.read_cluster_names(context)
+            clusters = read_cluster_names(context)
             _choose_many(
                 "cluster",
                 "Cluster",
@@ -63,7 +65,7 @@ def show(context: Context, compact: bool = False) -> None:
                     "decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES
                 )
             with second[2]:
-                statuses = list(loaders.read_status_counts(context.everything())["status"])
+                statuses = list(read_status_counts(context.everything())["status"])
                 _choose_many(
                     "status", "Status", statuses, list(which.status), formatting.status_name
                 )
@@ -86,7 +88,7 @@ def show_strip(context: Context, hint: str) -> None:
         with st.popover("Filter", icon=":material/filter_list:", width="content"):
             show(context, compact=True)
         if context.filter:
-            n = loaders.count_samples(context)
+            n = count_samples(context)
             if st.button(f"Show {formatting.plural(n, 'sample')}", icon=":material/grid_view:"):
                 go_to(PageName.EXPLORE, sample=None)
             show_chips(context)
@@ -101,7 +103,7 @@ def _show_filter_problem(problem: str) -> None:
 def show_chips(context: Context) -> None:
     """The parts of the filter, each to be taken out."""
     which = context.filter
-    removed = filter_chips.show(which, loaders.read_cluster_names(context))
+    removed = filter_chips.show(which, read_cluster_names(context))
     if removed is not None:
         st.session_state[_PROBLEM] = None
         change_view(filter=filter_chips.without(current_view().filter, removed))
@@ -109,7 +111,7 @@ def show_chips(context: Context) -> None:
 
 
 def _sources(context: Context) -> list[str]:
-    return [str(name) for name in loaders.read_dataset_counts(context.store)["source"]]
+    return [str(name) for name in read_dataset_counts(context.store)["source"]]
 
 
 def _name(field: str) -> str:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context, open_view_context
+from dashboard.data.reviews import read_labels
+from dashboard.data.scores import read_cut
 from dashboard.data.threshold_stats import FEW, wrongly_dropped
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to
@@ -41,10 +42,10 @@ def ask_for_labels(labels: HandLabels) -> None:
 @st.fragment
 def show() -> None:
     """Draws precision and recall by the cut, and what they are where the cut stands."""
-    context = loaders.open_view_context(current_view()).context
+    context = open_view_context(current_view()).context
     if context is None:
         return
-    labels = loaders.read_labels(context)
+    labels = read_labels(context)
     st.subheader("What the decisions say about the cut", anchor=False)
     _show_as_of()
     if len(labels) < FEW:
@@ -93,7 +94,7 @@ def _show_as_of() -> None:
 def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
     quality = cut_quality(labels, cut)
     unknown = labels.n_undrawn
-    n_dropped = loaders.read_cut(context, cut).n_dropped
+    n_dropped = read_cut(context, cut).n_dropped
     about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
     figures.show_figures(
         [

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
-from dashboard.data.loaders import Context, Opened
+from dashboard.data import actions
+from dashboard.data.activity import read_state
+from dashboard.data.context import Context, Opened, has_database, open_view_context, read_workspace
+from dashboard.data.facts import read_build_state, read_clusterings, read_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import View, open_view
@@ -28,14 +30,14 @@ def open_page(title: str, subtitle: str) -> tuple[View, Opened]:
     left.title(title, anchor=False)
     left.html(f'<div class="vn-quiet">{subtitle}</div>')
     view, problems = open_view()
-    opened = loaders.open_view_context(view)
-    if opened.dataset is not None and not loaders.has_database(opened.workspace):
+    opened = open_view_context(view)
+    if opened.dataset is not None and not has_database(opened.workspace):
         opened = _with_database(view)
     if opened.context is not None:
         with right:
             _show_scope(opened.context)
     notices.show_left_out([*problems, *opened.problems])
-    state = loaders.read_state(opened)
+    state = read_state(opened)
     _show_notices(opened, at_work=bool(state.at_work))
     run_watcher.watch(state)
     notices.show_remembered()
@@ -44,14 +46,14 @@ def open_page(title: str, subtitle: str) -> tuple[View, Opened]:
 
 def _with_database(view: View) -> Opened:
     """Builds the derived database where it is missing; it costs nothing but a little time."""
-    workspace = loaders.read_workspace()
+    workspace = read_workspace()
     with st.status("Building the database from the parts …") as status:
         report = actions.build_workspace_database(workspace)
         status.update(
             label=f"Database built: {formatting.plural(report.n_samples, 'sample')}",
             state="complete",
         )
-    return loaders.open_view_context(view)
+    return open_view_context(view)
 
 
 def require_scores(opened: Opened, what: str) -> Context | None:
@@ -76,7 +78,7 @@ def require_scores(opened: Opened, what: str) -> Context | None:
 
 def _show_scope(context: Context) -> None:
     """Which run, baseline and clustering the page is about, and how to choose others."""
-    frame = loaders.read_scopes(context.store)
+    frame = read_scopes(context.store)
     scope = context.scope
     baseline = formatting.BASELINE_NAMES.get(scope.baseline, "other baseline")
     with st.popover(
@@ -98,7 +100,7 @@ def _show_scope(context: Context) -> None:
             lambda one: formatting.BASELINE_NAMES.get(one, one),
             help="What stood in for the image in the pass without it",
         )
-        clusterings = list(loaders.read_clusterings(context.store)["clustering_id"])
+        clusterings = list(read_clusterings(context.store)["clustering_id"])
         if scope.clustering_id is not None:
             url_widgets.choose("clustering", "Clustering", clusterings, scope.clustering_id)
 
@@ -110,7 +112,7 @@ def _show_notices(opened: Opened, at_work: bool) -> None:
         if own:
             notices.show_note("", own)
         return
-    frame = loaders.read_scopes(context.store)
+    frame = read_scopes(context.store)
     notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
     if own and own not in (notice, MODEL_NOTICE):  # the demo's is about runs of its own model
         notices.show_note("", own)
@@ -123,7 +125,7 @@ def _show_notices(opened: Opened, at_work: bool) -> None:
         )
     elif notice:
         notices.show_note("", notice)
-    state = loaders.read_build_state(context.store)
+    state = read_build_state(context.store)
     if state.stale and not at_work:
         notices.show_note(
             f"{formatting.plural(state.n_new_parts, 'new part')} since this database was built",

@@ -14,7 +14,8 @@ from typing import Any, Final
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data import loaders
+from dashboard.data.context import open_view_context
+from dashboard.data.scores import read_loss_plane
 from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import Key, change_view, current_view
 from dashboard.widgets import figures, notices, poller
@@ -27,7 +28,7 @@ _MOMENT: Final = 0.1  # seconds
 @st.fragment
 def show() -> None:
     """Draws the plane under the filter; a box that is drawn on it goes into the filter."""
-    context = loaders.open_view_context(current_view()).context
+    context = open_view_context(current_view()).context
     if context is None:
         return
     st.subheader("Loss plane", anchor=False)
@@ -36,7 +37,7 @@ def show() -> None:
         "that the image is redundant. Draw a box to see only what lies in it, or give its sides in "
         "Explore's filter as text: loss_text:0..2 loss_multimodal:0..1."
     )
-    plane = loaders.read_loss_plane(context)
+    plane = read_loss_plane(context)
     if plane.counts.sum() == 0:
         notices.show_empty("No losses here", "The plane fills as samples are scored.")
         return

@@ -11,9 +11,23 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
-from dashboard.data.scores import GROUP_BINS, bins_for, read_group_figures
+from dashboard.data.compare import read_health
+from dashboard.data.context import Context
+from dashboard.data.facts import read_dataset_counts
+from dashboard.data.reviews import read_labels
+from dashboard.data.samples import read_page
+from dashboard.data.scores import (
+    GROUP_BINS,
+    bins_for,
+    read_cut,
+    read_ecdf,
+    read_group_figures,
+    read_group_histograms,
+    read_histogram,
+    read_loss_plane,
+    read_status_counts,
+    read_summary,
+)
 from dashboard.view.state import View
 from scoring.errors import VisnecError
 
@@ -51,17 +65,17 @@ def ask(context: Context, view: View) -> None:
 
     Raises VisnecError where one cannot be answered.
     """
-    loaders.read_dataset_counts(context.store)
-    loaders.read_status_counts(context.everything())
-    summary = loaders.read_summary(context)
+    read_dataset_counts(context.store)
+    read_status_counts(context.everything())
+    summary = read_summary(context)
     if summary.n_scored:
-        loaders.read_histogram(context, bins_for(summary))
-        loaders.read_ecdf(context)
+        read_histogram(context, bins_for(summary))
+        read_ecdf(context)
         cut = view.threshold(context.workspace.bands)
-        loaders.read_cut(context, cut)
-        loaders.read_labels(context)
+        read_cut(context, cut)
+        read_labels(context)
         read_group_figures(context, view.group)
-        loaders.read_group_histograms(context, str(view.group), GROUP_BINS)
-    loaders.read_loss_plane(context)
-    loaders.read_health(context)
-    loaders.read_page(context, view)
+        read_group_histograms(context, str(view.group), GROUP_BINS)
+    read_loss_plane(context)
+    read_health(context)
+    read_page(context, view)

@@ -11,8 +11,9 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
-from dashboard.data.loaders import State
+from dashboard.data import actions
+from dashboard.data.activity import State, read_at_work, read_state, state_mark
+from dashboard.data.context import open_view_context
 from dashboard.text import formatting
 from dashboard.view.links import state_url
 from dashboard.view.state import current_view
@@ -36,10 +37,10 @@ def _watch(drawn_from: State, beats: list[bool]) -> None:
     the reader did to bring it about, a name that was given or a button that was pressed."""
     view = current_view()
     beats.append(True)
-    opened = loaders.open_view_context(view)
-    at_work = loaders.read_at_work(opened)
-    mark = loaders.state_mark(opened)
-    if loaders.read_state(opened) != drawn_from:
+    opened = open_view_context(view)
+    at_work = read_at_work(opened)
+    mark = state_mark(opened)
+    if read_state(opened) != drawn_from:
         mark = ""  # the next beat looks again
         context = opened.context
         if len(beats) > 1 and (context is None or prefetch.is_ready(context, view)):

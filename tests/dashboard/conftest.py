@@ -14,8 +14,7 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
 from dashboard.view.state import View
@@ -38,14 +37,14 @@ def root(synthetic_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A copy of it that a test may change, and that the pages are about."""
     copy = tmp_path / "workspace"
     shutil.copytree(synthetic_built, copy)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(copy))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(copy))
     return copy
 
 
 @pytest.fixture
 def context(root: Path) -> Context:
     """What the pages read from it."""
-    found = loaders.open_view_context(View()).context
+    found = open_view_context(View()).context
     assert found is not None
     return found
 

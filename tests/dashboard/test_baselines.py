@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data import loaders
+from dashboard.data.context import Context, open_view_context
 from dashboard.text import formatting
 from dashboard.view.state import View
 from scoring.database import Filter
@@ -14,8 +14,8 @@ from scoring.database.queries import queries
 from tests.dashboard.conftest import Draw
 
 
-def scope_of(view: View) -> loaders.Context:
-    found = loaders.open_view_context(view).context
+def scope_of(view: View) -> Context:
+    found = open_view_context(view).context
     assert found is not None
     return found
 
@@ -23,7 +23,7 @@ def scope_of(view: View) -> loaders.Context:
 def test_none_is_shown_unless_another_is_chosen(root: Path) -> None:
     assert scope_of(View()).scope.baseline == "none"
     assert scope_of(View(baseline="gray")).scope.baseline == "gray"
-    opened = loaders.open_view_context(View(baseline="blur"))
+    opened = open_view_context(View(baseline="blur"))
     assert opened.context is not None
     assert opened.context.scope.baseline == "none"
     assert "The run has no baseline blur; the page shows none." in opened.problems

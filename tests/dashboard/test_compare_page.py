@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.compare import read_other_scopes
+from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
+from dashboard.data.reviews import read_labels
+from dashboard.data.scores import read_cut
 from dashboard.pages.overview.health_panel import toggled
 from dashboard.view.state import Key, View
 from dashboard.widgets.plane_panel import read_box
@@ -27,8 +29,8 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """200 samples scored against no image and against grey."""
     workspace = make_workspace(tmp_path / "two", n=200, baselines=("none", "gray"))
     build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
-    context = loaders.open_view_context(View()).context
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
+    context = open_view_context(View()).context
     assert context is not None
     return context
 
@@ -38,7 +40,7 @@ def test_one_set_of_scores_is_told_how_to_get_another(
 ) -> None:
     workspace = make_workspace(tmp_path / "one", n=20)
     build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     app = draw("compare")
     assert not app.exception
     assert "There is only one set of scores" in written(app)
@@ -47,7 +49,7 @@ def test_one_set_of_scores_is_told_how_to_get_another(
 def test_two_baselines_stand_beside_each_other(two: Context, draw: Draw) -> None:
     app = draw("compare")
     assert not app.exception
-    (other,) = loaders.read_other_scopes(two)
+    (other,) = read_other_scopes(two)
     found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)
     page = written(app)
     assert f"{found.n_both:,}" in page
@@ -62,7 +64,7 @@ def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Dra
     from scoring.database.queries.compare import CATEGORIES, flip_filter
     from scoring.necessity import Category
 
-    (other,) = loaders.read_other_scopes(two)
+    (other,) = read_other_scopes(two)
     found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)
     which = flip_filter(Filter(), other, Category.VISION_CRITICAL, Category.REDUNDANT)
     n = len(queries.matching_rows(two.store, two.scope, which, two.bands))
@@ -97,11 +99,11 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
         )
     overview = draw("overview")
     assert not any(one.label.startswith("Give labels") for one in overview.button)
-    labels = loaders.read_labels(loaders.open_view_context(View()).context or two)
+    labels = read_labels(open_view_context(View()).context or two)
     for cut in (two.bands.high, 0.9):
         dropped = cut_quality(labels, cut).wrongly_dropped
         assert dropped is not None
-        n_dropped = loaders.read_cut(two, cut).n_dropped
+        n_dropped = read_cut(two, cut).n_dropped
         said = told_of_cut(draw("overview", {"cut": str(cut)}))
         assert f"{100 * dropped.value:.1f} %" in said
         assert f"≈ {round(dropped.value * n_dropped):,} samples" in said

@@ -11,10 +11,12 @@ import pytest
 
 from dashboard.charts.score_charts import loss_plane_figure
 from dashboard.charts.theme import css_variables
-from dashboard.data import actions, loaders
+from dashboard.data import actions
 from dashboard.data.actions import Receipt
 from dashboard.data.cards import build_card
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.samples import read_cards, read_page, read_record, read_tiles
+from dashboard.data.scores import read_by_source, read_summary
 from dashboard.frontend import assets
 from dashboard.pages.overview.threshold_editor import (
     Act,
@@ -173,7 +175,7 @@ def test_a_log_that_cannot_be_written_saves_nothing(root: Path) -> None:
 
 
 def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
-    sample = loaders.read_record(context.workspace, 12)
+    sample = read_record(context.workspace, 12)
     detail = sample_detail(context.store, context.scope, 12)
     card = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition")
     said = [
@@ -189,7 +191,7 @@ def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
 
 
 def test_a_card_tells_how_firm_its_category_is(root: Path, context: Context) -> None:
-    sample = loaders.read_record(context.workspace, 12)
+    sample = read_record(context.workspace, 12)
     detail = sample_detail(context.store, context.scope, 12)
     (own,) = (row for row in detail.scores if row["baseline"] == "none")
     segments = {
@@ -233,7 +235,7 @@ def test_a_card_tells_how_firm_its_category_is(root: Path, context: Context) -> 
 def test_predictions_of_every_run_are_held_against_each_other_and_the_reference(
     root: Path, context: Context
 ) -> None:
-    sample = loaders.read_record(context.workspace, 12)
+    sample = read_record(context.workspace, 12)
     asked, answered, *_ = sample.turns
     sample = replace(sample, turns=(asked, replace(answered, text="It is red.")))
     detail = sample_detail(context.store, context.scope, 12)
@@ -252,15 +254,15 @@ def test_predictions_of_every_run_are_held_against_each_other_and_the_reference(
 def test_all_cards_are_plain_json(root: Path, context: Context) -> None:
     import json
 
-    cards = loaders.read_cards(context, list(range(40)))
-    page = loaders.read_page(context, View())
-    for value in (cards, loaders.read_tiles(context, page)):
+    cards = read_cards(context, list(range(40)))
+    page = read_page(context, View())
+    for value in (cards, read_tiles(context, page)):
         assert json.loads(json.dumps(value, allow_nan=False)) == value
 
 
 def test_table_rows_add_up_and_know_no_nan(root: Path, context: Context) -> None:
-    rows = breakdown.read_rows(loaders.read_by_source(context), "source", "source")
-    summary = loaders.read_summary(context)
+    rows = breakdown.read_rows(read_by_source(context), "source", "source")
+    summary = read_summary(context)
     for category in Category:
         assert sum(row[category] for row in rows) == summary.categories[category]
     chat = next(row for row in rows if row["key"] == "chat")
@@ -271,7 +273,7 @@ def test_table_rows_add_up_and_know_no_nan(root: Path, context: Context) -> None
 def test_the_loss_plane_draws_every_sample_once(context: Context, dark: bool) -> None:
     plane = loss_plane(context.store, context.scope, Filter(), 48)
     figure = loss_plane_figure(plane, Bands(0.0, 0.25), dark)
-    assert figure.data[0].customdata.sum() == loaders.read_summary(context).n_scored
+    assert figure.data[0].customdata.sum() == read_summary(context).n_scored
     names = {annotation.text.strip("◣◢◤◥ ") for annotation in figure.layout.annotations}
     assert names == {
         "redundant",

@@ -9,8 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from dashboard.charts.theme import SOURCE_COLOURS
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.samples import read_page
+from dashboard.data.scores import read_summary
 from dashboard.data.threshold_stats import NoCut, Part, find_cut, read_cut_facts, read_parts
 from dashboard.view import links
 from dashboard.view.state import View
@@ -62,7 +63,7 @@ def test_facts_are_what_the_library_counts(context: Context) -> None:
 
 def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) -> None:
     # The run is in float32: nothing but the score itself is within 0.000002 of it.
-    visnec = next(one["visnec"] for one in loaders.read_page(context, View()).records)
+    visnec = next(one["visnec"] for one in read_page(context, View()).records)
     for cut, n in ((visnec, "1"), (visnec + 1e-6, "1"), (visnec + 1e-5, "0")):
         (shown,) = (
             one for one in read_cut_facts(context, cut)["figures"]
@@ -89,7 +90,7 @@ def test_what_would_keep_nothing_lies_above_the_best_score(
     context: Context, wish: dict[str, str]
 ) -> None:
     cut = find_cut(context, wish)
-    assert cut == math.nextafter(loaders.read_summary(context).max_visnec or 0.0, math.inf)
+    assert cut == math.nextafter(read_summary(context).max_visnec or 0.0, math.inf)
     assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 0
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dashboard.data import loaders
+from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.widgets.evaluation_panels import from_threshold
 from scoring.database import Range, Scope, Store, build_database, matching_rows, parse_filter
 from scoring.predictions.files import Sight
@@ -33,7 +33,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         path = write_lines(tmp_path / f"{sight}.jsonl", [*records, {"id": "who", "prediction": ""}])
         import_predictions(workspace, path, model=HOSTILE, sight=sight)
     build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     return workspace
 
 
@@ -96,7 +96,7 @@ def test_without_predictions_the_way_to_some_is_told(
     workspace = make_workspace(tmp_path / "ws", n=20)
     shutil.rmtree(workspace.run_dir(RUN_ID) / "predictions")
     build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     page = written(draw("evaluate"))
     assert "There are no predictions yet" in page
     assert "visnec evaluate NAME=PREDICTIONS.jsonl" in page

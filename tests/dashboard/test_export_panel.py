@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashboard.data import actions
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.state import RuleKind, View
 from scoring.dataset.records import read_samples

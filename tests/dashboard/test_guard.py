@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
 from dashboard.server.guard import CONTENT_POLICY, allowed_hosts, host_name
 from dashboard.view import links
 from scoring.database.filters import Filter, parse_filter

@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import WORKSPACE_VARIABLE, Context
+from dashboard.data.samples import read_page, read_page_at
 from dashboard.view.state import Group, Key, View, read_view
 from scoring.database.filters import Filter
 from scoring.database.queries.queries import cut_counts, matching_rows
@@ -72,7 +72,7 @@ def test_a_stale_link_shows_what_there_is(root: Path, draw: Draw, page: str, lef
 def test_no_workspace_is_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "nothing"))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "nothing"))
     app = AppTest.from_file(APP, default_timeout=60).run()
     assert not app.exception
     assert "is not a workspace" in written(app)
@@ -122,7 +122,7 @@ def test_every_sample_stands_on_exactly_one_page(root: Path, draw: Draw, context
     seen: list[int] = []
     app = draw("explore")
     while True:
-        seen += [int(row) for row in loaders.read_page(context, view_of(app)).rows["row_idx"]]
+        seen += [int(row) for row in read_page(context, view_of(app)).rows["row_idx"]]
         if button(app, "Next").disabled:
             break
         button(app, "Next").click().run()
@@ -134,7 +134,7 @@ def test_previous_and_next_follow_the_order_of_the_list(
     root: Path, draw: Draw, context: Context, sort: str
 ) -> None:
     view = read_view({"sort": sort})[0]
-    order = [int(row) for row in loaders.read_page(context, view).rows["row_idx"]]
+    order = [int(row) for row in read_page(context, view).rows["row_idx"]]
     app = draw("explore", {"sort": sort, "sample": str(order[3])})
     button(app, "Next").click().run()
     assert parameter(app, "sample") == str(order[4])
@@ -148,11 +148,11 @@ def test_previous_and_next_follow_the_order_of_the_list(
 def test_going_back_from_a_linked_sample_opens_its_page(
     root: Path, draw: Draw, context: Context
 ) -> None:
-    everything = loaders.read_page_at(context, View().sort, None, 120)
+    everything = read_page_at(context, View().sort, None, 120)
     last = int(everything.rows["row_idx"].iloc[-1])
     app = draw("explore", {"sample": str(last)})
     button(app, "Back to the samples").click().run()
-    assert last in set(loaders.read_page(context, view_of(app)).rows["row_idx"])
+    assert last in set(read_page(context, view_of(app)).rows["row_idx"])
 
 
 def test_a_button_decides_about_the_sample_it_stands_under(root: Path, draw: Draw) -> None:

@@ -8,7 +8,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard.data import loaders
+from dashboard.data.context import WORKSPACE_VARIABLE
+from dashboard.pages.explore import page as explore
 from scoring.database import build_database
 from scoring.database.queries import search
 from scoring.workspace import create_workspace
@@ -34,7 +35,7 @@ def test_an_empty_workspace_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw, page: str
 ) -> None:
     create_workspace(tmp_path / "empty")
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "empty"))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "empty"))
     assert "visnec import" in well(draw(page))
 
 
@@ -46,7 +47,7 @@ def test_a_workspace_without_a_run_says_what_to_do(
     workspace = make_workspace(tmp_path / "new", 12, with_run=False, with_clusters=False)
     if built:
         build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     assert "visnec score" in well(draw(page))
 
 
@@ -58,7 +59,7 @@ def test_a_run_without_clusters_and_scores(
         tmp_path / "pending", visnec=[None, None, None], with_clusters=False, with_predictions=False
     )
     build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     well(draw(page))
     well(draw(page, {"rule": "paper"}))
 
@@ -212,7 +213,7 @@ def test_first_hits_stand_there_while_all_samples_are_searched(
     monkeypatch.setattr(search, "_STRETCH", 30)
     link = {"filter": "text:colour", "size": "24"}
     with monkeypatch.context() as never:
-        never.setattr(loaders, "read_page", lambda *_: st.stop())
+        never.setattr(explore, "read_page", lambda *_: st.stop())
         begun = well(draw("explore", link))
     assert "hits, counting …" in begun
     assert "of 120 samples were looked at so far" in begun
@@ -220,5 +221,5 @@ def test_first_hits_stand_there_while_all_samples_are_searched(
     assert "counting" not in ended
     assert "match the filter" in ended
     # All is known now, so nothing stands there in the meantime.
-    monkeypatch.setattr(loaders, "read_page", lambda *_: st.stop())
+    monkeypatch.setattr(explore, "read_page", lambda *_: st.stop())
     assert "counting" not in well(draw("explore", link))

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context, State
+from dashboard.data.activity import State
+from dashboard.data.context import Context
+from dashboard.data.reviews import read_own_decisions, read_review_state
 from dashboard.pages.explore import bulk
 from dashboard.pages.review import page as review
 from dashboard.pages.review import review_deck
 from dashboard.view.state import Key
-from dashboard.widgets import reviewer
+from dashboard.widgets import page_frame, reviewer, run_watcher
 from dashboard.widgets.gallery import Bulk, Told
 from scoring.reviews.decisions import (
     Decision,
@@ -305,8 +306,8 @@ def test_a_reviewers_name_is_what_the_log_writes(given: object, name: str | None
 
 def test_the_review_state_and_the_deck_each_read_all_decisions(root: Path) -> None:
     workspace = open_workspace(root)
-    before = loaders.read_own_decisions(workspace, "ada", range(120), 5).n_decided
-    figures = {one.reviewer: one.decided for one in loaders.read_review_state(workspace).reviewers}
+    before = read_own_decisions(workspace, "ada", range(120), 5).n_decided
+    figures = {one.reviewer: one.decided for one in read_review_state(workspace).reviewers}
     assert figures["ada"] == before == 11
 
 
@@ -315,7 +316,8 @@ def test_a_page_is_drawn_to_its_end_though_the_workspace_changes_meanwhile(
 ) -> None:
     """To begin again would lose what the reader did: a name that was given, a button pressed."""
     states = (State(str(n), None, (), ()) for n in count())
-    monkeypatch.setattr(loaders, "read_state", lambda _: next(states))
+    for module in (page_frame, run_watcher):
+        monkeypatch.setattr(module, "read_state", lambda _: next(states))
     app = draw("review", session={str(Key.REVIEWER): "ada"})
     assert not app.exception
     assert data_of(app, "review_deck")["reviewer"] == "ada"

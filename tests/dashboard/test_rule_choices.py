@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from dashboard.charts.score_charts import loss_plane_figure
-from dashboard.data import actions, loaders
+from dashboard.data import actions
+from dashboard.data.context import Context
 from dashboard.data.export_facts import read_exports
-from dashboard.data.loaders import Context
+from dashboard.data.samples import read_row_tiles
+from dashboard.data.subsets import read_subset_outcome, read_subsets
 from dashboard.pages.subset.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,
@@ -110,7 +112,7 @@ def test_a_rule_without_controls_here_is_not_misread(context: Context, rule: Rul
 
 def test_the_edge_of_a_subset(context: Context) -> None:
     view = View(rule=RuleKind.TOP_COUNT, count=20, hand=False)
-    outcome = loaders.read_subset_outcome(context, read_definition(context, view))
+    outcome = read_subset_outcome(context, read_definition(context, view))
     score = dict(zip(outcome.candidates.row_idx, outcome.candidates.visnec, strict=True))
     edges = edge_rows(outcome, 5)
     kept = [score[row] for row in edges["Lowest scores kept"]]
@@ -118,7 +120,7 @@ def test_the_edge_of_a_subset(context: Context) -> None:
     assert kept == sorted(score[row] for row in outcome.subset.selected)[:5]
     assert dropped == sorted(dropped, reverse=True)
     assert max(dropped) <= min(kept)
-    tiles = loaders.read_row_tiles(context, edges["Lowest scores kept"])
+    tiles = read_row_tiles(context, edges["Lowest scores kept"])
     assert [tile["row_idx"] for tile in tiles] == edges["Lowest scores kept"]
 
 
@@ -135,7 +137,7 @@ def test_saving_exporting_and_verifying(context: Context) -> None:
     workspace = context.workspace
     definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=15), "best")
     actions.save_subset_definition(workspace, definition)
-    assert loaders.read_subsets(workspace) == [definition]
+    assert read_subsets(workspace) == [definition]
     for file_format in ("llava", "ids"):
         export(context, definition, file_format)
     found, problems = read_exports(workspace)
@@ -148,7 +150,7 @@ def test_saving_exporting_and_verifying(context: Context) -> None:
         export(context, definition, "llava")
     export(context, definition, "llava", overwrite=True)
     actions.forget_subset(workspace, "best")
-    assert loaders.read_subsets(workspace) == []
+    assert read_subsets(workspace) == []
 
 
 def test_a_damaged_manifest_is_told_and_hides_no_other(root: Path, context: Context) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import WORKSPACE_VARIABLE, Context
+from dashboard.data.facts import read_prediction_counts
+from dashboard.data.scores import read_status_counts, read_status_reasons
 from dashboard.text import formatting
 from scoring.runs.leases import this_process
 from scoring.runs.progress import RunProgress
@@ -59,12 +60,12 @@ def test_the_record_and_every_status_are_shown(root: Path, context: Context, dra
     assert not app.exception
     assert RUN_ID in said
     assert 'all samples</td><td class="number">120<' in said
-    counts = loaders.read_status_counts(context)
+    counts = read_status_counts(context)
     assert int(counts["n"].sum()) == 120
-    reasons = loaders.read_status_reasons(context)
+    reasons = read_status_reasons(context)
     for row in reasons["example_row_idx"]:
         assert f"sample={row}" in said
-    predictions = loaders.read_prediction_counts(context.store)[RUN_ID]
+    predictions = read_prediction_counts(context.store)[RUN_ID]
     scored = int(counts.set_index("status")["n"]["scored"])
     assert predictions == scored
     assert f'<div class="vn-value">{predictions}</div>' in said
@@ -120,7 +121,7 @@ def test_a_workspace_without_runs_says_how_to_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     make_workspace(tmp_path / "w", 5, with_run=False, with_clusters=False)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "w"))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "w"))
     app = draw("runs")
     assert not app.exception
     assert "No run yet" in written(app)
@@ -131,7 +132,7 @@ def test_an_empty_workspace_says_how_to_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     create_workspace(tmp_path / "w")
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(tmp_path / "w"))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "w"))
     app = draw("runs")
     assert not app.exception
     assert "visnec import" in written(app)

@@ -14,8 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from dashboard.charts.subset_charts import overlap_figure
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
+from dashboard.data.subsets import (
+    known_stability,
+    read_clustering_overlaps,
+    read_subset_outcome,
+    read_weight_facts,
+)
 from dashboard.pages.subset.limits_table import merged
 from dashboard.pages.subset.rule_choices import FAMILIES, read_definition
 from dashboard.pages.subset.subset_arms import read_arms
@@ -183,8 +188,8 @@ def _flat(said: str) -> str:
 
 def test_weights_show_what_training_will_see(root: Path, context: Context, draw: Draw) -> None:
     view = View(rule=RuleKind.WEIGHTS, temperature=0.3)
-    outcome = loaders.read_subset_outcome(context, read_definition(context, view))
-    facts = loaders.read_weight_facts(context, outcome)
+    outcome = read_subset_outcome(context, read_definition(context, view))
+    facts = read_weight_facts(context, outcome)
     assert facts is not None
     assert sum(facts.repeats) == len(outcome.subset.selected)
     assert facts.epoch >= sum(n * times for times, n in enumerate(facts.repeats))
@@ -208,7 +213,7 @@ def test_the_arms_of_a_subset_are_saved_with_one_click(
     sizes = {
         name: int(candidate.sum())
         for name, one in saved.items()
-        if (found := loaders.read_subset_outcome(context, one)) is not None
+        if (found := read_subset_outcome(context, one)) is not None
         and (candidate := one.rule.take(found.candidates)) is not None
     }
     assert set(sizes) == {"paper15"} | {
@@ -246,7 +251,7 @@ def test_stability_is_worked_out_on_request(root: Path, context: Context, draw: 
     noise = "the noise of the dtype (± 0.000002 in float32)"
     assert f"Judged by 1 other set of scores and {noise}" in said
     view = View(rule=RuleKind.TOP_SHARE)
-    facts = loaders.known_stability(context, read_definition(context, view), 25)
+    facts = known_stability(context, read_definition(context, view), 25)
     assert facts is not None
     assert facts.n_draws == 25
     assert 0 < facts.n_firm <= facts.n_taken
@@ -294,7 +299,7 @@ def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         add_clustering(workspace, f"by-{n}", n, fingerprint)
     shutil.rmtree(workspace.clusters_dir / CLUSTERING_ID)
     build_database(workspace)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(workspace.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     return workspace
 
 
@@ -316,10 +321,10 @@ def test_overlaps_between_numbers_of_clusters(swept: Workspace, draw: Draw) -> N
 
 
 def test_the_overlap_chart_is_the_table_of_overlaps(swept: Workspace) -> None:
-    context = loaders.open_view_context(View()).context
+    context = open_view_context(View()).context
     assert context is not None
     definition = read_definition(context, View(rule=RuleKind.PAPER, share=0.25))
-    frame = loaders.read_clustering_overlaps(context, definition)
+    frame = read_clustering_overlaps(context, definition)
     pairs = frame[frame["a"] != frame["b"]].set_index(["a", "b"])["jaccard"].to_dict()
     assert pairs == pytest.approx(OVERLAPS)
     names = {"by-1": "K = 1", "by-2": "K = 2", "by-3": "K = 3"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data import loaders
+from dashboard.data.reviews import read_own_decisions
 from scoring.reviews.decisions import (
     Decision,
     DecisionEvent,
@@ -47,7 +47,7 @@ def write_log(workspace: Workspace, machine: str, *events: DecisionEvent) -> Pat
 
 def shown(workspace: Workspace) -> tuple[str | None, int, list[str]]:
     """The deck's decision on row 7, its count, and what its undo takes back, the last first."""
-    own = loaders.read_own_decisions(workspace, "ada", [7], 9)
+    own = read_own_decisions(workspace, "ada", [7], 9)
     return own.decided.get(7), own.n_decided, [one.event_id for one in reversed(own.history)]
 
 

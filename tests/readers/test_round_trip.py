@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dashboard.data import loaders
 from dashboard.data.cards import Card
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.samples import read_cards
 from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
@@ -70,7 +70,7 @@ def travelled(tmp_path_factory: pytest.TempPathFactory) -> Travelled:
         result = export_subset(workspace, store, subset, format=kind)
         assert result.n_samples == len(VARIANTS)
         exported[kind] = next(result.folder.glob("samples.json*")).read_bytes()
-    cards = loaders.read_cards(context, range(len(VARIANTS)))
+    cards = read_cards(context, range(len(VARIANTS)))
     samples = list(read_samples(workspace))
     return Travelled(samples, cards, exported["llava"], exported["jsonl"].splitlines())
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dashboard.data import loaders
 from dashboard.data.cards import Card
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.samples import read_cards
 from scoring.database import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
@@ -191,11 +191,11 @@ def seen(workspace: Workspace) -> list[tuple[object, ...]]:
     ]
 
 
-def read_cards(workspace: Workspace, run: str) -> list[Card]:
+def cards_of_run(workspace: Workspace, run: str) -> list[Card]:
     edition = read_dataset_info(workspace).fingerprint
     store = Store(workspace)
     context = Context(workspace, store, Scope(run), workspace.bands, Filter(), edition)
-    return loaders.read_cards(context, range(2))
+    return read_cards(context, range(2))
 
 
 def export(workspace: Workspace, options: ExportOptions) -> ExportResult:
@@ -215,7 +215,7 @@ def test_a_file_of_every_kind_goes_all_the_way(tmp_path: Path, kind: str) -> Non
     before = seen(workspace)
     assert [colours for *_, colours in before] == [[RED], [LIME]]
     score_dataset(workspace, FakeModel(), run_id="run")
-    cards = read_cards(workspace, "run")
+    cards = cards_of_run(workspace, "run")
     assert [(card["status"], card["visnec"]) for card in cards] == [
         ("scored", pytest.approx(0.5)), ("scored", pytest.approx(0.5)),
     ]  # fmt: skip

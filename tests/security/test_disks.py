@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.data import actions, loaders
+from dashboard.data import actions
+from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.view.state import Key
 from scoring.database import Store, build_database
 from scoring.errors import StorageError, VisnecError
@@ -107,7 +108,7 @@ def test_a_decision_is_on_disk_or_refused(root: Path) -> None:
 
 @pytest.fixture
 def shown(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(root))
     return root
 
 

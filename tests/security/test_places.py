@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from dashboard.data import loaders
+from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
 from dashboard.view.links import image_url, thumbnail_url
@@ -58,7 +58,7 @@ def test_a_dataset_may_lie_anywhere(
     workspace = open_workspace(root)
     run = score_dataset(workspace, FakeModel(), run_id="run")
     assert run.statuses == {"scored": 4}
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(root))
     edition = read_dataset_info(workspace).fingerprint
     guard = Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))
     with TestClient(Starlette(routes=ROUTES, middleware=[guard]), base_url=OWN) as client:

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from dashboard.data import loaders
+from dashboard.data.context import WORKSPACE_VARIABLE, read_workspace
 from dashboard.server.serve import APP
 from scoring.cli import app
 from scoring.database import Store, build_database
@@ -34,7 +34,7 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """A copy of a workspace as that version wrote it, which the pages are about."""
     root = tmp_path / "frozen"
     shutil.copytree(request.param, root)
-    monkeypatch.setenv(loaders.WORKSPACE_VARIABLE, str(root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(root))
     return root
 
 
@@ -109,7 +109,7 @@ def test_the_pages_refuse_a_newer_workspace_kindly(frozen: Path) -> None:
     path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
     before = path.read_bytes()
     with pytest.raises(WorkspaceError, match="upgrade visnec-studio"):
-        loaders.read_workspace()
+        read_workspace()
     shown = AppTest.from_file(str(APP), default_timeout=60).run()
     assert not shown.exception
     assert "made by a newer VisNec Studio" in written(shown)

@@ -8,8 +8,9 @@ from html import escape
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.compare import read_comparison, read_other_scopes
+from dashboard.data.context import Context, open_view_context
+from dashboard.data.samples import read_row_tiles
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to, page_link
@@ -31,7 +32,7 @@ def render() -> None:
     context = page_frame.require_scores(opened, "Comparing")
     if context is None:
         return
-    if not loaders.read_other_scopes(context):
+    if not read_other_scopes(context):
         notices.show_empty(
             "There is only one set of scores",
             "Score with another blind baseline or with another model, and the two stand side by "
@@ -46,12 +47,12 @@ def render() -> None:
 @st.fragment
 def _show_comparison() -> None:
     view = current_view()
-    context = loaders.open_view_context(view).context
+    context = open_view_context(view).context
     if context is None:
         return
     filter_bar.show_strip(context, "All samples that have a score here and there.")
     other = _choose(context, view)
-    found = loaders.read_comparison(context, other, view.share)
+    found = read_comparison(context, other, view.share)
     if not found.n_both:
         notices.show_empty(
             "No sample has a score in both", "Take a part of the filter out, or compare others."
@@ -68,7 +69,7 @@ def _show_comparison() -> None:
 
 
 def _choose(context: Context, view: View) -> Scope:
-    others = {other_name(one): one for one in loaders.read_other_scopes(context)}
+    others = {other_name(one): one for one in read_other_scopes(context)}
     name = view.other if view.other in others else next(iter(others))
     here, there, share = st.columns([5, 5, 3], vertical_alignment="bottom")
     with here:
@@ -201,7 +202,7 @@ def _show_apart(context: Context, view: View, other: Scope, found: Comparison) -
             **tile,
             "answer": f"there {formatting.score(float(there[tile['row_idx']]))} · {tile['answer']}",
         }
-        for tile in loaders.read_row_tiles(context, rows)
+        for tile in read_row_tiles(context, rows)
     ]
     gallery.show("apart", tiles, take=_open, size=str(view.tiles))
     if st.session_state.pop("compare.opened", None):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import streamlit as st
 
+from dashboard.data.context import Context, open_view_context
 from dashboard.data.evaluate import read_evaluation, read_models
-from dashboard.data.loaders import Context, open_view_context
 from dashboard.view import url_widgets
 from dashboard.view.state import View, change_view, current_view
 from dashboard.widgets import evaluation_panels, filter_bar, notices, page_frame

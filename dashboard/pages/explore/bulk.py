@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
+from dashboard.data import actions
+from dashboard.data.context import read_workspace
+from dashboard.data.reviews import read_last_bulk, read_own_decisions
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets.gallery import Bulk, Told
@@ -36,7 +38,7 @@ def told() -> Told | None:
     news: _News | None = st.session_state.get(Key.BULK)
     if reviewer is None:
         return None
-    last = loaders.read_last_bulk(loaders.read_workspace(), reviewer)
+    last = read_last_bulk(read_workspace(), reviewer)
     st.session_state[Key.BULK_SHOWN] = last.queue if last else None
     if last is None:
         return None if news is None else Told(news.said, failed=news.failed)
@@ -58,8 +60,8 @@ def take(bulk: Bulk) -> None:
 
 
 def _save(bulk: Bulk, reviewer: str) -> _News:
-    workspace = loaders.read_workspace()
-    own = loaders.read_own_decisions(workspace, reviewer, bulk.rows, 0).decided
+    workspace = read_workspace()
+    own = read_own_decisions(workspace, reviewer, bulk.rows, 0).decided
     rows = [row for row in bulk.rows if row not in own]
     stayed = f"{formatting.plural(len(own), 'sample')} already had your verdict and stayed."
     if not rows:
@@ -79,7 +81,7 @@ def undo() -> None:
     if reviewer is None or queue is None:
         return
     try:
-        held = actions.undo_bulk(loaders.read_workspace(), reviewer, queue)
+        held = actions.undo_bulk(read_workspace(), reviewer, queue)
     except (VisnecError, OSError) as error:
         st.session_state[Key.BULK] = _News(
             f"Nothing was undone: {formatting.problem(error)}", failed=True

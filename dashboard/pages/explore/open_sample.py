@@ -6,9 +6,17 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.data import loaders
 from dashboard.data.cards import Card
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context, open_view_context
+from dashboard.data.reviews import read_history, read_own_decisions
+from dashboard.data.samples import (
+    read_card,
+    read_detail,
+    read_page,
+    read_page_at,
+    read_record,
+    read_tiles,
+)
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
@@ -34,7 +42,7 @@ _N_ALIKE = 5
 def show(context: Context, view: View, row_idx: int) -> None:
     """Draws the sample, its decisions and what is like it; or says that there is no such row."""
     try:
-        card = loaders.read_card(context, row_idx)
+        card = read_card(context, row_idx)
     except InputError as error:
         notices.show_problem(error, "There is no such sample")
         st.button("Back to the samples", on_click=_go_back, args=(None,))
@@ -74,9 +82,9 @@ def _act(action: Action, card: Card, before: int | None, behind: int | None) -> 
 
 def _list_image(row_idx: int) -> None:
     """All samples on an image of this one."""
-    context = loaders.open_view_context(current_view()).context
+    context = open_view_context(current_view()).context
     if context is not None:
-        images = loaders.read_detail(context, row_idx).images
+        images = read_detail(context, row_idx).images
         change_view(filter=Filter(image=images), sample=None)
 
 
@@ -96,7 +104,7 @@ def _neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, i
     found = []
     for backward, place in ((True, -1), (False, 0)):
         cursor = Cursor(None if value is None else float(value), card["row_idx"], backward)
-        records = loaders.read_page_at(context, sort, cursor, limit=1).records
+        records = read_page_at(context, sort, cursor, limit=1).records
         found.append(records[place]["row_idx"] if records else None)
     return found[0], found[1]
 
@@ -140,11 +148,11 @@ def open_row(row_idx: int | None) -> None:
 def _go_back(card: Card | None) -> None:
     """Back to the list, to the page on which the sample stands."""
     view = current_view()
-    context = loaders.open_view_context(view).context
+    context = open_view_context(view).context
     page = view.page
     if card is not None and context is not None:
         st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
-        records = loaders.read_page(context, view).records
+        records = read_page(context, view).records
         if card["row_idx"] not in {record["row_idx"] for record in records}:
             before, _ = _neighbours(context, view.sort, card)
             page = None if before is None else _cursor_of(context, view.sort, before)
@@ -153,7 +161,7 @@ def _go_back(card: Card | None) -> None:
 
 def _cursor_of(context: Context, sort: Sort, row_idx: int) -> Cursor:
     """The place right behind a sample."""
-    value = loaders.read_card(context, row_idx)[_SORT_VALUES[sort]]
+    value = read_card(context, row_idx)[_SORT_VALUES[sort]]
     return Cursor(None if value is None else float(value), row_idx)
 
 
@@ -165,14 +173,14 @@ def _show_decision(context: Context, row_idx: int) -> None:
             if st.button("Review this sample", icon=":material/fact_check:"):
                 go_to(PageName.REVIEW, row=row_idx)
         return
-    own = loaders.read_own_decisions(context.workspace, name, [row_idx], 0)
+    own = read_own_decisions(context.workspace, name, [row_idx], 0)
     decision_buttons.show(row_idx, name, None, own.decided.get(row_idx))
     notices.show_remembered()
 
 
 def _show_history(context: Context, row_idx: int) -> None:
     """Everything that people did to this sample; an undo takes back and erases nothing."""
-    events = loaders.read_history(context.workspace, row_idx)
+    events = read_history(context.workspace, row_idx)
     if not events:
         return
     taken_back = {event.undoes for event in events if event.undoes}
@@ -203,9 +211,9 @@ def _show_cluster(context: Context, card: Card) -> None:
         return
     alike = replace(context, filter=Filter(cluster=(int(cluster),)))
     before, behind = (
-        loaders.read_tiles(
+        read_tiles(
             alike,
-            loaders.read_page_at(
+            read_page_at(
                 alike,
                 Sort.VISNEC_DESC,
                 Cursor(card["visnec"], card["row_idx"], backward),
@@ -228,6 +236,6 @@ def _show_cluster(context: Context, card: Card) -> None:
 
 def _show_record(context: Context, row_idx: int) -> None:
     with st.expander("Raw record"):
-        record = loaders.read_record(context.workspace, row_idx)
+        record = read_record(context.workspace, row_idx)
         original = record.original.decode("utf-8", "replace") or f"in {record.origin}"
         st.code(original, language=None, wrap_lines=True)

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.data import loaders
 from dashboard.data.cards import Card
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context, open_view_context
+from dashboard.data.samples import read_first_hits, read_page, read_page_at, read_tiles
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
@@ -53,7 +53,7 @@ def render() -> None:
 @st.fragment(key=Part.SAMPLES)
 def _show_samples() -> None:
     view = current_view()
-    context = loaders.open_view_context(view).context
+    context = open_view_context(view).context
     if context is None:
         return
     if view.sample is not None:
@@ -68,7 +68,7 @@ def _show_samples() -> None:
 def _show_listed() -> None:
     """The samples under the filter, without the filter: a page on, or another cut, is no more."""
     view = current_view()
-    context = loaders.open_view_context(view).context
+    context = open_view_context(view).context
     if context is None:
         return
     if view.layout is Layout.CUT:
@@ -79,20 +79,20 @@ def _show_listed() -> None:
 
 def _show_page(context: Context, view: View) -> None:
     with _first_hits_meanwhile(context, view):
-        page = loaders.read_page(context, view)
+        page = read_page(context, view)
     _show_page_line(view, page)
     if not page.records:
         _show_nothing(context, view)
         return
     reviewer.offer(view.reviewer, _SEVERAL)
-    _show_gallery("gallery", loaders.read_tiles(context, page), view, _take_focus())
+    _show_gallery("gallery", read_tiles(context, page), view, _take_focus())
     _show_pager("below", page)
 
 
 @contextmanager
 def _first_hits_meanwhile(context: Context, view: View) -> Iterator[None]:
     """Shows some of what a text search finds while all samples are looked at for the page."""
-    hits = None if view.page else loaders.read_first_hits(context, view.size)
+    hits = None if view.page else read_first_hits(context, view.size)
     if hits is None:
         yield
         return
@@ -100,7 +100,7 @@ def _first_hits_meanwhile(context: Context, view: View) -> Iterator[None]:
     with place.container():
         how_far = f"{hits.n_looked:,} of {hits.n_samples:,} samples were looked at so far"
         figures.show_line(f"first {formatting.plural(hits.n_hits, 'hit')}, counting …", how_far)
-        gallery.show("first-hits", loaders.read_tiles(context, hits), size=str(view.tiles))
+        gallery.show("first-hits", read_tiles(context, hits), size=str(view.tiles))
     yield
     place.empty()
 
@@ -189,12 +189,12 @@ def _show_side(context: Context, view: View, cut: float, side: str, focus: int |
         return
     on_side = replace(context, filter=replace(context.filter, visnec=Range(low, high)))
     sort = Sort.VISNEC_ASC if kept else Sort.VISNEC_DESC
-    page = loaders.read_page_at(on_side, sort, None, view.size)
+    page = read_page_at(on_side, sort, None, view.size)
     figures.show_line(formatting.plural(page.total, "sample"), side)
     if not page.records:
         notices.show_empty(f"Nothing {side}", "Move the cut, or take a part of the filter out.")
         return
-    _show_gallery(f"gallery-{side}", loaders.read_tiles(on_side, page), view, focus)
+    _show_gallery(f"gallery-{side}", read_tiles(on_side, page), view, focus)
 
 
 # ---- pages ---------------------------------------------------------------------------------------

@@ -7,9 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
-from dashboard.data.scores import GROUP_BINS, read_group_figures
+from dashboard.data.context import Context
+from dashboard.data.scores import (
+    GROUP_BINS,
+    read_cut,
+    read_group_figures,
+    read_group_histograms,
+    read_histogram_edges,
+)
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Part, redraw
@@ -49,7 +54,7 @@ def show(context: Context, cut: float) -> None:
         _NAMES[view.group],
         rows,
         limits=breakdown.Limits(
-            loaders.read_histogram_edges(context, GROUP_BINS),
+            read_histogram_edges(context, GROUP_BINS),
             context.bands.low,
             context.bands.high,
             cut,
@@ -77,8 +82,8 @@ def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, An
     if frame.empty:
         return []
     rows = breakdown.read_rows(frame, key, name)
-    histograms = loaders.read_group_histograms(context, str(group), GROUP_BINS)
-    shares = _kept_shares(loaders.read_cut(context, cut)) if group is Group.SOURCE else {}
+    histograms = read_group_histograms(context, str(group), GROUP_BINS)
+    shares = _kept_shares(read_cut(context, cut)) if group is Group.SOURCE else {}
     for row in rows:
         row["histogram"] = histograms.get(row["key"])
         if shares:

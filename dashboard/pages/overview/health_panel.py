@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.compare import read_health
+from dashboard.data.context import Context
 from dashboard.text import formatting
 from dashboard.view.state import change_view, current_view
 from dashboard.widgets import breakdown, figures
@@ -31,7 +31,7 @@ class _Row:
 
 def show(context: Context) -> None:
     """Draws both tables; choosing a row puts it into the filter, or takes it out again."""
-    health = loaders.read_health(context)
+    health = read_health(context)
     st.subheader("Statuses", anchor=False)
     _show_rows("statuses", "Samples by status", "status", _statuses(health), context.filter)
     st.subheader("Score health", anchor=False)

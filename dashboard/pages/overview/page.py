@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context, Opened
+from dashboard.data.context import Context, Opened, open_view_context
+from dashboard.data.facts import read_dataset_counts, read_runs
+from dashboard.data.reviews import read_reviewers
+from dashboard.data.scores import read_status_counts, read_summary
 from dashboard.pages.overview import groups_panel, health_panel, score_panel
 from dashboard.text import formatting
 from dashboard.view.fragments import Part
@@ -47,13 +49,13 @@ def _show_dataset_only(opened: Opened) -> None:
 
 def _show_workspace(opened: Opened, context: Context) -> None:
     """The dataset in a line of figures."""
-    statuses = loaders.read_status_counts(context)
+    statuses = read_status_counts(context)
     by_status = dict(zip(statuses["status"], statuses["n"], strict=True))
     total = int(statuses["n"].sum())
     scored = int(by_status.get(Status.SCORED, 0))
-    sources = loaders.read_dataset_counts(context.store)
+    sources = read_dataset_counts(context.store)
     with_image = int(sources["with_image"].sum())
-    reviewers = loaders.read_reviewers(opened.workspace)
+    reviewers = read_reviewers(opened.workspace)
     decided = sum(one.decided for one in reviewers)
     pending = int(by_status.get(Status.PENDING, 0))
     rest = total - scored - pending
@@ -80,13 +82,13 @@ def _show_workspace(opened: Opened, context: Context) -> None:
 @st.fragment(key=Part.SCORES)
 def _show_scores() -> None:
     """Everything that moves with the bands and the filter, so that nothing beside it is stale."""
-    context = loaders.open_view_context(current_view()).context
+    context = open_view_context(current_view()).context
     if context is None:
         return
     filter_bar.show_strip(
         context, "All samples. Choose a row, or draw a box in the plane, to narrow."
     )
-    if loaders.read_summary(context).n_scored:
+    if read_summary(context).n_scored:
         score_panel.show_heading()
         _show_cut()
     else:
@@ -102,10 +104,10 @@ def _show_scores() -> None:
 @st.fragment(key=Part.CUT)
 def _show_cut() -> None:
     """What a moved cut changes: drawn without the filter, the loss plane and the statuses."""
-    context = loaders.open_view_context(current_view()).context
+    context = open_view_context(current_view()).context
     if context is None:
         return
-    summary = loaders.read_summary(context)
+    summary = read_summary(context)
     cut = current_view().threshold(context.workspace.bands)
     score_panel.show(context, summary, cut)
     groups_panel.show(context, cut)
@@ -126,7 +128,7 @@ def _show_nothing_scored(context: Context) -> None:
 
 def _show_run(context: Context) -> None:
     st.subheader("This run", anchor=False)
-    runs = {run.run_id: run for run in loaders.read_runs(context.workspace)}
+    runs = {run.run_id: run for run in read_runs(context.workspace)}
     run = runs.get(context.scope.run_id)
     if run is None:
         return

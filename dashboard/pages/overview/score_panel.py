@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
-from dashboard.data.loaders import Context
-from dashboard.data.scores import bins_for
+from dashboard.data import actions
+from dashboard.data.context import Context, read_workspace
+from dashboard.data.reviews import read_labels
+from dashboard.data.scores import bins_for, read_ecdf, read_histogram
 from dashboard.data.threshold_stats import read_cut_facts
 from dashboard.pages.overview import threshold_editor
 from dashboard.pages.overview.threshold_editor import Act, Distribution, Takers
@@ -33,12 +34,12 @@ def show_heading() -> None:
 def show(context: Context, summary: ScoreSummary, cut: float) -> None:
     """Draws the editor; what is changed goes into the view."""
     view = current_view()
-    edges, counts = loaders.read_histogram(context, bins_for(summary))
+    edges, counts = read_histogram(context, bins_for(summary))
     asked = threshold_editor.show(
         Distribution(
             edges,
             counts,
-            loaders.read_ecdf(context),
+            read_ecdf(context),
             f"{context.store.generation}-{context.scope}-{context.filter}-{len(edges)}",
         ),
         read_cut_facts(context, cut),
@@ -52,12 +53,12 @@ def show(context: Context, summary: ScoreSummary, cut: float) -> None:
         go_to(PageName.SUBSET, rule=RuleKind.THRESHOLD, minimum=cut, maximum=None)
     if asked is Act.REVIEW:
         go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=cut, row=None)
-    labels_panel.ask_for_labels(loaders.read_labels(context))
+    labels_panel.ask_for_labels(read_labels(context))
 
 
 def _take_limits(limits: dict[str, float]) -> None:
     """What was moved: a cut alone leaves alone what does not depend on it."""
-    bands = current_view().bands(loaders.read_workspace().bands)
+    bands = current_view().bands(read_workspace().bands)
     low, high = limits.get("low", bands.low), limits.get("high", bands.high)
     if low > high:
         return
@@ -77,7 +78,7 @@ def _take_log(log_counts: bool) -> None:
 
 def _take_act(act: Act) -> None:
     if act is Act.SAVE:
-        workspace = loaders.read_workspace()
+        workspace = read_workspace()
         actions.save_bands(workspace, current_view().bands(workspace.bands))
         change_view(low=None, high=None)
     elif act is Act.RESET:

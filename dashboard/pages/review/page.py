@@ -7,9 +7,13 @@ from dataclasses import asdict, replace
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
+from dashboard.data import actions
 from dashboard.data.actions import Receipt
-from dashboard.data.loaders import Context
+from dashboard.data.compare import read_other_scopes
+from dashboard.data.context import Context, open_view_context, read_workspace
+from dashboard.data.facts import read_dataset_edition
+from dashboard.data.reviews import read_own_decisions
+from dashboard.data.samples import count_samples
 from dashboard.pages.review import plain_review, review_deck, reviewers_panel
 from dashboard.pages.review.review_deck import HISTORY, Deck
 from dashboard.pages.review.review_queue import SEEDED, Queued, close_queue, open_queue
@@ -104,7 +108,7 @@ def _choose_parameter(context: Context, view: View) -> None:
         url_widgets.choose_count("seed", "Seed", view.seed)
     elif view.queue is not Queue.RUNS:
         url_widgets.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
-    elif others := [other_name(one) for one in loaders.read_other_scopes(context)]:
+    elif others := [other_name(one) for one in read_other_scopes(context)]:
         url_widgets.choose(
             "other", "With", others, view.other if view.other in others else others[0]
         )
@@ -114,7 +118,7 @@ def _show_filter(context: Context) -> None:
     if context.filter == Filter():
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        n = formatting.plural(loaders.count_samples(context), "sample")
+        n = formatting.plural(count_samples(context), "sample")
         figures.show_quiet(f"Only samples under the filter {context.filter} ({n})")
         st.button("Clear the filter", on_click=_clear_filter)
 
@@ -127,7 +131,7 @@ def _clear_filter() -> None:
 def _show_review() -> None:
     """The queue and its sample; a decision draws only this part anew."""
     view = current_view()
-    context = loaders.open_view_context(view).context
+    context = open_view_context(view).context
     reviewer = st.session_state.get(Key.REVIEWER)
     if context is None or reviewer is None:
         return
@@ -148,7 +152,7 @@ def _show_review() -> None:
 def _show_deck(
     context: Context, view: View, queued: Queued, reviewer: str, row: int | None
 ) -> bool:
-    own = loaders.read_own_decisions(context.workspace, reviewer, queued.rows, HISTORY)
+    own = read_own_decisions(context.workspace, reviewer, queued.rows, HISTORY)
     answered, receipt = st.session_state.get(Key.REVIEW_RECEIPT) or (0, Receipt())
     deck = Deck(
         name=_deck_name(context.workspace, context.edition, reviewer),
@@ -191,8 +195,8 @@ def take_outbox() -> None:
 
 
 def _save(sent: review_deck.Outbox) -> Receipt:
-    workspace = loaders.read_workspace()
-    edition = loaders.read_dataset_edition(workspace)
+    workspace = read_workspace()
+    edition = read_dataset_edition(workspace)
     reviewer = names.read_name(sent.reviewer)
     if names.login_configured() and reviewer != names.signed_in():
         return Receipt(

@@ -6,9 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.data import loaders
 from dashboard.data.cards import Card
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.reviews import read_own_decisions
+from dashboard.data.samples import read_card, read_picture
 from dashboard.pages.review.review_queue import Queued
 from dashboard.text import formatting
 from dashboard.view.state import Key, change_view
@@ -25,7 +26,7 @@ def show(
     be decided.
     """
     queue = queued.rows
-    own = loaders.read_own_decisions(context.workspace, reviewer, queue, 0)
+    own = read_own_decisions(context.workspace, reviewer, queue, 0)
     due = row if row in queue else next((one for one in queue if one not in own.decided), None)
     if due is None:
         return _show_end(queued, reviewer)
@@ -36,7 +37,7 @@ def show(
         f"{formatting.plural(len(own.decided), 'sample')} decided"
     )
     behind = queue[at + 1] if at + 1 < len(queue) else None
-    card = loaders.read_card(context, due)
+    card = read_card(context, due)
     hidden = blind and due not in _revealed()
     if hidden:
         with st.container(horizontal=True, key="decision_buttons"):
@@ -146,6 +147,6 @@ def _show_pieces(pieces: list[tuple[str, bool]] | None) -> None:
 
 def _show_image(context: Context, row_idx: int, position: int) -> None:
     try:
-        st.image(loaders.read_picture(context.workspace, row_idx, position))
+        st.image(read_picture(context.workspace, row_idx, position))
     except ImageProblem as problem:
         notices.show_note("This image cannot be shown", problem.reason)

@@ -8,8 +8,9 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.reviews import queue_order, read_queue
+from dashboard.data.samples import count_samples
 from dashboard.text import formatting
 from dashboard.view.state import Key, Queue, View, change_view
 from dashboard.widgets.decision_buttons import Origin
@@ -53,7 +54,7 @@ class Queued:
 
 def open_queue(context: Context, view: View, reviewer: str) -> Queued:
     """The queue of the view: the one that is open, or a new one where the view asks for another."""
-    order = loaders.queue_order(context, view)
+    order = queue_order(context, view)
     seed = view.seed if view.queue in SEEDED else 0
     bands = context.bands if view.queue is Queue.STRATIFIED else None
     about = (context.scope, str(context.filter), order, seed, bands, view.who, reviewer)
@@ -63,7 +64,7 @@ def open_queue(context: Context, view: View, reviewer: str) -> Queued:
         return present
     if present is not None and view.row is not None:
         change_view(row=None)  # another queue begins at its own beginning
-    found = loaders.read_queue(context, view, reviewer)
+    found = read_queue(context, view, reviewer)
     serial = st.session_state.get(Key.QUEUE_SERIAL, 0) + 1
     st.session_state[Key.QUEUE_SERIAL] = serial
     queued = Queued(
@@ -73,7 +74,7 @@ def open_queue(context: Context, view: View, reviewer: str) -> Queued:
         tuple(found.probabilities),
         found.draw,
         found.n_eligible,
-        loaders.count_samples(context),
+        count_samples(context),
     )
     st.session_state[Key.QUEUE] = queued
     return queued

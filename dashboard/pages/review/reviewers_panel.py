@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard.data import loaders
+from dashboard.data.context import read_workspace
+from dashboard.data.reviews import read_review_state
 from dashboard.text import formatting
 from dashboard.view.state import Queue, Who, change_view
 from dashboard.widgets import figures, notices
@@ -17,8 +18,8 @@ from scoring.reviews.agreement import Agreement
 @st.fragment
 def show() -> None:
     """Draws the tables; one sample counts once a person."""
-    workspace = loaders.read_workspace()
-    state = loaders.read_review_state(workspace)
+    workspace = read_workspace()
+    state = read_review_state(workspace)
     if not state.reviewers and not state.damaged:
         return
     st.subheader("Everybody's decisions", anchor=False)

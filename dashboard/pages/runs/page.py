@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context, Opened
+from dashboard.data.context import Context, Opened, read_workspace
+from dashboard.data.facts import read_prediction_counts, read_run_progress, read_runs, read_scopes
+from dashboard.data.scores import read_status_counts, read_status_reasons, read_summary
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
@@ -44,7 +45,7 @@ def render() -> None:
     if opened.dataset is None:
         page_frame.require_scores(opened, "A run")
         return
-    runs = loaders.read_runs(opened.workspace)
+    runs = read_runs(opened.workspace)
     if not runs:
         _show_no_runs(opened)
         return
@@ -96,12 +97,12 @@ def _stored(opened: Opened, record: RunRecord) -> _InDatabase | None:
     context = opened.context
     if context is None:
         return None
-    frame = loaders.read_scopes(context.store)
+    frame = read_scopes(context.store)
     rows = frame[frame["run_id"] == record.run_id].to_dict("records")
     if not rows:
         return None
     scope = Scope(record.run_id, str(rows[0]["baseline"]), context.scope.clustering_id)
-    predictions = loaders.read_prediction_counts(context.store)
+    predictions = read_prediction_counts(context.store)
     return _InDatabase(
         replace(context.everything(), scope=scope),
         int(rows[0]["n_scored"]),
@@ -121,7 +122,7 @@ def _show_heading(record: RunRecord) -> None:
 @st.fragment
 def _show_live(run_id: str) -> None:
     """How far a run in flight is, read again by itself; the page is drawn anew when it ends."""
-    progress = loaders.read_run_progress(loaders.read_workspace(), run_id)
+    progress = read_run_progress(read_workspace(), run_id)
     if progress is None or progress.state != "running":
         st.rerun()
     _draw_progress(progress)
@@ -129,7 +130,7 @@ def _show_live(run_id: str) -> None:
 
 
 def _show_progress(workspace: Workspace, run_id: str) -> None:
-    progress = loaders.read_run_progress(workspace, run_id)
+    progress = read_run_progress(workspace, run_id)
     if progress is None:
         figures.show_quiet("No process has reported on this run.")
     elif progress.state == "running":
@@ -180,7 +181,7 @@ def _draw_sources(progress: RunProgress) -> None:
 
 def _show_figures(stored: _InDatabase) -> None:
     scored = stored.n_scored
-    summary = loaders.read_summary(stored.context)
+    summary = read_summary(stored.context)
     figures.show_figures(
         [
             Figure("samples", formatting.count(stored.n_samples), "in the dataset"),
@@ -253,7 +254,7 @@ def _imported_facts(record: RunRecord) -> dict[str, str]:
 def _show_statuses(stored: _InDatabase, view: View) -> None:
     """Every sample is in one row of this table, with the commonest reasons and an example."""
     st.subheader("What became of every sample", anchor=False)
-    counts = loaders.read_status_counts(stored.context)
+    counts = read_status_counts(stored.context)
     total = int(counts["n"].sum())
     rows: list[tuple[str | Bar, ...]] = [
         (
@@ -276,7 +277,7 @@ def _meaning(status: str) -> str:
 
 
 def _show_reasons(stored: _InDatabase, view: View) -> None:
-    frame = loaders.read_status_reasons(stored.context)
+    frame = read_status_reasons(stored.context)
     if frame.empty:
         return
     scope = stored.context.scope

@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard.charts.subset_charts import overlap_figure
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.facts import read_current_clusterings
+from dashboard.data.subsets import read_clustering_overlaps
 from dashboard.pages.subset.rule_choices import uses_clusters
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
@@ -20,7 +21,7 @@ from scoring.subsets.definitions import SubsetDefinition
 
 def show(context: Context, definition: SubsetDefinition) -> None:
     """Draws the panel, or what is missing for it."""
-    frame = loaders.read_current_clusterings(context.store)
+    frame = read_current_clusterings(context.store)
     if len(frame) < 2:
         notices.show_empty(
             "There are fewer than two clusterings of this dataset",
@@ -37,7 +38,7 @@ def show(context: Context, definition: SubsetDefinition) -> None:
     names = _names(frame.to_dict("records"))
     try:
         with st.spinner("Applying the rule to each clustering …"):
-            overlaps = loaders.read_clustering_overlaps(context, definition)
+            overlaps = read_clustering_overlaps(context, definition)
     except VisnecError as error:
         notices.show_problem(error, "The rule cannot be applied to every clustering")
         return

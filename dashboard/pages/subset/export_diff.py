@@ -6,10 +6,9 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard.data import loaders
+from dashboard.data.context import Context
 from dashboard.data.export_facts import ExportFact
-from dashboard.data.loaders import Context
-from dashboard.data.subsets import ExportDiff
+from dashboard.data.subsets import ExportDiff, read_export_diff
 from dashboard.pages.subset import subset_comparison
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
@@ -37,7 +36,7 @@ def show(context: Context, exports: list[ExportFact]) -> None:
         if pressed:
             try:
                 with st.spinner("Choosing the samples of both again …"):
-                    found = loaders.read_export_diff(context, a.manifest, b.manifest)
+                    found = read_export_diff(context, a.manifest, b.manifest)
             except (VisnecError, OSError) as error:
                 notices.show_problem(error, "These two cannot be compared")
                 return

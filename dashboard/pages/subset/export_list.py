@@ -7,9 +7,9 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.data import actions
+from dashboard.data.context import Context
 from dashboard.data.export_facts import ExportFact, read_exports, zipped
 from dashboard.data.export_jobs import ExportJob
-from dashboard.data.loaders import Context
 from dashboard.pages.subset import export_diff
 from dashboard.text import formatting
 from dashboard.view.state import Key

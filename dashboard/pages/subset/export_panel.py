@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.data import actions
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context, open_view_context
+from dashboard.data.subsets import read_subset_outcome
 from dashboard.pages.subset import (
     export_list,
     rule_controls,
@@ -50,13 +50,13 @@ def _show_choice() -> None:
 
 def _context(view: View) -> Context | None:
     """A subset is chosen from the whole dataset, whatever other pages filter."""
-    context = loaders.open_view_context(view).context
+    context = open_view_context(view).context
     return None if context is None else context.everything()
 
 
 def _show_outcome(context: Context, view: View) -> int | None:
     try:
-        outcome = loaders.read_subset_outcome(context, read_definition(context, view))
+        outcome = read_subset_outcome(context, read_definition(context, view))
     except VisnecError as error:
         notices.show_problem(error, "These choices make no subset yet")
         return None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
 from dashboard.view.state import ACCOMPANIED, RuleKind, View
 from scoring.errors import RuleError
 from scoring.rules import rule_options

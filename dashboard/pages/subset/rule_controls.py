@@ -9,8 +9,9 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.facts import read_clusterings
+from dashboard.data.subsets import read_candidate_counts
 from dashboard.pages.subset import limits_table
 from dashboard.pages.subset.rule_choices import (
     AT_LEAST,
@@ -107,7 +108,7 @@ def _tell_of_clusters(context: Context, view: View) -> None:
         return
     if not uses_clusters(rule):
         return
-    found = loaders.read_clusterings(context.store)
+    found = read_clusterings(context.store)
     found = found[found["clustering_id"] == context.scope.clustering_id]
     if found.empty:
         notices.show_note(
@@ -131,9 +132,7 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
         _choose_limits(context, view)
     if kind is RuleKind.ANSWER_THRESHOLD:
-        limits_table.show_answer_limits(
-            loaders.read_candidate_counts(context).by_kind, view.answer_limits
-        )
+        limits_table.show_answer_limits(read_candidate_counts(context).by_kind, view.answer_limits)
     elif kind is RuleKind.TOP_COUNT:
         _choose_count("count", "Samples to keep", view.count)
     elif kind is RuleKind.TOP_TOKENS:
@@ -217,9 +216,7 @@ def _choose_budget(context: Context, view: View) -> None:
         lambda: _choose_count("floor", "Floor of each source", view.floor, lowest=0),
         lambda: _choose_optional_count("ceiling", "Ceiling of each source", view.ceiling),
     )
-    limits_table.show_source_limits(
-        loaders.read_candidate_counts(context).by_source, view.source_limits
-    )
+    limits_table.show_source_limits(read_candidate_counts(context).by_source, view.source_limits)
 
 
 def _choose_weights(view: View) -> None:
@@ -310,7 +307,7 @@ def _in_a_row(*fields: Callable[[], object]) -> None:
 
 def show_others(context: Context, view: View) -> None:
     """What becomes of samples that a person decided about and of those without a score."""
-    counts = loaders.read_candidate_counts(context)
+    counts = read_candidate_counts(context)
     url_widgets.switch(
         "hand",
         f"Decisions by hand win over the rule ({formatting.count(counts.n_verdicts)} verdicts)",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data import actions, loaders
-from dashboard.data.loaders import Context
+from dashboard.data import actions
+from dashboard.data.context import Context, read_workspace
+from dashboard.data.subsets import read_subset_size, read_subsets
 from dashboard.pages.subset import export_panel, subset_arms
 from dashboard.pages.subset.rule_choices import read_definition, view_changes
 from dashboard.text import formatting
@@ -54,7 +55,7 @@ def show_list(context: Context) -> None:
     st.subheader("Saved subsets", anchor=False)
     notices.show_remembered(_PLACE)
     try:
-        saved = loaders.read_subsets(context.workspace)
+        saved = read_subsets(context.workspace)
     except VisnecError as error:
         notices.show_problem(error, "The saved subsets cannot be listed")
         return
@@ -89,7 +90,7 @@ def _show_one(context: Context, definition: SubsetDefinition) -> None:
 
 def _summary(context: Context, definition: SubsetDefinition) -> str:
     try:
-        n, total = loaders.read_subset_size(context, definition)
+        n, total = read_subset_size(context, definition)
     except VisnecError as error:
         return str(error)
     return f"{definition.rule} · {formatting.plural(n, 'sample')}, {formatting.share(n, total)}"
@@ -126,7 +127,7 @@ def _show_delete(definition: SubsetDefinition) -> None:
 
 def _forget(name: str) -> None:
     try:
-        actions.forget_subset(loaders.read_workspace(), name)
+        actions.forget_subset(read_workspace(), name)
     except (VisnecError, OSError) as error:
         notices.remember(
             "problem", "The subset was not forgotten", formatting.problem(error), _PLACE

@@ -8,7 +8,7 @@ from typing import Final
 import streamlit as st
 
 from dashboard.data import actions
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
 from dashboard.pages.subset.rule_choices import uses_clusters
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices

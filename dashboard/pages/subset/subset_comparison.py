@@ -8,8 +8,9 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.samples import read_row_tiles
+from dashboard.data.subsets import read_best_rows, read_subset_diff, read_subsets
 from dashboard.pages.subset.rule_choices import UNSAVED
 from dashboard.text import formatting
 from dashboard.view import url_widgets
@@ -28,7 +29,7 @@ _A: Final = "view.subset_a"
 def show(context: Context, view: View, definition: SubsetDefinition) -> int | None:
     """Draws the panel; returns the row of a sample that was chosen just now."""
     try:
-        saved = {one.name: one for one in reversed(loaders.read_subsets(context.workspace))}
+        saved = {one.name: one for one in reversed(read_subsets(context.workspace))}
     except VisnecError as error:
         notices.show_problem(error, "The saved subsets cannot be listed")
         return None
@@ -40,7 +41,7 @@ def show(context: Context, view: View, definition: SubsetDefinition) -> int | No
         return None
     a, b = _choose(view, definition, saved)
     try:
-        diff = loaders.read_subset_diff(context, a, b)
+        diff = read_subset_diff(context, a, b)
     except VisnecError as error:
         notices.show_problem(error, "These two cannot be compared")
         return None
@@ -136,7 +137,7 @@ def _show_samples(context: Context, diff: SubsetDiff, a: SubsetDefinition) -> in
     if not len(part):
         figures.show_quiet("There are none.")
         return None
-    rows = loaders.read_best_rows(context, a.scope, part, _N_SHOWN)
+    rows = read_best_rows(context, a.scope, part, _N_SHOWN)
     if len(part) > len(rows):
         figures.show_quiet(f"The {len(rows)} highest scores of {formatting.count(len(part))}.")
-    return gallery.show("subset_difference", loaders.read_row_tiles(context, rows))
+    return gallery.show("subset_difference", read_row_tiles(context, rows))

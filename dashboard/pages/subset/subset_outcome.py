@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.scores import read_cluster_names
+from dashboard.data.subsets import read_near_subset
 from dashboard.pages.subset import weights_outcome
 from dashboard.pages.subset.rule_choices import REASON_NAMES
 from dashboard.text import formatting
@@ -90,7 +91,7 @@ def _show_size(context: Context, outcome: Outcome) -> None:
             ),
         ]
     )
-    near = loaders.read_near_subset(context, outcome)
+    near = read_near_subset(context, outcome)
     if near is not None:
         figures.show_quiet(f"{near}.")
 
@@ -168,7 +169,7 @@ def _kept_bar(kept: float, samples: float) -> Bar:
 
 
 def _show_clusters(context: Context, outcome: Outcome) -> None:
-    names: dict[int, str] = {-1: "no cluster", **loaders.read_cluster_names(context)}
+    names: dict[int, str] = {-1: "no cluster", **read_cluster_names(context)}
     _show_groups("cluster", _largest(outcome.by_cluster(), "clusters"), names)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.samples import read_row_tiles
 from dashboard.pages.subset import clustering_overlap, subset_comparison, subset_stability
 from dashboard.view import url_widgets
 from dashboard.view.state import Panel, View
@@ -76,4 +76,4 @@ def _show_edge(context: Context, outcome: Outcome) -> int | None:
     if not rows:
         figures.show_quiet("There are none.")
         return None
-    return gallery.show("subset_gallery", loaders.read_row_tiles(context, rows))
+    return gallery.show("subset_gallery", read_row_tiles(context, rows))

@@ -7,8 +7,9 @@ from typing import Final
 import streamlit as st
 
 from dashboard.charts.subset_charts import inclusion_figure
-from dashboard.data import loaders
-from dashboard.data.loaders import Context, StabilityFacts
+from dashboard.data.context import Context
+from dashboard.data.samples import read_row_tiles
+from dashboard.data.subsets import StabilityFacts, known_stability, read_stability
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import MAX_DRAWS, View
@@ -28,7 +29,7 @@ def show(context: Context, view: View, definition: SubsetDefinition) -> int | No
         "every other run and blind baseline of this workspace, each with the noise of its dtype "
         "drawn many times. Manual decisions and samples without a score are left out of this."
     )
-    known = loaders.known_stability(context, definition, view.draws)
+    known = known_stability(context, definition, view.draws)
     facts = known
     if _choose_draws(view, known is not None):
         facts = _work_out(context, view, definition)
@@ -60,7 +61,7 @@ def _work_out(context: Context, view: View, definition: SubsetDefinition) -> Sta
         bar.progress(done / total, f"Draw {done:,} of {total:,}; any other choice stops it")
 
     try:
-        return loaders.read_stability(context, definition, view.draws, tell)
+        return read_stability(context, definition, view.draws, tell)
     except VisnecError as error:
         notices.show_problem(error, "This rule has no such figures")
         return None
@@ -86,7 +87,7 @@ def _show_facts(context: Context, facts: StabilityFacts) -> int | None:
         return None
     figures.show_quiet("As often in as out: these samples decide nothing, or need a person.")
     rows = list(facts.doubtful[:_N_SHOWN])
-    return gallery.show("doubtful", loaders.read_row_tiles(context, rows))
+    return gallery.show("doubtful", read_row_tiles(context, rows))
 
 
 def _show_figures(facts: StabilityFacts) -> None:

@@ -6,8 +6,8 @@ import math
 
 import streamlit as st
 
-from dashboard.data import loaders
-from dashboard.data.loaders import Context
+from dashboard.data.context import Context
+from dashboard.data.subsets import WeightFacts, read_weight_facts
 from dashboard.text import formatting
 from dashboard.widgets import figures
 from dashboard.widgets.figures import Bar, Figure, Table
@@ -16,7 +16,7 @@ from scoring.subsets.definitions import Outcome
 
 def show(context: Context, outcome: Outcome) -> None:
     """Draws it; nothing where the rule does not weigh."""
-    facts = loaders.read_weight_facts(context, outcome)
+    facts = read_weight_facts(context, outcome)
     if facts is None:
         return
     st.subheader("Weights", anchor=False)
@@ -61,7 +61,7 @@ def _show_mixture(outcome: Outcome) -> None:
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
 
 
-def _show_repeats(facts: loaders.WeightFacts) -> None:
+def _show_repeats(facts: WeightFacts) -> None:
     st.subheader("As whole repeats", anchor=False)
     last = len(facts.repeats) - 1
     total = sum(facts.repeats)
