@@ -88,8 +88,8 @@ STEPS = {
 def score_for_nothing(workspace: object) -> None:
     """Every sample gets made-up losses: reading, claims, counts and parts are what is measured."""
     from scoring.engine.baselines import BaselineSettings
-    from scoring.engine.pipeline import run_record, scoring_task
-    from scoring.engine.prefetch import Work
+    from scoring.engine.pipeline import build_run_record, scoring_phase
+    from scoring.engine.prefetch import SampleTask
     from scoring.engine.runner import Runner
     from scoring.runs.record import begin_run
     from scoring.samples import Sample
@@ -110,10 +110,10 @@ def score_for_nothing(workspace: object) -> None:
             for sample in samples
         ]
 
-    wanted = run_record(workspace, FakeModel(), "run", BaselineSettings(), False, False)  # type: ignore[arg-type]
+    wanted = build_run_record(workspace, FakeModel(), "run", BaselineSettings(), False, False)  # type: ignore[arg-type]
     record = begin_run(workspace, wanted)  # type: ignore[arg-type]
-    task = scoring_task(workspace, record)  # type: ignore[arg-type]
-    Runner(task, Work(list, compute), build=False).run()
+    task = scoring_phase(workspace, record)  # type: ignore[arg-type]
+    Runner(task, SampleTask(list, compute), build=False).run()
 
 
 def write_first_images(workspace: object, root: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scoring.cli.console import print_json, say, table, talk
-from scoring.engine.estimate import Estimate, Tokens, estimate_run
+from scoring.engine.estimate import RunEstimate, TokenStats, estimate_run
 from scoring.models.base import VisionLanguageModel
 from scoring.workspace import Workspace
 
@@ -41,11 +41,11 @@ def tell_estimate(
         print_json(asdict(found))
 
 
-def _tokens(tokens: Tokens | None) -> str:
+def _tokens(tokens: TokenStats | None) -> str:
     return "-" if tokens is None else f"{tokens.mean:,.0f} a sample, {tokens.most:,} at most"
 
 
-def _time(found: Estimate) -> str:
+def _time(found: RunEstimate) -> str:
     least, most = (_duration(seconds) for seconds in found.seconds)
     spent = least if least == most else f"{least} to {most}"
     return f"{spent}, up to {found.samples_per_second:,.1f} samples/s, on one process"
@@ -58,7 +58,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:,.0f} s"
 
 
-def _memory(found: Estimate) -> str:
+def _memory(found: RunEstimate) -> str:
     said = f"{_gigabytes(found.process_bytes)} of the process"
     if found.device_bytes is None or found.device_total_bytes is None:
         return said

@@ -20,8 +20,8 @@ from scoring.cli.console import (
 )
 from scoring.database.build.refresh import build_if_behind
 from scoring.dataset.records import read_dataset_info
-from scoring.engine.pipeline import count_unfinished_thoughts, run_standing
-from scoring.engine.workers import Job, LostWorker, Outcome, run_workers
+from scoring.engine.pipeline import count_unfinished_thoughts, read_run_summary
+from scoring.engine.workers import Job, LostWorker, WorkersResult, run_workers
 from scoring.errors import InputError, WorkerError
 from scoring.workspace import Workspace
 
@@ -61,7 +61,7 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
     if outcome.run_id is None:
         raise _failed(outcome)
     build_if_behind(place)
-    summary = run_standing(place, outcome.run_id, job.limit)
+    summary = read_run_summary(place, outcome.run_id, job.limit)
     talk.print(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
     say_alterations(summary)
     if job.predict:
@@ -83,21 +83,21 @@ def score_shared(place: Workspace, job: Job, workers: int, engine: str, json: bo
 
 def _check_model(job: Job) -> None:
     """Raises ModelError for a mistyped path, before each worker does."""
-    from scoring.models.options import check_template, model_folder
+    from scoring.models.options import check_template, resolve_model_folder
 
     check_template(job.model.get("template"))
     if job.model["name"] != BUNDLED_MODEL:
-        model_folder(job.model["name"], job.model.get("revision"))
+        resolve_model_folder(job.model["name"], job.model.get("revision"))
 
 
 def _tell_lost(lost: LostWorker) -> None:
     say(f"Worker {lost.number} ended with code {lost.exit_code}; others take over its samples")
-    say(lost.said)
+    say(lost.output_tail)
 
 
-def _failed(outcome: Outcome) -> Exception:
+def _failed(outcome: WorkersResult) -> Exception:
     if outcome.stopped and not outcome.lost:
         return typer.Exit(130)
     codes = {one.exit_code for one in outcome.lost}
-    said = outcome.lost[0].said if outcome.lost else "no worker began the run"
+    said = outcome.lost[0].output_tail if outcome.lost else "no worker began the run"
     return InputError(said) if codes == {2} else WorkerError(f"no worker began the run: {said}")

@@ -11,7 +11,7 @@ import sys
 import threading
 
 from scoring.cli.console import print_line
-from scoring.engine.workers import STOPPED, Job, do_job
+from scoring.engine.workers import STOPPED, Job, run_job
 from scoring.errors import VisnecError
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
     try:
-        stopped = do_job(job, lambda value: print_line(json.dumps(value)), stop)
+        stopped = run_job(job, lambda value: print_line(json.dumps(value)), stop)
     except VisnecError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from scoring.engine.shuffled_images import ImageCycle
+from scoring.engine.shuffled_images import ShuffledImages
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
 from scoring.samples import Status
@@ -77,7 +77,7 @@ class BaselineSettings:
         return found
 
 
-class StandIns:
+class BaselineImages:
     """Makes the pictures that stand in for a sample's own. Safe to share between threads.
 
     ``neutral_colour`` is what ``gray`` shows, ``cycle`` the order of the dataset's images, which
@@ -89,7 +89,7 @@ class StandIns:
         settings: BaselineSettings,
         neutral_colour: tuple[int, int, int] | None,
         image_roots: Sequence[Path],
-        cycle: ImageCycle | None = None,
+        cycle: ShuffledImages | None = None,
     ) -> None:
         self._settings, self._neutral_colour = settings, neutral_colour
         self._roots, self._cycle = image_roots, cycle

@@ -38,7 +38,7 @@ class Rotation:
         return chosen_letter(prediction, listed_options(self.question)) == self.letter
 
 
-def rotations(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...]:
+def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...]:
     """The question in every order of rotation, first as it is; empty where it is no such question.
 
     ``turns`` end with the question. That is the case where the question lists no options, the

@@ -16,10 +16,15 @@ from typing import Any
 import numpy as np
 
 from scoring import errors
-from scoring.engine.pipeline import run_record, run_standing, scoring_task, scoring_work
+from scoring.engine.pipeline import (
+    build_run_record,
+    build_scoring_task,
+    read_run_summary,
+    scoring_phase,
+)
 from scoring.engine.plan import open_plan
 from scoring.engine.runner import Runner
-from scoring.engine.workers import Job, Outcome
+from scoring.engine.workers import Job, WorkersResult
 from scoring.errors import InputError, VisnecError, WorkerError
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import begin_run
@@ -37,7 +42,7 @@ def score_distributed(
     *,
     on_progress: Callable[[RunProgress], None] | None = None,
     stop: threading.Event | None = None,
-) -> Outcome:
+) -> WorkersResult:
     """Runs ``job`` on ``actors`` actors: of the cluster that RAY_ADDRESS names, or local ones.
 
     Rows that the run's parts hold are left out. Setting ``stop`` ends the actors softly. Raises
@@ -73,13 +78,15 @@ class ScoreChunks:
         workspace = open_workspace(Path(self._job.workspace))
         model = load_model(**self._job.model)
         one = self._job
-        wanted = run_record(workspace, model, one.run_id, one.baselines, one.truncate, one.tokens)
+        wanted = build_run_record(
+            workspace, model, one.run_id, one.baselines, one.truncate, one.tokens
+        )
         self._record = begin_run(workspace, wanted)
         self._stop = threading.Event()
         threading.Thread(target=self._watch, args=(stop_flag,), daemon=True).start()
         self._runner = Runner(
-            scoring_task(workspace, self._record, one.limit),
-            scoring_work(workspace, self._record, model),
+            scoring_phase(workspace, self._record, one.limit),
+            build_scoring_task(workspace, self._record, model),
             stop=self._stop,
             build=False,
         )
@@ -120,7 +127,7 @@ def _score(
     actors: int,
     on_progress: Callable[[RunProgress], None] | None,
     stop: threading.Event,
-) -> Outcome:
+) -> WorkersResult:
     flag = ray.remote(num_cpus=0)(_Flag).remote()
     run_id, finished = job.run_id, threading.Event()
     threading.Thread(target=_pass_on, args=(stop, finished, flag), daemon=True).start()
@@ -131,12 +138,12 @@ def _score(
                 run_id, n_done = str(row["run_id"]), n_done + int(row["done"])
                 if on_progress and (progress := read_progress(workspace, run_id)):
                     on_progress(progress)
-            standing = run_standing(workspace, run_id, job.limit) if run_id else None
+            standing = read_run_summary(workspace, run_id, job.limit) if run_id else None
             if stop.is_set() or standing is None or not standing.stopped or not n_done:
                 break  # what is left without progress, others hold
     finally:
         finished.set()
-    return Outcome(run_id, standing is None or standing.stopped, ())
+    return WorkersResult(run_id, standing is None or standing.stopped, ())
 
 
 def _chunks_scored(ray: Any, workspace: Workspace, job: Job, actors: int, flag: Any) -> Any:

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import SHUFFLED, BaselineSettings
-from scoring.engine.pipeline import first_images, run_record, scoring_task
+from scoring.engine.pipeline import build_run_record, iter_first_images, scoring_phase
 from scoring.engine.plan import Plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import default_threads
 from scoring.engine.preparation import Blind, Prepared
-from scoring.engine.run_counts import Tally
+from scoring.engine.run_counts import RunCounts
 from scoring.engine.scorer import Scorer
-from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
+from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS
 from scoring.runs.record import begin_run
@@ -39,7 +39,7 @@ _PREDICTED = 32  # generation is slow; fewer would not fill a batch
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenStats:
     """Tokens per sample that would be scored: mean and most, over the samples tried."""
 
     mean: float
@@ -47,7 +47,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class RunEstimate:
     """The expected cost of a run on this machine.
 
     ``seconds`` is (least, most): preparation fully hidden behind the model's work, and not at
@@ -62,9 +62,9 @@ class Estimate:
     n_left: int
     n_tried: int
     statuses: dict[str, int]
-    tokens_multimodal: Tokens | None
-    tokens_text: Tokens | None
-    answer_tokens: Tokens | None
+    tokens_multimodal: TokenStats | None
+    tokens_text: TokenStats | None
+    answer_tokens: TokenStats | None
     prepare_seconds: float
     score_seconds: float
     predict_seconds: float | None
@@ -87,18 +87,18 @@ def estimate_run(
     predict: bool = False,
     max_new_tokens: int | None = None,
     n_samples: int = DEFAULT_SAMPLES,
-) -> Estimate:
+) -> RunEstimate:
     """Tries ``n_samples`` of what is left of a run; writes no part and begins no run.
 
     The options are those of ``score_dataset``. Raises RunConflictError where the run has begun
     with other settings.
     """
     blind = baselines or BaselineSettings()
-    record = run_record(workspace, model, run_id, blind, truncate, tokens)
+    record = build_run_record(workspace, model, run_id, blind, truncate, tokens)
     if (workspace.run_dir(record.run_id) / "run.json").exists():
         begin_run(workspace, record)  # only compares: the record is there
-    task = scoring_task(workspace, record, limit)
-    tally = Tally(task.plan, task.journal, task.wanted, task.baselines)
+    task = scoring_phase(workspace, record, limit)
+    tally = RunCounts(task.plan, task.journal, task.wanted, task.baselines)
     chunks = np.flatnonzero(tally.left)
     with tempfile.TemporaryDirectory() as folder:
         cycle = _cycle(workspace, blind, Path(folder))
@@ -120,7 +120,7 @@ def estimate_run(
     busy = tried.score_seconds + (predicted or 0.0)
     least = max(busy, tried.prepare_seconds / default_threads())
     most = busy + tried.prepare_seconds
-    return Estimate(
+    return RunEstimate(
         run_id=record.run_id,
         n_samples=tally.total,
         n_done=tally.counts.done,
@@ -141,16 +141,16 @@ def estimate_run(
     )
 
 
-def _cycle(workspace: Workspace, blind: BaselineSettings, folder: Path) -> ImageCycle | None:
+def _cycle(workspace: Workspace, blind: BaselineSettings, folder: Path) -> ShuffledImages | None:
     if SHUFFLED not in blind.names:
         return None
     path = folder / "images.arrow"
-    write_image_cycle(path, lambda: first_images(workspace), blind.shuffle_seed)
-    return ImageCycle(path, blind.shuffle_seed)
+    write_shuffled_images(path, lambda: iter_first_images(workspace), blind.shuffle_seed)
+    return ShuffledImages(path, blind.shuffle_seed)
 
 
 def _stretches(
-    plan: Plan, tally: Tally, chunks: NDArray[np.int64], n_samples: int
+    plan: Plan, tally: RunCounts, chunks: NDArray[np.int64], n_samples: int
 ) -> list[list[Sample]]:
     """Open samples in stretches of the plan, spread evenly over the chunks that have any."""
     if not len(chunks):
@@ -205,16 +205,16 @@ def _text(prepared: Prepared) -> EncodedSample | None:
     return blind.encoded if isinstance(blind, Blind) else None
 
 
-def _tokens(encoded: Sequence[EncodedSample | None]) -> Tokens | None:
+def _tokens(encoded: Sequence[EncodedSample | None]) -> TokenStats | None:
     return _summed([len(one.input_ids) for one in encoded if one is not None])
 
 
-def _answer_tokens(encoded: Sequence[EncodedSample | None]) -> Tokens | None:
+def _answer_tokens(encoded: Sequence[EncodedSample | None]) -> TokenStats | None:
     return _summed([len(one.answer_ids) for one in encoded if one is not None])
 
 
-def _summed(lengths: Sequence[int]) -> Tokens | None:
-    return Tokens(sum(lengths) / len(lengths), max(lengths)) if lengths else None
+def _summed(lengths: Sequence[int]) -> TokenStats | None:
+    return TokenStats(sum(lengths) / len(lengths), max(lengths)) if lengths else None
 
 
 def _process_bytes() -> int:

@@ -19,7 +19,7 @@ from scoring.samples import Role, Status, Turn
 Result = TypeVar("Result")
 
 PROBE_QUESTION = (Turn(Role.HUMAN, "What is it?", (0,)),)
-PROBE_TALK = (*PROBE_QUESTION, Turn(Role.ASSISTANT, "A grey field."))
+PROBE_CONVERSATION = (*PROBE_QUESTION, Turn(Role.ASSISTANT, "A grey field."))
 _LONGEST_REASON = 300
 
 
@@ -28,7 +28,7 @@ def probe_image() -> Image.Image:
     return Image.new("RGB", (288, 192), (128, 128, 128))
 
 
-class CarefulCalls(Generic[Result]):
+class FaultIsolator(Generic[Result]):
     """Calls ``run`` on samples: their results in order, None for what does not fit the device.
 
     ``probe`` makes a sample that any model can take; it is asked for where nothing went through

@@ -26,13 +26,13 @@ from scoring.engine.baselines import (
 )
 from scoring.engine.plan import open_plan
 from scoring.engine.predictions import Predictor
-from scoring.engine.prefetch import Work
+from scoring.engine.prefetch import SampleTask
 from scoring.engine.preparation import Prepared
 from scoring.engine.rotated_predictions import RotatingPredictor
-from scoring.engine.run_counts import Tally, ended_as
-from scoring.engine.runner import OnProgress, Runner, RunSummary, Task, standing
+from scoring.engine.run_counts import RunCounts, positions_with_status
+from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summarize_run
 from scoring.engine.scorer import Scorer, check_baselines, score_row
-from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
+from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_keeper
 from scoring.models.base import ModelInfo, VisionLanguageModel
@@ -81,32 +81,34 @@ def score_dataset(
         baselines if isinstance(baselines, BaselineSettings) else BaselineSettings(tuple(baselines))
     )
     check_baselines(model, blind)
-    record = begin_run(workspace, run_record(workspace, model, run_id, blind, truncate, tokens))
-    work = scoring_work(workspace, record, model)
+    record = begin_run(
+        workspace, build_run_record(workspace, model, run_id, blind, truncate, tokens)
+    )
+    work = build_scoring_task(workspace, record, model)
     if retry:
-        again = _retry_task(workspace, record, retry, limit)
+        again = _retry_phase(workspace, record, retry, limit)
         retried = Runner(again, work, on_progress=on_progress, stop=stop, build=False).run()
         if retried.stopped:
-            return replace(run_standing(workspace, record.run_id, limit), stopped=True)
-    task = scoring_task(workspace, record, limit)
+            return replace(read_run_summary(workspace, record.run_id, limit), stopped=True)
+    task = scoring_phase(workspace, record, limit)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 
 
-def scoring_task(workspace: Workspace, record: RunRecord, limit: int | None = None) -> Task:
+def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = None) -> RunPhase:
     """What there is to score in a run: the whole plan, or its first ``limit`` rows."""
     plan = open_plan(workspace)
     wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
-    return Task(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
+    return RunPhase(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
 
 
-def _retry_task(
+def _retry_phase(
     workspace: Workspace, record: RunRecord, statuses: Sequence[str], limit: int | None
-) -> Task:
+) -> RunPhase:
     """What a run has of rows that ended with ``statuses``, as an attempt of its own."""
     check_retry(statuses)
-    task = scoring_task(workspace, record, limit)
-    wanted = task.wanted & ended_as(task.plan, task.journal, statuses)
+    task = scoring_phase(workspace, record, limit)
+    wanted = task.wanted & positions_with_status(task.plan, task.journal, statuses)
     journal = Journal(task.journal.folder, SCORES, retry=task.journal.last_retry() + 1)
     return replace(task, wanted=wanted, journal=journal)
 
@@ -119,13 +121,15 @@ def check_retry(statuses: Sequence[str]) -> None:
             raise InputError(f"--retry knows no status {status!r}; it takes {', '.join(known)}")
 
 
-def run_standing(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
+def read_run_summary(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
     """What the parts of a run hold now, whoever wrote them."""
-    task = scoring_task(workspace, read_run(workspace, run_id), limit)
-    return standing(run_id, Tally(task.plan, task.journal, task.wanted, task.baselines))
+    task = scoring_phase(workspace, read_run(workspace, run_id), limit)
+    return summarize_run(run_id, RunCounts(task.plan, task.journal, task.wanted, task.baselines))
 
 
-def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageModel) -> Work:
+def build_scoring_task(
+    workspace: Workspace, record: RunRecord, model: VisionLanguageModel
+) -> SampleTask:
     """How samples are scored in a run, as its record says; dates in prompts are the run's."""
     model.freeze_date(record.started)
     blind = BaselineSettings(
@@ -137,12 +141,12 @@ def scoring_work(workspace: Workspace, record: RunRecord, model: VisionLanguageM
         model,
         workspace.image_roots,
         baselines=blind,
-        cycle=open_image_cycle(workspace, record.run_id, blind),
+        cycle=open_shuffled_images(workspace, record.run_id, blind),
         truncate=bool(record.truncate),
         tokens=record.tokens,
         on_opened=thumbnail_keeper(workspace),
     )
-    return Work(
+    return SampleTask(
         scorer.prepare,
         lambda prepared: [score_row(one) for one in scorer.score(prepared)],
         Prepared.encoded,
@@ -173,7 +177,7 @@ def predict_dataset(
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
-    reads = {**_what_reads(model.info), "image_processor": model.info.image_processor}
+    reads = {**_reading_settings(model.info), "image_processor": model.info.image_processor}
     if changed := differences(record, reads):
         raise RunConflictError(
             f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
@@ -186,26 +190,26 @@ def predict_dataset(
     limit = settings.max_new_tokens
     plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
     predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
-    work = Work(
+    work = SampleTask(
         predictor.prepare,
         lambda questions: [prediction_row(one, limit) for one in predictor.predict(questions)],
         lambda question: question.encoded(),
     )
-    task = _prediction_task(workspace, record, rows)
+    task = _prediction_phase(workspace, record, rows)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 
 
 def count_unfinished_thoughts(workspace: Workspace, run_id: str) -> int:
     """Samples of a run with a prediction that ends inside a thought."""
-    task = _prediction_task(workspace, read_run(workspace, run_id), None)
-    return Tally(task.plan, task.journal, task.wanted).n_thoughts_unfinished
+    task = _prediction_phase(workspace, read_run(workspace, run_id), None)
+    return RunCounts(task.plan, task.journal, task.wanted).n_thoughts_unfinished
 
 
-def _prediction_task(
+def _prediction_phase(
     workspace: Workspace, record: RunRecord, rows: NDArray[np.int64] | None
-) -> Task:
-    scoring = scoring_task(workspace, record)
-    scores = Tally(scoring.plan, scoring.journal, scoring.wanted, record.baselines)
+) -> RunPhase:
+    scoring = scoring_phase(workspace, record)
+    scores = RunCounts(scoring.plan, scoring.journal, scoring.wanted, record.baselines)
     wanted = scores.succeeded.copy()
     if rows is not None:
         named = np.zeros(len(wanted), dtype=bool)
@@ -217,7 +221,7 @@ def _prediction_task(
     )
 
 
-def run_record(
+def build_run_record(
     workspace: Workspace,
     model: VisionLanguageModel,
     run_id: str | None,
@@ -235,7 +239,7 @@ def run_record(
         "model_fingerprint": info.fingerprint,
         "dataset_fingerprint": dataset.fingerprint if shuffled else dataset.origin,
         "baselines": baselines.names,
-        **_what_reads(info),
+        **_reading_settings(info),
         "score_eos": info.score_eos,
         "max_length": info.max_length,
         "truncate": truncate,
@@ -260,13 +264,13 @@ def run_record(
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
         adapter=info.adapter,
         created_at=now(),
-        versions=_versions(),
+        versions=_package_versions(),
         notice=info.notice,
         **deciding,  # type: ignore[arg-type]
     )
 
 
-def _what_reads(info: ModelInfo) -> dict[str, object]:
+def _reading_settings(info: ModelInfo) -> dict[str, object]:
     """Besides the weights, what decides how a model reads a conversation and its images."""
     return {
         "template": info.template,
@@ -279,7 +283,7 @@ def _what_reads(info: ModelInfo) -> dict[str, object]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _package_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -289,9 +293,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def open_image_cycle(
+def open_shuffled_images(
     workspace: Workspace, run_id: str, baselines: BaselineSettings
-) -> ImageCycle | None:
+) -> ShuffledImages | None:
     """The shuffled order of the dataset's images, beside the run; None where no baseline needs it.
 
     It depends on the dataset and the seed alone, so that a lost one is written the same again.
@@ -300,11 +304,11 @@ def open_image_cycle(
         return None
     path = workspace.run_dir(run_id) / "images.arrow"
     if not path.exists():
-        write_image_cycle(path, lambda: first_images(workspace), baselines.shuffle_seed)
-    return ImageCycle(path, baselines.shuffle_seed)
+        write_shuffled_images(path, lambda: iter_first_images(workspace), baselines.shuffle_seed)
+    return ShuffledImages(path, baselines.shuffle_seed)
 
 
-def first_images(workspace: Workspace) -> Iterator[list[str | None]]:
+def iter_first_images(workspace: Workspace) -> Iterator[list[str | None]]:
     """The first image of each sample, in the order of the dataset, a stretch at a time."""
     for table in read_columns(workspace, ["images"]):
         yield [paths[0] if paths else None for paths in table.column(0).to_pylist()]

@@ -47,7 +47,7 @@ class Plan:
         self.rows = np.empty(n_samples, dtype=np.int64)
         self.source_codes = np.empty(n_samples, dtype=np.int32)
         self.source_names: list[str] = []
-        self.chunk_starts = cut_between_groups(self._read_order(), n_samples, CHUNK_ROWS)
+        self.chunk_starts = split_between_groups(self._read_order(), n_samples, CHUNK_ROWS)
         self.position_of = np.empty(n_samples, dtype=np.int64)
         self.position_of[self.rows] = np.arange(n_samples)
 
@@ -102,7 +102,7 @@ class Plan:
         return np.concatenate([*borders, [start]]).astype(np.int64)
 
 
-def cut_between_groups(
+def split_between_groups(
     borders: NDArray[np.int64], n_rows: int, chunk_rows: int
 ) -> NDArray[np.int64]:
     """First positions of chunks of about ``chunk_rows`` rows each.
@@ -162,7 +162,7 @@ def _write(workspace: Workspace, folder: Path, described: dict[str, object]) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def image_groups(samples: Sequence[Sample], n: int) -> list[list[Sample]]:
+def split_at_images(samples: Sequence[Sample], n: int) -> list[list[Sample]]:
     """``samples`` cut into about ``n`` runs of similar length, never between equal images."""
     size = -(-len(samples) // max(n, 1))
     cut: list[list[Sample]] = [[]]

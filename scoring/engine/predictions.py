@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from scoring.engine.isolation import PROBE_QUESTION, CarefulCalls, probe_image
-from scoring.engine.preparation import Encoded, OpenedImages, Problem, encoded_or_why
+from scoring.engine.isolation import PROBE_QUESTION, FaultIsolator, probe_image
+from scoring.engine.preparation import Encoded, ImageLoader, Problem, try_encode
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
 from scoring.samples import Role, Sample, Status, Turn
@@ -56,7 +56,7 @@ class Predictor:
     ) -> None:
         self._model, self._roots = model, image_roots
         self._seeing, self._blind = (
-            CarefulCalls(
+            FaultIsolator(
                 lambda prompts: model.generate(prompts, max_new_tokens),
                 partial(model.encode_prompt, PROBE_QUESTION, shown),
             )
@@ -68,7 +68,7 @@ class Predictor:
 
         Images that neighbours share are decoded once.
         """
-        opened = OpenedImages(self._roots)
+        opened = ImageLoader(self._roots)
         return [self._question(sample, opened) for sample in samples]
 
     def predict(self, questions: Sequence[Question]) -> list[Prediction]:
@@ -90,7 +90,7 @@ class Predictor:
             for question, without, with_images in zip(questions, blind, seeing, strict=True)
         ]
 
-    def _question(self, sample: Sample, opened: OpenedImages) -> Question:
+    def _question(self, sample: Sample, opened: ImageLoader) -> Question:
         if sample.status is not Status.PENDING:
             return _unasked(sample, sample.reason or f"the sample is {sample.status}")
         turns = first_question(sample.turns)
@@ -101,12 +101,12 @@ class Predictor:
             return Question(sample, images, images)
         return Question(
             sample,
-            encoded_or_why(lambda: self._model.encode_prompt(turns, images)),
-            encoded_or_why(lambda: self._model.encode_prompt(turns, ())),
+            try_encode(lambda: self._model.encode_prompt(turns, images)),
+            try_encode(lambda: self._model.encode_prompt(turns, ())),
         )
 
 
-def _answers(calls: CarefulCalls[str], prompts: Sequence[Encoded]) -> list[Answer]:
+def _answers(calls: FaultIsolator[str], prompts: Sequence[Encoded]) -> list[Answer]:
     """Answers to those prompts that are there, each at its place; for the others, why not."""
     found = iter(calls([prompt for prompt in prompts if isinstance(prompt, EncodedSample)]))
     return [next(found) if isinstance(one, EncodedSample) else one for one in prompts]

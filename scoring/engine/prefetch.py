@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.engine.plan import Plan, image_groups
+from scoring.engine.plan import Plan, split_at_images
 from scoring.models.base import EncodedSample
 from scoring.samples import Sample
 
@@ -29,7 +29,7 @@ _MOST_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class SampleTask:
     """What is done to samples: prepared in threads, then computed into rows of the journal.
 
     ``encoded`` gives what a prepared item holds in tensors, for the bound on their bytes.
@@ -52,12 +52,16 @@ class Prefetcher:
     """Windows go in, and come out prepared in the same order. Errors come out in their place."""
 
     def __init__(
-        self, plan: Plan, work: Work, threads: int | None = None, held_bytes: int | None = None
+        self,
+        plan: Plan,
+        work: SampleTask,
+        threads: int | None = None,
+        held_bytes: int | None = None,
     ) -> None:
         self._plan, self._work = plan, work
         self._pool = ThreadPoolExecutor(default_threads() if threads is None else threads, "ahead")
         self._waiting: deque[tuple[Window, list[Future[_Group]]]] = deque()
-        self._room = _Room(HELD_BYTES if held_bytes is None else held_bytes)
+        self._room = _ByteBudget(HELD_BYTES if held_bytes is None else held_bytes)
         self._n_groups = 0
 
     def __enter__(self) -> Self:
@@ -78,7 +82,7 @@ class Prefetcher:
     def put(self, window: Window) -> None:
         """Reads the samples of ``window`` and begins to prepare them."""
         samples = self._plan.read(window.positions)
-        groups = image_groups(samples, -(-len(samples) // _GROUP_ROWS))
+        groups = split_at_images(samples, -(-len(samples) // _GROUP_ROWS))
         futures = []
         for group in groups:
             futures.append(self._pool.submit(self._prepared, self._n_groups, group))
@@ -98,7 +102,7 @@ class Prefetcher:
         expected, n_bytes = self._room.enter(number), 0
         try:
             items = self._work.prepare(samples)
-            n_bytes = tensor_bytes(one for item in items for one in self._work.encoded(item))
+            n_bytes = count_tensor_bytes(one for item in items for one in self._work.encoded(item))
             return items, n_bytes
         finally:
             self._room.settle(expected, n_bytes)
@@ -122,7 +126,7 @@ _Group = tuple[list[Any], int]
 """Prepared items, and the bytes of their tensors."""
 
 
-class _Room:
+class _ByteBudget:
     """Bytes that are held. Groups enter in their order, so that what is waited for has room."""
 
     def __init__(self, most: int) -> None:
@@ -166,7 +170,7 @@ class _Room:
             self._changed.notify_all()
 
 
-def tensor_bytes(samples: Iterable[EncodedSample]) -> int:
+def count_tensor_bytes(samples: Iterable[EncodedSample]) -> int:
     """Bytes of what samples are fed; tensors that several share count once."""
     distinct = {id(value): value for sample in samples for value in sample.inputs.values()}
     return sum(int(getattr(value, "nbytes", 0)) for value in distinct.values())

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineSettings, StandIns
-from scoring.engine.shuffled_images import ImageCycle
+from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineImages, BaselineSettings
+from scoring.engine.shuffled_images import ShuffledImages
 from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
@@ -69,7 +69,7 @@ OnOpened = Callable[[ImagePlace, Image.Image], None]
 """Gets each image that is decoded, and where it lies."""
 
 
-class OpenedImages:
+class ImageLoader:
     """The images of neighbouring samples, each decoded once; no more than one sample's are held."""
 
     def __init__(self, roots: Sequence[Path], on_opened: OnOpened | None = None) -> None:
@@ -92,7 +92,7 @@ class OpenedImages:
         return [opened[reference] for reference in references]
 
 
-def encoded_or_why(encode: Callable[[], EncodedSample]) -> Encoded:
+def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
     """What ``encode`` gives, or why it does not: one odd sample must not end a run of millions."""
     try:
         return encode()
@@ -117,7 +117,7 @@ class Preparer:
         model: VisionLanguageModel,
         image_roots: Sequence[Path],
         baselines: BaselineSettings,
-        cycle: ImageCycle | None = None,
+        cycle: ShuffledImages | None = None,
         *,
         truncate: bool = False,
         on_opened: OnOpened | None = None,
@@ -126,7 +126,7 @@ class Preparer:
         self._on_opened = on_opened
         self._baselines = baselines.names
         neutral = model.neutral_colour() if GRAY in baselines.names else None
-        self._stand_ins = StandIns(baselines, neutral, image_roots, cycle)
+        self._stand_ins = BaselineImages(baselines, neutral, image_roots, cycle)
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
         """Each sample prepared, in their order.
@@ -135,7 +135,7 @@ class Preparer:
         than one such group's are held at a time.
         """
         prepared: list[Prepared] = []
-        opened = OpenedImages(self._roots, self._on_opened)
+        opened = ImageLoader(self._roots, self._on_opened)
         for references, group in groupby(samples, key=lambda sample: sample.images):
             mine = list(group)
             ruled_out = {sample.row_idx: self._ruled_out(sample) for sample in mine}
@@ -170,7 +170,7 @@ class Preparer:
         return Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
 
     def _prepare_group(
-        self, samples: Sequence[Sample], references: Sequence[str], opened: OpenedImages
+        self, samples: Sequence[Sample], references: Sequence[str], opened: ImageLoader
     ) -> dict[int, Prepared]:
         """row_idx -> samples on the same images."""
         images = opened.of(references)
@@ -200,8 +200,8 @@ class Preparer:
         if isinstance(images, Problem):
             return images
         if baseline == REFERENCE:
-            return encoded_or_why(lambda: self._model.encode_masked(turns))
-        return encoded_or_why(lambda: self._model.encode(turns, images))
+            return try_encode(lambda: self._model.encode_masked(turns))
+        return try_encode(lambda: self._model.encode(turns, images))
 
     def _settled(self, sample: Sample, multimodal: Encoded, blind: Sequence[Encoded]) -> Prepared:
         """Decides which answer tokens both passes of each baseline score, and cuts them there."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scoring.engine.choice_rotation import Rotation, rotations
+from scoring.engine.choice_rotation import Rotation, rotate_choices
 from scoring.engine.predictions import Predictor, first_question
 from scoring.models.base import EncodedSample
 from scoring.predictions.records import Prediction
@@ -43,7 +43,7 @@ class RotatingPredictor:
 
     def prepare(self, samples: Sequence[Sample]) -> list[RotatedQuestion]:
         """Questions ready for the model, in the order of their samples. May run in threads."""
-        orders = [rotations(first_question(one.turns), one.answer) for one in samples]
+        orders = [rotate_choices(first_question(one.turns), one.answer) for one in samples]
         variants = [
             [sample, *(_moved(sample, order) for order in mine[1:])]
             for sample, mine in zip(samples, orders, strict=True)

@@ -26,7 +26,7 @@ _COUNTED = (
 )
 
 
-class Tally:
+class RunCounts:
     """The done and the open positions of a plan, ``wanted`` among them ((n,) flags by position).
 
     ``by_baseline`` counts every row of the run by status under each blind baseline, wanted or
@@ -124,7 +124,9 @@ class Tally:
         return {name: n for name, n in named if n}
 
 
-def ended_as(plan: Plan, journal: Journal, statuses: Sequence[str]) -> NDArray[np.bool_]:
+def positions_with_status(
+    plan: Plan, journal: Journal, statuses: Sequence[str]
+) -> NDArray[np.bool_]:
     """(n,) flags of the positions whose row has one of ``statuses``, under any blind baseline."""
     seen = np.zeros(len(plan.rows), dtype=bool)
     found = np.zeros(len(plan.rows), dtype=bool)

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from scoring.database.build.refresh import build_if_behind
 from scoring.engine.plan import Plan
-from scoring.engine.prefetch import Prefetcher, Window, Work
-from scoring.engine.run_counts import Tally
+from scoring.engine.prefetch import Prefetcher, SampleTask, Window
+from scoring.engine.run_counts import RunCounts
 from scoring.errors import StorageError
 from scoring.runs.journal import Journal
 from scoring.runs.leases import Claims
@@ -69,7 +69,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class RunPhase:
     """One phase of a run: which positions of the plan are wanted, and where results go.
 
     ``scores`` is brought where the results are not scores themselves: their statuses are told.
@@ -82,10 +82,10 @@ class Task:
     journal: Journal
     wanted: NDArray[np.bool_]
     baselines: Sequence[str] = ()
-    scores: Tally | None = None
+    scores: RunCounts | None = None
 
 
-def standing(run_id: str, tally: Tally, scores: Tally | None = None) -> RunSummary:
+def summarize_run(run_id: str, tally: RunCounts, scores: RunCounts | None = None) -> RunSummary:
     """What the parts hold; ``scores`` tells the statuses where ``tally`` counts something else."""
     scores = scores or tally
     return RunSummary(
@@ -107,8 +107,8 @@ class Runner:
 
     def __init__(
         self,
-        task: Task,
-        work: Work,
+        task: RunPhase,
+        work: SampleTask,
         *,
         on_progress: OnProgress | None = None,
         stop: threading.Event | None = None,
@@ -117,7 +117,7 @@ class Runner:
         self._task, self._work, self._build = task, work, build
         self._on_progress, self._stop = on_progress, stop or threading.Event()
         task.journal.remove_abandoned()
-        self._tally = Tally(task.plan, task.journal, task.wanted, task.baselines)
+        self._tally = RunCounts(task.plan, task.journal, task.wanted, task.baselines)
         self._scores = task.scores or self._tally
         self._tally.counts.statuses = self._scores.counts.statuses
         self._rate, self._n_own = Rate(), 0
@@ -147,7 +147,7 @@ class Runner:
         if self._build:
             build_if_behind(task.workspace)
         self._show()
-        return replace(standing(task.run_id, self._tally, self._scores), done_before=before)
+        return replace(summarize_run(task.run_id, self._tally, self._scores), done_before=before)
 
     def _loop(self, chunks: Sequence[int] | None) -> None:
         self._begin_sweep(chunks)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
-from scoring.engine.isolation import PROBE_TALK, CarefulCalls, probe_image
+from scoring.engine.isolation import PROBE_CONVERSATION, FaultIsolator, probe_image
 from scoring.engine.preparation import Blind, OnOpened, Prepared, Preparer, Problem
-from scoring.engine.shuffled_images import ImageCycle
+from scoring.engine.shuffled_images import ShuffledImages
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
@@ -152,7 +152,7 @@ class Scorer:
         image_roots: Sequence[Path],
         *,
         baselines: BaselineSettings | None = None,
-        cycle: ImageCycle | None = None,
+        cycle: ShuffledImages | None = None,
         truncate: bool = False,
         tokens: bool = False,
         on_opened: OnOpened | None = None,
@@ -160,7 +160,7 @@ class Scorer:
         settings = baselines or BaselineSettings()
         self._baselines, self._tokens = settings.names, tokens
         self._seeing, self._blind = (
-            CarefulCalls(model.answer_losses, partial(model.encode, PROBE_TALK, shown))
+            FaultIsolator(model.answer_losses, partial(model.encode, PROBE_CONVERSATION, shown))
             for shown in ([probe_image()], [])
         )
         self._preparer = Preparer(
@@ -216,7 +216,7 @@ class Scorer:
 
 
 def _losses(
-    calls: CarefulCalls[NDArray[np.float32]], encoded: Sequence[EncodedSample | None]
+    calls: FaultIsolator[NDArray[np.float32]], encoded: Sequence[EncodedSample | None]
 ) -> list[Losses]:
     """Losses of those that are there, each at its place."""
     found = iter(calls([one for one in encoded if one is not None]))

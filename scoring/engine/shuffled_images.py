@@ -31,7 +31,7 @@ FirstImages = Callable[[], Iterable[list[str | None]]]
 """The first image of every sample, None for samples without; read twice, in pieces."""
 
 
-class ImageCycle:
+class ShuffledImages:
     """The distinct first images of a dataset's samples in a closed, shuffled order."""
 
     def __init__(self, path: Path, seed: int) -> None:
@@ -53,7 +53,7 @@ class ImageCycle:
                 yield other
 
 
-def write_image_cycle(path: Path, first_images: FirstImages, seed: int) -> None:
+def write_shuffled_images(path: Path, first_images: FirstImages, seed: int) -> None:
     """Writes the shuffled order of the images, whole or not at all.
 
     Takes some tens of bytes of memory per sample, whatever the length of the paths.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from scoring.engine.baselines import BaselineSettings
-from scoring.engine.pipeline import predict_dataset, run_record, score_dataset
+from scoring.engine.pipeline import build_run_record, predict_dataset, score_dataset
 from scoring.engine.prefetch import usable_cores
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.workspace import Workspace, open_workspace
@@ -70,11 +70,11 @@ class LostWorker:
 
     number: int
     exit_code: int
-    said: str
+    output_tail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class WorkersResult:
     """How the workers ended. ``run_id`` is None where none came as far as to begin the run."""
 
     run_id: str | None
@@ -90,7 +90,7 @@ def run_workers(
     on_progress: Callable[[RunProgress], None] | None = None,
     on_lost: Callable[[LostWorker], None] | None = None,
     stop: threading.Event | None = None,
-) -> Outcome:
+) -> WorkersResult:
     """Runs ``job`` in ``n`` processes and waits for them; setting ``stop`` ends them softly.
 
     What a worker that died had claimed is taken over by the others at once.
@@ -116,7 +116,7 @@ def run_workers(
         for worker in workers:
             worker.end()
     codes = [worker.exit_code for worker in workers]
-    return Outcome(_run_id(workers), stop.is_set() or STOPPED in codes, tuple(lost))
+    return WorkersResult(_run_id(workers), stop.is_set() or STOPPED in codes, tuple(lost))
 
 
 class _Worker:
@@ -203,13 +203,13 @@ def visible_devices() -> Sequence[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def do_job(job: Job, say: Say, stop: threading.Event) -> bool:
+def run_job(job: Job, say: Say, stop: threading.Event) -> bool:
     """What a worker does; True where it was stopped before its end."""
     from scoring.models import load_model
 
     workspace = open_workspace(Path(job.workspace))
     model = load_model(**job.model)
-    record = run_record(workspace, model, job.run_id, job.baselines, job.truncate, job.tokens)
+    record = build_run_record(workspace, model, job.run_id, job.baselines, job.truncate, job.tokens)
     say({"run_id": record.run_id})
     summary = score_dataset(
         workspace,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_model
 from scoring.models.base import VisionLanguageModel
-from scoring.models.options import LoadOptions, check_template, model_folder
+from scoring.models.options import LoadOptions, check_template, resolve_model_folder
 
 if TYPE_CHECKING:
     from scoring.models.hf import HfModel
@@ -39,7 +39,7 @@ def load_model(
     options = LoadOptions.checked(image_processor, adapter, quantization, device_map)
     check_template(template)
     bundled = name == BUNDLED_MODEL or Path(name).resolve() == bundled_model().resolve()
-    folder = bundled_model() if bundled else model_folder(name, revision)
+    folder = bundled_model() if bundled else resolve_model_folder(name, revision)
     from scoring.models.hf import HfModel  # torch and transformers take seconds to import
 
     return HfModel.load(

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from scoring.models.base import EncodedSample
-from scoring.models.rows import PADDING, SHARED, Row, laid_out
+from scoring.models.rows import PADDING, SHARED, Row, lay_out_tokens
 
 Tensors = dict[str, torch.Tensor]
 
 
-def device_of(model: Any) -> torch.device:
+def input_device(model: Any) -> torch.device:
     """Where the inputs of ``model`` go; its modules fetch what is on other devices themselves."""
     devices = (getattr(model, "hf_device_map", None) or {}).values()
     accelerators = [device for device in devices if device not in ("cpu", "disk")]
@@ -37,14 +37,16 @@ def to_device(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> 
     return value.to(kind).pin_memory().to(device, non_blocking=True)
 
 
-def fed_alone(model: Any, sample: EncodedSample) -> Tensors:
+def single_sample_inputs(model: Any, sample: EncodedSample) -> Tensors:
     """What ``model`` is fed for one sample by itself, on its device and in its number format."""
     ids = torch.tensor([sample.input_ids])
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **sample.inputs}
-    return {key: to_device(value, device_of(model), model.dtype) for key, value in inputs.items()}
+    return {
+        key: to_device(value, input_device(model), model.dtype) for key, value in inputs.items()
+    }
 
 
-def padded(rows: Sequence[NDArray[Any]], value: int, left: bool = False) -> torch.Tensor:
+def pad_rows(rows: Sequence[NDArray[Any]], value: int, left: bool = False) -> torch.Tensor:
     """(batch, longest) of integers."""
     width = max(len(row) for row in rows)
     out = np.full((len(rows), width), value, dtype=np.int64)
@@ -55,12 +57,12 @@ def padded(rows: Sequence[NDArray[Any]], value: int, left: bool = False) -> torc
 
 def token_ids(rows: Sequence[Row], pad_id: int) -> torch.Tensor:
     """(batch, longest) token ids, padded on the right."""
-    return padded([row.ids for row in rows], pad_id)
+    return pad_rows([row.ids for row in rows], pad_id)
 
 
 def padding_mask(rows: Sequence[Row], samples: Sequence[EncodedSample]) -> torch.Tensor:
     """(batch, longest): 1 for tokens, 0 for padding and for what a sample hides of itself."""
-    return padded([_own_mask(samples[row.members[0]], len(row)) for row in rows], 0)
+    return pad_rows([_own_mask(samples[row.members[0]], len(row)) for row in rows], 0)
 
 
 def _own_mask(sample: EncodedSample, length: int) -> NDArray[Any]:
@@ -70,7 +72,7 @@ def _own_mask(sample: EncodedSample, length: int) -> NDArray[Any]:
 
 def branch_numbers(rows: Sequence[Row]) -> torch.Tensor:
     """(batch, longest): the branch of each token, for ``tree_mask``."""
-    return padded([row.branches for row in rows], PADDING)
+    return pad_rows([row.branches for row in rows], PADDING)
 
 
 def tree_mask(branches: torch.Tensor) -> torch.Tensor:
@@ -87,7 +89,7 @@ def tree_mask(branches: torch.Tensor) -> torch.Tensor:
 
 def plain_positions(rows: Sequence[Row]) -> torch.Tensor:
     """(batch, longest): each token's place in its own sample."""
-    return padded([row.positions for row in rows], 0)
+    return pad_rows([row.positions for row in rows], 0)
 
 
 def row_inputs(
@@ -104,15 +106,15 @@ def row_inputs(
         if key in left_out:
             continue
         if all(_is_number_per_token(samples[row.members[0]], key) for row in rows):
-            joined[key] = padded(
+            joined[key] = pad_rows(
                 [
-                    laid_out([np.asarray(one[key][0]) for one in inputs], row.shared)
+                    lay_out_tokens([np.asarray(one[key][0]) for one in inputs], row.shared)
                     for row, inputs in zip(rows, members, strict=True)
                 ],
                 0,
             )
         else:
-            joined[key] = joined_inputs([inputs[0] for inputs in members], key)
+            joined[key] = join_inputs([inputs[0] for inputs in members], key)
     return joined
 
 
@@ -120,8 +122,8 @@ def prompt_inputs(samples: Sequence[EncodedSample], pad_id: int) -> Tensors:
     """Prompts that are to be gone on from: padded on the left, so that all end at one place."""
     ids = [np.asarray(sample.input_ids) for sample in samples]
     ones = [np.ones(len(one), dtype=np.int64) for one in ids]
-    joined = {"input_ids": padded(ids, pad_id, left=True)}
-    joined["attention_mask"] = padded(ones, 0, left=True)
+    joined = {"input_ids": pad_rows(ids, pad_id, left=True)}
+    joined["attention_mask"] = pad_rows(ones, 0, left=True)
     width = joined["input_ids"].shape[1]
     for key in dict.fromkeys(key for sample in samples for key in sample.inputs):
         owners = [sample for sample in samples if key in sample.inputs]
@@ -130,7 +132,7 @@ def prompt_inputs(samples: Sequence[EncodedSample], pad_id: int) -> Tensors:
         if all(_is_per_token(sample, key) for sample in owners):
             joined[key] = torch.cat([_moved_right(sample.inputs[key], width) for sample in owners])
         else:
-            joined[key] = joined_inputs([sample.inputs for sample in owners], key)
+            joined[key] = join_inputs([sample.inputs for sample in owners], key)
     return joined
 
 
@@ -150,14 +152,14 @@ def _moved_right(value: torch.Tensor, length: int) -> torch.Tensor:
     return torch.cat([zeros, value], dim=1)
 
 
-def joined_inputs(inputs: Sequence[Mapping[str, Any]], key: str) -> torch.Tensor:
+def join_inputs(inputs: Sequence[Mapping[str, Any]], key: str) -> torch.Tensor:
     """The ``key`` of all that have it along the first dimension, padded with zeros behind it."""
     values = [one[key] for one in inputs if key in one]
     widest = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
     return torch.cat([_grown(value, widest) for value in values])
 
 
-def shapes(sample: EncodedSample, without: Iterable[str] = ()) -> tuple[Hashable, ...]:
+def input_shapes(sample: EncodedSample, without: Iterable[str] = ()) -> tuple[Hashable, ...]:
     """What samples must have in common to be joined without padding anything but their tokens.
 
     Some families (Llama-3.2-Vision) let text look at the padding of images. Not compared are the

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from scoring.models.prompting import Messages, PromptProblem, rendered
+from scoring.models.prompting import Messages, PromptProblem, render_messages
 from scoring.thoughts import THOUGHT_MARKS
 
 _MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
@@ -57,7 +57,7 @@ def _written_by_template(render: Any) -> Iterator[str]:
             {"role": "user", "content": [{"type": "text", "text": "a"}]},
         ]
         try:
-            yield rendered(lambda chat: render(chat, prompt=True), messages)
+            yield render_messages(lambda chat: render(chat, prompt=True), messages)
         except PromptProblem:  # templates may refuse a system prompt or a missing image
             continue
 

@@ -29,15 +29,15 @@ from transformers.image_utils import make_flat_list_of_images
 from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.control_tokens import control_ids, control_pattern
-from scoring.models.image_removal import ImageTexts
-from scoring.models.loading import Render, end_markers, supported_families
+from scoring.models.image_removal import ImagePlaceholders
+from scoring.models.loading import TemplateRenderer, end_markers, supported_families
 from scoring.models.prompting import (
     Messages,
     PromptProblem,
     RenderedChat,
-    neutralised,
+    neutralize_turn,
     render_chat,
-    rendered,
+    render_messages,
     to_messages,
     token_segments,
     token_turns,
@@ -45,9 +45,9 @@ from scoring.models.prompting import (
 from scoring.models.tokenizer_input import (
     Replacements,
     apply_replacements,
+    make_replacements,
     prefix_length,
     recording_tokenizer,
-    replacements,
     shift_answers,
     tokenised_text,
 )
@@ -60,7 +60,9 @@ _COPYING = threading.Lock()
 _NOT_FED = ("input_ids", "offset_mapping", "text_replacement_offsets")
 
 
-def encoder_for(model: Any, processor: Any, render: Render, info: ModelInfo) -> Encoder:
+def create_encoder(
+    model: Any, processor: Any, render: TemplateRenderer, info: ModelInfo
+) -> Encoder:
     """The encoder that suits a model of transformers and its processor.
 
     Raises ModelError for a model that cannot be shown a conversation both with and without image.
@@ -114,7 +116,7 @@ class Encoder:
     def __init__(
         self,
         processor: Any,
-        render: Render,
+        render: TemplateRenderer,
         ends: Sequence[str],
         *,
         score_eos: bool = True,
@@ -128,9 +130,9 @@ class Encoder:
         self._controls = control_pattern(processor, render, ends)
         self.control_ids = control_ids(processor.tokenizer, self._controls)
         self._prompt_render = partial(render, prompt=True)
-        self._image_texts = ImageTexts(render, self._controls)
-        self._prompt_image_texts = ImageTexts(self._prompt_render, self._controls)
-        self._here = _Workplace(processor, pad_to_square)
+        self._image_texts = ImagePlaceholders(render, self._controls)
+        self._prompt_image_texts = ImagePlaceholders(self._prompt_render, self._controls)
+        self._here = _ThreadLocalProcessor(processor, pad_to_square)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation, with its images or without any; see the protocol."""
@@ -143,7 +145,7 @@ class Encoder:
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         """Tokenises a conversation that the model is to go on from; it has no answer tokens."""
         messages = to_messages(self._read(turns))
-        chat = RenderedChat(rendered(self._prompt_render, messages), ())
+        chat = RenderedChat(render_messages(self._prompt_render, messages), ())
         if not images:
             chat = _without_images(self._prompt_image_texts, messages, chat)
         return self._encoded(chat, images)
@@ -179,10 +181,10 @@ class Encoder:
         if len(found) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
         padding = tokenizer.pad_token or tokenizer.eos_token
-        return replacements(text, [match.span() for match in found], padding)
+        return make_replacements(text, [match.span() for match in found], padding)
 
     def _read(self, turns: Sequence[Turn]) -> list[Turn]:
-        return [neutralised(turn, self._controls) for turn in turns]
+        return [neutralize_turn(turn, self._controls) for turn in turns]
 
     def _chat(self, turns: Sequence[Turn]) -> RenderedChat:
         return render_chat(
@@ -270,7 +272,7 @@ class _Seen:
         return len(self.images) == len(images) and all(map(is_, mine, images))
 
 
-class _Workplace(threading.local):
+class _ThreadLocalProcessor(threading.local):
     """What each thread has of its own: a processor, and the images it saw last."""
 
     def __init__(self, processor: Any, pad_to_square: bool) -> None:
@@ -359,11 +361,13 @@ def _sample(
     )
 
 
-def _without_images(texts: ImageTexts, messages: Messages, chat: RenderedChat) -> RenderedChat:
+def _without_images(
+    texts: ImagePlaceholders, messages: Messages, chat: RenderedChat
+) -> RenderedChat:
     """``chat`` without what its template wrote for images; nothing else differs."""
     if not any(part["type"] == "image" for message in messages for part in message["content"]):
         return chat
-    removed = replacements(chat.text, texts.spans(messages, chat.text), "")
+    removed = make_replacements(chat.text, texts.spans(messages, chat.text), "")
     text, answers = apply_replacements(chat.text, removed), shift_answers(chat.answers, removed)
     return replace(chat, text=text, answers=answers)
 

@@ -16,22 +16,22 @@ from typing import Any
 import torch
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import device_of, joined_inputs, to_device
+from scoring.models.collate import input_device, join_inputs, to_device
 from scoring.models.rows import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Features:
+class ImageFeatures:
     """Of one image tuple: (image tokens, width), and the same for each deepstack layer."""
 
     pooled: torch.Tensor
     layers: tuple[torch.Tensor, ...]
 
-    def with_last_changed(self) -> Features:
+    def with_last_changed(self) -> ImageFeatures:
         """These features, but other ones for the last token: for looking who sees it."""
         pooled = self.pooled.clone()
         pooled[-1] = 1 - pooled[-1]
-        return Features(pooled, self.layers)
+        return ImageFeatures(pooled, self.layers)
 
 
 class VisionTower:
@@ -39,7 +39,7 @@ class VisionTower:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.image_token = image_token(model)
+        self.image_token = image_token_id(model)
         encode = getattr(model.base_model, "get_image_features", None)
         names = set(inspect.signature(encode).parameters) if encode else set()
         self._takes = names - {"kwargs", "return_dict"}
@@ -50,16 +50,16 @@ class VisionTower:
         """Which of the inputs ``keys`` the features stand for; grids also give the positions."""
         return [key for key in keys if key in self._takes and not key.endswith("grid_thw")]
 
-    def encode(self, samples: Sequence[EncodedSample]) -> list[Features]:
+    def encode(self, samples: Sequence[EncodedSample]) -> list[ImageFeatures]:
         """Features of each sample's images, in one call. Raises ValueError where they do not
 
         match the image tokens of the samples.
         """
-        fed_samples = without_lone_token(samples, self.image_token)
+        fed_samples = pad_lone_token(samples, self.image_token)
         inputs = [sample.inputs for sample in fed_samples]
         wanted = dict.fromkeys(key for one in inputs for key in one if key in self._takes)
-        device, dtype = device_of(self._model), self._model.dtype
-        fed = {key: to_device(joined_inputs(inputs, key), device, dtype) for key in wanted}
+        device, dtype = input_device(self._model), self._model.dtype
+        fed = {key: to_device(join_inputs(inputs, key), device, dtype) for key in wanted}
         found = self._model.base_model.get_image_features(**fed, return_dict=True)
         self._output, self._as_tensor = type(found), isinstance(found.pooler_output, torch.Tensor)
         layers = getattr(found, "deepstack_features", None) or ()
@@ -70,11 +70,11 @@ class VisionTower:
             raise ValueError(f"{len(pooled)} image features for {sum(counts)} image tokens")
         split = [torch.split(_flat(layer), counts) for layer in layers]
         return [
-            Features(own, tuple(layer[place] for layer in split))
+            ImageFeatures(own, tuple(layer[place] for layer in split))
             for place, own in enumerate(torch.split(pooled, counts)[: len(samples)])
         ]
 
-    def packed(self, features: Sequence[Features]) -> dict[str, Any]:
+    def packed(self, features: Sequence[ImageFeatures]) -> dict[str, Any]:
         """``mm_encoder_outputs`` for a batch whose rows have these features, in their order."""
         wrapped: dict[str, Any] = {
             "pooler_output": _wrapped([one.pooled for one in features], self._as_tensor)
@@ -97,7 +97,7 @@ class FeatureCache:
         self._waiting = Counter(
             id(samples[member].image_key) for row in rows for member in row.members
         )
-        self._kept: dict[int, Features] = {}
+        self._kept: dict[int, ImageFeatures] = {}
 
     def of(self, rows: Sequence[Row]) -> dict[str, Any]:
         """``mm_encoder_outputs`` for ``rows``; what is not there yet is computed in one call."""
@@ -120,7 +120,7 @@ class FeatureCache:
         return self._samples[row.members[0]]
 
 
-def without_lone_token(
+def pad_lone_token(
     samples: Sequence[EncodedSample], image_token: int | None
 ) -> list[EncodedSample]:
     """``samples``, or each twice where a single image token is all they have together.
@@ -131,7 +131,7 @@ def without_lone_token(
     return [*samples, *samples] if sum(counts) == 1 else list(samples)
 
 
-def image_token(model: Any) -> int | None:
+def image_token_id(model: Any) -> int | None:
     """Id of the token that image features take the place of."""
     for name in ("image_token_id", "image_token_index"):
         found = getattr(model.config, name, None)

@@ -21,21 +21,21 @@ from scoring.models.capabilities import Capabilities
 from scoring.models.collate import (
     Tensors,
     branch_numbers,
-    device_of,
+    input_device,
+    input_shapes,
     padding_mask,
     plain_positions,
     row_inputs,
-    shapes,
     to_device,
     token_ids,
     tree_mask,
 )
 from scoring.models.features import FeatureCache, VisionTower
 from scoring.models.head import head_in_float32
-from scoring.models.last_layer import last_mlp_at
+from scoring.models.last_layer import limit_last_mlp
 from scoring.models.losses import answer_token_losses, head_losses
-from scoring.models.memory import out_of_memory_named
-from scoring.models.rows import Row, TreeLimits, divided, plan_rows
+from scoring.models.memory import translate_out_of_memory
+from scoring.models.rows import Row, TreeLimits, plan_rows, split_row
 from scoring.models.tree_attention import tree_attention
 
 Losses = NDArray[np.float32]
@@ -72,7 +72,7 @@ class LossEngine:
                 len,
                 self._budget,
                 lambda batch: self._run(batch, samples, features),
-                lambda row: divided(samples, row),
+                lambda row: split_row(samples, row),
             ):
                 if losses is not None:
                     done.append(row)
@@ -97,7 +97,7 @@ class LossEngine:
     def _kind(self, sample: EncodedSample) -> Hashable:
         masked, pictured = "attention_mask" in sample.inputs, sample.image_key is not None
         is_long = self._short is not None and len(sample.input_ids) > self._short
-        return masked, pictured, is_long, shapes(sample, self._replaced(sample))
+        return masked, pictured, is_long, input_shapes(sample, self._replaced(sample))
 
     def _replaced(self, sample: EncodedSample) -> Sequence[str]:
         """The inputs of ``sample`` that its image features stand for."""
@@ -112,7 +112,7 @@ class LossEngine:
         self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
     ) -> Sequence[torch.Tensor]:
         """Losses on the device, per row, member by member."""
-        with out_of_memory_named(), torch.inference_mode():
+        with translate_out_of_memory(), torch.inference_mode():
             inputs = self._inputs(rows, samples, features)
             width = inputs["input_ids"].shape[1]
             places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
@@ -146,7 +146,7 @@ class LossEngine:
     def _last_layer(self, places: NDArray[np.int64]) -> AbstractContextManager[None]:
         if not self._capabilities.short_last_layer:
             return nullcontext()
-        return last_mlp_at(self._model, self._moved(torch.from_numpy(np.unique(places))))
+        return limit_last_mlp(self._model, self._moved(torch.from_numpy(np.unique(places))))
 
     def _losses(
         self, rows: Sequence[Row], inputs: dict[str, Any], places: NDArray[np.int64]
@@ -168,7 +168,7 @@ class LossEngine:
         return answer_token_losses(chosen, targets)
 
     def _moved(self, value: torch.Tensor) -> torch.Tensor:
-        return to_device(value, device_of(self._model), self._model.dtype)
+        return to_device(value, input_device(self._model), self._model.dtype)
 
 
 def tree_limits(model: Any) -> TreeLimits:

@@ -25,9 +25,9 @@ from PIL import Image
 from scoring.errors import ModelError
 from scoring.models.base import Colour, EncodedSample, ModelInfo
 from scoring.models.batching import TokenBudget, run_batched
-from scoring.models.collate import device_of, prompt_inputs, to_device
-from scoring.models.encoding import encoder_for
-from scoring.models.features import image_token, without_lone_token
+from scoring.models.collate import input_device, prompt_inputs, to_device
+from scoring.models.encoding import create_encoder
+from scoring.models.features import image_token_id, pad_lone_token
 from scoring.models.fingerprints import (
     adapter_fingerprint,
     deciding_files,
@@ -36,17 +36,17 @@ from scoring.models.fingerprints import (
 )
 from scoring.models.forward import LossEngine
 from scoring.models.loading import (
-    Render,
+    TemplateRenderer,
     choose_template,
     end_markers,
-    greedy,
-    load_parts,
-    max_length,
+    greedy_generation_config,
+    load_model_and_processor,
+    max_context_length,
     resolve_device,
 )
-from scoring.models.memory import out_of_memory_named
+from scoring.models.memory import translate_out_of_memory
 from scoring.models.neutral_colour import measure_neutral_colour
-from scoring.models.options import LoadOptions, model_folder
+from scoring.models.options import LoadOptions, resolve_model_folder
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.models.processors import image_processor_backend
 from scoring.samples import Turn
@@ -61,11 +61,13 @@ _PROMPT_BUDGET = 8192  # padded tokens of a batch of prompts and answers to begi
 class HfModel:
     """A ``VisionLanguageModel`` made of a transformers model and its processor."""
 
-    def __init__(self, model: Any, processor: Any, info: ModelInfo, render: Render) -> None:
+    def __init__(
+        self, model: Any, processor: Any, info: ModelInfo, render: TemplateRenderer
+    ) -> None:
         self._model, self._info = model, info
-        model.generation_config = greedy(model.generation_config)
+        model.generation_config = greedy_generation_config(model.generation_config)
         self._tokenizer = processor.tokenizer
-        self._encoder = encoder_for(model, processor, render, info)
+        self._encoder = create_encoder(model, processor, render, info)
         self._render = render
         self._pad_id = self._tokenizer.pad_token_id or 0
         probing = (model, self._encoder.encode, self._pad_id)
@@ -99,12 +101,12 @@ class HfModel:
         and bfloat16 on a GPU unless named. ``chat_template_kwargs``: variables for the template.
         Raises ModelError.
         """
-        folder = folder or model_folder(name, revision)
+        folder = folder or resolve_model_folder(name, revision)
         device, options = resolve_device(device), options or LoadOptions()
         dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         if dtype not in _DTYPES:
             raise ModelError(f"unknown dtype {dtype!r}; known are {', '.join(_DTYPES)}")
-        model, processor = load_parts(folder, name, _DTYPES[dtype], device, options)
+        model, processor = load_model_and_processor(folder, name, _DTYPES[dtype], device, options)
         chosen, render = choose_template(processor, model, template, chat_template_kwargs)
         info = ModelInfo(
             name=name,
@@ -113,7 +115,7 @@ class HfModel:
             template=chosen,
             dtype=dtype,
             device=device,
-            max_length=max_length(model, processor),
+            max_length=max_context_length(model, processor),
             score_eos=score_eos,
             template_digest=template_digest(render.template, end_markers(processor, model)),
             files=deciding_files(folder),
@@ -178,10 +180,10 @@ class HfModel:
 
     def _generate(self, batch: Sequence[EncodedSample], max_new_tokens: int) -> list[str]:
         """Prompts are padded on the left, so that all answers begin at one place."""
-        with out_of_memory_named(), torch.inference_mode():
-            fed = without_lone_token(batch, image_token(self._model))
+        with translate_out_of_memory(), torch.inference_mode():
+            fed = pad_lone_token(batch, image_token_id(self._model))
             batch_inputs = prompt_inputs(fed, self._pad_id)
-            device, kind = device_of(self._model), self._model.dtype
+            device, kind = input_device(self._model), self._model.dtype
             inputs = {key: to_device(value, device, kind) for key, value in batch_inputs.items()}
             generated = self._model.generate(
                 **inputs,

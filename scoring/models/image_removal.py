@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from scoring.models.prompting import Messages, PromptProblem, Render, rendered
+from scoring.models.prompting import Messages, PromptProblem, Render, render_messages
 from scoring.samples import Status
 
 Shape = tuple[tuple[str, tuple[str | None, ...]], ...]
@@ -25,7 +25,7 @@ _MARK = "\ue000"
 _SHAPES_KEPT = 4096
 
 
-class ImageTexts:
+class ImagePlaceholders:
     """What a chat template writes for the images of conversations of one shape.
 
     ``controls`` finds placeholders: what is written for an image contains one, which no text of a
@@ -66,7 +66,7 @@ class ImageTexts:
 
     def _pieces(self, shape: Shape, copies: int) -> list[str]:
         """The text before, between and after the marks that replace texts, and the marks."""
-        text = rendered(self._render, list(_marked_messages(shape, copies)))
+        text = render_messages(self._render, list(_marked_messages(shape, copies)))
         return re.split(f"({_MARK}\\d+{_MARK})", text)
 
     def _added(self, fewer: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import torch
 
 
 @contextmanager
-def last_mlp_at(model: Any, places: torch.Tensor, filler: float = 0.0) -> Iterator[None]:
+def limit_last_mlp(model: Any, places: torch.Tensor, filler: float = 0.0) -> Iterator[None]:
     """Within, the last layer's MLP sees only ``places`` of the flattened (batch x length) tokens.
 
     Elsewhere it gives ``filler``. Raises what a model raises whose last layer has no such MLP.

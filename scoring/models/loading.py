@@ -95,7 +95,7 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 
-class Render:
+class TemplateRenderer:
     """Renders messages by one chat template (a callable of ``prompting``).
 
     ``variables`` are passed to the template. Templates that ask for the current date get a fixed
@@ -177,7 +177,7 @@ def resolve_device(device: str | None) -> str:
     return device
 
 
-def load_parts(
+def load_model_and_processor(
     folder: Path, name: str, dtype: torch.dtype, device: str, options: LoadOptions | None = None
 ) -> tuple[Any, Any]:
     """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
@@ -260,7 +260,9 @@ def _add_adapter(model: Any, folder: Path) -> None:
         )
 
 
-def greedy(published: transformers.GenerationConfig) -> transformers.GenerationConfig:
+def greedy_generation_config(
+    published: transformers.GenerationConfig,
+) -> transformers.GenerationConfig:
     """The likeliest token each time, whatever beams and penalties a publisher set beside a model.
 
     Kept of what was ``published`` are the tokens that begin and end a text.
@@ -285,7 +287,7 @@ def supported_families() -> str:
 
 def choose_template(
     processor: Any, model: Any, template: str | None, variables: Mapping[str, Any] | None = None
-) -> tuple[str, Render]:
+) -> tuple[str, TemplateRenderer]:
     """(name for the run record, renderer). Raises ModelError where there is no template."""
     if template not in (None, "own", "llava_v1"):
         try:
@@ -294,22 +296,22 @@ def choose_template(
             raise ModelError(
                 f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
             ) from error
-        return f"file:{text_digest(text)}", Render(processor, text, variables)
+        return f"file:{text_digest(text)}", TemplateRenderer(processor, text, variables)
     llava = model.config.model_type == "llava"
     has_own = getattr(processor, "chat_template", None) is not None
     if not has_own and not llava and template != "llava_v1":
         raise ModelError("the model brings no chat template; name one with --template FILE")
-    own = Render(processor, None)
+    own = TemplateRenderer(processor, None)
     if (
         template == "llava_v1"
         or not has_own
         or (template is None and llava and not emits_end_marker(own, end_markers(processor, model)))
     ):
-        return "llava_v1", Render(processor, LLAVA_V1_TEMPLATE, variables)
-    return "own", Render(processor, None, variables)
+        return "llava_v1", TemplateRenderer(processor, LLAVA_V1_TEMPLATE, variables)
+    return "own", TemplateRenderer(processor, None, variables)
 
 
-def max_length(model: Any, processor: Any) -> int:
+def max_context_length(model: Any, processor: Any) -> int:
     """Tokens that the model's positions and its tokenizer allow."""
     config = model.config.get_text_config()
     limits = [

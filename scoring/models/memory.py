@@ -25,7 +25,7 @@ _CPU_WORK = 6e8  # parameters x tokens of a batch that hide what Python spends o
 
 
 @contextmanager
-def out_of_memory_named() -> Iterator[None]:
+def translate_out_of_memory() -> Iterator[None]:
     """Turns what torch raises when memory runs out into OutOfMemoryError."""
     try:
         yield

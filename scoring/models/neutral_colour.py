@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from scoring.models.base import Colour, EncodedSample
-from scoring.models.collate import fed_alone
+from scoring.models.collate import single_sample_inputs
 from scoring.samples import Role, Turn
 
 _SIZE = (224, 224)  # a square, which no template pads
@@ -125,7 +125,7 @@ def _layer_inputs(model: Any, sample: EncodedSample) -> list[torch.Tensor]:
     hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
         with torch.inference_mode():
-            model(**fed_alone(model, sample), use_cache=False)
+            model(**single_sample_inputs(model, sample), use_cache=False)
     except _SeenEnough:
         pass
     finally:

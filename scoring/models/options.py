@@ -117,7 +117,7 @@ def check_template(template: str | None) -> None:
         raise ModelError(f"no template {template!r}: give {known} or a Jinja file")
 
 
-def model_folder(name: str, revision: str | None) -> Path:
+def resolve_model_folder(name: str, revision: str | None) -> Path:
     """The folder of a model named by path or by Hugging Face id. Raises ModelError."""
     path = Path(name)
     if path.is_dir():

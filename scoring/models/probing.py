@@ -27,11 +27,11 @@ from scoring.errors import ModelError
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
 from scoring.models.capabilities import Capabilities
-from scoring.models.collate import device_of, fed_alone
+from scoring.models.collate import input_device, single_sample_inputs
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
 from scoring.models.head import head_in_float32
-from scoring.models.last_layer import last_mlp_at
+from scoring.models.last_layer import limit_last_mlp
 from scoring.models.loading import supported_families
 from scoring.models.losses import answer_token_losses
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
@@ -83,7 +83,7 @@ def measure_token_budget(
     model: Any, encode: Encode, pad_id: int, capabilities: Capabilities
 ) -> int:
     """Padded tokens of a batch for the device that ``model`` is on."""
-    if device_of(model).type != "cuda":
+    if input_device(model).type != "cuda":
         return cpu_token_budget(model)
     try:
         longest = max(_small_probes(encode)[0], key=lambda sample: len(sample.input_ids))
@@ -92,7 +92,7 @@ def measure_token_budget(
     copies = [replace(longest, image_key=object()) for _ in range(_COPIES)]
     engine = LossEngine(model, pad_id, replace(capabilities, tree=False), TokenBudget(_ROOM))
     tokens = _COPIES * len(longest.input_ids)
-    return gpu_token_budget(device_of(model), tokens, lambda: engine.losses(copies))
+    return gpu_token_budget(input_device(model), tokens, lambda: engine.losses(copies))
 
 
 Probes = tuple[list[EncodedSample], list[EncodedSample]]
@@ -238,9 +238,11 @@ class _Probe:
         """Whether nobody looks at what the last MLP gives for other tokens than the chosen."""
         states = []
         for filler in (0.0, 1.0):
-            inputs = fed_alone(self._model, self._blind[0])
-            places = torch.arange(0, inputs["input_ids"].shape[1], 2, device=device_of(self._model))
-            with torch.inference_mode(), last_mlp_at(self._model, places, filler):
+            inputs = single_sample_inputs(self._model, self._blind[0])
+            places = torch.arange(
+                0, inputs["input_ids"].shape[1], 2, device=input_device(self._model)
+            )
+            with torch.inference_mode(), limit_last_mlp(self._model, places, filler):
                 states.append(self._model.base_model(**inputs, use_cache=False)[0][0, places])
         return bool(torch.equal(*states))
 
@@ -259,7 +261,7 @@ class _Probe:
         place = max(at for at, token in enumerate(sample.input_ids) if token == tower.image_token)
         with torch.inference_mode():
             features = tower.encode([sample])
-            inputs = fed_alone(self._model, sample)
+            inputs = single_sample_inputs(self._model, sample)
             for key in tower.replaced_inputs(list(inputs)):
                 inputs.pop(key)
             states = []
@@ -285,7 +287,9 @@ class _Probe:
         hooks = [layer.register_forward_hook(look, with_kwargs=True) for layer in layers]
         try:
             with torch.inference_mode():
-                self._model.base_model(**fed_alone(self._model, longest), use_cache=False)
+                self._model.base_model(
+                    **single_sample_inputs(self._model, longest), use_cache=False
+                )
         finally:
             for hook in hooks:
                 hook.remove()
@@ -324,7 +328,7 @@ class _Probe:
         """Whether the output embeddings turn the base model's hidden states into the logits."""
         try:
             with torch.inference_mode(), head_in_float32(self._model):
-                inputs = fed_alone(self._model, self._blind[0])
+                inputs = single_sample_inputs(self._model, self._blind[0])
                 hidden = self._model.base_model(**inputs, use_cache=False)[0]
                 logits = self._model.get_output_embeddings()(hidden)
                 expected = self._model(**inputs, use_cache=False).logits
@@ -377,7 +381,7 @@ def _turned(sample: EncodedSample, shared: int) -> EncodedSample:
 def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:
     """Losses of one sample by itself from all logits: what every route is held against."""
     with torch.inference_mode(), head_in_float32(model):
-        inputs = fed_alone(model, sample)
+        inputs = single_sample_inputs(model, sample)
         logits = model(**inputs, use_cache=False).logits[0]
         answers = torch.tensor([turn >= 0 for turn in sample.turn_ids], device=logits.device)
         answers[0] = False

@@ -57,7 +57,7 @@ class PromptProblem(Exception):
         self.status, self.reason = status, reason
 
 
-def neutralised(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
+def neutralize_turn(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
     """``turn`` with nothing in its text that the model would take for more than text.
 
     What ``controls`` finds (image placeholders, ends of turns) gets a space behind its first
@@ -138,13 +138,13 @@ def render_chat(
     conversation, drops or repeats an answer, or rewrites it in another way.
     """
     messages = to_messages(turns)
-    text = rendered(render, messages)
+    text = render_messages(render, messages)
     mark = _unused_character(text)
     markers = end_markers if score_eos else ()
     whole = [AnswerParts(final=turn.text) for turn in turns if turn.role is Role.ASSISTANT]
     apart = [split_thought(answer.final) or answer for answer in whole]
     for answers in [whole] if apart == whole else [whole, apart]:
-        marked = rendered(render, _with_sentinels(messages, answers, mark)).split(mark)
+        marked = render_messages(render, _with_sentinels(messages, answers, mark)).split(mark)
         for trim in (str, str.strip, str.lstrip, str.rstrip):
             trimmed = [replace(answer, final=trim(answer.final)) for answer in answers]
             chat = _assemble(trimmed, marked, markers, answer_lead)
@@ -155,7 +155,7 @@ def render_chat(
     )
 
 
-def rendered(render: Render, messages: Messages) -> str:
+def render_messages(render: Render, messages: Messages) -> str:
     """The text of ``messages``. Raises PromptProblem when the template refuses them."""
     try:
         return render(messages)

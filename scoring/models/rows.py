@@ -93,8 +93,8 @@ def build_row(samples: Sequence[EncodedSample], members: Sequence[int], shared: 
         members=tuple(members),
         shared=shared,
         starts=tuple(starts.tolist()),
-        ids=laid_out(ids, shared),
-        positions=laid_out([np.arange(length) for length in lengths], shared),
+        ids=lay_out_tokens(ids, shared),
+        positions=lay_out_tokens([np.arange(length) for length in lengths], shared),
         branches=np.concatenate([np.full(shared, SHARED), np.repeat(np.arange(len(ids)), own)]),
         predicting=np.concatenate(predicting),
         targets=np.concatenate(targets),
@@ -102,7 +102,7 @@ def build_row(samples: Sequence[EncodedSample], members: Sequence[int], shared: 
     )
 
 
-def laid_out(values: Sequence[Integers], shared: int) -> Integers:
+def lay_out_tokens(values: Sequence[Integers], shared: int) -> Integers:
     """One value per token of each member, brought into the order of their row."""
     return np.concatenate([values[0][:shared], *(value[shared:] for value in values)])
 
@@ -186,7 +186,7 @@ def _fits(
     return limits.image_token is not None and limits.image_token not in first.input_ids[shared:]
 
 
-def divided(samples: Sequence[EncodedSample], row: Row) -> list[Row]:
+def split_row(samples: Sequence[EncodedSample], row: Row) -> list[Row]:
     """A tree's samples as two rows; nothing for a row that holds one sample."""
     if not row.is_tree:
         return []

@@ -81,7 +81,7 @@ def undo_replacements(text: str, replaced: Replacements) -> str:
     return "".join([*pieces, text[end:]])
 
 
-def replacements(text: str, spans: Sequence[tuple[int, int]], by: str) -> list[dict[str, Any]]:
+def make_replacements(text: str, spans: Sequence[tuple[int, int]], by: str) -> list[dict[str, Any]]:
     """Replacements of the ``spans`` of ``text`` by one and the same string."""
     found: list[dict[str, Any]] = []
     gain = 0

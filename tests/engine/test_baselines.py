@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineSettings, StandIns
-from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
+from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineImages, BaselineSettings
+from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem
 from scoring.samples import Status
@@ -26,10 +26,10 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def cycle_of(folder: Path, images: list[str | None], seed: int = 1) -> ImageCycle:
+def cycle_of(folder: Path, images: list[str | None], seed: int = 1) -> ShuffledImages:
     path = folder / f"cycle-{seed}.arrow"
-    write_image_cycle(path, lambda: in_pieces(images), seed)
-    return ImageCycle(path, seed)
+    write_shuffled_images(path, lambda: in_pieces(images), seed)
+    return ShuffledImages(path, seed)
 
 
 def in_pieces(images: list[str | None], size: int = 3) -> Iterator[list[str | None]]:
@@ -37,9 +37,11 @@ def in_pieces(images: list[str | None], size: int = 3) -> Iterator[list[str | No
         yield images[start : start + size]
 
 
-def stand_ins(root: Path, cycle: ImageCycle | None = None, sigma: float = 0.25) -> StandIns:
+def stand_ins(
+    root: Path, cycle: ShuffledImages | None = None, sigma: float = 0.25
+) -> BaselineImages:
     settings = BaselineSettings((GRAY, BLUR, SHUFFLED), blur_sigma=sigma)
-    return StandIns(settings, (10, 20, 30), [root], cycle)
+    return BaselineImages(settings, (10, 20, 30), [root], cycle)
 
 
 def opened(root: Path, names: Iterable[str]) -> list[Image.Image]:
@@ -155,7 +157,7 @@ def test_the_same_picture_under_another_name_is_not_another_image(root: Path, co
 
 
 def test_without_a_neutral_colour_there_is_no_gray(root: Path) -> None:
-    without = StandIns(BaselineSettings((GRAY,)), None, [root])
+    without = BaselineImages(BaselineSettings((GRAY,)), None, [root])
     with pytest.raises(ImageProblem, match="no colour is known that the model maps to zero"):
         without.make(GRAY, ["red.png"], opened(root, ["red.png"]))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from scoring.engine.isolation import CarefulCalls
+from scoring.engine.isolation import FaultIsolator
 from scoring.engine.preparation import Problem
 from scoring.models.base import EncodedSample, OutOfMemoryError
 from scoring.samples import Status
@@ -31,8 +31,8 @@ class Model:
         return list(ids)
 
 
-def careful(model: Model) -> CarefulCalls[int]:
-    return CarefulCalls(model, lambda: numbered(0)[0])
+def careful(model: Model) -> FaultIsolator[int]:
+    return FaultIsolator(model, lambda: numbered(0)[0])
 
 
 ODD = Problem(Status.BAD_RECORD, "the model fails on it: ValueError: odd shape")

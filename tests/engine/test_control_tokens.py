@@ -10,7 +10,7 @@ from PIL import Image
 from tokenizers import AddedToken
 
 from scoring.models.encoding import Encoder
-from scoring.models.loading import Render
+from scoring.models.loading import TemplateRenderer
 from scoring.samples import Role, Turn
 from tests.families import plain_processor
 
@@ -32,7 +32,9 @@ def grounded_encoder(name: str, template: str | None = None) -> tuple[Encoder, A
     processor.tokenizer = copy.deepcopy(processor.tokenizer)
     more = [AddedToken(token, special=True, normalized=False) for token in GROUNDING]
     processor.tokenizer.add_tokens([*more, AddedToken("<think>", special=True)])
-    return Encoder(processor, Render(processor, template), ("<|im_end|>",)), processor.tokenizer
+    return Encoder(
+        processor, TemplateRenderer(processor, template), ("<|im_end|>",)
+    ), processor.tokenizer
 
 
 def asked(text: str, answer: str = "red") -> tuple[Turn, ...]:

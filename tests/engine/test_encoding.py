@@ -16,7 +16,7 @@ from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
 from scoring.models.encoding import Encoder
-from scoring.models.loading import Render
+from scoring.models.loading import TemplateRenderer
 from scoring.models.processors import load_processor
 from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Status, Turn
@@ -54,7 +54,7 @@ def counting_encoder(**settings: Any) -> tuple[Encoder, CountingImages]:
     processor = load_processor(bundled_model())
     images = CountingImages(processor.image_processor)
     processor.image_processor = images
-    return Encoder(processor, Render(processor, None), ("</s>",), **settings), images
+    return Encoder(processor, TemplateRenderer(processor, None), ("</s>",), **settings), images
 
 
 def same(one: EncodedSample, other: EncodedSample) -> bool:
@@ -227,7 +227,7 @@ def test_a_template_that_writes_no_placeholder_has_no_reference_baseline(tmp_pat
         "{{ c.text }}{% endfor %}{{ eos_token }}{% endfor %}"
     )
     processor = load_processor(bundled_model())
-    encoder = Encoder(processor, Render(processor, template.read_text()), ("</s>",))
+    encoder = Encoder(processor, TemplateRenderer(processor, template.read_text()), ("</s>",))
     with pytest.raises(PromptProblem, match="one placeholder token"):
         encoder.encode_masked(TALK)
 

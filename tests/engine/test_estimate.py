@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from scoring.cli import app
 from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings
-from scoring.engine.estimate import Tokens, estimate_run
+from scoring.engine.estimate import TokenStats, estimate_run
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -40,9 +40,9 @@ def test_tokens_are_those_of_the_samples_that_are_left(workspace: Workspace) -> 
     assert (found.n_samples, found.n_done, found.n_left, found.n_tried) == (6, 2, 4, 4)
     assert found.statuses == {"scored": 3, "text_only": 1}
     # Rows 2, 3, 4: start, image, q and the answer of 1, 2, 1 words.
-    assert found.tokens_multimodal == Tokens(13 / 3, 5)
-    assert found.tokens_text == Tokens(10 / 3, 4)
-    assert found.answer_tokens == Tokens(4 / 3, 2)
+    assert found.tokens_multimodal == TokenStats(13 / 3, 5)
+    assert found.tokens_text == TokenStats(10 / 3, 4)
+    assert found.answer_tokens == TokenStats(4 / 3, 2)
     least, most = found.seconds
     assert 0 < least <= most
     with pytest.raises(RunConflictError, match="baselines"):

@@ -12,7 +12,7 @@ import torch
 from scoring.models import head
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
-from scoring.models.collate import fed_alone
+from scoring.models.collate import single_sample_inputs
 from scoring.models.forward import LossEngine
 from scoring.models.head import head_in_float32
 from scoring.models.hf import HfModel
@@ -34,7 +34,7 @@ def model_in(dtype: str) -> tuple[HfModel, Any, EncodedSample]:
 def expected(network: Any, sample: EncodedSample, capped: bool = False) -> np.ndarray:
     """By hand in float64, from the states (length, width) that the layers give in their format."""
     with torch.inference_mode():
-        states = network.base_model(**fed_alone(network, sample), use_cache=False)[0][0]
+        states = network.base_model(**single_sample_inputs(network, sample), use_cache=False)[0][0]
         logits = states.double() @ network.lm_head.weight.double().T
         logits = CAP * torch.tanh(logits / CAP) if capped else logits
         logp = torch.log_softmax(logits, dim=-1)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from scoring.models.base import EncodedSample
 from scoring.models.encoding import Encoder
-from scoring.models.image_removal import ImageTexts
-from scoring.models.loading import Render
+from scoring.models.image_removal import ImagePlaceholders
+from scoring.models.loading import TemplateRenderer
 from scoring.models.prompting import LLAVA_V1_TEMPLATE, Messages, PromptProblem, to_messages
 from scoring.samples import Role, Status, Turn
 from tests.families import plain_processor
@@ -46,14 +46,16 @@ def prompts(render: Any, turns: Sequence[Turn]) -> tuple[str, str]:
     messages = to_messages(turns)
     text = render(messages)
     blind = text
-    for start, end in reversed(ImageTexts(render, CONTROLS).spans(messages, text)):
+    for start, end in reversed(ImagePlaceholders(render, CONTROLS).spans(messages, text)):
         blind = blind[:start] + blind[end:]
     return text, blind
 
 
 def encoder(name: str, template: str, **settings: Any) -> Encoder:
     processor = plain_processor(name)
-    return Encoder(processor, Render(processor, template), ("<|eot_id|>", "</s>"), **settings)
+    return Encoder(
+        processor, TemplateRenderer(processor, template), ("<|eot_id|>", "</s>"), **settings
+    )
 
 
 def decoded(name: str, sample: EncodedSample) -> str:
@@ -175,7 +177,7 @@ def test_llava_v1_joins_the_text_around_an_image_and_trims_it(
         Turn(Role.ASSISTANT, "yes"),
     )
     processor = plain_processor("llava")
-    seen, blind = prompts(Render(processor, LLAVA_V1_TEMPLATE), turns)
+    seen, blind = prompts(TemplateRenderer(processor, LLAVA_V1_TEMPLATE), turns)
     image = f"<image>\n{read}".strip()
     rest = "ASSISTANT: red</s>USER:  sure?  ASSISTANT: yes</s>"
     assert seen.endswith(f"questions. USER: {image} {rest}")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scoring.models.base import OutOfMemoryError
-from scoring.models.memory import out_of_memory_named
+from scoring.models.memory import translate_out_of_memory
 
 MANY = 1 << 58  # more numbers than any machine holds
 
@@ -38,7 +38,7 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
     ids=["torch", "numpy", "python", "cuda", "driver", "cublas", "cudnn"],
 )
 def test_running_out_of_memory_is_named(work: Callable[[], object]) -> None:
-    with pytest.raises(OutOfMemoryError), out_of_memory_named():
+    with pytest.raises(OutOfMemoryError), translate_out_of_memory():
         work()
 
 
@@ -51,6 +51,6 @@ def test_running_out_of_memory_is_named(work: Callable[[], object]) -> None:
     ],
 )
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, out_of_memory_named():
+    with pytest.raises(type(error)) as raised, translate_out_of_memory():
         raise error
     assert raised.value is error

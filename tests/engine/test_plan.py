@@ -11,7 +11,7 @@ import pytest
 
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
-from scoring.engine.plan import Plan, cut_between_groups, image_groups, open_plan
+from scoring.engine.plan import Plan, open_plan, split_at_images, split_between_groups
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 IMAGES = ["b", None, "a", "b", None, "c", "a", "b"]
@@ -80,14 +80,14 @@ def test_many_row_groups_and_parts_are_found_by_position(
 
 def test_chunks_end_where_another_image_begins() -> None:
     def cut(*borders: int) -> list[int]:
-        return cut_between_groups(np.array(borders), borders[-1], 4).tolist()
+        return split_between_groups(np.array(borders), borders[-1], 4).tolist()
 
     assert cut(0, 3, 6, 9) == [0, 3, 6]
     assert cut(0, 5, 9) == [0, 5]
     assert cut(0, 1, 7, 8) == [0, 4]  # a group of six is cut at four, its rest ends near eight
     assert cut(0, 20) == [0, 4, 8, 12, 16]
     assert cut(0, 1, 2, 3, 4, 5, 6) == [0, 4]
-    assert cut_between_groups(np.array([0]), 0, 4).tolist() == []
+    assert split_between_groups(np.array([0]), 0, 4).tolist() == []
 
 
 def test_every_position_lies_in_its_chunk(
@@ -103,7 +103,7 @@ def test_every_position_lies_in_its_chunk(
 
 def test_a_window_is_cut_between_images_only(workspace: Workspace) -> None:
     samples = open_plan(workspace).read(np.arange(8))
-    cut = image_groups(samples, 4)
+    cut = split_at_images(samples, 4)
     assert [[one.row_idx for one in group] for group in cut] == [[0, 1], [2, 6], [3, 7], [4, 5]]
-    cut = image_groups(samples, 8)
+    cut = split_at_images(samples, 8)
     assert [[one.row_idx for one in group] for group in cut] == [[0], [1], [2, 6], [3, 7], [4], [5]]

@@ -13,7 +13,7 @@ import pytest
 
 from scoring.dataset.importing import import_dataset
 from scoring.engine.plan import Plan, open_plan
-from scoring.engine.prefetch import Prefetcher, Window, Work, tensor_bytes
+from scoring.engine.prefetch import Prefetcher, SampleTask, Window, count_tensor_bytes
 from scoring.models.base import EncodedSample
 from scoring.samples import Sample
 from scoring.workspace import create_workspace, open_workspace
@@ -40,8 +40,8 @@ def rows(samples: Sequence[Sample]) -> list[int]:
     return [sample.row_idx for sample in samples]
 
 
-def work(prepare: Callable[[Sequence[Sample]], list[Any]]) -> Work:
-    return Work(prepare, lambda items: items)
+def work(prepare: Callable[[Sequence[Sample]], list[Any]]) -> SampleTask:
+    return SampleTask(prepare, lambda items: items)
 
 
 def test_windows_and_rows_come_out_in_their_order(plan: Plan) -> None:
@@ -101,8 +101,8 @@ class Heavy:
         return [EncodedSample((one.row_idx,), (-1,), {"pixels": held}) for one, held in pairs]
 
     @property
-    def work(self) -> Work:
-        return Work(self.prepare, lambda items: items, lambda item: [item])
+    def work(self) -> SampleTask:
+        return SampleTask(self.prepare, lambda items: items, lambda item: [item])
 
 
 def taken(ahead: Prefetcher, heavy: Heavy) -> list[list[int]]:
@@ -149,4 +149,4 @@ def test_a_tensor_that_samples_share_counts_once() -> None:
     pixels, own = np.zeros((2, 3), np.float32), np.zeros(5, np.uint8)
     one = EncodedSample((1,), (-1,), {"pixels": pixels})
     other = EncodedSample((2,), (-1,), {"pixels": pixels, "own": own, "n": 3})
-    assert tensor_bytes([one, other, one]) == 24 + 5
+    assert count_tensor_bytes([one, other, one]) == 24 + 5

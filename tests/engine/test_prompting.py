@@ -13,7 +13,7 @@ from scoring.models.prompting import (
     PromptProblem,
     RenderedChat,
     emits_end_marker,
-    neutralised,
+    neutralize_turn,
     render_chat,
     to_messages,
     token_segments,
@@ -128,19 +128,19 @@ def test_tokens_belong_to_the_thought_the_content_or_the_end_of_their_answer() -
 def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() -> None:
     controls = re.compile(r"<image>|</s>")
     turn = Turn(Role.HUMAN, "a<image>b</s>c", (0, 1, 8, 14))
-    read = neutralised(turn, controls)
+    read = neutralize_turn(turn, controls)
     assert read == Turn(Role.HUMAN, "a< image>b< /s>c", (0, 1, 9, 16))
     untouched = Turn(Role.HUMAN, "a <im age> b", (3,))
-    assert neutralised(untouched, controls) is untouched
+    assert neutralize_turn(untouched, controls) is untouched
 
 
 def test_a_control_token_that_an_image_splits_is_broken_too() -> None:
-    read = neutralised(Turn(Role.HUMAN, "<image>", (3,)), re.compile("<image>"))
+    read = neutralize_turn(Turn(Role.HUMAN, "<image>", (3,)), re.compile("<image>"))
     assert [shown(message) for message in to_messages([read])] == ["< im<image>age>"]
 
 
 def test_lone_surrogates_become_question_marks() -> None:
-    assert neutralised(Turn(Role.HUMAN, "a\ud800b\x00é"), None).text == "a?b\x00é"
+    assert neutralize_turn(Turn(Role.HUMAN, "a\ud800b\x00é"), None).text == "a?b\x00é"
 
 
 def test_private_characters_of_a_text_do_not_pass_for_marks() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import branch_numbers, padded, plain_positions, tree_mask
-from scoring.models.rows import TreeLimits, build_row, divided, plan_rows
+from scoring.models.collate import branch_numbers, pad_rows, plain_positions, tree_mask
+from scoring.models.rows import TreeLimits, build_row, plan_rows, split_row
 
 PICTURE, OTHER = object(), object()
 IMAGE = 9  # the image token
@@ -60,8 +60,8 @@ def test_a_branch_sees_the_beginning_and_itself() -> None:
 
 def test_padding_goes_behind_or_before() -> None:
     rows = [np.array([1, 2, 3]), np.array([4])]
-    assert padded(rows, 0).tolist() == [[1, 2, 3], [4, 0, 0]]
-    assert padded(rows, 0, left=True).tolist() == [[1, 2, 3], [0, 0, 4]]
+    assert pad_rows(rows, 0).tolist() == [[1, 2, 3], [4, 0, 0]]
+    assert pad_rows(rows, 0, left=True).tolist() == [[1, 2, 3], [0, 0, 4]]
 
 
 def test_samples_of_one_image_meet_and_others_do_not() -> None:
@@ -114,6 +114,6 @@ def test_a_tree_divides_and_a_single_sample_does_not() -> None:
     third = sample([1, 9, 9, 4, 5, 7], [5], PICTURE)
     samples = [RED, BLUE, third]
     row = build_row(samples, [0, 2, 1], 4)
-    parts = divided(samples, row)
+    parts = split_row(samples, row)
     assert [(part.members, part.shared) for part in parts] == [((0, 2), 5), ((1,), 7)]
-    assert divided(samples, parts[1]) == []
+    assert split_row(samples, parts[1]) == []

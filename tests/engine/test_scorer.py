@@ -20,7 +20,7 @@ from scoring.engine.scorer import (
     score_row,
     turn_scores,
 )
-from scoring.engine.shuffled_images import ImageCycle, write_image_cycle
+from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.errors import InputError
 from scoring.images.decode import open_image
 from scoring.models.base import EncodedSample
@@ -51,7 +51,7 @@ def score(
     truncate: bool = False,
     baselines: Sequence[str] = ("none",),
     tokens: bool = False,
-    cycle: ImageCycle | None = None,
+    cycle: ShuffledImages | None = None,
 ) -> list[SampleScore]:
     blind = BaselineSettings(tuple(baselines))
     scorer = Scorer(model, [root], baselines=blind, cycle=cycle, truncate=truncate, tokens=tokens)
@@ -169,14 +169,14 @@ GRAY, BLUE = (128, 128, 128), (0, 0, 255)
 
 
 @pytest.fixture
-def cycle(root: Path) -> ImageCycle:
+def cycle(root: Path) -> ShuffledImages:
     """a.png, which is black, and b.png, which is blue."""
     Image.new("RGB", (3, 3), BLUE).save(root / "b.png")
-    write_image_cycle(root / "cycle", lambda: [["a.png", "b.png"]], 42)
-    return ImageCycle(root / "cycle", 42)
+    write_shuffled_images(root / "cycle", lambda: [["a.png", "b.png"]], 42)
+    return ShuffledImages(root / "cycle", 42)
 
 
-def test_baselines_share_the_multimodal_pass(root: Path, cycle: ImageCycle) -> None:
+def test_baselines_share_the_multimodal_pass(root: Path, cycle: ShuffledImages) -> None:
     model = FakeModel(by_colour={GRAY: 1.5, BLUE: 0.75}, masked=2.0)
     every = ("none", "reference", "gray", "blur", "shuffled")
     samples = [sample(0, "a b"), sample(1, "c")]
@@ -195,7 +195,9 @@ def test_baselines_share_the_multimodal_pass(root: Path, cycle: ImageCycle) -> N
     assert model.batches == [2] * 6  # one pass with the image, one for each baseline
 
 
-def test_a_baseline_that_fails_takes_nothing_from_the_others(root: Path, cycle: ImageCycle) -> None:
+def test_a_baseline_that_fails_takes_nothing_from_the_others(
+    root: Path, cycle: ShuffledImages
+) -> None:
     (root / "b.png").unlink()
     model = FakeModel(by_colour={GRAY: float("inf")})
     asked = ("none", "gray", "shuffled")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from scoring import cli
 from scoring.bundled import bundled_model
 from scoring.dataset.importing import import_dataset
-from scoring.engine.pipeline import predict_dataset, run_standing, score_dataset
+from scoring.engine.pipeline import predict_dataset, read_run_summary, score_dataset
 from scoring.errors import InputError, ModelError, RunConflictError
 from scoring.models import load_model
 from scoring.models.hf import HfModel
@@ -159,7 +159,7 @@ def test_thoughts_that_the_template_drops_are_counted_and_not_scored(
     with_thought, plain = parts(workspace, "one", "scores")
     assert with_thought["turns"] == plain["turns"]
     assert [one["thoughts_dropped"] for one in (with_thought, plain)] == [1, 0]
-    assert run_standing(workspace, "one").n_thoughts_dropped == 1
+    assert read_run_summary(workspace, "one").n_thoughts_dropped == 1
 
 
 def test_thoughts_that_are_kept_have_sums_of_their_own(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_parts_of_earlier_versions_are_counted_too(workspace: Workspace) -> None
     (part,) = (workspace.run_dir(run) / "scores").glob("part-*.parquet")
     table = pq.read_table(part)
     pq.write_table(table.drop_columns(["text_altered", "thoughts_dropped"]), part)
-    summary = run_standing(workspace, run)
+    summary = read_run_summary(workspace, run)
     assert (summary.done, summary.n_text_altered, summary.n_thoughts_dropped) == (2, 0, 0)
 
 

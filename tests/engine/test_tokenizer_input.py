@@ -15,8 +15,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from scoring.errors import ModelError
-from scoring.models.encoding import Encoder, encoder_for
-from scoring.models.loading import Render
+from scoring.models.encoding import Encoder, create_encoder
+from scoring.models.loading import TemplateRenderer
 from scoring.models.prompting import LLAVA_V1_TEMPLATE, PromptProblem
 from scoring.samples import Role, Turn
 from tests.families import family_model, plain_processor
@@ -70,7 +70,7 @@ def scored(encoder: Encoder, images: list[Image.Image]) -> str:
 @pytest.mark.parametrize("images", [[RED], []])
 def test_answers_are_found_behind_a_token_that_the_processor_puts_first(images: Any) -> None:
     processor = molmo_processor()
-    encoder = Encoder(processor, Render(processor, CHATML), ("<|im_end|>",))
+    encoder = Encoder(processor, TemplateRenderer(processor, CHATML), ("<|im_end|>",))
     sample = encoder.encode(TALK, images)
     assert processor.tokenizer.decode(sample.input_ids[:2]) == "<|endoftext|><|im_start|>"
     assert scored(encoder, images) == "red<|im_end|>yes<|im_end|>"
@@ -121,12 +121,12 @@ def test_a_processor_that_hides_where_the_answer_is_is_refused_at_load(
     model, processor = family_model("llava"), changed(kind)
     render = model._encoder.render
     with pytest.raises(ModelError, match=f"cannot be scored: .*{reason}"):
-        encoder_for(model._model, processor, render, model.info)
+        create_encoder(model._model, processor, render, model.info)
 
 
 def test_a_processor_that_changes_one_text_refuses_that_sample() -> None:
     processor = changed(Rewriting)
-    encoder = Encoder(processor, Render(processor, None), ("</s>",))
+    encoder = Encoder(processor, TemplateRenderer(processor, None), ("</s>",))
     with pytest.raises(PromptProblem, match="before it is tokenised"):
         encoder.encode(TALK, [])
     encoder.encode((Turn(Role.HUMAN, "who?"), *TALK[1:]), [])
@@ -163,7 +163,9 @@ def metaspace_processor() -> Any:
 def test_llava_v1_scores_what_the_reference_trains(answer: str, labels: list[str]) -> None:
     """LLaVA's preprocess_v1 leaves a lone ``▁`` before a digit among the labels."""
     processor = metaspace_processor()
-    encoder = Encoder(processor, Render(processor, LLAVA_V1_TEMPLATE), ("</s>",), answer_lead=" ")
+    encoder = Encoder(
+        processor, TemplateRenderer(processor, LLAVA_V1_TEMPLATE), ("</s>",), answer_lead=" "
+    )
     sample = encoder.encode((Turn(Role.HUMAN, "What?"), Turn(Role.ASSISTANT, answer)), ())
     found = processor.tokenizer.convert_ids_to_tokens(sample.answer_ids)
     assert found == [*labels, "</s>"]

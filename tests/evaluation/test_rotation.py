@@ -14,7 +14,7 @@ import pytest
 from scoring.database import Scope, Store, build_database, matching_rows, parse_filter
 from scoring.database.build.schema import LATER_COLUMNS
 from scoring.database.queries.evaluation import evaluate_predictions
-from scoring.engine.choice_rotation import Rotation, rotations
+from scoring.engine.choice_rotation import Rotation, rotate_choices
 from scoring.engine.predictions import Predictor
 from scoring.engine.rotated_predictions import RotatingPredictor
 from scoring.errors import RunConflictError
@@ -36,7 +36,7 @@ QUESTION = "What is it?\nA. cat\nB. a big dog\nC. eel\nAnswer with the letter."
 
 def rotated(question: str, reference: str, offsets: tuple[int, ...] = (0,)) -> tuple[Rotation, ...]:
     system = Turn(Role.SYSTEM, "Be brief.", ())
-    return rotations([system, Turn(Role.HUMAN, question, offsets)], reference)
+    return rotate_choices([system, Turn(Role.HUMAN, question, offsets)], reference)
 
 
 def test_options_move_behind_their_letters() -> None:
@@ -80,7 +80,7 @@ def test_what_cannot_be_rotated_is_left_alone(
     question: str, reference: str, offsets: tuple[int, ...]
 ) -> None:
     assert rotated(question, reference, offsets) == ()
-    assert rotations([], reference) == ()
+    assert rotate_choices([], reference) == ()
 
 
 def test_an_image_behind_the_options_stays_where_it_is() -> None:

@@ -12,8 +12,8 @@ from jinja2.exceptions import TemplateError
 
 from scoring.bundled import bundled_model
 from scoring.errors import ModelError
-from scoring.models.loading import Render, load_parts
-from scoring.models.options import model_folder
+from scoring.models.loading import TemplateRenderer, load_model_and_processor
+from scoring.models.options import resolve_model_folder
 from scoring.models.processors import load_processor
 
 SOURCES = sorted(Path(__file__).parents[2].glob("scoring/**/*.py"))
@@ -34,7 +34,7 @@ def test_weights_that_are_no_safetensors_are_refused(model: Path, name: str) -> 
     for weights in model.glob("*.safetensors"):
         weights.rename(model / name)
     with pytest.raises(ModelError, match=r"holds no \*\.safetensors"):
-        model_folder(str(model), None)
+        resolve_model_folder(str(model), None)
 
 
 def test_only_files_without_code_are_asked_of_the_hub() -> None:
@@ -57,7 +57,7 @@ def test_code_of_a_model_folder_is_not_run(model: Path) -> None:
         settings["auto_map"] = {**evil, "AutoTokenizer": ["evil.Evil", "evil.Evil"]}
         path.write_text(json.dumps(settings))
     try:
-        load_parts(model, "evil", torch.float32, "cpu")
+        load_model_and_processor(model, "evil", torch.float32, "cpu")
     except ModelError as error:
         assert str(error)
     assert not ran.exists()
@@ -98,7 +98,7 @@ def test_no_module_trusts_remote_code() -> None:
 def test_a_chat_template_reaches_nothing_but_its_messages(template: str) -> None:
     processor = load_processor(bundled_model())
     try:
-        text = Render(processor, template)(MESSAGES)
+        text = TemplateRenderer(processor, template)(MESSAGES)
     except (TemplateError, TypeError, AttributeError, ValueError):
         text = ""  # the sandbox refuses
     assert text == ""  # or hides what it does not give
