@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dashboard.charts import theme
-from scoring.evaluation.evaluate import PartResult
+from scoring.evaluation.evaluate import GroupResult
 from scoring.necessity import Category
 
 _MARGIN = {"l": 52, "r": 12, "t": 12, "b": 48}
@@ -18,7 +18,7 @@ _LINES = (
 )
 
 
-def accuracy_figure(parts: Sequence[PartResult], dark: bool) -> go.Figure:
+def accuracy_figure(parts: Sequence[GroupResult], dark: bool) -> go.Figure:
     """Accuracy with and without the image over the score bands, with Wilson's 95 % intervals."""
     figure = go.Figure()
     for sight, name, category, dash, symbol in _LINES:
@@ -73,7 +73,7 @@ def accuracy_figure(parts: Sequence[PartResult], dark: bool) -> go.Figure:
     return figure
 
 
-def band_label(part: PartResult) -> str:
+def band_label(part: GroupResult) -> str:
     """A score band as a reader says it."""
     low, high = (
         None if one is None else f"{one:.2f}".replace("-", "−") for one in (part.low, part.high)

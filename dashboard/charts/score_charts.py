@@ -15,7 +15,7 @@ from dashboard.charts import theme
 from scoring.database.queries.compare import Comparison
 from scoring.database.values import LossPlane
 from scoring.necessity import Bands, Category
-from scoring.reviews.threshold_estimation import CutQuality
+from scoring.reviews.threshold_estimation import ThresholdQuality
 
 PLANE_HEIGHT = 420  # pixels
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}
@@ -109,7 +109,7 @@ def comparison_figure(
     return figure
 
 
-def settling_figure(curve: Sequence[CutQuality], cut: float, dark: bool) -> go.Figure:
+def settling_figure(curve: Sequence[ThresholdQuality], cut: float, dark: bool) -> go.Figure:
     """Precision and recall of "keep" by the cut, with their 95 % intervals, and the cut in use."""
     figure = go.Figure()
     ink, quiet = theme.INK.of(dark), theme.QUIET_INK.of(dark)

@@ -19,12 +19,12 @@ from scoring.reviews.decisions import (
     DecisionState,
     LatestDecision,
     ReviewerProgress,
-    conflicts,
     decision_feed,
+    find_conflicts,
     reviewer_progress,
 )
 from scoring.reviews.reviewer_state import BulkDecision, UndoableDecision
-from scoring.reviews.threshold_estimation import HandLabels
+from scoring.reviews.threshold_estimation import WeightedLabels
 from scoring.workspace import Workspace
 
 MAX_QUEUE: Final = 1000
@@ -72,16 +72,18 @@ def read_own_decisions(
     """What holds of a reviewer's decisions; only what was added since the last call is read."""
 
     def read(state: DecisionState) -> OwnDecisions:
-        undoable = state.undoable(reviewer, history)
+        undoable = state.list_undoable(reviewer, history)
         asked = {*rows, *(one.row_idx for one in undoable)}
-        return OwnDecisions(state.decided(reviewer, asked), undoable, state.n_decided(reviewer))
+        return OwnDecisions(
+            state.list_decided(reviewer, asked), undoable, state.count_decided(reviewer)
+        )
 
-    return decision_feed(workspace).read(read)
+    return decision_feed(workspace).query_state(read)
 
 
 def read_last_bulk(workspace: Workspace, reviewer: str) -> BulkDecision | None:
     """The reviewer's last bulk decision that still holds for any sample."""
-    return decision_feed(workspace).read(lambda state: state.last_bulk(reviewer))
+    return decision_feed(workspace).query_state(lambda state: state.find_last_bulk(reviewer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def read_review_state(workspace: Workspace) -> ReviewState:
     latest = read_latest(workspace)
     return ReviewState(
         reviewer_progress(latest),
-        conflicts(latest),
+        find_conflicts(latest),
         decision_feed(workspace).damaged_lines(),
         reviewer_agreement(latest),
     )
@@ -108,12 +110,12 @@ def read_review_state(workspace: Workspace) -> ReviewState:
 
 def read_latest(workspace: Workspace) -> list[LatestDecision]:
     """What holds per sample and reviewer now."""
-    return decision_feed(workspace).read(lambda state: state.latest())
+    return decision_feed(workspace).query_state(lambda state: state.list_latest())
 
 
 def read_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
     """Everything that was ever decided, noted or undone about a sample, the oldest first."""
-    return decision_feed(workspace).read(lambda state: state.history(row_idx))
+    return decision_feed(workspace).query_state(lambda state: state.list_history(row_idx))
 
 
 def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
@@ -121,7 +123,7 @@ def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
     return read_review_state(workspace).reviewers
 
 
-def read_labels(context: Context) -> HandLabels:
+def read_labels(context: Context) -> WeightedLabels:
     """Verdicts as labels that stand for the dataset, under the filter; the same for every cut,
     and for other band limits where the filter does not depend on them."""
     if not context.filter.needs_bands:

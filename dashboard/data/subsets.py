@@ -22,21 +22,21 @@ from scoring.database import Scope
 from scoring.database.queries import queries
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome
-from scoring.reviews.decisions import hand_outcome
+from scoring.reviews.decisions import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
 from scoring.subsets.comparison import SubsetDiff, compare_subsets
 from scoring.subsets.definitions import (
-    Outcome,
+    ResolvedSubset,
     SubsetDefinition,
     apply_definition,
     list_subsets,
     read_overlaps,
 )
-from scoring.subsets.near_threshold import near_text
+from scoring.subsets.near_threshold import format_near_threshold
 from scoring.subsets.stability import (
     ReplicateResult,
-    basis_text,
+    format_basis,
     inclusion_probabilities,
     read_replicates,
 )
@@ -60,10 +60,10 @@ def read_subsets(workspace: Workspace) -> list[SubsetDefinition]:
     return list_subsets(workspace)
 
 
-def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outcome:
+def read_subset_outcome(context: Context, definition: SubsetDefinition) -> ResolvedSubset:
     """What a definition comes to now. Raises RuleError, and InputError for scores not there."""
 
-    def read() -> Outcome:
+    def read() -> ResolvedSubset:
         found = _candidates(context, definition.scope)
         return apply_definition(definition, found, read_latest(context.workspace))
 
@@ -72,14 +72,14 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Outco
     )
 
 
-def read_near_subset(context: Context, outcome: Outcome) -> str | None:
+def read_near_subset(context: Context, outcome: ResolvedSubset) -> str | None:
     """How many scores are within the noise of the rule's threshold, in words."""
     definition = outcome.definition
     noise = queries.score_noise(context.store, definition.scope)
     return read_cached(
         _of_definition(context),
         "near",
-        lambda: near_text(definition.rule, outcome.candidates, noise),
+        lambda: format_near_threshold(definition.rule, outcome.candidates, noise),
         *_deciding(definition),
     )
 
@@ -135,7 +135,7 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
             _counted(found.status, list(STATUSES)),
             _counted(found.source[scored], list(found.sources)),
             _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
-            len(hand_outcome(read_latest(context.workspace))),
+            len(majority_decisions(read_latest(context.workspace))),
         )
 
     return read_cached(context, "candidate counts", read)
@@ -161,7 +161,7 @@ class WeightFacts:
     epoch: int
 
 
-def read_weight_facts(context: Context, outcome: Outcome) -> WeightFacts | None:
+def read_weight_facts(context: Context, outcome: ResolvedSubset) -> WeightFacts | None:
     """How uneven the weights of a subset are; None where it has none, or nothing above 0."""
 
     def read() -> WeightFacts | None:
@@ -294,7 +294,7 @@ def read_stability(
             overlap=one.overlap,
             n_draws=n_draws,
             n_used=one.n_used,
-            basis=basis_text(one),
+            basis=format_basis(one),
             replicates=one.replicates,
             by_score=one.by_score(),
             by_source=one.by_source(),

@@ -27,7 +27,7 @@ from dashboard.text import formatting
 from dashboard.view.parameters import read_number
 from scoring.database.values import CutCounts, Record, ScoreSummary
 from scoring.necessity import Category
-from scoring.reviews.threshold_estimation import HandLabels, cut_quality
+from scoring.reviews.threshold_estimation import WeightedLabels, estimate_quality
 
 FEW: Final = 10  # labels, below which nothing is estimated
 _LARGEST: Final = 2**53  # whole numbers that a browser can hold
@@ -80,7 +80,7 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
 def _figures(
     summary: ScoreSummary,
     kept: CutCounts,
-    labels: HandLabels,
+    labels: WeightedLabels,
     cut: float,
     near: tuple[int | None, str],
 ) -> list[tuple[str, str, str]]:
@@ -121,11 +121,11 @@ def _tokens(kept: CutCounts) -> list[tuple[str, str, str]]:
     ]
 
 
-def wrongly_dropped(labels: HandLabels, cut: float, n_dropped: int) -> tuple[str, str]:
+def wrongly_dropped(labels: WeightedLabels, cut: float, n_dropped: int) -> tuple[str, str]:
     """The share of what the cut drops that people would keep, and what it stands on."""
     if len(labels) < FEW:
         return formatting.ABSENT, f"{len(labels)} of {FEW} labels it takes"
-    dropped = cut_quality(labels, cut).wrongly_dropped
+    dropped = estimate_quality(labels, cut).wrongly_dropped
     if dropped is None:
         return formatting.ABSENT, "no label below the cut"
     low, high = (formatting.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from scoring.rules.base import NamedLimits, is_finite, is_int, named_limits
+from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
 
 MAX_TEXT: Final = 4000
 MAX_ROW: Final = 2**62
@@ -127,7 +127,7 @@ def _limits(fits: Callable[[object], bool]) -> Parameter:
             raise ValueError(text) from None
         if not isinstance(given, list) or not all(isinstance(one, list) for one in given):
             raise ValueError(text)
-        return named_limits(given, fits, "limits")
+        return normalize_limits(given, fits, "limits")
 
     return Parameter(read, _write_limits, 'a list of limits such as [["name",0.1,null]]')
 

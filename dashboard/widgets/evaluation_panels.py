@@ -20,8 +20,8 @@ from dashboard.view.state import View
 from dashboard.widgets import figures
 from dashboard.widgets.figures import Figure, Table
 from scoring.database.filters import Filter, Range
-from scoring.evaluation.accuracy import Accuracy, Cells, Gain, Leakage
-from scoring.evaluation.evaluate import CHOSE_PART, Evaluation, ModelResult, PartResult
+from scoring.evaluation.accuracy import Accuracy, ContingencyTable, Gain, Leakage
+from scoring.evaluation.evaluate import SELF_SELECTION_NOTE, Evaluation, GroupResult, ModelResult
 from scoring.necessity import Category
 
 _COLUMNS = ("samples", "with the image", "without", "gain", "leakage")
@@ -53,7 +53,7 @@ def show_figures(one: ModelResult, found: Evaluation) -> None:
         "without a prediction are left out and counted."
     )
     if one.chose_part:
-        figures.show_quiet(f"{one.model} made the cut: {CHOSE_PART}.")
+        figures.show_quiet(f"{one.model} made the cut: {SELF_SELECTION_NOTE}.")
 
 
 def show_bands(one: ModelResult) -> None:
@@ -104,7 +104,9 @@ def from_threshold(limits: Range | None, threshold: float) -> Range:
     return Range(low, limits.max if limits.max is None else max(limits.max, low))
 
 
-def _cells_table(context: Context, view: View, name: str, which: Filter, cells: Cells) -> str:
+def _cells_table(
+    context: Context, view: View, name: str, which: Filter, cells: ContingencyTable
+) -> str:
     head = "".join(
         f'<th class="number" scope="col">{one}</th>' for one in ("seen right", "seen wrong")
     )
@@ -120,7 +122,9 @@ def _cells_table(context: Context, view: View, name: str, which: Filter, cells: 
     )
 
 
-def _cell(context: Context, view: View, which: Filter, cells: Cells, blind: str, seen: str) -> str:
+def _cell(
+    context: Context, view: View, which: Filter, cells: ContingencyTable, blind: str, seen: str
+) -> str:
     n = cells.count(blind, seen)
     share = f'<span class="vn-where">{escape(formatting.share(n, cells.n))}</span>'
     if not n:
@@ -138,7 +142,7 @@ def _cell(context: Context, view: View, which: Filter, cells: Cells, blind: str,
 
 def show_groups(one: ModelResult) -> None:
     """The same figures by part, category, score band, source and type of answer."""
-    groups: tuple[tuple[str, Sequence[PartResult], tuple[str, ...]], ...] = (
+    groups: tuple[tuple[str, Sequence[GroupResult], tuple[str, ...]], ...] = (
         ("part", (one.all, one.necessary, one.rest), ()),
         ("category", one.by_category, tuple(map(str, Category))),
         ("score band", one.by_band, ()),
@@ -194,7 +198,7 @@ def show_ranking(found: Evaluation) -> None:
     columns = ("model", "rank", "on all samples", "rank there", "on the necessary part")
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
     if chose_part:
-        figures.show_quiet(f"* {CHOSE_PART[0].upper()}{CHOSE_PART[1:]}.")
+        figures.show_quiet(f"* {SELF_SELECTION_NOTE[0].upper()}{SELF_SELECTION_NOTE[1:]}.")
 
 
 def _moved(places: float) -> str:

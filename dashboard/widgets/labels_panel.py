@@ -21,15 +21,15 @@ from dashboard.view.state import Queue, Who, change_view, current_view
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Figure
 from scoring.reviews.threshold_estimation import (
-    Estimate,
-    HandLabels,
-    cut_curve,
-    cut_quality,
+    ShareEstimate,
+    WeightedLabels,
+    estimate_quality,
+    estimate_quality_curve,
     suggest_threshold,
 )
 
 
-def ask_for_labels(labels: HandLabels) -> None:
+def ask_for_labels(labels: WeightedLabels) -> None:
     """Where there are too few labels, what to do about it; on pages other than Review."""
     if len(labels) < FEW and st.button(
         "Give labels, to see how much is wrongly dropped",
@@ -60,7 +60,7 @@ def show() -> None:
     with left:
         dark = st.context.theme.type == "dark"
         st.plotly_chart(
-            score_charts.settling_figure(cut_curve(labels), cut, dark),
+            score_charts.settling_figure(estimate_quality_curve(labels), cut, dark),
             theme="streamlit",
             config={"displayModeBar": False, "scrollZoom": False},
             key="settling",
@@ -70,7 +70,7 @@ def show() -> None:
         _show_best(labels, cut)
 
 
-def _show_too_few(labels: HandLabels) -> None:
+def _show_too_few(labels: WeightedLabels) -> None:
     notices.show_empty(
         "Too few decisions that stand for the dataset",
         f"{formatting.plural(len(labels), 'decision')} so far; from {FEW} on, "
@@ -91,8 +91,8 @@ def _show_as_of() -> None:
         st.button("Work out again", icon=":material/refresh:")
 
 
-def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
-    quality = cut_quality(labels, cut)
+def _show_quality(context: Context, cut: float, labels: WeightedLabels) -> None:
+    quality = estimate_quality(labels, cut)
     unknown = labels.n_undrawn
     n_dropped = read_cut(context, cut).n_dropped
     about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
@@ -106,14 +106,14 @@ def _show_quality(context: Context, cut: float, labels: HandLabels) -> None:
     )
 
 
-def _estimate(name: str, estimate: Estimate | None, about: str) -> Figure:
+def _estimate(name: str, estimate: ShareEstimate | None, about: str) -> Figure:
     if estimate is None:
         return Figure(name, formatting.ABSENT, "no decision on that side of the cut")
     interval = f"{estimate.low:.0%} to {estimate.high:.0%}"
     return Figure(name, formatting.share(estimate.value, 1), f"{interval} {about}")
 
 
-def _show_best(labels: HandLabels, cut: float) -> None:
+def _show_best(labels: WeightedLabels, cut: float) -> None:
     best = suggest_threshold(labels)
     if best is None:
         return

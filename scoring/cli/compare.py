@@ -12,11 +12,11 @@ from scoring.cli.console import count_progress, print_json, say, table, talk
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.database import Store, candidates
-from scoring.subsets.definitions import Outcome, read_outcome, read_subset
+from scoring.subsets.definitions import ResolvedSubset, read_outcome, read_subset
 from scoring.subsets.stability import (
     DEFAULT_DRAWS,
     Stability,
-    basis_text,
+    format_basis,
     inclusion_probabilities,
     read_replicates,
 )
@@ -56,7 +56,7 @@ def stability(
         f"probability of at least 95 %); {sure.n_open:,} samples are open. Expected overlap with "
         f"the subset of a draw: {sure.overlap:.1%}"
     )
-    say(f"Judged by {basis_text(sure)}")
+    say(f"Judged by {format_basis(sure)}")
     if to is not None:
         _write_inclusion(to, sure)
     if json:
@@ -142,7 +142,7 @@ def diff(
         print_json(told)
 
 
-def _outcome(place: Workspace, store: Store, name: str) -> tuple[Outcome, Manifest | None]:
+def _outcome(place: Workspace, store: Store, name: str) -> tuple[ResolvedSubset, Manifest | None]:
     """The samples of a saved subset, or of an export with its manifest."""
     from scoring.exports.manifest import read_manifest
     from scoring.exports.manifest_diff import manifest_outcome, names_manifest

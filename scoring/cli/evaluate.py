@@ -14,13 +14,20 @@ from scoring.cli.options import BaselineOption, JsonOption, RunOption, Workspace
 from scoring.database import Scope, Store, build_database, parse_filter
 from scoring.database.queries.evaluation import evaluate_predictions, read_cell_rows
 from scoring.errors import InputError
-from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Cells, Gain, Leakage
+from scoring.evaluation.accuracy import (
+    DEFAULT_MEASURE,
+    MEASURES,
+    Accuracy,
+    ContingencyTable,
+    Gain,
+    Leakage,
+)
 from scoring.evaluation.evaluate import (
-    CHOSE_PART,
     DEFAULT_BANDS_OF_SCORE,
+    SELF_SELECTION_NOTE,
     Evaluation,
+    GroupResult,
     ModelResult,
-    PartResult,
 )
 from scoring.evaluation.model_ranks import Ranking
 from scoring.necessity import Bands
@@ -31,7 +38,7 @@ from scoring.predictions.imported import (
     list_predictions,
     remove_predictions,
 )
-from scoring.runs.record import only_run
+from scoring.runs.record import read_run_or_latest
 from scoring.workspace import Workspace, open_workspace
 
 _ABSENT = "-"
@@ -114,7 +121,7 @@ def evaluate(
 ) -> None:
     """Accuracy with and without the image, on all samples and on those that need it."""
     place = open_workspace(workspace)
-    record = only_run(place, run)
+    record = read_run_or_latest(place, run)
     scope = Scope(record.run_id, baseline or record.first_baseline)
     for name in remove or ():
         say(f"Removed {remove_predictions(place, name)} prediction files of {name}")
@@ -142,7 +149,7 @@ def evaluate(
     )
     for one in found.models:
         if one.chose_part:
-            say(f"* {one.model}: {CHOSE_PART}")
+            say(f"* {one.model}: {SELF_SELECTION_NOTE}")
     if json or rows:
         about = {"run_id": scope.run_id, "baseline": scope.baseline, "measure": measure}
         kept = [asdict(one) | {"n_missing": one.n_missing} for one in list_predictions(place)]
@@ -232,11 +239,11 @@ def _marked(one: ModelResult) -> str:
 _COLUMNS = ("model", "samples", "n", "with image", "without image", "gain", "leakage")
 
 
-def _main_parts(one: ModelResult) -> tuple[PartResult, ...]:
+def _main_parts(one: ModelResult) -> tuple[GroupResult, ...]:
     return one.all, one.necessary, one.rest
 
 
-def _row(part: PartResult) -> tuple[Any, ...]:
+def _row(part: GroupResult) -> tuple[Any, ...]:
     return (
         part.name,
         part.n_samples,
@@ -274,7 +281,7 @@ def _cells_table(one: ModelResult) -> Any:
     return table(f"{one.model}: blind against seen", ["samples", "seen right", "seen wrong"], rows)
 
 
-def _counts(cells: Cells, blind: str) -> Sequence[int]:
+def _counts(cells: ContingencyTable, blind: str) -> Sequence[int]:
     return [cells.count(blind, seen) for seen in ("right", "wrong")]
 
 

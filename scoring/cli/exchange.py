@@ -11,7 +11,7 @@ import typer
 
 from scoring.cli.console import count_progress, print_json, say, status_table, table, talk
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.runs.record import only_run
+from scoring.runs.record import read_run_or_latest
 from scoring.workspace import open_workspace, replacing
 
 
@@ -104,7 +104,7 @@ def export_scores(
     from scoring.exchange.score_export import export_scores as write_out
 
     place = open_workspace(workspace)
-    record = only_run(place, run)
+    record = read_run_or_latest(place, run)
     scope = Scope(record.run_id, baseline or record.first_baseline)
     store = Store(place)
     options: dict[str, Any] = {"file_format": file_format, "decimals": decimals}

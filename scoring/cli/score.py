@@ -44,7 +44,7 @@ from scoring.engine.baselines import (
     BaselineSettings,
 )
 from scoring.errors import InputError
-from scoring.runs.record import RunRecord, only_run
+from scoring.runs.record import RunRecord, read_run_or_latest
 from scoring.workspace import Workspace, open_workspace
 
 
@@ -263,7 +263,7 @@ def predict(
 ) -> None:
     """Generate answers with and without the image, by the model of a run."""
     place = open_workspace(workspace)
-    record = only_run(place, run)
+    record = read_run_or_latest(place, run)
     if record.imported_from:
         raise InputError(
             f"the scores of run {record.run_id!r} were imported, so there is no model to predict "

@@ -19,17 +19,17 @@ from scoring.database.queries.queries import score_noise
 from scoring.errors import InputError
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict
-from scoring.runs.record import now, only_run
+from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.samples import Status
 from scoring.subsets.definitions import (
-    Outcome,
+    ResolvedSubset,
     SubsetDefinition,
     read_outcome,
     read_overlaps,
     read_subset,
     save_subset,
 )
-from scoring.subsets.near_threshold import near_text
+from scoring.subsets.near_threshold import format_near_threshold
 from scoring.subsets.selection import Treatment
 from scoring.workspace import Workspace, open_workspace
 
@@ -70,7 +70,7 @@ def cluster(
     definition = None
     if sweep is not None:  # before the long part: can the overlap be told at all?
         chosen = rule_from_dict({"rule": rule, "share": share})
-        record = only_run(place, run)
+        record = read_run_or_latest(place, run)
         scored = baseline or record.first_baseline
         definition = SubsetDefinition("sweep", chosen, record.run_id, scored)
     settings = [(k, seed)] if sweep is None else _sweep_settings(sweep, seed)
@@ -230,16 +230,16 @@ def select(
         "unscored": unscored,
         "hand_wins": hand_wins,
     }
-    record = only_run(place, run)
+    record = read_run_or_latest(place, run)
     base = model or SubsetDefinition(
         name, chosen, record.run_id, record.first_baseline, _clustering_id(place, None)
     )
     if run is not None:
-        choices["run_id"] = only_run(place, run).run_id
+        choices["run_id"] = read_run_or_latest(place, run).run_id
     if clustering is not None:
         choices["clustering_id"] = _clustering_id(place, clustering)
     changed = {key: value for key, value in choices.items() if value is not None}
-    definition = replace(base, name=name, rule=chosen, created_at=now(), **changed)
+    definition = replace(base, name=name, rule=chosen, created_at=utc_now(), **changed)
     store = Store(place)
     outcomes = _save_all(place, store, _with_arms(definition, arms, seed or 0), overwrite)
     for outcome in outcomes:
@@ -264,7 +264,7 @@ def _with_arms(definition: SubsetDefinition, arms: bool, seed: int) -> list[Subs
 
 def _save_all(
     place: Workspace, store: Store, definitions: list[SubsetDefinition], overwrite: bool
-) -> list[Outcome]:
+) -> list[ResolvedSubset]:
     """All of them resolve before the first is saved."""
     outcomes = [read_outcome(place, store, definition) for definition in definitions]
     for definition in definitions:
@@ -272,7 +272,7 @@ def _save_all(
     return outcomes
 
 
-def _tell_outcome(outcome: Outcome, noise: Noise | None) -> None:
+def _tell_outcome(outcome: ResolvedSubset, noise: Noise | None) -> None:
     subset, definition = outcome.subset, outcome.definition
     frame = outcome.by_source() if subset.weights is None else outcome.composition()
     talk.print(table(f"Subset {definition.name}: {definition.rule}", *frame_rows(frame)))
@@ -296,12 +296,12 @@ def _tell_outcome(outcome: Outcome, noise: Noise | None) -> None:
 
         share = effective_share(subset.weights)
         say(f"The weights count like {share:.1%} as many samples of equal weight")
-    near = near_text(definition.rule, outcome.candidates, noise)
+    near = format_near_threshold(definition.rule, outcome.candidates, noise)
     if near is not None:
         say(near)
 
 
-def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+def _outcome_json(outcome: ResolvedSubset) -> dict[str, Any]:
     told = {
         **outcome.definition.to_dict(),
         "n_selected": len(outcome.subset.selected),

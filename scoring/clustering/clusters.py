@@ -28,7 +28,7 @@ from scoring.clustering.instructions import (
 )
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
-from scoring.runs.record import now, settings_digest
+from scoring.runs.record import settings_digest, utc_now
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, replacing, write_json
 
@@ -122,7 +122,7 @@ def sweep_clusterings(
                     embedder=embedder.name,
                     k=k,
                     seed=seed,
-                    created_at=now(),
+                    created_at=utc_now(),
                     dataset_fingerprint=read_dataset_info(workspace).fingerprint,
                     clusters=tuple(_describe(labels, distances, instructions)),
                     weights=embedder.weights,

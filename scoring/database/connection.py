@@ -36,8 +36,8 @@ from scoring.precision import noise_of
 from scoring.reviews.decisions import (
     LatestDecision,
     decision_feed,
-    hand_outcome,
     logs_generation,
+    majority_decisions,
 )
 from scoring.workspace import Workspace
 
@@ -248,7 +248,7 @@ class Store:
             if reading is None or reopened:
                 reading = Reading(self.workspace)
             if reopened or decisions_generation != self._decisions_generation:
-                changes = self._feed.changes(None if reopened else self._decisions_version)
+                changes = self._feed.read_changes(None if reopened else self._decisions_version)
                 reading.load_decisions(changes.latest, changes.rows)
                 self._decisions_version = changes.version
             self._reading = reading
@@ -315,7 +315,7 @@ def _file_generation(workspace: Workspace) -> str | None:
 
 def _verdicts_table(latest: list[LatestDecision]) -> pa.Table:
     """One verdict per decided sample: the majority's, or unsure where there is none."""
-    outcome = hand_outcome(latest)
+    outcome = majority_decisions(latest)
     decided = sorted({one.row_idx for one in latest if one.decision is not None})
     verdicts = [str(outcome.get(row_idx, "unsure")) for row_idx in decided]
     return pa.Table.from_pydict({"row_idx": decided, "decision": verdicts}, _VERDICTS)

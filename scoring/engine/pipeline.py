@@ -36,16 +36,16 @@ from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_keeper
 from scoring.models.base import ModelInfo, VisionLanguageModel
-from scoring.predictions.records import begin_predictions, prediction_row
+from scoring.predictions.records import begin_predictions, to_prediction_row
 from scoring.runs.journal import Journal
 from scoring.runs.record import (
     SCORING_VERSION,
     RunRecord,
     begin_run,
-    differences,
-    now,
+    find_differences,
     read_run,
     settings_digest,
+    utc_now,
 )
 from scoring.samples import Status
 from scoring.schemas import PREDICTIONS, SCORES
@@ -178,7 +178,7 @@ def predict_dataset(
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
     reads = {**_reading_settings(model.info), "image_processor": model.info.image_processor}
-    if changed := differences(record, reads):
+    if changed := find_differences(record, reads):
         raise RunConflictError(
             f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
             "scored with, or score another --run"
@@ -192,7 +192,7 @@ def predict_dataset(
     predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
     work = SampleTask(
         predictor.prepare,
-        lambda questions: [prediction_row(one, limit) for one in predictor.predict(questions)],
+        lambda questions: [to_prediction_row(one, limit) for one in predictor.predict(questions)],
         lambda question: question.encoded(),
     )
     task = _prediction_phase(workspace, record, rows)
@@ -263,7 +263,7 @@ def build_run_record(
         image_processor=info.image_processor,
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
         adapter=info.adapter,
-        created_at=now(),
+        created_at=utc_now(),
         versions=_package_versions(),
         notice=info.notice,
         **deciding,  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from pathlib import Path
 from scoring.engine.isolation import PROBE_QUESTION, FaultIsolator, probe_image
 from scoring.engine.preparation import Encoded, ImageLoader, Problem, try_encode
 from scoring.models.base import EncodedSample, VisionLanguageModel
-from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, Prediction, matched_prediction
+from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS, Prediction, match_prediction
 from scoring.samples import Role, Sample, Status, Turn
 
 _TOO_LARGE = "the prompt does not fit the device's memory, even alone"
@@ -79,7 +79,7 @@ class Predictor:
         seeing = _answers(self._seeing, [question.seeing for question in questions])
         blind = _answers(self._blind, [question.blind for question in questions])
         return [
-            matched_prediction(
+            match_prediction(
                 question.sample.row_idx,
                 _text(without),
                 _text(with_images),

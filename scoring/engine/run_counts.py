@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scoring.engine.plan import Plan
 from scoring.runs.journal import Journal
-from scoring.runs.progress import Counts
+from scoring.runs.progress import SampleCounts
 from scoring.samples import Status
 
 _COUNTED = (
@@ -54,7 +54,7 @@ class RunCounts:
         self.total = int(wanted.sum())
         self.source_totals = self._by_source(np.flatnonzero(wanted))
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
-        self.counts = Counts()
+        self.counts = SampleCounts()
         self.n_text_altered = self.n_thoughts_dropped = self.n_thoughts_unfinished = 0
         columns = _COUNTED if baselines else (*_COUNTED, "reason")
         self._columns = [name for name in columns if name in journal.schema.names]
@@ -73,12 +73,12 @@ class RunCounts:
         )
         return found
 
-    def counts_of(self, rows: Sequence[dict[str, Any]]) -> Counts:
+    def counts_of(self, rows: Sequence[dict[str, Any]]) -> SampleCounts:
         """Counts of rows that are not in a part yet."""
         first = [row for row in rows if row.get("baseline") == self._first]
         positions = self._plan.position_of[[row["row_idx"] for row in first]]
         statuses = dict(Counter(str(row["status"]) for row in first if "status" in row))
-        return Counts(len(first), statuses, self._by_source(positions))
+        return SampleCounts(len(first), statuses, self._by_source(positions))
 
     @property
     def n_succeeded(self) -> int:
@@ -100,7 +100,7 @@ class RunCounts:
         self._seen[positions] = True
         finished = positions[self._wanted[positions]]
         np.subtract.at(self.left, self._plan.chunk_of(finished), 1)
-        self.counts.add(Counts(len(finished), {}, self._by_source(finished)))
+        self.counts.add(SampleCounts(len(finished), {}, self._by_source(finished)))
 
     def _count_statuses(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
         scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()

@@ -25,13 +25,13 @@ from scoring.engine.prefetch import Prefetcher, SampleTask, Window
 from scoring.engine.run_counts import RunCounts
 from scoring.errors import StorageError
 from scoring.runs.journal import Journal
-from scoring.runs.leases import Claims
+from scoring.runs.leases import ChunkLeases
 from scoring.runs.progress import (
-    Counts,
     ProgressFile,
     Rate,
     RunProgress,
-    listed_sources,
+    SampleCounts,
+    largest_sources,
     read_progress,
 )
 from scoring.workspace import Workspace
@@ -122,7 +122,7 @@ class Runner:
         self._tally.counts.statuses = self._scores.counts.statuses
         self._rate, self._n_own = Rate(), 0
         self._finished: dict[int, list[dict[str, Any]]] = {}  # rows by chunk, not in a part yet
-        self._in_flight = Counts()
+        self._in_flight = SampleCounts()
         self._flushed = self._reported = time.monotonic()
         self._sweep: Iterator[int] = iter(())
         self._warned = False  # of a build in the middle that failed
@@ -135,7 +135,7 @@ class Runner:
         task, before = self._task, self._tally.counts.done
         folder = task.workspace.run_dir(task.run_id) / "claims" / task.phase
         with ExitStack() as stack:
-            self._claims = stack.enter_context(Claims(folder))
+            self._leases = stack.enter_context(ChunkLeases(folder))
             self._file = stack.enter_context(ProgressFile(task.workspace, task.run_id))
             self._ahead = stack.enter_context(Prefetcher(task.plan, self._work))
             self._built = before
@@ -177,14 +177,14 @@ class Runner:
         chunks: list[int] = []
         missing = self._task.plan.chunk_rows
         for chunk in self._sweep:
-            if chunk in self._claims.held or not self._tally.left[chunk]:
+            if chunk in self._leases.held or not self._tally.left[chunk]:
                 continue
-            if not self._claims.take(chunk):
+            if not self._leases.acquire(chunk):
                 continue
             self._tally.refresh()  # what its last holder wrote was there before it let go
             found = self._tally.open_positions(chunk)
             if not len(found):
-                self._claims.release([chunk])
+                self._leases.release([chunk])
                 continue
             positions.append(found)
             chunks.append(chunk)
@@ -233,16 +233,16 @@ class Runner:
     def _flush(self) -> None:
         """Writes what is worked out and still claimed as one part, and gives the claims back."""
         finished, self._finished = self._finished, {}
-        self._in_flight = Counts()
-        mine = [chunk for chunk in sorted(finished) if self._claims.still_mine(chunk)]
+        self._in_flight = SampleCounts()
+        mine = [chunk for chunk in sorted(finished) if self._leases.is_held(chunk)]
         rows = [row for chunk in mine for row in finished[chunk]]
         if rows:
             try:
-                self._task.journal.write(mine[0], rows)
+                self._task.journal.write_part(mine[0], rows)
             except OSError as error:
                 raise self._not_written(error) from error
         self._tally.refresh()
-        self._claims.release(finished)
+        self._leases.release(finished)
         self._flushed = time.monotonic()
 
     def _not_written(self, error: OSError) -> StorageError:
@@ -270,10 +270,10 @@ class Runner:
             phase=self._task.phase,
             state=state,
             total=self._tally.total,
-            rate=self._rate.at(self._n_own),
+            rate=self._rate.update(self._n_own),
             written=self._tally.counts,
             in_flight=self._in_flight,
-            source_totals=listed_sources(self._tally.source_totals),
+            source_totals=largest_sources(self._tally.source_totals),
         )
         self._reported = time.monotonic()
         if state == "running":

@@ -19,12 +19,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.reviews.threshold_estimation import wilson
+from scoring.reviews.threshold_estimation import wilson_interval
 
-RIGHT, WRONG, NONE = 1, 0, -1
+RIGHT, WRONG, UNGRADED = 1, 0, -1
 """A verdict on one prediction; ``NONE``: there is none."""
 
-Verdicts = NDArray[np.int8]
+Grades = NDArray[np.int8]
 
 DEFAULT_MEASURE = "auto"
 
@@ -56,7 +56,7 @@ class Accuracy:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Wilson's 95 % interval."""
-        return wilson(self.right / self.n, self.n) if self.n else None
+        return wilson_interval(self.right / self.n, self.n) if self.n else None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -113,7 +113,7 @@ class Leakage:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class ContingencyTable:
     """The 2x2 of blind right or wrong against seen right or wrong; samples with both verdicts."""
 
     both_right: int
@@ -142,20 +142,20 @@ class Cells:
         }
 
 
-def accuracy(verdicts: Verdicts) -> Accuracy:
+def measure_accuracy(verdicts: Grades) -> Accuracy:
     """Right ones among those with a verdict."""
-    return Accuracy(int((verdicts == RIGHT).sum()), int((verdicts != NONE).sum()))
+    return Accuracy(int((verdicts == RIGHT).sum()), int((verdicts != UNGRADED).sum()))
 
 
-def cross(blind: Verdicts, seen: Verdicts) -> Cells:
+def cross_tabulate(blind: Grades, seen: Grades) -> ContingencyTable:
     """The 2x2 over the samples with both verdicts."""
-    both = (blind != NONE) & (seen != NONE)
+    both = (blind != UNGRADED) & (seen != UNGRADED)
     counts = np.bincount(2 * (blind[both] == RIGHT) + (seen[both] == RIGHT), minlength=4)
     both_wrong, only_seen, only_blind, both_right = (int(one) for one in counts)
-    return Cells(both_right, only_blind, only_seen, both_wrong)
+    return ContingencyTable(both_right, only_blind, only_seen, both_wrong)
 
 
-def cell_rows(row_idx: NDArray[np.int64], blind: Verdicts, seen: Verdicts) -> dict[str, list[int]]:
+def list_cell_rows(row_idx: NDArray[np.int64], blind: Grades, seen: Grades) -> dict[str, list[int]]:
     """The rows behind each cell of the 2x2, under the names of ``Cells.to_dict``."""
     return {
         f"blind_{blind_word}_seen_{seen_word}": row_idx[
@@ -166,7 +166,7 @@ def cell_rows(row_idx: NDArray[np.int64], blind: Verdicts, seen: Verdicts) -> di
     }
 
 
-def multimodal_gain(cells: Cells, confidence: float = 0.95) -> Gain | None:
+def measure_gain(cells: ContingencyTable, confidence: float = 0.95) -> Gain | None:
     """Accuracy with the image less that without it; None over no sample."""
     n = cells.n
     if not n:
@@ -184,9 +184,9 @@ def multimodal_gain(cells: Cells, confidence: float = 0.95) -> Gain | None:
     )
 
 
-def leakage(blind: Verdicts, text_model: Verdicts) -> Leakage | None:
+def measure_leakage(blind: Grades, text_model: Grades) -> Leakage | None:
     """What is right without the image beyond the text-only model; None over no sample."""
-    both = (blind != NONE) & (text_model != NONE)
+    both = (blind != UNGRADED) & (text_model != UNGRADED)
     n = int(both.sum())
     if not n:
         return None

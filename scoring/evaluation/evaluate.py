@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import (
     Accuracy,
-    Cells,
+    ContingencyTable,
     Gain,
+    Grades,
     Leakage,
-    Verdicts,
-    accuracy,
-    cross,
-    leakage,
-    multimodal_gain,
+    cross_tabulate,
+    measure_accuracy,
+    measure_gain,
+    measure_leakage,
 )
 from scoring.evaluation.model_ranks import Ranking, rank_models
 from scoring.necessity import Bands, Category
 from scoring.rules.candidates import ANSWER_KINDS
 
 DEFAULT_BANDS_OF_SCORE = 5
-CHOSE_PART = (
+SELF_SELECTION_NOTE = (
     "its own losses choose the necessary part, so its accuracy and gain there are subject to "
     "selection; compare models on a part that the scores of another model choose"
 )
@@ -60,7 +60,7 @@ class Benchmark:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class ModelGrades:
     """The verdicts on one model's predictions, each of length n, one per sample of a benchmark.
 
     ``text_model`` is about the text-only model that it is built on. None: no such predictions.
@@ -68,14 +68,14 @@ class Answers:
     """
 
     model: str
-    seen: Verdicts | None = None
-    blind: Verdicts | None = None
-    text_model: Verdicts | None = None
+    seen: Grades | None = None
+    blind: Grades | None = None
+    text_model: Grades | None = None
     chose_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class PartResult:
+class GroupResult:
     """One model on one part of the benchmark; what nobody predicted is None.
 
     ``low`` and ``high`` are the limits of a score band (``low <= visnec < high``), None elsewhere
@@ -89,7 +89,7 @@ class PartResult:
     text_model: Accuracy | None
     gain: Gain | None
     leakage: Leakage | None
-    cells: Cells | None
+    cells: ContingencyTable | None
     low: float | None = None
     high: float | None = None
 
@@ -112,13 +112,13 @@ class ModelResult:
     """
 
     model: str
-    all: PartResult
-    necessary: PartResult
-    rest: PartResult
-    by_category: tuple[PartResult, ...]
-    by_band: tuple[PartResult, ...]
-    by_source: tuple[PartResult, ...]
-    by_kind: tuple[PartResult, ...]
+    all: GroupResult
+    necessary: GroupResult
+    rest: GroupResult
+    by_category: tuple[GroupResult, ...]
+    by_band: tuple[GroupResult, ...]
+    by_source: tuple[GroupResult, ...]
+    by_kind: tuple[GroupResult, ...]
     chose_part: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,9 +152,9 @@ class Evaluation:
         }
 
 
-def evaluate(
+def evaluate_models(
     benchmark: Benchmark,
-    answers: Sequence[Answers],
+    answers: Sequence[ModelGrades],
     threshold: float,
     bands: Bands,
     n_bands: int = DEFAULT_BANDS_OF_SCORE,
@@ -181,7 +181,7 @@ def evaluate(
 
 
 def _check(
-    benchmark: Benchmark, answers: Sequence[Answers], threshold: float, n_bands: int
+    benchmark: Benchmark, answers: Sequence[ModelGrades], threshold: float, n_bands: int
 ) -> None:
     if not math.isfinite(threshold):
         raise InputError(f"a threshold is a finite number, got {threshold!r}")
@@ -212,16 +212,16 @@ class _Groups:
         ]
         self._bands = [
             (low, high, _between(visnec, low, high))
-            for low, high in score_bands(visnec[scored], n_bands)
+            for low, high in split_into_bands(visnec[scored], n_bands)
         ]
         self._sources = _named(benchmark.source, benchmark.sources)
         self._kinds = _named(benchmark.kind, ANSWER_KINDS)
 
-    def result(self, answers: Answers) -> ModelResult:
+    def result(self, answers: ModelGrades) -> ModelResult:
         def part(
             name: str, mask: Mask, low: float | None = None, high: float | None = None
-        ) -> PartResult:
-            return part_result(name, answers, mask, low, high)
+        ) -> GroupResult:
+            return evaluate_group(name, answers, mask, low, high)
 
         return ModelResult(
             model=answers.model,
@@ -230,7 +230,7 @@ class _Groups:
             rest=part("not necessary", self._rest),
             by_category=tuple(part(str(name), mask) for name, mask in self._categories),
             by_band=tuple(
-                part(band_name(low, high), mask, low, high) for low, high, mask in self._bands
+                part(format_band(low, high), mask, low, high) for low, high, mask in self._bands
             ),
             by_source=tuple(part(name, mask) for name, mask in self._sources),
             by_kind=tuple(part(name, mask) for name, mask in self._kinds),
@@ -251,7 +251,7 @@ def _named(codes: NDArray[Any], names: Sequence[str]) -> list[tuple[str, Mask]]:
     return [(names[place], codes == place) for place in present]
 
 
-def score_bands(
+def split_into_bands(
     visnec: NDArray[np.float64], n_bands: int
 ) -> list[tuple[float | None, float | None]]:
     """Limits of bands of about equally many scores: ``low <= visnec < high``, open at the ends.
@@ -267,37 +267,37 @@ def score_bands(
     return list(pairwise(limits))
 
 
-def band_name(low: float | None, high: float | None) -> str:
+def format_band(low: float | None, high: float | None) -> str:
     """A score band as the filter writes it, with three digits."""
     return f"{'' if low is None else f'{low:.3f}'}..{'' if high is None else f'{high:.3f}'}"
 
 
-def part_result(
+def evaluate_group(
     name: str,
-    answers: Answers,
+    answers: ModelGrades,
     mask: Mask,
     low: float | None = None,
     high: float | None = None,
-) -> PartResult:
+) -> GroupResult:
     """One model on the samples of ``mask``."""
     seen, blind, text = (
         None if one is None else one[mask]
         for one in (answers.seen, answers.blind, answers.text_model)
     )
-    both = None if seen is None or blind is None else cross(blind, seen)
-    return PartResult(
+    both = None if seen is None or blind is None else cross_tabulate(blind, seen)
+    return GroupResult(
         name=name,
         n_samples=int(mask.sum()),
         seen=_accuracy(seen),
         blind=_accuracy(blind),
         text_model=_accuracy(text),
-        gain=None if both is None else multimodal_gain(both),
-        leakage=None if blind is None or text is None else leakage(blind, text),
+        gain=None if both is None else measure_gain(both),
+        leakage=None if blind is None or text is None else measure_leakage(blind, text),
         cells=both,
         low=low,
         high=high,
     )
 
 
-def _accuracy(verdicts: Verdicts | None) -> Accuracy | None:
-    return None if verdicts is None else accuracy(verdicts)
+def _accuracy(verdicts: Grades | None) -> Accuracy | None:
+    return None if verdicts is None else measure_accuracy(verdicts)

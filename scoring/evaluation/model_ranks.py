@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.evaluation.accuracy import NONE, Accuracy, Verdicts, accuracy
+from scoring.evaluation.accuracy import UNGRADED, Accuracy, Grades, measure_accuracy
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedModel:
     """One model's place, 1 being the best and ties averaged, on all and on the necessary part."""
 
     model: str
@@ -36,7 +36,7 @@ class Ranking:
     a side. ``n_necessary`` of the ``n_common`` samples are in the necessary part.
     """
 
-    models: tuple[Ranked, ...]
+    models: tuple[RankedModel, ...]
     n_common: int
     n_necessary: int
     spearman: float | None
@@ -62,22 +62,22 @@ class Ranking:
         }
 
 
-def rank_models(verdicts: Mapping[str, Verdicts], necessary: NDArray[np.bool_]) -> Ranking | None:
+def rank_models(verdicts: Mapping[str, Grades], necessary: NDArray[np.bool_]) -> Ranking | None:
     """Ranks of models by their verdicts; None for fewer than two, or where no sample of the
     necessary part was answered by all."""
     seen = list(verdicts.items())
     if len(seen) < 2:
         return None
-    common = np.logical_and.reduce([one != NONE for _, one in seen])
+    common = np.logical_and.reduce([one != UNGRADED for _, one in seen])
     inside = common & necessary
     n_common, n_inside = int(common.sum()), int(inside.sum())
     if not n_inside:
         return None
-    on_all = [accuracy(one[common]) for _, one in seen]
-    on_part = [accuracy(one[inside]) for _, one in seen]
+    on_all = [measure_accuracy(one[common]) for _, one in seen]
+    on_part = [measure_accuracy(one[inside]) for _, one in seen]
     orders = [ranks([-one.right for one in found]) for found in (on_all, on_part)]
     columns = zip(verdicts, on_all, orders[0], on_part, orders[1], strict=True)
-    ranked = [Ranked(*values) for values in columns]
+    ranked = [RankedModel(*values) for values in columns]
     return Ranking(
         models=tuple(sorted(ranked, key=lambda one: (one.rank_all, one.rank_necessary, one.model))),
         n_common=n_common,

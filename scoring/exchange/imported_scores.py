@@ -29,7 +29,7 @@ from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.exchange.score_csv import OnBytes, ScoreBlock, read_score_blocks
 from scoring.exchange.score_join import Join
 from scoring.issues import Findings
-from scoring.runs.record import RunRecord, now, read_run, settings_digest
+from scoring.runs.record import RunRecord, read_run, settings_digest, utc_now
 from scoring.workspace import Workspace, checked_name, write_json
 
 UNKNOWN_MODEL = "unknown"
@@ -141,7 +141,7 @@ def _record(
         score_eos=None,
         max_length=None,
         truncate=None,
-        created_at=now(),
+        created_at=utc_now(),
         notice=f"Scores computed elsewhere, imported from {path.name}.",
         imported_from=source,
     )

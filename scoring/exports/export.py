@@ -32,7 +32,7 @@ from scoring.exports.manifest import Inputs, Manifest, build_manifest, read_inpu
 from scoring.exports.names import FOLDERS
 from scoring.exports.source_tables import with_columns
 from scoring.reviews.decisions import log_offsets, read_events
-from scoring.subsets.definitions import Outcome, SubsetDefinition, resolve
+from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_from_events
 from scoring.workspace import Workspace
 
 MANIFEST = "manifest.json"
@@ -58,7 +58,7 @@ class ExportResult:
 
     folder: Path
     manifest: Manifest
-    outcome: Outcome
+    outcome: ResolvedSubset
     n_new_parts: int
 
     @property
@@ -198,7 +198,7 @@ def _write(folder: Path, output: Output, report: _Report) -> FileFact:
 
 def _resolve_now(
     workspace: Workspace, store: Store, definition: SubsetDefinition
-) -> tuple[Outcome, Inputs]:
+) -> tuple[ResolvedSubset, Inputs]:
     """The subset and exactly the inputs it came from, though builds and reviews may go on."""
     while True:
         generation = store.generation
@@ -206,7 +206,7 @@ def _resolve_now(
         if store.generation == generation:
             break
     offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
-    outcome = resolve(definition, found, read_events(workspace, offsets))
+    outcome = resolve_from_events(definition, found, read_events(workspace, offsets))
     return outcome, read_inputs(workspace, definition, parts, offsets)
 
 

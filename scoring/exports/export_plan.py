@@ -38,7 +38,7 @@ from scoring.readers.members import Member, member_of
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Role, Sample, Status, Turn
-from scoring.subsets.definitions import Outcome
+from scoring.subsets.definitions import ResolvedSubset
 from scoring.subsets.selection import REASONS, Reason, Subset
 from scoring.subsets.weights import repeat_counts
 from scoring.workspace import Workspace
@@ -82,7 +82,7 @@ class Chosen:
     """
 
     workspace: Workspace
-    outcome: Outcome
+    outcome: ResolvedSubset
     options: ExportOptions
     hits: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     emptied: Ints = field(default_factory=lambda: np.empty(0, np.int64))
@@ -374,7 +374,9 @@ class Chosen:
             return image_path(reference)
 
 
-def choose(workspace: Workspace, store: Store, outcome: Outcome, options: ExportOptions) -> Chosen:
+def choose(
+    workspace: Workspace, store: Store, outcome: ResolvedSubset, options: ExportOptions
+) -> Chosen:
     """Applies the options to a resolved subset; turn scores come from ``store``.
 
     Raises RuleError where the subset has weights and nothing is said about them, or has none.
@@ -394,7 +396,7 @@ def choose(workspace: Workspace, store: Store, outcome: Outcome, options: Export
 
 
 def _plan_turns(
-    store: Store, outcome: Outcome, options: ExportOptions
+    store: Store, outcome: ResolvedSubset, options: ExportOptions
 ) -> tuple[dict[int, tuple[int, ...]], Ints]:
     found = turns_outside(store, outcome.definition.scope, options.turn_min, options.turn_max)
     taken = np.isin(found["row_idx"], outcome.subset.selected)
@@ -409,7 +411,7 @@ def _plan_turns(
     return hits, rows[empty].astype(np.int64)
 
 
-def _emptied(outcome: Outcome, rows: Ints) -> Outcome:
+def _emptied(outcome: ResolvedSubset, rows: Ints) -> ResolvedSubset:
     """The outcome without samples of which no answer is left."""
     before: Subset = outcome.subset
     gone = np.isin(before.row_idx, rows)
@@ -426,7 +428,7 @@ def _emptied(outcome: Outcome, rows: Ints) -> Outcome:
     return replace(outcome, subset=subset)
 
 
-def _weights(outcome: Outcome, options: ExportOptions) -> tuple[Floats | None, Ints | None]:
+def _weights(outcome: ResolvedSubset, options: ExportOptions) -> tuple[Floats | None, Ints | None]:
     subset = outcome.subset
     if subset.weights is None:
         if options.weights in ("column", "repeat"):

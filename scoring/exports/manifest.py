@@ -30,7 +30,7 @@ from scoring.exports.options import VERSION
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.runs.record import read_run
-from scoring.subsets.definitions import Outcome, SubsetDefinition, definition_from_dict
+from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, definition_from_dict
 from scoring.workspace import Workspace
 
 _PART = re.compile(r"(dataset|runs/[^/]+/scores|clusters/[^/]+)/[^/]+\.parquet")
@@ -248,7 +248,7 @@ def _is_used(part: str, definition: SubsetDefinition) -> bool:
     return part.startswith(folders) or part.startswith(f"clusters/{definition.clustering_id}/")
 
 
-def _counts(outcome: Outcome, bands: Mapping[str, float]) -> dict[str, Any]:
+def _counts(outcome: ResolvedSubset, bands: Mapping[str, float]) -> dict[str, Any]:
     subset = outcome.subset
     return {
         "samples": len(outcome.candidates),
@@ -258,7 +258,7 @@ def _counts(outcome: Outcome, bands: Mapping[str, float]) -> dict[str, Any]:
         "hand_unknown": subset.n_hand_unknown,
         "by_reason": [
             {"kept": one.kept, "reason": str(one.reason), "samples": one.n}
-            for one in subset.counts()
+            for one in subset.count_reasons()
         ],
         "by_source": _before_after(outcome.by_source()),
         "by_status": _before_after(outcome.by_status()),

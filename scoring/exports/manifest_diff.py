@@ -17,7 +17,7 @@ from scoring.exports.export_plan import choose
 from scoring.exports.manifest import Manifest, manifest_path, read_inputs, rows_digest
 from scoring.exports.verify import rebuilding
 from scoring.reviews.decisions import read_events
-from scoring.subsets.definitions import Outcome, resolve
+from scoring.subsets.definitions import ResolvedSubset, resolve_from_events
 from scoring.workspace import Workspace
 
 _LEFT_OUT = ("manifest_sha256", "outputs", "selected_sha256")
@@ -29,7 +29,7 @@ def names_manifest(text: str) -> bool:
     return (path.suffix == ".json" or len(path.parts) > 1) and manifest_path(path).is_file()
 
 
-def manifest_outcome(workspace: Workspace, store: Store, manifest: Manifest) -> Outcome:
+def manifest_outcome(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset:
     """The samples of an export. Raises InputError where its workspace cannot give them any more."""
     if manifest.inputs.workspace_id != workspace.settings.workspace_id:
         raise InputError(
@@ -48,14 +48,14 @@ def manifest_outcome(workspace: Workspace, store: Store, manifest: Manifest) -> 
     return outcome
 
 
-def _at_hand(workspace: Workspace, store: Store, manifest: Manifest) -> Outcome | None:
+def _at_hand(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset | None:
     """From the database as it is; None where it does not give what the manifest says."""
     until = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
     now = read_inputs(workspace, manifest.subset, store.parts(), until)
     if now.parts != manifest.inputs.parts:
         return None
     found = candidates(store, manifest.subset.scope)
-    outcome = resolve(manifest.subset, found, read_events(workspace, until))
+    outcome = resolve_from_events(manifest.subset, found, read_events(workspace, until))
     outcome = choose(workspace, store, outcome, manifest.options).outcome
     same = rows_digest(outcome.subset.selected) == manifest.selected_sha256
     return outcome if same else None

@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from scoring.subsets.definitions import Outcome
+from scoring.subsets.definitions import ResolvedSubset
 
 _BEFORE, _AFTER, _INK = "#9aa5b1", "#2f6fdf", "#7a828c"
 _WIDTH, _LEFT, _FONT = 720, 56, "font-family='system-ui,sans-serif' font-size='12'"
@@ -19,7 +19,7 @@ _MAX_SOURCES = 20
 _MAX_LABEL = 28
 
 
-def score_histogram(outcome: Outcome, n_bins: int = 60) -> bytes:
+def score_histogram(outcome: ResolvedSubset, n_bins: int = 60) -> bytes:
     """How the VisNec scores lie, before and after; the outermost bars take what lies beyond."""
     found = outcome.candidates
     scores = found.visnec[found.scored]
@@ -47,7 +47,7 @@ def score_histogram(outcome: Outcome, n_bins: int = 60) -> bytes:
     return _svg(280, "VisNec scores before and after", shapes)
 
 
-def source_bars(outcome: Outcome) -> bytes:
+def source_bars(outcome: ResolvedSubset) -> bytes:
     """Samples by source, before and after; the largest sources first."""
     frame = outcome.by_source().sort_values("samples", ascending=False, kind="stable")
     shown = frame.head(_MAX_SOURCES)

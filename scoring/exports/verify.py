@@ -38,7 +38,7 @@ from scoring.exports.manifest import (
     versions,
 )
 from scoring.reviews.decisions import log_digests, log_offsets, read_events
-from scoring.subsets.definitions import resolve
+from scoring.subsets.definitions import resolve_from_events
 from scoring.workspace import Workspace, open_workspace, write_json
 
 __all__ = [
@@ -137,7 +137,7 @@ def rebuilding(
         build_database(snapshot, progress)
         store = Store(snapshot)
         found = candidates(store, manifest.subset.scope)
-        outcome = resolve(manifest.subset, found, read_events(workspace, offsets))
+        outcome = resolve_from_events(manifest.subset, found, read_events(workspace, offsets))
         yield choose(workspace, store, outcome, manifest.options)
 
 

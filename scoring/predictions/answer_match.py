@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from scoring.thoughts import final_answer
 
-VERSION = 2  # of the measures: matches of an older one are recomputed from the texts
+MATCH_VERSION = 2  # of the measures: matches of an older one are recomputed from the texts
 _KEPT_SYMBOLS = "%°"  # 5 % and 5 differ
 _ARTICLES = frozenset(("a", "an", "the"))
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

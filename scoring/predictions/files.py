@@ -207,7 +207,7 @@ def _sight(value: Mapping[str, object]) -> Sight | None:
     return Sight(named) if isinstance(named, str) and named in list(Sight) else None
 
 
-def checked_model(name: str) -> str:
+def check_model_name(name: str) -> str:
     """``name`` if it can stand in a filter and in a link. Raises InputError."""
     plain = name.strip()
     if not plain or len(plain) > MAX_NAME or not plain.isprintable():

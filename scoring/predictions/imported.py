@@ -25,14 +25,14 @@ import pyarrow.parquet as pq
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError, WorkspaceError
 from scoring.issues import Findings
-from scoring.predictions.answer_match import VERSION, match_answer
+from scoring.predictions.answer_match import MATCH_VERSION, match_answer
 from scoring.predictions.files import (
     PredictionLine,
     Sight,
-    checked_model,
+    check_model_name,
     read_prediction_lines,
 )
-from scoring.runs.record import list_runs, now
+from scoring.runs.record import list_runs, utc_now
 from scoring.schemas import EVALUATION
 from scoring.workspace import Workspace, replacing, write_json
 
@@ -142,11 +142,11 @@ def import_predictions(
     dataset = read_dataset_info(workspace)
     records = {
         key: PredictionSet(
-            model=checked_model(key[0]),
+            model=check_model_name(key[0]),
             sight=str(key[1]),
             file=path.name,
             sha256=digest,
-            imported_at=now(),
+            imported_at=utc_now(),
             dataset_fingerprint=dataset.fingerprint,
             n_samples=dataset.n_samples,
             n_records=n_records,
@@ -314,5 +314,5 @@ def evaluation_row(row_idx: int, prediction: str, answer: str, question: str) ->
         "exact": match.exact,
         "letter": match.letter,
         "f1": match.f1,
-        "matched_by": VERSION,
+        "matched_by": MATCH_VERSION,
     }

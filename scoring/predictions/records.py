@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scoring.errors import RunConflictError
-from scoring.predictions.answer_match import VERSION, AnswerMatch, match_answer
+from scoring.predictions.answer_match import MATCH_VERSION, AnswerMatch, match_answer
 from scoring.thoughts import ends_in_thought
 from scoring.workspace import Workspace, write_json
 
@@ -50,7 +50,7 @@ class Prediction:
     rotated_right_multimodal: int | None = None
 
 
-def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[str, Any]:
+def to_prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[str, Any]:
     """A row of ``schemas.PREDICTIONS``; None for a limit that nobody kept."""
     row: dict[str, Any] = {
         "row_idx": prediction.row_idx,
@@ -58,7 +58,7 @@ def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[s
         "prediction_multimodal": prediction.prediction_multimodal,
         "reason": prediction.reason,
         "max_new_tokens": max_new_tokens,
-        "matched_by": VERSION,
+        "matched_by": MATCH_VERSION,
         "thoughts_unfinished": sum(
             text is not None and ends_in_thought(text)
             for text in (prediction.prediction_text, prediction.prediction_multimodal)
@@ -73,7 +73,7 @@ def prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[s
     return row
 
 
-def matched_prediction(
+def match_prediction(
     row_idx: int,
     text: str | None,
     multimodal: str | None,

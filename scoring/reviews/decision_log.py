@@ -208,7 +208,7 @@ class LogWriter:
     def write(self, events: list[DecisionEvent]) -> None:
         """Appends the events; returns when they are on disk."""
         if events:
-            _append_durably(self._path, b"".join(map(event_line, events)))
+            _append_durably(self._path, b"".join(map(format_event, events)))
             self._tail.refresh()
 
 
@@ -232,7 +232,7 @@ def new_event(
     )
 
 
-def event_line(event: DecisionEvent) -> bytes:
+def format_event(event: DecisionEvent) -> bytes:
     """The line of an event, newline included."""
     return json.dumps(asdict(event), ensure_ascii=False, allow_nan=False).encode() + b"\n"
 

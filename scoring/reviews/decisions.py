@@ -40,9 +40,9 @@ from scoring.reviews.decision_log import (
 from scoring.reviews.resolution import (
     LatestDecision,
     ReviewerProgress,
-    conflicts,
-    hand_outcome,
+    find_conflicts,
     latest_decisions,
+    majority_decisions,
     reviewer_progress,
 )
 from scoring.reviews.reviewer_state import DecisionState
@@ -60,13 +60,13 @@ __all__ = [
     "LatestDecision",
     "ReviewLog",
     "ReviewerProgress",
-    "conflicts",
     "decision_feed",
-    "hand_outcome",
+    "find_conflicts",
     "latest_decisions",
     "log_digests",
     "log_offsets",
     "logs_generation",
+    "majority_decisions",
     "open_review_log",
     "read_events",
     "reviewer_progress",
@@ -83,7 +83,7 @@ class ReviewLog:
         self.reviewer = reviewer
         self.machine = machine
         self._feed = feed
-        self._tail = feed.tail(path)
+        self._tail = feed.open_tail(path)
         self._writer = LogWriter(self._tail)
 
     def append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
@@ -119,7 +119,7 @@ class ReviewLog:
             if event_id is None:
                 return next(reversed(self._undo_latest(new_event_id)), None)
             event = self._event(event_id)
-            undo_id = self._feed.read(lambda state: state.undo_of(event))
+            undo_id = self._feed.query_state(lambda state: state.find_undo(event))
             if undo_id is not None:
                 return self._event(undo_id)
             return self._take_back([event], new_event_id)[0]
@@ -130,13 +130,15 @@ class ReviewLog:
             return self._undo_latest()
 
     def _undo_latest(self, new_event_id: str | None = None) -> list[DecisionEvent]:
-        events = self._feed.read(lambda state: state.undo_target(self.reviewer))
+        events = self._feed.query_state(lambda state: state.find_undo_target(self.reviewer))
         return self._take_back(events, new_event_id)
 
     def undo_bulk(self, name: str) -> list[DecisionEvent]:
         """Takes back what still holds of the bulk decision of that queue; the undo events."""
         with self._writer:
-            events = self._feed.read(lambda state: state.bulk_events(self.reviewer, name))
+            events = self._feed.query_state(
+                lambda state: state.list_bulk_events(self.reviewer, name)
+            )
             return self._take_back(events)
 
     def _take_back(
@@ -155,7 +157,7 @@ class ReviewLog:
 
     def _event(self, event_id: str) -> DecisionEvent:
         """An event of this reviewer on any machine: a host may change its name between two keys."""
-        event = self._feed.find(self.reviewer, event_id)
+        event = self._feed.find_event(self.reviewer, event_id)
         if event is None:
             raise InputError(
                 f"no event {event_id!r} in the decision logs of {self.reviewer!r}; "
@@ -206,24 +208,24 @@ class DecisionFeed:
         self._version = 0
         self._changed: dict[int, int] = {}  # row -> version of its last change, the latest last
 
-    def read(self, question: Callable[[DecisionState], T]) -> T:
+    def query_state(self, question: Callable[[DecisionState], T]) -> T:
         """What ``question`` answers about the logs as they are now."""
         with self._lock:
             self._refresh()
             return question(self._state)
 
-    def changes(self, since: int | None = None) -> DecisionChanges:
+    def read_changes(self, since: int | None = None) -> DecisionChanges:
         """What changed since an earlier answer's ``version``; everything without one."""
         with self._lock:
             self._refresh()
             rows = None if since is None else self._changed_since(since)
-            return DecisionChanges(self._version, rows, self._state.latest(rows))
+            return DecisionChanges(self._version, rows, self._state.list_latest(rows))
 
     def _changed_since(self, version: int) -> set[int]:
         latest_first = reversed(self._changed.items())
         return {row for row, _ in takewhile(lambda change: change[1] > version, latest_first)}
 
-    def find(self, reviewer: str, event_id: str) -> DecisionEvent | None:
+    def find_event(self, reviewer: str, event_id: str) -> DecisionEvent | None:
         """An event by its id, None where the reviewer's logs do not hold it."""
         with self._lock:
             self._refresh()
@@ -236,7 +238,7 @@ class DecisionFeed:
             self._refresh()
             return {tail.path.stem: tail.damaged for tail in self._tails.values() if tail.damaged}
 
-    def tail(self, path: Path) -> LogTail:
+    def open_tail(self, path: Path) -> LogTail:
         """The log at ``path`` in memory, for its writer."""
         with self._lock:
             return self._tails.setdefault(path.name, LogTail(path))

@@ -1,6 +1,6 @@
 """From decision events to what holds: undos, the latest decision of each reviewer, the outcome.
 
-Pure functions on values. :func:`resolve` is the only place that says which decision holds: for one
+Pure functions on values. :func:`resolve_decision` alone decides which decision holds: for one
 sample and one reviewer, so that a new event changes nothing but its own sample and reviewer.
 """
 
@@ -64,11 +64,11 @@ def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
     by_sample: dict[tuple[int, str], list[DecisionEvent]] = defaultdict(list)
     for event in events:
         by_sample[event.row_idx, event.reviewer].append(event)
-    found = (resolve(by_sample[key])[0] for key in sorted(by_sample))
+    found = (resolve_decision(by_sample[key])[0] for key in sorted(by_sample))
     return [latest for latest in found if latest is not None]
 
 
-def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
+def majority_decisions(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
     """The verdict of each sample: keep or drop by the majority of its reviewers.
 
     ``unsure`` is an abstention. Samples with a tie, or with nothing but ``unsure``, are absent:
@@ -85,7 +85,7 @@ def hand_outcome(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
     }
 
 
-def conflicts(latest: Iterable[LatestDecision]) -> list[int]:
+def find_conflicts(latest: Iterable[LatestDecision]) -> list[int]:
     """Samples to look at again: as many for keep as for drop, or anybody unsure. Ascending."""
     votes: dict[int, list[Decision]] = defaultdict(list)
     for verdict in latest:
@@ -116,7 +116,9 @@ def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress
     ]
 
 
-def resolve(events: Sequence[DecisionEvent]) -> tuple[LatestDecision | None, dict[str, str]]:
+def resolve_decision(
+    events: Sequence[DecisionEvent],
+) -> tuple[LatestDecision | None, dict[str, str]]:
     """Which decision of one reviewer holds for one sample, and which events are undone.
 
     Inside a log the later event wins; between machines of the reviewer the later ``decided_at``.

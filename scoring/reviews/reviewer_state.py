@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
-from scoring.reviews.resolution import LatestDecision, resolve
+from scoring.reviews.resolution import LatestDecision, resolve_decision
 
 SampleKey = tuple[int, str]
 """A sample's row_idx and a reviewer."""
@@ -70,7 +70,7 @@ class DecisionState:
         changed = set()
         for key in keys:
             before = self._latest.get(key)
-            latest, undone = resolve(self._events(key))
+            latest, undone = resolve_decision(self._events(key))
             if undone:
                 self._undone[key] = undone
             else:
@@ -86,12 +86,12 @@ class DecisionState:
         return changed
 
     def _events(self, key: SampleKey) -> list[DecisionEvent]:
-        """A reviewer's events about a sample, in the order that :func:`resolve` asks for."""
+        """Events of a reviewer about a sample, ordered as :func:`resolve_decision` expects."""
         return [event for log in self._logs.values() for event in log.by_sample.get(key, ())]
 
     # ---- what holds --------------------------------------------------------------------------
 
-    def latest(self, rows: Iterable[int] | None = None) -> list[LatestDecision]:
+    def list_latest(self, rows: Iterable[int] | None = None) -> list[LatestDecision]:
         """What holds per sample and reviewer, ascending; of all samples, or of these ``rows``."""
         if rows is None:
             return [self._latest[key] for key in sorted(self._latest)]
@@ -101,16 +101,16 @@ class DecisionState:
     def _reviewers(self) -> list[str]:
         return sorted({reviewer for log in self._logs.values() for reviewer in log.reviewers})
 
-    def decided(self, reviewer: str, rows: Iterable[int]) -> dict[int, Decision]:
+    def list_decided(self, reviewer: str, rows: Iterable[int]) -> dict[int, Decision]:
         """Row -> the reviewer's decision, for those of ``rows`` that have one."""
         found = ((row_idx, self._latest.get((row_idx, reviewer))) for row_idx in rows)
         return {row: latest.decision for row, latest in found if latest and latest.decision}
 
-    def n_decided(self, reviewer: str) -> int:
+    def count_decided(self, reviewer: str) -> int:
         """Samples on which the reviewer has a decision."""
         return self._n_decided[reviewer]
 
-    def history(self, row_idx: int) -> list[DecisionEvent]:
+    def list_history(self, row_idx: int) -> list[DecisionEvent]:
         """Every event about a sample, undone ones and undos included, by time."""
         events = [
             one for reviewer in self._reviewers() for one in self._events((row_idx, reviewer))
@@ -119,11 +119,11 @@ class DecisionState:
 
     # ---- what can be undone ------------------------------------------------------------------
 
-    def undo_of(self, event: DecisionEvent) -> str | None:
+    def find_undo(self, event: DecisionEvent) -> str | None:
         """Id of the undo that takes the event back, None where it is not undone."""
         return self._undone.get((event.row_idx, event.reviewer), {}).get(event.event_id)
 
-    def undo_target(self, reviewer: str) -> list[DecisionEvent]:
+    def find_undo_target(self, reviewer: str) -> list[DecisionEvent]:
         """What an undo takes back next: the reviewer's last decision that holds.
 
         One event, or all that holds of a bulk decision; empty where nothing is left.
@@ -131,7 +131,7 @@ class DecisionState:
         given = (self._holding(events) for events in self._given(reviewer, True, False))
         return next((events for events in given if events), [])
 
-    def undoable(self, reviewer: str, n: int) -> list[UndoableDecision]:
+    def list_undoable(self, reviewer: str, n: int) -> list[UndoableDecision]:
         """The last ``n`` decisions on one sample each, oldest first: undo takes them from the end.
 
         Bulk decisions are left out: they are undone where they were given.
@@ -143,12 +143,12 @@ class DecisionState:
             gone = taken[event.row_idx]
             gone.add(event.event_id)
             events = self._events((event.row_idx, reviewer))
-            left, _ = resolve([one for one in events if one.event_id not in gone])
+            left, _ = resolve_decision([one for one in events if one.event_id not in gone])
             then = left.decision if left else None
             found.append(UndoableDecision(event.event_id, event.row_idx, str(event.decision), then))
         return found[::-1]
 
-    def last_bulk(self, reviewer: str) -> BulkDecision | None:
+    def find_last_bulk(self, reviewer: str) -> BulkDecision | None:
         """The reviewer's last decision on many samples of which anything holds."""
         given = (self._holding(events) for events in self._given(reviewer, True))
         events = next((events for events in given if events), None)
@@ -157,13 +157,13 @@ class DecisionState:
         first = events[0]
         return BulkDecision(str(first.queue), str(first.decision), len(events), first.decided_at)
 
-    def bulk_events(self, reviewer: str, queue: str) -> list[DecisionEvent]:
+    def list_bulk_events(self, reviewer: str, queue: str) -> list[DecisionEvent]:
         """What still holds of the reviewer's bulk decision of that queue."""
         given = (events for events in self._given(reviewer, True) if events[0].queue == queue)
         return self._holding(next(given, ()))
 
     def _holding(self, events: Sequence[DecisionEvent]) -> list[DecisionEvent]:
-        return [event for event in events if self.undo_of(event) is None]
+        return [event for event in events if self.find_undo(event) is None]
 
     def _given(self, reviewer: str, *in_bulk: bool) -> Iterator[list[DecisionEvent]]:
         """Decisions of a reviewer as they were given, the latest first, undone ones included.

@@ -1,6 +1,6 @@
 """Where to put the threshold, settled by hand labels: precision and recall of "keep" at every cut.
 
-Hand-labelled samples stand for the dataset with weights that :func:`drawn_weights` works out from
+Labelled samples represent the dataset with weights from :func:`estimate_label_weights`, based on
 what random draws brought so far. The one decision behind it: intervals are Wilson's with the
 effective number of labels (Kish: square of the summed weights over the sum of their squares), so
 that no figure looks surer than the labels under it; a share without labels is None, never 0.
@@ -22,7 +22,7 @@ _FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ShareEstimate:
     """A share with its interval; ``n`` labels lie under it, worth ``effective`` equal ones."""
 
     value: float
@@ -33,7 +33,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class CutQuality:
+class ThresholdQuality:
     """What hand labels say about keeping ``visnec >= threshold``.
 
     ``precision``: share of the kept that people keep. ``recall``: share of what people keep that
@@ -42,10 +42,10 @@ class CutQuality:
     """
 
     threshold: float
-    precision: Estimate | None
-    recall: Estimate | None
-    wrongly_dropped: Estimate | None
-    wrongly_kept: Estimate | None
+    precision: ShareEstimate | None
+    recall: ShareEstimate | None
+    wrongly_dropped: ShareEstimate | None
+    wrongly_kept: ShareEstimate | None
 
     @property
     def f1(self) -> float | None:
@@ -57,7 +57,7 @@ class CutQuality:
 
 
 @dataclass(frozen=True, slots=True)
-class Suggestion:
+class ThresholdSuggestion:
     """A threshold that labels suggest, and the cross-fitted F1 of suggesting one this way."""
 
     threshold: float
@@ -65,7 +65,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
-class HandLabels:
+class WeightedLabels:
     """Verdicts of people on scored samples, as columns of one length.
 
     ``keep`` is True for keep and False for drop; ``weight`` is the number of samples that a label
@@ -94,7 +94,7 @@ class HandLabels:
 
 def hand_labels(
     visnec: ArrayLike, keep: ArrayLike, probability: ArrayLike | None = None
-) -> HandLabels:
+) -> WeightedLabels:
     """Labels with the probabilities with which they were drawn; None: all the same.
 
     NaN among the probabilities means an unknown one: those labels are left out and counted.
@@ -104,10 +104,10 @@ def hand_labels(
     known = np.isfinite(chance)
     if ((chance[known] <= 0) | (chance[known] > 1)).any():
         raise InputError("sampling probabilities lie in (0, 1]")
-    return HandLabels(scores[known], kept[known], 1 / chance[known], int((~known).sum()))
+    return WeightedLabels(scores[known], kept[known], 1 / chance[known], int((~known).sum()))
 
 
-def drawn_weights(
+def estimate_label_weights(
     drawn: NDArray[np.bool_],
     stratum: NDArray[np.int64],
     sizes: Mapping[int, int],
@@ -157,14 +157,16 @@ def _weights_in_stratum(drawn: NDArray[np.bool_], size: int) -> NDArray[np.float
     return weights / n_drawn
 
 
-def cut_quality(labels: HandLabels, threshold: float, confidence: float = 0.95) -> CutQuality:
+def estimate_quality(
+    labels: WeightedLabels, threshold: float, confidence: float = 0.95
+) -> ThresholdQuality:
     """Precision, recall and the wrongly dropped at one threshold.
 
     Raises InputError for a confidence outside (0, 1).
     """
     kept = labels.visnec >= threshold
     wanted = labels.keep
-    return CutQuality(
+    return ThresholdQuality(
         threshold=float(threshold),
         precision=_share(wanted[kept], labels.weight[kept], confidence),
         recall=_share(kept[wanted], labels.weight[wanted], confidence),
@@ -173,12 +175,12 @@ def cut_quality(labels: HandLabels, threshold: float, confidence: float = 0.95) 
     )
 
 
-def cut_curve(
-    labels: HandLabels,
+def estimate_quality_curve(
+    labels: WeightedLabels,
     thresholds: Sequence[float] | None = None,
     confidence: float = 0.95,
     points: int = 60,
-) -> list[CutQuality]:
+) -> list[ThresholdQuality]:
     """The quality at every threshold, ascending; by default at ``points`` scores of the labels.
 
     Nothing changes between two neighbouring labels, so their scores are all the cuts there are.
@@ -186,10 +188,12 @@ def cut_curve(
     """
     if thresholds is None:
         thresholds = _label_scores(labels, points)
-    return [cut_quality(labels, threshold, confidence) for threshold in sorted(set(thresholds))]
+    return [
+        estimate_quality(labels, threshold, confidence) for threshold in sorted(set(thresholds))
+    ]
 
 
-def suggest_threshold(labels: HandLabels) -> Suggestion | None:
+def suggest_threshold(labels: WeightedLabels) -> ThresholdSuggestion | None:
     """Suggest the threshold with the highest F1 on the labels, with a cross-fitted F1.
 
     The F1 on the labels that chose a threshold is too high. So every tenth of the labels, dealt
@@ -211,10 +215,10 @@ def suggest_threshold(labels: HandLabels) -> Suggestion | None:
         kept |= held_out & (labels.visnec >= (math.inf if found is None else found))
     hits = float(labels.weight[kept & labels.keep].sum())
     both = float(labels.weight[kept].sum() + labels.weight[labels.keep].sum())
-    return Suggestion(threshold, 2 * hits / both)
+    return ThresholdSuggestion(threshold, 2 * hits / both)
 
 
-def _best_threshold(labels: HandLabels, some: NDArray[np.bool_]) -> float | None:
+def _best_threshold(labels: WeightedLabels, some: NDArray[np.bool_]) -> float | None:
     """The highest of the thresholds with the best F1 on some of the labels."""
     order = np.flatnonzero(some)[np.argsort(-labels.visnec[some], kind="stable")]  # best first
     visnec, weight = labels.visnec[order], labels.weight[order]
@@ -226,7 +230,7 @@ def _best_threshold(labels: HandLabels, some: NDArray[np.bool_]) -> float | None
     return float(visnec[np.argmax(np.where(last_of_equals, f1, -1.0))])
 
 
-def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(share: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share among ``n`` (effective) observations."""
     if not 0 < confidence < 1:
         raise InputError(f"a confidence lies between 0 and 1 (0.95 is 95 %), got {confidence!r}")
@@ -238,7 +242,7 @@ def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _label_scores(labels: HandLabels, points: int) -> list[float]:
+def _label_scores(labels: WeightedLabels, points: int) -> list[float]:
     scores = np.unique(labels.visnec)
     if len(scores) > points:
         scores = scores[np.unique(np.linspace(0, len(scores) - 1, points).astype(int))]
@@ -247,11 +251,11 @@ def _label_scores(labels: HandLabels, points: int) -> list[float]:
 
 def _share(
     hits: NDArray[np.bool_], weight: NDArray[np.float64], confidence: float
-) -> Estimate | None:
+) -> ShareEstimate | None:
     if not len(hits):
         return None
     total = float(weight.sum())
     value = min(1.0, float(weight[hits].sum()) / total)
     effective = total * total / float((weight * weight).sum())
-    low, high = wilson(value, effective, confidence)
-    return Estimate(value, min(low, value), max(high, value), len(hits), effective)
+    low, high = wilson_interval(value, effective, confidence)
+    return ShareEstimate(value, min(low, value), max(high, value), len(hits), effective)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from scoring.errors import RuleError
 from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare, ablation_arms
-from scoring.rules.base import Rule, Weighing, parse_ranges
+from scoring.rules.base import Rule, WeightingRule, parse_ranges
 from scoring.rules.budget import Budget
 from scoring.rules.ranking import Per
 from scoring.rules.shares import (
@@ -52,8 +52,8 @@ __all__ = [
     "TopCount",
     "TopShare",
     "TopTokens",
-    "Weighing",
     "WeightBy",
+    "WeightingRule",
     "Weights",
     "ablation_arms",
     "length_rank",

@@ -13,9 +13,9 @@ import numpy as np
 
 from scoring.errors import RuleError
 from scoring.rules.base import (
-    Printed,
     Rule,
-    Weighing,
+    SerializableRule,
+    WeightingRule,
     check_choice,
     check_count,
     check_seed,
@@ -24,13 +24,13 @@ from scoring.rules.base import (
 from scoring.rules.candidates import Candidates, Floats, Mask
 from scoring.rules.ranking import (
     Per,
-    groups_of,
-    mask_of,
+    group_quotas,
+    group_scored,
     random_numbers,
     random_order,
-    scored_places,
-    share_of_each,
-    take_best,
+    scored_positions,
+    select_best,
+    to_mask,
 )
 
 RANKINGS: dict[str, Callable[[Candidates], Floats]] = {
@@ -49,7 +49,7 @@ LOSSES = tuple(name for name in RANKINGS if name != "visnec")
 
 
 @dataclass(frozen=True, slots=True)
-class RandomShare(Printed):
+class RandomShare(SerializableRule):
     """A random share (``int(share * scored samples)``) or count of the scored samples.
 
     Each sample gets a number from ``seed`` and its ``row_idx`` (SplitMix64), the lowest are
@@ -70,16 +70,16 @@ class RandomShare(Printed):
             check_count(self.count)
         check_seed(self.seed)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """A random part of the scored samples, whatever their scores."""
-        scored = scored_places(candidates)
+        scored = scored_positions(candidates)
         n = int(self.share * len(scored)) if self.share is not None else cast(int, self.count)
         numbers = random_numbers(candidates.row_idx[scored], self.seed)
-        return mask_of(candidates, scored[np.argsort(numbers, kind="stable")][:n])
+        return to_mask(candidates, scored[np.argsort(numbers, kind="stable")][:n])
 
 
 @dataclass(frozen=True, slots=True)
-class Ablation(Printed):
+class Ablation(SerializableRule):
     """The best by one loss alone: ``int(share * n)`` of each cluster, source or of the dataset.
 
     ``by`` is one of ``LOSSES``. The arms of the paper's ablation are ``text-loss`` and
@@ -98,15 +98,15 @@ class Ablation(Printed):
         check_choice(self.per, get_args(Per), "what an ablation chooses inside of")
         check_count(self.at_least, lowest=0, what="the least number of each group")
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The best by one loss."""
-        groups = groups_of(candidates, self.per)
-        quotas = share_of_each(groups, self.share, self.at_least)
-        return take_best(candidates, RANKINGS[self.by](candidates), groups, quotas)
+        groups = group_scored(candidates, self.per)
+        quotas = group_quotas(groups, self.share, self.at_least)
+        return select_best(candidates, RANKINGS[self.by](candidates), groups, quotas)
 
 
 @dataclass(frozen=True, slots=True)
-class Control(Printed):
+class Control(SerializableRule):
     """As many samples as another rule takes, by another order: the fair arm of a comparison.
 
     ``by`` is ``random`` (by ``seed``) or one of ``RANKINGS``; ``per`` makes the numbers equal in
@@ -125,19 +125,19 @@ class Control(Printed):
             from scoring.rules import rule_from_dict  # the registry knows this class
 
             object.__setattr__(self, "of", rule_from_dict(cast(Mapping[str, Any], self.of)))
-        if not isinstance(self.of, Printed) or isinstance(self.of, Weighing):
+        if not isinstance(self.of, SerializableRule) or isinstance(self.of, WeightingRule):
             raise RuleError(f"a control needs a rule that takes a part of the samples: {self.of}")
         check_choice(self.by, ("random", *RANKINGS), "what a control ranks by")
         check_choice(self.per, get_args(Per), "what a control chooses inside of")
         check_seed(self.seed)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """As many as the other rule."""
-        taken = self.of.take(candidates)[scored_places(candidates)]
-        groups = groups_of(candidates, self.per)
+        taken = self.of.select_mask(candidates)[scored_positions(candidates)]
+        groups = group_scored(candidates, self.per)
         _, code = np.unique(groups, return_inverse=True)
         quotas = np.bincount(code, weights=taken).astype(np.int64)
-        return take_best(candidates, self._ranked(candidates), groups, quotas)
+        return select_best(candidates, self._ranked(candidates), groups, quotas)
 
     def _ranked(self, candidates: Candidates) -> Floats:
         if self.by == "random":

@@ -25,7 +25,7 @@ class Rule(Protocol):
 
     name: ClassVar[str]
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """Which candidates the rule takes, shape (n,); False wherever there is no score."""
         ...
 
@@ -35,15 +35,15 @@ class Rule(Protocol):
 
 
 @runtime_checkable
-class Weighing(Protocol):
+class WeightingRule(Protocol):
     """A rule that says how often a sample counts, besides which ones it takes."""
 
-    def weigh(self, candidates: Candidates) -> Floats:
+    def compute_weights(self, candidates: Candidates) -> Floats:
         """Weights of shape (n,): 0 where the rule takes nothing, mean 1 over the scored."""
         ...
 
 
-class Printed:
+class SerializableRule:
     """What all rules share: how they print and save."""
 
     __slots__ = ()
@@ -56,10 +56,10 @@ class Printed:
     def __str__(self) -> str:
         shown = [self.name]
         for key, value in self._values():
-            if isinstance(value, Printed):
+            if isinstance(value, SerializableRule):
                 shown.append(f"{key}=({value})")
             elif isinstance(value, tuple):
-                shown += [f"{name}={range_text(low, high)}" for name, low, high in value]
+                shown += [f"{name}={format_range(low, high)}" for name, low, high in value]
             elif value is not None:
                 shown.append(f"{key}={value}")
         return " ".join(shown)
@@ -70,12 +70,12 @@ class Printed:
 
 
 def _json(value: object) -> object:
-    if isinstance(value, Printed):
+    if isinstance(value, SerializableRule):
         return value.to_dict()
     return [list(one) for one in value] if isinstance(value, tuple) else value
 
 
-def range_text(low: float | None, high: float | None) -> str:
+def format_range(low: float | None, high: float | None) -> str:
     """A range as the filter grammar writes it: ``0.1..0.8``, ``0.1..``, ``..0.8``."""
     return f"{'' if low is None else low}..{'' if high is None else high}"
 
@@ -100,7 +100,7 @@ def _number(text: str) -> float:
     return int(text) if text.isdecimal() else float(text)
 
 
-def named_limits(value: object, check: Callable[[object], bool], what: str) -> NamedLimits:
+def normalize_limits(value: object, check: Callable[[object], bool], what: str) -> NamedLimits:
     """Limits as they come from JSON or from Python, ascending by name. Raises RuleError."""
     found: dict[str, tuple[float | None, float | None]] = {}
     for one in cast(Iterable[Any], value):
@@ -108,7 +108,7 @@ def named_limits(value: object, check: Callable[[object], bool], what: str) -> N
             raise RuleError(f"{what} are a name, a lower and an upper end each, got {one!r}")
         name, low, high = one
         if (low is None and high is None) or not all(end is None or check(end) for end in one[1:]):
-            raise RuleError(f"the {what} of {name!r} do not fit: {range_text(low, high)}")
+            raise RuleError(f"the {what} of {name!r} do not fit: {format_range(low, high)}")
         if name in found:
             raise RuleError(f"{what} of {name!r} are given twice")
         found[name] = (low, high)

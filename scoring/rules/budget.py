@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import NamedLimits, Printed, check_count, is_int, named_limits
+from scoring.rules.base import NamedLimits, SerializableRule, check_count, is_int, normalize_limits
 from scoring.rules.candidates import Candidates, Ints, Mask
-from scoring.rules.ranking import best_first, mask_of, scored_places
+from scoring.rules.ranking import scored_positions, sort_best_first, to_mask
 
 
 @dataclass(frozen=True, slots=True)
-class Budget(Printed):
+class Budget(SerializableRule):
     """The ``count`` highest scores, with at least ``floor`` and at most ``ceiling`` per source.
 
     ``limits`` holds (source, floor, ceiling) for sources with limits of their own; None leaves
@@ -34,7 +34,7 @@ class Budget(Printed):
         check_count(self.floor, lowest=0, what="a floor")
         if self.ceiling is not None:
             check_count(self.ceiling, what="a ceiling")
-        object.__setattr__(self, "limits", named_limits(self.limits, _is_size, "limits"))
+        object.__setattr__(self, "limits", normalize_limits(self.limits, _is_size, "limits"))
         self._check_order("every source", self.floor, self.ceiling)
         for source, _, _ in self.limits:
             self._check_order(repr(source), *self._ends(source))
@@ -51,14 +51,14 @@ class Budget(Printed):
                 ceiling = ceiling if high is None else int(high)
         return floor, ceiling
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The floors first, then the highest scores below the ceilings.
 
         Raises RuleError for limits of a source that is not there, and for floors that together
         exceed ``count``.
         """
         floors, ceilings = self._limits_by_code(candidates)
-        ranked = best_first(candidates.visnec, scored_places(candidates))
+        ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         source = candidates.source[ranked]
         place = _place_within(source, len(candidates.sources))
         certain = place < floors[source]
@@ -69,7 +69,7 @@ class Budget(Printed):
                 f"budget of {self.count:,}; lower the floors or raise the count"
             )
         others = np.flatnonzero(~certain & (place < ceilings[source]))[:left]
-        return mask_of(candidates, ranked[np.concatenate([np.flatnonzero(certain), others])])
+        return to_mask(candidates, ranked[np.concatenate([np.flatnonzero(certain), others])])
 
     def _limits_by_code(self, candidates: Candidates) -> tuple[Ints, Ints]:
         unknown = [name for name, _, _ in self.limits if name not in candidates.sources]

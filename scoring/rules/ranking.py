@@ -18,29 +18,29 @@ Per = Literal["dataset", "cluster", "source"]
 """Inside what a rule chooses."""
 
 
-def scored_places(candidates: Candidates) -> Ints:
+def scored_positions(candidates: Candidates) -> Ints:
     """Places of the scored samples, ascending."""
     return np.flatnonzero(candidates.scored)
 
 
-def best_first(values: Floats, places: Ints) -> Ints:
+def sort_best_first(values: Floats, places: Ints) -> Ints:
     """``places`` by descending value; equal values stay in ascending order of row_idx."""
     return places[np.argsort(-values[places], kind="stable")]
 
 
-def mask_of(candidates: Candidates, places: Ints) -> Mask:
+def to_mask(candidates: Candidates, places: Ints) -> Mask:
     """The places as a mask over all candidates."""
     mask = np.zeros(len(candidates), np.bool_)
     mask[places] = True
     return mask
 
 
-def groups_of(candidates: Candidates, per: Per) -> Ints:
+def group_scored(candidates: Candidates, per: Per) -> Ints:
     """The group of each scored sample, in the order of ``scored_places``.
 
     Raises RuleError where a scored sample has no cluster and clusters are asked for.
     """
-    scored = scored_places(candidates)
+    scored = scored_positions(candidates)
     if per == "dataset":
         return np.zeros(len(scored), np.int64)
     if per == "source":
@@ -55,21 +55,21 @@ def groups_of(candidates: Candidates, per: Per) -> Ints:
     return candidates.cluster_id[scored].astype(np.int64)
 
 
-def take_best(candidates: Candidates, values: Floats, groups: Ints, quotas: Ints) -> Mask:
+def select_best(candidates: Candidates, values: Floats, groups: Ints, quotas: Ints) -> Mask:
     """The ``quotas[g]`` highest values of each group of scored samples.
 
     ``values`` is a column over all candidates, ``groups`` one over the scored; ``quotas`` has one
     number for each distinct group, ascending.
     """
-    scored = scored_places(candidates)
+    scored = scored_positions(candidates)
     order = np.argsort(-values[scored], kind="stable")
     order = order[np.argsort(groups[order], kind="stable")]
     _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
     rank = np.arange(len(order)) - np.repeat(starts, sizes)
-    return mask_of(candidates, scored[order[rank < np.repeat(quotas, sizes)]])
+    return to_mask(candidates, scored[order[rank < np.repeat(quotas, sizes)]])
 
 
-def share_of_each(groups: Ints, share: float, at_least: int = 0) -> Ints:
+def group_quotas(groups: Ints, share: float, at_least: int = 0) -> Ints:
     """``max(int(share * n), at_least)`` for each distinct group of n, ascending by group."""
     _, sizes = np.unique(groups, return_counts=True)
     quotas: Ints = np.maximum((share * sizes).astype(np.int64), at_least)

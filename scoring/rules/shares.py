@@ -8,20 +8,20 @@ from typing import ClassVar
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import Printed, check_count, check_share
+from scoring.rules.base import SerializableRule, check_count, check_share
 from scoring.rules.candidates import Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import (
-    best_first,
-    groups_of,
-    mask_of,
-    scored_places,
-    share_of_each,
-    take_best,
+    group_quotas,
+    group_scored,
+    scored_positions,
+    select_best,
+    sort_best_first,
+    to_mask,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class TopShare(Printed):
+class TopShare(SerializableRule):
     """The ``int(share * scored samples)`` highest scores."""
 
     share: float
@@ -30,15 +30,15 @@ class TopShare(Printed):
     def __post_init__(self) -> None:
         check_share(self.share)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest scores of the whole dataset."""
-        scored = scored_places(candidates)
+        scored = scored_positions(candidates)
         n = int(self.share * len(scored))
-        return mask_of(candidates, best_first(candidates.visnec, scored)[:n])
+        return to_mask(candidates, sort_best_first(candidates.visnec, scored)[:n])
 
 
 @dataclass(frozen=True, slots=True)
-class TopCount(Printed):
+class TopCount(SerializableRule):
     """The ``count`` highest scores, or all scored samples where there are fewer."""
 
     count: int
@@ -47,14 +47,14 @@ class TopCount(Printed):
     def __post_init__(self) -> None:
         check_count(self.count)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest scores of the whole dataset."""
-        scored = scored_places(candidates)
-        return mask_of(candidates, best_first(candidates.visnec, scored)[: self.count])
+        scored = scored_positions(candidates)
+        return to_mask(candidates, sort_best_first(candidates.visnec, scored)[: self.count])
 
 
 @dataclass(frozen=True, slots=True)
-class TopTokens(Printed):
+class TopTokens(SerializableRule):
     """The highest scores, as long as their answer tokens together are at most ``tokens``.
 
     It ends before the first sample that does not fit, so a larger budget contains a smaller one.
@@ -66,16 +66,16 @@ class TopTokens(Printed):
     def __post_init__(self) -> None:
         check_count(self.tokens, what="a number of answer tokens")
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest scores of the whole dataset, up to a number of answer tokens."""
         check_tokens_known(candidates)
-        ranked = best_first(candidates.visnec, scored_places(candidates))
+        ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         used = np.cumsum(candidates.n_answer_tokens[ranked])
-        return mask_of(candidates, ranked[: np.searchsorted(used, self.tokens, side="right")])
+        return to_mask(candidates, ranked[: np.searchsorted(used, self.tokens, side="right")])
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterShare(Printed):
+class ClusterShare(SerializableRule):
     """Of each cluster the ``int(share * its scored samples)`` highest, at least ``at_least``."""
 
     share: float
@@ -86,15 +86,15 @@ class ClusterShare(Printed):
         check_share(self.share)
         check_count(self.at_least, lowest=0, what="the least number of each cluster")
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest scores of each cluster."""
-        groups = groups_of(candidates, "cluster")
-        quotas = share_of_each(groups, self.share, self.at_least)
-        return take_best(candidates, candidates.visnec, groups, quotas)
+        groups = group_scored(candidates, "cluster")
+        quotas = group_quotas(groups, self.share, self.at_least)
+        return select_best(candidates, candidates.visnec, groups, quotas)
 
 
 @dataclass(frozen=True, slots=True)
-class SourceShare(Printed):
+class SourceShare(SerializableRule):
     """Of each source the ``int(share * its scored samples)`` highest, at least ``at_least``."""
 
     share: float
@@ -105,15 +105,15 @@ class SourceShare(Printed):
         check_share(self.share)
         check_count(self.at_least, lowest=0, what="the least number of each source")
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest scores of each source."""
-        groups = groups_of(candidates, "source")
-        quotas = share_of_each(groups, self.share, self.at_least)
-        return take_best(candidates, candidates.visnec, groups, quotas)
+        groups = group_scored(candidates, "source")
+        quotas = group_quotas(groups, self.share, self.at_least)
+        return select_best(candidates, candidates.visnec, groups, quotas)
 
 
 @dataclass(frozen=True, slots=True)
-class PaperTopShare(Printed):
+class PaperTopShare(SerializableRule):
     """The paper's text: per cluster, drop ``visnec <= 0``, then keep the highest scores.
 
     Reading: a cluster may keep ``int(share * its scored samples)``, counted before the drop, and
@@ -127,13 +127,13 @@ class PaperTopShare(Printed):
     def __post_init__(self) -> None:
         check_share(self.share)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest positive scores of each cluster."""
-        return ClusterShare(self.share).take(candidates) & (candidates.visnec > 0)
+        return ClusterShare(self.share).select_mask(candidates) & (candidates.visnec > 0)
 
 
 @dataclass(frozen=True, slots=True)
-class PaperCodeTopShare(Printed):
+class PaperCodeTopShare(SerializableRule):
     """The paper's code: per cluster the ``int(share * its scored samples)`` highest, at least 1.
 
     Negative scores are not left out. A cluster without any scored sample gives none.
@@ -145,13 +145,13 @@ class PaperCodeTopShare(Printed):
     def __post_init__(self) -> None:
         check_share(self.share)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The highest scores of each cluster."""
-        return ClusterShare(self.share, at_least=1).take(candidates)
+        return ClusterShare(self.share, at_least=1).select_mask(candidates)
 
 
 @dataclass(frozen=True, slots=True)
-class LengthCorrected(Printed):
+class LengthCorrected(SerializableRule):
     """The ``int(share * scored samples)`` best by their rank among answers of like length.
 
     Means over few tokens scatter more, so short answers crowd both ends of the scores. Here a
@@ -166,11 +166,11 @@ class LengthCorrected(Printed):
     def __post_init__(self) -> None:
         check_share(self.share)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The best of each stratum of answer lengths."""
-        ranked = best_first(candidates.visnec, scored_places(candidates))
+        ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         ranked = ranked[np.argsort(length_rank(candidates)[ranked], kind="stable")]
-        return mask_of(candidates, ranked[: int(self.share * len(ranked))])
+        return to_mask(candidates, ranked[: int(self.share * len(ranked))])
 
 
 def check_tokens_known(candidates: Candidates) -> None:
@@ -196,7 +196,7 @@ def length_rank(candidates: Candidates) -> Floats:
     Between 0 (best) and 1; NaN without a score. The lone sample of a stratum stands at 0.5.
     """
     check_tokens_known(candidates)
-    scored = scored_places(candidates)
+    scored = scored_positions(candidates)
     strata = length_stratum(candidates.n_answer_tokens[scored])
     order = np.argsort(-candidates.visnec[scored], kind="stable")
     order = order[np.argsort(strata[order], kind="stable")]

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import NamedLimits, Printed, is_finite, named_limits
+from scoring.rules.base import NamedLimits, SerializableRule, is_finite, normalize_limits
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Mask
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold(Printed):
+class Threshold(SerializableRule):
     """Scores with ``min <= visnec < max``, in nats per answer token; one limit may be open."""
 
     min: float | None = None
@@ -29,13 +29,13 @@ class Threshold(Printed):
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise RuleError(f"{self.name} takes min <= visnec < max: {self} takes nothing")
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """Which candidates lie between the limits."""
         return candidates.scored & _between(candidates, self.min, self.max)
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerThresholds(Printed):
+class AnswerThresholds(SerializableRule):
     """Limits by type of answer: yes/no and A/B/C/D answers cap lower than free ones.
 
     ``limits`` holds (type of answer, min, max) for some of ``ANSWER_KINDS``; all the others
@@ -48,7 +48,7 @@ class AnswerThresholds(Printed):
     name: ClassVar[str] = "answer-threshold"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", named_limits(self.limits, is_finite, "limits"))
+        object.__setattr__(self, "limits", normalize_limits(self.limits, is_finite, "limits"))
         given = [kind for kind, _, _ in self.limits]
         unknown = [kind for kind in given if kind not in ANSWER_KINDS]
         if unknown:
@@ -65,7 +65,7 @@ class AnswerThresholds(Printed):
         for _, low, high in self.limits:
             Threshold(low, high)
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """Which candidates lie between the limits of their type of answer."""
         taken = _between(candidates, self.min, self.max)
         for kind, low, high in self.limits:

@@ -13,9 +13,9 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import Printed, check_choice, is_finite
+from scoring.rules.base import SerializableRule, check_choice, is_finite
 from scoring.rules.candidates import Candidates, Floats, Mask
-from scoring.rules.ranking import scored_places
+from scoring.rules.ranking import scored_positions
 
 WeightBy = Literal["softmax", "rank"]
 WEIGHT_DECIMALS = 6
@@ -24,7 +24,7 @@ _CLOSE = 1e-13
 
 
 @dataclass(frozen=True, slots=True)
-class Weights(Printed):
+class Weights(SerializableRule):
     """All scored samples, weighted by their scores.
 
     ``softmax``: proportional to ``exp(visnec / temperature)``, the temperature in nats per answer
@@ -50,14 +50,14 @@ class Weights(Printed):
         if highest is not None and not (is_finite(highest) and 1 <= highest <= 10**6):
             raise RuleError(f"the highest weight lies from 1 to 10^6, got {highest!r}")
 
-    def take(self, candidates: Candidates) -> Mask:
+    def select_mask(self, candidates: Candidates) -> Mask:
         """The scored samples whose weight is above 0."""
-        return self.weigh(candidates) > 0
+        return self.compute_weights(candidates) > 0
 
-    def weigh(self, candidates: Candidates) -> Floats:
+    def compute_weights(self, candidates: Candidates) -> Floats:
         """Weights of shape (n,): 0 without a score, mean 1 over the scored samples."""
         weights = np.zeros(len(candidates))
-        scored = scored_places(candidates)
+        scored = scored_positions(candidates)
         if len(scored):
             logs = self._logs(candidates.visnec[scored])
             highest = np.inf if self.max_weight is None else self.max_weight

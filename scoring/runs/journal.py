@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.runs.leases import file_clock
+from scoring.runs.leases import read_file_clock
 from scoring.workspace import replacing
 
 _LAST_RETRY = 99_999
@@ -34,7 +34,7 @@ class Journal:
         self._prefix = f"part-0-{_LAST_RETRY - retry:05d}-" if retry else "part-"
         self._seen: set[str] = set()
 
-    def parts(self) -> list[Path]:
+    def list_parts(self) -> list[Path]:
         """The finished parts, by name."""
         return sorted(self.folder.glob(f"{self._prefix}*.parquet"))
 
@@ -43,7 +43,7 @@ class Journal:
         first = min((path.name for path in self.folder.glob("part-0-*.parquet")), default=None)
         return _LAST_RETRY - int(first.split("-")[2]) if first else 0
 
-    def write(self, chunk: int, rows: Sequence[dict[str, Any]]) -> Path:
+    def write_part(self, chunk: int, rows: Sequence[dict[str, Any]]) -> Path:
         """Writes ``rows`` as a new part; ``chunk`` of the plan is the first they come from.
 
         The random end of the name keeps processes out of each other's way, and parts of a chunk
@@ -57,7 +57,7 @@ class Journal:
 
     def read_new(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The named columns of each part that has not been read by this journal yet."""
-        for path in self.parts():
+        for path in self.list_parts():
             if path.name not in self._seen:
                 yield self._read(path, columns)
                 self._seen.add(path.name)
@@ -79,7 +79,7 @@ class Journal:
         """Removes unfinished files that killed processes left behind some time ago."""
         leftovers = list(self.folder.glob(".part-*.tmp"))
         if leftovers:
-            now = file_clock(self.folder)
+            now = read_file_clock(self.folder)
             for path in leftovers:
                 if path.exists() and now - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink(missing_ok=True)

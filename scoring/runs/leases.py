@@ -24,12 +24,12 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0  # without a heartbeat; clocks of the file system, never of two machines
 
 
-class Claims:
+class ChunkLeases:
     """The chunks that this process holds in one folder. Enter it to begin the heartbeat."""
 
     def __init__(self, folder: Path, *, stale_seconds: float = STALE_SECONDS) -> None:
         self._folder, self._stale_seconds = folder, stale_seconds
-        self._me = json.dumps({**this_process(), "token": uuid.uuid4().hex})
+        self._me = json.dumps({**identify_process(), "token": uuid.uuid4().hex})
         self._owner = folder / f"owner-{uuid.uuid4().hex}"
         self._copies: set[Path] = set()  # claims that could not be hard links
         self._ended = threading.Event()
@@ -54,7 +54,7 @@ class Claims:
         self._owner.unlink(missing_ok=True)
         self._remove_orphans()
 
-    def take(self, chunk: int) -> bool:
+    def acquire(self, chunk: int) -> bool:
         """Claims ``chunk`` unless a living process holds it."""
         path = self._path(chunk)
         if self._place(path) or (self._is_abandoned(path) and self._place(path)):
@@ -62,7 +62,7 @@ class Claims:
             return True
         return False
 
-    def still_mine(self, chunk: int) -> bool:
+    def is_held(self, chunk: int) -> bool:
         """Whether no one has taken ``chunk`` over from this process."""
         return chunk in self.held and _read(self._path(chunk)) == self._me
 
@@ -109,7 +109,7 @@ class Claims:
     def _is_silent(self, path: Path) -> bool:
         """A stamp of the future is old too: the clock went back, and no beat has come since."""
         with suppress(FileNotFoundError):
-            return abs(file_clock(self._folder) - path.stat().st_mtime) > self._stale_seconds
+            return abs(read_file_clock(self._folder) - path.stat().st_mtime) > self._stale_seconds
         return False
 
     def _beat(self) -> None:
@@ -129,7 +129,7 @@ class Claims:
                 path.unlink(missing_ok=True)
 
 
-def this_process() -> dict[str, Any]:
+def identify_process() -> dict[str, Any]:
     """What tells this process from any other, on this machine and elsewhere."""
     return {
         "host": socket.gethostname(),
@@ -139,7 +139,7 @@ def this_process() -> dict[str, Any]:
     }
 
 
-def is_gone(process: dict[str, Any]) -> bool:
+def has_exited(process: dict[str, Any]) -> bool:
     """Whether ``process`` (as of ``this_process``) ran on this machine and is no more."""
     if process.get("host") != socket.gethostname() or process.get("machine") != _machine():
         return False
@@ -153,7 +153,7 @@ def is_gone(process: dict[str, Any]) -> bool:
     return _started(pid) != process.get("started")  # a zombie, or another one with its number
 
 
-def file_clock(folder: Path) -> float:
+def read_file_clock(folder: Path) -> float:
     """The time by the clock that stamps files in ``folder``, which may be a server's."""
     probe = folder / f".clock-{os.getpid()}-{threading.get_ident()}"
     try:
@@ -181,7 +181,7 @@ def _take_away(path: Path, expected: str) -> bool:
 
 def _is_dead(owner: str) -> bool:
     try:
-        return is_gone(json.loads(owner))
+        return has_exited(json.loads(owner))
     except (ValueError, KeyError, TypeError, AttributeError):
         return False  # being written, or not ours: silence will tell
 

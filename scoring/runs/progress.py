@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from scoring.runs.leases import file_clock, is_gone, this_process
-from scoring.runs.record import now
+from scoring.runs.leases import has_exited, identify_process, read_file_clock
+from scoring.runs.record import utc_now
 from scoring.workspace import Workspace
 
 SILENT_SECONDS = 30.0  # a process reports about once a second
@@ -29,14 +29,14 @@ _LISTED_SOURCES = 200
 
 
 @dataclass(slots=True)
-class Counts:
+class SampleCounts:
     """Samples that are done, in all, by status and by source."""
 
     done: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
 
-    def add(self, other: Counts) -> None:
+    def add(self, other: SampleCounts) -> None:
         """Adds ``other`` to these."""
         self.done += other.done
         self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
@@ -57,8 +57,8 @@ class ProcessProgress:
     updated_at: str
     total: int
     rate: float  # samples per second of this process
-    written: Counts
-    in_flight: Counts
+    written: SampleCounts
+    in_flight: SampleCounts
     source_totals: dict[str, int]
 
 
@@ -97,14 +97,16 @@ def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
     for path, report in reports:
         if report.phase == phase:
             (living if _is_alive(folder, path, report) else ended).append(report)
-    return summed(living, ended)
+    return combine_reports(living, ended)
 
 
-def summed(living: Sequence[ProcessProgress], ended: Sequence[ProcessProgress]) -> RunProgress:
+def combine_reports(
+    living: Sequence[ProcessProgress], ended: Sequence[ProcessProgress]
+) -> RunProgress:
     """One account of reports on the same phase, of which at least one must be there."""
     last = max((*living, *ended), key=lambda one: one.updated_at)
     widest = max((*living, *ended), key=lambda one: (one.written.done, one.updated_at))
-    counts = Counts()
+    counts = SampleCounts()
     for part in (widest.written, *(one.in_flight for one in living)):
         counts.add(part)
     done = min(counts.done, widest.total)
@@ -145,7 +147,7 @@ class ProgressFile:
 
     def __init__(self, workspace: Workspace, run_id: str) -> None:
         self._folder = _folder(workspace, run_id)
-        process = this_process()
+        process = identify_process()
         name = re.sub(r"[^A-Za-z0-9_-]", "_", process["host"])
         self._path = self._folder / f"{name}-{process['pid']}.json"
         self._process = process
@@ -169,10 +171,10 @@ class ProgressFile:
     def report(self, **values: Any) -> None:
         """Takes the fields of ``ProcessProgress`` that the caller knows; its counts are copied."""
         for name in ("written", "in_flight"):
-            copy = Counts()
+            copy = SampleCounts()
             copy.add(values[name])
             values[name] = copy
-        self._report = ProcessProgress(process=self._process, updated_at=now(), **values)
+        self._report = ProcessProgress(process=self._process, updated_at=utc_now(), **values)
 
     def write(self) -> None:
         """Writes the report at once."""
@@ -188,7 +190,7 @@ class ProgressFile:
         temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with self._lock, suppress(OSError):
             try:
-                text = json.dumps(asdict(replace(self._report, updated_at=now())))
+                text = json.dumps(asdict(replace(self._report, updated_at=utc_now())))
                 temporary.write_text(text, "utf-8")
                 temporary.replace(self._path)
             finally:
@@ -208,7 +210,7 @@ class Rate:
     def __init__(self) -> None:
         self._points = deque([(time.monotonic(), 0)])
 
-    def at(self, done: int) -> float:
+    def update(self, done: int) -> float:
         """The rate now that this process has done ``done`` samples in all."""
         moment = time.monotonic()
         self._points.append((moment, done))
@@ -218,7 +220,7 @@ class Rate:
         return (done - before) / (moment - began) if moment > began else 0.0
 
 
-def listed_sources(totals: dict[str, int]) -> dict[str, int]:
+def largest_sources(totals: dict[str, int]) -> dict[str, int]:
     """The largest sources with their totals: a file read every second stays small."""
     return dict(Counter(totals).most_common(_LISTED_SOURCES))
 
@@ -230,20 +232,20 @@ def _folder(workspace: Workspace, run_id: str) -> Path:
 def _read(path: Path) -> ProcessProgress | None:
     try:
         raw = json.loads(path.read_text("utf-8"))
-        raw |= {name: Counts(**raw[name]) for name in ("written", "in_flight")}
+        raw |= {name: SampleCounts(**raw[name]) for name in ("written", "in_flight")}
         return ProcessProgress(**raw)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def _is_alive(folder: Path, path: Path, report: ProcessProgress) -> bool:
-    if report.state != "running" or is_gone(report.process):
+    if report.state != "running" or has_exited(report.process):
         return False
     try:
         touched = path.stat().st_mtime
         if abs(time.time() - touched) < SILENT_SECONDS:
             return True
         # This machine's clock may be off, or may have gone back since the last report.
-        return abs(file_clock(folder) - touched) < SILENT_SECONDS
+        return abs(read_file_clock(folder) - touched) < SILENT_SECONDS
     except OSError:
         return False

@@ -137,7 +137,7 @@ def begin_run(workspace: Workspace, record: RunRecord) -> RunRecord:
             write_json(path, asdict(record))
             return record
     present = read_run(workspace, record.run_id)
-    changed = differences(present, {name: getattr(record, name) for name in _DECIDING})
+    changed = find_differences(present, {name: getattr(record, name) for name in _DECIDING})
     if changed:
         raise RunConflictError(
             f"run {record.run_id!r} began with other settings ({'; '.join(changed)}); "
@@ -146,7 +146,7 @@ def begin_run(workspace: Workspace, record: RunRecord) -> RunRecord:
     return present
 
 
-def differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
+def find_differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
     """In words, each of ``settings`` (field -> value now) that is not as ``record`` has it."""
     found: list[str] = []
     for name, value in settings.items():
@@ -197,7 +197,7 @@ def list_runs(workspace: Workspace) -> list[RunRecord]:
     return sorted(runs, key=lambda run: (run.created_at, run.run_id))
 
 
-def only_run(workspace: Workspace, run_id: str | None) -> RunRecord:
+def read_run_or_latest(workspace: Workspace, run_id: str | None) -> RunRecord:
     """The named run, or without a name the newest one. Raises WorkspaceError where none is."""
     if run_id is not None:
         return read_run(workspace, checked_name(run_id, "run"))
@@ -210,6 +210,6 @@ def only_run(workspace: Workspace, run_id: str | None) -> RunRecord:
     return runs[-1]
 
 
-def now() -> str:
+def utc_now() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

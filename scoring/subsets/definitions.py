@@ -24,13 +24,13 @@ from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import (
     DecisionEvent,
     LatestDecision,
-    hand_outcome,
     latest_decisions,
+    majority_decisions,
     read_events,
 )
 from scoring.rules import Rule, rule_from_dict
 from scoring.rules.candidates import STATUSES, Candidates
-from scoring.runs.record import now
+from scoring.runs.record import utc_now
 from scoring.subsets.comparison import overlap_table
 from scoring.subsets.selection import Subset, Treatment, select
 from scoring.workspace import Workspace, checked_name, is_name, write_json
@@ -53,7 +53,7 @@ class SubsetDefinition:
     text_only: Treatment = "drop"
     unscored: Treatment = "drop"
     hand_wins: bool = True
-    created_at: str = field(default_factory=now)
+    created_at: str = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
         checked_name(self.name, "subset")
@@ -122,7 +122,7 @@ def delete_subset(workspace: Workspace, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class ResolvedSubset:
     """A resolved subset beside the samples it was chosen from.
 
     The frames have the columns ``samples`` (before), ``kept`` and ``dropped`` (after), ``share``
@@ -183,7 +183,7 @@ class Outcome:
         """Columns outcome (kept or dropped), reason and samples; adds up to the dataset."""
         rows = [
             ("kept" if one.kept else "dropped", str(one.reason), one.n)
-            for one in self.subset.counts()
+            for one in self.subset.count_reasons()
         ]
         return pd.DataFrame(rows, columns=["outcome", "reason", "samples"])
 
@@ -225,10 +225,10 @@ def read_outcome(
     store: Store,
     definition: SubsetDefinition,
     until: Mapping[str, int] | None = None,
-) -> Outcome:
+) -> ResolvedSubset:
     """Like :func:`resolve_subset`, with the samples beside it for the tables before and after."""
     found = candidates(store, definition.scope)
-    return resolve(definition, found, read_events(workspace, until))
+    return resolve_from_events(definition, found, read_events(workspace, until))
 
 
 def read_overlaps(
@@ -247,9 +247,9 @@ def read_overlaps(
     return overlap_table(subsets)
 
 
-def resolve(
+def resolve_from_events(
     definition: SubsetDefinition, found: Candidates, events: Iterable[DecisionEvent]
-) -> Outcome:
+) -> ResolvedSubset:
     """Applies a definition to candidates and decision events. Pure."""
     latest = latest_decisions(events) if definition.hand_wins else ()
     return apply_definition(definition, found, latest)
@@ -257,9 +257,9 @@ def resolve(
 
 def apply_definition(
     definition: SubsetDefinition, found: Candidates, latest: Iterable[LatestDecision]
-) -> Outcome:
-    """As :func:`resolve`, for the decisions that hold. Pure."""
-    hand = hand_outcome(latest) if definition.hand_wins else {}
+) -> ResolvedSubset:
+    """As :func:`resolve_from_events`, for the decisions that hold. Pure."""
+    hand = majority_decisions(latest) if definition.hand_wins else {}
     subset = select(
         definition.rule,
         found,
@@ -268,7 +268,7 @@ def apply_definition(
         definition.unscored,
         definition.hand_wins,
     )
-    return Outcome(definition, found, subset, hand)
+    return ResolvedSubset(definition, found, subset, hand)
 
 
 def _deciding(definition: SubsetDefinition) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> in
     return int((candidates.scored & (distance <= noise.band)).sum())
 
 
-def near_text(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
+def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
     """Return the count in words; None for rules that have no threshold."""
     if noise is None:
         return f"Noise of the scores: {UNKNOWN}" if _has_threshold(rule) else None
@@ -63,7 +63,7 @@ def threshold_distances(rule: Rule, candidates: Candidates) -> Floats | None:
         group = candidates.source.astype(np.int64)
     else:
         return None
-    taken = rule.take(candidates)
+    taken = rule.select_mask(candidates)
     lowest = np.full(int(group.max(initial=0)) + 1, math.inf)
     np.minimum.at(lowest, group[taken], candidates.visnec[taken])
     return np.asarray(np.abs(candidates.visnec - lowest[group]))

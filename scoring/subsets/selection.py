@@ -36,7 +36,7 @@ from scoring.rules import (
     TopCount,
     TopShare,
     TopTokens,
-    Weighing,
+    WeightingRule,
     Weights,
     rule_from_dict,
 )
@@ -125,7 +125,7 @@ class Subset:
     n_hand_unknown: int
     weights: Floats | None = None
 
-    def counts(self) -> list[ReasonCount]:
+    def count_reasons(self) -> list[ReasonCount]:
         """Samples per outcome and reason, kept ones first; adds up to all candidates."""
         return [
             ReasonCount(kept, reason, n)
@@ -134,7 +134,7 @@ class Subset:
             if (n := int(np.count_nonzero((self.kept == kept) & (self.why == code))))
         ]
 
-    def reason(self, row_idx: int) -> Reason:
+    def find_reason(self, row_idx: int) -> Reason:
         """Why this sample is in or out. Raises RuleError for a row that was no candidate."""
         place = int(np.searchsorted(self.row_idx, row_idx))
         if place == len(self.row_idx) or self.row_idx[place] != row_idx:
@@ -162,8 +162,8 @@ def select(
             raise RuleError(
                 f"{option!r} is no choice for samples without a score; use drop or keep"
             )
-    given = rule.weigh(candidates) if isinstance(rule, Weighing) else None
-    kept = rule.take(candidates) if given is None else given > 0
+    given = rule.compute_weights(candidates) if isinstance(rule, WeightingRule) else None
+    kept = rule.select_mask(candidates) if given is None else given > 0
     why = _why_by_rule(rule, candidates, kept)
     for status in STATUSES:
         if status is not Status.SCORED:

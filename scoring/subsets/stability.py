@@ -21,7 +21,7 @@ from scoring.database.queries.browse import score_column
 from scoring.database.values import Scope
 from scoring.errors import RuleError
 from scoring.precision import noise_of
-from scoring.rules import Ablation, Control, RandomShare, Rule, Weighing
+from scoring.rules import Ablation, Control, RandomShare, Rule, WeightingRule
 from scoring.rules.base import check_count, check_seed
 from scoring.rules.candidates import STATUSES, Candidates, Floats, Mask
 from scoring.rules.ranking import random_numbers
@@ -178,11 +178,11 @@ def inclusion_probabilities(
     """
     check_count(n_draws, what="a number of draws")
     check_seed(seed)
-    if isinstance(rule, (Ablation, Control, RandomShare, Weighing)):
+    if isinstance(rule, (Ablation, Control, RandomShare, WeightingRule)):
         raise RuleError(
             f"stability is about rules that take samples by their scores; {rule} does not"
         )
-    taken = rule.take(candidates)
+    taken = rule.select_mask(candidates)
     own = Replicate("", "", dtype, lambda: candidates.visnec)
     each = -(-n_draws // (1 + len(replicates)))
     tell = on_progress or (lambda *_: None)
@@ -198,7 +198,7 @@ def inclusion_probabilities(
             summed += _share_of_draws(rule, other, one.dtype, draws, seed, lambda n: tell(n, total))
             n_sets += other.scored
         if number:
-            overlap = _overlap(taken & other.scored, rule.take(other)) if used else None
+            overlap = _overlap(taken & other.scored, rule.select_mask(other)) if used else None
             results.append(ReplicateResult(one.run_id, one.baseline, one.dtype, coverage, overlap))
     tell(total, total)
     found = Stability(
@@ -218,7 +218,7 @@ def inclusion_probabilities(
     return found
 
 
-def basis_text(found: Stability) -> str:
+def format_basis(found: Stability) -> str:
     """Return what the figures are based on, in words."""
     noise = noise_of(found.dtype)
     rounding = f"the noise of the dtype ({noise})" if noise else "no noise, as the dtype is unknown"
@@ -263,13 +263,13 @@ def _share_of_draws(
     noise = noise_of(dtype)
     tell(draws[0])
     if noise is None:
-        return rule.take(candidates).astype(np.float64)
+        return rule.select_mask(candidates).astype(np.float64)
     counts = np.zeros(len(candidates), np.int64)
     for number in draws:
         tell(number)
         drawn_by = int(random_numbers(np.array([number]), seed)[0] >> np.uint64(1))
         visnec = candidates.visnec + noise.rms * _normal(candidates, drawn_by)
-        counts += rule.take(replace(candidates, visnec=visnec))
+        counts += rule.select_mask(replace(candidates, visnec=visnec))
     return counts / len(draws)
 
 

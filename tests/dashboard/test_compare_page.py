@@ -18,7 +18,7 @@ from scoring.database import build_database, compare_scopes
 from scoring.database.filters import Filter, Range
 from scoring.database.queries import queries
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
-from scoring.reviews.threshold_estimation import cut_quality
+from scoring.reviews.threshold_estimation import estimate_quality
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, told_of_cut, written
 from tests.synthetic import make_workspace
@@ -101,7 +101,7 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
     assert not any(one.label.startswith("Give labels") for one in overview.button)
     labels = read_labels(open_view_context(View()).context or two)
     for cut in (two.bands.high, 0.9):
-        dropped = cut_quality(labels, cut).wrongly_dropped
+        dropped = estimate_quality(labels, cut).wrongly_dropped
         assert dropped is not None
         n_dropped = read_cut(two, cut).n_dropped
         said = told_of_cut(draw("overview", {"cut": str(cut)}))

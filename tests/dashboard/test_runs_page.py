@@ -12,7 +12,7 @@ from dashboard.data.context import WORKSPACE_VARIABLE, Context
 from dashboard.data.facts import read_prediction_counts
 from dashboard.data.scores import read_status_counts, read_status_reasons
 from dashboard.text import formatting
-from scoring.runs.leases import this_process
+from scoring.runs.leases import identify_process
 from scoring.runs.progress import RunProgress
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written
@@ -93,7 +93,7 @@ def report(n_written: int, n_own: int, **changes: object) -> dict[str, object]:
     values: dict[str, object] = {
         "phase": "score",
         "state": "running",
-        "process": this_process(),
+        "process": identify_process(),
         "updated_at": datetime.now(UTC).isoformat(),
         "total": 120,
         "rate": 1.5,

@@ -214,7 +214,7 @@ def test_the_arms_of_a_subset_are_saved_with_one_click(
         name: int(candidate.sum())
         for name, one in saved.items()
         if (found := read_subset_outcome(context, one)) is not None
-        and (candidate := one.rule.take(found.candidates)) is not None
+        and (candidate := one.rule.select_mask(found.candidates)) is not None
     }
     assert set(sizes) == {"paper15"} | {
         f"paper15-{arm}"

@@ -12,8 +12,8 @@ from dashboard.data.reviews import read_own_decisions
 from scoring.reviews.decisions import (
     Decision,
     DecisionEvent,
-    hand_outcome,
     latest_decisions,
+    majority_decisions,
     read_events,
 )
 from scoring.workspace import Workspace, create_workspace
@@ -52,7 +52,7 @@ def shown(workspace: Workspace) -> tuple[str | None, int, list[str]]:
 
 
 def exported(workspace: Workspace) -> Decision | None:
-    return hand_outcome(latest_decisions(read_events(workspace))).get(7)
+    return majority_decisions(latest_decisions(read_events(workspace))).get(7)
 
 
 def test_an_older_decision_that_arrives_later_does_not_replace_a_newer_one(

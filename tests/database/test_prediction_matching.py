@@ -12,8 +12,8 @@ import pytest
 
 from scoring.database import Scope, Store, build_database, sample_detail
 from scoring.database.build import prediction_matching
-from scoring.predictions.answer_match import VERSION
-from scoring.predictions.records import matched_prediction, prediction_row
+from scoring.predictions.answer_match import MATCH_VERSION
+from scoring.predictions.records import match_prediction, to_prediction_row
 from scoring.schemas import PREDICTIONS
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
@@ -43,9 +43,9 @@ def predictions(workspace: Workspace) -> list[tuple[Any, ...]]:
 
 
 def test_matches_of_this_version_are_taken_from_the_parts(workspace: Workspace) -> None:
-    row = prediction_row(matched_prediction(1, "answer 1", "no", "answer 1", ""), 16)
+    row = to_prediction_row(match_prediction(1, "answer 1", "no", "answer 1", ""), 16)
     write(workspace, [row | {"f1_text": 0.75}], PREDICTIONS, "0")  # not what would be derived
-    assert predictions(workspace) == [(1, True, 0.75, False, None, VERSION, 16)]
+    assert predictions(workspace) == [(1, True, 0.75, False, None, MATCH_VERSION, 16)]
 
 
 def test_what_is_older_is_compared_anew_from_the_texts(
@@ -55,11 +55,11 @@ def test_what_is_older_is_compared_anew_from_the_texts(
     texts = pa.schema([PREDICTIONS.field(at) for at in range(3)])
     old = [{"row_idx": 0, "prediction_text": "Answer 0.", "prediction_multimodal": None}]
     write(workspace, old, texts, "0")
-    row = prediction_row(matched_prediction(2, "x", "the answer", "answer 2", ""), 32)
-    write(workspace, [row | {"matched_by": VERSION - 1, "f1_text": 0.75}], PREDICTIONS, "1")
+    row = to_prediction_row(match_prediction(2, "x", "the answer", "answer 2", ""), 32)
+    write(workspace, [row | {"matched_by": MATCH_VERSION - 1, "f1_text": 0.75}], PREDICTIONS, "1")
     assert predictions(workspace) == [
-        (0, True, 1.0, None, None, VERSION, None),
-        (2, False, 0.0, False, None, VERSION, 32),
+        (0, True, 1.0, None, None, MATCH_VERSION, None),
+        (2, False, 0.0, False, None, MATCH_VERSION, 32),
     ]
     detail = sample_detail(Store(workspace), Scope(RUN_ID), 2)
     assert [one["f1_multimodal"] for one in detail.predictions] == [pytest.approx(2 / 3)]

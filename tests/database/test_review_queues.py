@@ -17,12 +17,12 @@ from scoring.necessity import Bands
 from scoring.reviews.decisions import (
     Decision,
     DecisionDraft,
-    conflicts,
+    find_conflicts,
     latest_decisions,
     open_review_log,
     read_events,
 )
-from scoring.reviews.threshold_estimation import cut_quality
+from scoring.reviews.threshold_estimation import estimate_quality
 from scoring.workspace import Workspace
 from tests.database.conftest import SCOPE, SCORES, TOKENS
 from tests.synthetic import append_decisions, decision_event, make_workspace
@@ -160,7 +160,7 @@ def test_the_conflict_queue_holds_what_the_conflict_count_counts(tmp_path: Path)
             event = decision_event(row + 1, row, decision, reviewer=f"r{number}")
             append_decisions(workspace, [event], f"r{number}@desk")
     build_database(workspace)
-    counted = conflicts(latest_decisions(read_events(workspace)))
+    counted = find_conflicts(latest_decisions(read_events(workspace)))
     assert rows(Store(workspace), "conflicts") == counted == [1, 2, 4]
     assert rows(Store(workspace), "reviewers") == [0, 1, 2, 4]
 
@@ -178,7 +178,7 @@ def test_labels_carry_how_they_were_drawn(reviewed: Store) -> None:
     assert labels.keep.tolist() == [True, True, False]
     assert labels.weight.tolist() == [4.5, 0.5, 3.0]
     assert labels.n_undrawn == 1
-    cut = cut_quality(labels, 0.25)
+    cut = estimate_quality(labels, 0.25)
     assert cut.precision is not None
     assert cut.precision.value == pytest.approx(0.5 / 3.5)
     assert cut.wrongly_dropped is not None
@@ -247,7 +247,7 @@ def test_a_queue_that_was_left_tells_the_truth_about_the_whole(
     # A stratified queue knows its strata: 100, 300 and 800 of 1200, however far it has come.
     by_chance = 0 if order == "stratified" else 3 * np.sqrt(0.25 / first)
     assert shares == pytest.approx([100 / N, 300 / N, 800 / N], abs=by_chance + 1e-9)
-    cut = cut_quality(labels, 0.25)
+    cut = estimate_quality(labels, 0.25)
     assert cut.wrongly_dropped is not None
     assert cut.precision is not None
     for found, truth in ((cut.wrongly_dropped, TRUTH), (cut.precision, KEPT)):
@@ -289,7 +289,7 @@ def test_drawing_anew_counts_nothing_twice(population: Workspace) -> None:
     decide(population, rest, N)
     labels = queries.read_hand_labels(store, SCOPE)
     assert labels.weight.tolist() == pytest.approx([1.0] * N)
-    cut = cut_quality(labels, 0.25)
+    cut = estimate_quality(labels, 0.25)
     assert cut.wrongly_dropped is not None
     assert cut.wrongly_dropped.value == pytest.approx(TRUTH)
 

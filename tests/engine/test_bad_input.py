@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from scoring.cli import app
 from scoring.database import Scope, Store, token_scores
-from scoring.runs.record import only_run, read_run
+from scoring.runs.record import read_run, read_run_or_latest
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace
 
@@ -255,7 +255,7 @@ def test_token_values_add_up_to_the_score(scored: Workspace) -> None:
 
 def test_what_is_too_long_can_be_cut(scored: Workspace) -> None:
     run("score", "-w", scored.root, "--model", "tiny-vlm", "--truncate")
-    record = only_run(scored, None)
+    record = read_run_or_latest(scored, None)
     assert record.truncate
     status, _, visnec, n_tokens, truncated = outcomes(scored, record.run_id)["100,000 tokens"]
     assert (status, truncated) == (Status.SCORED, True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scoring.runs import leases
-from scoring.runs.leases import Claims, file_clock, is_gone, this_process
+from scoring.runs.leases import ChunkLeases, has_exited, identify_process, read_file_clock
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def leave_claim(folder: Path, chunk: int, seconds_ago: float = 0.0, **owner: obj
     """A claim as another process left it."""
     folder.mkdir(exist_ok=True)
     path = folder / f"chunk-{chunk:08d}.lock"
-    path.write_text(json.dumps({**this_process(), "token": "other"} | owner))
-    moment = file_clock(folder) - seconds_ago
+    path.write_text(json.dumps({**identify_process(), "token": "other"} | owner))
+    moment = read_file_clock(folder) - seconds_ago
     os.utime(path, (moment, moment))
     return path
 
@@ -38,12 +38,12 @@ def ended_process() -> int:
 
 
 def test_a_chunk_has_one_holder_until_it_is_released(folder: Path) -> None:
-    with Claims(folder) as mine, Claims(folder) as yours:
-        assert mine.take(3)
-        assert not yours.take(3)
-        assert yours.take(4)
+    with ChunkLeases(folder) as mine, ChunkLeases(folder) as yours:
+        assert mine.acquire(3)
+        assert not yours.acquire(3)
+        assert yours.acquire(4)
         mine.release([3])
-        assert yours.take(3)
+        assert yours.acquire(3)
         assert (mine.held, yours.held) == (set(), {3, 4})
     assert list(folder.iterdir()) == []
 
@@ -51,12 +51,12 @@ def test_a_chunk_has_one_holder_until_it_is_released(folder: Path) -> None:
 def test_of_many_that_want_a_chunk_of_the_dead_one_gets_it(folder: Path) -> None:
     for chunk in range(20):
         leave_claim(folder, chunk, pid=ended_process() if chunk == 0 else 1, started="never")
-    several = [Claims(folder).__enter__() for _ in range(8)]
+    several = [ChunkLeases(folder).__enter__() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         for chunk in range(20):
-            got = list(pool.map(lambda one, chunk=chunk: one.take(chunk), several))
+            got = list(pool.map(lambda one, chunk=chunk: one.acquire(chunk), several))
             assert any(got)  # a second one may be told so, and finds out before it writes
-            assert sum(one.still_mine(chunk) for one in several) == 1
+            assert sum(one.is_held(chunk) for one in several) == 1
     for one in several:
         one.__exit__(None, None, None)
 
@@ -78,34 +78,34 @@ def test_who_is_dead_or_silent_loses_a_claim(
     folder: Path, owner: dict[str, object], seconds_ago: float, taken: bool
 ) -> None:
     leave_claim(folder, 0, seconds_ago, **owner)
-    with Claims(folder) as mine:
-        assert mine.take(0) is taken
+    with ChunkLeases(folder) as mine:
+        assert mine.acquire(0) is taken
 
 
 def test_a_claim_without_a_readable_owner_goes_by_its_silence(folder: Path) -> None:
     leave_claim(folder, 0).write_text("")
     leave_claim(folder, 1).write_text("{not json")
     os.utime(folder / "chunk-00000001.lock", (0, 0))
-    with Claims(folder) as mine:
-        assert not mine.take(0)
-        assert mine.take(1)
+    with ChunkLeases(folder) as mine:
+        assert not mine.acquire(0)
+        assert mine.acquire(1)
 
 
 def test_who_wakes_up_after_a_theft_notices_and_leaves_the_thief_alone(folder: Path) -> None:
-    with Claims(folder) as sleeper, Claims(folder) as thief:
-        assert sleeper.take(0)
+    with ChunkLeases(folder) as sleeper, ChunkLeases(folder) as thief:
+        assert sleeper.acquire(0)
         os.utime(folder / "chunk-00000000.lock", (0, 0))
-        assert thief.take(0)
-        assert not sleeper.still_mine(0)
-        assert thief.still_mine(0)
+        assert thief.acquire(0)
+        assert not sleeper.is_held(0)
+        assert thief.is_held(0)
         sleeper.release([0])
-        assert thief.still_mine(0)
+        assert thief.is_held(0)
 
 
 def test_one_touch_keeps_all_claims_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Claims(folder) as mine:
+    with ChunkLeases(folder) as mine:
         for chunk in range(3):
-            mine.take(chunk)
+            mine.acquire(chunk)
         owner = next(folder.glob("owner-*"))
         os.utime(owner, (5.0, 5.0))
         assert [path.stat().st_mtime for path in sorted(folder.glob("*.lock"))] == [5.0] * 3
@@ -117,28 +117,28 @@ def test_without_hard_links_claims_hold_too(folder: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("scoring.runs.leases.os.link", refuse)
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.01)
-    with Claims(folder) as mine, Claims(folder) as yours:
-        assert mine.take(0)
-        assert not yours.take(0)
+    with ChunkLeases(folder) as mine, ChunkLeases(folder) as yours:
+        assert mine.acquire(0)
+        assert not yours.acquire(0)
         path = folder / "chunk-00000000.lock"
         os.utime(path, (0, 0))
         while path.stat().st_mtime == 0:  # the heartbeat reaches copies as well
             pass
-        assert not yours.take(0)
-        assert mine.still_mine(0)
+        assert not yours.acquire(0)
+        assert mine.is_held(0)
     assert list(folder.iterdir()) == []
 
 
 def test_a_process_is_gone_when_it_ended_here_and_unknown_elsewhere() -> None:
-    assert not is_gone(this_process())
-    assert is_gone({**this_process(), "pid": ended_process()})
-    assert not is_gone({**this_process(), "pid": ended_process(), "host": "elsewhere"})
+    assert not has_exited(identify_process())
+    assert has_exited({**identify_process(), "pid": ended_process()})
+    assert not has_exited({**identify_process(), "pid": ended_process(), "host": "elsewhere"})
 
 
 def test_leftovers_of_the_dead_are_removed(folder: Path) -> None:
     folder.mkdir()
-    (folder / "owner-dead").write_text(json.dumps({**this_process(), "pid": ended_process()}))
-    (folder / "owner-far").write_text(json.dumps({**this_process(), "host": "elsewhere"}))
-    with Claims(folder):
+    (folder / "owner-dead").write_text(json.dumps({**identify_process(), "pid": ended_process()}))
+    (folder / "owner-far").write_text(json.dumps({**identify_process(), "host": "elsewhere"}))
+    with ChunkLeases(folder):
         pass
     assert [path.name for path in folder.iterdir()] == ["owner-far"]

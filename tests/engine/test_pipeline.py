@@ -20,7 +20,7 @@ from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.models.base import EncodedSample
 from scoring.runs.progress import read_progress
-from scoring.runs.record import list_runs, only_run, read_run
+from scoring.runs.record import list_runs, read_run, read_run_or_latest
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 
@@ -45,14 +45,14 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def rows_of(workspace: Workspace, kind: str = "scores") -> list[int]:
-    run = only_run(workspace, None).run_id
+    run = read_run_or_latest(workspace, None).run_id
     parts = sorted((workspace.run_dir(run) / kind).glob("part-*.parquet"))
     return [row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist()]
 
 
 def counts(workspace: Workspace) -> dict[str, int]:
     store = Store(workspace)
-    frame = status_counts(store, Scope(only_run(workspace, None).run_id))
+    frame = status_counts(store, Scope(read_run_or_latest(workspace, None).run_id))
     return dict(zip(frame["status"], frame["n"], strict=True))
 
 

@@ -13,13 +13,13 @@ from scoring.engine.predictions import Predictor
 from scoring.errors import RunConflictError
 from scoring.models.base import EncodedSample
 from scoring.models.prompting import PromptProblem
-from scoring.predictions.answer_match import VERSION, AnswerMatch
+from scoring.predictions.answer_match import MATCH_VERSION, AnswerMatch
 from scoring.predictions.records import (
     Prediction,
     PredictionSettings,
     begin_predictions,
-    prediction_row,
     read_prediction_settings,
+    to_prediction_row,
 )
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.schemas import PREDICTIONS
@@ -74,10 +74,10 @@ def test_both_predictions_are_compared_with_the_reference(root: Path) -> None:
     assert found.match_text == AnswerMatch(exact=False, letter=False, f1=0.0)
     assert found.match_multimodal == AnswerMatch(exact=False, letter=True, f1=0.0)
     assert model.asked == [7, 7]
-    row = prediction_row(found, 7)
+    row = to_prediction_row(found, 7)
     assert set(row) == set(PREDICTIONS.names)
     assert (row["letter_text"], row["letter_multimodal"]) == (False, True)
-    assert (row["max_new_tokens"], row["matched_by"]) == (7, VERSION)
+    assert (row["max_new_tokens"], row["matched_by"]) == (7, MATCH_VERSION)
 
 
 def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: Path) -> None:

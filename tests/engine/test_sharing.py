@@ -25,7 +25,7 @@ from scoring.engine.pipeline import score_dataset
 from scoring.errors import StorageError
 from scoring.models.base import EncodedSample
 from scoring.runs.progress import read_progress
-from scoring.runs.record import only_run
+from scoring.runs.record import read_run_or_latest
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 
@@ -152,7 +152,7 @@ def test_a_row_that_two_processes_did_counts_once(workspace: Workspace) -> None:
     (scores / "part-000000-twice.parquet").write_bytes(part.read_bytes())
     summary = score_dataset(workspace, FakeModel(), run_id="run")
     assert (summary.done, summary.statuses) == (N, {"scored": N})
-    frame = status_counts(Store(workspace), Scope(only_run(workspace, None).run_id))
+    frame = status_counts(Store(workspace), Scope(read_run_or_latest(workspace, None).run_id))
     assert int(frame["n"].sum()) == N
 
 

@@ -8,8 +8,21 @@ import numpy as np
 import pytest
 
 from scoring.errors import InputError
-from scoring.evaluation.accuracy import Accuracy, Cells, accuracy, cross, leakage, multimodal_gain
-from scoring.evaluation.evaluate import Answers, Benchmark, Evaluation, evaluate, score_bands
+from scoring.evaluation.accuracy import (
+    Accuracy,
+    ContingencyTable,
+    cross_tabulate,
+    measure_accuracy,
+    measure_gain,
+    measure_leakage,
+)
+from scoring.evaluation.evaluate import (
+    Benchmark,
+    Evaluation,
+    ModelGrades,
+    evaluate_models,
+    split_into_bands,
+)
 from scoring.evaluation.model_ranks import kendall, rank_models, ranks, spearman
 from scoring.necessity import Bands
 
@@ -28,12 +41,12 @@ def verdicts(text: str) -> np.ndarray:
     return np.array([{"r": 1, "w": 0, "-": -1}[one] for one in text], np.int8)
 
 
-def evaluated(*answers: Answers, threshold: float = 0.25, n_bands: int = 3) -> Evaluation:
-    return evaluate(BENCHMARK, answers, threshold, Bands(), n_bands)
+def evaluated(*answers: ModelGrades, threshold: float = 0.25, n_bands: int = 3) -> Evaluation:
+    return evaluate_models(BENCHMARK, answers, threshold, Bands(), n_bands)
 
 
 #                          row  01234567
-ONE = Answers("one", verdicts("rrwrrwr-"), verdicts("wwrrwwrr"), verdicts("wwwrww-r"))
+ONE = ModelGrades("one", verdicts("rrwrrwr-"), verdicts("wwrrwwrr"), verdicts("wwwrww-r"))
 
 
 def test_all_samples_the_necessary_part_and_the_rest() -> None:
@@ -73,24 +86,24 @@ def test_the_worked_example_of_mmstar() -> None:
     """LLaVA-Next-34B: 52.1 with images, 22.7 without, 20.3 by its language model."""
     n = 1000
     seen, blind, text = (np.repeat(np.array([1, 0], np.int8), [k, n - k]) for k in (521, 227, 203))
-    gain = multimodal_gain(cross(blind, seen))
-    leak = leakage(blind, text)
+    gain = measure_gain(cross_tabulate(blind, seen))
+    leak = measure_leakage(blind, text)
     assert gain is not None
     assert leak is not None
     assert gain.value == pytest.approx(0.294)
     assert leak.value == pytest.approx(0.024)
-    reverse = leakage(text, blind)
+    reverse = measure_leakage(text, blind)
     assert reverse is not None
     assert reverse.value == 0.0  # never below
 
 
 def test_the_interval_of_a_gain() -> None:
-    gain = multimodal_gain(Cells(both_right=40, only_blind=10, only_seen=30, both_wrong=20))
+    gain = measure_gain(ContingencyTable(both_right=40, only_blind=10, only_seen=30, both_wrong=20))
     assert gain is not None
     assert gain.value == pytest.approx(0.2)
     # (30.5 - 10.5) / 102 = 0.196; sqrt(41 - 400 / 102) / 102 = 0.0597
     assert (gain.low, gain.high) == pytest.approx((0.079, 0.313), abs=0.001)
-    sure = multimodal_gain(Cells(5, 0, 0, 5))
+    sure = measure_gain(ContingencyTable(5, 0, 0, 5))
     assert sure is not None
     assert sure.low < 0 < sure.high  # ten samples that all agree prove no zero
 
@@ -98,8 +111,10 @@ def test_the_interval_of_a_gain() -> None:
 def test_the_four_cells() -> None:
     (one,) = evaluated(ONE).models
     #              blind right, seen right: 3, 6; blind right, seen wrong: 2;
-    assert one.all.cells == Cells(2, 1, 3, 1)  # blind wrong, seen right: 0, 1, 4; neither: 5
-    assert one.necessary.cells == Cells(0, 1, 2, 0)
+    assert one.all.cells == ContingencyTable(
+        2, 1, 3, 1
+    )  # blind wrong, seen right: 0, 1, 4; neither: 5
+    assert one.necessary.cells == ContingencyTable(0, 1, 2, 0)
     assert one.all.cells.count("right", "wrong") == 1
     assert one.all.cells.count("wrong", "right") == 3
     assert one.all.cells.n == 7
@@ -110,22 +125,22 @@ def test_wilsons_interval() -> None:
     assert Accuracy(8, 10).interval == pytest.approx((0.490, 0.943), abs=0.001)
     assert Accuracy(0, 0).value is None
     assert Accuracy(0, 0).interval is None
-    assert accuracy(verdicts("rw-")) == Accuracy(1, 2)
+    assert measure_accuracy(verdicts("rw-")) == Accuracy(1, 2)
 
 
 def test_bands_part_no_equal_scores_and_cover_every_score() -> None:
     scores = np.array([0.0, 0.0, 0.0, 1.0, 2.0, 3.0])
-    assert score_bands(scores, 3) == [(None, 2.0), (2.0, None)]
-    assert score_bands(scores, 1) == [(None, None)]
-    assert score_bands(np.array([]), 3) == []
-    assert score_bands(np.array([1.0, 1.0]), 5) == [(None, None)]
+    assert split_into_bands(scores, 3) == [(None, 2.0), (2.0, None)]
+    assert split_into_bands(scores, 1) == [(None, None)]
+    assert split_into_bands(np.array([]), 3) == []
+    assert split_into_bands(np.array([1.0, 1.0]), 5) == [(None, None)]
     (one,) = evaluated(ONE).models
     assert sum(part.n_samples for part in one.by_band) == 7
     assert [part.n_samples for part in one.by_band] == [2, 2, 3]
 
 
 def test_what_nobody_predicted_is_none_and_never_zero() -> None:
-    (one,) = evaluated(Answers("seen only", verdicts("rrwrrwr-"))).models
+    (one,) = evaluated(ModelGrades("seen only", verdicts("rrwrrwr-"))).models
     assert one.all.blind is None
     assert one.all.gain is None
     assert one.all.leakage is None
@@ -137,10 +152,10 @@ def test_what_nobody_predicted_is_none_and_never_zero() -> None:
 
 
 def test_models_are_ranked_over_the_samples_that_all_answered() -> None:
-    a = Answers("a", verdicts("wwwrrrr-"))  # 4 of 7; 0 of 3 on the necessary part
-    b = Answers("b", verdicts("rrrwwwwr"))  # 3 of 7; 3 of 3
-    c = Answers("c", verdicts("rrwwwwwr"))  # 2 of 7; 2 of 3
-    blind_only = Answers("d", None, verdicts("rrrrrrrr"))
+    a = ModelGrades("a", verdicts("wwwrrrr-"))  # 4 of 7; 0 of 3 on the necessary part
+    b = ModelGrades("b", verdicts("rrrwwwwr"))  # 3 of 7; 3 of 3
+    c = ModelGrades("c", verdicts("rrwwwwwr"))  # 2 of 7; 2 of 3
+    blind_only = ModelGrades("d", None, verdicts("rrrrrrrr"))
     found = evaluated(c, b, a, blind_only).ranking
     assert found is not None
     assert (found.n_common, found.n_necessary) == (7, 3)
@@ -174,4 +189,4 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="one band or more"):
         evaluated(ONE, n_bands=0)
     with pytest.raises(InputError, match="do not fit a benchmark of 8 samples"):
-        evaluated(Answers("short", verdicts("r")))
+        evaluated(ModelGrades("short", verdicts("r")))

@@ -24,8 +24,8 @@ from scoring.predictions.records import (
     Prediction,
     PredictionSettings,
     begin_predictions,
-    matched_prediction,
-    prediction_row,
+    match_prediction,
+    to_prediction_row,
 )
 from scoring.samples import Role, Sample, Turn
 from scoring.schemas import PREDICTIONS
@@ -108,7 +108,7 @@ class Parrot:
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         return [
-            matched_prediction(one.row_idx, "A", "a big dog", one.answer, one.question)
+            match_prediction(one.row_idx, "A", "a big dog", one.answer, one.question)
             for one in samples
         ]
 
@@ -147,7 +147,7 @@ def test_the_measure_counts_only_who_is_right_in_every_order(tmp_path: Path) -> 
     place = make_workspace(tmp_path / "ws", rows=rows, with_images=False, with_predictions=False)
     predictor = RotatingPredictor(cast(Predictor, Parrot()))
     asked = predictor.prepare([sample(0, QUESTION, "B"), sample(1, QUESTION, "C")])
-    table = [prediction_row(one, 8) for one in predictor.predict(asked)]
+    table = [to_prediction_row(one, 8) for one in predictor.predict(asked)]
     folder = place.run_dir(RUN_ID) / "predictions"
     folder.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(table, PREDICTIONS), folder / "part-0.parquet")

@@ -24,7 +24,7 @@ from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.reviews.decisions import open_review_log
-from scoring.runs.progress import Counts, ProgressFile
+from scoring.runs.progress import ProgressFile, SampleCounts
 from scoring.runs.record import list_runs
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import TopShare
@@ -220,8 +220,8 @@ def test_nothing_is_added_under_a_run_that_is_at_work(
 ) -> None:
     score_dataset(workspace, FakeModel(), run_id="mine")
     with ProgressFile(workspace, "mine") as file:
-        file.report(phase="score", state="running", total=4, rate=1.0, written=Counts(),
-                    in_flight=Counts(), source_totals={})  # fmt: skip
+        file.report(phase="score", state="running", total=4, rate=1.0, written=SampleCounts(),
+                    in_flight=SampleCounts(), source_totals={})  # fmt: skip
         file.write()
         with pytest.raises(WorkspaceError, match="run 'mine' is at work"):
             add(workspace, files[1])

@@ -41,21 +41,25 @@ def state_of(logs: Logs) -> DecisionState:
 
 
 def undoable(state: DecisionState, n: int = 99) -> list[tuple[str, str | None]]:
-    return [(one.event_id, one.then) for one in state.undoable("ada", n)]
+    return [(one.event_id, one.then) for one in state.list_undoable("ada", n)]
 
 
 def test_the_latest_decision_holds_and_an_undo_brings_the_earlier_one_back() -> None:
     state = DecisionState()
     log = [event("a", 7, KEEP, 1), event("b", 7, DROP, 2), event("c", 9, UNSURE, 3)]
     assert state.extend_log("ada@desk", log) == {7, 9}
-    assert state.decided("ada", [7, 8, 9]) == {7: DROP, 9: UNSURE}
+    assert state.list_decided("ada", [7, 8, 9]) == {7: DROP, 9: UNSURE}
     assert undoable(state) == [("a", None), ("b", KEEP), ("c", None)]
     assert state.extend_log("ada@desk", [event("d", 7, None, 4, undoes="b")]) == {7}
-    assert state.decided("ada", [7]) == {7: KEEP}
-    assert (state.n_decided("ada"), state.n_decided("ben")) == (2, 0)
+    assert state.list_decided("ada", [7]) == {7: KEEP}
+    assert (state.count_decided("ada"), state.count_decided("ben")) == (2, 0)
     more = [event("e", 7, None, 5, undoes="a"), event("f", 9, None, 6, undoes="c")]
     state.extend_log("ada@desk", more)
-    assert (state.n_decided("ada"), undoable(state), state.undo_target("ada")) == (0, [], [])
+    assert (state.count_decided("ada"), undoable(state), state.find_undo_target("ada")) == (
+        0,
+        [],
+        [],
+    )
 
 
 def test_events_that_change_nothing_change_no_row() -> None:
@@ -71,11 +75,11 @@ def test_an_undo_shows_what_holds_then_whatever_the_clocks_say() -> None:
     desk = [event("a", 7, KEEP, 10), event("b", 7, DROP, 5)]
     laptop = [event("c", 7, UNSURE, 7, machine="laptop")]
     state = state_of({"ada@desk": desk, "ada@laptop": laptop})
-    assert state.decided("ada", [7]) == {7: UNSURE}
+    assert state.list_decided("ada", [7]) == {7: UNSURE}
     # Each log keeps its own order: b was given after a.
     assert undoable(state) == [("c", None), ("a", UNSURE), ("b", KEEP)]
     state.extend_log("ada@desk", [event("d", 7, None, 6, undoes="b")])
-    assert state.decided("ada", [7]) == {7: KEEP}
+    assert state.list_decided("ada", [7]) == {7: KEEP}
 
 
 def test_a_bulk_decision_is_one_and_its_place_is_where_it_was_given() -> None:
@@ -83,17 +87,17 @@ def test_a_bulk_decision_is_one_and_its_place_is_where_it_was_given() -> None:
     log = [event("a", 1, KEEP, 1), *bulk, event("c", 4, KEEP, 3)]
     state = state_of({"ada@desk": log})
     moment = bulk[0].decided_at
-    assert state.last_bulk("ada") == BulkDecision(f"{BULK}x", "drop", 3, moment)
+    assert state.find_last_bulk("ada") == BulkDecision(f"{BULK}x", "drop", 3, moment)
     assert undoable(state) == [("a", "drop"), ("c", None)]
-    assert state.undo_target("ada") == [log[-1]]
+    assert state.find_undo_target("ada") == [log[-1]]
     state.extend_log(
         "ada@desk",
         [event("d", 4, None, 4, undoes="c"), event("e", 2, None, 5, undoes="b2")],
     )
-    assert state.undo_target("ada") == [bulk[0], bulk[2]]
-    assert state.bulk_events("ada", f"{BULK}x") == [bulk[0], bulk[2]]
-    assert state.last_bulk("ada") == BulkDecision(f"{BULK}x", "drop", 2, moment)
-    assert state.bulk_events("ben", f"{BULK}x") == []
+    assert state.find_undo_target("ada") == [bulk[0], bulk[2]]
+    assert state.list_bulk_events("ada", f"{BULK}x") == [bulk[0], bulk[2]]
+    assert state.find_last_bulk("ada") == BulkDecision(f"{BULK}x", "drop", 2, moment)
+    assert state.list_bulk_events("ben", f"{BULK}x") == []
 
 
 # ---- any interleaving of any logs ----------------------------------------------------------------
@@ -139,17 +143,17 @@ def logs_of_any_kind(draw: st.DrawFn) -> Logs:
 def answers(state: DecisionState) -> dict[str, object]:
     """Everything that pages and commands ask."""
     return {
-        "latest": state.latest(),
-        "rows": [state.latest([row]) for row in ROWS],
-        "history": [Counter(state.history(row)) for row in ROWS],
+        "latest": state.list_latest(),
+        "rows": [state.list_latest([row]) for row in ROWS],
+        "history": [Counter(state.list_history(row)) for row in ROWS],
     } | {
         reviewer: (
-            state.decided(reviewer, ROWS),
-            state.n_decided(reviewer),
-            state.undoable(reviewer, 99),
-            state.undoable(reviewer, 2),
-            state.undo_target(reviewer),
-            state.last_bulk(reviewer),
+            state.list_decided(reviewer, ROWS),
+            state.count_decided(reviewer),
+            state.list_undoable(reviewer, 99),
+            state.list_undoable(reviewer, 2),
+            state.find_undo_target(reviewer),
+            state.find_last_bulk(reviewer),
         )
         for reviewer in REVIEWERS
     }
@@ -164,21 +168,21 @@ def test_event_by_event_in_any_order_is_what_all_logs_at_once_give(
     arrivals = [name for name, events in logs.items() for _ in range(0, len(events), size)]
     chance.shuffle(arrivals)  # type: ignore[attr-defined]
     n_read = dict.fromkeys(logs, 0)
-    before = state.latest()
+    before = state.list_latest()
     for name in arrivals:
         start = n_read[name]
         n_read[name] = start + size
         rows = state.extend_log(name, logs[name][start : start + size])
-        after = state.latest()
+        after = state.list_latest()
         assert rows == {
             one.row_idx for one in [*before, *after] if (one in before) != (one in after)
         }
         before = after
     assert answers(state) == answers(state_of(logs))
     exported = latest_decisions([one for name in sorted(logs) for one in logs[name]])
-    assert state.latest() == exported
+    assert state.list_latest() == exported
     progress = {one.reviewer: one.decided for one in reviewer_progress(exported)}
-    assert {one: state.n_decided(one) for one in REVIEWERS} == dict.fromkeys(
+    assert {one: state.count_decided(one) for one in REVIEWERS} == dict.fromkeys(
         REVIEWERS, 0
     ) | progress
 
@@ -196,10 +200,10 @@ def test_logs_that_are_replaced_or_removed_leave_nothing_behind(first: Logs, sec
 @given(logs_of_any_kind())
 def test_undo_after_undo_shows_what_was_promised_until_nothing_is_left(logs: Logs) -> None:
     state = state_of(logs)
-    name, promised = "ada@desk", state.undoable("ada", 99)
+    name, promised = "ada@desk", state.list_undoable("ada", 99)
     for n, one in enumerate(reversed(promised)):
-        assert state.undoable("ada", 1) == [one]
+        assert state.list_undoable("ada", 1) == [one]
         undo = event(f"undo{n}", one.row_idx, None, 0, undoes=one.event_id)
         state.extend_log(name, [undo])
-        assert state.decided("ada", [one.row_idx]).get(one.row_idx) == one.then
-    assert state.undoable("ada", 1) == []
+        assert state.list_decided("ada", [one.row_idx]).get(one.row_idx) == one.then
+    assert state.list_undoable("ada", 1) == []

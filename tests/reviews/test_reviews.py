@@ -20,13 +20,13 @@ from scoring.reviews.decisions import (
     DecisionDraft,
     DecisionEvent,
     LatestDecision,
-    conflicts,
     decision_feed,
-    hand_outcome,
+    find_conflicts,
     latest_decisions,
     log_digests,
     log_offsets,
     logs_generation,
+    majority_decisions,
     open_review_log,
     read_events,
     reviewer_progress,
@@ -49,7 +49,7 @@ def standing(workspace: Workspace) -> dict[int, Decision | None]:
 
 
 def latest_now(workspace: Workspace) -> list[LatestDecision]:
-    return decision_feed(workspace).read(lambda state: state.latest())
+    return decision_feed(workspace).query_state(lambda state: state.list_latest())
 
 
 def test_a_decision_is_a_line_on_disk_when_append_returns(workspace: Workspace) -> None:
@@ -388,8 +388,8 @@ def test_the_majority_decides_and_a_tie_or_unsure_leaves_it_to_the_rule() -> Non
     latest = [
         verdict(row, f"r{i}", one) for row, given in table.items() for i, one in enumerate(given)
     ]
-    assert hand_outcome(latest) == {0: KEEP, 1: DROP, 4: KEEP, 5: DROP, 8: DROP}
-    assert conflicts(latest) == [2, 3, 5, 6]
+    assert majority_decisions(latest) == {0: KEEP, 1: DROP, 4: KEEP, 5: DROP, 8: DROP}
+    assert find_conflicts(latest) == [2, 3, 5, 6]
 
 
 def test_progress_counts_samples_not_events(workspace: Workspace) -> None:
@@ -410,7 +410,7 @@ def test_all_that_asks_for_a_workspaces_decisions_reads_its_logs_once(
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP)])
     assert decision_feed(workspace) is decision_feed(open_workspace(workspace.root))
-    assert decision_feed(workspace).tail(log.path).events is log._tail.events
+    assert decision_feed(workspace).open_tail(log.path).events is log._tail.events
 
 
 def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
@@ -422,7 +422,7 @@ def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
     assert [one.event_id for one in latest_now(workspace)] == ["a", "b"]
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP, "c")])
     log.undo("a", "u")
-    history = decision_feed(workspace).read(lambda state: state.history(1))
+    history = decision_feed(workspace).query_state(lambda state: state.list_history(1))
     assert [event.event_id for event in history] == ["a", "c", "u"]
     assert [(one.row_idx, one.decision) for one in latest_now(workspace)] == [(1, DROP), (2, KEEP)]
 
@@ -431,19 +431,22 @@ def test_the_feed_answers_each_asker_what_changed_since_then(workspace: Workspac
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
     feed = decision_feed(workspace)
-    first = feed.changes()
+    first = feed.read_changes()
     assert (first.rows, [one.row_idx for one in first.latest]) == (None, [1, 2])
-    assert (feed.changes(first.version).rows, feed.changes(first.version).latest) == (set(), [])
+    assert (feed.read_changes(first.version).rows, feed.read_changes(first.version).latest) == (
+        set(),
+        [],
+    )
     log.append([DecisionDraft(2, DROP, "c"), DecisionDraft(3, DROP, "d")])
-    second = feed.changes(first.version)
+    second = feed.read_changes(first.version)
     assert (second.rows, [one.event_id for one in second.latest]) == ({2, 3}, ["c", "d"])
     log.undo("a")
-    assert feed.changes(second.version).rows == {1}
-    third = feed.changes(first.version)  # another asker, who looked last before both
+    assert feed.read_changes(second.version).rows == {1}
+    third = feed.read_changes(first.version)  # another asker, who looked last before both
     assert third.rows == {1, 2, 3}
     assert [(one.row_idx, one.decision) for one in third.latest] == [(2, DROP), (3, DROP)]
     log.path.unlink()
-    gone = feed.changes(third.version)
+    gone = feed.read_changes(third.version)
     assert (gone.rows, gone.latest) == ({2, 3}, [])
 
 
@@ -470,14 +473,14 @@ def test_a_longer_copy_in_a_logs_place_is_read_on_and_another_log_from_the_begin
 def test_a_log_that_cannot_be_read_hides_no_change_of_another(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP)])
-    first = decision_feed(workspace).changes()
+    first = decision_feed(workspace).read_changes()
     log.append([DecisionDraft(2, DROP)])
     unreadable = workspace.reviews_dir / "zoe@desk.jsonl"
     unreadable.mkdir()
     with pytest.raises(IsADirectoryError):
-        decision_feed(workspace).changes(first.version)
+        decision_feed(workspace).read_changes(first.version)
     unreadable.rmdir()
-    assert decision_feed(workspace).changes(first.version).rows == {2}
+    assert decision_feed(workspace).read_changes(first.version).rows == {2}
 
 
 def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:

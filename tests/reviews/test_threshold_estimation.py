@@ -12,13 +12,13 @@ from scoring.errors import InputError
 from scoring.reviews.agreement import reviewer_agreement
 from scoring.reviews.decisions import Decision, LatestDecision
 from scoring.reviews.threshold_estimation import (
-    HandLabels,
-    cut_curve,
-    cut_quality,
-    drawn_weights,
+    WeightedLabels,
+    estimate_label_weights,
+    estimate_quality,
+    estimate_quality_curve,
     hand_labels,
     suggest_threshold,
-    wilson,
+    wilson_interval,
 )
 
 K, D, U = Decision.KEEP, Decision.DROP, Decision.UNSURE
@@ -27,7 +27,7 @@ LABELS = hand_labels([0, 1, 2, 3, 4, 5], [0, 0, 1, 0, 1, 1])
 
 
 def test_precision_recall_and_the_wrongly_dropped() -> None:
-    cut = cut_quality(LABELS, 2.5)
+    cut = estimate_quality(LABELS, 2.5)
     assert cut.precision is not None
     assert cut.recall is not None
     assert cut.wrongly_dropped is not None
@@ -40,26 +40,26 @@ def test_precision_recall_and_the_wrongly_dropped() -> None:
 
 
 def test_a_side_without_labels_is_none_and_not_zero() -> None:
-    high = cut_quality(LABELS, 9)
+    high = estimate_quality(LABELS, 9)
     assert (high.precision, high.wrongly_kept, high.f1) == (None, None, None)
     assert high.recall is not None
     assert high.recall.value == 0
-    low = cut_quality(LABELS, -9)
+    low = estimate_quality(LABELS, -9)
     assert low.wrongly_dropped is None
-    empty = cut_quality(hand_labels([], []), 0)
+    empty = estimate_quality(hand_labels([], []), 0)
     assert (empty.precision, empty.recall, empty.wrongly_dropped) == (None, None, None)
-    assert cut_curve(hand_labels([], [])) == []
+    assert estimate_quality_curve(hand_labels([], [])) == []
     assert suggest_threshold(hand_labels([], [])) is None
 
 
 def test_weights_are_the_inverse_of_the_probability() -> None:
     # One label stands for ten samples, the other for two: 10 of 12 kept ones are wanted.
     labels = hand_labels([1, 1], [True, False], [0.1, 0.5])
-    cut = cut_quality(labels, 0)
+    cut = estimate_quality(labels, 0)
     assert cut.precision is not None
     assert cut.precision.value == pytest.approx(10 / 12)
     assert cut.precision.effective == pytest.approx(144 / 104)
-    same = cut_quality(hand_labels([1] * 4, [1, 1, 0, 0], [0.01] * 4), 0)
+    same = estimate_quality(hand_labels([1] * 4, [1, 1, 0, 0], [0.01] * 4), 0)
     assert same.precision is not None
     assert same.precision.effective == pytest.approx(4)
 
@@ -71,23 +71,23 @@ def test_labels_without_a_probability_are_left_out_and_counted() -> None:
 
 
 def test_intervals_are_wilsons() -> None:
-    assert wilson(1.0, 10) == (pytest.approx(10 / (10 + 1.959964**2), abs=1e-6), 1.0)
-    low, high = wilson(0.5, 100)
+    assert wilson_interval(1.0, 10) == (pytest.approx(10 / (10 + 1.959964**2), abs=1e-6), 1.0)
+    low, high = wilson_interval(0.5, 100)
     assert (low, high) == (pytest.approx(0.40383, abs=1e-5), pytest.approx(0.59617, abs=1e-5))
-    assert wilson(0.3, 0) == (0.0, 1.0)
+    assert wilson_interval(0.3, 0) == (0.0, 1.0)
     with pytest.raises(InputError, match="95 %"):
-        wilson(0.5, 10, confidence=95)
+        wilson_interval(0.5, 10, confidence=95)
 
 
 def test_the_curve_and_its_best_cut() -> None:
-    curve = cut_curve(LABELS)
+    curve = estimate_quality_curve(LABELS)
     assert [cut.threshold for cut in curve] == [0, 1, 2, 3, 4, 5]
     assert [cut.recall.value for cut in curve if cut.recall] == pytest.approx(
         [1, 1, 1, 2 / 3, 2 / 3, 1 / 3]
     )
     many = hand_labels(np.linspace(0, 1, 500), np.arange(500) % 2)
-    assert len(cut_curve(many, points=20)) == 20
-    assert len(cut_curve(many, [0.5, 0.2, 0.5])) == 2
+    assert len(estimate_quality_curve(many, points=20)) == 20
+    assert len(estimate_quality_curve(many, [0.5, 0.2, 0.5])) == 2
 
 
 def test_the_suggested_threshold_and_its_cross_fitted_f1() -> None:
@@ -116,8 +116,8 @@ def test_the_f1_of_a_suggestion_is_not_better_than_the_truth(low: float, high: f
         labels = hand_labels(visnec[rows], keep[rows])
         best = suggest_threshold(labels)
         assert best is not None
-        truth = cut_quality(hand_labels(visnec, keep), best.threshold).f1
-        on_labels = cut_quality(labels, best.threshold).f1
+        truth = estimate_quality(hand_labels(visnec, keep), best.threshold).f1
+        on_labels = estimate_quality(labels, best.threshold).f1
         assert truth is not None
         assert on_labels is not None
         gaps.append(best.f1 - truth)
@@ -140,7 +140,7 @@ def test_the_truth_lies_inside_the_interval_about_as_often_as_said() -> None:
         low = draw.choice(np.flatnonzero(visnec < 0), 100, replace=False)
         rows = np.concatenate([high, low])
         chance = np.where(visnec[rows] >= 0, 100 / (visnec >= 0).sum(), 100 / (visnec < 0).sum())
-        cut = cut_quality(hand_labels(visnec[rows], keep[rows], chance), 0.25)
+        cut = estimate_quality(hand_labels(visnec[rows], keep[rows], chance), 0.25)
         assert cut.precision is not None
         inside += cut.precision.low <= truth <= cut.precision.high
     assert inside >= 180
@@ -152,7 +152,7 @@ def test_labels_that_cannot_be_are_refused() -> None:
     with pytest.raises(InputError, match="finite"):
         hand_labels([np.nan], [1])
     with pytest.raises(InputError, match="one length"):
-        HandLabels(np.zeros(2), np.zeros(1, bool), np.ones(2))
+        WeightedLabels(np.zeros(2), np.zeros(1, bool), np.ones(2))
 
 
 def said(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
@@ -161,7 +161,7 @@ def said(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
 
 def weights(drawn: str, size: int) -> list[float]:
     """Weights of labels of one stratum: D was drawn, c was chosen."""
-    return drawn_weights(
+    return estimate_label_weights(
         np.array([one == "D" for one in drawn], bool), np.zeros(len(drawn), np.int64), {0: size}
     ).tolist()
 
@@ -196,9 +196,9 @@ def test_strata_that_no_draw_has_reached_are_covered_by_their_kin() -> None:
     drawn = np.array([True, True, False])
     stratum = np.array([0, 1, 2])
     sizes = {0: 10, 1: 20, 2: 30, 3: 40, 4: 100}
-    even = drawn_weights(drawn, stratum, sizes)
+    even = estimate_label_weights(drawn, stratum, sizes)
     assert even.tolist() == pytest.approx([10 * 200 / 30, 20 * 200 / 30, 0])
-    akin = drawn_weights(drawn, stratum, sizes, {0: 0, 2: 0, 1: 1, 3: 1, 4: 2})
+    akin = estimate_label_weights(drawn, stratum, sizes, {0: 0, 2: 0, 1: 1, 3: 1, 4: 2})
     # 0 covers 2, 1 covers 3; nobody of 4's kin was reached, so both cover it.
     assert akin.tolist() == pytest.approx([40 * 2, 60 * 2, 0])
 

@@ -186,12 +186,12 @@ MIXED: list[float | Status] = [0.5, Status.TEXT_ONLY, 0.25, Status.BAD_IMAGE, St
 @pytest.mark.parametrize("rule", EVERY, ids=str)
 def test_no_rule_takes_a_sample_without_a_score_but_the_choices_do(rule: Rule) -> None:
     mixed = candidates(MIXED)
-    assert rule.take(mixed).tolist() == [True, False, True, False, False]
+    assert rule.select_mask(mixed).tolist() == [True, False, True, False, False]
     assert select(rule, mixed).selected.tolist() == [0, 2]
     assert select(rule, mixed, text_only="keep").selected.tolist() == [0, 1, 2]
     both = select(rule, mixed, text_only="keep", unscored="keep")
     assert both.selected.tolist() == [0, 1, 2, 3]
-    assert sum(one.n for one in both.counts()) == 5
+    assert sum(one.n for one in both.count_reasons()) == 5
 
 
 @pytest.mark.parametrize("rule", EVERY, ids=str)
@@ -216,7 +216,7 @@ def test_a_budget_keeps_its_promises(
     sizes = np.bincount(columns.source)
     if np.minimum(sizes, floor).sum() > count:
         return
-    taken = Budget(count, floor, ceiling).take(columns)
+    taken = Budget(count, floor, ceiling).select_mask(columns)
     kept = np.bincount(columns.source[taken], minlength=len(sizes))
     assert (kept >= np.minimum(sizes, floor)).all()
     assert (kept <= ceiling).all()

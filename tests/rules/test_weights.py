@@ -16,7 +16,7 @@ from tests.rules.columns import candidates
 
 
 def weights(rule: Weights, scores: list[float | Status]) -> list[float]:
-    return rule.weigh(candidates(scores)).tolist()
+    return rule.compute_weights(candidates(scores)).tolist()
 
 
 def test_softmax_weights_have_mean_one() -> None:
@@ -52,7 +52,7 @@ def test_weights_hold_at_any_temperature(by: str, temperature: float) -> None:
         Weights(by, temperature),  # type: ignore[arg-type]
         Weights(by, temperature, 0.05, 3.0),  # type: ignore[arg-type]
     ):
-        found = rule.weigh(candidates(scores))
+        found = rule.compute_weights(candidates(scores))
         assert abs(found.mean() - 1) < 1e-6
         assert found.min() >= rule.min_weight
         assert found.max() <= (rule.max_weight or np.inf)

@@ -119,22 +119,22 @@ def test_only_scored_samples_count_for_a_share() -> None:
 
 def test_paper_names_what_it_leaves_out_as_not_positive() -> None:
     subset = select(PaperTopShare(0.5), candidates(GROUPED, CLUSTERS))
-    assert subset.reason(7) is Reason.NOT_POSITIVE
-    assert subset.reason(3) is Reason.RULE
-    assert [(c.kept, c.reason, c.n) for c in subset.counts()] == [
+    assert subset.find_reason(7) is Reason.NOT_POSITIVE
+    assert subset.find_reason(3) is Reason.RULE
+    assert [(c.kept, c.reason, c.n) for c in subset.count_reasons()] == [
         (True, Reason.RULE, 3),
         (False, Reason.RULE, 2),
         (False, Reason.NOT_POSITIVE, 5),
     ]
     with pytest.raises(RuleError, match="row 10 is not in the dataset"):
-        subset.reason(10)
+        subset.find_reason(10)
 
 
 def test_rows_keep_their_own_numbers() -> None:
     subset = select(TopCount(2), candidates([0.1, 0.9, 0.5, 0.9], rows=[3, 10, 11, 400]))
     assert subset.selected.tolist() == [10, 400]
     assert subset.dropped.tolist() == [3, 11]
-    assert subset.reason(400) is Reason.RULE
+    assert subset.find_reason(400) is Reason.RULE
 
 
 MIXED: list[float | Status] = [
@@ -162,15 +162,15 @@ def test_samples_without_a_score_enter_by_choice_only(
 ) -> None:
     subset = select(Threshold(min=0.25), candidates(MIXED), {}, text_only, unscored)
     assert subset.selected.tolist() == rows
-    reasons = [subset.reason(row) for row in range(7)]
+    reasons = [subset.find_reason(row) for row in range(7)]
     assert reasons == ["rule", "text_only", "rule", "status", "bad_record", "status", "rule"]
-    assert sum(count.n for count in subset.counts()) == 7
+    assert sum(count.n for count in subset.count_reasons()) == 7
 
 
 def test_a_bad_record_is_taken_by_a_verdict_only() -> None:
     subset = select(Threshold(min=0.25), candidates(MIXED), {4: KEEP}, "keep", "keep")
     assert subset.selected.tolist() == [0, 1, 3, 4, 5]
-    assert subset.reason(4) is Reason.REVIEWER
+    assert subset.find_reason(4) is Reason.REVIEWER
 
 
 def test_verdicts_win_and_are_counted_where_they_turn_the_outcome() -> None:
@@ -178,8 +178,8 @@ def test_verdicts_win_and_are_counted_where_they_turn_the_outcome() -> None:
     subset = select(Threshold(min=0.25), candidates(MIXED), hand)
     assert subset.selected.tolist() == [1, 2]
     assert (subset.n_hand_kept, subset.n_hand_dropped, subset.n_hand_unknown) == (2, 1, 1)
-    assert [row for row in range(7) if subset.reason(row) is Reason.REVIEWER] == [0, 1, 2]
-    assert subset.reason(6) is Reason.RULE  # the rule had dropped it already
+    assert [row for row in range(7) if subset.find_reason(row) is Reason.REVIEWER] == [0, 1, 2]
+    assert subset.find_reason(6) is Reason.RULE  # the rule had dropped it already
 
 
 def test_verdicts_do_not_move_the_rules_share() -> None:

@@ -14,7 +14,7 @@ from scoring.precision import Noise, noise_of
 from scoring.rules import Rule
 from scoring.samples import Status
 from scoring.subsets.comparison import compare_subsets, overlap_table
-from scoring.subsets.near_threshold import count_near_threshold, near_text
+from scoring.subsets.near_threshold import count_near_threshold, format_near_threshold
 from scoring.subsets.selection import (
     Ablation,
     AnswerThresholds,
@@ -31,7 +31,7 @@ from scoring.subsets.selection import (
 from scoring.subsets.stability import (
     Replicate,
     Stability,
-    basis_text,
+    format_basis,
     inclusion_probabilities,
     read_replicates,
 )
@@ -60,7 +60,7 @@ def test_a_threshold_includes_with_the_probability_of_a_normal_tail() -> None:
     assert (found.n_firm, found.n_open, found.n_used) == (1, 2, 0)
     p = found.inclusion
     assert found.overlap == pytest.approx((p[0] + p[1] + p[3]) / (3 + p[2] + p[4]))
-    assert "no other run or baseline" in basis_text(found)
+    assert "no other run or baseline" in format_basis(found)
 
 
 def test_the_better_of_two_wins_with_the_probability_of_their_difference() -> None:
@@ -87,7 +87,7 @@ def test_inclusion_is_the_share_of_the_other_scores_that_take_a_sample() -> None
         ("small", 0.25, None),
     ]
     assert (found.n_used, found.n_firm, found.n_open) == (2, 1, 2)
-    assert basis_text(found) == ("2 other sets of scores and no noise, as the dtype is unknown")
+    assert format_basis(found) == ("2 other sets of scores and no noise, as the dtype is unknown")
 
 
 def test_a_sample_without_the_other_score_is_judged_by_the_rest() -> None:
@@ -233,10 +233,10 @@ def test_scores_within_the_noise_of_a_threshold_are_counted() -> None:
     assert [count_near_threshold(rule, columns, noise) for rule, _ in expected] == [
         n for _, n in expected
     ]
-    assert near_text(TopCount(2), columns, noise) == (
+    assert format_near_threshold(TopCount(2), columns, noise) == (
         "2 scores are within the noise of the threshold (± 0.01 in bfloat16)"
     )
-    assert near_text(RandomShare(0.5), columns, noise) is None
-    assert near_text(TopCount(2), columns, None) == (
+    assert format_near_threshold(RandomShare(0.5), columns, noise) is None
+    assert format_near_threshold(TopCount(2), columns, None) == (
         "Noise of the scores: unknown, as these scores came without their dtype"
     )

@@ -14,7 +14,7 @@ from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
 from scoring.exports import FORMATS, ExportOptions, options_from_dict
 from scoring.exports.options import TABLES
-from scoring.rules import Weighing
+from scoring.rules import WeightingRule
 from scoring.subsets.definitions import SubsetDefinition
 
 _WAIT_SECONDS = 1.5  # a small export is done before the page is drawn again
@@ -86,7 +86,7 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
         chosen["columns"] = st.selectbox(
             "Columns", list(_COLUMNS), key=f"columns-{name}", format_func=_COLUMNS.__getitem__
         )
-    if isinstance(definition.rule, Weighing):
+    if isinstance(definition.rule, WeightingRule):
         chosen |= _choose_weights(name)
     chosen |= _choose_turns(name)
     chosen["card"] = st.checkbox(

@@ -14,8 +14,8 @@ from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Bar, Table
 from scoring.errors import VisnecError
-from scoring.rules import Ablation, Control, RandomShare, Weighing, ablation_arms
-from scoring.runs.record import now
+from scoring.rules import Ablation, Control, RandomShare, WeightingRule, ablation_arms
+from scoring.runs.record import utc_now
 from scoring.subsets.definitions import SubsetDefinition
 
 PLACE: Final = "saved subsets"
@@ -52,7 +52,7 @@ def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
     """The arms of a subset by what they are, with its choices; without a clustering only those
     that need none. Empty for a rule that is an arm itself or weighs."""
     rule = definition.rule
-    if isinstance(rule, Ablation | Control | RandomShare | Weighing):
+    if isinstance(rule, Ablation | Control | RandomShare | WeightingRule):
         return {}
     return {
         arm: replace(definition, name=f"{definition.name[:80]}-{arm}", rule=control)
@@ -65,7 +65,7 @@ def _save(context: Context, arms: dict[str, SubsetDefinition]) -> None:
     saved = []
     for arm in arms.values():
         try:
-            actions.save_subset_definition(context.workspace, replace(arm, created_at=now()))
+            actions.save_subset_definition(context.workspace, replace(arm, created_at=utc_now()))
         except (VisnecError, OSError) as error:
             notices.remember(
                 "problem", f"The arm {arm.name} was not saved", formatting.problem(error), PLACE

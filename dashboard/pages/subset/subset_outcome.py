@@ -16,7 +16,7 @@ from dashboard.pages.subset.rule_choices import REASON_NAMES
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Bar, Figure, Table
-from scoring.subsets.definitions import Outcome
+from scoring.subsets.definitions import ResolvedSubset
 from scoring.subsets.selection import Reason
 
 _SHOWN_ROWS = 100
@@ -24,7 +24,7 @@ _FITTING_ROWS = 12  # longer tables scroll, so that the page stays where it is
 _HEIGHT = 620
 
 
-def show(context: Context, outcome: Outcome) -> None:
+def show(context: Context, outcome: ResolvedSubset) -> None:
     """Draws the outcome."""
     _show_size(context, outcome)
     if len(outcome.subset.selected) == 0:
@@ -49,7 +49,7 @@ def show(context: Context, outcome: Outcome) -> None:
                 _show_clusters(context, outcome)
 
 
-def _show_size(context: Context, outcome: Outcome) -> None:
+def _show_size(context: Context, outcome: ResolvedSubset) -> None:
     subset, found = outcome.subset, outcome.candidates
     n = len(subset.selected)
     scored = int(found.scored.sum())
@@ -96,7 +96,7 @@ def _show_size(context: Context, outcome: Outcome) -> None:
         figures.show_quiet(f"{near}.")
 
 
-def _show_sources(outcome: Outcome) -> None:
+def _show_sources(outcome: ResolvedSubset) -> None:
     """Before and after, and how the mixture of sources moves."""
     frame = outcome.by_source()
     kept = max(int(frame["kept"].sum()), 1)
@@ -168,12 +168,12 @@ def _kept_bar(kept: float, samples: float) -> Bar:
     return Bar({"kept": kept / samples}, f"{formatting.share(kept, samples)} kept")
 
 
-def _show_clusters(context: Context, outcome: Outcome) -> None:
+def _show_clusters(context: Context, outcome: ResolvedSubset) -> None:
     names: dict[int, str] = {-1: "no cluster", **read_cluster_names(context)}
     _show_groups("cluster", _largest(outcome.by_cluster(), "clusters"), names)
 
 
-def _show_reasons(outcome: Outcome) -> None:
+def _show_reasons(outcome: ResolvedSubset) -> None:
     """Why samples are in or out; adds up to the dataset."""
     frame = outcome.reasons()
     total = int(frame["samples"].sum())

@@ -14,7 +14,7 @@ from dashboard.pages.subset import clustering_overlap, subset_comparison, subset
 from dashboard.view import url_widgets
 from dashboard.view.state import Panel, View
 from dashboard.widgets import figures, gallery
-from scoring.subsets.definitions import Outcome
+from scoring.subsets.definitions import ResolvedSubset
 from scoring.subsets.selection import REASONS, Reason
 
 _N_EDGE: Final = 7
@@ -26,7 +26,7 @@ PANEL_NAMES: Final = {
 }
 
 
-def show(context: Context, view: View, outcome: Outcome) -> int | None:
+def show(context: Context, view: View, outcome: ResolvedSubset) -> int | None:
     """Draws the panel that the view has open; returns the row of a sample chosen just now."""
     st.subheader("A closer look", anchor=False)
     url_widgets.pick("panel", "A closer look", list(Panel), view.panel, PANEL_NAMES.__getitem__)
@@ -40,7 +40,7 @@ def show(context: Context, view: View, outcome: Outcome) -> int | None:
     return _show_edge(context, outcome)
 
 
-def edge_rows(outcome: Outcome, n: int = _N_EDGE) -> dict[str, list[int]]:
+def edge_rows(outcome: ResolvedSubset, n: int = _N_EDGE) -> dict[str, list[int]]:
     """Rows to look at: the lowest scores kept, the highest dropped, and those turned by hand."""
     found, subset = outcome.candidates, outcome.subset
     by_hand = np.flatnonzero(subset.why == REASONS.index(Reason.REVIEWER))[:n]
@@ -62,7 +62,7 @@ def _first(values: NDArray[Any], mask: NDArray[Any], n: int) -> NDArray[Any]:
     return places[np.argsort(values[places], kind="stable")][:n]
 
 
-def _show_edge(context: Context, outcome: Outcome) -> int | None:
+def _show_edge(context: Context, outcome: ResolvedSubset) -> int | None:
     edges = edge_rows(outcome)
     choice = st.segmented_control(
         "Samples at the edge",

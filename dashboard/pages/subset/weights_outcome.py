@@ -11,10 +11,10 @@ from dashboard.data.subsets import WeightFacts, read_weight_facts
 from dashboard.text import formatting
 from dashboard.widgets import figures
 from dashboard.widgets.figures import Bar, Figure, Table
-from scoring.subsets.definitions import Outcome
+from scoring.subsets.definitions import ResolvedSubset
 
 
-def show(context: Context, outcome: Outcome) -> None:
+def show(context: Context, outcome: ResolvedSubset) -> None:
     """Draws it; nothing where the rule does not weigh."""
     facts = read_weight_facts(context, outcome)
     if facts is None:
@@ -40,7 +40,7 @@ def show(context: Context, outcome: Outcome) -> None:
             _show_repeats(facts)
 
 
-def _show_mixture(outcome: Outcome) -> None:
+def _show_mixture(outcome: ResolvedSubset) -> None:
     """Expected composition by source."""
     st.subheader("Expected mixture by source", anchor=False)
     frame = outcome.composition()

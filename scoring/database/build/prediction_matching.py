@@ -15,8 +15,8 @@ from scoring.database.build.derive import FIRST_PART_WINS
 from scoring.predictions import answer_match
 from scoring.predictions.imported import evaluation_row
 from scoring.predictions.records import (
-    matched_prediction,
-    prediction_row,
+    match_prediction,
+    to_prediction_row,
 )
 from scoring.schemas import EVALUATION, PREDICTIONS
 
@@ -97,7 +97,7 @@ def insert_imported(
 ) -> None:
     """Fills ``imported_predictions`` with what one model answered with one sight."""
     about = {"model": model, "sight": sight}
-    which = {"files": files, "version": answer_match.VERSION}
+    which = {"files": files, "version": answer_match.MATCH_VERSION}
     con.execute(_INSERT_IMPORTED, about | which)
     offset = 0
     page = which | {"limit": _AT_ONCE}
@@ -113,12 +113,12 @@ def insert_imported(
 
 
 def _match_anew(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    which = {"run_id": run_id, "version": answer_match.VERSION}
+    which = {"run_id": run_id, "version": answer_match.MATCH_VERSION}
     page = which | {"limit": _AT_ONCE}
     while rows := con.execute(_UNMATCHED, page).fetchall():
         matched = [
-            prediction_row(
-                matched_prediction(row_idx, blind, seeing, answer or "", question or ""), None
+            to_prediction_row(
+                match_prediction(row_idx, blind, seeing, answer or "", question or ""), None
             )
             for row_idx, blind, seeing, answer, question in rows
         ]

@@ -12,13 +12,13 @@ from scoring.database.filters import Filter
 from scoring.database.queries.prediction_verdicts import PredictedBy, models_of, verdict_query
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.evaluation.accuracy import DEFAULT_MEASURE, NONE, Verdicts, cell_rows
+from scoring.evaluation.accuracy import DEFAULT_MEASURE, UNGRADED, Grades, list_cell_rows
 from scoring.evaluation.evaluate import (
     DEFAULT_BANDS_OF_SCORE,
-    Answers,
     Benchmark,
     Evaluation,
-    evaluate,
+    ModelGrades,
+    evaluate_models,
 )
 from scoring.necessity import Bands
 from scoring.predictions.files import Sight
@@ -57,7 +57,7 @@ def evaluate_predictions(
     bands = bands or store.bands
     benchmark, answers = _asked(compile_query(store, scope, which, bands), models, measure)
     limit = bands.high if threshold is None else threshold
-    return evaluate(benchmark, answers, limit, bands, n_bands)
+    return evaluate_models(benchmark, answers, limit, bands, n_bands)
 
 
 def read_cell_rows(
@@ -81,7 +81,7 @@ def read_cell_rows(
     parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
     return {
         one.model: {
-            name: cell_rows(benchmark.row_idx[mask], one.blind[mask], one.seen[mask])
+            name: list_cell_rows(benchmark.row_idx[mask], one.blind[mask], one.seen[mask])
             for name, mask in parts.items()
         }
         for one in answers
@@ -91,7 +91,7 @@ def read_cell_rows(
 
 def _asked(
     asked: Query, models: Sequence[str] | None, measure: str
-) -> tuple[Benchmark, list[Answers]]:
+) -> tuple[Benchmark, list[ModelGrades]]:
     """The samples asked for, and what each model answered."""
     known = {one.name: one for one in models_of(asked.reading)}
     if not known:
@@ -119,7 +119,7 @@ def _benchmark(asked: Query) -> Benchmark:
     )
 
 
-def _answers(asked: Query, benchmark: Benchmark, model: PredictedBy, measure: str) -> Answers:
+def _answers(asked: Query, benchmark: Benchmark, model: PredictedBy, measure: str) -> ModelGrades:
     found = {
         str(sight): _verdicts(asked, benchmark, model.name, sight, measure)
         for sight in Sight
@@ -127,15 +127,13 @@ def _answers(asked: Query, benchmark: Benchmark, model: PredictedBy, measure: st
     }
     runs = {"run_id": asked.values["run_id"], "model": model.name}
     chose_part = model.own and bool(asked.reading.rows(_SAME_WEIGHTS, runs))
-    return Answers(model.name, **found, chose_part=chose_part)
+    return ModelGrades(model.name, **found, chose_part=chose_part)
 
 
-def _verdicts(
-    asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str
-) -> Verdicts:
+def _verdicts(asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str) -> Grades:
     query, values = verdict_query(asked.reading, model, sight, measure)
     columns = asked.reading.arrays(query, values)
-    verdicts = np.full(len(benchmark), NONE, np.int8)
+    verdicts = np.full(len(benchmark), UNGRADED, np.int8)
     if len(benchmark):
         rows = columns["row_idx"].astype(np.int64)
         places = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)

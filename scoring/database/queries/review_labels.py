@@ -24,7 +24,7 @@ from scoring.database.values import Scope
 from scoring.errors import FilterError
 from scoring.necessity import Bands, Category
 from scoring.reviews.draws import Draw, parse_draw
-from scoring.reviews.threshold_estimation import HandLabels, drawn_weights
+from scoring.reviews.threshold_estimation import WeightedLabels, estimate_label_weights
 
 # What a filter may choose by without looking at the scores of a run.
 _OF_SAMPLES = {"source", "kind", "image", "length", "turns", "text"}
@@ -49,7 +49,7 @@ class _Labels:
 
 def read_hand_labels(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
-) -> HandLabels:
+) -> WeightedLabels:
     """Scored samples under the filter whose verdict over all reviewers is keep or drop.
 
     A draw counts where it was one of all these samples: made without a filter, under this one, or
@@ -67,13 +67,13 @@ def read_hand_labels(
         if draw.stratified:
             stratum, sizes = _in_strata(asked, one, scope, draw, labels, bands)
             akin = {place: place % _N_CATEGORIES for place in sizes}
-            given = drawn_weights(drawn, stratum, sizes, akin)
+            given = estimate_label_weights(drawn, stratum, sizes, akin)
         else:
-            given = drawn_weights(drawn, np.zeros(len(drawn), np.int64), {0: len(one)})
+            given = estimate_label_weights(drawn, np.zeros(len(drawn), np.int64), {0: len(one)})
         weights += int(drawn.sum()) * given
     used = weights > 0
     n_drawn = int((labels.draw >= 0).sum())
-    return HandLabels(
+    return WeightedLabels(
         labels.visnec[used],
         labels.keep[used],
         weights[used] / max(n_drawn, 1),
