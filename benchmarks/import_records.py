@@ -43,7 +43,9 @@ found = {"n": info.n_samples, "seconds": seconds, "worked": worked}
 print(json.dumps({**found, "before": before, "peak": peak}))
 """
 
-LONG_WAY = "import scoring.readers.records as records; records.understand_plain = lambda _: None\n"
+LONG_WAY = (
+    "import scoring.readers.records as records; records.parse_plain_record = lambda _: None\n"
+)
 
 SENTENCE = "a man rides a red bicycle past two parked cars near the old station"
 STEP_MEGABYTES = 50
@@ -150,12 +152,12 @@ def steps(path: Path) -> Iterator[tuple[str, float]]:
         samples.extend(to_sample(i, record, "x") for i, record in enumerate(found))
 
     def understanding_the_long_way() -> None:
-        short = records_module.understand_plain
-        records_module.understand_plain = lambda _: None
+        short = records_module.parse_plain_record
+        records_module.parse_plain_record = lambda _: None
         try:
             kept.extend(to_sample(i, record, "x") for i, record in enumerate(found))
         finally:
-            records_module.understand_plain = short
+            records_module.parse_plain_record = short
 
     def building() -> None:
         for start in range(0, len(samples), GROUP_ROWS):

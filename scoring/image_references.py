@@ -27,7 +27,7 @@ class ImageRoots(tuple[Path, ...]):
         return made
 
 
-def in_base(base: int, path: str) -> str:
+def add_base(base: int, path: str) -> str:
     """The reference to the image of that path in the folders of a base."""
     return f"base={base}#{path}"
 
@@ -43,18 +43,18 @@ def image_path(reference: str) -> str:
     return split_base(reference)[1]
 
 
-RECORDS = "original"
+RECORDS_ROOT = "original"
 """What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
 
 
-FETCHED = "remote"
+REMOTE_ROOT = "remote"
 """The name of the root that holds images fetched from other machines."""
 
 
 _FETCHED = re.compile(r"^https?://", re.IGNORECASE)
 
 
-def may_be_fetched(reference: str) -> bool:
+def is_fetchable(reference: str) -> bool:
     """Whether ``reference`` is an address of the kinds that can be fetched."""
     return _FETCHED.match(reference) is not None
 

@@ -10,7 +10,7 @@ _EXAMPLES = 5
 
 
 @dataclass(slots=True)
-class Findings:
+class ImportIssues:
     """What did not fit, counted by kind, with the first few of each in words."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Findings:
                 break
             kept.append(example)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def as_rows(self) -> list[dict[str, Any]]:
         """The findings as rows of a table or of JSON: what, n, examples."""
         return [
             {"what": kind, "n": n, "examples": self.examples.get(kind, [])}

@@ -65,7 +65,7 @@ class Workspace:
 
     def run_dir(self, run_id: str) -> Path:
         """The run record and the parts of one run."""
-        return self.runs_dir / checked_name(run_id, "run")
+        return self.runs_dir / check_name(run_id, "run")
 
     @property
     def clusters_dir(self) -> Path:
@@ -117,7 +117,7 @@ class Workspace:
         return self.settings.bands
 
 
-def settled(path: Path) -> Path:
+def resolve_links(path: Path) -> Path:
     """``path`` without links in it; a file keeps its own name, by which records refer to it."""
     return path.parent.resolve() / path.name if path.is_file() else path.resolve()
 
@@ -127,7 +127,7 @@ def _resolved(
     base: Path, declared: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
 ) -> ImageRoots:
     """Kept, because pages ask for every image, and a dataset may lie in thousands of files."""
-    resolved = [[settled(base / root) for root in roots] for roots in (declared, *bases)]
+    resolved = [[resolve_links(base / root) for root in roots] for roots in (declared, *bases)]
     return ImageRoots(resolved[0], resolved[1:])
 
 
@@ -191,14 +191,14 @@ def save_settings(workspace: Workspace) -> None:
     write_json(workspace.root / "workspace.json", asdict(workspace.settings))
 
 
-def is_name(name: str) -> bool:
+def is_valid_name(name: str) -> bool:
     """Whether ``name`` may become a file name inside the workspace."""
     return _NAME.fullmatch(name) is not None and not name.endswith((".", ".tmp"))
 
 
-def checked_name(name: str, what: str) -> str:
+def check_name(name: str, what: str) -> str:
     """Returns ``name`` if it may become a file name inside the workspace, otherwise raises."""
-    if not is_name(name):
+    if not is_valid_name(name):
         raise InputError(
             f"{name!r} is no name for a {what}: use letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit, at most 100 characters"
@@ -207,7 +207,7 @@ def checked_name(name: str, what: str) -> str:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def open_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file that appears under ``path`` whole and flushed when the block ends, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -225,6 +225,6 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 def write_json(path: Path, value: object) -> None:
     """Writes ``value`` as readable JSON, whole or not at all."""
-    with replacing(path, "w") as file:
+    with open_atomic(path, "w") as file:
         json.dump(value, file, ensure_ascii=False, indent=2)
         file.write("\n")

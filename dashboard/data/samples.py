@@ -15,8 +15,8 @@ from scoring.database.queries.search import FirstHits
 from scoring.database.values import Cursor, Page, SampleDetail, Sort
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
-from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
-from scoring.images.thumbnails import encode_image, thumbnail
+from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
+from scoring.images.thumbnails import encode_image, load_thumbnail
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
 
@@ -137,7 +137,7 @@ def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
 
 def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
     """The small picture of a sample's first image, as JPEG. Raises ImageProblem."""
-    return thumbnail(workspace, _reference(workspace, row_idx, 0))
+    return load_thumbnail(workspace, _reference(workspace, row_idx, 0))
 
 
 def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
@@ -146,7 +146,7 @@ def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes
     Encoded anew from its pixels: no byte of a dataset file reaches a browser as it came.
     """
     place = resolve_image(_reference(workspace, row_idx, position), workspace.image_roots)
-    return _encoded(place, place.identity())
+    return _encoded(place, place.cache_key())
 
 
 def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
@@ -160,5 +160,5 @@ def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _encoded(place: ImagePlace, identity: str) -> bytes:  # noqa: ARG001 - part of the key
+def _encoded(place: ImageLocation, identity: str) -> bytes:  # noqa: ARG001 - part of the key
     return encode_image(open_image(place, IMAGE_SIZE), IMAGE_SIZE)

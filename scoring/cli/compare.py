@@ -20,7 +20,7 @@ from scoring.subsets.stability import (
     inclusion_probabilities,
     read_replicates,
 )
-from scoring.workspace import Workspace, open_workspace, replacing
+from scoring.workspace import Workspace, open_atomic, open_workspace
 
 if TYPE_CHECKING:
     from scoring.exports.manifest import Manifest
@@ -160,7 +160,7 @@ def _short(value: object) -> str:
 
 def _write_inclusion(path: Path, sure: Stability) -> None:
     found = sure.candidates
-    with replacing(path, "w") as file:
+    with open_atomic(path, "w") as file:
         file.write("row_idx,taken,inclusion\n")
         for place in found.scored.nonzero()[0]:
             taken = int(sure.taken[place])

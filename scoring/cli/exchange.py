@@ -12,7 +12,7 @@ import typer
 from scoring.cli.console import count_progress, print_json, say, status_table, table, talk
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.runs.record import read_run_or_latest
-from scoring.workspace import open_workspace, replacing
+from scoring.workspace import open_workspace, open_atomic
 
 
 def import_scores(
@@ -111,7 +111,7 @@ def export_scores(
     if to is None:
         done = write_out(store, scope, sys.stdout, **options)
     else:
-        with replacing(to, "w") as file:
+        with open_atomic(to, "w") as file:
             done = write_out(store, scope, file, **options)
     left_out = f"; {done.n_left_out:,} samples without a score are left out"
     where = "stdout" if to is None else str(to)

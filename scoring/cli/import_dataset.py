@@ -101,9 +101,9 @@ def import_data(
         _preview(files, images or (), options, json)
         return
     from scoring.database import build_database
-    from scoring.dataset.image_root_detection import read_image_trials
+    from scoring.dataset.image_root_detection import read_root_detections
     from scoring.dataset.importing import import_dataset
-    from scoring.dataset.staging import has_partial
+    from scoring.dataset.staging import has_staged_import
 
     place = create_workspace(workspace)
     before = _present(place) if append else None
@@ -120,7 +120,7 @@ def import_data(
     except KeyboardInterrupt:
         kept = "files that were read whole are kept. The same command goes on from there."
         nothing = "nothing was imported. The same command begins anew."
-        say(f"Stopped; {kept if has_partial(place) else nothing}")
+        say(f"Stopped; {kept if has_staged_import(place) else nothing}")
         raise typer.Exit(130) from None
     place = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)
@@ -128,7 +128,7 @@ def import_data(
         say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
         _tell_unread(file.unread)
     _tell_rest(len(info.files) - n_known)
-    _tell_images(read_image_trials(place)[n_known:], f"run visnec relocate -w {workspace}")
+    _tell_images(read_root_detections(place)[n_known:], f"run visnec relocate -w {workspace}")
     if allow_remote:
         fetch_remote(place)
     statuses, reasons = _import_statuses(place)
@@ -197,7 +197,7 @@ def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json
             for line in _described(preview.sample):
                 say(f"    {line}")
     _tell_rest(len(previews))
-    _tell_images([preview.trial for preview in previews], "import them with")
+    _tell_images([preview.detection for preview in previews], "import them with")
     if as_json:
         print_json([_as_dict(preview) for preview in previews])
 
@@ -212,7 +212,7 @@ def _as_dict(preview: Any) -> dict[str, Any]:
         "container": found.container,
         "why": found.why,
         "first_record": described or None,
-        "images": asdict(preview.trial),
+        "images": asdict(preview.detection),
     }
 
 
@@ -310,7 +310,7 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[str, str]]]:
     """Samples by status, and the reasons of those that are out of order."""
     from scoring.dataset.records import read_columns
-    from scoring.readers.conversation import NO_IMAGE
+    from scoring.readers.conversation import NO_IMAGE_REASON
 
     counted: Counter[str] = Counter()
     reasons: Counter[tuple[str, str]] = Counter()
@@ -318,7 +318,7 @@ def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[st
         statuses = part.column(0).to_pylist()
         counted.update(statuses)
         for status, reason in zip(statuses, part.column(1).to_pylist(), strict=True):
-            plain = status == "pending" or reason == NO_IMAGE
+            plain = status == "pending" or reason == NO_IMAGE_REASON
             if not plain and len(reasons) < 10_000:
                 reasons[(status, str(reason)[:_SHOWN_CHARACTERS])] += 1
     named = {("to score" if status == "pending" else status): n for status, n in counted.items()}

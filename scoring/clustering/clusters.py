@@ -30,7 +30,7 @@ from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.runs.record import settings_digest, utc_now
 from scoring.schemas import CLUSTERS
-from scoring.workspace import Workspace, replacing, write_json
+from scoring.workspace import Workspace, open_atomic, write_json
 
 OnPhase = Callable[[str], None]
 
@@ -170,7 +170,7 @@ def _write_clusters(
     distances: NDArray[np.float32],
 ) -> None:
     table = pa.table({"row_idx": rows, "cluster_id": labels, "distance": distances}, CLUSTERS)
-    with replacing(folder / "clusters.parquet") as file:
+    with open_atomic(folder / "clusters.parquet") as file:
         pq.write_table(table, file)
 
 

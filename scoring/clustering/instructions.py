@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.runs.record import settings_digest
-from scoring.workspace import Workspace, replacing, write_json
+from scoring.workspace import Workspace, open_atomic, write_json
 
 PART_TEXTS = 8192
 # Of a text that is embedded. Models read its first 256 to 8,192 tokens, but their tokenizers take
@@ -195,7 +195,7 @@ def _write_part(folder: Path, keys: Keys, vectors: Vectors) -> None:
     last: now it counts."""
     name = f"part-{hashlib.sha256(keys.tobytes()).hexdigest()[:16]}"
     for suffix, array in ((".npy", vectors), (_KEYS, keys)):
-        with replacing(folder / f"{name}{suffix}") as file:
+        with open_atomic(folder / f"{name}{suffix}") as file:
             np.save(file, array)
 
 

@@ -23,6 +23,7 @@ from scoring.evaluation.accuracy import DEFAULT_MEASURE
 from scoring.necessity import Bands, Category
 from scoring.precision import Noise
 from scoring.predictions.files import Sight
+from scoring.unicode_text import replace_surrogates
 
 EVERYTHING = Filter()
 
@@ -171,7 +172,7 @@ def _add_values(clauses: list[str], values: dict[str, Any], which: Filter) -> No
         given = getattr(which, name)
         if given:
             clauses.append(clause)
-            values[name] = [_clean(str(value)) for value in given]
+            values[name] = [replace_surrogates(str(value)) for value in given]
     if which.decision:
         none_too = "none" in which.decision
         named = [one for one in DECISIONS if (one in which.decision) is not none_too]
@@ -262,11 +263,11 @@ def text_query(reading: Reading, which: Filter, among: str = "true") -> tuple[st
     pattern = which.pattern
     if pattern is None:
         one_row, conversation = _CONTAINS
-        values = {"text": _clean(which.text or "")}
+        values = {"text": replace_surrogates(which.text or "")}
     else:
         _check_pattern(reading, pattern.expression)
         one_row, conversation = _EXACT_CASE if pattern.case_sensitive else _ANY_CASE
-        values = {"text": _clean(pattern.expression)}
+        values = {"text": replace_surrogates(pattern.expression)}
     pieces = (
         "SELECT row_idx FROM samples WHERE (", one_row, ") AND", among,
         "UNION SELECT row_idx FROM conversations WHERE", conversation, "AND", among,
@@ -276,7 +277,7 @@ def text_query(reading: Reading, which: Filter, among: str = "true") -> tuple[st
 
 def _check_pattern(reading: Reading, expression: str) -> None:
     try:
-        reading.rows("SELECT regexp_matches('', $text)", {"text": _clean(expression)})
+        reading.rows("SELECT regexp_matches('', $text)", {"text": replace_surrogates(expression)})
     except duckdb.Error as error:
         problem = str(error).partition(":")[2].strip() or str(error)
         raise FilterError(
@@ -341,8 +342,3 @@ def _add_range(
         if limit is not None:
             clauses.append(f"{column} {sign} ${name}_{side}")
             values[f"{name}_{side}"] = float(limit)
-
-
-def _clean(text: str) -> str:
-    """Text that DuckDB can hold, even where a URL brought lone surrogates."""
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from scoring.dataset.records import read_columns
 from scoring.errors import InputError
-from scoring.image_references import FETCHED, may_be_fetched
+from scoring.image_references import REMOTE_ROOT, is_fetchable
 from scoring.images.decode import ImageProblem, open_image
 from scoring.images.remote import Fetcher, RemoteProblem, cached_path, forget_refusal, keep_refusal
 from scoring.samples import Status
-from scoring.workspace import Workspace, replacing
+from scoring.workspace import Workspace, open_atomic
 
 _THREADS = 8
 _SHOWN = 120
@@ -51,7 +51,7 @@ def fetch_images(
     Raises InputError for a workspace that was imported without leave to fetch.
     """
     folder, fetcher = workspace.remote_dir, fetcher or Fetcher()
-    if not (folder / "remote.json").is_file() or FETCHED not in workspace.settings.image_roots:
+    if not (folder / "remote.json").is_file() or REMOTE_ROOT not in workspace.settings.image_roots:
         raise InputError(
             f"{workspace.root} was imported without --allow-remote, so images on other machines "
             "are refused in it; import the dataset into a new workspace with --allow-remote"
@@ -88,7 +88,7 @@ def remote_references(workspace: Workspace) -> Iterator[str]:
     for table in read_columns(workspace, ["images", "status"]):
         for images, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
             for image in images if status == Status.PENDING else ():
-                if may_be_fetched(image) and image not in seen:
+                if is_fetchable(image) and image not in seen:
                     seen.add(image)
                     yield image
 
@@ -110,7 +110,7 @@ def _fetch_one(folder: Path, url: str, fetcher: Fetcher) -> str:
 
 def _keep(path: Path, content: bytes) -> None:
     """Puts ``content`` in place if it is an image that may be opened. Raises ImageProblem."""
-    with replacing(path) as file:
+    with open_atomic(path) as file:
         file.write(content)
         file.flush()
         try:

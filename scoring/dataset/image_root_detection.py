@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from scoring.image_references import RECORDS, in_base, may_be_fetched
-from scoring.images.decode import ImagePlace, ImageProblem, is_deep_grey, resolve_image
+from scoring.image_references import RECORDS_ROOT, add_base, is_fetchable
+from scoring.images.decode import ImageLocation, ImageProblem, is_deep_grey, resolve_image
 from scoring.readers import SourceFile
 from scoring.readers.inputs import hub_home
-from scoring.readers.values import Inline
+from scoring.readers.values import InlineReference
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
 
@@ -31,7 +31,7 @@ _MOST_TARGETS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ImageTrial:
+class RootDetection:
     """Where the first images of a file were looked for, and how many of ``n_tried`` were found.
 
     ``n_found`` is by candidate; the first of those that hold most was chosen. ``n_refused`` images
@@ -55,7 +55,7 @@ class ImageTrial:
         return max(range(len(self.candidates)), key=lambda index: self.n_found[index])
 
 
-class Trials:
+class RootDetector:
     """Tries the first images of one file in the folders that its paths may be relative to.
 
     These are the declared folders or, without any, the file's folder and its parent, and ``known``:
@@ -84,16 +84,16 @@ class Trials:
         self._near = list(dict.fromkeys(near))
         self._roots = [*self._declared, *own, *self._beyond]
         self._tried: list[str] = []
-        self._result: ImageTrial | None = None
+        self._result: RootDetection | None = None
         self.inline = False
         self.open = True  # whether the folder is still sought
 
     def take(self, sample: Sample) -> None:
         """Notes a sample's first image, as long as it takes to be sure."""
         for image in sample.images[:1]:
-            if isinstance(image, Inline):
-                self.inline = self.inline or image.startswith(f"{RECORDS}#")
-            elif may_be_fetched(image):
+            if isinstance(image, InlineReference):
+                self.inline = self.inline or image.startswith(f"{RECORDS_ROOT}#")
+            elif is_fetchable(image):
                 continue
             elif self.open and sample.status is Status.PENDING:
                 self._tried.append(image)
@@ -105,14 +105,14 @@ class Trials:
         best = Path(result.candidates[result.best])
         return tuple(dict.fromkeys((best, *self._declared, *self._beyond)))
 
-    def result(self) -> ImageTrial:
+    def result(self) -> RootDetection:
         """What was found out; no further image is tried."""
         self.open = False
         if self._result is None:
             self._result = self._search()
         return self._result
 
-    def _search(self) -> ImageTrial:
+    def _search(self) -> RootDetection:
         found = {folder: self._found_in(folder) for folder in self._near}
         ambiguous: list[Path] = []
         if not any(found.values()):
@@ -127,7 +127,7 @@ class Trials:
         best = max(found, key=lambda folder: len(found[folder]))
         lost = [image for image in self._tried if image not in found[best]]
         refused, remedy = ({}, []) if ambiguous else self._remedy(lost, best)
-        return ImageTrial(
+        return RootDetection(
             self._source.file.name,
             tuple(map(str, found)),
             tuple(map(self._count, found.values())),
@@ -141,7 +141,7 @@ class Trials:
     def _count(self, images: Container[str]) -> int:
         return sum(image in images for image in self._tried)
 
-    def _found_in(self, folder: Path) -> dict[str, ImagePlace]:
+    def _found_in(self, folder: Path) -> dict[str, ImageLocation]:
         """The images that are files below ``folder`` and may be read."""
         roots = [folder, *(one for one in self._roots if one != folder)]
         # Most are in none of 50 subfolders: resolving is 20 times as slow as this look.
@@ -255,7 +255,7 @@ class FileBases:
         self.bases.append(folders)
         return len(self.bases) - 1
 
-    def placed(self, samples: Iterable[Sample], trials: Trials) -> Iterator[Sample]:
+    def placed(self, samples: Iterable[Sample], trials: RootDetector) -> Iterator[Sample]:
         """The samples of one file, whose paths name their base where it has one.
 
         Some are held back until it is known where the images lie.
@@ -282,32 +282,32 @@ class FileBases:
 
 
 def _is_path(image: str) -> bool:
-    return not isinstance(image, Inline) and not may_be_fetched(image)
+    return not isinstance(image, InlineReference) and not is_fetchable(image)
 
 
 def _based(sample: Sample, base: int) -> Sample:
-    images = (in_base(base, one) if _is_path(one) else one for one in sample.images)
+    images = (add_base(base, one) if _is_path(one) else one for one in sample.images)
     return replace(sample, images=tuple(images))
 
 
-def trial_of(raw: Mapping[str, Any]) -> ImageTrial:
+def parse_detection(raw: Mapping[str, Any]) -> RootDetection:
     """A trial as it was written down; earlier versions wrote fewer of its fields."""
     values: dict[str, Any] = {
         key: tuple(one) if isinstance(one, list) else one for key, one in raw.items()
     }
-    return ImageTrial(**values)
+    return RootDetection(**values)
 
 
-def read_image_trials(workspace: Workspace) -> list[ImageTrial]:
+def read_root_detections(workspace: Workspace) -> list[RootDetection]:
     """Where the import looked for images, by file; empty where that is not known."""
     try:
         raw = json.loads((workspace.dataset_dir / "images.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return []
-    return [trial_of(one) for one in raw]
+    return [parse_detection(one) for one in raw]
 
 
-def _resolved(reference: str, roots: Sequence[Path], base: Path) -> ImagePlace | None:
+def _resolved(reference: str, roots: Sequence[Path], base: Path) -> ImageLocation | None:
     """The file that ``reference``, joined to ``base``, names inside any of ``roots``."""
     try:
         place = resolve_image(reference, roots)

@@ -17,23 +17,23 @@ from pathlib import Path
 from scoring.dataset.image_root_detection import (
     ROOT_TRIALS,
     FileBases,
-    ImageTrial,
-    Trials,
-    trial_of,
+    RootDetection,
+    RootDetector,
+    parse_detection,
 )
 from scoring.dataset.parts import GROUP_ROWS, PartWriter
 from scoring.dataset.records import DatasetFile, DatasetInfo, Edition, read_dataset_info
-from scoring.dataset.staging import Partial
+from scoring.dataset.staging import StagingArea
 from scoring.errors import InputError, WorkspaceError
 from scoring.images.remote import open_cache
-from scoring.readers import Reading, ReadOptions, SourceFile, open_sources
+from scoring.readers import ReadOptions, SourceFile, SourceReader, open_sources
 from scoring.readers.detect import JSON
-from scoring.readers.keyed import open_keyed
-from scoring.readers.values import Inline
+from scoring.readers.keyed import index_keyed_images
+from scoring.readers.values import InlineReference
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs
 from scoring.samples import Sample
-from scoring.workspace import Workspace, declared_roots, save_settings, settled, write_json
+from scoring.workspace import Workspace, declared_roots, resolve_links, save_settings, write_json
 
 _CHECKPOINT_ROWS = 20_000
 
@@ -62,16 +62,16 @@ def import_dataset(
     options = options or ReadOptions()
     sources = open_sources(files, options)
     image_roots, images = _split_images(image_roots)
-    by_key = open_keyed(images)
+    by_key = index_keyed_images(images)
     workspace.root.mkdir(parents=True, exist_ok=True)
     holders = [one.file.path for one in sources if one.holds_images]
-    _refuse_one_name(images, [settled(path) for path in holders])
+    _refuse_one_name(images, [resolve_links(path) for path in holders])
     base = None
     if append and workspace.dataset_dir.exists():
         base = read_dataset_info(workspace)
         refuse_while_scored(workspace)
         _refuse_one_name([*holders, *images], [*map(Path, _holders(base)), *workspace.image_roots])
-    partial = Partial(workspace, sources, options, image_roots, base)
+    partial = StagingArea(workspace, sources, options, image_roots, base)
     try:
         found = _write_dataset(partial, sources, image_roots, by_key, options, progress)
         if workspace.dataset_dir.exists() and (base is None or _is_there(base, found.info)):
@@ -110,7 +110,7 @@ def _refuse_one_name(new: Sequence[Path], taken: Sequence[Path]) -> None:
     """Raises where images inside a new file would be taken for those inside another one."""
     names = {path.name for path in taken}
     for path in new:
-        if path.name in names and settled(path) not in taken:
+        if path.name in names and resolve_links(path) not in taken:
             raise InputError(
                 f"the dataset holds a file {path.name!r} already, and images inside files are "
                 f"found by the file's name: rename {path} first"
@@ -140,7 +140,7 @@ class Preview:
 
     source: SourceFile
     sample: Sample | None
-    trial: ImageTrial
+    detection: RootDetection
 
 
 def preview_dataset(
@@ -151,11 +151,11 @@ def preview_dataset(
     """Looks at the first records of each file; raises as ``import_dataset`` does."""
     options = options or ReadOptions()
     image_roots, images = _split_images(image_roots)
-    by_key = open_keyed(images)
+    by_key = index_keyed_images(images)
     previews = []
     for source in open_sources(files, options):
-        trials = Trials(source, image_roots)
-        with Reading(source, options, by_key) as reading:
+        trials = RootDetector(source, image_roots)
+        with SourceReader(source, options, by_key) as reading:
             samples = list(islice(reading.samples(0), ROOT_TRIALS))
         for sample in samples:
             trials.take(sample)
@@ -168,32 +168,32 @@ class _Written:
     """What reading all files came to. ``inline``: a JSON record holds an image itself."""
 
     info: DatasetInfo
-    trials: list[ImageTrial]
+    trials: list[RootDetection]
     bases: FileBases
     inline: bool
     n_parts: int
 
 
 def _write_dataset(
-    partial: Partial,
+    partial: StagingArea,
     sources: Sequence[SourceFile],
     image_roots: Sequence[Path],
-    by_key: Mapping[str, Inline],
+    by_key: Mapping[str, InlineReference],
     options: ReadOptions,
     progress: Progress | None,
 ) -> _Written:
     """Reads all files that are not yet read."""
     state = partial.state()
     done = [DatasetFile(**file) for file in state["files"]]
-    trials = [trial_of(trial) for trial in state["trials"]]
+    trials = [parse_detection(trial) for trial in state["trials"]]
     n_samples, inline = int(state["n_samples"]), bool(state["inline"])
     writer = PartWriter(partial.folder, int(state["n_parts"]))
     total = sum(source.file.path.stat().st_size for source in sources)
     n_bytes = sum(file.bytes for file in done)
     kept, bases, older = n_samples, partial.file_bases(), partial.older_bases().default
     for source in sources[len(done) :]:
-        before, images = n_samples, Trials(source, image_roots, older)
-        with Reading(source, options, by_key) as reading:
+        before, images = n_samples, RootDetector(source, image_roots, older)
+        with SourceReader(source, options, by_key) as reading:
             for sample in bases.placed(reading.samples(n_samples), images):
                 writer.write(sample)
                 n_samples += 1
@@ -268,7 +268,7 @@ def _declare_roots(
     nothing = not holders or any(trial.n_tried for trial in found.trials)
     fallback = [Path(trial.candidates[0]) for trial in found.trials[:1] if nothing]
     named = [root.resolve() for root in image_roots] or fallback
-    roots = [*(found.bases.default or named), *map(settled, holders)]
+    roots = [*(found.bases.default or named), *map(resolve_links, holders)]
     records = workspace.dataset_dir.resolve()
     inline = found.inline or records in present
     folders = dict.fromkeys([*present, *roots, records])

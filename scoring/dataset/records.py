@@ -125,7 +125,7 @@ def read_samples(
     """Samples in ascending order of row_idx: all of them, or those of ``rows``."""
     for table in _read_groups(workspace, rows, None):
         for row in table.to_pylist():
-            yield sample_of_row(row)
+            yield sample_from_row(row)
 
 
 def read_sample(workspace: Workspace, row_idx: int) -> Sample:
@@ -193,7 +193,7 @@ def _group_limits(
     return first, last
 
 
-def sample_of_row(row: Mapping[str, Any]) -> Sample:
+def sample_from_row(row: Mapping[str, Any]) -> Sample:
     """The sample that a row of ``schemas.DATASET`` or ``schemas.PLAN`` holds."""
     return Sample(
         row_idx=row["row_idx"],

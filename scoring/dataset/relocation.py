@@ -14,7 +14,7 @@ from pathlib import Path
 from scoring.dataset.image_root_detection import ROOT_TRIALS
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError
-from scoring.image_references import ImageRoots, may_be_fetched, split_base
+from scoring.image_references import ImageRoots, is_fetchable, split_base
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.readers.detect import JSON
 from scoring.samples import Status
@@ -129,7 +129,7 @@ def _first_images(workspace: Workspace) -> list[str]:
     wanted = len(workspace.image_roots.bases) + 1
     for table in read_columns(workspace, ["images", "status"]):
         for images, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if status != Status.PENDING or not images or may_be_fetched(images[0]):
+            if status != Status.PENDING or not images or is_fetchable(images[0]):
                 continue
             base = split_base(images[0])[0]
             if counted[base] < ROOT_TRIALS:

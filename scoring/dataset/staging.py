@@ -23,12 +23,12 @@ from scoring.readers import ReadOptions, SourceFile
 from scoring.workspace import Workspace, write_json
 
 
-def has_partial(workspace: Workspace) -> bool:
+def has_staged_import(workspace: Workspace) -> bool:
     """Whether something is kept of an import that broke off."""
     return any(workspace.root.glob(".dataset.*.partial/state.json"))
 
 
-class Partial:
+class StagingArea:
     """The folder of an import on its way: it goes on where it stopped, or leaves no trace."""
 
     def __init__(

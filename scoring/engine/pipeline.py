@@ -34,7 +34,7 @@ from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summ
 from scoring.engine.scorer import Scorer, check_baselines, score_row
 from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.errors import InputError, RunConflictError
-from scoring.images.thumbnails import thumbnail_keeper
+from scoring.images.thumbnails import thumbnail_writer
 from scoring.models.base import ModelInfo, VisionLanguageModel
 from scoring.predictions.records import begin_predictions, to_prediction_row
 from scoring.runs.journal import Journal
@@ -144,7 +144,7 @@ def build_scoring_task(
         cycle=open_shuffled_images(workspace, record.run_id, blind),
         truncate=bool(record.truncate),
         tokens=record.tokens,
-        on_opened=thumbnail_keeper(workspace),
+        on_opened=thumbnail_writer(workspace),
     )
     return SampleTask(
         scorer.prepare,

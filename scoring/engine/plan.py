@@ -22,7 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from scoring.database.build.plan_order import GROUP_ROWS, PART_ROWS, write_in_plan_order
-from scoring.dataset.records import dataset_parts, read_dataset_info, sample_of_row
+from scoring.dataset.records import dataset_parts, read_dataset_info, sample_from_row
 from scoring.samples import Sample
 from scoring.workspace import Workspace, write_json
 
@@ -68,7 +68,7 @@ class Plan:
         samples: list[Sample] = []
         for group in dict.fromkeys((positions // GROUP_ROWS).tolist()):
             mine = positions[positions // GROUP_ROWS == group] % GROUP_ROWS
-            samples += map(sample_of_row, self._group(group).take(pa.array(mine)).to_pylist())
+            samples += map(sample_from_row, self._group(group).take(pa.array(mine)).to_pylist())
         return samples
 
     def _group(self, group: int) -> pa.Table:

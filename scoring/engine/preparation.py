@@ -16,7 +16,7 @@ from PIL import Image
 
 from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineImages, BaselineSettings
 from scoring.engine.shuffled_images import ShuffledImages
-from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Sample, Status, Turn
@@ -65,7 +65,7 @@ class Prepared:
 
 Shown = Sequence[Image.Image] | Problem
 Encoded = EncodedSample | Problem
-OnOpened = Callable[[ImagePlace, Image.Image], None]
+OnOpened = Callable[[ImageLocation, Image.Image], None]
 """Gets each image that is decoded, and where it lies."""
 
 

@@ -26,6 +26,7 @@ from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.necessity import visnec_score
 from scoring.samples import Role, Sample, Segment, Status, Turn
+from scoring.unicode_text import replace_surrogates
 
 __all__ = [
     "Prepared",
@@ -266,7 +267,7 @@ def score_row(score: SampleScore) -> dict[str, Any]:
         "row_idx": score.row_idx,
         "baseline": score.baseline,
         "status": score.status.value,
-        "reason": None if score.reason is None else _storable(score.reason),
+        "reason": None if score.reason is None else replace_surrogates(score.reason),
         "truncated": score.truncated,
         "turns": [asdict(turn) for turn in score.turns],
         "text_altered": score.text_altered,
@@ -279,12 +280,7 @@ def _token_columns(tokens: TokenLosses) -> dict[str, Any]:
     texts = tokens.texts
     return {
         "token_turns": tokens.turns,
-        "token_texts": None if texts is None else [_storable(text) for text in texts],
+        "token_texts": None if texts is None else [replace_surrogates(text) for text in texts],
         "token_loss_text": tokens.loss_text,
         "token_loss_multimodal": tokens.loss_multimodal,
     }
-
-
-def _storable(text: str) -> str:
-    """Lone surrogates, which Parquet cannot hold, become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

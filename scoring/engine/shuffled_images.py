@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scoring.workspace import replacing
+from scoring.workspace import open_atomic
 
 _SCHEMA = pa.schema(
     [
@@ -71,7 +71,7 @@ def write_shuffled_images(path: Path, first_images: FirstImages, seed: int) -> N
     place = np.empty_like(by_row)
     place[by_row] = np.arange(len(by_row))
     images_by_row = _picked(first_images(), leaders[by_row])
-    with replacing(path) as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+    with open_atomic(path) as file, pa.ipc.new_file(file, _SCHEMA) as writer:
         for start in range(0, len(distinct), _BATCH_ROWS):
             part = slice(start, start + _BATCH_ROWS)
             columns = {

@@ -28,9 +28,9 @@ from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError
 from scoring.exchange.score_csv import OnBytes, ScoreBlock, read_score_blocks
 from scoring.exchange.score_join import Join
-from scoring.issues import Findings
+from scoring.issues import ImportIssues
 from scoring.runs.record import RunRecord, read_run, settings_digest, utc_now
-from scoring.workspace import Workspace, checked_name, write_json
+from scoring.workspace import Workspace, check_name, write_json
 
 UNKNOWN_MODEL = "unknown"
 _BUCKET_ROWS = 100_000
@@ -92,7 +92,7 @@ def import_scores(
         return _already(workspace, record)
     with tempfile.TemporaryDirectory(prefix=".import-scores.", dir=workspace.root) as name:
         folder = Path(name)
-        findings = Findings()
+        findings = ImportIssues()
         blocks = read_score_blocks(path, findings, on_bytes)
         buckets = _Buckets(folder, n_samples)
         n_rows = buckets.deal(blocks, findings)
@@ -104,7 +104,7 @@ def import_scores(
             n_rows,
             n_samples,
             statuses,
-            findings.rows(),
+            findings.as_rows(),
         )
         _refuse_nothing(path, report, join.n_taken)
         write_json(folder / "run" / "import.json", asdict(report))
@@ -129,7 +129,7 @@ def _record(
         imported_from=digest, dataset=dataset, model=model, baseline=baseline, check=check
     )
     return RunRecord(
-        run_id=checked_name(name, "run"),
+        run_id=check_name(name, "run"),
         model=model,
         model_fingerprint="",
         model_family="",
@@ -206,7 +206,7 @@ class _Buckets:
         self.size = max(_BUCKET_ROWS, -(-n_samples // _MOST_BUCKETS))
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
 
-    def deal(self, blocks: Iterator[ScoreBlock], findings: Findings) -> int:
+    def deal(self, blocks: Iterator[ScoreBlock], findings: ImportIssues) -> int:
         """Writes every row to its bucket; returns how many rows there were."""
         n_rows = 0
         try:
@@ -219,7 +219,7 @@ class _Buckets:
         odd = ("row of another width", "row_idx is no number")
         return n_rows + sum(findings.counts.get(kind, 0) for kind in odd)
 
-    def _deal(self, block: ScoreBlock, findings: Findings) -> None:
+    def _deal(self, block: ScoreBlock, findings: ImportIssues) -> None:
         table = pa.table([getattr(block, name) for name in _BUCKET.names], _BUCKET)
         inside = (block.row_idx >= 0) & (block.row_idx < self._n_samples)
         outside = np.flatnonzero(~inside)

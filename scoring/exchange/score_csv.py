@@ -20,7 +20,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from scoring.errors import InputError
-from scoring.issues import Findings
+from scoring.issues import ImportIssues
 
 PAPER_COLUMNS = ("row_idx", "id", "image_path", "loss_multimodal", "loss_text", "visnec")
 _REQUIRED = ("row_idx", "loss_multimodal", "loss_text")
@@ -50,7 +50,7 @@ class ScoreBlock:
 
 
 def read_score_blocks(
-    path: Path, findings: Findings, on_bytes: OnBytes | None = None
+    path: Path, findings: ImportIssues, on_bytes: OnBytes | None = None
 ) -> Iterator[ScoreBlock]:
     """The rows of a score file in blocks; plain or compressed (``.gz``, ``.bz2``, ``.zst``).
 
@@ -75,7 +75,7 @@ def read_score_blocks(
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
 
 
-def _open(file: pa.NativeFile, path: Path, findings: Findings) -> pa.csv.CSVStreamingReader:
+def _open(file: pa.NativeFile, path: Path, findings: ImportIssues) -> pa.csv.CSVStreamingReader:
     def skip(row: pa.csv.InvalidRow) -> str:
         said = f"{row.actual_columns} cells instead of {row.expected_columns}: {row.text[:80]!r}"
         findings.add("row of another width", 1, [said])
@@ -96,7 +96,7 @@ def _open(file: pa.NativeFile, path: Path, findings: Findings) -> pa.csv.CSVStre
     )
 
 
-def _check_header(path: Path, names: Sequence[str], findings: Findings) -> None:
+def _check_header(path: Path, names: Sequence[str], findings: ImportIssues) -> None:
     lacking = [name for name in _REQUIRED if name not in names]
     twice = [name for name in PAPER_COLUMNS if names.count(name) > 1]
     if lacking or twice:
@@ -109,7 +109,7 @@ def _check_header(path: Path, names: Sequence[str], findings: Findings) -> None:
     findings.add("column left out", len(others), others)
 
 
-def _blocks(batch: pa.RecordBatch, n_before: int, findings: Findings) -> Iterator[ScoreBlock]:
+def _blocks(batch: pa.RecordBatch, n_before: int, findings: ImportIssues) -> Iterator[ScoreBlock]:
     rows, known = _row_numbers(batch.column("row_idx"))
     line = np.arange(n_before + 1, n_before + 1 + len(batch), dtype=np.int64)
     odd = np.flatnonzero(~known)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.image_references import image_path
-from scoring.issues import Findings
+from scoring.issues import ImportIssues
 from scoring.samples import Status
 from scoring.schemas import IMPORTED_SCORES
 
@@ -35,7 +35,7 @@ class Join:
     file: str
     baseline: str
     check: bool
-    findings: Findings
+    findings: ImportIssues
     n_taken: int = 0
 
     def part(self, samples: pa.Table, rows: pa.Table) -> pa.Table:

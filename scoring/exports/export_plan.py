@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from scoring.database import Store, turns_outside
-from scoring.dataset.records import read_columns, read_dataset_info, sample_of_row
+from scoring.dataset.records import read_columns, read_dataset_info, sample_from_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
 from scoring.exports.images import exported_path, image_name, read_image_bytes
 from scoring.exports.json_edits import (
@@ -32,9 +32,9 @@ from scoring.exports.json_edits import (
 )
 from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.image_references import image_path, split_reference
-from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.readers.detect import JSON
-from scoring.readers.members import Member, member_of
+from scoring.readers.members import Member, parse_member
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Role, Sample, Status, Turn
@@ -144,7 +144,7 @@ class Chosen:
                 if original is None or row_idx in self.hits:
                     if not parsed:
                         raise _without_bytes(row_idx)
-                    sample = sample_of_row(table.slice(offset, 1).to_pylist()[0])
+                    sample = sample_from_row(table.slice(offset, 1).to_pylist()[0])
                 named = images[offset] if images is not None else ()
                 yield self.finished(start + offset, original, sample, named)
 
@@ -205,7 +205,7 @@ class Chosen:
             self._try_decoding(reference, found)
         return read_image_bytes(found)
 
-    def _try_decoding(self, reference: str, place: ImagePlace) -> None:
+    def _try_decoding(self, reference: str, place: ImageLocation) -> None:
         tally = self.tally
         if reference in tally.decodable:
             return
@@ -239,7 +239,7 @@ class Chosen:
             yield from repeat(None, len(self.rows))
             return
         for _, table in self.tables(["origin"]):
-            yield from map(member_of, table.column("origin").to_pylist())
+            yield from map(parse_member, table.column("origin").to_pylist())
 
     def is_object(self) -> bool:
         """Whether the records go out as the members of an object, as they came: each once."""

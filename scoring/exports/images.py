@@ -23,7 +23,7 @@ from scoring.exports.files import FileFact, Piece, Told, flush
 from scoring.exports.options import VERSION
 from scoring.image_references import image_path, split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
-from scoring.images.decode import ImagePlace, ImageProblem, resolve_image
+from scoring.images.decode import ImageLocation, ImageProblem, resolve_image
 from scoring.samples import Status
 
 FOLDER = "images"
@@ -41,7 +41,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _CANNOT_HOLD = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
-def read_image_bytes(place: ImagePlace) -> bytes:
+def read_image_bytes(place: ImageLocation) -> bytes:
     """The encoded image as it lies there; of a part of an image the whole. Raises ImageProblem."""
     try:
         if place.member:
@@ -67,7 +67,7 @@ def keeps_path(path: str, version: int = VERSION) -> bool:
 
 
 def image_name(
-    reference: str, place: ImagePlace, content: bytes | None = None, version: int = VERSION
+    reference: str, place: ImageLocation, content: bytes | None = None, version: int = VERSION
 ) -> str:
     """The name inside ``images/``, with ``/``: never absolute, and without ``..``."""
     path = image_path(reference)
@@ -185,7 +185,7 @@ class ImagesFile:
                 return f"{self.name} goes on after its end, from byte {size}", nothing
         return None, FileFact(self.name, size, digest.hexdigest())
 
-    def lines(self, put: Callable[[ImagePlace, bytes, str], None] | None) -> Iterator[Piece]:
+    def lines(self, put: Callable[[ImageLocation, bytes, str], None] | None) -> Iterator[Piece]:
         """The lines of the list; ``put`` is called with each image, its bytes and its name."""
         self.tally.update(files=0, bytes=0, missing=0)
         for row_idx, reference in distinct(self.references):
@@ -211,10 +211,10 @@ class ImagesFile:
                     put(place, content, name)
             yield row_idx, json.dumps(line, ensure_ascii=True).encode() + b"\n"
 
-    def _placing(self, folder: Path) -> Callable[[ImagePlace, bytes, str], None]:
+    def _placing(self, folder: Path) -> Callable[[ImageLocation, bytes, str], None]:
         (folder / FOLDER).mkdir(exist_ok=True)
 
-        def put(place: ImagePlace, content: bytes, name: str) -> None:
+        def put(place: ImageLocation, content: bytes, name: str) -> None:
             try:
                 self._put(place, content, folder / name)
             except OSError as error:
@@ -226,7 +226,7 @@ class ImagesFile:
 
         return put
 
-    def _put(self, place: ImagePlace, content: bytes, target: Path) -> None:
+    def _put(self, place: ImageLocation, content: bytes, target: Path) -> None:
         if target.is_file():  # another reference to the same file
             if target.read_bytes() != content:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))

@@ -20,7 +20,7 @@ from scoring.exports.export_plan import Chosen
 from scoring.exports.files import Output, TableFile, repeated
 from scoring.exports.options import ExportOptions
 from scoring.image_references import image_path, split_reference
-from scoring.images.decode import holding_file
+from scoring.images.decode import find_container
 from scoring.readers.tables import read_rows, read_table_schema
 from scoring.rules.candidates import Ints
 from scoring.workspace import Workspace
@@ -152,7 +152,7 @@ def _places(chosen: Chosen, begin: int, end: int) -> Ints:
 
 def _path(workspace: Workspace, file: DatasetFile) -> Path:
     """Where the file lies. Raises WorkspaceError where it is gone or another one."""
-    path = holding_file(file.name, workspace.image_roots)
+    path = find_container(file.name, workspace.image_roots)
     if path is None or not path.is_file():
         raise WorkspaceError(
             f"{file.name} is gone; its rows are read from it: say where it is with visnec "

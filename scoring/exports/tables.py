@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoring.dataset.records import sample_of_row
+from scoring.dataset.records import sample_from_row
 from scoring.exports.export_plan import Chosen, conversation_turn
 from scoring.exports.files import BytesFile, Output, TableFile, repeated
 from scoring.image_references import image_path
@@ -144,7 +144,7 @@ def _table(
     rows = [
         row | {"row_idx": int(chosen.rows[start + i])} for i, row in enumerate(table.to_pylist())
     ]
-    samples = [sample_of_row(row) for row in rows]
+    samples = [sample_from_row(row) for row in rows]
     records = [
         chosen.finished(start + place, row["original"], sample).record
         for place, (row, sample) in enumerate(zip(rows, samples, strict=True))

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from scoring.readers.tables import _BATCH_ROWS, batch_rows, open_arrow, open_parquet
 from scoring.readers.tsv import read_row_at
-from scoring.readers.values import written_list
+from scoring.readers.values import parse_list
 
 MAX_IMAGE_BYTES: Final = 256 << 20
 _OPEN_FILES = 8
@@ -81,7 +81,7 @@ def _slice(path: Path, offset: int, size: int) -> bytes:
 def _follow(value: object, steps: list[str]) -> object:
     for step in steps:
         if isinstance(value, str):  # a list that a table holds as text
-            value = written_list(value)
+            value = parse_list(value)
         try:
             value = value[int(step)] if isinstance(value, list) else value[step]  # type: ignore[index]
         except (LookupError, TypeError, ValueError):

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from scoring.image_references import (
-    FETCHED,
-    RECORDS,
+    RECORDS_ROOT,
+    REMOTE_ROOT,
     ImageRoots,
-    may_be_fetched,
+    is_fetchable,
     split_base,
     split_reference,
 )
@@ -86,7 +86,7 @@ class ImageProblem(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ImagePlace:
+class ImageLocation:
     """Where an image lies: a file, a ``member`` inside a file of many, a ``box`` cut out of it.
 
     ``box`` is left, upper, right, lower in pixels.
@@ -101,7 +101,7 @@ class ImagePlace:
         """As errors name it."""
         return f"{self.path.name}#{self.member}" if self.member else self.path.name
 
-    def identity(self) -> str:
+    def cache_key(self) -> str:
         """A key that changes when the file does. Raises ImageProblem where it is gone."""
         try:
             stat = self.path.stat()
@@ -116,7 +116,7 @@ def open_reference(reference: str, roots: Sequence[Path]) -> Image.Image:
     return open_image(resolve_image(reference, roots))
 
 
-def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
+def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
     """Where the image lies that ``reference`` names inside one of ``roots``, tried in order.
 
     ``path###[left, upper, right, lower]`` is that part of an image; ``file#place`` an image inside
@@ -129,16 +129,16 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImagePlace:
         return _in_base(reference, roots, base)
     folders, containers = _sorted_roots(tuple(roots))
     if (found := split_reference(reference)) and (path := _container(found[0], containers)):
-        return ImagePlace(path, found[1])
+        return ImageLocation(path, found[1])
     if _REMOTE.match(reference):
-        if caches := containers[FETCHED]:
+        if caches := containers[REMOTE_ROOT]:
             return _fetched(reference, caches[0])
         reason = f"{_shown(reference)} lies on another machine; remote images are not fetched"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     return _in_folders(reference, folders)
 
 
-def _in_base(path: str, roots: Sequence[Path], base: int) -> ImagePlace:
+def _in_base(path: str, roots: Sequence[Path], base: int) -> ImageLocation:
     """The image of that path in the folders of one base."""
     bases = roots.bases if isinstance(roots, ImageRoots) else ()
     if base >= len(bases):
@@ -147,21 +147,21 @@ def _in_base(path: str, roots: Sequence[Path], base: int) -> ImagePlace:
     return _in_folders(path, bases[base])
 
 
-def _fetched(reference: str, cache: Path) -> ImagePlace:
+def _fetched(reference: str, cache: Path) -> ImageLocation:
     """The image of an address, from the cache of what was fetched."""
-    if not may_be_fetched(reference):
+    if not is_fetchable(reference):
         reason = f"{_shown(reference)} is no address that is fetched: only http and https are"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     path = cached_path(cache, reference)
     if path.is_file():
-        return ImagePlace(path)
+        return ImageLocation(path)
     if refusal := read_refusal(cache, reference):
         raise ImageProblem(*refusal)
     reason = f"{_shown(reference)} has not been fetched yet; score with --allow-remote"
     raise ImageProblem(Status.MISSING_IMAGE, reason)
 
 
-def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
+def _in_folders(reference: str, folders: Sequence[Path]) -> ImageLocation:
     """The file of that path, or the part of it that a box behind the path names."""
     if _SCHEME.match(reference) or "\0" in reference:
         reason = f"{_shown(reference)} is not a path of a local file"
@@ -172,7 +172,7 @@ def _in_folders(reference: str, folders: Sequence[Path]) -> ImagePlace:
     return _file_in(reference, folders)
 
 
-def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
+def _file_in(reference: str, folders: Sequence[Path]) -> ImageLocation:
     """The file of that path, joined to one of the folders and lying inside any of them."""
     outside: Path | None = None
     no_file = False
@@ -183,7 +183,7 @@ def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
                 path.is_relative_to(other.resolve()) for other in folders
             )
             if inside and path.is_file():
-                return ImagePlace(path)
+                return ImageLocation(path)
             no_file = no_file or (inside and path.exists())
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, links in a circle, ...
             what = getattr(error, "strerror", None) or "no path that can be followed"
@@ -203,18 +203,18 @@ def _file_in(reference: str, folders: Sequence[Path]) -> ImagePlace:
 @lru_cache(maxsize=32)
 def _sorted_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[str, list[Path]]]:
     """The folders, and the files by their name; the shortest path of a name comes first."""
-    fetched = [one for one in roots if one.name == FETCHED and (one / "remote.json").is_file()]
+    fetched = [one for one in roots if one.name == REMOTE_ROOT and (one / "remote.json").is_file()]
     folders = tuple(root for root in roots if not root.is_file() and root not in fetched)
     containers: dict[str, list[Path]] = {}
     for root in sorted(set(roots) - set(folders) - set(fetched), key=lambda path: len(path.parts)):
         containers.setdefault(root.name, []).append(root)
     own = [one for one in folders if one.name == "dataset" and (one / "dataset.json").is_file()]
-    containers[RECORDS] = own[-1:]  # the workspace's folder is declared last
-    containers[FETCHED] = fetched[-1:]
+    containers[RECORDS_ROOT] = own[-1:]  # the workspace's folder is declared last
+    containers[REMOTE_ROOT] = fetched[-1:]
     return folders, containers
 
 
-def holding_file(name: str, roots: Sequence[Path]) -> Path | None:
+def find_container(name: str, roots: Sequence[Path]) -> Path | None:
     """The declared file that holds records and images of that name, if it is there."""
     return _container(name, _sorted_roots(tuple(roots))[1])
 
@@ -223,12 +223,12 @@ def _container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
     """The declared file of that name; a name may begin with folders to tell equals apart."""
     parts = tuple(name.split("/"))
     for path in containers.get(parts[-1], ()):
-        if parts == (RECORDS,) or path.parts[-len(parts) :] == parts:
+        if parts == (RECORDS_ROOT,) or path.parts[-len(parts) :] == parts:
             return path
     return None
 
 
-def open_image(place: ImagePlace | Path, enough: int | None = None) -> Image.Image:
+def open_image(place: ImageLocation | Path, enough: int | None = None) -> Image.Image:
     """The decoded image in RGB, upright by its EXIF orientation; the first frame of several.
 
     Colours under a transparent pixel show, as in the training code of the common models. For
@@ -236,7 +236,7 @@ def open_image(place: ImagePlace | Path, enough: int | None = None) -> Image.Ima
     be decoded to a half, a quarter or an eighth of its size, which is that many or more. Raises
     ImageProblem (``bad_image``) for what is no image, cut off, or larger than MAX_PIXELS.
     """
-    place = ImagePlace(place) if isinstance(place, Path) else place
+    place = ImageLocation(place) if isinstance(place, Path) else place
     name = place.name
     try:
         source = io.BytesIO(read_embedded(place.path, place.member)) if place.member else place.path
@@ -267,7 +267,7 @@ def open_image(place: ImagePlace | Path, enough: int | None = None) -> Image.Ima
         raise ImageProblem(Status.BAD_IMAGE, f"{name}: {what}") from error
 
 
-def _cropped(image: Image.Image, place: ImagePlace) -> Image.Image:
+def _cropped(image: Image.Image, place: ImageLocation) -> Image.Image:
     """The part of ``image`` inside the box of ``place``, as far as the image reaches."""
     left, upper, right, lower = place.box or (0, 0, 0, 0)
     box = (max(left, 0), max(upper, 0), min(right, image.width), min(lower, image.height))
@@ -301,7 +301,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return (_to_8_bits(image) if _is_deep(image) else image).convert("RGB")
 
 
-def is_deep_grey(place: ImagePlace) -> bool:
+def is_deep_grey(place: ImageLocation) -> bool:
     """Return whether the header of an image announces greys of more than 8 bits or floats."""
     try:
         with Image.open(place.path, formats=FORMATS) as image:
@@ -335,7 +335,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _unidentified(place: ImagePlace) -> str:
+def _unidentified(place: ImageLocation) -> str:
     start = b" "
     if not place.member:
         with place.path.open("rb") as file:

@@ -24,6 +24,7 @@ from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from scoring.samples import Status
+from scoring.unicode_text import replace_surrogates
 
 MAX_BYTES: Final = 32 << 20
 MAX_SECONDS: Final = 60.0
@@ -280,7 +281,7 @@ def keep_refusal(folder: Path, url: str, problem: RemoteProblem) -> None:
     path = _refusal_path(folder, url)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = f"{problem.status.value}\n{problem.reason}"
-    path.write_text(text.encode("utf-8", "replace").decode("utf-8"), "utf-8")
+    path.write_text(replace_surrogates(text), "utf-8")
 
 
 def forget_refusal(folder: Path, url: str) -> None:

@@ -23,10 +23,10 @@ from typing import Final
 
 from PIL import Image
 
-from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.workspace import Workspace
 
-__all__ = ["ImageProblem", "PackedCache", "encode_image", "thumbnail", "thumbnail_keeper"]
+__all__ = ["ImageProblem", "PackedCache", "encode_image", "load_thumbnail", "thumbnail_writer"]
 
 SIZE: Final = 320  # half of the usual photograph, so that it is decoded to that and not resampled
 QUALITY: Final = 75  # of a JPEG that pages show at half its size
@@ -40,7 +40,7 @@ _caches: dict[Path, PackedCache] = {}
 _caches_lock = threading.Lock()
 
 
-def thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
+def load_thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
     """A JPEG of at most ``size`` x ``size`` pixels of the image that ``reference`` names.
 
     The image is resolved inside the workspace's image roots only. Raises ImageProblem
@@ -56,7 +56,7 @@ def thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
     return content
 
 
-def thumbnail_keeper(workspace: Workspace) -> Callable[[ImagePlace, Image.Image], None]:
+def thumbnail_writer(workspace: Workspace) -> Callable[[ImageLocation, Image.Image], None]:
     """What keeps the thumbnail of an image that was opened for scoring, while there is room.
 
     It stops short of the cap, so that nothing is evicted for it, and nothing that goes wrong here
@@ -64,7 +64,7 @@ def thumbnail_keeper(workspace: Workspace) -> Callable[[ImagePlace, Image.Image]
     """
     cache = _cache_of(workspace.thumbnails_dir)
 
-    def keep(place: ImagePlace, image: Image.Image) -> None:
+    def keep(place: ImageLocation, image: Image.Image) -> None:
         try:
             key = _key(place, SIZE)
             if not cache.is_full() and not cache.has(key):
@@ -75,8 +75,8 @@ def thumbnail_keeper(workspace: Workspace) -> Callable[[ImagePlace, Image.Image]
     return keep
 
 
-def _key(place: ImagePlace, size: int) -> bytes:
-    identity = f"{place.identity()}\0{size}"
+def _key(place: ImageLocation, size: int) -> bytes:
+    identity = f"{place.cache_key()}\0{size}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from scoring.samples import Role, Segment, Status, Turn
 from scoring.thoughts import AnswerParts, split_thought
+from scoring.unicode_text import replace_surrogates
 
 Messages = list[dict[str, Any]]
 Render = Callable[[Messages], str]
@@ -64,9 +65,7 @@ def neutralize_turn(turn: Turn, controls: re.Pattern[str] | None) -> Turn:
     character, so that it is read letter by letter. Lone surrogates, which no tokenizer takes,
     become question marks.
     """
-    text = turn.text
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
+    text = replace_surrogates(turn.text)
     found = [match.start() for match in controls.finditer(text)] if controls else []
     if not found:
         return turn if text == turn.text else replace(turn, text=text)

@@ -26,6 +26,7 @@ from scoring.readers.json_stream import (
     read_json_values,
 )
 from scoring.readers.tsv import find_unquoted_line, read_table, split_header
+from scoring.unicode_text import replace_surrogates
 
 ROW_KEY = "row_idx"
 ID_KEYS = ("id", "question_id")
@@ -191,7 +192,7 @@ def _text(value: object) -> str | None:
     """Text and numbers as text that can be stored; None for what is neither."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return replace_surrogates(str(value))
 
 
 def _row(value: object) -> int | None:

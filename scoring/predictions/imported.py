@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import InputError, WorkspaceError
-from scoring.issues import Findings
+from scoring.issues import ImportIssues
 from scoring.predictions.answer_match import MATCH_VERSION, match_answer
 from scoring.predictions.files import (
     PredictionLine,
@@ -34,7 +34,7 @@ from scoring.predictions.files import (
 )
 from scoring.runs.record import list_runs, utc_now
 from scoring.schemas import EVALUATION
-from scoring.workspace import Workspace, replacing, write_json
+from scoring.workspace import Workspace, open_atomic, write_json
 
 _RECORD = "evaluation.json"
 _PREDICTIONS = "predictions.parquet"
@@ -133,7 +133,7 @@ def import_predictions(
     where nothing of the file fits, or where other predictions have the same name and ``replace``
     is not given.
     """
-    findings = Findings()
+    findings = ImportIssues()
     n_records, sets = _joined(workspace, path, model, sight, findings)
     if not sets:
         raise InputError(f"no record of {path} fits this dataset{_why(findings)}")
@@ -151,7 +151,7 @@ def import_predictions(
             n_samples=dataset.n_samples,
             n_records=n_records,
             n_taken=len(rows),
-            findings=findings.rows(),
+            findings=findings.as_rows(),
         )
         for key, rows in sets.items()
     }
@@ -162,7 +162,7 @@ def import_predictions(
     return PredictionImport(path.name, tuple(records.values()), already=not new)
 
 
-def _why(findings: Findings) -> str:
+def _why(findings: ImportIssues) -> str:
     said = [
         f"{kind}: {n:,}"
         + (f" (such as {findings.examples[kind][0]})" if findings.examples[kind] else "")
@@ -210,7 +210,7 @@ Row = tuple[int, str]
 
 
 def _joined(
-    workspace: Workspace, path: Path, model: str | None, sight: Sight, findings: Findings
+    workspace: Workspace, path: Path, model: str | None, sight: Sight, findings: ImportIssues
 ) -> tuple[int, dict[tuple[str, Sight], list[Row]]]:
     """Records read, and by model and sight the predictions that fit a sample."""
     lines = list(read_prediction_lines(path))
@@ -236,7 +236,7 @@ _TWICE = "sample predicted again, otherwise (the first one is taken)"
 
 
 def _rows_of(
-    workspace: Workspace, lines: Sequence[PredictionLine], findings: Findings
+    workspace: Workspace, lines: Sequence[PredictionLine], findings: ImportIssues
 ) -> list[int | None]:
     """The sample of each line, or None where there is no one such sample."""
     n_samples = read_dataset_info(workspace).n_samples
@@ -290,7 +290,7 @@ def _write(workspace: Workspace, record: PredictionSet, rows: Sequence[Row]) -> 
     table = pa.Table.from_pylist(list(_matched(workspace, rows)), EVALUATION)
     (folder / _PREDICTIONS).unlink(missing_ok=True)
     write_json(folder / _RECORD, asdict(record))
-    with replacing(folder / _PREDICTIONS) as file:
+    with open_atomic(folder / _PREDICTIONS) as file:
         pq.write_table(table, file, compression="zstd")
 
 

@@ -34,13 +34,13 @@ from scoring.readers.json_stream import (
     read_json_object,
     read_json_values,
 )
-from scoring.readers.members import with_origin
+from scoring.readers.members import add_origins
 from scoring.readers.options import FAMILIES, ReadOptions, read_options
-from scoring.readers.records import guess_family, mapped, to_sample, unread_columns
+from scoring.readers.records import apply_columns, guess_family, to_sample, unread_columns
 from scoring.readers.tables import read_arrow, read_parquet
 from scoring.readers.tars import REFUSED, read_webdataset
 from scoring.readers.tsv import SharedImages, read_table
-from scoring.readers.values import EMBEDDED, Inline, written_list
+from scoring.readers.values import SHARED_IMAGE, InlineReference, parse_list
 from scoring.samples import Sample, Status
 
 __all__ = [
@@ -48,8 +48,8 @@ __all__ = [
     "HashingReader",
     "InputFile",
     "ReadOptions",
-    "Reading",
     "SourceFile",
+    "SourceReader",
     "detect_format",
     "open_sources",
     "read_options",
@@ -99,9 +99,9 @@ def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
         return SourceFile(file, replace(found, family=options.family, why=why))
     candidates: list[str] = []
     first: object = None
-    with Reading(source, options) as reading:
+    with SourceReader(source, options) as reading:
         for record, _ in islice(reading.records(), _TRIALS):
-            value = mapped(record.value, options)
+            value = apply_columns(record.value, options)
             first = value if first is None else first
             guesses = guess_family(value)
             if len(guesses) == 1:
@@ -125,14 +125,14 @@ def _which(path: Path, first: object, candidates: list[str]) -> str:
     )
 
 
-class Reading:
+class SourceReader:
     """One way through a file, from front to back: its samples, its bytes so far, its digest."""
 
     def __init__(
         self,
         source: SourceFile,
         options: ReadOptions,
-        images: Mapping[str, Inline] | None = None,
+        images: Mapping[str, InlineReference] | None = None,
     ) -> None:
         """``images``: references by the key under which records name them."""
         self._source, self._options = source, options.or_said(source.file.said)
@@ -147,7 +147,7 @@ class Reading:
         if source.format.container in STREAMED:
             self._raw = HashingReader(source.file.path)
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> SourceReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -258,7 +258,7 @@ class Reading:
         elif found.container == "values":
             records = read_json_values(file, name, keep_going)
         else:
-            records = with_origin(
+            records = add_origins(
                 read_json_object(file, name, keep_going, found.within), found.within
             )
         try:
@@ -284,9 +284,9 @@ class Reading:
             row = record.value if isinstance(record.value, dict) else {}
             place = shared.resolve(offset, row)
             if str(row.get("image", "")).startswith("["):
-                row = {**row, "image": written_list(row["image"])}
+                row = {**row, "image": parse_list(row["image"])}
             if place != offset:
-                row = {**row, "image": EMBEDDED}
+                row = {**row, "image": SHARED_IMAGE}
             value: object = row if isinstance(record.value, dict) else record.value
             origin = f"{name}#offset={offset}"
             yield replace(record, value=value, origin=origin), f"{name}#offset={place}{quoting}"
@@ -324,13 +324,13 @@ def _finished(sample: Sample, record: RawRecord, image_prefix: str) -> Sample:
     return sample
 
 
-def _keyed(sample: Sample, by_key: Mapping[str, Inline]) -> Sample:
+def _keyed(sample: Sample, by_key: Mapping[str, InlineReference]) -> Sample:
     """``sample`` with the places of those images that it names by their keys."""
     return replace(sample, images=tuple(by_key.get(image, image) for image in sample.images))
 
 
 def _joined(prefix: str, image: str) -> str:
-    if isinstance(image, Inline) or "://" in image or PurePosixPath(image).is_absolute():
+    if isinstance(image, InlineReference) or "://" in image or PurePosixPath(image).is_absolute():
         return image
     return prefix + image
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scoring.samples import Role, Status, Turn
+from scoring.unicode_text import replace_surrogates
 
 PLACEHOLDER = "<image>"
 _CONTEXT = "<IMG_CONTEXT>"
@@ -34,7 +35,7 @@ ROLES: Mapping[str, Role] = {
     "evaluator": Role.ASSISTANT,
     "pretrain": Role.ASSISTANT,
 }
-BESIDE: Mapping[str, Role] = {
+AUXILIARY_ROLES: Mapping[str, Role] = {
     "context": Role.HUMAN,
     "tool": Role.HUMAN,
     "tool_response": Role.HUMAN,
@@ -45,7 +46,7 @@ BESIDE: Mapping[str, Role] = {
     "function": Role.HUMAN,
 }
 """Roles that may stand beside a turn of the same side; both become one turn."""
-_KNOWN: Mapping[str, Role] = {**ROLES, **BESIDE}
+_KNOWN: Mapping[str, Role] = {**ROLES, **AUXILIARY_ROLES}
 
 
 class BadRecord(Exception):
@@ -53,7 +54,7 @@ class BadRecord(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class ImageSlot:
     """A place where an image stands.
 
     ``reference`` is its own image, ``index`` one of the record's list; without both, the next of
@@ -64,8 +65,8 @@ class Slot:
     index: int | None = None
 
 
-_OPEN = Slot()
-Part = str | Slot
+_OPEN = ImageSlot()
+Piece = str | ImageSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Message:
     """One message of a record, before its role is understood."""
 
     role: str
-    parts: tuple[Part, ...]
+    parts: tuple[Piece, ...]
 
     @property
     def text(self) -> str:
@@ -82,7 +83,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Understood:
+class ParsedRecord:
     """What a record was taken for."""
 
     images: tuple[str, ...] = ()
@@ -91,14 +92,14 @@ class Understood:
     reason: str | None = None
 
 
-def assemble(
+def assemble_turns(
     messages: Sequence[Message],
     images: Sequence[str] = (),
     *,
     named: Mapping[str, str] | None = None,
     roles: Mapping[str, Role] | None = None,
     system: str | None = None,
-) -> Understood:
+) -> ParsedRecord:
     """Turns and images of one record.
 
     ``images`` are those the record lists apart from its messages; ``named`` are images by the
@@ -123,11 +124,11 @@ def assemble(
     if any(turn.image_offsets for turn in turns if turn.role is Role.ASSISTANT):
         problem = problem or "an image stands inside an answer"
     if problem:
-        return Understood(tuple(references), turns, Status.PLACEHOLDER_MISMATCH, problem)
-    return answerable(Understood(tuple(references), turns))
+        return ParsedRecord(tuple(references), turns, Status.PLACEHOLDER_MISMATCH, problem)
+    return set_status(ParsedRecord(tuple(references), turns))
 
 
-def answerable(found: Understood) -> Understood:
+def set_status(found: ParsedRecord) -> ParsedRecord:
     """``found`` with the status that its turns and images call for."""
     if not any(turn.role is Role.ASSISTANT and turn.text.strip() for turn in found.turns):
         return replace(found, status=Status.NO_ANSWER, reason="no assistant turn holds any text")
@@ -136,7 +137,7 @@ def answerable(found: Understood) -> Understood:
     return found
 
 
-NO_IMAGE = "the record has no image"
+NO_IMAGE_REASON = "the record has no image"
 
 
 def _why_text_only(turns: Sequence[Turn]) -> str:
@@ -144,32 +145,27 @@ def _why_text_only(turns: Sequence[Turn]) -> str:
     for text in (turn.text for turn in turns if turn.role is Role.HUMAN and "<" in turn.text):
         number = _NUMBERED.search(text)
         if token := number[0] if number else next((t for t in PLACEHOLDERS if t in text), None):
-            return f"{NO_IMAGE}, but its text holds {token}"
-    return NO_IMAGE
+            return f"{NO_IMAGE_REASON}, but its text holds {token}"
+    return NO_IMAGE_REASON
 
 
-def clean_text(text: str) -> str:
-    """Text that can be stored and tokenised: lone surrogates become the replacement character."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
-
-
-def shown(value: object) -> str:
+def quote_value(value: object) -> str:
     """``value`` as an error message quotes it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-_Sided = tuple[Role, tuple[Part, ...], bool]
-_Joined = list[tuple[Role, tuple[Part, ...]]]
+_Sided = tuple[Role, tuple[Piece, ...], bool]
+_Joined = list[tuple[Role, tuple[Piece, ...]]]
 
 
 def _sided(position: int, message: Message, known: Mapping[str, Role]) -> _Sided:
     role = message.role.lower()
     if role not in known:
         raise BadRecord(
-            f"turn {position} is from {shown(message.role)}; known are {', '.join(known)}"
+            f"turn {position} is from {quote_value(message.role)}; known are {', '.join(known)}"
         )
-    return known[role], message.parts, role in BESIDE
+    return known[role], message.parts, role in AUXILIARY_ROLES
 
 
 def _join(sided: Sequence[_Sided]) -> _Joined:
@@ -236,8 +232,8 @@ def _fill(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str |
     return joined, references, None
 
 
-def _slots(joined: _Joined) -> list[Slot]:
-    return [part for _, parts in joined for part in parts if isinstance(part, Slot)]
+def _slots(joined: _Joined) -> list[ImageSlot]:
+    return [part for _, parts in joined for part in parts if isinstance(part, ImageSlot)]
 
 
 def _split_tokens(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
@@ -257,7 +253,7 @@ def _split_tokens(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
     return _cut(joined, re.compile(re.escape(token))), counts[token], token
 
 
-def _move_to_tokens(joined: _Joined, own: Sequence[Slot]) -> _Joined:
+def _move_to_tokens(joined: _Joined, own: Sequence[ImageSlot]) -> _Joined:
     """``<IMG_CONTEXT>`` in the text is the true place of an image that a part names."""
     if sum(part.count(_CONTEXT) for part in _human_texts(joined)) != len(own):
         return joined
@@ -267,7 +263,7 @@ def _move_to_tokens(joined: _Joined, own: Sequence[Slot]) -> _Joined:
     cut = _cut(bare, re.compile(re.escape(_CONTEXT)))
     waiting = iter(own)
     return [
-        (role, tuple(next(waiting) if isinstance(part, Slot) else part for part in parts))
+        (role, tuple(next(waiting) if isinstance(part, ImageSlot) else part for part in parts))
         for role, parts in cut
     ]
 
@@ -305,9 +301,9 @@ def _place_named(joined: _Joined, named: Mapping[str, str]) -> tuple[_Joined, st
     left, unknown = set(named), ""
     result: _Joined = []
     for role, parts in joined:
-        pieces: list[Part] = []
+        pieces: list[Piece] = []
         for part in parts:
-            if isinstance(part, Slot) or role is not Role.HUMAN:
+            if isinstance(part, ImageSlot) or role is not Role.HUMAN:
                 pieces.append(part)
                 continue
             for position, piece in enumerate(placeholder.split(part)):
@@ -316,7 +312,7 @@ def _place_named(joined: _Joined, named: Mapping[str, str]) -> tuple[_Joined, st
                     name = by_number.get(int(number[1]))
                     unknown = unknown or ("" if name else piece)
                 left.discard(name or "")
-                pieces.append(Slot(named[name]) if name else piece)
+                pieces.append(ImageSlot(named[name]) if name else piece)
         result.append((role, tuple(pieces)))
     if unknown:
         return result, f"the text names {unknown}, the record has no such image"
@@ -332,15 +328,17 @@ def _cut(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
         if role is not Role.HUMAN:
             result.append((role, parts))
             continue
-        pieces: list[Part] = []
+        pieces: list[Piece] = []
         for part in parts:
-            if isinstance(part, Slot):
+            if isinstance(part, ImageSlot):
                 pieces.append(part)
                 continue
             at = 0
             for match in pattern.finditer(part):
                 pieces += [part[at : match.start()]]
-                pieces += [Slot(clean_text(match[1].strip()) if pattern.groups else None)]
+                pieces += [
+                    ImageSlot(replace_surrogates(match[1].strip()) if pattern.groups else None)
+                ]
                 at = match.end()
             pieces.append(part[at:])
         result.append((role, tuple(pieces)))
@@ -350,7 +348,7 @@ def _cut(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
 def _before_first(joined: _Joined, n_images: int) -> _Joined:
     """Images without a place stand before the first human turn, on a line of their own."""
     result = list(joined)
-    slots: tuple[Part, ...] = (Slot(),) * n_images
+    slots: tuple[Piece, ...] = (ImageSlot(),) * n_images
     for index, (role, parts) in enumerate(joined):
         if role is Role.HUMAN:
             result[index] = (role, (*slots, "\n", *parts))
@@ -368,15 +366,15 @@ def _human_texts(joined: _Joined) -> list[str]:
     ]
 
 
-def _turn(role: Role, parts: Sequence[Part]) -> Turn:
+def _turn(role: Role, parts: Sequence[Piece]) -> Turn:
     texts: list[str] = []
     offsets: list[int] = []
     length = 0
     for part in parts:
-        if isinstance(part, Slot):
+        if isinstance(part, ImageSlot):
             offsets.append(length)
         else:
-            text = clean_text(part)
+            text = replace_surrogates(part)
             texts.append(text)
             length += len(text)
     return Turn(role, "".join(texts), tuple(offsets))

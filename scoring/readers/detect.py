@@ -19,12 +19,12 @@ from typing import IO, Literal
 import pyarrow as pa
 
 from scoring.errors import RecordError
-from scoring.readers.conversation import clean_text
 from scoring.readers.encodings import Transcoded
 from scoring.readers.json_stream import TURN_KEYS, RawRecord, read_json_object
 from scoring.readers.records import KNOWN_KEYS, guess_family
 from scoring.readers.tsv import find_unquoted_line, split_header
 from scoring.readers.values import seems_image
+from scoring.unicode_text import replace_surrogates
 
 Container = Literal[
     "array", "lines", "object", "values", "parquet", "arrow", "webdataset", "tsv", "csv"
@@ -112,7 +112,7 @@ def _of_table(path: Path, found: FileFormat, start: bytes) -> FileFormat:
     line = start.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
     names = split_header(line, TABLES[found.container])
     if _is_record_line(names):
-        shown = ", ".join(repr(clean_text(name)[:40]) for name in names[:4])
+        shown = ", ".join(repr(replace_surrogates(name)[:40]) for name in names[:4])
         raise RecordError(
             f"{path}: its first line looks like a record, not like names of columns ({shown}); "
             "put a line with the names above it, such as image, question, answer"

@@ -26,7 +26,7 @@ _SHOWN_CHARACTERS = 30
 _BETWEEN_TEXTS = re.compile(rb'["\n\r\t]+')
 
 
-def checked_encoding(name: str) -> str:
+def check_encoding(name: str) -> str:
     """Return the canonical name of an encoding. Raises InputError for one that does not exist."""
     try:
         with suppress(UnicodeError):
@@ -46,7 +46,7 @@ def find_undecoded(text: str, start: int, end: int) -> int | None:
     return found.start() if found else None
 
 
-def not_utf8(escaped: str) -> str:
+def describe_bad_byte(escaped: str) -> str:
     """Return the problem of a byte that was no UTF-8."""
     return f"byte 0x{ord(escaped) - 0xDC00:02X} {NOT_UTF8}"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from scoring.errors import RecordError
-from scoring.readers.encodings import find_undecoded, not_utf8
+from scoring.readers.encodings import describe_bad_byte, find_undecoded
 
 CHUNK_BYTES = 1 << 20
 MAX_RECORD_BYTES = 256 << 20
@@ -90,7 +90,7 @@ def _parse_line(original: bytes, number: int, indent: int) -> RawRecord:
     text = original.decode("utf-8", "surrogateescape")
     if (odd := find_undecoded(text, 0, len(text))) is not None:
         place = f"line {number}, column {indent + odd + 1}"
-        return RawRecord(original, problem=f"{place}: {not_utf8(text[odd])}")
+        return RawRecord(original, problem=f"{place}: {describe_bad_byte(text[odd])}")
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
@@ -377,7 +377,7 @@ class _Buffer:
             record = RawRecord(text.encode("utf-8"), value)
         except UnicodeEncodeError as error:  # a surrogate: a byte that was no UTF-8
             place = self._place(self._at + error.start)
-            problem = f"{place}: {not_utf8(text[error.start])}"
+            problem = f"{place}: {describe_bad_byte(text[error.start])}"
             record = RawRecord(text.encode("utf-8", "surrogateescape"), problem=problem)
         self._at = end
         return record
@@ -387,7 +387,7 @@ class _Buffer:
         end = len(self._text) if error.msg.startswith("Unterminated") else error.pos + 1
         odd = find_undecoded(self._text, self._at, end)
         if odd is not None:
-            self.fail(not_utf8(self._text[odd]), at=odd)
+            self.fail(describe_bad_byte(self._text[odd]), at=odd)
         self.fail(f"{error.msg}, {_standing(self._text, error.pos)}", at=error.pos)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.errors import InputError, RecordError
-from scoring.readers.values import BYTES_KEYS, IMAGE_KEYS, Inline
+from scoring.readers.values import BYTES_KEYS, IMAGE_KEYS, InlineReference
 
 _KEY_COLUMNS = ("id", "key", "image_id", "index", "name", "__key__", "__index_level_0__")
 _MEMBER = re.compile(rb'"((?:[^"\\]|\\.){1,1024})"\s*:\s*("(?:[^"\\]|\\/)*")')
 _START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:[^"\\]|\\.){1,1024}"\s*:\s*"')
 
 
-def open_keyed(files: Sequence[Path]) -> Mapping[str, Inline]:
+def index_keyed_images(files: Sequence[Path]) -> Mapping[str, InlineReference]:
     """key -> reference to the image that a file holds under it.
 
     Raises InputError for a file that holds none, and for two of one name; RecordError for a
@@ -35,7 +35,7 @@ def open_keyed(files: Sequence[Path]) -> Mapping[str, Inline]:
         raise InputError(
             f"two files of images are called {min(twice)!r}; rename one, they are told apart by it"
         )
-    found: dict[str, Inline] = {}
+    found: dict[str, InlineReference] = {}
     for path in files:
         before = len(found)
         found.update(_places(path))
@@ -47,13 +47,13 @@ def open_keyed(files: Sequence[Path]) -> Mapping[str, Inline]:
     return found
 
 
-def _places(path: Path) -> Iterator[tuple[str, Inline]]:
+def _places(path: Path) -> Iterator[tuple[str, InlineReference]]:
     with path.open("rb") as file:
         head = file.read(4)
     return _of_table(path) if head == b"PAR1" else _of_object(path)
 
 
-def _of_object(path: Path) -> Iterator[tuple[str, Inline]]:
+def _of_object(path: Path) -> Iterator[tuple[str, InlineReference]]:
     if not path.stat().st_size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -62,7 +62,7 @@ def _of_object(path: Path) -> Iterator[tuple[str, Inline]]:
         for member in _MEMBER.finditer(content):
             key = _text(member[1])
             place = f"offset={member.start(2)}&bytes={member.end(2) - member.start(2)}"
-            yield key, Inline(f"{path.name}#{place}&key={quote(key, errors='replace')}")
+            yield key, InlineReference(f"{path.name}#{place}&key={quote(key, errors='replace')}")
 
 
 def _text(escaped: bytes) -> str:
@@ -73,14 +73,14 @@ def _text(escaped: bytes) -> str:
         return text
 
 
-def _of_table(path: Path) -> Iterator[tuple[str, Inline]]:
+def _of_table(path: Path) -> Iterator[tuple[str, InlineReference]]:
     try:
         with pq.ParquetFile(path) as file:
             key, image = _columns(path, file.schema_arrow)
             row = 0
             for batch in file.iter_batches(10_000, columns=[key]):
                 for value in batch.column(0).to_pylist():
-                    yield str(value), Inline(f"{path.name}#row={row}&at=/{image}")
+                    yield str(value), InlineReference(f"{path.name}#row={row}&at=/{image}")
                     row += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"{path} is no readable Parquet file: {error}") from error

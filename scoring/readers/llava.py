@@ -12,11 +12,10 @@ from scoring.readers.conversation import (
     PLACEHOLDER,
     BadRecord,
     Message,
-    Understood,
-    answerable,
-    assemble,
-    clean_text,
-    shown,
+    ParsedRecord,
+    assemble_turns,
+    quote_value,
+    set_status,
 )
 from scoring.readers.options import ReadOptions
 from scoring.readers.values import (
@@ -25,10 +24,11 @@ from scoring.readers.values import (
     MESSAGE_KEYS,
     SYSTEM_KEYS,
     as_list,
-    record_images,
-    system_text,
+    collect_images,
+    find_system_prompt,
 )
 from scoring.samples import Role, Turn
+from scoring.unicode_text import replace_surrogates
 
 KEYS = ("conversations", "conversation")
 TEXT_KEYS = ("value", "response", "content", "text")
@@ -38,15 +38,19 @@ _UNUSUAL_KEYS = frozenset(
 ) - {"image", "conversations"}
 
 
-def understand(value: Mapping[str, object], options: ReadOptions) -> Understood:
+def parse_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
     """The turns and images of one record. Raises BadRecord."""
-    images, named = record_images(value)
-    return assemble(
-        messages(value), images, named=named, roles=options.roles, system=system_text(value)
+    images, named = collect_images(value)
+    return assemble_turns(
+        read_messages(value),
+        images,
+        named=named,
+        roles=options.roles,
+        system=find_system_prompt(value),
     )
 
 
-def understand_plain(value: Mapping[str, object]) -> Understood | None:
+def parse_plain_record(value: Mapping[str, object]) -> ParsedRecord | None:
     """What ``understand`` makes of the shape that nearly all records have, several times faster.
 
     That is: turns of exactly ``from`` and ``value``, human and gpt by turns, and no image or one
@@ -64,7 +68,7 @@ def understand_plain(value: Mapping[str, object]) -> Understood | None:
         if type(text) is not str:
             return None
         if not text.isascii():
-            text = clean_text(text)
+            text = replace_surrogates(text)
         if expected == "gpt":
             turns.append(Turn(Role.ASSISTANT, text))
             answered, expected = answered or bool(text.strip()), "human"
@@ -81,30 +85,30 @@ def understand_plain(value: Mapping[str, object]) -> Understood | None:
     if not answered:
         return None
     if not image:
-        return answerable(Understood(turns=tuple(turns)))
+        return set_status(ParsedRecord(turns=tuple(turns)))
     if type(image) is not str or n_places != 1 or image[0] == "[":
         return None
-    return Understood((clean_text(image),), tuple(turns))
+    return ParsedRecord((replace_surrogates(image),), tuple(turns))
 
 
-def messages(value: Mapping[str, object]) -> list[Message]:
+def read_messages(value: Mapping[str, object]) -> list[Message]:
     """The conversation of a record, message by message."""
     conversation = as_list(next((value[key] for key in KEYS if key in value), None))
     if not conversation:
         found = next((value[key] for key in KEYS if key in value), None)
-        raise BadRecord(f"'conversations' is a list of turns, this is {shown(found)}")
+        raise BadRecord(f"'conversations' is a list of turns, this is {quote_value(found)}")
     return [_message(position, one) for position, one in enumerate(conversation, start=1)]
 
 
 def _message(position: int, message: object) -> Message:
     if not isinstance(message, dict):
-        raise BadRecord(f"turn {position} is {shown(message)}, not an object")
+        raise BadRecord(f"turn {position} is {quote_value(message)}, not an object")
     role = message.get("from")
     if not isinstance(role, str):
-        raise BadRecord(f"turn {position} is from {shown(role)}, not a role")
+        raise BadRecord(f"turn {position} is from {quote_value(role)}, not a role")
     text = next((message[key] for key in TEXT_KEYS if key in message), None)
     if text is None and role.lower() == "system":
         text = ""  # no system prompt
     if not isinstance(text, str):
-        raise BadRecord(f"the value of turn {position} is {shown(text)}, not text")
+        raise BadRecord(f"the value of turn {position} is {quote_value(text)}, not text")
     return Message(role, (text,))

@@ -23,7 +23,7 @@ class Member:
     within: bytes | None = None
 
 
-def with_origin(records: Iterable[RawRecord], within: str | None) -> Iterator[RawRecord]:
+def add_origins(records: Iterable[RawRecord], within: str | None) -> Iterator[RawRecord]:
     """Records that came with a key, each with its place."""
     before = "" if within is None else f"within={json.dumps(within)}&"
     for record in records:
@@ -34,7 +34,7 @@ def with_origin(records: Iterable[RawRecord], within: str | None) -> Iterator[Ra
             yield record
 
 
-def member_of(origin: str | None) -> Member | None:
+def parse_member(origin: str | None) -> Member | None:
     """The place that an origin tells; None for a record that is no member of an object."""
     found = _ORIGIN.fullmatch(origin) if origin else None
     if found is None:

@@ -13,21 +13,21 @@ from collections.abc import Mapping
 from scoring.readers.conversation import (
     PLACEHOLDERS,
     BadRecord,
+    ImageSlot,
     Message,
-    Part,
-    Slot,
-    Understood,
-    assemble,
-    shown,
+    ParsedRecord,
+    Piece,
+    assemble_turns,
+    quote_value,
 )
 from scoring.readers.options import ReadOptions
 from scoring.readers.values import (
     BYTES_KEYS,
     OTHER_TYPES,
     as_list,
-    image_reference,
-    record_images,
-    system_text,
+    collect_images,
+    find_reference,
+    find_system_prompt,
 )
 
 KEYS = ("messages", "conversations", "conversation", "prompt")
@@ -36,20 +36,20 @@ _IMAGE_TYPES = ("image", "image_url", "input_image", "img")
 _NAMES = ("image_url", "image", "url", "path", "source", "value", *BYTES_KEYS)
 
 
-def understand(value: Mapping[str, object], options: ReadOptions) -> Understood:
+def parse_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
     """The turns and images of one record. Raises BadRecord."""
-    found = messages(value)
-    images, named = record_images(value)
-    system = system_text(value)
-    return assemble(found, images, named=named, roles=options.roles, system=system)
+    found = read_messages(value)
+    images, named = collect_images(value)
+    system = find_system_prompt(value)
+    return assemble_turns(found, images, named=named, roles=options.roles, system=system)
 
 
-def messages(value: Mapping[str, object]) -> list[Message]:
+def read_messages(value: Mapping[str, object]) -> list[Message]:
     """The messages of a record; a ``completion`` follows its ``prompt``."""
     key = next((key for key in KEYS if as_list(value.get(key))), None)
     if key is None:
         present = next((value[name] for name in KEYS if name in value), None)
-        raise BadRecord(f"'messages' is a list of messages, this is {shown(present)}")
+        raise BadRecord(f"'messages' is a list of messages, this is {quote_value(present)}")
     listed = list(as_list(value[key]) or ())
     if key == "prompt":
         listed += _completion(value)
@@ -59,9 +59,9 @@ def messages(value: Mapping[str, object]) -> list[Message]:
     return found
 
 
-def _pretraining(parts: tuple[Part, ...]) -> list[Message]:
+def _pretraining(parts: tuple[Piece, ...]) -> list[Message]:
     """Images of a text to train on stand before it; so does what marks their place in the text."""
-    images = tuple(part for part in parts if isinstance(part, Slot))
+    images = tuple(part for part in parts if isinstance(part, ImageSlot))
     texts = [part for part in parts if isinstance(part, str)]
     for token in PLACEHOLDERS if images else ():
         if sum(text.count(token) for text in texts) == len(images):
@@ -85,45 +85,49 @@ def _completion(value: Mapping[str, object]) -> list[object]:
 
 def _message(position: int, message: object) -> Message:
     if not isinstance(message, dict):
-        raise BadRecord(f"turn {position} is {shown(message)}, not an object")
+        raise BadRecord(f"turn {position} is {quote_value(message)}, not an object")
     role = message.get("role") or message.get("from")
     if not isinstance(role, str):
-        raise BadRecord(f"turn {position} is from {shown(role)}, not a role")
+        raise BadRecord(f"turn {position} is from {quote_value(role)}, not a role")
     content = message.get("content", message.get("value"))
     listed = content if isinstance(content, list) else [content]
     parts = [_part(position, part) for part in listed if part is not None]
     if own := message.get("image"):
-        references = [image_reference(one) for one in (own if isinstance(own, list) else [own])]
-        parts = [*(Slot(reference) for reference in references), *parts]
+        references = [find_reference(one) for one in (own if isinstance(own, list) else [own])]
+        parts = [*(ImageSlot(reference) for reference in references), *parts]
     if not parts:
         calls = message.get("tool_calls")
         if content is None and not calls and role.lower() != "system":
-            raise BadRecord(f"the content of turn {position} is {shown(content)}, not text")
+            raise BadRecord(f"the content of turn {position} is {quote_value(content)}, not text")
         parts = [str(calls)] if calls else [""]
     return Message(role, tuple(parts))
 
 
-def _part(position: int, part: object) -> Part:
+def _part(position: int, part: object) -> Piece:
     if isinstance(part, str):
         return part
     if not isinstance(part, dict):
-        raise BadRecord(f"turn {position} holds {shown(part)}, neither a text nor a typed part")
+        raise BadRecord(
+            f"turn {position} holds {quote_value(part)}, neither a text nor a typed part"
+        )
     kind = part.get("type") or next((key for key in ("text", "image", "video") if key in part), "")
     if kind in _TEXT_TYPES:
         text = next((part[key] for key in ("text", "value", "content") if part.get(key)), "")
         if not isinstance(text, str):
-            raise BadRecord(f"a text part of turn {position} holds {shown(text)}")
+            raise BadRecord(f"a text part of turn {position} holds {quote_value(text)}")
         return text
     if kind in _IMAGE_TYPES:
         return _slot(part)
     if kind in OTHER_TYPES:
         return ""
-    raise BadRecord(f"turn {position} holds a part of type {shown(kind)}; known are text, image")
+    raise BadRecord(
+        f"turn {position} holds a part of type {quote_value(kind)}; known are text, image"
+    )
 
 
-def _slot(part: Mapping[str, object]) -> Slot:
+def _slot(part: Mapping[str, object]) -> ImageSlot:
     for name in _NAMES:
-        if reference := image_reference(part.get(name)):
-            return Slot(reference)
+        if reference := find_reference(part.get(name)):
+            return ImageSlot(reference)
     index = part.get("index")
-    return Slot(index=index if isinstance(index, int) else None)
+    return ImageSlot(index=index if isinstance(index, int) else None)

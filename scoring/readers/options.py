@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from scoring.errors import InputError
-from scoring.readers.encodings import checked_encoding
+from scoring.readers.encodings import check_encoding
 from scoring.samples import Role
 
 FAMILIES: Mapping[str, str] = {
@@ -89,5 +89,5 @@ def read_options(
         understood,
         keep_going,
         allow_remote,
-        encoding=checked_encoding(encoding) if encoding else "",
+        encoding=check_encoding(encoding) if encoding else "",
     )

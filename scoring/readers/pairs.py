@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from scoring.readers.conversation import BadRecord, Message, Part, Slot, Understood, assemble, shown
+from scoring.readers.conversation import (
+    BadRecord,
+    ImageSlot,
+    Message,
+    ParsedRecord,
+    Piece,
+    assemble_turns,
+    quote_value,
+)
 from scoring.readers.options import ReadOptions
-from scoring.readers.values import as_list, record_images, system_text, written_list
+from scoring.readers.values import as_list, collect_images, find_system_prompt, parse_list
 
 QUESTIONS = ("query", "question", "instruction", "problem", "prompt", "user", "human", "text")
 ANSWERS = (
@@ -63,9 +71,9 @@ def _text_key(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
     return next((key for key in keys if isinstance(value.get(key), str)), None)
 
 
-def understand_qa(value: Mapping[str, object], options: ReadOptions) -> Understood:
+def parse_qa_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
     """The turns and images of a question/answer record. Raises BadRecord."""
-    images, named = record_images(value)
+    images, named = collect_images(value)
     pairs = [*_history(value), *_last(value)]
     messages = [
         Message(role, (text,))
@@ -74,13 +82,13 @@ def understand_qa(value: Mapping[str, object], options: ReadOptions) -> Understo
     ]
     if messages and not messages[-1].text and _answer(value) is None:
         messages.pop()
-    system = system_text(value)
-    return assemble(messages, images, named=named, roles=options.roles, system=system)
+    system = find_system_prompt(value)
+    return assemble_turns(messages, images, named=named, roles=options.roles, system=system)
 
 
-def understand_caption(value: Mapping[str, object], options: ReadOptions) -> Understood:
+def parse_caption_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
     """An empty question with the images, and the caption as its answer."""
-    images, named = record_images(value)
+    images, named = collect_images(value)
     if named:
         images = list(named.values())
     key = caption_key(value)
@@ -89,9 +97,9 @@ def understand_caption(value: Mapping[str, object], options: ReadOptions) -> Und
     text = str(value[key])
     for token in ("<__dj__image>", "<|__dj__eoc|>", "<image>") if images else ():
         text = text.replace(token, "")
-    slots: tuple[Part, ...] = tuple(Slot(image) for image in images)
+    slots: tuple[Piece, ...] = tuple(ImageSlot(image) for image in images)
     messages = [Message("user", slots), Message("assistant", (text.strip(),))]
-    return assemble(messages, roles=options.roles, system=system_text(value))
+    return assemble_turns(messages, roles=options.roles, system=find_system_prompt(value))
 
 
 def _history(value: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -109,7 +117,9 @@ def _pair(turn: object) -> tuple[str, str]:
         turn = [turn.get("human", turn.get("user")), turn.get("assistant", "")]
     pair = as_list(turn)
     if pair is None or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-        raise BadRecord(f"a turn of the history is {shown(turn)}, not a question and its answer")
+        raise BadRecord(
+            f"a turn of the history is {quote_value(turn)}, not a question and its answer"
+        )
     return str(pair[0]), str(pair[1])
 
 
@@ -155,7 +165,7 @@ def _choices(value: Mapping[str, object]) -> list[object] | None:
     """A list of choices, also written as text, unless the question repeats all of them."""
     listed = as_list(value.get("choices"))
     if listed is None and (options := value.get("options")):
-        listed = options if isinstance(options, list) else written_list(options)
+        listed = options if isinstance(options, list) else parse_list(options)
         listed = None if listed == [options] else listed
         asked = str(value.get(_text_key(value, QUESTIONS) or "", ""))
         if listed and all(str(option) in asked for option in listed):
@@ -176,4 +186,4 @@ def _answer(value: Mapping[str, object]) -> str | None:
         return ("No", "Yes")[int(str(answer))]
     if isinstance(answer, str | int | float):
         return str(answer)
-    raise BadRecord(f"{key!r} is {shown(answer)}, not an answer in words")
+    raise BadRecord(f"{key!r} is {quote_value(answer)}, not an answer in words")

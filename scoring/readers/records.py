@@ -10,32 +10,33 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from scoring.image_references import RECORDS, may_be_fetched
+from scoring.image_references import RECORDS_ROOT, is_fetchable
 from scoring.readers import llava, messages, pairs
-from scoring.readers.conversation import BadRecord, Understood, clean_text
+from scoring.readers.conversation import BadRecord, ParsedRecord
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.llava import understand_plain
+from scoring.readers.llava import parse_plain_record
 from scoring.readers.options import ReadOptions
 from scoring.readers.values import (
     IMAGE_KEYS,
     MEDIA_KEYS,
     MESSAGE_KEYS,
     SYSTEM_KEYS,
-    Inline,
+    InlineReference,
     as_list,
     has_image,
     inline_images,
     may_hold_image,
-    media_reason,
     unread_images,
+    unsupported_media_reason,
 )
 from scoring.samples import Sample, Status
+from scoring.unicode_text import replace_surrogates
 
-_READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], Understood]] = {
-    "llava": llava.understand,
-    "messages": messages.understand,
-    "qa": pairs.understand_qa,
-    "caption": pairs.understand_caption,
+_READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], ParsedRecord]] = {
+    "llava": llava.parse_record,
+    "messages": messages.parse_record,
+    "qa": pairs.parse_qa_record,
+    "caption": pairs.parse_caption_record,
 }
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
@@ -62,14 +63,14 @@ KNOWN_KEYS = frozenset((
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class FamilyGuess:
     """The family a record seems to be of, and what says so."""
 
     family: str
     why: str
 
 
-def guess_family(value: object) -> list[Guess]:
+def guess_family(value: object) -> list[FamilyGuess]:
     """Families that ``value`` may be of, the likeliest first; one means that it is certain."""
     if isinstance(value, list):
         return _of_conversation("the record", value)
@@ -80,47 +81,47 @@ def guess_family(value: object) -> list[Guess]:
             return guesses
     prompt = as_list(value.get("prompt"))
     if prompt and isinstance(prompt[0], dict):
-        return [Guess("messages", "'prompt' is a list of messages")]
+        return [FamilyGuess("messages", "'prompt' is a list of messages")]
     question, answer = pairs.question_key(value), pairs.answer_key(value)
     if question and answer and question != answer:
-        return [Guess("qa", f"{question!r} and {answer!r} are a question and its answer")]
+        return [FamilyGuess("qa", f"{question!r} and {answer!r} are a question and its answer")]
     caption = pairs.caption_key(value)
     if has_image(value) and (guesses := _of_image(value, question, caption)):
         return guesses
     if "conversations" in value or "video" in value:
-        return [Guess("llava", "the record has 'conversations'")]
+        return [FamilyGuess("llava", "the record has 'conversations'")]
     guesses = []
     if question or answer:
-        guesses.append(Guess("qa", f"{question or answer!r} without its other half"))
+        guesses.append(FamilyGuess("qa", f"{question or answer!r} without its other half"))
     if caption:
-        guesses.append(Guess("caption", f"{caption!r} without an image"))
-    return guesses if len(guesses) != 1 else [*guesses, Guess("llava", "nothing says so")]
+        guesses.append(FamilyGuess("caption", f"{caption!r} without an image"))
+    return guesses if len(guesses) != 1 else [*guesses, FamilyGuess("llava", "nothing says so")]
 
 
 def _of_image(
     value: Mapping[str, object], question: str | None, caption: str | None
-) -> list[Guess]:
+) -> list[FamilyGuess]:
     """Families of a record that has an image and no answer; of a text and a number as its label
     nobody knows whether they are a question and its answer.
     """
     if question == "prompt" or (question and "question_id" in value):
-        return [Guess("qa", f"{question!r} is a question; the record has no answer")]
+        return [FamilyGuess("qa", f"{question!r} is a question; the record has no answer")]
     if caption and value.get(pairs.LABEL) is not None:
         beside = f"{caption!r} has a {pairs.LABEL!r} beside it"
-        return [Guess("qa", beside), Guess("caption", beside)]
-    return [Guess("caption", f"an image and {caption!r}, no question")] if caption else []
+        return [FamilyGuess("qa", beside), FamilyGuess("caption", beside)]
+    return [FamilyGuess("caption", f"an image and {caption!r}, no question")] if caption else []
 
 
-def _of_conversation(where: str, listed: list[object]) -> list[Guess]:
+def _of_conversation(where: str, listed: list[object]) -> list[FamilyGuess]:
     first = listed[0] if listed else None
     if not isinstance(first, dict):
         return []
     if "from" in first:
-        return [Guess("llava", f"the turns of {where} have 'from'")]
+        return [FamilyGuess("llava", f"the turns of {where} have 'from'")]
     if "role" in first:
-        return [Guess("messages", f"the messages of {where} have 'role'")]
+        return [FamilyGuess("messages", f"the messages of {where} have 'role'")]
     if "assistant" in first and ("human" in first or "user" in first):
-        return [Guess("qa", f"the turns of {where} are pairs of a question and its answer")]
+        return [FamilyGuess("qa", f"the turns of {where} are pairs of a question and its answer")]
     return []
 
 
@@ -141,13 +142,13 @@ def to_sample(
     """
     column = options.columns.get("image")
     value = _named(record, row_idx, container, column.rpartition(".")[2] if column else None)
-    value = mapped(value, options)
+    value = apply_columns(value, options)
     try:
         if record.problem:
             raise BadRecord(record.problem)
         found = _understand(value, options, default_family)
     except BadRecord as problem:
-        found = Understood(status=Status.BAD_RECORD, reason=clean_text(str(problem)))
+        found = ParsedRecord(status=Status.BAD_RECORD, reason=replace_surrogates(str(problem)))
     found = _refuse_remote(found, options.allow_remote)
     keys: Mapping[str, object] = value if isinstance(value, dict) else {}
     return Sample(
@@ -170,7 +171,7 @@ def _named(
     value: object = record.value
     place = container
     if container is None and may_hold_image(record.original):
-        place = f"{RECORDS}#row={row_idx}"
+        place = f"{RECORDS_ROOT}#row={row_idx}"
     if place is not None:
         value = inline_images(value, place, named=image_column)
     if record.key and isinstance(value, dict) and value.get("image") == "image.png":
@@ -180,24 +181,24 @@ def _named(
     return value
 
 
-def _understand(value: object, options: ReadOptions, default_family: str) -> Understood:
+def _understand(value: object, options: ReadOptions, default_family: str) -> ParsedRecord:
     if not isinstance(value, dict):
         raise BadRecord(f"a record is an object, this is a {type(value).__name__}")
     family = options.family
-    if family in (None, "llava") and not options.roles and (found := understand_plain(value)):
+    if family in (None, "llava") and not options.roles and (found := parse_plain_record(value)):
         return found
     if family is None:
         guesses = guess_family(value)
         family = guesses[0].family if len(guesses) == 1 else default_family
     try:
         found = _READERS[family](value, options)
-        reason = media_reason(value)
+        reason = unsupported_media_reason(value)
     except RecursionError as error:
         raise BadRecord("the record is nested too deeply") from error
     return found if reason is None else replace(found, status=Status.VIDEO, reason=reason)
 
 
-def mapped(value: object, options: ReadOptions) -> object:
+def apply_columns(value: object, options: ReadOptions) -> object:
     """The record as the user's words about its columns and turns make it; as it is without.
 
     A named column replaces the usual keys for the same thing; all others keep their meaning.
@@ -225,7 +226,7 @@ def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[
         return []
     named = {name.split(".")[0] for name in options.columns.values()}
     found = unread_images(value, KNOWN_KEYS | named, bool(sample.images))
-    return [clean_text(key)[:_LONGEST_KEY] for key in found]
+    return [replace_surrogates(key)[:_LONGEST_KEY] for key in found]
 
 
 def _usual(turn: object, keys: tuple[str, str]) -> object:
@@ -243,11 +244,11 @@ def _look_up(value: object, name: str) -> object:
     return value
 
 
-def _refuse_remote(found: Understood, allow_remote: bool) -> Understood:
+def _refuse_remote(found: ParsedRecord, allow_remote: bool) -> ParsedRecord:
     if found.status is not Status.PENDING:
         return found
     for image in found.images:
-        if allow_remote and may_be_fetched(image):
+        if allow_remote and is_fetchable(image):
             continue
         if _REMOTE.match(image):
             reason = f"{image[:200]!r} lies on another machine; remote images are not fetched"
@@ -262,8 +263,8 @@ def _identifier(record: RawRecord, keys: Mapping[str, object]) -> str | None:
     for name in _IDS:
         value = keys.get(name)
         if isinstance(value, str | int | float):
-            return clean_text(str(value))
-    return None if record.key is None else clean_text(record.key)
+            return replace_surrogates(str(value))
+    return None if record.key is None else replace_surrogates(record.key)
 
 
 def _source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str) -> str:
@@ -271,10 +272,10 @@ def _source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str)
     for name in (*_SOURCES, "category") if of_benchmark else _SOURCES:
         named = keys.get(name)
         if isinstance(named, str) and named.strip():
-            return clean_text(named.strip())
-    plain = images[0] if images and not isinstance(images[0], Inline) else ""
+            return replace_surrogates(named.strip())
+    plain = images[0] if images and not isinstance(images[0], InlineReference) else ""
     if plain and not _REMOTE.match(plain):
         for folder in plain.split("/")[:-1]:
             if folder not in ("", ".", ".."):
                 return folder
-    return clean_text(file_stem)
+    return replace_surrogates(file_stem)

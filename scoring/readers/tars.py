@@ -17,10 +17,10 @@ from typing import IO
 from urllib.parse import quote
 
 from scoring.errors import RecordError
-from scoring.readers.conversation import clean_text
 from scoring.readers.encodings import NOT_UTF8, decode_text
 from scoring.readers.json_stream import MAX_RECORD_BYTES, RawRecord
-from scoring.readers.values import Inline
+from scoring.readers.values import InlineReference
+from scoring.unicode_text import replace_surrogates
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _TEXT_SUFFIXES = ("txt", "text", "caption")
@@ -41,7 +41,7 @@ class _Group:
     start: int
     end: int = 0
     members: list[str] = field(default_factory=list)
-    images: list[tuple[str, Inline]] = field(default_factory=list)
+    images: list[tuple[str, InlineReference]] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
     video: bool = False
     problem: str | None = None
@@ -103,10 +103,10 @@ def _take(group: _Group, archive: tarfile.TarFile, member: tarfile.TarInfo, name
     group.members.append(member.name)
     last = PurePosixPath(member.name).suffix.removeprefix(".").lower()
     if reason := _refusal(member):
-        group.refused = group.refused or clean_text(reason)
+        group.refused = group.refused or replace_surrogates(reason)
     elif last in IMAGE_SUFFIXES:
         place = f"offset={member.offset_data}&bytes={member.size}&member={_quoted(member.name)}"
-        group.images.append((member.name, Inline(f"{name}#{place}")))
+        group.images.append((member.name, InlineReference(f"{name}#{place}")))
     elif last in _VIDEO_SUFFIXES:
         group.video = True
     elif last == "json" or last in _TEXT_SUFFIXES:
@@ -174,10 +174,10 @@ def _finished(group: _Group, name: str, encoding: str, keep_going: bool) -> RawR
         if NOT_UTF8 in problem and not keep_going:
             raise RecordError(f"{name}: {problem}") from error
     if not problem and not group.refused and _is_mixed(group):
-        shown = ", ".join(clean_text(member) for member in group.members[:3])
+        shown = ", ".join(replace_surrogates(member) for member in group.members[:3])
         problem = (
             f"the members {shown} are one sample by the name before their first dot, "
-            f"{clean_text(group.key)!r}; give them names without dots before the extension"
+            f"{replace_surrogates(group.key)!r}; give them names without dots before the extension"
         )
     if problem:
         return RawRecord(b"", problem=problem, key=group.key, origin=origin)
@@ -205,8 +205,8 @@ def _is_mixed(group: _Group) -> bool:
 
 
 def _in_named_order(
-    images: list[tuple[str, Inline]], record: Mapping[str, object]
-) -> list[tuple[str, Inline]]:
+    images: list[tuple[str, InlineReference]], record: Mapping[str, object]
+) -> list[tuple[str, InlineReference]]:
     """The images in the order in which the record names them, if it names exactly these."""
     named = record.get("images", record.get("image"))
     listed = named if isinstance(named, list) else [named]

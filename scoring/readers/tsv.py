@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from scoring.errors import RecordError
-from scoring.readers.encodings import find_undecoded, not_utf8
+from scoring.readers.encodings import describe_bad_byte, find_undecoded
 from scoring.readers.json_stream import MAX_RECORD_BYTES, RawRecord
 
 csv.field_size_limit(MAX_RECORD_BYTES)
@@ -68,7 +68,7 @@ class _Lines:
         except UnicodeDecodeError:
             text = line.decode(self._encoding, "surrogateescape")
             odd = find_undecoded(text, 0, len(text))
-            self.problem = self.problem or not_utf8(text[odd or 0])
+            self.problem = self.problem or describe_bad_byte(text[odd or 0])
             return text
 
     def begin(self) -> int:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Container, Mapping
 from urllib.parse import quote
 
-from scoring.readers.conversation import BadRecord, clean_text, shown
+from scoring.readers.conversation import BadRecord, quote_value
+from scoring.unicode_text import replace_surrogates
 
 IMAGE_KEYS = (
     "image",
@@ -29,7 +30,7 @@ _NUMBERED = re.compile(r"(?:image|img)_?([0-9]{1,3})")
 """One image per column: ``image_1`` to ``image_7``, which the text calls ``<image 1>``."""
 BYTES_KEYS = ("bytes", "base64", "image_bytes", "data", "b64", "b64_json")
 _HOLDING = frozenset((*IMAGE_KEYS, *BYTES_KEYS))
-EMBEDDED = "\0embedded"
+SHARED_IMAGE = "\0embedded"
 """Stands for an image that another row of the same file holds."""
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{128}")
@@ -38,7 +39,7 @@ _SHORT, _LONG = 64, 256
 _LONGEST_LIST = 1 << 20
 
 
-class Inline(str):
+class InlineReference(str):
     """A reference to an image that lies inside a record."""
 
     __slots__ = ()
@@ -60,9 +61,9 @@ def inline_images(
     if isinstance(value, list):
         return [inline_images(v, prefix, f"{at}/{i}", key, named) for i, v in enumerate(value)]
     if isinstance(value, bytes) and value:
-        return Inline(f"{prefix}&at={at}")
+        return InlineReference(f"{prefix}&at={at}")
     if isinstance(value, str) and _holds(value, key == named or key in _HOLDING or _numbered(key)):
-        return Inline(f"{prefix}&at={at}")
+        return InlineReference(f"{prefix}&at={at}")
     return value
 
 
@@ -76,7 +77,7 @@ def _numbered(key: str) -> bool:
 
 def _holds(text: str, is_image_key: bool) -> bool:
     """Whether ``text`` is an image in base64, which under other keys is so by data: URLs only."""
-    if text == EMBEDDED or _DATA_URL.match(text[:100]):
+    if text == SHARED_IMAGE or _DATA_URL.match(text[:100]):
         return True
     if not is_image_key:
         return False
@@ -105,13 +106,17 @@ def as_list(value: object) -> list[object] | None:
     return None
 
 
-def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str] | None]:
+def collect_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str] | None]:
     """The images that a record lists beside its messages; by placeholder where it names them so.
 
     Raises BadRecord for what is no image.
     """
     embedded = value.get("image_bytes")
-    if isinstance(embedded, list) and embedded and all(isinstance(e, Inline) for e in embedded):
+    if (
+        isinstance(embedded, list)
+        and embedded
+        and all(isinstance(e, InlineReference) for e in embedded)
+    ):
         return list(embedded), None
     for key in IMAGE_KEYS:
         found = _present(value.get(key))
@@ -120,7 +125,7 @@ def record_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str
         if isinstance(found, dict) and found and all(str(name).startswith("<") for name in found):
             named = {str(name): _reference(key, inner) for name, inner in found.items()}
             return [], named
-        listed = found if isinstance(found, list) else written_list(found)
+        listed = found if isinstance(found, list) else parse_list(found)
         return [_reference(key, one) for one in listed], None
     numbered = {
         int(match[1]): (key, found)
@@ -179,7 +184,7 @@ def _is_void(one: object) -> bool:
     return all(inner is None for inner in one.values())
 
 
-def media_reason(value: Mapping[str, object]) -> str | None:
+def unsupported_media_reason(value: Mapping[str, object]) -> str | None:
     """Why a record is no matter of images alone: it holds a video or a sound."""
     for key in MEDIA_KEYS & value.keys():
         if value[key]:
@@ -191,7 +196,9 @@ def media_reason(value: Mapping[str, object]) -> str | None:
                 kind = one.get("type")
                 if isinstance(kind, str) and kind in OTHER_TYPES:
                     return _SOUND if "audio" in kind else _VIDEO
-                if not one.keys().isdisjoint(_NESTED_KEYS) and (reason := media_reason(one)):
+                if not one.keys().isdisjoint(_NESTED_KEYS) and (
+                    reason := unsupported_media_reason(one)
+                ):
                     return reason
     return None
 
@@ -205,7 +212,7 @@ _NESTED_KEYS = MEDIA_KEYS | {"content"}
 OTHER_TYPES = ("video", "video_url", "audio", "input_audio", "audio_url")
 
 
-def written_list(found: object) -> list[object]:
+def parse_list(found: object) -> list[object]:
     """Benchmark tables write a list of paths as text; a file name may begin with a bracket too."""
     if isinstance(found, str) and found.startswith("[") and found.rstrip().endswith("]"):
         return as_list(found) or as_list(found.replace("'", '"')) or _python_list(found) or [found]
@@ -222,21 +229,21 @@ def _python_list(text: str) -> list[object] | None:
 
 
 def _reference(key: str, value: object) -> str:
-    reference = image_reference(value)
+    reference = find_reference(value)
     if not reference:
-        raise BadRecord(f"{key!r} is a path or a list of paths, this is {shown(value)}")
+        raise BadRecord(f"{key!r} is a path or a list of paths, this is {quote_value(value)}")
     return reference
 
 
-def image_reference(value: object) -> str | None:
+def find_reference(value: object) -> str | None:
     """The reference that one image is named by: a path, or a struct with a path or with bytes."""
-    if isinstance(value, Inline):
+    if isinstance(value, InlineReference):
         return value
     if isinstance(value, str):
-        return clean_text(value) or None
+        return replace_surrogates(value) or None
     if isinstance(value, dict):
         for key in (*BYTES_KEYS, "path", "url", "image_url", "file_name", "filename", "image"):
-            if found := image_reference(value.get(key)):
+            if found := find_reference(value.get(key)):
                 return found
     return None
 
@@ -244,7 +251,7 @@ def image_reference(value: object) -> str | None:
 SYSTEM_KEYS = ("system", "system_prompt", "system_message")
 
 
-def system_text(value: Mapping[str, object]) -> str | None:
+def find_system_prompt(value: Mapping[str, object]) -> str | None:
     """Return the system prompt that a record keeps beside its messages."""
     found = (value.get(key) for key in SYSTEM_KEYS)
     return next((text for text in found if isinstance(text, str) and text), None)

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from scoring.errors import InputError, VisnecError
 from scoring.reviews.draws import parse_draw
+from scoring.unicode_text import replace_surrogates
 
 LOCK_SECONDS = 30.0
 _TAIL_BYTES = 512  # end of what was read, compared before reading on
@@ -217,7 +218,7 @@ def new_event(
 ) -> DecisionEvent:
     """The event that a draft becomes."""
     return DecisionEvent(
-        event_id=clean_text(event_id),
+        event_id=replace_surrogates(event_id),
         seq=seq,
         reviewer=reviewer,
         machine=machine,
@@ -246,10 +247,10 @@ def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
         raw: dict[str, Any] = json.loads(line)
         decision, chance = raw["decision"], raw.get("sampling_probability")
         return DecisionEvent(
-            event_id=clean_text(str(raw["event_id"])),
+            event_id=replace_surrogates(str(raw["event_id"])),
             seq=int(raw["seq"]),
-            reviewer=clean_text(str(raw["reviewer"])),
-            machine=clean_text(str(raw.get("machine", machine))),
+            reviewer=replace_surrogates(str(raw["reviewer"])),
+            machine=replace_surrogates(str(raw.get("machine", machine))),
             row_idx=int(raw["row_idx"]),
             decision=None if decision is None else Decision(decision),
             note=_clean_or_none(raw.get("note")),
@@ -263,13 +264,8 @@ def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
         return None
 
 
-def clean_text(text: str) -> str:
-    """The text with lone surrogates, which no UTF-8 file or database can hold, as ``?``."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _clean_or_none(text: object) -> str | None:
-    return None if text is None else clean_text(str(text))
+    return None if text is None else replace_surrogates(str(text))
 
 
 def _draw_or_none(text: object) -> str | None:

@@ -34,7 +34,6 @@ from scoring.reviews.decision_log import (
     DecisionEvent,
     LogTail,
     LogWriter,
-    clean_text,
     new_event,
 )
 from scoring.reviews.resolution import (
@@ -46,6 +45,7 @@ from scoring.reviews.resolution import (
     reviewer_progress,
 )
 from scoring.reviews.reviewer_state import DecisionState
+from scoring.unicode_text import replace_surrogates
 from scoring.workspace import Workspace
 
 _SUFFIX = ".jsonl"
@@ -170,7 +170,7 @@ class ReviewLog:
         answers: list[DecisionEvent] = []
         seq = self._tail.last_seq
         for draft in drafts:
-            event_id = clean_text(draft.event_id or uuid.uuid4().hex)
+            event_id = replace_surrogates(draft.event_id or uuid.uuid4().hex)
             event = self._tail.by_id.get(event_id) or known.get(event_id)
             if event is None:
                 seq += 1
@@ -284,8 +284,10 @@ def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = N
 
     A reviewer may have any name; outer white space is removed. Raises InputError without a name.
     """
-    reviewer = unicodedata.normalize("NFC", clean_text(reviewer)).strip()
-    machine = unicodedata.normalize("NFC", clean_text(machine or socket.gethostname())).strip()
+    reviewer = unicodedata.normalize("NFC", replace_surrogates(reviewer)).strip()
+    machine = unicodedata.normalize(
+        "NFC", replace_surrogates(machine or socket.gethostname())
+    ).strip()
     if not reviewer or not machine:
         raise InputError("a decision needs the name of its reviewer; give one that is not blank")
     name = f"{_file_word(reviewer)}@{_file_word(machine)}"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.runs.leases import read_file_clock
-from scoring.workspace import replacing
+from scoring.workspace import open_atomic
 
 _LAST_RETRY = 99_999
 _ABANDONED_SECONDS = 600.0  # no part takes so long to write
@@ -51,7 +51,7 @@ class Journal:
         """
         path = self.folder / f"{self._prefix}{chunk:06d}-{uuid.uuid4().hex[:8]}.parquet"
         table = pa.Table.from_pylist(list(rows), self.schema)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             pq.write_table(table, file, compression="zstd")
         return path
 

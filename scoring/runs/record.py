@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from scoring.errors import RunConflictError, WorkspaceError
-from scoring.workspace import Workspace, checked_name, write_json
+from scoring.workspace import Workspace, check_name, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def list_runs(workspace: Workspace) -> list[RunRecord]:
 def read_run_or_latest(workspace: Workspace, run_id: str | None) -> RunRecord:
     """The named run, or without a name the newest one. Raises WorkspaceError where none is."""
     if run_id is not None:
-        return read_run(workspace, checked_name(run_id, "run"))
+        return read_run(workspace, check_name(run_id, "run"))
     runs = list_runs(workspace)
     if not runs:
         raise WorkspaceError(

@@ -33,7 +33,7 @@ from scoring.rules.candidates import STATUSES, Candidates
 from scoring.runs.record import utc_now
 from scoring.subsets.comparison import overlap_table
 from scoring.subsets.selection import Subset, Treatment, select
-from scoring.workspace import Workspace, checked_name, is_name, write_json
+from scoring.workspace import Workspace, check_name, is_valid_name, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class SubsetDefinition:
     created_at: str = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
-        checked_name(self.name, "subset")
+        check_name(self.name, "subset")
         for what in ("text_only", "unscored"):
             if getattr(self, what) not in get_args(Treatment):
                 raise InputError(f"{what} is drop or keep, got {getattr(self, what)!r}")
@@ -276,9 +276,9 @@ def _deciding(definition: SubsetDefinition) -> dict[str, Any]:
 
 
 def _path(workspace: Workspace, name: str) -> Path:
-    return workspace.subsets_dir / f"{checked_name(name, 'subset')}.json"
+    return workspace.subsets_dir / f"{check_name(name, 'subset')}.json"
 
 
 def _files(workspace: Workspace) -> list[Path]:
     """Files of subsets; what lies beside them under another sort of name is none."""
-    return [path for path in workspace.subsets_dir.glob("*.json") if is_name(path.stem)]
+    return [path for path in workspace.subsets_dir.glob("*.json") if is_valid_name(path.stem)]

@@ -15,8 +15,8 @@ from scoring.images.thumbnails import (
     ImageProblem,
     PackedCache,
     encode_image,
-    thumbnail,
-    thumbnail_keeper,
+    load_thumbnail,
+    thumbnail_writer,
 )
 from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace
@@ -40,7 +40,7 @@ def key(n: int) -> bytes:
 
 def test_fits_and_keeps_the_aspect(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "wide.png", (800, 400), "#ff0000")
-    with Image.open(io.BytesIO(thumbnail(workspace, "wide.png", 200))) as image:
+    with Image.open(io.BytesIO(load_thumbnail(workspace, "wide.png", 200))) as image:
         assert image.format == "JPEG"
         assert image.size == (200, 100)
 
@@ -53,7 +53,7 @@ def test_small_pictures_are_not_enlarged_and_stay_lossless() -> None:
 
 def test_second_look_comes_from_the_pack(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "a.png", (300, 300), "#00ff00")
-    first = thumbnail(workspace, "a.png", 64)
+    first = load_thumbnail(workspace, "a.png", 64)
     assert len(list(workspace.thumbnails_dir.glob("pack-*.bin"))) == 1
     other = PackedCache(workspace.thumbnails_dir)
     assert next(iter(other._places.values()))[2] == len(first)
@@ -61,9 +61,9 @@ def test_second_look_comes_from_the_pack(workspace: Workspace, tmp_path: Path) -
 
 def test_a_changed_file_is_made_anew(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "a.png", (300, 300), "#00ff00")
-    green = thumbnail(workspace, "a.png", 64)
+    green = load_thumbnail(workspace, "a.png", 64)
     write_png(tmp_path / "images" / "a.png", (310, 300), "#ff0000")
-    assert thumbnail(workspace, "a.png", 64) != green
+    assert load_thumbnail(workspace, "a.png", 64) != green
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_refuses_with_a_status(
     write_png(tmp_path / "outside.png", (4, 4), "#ffffff")
     (tmp_path / "images" / "text.png").write_text("no picture")
     with pytest.raises(ImageProblem) as caught:
-        thumbnail(workspace, reference)
+        load_thumbnail(workspace, reference)
     assert caught.value.status is status
 
 
@@ -137,13 +137,13 @@ def test_what_was_opened_for_scoring_is_there_when_a_page_asks(
 ) -> None:
     write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
     place = resolve_image("a.png", workspace.image_roots)
-    keep = thumbnail_keeper(workspace)
+    keep = thumbnail_writer(workspace)
     for _ in range(2):
         keep(place, open_image(place))
     (pack,) = workspace.thumbnails_dir.glob("pack-*.bin")
     size = pack.stat().st_size
     monkeypatch.setattr(thumbnails, "open_image", None)  # nobody opens it again
-    content = thumbnail(workspace, "a.png")
+    content = load_thumbnail(workspace, "a.png")
     assert size == len(content) + thumbnails._HEADER.size
     with Image.open(io.BytesIO(content)) as image:
         assert image.size == (thumbnails.SIZE, thumbnails.SIZE * 3 // 5)
@@ -160,7 +160,7 @@ def test_scoring_takes_no_room_from_what_is_kept(
     write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
     place = resolve_image("a.png", workspace.image_roots)
     before = {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()}
-    thumbnail_keeper(workspace)(place, open_image(place))
+    thumbnail_writer(workspace)(place, open_image(place))
     assert {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()} == before
 
 
@@ -183,6 +183,6 @@ def test_a_small_picture_costs_no_run(workspace: Workspace, tmp_path: Path) -> N
     place = resolve_image("a.png", workspace.image_roots)
     (tmp_path / "images" / "a.png").unlink()
     with pytest.raises(ImageProblem):
-        place.identity()
-    thumbnail_keeper(workspace)(place, Image.new("RGB", (4, 4)))
+        place.cache_key()
+    thumbnail_writer(workspace)(place, Image.new("RGB", (4, 4)))
     assert not workspace.thumbnails_dir.exists()

@@ -18,7 +18,7 @@ from scoring.exchange import imported_scores
 from scoring.exchange.imported_scores import import_scores
 from scoring.exchange.score_csv import read_score_blocks, write_score_csv
 from scoring.exchange.score_export import export_scores
-from scoring.issues import Findings
+from scoring.issues import ImportIssues
 from scoring.runs.record import read_run
 from scoring.samples import Status
 from scoring.workspace import Workspace
@@ -253,6 +253,6 @@ def test_any_number_comes_back_as_the_same_bits(
     columns = ("row_idx", "loss_multimodal", "loss_text")
     with path.open("w", newline="") as file:
         write_score_csv(file, columns, [[(row, x, -x) for row, x in enumerate(numbers)]])
-    (block,) = read_score_blocks(path, Findings())
+    (block,) = read_score_blocks(path, ImportIssues())
     assert block.loss_multimodal.tolist() == numbers
     assert block.loss_text.tolist() == [-x for x in numbers]

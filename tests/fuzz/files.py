@@ -16,8 +16,8 @@ from pathlib import Path
 from scoring.errors import InputError, RecordError
 from scoring.image_references import split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
-from scoring.readers import Reading, ReadOptions, open_sources
-from scoring.readers.keyed import open_keyed
+from scoring.readers import ReadOptions, SourceReader, open_sources
+from scoring.readers.keyed import index_keyed_images
 from scoring.samples import Sample
 from tests.fuzz.samples import assert_writable
 
@@ -36,7 +36,7 @@ def _dataset(path: Path, keep_going: bool) -> list[Sample]:
     samples: list[Sample] = []
     options = ReadOptions(keep_going=keep_going)
     for source in open_sources([path], options):
-        with Reading(source, options) as reading:
+        with SourceReader(source, options) as reading:
             for sample in reading.samples(len(samples)):
                 assert sample.row_idx == len(samples)
                 samples.append(sample)
@@ -55,7 +55,7 @@ def _listed(path: Path, keep_going: bool) -> list[Sample]:
 
 def _images(path: Path, keep_going: bool) -> list[Sample]:
     """Images by key: each is named by where it stands, and stands there."""
-    for reference in open_keyed([path]).values():
+    for reference in index_keyed_images([path]).values():
         place = split_reference(reference)
         assert place is not None
         assert place[0] == path.name

@@ -176,16 +176,16 @@ def test_an_addition_that_broke_off_goes_on(
 ) -> None:
     monkeypatch.setattr(importing, "_CHECKPOINT_ROWS", 1)
     more = [files[1], write(tmp_path / "other" / "c.json", "c", 2, image="b.png")]
-    whole, opened = importing.Reading.samples, []
+    whole, opened = importing.SourceReader.samples, []
 
-    def broken(self: importing.Reading, first_row: int) -> object:
+    def broken(self: importing.SourceReader, first_row: int) -> object:
         opened.append(first_row)
         if first_row == 7:
             raise KeyboardInterrupt
         return whole(self, first_row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing.Reading, "samples", broken)
+        patch.setattr(importing.SourceReader, "samples", broken)
         with pytest.raises(KeyboardInterrupt):
             import_dataset(workspace, more, append=True)
     assert opened == [4, 7]

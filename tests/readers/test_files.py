@@ -549,8 +549,12 @@ def test_a_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
         "each line is an object; the turns of 'conversations' have 'from'"
     )
     assert preview.sample is not None and preview.sample.answer == "a0"
-    assert preview.trial.candidates == (str(tmp_path / "ann"), str(tmp_path))
-    assert (preview.trial.n_found, preview.trial.n_tried, preview.trial.best) == ((0, 1), 2, 1)
+    assert preview.detection.candidates == (str(tmp_path / "ann"), str(tmp_path))
+    assert (preview.detection.n_found, preview.detection.n_tried, preview.detection.best) == (
+        (0, 1),
+        2,
+        1,
+    )
     assert [path.name for path in tmp_path.iterdir()].count("ws") == 0
 
 

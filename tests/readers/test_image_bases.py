@@ -18,7 +18,7 @@ from scoring.exports.export import export_subset
 from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
-from scoring.images.thumbnails import thumbnail
+from scoring.images.thumbnails import load_thumbnail
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import TopShare
@@ -68,7 +68,7 @@ def test_each_file_shows_the_images_of_its_own_folder(two: Workspace) -> None:
         ("images/1.png",), ("base=0#images/1.png",), ("base=0#images/2.png",),
     ]  # fmt: skip
     assert [one.source for one in read_samples(two)] == ["images"] * 3
-    red, blue, _ = (thumbnail(two, one.images[0]) for one in read_samples(two))
+    red, blue, _ = (load_thumbnail(two, one.images[0]) for one in read_samples(two))
     assert red != blue
 
 

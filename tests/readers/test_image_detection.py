@@ -14,10 +14,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.dataset.image_root_detection import ImageTrial, read_image_trials, trial_of
+from scoring.dataset.image_root_detection import (
+    RootDetection,
+    parse_detection,
+    read_root_detections,
+)
 from scoring.dataset.records import read_samples
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
-from scoring.images.thumbnails import thumbnail
+from scoring.images.thumbnails import load_thumbnail
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace
 
@@ -176,13 +180,13 @@ def test_images_that_are_refused_are_named_with_the_remedy(tmp_path: Path, make)
     run_remedy(said)
     assert colours(open_workspace(root)) == [RED] * len(images)
 
-    (trial,) = read_image_trials(open_workspace(root))
+    (trial,) = read_root_detections(open_workspace(root))
     again = done("import", data, "-w", tmp_path / "elsewhere" / "again", *named(trial))
     assert f"{len(images)} of the first {len(images)} images are in" in again
     assert "of them are refused" not in again
 
 
-def named(trial: ImageTrial) -> list[str]:
+def named(trial: RootDetection) -> list[str]:
     return [f"--images={one}" for one in trial.remedy]
 
 
@@ -226,10 +230,10 @@ def test_greys_of_more_than_8_bits_are_announced(tmp_path: Path) -> None:
     assert "2 of them are greys of more than 8 bits or floats." in said
     workspace = open_workspace(tmp_path / "ws")
     assert colours(workspace) == [RED, (156, 156, 156), (156, 156, 156)]
-    shown = Image.open(io.BytesIO(thumbnail(workspace, "2.png")))
+    shown = Image.open(io.BytesIO(load_thumbnail(workspace, "2.png")))
     assert shown.convert("RGB").getpixel((0, 0)) == (156, 156, 156)
 
 
 def test_a_trial_of_an_earlier_version_is_read() -> None:
     raw = {"file": "x.json", "candidates": ["/d", "/"], "n_found": [0, 1], "n_tried": 2}
-    assert trial_of(raw) == ImageTrial("x.json", ("/d", "/"), (0, 1), 2)
+    assert parse_detection(raw) == RootDetection("x.json", ("/d", "/"), (0, 1), 2)

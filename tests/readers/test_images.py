@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from scoring.images import decode
-from scoring.images.decode import ImagePlace, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.samples import Status
 
 
@@ -179,7 +179,7 @@ def test_deep_greys_are_scaled_to_8_bits(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.tiff").write_bytes(content)
     shown = np.asarray(open_image(tmp_path / "a.tiff"))  # (1, width, 3)
     assert shown[0].tolist() == [[grey] * 3 for grey in expected]
-    assert decode.is_deep_grey(ImagePlace(tmp_path / "a.tiff"))
+    assert decode.is_deep_grey(ImageLocation(tmp_path / "a.tiff"))
 
 
 def test_floats_made_of_8_bit_greys_are_those_greys_again(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_colours_of_16_bits_keep_their_range_as_greys_do(tmp_path: Path) -> None
     pixels = bytes([0, *struct.pack(">3H", 32768, 65535, 255)])
     write_png(tmp_path / "a.png", [(b"IDAT", zlib.compress(pixels))], depth=16, colour=2)
     assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 255, 0)
-    assert not decode.is_deep_grey(ImagePlace(tmp_path / "a.png"))
+    assert not decode.is_deep_grey(ImageLocation(tmp_path / "a.png"))
 
 
 def test_a_tiff_of_other_pixels_says_so(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_line_of_pixels_is_decoded_too(tmp_path: Path, size: tuple[int, int]) 
 
 def test_what_is_cut_from_an_image_keeps_its_pixels(tmp_path: Path) -> None:
     Image.radial_gradient("L").resize((800, 800)).save(tmp_path / "a.jpg")
-    place = ImagePlace(tmp_path / "a.jpg", box=(100, 100, 500, 400))
+    place = ImageLocation(tmp_path / "a.jpg", box=(100, 100, 500, 400))
     assert open_image(place, enough=50).size == (400, 300)
 
 

@@ -46,7 +46,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def interrupted_after(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Makes imports end like Ctrl-C after so many samples; the list fills with files opened."""
     opened: list[Path] = []
-    reading = importing.Reading
+    reading = importing.SourceReader
 
     class Interrupted(reading):  # type: ignore[valid-type,misc]
         def samples(self, first_row: int) -> Iterator[Sample]:
@@ -56,7 +56,7 @@ def interrupted_after(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> list[P
                     raise KeyboardInterrupt
                 yield sample
 
-    monkeypatch.setattr(importing, "Reading", Interrupted)
+    monkeypatch.setattr(importing, "SourceReader", Interrupted)
     return opened
 
 
@@ -111,7 +111,7 @@ def test_two_imports_of_the_same_files_do_not_meet(files: list[Path], tmp_path: 
     workspace = create_workspace(tmp_path / "ws")
     options = read_options()
     sources = importing.open_sources(files, options)
-    first = importing.Partial(workspace, sources, options)
+    first = importing.StagingArea(workspace, sources, options)
     with pytest.raises(WorkspaceError, match="another process is importing the same files"):
         import_dataset(workspace, files)
     first.discard()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scoring.readers import records
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.llava import understand_plain
+from scoring.readers.llava import parse_plain_record
 from scoring.readers.records import to_sample
 from scoring.samples import Role, Sample, Status, Turn
 
@@ -130,11 +130,11 @@ def test_the_short_way_leads_where_the_long_one_does(
     raw = RawRecord(repr(value).encode("utf-8", "replace"), value)
     found = to_sample(0, raw, "file")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "understand_plain", lambda _: None)
+        patch.setattr(records, "parse_plain_record", lambda _: None)
         assert to_sample(0, raw, "file") == found
 
 
 def test_the_common_shape_goes_the_short_way() -> None:
     turns = talk("<image>\nq", "a", "r", "b")
-    assert understand_plain({"id": "1", "image": "1.png", "conversations": turns}) is not None
-    assert understand_plain({"id": "1", "model": "", "conversations": talk("q", "a")}) is not None
+    assert parse_plain_record({"id": "1", "image": "1.png", "conversations": turns}) is not None
+    assert parse_plain_record({"id": "1", "model": "", "conversations": talk("q", "a")}) is not None

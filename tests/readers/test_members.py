@@ -16,7 +16,7 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.readers import read_options
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.members import Member, member_of, with_origin
+from scoring.readers.members import Member, add_origins, parse_member
 from scoring.reviews.decisions import open_review_log
 from scoring.samples import Sample
 from scoring.subsets.definitions import SubsetDefinition
@@ -101,8 +101,8 @@ def test_a_key_is_read_from_its_place_whatever_it_holds() -> None:
     for key in keys:
         for within in (None, "data", 'a"&key="'):
             record = RawRecord(b"{}", {}, key="k", key_text=key)
-            (placed,) = with_origin([record], within)
+            (placed,) = add_origins([record], within)
             expected = None if within is None else json.dumps(within).encode()
-            assert member_of(placed.origin) == Member(key, expected)
+            assert parse_member(placed.origin) == Member(key, expected)
     for origin in (None, "train.parquet#row=7", "#key=x"):
-        assert member_of(origin) is None
+        assert parse_member(origin) is None

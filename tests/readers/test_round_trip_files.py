@@ -28,7 +28,7 @@ from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
-from scoring.images.thumbnails import thumbnail
+from scoring.images.thumbnails import load_thumbnail
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -221,7 +221,7 @@ def test_a_file_of_every_kind_goes_all_the_way(tmp_path: Path, kind: str) -> Non
     ]  # fmt: skip
     samples = list(read_samples(workspace))
     assert [len(card["images"]) for card in cards] == [1, 1]
-    assert all(thumbnail(workspace, one.images[0]) for one in samples)
+    assert all(load_thumbnail(workspace, one.images[0]) for one in samples)
 
     done = export(workspace, ExportOptions("llava", images="copy"))
     root = "images/img" if kind == "a meta file" else "images"  # which names a root of its own

@@ -13,7 +13,7 @@ from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.view.state import Key
 from scoring.database import Store, build_database
 from scoring.errors import StorageError, VisnecError
-from scoring.images.thumbnails import PackedCache, thumbnail
+from scoring.images.thumbnails import PackedCache, load_thumbnail
 from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log, read_events
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
@@ -84,8 +84,8 @@ def test_an_export_leaves_nothing(root: Path) -> None:
 def test_thumbnails_are_shown_where_they_cannot_be_kept(root: Path) -> None:
     workspace = open_workspace(root)
     with files_up_to(0):
-        picture = thumbnail(workspace, str(ROWS[0].image))
-        assert thumbnail(workspace, str(ROWS[0].image)) == picture
+        picture = load_thumbnail(workspace, str(ROWS[0].image))
+        assert load_thumbnail(workspace, str(ROWS[0].image)) == picture
     assert picture.startswith(b"\xff\xd8")
     assert PackedCache(workspace.thumbnails_dir).read(b"0" * 16) is None
 

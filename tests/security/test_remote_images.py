@@ -24,7 +24,7 @@ from scoring.dataset.download_images import fetch_images
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.errors import InputError
-from scoring.image_references import may_be_fetched
+from scoring.image_references import is_fetchable
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.remote import Fetcher, RemoteProblem, cached_path, is_public, open_cache
 from scoring.readers import ReadOptions
@@ -397,5 +397,5 @@ def test_a_cache_serves_addresses_and_no_paths(tmp_path: Path) -> None:
     assert resolve_image(URLS[0], [cache]).path == path
     for reference in (f"{path.parent.name}/{path.name}", str(path), "remote.json"):
         assert outcome(reference, (cache,))[0] in (Status.MISSING_IMAGE, Status.REFUSED_PATH)
-    assert not may_be_fetched("s3://bucket/a.png")
+    assert not is_fetchable("s3://bucket/a.png")
     assert outcome("s3://bucket/a.png", (cache,))[0] is Status.REFUSED_PATH

@@ -17,7 +17,7 @@ from scoring.database.filters import Filter
 from scoring.dataset.importing import import_dataset
 from scoring.errors import InputError, RecordError
 from scoring.exchange.score_export import export_scores
-from scoring.image_references import RECORDS
+from scoring.image_references import RECORDS_ROOT
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.readers import ReadOptions, open_sources
 from scoring.readers.tars import read_webdataset
@@ -190,7 +190,7 @@ def test_members_that_are_links_or_oddly_named_keep_their_place(tmp_path: Path) 
         "~/.ssh/id_rsa",
         "%2e%2e/out.png",
         "..\\out.png",
-        f"{RECORDS}#row=0&at=/../../etc/passwd",
+        f"{RECORDS_ROOT}#row=0&at=/../../etc/passwd",
         "/etc/passwd#row=0&at=/a",
         "../a.tar#offset=0&bytes=512&member=a",
     ],
