@@ -12,7 +12,7 @@ import typer
 from scoring.cli.console import count_progress, print_json, say, status_table, table, talk
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.runs.record import read_run_or_latest
-from scoring.workspace import open_workspace, open_atomic
+from scoring.workspace import open_atomic, open_workspace
 
 
 def import_scores(
