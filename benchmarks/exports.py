@@ -48,7 +48,7 @@ from pathlib import Path
 from scoring.exports.export import export_subset
 from scoring.exports import options_from_dict
 from scoring.exports.verify import verify_manifest
-from scoring.subsets.selection import TopShare, Weights
+from scoring.rules import TopShare, Weights
 from scoring.database import Store
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import open_workspace

@@ -19,12 +19,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scoring.reviews.decisions import Decision
-from scoring.rules import Rule
-from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
-from scoring.samples import Status
-from scoring.subsets.comparison import compare_subsets
-from scoring.subsets.selection import (
+from scoring.reviews.decision_log import Decision
+from scoring.rules import (
     Ablation,
     AnswerThresholds,
     Budget,
@@ -34,14 +30,18 @@ from scoring.subsets.selection import (
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
+    Rule,
     SourceShare,
     Threshold,
     TopCount,
     TopShare,
     TopTokens,
     Weights,
-    select,
 )
+from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates
+from scoring.samples import Status
+from scoring.subsets.comparison import compare_subsets
+from scoring.subsets.selection import select
 from scoring.subsets.stability import inclusion_probabilities
 from scoring.subsets.weights import repeat_counts
 

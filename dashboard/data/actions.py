@@ -27,13 +27,8 @@ from scoring.exports.export import ExportResult, OnWait, check_folder, export_su
 from scoring.exports.export import Progress as ExportProgress
 from scoring.exports.verify import VerifyReport, verify_manifest
 from scoring.necessity import Bands
-from scoring.reviews.decisions import (
-    Decision,
-    DecisionDraft,
-    DecisionEvent,
-    ReviewLog,
-    open_review_log,
-)
+from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent
+from scoring.reviews.decisions import ReviewLog, open_review_log
 from scoring.subsets.definitions import SubsetDefinition, delete_subset, save_subset
 from scoring.workspace import Workspace, open_workspace, save_settings
 

@@ -13,17 +13,15 @@ from scoring.database.queries import queries
 from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_queues import ReviewQueue
 from scoring.reviews.agreement import Agreement, reviewer_agreement
-from scoring.reviews.decisions import (
-    Decision,
-    DecisionEvent,
-    DecisionState,
+from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.decisions import decision_feed
+from scoring.reviews.resolution import (
     LatestDecision,
     ReviewerProgress,
-    decision_feed,
     find_conflicts,
     reviewer_progress,
 )
-from scoring.reviews.reviewer_state import BulkDecision, UndoableDecision
+from scoring.reviews.reviewer_state import BulkDecision, DecisionState, UndoableDecision
 from scoring.reviews.threshold_estimation import WeightedLabels
 from scoring.workspace import Workspace
 

@@ -22,7 +22,7 @@ from scoring.database import Scope
 from scoring.database.queries import queries
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import changed_facts, manifest_outcome
-from scoring.reviews.decisions import majority_decisions
+from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
 from scoring.subsets.comparison import SubsetDiff, compare_subsets

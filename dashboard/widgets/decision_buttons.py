@@ -16,7 +16,7 @@ from dashboard.text import formatting
 from dashboard.view.state import change_view
 from dashboard.widgets import notices
 from scoring.errors import VisnecError
-from scoring.reviews.decisions import Decision, DecisionDraft
+from scoring.reviews.decision_log import Decision, DecisionDraft
 
 
 @dataclass(frozen=True, slots=True)

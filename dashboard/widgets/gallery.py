@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.data.cards import Card
 from dashboard.frontend import assets
-from scoring.reviews.decisions import Decision
+from scoring.reviews.decision_log import Decision
 
 _gallery = st.components.v2.component(
     "visnec_gallery",

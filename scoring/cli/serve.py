@@ -127,7 +127,8 @@ def _free_port(wanted: int) -> int:
 
 def _status(place: Workspace) -> dict[str, Any]:
     from scoring.dataset.records import read_dataset_info
-    from scoring.reviews.decisions import latest_decisions, read_events, reviewer_progress
+    from scoring.reviews.decisions import read_events
+    from scoring.reviews.resolution import latest_decisions, reviewer_progress
     from scoring.runs.progress import read_progress
     from scoring.runs.record import list_runs
     from scoring.subsets.definitions import list_subsets

@@ -33,12 +33,8 @@ from scoring.database.values import BuildState, Record
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
-from scoring.reviews.decisions import (
-    LatestDecision,
-    decision_feed,
-    logs_generation,
-    majority_decisions,
-)
+from scoring.reviews.decisions import decision_feed, logs_generation
+from scoring.reviews.resolution import LatestDecision, majority_decisions
 from scoring.workspace import Workspace
 
 _MEMORY_LIMIT = "600MB"  # what does not fit is sorted on disk

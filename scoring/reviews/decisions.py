@@ -36,41 +36,13 @@ from scoring.reviews.decision_log import (
     LogWriter,
     new_event,
 )
-from scoring.reviews.resolution import (
-    LatestDecision,
-    ReviewerProgress,
-    find_conflicts,
-    latest_decisions,
-    majority_decisions,
-    reviewer_progress,
-)
+from scoring.reviews.resolution import LatestDecision
 from scoring.reviews.reviewer_state import DecisionState
 from scoring.unicode_text import replace_surrogates
 from scoring.workspace import Workspace
 
 _SUFFIX = ".jsonl"
 T = TypeVar("T")
-
-__all__ = [
-    "Decision",
-    "DecisionDraft",
-    "DecisionEvent",
-    "DecisionFeed",
-    "DecisionState",
-    "LatestDecision",
-    "ReviewLog",
-    "ReviewerProgress",
-    "decision_feed",
-    "find_conflicts",
-    "latest_decisions",
-    "log_digests",
-    "log_offsets",
-    "logs_generation",
-    "majority_decisions",
-    "open_review_log",
-    "read_events",
-    "reviewer_progress",
-]
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 

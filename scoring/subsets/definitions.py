@@ -20,14 +20,9 @@ from numpy.typing import NDArray
 from scoring.database import Scope, Store, candidates
 from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands, Category
-from scoring.reviews.decision_log import Decision
-from scoring.reviews.decisions import (
-    DecisionEvent,
-    LatestDecision,
-    latest_decisions,
-    majority_decisions,
-    read_events,
-)
+from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import LatestDecision, latest_decisions, majority_decisions
 from scoring.rules import Rule, rule_from_dict
 from scoring.rules.candidates import STATUSES, Candidates
 from scoring.runs.record import utc_now

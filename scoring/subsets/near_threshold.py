@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from scoring.precision import UNKNOWN, Noise
-from scoring.rules import Rule
+from scoring.rules import PaperCodeTopShare, PaperTopShare, Rule, Threshold, TopCount
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats
 from scoring.rules.shares import ClusterShare, SourceShare, TopShare, TopTokens
 from scoring.rules.thresholds import AnswerThresholds
-from scoring.subsets.selection import PaperCodeTopShare, PaperTopShare, Threshold, TopCount
 
 
 def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> int | None:

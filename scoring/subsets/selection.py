@@ -19,59 +19,9 @@ from numpy.typing import NDArray
 
 from scoring.errors import RuleError
 from scoring.reviews.decision_log import Decision
-from scoring.rules import (
-    RULE_NAMES,
-    Ablation,
-    AnswerThresholds,
-    Budget,
-    ClusterShare,
-    Control,
-    LengthCorrected,
-    PaperCodeTopShare,
-    PaperTopShare,
-    RandomShare,
-    Rule,
-    SourceShare,
-    Threshold,
-    TopCount,
-    TopShare,
-    TopTokens,
-    WeightingRule,
-    Weights,
-    rule_from_dict,
-)
-from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Floats, Ints, Mask
+from scoring.rules import PaperTopShare, Rule, WeightingRule
+from scoring.rules.candidates import STATUSES, Candidates, Floats, Ints, Mask
 from scoring.samples import Status
-
-__all__ = [
-    "ANSWER_KINDS",
-    "REASONS",
-    "RULE_NAMES",
-    "STATUSES",
-    "Ablation",
-    "AnswerThresholds",
-    "Budget",
-    "Candidates",
-    "ClusterShare",
-    "Control",
-    "LengthCorrected",
-    "PaperCodeTopShare",
-    "PaperTopShare",
-    "RandomShare",
-    "Reason",
-    "ReasonCount",
-    "Rule",
-    "SourceShare",
-    "Subset",
-    "Threshold",
-    "TopCount",
-    "TopShare",
-    "TopTokens",
-    "Treatment",
-    "Weights",
-    "rule_from_dict",
-    "select",
-]
 
 Treatment = Literal["drop", "keep"]
 """What to do with samples that a rule cannot judge."""

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from scoring.database import Filter, Scope, Store, matching_rows, sample_detail
-from scoring.reviews.decisions import latest_decisions, read_events
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 

@@ -28,8 +28,8 @@ from scoring.dataset.records import read_dataset_info
 from scoring.demo.build import DEMO_RUN
 from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
-from scoring.reviews.decision_log import DecisionDraft
-from scoring.reviews.decisions import Decision, ReviewLog, open_review_log, read_events
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import ReviewLog, open_review_log, read_events
 from scoring.rules.thresholds import Threshold
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace, open_workspace

@@ -17,7 +17,8 @@ from dashboard.widgets.plane_panel import read_box
 from scoring.database import build_database, compare_scopes
 from scoring.database.filters import Filter, Range
 from scoring.database.queries import queries
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
 from scoring.reviews.threshold_estimation import estimate_quality
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, told_of_cut, written

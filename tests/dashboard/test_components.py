@@ -36,7 +36,8 @@ from scoring.database.queries.queries import loss_plane, sample_detail
 from scoring.errors import VisnecError
 from scoring.necessity import Bands, Category
 from scoring.precision import noise_of
-from scoring.reviews.decisions import latest_decisions, read_events
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
 
 # ---- limits of the histogram ---------------------------------------------------------------------

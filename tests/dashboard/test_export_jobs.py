@@ -18,8 +18,8 @@ from scoring.database import Store, build_database
 from scoring.errors import InputError, StorageError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, Progress, export_subset
+from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

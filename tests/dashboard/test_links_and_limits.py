@@ -14,7 +14,8 @@ from dashboard.data.samples import read_page, read_page_at
 from dashboard.view.state import Group, Key, View, read_view
 from scoring.database.filters import Filter
 from scoring.database.queries.queries import cut_counts, matching_rows
-from scoring.reviews.decisions import latest_decisions, read_events
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import latest_decisions
 from scoring.samples import Status
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, data_of, written

@@ -32,19 +32,19 @@ from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError
 from scoring.exports import ExportOptions
 from scoring.necessity import Bands, Category
-from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import (
-    ANSWER_KINDS,
+from scoring.rules import (
     Ablation,
     AnswerThresholds,
     Control,
     RandomShare,
-    Reason,
     Rule,
     Threshold,
     TopCount,
     TopShare,
 )
+from scoring.rules.candidates import ANSWER_KINDS
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import Reason
 
 
 def test_every_rule_and_reason_is_named() -> None:

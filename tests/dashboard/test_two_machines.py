@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.data.reviews import read_own_decisions
-from scoring.reviews.decisions import (
-    Decision,
-    DecisionEvent,
-    latest_decisions,
-    majority_decisions,
-    read_events,
-)
+from scoring.reviews.decision_log import Decision, DecisionEvent
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import latest_decisions, majority_decisions
 from scoring.workspace import Workspace, create_workspace
 
 KEEP, DROP = Decision.KEEP, Decision.DROP

@@ -15,7 +15,8 @@ from scoring import schemas
 from scoring.database import Filter, Scope, Store, build_database, parse_filter
 from scoring.database.queries import queries
 from scoring.errors import InputError, WorkspaceError
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
 from tests.database.conftest import SCOPE, SCORES, TOKENS, built
 from tests.database.test_build import turn
 from tests.synthetic import RUN_ID, append_decisions, decision_event, make_workspace

@@ -14,14 +14,9 @@ from scoring.database.queries.review_labels import is_within
 from scoring.database.queries.review_queues import ReviewQueue, mixed_order
 from scoring.errors import InputError
 from scoring.necessity import Bands
-from scoring.reviews.decisions import (
-    Decision,
-    DecisionDraft,
-    find_conflicts,
-    latest_decisions,
-    open_review_log,
-    read_events,
-)
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log, read_events
+from scoring.reviews.resolution import find_conflicts, latest_decisions
 from scoring.reviews.threshold_estimation import estimate_quality
 from scoring.workspace import Workspace
 from tests.database.conftest import SCOPE, SCORES, TOKENS

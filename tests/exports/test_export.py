@@ -25,10 +25,11 @@ from scoring.exports.files import Output
 from scoring.exports.json_edits import one_line
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
+from scoring.rules import Threshold, TopCount, TopShare
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
-from scoring.subsets.selection import Threshold, TopCount, TopShare
 from scoring.workspace import Workspace
 from tests.exports.conftest import RECORDS, RUN_ID, golden_workspace
 
@@ -310,7 +311,7 @@ EXPORTER = """
 import sys, time
 from pathlib import Path
 import scoring.exports.export as export
-from scoring.subsets.selection import TopShare
+from scoring.rules import TopShare
 from scoring.database import Store
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace

@@ -32,10 +32,11 @@ from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names
 from scoring.exports.shards import tar_member
 from scoring.exports.verify import verify_manifest
 from scoring.images import containers
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
+from scoring.rules import Threshold, TopShare, Weights
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
-from scoring.subsets.selection import Threshold, TopShare, Weights
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.exports.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import Row, make_workspace, write_run

@@ -23,9 +23,9 @@ from scoring.exports import ExportOptions
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.verify import verify_manifest
+from scoring.rules import TopShare
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, save_subset
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.synthetic import RUN_ID, Row, write_run
 

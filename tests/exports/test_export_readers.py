@@ -16,8 +16,8 @@ from scoring.exports import ExportOptions
 from scoring.exports.card import card_text
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
+from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace
 from tests.synthetic import RUN_ID, make_workspace
 

@@ -21,8 +21,8 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.manifest import read_manifest
 from scoring.exports.verify import verify_manifest
 from scoring.reviews.decisions import open_review_log
+from scoring.rules import TopShare, Weights
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare, Weights
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import png

@@ -19,11 +19,9 @@ from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import _digest
 from scoring.exports.verify import read_manifest, verify_manifest
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
-from scoring.samples import Status
-from scoring.schemas import SCORES
-from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import (
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
+from scoring.rules import (
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
@@ -32,6 +30,9 @@ from scoring.subsets.selection import (
     TopCount,
     TopShare,
 )
+from scoring.samples import Status
+from scoring.schemas import SCORES
+from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace, open_workspace
 from tests.exports.conftest import RECORDS, RUN_ID, golden_workspace
 from tests.synthetic import CLUSTERING_ID, make_workspace

@@ -24,10 +24,10 @@ from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.reviews.decisions import open_review_log
+from scoring.rules import TopShare
 from scoring.runs.progress import ProgressFile, SampleCounts
 from scoring.runs.record import list_runs
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
 from tests.fakes import FakeModel
 

@@ -18,9 +18,9 @@ from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.readers import read_options
+from scoring.rules import TopShare
 from scoring.samples import Sample
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import png, write_tar

@@ -19,9 +19,9 @@ from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.thumbnails import load_thumbnail
+from scoring.rules import TopShare
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -18,9 +18,9 @@ from scoring.readers import read_options
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.members import Member, add_origins, parse_member
 from scoring.reviews.decisions import open_review_log
+from scoring.rules import TopShare
 from scoring.samples import Sample
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -19,9 +19,9 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
+from scoring.rules import TopShare
 from scoring.samples import Sample
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_variants import FLAT, LLAVA, MESSAGES, told

@@ -18,9 +18,9 @@ from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
+from scoring.rules import TopShare
 from scoring.samples import Sample, Status
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 

@@ -29,8 +29,8 @@ from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.images.thumbnails import load_thumbnail
+from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import TopShare
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 from tests.readers.test_files import COLOURS, png

@@ -15,23 +15,23 @@ from filelock import FileLock
 
 from scoring.errors import InputError, VisnecError
 from scoring.reviews import decision_log
+from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent
 from scoring.reviews.decisions import (
-    Decision,
-    DecisionDraft,
-    DecisionEvent,
-    LatestDecision,
     decision_feed,
-    find_conflicts,
-    latest_decisions,
     log_digests,
     log_offsets,
     logs_generation,
-    majority_decisions,
     open_review_log,
     read_events,
-    reviewer_progress,
 )
 from scoring.reviews.draws import Draw, parse_draw
+from scoring.reviews.resolution import (
+    LatestDecision,
+    find_conflicts,
+    latest_decisions,
+    majority_decisions,
+    reviewer_progress,
+)
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE
@@ -572,7 +572,8 @@ def test_a_log_that_another_process_keeps_is_waited_for_and_then_told(
 WRITER = """
 import sys
 from pathlib import Path
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
 from scoring.workspace import open_workspace
 
 root, name, start, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -10,7 +10,8 @@ import pytest
 
 from scoring.errors import InputError
 from scoring.reviews.agreement import reviewer_agreement
-from scoring.reviews.decisions import Decision, LatestDecision
+from scoring.reviews.decision_log import Decision
+from scoring.reviews.resolution import LatestDecision
 from scoring.reviews.threshold_estimation import (
     WeightedLabels,
     estimate_label_weights,

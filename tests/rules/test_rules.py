@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.errors import RuleError
-from scoring.rules import LOSSES, ablation_arms, length_rank, parse_ranges
-from scoring.samples import Status
-from scoring.subsets.selection import (
+from scoring.rules import (
+    LOSSES,
     Ablation,
     AnswerThresholds,
     Budget,
@@ -29,8 +28,12 @@ from scoring.subsets.selection import (
     TopShare,
     TopTokens,
     Weights,
-    select,
+    ablation_arms,
+    length_rank,
+    parse_ranges,
 )
+from scoring.samples import Status
+from scoring.subsets.selection import select
 from tests.rules.columns import candidates
 
 # row:      0    1     2    3     4    5    6              7     8    9

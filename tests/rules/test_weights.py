@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from scoring.errors import RuleError
-from scoring.reviews.decisions import Decision
+from scoring.reviews.decision_log import Decision
+from scoring.rules import Weights
 from scoring.samples import Status
-from scoring.subsets.selection import Weights, select
+from scoring.subsets.selection import select
 from scoring.subsets.weights import effective_share, repeat_counts
 from tests.rules.columns import candidates
 

@@ -14,7 +14,8 @@ from dashboard.view.state import Key
 from scoring.database import Store, build_database
 from scoring.errors import StorageError, VisnecError
 from scoring.images.thumbnails import PackedCache, load_thumbnail
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log, read_events
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log, read_events
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
 from tests.security.limits import files_up_to, on_a_small_disk

@@ -19,8 +19,8 @@ from scoring.database import Store, build_database
 from scoring.database.build import schema
 from scoring.errors import VisnecError, WorkspaceError
 from scoring.reviews import decision_log
-from scoring.reviews.decision_log import DecisionDraft
-from scoring.reviews.decisions import Decision, open_review_log, read_events
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log, read_events
 from scoring.workspace import SCHEMA_VERSION, create_workspace, open_workspace
 from tests.browser.conftest import serving
 from tests.synthetic import RUN_ID, make_workspace, typed_row

@@ -19,7 +19,8 @@ from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError, WorkspaceError
 from scoring.exports.verify import verify_manifest
-from scoring.reviews.decisions import latest_decisions, read_events
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import latest_decisions
 from scoring.subsets.definitions import read_subset
 from scoring.workspace import SCHEMA_VERSION, open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from scoring import cli
 from scoring.database import build_database
 from scoring.errors import InputError, RuleError
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
+from scoring.rules import Control, PaperTopShare
 from scoring.samples import Status
 from scoring.subsets.definitions import read_subset
-from scoring.subsets.selection import Control, PaperTopShare
 from scoring.workspace import Workspace
 from tests.synthetic import make_workspace
 

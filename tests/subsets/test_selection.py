@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.errors import RuleError
-from scoring.reviews.decisions import Decision
-from scoring.samples import Status
-from scoring.subsets.selection import (
+from scoring.reviews.decision_log import Decision
+from scoring.rules import (
     RULE_NAMES,
     Ablation,
     AnswerThresholds,
@@ -26,7 +25,6 @@ from scoring.subsets.selection import (
     PaperCodeTopShare,
     PaperTopShare,
     RandomShare,
-    Reason,
     Rule,
     SourceShare,
     Threshold,
@@ -35,8 +33,9 @@ from scoring.subsets.selection import (
     TopTokens,
     Weights,
     rule_from_dict,
-    select,
 )
+from scoring.samples import Status
+from scoring.subsets.selection import Reason, select
 from tests.rules.columns import NAN, candidates
 
 KEEP, DROP, UNSURE = Decision.KEEP, Decision.DROP, Decision.UNSURE

@@ -11,11 +11,7 @@ import pytest
 from scoring.database import Scope, Store, build_database
 from scoring.errors import RuleError
 from scoring.precision import Noise, noise_of
-from scoring.rules import Rule
-from scoring.samples import Status
-from scoring.subsets.comparison import compare_subsets, overlap_table
-from scoring.subsets.near_threshold import count_near_threshold, format_near_threshold
-from scoring.subsets.selection import (
+from scoring.rules import (
     Ablation,
     AnswerThresholds,
     ClusterShare,
@@ -23,11 +19,15 @@ from scoring.subsets.selection import (
     LengthCorrected,
     PaperTopShare,
     RandomShare,
+    Rule,
     Threshold,
     TopCount,
     Weights,
-    select,
 )
+from scoring.samples import Status
+from scoring.subsets.comparison import compare_subsets, overlap_table
+from scoring.subsets.near_threshold import count_near_threshold, format_near_threshold
+from scoring.subsets.selection import select
 from scoring.subsets.stability import (
     Replicate,
     Stability,

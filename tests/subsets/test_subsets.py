@@ -10,7 +10,9 @@ import pytest
 from scoring.database import Store, build_database
 from scoring.errors import InputError, RuleError, WorkspaceError
 from scoring.necessity import Bands
-from scoring.reviews.decisions import Decision, DecisionDraft, log_offsets, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import log_offsets, open_review_log
+from scoring.rules import PaperTopShare, RandomShare, Threshold, TopCount
 from scoring.samples import Status
 from scoring.subsets.definitions import (
     SubsetDefinition,
@@ -21,7 +23,6 @@ from scoring.subsets.definitions import (
     resolve_subset,
     save_subset,
 )
-from scoring.subsets.selection import PaperTopShare, RandomShare, Threshold, TopCount
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace
 

@@ -22,7 +22,8 @@ from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions
-from scoring.reviews.decisions import Decision, DecisionDraft, open_review_log
+from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
 from scoring.rules.thresholds import Threshold
 from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import create_workspace, open_workspace

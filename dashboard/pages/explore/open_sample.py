@@ -34,7 +34,7 @@ from dashboard.widgets.sample_view import Action
 from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError
-from scoring.reviews.decisions import DecisionEvent
+from scoring.reviews.decision_log import DecisionEvent
 
 _N_ALIKE = 5
 

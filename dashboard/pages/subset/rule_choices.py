@@ -13,19 +13,18 @@ from typing import Any, Final
 from dashboard.data.context import Context
 from dashboard.view.state import ACCOMPANIED, RuleKind, View
 from scoring.errors import RuleError
-from scoring.rules import rule_options
-from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import (
+from scoring.rules import (
     Ablation,
     ClusterShare,
     Control,
     PaperCodeTopShare,
     PaperTopShare,
-    Reason,
     Rule,
-    Treatment,
     rule_from_dict,
+    rule_options,
 )
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.selection import Reason, Treatment
 
 UNSAVED: Final = "unsaved"
 

@@ -32,7 +32,8 @@ from scoring.database.values import BuildReport
 from scoring.dataset.records import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.predictions.imported import prediction_parts, read_prediction_set
-from scoring.reviews.decisions import LatestDecision, latest_decisions, read_events
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import LatestDecision, latest_decisions
 from scoring.runs.record import RunRecord, list_runs
 from scoring.samples import Status
 from scoring.workspace import Workspace
