@@ -554,7 +554,6 @@ def test_large_records_are_held_a_few_at_a_time(
     for name in (
         "scoring.exports.files._GROUP_BYTES",
         "scoring.exports.tables._PIECE_BYTES",
-        "scoring.images.containers.BATCH_BYTES",
         "scoring.readers.tables.BATCH_BYTES",
         "scoring.dataset.parts._GROUP_BYTES",
     ):

@@ -385,7 +385,7 @@ def test_reading_a_manifest_gives_what_was_written(workspace: Workspace) -> None
 
 
 def test_nothing_here_loads_torch() -> None:
-    modules = "curation.selection, curation.subsets, exports.provenance, reviews.decisions"
+    modules = "subsets.selection, subsets.definitions, exports.verify, reviews.decisions"
     imports = "".join(f"import scoring.{module}; " for module in modules.split(", "))
     program = f"import sys; {imports}print('torch' in sys.modules)"
     answer = subprocess.run(
