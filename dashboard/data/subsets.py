@@ -21,7 +21,7 @@ from dashboard.data.reviews import read_latest
 from scoring.database import Scope
 from scoring.database.queries import queries
 from scoring.exports.manifest import Manifest
-from scoring.exports.manifest_diff import changed_facts, manifest_outcome
+from scoring.exports.manifest_diff import diff_manifests, resolve_manifest
 from scoring.reviews.resolution import majority_decisions
 from scoring.rules.candidates import ANSWER_KINDS, STATUSES, Candidates, Ints
 from scoring.samples import Status
@@ -210,9 +210,9 @@ def read_export_diff(context: Context, a: Manifest, b: Manifest) -> ExportDiff:
 
     Raises InputError where the workspace cannot give them any more.
     """
-    one, other = (manifest_outcome(context.workspace, context.store, each) for each in (a, b))
+    one, other = (resolve_manifest(context.workspace, context.store, each) for each in (a, b))
     samples = compare_subsets(one.subset, other.subset, one.candidates)
-    return ExportDiff(tuple(changed_facts(a, b)), samples)
+    return ExportDiff(tuple(diff_manifests(a, b)), samples)
 
 
 def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:

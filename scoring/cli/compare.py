@@ -106,14 +106,14 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """What two subsets or exports have in common and what only one of them holds, by source."""
-    from scoring.exports.manifest_diff import changed_facts
+    from scoring.exports.manifest_diff import diff_manifests
     from scoring.subsets.comparison import compare_subsets
 
     place = open_workspace(workspace)
     store = Store(place)
     (one, of_one), (other, of_other) = (_outcome(place, store, name) for name in (a, b))
     found = compare_subsets(one.subset, other.subset, one.candidates)
-    facts = changed_facts(of_one, of_other) if of_one and of_other else []
+    facts = diff_manifests(of_one, of_other) if of_one and of_other else []
     if facts:
         shown = [(key, _short(first), _short(second)) for key, first, second in facts]
         talk.print(table("Facts that differ", ["fact", "a", "b"], shown))
@@ -145,12 +145,12 @@ def diff(
 def _outcome(place: Workspace, store: Store, name: str) -> tuple[ResolvedSubset, Manifest | None]:
     """The samples of a saved subset, or of an export with its manifest."""
     from scoring.exports.manifest import read_manifest
-    from scoring.exports.manifest_diff import manifest_outcome, names_manifest
+    from scoring.exports.manifest_diff import is_manifest_path, resolve_manifest
 
-    if not names_manifest(name):
+    if not is_manifest_path(name):
         return read_outcome(place, store, read_subset(place, name)), None
     manifest = read_manifest(Path(name))
-    return manifest_outcome(place, store, manifest), manifest
+    return resolve_manifest(place, store, manifest), manifest
 
 
 def _short(value: object) -> str:

@@ -10,43 +10,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from scoring.exports.export_plan import Chosen, choose
-from scoring.exports.files import FileFact, Output
+from scoring.exports.export_plan import ExportPlan, plan_export
+from scoring.exports.files import FileDigest, OutputFile
 from scoring.exports.names import is_output_name
 from scoring.exports.options import FORMATS, ExportOptions, options_from_dict
-from scoring.exports.shards import listed_images, tar_files
-from scoring.exports.source_tables import source_files
-from scoring.exports.tables import folder_files, parquet_files
-from scoring.exports.texts import array_files, dropped_files, id_files, line_files
+from scoring.exports.shards import image_list, shard_outputs
+from scoring.exports.source_tables import source_outputs
+from scoring.exports.tables import folder_outputs, parquet_outputs
+from scoring.exports.texts import array_outputs, dropped_outputs, id_outputs, line_outputs
 
 __all__ = [
     "FORMATS",
-    "Chosen",
     "ExportOptions",
-    "FileFact",
-    "choose",
+    "ExportPlan",
+    "FileDigest",
     "is_output_name",
     "options_from_dict",
+    "plan_export",
     "read_outputs",
 ]
 
-_MAKERS: Mapping[str, Callable[[Chosen], list[Output]]] = {
-    "llava": array_files,
-    "jsonl": line_files,
-    "parquet": parquet_files,
-    "huggingface": folder_files,
-    "webdataset": tar_files,
-    "ids": id_files,
-    "dropped": dropped_files,
+_MAKERS: Mapping[str, Callable[[ExportPlan], list[OutputFile]]] = {
+    "llava": array_outputs,
+    "jsonl": line_outputs,
+    "parquet": parquet_outputs,
+    "huggingface": folder_outputs,
+    "webdataset": shard_outputs,
+    "ids": id_outputs,
+    "dropped": dropped_outputs,
 }
 
 
-def read_outputs(chosen: Chosen) -> list[Output]:
+def read_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """The files of an export, to be written or compared in this order, each to its end."""
     of_source = chosen.options.columns == "source"
-    make = source_files if of_source else _MAKERS[chosen.options.format]
+    make = source_outputs if of_source else _MAKERS[chosen.options.format]
     outputs = make(chosen)
     images = chosen.options.images
     if images != "none" and chosen.options.format != "webdataset":
-        outputs.append(listed_images(chosen, link=images == "link", keep=images != "embed"))
+        outputs.append(image_list(chosen, link=images == "link", keep=images != "embed"))
     return outputs

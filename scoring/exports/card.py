@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scoring.exports import FORMATS, Chosen, FileFact
+from scoring.exports import FORMATS, ExportPlan, FileDigest
 from scoring.exports.croissant import croissant_bytes
-from scoring.exports.files import BytesFile, Output
+from scoring.exports.files import BytesFile, OutputFile
 from scoring.exports.manifest import Manifest
 from scoring.exports.plots import score_histogram, source_bars
 
@@ -27,7 +27,7 @@ _OPENERS = {
 }
 
 
-def card_outputs(chosen: Chosen, manifest: Manifest) -> list[Output]:
+def card_outputs(chosen: ExportPlan, manifest: Manifest) -> list[OutputFile]:
     """README.md, croissant.json and the plots, for the files that ``manifest`` lists."""
     facts = manifest.outputs
     contents = {
@@ -67,7 +67,7 @@ def card_text(manifest: Manifest) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def code(text: object) -> str:
+def code_span(text: object) -> str:
     """Foreign text as a code span that cannot be left, also inside a table."""
     plain = "".join(one if one.isprintable() else " " for one in str(text))
     plain = " ".join(plain.replace("`", "'").replace("|", "¦").split())
@@ -118,7 +118,9 @@ def _changes(manifest: Manifest) -> list[str]:
             f"{repeats['samples']:,} samples, at most {repeats['most']:,} of one."
         )
     if manifest.options.weights == "column":
-        said.append(f"The key {code(manifest.options.weight_key)} is how often a sample counts.")
+        said.append(
+            f"The key {code_span(manifest.options.weight_key)} is how often a sample counts."
+        )
     if n := written.get("records_from_other_files"):
         said.append(f"{n:,} records came from files that are no JSON and were written anew.")
     if n := written.get("records_with_new_image_paths"):
@@ -154,14 +156,14 @@ def _choices(manifest: Manifest) -> list[tuple[str, object]]:
 
 
 def _bullets(facts: Sequence[tuple[str, object]]) -> str:
-    return "\n".join(f"- {what}: {code(value)}" for what, value in facts)
+    return "\n".join(f"- {what}: {code_span(value)}" for what, value in facts)
 
 
 def _table(what: str, counts: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"| {what} | before | after |", "|---|---:|---:|"]
     ordered = sorted(counts.items(), key=lambda one: (-int(one[1]["before"]), one[0]))
     for name, one in ordered[:_MAX_ROWS]:
-        lines.append(f"| {code(name)} | {one['before']:,} | {one['after']:,} |")
+        lines.append(f"| {code_span(name)} | {one['before']:,} | {one['after']:,} |")
     if rest := ordered[_MAX_ROWS:]:
         before = sum(int(one["before"]) for _, one in rest)
         after = sum(int(one["after"]) for _, one in rest)
@@ -169,15 +171,15 @@ def _table(what: str, counts: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _files(facts: Sequence[FileFact]) -> str:
+def _files(facts: Sequence[FileDigest]) -> str:
     lines = ["| file | bytes | sha256 |", "|---|---:|---|"]
-    lines += [f"| {code(one.name)} | {one.bytes:,} | `{one.sha256[:16]}…` |" for one in facts]
+    lines += [f"| {code_span(one.name)} | {one.bytes:,} | `{one.sha256[:16]}…` |" for one in facts]
     return "\n".join(lines)
 
 
 def _opening(manifest: Manifest) -> list[str]:
     opener = _OPENERS.get(manifest.format)
-    about = f"Format {code(manifest.format)}: {FORMATS[manifest.format]}."
+    about = f"Format {code_span(manifest.format)}: {FORMATS[manifest.format]}."
     lines = [about] if opener is None else [about, f"    {opener}"]
     if most := manifest.counts.get("written", {}).get("most_images_of_a_sample"):
         lines.append(f"    {_shard_loader(int(most))}")

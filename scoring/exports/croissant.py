@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from scoring.exports import Chosen, FileFact
+from scoring.exports import ExportPlan, FileDigest
 from scoring.exports.tables import table_schema
 
 CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"
@@ -63,7 +63,7 @@ _OWN_NAMES: Final = {
 }  # fmt: skip
 
 
-def croissant_bytes(chosen: Chosen, facts: Sequence[FileFact], description: str) -> bytes:
+def croissant_bytes(chosen: ExportPlan, facts: Sequence[FileDigest], description: str) -> bytes:
     """The content of ``croissant.json`` for files that lie beside it."""
     name = chosen.outcome.definition.name
     value: dict[str, Any] = {
@@ -82,7 +82,7 @@ def croissant_bytes(chosen: Chosen, facts: Sequence[FileFact], description: str)
     return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def _said(chosen: Chosen) -> dict[str, str]:
+def _said(chosen: ExportPlan) -> dict[str, str]:
     """What only the owner of a dataset knows about it."""
     options = chosen.options
     said = {
@@ -112,7 +112,7 @@ def _context() -> dict[str, Any]:
     }
 
 
-def _file(fact: FileFact) -> dict[str, Any]:
+def _file(fact: FileDigest) -> dict[str, Any]:
     suffix = fact.name[fact.name.rindex(".") :]
     return {
         "@type": "cr:FileObject",
@@ -125,7 +125,7 @@ def _file(fact: FileFact) -> dict[str, Any]:
     }
 
 
-def _records(chosen: Chosen) -> dict[str, Any]:
+def _records(chosen: ExportPlan) -> dict[str, Any]:
     schema = table_schema(chosen)
     return {
         "@type": "cr:RecordSet",

@@ -24,13 +24,19 @@ from filelock import FileLock, Timeout
 
 from scoring.database import Store, candidates
 from scoring.errors import InputError, MissingImagesError, StorageError
-from scoring.exports import Chosen, ExportOptions, choose, is_output_name, read_outputs
+from scoring.exports import ExportOptions, ExportPlan, is_output_name, plan_export, read_outputs
 from scoring.exports.card import card_outputs
-from scoring.exports.files import BytesFile, FileFact, Output
-from scoring.exports.images import LIST, list_missing
-from scoring.exports.manifest import Inputs, Manifest, build_manifest, read_inputs, read_manifest
+from scoring.exports.files import BytesFile, FileDigest, OutputFile
+from scoring.exports.images import LIST, list_missing_images
+from scoring.exports.manifest import (
+    ExportInputs,
+    Manifest,
+    build_manifest,
+    read_inputs,
+    read_manifest,
+)
 from scoring.exports.names import FOLDERS
-from scoring.exports.source_tables import with_columns
+from scoring.exports.source_tables import resolve_columns
 from scoring.reviews.decisions import log_offsets, read_events
 from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_from_events
 from scoring.workspace import Workspace
@@ -88,14 +94,14 @@ def export_subset(
     StorageError where the disk is full or may not be written. Then nothing is exported.
     """
     options = ExportOptions(format) if isinstance(format, str) else format
-    options = with_columns(workspace, options)
+    options = resolve_columns(workspace, options)
     folder = (to or workspace.exports_dir / definition.name).absolute()
     with _told(folder), _locked(workspace, folder, on_wait):
         place = _Folder(folder, workspace)
         place.clear_leftovers()
         check_folder(folder, overwrite)
         outcome, inputs = _resolve_now(workspace, store, definition)
-        chosen = choose(workspace, store, outcome, options)
+        chosen = plan_export(workspace, store, outcome, options)
         manifest = build_manifest(chosen, inputs, asdict(workspace.bands))
         missing = folder.with_name(f"{folder.name}.missing-images.jsonl")
         with place as temporary:
@@ -133,7 +139,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _write_all(
-    chosen: Chosen, manifest: Manifest, folder: Path, progress: Progress | None
+    chosen: ExportPlan, manifest: Manifest, folder: Path, progress: Progress | None
 ) -> Manifest:
     """Every file, the manifest last."""
     outputs = read_outputs(chosen)
@@ -149,13 +155,13 @@ def _write_all(
     return manifest
 
 
-def _list_missing(chosen: Chosen, progress: Progress | None) -> Iterator[Mapping[str, object]]:
+def _list_missing(chosen: ExportPlan, progress: Progress | None) -> Iterator[Mapping[str, object]]:
     """Images that are in none of the folders, of those that are to go along."""
     if chosen.options.takes_images:
-        yield from list_missing(_watched(chosen, progress), chosen.workspace.image_roots)
+        yield from list_missing_images(_watched(chosen, progress), chosen.workspace.image_roots)
 
 
-def _watched(chosen: Chosen, progress: Progress | None) -> Iterator[tuple[int, str]]:
+def _watched(chosen: ExportPlan, progress: Progress | None) -> Iterator[tuple[int, str]]:
     """The images of all samples; the progress, which may stop the export, is asked on the way."""
     for place, one in enumerate(chosen.references()):
         if progress and place % _STEP == 0:
@@ -192,13 +198,13 @@ def _refuse(missing: Iterator[Mapping[str, object]], path: Path) -> None:
     )
 
 
-def _write(folder: Path, output: Output, report: _Report) -> FileFact:
+def _write(folder: Path, output: OutputFile, report: _Report) -> FileDigest:
     return output.write(folder / output.name, report.step)
 
 
 def _resolve_now(
     workspace: Workspace, store: Store, definition: SubsetDefinition
-) -> tuple[ResolvedSubset, Inputs]:
+) -> tuple[ResolvedSubset, ExportInputs]:
     """The subset and exactly the inputs it came from, though builds and reviews may go on."""
     while True:
         generation = store.generation

@@ -22,7 +22,7 @@ from scoring.dataset.records import read_columns, read_dataset_info, sample_from
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
 from scoring.exports.images import exported_path, image_name, read_image_bytes
 from scoring.exports.json_edits import (
-    CannotEdit,
+    EditError,
     add_key,
     cut_turns,
     mask_turns,
@@ -49,7 +49,7 @@ _PARSED = ("id", "source", "images", "turns", "status", "reason", "origin")
 
 
 @dataclass(slots=True)
-class Tally:
+class ExportStats:
     """What happened to records on the way out, by their rows."""
 
     rebuilt: set[int] = field(default_factory=set)  # came from no JSON: printed as LLaVA records
@@ -63,7 +63,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ExportRecord:
     """One sample as it goes out: ``place`` is its position among the rows."""
 
     row_idx: int
@@ -72,7 +72,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class ExportPlan:
     """The samples of an export: ``rows`` ascending, ``weights`` and ``repeats`` beside them.
 
     ``decoded`` are the samples whose images a model has seen: they need no trial before they are
@@ -90,7 +90,7 @@ class Chosen:
     repeats: Ints | None = None
     bad_rows: frozenset[int] = frozenset()
     decoded: NDArray[np.bool_] | None = None
-    tally: Tally = field(default_factory=Tally)
+    tally: ExportStats = field(default_factory=ExportStats)
 
     @property
     def rows(self) -> Ints:
@@ -131,7 +131,7 @@ class Chosen:
         if place < len(self.rows):
             raise _lacking(int(self.rows[place]))
 
-    def records(self) -> Iterator[Written]:
+    def records(self) -> Iterator[ExportRecord]:
         """Every sample's record, once each. Raises RecordError for one that would spoil a file."""
         parsed = [*_PARSED] if self._needs_samples() else []
         columns = parsed or (["images"] if self._places_records() else [])
@@ -154,7 +154,7 @@ class Chosen:
         original: bytes | None,
         sample: Sample | None,
         images: Sequence[str] = (),
-    ) -> Written:
+    ) -> ExportRecord:
         """The record of the sample at ``place`` as it goes out; ``images`` are those whose paths
         in it have to lead to their copies.
         """
@@ -170,7 +170,7 @@ class Chosen:
             record = self._repointed(row_idx, record, images)
         if self.weights is not None and self.options.weights == "column":
             record = self._weighed(row_idx, record, float(self.weights[place]))
-        return Written(row_idx, place, record)
+        return ExportRecord(row_idx, place, record)
 
     def turns(self, sample: Sample) -> tuple[Turn, ...]:
         """The conversation as it goes out."""
@@ -179,7 +179,7 @@ class Chosen:
             return sample.turns
         try:
             return tuple(without_turns(sample.turns, answers))
-        except CannotEdit as problem:
+        except EditError as problem:
             self.tally.whole[sample.row_idx] = str(problem)
             return sample.turns
 
@@ -307,7 +307,7 @@ class Chosen:
             return record
         try:
             record = replace_paths(record, paths)
-        except (CannotEdit, ValueError, IndexError, RecursionError) as problem:
+        except (EditError, ValueError, IndexError, RecursionError) as problem:
             raise RecordError(
                 f"row {row_idx} names an image by a path that leads out of the export's images, "
                 f"and it cannot be rewritten: {problem}; export as webdataset, or with images "
@@ -326,14 +326,14 @@ class Chosen:
             if self.options.turns == "mask":
                 return mask_turns(original, sample.turns, answers, self.options.mask_key)
             return cut_turns(original, sample.turns, answers)
-        except (CannotEdit, ValueError, IndexError, RecursionError) as problem:
+        except (EditError, ValueError, IndexError, RecursionError) as problem:
             self.tally.whole[row_idx] = str(problem)
             return original
 
     def _weighed(self, row_idx: int, record: bytes, weight: float) -> bytes:
         try:
             return add_key(record, self.options.weight_key, f"{weight:.6g}")
-        except (CannotEdit, ValueError, IndexError, RecursionError) as problem:
+        except (EditError, ValueError, IndexError, RecursionError) as problem:
             raise RecordError(
                 f"row {row_idx} cannot take a weight: {problem}; name another key with "
                 "--weight-key, or export with repeated records"
@@ -374,9 +374,9 @@ class Chosen:
             return image_path(reference)
 
 
-def choose(
+def plan_export(
     workspace: Workspace, store: Store, outcome: ResolvedSubset, options: ExportOptions
-) -> Chosen:
+) -> ExportPlan:
     """Applies the options to a resolved subset; turn scores come from ``store``.
 
     Raises RuleError where the subset has weights and nothing is said about them, or has none.
@@ -392,7 +392,7 @@ def choose(
     decoded = None
     if options.holds_images and not read_run(workspace, outcome.definition.run_id).imported_from:
         decoded = found.scored[kept]  # scores from elsewhere say nothing about the images here
-    return Chosen(workspace, outcome, options, hits, emptied, weights, repeats, bad, decoded)
+    return ExportPlan(workspace, outcome, options, hits, emptied, weights, repeats, bad, decoded)
 
 
 def _plan_turns(
@@ -458,7 +458,7 @@ def conversation_turn(turn: Turn) -> dict[str, object]:
     return {"from": _FROM[turn.role], "value": "".join([*pieces, text[at:]])}
 
 
-def line_of(written: Written) -> bytes:
+def format_json_line(written: ExportRecord) -> bytes:
     """The record on one line. Raises RecordError for one that no line can hold."""
     line = one_line(written.record)
     if b"\n" in line or b"\r" in line:

@@ -28,7 +28,7 @@ _TEXTS = (
     pa.types.is_large_string,
     pa.types.is_large_binary,
 )
-Piece = tuple[int | None, bytes]
+Chunk = tuple[int | None, bytes]
 """The row whose record it is (None for what stands around records), and its bytes."""
 
 _GROUP_BYTES = 32 << 20  # of a table that are held, written and compared at a time
@@ -37,7 +37,7 @@ _SHOWN = 24  # bytes shown of either side of a difference
 
 
 @dataclass(frozen=True, slots=True)
-class FileFact:
+class FileDigest:
     """A file by its name (with ``/``, inside the workspace or the export), size and digest.
 
     ``content_sha256``, of a table, is the digest of its values (see ``ContentDigest``).
@@ -53,28 +53,28 @@ class FileFact:
         plain: dict[str, Any] = {"name": self.name, "bytes": self.bytes, "sha256": self.sha256}
         return plain | ({"content_sha256": self.content_sha256} if self.content_sha256 else {})
 
-    def same_content(self, other: FileFact) -> bool:
+    def same_content(self, other: FileDigest) -> bool:
         """Whether both hold the same: byte by byte, or value by value where they are tables."""
         if self.content_sha256 and other.content_sha256:
             return (self.name, self.content_sha256) == (other.name, other.content_sha256)
         return (self.name, self.bytes, self.sha256) == (other.name, other.bytes, other.sha256)
 
 
-Told = Callable[[str, int], None]
+OnSamples = Callable[[str, int], None]
 """Called with a file's name and how many more samples of it are done."""
 
 
-class Output(Protocol):
+class OutputFile(Protocol):
     """One file of an export."""
 
     @property
     def name(self) -> str:
         """Its name inside the export, with ``/``."""
 
-    def write(self, path: Path, told: Told) -> FileFact:
+    def write(self, path: Path, told: OnSamples) -> FileDigest:
         """Writes it, flushed to the disk."""
 
-    def compare(self, path: Path, told: Told) -> tuple[str | None, FileFact]:
+    def compare(self, path: Path, told: OnSamples) -> tuple[str | None, FileDigest]:
         """The first difference from what lies there, in words, and what it should be."""
 
 
@@ -83,9 +83,9 @@ class BytesFile:
     """A file of bytes that are the same on every machine."""
 
     name: str
-    pieces: Iterable[Piece]
+    pieces: Iterable[Chunk]
 
-    def write(self, path: Path, told: Told) -> FileFact:
+    def write(self, path: Path, told: OnSamples) -> FileDigest:
         """Writes the pieces one after the other."""
         digest, size = hashlib.sha256(), 0
         path.parent.mkdir(exist_ok=True)
@@ -96,13 +96,13 @@ class BytesFile:
                 size += len(piece)
                 if row_idx is not None:
                     told(self.name, 1)
-            flush(file)
-        return FileFact(self.name, size, digest.hexdigest())
+            flush_file(file)
+        return FileDigest(self.name, size, digest.hexdigest())
 
-    def compare(self, path: Path, told: Told) -> tuple[str | None, FileFact]:
+    def compare(self, path: Path, told: OnSamples) -> tuple[str | None, FileDigest]:
         """Byte by byte."""
         digest, at = hashlib.sha256(), 0
-        nothing = FileFact(self.name, 0, "")
+        nothing = FileDigest(self.name, 0, "")
         try:
             with path.open("rb") as file:
                 for row_idx, piece in self.pieces:
@@ -117,7 +117,7 @@ class BytesFile:
                     return f"{self.name} goes on after its end, from byte {at}: {rest!r}", nothing
         except FileNotFoundError:
             return f"{self.name} is missing beside the manifest", nothing
-        return None, FileFact(self.name, at, digest.hexdigest())
+        return None, FileDigest(self.name, at, digest.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +129,23 @@ class TableFile:
     tables: Iterable[pa.Table]
     group_rows: int = 10_000
 
-    def write(self, path: Path, told: Told) -> FileFact:
+    def write(self, path: Path, told: OnSamples) -> FileDigest:
         """Writes row group after row group, each as large as memory may hold at a time."""
         digest = ContentDigest()
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as file:
             with self._writer(file) as writer:
-                for table in grouped(self.tables, self.schema, self.group_rows):
+                for table in regroup_tables(self.tables, self.schema, self.group_rows):
                     digest.update(table)
                     writer.write_table(table)
                     told(self.name, len(table))
-            flush(file)
-        fact = read_file_fact(path.parent, path.name)
-        return FileFact(self.name, fact.bytes, fact.sha256, digest.hexdigest())
+            flush_file(file)
+        fact = digest_file(path.parent, path.name)
+        return FileDigest(self.name, fact.bytes, fact.sha256, digest.hexdigest())
 
-    def compare(self, path: Path, told: Told) -> tuple[str | None, FileFact]:
+    def compare(self, path: Path, told: OnSamples) -> tuple[str | None, FileDigest]:
         """Value by value, whatever wrote the file."""
-        nothing = FileFact(self.name, 0, "")
+        nothing = FileDigest(self.name, 0, "")
         digest = ContentDigest()
         try:
             with path.open("rb") as file:
@@ -161,8 +161,8 @@ class TableFile:
             return f"{self.name} is missing beside the manifest", nothing
         except (pa.ArrowException, ValueError, OSError) as error:
             return f"{self.name} is not the table that is rebuilt: {error}", nothing
-        fact = read_file_fact(path.parent, path.name)
-        return None, FileFact(self.name, fact.bytes, fact.sha256, digest.hexdigest())
+        fact = digest_file(path.parent, path.name)
+        return None, FileDigest(self.name, fact.bytes, fact.sha256, digest.hexdigest())
 
     def _writer(self, file: Any) -> Any:
         if self.name.endswith(".parquet"):
@@ -170,23 +170,23 @@ class TableFile:
         return pa.ipc.new_stream(file, self.schema)
 
 
-def read_file_fact(folder: Path, name: str) -> FileFact:
+def digest_file(folder: Path, name: str) -> FileDigest:
     """Size and digest of ``folder / name``."""
     digest, size = hashlib.sha256(), 0
     with (folder / name).open("rb") as file:
         while chunk := file.read(_HASH_BYTES):
             digest.update(chunk)
             size += len(chunk)
-    return FileFact(name, size, digest.hexdigest())
+    return FileDigest(name, size, digest.hexdigest())
 
 
-def flush(file: Any) -> None:
+def flush_file(file: Any) -> None:
     """Everything written so far is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def grouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+def regroup_tables(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """The same rows, ``rows`` at a time, or fewer where they reach ``_GROUP_BYTES``; each piece in
     one stretch of memory.
     """
@@ -207,7 +207,7 @@ def grouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterato
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def repeated(table: pa.Table, times: NDArray[np.int64]) -> Iterator[pa.Table]:
+def repeat_rows(table: pa.Table, times: NDArray[np.int64]) -> Iterator[pa.Table]:
     """Each row as many times as ``times`` says, in tables of about ``_GROUP_BYTES``."""
     places = np.repeat(np.arange(len(table)), times)
     step = max(1, _GROUP_BYTES * len(table) // max(table.nbytes, 1))

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
-from scoring.exports.files import FileFact, Piece, Told, flush
+from scoring.exports.files import Chunk, FileDigest, OnSamples, flush_file
 from scoring.exports.options import VERSION
 from scoring.image_references import image_path, split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
@@ -100,11 +100,11 @@ def exported_path(reference: str, roots: Sequence[Path]) -> str:
     return name + "".join(path.partition("###[")[1:]) if place.box else name
 
 
-def list_missing(
+def list_missing_images(
     references: Iterable[tuple[int, str]], roots: Sequence[Path]
 ) -> Iterator[dict[str, object]]:
     """What ``images.jsonl`` would say of each image that is in none of the folders."""
-    for row_idx, reference in distinct(references):
+    for row_idx, reference in distinct_images(references):
         try:
             resolve_image(reference, roots)
         except ImageProblem as problem:
@@ -116,7 +116,7 @@ def list_missing(
             }
 
 
-def distinct(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def distinct_images(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Each image once, with the first row that uses it."""
     seen: set[bytes] = set()
     for row_idx, reference in references:
@@ -144,7 +144,7 @@ class ImagesFile:
     version: int = VERSION
     name: str = LIST
 
-    def write(self, path: Path, told: Told) -> FileFact:
+    def write(self, path: Path, told: OnSamples) -> FileDigest:
         """Writes the list and puts the files beside it."""
         digest, size = hashlib.sha256(), 0
         place = self._placing(path.parent) if self.keep_files else None
@@ -154,15 +154,15 @@ class ImagesFile:
                 digest.update(line)
                 size += len(line)
                 told(self.name, 1)
-            flush(file)
+            flush_file(file)
         if self.keep_files:
             os.sync()  # thousands of small files: one flush instead of one for each
-        return FileFact(self.name, size, digest.hexdigest())
+        return FileDigest(self.name, size, digest.hexdigest())
 
-    def compare(self, path: Path, told: Told) -> tuple[str | None, FileFact]:
+    def compare(self, path: Path, told: OnSamples) -> tuple[str | None, FileDigest]:
         """Against the images of the workspace as they are now, and the files beside the list."""
         digest, size = hashlib.sha256(), 0
-        nothing = FileFact(self.name, 0, "")
+        nothing = FileDigest(self.name, 0, "")
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -183,12 +183,12 @@ class ImagesFile:
                 told(self.name, 1)
             if file.read(1):
                 return f"{self.name} goes on after its end, from byte {size}", nothing
-        return None, FileFact(self.name, size, digest.hexdigest())
+        return None, FileDigest(self.name, size, digest.hexdigest())
 
-    def lines(self, put: Callable[[ImageLocation, bytes, str], None] | None) -> Iterator[Piece]:
+    def lines(self, put: Callable[[ImageLocation, bytes, str], None] | None) -> Iterator[Chunk]:
         """The lines of the list; ``put`` is called with each image, its bytes and its name."""
         self.tally.update(files=0, bytes=0, missing=0)
-        for row_idx, reference in distinct(self.references):
+        for row_idx, reference in distinct_images(self.references):
             line: dict[str, object] = {"image": image_path(reference)}
             if reason := self.undecodable.get(reference):
                 line |= {"status": str(Status.BAD_IMAGE), "problem": reason, "undecodable": True}

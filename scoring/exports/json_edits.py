@@ -26,7 +26,7 @@ _STRING_OR_BREAK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t]*[\r\n][ \t\r\n]*
 Span = tuple[int, int]
 
 
-class CannotEdit(Exception):
+class EditError(Exception):
     """Why a record is left whole, in words."""
 
 
@@ -42,7 +42,7 @@ def add_key(record: bytes, key: str, value: str) -> bytes:
     text = _text(record)
     members, end = _object_spans(text, _skip(text, 0))
     if key in members:
-        raise CannotEdit(f"it has a key {key!r} of its own")
+        raise EditError(f"it has a key {key!r} of its own")
     last = text[:end].rstrip(" \t\r\n")
     comma = ", " if members else ""
     return _bytes(last + comma + json.dumps(key) + ": " + value + text[len(last) :])
@@ -56,7 +56,7 @@ def replace_paths(record: bytes, paths: Mapping[str, str]) -> bytes:
     text = _text(record)
     found = [one for one in _image_strings(text, _skip(text, 0), "") if one[2] in paths]
     if lacking := paths.keys() - {path for *_, path in found}:
-        raise CannotEdit(f"{min(lacking)!r} is no value under a key of images")
+        raise EditError(f"{min(lacking)!r} is no value under a key of images")
     at, out = 0, []
     for start, end, path in sorted(found):
         out += [text[at:start], json.dumps(paths[path])]
@@ -130,7 +130,7 @@ def _moves(turns: Sequence[Turn], gone: set[int]) -> list[tuple[int, int, bool]]
         elif earlier:
             behind.insert(0, (place, earlier[-1], False))
         else:
-            raise CannotEdit("no question would be left for its image to stand in")
+            raise EditError("no question would be left for its image to stand in")
     return ahead + behind
 
 
@@ -161,7 +161,7 @@ def mask_turns(record: bytes, turns: Sequence[Turn], answers: Collection[int], k
         start = found.message(places[answer])[0]
         members, close = _object_spans(found.text, start)
         if key in members:
-            raise CannotEdit(f"a turn has a key {key!r} of its own")
+            raise EditError(f"a turn has a key {key!r} of its own")
         last = len(found.text[start:close].rstrip(" \t\r\n")) + start
         inserts.append((last, f", {json.dumps(key)}: false"))
     return _bytes(found.rebuilt(set(), inserts))
@@ -186,15 +186,15 @@ class _Conversation:
             there = {one for one, (at, _) in members.items() if not text.startswith("null", at)}
             keys = [one for one in _CONVERSATIONS if one in there]
             if not keys or text[members[keys[0]][0]] != "[":
-                raise CannotEdit("it has no list of turns")
+                raise EditError("it has no list of turns")
             if len(keys) > 1:  # which of them was read depends on what stands in them
-                raise CannotEdit(f"it has both {keys[0]!r} and {keys[1]!r}")
+                raise EditError(f"it has both {keys[0]!r} and {keys[1]!r}")
             spans = _array_spans(text, members[keys[0]][0])
             first = 1 if "system" in members and len(spans) + 1 == len(turns) else 0
         if len(spans) + first != len(turns):
-            raise CannotEdit("its messages are not its turns one by one")
+            raise EditError("its messages are not its turns one by one")
         if any(text[start] != "{" for start, _ in spans):
-            raise CannotEdit("a message is no object")
+            raise EditError("a message is no object")
         return cls(text, turns, spans, first)
 
     def message(self, place: int) -> Span:
@@ -207,7 +207,7 @@ class _Conversation:
         for key in _TEXTS:
             if key in members and self.text[members[key][0]] == '"':
                 return members[key]
-        raise CannotEdit("a turn's content is not a plain text")
+        raise EditError("a turn's content is not a plain text")
 
     def placeholder(self, place: int, n: int) -> str | None:
         """What stands for the ``n`` images in the question of a turn; None if nothing does."""
@@ -219,7 +219,7 @@ class _Conversation:
         named = any(token in self.text for token in (*PLACEHOLDERS, "<img>", "<image_"))
         own = any("image" in _object_spans(self.text, one)[0] for one, _ in self.messages)
         if named or own:
-            raise CannotEdit("its image cannot be moved to another turn")
+            raise EditError("its image cannot be moved to another turn")
         return None
 
     def rebuilt(self, gone: set[int], inserts: Sequence[tuple[int, str]]) -> str:
@@ -251,7 +251,7 @@ def _place(insert: tuple[int, str]) -> int:
 def _object_spans(text: str, start: int) -> tuple[dict[str, Span], int]:
     """Where the values of an object stand by their keys, the last of equals; its closing brace."""
     if text[start : start + 1] != "{":
-        raise CannotEdit("it is no object")
+        raise EditError("it is no object")
     members: dict[str, Span] = {}
     at = _skip(text, start + 1)
     while text[at] != "}":

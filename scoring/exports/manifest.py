@@ -24,8 +24,8 @@ import scoring
 from scoring.clustering.clusters import list_clusterings
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
-from scoring.exports import Chosen, ExportOptions, is_output_name, options_from_dict
-from scoring.exports.files import FileFact, read_file_fact
+from scoring.exports import ExportOptions, ExportPlan, is_output_name, options_from_dict
+from scoring.exports.files import FileDigest, digest_file
 from scoring.exports.options import VERSION
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
@@ -39,7 +39,7 @@ _LIBRARIES = ("numpy", "duckdb", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
-class LogFact:
+class LogDigest:
     """A decision log up to an event: its sequence number, and the digest of the bytes so far."""
 
     until: int
@@ -47,7 +47,7 @@ class LogFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class ExportInputs:
     """What an export is made from. ``dataset``, ``run`` and ``clustering`` are facts to read;
     ``parts`` are the files that hold the records, the scores and the clusters.
     """
@@ -56,8 +56,8 @@ class Inputs:
     dataset: Mapping[str, Any]
     run: Mapping[str, Any]
     clustering: Mapping[str, Any] | None
-    parts: tuple[FileFact, ...]
-    decision_logs: Mapping[str, LogFact]
+    parts: tuple[FileDigest, ...]
+    decision_logs: Mapping[str, LogDigest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ class Manifest:
     options: ExportOptions
     derived: tuple[str, ...]
     subset: SubsetDefinition
-    inputs: Inputs
+    inputs: ExportInputs
     bands: Mapping[str, float]
     counts: Mapping[str, Any]
     selected_sha256: str
-    outputs: tuple[FileFact, ...]
+    outputs: tuple[FileDigest, ...]
     versions: Mapping[str, str]
 
     @property
@@ -107,7 +107,7 @@ class Manifest:
             )
         return notes
 
-    def written(self, chosen: Chosen, outputs: Iterable[FileFact]) -> Manifest:
+    def written(self, chosen: ExportPlan, outputs: Iterable[FileDigest]) -> Manifest:
         """The manifest once these files are written."""
         done = chosen.counts()
         counts = {**self.counts, "written": done} if done else self.counts
@@ -172,7 +172,9 @@ def manifest_path(path: Path) -> Path:
     return path / "manifest.json" if path.is_dir() else path
 
 
-def build_manifest(chosen: Chosen, inputs: Inputs, bands: Mapping[str, float]) -> Manifest:
+def build_manifest(
+    chosen: ExportPlan, inputs: ExportInputs, bands: Mapping[str, float]
+) -> Manifest:
     """The manifest of an export that is still to be written: ``outputs`` are empty."""
     outcome = chosen.outcome
     return Manifest(
@@ -182,9 +184,9 @@ def build_manifest(chosen: Chosen, inputs: Inputs, bands: Mapping[str, float]) -
         inputs=inputs,
         bands=bands,
         counts=_counts(outcome, bands),
-        selected_sha256=rows_digest(outcome.subset.selected),
+        selected_sha256=digest_rows(outcome.subset.selected),
         outputs=(),
-        versions=versions(),
+        versions=library_versions(),
     )
 
 
@@ -193,7 +195,7 @@ def read_inputs(
     definition: SubsetDefinition,
     parts: Iterable[str],
     until: Mapping[str, int] | None = None,
-) -> Inputs:
+) -> ExportInputs:
     """The facts of what is there now.
 
     ``parts`` are names inside the workspace; those that this subset does not read are left out.
@@ -203,13 +205,13 @@ def read_inputs(
     used = [name for name in parts if _is_used(name, definition)]
     offsets = dict(until if until is not None else log_offsets(workspace))
     digests = log_digests(workspace, offsets) if definition.hand_wins else {}
-    return Inputs(
+    return ExportInputs(
         workspace_id=workspace.settings.workspace_id,
         dataset=dataset_facts(workspace),
         run=run_facts(workspace, definition.run_id),
         clustering=clustering_facts(workspace, definition.clustering_id),
-        parts=tuple(read_file_fact(workspace.root, name) for name in sorted(used)),
-        decision_logs={name: LogFact(offsets[name], one) for name, one in digests.items()},
+        parts=tuple(digest_file(workspace.root, name) for name in sorted(used)),
+        decision_logs={name: LogDigest(offsets[name], one) for name, one in digests.items()},
     )
 
 
@@ -273,7 +275,7 @@ def _before_after(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def rows_digest(rows: NDArray[np.int64]) -> str:
+def digest_rows(rows: NDArray[np.int64]) -> str:
     """The digest of row numbers, one decimal number a line."""
     digest = hashlib.sha256()
     for start in range(0, len(rows), 100_000):
@@ -287,7 +289,7 @@ def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """This program and the libraries that have a part in what comes out."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     return {
@@ -303,18 +305,18 @@ def _from_dict(value: Mapping[str, Any], version: int) -> Manifest:
     if clustering:  # the first versions kept the whole path of a local embedder
         clustering = clustering | {"embedder": _without_folders(str(clustering["embedder"]))}
     logs = {
-        name: LogFact(int(one["until"]), one["sha256"])
+        name: LogDigest(int(one["until"]), one["sha256"])
         for name, one in raw["decision_logs"].items()
     }
-    inputs = Inputs(
+    inputs = ExportInputs(
         workspace_id=str(value["workspace_id"]),
-        parts=tuple(FileFact(**one) for one in raw["parts"]),
+        parts=tuple(FileDigest(**one) for one in raw["parts"]),
         decision_logs=logs,
         dataset=raw["dataset"],
         run=raw["run"],
         clustering=clustering,
     )
-    outputs = tuple(FileFact(**one) for one in value["outputs"])
+    outputs = tuple(FileDigest(**one) for one in value["outputs"])
     if version < 3:  # whose digests of values depended on how many rows were taken at a time
         outputs = tuple(replace(one, content_sha256=None) for one in outputs)
     # Names from a manifest become paths, so only names that an export gives may stand there.

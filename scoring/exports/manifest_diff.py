@@ -13,9 +13,9 @@ from typing import Any
 
 from scoring.database import Store, candidates
 from scoring.errors import InputError
-from scoring.exports.export_plan import choose
-from scoring.exports.manifest import Manifest, manifest_path, read_inputs, rows_digest
-from scoring.exports.verify import rebuilding
+from scoring.exports.export_plan import plan_export
+from scoring.exports.manifest import Manifest, digest_rows, manifest_path, read_inputs
+from scoring.exports.verify import rebuilt_plan
 from scoring.reviews.decisions import read_events
 from scoring.subsets.definitions import ResolvedSubset, resolve_from_events
 from scoring.workspace import Workspace
@@ -23,13 +23,13 @@ from scoring.workspace import Workspace
 _LEFT_OUT = ("manifest_sha256", "outputs", "selected_sha256")
 
 
-def names_manifest(text: str) -> bool:
+def is_manifest_path(text: str) -> bool:
     """Whether an argument names an export or its manifest, not a saved subset."""
     path = Path(text)
     return (path.suffix == ".json" or len(path.parts) > 1) and manifest_path(path).is_file()
 
 
-def manifest_outcome(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset:
+def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset:
     """The samples of an export. Raises InputError where its workspace cannot give them any more."""
     if manifest.inputs.workspace_id != workspace.settings.workspace_id:
         raise InputError(
@@ -38,9 +38,9 @@ def manifest_outcome(workspace: Workspace, store: Store, manifest: Manifest) -> 
         )
     if (found := _at_hand(workspace, store, manifest)) is not None:
         return found
-    with rebuilding(manifest, workspace) as chosen:
+    with rebuilt_plan(manifest, workspace) as chosen:
         outcome = chosen.outcome
-    if rows_digest(outcome.subset.selected) != manifest.selected_sha256:
+    if digest_rows(outcome.subset.selected) != manifest.selected_sha256:
         raise InputError(
             f"the workspace no longer gives the samples of the export of {manifest.subset.name}; "
             "visnec verify says what changed"
@@ -56,12 +56,12 @@ def _at_hand(workspace: Workspace, store: Store, manifest: Manifest) -> Resolved
         return None
     found = candidates(store, manifest.subset.scope)
     outcome = resolve_from_events(manifest.subset, found, read_events(workspace, until))
-    outcome = choose(workspace, store, outcome, manifest.options).outcome
-    same = rows_digest(outcome.subset.selected) == manifest.selected_sha256
+    outcome = plan_export(workspace, store, outcome, manifest.options).outcome
+    same = digest_rows(outcome.subset.selected) == manifest.selected_sha256
     return outcome if same else None
 
 
-def changed_facts(a: Manifest, b: Manifest) -> list[tuple[str, Any, Any]]:
+def diff_manifests(a: Manifest, b: Manifest) -> list[tuple[str, Any, Any]]:
     """(fact, its value in a, in b) of every fact that differs; None where one has it not."""
     first, second = dict(_flat("", a.to_dict())), dict(_flat("", b.to_dict()))
     keys = list(dict.fromkeys([*first, *second]))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pyarrow.compute as pc
 
-from scoring.exports.export_plan import Chosen, Written
-from scoring.exports.files import BytesFile, Output, Piece
+from scoring.exports.export_plan import ExportPlan, ExportRecord
+from scoring.exports.files import BytesFile, Chunk, OutputFile
 from scoring.exports.images import ImagesFile, image_suffix
 from scoring.images.decode import ImageProblem
 
@@ -22,7 +22,7 @@ _SUFFIX = ".jpg"
 _BLOCK = 512
 
 
-def tar_files(chosen: Chosen) -> list[Output]:
+def shard_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``samples-000000.tar`` ..., and ``images.jsonl``: which images they hold, which were missing.
 
     The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
@@ -34,17 +34,17 @@ def tar_files(chosen: Chosen) -> list[Output]:
     samples = _samples(chosen)
     if chosen.options.version > 2:
         chosen.tally.most_images = _most_images(chosen)
-    files: list[Output] = [
+    files: list[OutputFile] = [
         BytesFile(
             f"samples-{place:06d}.tar",
             _shard(chosen, samples, (place + 1) * SHARD_SAMPLES),
         )
         for place in range(n)
     ]
-    return [*files, listed_images(chosen, keep=False)]
+    return [*files, image_list(chosen, keep=False)]
 
 
-def listed_images(chosen: Chosen, link: bool = False, keep: bool = True) -> ImagesFile:
+def image_list(chosen: ExportPlan, link: bool = False, keep: bool = True) -> ImagesFile:
     """The list of all images used, with the files themselves beside it where ``keep``."""
     return ImagesFile(
         chosen.references(),
@@ -73,7 +73,7 @@ def tar_member(name: str, content: bytes) -> bytes:
     return header + content + b"\0" * (-len(content) % _BLOCK)
 
 
-def _samples(chosen: Chosen) -> Iterator[tuple[Written, list[str]]]:
+def _samples(chosen: ExportPlan) -> Iterator[tuple[ExportRecord, list[str]]]:
     """Records with the images of each; both streams go through the same rows."""
     images = chosen.tables(["images"])
     waiting: Iterator[list[str]] = iter(())
@@ -85,14 +85,14 @@ def _samples(chosen: Chosen) -> Iterator[tuple[Written, list[str]]]:
         yield written, found
 
 
-def _most_images(chosen: Chosen) -> int:
+def _most_images(chosen: ExportPlan) -> int:
     tables = (table for _, table in chosen.tables(["n_images"]))
     return max((pc.max(table.column("n_images")).as_py() for table in tables), default=0)
 
 
 def _shard(
-    chosen: Chosen, samples: Iterator[tuple[Written, list[str]]], end: int
-) -> Iterator[Piece]:
+    chosen: ExportPlan, samples: Iterator[tuple[ExportRecord, list[str]]], end: int
+) -> Iterator[Chunk]:
     place = end - SHARD_SAMPLES
     while place < min(end, len(chosen.rows)):
         written, references = next(samples)
@@ -107,7 +107,7 @@ def _shard(
     yield None, b"\0" * (2 * _BLOCK)
 
 
-def _pictures(chosen: Chosen, place: int, references: list[str]) -> list[tuple[str, bytes]]:
+def _pictures(chosen: ExportPlan, place: int, references: list[str]) -> list[tuple[str, bytes]]:
     """(suffix, bytes) of the images that are there and can be decoded."""
     by_kind = chosen.options.version < 3
     several = (len(references) if by_kind else chosen.tally.most_images) > 1

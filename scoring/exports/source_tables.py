@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from scoring.dataset.records import DatasetFile, read_columns, read_dataset_info
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.exports.export_plan import Chosen
-from scoring.exports.files import Output, TableFile, repeated
+from scoring.exports.export_plan import ExportPlan
+from scoring.exports.files import OutputFile, TableFile, repeat_rows
 from scoring.exports.options import ExportOptions
 from scoring.image_references import image_path, split_reference
 from scoring.images.decode import find_container
@@ -28,7 +28,7 @@ from scoring.workspace import Workspace
 TABLE_KINDS = ("parquet", "arrow")
 
 
-def with_columns(workspace: Workspace, options: ExportOptions) -> ExportOptions:
+def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptions:
     """The options with a word on the columns of a table, where the user gave none.
 
     A dataset of tables keeps its own columns unless the choices need the understood ones. Raises
@@ -72,7 +72,7 @@ def source_schema(workspace: Workspace) -> pa.Schema:
     return found
 
 
-def source_files(chosen: Chosen) -> list[Output]:
+def source_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``samples.parquet`` with the rows and columns of the dataset's files."""
     schema = source_schema(chosen.workspace)
     if chosen.weights is not None and chosen.options.weights == "column":
@@ -81,7 +81,7 @@ def source_files(chosen: Chosen) -> list[Output]:
     return [TableFile("samples.parquet", schema, _tables(chosen, schema))]
 
 
-def _check_paths(chosen: Chosen) -> None:
+def _check_paths(chosen: ExportPlan) -> None:
     """Raises InputError where a row names an image by a path that its copy cannot have."""
     if not chosen.options.places_images:
         return
@@ -108,7 +108,7 @@ def _with_weight(schema: pa.Schema, key: str) -> pa.Schema:
     return schema.append(pa.field(key, pa.float64())).with_metadata(metadata or None)
 
 
-def _tables(chosen: Chosen, schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(chosen: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
     yield schema.empty_table()
     first = place = 0
     for file in read_dataset_info(chosen.workspace).files:
@@ -121,7 +121,7 @@ def _tables(chosen: Chosen, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _of_file(
-    chosen: Chosen, schema: pa.Schema, file: DatasetFile, rows: Ints, place: int
+    chosen: ExportPlan, schema: pa.Schema, file: DatasetFile, rows: Ints, place: int
 ) -> Iterator[pa.Table]:
     n_read = 0
     for batch in read_rows(_path(chosen.workspace, file), file.name, rows):
@@ -131,7 +131,7 @@ def _of_file(
         if len(schema) > table.num_columns and chosen.weights is not None:
             table = table.append_column(schema.field(-1), pa.array(chosen.weights[span]))
         table = table.replace_schema_metadata(schema.metadata)
-        yield from [table] if chosen.repeats is None else repeated(table, chosen.repeats[span])
+        yield from [table] if chosen.repeats is None else repeat_rows(table, chosen.repeats[span])
     if n_read < len(rows):
         raise WorkspaceError(
             f"{file.name} holds fewer rows than were imported; bring back the file as it was, or "
@@ -139,7 +139,7 @@ def _of_file(
         )
 
 
-def _places(chosen: Chosen, begin: int, end: int) -> Ints:
+def _places(chosen: ExportPlan, begin: int, end: int) -> Ints:
     """The rows of their own file that the samples at these places came from."""
     found = np.empty(end - begin, np.int64)
     done = 0

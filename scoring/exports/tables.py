@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.dataset.records import sample_from_row
-from scoring.exports.export_plan import Chosen, conversation_turn
-from scoring.exports.files import BytesFile, Output, TableFile, repeated
+from scoring.exports.export_plan import ExportPlan, conversation_turn
+from scoring.exports.files import BytesFile, OutputFile, TableFile, repeat_rows
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem
 from scoring.rules.candidates import STATUSES
@@ -32,7 +32,7 @@ _TURN = pa.struct([("from", _TEXT), ("value", _TEXT)])
 _READ = ["original", "id", "source", "images", "turns", "status", "reason", "origin"]
 
 
-def table_schema(chosen: Chosen) -> pa.Schema:
+def table_schema(chosen: ExportPlan) -> pa.Schema:
     """The columns. Losses and scores are in nats per answer token, null where there are none."""
     embedded = chosen.options.images == "embed"
     fields = [
@@ -54,7 +54,7 @@ def table_schema(chosen: Chosen) -> pa.Schema:
     return pa.schema([*fields, pa.field("record", pa.binary())])
 
 
-def parquet_files(chosen: Chosen) -> list[Output]:
+def parquet_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``samples.parquet``, with the metadata by which ``datasets`` knows images."""
     schema = table_schema(chosen)
     features = json.dumps({"info": {"features": _features(schema)}})
@@ -62,14 +62,16 @@ def parquet_files(chosen: Chosen) -> list[Output]:
     return [TableFile("samples.parquet", schema, _tables(chosen, schema))]
 
 
-def folder_files(chosen: Chosen) -> list[Output]:
+def folder_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """Arrow streams, ``dataset_info.json`` and ``state.json``."""
     schema = table_schema(chosen)
     shard = _EMBEDDED_SHARD_ROWS if chosen.options.images == "embed" else _SHARD_ROWS
     n = max(1, -(-chosen.n_written // shard))
     names = [f"data-{place:05d}-of-{n:05d}.arrow" for place in range(n)]
     tables = _Cut(_tables(chosen, schema), shard)
-    files: list[Output] = [TableFile(name, schema, tables.next(), _STREAM_ROWS) for name in names]
+    files: list[OutputFile] = [
+        TableFile(name, schema, tables.next(), _STREAM_ROWS) for name in names
+    ]
     fingerprint = hashlib.sha256(json.dumps(_facts(chosen), sort_keys=True).encode())
     info = {
         "citation": "",
@@ -112,18 +114,18 @@ class _Cut:
             left -= min(left, len(table))
 
 
-def _tables(chosen: Chosen, schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(chosen: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
     for start, table in chosen.tables(_READ):
         for first, piece, images in _pieces(chosen, start, table):
             made = _table(chosen, schema, first, piece, images)
             if chosen.repeats is None:
                 yield made
             else:
-                yield from repeated(made, chosen.repeats[first : first + len(piece)])
+                yield from repeat_rows(made, chosen.repeats[first : first + len(piece)])
 
 
 def _pieces(
-    chosen: Chosen, start: int, table: pa.Table
+    chosen: ExportPlan, start: int, table: pa.Table
 ) -> Iterator[tuple[int, pa.Table, list[list[Any]]]]:
     """Yield (position of the first row, rows, images of each), in pieces of bounded memory."""
     first = n_bytes = 0
@@ -139,7 +141,7 @@ def _pieces(
 
 
 def _table(
-    chosen: Chosen, schema: pa.Schema, start: int, table: pa.Table, images: list[list[Any]]
+    chosen: ExportPlan, schema: pa.Schema, start: int, table: pa.Table, images: list[list[Any]]
 ) -> pa.Table:
     rows = [
         row | {"row_idx": int(chosen.rows[start + i])} for i, row in enumerate(table.to_pylist())
@@ -174,13 +176,13 @@ def _table(
     return pa.Table.from_pydict(arrays, schema)
 
 
-def _images(chosen: Chosen, place: int, references: list[str]) -> list[Any]:
+def _images(chosen: ExportPlan, place: int, references: list[str]) -> list[Any]:
     if chosen.options.images != "embed":
         return list(map(chosen.exported_path, references))
     return [_embedded(chosen, place, one) for one in references] if chosen.times(place) else []
 
 
-def _embedded(chosen: Chosen, place: int, reference: str) -> dict[str, Any] | None:
+def _embedded(chosen: ExportPlan, place: int, reference: str) -> dict[str, Any] | None:
     """None for an image that is missing or cannot be decoded; images.jsonl says which and why.
 
     Loading stops at bytes that cannot be decoded, and opens a path that has no bytes.
@@ -214,7 +216,7 @@ def _feature(kind: pa.DataType) -> Any:
     return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
 
 
-def _facts(chosen: Chosen) -> dict[str, Any]:
+def _facts(chosen: ExportPlan) -> dict[str, Any]:
     info = chosen.outcome.definition.to_dict()
     del info["created_at"]
     rows = hashlib.sha256(np.ascontiguousarray(chosen.rows, "<i8").tobytes()).hexdigest()

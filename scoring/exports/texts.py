@@ -19,8 +19,8 @@ import json
 from collections.abc import Iterator
 
 from scoring.dataset.records import read_columns
-from scoring.exports.export_plan import Chosen, line_of
-from scoring.exports.files import BytesFile, Output, Piece
+from scoring.exports.export_plan import ExportPlan, format_json_line
+from scoring.exports.files import BytesFile, Chunk, OutputFile
 from scoring.reviews.decision_log import Decision
 from scoring.samples import Status
 from scoring.subsets.selection import REASONS, Reason
@@ -32,29 +32,29 @@ _BREAKS = {
 }
 
 
-def array_files(chosen: Chosen) -> list[Output]:
+def array_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``samples.json``."""
     pieces = _object_pieces(chosen) if chosen.is_object() else _array_pieces(chosen)
     return [BytesFile("samples.json", pieces)]
 
 
-def line_files(chosen: Chosen) -> list[Output]:
+def line_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``samples.jsonl``."""
     return [BytesFile("samples.jsonl", _line_pieces(chosen))]
 
 
-def id_files(chosen: Chosen) -> list[Output]:
+def id_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``ids.txt`` and ``row_idx.txt``."""
     ids, rows = _id_pieces(chosen), _row_pieces(chosen)
     return [BytesFile("ids.txt", ids), BytesFile("row_idx.txt", rows)]
 
 
-def dropped_files(chosen: Chosen) -> list[Output]:
+def dropped_outputs(chosen: ExportPlan) -> list[OutputFile]:
     """``dropped.jsonl``."""
     return [BytesFile("dropped.jsonl", _dropped_pieces(chosen))]
 
 
-def _array_pieces(chosen: Chosen) -> Iterator[Piece]:
+def _array_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     before = b"[\n"
     for written, member in zip(chosen.records(), chosen.members(), strict=True):
         chosen.tally.keyless += member is not None
@@ -65,7 +65,7 @@ def _array_pieces(chosen: Chosen) -> Iterator[Piece]:
     yield None, b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
-def _object_pieces(chosen: Chosen) -> Iterator[Piece]:
+def _object_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     """The members under their keys; under another key, around all, where they stood so."""
     closing = b"\n}\n"
     before = b"{\n"
@@ -80,29 +80,29 @@ def _object_pieces(chosen: Chosen) -> Iterator[Piece]:
     yield None, b"{}\n" if before == b"{\n" else closing
 
 
-def _line_pieces(chosen: Chosen) -> Iterator[Piece]:
+def _line_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     for written, member in zip(chosen.records(), chosen.members(), strict=True):
         chosen.tally.keyless += member is not None
-        line = line_of(written)
+        line = format_json_line(written)
         for _ in range(chosen.times(written.place)):
             yield written.row_idx, line
             yield None, b"\n"
 
 
-def _id_pieces(chosen: Chosen) -> Iterator[Piece]:
+def _id_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     for place, name in chosen.identifiers():
         text = "".join(_BREAKS.get(character, character) for character in name)
         for _ in range(chosen.times(place)):
             yield int(chosen.rows[place]), text.encode() + b"\n"
 
 
-def _row_pieces(chosen: Chosen) -> Iterator[Piece]:
+def _row_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     for place, row_idx in enumerate(map(int, chosen.rows)):
         for _ in range(chosen.times(place)):
             yield row_idx, b"%d\n" % row_idx
 
 
-def _dropped_pieces(chosen: Chosen) -> Iterator[Piece]:
+def _dropped_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     """``by`` says who left a sample out: the rule, the choice for samples without a score, the
     reviewer against both, or both a rule (or choice) and the reviewer.
     """

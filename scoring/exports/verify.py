@@ -20,30 +20,30 @@ import pyarrow as pa
 from scoring.database import Store, build_database, candidates
 from scoring.database.build.build import list_parts
 from scoring.errors import InputError, VerificationError, VisnecError
-from scoring.exports import Chosen, choose, read_outputs
+from scoring.exports import ExportPlan, plan_export, read_outputs
 from scoring.exports.card import card_outputs
-from scoring.exports.files import FileFact, Output, read_file_fact
+from scoring.exports.files import FileDigest, OutputFile, digest_file
 from scoring.exports.manifest import (
     PROGRAM,
-    Inputs,
+    ExportInputs,
     Manifest,
     build_manifest,
     clustering_facts,
     dataset_facts,
     is_edited,
+    library_versions,
     manifest_path,
     read_inputs,
     read_manifest,
     run_facts,
-    versions,
 )
 from scoring.reviews.decisions import log_digests, log_offsets, read_events
 from scoring.subsets.definitions import resolve_from_events
 from scoring.workspace import Workspace, open_workspace, write_json
 
 __all__ = [
-    "FileFact",
-    "Inputs",
+    "ExportInputs",
+    "FileDigest",
     "Manifest",
     "VerifyReport",
     "build_manifest",
@@ -106,10 +106,10 @@ def _compare(
     manifest: Manifest, path: Path, workspace: Workspace, progress: Progress
 ) -> str | None:
     """The first difference in words, None where there is none."""
-    with rebuilding(manifest, workspace, progress) as chosen:
+    with rebuilt_plan(manifest, workspace, progress) as chosen:
         again = build_manifest(chosen, manifest.inputs, manifest.bands)
         told = _Told(progress, chosen.n_written)
-        facts: list[FileFact] = []
+        facts: list[FileDigest] = []
         for output in read_outputs(chosen):
             difference, fact = output.compare(path.parent / output.name, told.step)
             if difference is not None:
@@ -128,9 +128,9 @@ def _compare(
 
 
 @contextmanager
-def rebuilding(
+def rebuilt_plan(
     manifest: Manifest, workspace: Workspace, progress: Progress | None = None
-) -> Iterator[Chosen]:
+) -> Iterator[ExportPlan]:
     """The samples of an export, chosen anew from the very inputs that its manifest names."""
     offsets = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
     with _snapshot(workspace, manifest) as snapshot:
@@ -138,24 +138,24 @@ def rebuilding(
         store = Store(snapshot)
         found = candidates(store, manifest.subset.scope)
         outcome = resolve_from_events(manifest.subset, found, read_events(workspace, offsets))
-        yield choose(workspace, store, outcome, manifest.options)
+        yield plan_export(workspace, store, outcome, manifest.options)
 
 
 def _compare_cards(
-    manifest: Manifest, path: Path, cards: list[Output]
-) -> tuple[str | None, list[FileFact]]:
+    manifest: Manifest, path: Path, cards: list[OutputFile]
+) -> tuple[str | None, list[FileDigest]]:
     """Cards byte by byte; those of another version of this program are told by their digest."""
     said = {one.name: one for one in manifest.outputs}
-    facts: list[FileFact] = []
+    facts: list[FileDigest] = []
     for card in cards:
-        if manifest.versions.get(PROGRAM) == versions()[PROGRAM]:
+        if manifest.versions.get(PROGRAM) == library_versions()[PROGRAM]:
             difference, fact = card.compare(path.parent / card.name, lambda *_: None)
             if difference is not None:
                 return difference, facts
             facts.append(fact)
         elif card.name in said:
             try:
-                fact = read_file_fact(path.parent, card.name)
+                fact = digest_file(path.parent, card.name)
             except FileNotFoundError:
                 return f"{card.name} is missing beside the manifest", facts
             if fact != said[card.name]:
@@ -232,11 +232,11 @@ def _plain(value: object) -> object:
     return value
 
 
-def _changed_parts(inputs: Inputs, workspace: Workspace) -> list[str]:
+def _changed_parts(inputs: ExportInputs, workspace: Workspace) -> list[str]:
     changed = []
     for part in inputs.parts:
         try:
-            now = read_file_fact(workspace.root, part.name)
+            now = digest_file(workspace.root, part.name)
         except FileNotFoundError:
             changed.append(f"{part.name} is gone")
         else:
@@ -244,7 +244,7 @@ def _changed_parts(inputs: Inputs, workspace: Workspace) -> list[str]:
     return changed
 
 
-def _changed_logs(inputs: Inputs, workspace: Workspace) -> list[str]:
+def _changed_logs(inputs: ExportInputs, workspace: Workspace) -> list[str]:
     offsets = {name: log.until for name, log in inputs.decision_logs.items()}
     digests = log_digests(workspace, offsets)
     changed = []
@@ -282,7 +282,7 @@ def _explain(
         one.name
         for one in manifest.outputs
         if (path.parent / one.name).is_file()
-        and read_file_fact(path.parent, one.name).sha256 != one.sha256
+        and digest_file(path.parent, one.name).sha256 != one.sha256
     ]
     causes = [f"{name} is no longer the file of the manifest" for name in tampered]
     if is_edited(path):

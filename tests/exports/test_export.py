@@ -20,8 +20,8 @@ from scoring.database import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.exports import read_outputs
 from scoring.exports.export import check_folder, export_subset
-from scoring.exports.export_plan import Chosen
-from scoring.exports.files import Output
+from scoring.exports.export_plan import ExportPlan
+from scoring.exports.files import OutputFile
 from scoring.exports.json_edits import one_line
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
@@ -260,7 +260,7 @@ def test_rows_that_the_dataset_lacks_are_told(workspace: Workspace, store: Store
     outcome = read_outcome(workspace, store, ALL)
     lacking = replace(outcome, subset=replace(outcome.subset, selected=np.array([1, 4, 6])))
     for file_format in ("llava", "jsonl", "ids", "parquet", "huggingface", "webdataset"):
-        chosen = Chosen(workspace, lacking, ExportOptions(file_format))
+        chosen = ExportPlan(workspace, lacking, ExportOptions(file_format))
         with pytest.raises(WorkspaceError, match="the dataset parts lack row 6"):
             for output in read_outputs(chosen):
                 output.write(workspace.root / output.name.replace("/", "-"), lambda *_: None)
@@ -372,7 +372,7 @@ def test_what_cannot_be_read_is_not_called_a_place_that_cannot_be_written(
 ) -> None:
     part = workspace.root / "dataset" / "part-000000.parquet"
 
-    def unreadable(chosen: Chosen) -> list[Output]:
+    def unreadable(chosen: ExportPlan) -> list[OutputFile]:
         raise PermissionError(errno.EACCES, "Permission denied", str(part))
 
     monkeypatch.setattr("scoring.exports.export.read_outputs", unreadable)

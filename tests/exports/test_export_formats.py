@@ -25,10 +25,10 @@ from scoring.database import Store, build_database
 from scoring.errors import InputError, RecordError, RuleError, StorageError, VerificationError
 from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
 from scoring.exports.export import ExportResult, export_subset
-from scoring.exports.export_plan import choose
+from scoring.exports.export_plan import plan_export
 from scoring.exports.files import ContentDigest
 from scoring.exports.manifest import read_manifest
-from scoring.exports.manifest_diff import changed_facts, manifest_outcome, names_manifest
+from scoring.exports.manifest_diff import diff_manifests, is_manifest_path, resolve_manifest
 from scoring.exports.shards import tar_member
 from scoring.exports.verify import verify_manifest
 from scoring.images import containers
@@ -435,7 +435,7 @@ def test_a_full_disk_leaves_nothing(
     def full(file: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "flush", full)
+    monkeypatch.setattr(files, "flush_file", full)
     with pytest.raises(StorageError, match="No space left on device; nothing was left there"):
         export(workspace, ALL, ExportOptions(file_format))
     assert [one.name for one in workspace.exports_dir.iterdir()] == [".export.lock"]
@@ -494,17 +494,17 @@ def test_a_manifest_of_the_first_version_still_verifies(workspace: Workspace) ->
 def test_two_exports_differ_in_facts_and_samples(workspace: Workspace) -> None:
     one = export(workspace, ALL, ExportOptions("llava"))
     other = export(workspace, replace(ALL, rule=TopShare(0.5)), ExportOptions("ids"))
-    facts = {key: (a, b) for key, a, b in changed_facts(one.manifest, other.manifest)}
+    facts = {key: (a, b) for key, a, b in diff_manifests(one.manifest, other.manifest)}
     assert facts["subset.rule.share"] == (1.0, 0.5)
     assert facts["format"] == ("llava", "ids")
     assert facts["counts.selected"] == (6, len(other.outcome.subset.selected))
     assert not [key for key in facts if key.startswith("inputs")]
-    assert names_manifest(str(one.folder))
-    assert not names_manifest("all")
-    again = manifest_outcome(workspace, Store(workspace), other.manifest)
+    assert is_manifest_path(str(one.folder))
+    assert not is_manifest_path("all")
+    again = resolve_manifest(workspace, Store(workspace), other.manifest)
     assert again.subset.selected.tolist() == other.outcome.subset.selected.tolist()
     open_review_log(workspace, "ada", "desk").append([DecisionDraft(0, Decision.DROP)])
-    again = manifest_outcome(workspace, Store(workspace), one.manifest)
+    again = resolve_manifest(workspace, Store(workspace), one.manifest)
     assert again.subset.selected.tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -529,11 +529,11 @@ def test_a_group_of_rows_ends_at_its_bytes(monkeypatch: pytest.MonkeyPatch) -> N
         [pa.table({"a": rows}, schema)],
         [pa.table({"a": [row]}, schema) for row in rows],
     ):
-        by_bytes = [len(one) for one in files.grouped(tables, schema, 1000)]
-        by_rows = [len(one) for one in files.grouped(tables, schema, 2)]
+        by_bytes = [len(one) for one in files.regroup_tables(tables, schema, 1000)]
+        by_rows = [len(one) for one in files.regroup_tables(tables, schema, 2)]
         assert (by_bytes, by_rows) == ([3, 3, 3, 1], [2, 2, 2, 2, 2])
     [table] = [pa.table({"a": rows[:2]}, schema)]
-    repeats = list(files.repeated(table, np.array([3, 4])))
+    repeats = list(files.repeat_rows(table, np.array([3, 4])))
     assert [len(one) for one in repeats] == [2, 2, 2, 1]
     assert sum(one.column("a").to_pylist().count(rows[0]) for one in repeats) == 7
 
@@ -608,5 +608,5 @@ def test_an_empty_subset_is_an_empty_table(workspace: Workspace) -> None:
         folder = export(workspace, nothing, ExportOptions(file_format)).folder
         assert verify_manifest(folder).n_samples == 0
     outcome = read_outcome(workspace, Store(workspace), nothing)
-    chosen = choose(workspace, Store(workspace), outcome, ExportOptions("parquet"))
+    chosen = plan_export(workspace, Store(workspace), outcome, ExportOptions("parquet"))
     assert isinstance(chosen.rows, np.ndarray)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from scoring.exports.json_edits import (
-    CannotEdit,
+    EditError,
     add_key,
     cut_turns,
     mask_turns,
@@ -130,9 +130,9 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
     assert add_key(THREE, "weight", "1.5") == THREE[:-1] + b', "weight": 1.5}'
     assert add_key(b"{ }", "w", "1") == b'{"w": 1 }'
     assert add_key(b'{"a":"\xff}"\n}', "w", "1") == b'{"a":"\xff}", "w": 1\n}'
-    with pytest.raises(CannotEdit, match="a key 'z' of its own"):
+    with pytest.raises(EditError, match="a key 'z' of its own"):
         add_key(THREE, "z", "1")
-    with pytest.raises(CannotEdit, match="no object"):
+    with pytest.raises(EditError, match="no object"):
         add_key(b"[1]", "w", "1")
 
 
@@ -169,7 +169,7 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
     ],
 )
 def test_what_cannot_be_cut_says_why(record: bytes, why: str) -> None:
-    with pytest.raises(CannotEdit, match=why):
+    with pytest.raises(EditError, match=why):
         cut(record, 0)
 
 

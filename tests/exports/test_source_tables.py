@@ -154,7 +154,7 @@ def test_what_was_understood_is_there_on_request_and_where_it_is_needed(
 def test_a_manifest_that_says_nothing_of_columns_replays_the_understood_ones(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scoring.exports.export.with_columns", lambda _, options: options)
+    monkeypatch.setattr("scoring.exports.export.resolve_columns", lambda _, options: options)
     done = export(workspace)
     assert done.manifest.options.columns is None
     assert "visnec" in pq.read_schema(done.folder / "samples.parquet").names

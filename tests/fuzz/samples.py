@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from scoring.exports.json_edits import (
-    CannotEdit,
+    EditError,
     add_key,
     cut_turns,
     mask_turns,
@@ -56,7 +56,7 @@ def assert_editable(sample: Sample, read: Callable[[bytes], Sample]) -> int:
 def _assert_key_added(record: bytes) -> None:
     try:
         added = json.loads(_text(add_key(record, _KEY, "1.5")))
-    except (CannotEdit, ValueError, RecursionError):
+    except (EditError, ValueError, RecursionError):
         return
     assert list(added)[-1] == _KEY
     assert added.pop(_KEY) == 1.5
@@ -67,7 +67,7 @@ def _assert_cut(sample: Sample, answers: tuple[int, ...], read: Callable[[bytes]
     try:
         cut = read(cut_turns(sample.original, sample.turns, answers))
         masked = read(mask_turns(sample.original, sample.turns, answers, _KEY))
-    except (CannotEdit, ValueError, IndexError, RecursionError):
+    except (EditError, ValueError, IndexError, RecursionError):
         return False
     assert list(cut.turns) == without_turns(sample.turns, answers)
     assert cut.images == sample.images
