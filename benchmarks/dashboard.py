@@ -28,7 +28,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks import _dashboard_setup as setup
 from benchmarks._dashboard_browser import Busy, Figures, Tab, open_tab, percentile
-from scoring.database import Filter, Scope, Store, cut_counts
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.score_index.thresholds import count_kept
+from scoring.database.values import Scope
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
@@ -270,9 +273,9 @@ def _thresholds(tab: Tab, served: Served, figures: Figures, repeat: int) -> None
 def check_counts(root: Path, said: dict[float, int]) -> str:
     """Whether the page said what the library counts."""
     store = Store(open_workspace(root))
-    scope = Scope(*store.reading().scopes[-1])
+    scope = Scope(*store.snapshot().scopes[-1])
     wrong = [
-        cut for cut, n in said.items() if cut_counts(store, scope, Filter(), cut, None).n_kept != n
+        cut for cut, n in said.items() if count_kept(store, scope, Filter(), cut, None).n_kept != n
     ]
     return f"{len(said) - len(wrong)} of {len(said)} counts on the page equal the library's."
 

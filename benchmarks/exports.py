@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scoring import schemas
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
 from scoring.workspace import Workspace, create_workspace, open_workspace, write_json
@@ -49,7 +49,7 @@ from scoring.exports.export import export_subset
 from scoring.exports import options_from_dict
 from scoring.exports.verify import verify_manifest
 from scoring.rules import TopShare, Weights
-from scoring.database import Store
+from scoring.database.connection import Store
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import open_workspace
 

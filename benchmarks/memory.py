@@ -64,7 +64,7 @@ SCORE_WITH_MODEL = MEASURED.format(
     "assert run.statuses.get('scored')",
 )
 BUILD = MEASURED.format(
-    imports="from scoring.database import build_database\n"
+    imports="from scoring.database.build.build import build_database\n"
     "from scoring.workspace import open_workspace",
     work="build_database(open_workspace(Path(sys.argv[2])))",
 )

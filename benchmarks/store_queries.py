@@ -24,8 +24,36 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scoring.database import Cursor, Filter, Scope, Store, build_database, parse_filter
-from scoring.database.queries import queries
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import fetch_page, read_candidates
+from scoring.database.queries.compare import compare_scopes
+from scoring.database.queries.detail import sample_detail
+from scoring.database.queries.health import score_health
+from scoring.database.queries.overview import (
+    histogram_edges,
+    loss_plane,
+    sample_count,
+    score_histogram,
+    score_summary,
+    status_counts,
+)
+from scoring.database.queries.review_queues import review_queue
+from scoring.database.score_index.groups import (
+    by_answer_kind,
+    by_answer_length,
+    by_cluster,
+    by_source,
+    by_turn,
+)
+from scoring.database.score_index.thresholds import (
+    count_kept,
+    score_ecdf,
+    threshold_for_share,
+    threshold_for_tokens,
+)
+from scoring.database.values import Cursor, Scope
 from scoring.necessity import Bands
 from scoring.workspace import open_workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID
@@ -36,44 +64,38 @@ FILTERS = ("", "source:scenes,digits tokens:3..20", "cluster:3,4", "text:colour7
 SLOW = {"candidates", "comparison with itself", "queue, stratified"}
 Question = Callable[[Store, Filter, float], object]
 QUESTIONS: dict[str, Question] = {
-    "sample_count": lambda store, f, _: queries.sample_count(store, SCOPE, f),
-    "histogram": lambda store, f, _: queries.histogram(
-        store, SCOPE, f, queries.histogram_edges(store, SCOPE)
+    "sample_count": lambda store, f, _: sample_count(store, SCOPE, f),
+    "histogram": lambda store, f, _: score_histogram(
+        store, SCOPE, f, histogram_edges(store, SCOPE)
     ),
-    "cut_counts": lambda store, f, t: queries.cut_counts(store, SCOPE, f, t, None),
-    "score_summary": lambda store, f, t: queries.score_summary(store, SCOPE, f, Bands(0.0, t)),
-    "by_source": lambda store, f, t: queries.by_source(store, SCOPE, f, Bands(0.0, t)),
-    "by_cluster": lambda store, f, t: queries.by_cluster(store, SCOPE, f, Bands(0.0, t)),
-    "by_answer_kind": lambda store, f, t: queries.by_answer_kind(store, SCOPE, f, Bands(0.0, t)),
-    "by_answer_length": lambda store, f, t: queries.by_answer_length(
-        store, SCOPE, f, Bands(0.0, t)
-    ),
-    "threshold_for_share": lambda store, f, t: queries.threshold_for_share(store, SCOPE, f, t),
-    "threshold_for_tokens": lambda store, f, t: queries.threshold_for_tokens(
+    "cut_counts": lambda store, f, t: count_kept(store, SCOPE, f, t, None),
+    "score_summary": lambda store, f, t: score_summary(store, SCOPE, f, Bands(0.0, t)),
+    "by_source": lambda store, f, t: by_source(store, SCOPE, f, Bands(0.0, t)),
+    "by_cluster": lambda store, f, t: by_cluster(store, SCOPE, f, Bands(0.0, t)),
+    "by_answer_kind": lambda store, f, t: by_answer_kind(store, SCOPE, f, Bands(0.0, t)),
+    "by_answer_length": lambda store, f, t: by_answer_length(store, SCOPE, f, Bands(0.0, t)),
+    "threshold_for_share": lambda store, f, t: threshold_for_share(store, SCOPE, f, t),
+    "threshold_for_tokens": lambda store, f, t: threshold_for_tokens(
         store, SCOPE, f, int(t * 1_000_000)
     ),
-    "ecdf": lambda store, f, _: queries.ecdf(store, SCOPE, f),
-    "loss_plane": lambda store, f, _: queries.loss_plane(store, SCOPE, f),
-    "status_counts": lambda store, f, _: queries.status_counts(store, SCOPE, f),
-    "by_turn": lambda store, f, _: queries.by_turn(store, SCOPE, f),
-    "score_health": lambda store, f, t: queries.score_health(store, SCOPE, f, Bands(0.0, t)),
-    "page, first": lambda store, f, _: queries.page(store, SCOPE, f),
-    "page, at a threshold": lambda store, f, t: queries.page(
+    "ecdf": lambda store, f, _: score_ecdf(store, SCOPE, f),
+    "loss_plane": lambda store, f, _: loss_plane(store, SCOPE, f),
+    "status_counts": lambda store, f, _: status_counts(store, SCOPE, f),
+    "by_turn": lambda store, f, _: by_turn(store, SCOPE, f),
+    "score_health": lambda store, f, t: score_health(store, SCOPE, f, Bands(0.0, t)),
+    "page, first": lambda store, f, _: fetch_page(store, SCOPE, f),
+    "page, at a threshold": lambda store, f, t: fetch_page(
         store, SCOPE, f, after=Cursor(t, -1), total=0
     ),
-    "page, by text-only loss": lambda store, f, _: queries.page(store, SCOPE, f, "-loss_text"),
-    "queue, nearest": lambda store, f, t: queries.review_queue(
-        store, SCOPE, f, f"threshold:{t}", 200
-    ),
-    "queue, random": lambda store, f, _: queries.review_queue(store, SCOPE, f, "random", 200),
-    "queue, stratified": lambda store, f, _: queries.review_queue(
-        store, SCOPE, f, "stratified", 200
-    ),
-    "sample_detail": lambda store, _, t: queries.sample_detail(store, SCOPE, int(t * 100_000)),
-    "comparison with itself": lambda store, f, t: queries.compare_scopes(
+    "page, by text-only loss": lambda store, f, _: fetch_page(store, SCOPE, f, "-loss_text"),
+    "queue, nearest": lambda store, f, t: review_queue(store, SCOPE, f, f"threshold:{t}", 200),
+    "queue, random": lambda store, f, _: review_queue(store, SCOPE, f, "random", 200),
+    "queue, stratified": lambda store, f, _: review_queue(store, SCOPE, f, "stratified", 200),
+    "sample_detail": lambda store, _, t: sample_detail(store, SCOPE, int(t * 100_000)),
+    "comparison with itself": lambda store, f, t: compare_scopes(
         store, SCOPE, SCOPE, f, share=min(t, 1.0)
     ),
-    "candidates": lambda store, _, __: queries.candidates(store, SCOPE),
+    "candidates": lambda store, _, __: read_candidates(store, SCOPE),
 }
 
 

@@ -24,7 +24,7 @@ _HOMES = {
     "score_dataset": "scoring.engine.pipeline",
     "predict_dataset": "scoring.engine.pipeline",
     "cluster_dataset": "scoring.clustering.clusters",
-    "build_database": "scoring.database",
+    "build_database": "scoring.database.build.build",
     "sweep_clusterings": "scoring.clustering.clusters",
     "load_embedder": "scoring.clustering.embedders",
     "select": "scoring.subsets.selection",
@@ -43,8 +43,8 @@ _HOMES = {
     "import_predictions": "scoring.predictions.imported",
     "evaluate_predictions": "scoring.database.queries.evaluation",
     "evaluate": "scoring.database.queries.evaluation:evaluate_predictions",
-    "Store": "scoring.database",
-    "Scope": "scoring.database",
+    "Store": "scoring.database.connection",
+    "Scope": "scoring.database.values",
     "build_demo": "scoring.demo.build",
 }
 __all__ = ["__version__", *_HOMES]

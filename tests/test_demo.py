@@ -14,7 +14,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from scoring.bundled import bundled_dataset, bundled_model
-from scoring.database import Scope, Store, candidates, sample_detail, status_counts
+from scoring.database.connection import Store
+from scoring.database.queries.browse import read_candidates
+from scoring.database.queries.detail import sample_detail
+from scoring.database.queries.overview import status_counts
+from scoring.database.values import Scope
 from scoring.demo.build import DEMO_RUN, build_demo
 from scoring.workspace import Workspace, open_workspace
 
@@ -40,7 +44,7 @@ def records() -> list[dict[str, object]]:
 
 
 def scores(workspace: Workspace) -> dict[int, float]:
-    found = candidates(Store(workspace), Scope(DEMO_RUN))
+    found = read_candidates(Store(workspace), Scope(DEMO_RUN))
     scored = found.scored
     rows, visnec = found.row_idx[scored].tolist(), found.visnec[scored].tolist()
     return dict(zip(rows, visnec, strict=True))
@@ -123,7 +127,7 @@ def test_a_second_demo_keeps_what_is_done(demo_workspace: Path) -> None:
 
 
 def detail_of(workspace: Workspace, row: int) -> dict[str, float]:
-    found = candidates(Store(workspace), Scope(DEMO_RUN))
+    found = read_candidates(Store(workspace), Scope(DEMO_RUN))
     place = found.row_idx.tolist().index(row)
     return {
         "loss_text": round(float(found.loss_text[place]), 6),

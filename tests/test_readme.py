@@ -70,7 +70,9 @@ def test_linked_files_and_the_tree_exist() -> None:
 
 
 def test_the_three_samples_are_those_of_the_demo(demo_built: Path) -> None:
-    from scoring.database import Scope, Store, sample_detail
+    from scoring.database.connection import Store
+    from scoring.database.queries.detail import sample_detail
+    from scoring.database.values import Scope
     from scoring.demo.build import DEMO_RUN
     from scoring.workspace import open_workspace
 

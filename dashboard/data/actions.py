@@ -16,8 +16,7 @@ from typing import Any
 from dashboard.data import export_jobs
 from dashboard.data.context import Context
 from dashboard.data.export_jobs import ExportJob
-from scoring.database import build_database
-from scoring.database.build.build import Progress
+from scoring.database.build.build import Progress, build_database
 from scoring.database.build.refresh import build_if_behind
 from scoring.database.values import BuildReport
 from scoring.dataset.records import read_dataset_info

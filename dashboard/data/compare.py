@@ -6,9 +6,8 @@ import pandas as pd
 
 from dashboard.data.context import Context, about, read_cached
 from dashboard.data.facts import read_scopes
-from scoring.database.queries import queries
-from scoring.database.queries.compare import Comparison
-from scoring.database.queries.health import ScoreHealth
+from scoring.database.queries.compare import Comparison, compare_scopes
+from scoring.database.queries.health import ScoreHealth, score_health
 from scoring.database.values import Scope
 
 
@@ -25,7 +24,7 @@ def read_other_scopes(context: Context) -> list[Scope]:
 def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
     """How the scores of the view and another set relate under the filter."""
     store, scope, which = about(context)
-    return queries.compare_scopes(store, scope, other, which, share, bands=context.bands)
+    return compare_scopes(store, scope, other, which, share, bands=context.bands)
 
 
 def read_health(context: Context) -> ScoreHealth:
@@ -33,6 +32,6 @@ def read_health(context: Context) -> ScoreHealth:
     return read_cached(
         context,
         "health",
-        lambda: queries.score_health(*about(context), context.bands),
+        lambda: score_health(*about(context), context.bands),
         decisions=False,
     )

@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 from dashboard.data.cache import ANSWERS, Answers
 from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.view.state import View
-from scoring.database import Store
+from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.queries import queries
+from scoring.database.queries.search import check_filter
 from scoring.database.values import Scope
 from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import FilterError, InputError, OutdatedError, WorkspaceError
@@ -120,7 +120,7 @@ def _answerable(
 ) -> tuple[Filter, str | None]:
     """The filter, or what is left of it without the part that cannot be asked, and why."""
     try:
-        queries.check_filter(store, scope, which, bands)
+        check_filter(store, scope, which, bands)
     except (FilterError, InputError) as error:
         return (replace(which, text=None) if which.pattern else Filter()), str(error)
     return which, None

@@ -5,16 +5,20 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.data.context import Context, about, read_cached
-from scoring.database.queries import queries
-from scoring.database.queries.prediction_verdicts import PredictedBy
+from scoring.database.queries.evaluation import evaluate_predictions
+from scoring.database.queries.prediction_correctness import (
+    PredictingModel,
+    fetch_models,
+    imported_answers,
+)
 from scoring.evaluation.evaluate import Evaluation
 from scoring.predictions.imported import PredictionSet, list_predictions
 from scoring.workspace import Workspace
 
 
-def read_models(context: Context) -> list[PredictedBy]:
+def read_models(context: Context) -> list[PredictingModel]:
     """The models with predictions, runs first, as of the database."""
-    return queries.read_models(context.store)
+    return fetch_models(context.store)
 
 
 def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
@@ -23,7 +27,7 @@ def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluat
     return read_cached(
         context,
         "evaluation",
-        lambda: queries.evaluate_predictions(
+        lambda: evaluate_predictions(
             store, scope, which, measure=measure, threshold=threshold, bands=context.bands
         ),
         measure,
@@ -39,4 +43,4 @@ def read_prediction_sets(workspace: Workspace) -> list[PredictionSet]:
 
 def read_imported_answers(context: Context, row_idx: int) -> pd.DataFrame:
     """What imported models predicted for one sample, with how it matches the reference."""
-    return queries.imported_answers(context.store, row_idx)
+    return imported_answers(context.store, row_idx)

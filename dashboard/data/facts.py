@@ -6,8 +6,13 @@ import pandas as pd
 
 from dashboard.data.cache import ANSWERS
 from scoring.clustering.clusters import list_clusterings
-from scoring.database import Store
-from scoring.database.queries import queries
+from scoring.database.connection import Store
+from scoring.database.queries.overview import (
+    dataset_counts,
+    fetch_clusterings,
+    fetch_scopes,
+    prediction_counts,
+)
 from scoring.database.values import BuildState
 from scoring.dataset.records import read_dataset_info
 from scoring.runs.progress import RunProgress, read_progress
@@ -18,19 +23,19 @@ from scoring.workspace import Workspace
 def read_scopes(store: Store) -> pd.DataFrame:
     """Run and baseline of every set of scores, oldest first."""
     key = (store.workspace.root, "scopes", store.generation)
-    return ANSWERS.get(key, lambda: queries.scopes(store))
+    return ANSWERS.get(key, lambda: fetch_scopes(store))
 
 
 def read_prediction_counts(store: Store) -> dict[str, int]:
     """Run to samples with predictions, as of the database."""
     key = (store.workspace.root, "predictions", store.generation)
-    return ANSWERS.get(key, lambda: queries.prediction_counts(store))
+    return ANSWERS.get(key, lambda: prediction_counts(store))
 
 
 def read_clusterings(store: Store) -> pd.DataFrame:
     """Every clustering, oldest first."""
     key = (store.workspace.root, "clusterings", store.generation)
-    return ANSWERS.get(key, lambda: queries.clusterings(store))
+    return ANSWERS.get(key, lambda: fetch_clusterings(store))
 
 
 def read_current_clusterings(store: Store) -> pd.DataFrame:
@@ -52,7 +57,7 @@ def read_current_clusterings(store: Store) -> pd.DataFrame:
 def read_dataset_counts(store: Store) -> pd.DataFrame:
     """Per source: samples, with an image, with several turns."""
     key = (store.workspace.root, "dataset", store.generation)
-    return ANSWERS.get(key, lambda: queries.dataset_counts(store))
+    return ANSWERS.get(key, lambda: dataset_counts(store))
 
 
 def read_runs(workspace: Workspace) -> list[RunRecord]:

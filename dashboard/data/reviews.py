@@ -9,9 +9,9 @@ from typing import Final
 from dashboard.data.compare import read_other_scopes
 from dashboard.data.context import Context, about, read_cached
 from dashboard.view.state import Queue, View, Who
-from scoring.database.queries import queries
 from scoring.database.queries.compare import other_name
-from scoring.database.queries.review_queues import ReviewQueue
+from scoring.database.queries.review_labels import read_hand_labels
+from scoring.database.queries.review_queues import ReviewQueue, review_queue
 from scoring.reviews.agreement import Agreement, reviewer_agreement
 from scoring.reviews.decision_log import Decision, DecisionEvent
 from scoring.reviews.decisions import decision_feed
@@ -43,7 +43,7 @@ def queue_order(context: Context, view: View) -> str:
 def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
     """The first samples of the view's review queue, at most MAX_QUEUE, each with its chance of
     being drawn. Never cached: it is asked for once, when a queue begins."""
-    return queries.review_queue(
+    return review_queue(
         *about(context),
         queue_order(context, view),
         MAX_QUEUE,
@@ -129,5 +129,5 @@ def read_labels(context: Context) -> WeightedLabels:
     return read_cached(
         context,
         "labels",
-        lambda: queries.read_hand_labels(*about(context), context.bands),
+        lambda: read_hand_labels(*about(context), context.bands),
     )

@@ -10,8 +10,15 @@ from dashboard.data.cache import REFERENCES
 from dashboard.data.cards import Card, build_card, build_tile
 from dashboard.data.context import Context, about, read_cached
 from dashboard.view.state import View
-from scoring.database.queries import queries
-from scoring.database.queries.search import FirstHits
+from scoring.database.queries.browse import fetch_page, read_rows
+from scoring.database.queries.detail import (
+    sample_detail,
+    sample_details,
+    token_scores,
+    token_scores_of,
+)
+from scoring.database.queries.overview import sample_count, score_noise
+from scoring.database.queries.search import FirstHits, first_hits, is_large, is_searched
 from scoring.database.values import Cursor, Page, SampleDetail, Sort
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
@@ -25,9 +32,7 @@ IMAGE_SIZE: Final = 2048
 
 def count_samples(context: Context) -> int:
     """How many samples meet the filter."""
-    return read_cached(
-        context, "count", lambda: queries.sample_count(*about(context), context.bands)
-    )
+    return read_cached(context, "count", lambda: sample_count(*about(context), context.bands))
 
 
 def read_page(context: Context, view: View) -> Page:
@@ -40,7 +45,7 @@ def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int
     return read_cached(
         context,
         "page",
-        lambda: queries.page(*about(context), sort, cursor, limit, context.bands),
+        lambda: fetch_page(*about(context), sort, cursor, limit, context.bands),
         sort,
         cursor,
         limit,
@@ -50,9 +55,9 @@ def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:
     """Some samples with the filter's text, at once; None where all of them are known as soon."""
     store, scope, which = about(context)
-    if queries.is_searched(store, which) or not queries.is_large(store):
+    if is_searched(store, which) or not is_large(store):
         return None
-    return queries.first_hits(store, scope, which, limit, bands=context.bands)
+    return first_hits(store, scope, which, limit, bands=context.bands)
 
 
 def read_tiles(context: Context, page: Page | FirstHits) -> list[Card]:
@@ -75,12 +80,12 @@ def read_card(context: Context, row_idx: int) -> Card:
     tokens = read_cached(
         context,
         "tokens",
-        lambda: queries.token_scores(context.store, context.scope, row_idx),
+        lambda: token_scores(context.store, context.scope, row_idx),
         row_idx,
         decisions=False,
     )
     sample, detail = read_record(context.workspace, row_idx), read_detail(context, row_idx)
-    noise = queries.score_noise(context.store, context.scope)
+    noise = score_noise(context.store, context.scope)
     return build_card(
         sample, detail, context.scope.baseline, context.bands, context.edition, tokens, noise
     )
@@ -88,10 +93,10 @@ def read_card(context: Context, row_idx: int) -> Card:
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
     """Samples in full, in the order of ``rows``. Raises InputError for a row that is not there."""
-    details = queries.sample_details(context.store, context.scope, rows)
+    details = sample_details(context.store, context.scope, rows)
     samples = {one.row_idx: one for one in read_samples(context.workspace, sorted(set(rows)))}
-    tokens = queries.token_scores_of(context.store, context.scope, rows)
-    noise = queries.score_noise(context.store, context.scope)
+    tokens = token_scores_of(context.store, context.scope, rows)
+    noise = score_noise(context.store, context.scope)
     return [
         build_card(
             samples[row],
@@ -111,7 +116,7 @@ def read_detail(context: Context, row_idx: int) -> SampleDetail:
     return read_cached(
         context,
         "detail",
-        lambda: queries.sample_detail(context.store, context.scope, row_idx),
+        lambda: sample_detail(context.store, context.scope, row_idx),
         row_idx,
     )
 
@@ -129,7 +134,7 @@ def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
     records = read_cached(
         context,
         "rows",
-        lambda: queries.read_rows(context.store, context.scope, wanted),
+        lambda: read_rows(context.store, context.scope, wanted),
         tuple(wanted),
     )
     return [build_tile(row, context.bands, context.edition) for row in records]

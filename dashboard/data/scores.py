@@ -10,8 +10,33 @@ import pandas as pd
 from dashboard.data.context import Context, about, read_cached
 from dashboard.text import formatting
 from dashboard.view.state import Group
-from scoring.database.queries import queries
-from scoring.database.values import CutCounts, LossPlane, ScoreSummary
+from scoring.database.queries.overview import (
+    cluster_names,
+    histogram_edges,
+    loss_plane,
+    score_histogram,
+    score_noise,
+    score_summary,
+    status_counts,
+    status_reasons,
+)
+from scoring.database.score_index.group_histograms import group_histograms, turn_histograms
+from scoring.database.score_index.groups import (
+    by_answer_kind,
+    by_answer_length,
+    by_cluster,
+    by_source,
+    by_turn,
+)
+from scoring.database.score_index.thresholds import (
+    count_kept,
+    count_near,
+    score_ecdf,
+    threshold_for_count,
+    threshold_for_share,
+    threshold_for_tokens,
+)
+from scoring.database.values import LossPlane, ScoreSummary, ThresholdCounts
 from scoring.precision import UNKNOWN
 
 GROUP_BINS = 48
@@ -23,7 +48,7 @@ def read_summary(context: Context) -> ScoreSummary:
     return read_cached(
         context,
         "summary",
-        lambda: queries.score_summary(*about(context), context.bands),
+        lambda: score_summary(*about(context), context.bands),
         decisions=False,
     )
 
@@ -32,19 +57,21 @@ def read_histogram(context: Context, bins: int) -> tuple[list[float], list[int]]
     """Round edges that hold still while filters change, and the counts between them."""
 
     def read() -> tuple[list[float], list[int]]:
-        edges = queries.histogram_edges(context.store, context.scope, bins)
-        frame = queries.histogram(*about(context), edges, context.bands)
+        edges = histogram_edges(context.store, context.scope, bins)
+        frame = score_histogram(*about(context), edges, context.bands)
         return edges, [int(n) for n in frame["n"]]
 
     return read_cached(context, "histogram", read, bins, decisions=False)
 
 
-def read_cut(context: Context, minimum: float | None, maximum: float | None = None) -> CutCounts:
+def read_cut(
+    context: Context, minimum: float | None, maximum: float | None = None
+) -> ThresholdCounts:
     """What a cut keeps and drops, exactly."""
     return read_cached(
         context,
         "cut",
-        lambda: queries.cut_counts(*about(context), minimum, maximum, context.bands),
+        lambda: count_kept(*about(context), minimum, maximum, context.bands),
         minimum,
         maximum,
         decisions=False,
@@ -56,10 +83,10 @@ def read_near(context: Context, cut: float) -> tuple[int | None, str]:
 
     None where the noise is not known.
     """
-    noise = queries.score_noise(context.store, context.scope)
+    noise = score_noise(context.store, context.scope)
     if noise is None:
         return None, UNKNOWN
-    n = queries.count_near(*about(context), cut, noise.band, context.bands)
+    n = count_near(*about(context), cut, noise.band, context.bands)
     return n, str(noise)
 
 
@@ -68,7 +95,7 @@ def read_threshold_for_share(context: Context, share: float) -> float:
     return read_cached(
         context,
         "share",
-        lambda: queries.threshold_for_share(*about(context), share, context.bands),
+        lambda: threshold_for_share(*about(context), share, context.bands),
         share,
         decisions=False,
     )
@@ -76,7 +103,7 @@ def read_threshold_for_share(context: Context, share: float) -> float:
 
 def read_threshold_for_count(context: Context, count: int) -> float:
     """The score that keeps so many of the highest; infinity where it keeps none."""
-    return queries.threshold_for_count(*about(context), count, context.bands)
+    return threshold_for_count(*about(context), count, context.bands)
 
 
 def read_threshold_for_tokens(context: Context, tokens: int) -> float:
@@ -84,14 +111,14 @@ def read_threshold_for_tokens(context: Context, tokens: int) -> float:
 
     Raises InputError where the scores do not tell their tokens.
     """
-    return queries.threshold_for_tokens(*about(context), tokens, context.bands)
+    return threshold_for_tokens(*about(context), tokens, context.bands)
 
 
 def read_ecdf(context: Context) -> list[tuple[float, float]]:
     """Points of the share of scored samples at or below a score, ascending."""
 
     def read() -> list[tuple[float, float]]:
-        frame = queries.ecdf(*about(context), bands=context.bands)
+        frame = score_ecdf(*about(context), bands=context.bands)
         return list(zip(frame["visnec"].tolist(), frame["share"].tolist(), strict=True))
 
     return read_cached(context, "ecdf", read, decisions=False)
@@ -102,7 +129,7 @@ def read_loss_plane(context: Context, bins: int = 48) -> LossPlane:
     return read_cached(
         context,
         "plane",
-        lambda: queries.loss_plane(*about(context), bins, context.bands),
+        lambda: loss_plane(*about(context), bins, context.bands),
         bins,
         decisions=False,
     )
@@ -110,31 +137,25 @@ def read_loss_plane(context: Context, bins: int = 48) -> LossPlane:
 
 def read_by_source(context: Context) -> pd.DataFrame:
     """Figures per source, the largest first."""
-    return read_cached(
-        context, "by_source", lambda: queries.by_source(*about(context), context.bands)
-    )
+    return read_cached(context, "by_source", lambda: by_source(*about(context), context.bands))
 
 
 def read_by_cluster(context: Context) -> pd.DataFrame:
     """Figures per cluster, the largest first; empty without a clustering."""
     if context.scope.clustering_id is None:
         return pd.DataFrame()
-    return read_cached(
-        context, "by_cluster", lambda: queries.by_cluster(*about(context), context.bands)
-    )
+    return read_cached(context, "by_cluster", lambda: by_cluster(*about(context), context.bands))
 
 
 def read_by_kind(context: Context) -> pd.DataFrame:
     """Figures per kind of answer."""
-    return read_cached(
-        context, "by_kind", lambda: queries.by_answer_kind(*about(context), context.bands)
-    )
+    return read_cached(context, "by_kind", lambda: by_answer_kind(*about(context), context.bands))
 
 
 def read_by_length(context: Context) -> pd.DataFrame:
     """Figures per number of answer tokens, in steps that double."""
     return read_cached(
-        context, "by_length", lambda: queries.by_answer_length(*about(context), context.bands)
+        context, "by_length", lambda: by_answer_length(*about(context), context.bands)
     )
 
 
@@ -143,7 +164,7 @@ def read_by_turn(context: Context) -> pd.DataFrame:
     return read_cached(
         context,
         "by_turn",
-        lambda: queries.by_turn(*about(context), context.bands),
+        lambda: by_turn(*about(context), context.bands),
         decisions=False,
     )
 
@@ -155,11 +176,11 @@ def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, 
     """
 
     def read() -> dict[Any, list[int]]:
-        edges = queries.histogram_edges(context.store, context.scope, bins)
+        edges = histogram_edges(context.store, context.scope, bins)
         store, scope, which = about(context)
         if group == "turn":
-            return dict(queries.turn_histograms(store, scope, edges, which, context.bands))
-        return queries.group_histograms(store, scope, group, edges, which, context.bands)
+            return dict(turn_histograms(store, scope, edges, which, context.bands))
+        return group_histograms(store, scope, group, edges, which, context.bands)
 
     return read_cached(context, "multiples", read, group, bins, decisions=False)
 
@@ -169,7 +190,7 @@ def read_histogram_edges(context: Context, bins: int) -> list[float]:
     return read_cached(
         context,
         "edges",
-        lambda: queries.histogram_edges(context.store, context.scope, bins),
+        lambda: histogram_edges(context.store, context.scope, bins),
         bins,
         decisions=False,
     )
@@ -177,16 +198,12 @@ def read_histogram_edges(context: Context, bins: int) -> list[float]:
 
 def read_status_counts(context: Context) -> pd.DataFrame:
     """status and n; adds up to the samples under the filter."""
-    return read_cached(
-        context, "statuses", lambda: queries.status_counts(*about(context), context.bands)
-    )
+    return read_cached(context, "statuses", lambda: status_counts(*about(context), context.bands))
 
 
 def read_status_reasons(context: Context) -> pd.DataFrame:
     """The commonest reasons of each status with an example."""
-    return read_cached(
-        context, "reasons", lambda: queries.status_reasons(context.store, context.scope)
-    )
+    return read_cached(context, "reasons", lambda: status_reasons(context.store, context.scope))
 
 
 def read_cluster_names(context: Context) -> dict[int, str]:
@@ -194,9 +211,7 @@ def read_cluster_names(context: Context) -> dict[int, str]:
     clustering = context.scope.clustering_id
     if clustering is None:
         return {}
-    return read_cached(
-        context, "cluster_names", lambda: queries.cluster_names(context.store, clustering)
-    )
+    return read_cached(context, "cluster_names", lambda: cluster_names(context.store, clustering))
 
 
 def bins_for(summary: ScoreSummary) -> int:

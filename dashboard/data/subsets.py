@@ -18,8 +18,9 @@ from dashboard.data.cache import Answers
 from dashboard.data.context import Context, read_cached
 from dashboard.data.facts import read_current_clusterings
 from dashboard.data.reviews import read_latest
-from scoring.database import Scope
-from scoring.database.queries import queries
+from scoring.database.queries.browse import read_candidates
+from scoring.database.queries.overview import score_noise
+from scoring.database.values import Scope
 from scoring.exports.manifest import Manifest
 from scoring.exports.manifest_diff import diff_manifests, resolve_manifest
 from scoring.reviews.resolution import majority_decisions
@@ -75,7 +76,7 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Resol
 def read_near_subset(context: Context, outcome: ResolvedSubset) -> str | None:
     """How many scores are within the noise of the rule's threshold, in words."""
     definition = outcome.definition
-    noise = queries.score_noise(context.store, definition.scope)
+    noise = score_noise(context.store, definition.scope)
     return read_cached(
         _of_definition(context),
         "near",
@@ -97,7 +98,7 @@ def read_subset_size(context: Context, definition: SubsetDefinition) -> tuple[in
 def _candidates(context: Context, scope: Scope) -> Candidates:
     store = context.store
     key = (context.workspace.root, store.generation, scope)
-    return _CANDIDATES.get(key, lambda: queries.candidates(store, scope))
+    return _CANDIDATES.get(key, lambda: read_candidates(store, scope))
 
 
 def _of_definition(context: Context) -> Context:

@@ -25,7 +25,7 @@ from dashboard.data.scores import (
 )
 from dashboard.text import formatting
 from dashboard.view.parameters import read_number
-from scoring.database.values import CutCounts, Record, ScoreSummary
+from scoring.database.values import Record, ScoreSummary, ThresholdCounts
 from scoring.necessity import Category
 from scoring.reviews.threshold_estimation import WeightedLabels, estimate_quality
 
@@ -79,7 +79,7 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
 
 def _figures(
     summary: ScoreSummary,
-    kept: CutCounts,
+    kept: ThresholdCounts,
     labels: WeightedLabels,
     cut: float,
     near: tuple[int | None, str],
@@ -111,7 +111,7 @@ def _figures(
     ]
 
 
-def _tokens(kept: CutCounts) -> list[tuple[str, str, str]]:
+def _tokens(kept: ThresholdCounts) -> list[tuple[str, str, str]]:
     if kept.tokens_kept is None or kept.tokens_dropped is None:
         return [("answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
     tokens = kept.tokens_kept + kept.tokens_dropped

@@ -11,7 +11,8 @@ import typer
 from scoring.cli.console import count_progress, print_json, say, table, talk
 from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import JsonOption, WorkspaceOption
-from scoring.database import Store, candidates
+from scoring.database.connection import Store
+from scoring.database.queries.browse import read_candidates
 from scoring.subsets.definitions import ResolvedSubset, read_outcome, read_subset
 from scoring.subsets.stability import (
     DEFAULT_DRAWS,
@@ -43,7 +44,7 @@ def stability(
     place = open_workspace(workspace)
     definition = read_subset(place, name)
     store = Store(place)
-    found = candidates(store, definition.scope)
+    found = read_candidates(store, definition.scope)
     dtype, others = read_replicates(store, definition.scope)
     with count_progress("Sets of scores") as show:
         sure = inclusion_probabilities(definition.rule, found, dtype, others, draws, seed, show)

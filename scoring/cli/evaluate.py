@@ -11,8 +11,11 @@ import typer
 
 from scoring.cli.console import print_json, say, table, talk
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
-from scoring.database import Scope, Store, build_database, parse_filter
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
 from scoring.database.queries.evaluation import evaluate_predictions, read_cell_rows
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import (
     DEFAULT_MEASURE,

@@ -100,7 +100,8 @@ def export_scores(
     json: JsonOption = False,
 ) -> None:
     """Write the scores of a run as CSV."""
-    from scoring.database import Scope, Store
+    from scoring.database.connection import Store
+    from scoring.database.values import Scope
     from scoring.exchange.score_export import export_scores as write_out
 
     place = open_workspace(workspace)

@@ -107,7 +107,7 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a subset, each record byte for byte, with the manifest that replays it."""
-    from scoring.database import Store
+    from scoring.database.connection import Store
     from scoring.exports import options_from_dict
     from scoring.exports.export import export_subset
     from scoring.subsets.definitions import read_subset

@@ -100,7 +100,7 @@ def import_data(
     if dry_run:
         _preview(files, images or (), options, json)
         return
-    from scoring.database import build_database
+    from scoring.database.build.build import build_database
     from scoring.dataset.image_root_detection import read_root_detections
     from scoring.dataset.importing import import_dataset
     from scoring.dataset.staging import has_staged_import

@@ -306,7 +306,7 @@ def predict(
 
 def build(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     """Rebuild visnec.duckdb from the parts of the workspace; it is derived and loses nothing."""
-    from scoring.database import build_database
+    from scoring.database.build.build import build_database
 
     place = open_workspace(workspace)
     report = build_database(place)
@@ -398,7 +398,10 @@ def _prediction_variables(
 
 
 def _rows(place: Workspace, record: RunRecord, only: str) -> Any:
-    from scoring.database import Scope, Store, matching_rows, parse_filter
+    from scoring.database.connection import Store
+    from scoring.database.filters import parse_filter
+    from scoring.database.queries.browse import matching_rows
+    from scoring.database.values import Scope
 
     scope = Scope(record.run_id, record.first_baseline)
     return matching_rows(Store(place), scope, parse_filter(only), place.bands)

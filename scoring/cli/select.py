@@ -14,8 +14,9 @@ from scoring.cli.frames import frame_rows, records
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.clustering.clusters import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
 from scoring.clustering.embedder_names import embedder_note, is_papers_embedder
-from scoring.database import Store, build_database
-from scoring.database.queries.queries import score_noise
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.queries.overview import score_noise
 from scoring.errors import InputError
 from scoring.precision import Noise
 from scoring.rules import PAPER_RULES, ablation_arms, parse_ranges, rule_from_dict

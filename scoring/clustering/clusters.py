@@ -115,7 +115,7 @@ def sweep_clusterings(
                 if on_phase:
                     on_phase(f"k-means, {k} clusters, seed {seed}")
                 folder = folders[k, seed]
-                labels, distances = kmeans(vectors, min(k, len(instructions.texts)), seed)
+                labels, distances = run_kmeans(vectors, min(k, len(instructions.texts)), seed)
                 _write_clusters(folder, instructions.row_idx, labels, distances)
                 clustering = Clustering(
                     clustering_id=folder.name,
@@ -140,7 +140,7 @@ def _folder(workspace: Workspace, embedder: Embedder, k: int, seed: int) -> Path
     return workspace.clusters_dir / f"k{k}-{settings_digest(**deciding)[:8]}"
 
 
-def kmeans(
+def run_kmeans(
     vectors: NDArray[np.float32], k: int, seed: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """(cluster of each row, distance to its centre) as the paper's code computes them."""

@@ -23,7 +23,7 @@ class _Entry:
     size: int = 0
 
 
-class Shelf:
+class QueryCache:
     """A cache by key for any number of threads; the least recently used goes first.
 
     ``budget`` is in bytes; the newest entry stays even where it alone is larger.

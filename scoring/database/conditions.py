@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from scoring.database.connection import Match, Reading, Store
+from scoring.database.connection import Match, Snapshot, Store
 from scoring.database.filters import DECISIONS, Filter, Range
-from scoring.database.queries.prediction_verdicts import verdict_query
+from scoring.database.queries.prediction_correctness import correctness_query
 from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
@@ -94,10 +94,10 @@ _BASELINES = {
 class Query:
     """A question under way: what it reads, and which rows of ``scores s`` it is about.
 
-    ``key`` tells questions with different rows apart, for as long as the reading lives.
+    ``key`` tells questions with different rows apart, for as long as the snapshot lives.
     """
 
-    reading: Reading
+    snapshot: Snapshot
     where: str
     values: dict[str, Any] = field(default_factory=dict)
     key: Hashable = None
@@ -105,11 +105,11 @@ class Query:
 
     def frame(self, *query: str, **values: Any) -> pd.DataFrame:
         """The answer as a frame; the pieces of the query are joined."""
-        return self.reading.frame("\n".join(query), self.values | values)
+        return self.snapshot.frame("\n".join(query), self.values | values)
 
     def rows(self, *query: str, **values: Any) -> list[tuple[Any, ...]]:
         """The answer as tuples; the pieces of the query are joined."""
-        return self.reading.rows("\n".join(query), self.values | values)
+        return self.snapshot.rows("\n".join(query), self.values | values)
 
 
 def compile_query(
@@ -121,45 +121,45 @@ def compile_query(
     baseline or clustering that the database does not hold, naming those it does, and FilterError
     for a regular expression that is none.
     """
-    reading = store.reading()
-    check_scope(reading, scope)
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
     bands = bands or store.bands
     clauses = ["s.run_id = $run_id", "s.baseline = $baseline"]
     values: dict[str, Any] = {"run_id": scope.run_id, "baseline": scope.baseline}
     _add_values(clauses, values, which)
-    _add_cluster(clauses, values, reading, scope, which)
-    noise = reading.noises[scope.run_id, scope.baseline]
+    _add_cluster(clauses, values, snapshot, scope, which)
+    noise = snapshot.noises[scope.run_id, scope.baseline]
     _add_judged(clauses, values, which, bands, noise)
     for name, column in _COLUMNS.items():
         _add_range(clauses, values, name, column, getattr(which, name))
-    matches = _matches(reading, scope, which, bands)
+    matches = _matches(snapshot, scope, which, bands)
     clauses += [" ".join(("s.row_idx IN (FROM", match.table, ")")) for match in matches]
     key = (
         str(which),
         bands if which.needs_bands else None,
-        reading.decisions_version if which.needs_decisions else None,
+        snapshot.decisions_version if which.needs_decisions else None,
     )
     where = " AND ".join(f"({clause})" for clause in clauses)
-    return Query(reading, where, values, key, matches)
+    return Query(snapshot, where, values, key, matches)
 
 
-def check_scope(reading: Reading, scope: Scope) -> None:
+def check_scope(snapshot: Snapshot, scope: Scope) -> None:
     """Raises InputError when the database holds no such scores or no such clustering."""
-    if (scope.run_id, scope.baseline) not in reading.scopes:
-        known = ", ".join(f"{run_id} ({baseline})" for run_id, baseline in reading.scopes)
+    if (scope.run_id, scope.baseline) not in snapshot.scopes:
+        known = ", ".join(f"{run_id} ({baseline})" for run_id, baseline in snapshot.scopes)
         raise InputError(
             f"the database holds no scores of run {scope.run_id!r} with baseline "
             f"{scope.baseline!r}; there are: {known or 'none yet, run visnec score'}"
         )
-    if scope.clustering_id is not None and scope.clustering_id not in reading.clusterings:
-        known = ", ".join(reading.clusterings)
+    if scope.clustering_id is not None and scope.clustering_id not in snapshot.clusterings:
+        known = ", ".join(snapshot.clusterings)
         raise InputError(
             f"the database holds no clustering {scope.clustering_id!r}; "
             f"there are: {known or 'none yet, run visnec cluster'}"
         )
 
 
-def read_other(scope: Scope, other: str) -> Scope:
+def parse_other_scope(scope: Scope, other: str) -> Scope:
     """The scope that ``other:`` names: RUN/BASELINE, or RUN with the same baseline."""
     run_id, slash, baseline = other.rpartition("/")
     return (
@@ -181,7 +181,7 @@ def _add_values(clauses: list[str], values: dict[str, Any], which: Filter) -> No
 
 
 def _add_cluster(
-    clauses: list[str], values: dict[str, Any], reading: Reading, scope: Scope, which: Filter
+    clauses: list[str], values: dict[str, Any], snapshot: Snapshot, scope: Scope, which: Filter
 ) -> None:
     if not which.cluster:
         return
@@ -191,7 +191,7 @@ def _add_cluster(
             "clustering is chosen; make one with visnec cluster, or leave the part out"
         )
     values["clusters"] = list(which.cluster)
-    if scope.clustering_id == reading.clustering_in_scores:
+    if scope.clustering_id == snapshot.clustering_in_scores:
         clauses.append("s.cluster_id = ANY($clusters)")
     else:
         clauses.append(_IN_CLUSTERS)
@@ -217,15 +217,15 @@ def _add_judged(
     }
 
 
-def _matches(reading: Reading, scope: Scope, which: Filter, bands: Bands) -> tuple[Match, ...]:
+def _matches(snapshot: Snapshot, scope: Scope, which: Filter, bands: Bands) -> tuple[Match, ...]:
     """Lists of rows that are looked up once and kept."""
     found = []
     if which.text:
-        found.append(_text_match(reading, which))
+        found.append(_text_match(snapshot, which))
     if which.other:
-        found.append(_other_match(reading, scope, which, bands))
+        found.append(_other_match(snapshot, scope, which, bands))
     found += [
-        _verdict_match(reading, scope, which, sight, wanted)
+        _verdict_match(snapshot, scope, which, sight, wanted)
         for sight in (Sight.BLIND, Sight.SEEN)
         if (wanted := getattr(which, str(sight)))
     ]
@@ -233,29 +233,31 @@ def _matches(reading: Reading, scope: Scope, which: Filter, bands: Bands) -> tup
 
 
 def _verdict_match(
-    reading: Reading, scope: Scope, which: Filter, sight: Sight, wanted: Sequence[str]
+    snapshot: Snapshot, scope: Scope, which: Filter, sight: Sight, wanted: Sequence[str]
 ) -> Match:
     """The samples with one of the wanted verdicts on the prediction with this sight."""
-    judged, values = verdict_query(
-        reading, which.model or scope.run_id, sight, which.measure or DEFAULT_MEASURE
+    judged, values = correctness_query(
+        snapshot, which.model or scope.run_id, sight, which.measure or DEFAULT_MEASURE
     )
     clauses = " OR ".join(_VERDICT[one] for one in wanted)
     pieces = (
         "SELECT t.row_idx FROM samples t LEFT JOIN (", judged, ") v ON v.row_idx = t.row_idx",
         "WHERE", clauses,
     )  # fmt: skip
-    return reading.match("\n".join(pieces), values)
+    return snapshot.match("\n".join(pieces), values)
 
 
 _VERDICT = {"right": "v.verdict", "wrong": "NOT v.verdict", "none": "v.verdict IS NULL"}
 
 
-def _text_match(reading: Reading, which: Filter) -> Match:
-    query, values = text_query(reading, which)
-    return reading.match(query, values)
+def _text_match(snapshot: Snapshot, which: Filter) -> Match:
+    query, values = text_query(snapshot, which)
+    return snapshot.match(query, values)
 
 
-def text_query(reading: Reading, which: Filter, among: str = "true") -> tuple[str, dict[str, Any]]:
+def text_query(
+    snapshot: Snapshot, which: Filter, among: str = "true"
+) -> tuple[str, dict[str, Any]]:
     """The rows whose text is looked for; ``among`` is a condition on their row_idx.
 
     Raises FilterError where the text is a regular expression that RE2 does not take.
@@ -265,7 +267,7 @@ def text_query(reading: Reading, which: Filter, among: str = "true") -> tuple[st
         one_row, conversation = _CONTAINS
         values = {"text": replace_surrogates(which.text or "")}
     else:
-        _check_pattern(reading, pattern.expression)
+        _check_pattern(snapshot, pattern.expression)
         one_row, conversation = _EXACT_CASE if pattern.case_sensitive else _ANY_CASE
         values = {"text": replace_surrogates(pattern.expression)}
     pieces = (
@@ -275,9 +277,9 @@ def text_query(reading: Reading, which: Filter, among: str = "true") -> tuple[st
     return "\n".join(pieces), values
 
 
-def _check_pattern(reading: Reading, expression: str) -> None:
+def _check_pattern(snapshot: Snapshot, expression: str) -> None:
     try:
-        reading.rows("SELECT regexp_matches('', $text)", {"text": replace_surrogates(expression)})
+        snapshot.rows("SELECT regexp_matches('', $text)", {"text": replace_surrogates(expression)})
     except duckdb.Error as error:
         problem = str(error).partition(":")[2].strip() or str(error)
         raise FilterError(
@@ -286,9 +288,9 @@ def _check_pattern(reading: Reading, expression: str) -> None:
         ) from error
 
 
-def _other_match(reading: Reading, scope: Scope, which: Filter, bands: Bands) -> Match:
-    other = read_other(scope, which.other or "")
-    check_scope(reading, other)
+def _other_match(snapshot: Snapshot, scope: Scope, which: Filter, bands: Bands) -> Match:
+    other = parse_other_scope(scope, which.other or "")
+    check_scope(snapshot, other)
     values: dict[str, Any] = {"run_id": other.run_id, "baseline": other.baseline}
     pieces = ["SELECT s.row_idx FROM scores s"]
     clauses = ["s.run_id = $run_id AND s.baseline = $baseline AND s.visnec IS NOT NULL"]
@@ -302,7 +304,7 @@ def _other_match(reading: Reading, scope: Scope, which: Filter, bands: Bands) ->
     where = " AND ".join(f"({clause})" for clause in clauses)
     limits = {"low": bands.low, "high": bands.high}
     values |= {name: limit for name, limit in limits.items() if f"${name}" in where}
-    return reading.match("\n".join((*pieces, "WHERE", where)), values)
+    return snapshot.match("\n".join((*pieces, "WHERE", where)), values)
 
 
 _FLIPPED = """(

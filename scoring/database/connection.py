@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from scoring.database.build import schema
 from scoring.database.build.build import decisions_table, list_parts
-from scoring.database.cache import Shelf
-from scoring.database.frames import with_none
+from scoring.database.cache import QueryCache
+from scoring.database.frames import nan_to_none
 from scoring.database.values import BuildState, Record
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
@@ -67,7 +67,7 @@ def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
         cursor.execute(" ".join(("DROP TABLE IF EXISTS", table)))
 
 
-class Reading:
+class Snapshot:
     """One database file, opened for reading; every query runs on a cursor of its own.
 
     ``shelf`` keeps what was worked out from it; ``decisions_version`` changes with the decisions.
@@ -88,7 +88,7 @@ class Reading:
         except BaseException:
             self._con.close()
             raise
-        self.shelf = Shelf(_SHELF_BYTES)
+        self.shelf = QueryCache(_SHELF_BYTES)
         self.decisions_version = 0
         scopes = self.rows(
             "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
@@ -148,7 +148,7 @@ class Reading:
     def frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The answer as a frame; NULL is NaN among floats and None everywhere else."""
         with closing(self._con.cursor()) as cursor:
-            return with_none(cursor.execute(query, dict(values or {})).df())
+            return nan_to_none(cursor.execute(query, dict(values or {})).df())
 
     def arrays(
         self, query: str, values: Mapping[str, Any] | None = None
@@ -211,11 +211,11 @@ class Store:
         self._lock = threading.Lock()
         self._feed = decision_feed(workspace)
         self._decisions_version = 0
-        self._reading: Reading | None = None
+        self._reading: Snapshot | None = None
         self._generation = ""
         self._decisions_generation = ""
         self._part_rows: dict[str, int] = {}
-        self.reading()
+        self.snapshot()
 
     @property
     def bands(self) -> Bands:
@@ -225,42 +225,42 @@ class Store:
     @property
     def generation(self) -> str:
         """Changes with the database file: a key for what pages keep of its answers."""
-        self.reading()
+        self.snapshot()
         return self._generation
 
     @property
     def decisions_generation(self) -> str:
         """Changes with the decision logs."""
-        self.reading()
+        self.snapshot()
         return self._decisions_generation
 
-    def reading(self) -> Reading:
-        """The database as it is now; ask several questions of one reading where they must agree."""
+    def snapshot(self) -> Snapshot:
+        """The database as it is now; ask several questions of one snapshot where they must agree."""
         with self._lock:
             generation = _file_generation(self.workspace) or self._generation
             decisions_generation = logs_generation(self.workspace)
-            reading = self._reading
-            reopened = reading is None or generation != self._generation
-            if reading is None or reopened:
-                reading = Reading(self.workspace)
+            snapshot = self._reading
+            reopened = snapshot is None or generation != self._generation
+            if snapshot is None or reopened:
+                snapshot = Snapshot(self.workspace)
             if reopened or decisions_generation != self._decisions_generation:
                 changes = self._feed.read_changes(None if reopened else self._decisions_version)
-                reading.load_decisions(changes.latest, changes.rows)
+                snapshot.load_decisions(changes.latest, changes.rows)
                 self._decisions_version = changes.version
-            self._reading = reading
+            self._reading = snapshot
             self._generation = generation
             self._decisions_generation = decisions_generation
-            return reading
+            return snapshot
 
-    def parts(self) -> list[str]:
+    def part_names(self) -> list[str]:
         """The parts that the database was built from, by their names inside the workspace."""
-        return [path for (path,) in self.reading().rows("SELECT path FROM parts ORDER BY path")]
+        return [path for (path,) in self.snapshot().rows("SELECT path FROM parts ORDER BY path")]
 
     def build_state(self) -> BuildState:
         """When the database was built, and how many finished parts it does not hold yet."""
-        reading = self.reading()
-        known = {path for (path,) in reading.rows("SELECT path FROM parts")}
-        built_at = reading.rows("SELECT built_at FROM build_info")[0][0]
+        snapshot = self.snapshot()
+        known = {path for (path,) in snapshot.rows("SELECT path FROM parts")}
+        built_at = snapshot.rows("SELECT built_at FROM build_info")[0][0]
         found = dict(list_parts(self.workspace).listed(self.workspace))
         new = sorted(found.keys() - known)
         return BuildState(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 
-def with_none(frame: pd.DataFrame) -> pd.DataFrame:
+def nan_to_none(frame: pd.DataFrame) -> pd.DataFrame:
     """NaN and NA outside float columns as None, so that ``if row.reason`` means what it says."""
     for name in frame.columns:
         column = frame[name]
@@ -21,7 +21,9 @@ def with_none(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def of_records(records: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> pd.DataFrame:
+def records_to_frame(
+    records: Sequence[Mapping[str, Any]], columns: Mapping[str, type]
+) -> pd.DataFrame:
     """Records as a frame with these columns: floats with NaN for None, whole numbers, or what
     stays as it is."""
     return pd.DataFrame(
@@ -32,7 +34,7 @@ def of_records(records: Sequence[Mapping[str, Any]], columns: Mapping[str, type]
     )
 
 
-def in_order(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:
+def sort_by_position(frame: pd.DataFrame, places: Sequence[int]) -> pd.DataFrame:
     """Rows by ascending place, one place per row; those with the same place stay in their order."""
     order = sorted(range(len(frame)), key=places.__getitem__)
     return frame.iloc[order].reset_index(drop=True)

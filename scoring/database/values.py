@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.frames import of_records
+from scoring.database.frames import records_to_frame
 from scoring.necessity import Category
 
 Record = dict[str, Any]
@@ -90,7 +90,7 @@ class Page:
     @property
     def rows(self) -> pd.DataFrame:
         """The records as a frame, with NaN for None in the three float columns."""
-        return of_records(self.records, PAGE_COLUMNS)
+        return records_to_frame(self.records, PAGE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class ScoreSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class CutCounts:
+class ThresholdCounts:
     """What a cut ``minimum <= visnec < maximum`` keeps and drops, in samples and answer tokens.
 
     Samples without a score are neither: ``n_unscored``. ``by_source`` has source, kept, dropped,

@@ -16,7 +16,7 @@ from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
 from scoring.clustering.clusters import cluster_dataset, list_clusterings
 from scoring.clustering.embedder_names import PACKAGED, TFIDF
 from scoring.clustering.embedders import has_packaged_weights, load_embedder
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
 from scoring.demo.digits import write_digit_images

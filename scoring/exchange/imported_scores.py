@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.engine.baselines import BASELINES
 from scoring.errors import InputError, RunConflictError, WorkspaceError

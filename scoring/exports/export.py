@@ -22,7 +22,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scoring.database import Store, candidates
+from scoring.database.connection import Store
+from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, MissingImagesError, StorageError
 from scoring.exports import ExportOptions, ExportPlan, is_output_name, plan_export, read_outputs
 from scoring.exports.card import card_outputs
@@ -208,7 +209,7 @@ def _resolve_now(
     """The subset and exactly the inputs it came from, though builds and reviews may go on."""
     while True:
         generation = store.generation
-        found, parts = candidates(store, definition.scope), store.parts()
+        found, parts = read_candidates(store, definition.scope), store.part_names()
         if store.generation == generation:
             break
     offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}

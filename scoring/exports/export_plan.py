@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scoring.database import Store, turns_outside
+from scoring.database.connection import Store
+from scoring.database.queries.turns import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info, sample_from_row
 from scoring.errors import InputError, RecordError, RuleError, WorkspaceError
 from scoring.exports.images import exported_path, image_name, read_image_bytes

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scoring.database import Store, candidates
+from scoring.database.connection import Store
+from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError
 from scoring.exports.export_plan import plan_export
 from scoring.exports.manifest import Manifest, digest_rows, manifest_path, read_inputs
@@ -51,10 +52,10 @@ def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> 
 def _at_hand(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset | None:
     """From the database as it is; None where it does not give what the manifest says."""
     until = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
-    now = read_inputs(workspace, manifest.subset, store.parts(), until)
+    now = read_inputs(workspace, manifest.subset, store.part_names(), until)
     if now.parts != manifest.inputs.parts:
         return None
-    found = candidates(store, manifest.subset.scope)
+    found = read_candidates(store, manifest.subset.scope)
     outcome = resolve_from_events(manifest.subset, found, read_events(workspace, until))
     outcome = plan_export(workspace, store, outcome, manifest.options).outcome
     same = digest_rows(outcome.subset.selected) == manifest.selected_sha256

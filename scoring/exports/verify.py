@@ -17,8 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from scoring.database import Store, build_database, candidates
-from scoring.database.build.build import list_parts
+from scoring.database.build.build import build_database, list_parts
+from scoring.database.connection import Store
+from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, VerificationError, VisnecError
 from scoring.exports import ExportPlan, plan_export, read_outputs
 from scoring.exports.card import card_outputs
@@ -136,7 +137,7 @@ def rebuilt_plan(
     with _snapshot(workspace, manifest) as snapshot:
         build_database(snapshot, progress)
         store = Store(snapshot)
-        found = candidates(store, manifest.subset.scope)
+        found = read_candidates(store, manifest.subset.scope)
         outcome = resolve_from_events(manifest.subset, found, read_events(workspace, offsets))
         yield plan_export(workspace, store, outcome, manifest.options)
 

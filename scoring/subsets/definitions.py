@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database import Scope, Store, candidates
+from scoring.database.connection import Store
+from scoring.database.queries.browse import read_candidates
+from scoring.database.values import Scope
 from scoring.errors import InputError, WorkspaceError
 from scoring.necessity import Bands, Category
 from scoring.reviews.decision_log import Decision, DecisionEvent
@@ -222,7 +224,7 @@ def read_outcome(
     until: Mapping[str, int] | None = None,
 ) -> ResolvedSubset:
     """Like :func:`resolve_subset`, with the samples beside it for the tables before and after."""
-    found = candidates(store, definition.scope)
+    found = read_candidates(store, definition.scope)
     return resolve_from_events(definition, found, read_events(workspace, until))
 
 

@@ -230,8 +230,8 @@ def format_basis(found: Stability) -> str:
 
 def read_replicates(store: Store, scope: Scope) -> tuple[str | None, list[Replicate]]:
     """Return the dtype of a scope, and the other scores in the workspace, oldest run first."""
-    reading = store.reading()
-    dtypes = {one: noise.dtype if noise else None for one, noise in reading.noises.items()}
+    snapshot = store.snapshot()
+    dtypes = {one: noise.dtype if noise else None for one, noise in snapshot.noises.items()}
     others = [
         Replicate(run_id, baseline, dtype, partial(score_column, store, Scope(run_id, baseline)))
         for (run_id, baseline), dtype in dtypes.items()

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset.records import read_dataset_info
 from scoring.exchange.imported_scores import import_scores
 from scoring.exports.export import export_subset

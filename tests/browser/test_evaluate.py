@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.dataset.records import read_columns
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions

@@ -7,7 +7,11 @@ import re
 import pytest
 from playwright.sync_api import Locator, expect
 
-from scoring.database import Filter, Scope, Store, matching_rows, sample_detail
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.detail import sample_detail
+from scoring.database.values import Scope
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import latest_decisions
 from scoring.workspace import open_workspace
@@ -23,7 +27,7 @@ def row_of(tile: Locator) -> int:
 
 
 def scope_of(store: Store) -> Scope:
-    return Scope(store.reading().scopes[-1][0], "none")
+    return Scope(store.snapshot().scopes[-1][0], "none")
 
 
 def expect_image(watched: Watched) -> None:

@@ -6,9 +6,10 @@ import re
 
 from playwright.sync_api import Locator, expect
 
-from scoring.database import Store
+from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.queries import queries
+from scoring.database.queries.overview import fetch_scopes
+from scoring.database.score_index.thresholds import count_kept
 from scoring.database.values import Scope
 from scoring.exports.verify import verify_manifest
 from scoring.workspace import open_workspace
@@ -18,8 +19,8 @@ from tests.browser.conftest import Watched
 def kept_by_store(demo: Watched, cut: float) -> int:
     """How many samples a cut keeps, asked of the database itself."""
     store = Store(open_workspace(demo.server.root))
-    scope = Scope(str(queries.scopes(store).iloc[-1]["run_id"]), "none")
-    return int(queries.cut_counts(store, scope, Filter(), cut, None).n_kept)
+    scope = Scope(str(fetch_scopes(store).iloc[-1]["run_id"]), "none")
+    return int(count_kept(store, scope, Filter(), cut, None).n_kept)
 
 
 def is_exact(live: Locator) -> int:

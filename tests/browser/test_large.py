@@ -13,8 +13,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from benchmarks._dashboard_setup import make_workspace
-from scoring.database import Filter, Scope, Store, cut_counts, page, parse_filter, sample_count
-from scoring.database.values import Sort
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import fetch_page
+from scoring.database.queries.overview import sample_count
+from scoring.database.score_index.thresholds import count_kept
+from scoring.database.values import Scope, Sort
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 from tests.browser.test_explore import expect_image, row_of, tiles
@@ -46,11 +50,11 @@ def large(browser: Browser, large_server: Served) -> Iterator[Watched]:
 @pytest.fixture(scope="module")
 def asked(large_server: Served) -> tuple[Store, Scope]:
     store = Store(open_workspace(large_server.root))
-    return store, Scope(*store.reading().scopes[-1])
+    return store, Scope(*store.snapshot().scopes[-1])
 
 
 def expect_counts(watched: Watched, asked: tuple[Store, Scope], cut: float) -> None:
-    counts = cut_counts(*asked, Filter(), cut, None)
+    counts = count_kept(*asked, Filter(), cut, None)
     expect(live(watched)).to_have_attribute("data-exact", "yes")
     expect(live(watched)).to_have_attribute("data-kept", str(counts.n_kept))
     figure = watched.page.locator(".vn-figure", has_text="kept samples")
@@ -89,10 +93,10 @@ def test_a_filter_its_pages_and_a_sample(large: Watched, asked: tuple[Store, Sco
     assert n > 48
     expect(view.get_by_text(re.compile(rf"^{n:,} samples$"))).to_be_visible()
     large.settle()
-    first = page(*asked, which, Sort.VISNEC_DESC, None, 24)
+    first = fetch_page(*asked, which, Sort.VISNEC_DESC, None, 24)
     assert [row_of(tile) for tile in tiles(large).all()] == first.rows["row_idx"].tolist()
     view.get_by_role("button", name="Next").first.click()
-    second = page(*asked, which, Sort.VISNEC_DESC, first.next, 24).rows["row_idx"].tolist()
+    second = fetch_page(*asked, which, Sort.VISNEC_DESC, first.next, 24).rows["row_idx"].tolist()
     expect(tiles(large).first).to_have_attribute("data-row", str(second[0]))
     assert [row_of(tile) for tile in tiles(large).all()] == second
     tiles(large).nth(3).click()

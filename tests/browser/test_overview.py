@@ -8,7 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import expect
 
-from scoring.database import Filter, Scope, Store, matching_rows, parse_filter
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.values import Scope
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Watched
 from tests.browser.test_threshold_editor import expect_kept
@@ -65,7 +68,7 @@ def test_turns_stand_side_by_side_and_lead_to_their_samples(visited: Watched) ->
     expect(table.locator("tr.chosen")).to_have_count(1)
     expect(rows).to_have_count(n_turns)
     store = Store(open_workspace(visited.server.root))
-    scope = Scope(store.reading().scopes[-1][0], "none")
+    scope = Scope(store.snapshot().scopes[-1][0], "none")
     n = len(matching_rows(store, scope, parse_filter("turns:2..")))
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
     visited.assert_sound()
@@ -87,7 +90,7 @@ def test_a_box_in_the_loss_plane_narrows_the_page(visited: Watched) -> None:
     visited.settle()
     workspace = open_workspace(visited.server.root)
     store = Store(workspace)
-    run_id, baseline = store.reading().scopes[-1][0], "none"
+    run_id, baseline = store.snapshot().scopes[-1][0], "none"
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
     n = len(matching_rows(store, Scope(run_id, baseline), which))
     expect(page.get_by_role("button", name=f"Show {n:,} sample")).to_be_visible()
@@ -112,7 +115,7 @@ def test_a_stretch_of_the_comparison_narrows_it(visited: Watched) -> None:
     which = parse_filter(parse_qs(urlsplit(page.url).query)["filter"][0])
     assert which == Filter(visnec=which.visnec)
     store = Store(open_workspace(visited.server.root))
-    n = len(matching_rows(store, Scope(store.reading().scopes[-1][0], "none"), which))
+    n = len(matching_rows(store, Scope(store.snapshot().scopes[-1][0], "none"), which))
     assert 0 < n < 554
     both = page.locator(".vn-figure", has_text="scored in both")
     expect(both.locator(".vn-value")).to_have_text(f"{n:,}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, expect
 
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.reviews.decisions import read_events
 from scoring.workspace import open_workspace
 from tests.browser.conftest import PAGES, Watched, serving, watching

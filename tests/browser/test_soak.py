@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset.records import read_dataset_info
 from scoring.demo.build import DEMO_RUN
 from scoring.exports.export import export_subset
@@ -203,12 +204,12 @@ def test_everything_at_once_loses_nothing(
     assert len(events) == before + len(acknowledged) + len(by_keys)
     mine = [one for one in events if one.reviewer == AT_THE_PAGES]
     assert {one.row_idx: str(one.decision) for one in mine} == by_keys
-    reading = Store(workspace).reading()
+    snapshot = Store(workspace).snapshot()
     table = "SELECT row_idx, reviewer, decision FROM decisions WHERE decision IS NOT NULL"
-    assert sorted(reading.rows(table, {})) == by_the_logs(workspace)
+    assert sorted(snapshot.rows(table, {})) == by_the_logs(workspace)
     for number in range(counted["runs"] + 1):
         count = "SELECT count(*), count(DISTINCT row_idx) FROM scores WHERE run_id = $run"
-        assert reading.rows(count, {"run": f"soak-{number}"}) == [(n_samples, n_samples)]
+        assert snapshot.rows(count, {"run": f"soak-{number}"}) == [(n_samples, n_samples)]
     export_once(workspace, tmp_path, counted)
     done = (counted["exports"], counted["pages"], counted["kills"], *map(len, noted.values()))
     assert min(done) > 3

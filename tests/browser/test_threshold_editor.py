@@ -9,17 +9,20 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Locator, expect
 
-from scoring.database import Filter, Scope, Store, cut_counts, matching_rows, parse_filter
-from scoring.database.values import CutCounts
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.score_index.thresholds import count_kept
+from scoring.database.values import Scope, ThresholdCounts
 from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 
 
-def counts_above(server: Served, cut: float) -> CutCounts:
+def counts_above(server: Served, cut: float) -> ThresholdCounts:
     """The library's own counts for a cut on the demo's run."""
     store = Store(open_workspace(server.root))
-    run_id, baseline = store.reading().scopes[-1][0], "none"
-    return cut_counts(store, Scope(run_id, baseline), Filter(), cut, None)
+    run_id, baseline = store.snapshot().scopes[-1][0], "none"
+    return count_kept(store, Scope(run_id, baseline), Filter(), cut, None)
 
 
 def kept_above(server: Served, cut: float) -> int:
@@ -286,7 +289,7 @@ def test_a_stretch_drawn_across_the_bars_narrows_the_page(visited: Watched) -> N
     assert which.visnec is not None
     assert which == Filter(visnec=which.visnec)
     store = Store(open_workspace(visited.server.root))
-    n = len(matching_rows(store, Scope(store.reading().scopes[-1][0], "none"), which))
+    n = len(matching_rows(store, Scope(store.snapshot().scopes[-1][0], "none"), which))
     assert 0 < n < 554
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
     expect(page.locator(".brushed")).to_be_hidden()

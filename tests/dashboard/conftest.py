@@ -18,7 +18,7 @@ from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_contex
 from dashboard.server.guard import GuardMiddleware, allowed_hosts
 from dashboard.server.routes import ROUTES
 from dashboard.view.state import View
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from tests.synthetic import make_workspace
 
 Draw = Callable[..., AppTest]

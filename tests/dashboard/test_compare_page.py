@@ -14,9 +14,11 @@ from dashboard.data.scores import read_cut
 from dashboard.pages.overview.health_panel import toggled
 from dashboard.view.state import Key, View
 from dashboard.widgets.plane_panel import read_box
-from scoring.database import build_database, compare_scopes
+from scoring.database.build.build import build_database
 from scoring.database.filters import Filter, Range
-from scoring.database.queries import queries
+from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.compare import compare_scopes
+from scoring.database.queries.review_queues import review_queue
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 from scoring.reviews.threshold_estimation import estimate_quality
@@ -68,7 +70,7 @@ def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Dra
     (other,) = read_other_scopes(two)
     found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)
     which = flip_filter(Filter(), other, Category.VISION_CRITICAL, Category.REDUNDANT)
-    n = len(queries.matching_rows(two.store, two.scope, which, two.bands))
+    n = len(matching_rows(two.store, two.scope, which, two.bands))
     places = [CATEGORIES.index(one) for one in (Category.VISION_CRITICAL, Category.REDUNDANT)]
     assert n == found.flips[places[0], places[1]]
     app = draw("explore", {"filter": str(which)})
@@ -83,7 +85,7 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
     assert any(one.label.startswith("Give labels") for one in overview.button)
     app = draw("review", session=session)
     assert "Too few decisions that stand for the dataset" in written(app)
-    queue = queries.review_queue(two.store, two.scope, Filter(), "stratified", 60, 1, two.bands)
+    queue = review_queue(two.store, two.scope, Filter(), "stratified", 60, 1, two.bands)
     for name, n in (("ada", 60), ("bob", 30)):
         drawn = list(zip(queue.rows, queue.probabilities, strict=True))[:n]
         open_review_log(open_workspace(two.workspace.root), name).append(

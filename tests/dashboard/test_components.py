@@ -32,7 +32,8 @@ from dashboard.widgets import breakdown
 from dashboard.widgets.filter_bar import read_range
 from dashboard.widgets.sample_view import Action, read_action
 from scoring.database.filters import Filter, Range
-from scoring.database.queries.queries import loss_plane, sample_detail
+from scoring.database.queries.detail import sample_detail
+from scoring.database.queries.overview import loss_plane
 from scoring.errors import VisnecError
 from scoring.necessity import Bands, Category
 from scoring.precision import noise_of

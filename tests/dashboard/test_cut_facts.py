@@ -16,7 +16,7 @@ from dashboard.data.threshold_stats import NoCut, Part, find_cut, read_cut_facts
 from dashboard.view import links
 from dashboard.view.state import View
 from scoring.database.filters import Filter
-from scoring.database.queries.queries import cut_counts
+from scoring.database.score_index.thresholds import count_kept
 from scoring.database.values import Record
 from scoring.necessity import Bands
 from tests.dashboard.conftest import Draw, data_of
@@ -49,10 +49,10 @@ def test_facts_are_what_the_library_counts(context: Context) -> None:
     which = Filter(source=("words", "scenes"))
     context = replace(context, filter=which, bands=Bands(-0.1, 0.4))
     facts = read_cut_facts(context, 0.3)
-    kept = cut_counts(context.store, context.scope, which, 0.3, None)
+    kept = count_kept(context.store, context.scope, which, 0.3, None)
     assert (facts["kept"], facts["scored"]) == (kept.n_kept, kept.n_kept + kept.n_dropped)
     for limit, of in ((-0.1, "misaligned"), (0.4, "critical")):
-        counts = cut_counts(context.store, context.scope, which, limit, None)
+        counts = count_kept(context.store, context.scope, which, limit, None)
         assert facts[of] == (counts.n_dropped if of == "misaligned" else counts.n_kept)
     assert sum(part[1] for part in facts["parts"]) == kept.n_kept
     shown = {figure["name"]: figure["value"] for figure in facts["figures"]}
@@ -74,7 +74,7 @@ def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) 
 
 def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context) -> None:
     def kept(**wish: str) -> tuple[int, int, int]:
-        counts = cut_counts(context.store, context.scope, Filter(), find_cut(context, wish), None)
+        counts = count_kept(context.store, context.scope, Filter(), find_cut(context, wish), None)
         assert counts.tokens_kept is not None
         return counts.n_kept, counts.n_kept + counts.n_dropped, counts.tokens_kept
 
@@ -91,7 +91,7 @@ def test_what_would_keep_nothing_lies_above_the_best_score(
 ) -> None:
     cut = find_cut(context, wish)
     assert cut == math.nextafter(read_summary(context).max_visnec or 0.0, math.inf)
-    assert cut_counts(context.store, context.scope, Filter(), cut, None).n_kept == 0
+    assert count_kept(context.store, context.scope, Filter(), cut, None).n_kept == 0
 
 
 SENSELESS = [

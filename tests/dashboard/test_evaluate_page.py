@@ -12,7 +12,11 @@ import pytest
 
 from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.widgets.evaluation_panels import from_threshold
-from scoring.database import Range, Scope, Store, build_database, matching_rows, parse_filter
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Range, parse_filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.values import Scope
 from scoring.predictions.files import Sight
 from scoring.predictions.imported import import_predictions
 from scoring.workspace import Workspace

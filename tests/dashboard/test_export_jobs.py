@@ -14,7 +14,8 @@ from dashboard.data import export_jobs
 from dashboard.data.export_facts import read_exports, zipped
 from dashboard.data.export_jobs import ExportJob
 from dashboard.pages.subset.export_list import _told
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError, StorageError
 from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, Progress, export_subset

@@ -13,7 +13,7 @@ from dashboard.data.context import Context
 from dashboard.server.guard import CONTENT_POLICY, allowed_hosts, host_name
 from dashboard.view import links
 from scoring.database.filters import Filter, parse_filter
-from scoring.database.queries.queries import matching_rows
+from scoring.database.queries.browse import matching_rows
 from scoring.necessity import Bands
 from scoring.samples import Status
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from dashboard.data.cards import build_card
 from scoring.bundled import MODEL_NOTICE
-from scoring.database import Scope, Store, sample_detail
+from scoring.database.connection import Store
+from scoring.database.queries.detail import sample_detail
+from scoring.database.values import Scope
 from scoring.dataset.records import read_sample
 from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands

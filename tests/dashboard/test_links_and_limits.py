@@ -13,7 +13,8 @@ from dashboard.data.context import WORKSPACE_VARIABLE, Context
 from dashboard.data.samples import read_page, read_page_at
 from dashboard.view.state import Group, Key, View, read_view
 from scoring.database.filters import Filter
-from scoring.database.queries.queries import cut_counts, matching_rows
+from scoring.database.queries.browse import matching_rows
+from scoring.database.score_index.thresholds import count_kept
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import latest_decisions
 from scoring.samples import Status
@@ -112,7 +113,7 @@ def test_the_overview_follows_the_filter(root: Path, draw: Draw, context: Contex
     which = Filter(source=("words",), kind=("word",))
     for group in Group:
         app = draw("overview", {"filter": str(which), "group": str(group)})
-        kept = cut_counts(context.store, context.scope, which, 0.25, None)
+        kept = count_kept(context.store, context.scope, which, 0.25, None)
         assert data_of(app, "threshold_editor")["facts"]["kept"] == kept.n_kept
 
 

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.pages.explore import page as explore
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.database.queries import search
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written

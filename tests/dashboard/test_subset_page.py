@@ -27,7 +27,7 @@ from dashboard.pages.subset.subset_arms import read_arms
 from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view
 from scoring.clustering.clusters import Clustering
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.dataset.records import read_dataset_info
 from scoring.rules import rule_from_dict
 from scoring.schemas import CLUSTERS

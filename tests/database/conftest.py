@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scoring.database import Scope, Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.values import Scope
 from scoring.samples import Status
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace

@@ -9,8 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.database import Cursor, Filter, Scope, Sort, Store, build_database, parse_filter
-from scoring.database.queries import queries
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import fetch_page, matching_rows, read_candidates
+from scoring.database.queries.detail import sample_detail, sample_details
+from scoring.database.queries.overview import sample_count
+from scoring.database.queries.review_queues import queue_rows
+from scoring.database.score_index.groups import by_cluster
+from scoring.database.values import Cursor, Scope, Sort
 from scoring.errors import InputError
 from scoring.necessity import DEFAULT_BANDS, visnec_score
 from scoring.rules.candidates import STATUSES
@@ -24,7 +31,7 @@ def all_pages(store: Store, which: Filter, sort: Sort, limit: int) -> list[list[
     """Every page of an order, read forward; reading back must give the same pages."""
     pages, cursor, back = [], None, []
     while True:
-        page = queries.page(store, SCOPE, which, sort, cursor, limit)
+        page = fetch_page(store, SCOPE, which, sort, cursor, limit)
         pages.append(page.rows["row_idx"].tolist())
         if len(pages) > 1 and page.previous:
             back.append(page.previous)
@@ -32,7 +39,7 @@ def all_pages(store: Store, which: Filter, sort: Sort, limit: int) -> list[list[
             break
         cursor = page.next
     for before, cursor in zip(pages[:-1], back, strict=True):
-        page = queries.page(store, SCOPE, which, sort, cursor, limit)
+        page = fetch_page(store, SCOPE, which, sort, cursor, limit)
         assert page.rows["row_idx"].tolist() == before
         assert page.next is not None
     return pages
@@ -100,34 +107,34 @@ def test_pages_under_a_filter(plausible: Store, sort: Sort) -> None:
     which = parse_filter("source:scenes,words decision:none")
     pages = all_pages(plausible, which, sort, 24)
     rows = sorted(row_idx for page in pages for row_idx in page)
-    assert rows == queries.matching_rows(plausible, SCOPE, which).tolist()
+    assert rows == matching_rows(plausible, SCOPE, which).tolist()
 
 
 def test_a_page_knows_its_total_and_its_ends(store: Store) -> None:
-    page = queries.page(store, SCOPE, EVERYTHING, limit=11)
+    page = fetch_page(store, SCOPE, EVERYTHING, limit=11)
     assert (page.total, page.next, page.previous) == (11, None, None)
-    page = queries.page(store, SCOPE, Filter(source=("scenes",)), "visnec", limit=2)
+    page = fetch_page(store, SCOPE, Filter(source=("scenes",)), "visnec", limit=2)
     assert page.total == 4
     assert page.next == Cursor(0.5, 0)
     assert page.previous is None
-    last = queries.page(store, SCOPE, Filter(source=("scenes",)), "visnec", page.next, 2, total=4)
+    last = fetch_page(store, SCOPE, Filter(source=("scenes",)), "visnec", page.next, 2, total=4)
     assert last.rows["row_idx"].tolist() == [6, 3]
     assert (last.total, last.next) == (4, None)
     assert last.previous == Cursor(0.5, 6, backward=True)
-    none = queries.page(store, SCOPE, Filter(source=("nowhere",)))
+    none = fetch_page(store, SCOPE, Filter(source=("nowhere",)))
     assert none.rows.empty
     assert (none.total, none.next, none.previous) == (0, None, None)
 
 
 def test_a_cursor_may_stand_where_no_sample_is(store: Store) -> None:
-    page = queries.page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1), 2)
+    page = fetch_page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1), 2)
     assert page.rows["row_idx"].tolist() == [2, 0]
-    page = queries.page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1, backward=True), 2)
+    page = fetch_page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1, backward=True), 2)
     assert page.rows["row_idx"].tolist() == [5, 9]
 
 
 def test_the_columns_of_a_page(store: Store) -> None:
-    rows = queries.page(store, SCOPE, EVERYTHING, "row_idx", limit=11).rows
+    rows = fetch_page(store, SCOPE, EVERYTHING, "row_idx", limit=11).rows
     scored, text_only = rows.iloc[3], rows.iloc[7]
     assert list(rows.columns) == [
         "row_idx",
@@ -172,14 +179,14 @@ def test_the_columns_of_a_page(store: Store) -> None:
 
 
 def test_a_page_without_a_clustering(store: Store) -> None:
-    rows = queries.page(store, Scope(RUN_ID), EVERYTHING, limit=2).rows
+    rows = fetch_page(store, Scope(RUN_ID), EVERYTHING, limit=2).rows
     assert rows["cluster_id"].tolist() == [None, None]
     assert rows["cluster"].tolist() == [None, None]
 
 
 def test_an_unknown_sort_names_the_sorts(store: Store) -> None:
     with pytest.raises(InputError, match=r"'beauty'.*-loss_text"):
-        queries.page(store, SCOPE, EVERYTHING, "beauty")
+        fetch_page(store, SCOPE, EVERYTHING, "beauty")
 
 
 PREDICATES = {
@@ -208,14 +215,14 @@ PREDICATES = {
 @pytest.mark.parametrize("text", PREDICATES)
 def test_filters_choose_what_plain_python_chooses(plausible: Store, text: str) -> None:
     expected = [row["row_idx"] for row in read_truth(plausible) if PREDICATES[text](row)]
-    assert queries.matching_rows(plausible, SCOPE, parse_filter(text)).tolist() == expected
-    assert queries.sample_count(plausible, SCOPE, parse_filter(text)) == len(expected)
+    assert matching_rows(plausible, SCOPE, parse_filter(text)).tolist() == expected
+    assert sample_count(plausible, SCOPE, parse_filter(text)) == len(expected)
     assert expected
 
 
 def test_queues(store: Store) -> None:
     def queue(order: str, limit: int = 4, which: Filter = EVERYTHING, seed: int = 0) -> list[int]:
-        return queries.queue_rows(store, SCOPE, which, order, limit, seed)
+        return queue_rows(store, SCOPE, which, order, limit, seed)
 
     assert queue("lowest") == [8, 1, 5, 9]
     assert queue("highest") == [3, 0, 6, 2]
@@ -238,14 +245,14 @@ def test_a_random_queue_is_the_same_on_every_machine(store: Store) -> None:
         return folded(folded(folded(x % 2**32, 16, 0x7FEB352D), 15, 0x846CA68B), 16, 1)
 
     expected = sorted(range(11), key=lambda row_idx: mixed(row_idx + mixed(42)))
-    assert queries.queue_rows(store, SCOPE, EVERYTHING, "random", 11, 42) == expected
+    assert queue_rows(store, SCOPE, EVERYTHING, "random", 11, 42) == expected
 
 
 def test_a_random_queue_draws_evenly(plausible: Store) -> None:
     """The first 24 of 240 over 50 seeds: every row is drawn about 5 times."""
     drawn = np.zeros(240, int)
     for seed in range(50):
-        drawn[queries.queue_rows(plausible, SCOPE, EVERYTHING, "random", 24, seed)] += 1
+        drawn[queue_rows(plausible, SCOPE, EVERYTHING, "random", 24, seed)] += 1
     # Counts of variance 50 * 0.1 * 0.9 = 4.5 each: the sum of squares has mean 240, deviation 22.
     assert 174 < ((drawn - 5) ** 2 / 4.5).sum() < 306
 
@@ -253,11 +260,11 @@ def test_a_random_queue_draws_evenly(plausible: Store) -> None:
 @pytest.mark.parametrize("order", ["best", "threshold", "threshold:x", "lowest:1", ""])
 def test_an_unknown_queue_names_the_queues(store: Store, order: str) -> None:
     with pytest.raises(InputError, match=r"threshold:0\.25"):
-        queries.queue_rows(store, SCOPE, EVERYTHING, order, 3)
+        queue_rows(store, SCOPE, EVERYTHING, order, 3)
 
 
 def test_candidates_are_all_samples_in_their_order(store: Store) -> None:
-    found = queries.candidates(store, SCOPE)
+    found = read_candidates(store, SCOPE)
     assert found.row_idx.tolist() == list(range(11))
     assert found.sources == ("charts", "digits", "scenes")
     assert [found.sources[place] for place in found.source[:3]] == ["scenes", "digits", "charts"]
@@ -275,12 +282,12 @@ def test_candidates_are_all_samples_in_their_order(store: Store) -> None:
     assert found.loss_multimodal[8] == 1.0
     assert found.n_answer_tokens.tolist() == [2, 4, 8, 1, 0, 2, 4, 0, 16, 4, 0]
     assert found.cluster_id.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
-    assert queries.candidates(store, Scope(RUN_ID)).cluster_id.tolist() == [-1] * 11
+    assert read_candidates(store, Scope(RUN_ID)).cluster_id.tolist() == [-1] * 11
 
 
 def test_a_sample_in_full(plausible: Store) -> None:
     truth = read_truth(plausible)
-    detail = queries.sample_detail(plausible, SCOPE, 0)
+    detail = sample_detail(plausible, SCOPE, 0)
     assert (detail.row_idx, detail.id, detail.source) == (0, "scenes-0", "scenes")
     assert detail.images == ("scenes/00000.png",)
     assert (detail.question, detail.answer) == (truth[0]["question"], truth[0]["answer"])
@@ -304,20 +311,20 @@ def test_a_sample_in_full(plausible: Store) -> None:
 
 def test_many_samples_at_once_are_what_each_is_alone(plausible: Store) -> None:
     rows = [4, 0, 5, 0, 239, 17]
-    found = queries.sample_details(plausible, SCOPE, rows)
-    assert found == {row: queries.sample_detail(plausible, SCOPE, row) for row in rows}
-    assert queries.sample_details(plausible, SCOPE, []) == {}
+    found = sample_details(plausible, SCOPE, rows)
+    assert found == {row: sample_detail(plausible, SCOPE, row) for row in rows}
+    assert sample_details(plausible, SCOPE, []) == {}
     with pytest.raises(InputError, match="no sample 240; the dataset has rows 0 to 239"):
-        queries.sample_details(plausible, SCOPE, [1, 241, 240])
+        sample_details(plausible, SCOPE, [1, 241, 240])
 
 
 def test_a_sample_without_image_or_score(plausible: Store) -> None:
-    detail = queries.sample_detail(plausible, SCOPE, 5)
+    detail = sample_detail(plausible, SCOPE, 5)
     assert (detail.images, detail.status, detail.n_neighbours) == ((), "text_only", 0)
     assert [one["visnec"] for one in detail.scores] == [None, None]
     assert detail.turn_scores == detail.predictions == []
     with pytest.raises(InputError, match="rows 0 to 239"):
-        queries.sample_detail(plausible, SCOPE, 240)
+        sample_detail(plausible, SCOPE, 240)
 
 
 def test_clusters_that_leave_samples_out_still_add_up(tmp_path: Any) -> None:
@@ -326,7 +333,7 @@ def test_clusters_that_leave_samples_out_still_add_up(tmp_path: Any) -> None:
     pq.write_table(pq.read_table(path).slice(0, 20), path)
     build_database(workspace)
     store = Store(workspace)
-    frame = queries.by_cluster(store, SCOPE)
+    frame = by_cluster(store, SCOPE)
     assert frame["n"].sum() == 24
     assert frame[["cluster_id", "name", "n"]].values.tolist()[-1] == [None, None, 4]
-    assert queries.candidates(store, SCOPE).cluster_id[20:].tolist() == [-1] * 4
+    assert read_candidates(store, SCOPE).cluster_id[20:].tolist() == [-1] * 4

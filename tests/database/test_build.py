@@ -18,9 +18,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
-from scoring.database import Filter, Store, build_database
 from scoring.database.build import schema
-from scoring.database.queries import queries
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Filter
+from scoring.database.queries.browse import fetch_page
+from scoring.database.queries.overview import (
+    dataset_counts,
+    fetch_scopes,
+    sample_count,
+    score_summary,
+)
 from scoring.errors import WorkspaceError
 from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace
@@ -135,16 +143,16 @@ def test_a_workspace_with_nothing_but_records(tmp_path: Path) -> None:
         (12, 0, 0, 0)
     )
     store = Store(workspace)
-    assert queries.scopes(store).empty
-    assert queries.dataset_counts(store)["samples"].sum() == 12
+    assert fetch_scopes(store).empty
+    assert dataset_counts(store)["samples"].sum() == 12
 
 
 def test_an_empty_dataset(tmp_path: Path) -> None:
     workspace = make(tmp_path, rows=[])
     assert build_database(workspace).n_samples == 0
     store = Store(workspace)
-    assert queries.score_summary(store, SCOPE).n_scored == 0
-    assert queries.page(store, SCOPE, Filter()).rows.empty
+    assert score_summary(store, SCOPE).n_scored == 0
+    assert fetch_page(store, SCOPE, Filter()).rows.empty
 
 
 def test_a_sample_scored_twice_counts_once_and_the_first_part_wins(tmp_path: Path) -> None:
@@ -244,7 +252,7 @@ def test_a_database_built_before_there_were_segments_is_read(tmp_path: Path) -> 
     with duckdb.connect(str(workspace.database)) as con:
         for column in schema.LATER_COLUMNS["scores"]:
             con.execute(f"ALTER TABLE scores DROP COLUMN {column}")
-    found = Store(workspace).reading().rows("SELECT visnec, n_end_tokens FROM scores")
+    found = Store(workspace).snapshot().rows("SELECT visnec, n_end_tokens FROM scores")
     assert found == [(0.5, None)]
 
 
@@ -315,7 +323,7 @@ def test_a_folder_with_pattern_characters_in_its_name(tmp_path: Path) -> None:
     other.mkdir()
     workspace = make(root, visnec=SCORES, tokens=TOKENS, with_decisions=True)
     assert build_database(workspace).n_scores == 8
-    assert queries.sample_count(Store(workspace), SCOPE) == 11
+    assert sample_count(Store(workspace), SCOPE) == 11
 
 
 def test_nothing_imported_is_explained(tmp_path: Path) -> None:
@@ -369,7 +377,7 @@ def test_progress_ends_with_everything_done(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.workspace import open_workspace
 
 def die(what, done, total):
@@ -391,7 +399,7 @@ def test_a_killed_build_leaves_the_old_database_and_the_next_one_tidies_up(
     command = [sys.executable, "-c", KILLED, str(workspace.root), moment]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert store.generation == before
-    assert queries.sample_count(store, SCOPE) == 2
+    assert sample_count(store, SCOPE) == 2
     assert leftovers(workspace) != []
     build_database(workspace)
     assert leftovers(workspace) == []
@@ -414,7 +422,7 @@ def test_builds_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert queries.sample_count(Store(workspace), SCOPE) == 60
+    assert sample_count(Store(workspace), SCOPE) == 60
     assert leftovers(workspace) == []
 
 

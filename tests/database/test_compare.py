@@ -7,8 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.database import Filter, Scope, Store, build_database, compare_scopes, parse_filter
-from scoring.database.queries import queries
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.compare import compare_scopes
+from scoring.database.queries.health import score_health
+from scoring.database.queries.overview import sample_count
+from scoring.database.queries.review_queues import review_queue
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.samples import Status
@@ -67,7 +73,7 @@ def test_the_widest_apart_come_first(two: Store) -> None:
     # Gaps of 1, 1, 1.5, 1 and 0.5 ranks.
     assert apart["row_idx"].tolist() == [2, 0, 1, 3, 4]
     assert apart.iloc[0].tolist() == [2, 0.0, 0.5, 2 / 5, 3.5 / 5]
-    queue = queries.review_queue(two, SCOPE, Filter(), "runs:second", 2)
+    queue = review_queue(two, SCOPE, Filter(), "runs:second", 2)
     assert (queue.rows, queue.probabilities, queue.n_eligible) == ([2, 0], [None, None], 5)
 
 
@@ -95,7 +101,7 @@ def test_against_plain_ranks_on_many(plausible: Store) -> None:
     found = compare_scopes(plausible, SCOPE, gray)
     assert found.n_both == found.n_here > 100
     assert found.spearman == pytest.approx(1)  # 0.125 lower throughout
-    assert found.n_flipped == queries.sample_count(
+    assert found.n_flipped == sample_count(
         plausible, SCOPE, parse_filter("other:tiny-run/gray runs:differ")
     )
-    assert found.n_flipped == queries.score_health(plausible, SCOPE).n_differing > 0
+    assert found.n_flipped == score_health(plausible, SCOPE).n_differing > 0

@@ -12,8 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
-from scoring.database import Filter, Scope, Store, build_database, parse_filter
-from scoring.database.queries import queries
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import fetch_page, matching_rows
+from scoring.database.queries.detail import sample_detail
+from scoring.database.queries.overview import sample_count, score_summary
+from scoring.database.queries.review_queues import queue_rows
+from scoring.database.score_index.groups import by_cluster, decision_counts
+from scoring.database.values import Scope
 from scoring.errors import InputError, WorkspaceError
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
@@ -47,19 +54,19 @@ def test_a_database_of_another_version_is_explained(tmp_path: Path) -> None:
 def test_unknown_runs_and_clusterings_are_named_with_those_there_are(tmp_path: Path) -> None:
     _, store = built(tmp_path, n=6)
     with pytest.raises(InputError, match=rf"'other'.*{RUN_ID} \(none\)"):
-        queries.sample_count(store, Scope("other"))
+        sample_count(store, Scope("other"))
     with pytest.raises(InputError, match="'gray'"):
-        queries.score_summary(store, Scope(RUN_ID, "gray"))
+        score_summary(store, Scope(RUN_ID, "gray"))
     with pytest.raises(InputError, match=r"'nowhere'.*instructions-k6"):
-        queries.by_cluster(store, Scope(RUN_ID, "none", "nowhere"))
+        by_cluster(store, Scope(RUN_ID, "none", "nowhere"))
     with pytest.raises(InputError, match="visnec cluster"):
-        queries.sample_count(store, Scope(RUN_ID), Filter(cluster=(1,)))
+        sample_count(store, Scope(RUN_ID), Filter(cluster=(1,)))
 
 
 def test_a_new_database_is_seen_and_a_reading_goes_on(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
-    old, generation = store.reading(), store.generation
-    assert queries.score_summary(store, SCOPE).n_scored == 8
+    old, generation = store.snapshot(), store.generation
+    assert score_summary(store, SCOPE).n_scored == 8
     assert not store.build_state().stale
 
     values = [{"row_idx": 4, "baseline": "none", "status": "scored", "reason": None}]
@@ -68,21 +75,21 @@ def test_a_new_database_is_seen_and_a_reading_goes_on(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(values, schemas.SCORES), path)
     state = store.build_state()
     assert (state.n_new_parts, state.stale) == (1, True)
-    assert queries.score_summary(store, SCOPE).n_scored == 8
+    assert score_summary(store, SCOPE).n_scored == 8
 
     build_database(workspace)
     assert store.generation != generation
     assert not store.build_state().stale
-    assert queries.score_summary(store, SCOPE).n_scored == 9
+    assert score_summary(store, SCOPE).n_scored == 9
     assert old.rows("SELECT count(visnec) FROM scores") == [(8,)]
 
 
 def test_a_deleted_database_is_missed_by_nobody_who_reads(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     workspace.database.unlink()
-    assert queries.sample_count(store, SCOPE) == 11
+    assert sample_count(store, SCOPE) == 11
     build_database(workspace)
-    assert queries.sample_count(store, SCOPE) == 11
+    assert sample_count(store, SCOPE) == 11
 
 
 def test_decisions_are_seen_at_once_and_undone_at_once(tmp_path: Path) -> None:
@@ -91,10 +98,10 @@ def test_decisions_are_seen_at_once_and_undone_at_once(tmp_path: Path) -> None:
     keep = decision_event(1, 2, "keep")
     append_decisions(workspace, [keep, decision_event(2, 3, "drop")])
     assert store.decisions_generation != before
-    assert queries.matching_rows(store, SCOPE, Filter(decision=("keep",))).tolist() == [2]
-    assert queries.verdict_counts(store, SCOPE) == {"keep": 1, "drop": 1, "unsure": 0, "none": 9}
+    assert matching_rows(store, SCOPE, Filter(decision=("keep",))).tolist() == [2]
+    assert decision_counts(store, SCOPE) == {"keep": 1, "drop": 1, "unsure": 0, "none": 9}
     append_decisions(workspace, [decision_event(3, 2, None, undoes=keep["event_id"])])
-    assert queries.verdict_counts(store, SCOPE) == {"keep": 0, "drop": 1, "unsure": 0, "none": 10}
+    assert decision_counts(store, SCOPE) == {"keep": 0, "drop": 1, "unsure": 0, "none": 10}
 
 
 def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
@@ -112,7 +119,7 @@ def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
         append_decisions(workspace, events, f"{reviewer}@desk")
 
     def rows(text: str) -> list[int]:
-        return queries.matching_rows(store, SCOPE, parse_filter(text)).tolist()
+        return matching_rows(store, SCOPE, parse_filter(text)).tolist()
 
     assert rows("decision:keep") == [0]  # two against one
     assert rows("decision:drop") == [2]
@@ -120,8 +127,8 @@ def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
     assert rows("decision:none") == [4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:none,keep") == [0, 4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:keep,drop,unsure,none") == list(range(11))
-    assert queries.queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="cem") == [1, 2, 3]
-    assert queries.queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada") == [4, 5, 6]
+    assert queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="cem") == [1, 2, 3]
+    assert queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada") == [4, 5, 6]
 
 
 def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> None:
@@ -137,16 +144,16 @@ def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> Non
             rows = dice.sample(range(20), 3)
             log.append([DecisionDraft(row, dice.choice(list(Decision))) for row in rows])
         if step % 2:
-            fresh = Store(workspace).reading()
+            fresh = Store(workspace).snapshot()
             for table in tables:
-                assert store.reading().rows(table) == fresh.rows(table)
+                assert store.snapshot().rows(table) == fresh.rows(table)
 
 
 def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     append_decisions(workspace, [decision_event(1, 5, None, note="odd picture")])
-    assert queries.verdict_counts(store, SCOPE)["none"] == 11
-    detail = queries.sample_detail(store, SCOPE, 5)
+    assert decision_counts(store, SCOPE)["none"] == 11
+    detail = sample_detail(store, SCOPE, 5)
     assert detail.decision == "none"
     (held,) = detail.decisions
     assert (held["reviewer"], held["decision"], held["note"]) == ("ada", None, "odd picture")
@@ -156,7 +163,7 @@ def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -
     """A connection shared by threads would mix up these answers, or raise."""
     workspace, store = built(tmp_path, n=240)
     expected = {
-        source: queries.matching_rows(store, SCOPE, Filter(source=(source,))).tolist()
+        source: matching_rows(store, SCOPE, Filter(source=(source,))).tolist()
         for source in ("scenes", "digits", "charts", "words", "chat")
     }
     wrong: list[str] = []
@@ -165,8 +172,8 @@ def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -
     def ask(source: str) -> None:
         which = Filter(source=(source,))
         for _ in range(25):
-            rows = queries.matching_rows(store, SCOPE, which).tolist()
-            page = queries.page(store, SCOPE, which, "row_idx", limit=5)
+            rows = matching_rows(store, SCOPE, which).tolist()
+            page = fetch_page(store, SCOPE, which, "row_idx", limit=5)
             if rows != expected[source] or page.rows["row_idx"].tolist() != rows[:5]:
                 wrong.append(source)
 
@@ -210,12 +217,12 @@ def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -
 )
 def test_a_query_reaches_neither_disk_nor_network(store: Store, query: str) -> None:
     with pytest.raises(duckdb.Error):
-        store.reading().rows(query)
+        store.snapshot().rows(query)
 
 
 def test_text_of_a_filter_is_a_value_and_never_sql(store: Store) -> None:
     hostile = "'); DROP TABLE decisions; --"
     for which in (Filter(text=hostile), Filter(source=(hostile,)), Filter(text="100%_\\")):
-        assert queries.sample_count(store, SCOPE, which) == 0
-    assert queries.sample_count(store, SCOPE, Filter(text="\udcff")) == 0
-    assert queries.sample_count(store, SCOPE) == 11
+        assert sample_count(store, SCOPE, which) == 0
+    assert sample_count(store, SCOPE, Filter(text="\udcff")) == 0
+    assert sample_count(store, SCOPE) == 11

@@ -10,8 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
-from scoring.database import PARTS, Filter, Store, build_database, first_hits, parse_filter
-from scoring.database.queries import queries, search
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import PARTS, Filter, parse_filter
+from scoring.database.queries import search
+from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.compare import flip_filter, other_name
+from scoring.database.queries.health import score_health
+from scoring.database.queries.overview import sample_count, score_summary
+from scoring.database.queries.search import first_hits
+from scoring.database.score_index.thresholds import count_near
 from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
 from scoring.samples import Status
@@ -94,16 +102,16 @@ CHOSEN = {
 def test_a_part_chooses_these_samples(parts: Store, text: str) -> None:
     which = parse_filter(text)
     assert parse_filter(str(which)) == which
-    assert queries.matching_rows(parts, SCOPE, which).tolist() == CHOSEN[text]
-    assert queries.score_summary(parts, SCOPE, which).n_samples == len(CHOSEN[text])
-    assert queries.sample_count(parts, SCOPE, which) == len(CHOSEN[text])
+    assert matching_rows(parts, SCOPE, which).tolist() == CHOSEN[text]
+    assert score_summary(parts, SCOPE, which).n_samples == len(CHOSEN[text])
+    assert sample_count(parts, SCOPE, which) == len(CHOSEN[text])
 
 
 def test_the_limits_of_the_bands_in_use_decide(parts: Store) -> None:
     which, bands = parse_filter("certainty:undecided"), Bands(-2.0, 5.0)
-    assert queries.matching_rows(parts, SCOPE, which, bands).tolist() == []
-    assert queries.score_summary(parts, SCOPE, which, bands).n_samples == 0
-    assert queries.score_summary(parts, SCOPE, which).n_samples == 1
+    assert matching_rows(parts, SCOPE, which, bands).tolist() == []
+    assert score_summary(parts, SCOPE, which, bands).n_samples == 0
+    assert score_summary(parts, SCOPE, which).n_samples == 1
 
 
 def test_every_part_is_described() -> None:
@@ -135,7 +143,7 @@ def test_what_does_not_parse_is_explained(text: str, names: list[str]) -> None:
 @pytest.mark.parametrize("text", ["~/(a/", "~/[z/", "~/a**/", r"~/\1/"])
 def test_a_bad_pattern_is_explained(parts: Store, text: str) -> None:
     with pytest.raises(FilterError, match="is no regular expression: ") as error:
-        queries.sample_count(parts, SCOPE, Filter(text=text))
+        sample_count(parts, SCOPE, Filter(text=text))
     assert "Invalid Input Error" not in str(error.value)
     with pytest.raises(FilterError):
         first_hits(parts, SCOPE, Filter(text=text))
@@ -143,13 +151,13 @@ def test_a_bad_pattern_is_explained(parts: Store, text: str) -> None:
 
 def test_a_run_that_is_not_there_is_named(parts: Store) -> None:
     with pytest.raises(InputError, match="no scores of run 'third'"):
-        queries.sample_count(parts, SCOPE, parse_filter("other:third"))
+        sample_count(parts, SCOPE, parse_filter("other:third"))
 
 
 def test_hostile_text_is_only_text(parts: Store) -> None:
     for text in ("'; DROP TABLE scores; --", "%", "_", '"', "\\", "\ud800", "~/'; --/"):
-        assert queries.sample_count(parts, SCOPE, Filter(text=text)) == 0
-    assert queries.sample_count(parts, SCOPE, Filter(image=("' OR 1=1 --",))) == 0
+        assert sample_count(parts, SCOPE, Filter(text=text)) == 0
+    assert sample_count(parts, SCOPE, Filter(image=("' OR 1=1 --",))) == 0
 
 
 def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,20 +176,20 @@ def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.M
 
 
 def test_health(parts: Store) -> None:
-    found = queries.score_health(parts, SCOPE)
+    found = score_health(parts, SCOPE)
     assert found.statuses == {"scored": 5, "text_only": 1}
     assert (found.n_scored, found.n_one_token, found.share_one_token) == (5, 1, 0.2)
     assert (found.n_undecided, str(found.noise)) == (1, "± 0.000002 in float32")
     assert (found.n_compared, found.n_differing) == (5, 1)
     assert found.n_truncated == 0
-    nothing = queries.score_health(parts, SCOPE, Filter(source=("nowhere",)))
+    nothing = score_health(parts, SCOPE, Filter(source=("nowhere",)))
     assert (nothing.n_scored, nothing.n_undecided, nothing.share_differing) == (0, 0, None)
 
 
 def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> None:
     typed = [0.5, 0.5, 0.5, 0.5, None]
     workspace, store = built(tmp_path, visnec=typed, tokens=[1, 2, 2, 3, 1])
-    found = queries.score_health(store, SCOPE)
+    found = score_health(store, SCOPE)
     assert (found.n_one_token, found.share_one_token) == (3, 0.75)
 
     record = workspace.run_dir(RUN_ID) / "run.json"
@@ -189,7 +197,7 @@ def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> N
     assert said["score_eos"] is True
     record.write_text(json.dumps({**said, "score_eos": False}), "utf-8")
     build_database(workspace)
-    found = queries.score_health(store, SCOPE)
+    found = score_health(store, SCOPE)
     assert found.n_one_token == 1
 
 
@@ -202,9 +210,9 @@ def test_what_the_parts_tell_of_content_counts(tmp_path: Path) -> None:
         row["turns"][0] |= {"n_end_tokens": n, "n_thought_tokens": n}
     pq.write_table(pa.Table.from_pylist(rows, schemas.SCORES), part)
     build_database(workspace)
-    assert queries.score_health(store, SCOPE).n_one_token == 1
+    assert score_health(store, SCOPE).n_one_token == 1
     for text, expected in (("content:1..2", [0]), ("content:3..4", [1])):
-        assert queries.matching_rows(store, SCOPE, parse_filter(text)).tolist() == expected
+        assert matching_rows(store, SCOPE, parse_filter(text)).tolist() == expected
 
 
 def with_dtype(workspace: Workspace, dtype: str) -> None:
@@ -222,28 +230,26 @@ def test_the_noise_of_the_dtype_leaves_a_category_open(tmp_path: Path) -> None:
     chosen = {"undecided": [0, 2, 5], "sure": [1, 3], "unknown": []}
     for certainty, expected in chosen.items():
         which = parse_filter(f"certainty:{certainty}")
-        assert queries.matching_rows(store, SCOPE, which).tolist() == expected
-    assert queries.score_health(store, SCOPE).n_undecided == 3
-    assert queries.count_near(store, SCOPE, Filter(), 0.25, 0.01) == 2
-    assert queries.count_near(store, SCOPE, Filter(), 0.245, 0.0) == 1
+        assert matching_rows(store, SCOPE, which).tolist() == expected
+    assert score_health(store, SCOPE).n_undecided == 3
+    assert count_near(store, SCOPE, Filter(), 0.25, 0.01) == 2
+    assert count_near(store, SCOPE, Filter(), 0.245, 0.0) == 1
     with_dtype(workspace, "")  # as of scores from elsewhere
-    found = queries.score_health(store, SCOPE)
+    found = score_health(store, SCOPE)
     assert (found.noise, found.n_undecided) == (None, None)
     which = parse_filter("certainty:unknown")
-    assert queries.matching_rows(store, SCOPE, which).tolist() == [0, 1, 2, 3, 5]
+    assert matching_rows(store, SCOPE, which).tolist() == [0, 1, 2, 3, 5]
 
 
 def test_health_without_a_second_baseline(tmp_path: Path) -> None:
     store = built(tmp_path, visnec=[0.5, -0.5])[1]
-    found = queries.score_health(store, SCOPE)
+    found = score_health(store, SCOPE)
     assert (found.n_compared, found.n_differing, found.n_undecided) == (0, 0, 0)
-    assert queries.matching_rows(store, SCOPE, parse_filter("baselines:differ")).tolist() == []
+    assert matching_rows(store, SCOPE, parse_filter("baselines:differ")).tolist() == []
 
 
 def test_categories_of_a_flip_are_a_filter(parts: Store) -> None:
-    other = queries.other_name(SCOPE)
+    other = other_name(SCOPE)
     assert other == f"{RUN_ID}/none"
-    which = queries.flip_filter(
-        parse_filter("source:b"), SCOPE, Category.REDUNDANT, Category.MISALIGNED
-    )
+    which = flip_filter(parse_filter("source:b"), SCOPE, Category.REDUNDANT, Category.MISALIGNED)
     assert str(which) == (f"source:b category:redundant other:{other} other_category:misaligned")

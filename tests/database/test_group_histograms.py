@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scoring.database import Filter, Store, by_turn, parse_filter
-from scoring.database.queries.queries import histogram
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.overview import score_histogram
 from scoring.database.score_index.group_histograms import GROUPS, group_histograms, turn_histograms
+from scoring.database.score_index.groups import by_turn
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from tests.database.conftest import SCOPE, built
@@ -32,7 +34,7 @@ def test_each_group_by_hand(store: Store) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("which", [Filter(), Filter(source=("words", "scenes"))])
 def test_the_groups_add_up_to_the_whole(plausible: Store, group: str, which: Filter) -> None:
-    whole = histogram(plausible, SCOPE, which, EDGES)["n"].tolist()
+    whole = score_histogram(plausible, SCOPE, which, EDGES)["n"].tolist()
     groups = group_histograms(plausible, SCOPE, group, EDGES, which)
     assert [sum(one) for one in zip(*groups.values(), strict=True)] == whole
 

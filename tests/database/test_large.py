@@ -9,9 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from scoring.database import Store, build_database, parse_filter
 from scoring.database.build import build
-from scoring.database.queries import queries
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
+from scoring.database.queries.browse import fetch_page, matching_rows
+from scoring.database.queries.overview import histogram_edges, score_histogram, score_summary
+from scoring.database.score_index.thresholds import count_kept, threshold_for_share
 from tests.database.conftest import SCOPE
 from tests.synthetic_large import make_large_workspace
 
@@ -29,25 +33,25 @@ def test_answers_are_exact_and_memory_is_bounded(
     assert (report.n_samples, report.n_scores) == (N, len(visnec))
     store = Store(workspace)
 
-    edges = queries.histogram_edges(store, SCOPE)
-    bars = queries.histogram(store, SCOPE, parse_filter(""), edges)
+    edges = histogram_edges(store, SCOPE)
+    bars = score_histogram(store, SCOPE, parse_filter(""), edges)
     outer = np.array([-np.inf, *edges[1:-1], np.inf])
     assert bars["n"].tolist() == np.histogram(visnec, outer)[0].tolist()
 
-    cut = queries.cut_counts(store, SCOPE, parse_filter(""), 0.25, None)
+    cut = count_kept(store, SCOPE, parse_filter(""), 0.25, None)
     assert cut.n_kept == (visnec >= 0.25).sum()
-    threshold = queries.threshold_for_share(store, SCOPE, parse_filter(""), 0.15)
+    threshold = threshold_for_share(store, SCOPE, parse_filter(""), 0.15)
     assert threshold == np.sort(visnec)[::-1][int(0.15 * len(visnec)) - 1]
-    summary = queries.score_summary(store, SCOPE)
+    summary = score_summary(store, SCOPE)
     shares = list(summary.quantiles)
     assert list(summary.quantiles.values()) == pytest.approx(np.quantile(visnec, shares).tolist())
-    found = queries.matching_rows(store, SCOPE, parse_filter("visnec:..-1"))
+    found = matching_rows(store, SCOPE, parse_filter("visnec:..-1"))
     assert found.tolist() == np.sort(rows[visnec < -1]).tolist()
 
     lowest = rows[np.lexsort((rows, visnec))]
-    page = queries.page(store, SCOPE, parse_filter(""), limit=24)
+    page = fetch_page(store, SCOPE, parse_filter(""), limit=24)
     assert page.rows["row_idx"].tolist() == lowest[:24].tolist()
-    page = queries.page(store, SCOPE, parse_filter(""), after=page.next, limit=24)
+    page = fetch_page(store, SCOPE, parse_filter(""), after=page.next, limit=24)
     assert page.rows["row_idx"].tolist() == lowest[24:48].tolist()
 
 

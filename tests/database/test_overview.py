@@ -10,8 +10,32 @@ import math
 
 import pytest
 
-from scoring.database import Filter, Range, Scope, Store, parse_filter
-from scoring.database.queries import queries
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, Range, parse_filter
+from scoring.database.queries.browse import matching_rows
+from scoring.database.queries.overview import (
+    cluster_names,
+    dataset_counts,
+    fetch_clusterings,
+    fetch_scopes,
+    histogram_edges,
+    loss_plane,
+    sample_count,
+    score_histogram,
+    score_summary,
+    status_counts,
+    status_reasons,
+)
+from scoring.database.score_index.groups import (
+    by_answer_kind,
+    by_answer_length,
+    by_cluster,
+    by_source,
+    by_turn,
+    decision_counts,
+)
+from scoring.database.score_index.thresholds import count_kept, threshold_for_share
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
 from tests.database.conftest import SCOPE
@@ -22,34 +46,34 @@ EVERYTHING = Filter()
 
 def test_scopes_and_clusterings(store: Store, plausible: Store) -> None:
     columns = ["run_id", "baseline", "model", "created_at", "n_scored", "n_samples"]
-    assert queries.scopes(store)[columns].values.tolist() == [
+    assert fetch_scopes(store)[columns].values.tolist() == [
         [RUN_ID, "none", "tiny-vlm", CREATED_AT, 8, 11]
     ]
-    assert queries.scopes(plausible)["baseline"].tolist() == ["none", "gray"]
-    assert queries.clusterings(store)["clustering_id"].tolist() == [CLUSTERING_ID]
-    assert queries.cluster_names(store, CLUSTERING_ID) == dict(enumerate(CLUSTER_NAMES))
+    assert fetch_scopes(plausible)["baseline"].tolist() == ["none", "gray"]
+    assert fetch_clusterings(store)["clustering_id"].tolist() == [CLUSTERING_ID]
+    assert cluster_names(store, CLUSTERING_ID) == dict(enumerate(CLUSTER_NAMES))
 
 
 def test_dataset_counts(store: Store, plausible: Store) -> None:
-    assert queries.dataset_counts(store).values.tolist() == [
+    assert dataset_counts(store).values.tolist() == [
         ["digits", 4, 3, 0],  # one of them is text-only
         ["scenes", 4, 4, 0],
         ["charts", 3, 3, 0],
     ]
-    counts = queries.dataset_counts(plausible).set_index("source")
+    counts = dataset_counts(plausible).set_index("source")
     assert counts.loc["scenes", ["samples", "with_image"]].tolist() == [80, 80]
     assert counts.loc["scenes", "multi_turn"] > 20
     assert counts.loc["chat", "with_image"] == 0
 
 
 def test_statuses_stand_in_the_order_of_the_closed_list_and_add_up(store: Store) -> None:
-    assert queries.status_counts(store, SCOPE).values.tolist() == [
+    assert status_counts(store, SCOPE).values.tolist() == [
         ["scored", 8],
         ["pending", 1],
         ["text_only", 1],
         ["bad_image", 1],
     ]
-    filtered = queries.status_counts(store, SCOPE, Filter(source=("digits",)))
+    filtered = status_counts(store, SCOPE, Filter(source=("digits",)))
     assert filtered.values.tolist() == [
         ["scored", 1],
         ["pending", 1],
@@ -59,16 +83,16 @@ def test_statuses_stand_in_the_order_of_the_closed_list_and_add_up(store: Store)
 
 
 def test_reasons_name_an_example(store: Store) -> None:
-    assert queries.status_reasons(store, SCOPE).values.tolist() == [
+    assert status_reasons(store, SCOPE).values.tolist() == [
         ["pending", None, 1, 4],
         ["text_only", "the record names no image", 1, 7],
         ["bad_image", "the image file is truncated", 1, 10],
     ]
-    assert queries.status_reasons(store, SCOPE, limit_per_status=0).empty
+    assert status_reasons(store, SCOPE, limit_per_status=0).empty
 
 
 def test_summary(store: Store) -> None:
-    summary = queries.score_summary(store, SCOPE)
+    summary = score_summary(store, SCOPE)
     assert (summary.n_samples, summary.n_scored, summary.answer_tokens) == (11, 8, 41)
     assert summary.categories == {
         Category.MISALIGNED: 2,
@@ -85,56 +109,56 @@ def test_summary(store: Store) -> None:
 
 def test_bands_are_the_users_to_move(store: Store) -> None:
     bands = Bands(-0.5, 0.5)
-    summary = queries.score_summary(store, SCOPE, bands=bands)
+    summary = score_summary(store, SCOPE, bands=bands)
     assert list(summary.categories.values()) == [1, 4, 3]
     redundant = Filter(category=(Category.REDUNDANT,))
-    assert queries.matching_rows(store, SCOPE, redundant).tolist() == [5, 9]
-    assert queries.matching_rows(store, SCOPE, redundant, bands).tolist() == [1, 2, 5, 9]
+    assert matching_rows(store, SCOPE, redundant).tolist() == [5, 9]
+    assert matching_rows(store, SCOPE, redundant, bands).tolist() == [1, 2, 5, 9]
     either = Filter(category=(Category.MISALIGNED, Category.VISION_CRITICAL))
-    assert queries.matching_rows(store, SCOPE, either, bands).tolist() == [0, 3, 6, 8]
+    assert matching_rows(store, SCOPE, either, bands).tolist() == [0, 3, 6, 8]
 
 
 def test_nothing_scored_under_a_filter_is_none_and_not_zero(store: Store) -> None:
     nothing = Filter(source=("nowhere",))
-    summary = queries.score_summary(store, SCOPE, nothing)
+    summary = score_summary(store, SCOPE, nothing)
     assert (summary.n_samples, summary.n_scored, summary.answer_tokens) == (0, 0, 0)
     assert summary.mean is summary.min_visnec is summary.mean_loss_text is None
     assert summary.quantiles == {}
-    assert queries.histogram(store, SCOPE, nothing, [0, 1])["n"].tolist() == [0]
-    assert queries.cut_counts(store, SCOPE, nothing, 0.0, None).n_kept == 0
-    assert queries.threshold_for_share(store, SCOPE, nothing, 0.5) == math.inf
-    assert queries.loss_plane(store, SCOPE, nothing).counts.sum() == 0
-    assert queries.by_source(store, SCOPE, nothing).empty
-    assert queries.by_cluster(store, SCOPE, nothing).empty
-    assert queries.by_answer_length(store, SCOPE, nothing).empty
-    assert queries.by_turn(store, SCOPE, nothing).empty
-    assert queries.status_counts(store, SCOPE, nothing).empty
+    assert score_histogram(store, SCOPE, nothing, [0, 1])["n"].tolist() == [0]
+    assert count_kept(store, SCOPE, nothing, 0.0, None).n_kept == 0
+    assert threshold_for_share(store, SCOPE, nothing, 0.5) == math.inf
+    assert loss_plane(store, SCOPE, nothing).counts.sum() == 0
+    assert by_source(store, SCOPE, nothing).empty
+    assert by_cluster(store, SCOPE, nothing).empty
+    assert by_answer_length(store, SCOPE, nothing).empty
+    assert by_turn(store, SCOPE, nothing).empty
+    assert status_counts(store, SCOPE, nothing).empty
 
 
 def test_bins_hold_their_left_edge_and_the_outer_ones_what_lies_outside(store: Store) -> None:
-    bars = queries.histogram(store, SCOPE, EVERYTHING, [-0.5, 0.0, 0.25, 0.5])
+    bars = score_histogram(store, SCOPE, EVERYTHING, [-0.5, 0.0, 0.25, 0.5])
     assert bars.values.tolist() == [[-0.5, 0.0, 2], [0.0, 0.25, 2], [0.25, 0.5, 4]]
-    one = queries.histogram(store, SCOPE, EVERYTHING, [0.3, 0.4])
+    one = score_histogram(store, SCOPE, EVERYTHING, [0.3, 0.4])
     assert one["n"].tolist() == [8]
 
 
 @pytest.mark.parametrize("edges", [[], [0.0], [0.0, 0.0], [1.0, 0.0], [0.0, math.inf]])
 def test_edges_must_ascend(store: Store, edges: list[float]) -> None:
     with pytest.raises(InputError, match="ascending"):
-        queries.histogram(store, SCOPE, EVERYTHING, edges)
+        score_histogram(store, SCOPE, EVERYTHING, edges)
 
 
 def test_edges_are_round_and_the_same_under_every_filter(store: Store, plausible: Store) -> None:
-    assert queries.histogram_edges(store, SCOPE, bins=6) == [-1, -0.5, 0, 0.5, 1, 1.5, 2]
-    edges = queries.histogram_edges(plausible, SCOPE)
+    assert histogram_edges(store, SCOPE, bins=6) == [-1, -0.5, 0, 0.5, 1, 1.5, 2]
+    edges = histogram_edges(plausible, SCOPE)
     assert 0.0 in edges
     assert 30 <= len(edges) <= 70
-    bars = queries.histogram(plausible, SCOPE, EVERYTHING, edges)
-    assert bars["n"].sum() == queries.score_summary(plausible, SCOPE).n_scored
+    bars = score_histogram(plausible, SCOPE, EVERYTHING, edges)
+    assert bars["n"].sum() == score_summary(plausible, SCOPE).n_scored
 
 
 def test_a_cut_keeps_its_minimum_and_not_its_maximum(store: Store) -> None:
-    cut = queries.cut_counts(store, SCOPE, EVERYTHING, 0.125, None)
+    cut = count_kept(store, SCOPE, EVERYTHING, 0.125, None)
     assert (cut.n_kept, cut.n_dropped, cut.n_unscored) == (5, 3, 3)
     assert (cut.tokens_kept, cut.tokens_dropped) == (19, 22)
     columns = ["source", "kept", "dropped", "unscored", "kept_tokens", "dropped_tokens"]
@@ -143,11 +167,11 @@ def test_a_cut_keeps_its_minimum_and_not_its_maximum(store: Store) -> None:
         ["charts", 1, 2, 0, 8, 18],
         ["digits", 0, 1, 3, 0, 4],
     ]
-    between = queries.cut_counts(store, SCOPE, EVERYTHING, 0.0, 0.5)
+    between = count_kept(store, SCOPE, EVERYTHING, 0.0, 0.5)
     assert (between.n_kept, between.n_dropped) == (3, 5)
-    open_cut = queries.cut_counts(store, SCOPE, EVERYTHING, None, None)
+    open_cut = count_kept(store, SCOPE, EVERYTHING, None, None)
     assert (open_cut.n_kept, open_cut.n_dropped, open_cut.n_unscored) == (8, 0, 3)
-    by_tokens = queries.cut_counts(store, SCOPE, Filter(tokens=Range(3, None)), 0.125, None)
+    by_tokens = count_kept(store, SCOPE, Filter(tokens=Range(3, None)), 0.125, None)
     assert (by_tokens.n_kept, by_tokens.n_dropped, by_tokens.n_unscored) == (3, 2, 0)
 
 
@@ -156,25 +180,25 @@ def test_a_cut_keeps_its_minimum_and_not_its_maximum(store: Store) -> None:
     [(0, math.inf), (0.1, math.inf), (0.125, 2.0), (0.25, 0.5), (0.5, 0.25), (1, -1.0)],
 )
 def test_the_threshold_of_a_share(store: Store, share: float, threshold: float) -> None:
-    assert queries.threshold_for_share(store, SCOPE, EVERYTHING, share) == threshold
+    assert threshold_for_share(store, SCOPE, EVERYTHING, share) == threshold
 
 
 def test_a_share_is_a_share(store: Store) -> None:
     with pytest.raises(InputError, match="15 %"):
-        queries.threshold_for_share(store, SCOPE, EVERYTHING, 15)
+        threshold_for_share(store, SCOPE, EVERYTHING, 15)
 
 
 def test_the_threshold_of_a_share_keeps_that_many(plausible: Store) -> None:
-    n = queries.score_summary(plausible, SCOPE).n_scored
+    n = score_summary(plausible, SCOPE).n_scored
     for count in (1, 2, 17, n - 1, n):
         share = min((count + 0.5) / n, 1.0)
-        threshold = queries.threshold_for_share(plausible, SCOPE, EVERYTHING, share)
-        assert queries.cut_counts(plausible, SCOPE, EVERYTHING, threshold, None).n_kept == count
+        threshold = threshold_for_share(plausible, SCOPE, EVERYTHING, share)
+        assert count_kept(plausible, SCOPE, EVERYTHING, threshold, None).n_kept == count
 
 
 def test_the_loss_plane_has_the_text_only_loss_on_x(store: Store) -> None:
     # Text-only losses 0, .25, .5, .625, .75, 1, 1, 2.5; multimodal 1 for the first, else 0.5.
-    plane = queries.loss_plane(store, SCOPE, EVERYTHING, bins=4)
+    plane = loss_plane(store, SCOPE, EVERYTHING, bins=4)
     assert plane.edges.tolist() == [0, 1, 2, 3, 4]
     assert plane.counts.tolist() == [[4, 2, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
@@ -191,12 +215,12 @@ def test_groups_by_source(store: Store) -> None:
         "vision_critical",
         "answer_tokens",
     ]
-    assert queries.by_source(store, SCOPE)[columns].values.tolist() == [
+    assert by_source(store, SCOPE)[columns].values.tolist() == [
         ["digits", 4, 1, -0.25, -0.25, 1, 0, 0, 4],
         ["scenes", 4, 4, 0.78125, 0.5, 0, 1, 3, 11],
         ["charts", 3, 3, -0.25, 0.0, 1, 1, 1, 26],
     ]
-    strict = queries.by_source(store, SCOPE, bands=Bands(0.0, 1.0)).set_index("source")
+    strict = by_source(store, SCOPE, bands=Bands(0.0, 1.0)).set_index("source")
     assert strict.loc["scenes", ["misaligned", "redundant", "vision_critical"]].tolist() == [
         0,
         3,
@@ -205,20 +229,20 @@ def test_groups_by_source(store: Store) -> None:
 
 
 def test_groups_by_cluster_carry_the_names(store: Store) -> None:
-    frame = queries.by_cluster(store, SCOPE)
+    frame = by_cluster(store, SCOPE)
     assert frame[["cluster_id", "name", "n", "n_scored"]].values.tolist() == [
         [0, CLUSTER_NAMES[0], 4, 4],
         [1, CLUSTER_NAMES[1], 4, 1],
         [2, CLUSTER_NAMES[2], 3, 3],
     ]
-    one = queries.by_cluster(store, SCOPE, Filter(cluster=(2,)))
+    one = by_cluster(store, SCOPE, Filter(cluster=(2,)))
     assert one["cluster_id"].tolist() == [2]
     with pytest.raises(InputError, match="visnec cluster"):
-        queries.by_cluster(store, Scope(RUN_ID))
+        by_cluster(store, Scope(RUN_ID))
 
 
 def test_groups_by_length_and_kind_of_answer(store: Store) -> None:
-    lengths = queries.by_answer_length(store, SCOPE)
+    lengths = by_answer_length(store, SCOPE)
     assert lengths[["min_tokens", "max_tokens", "n"]].values.tolist() == [
         [1, 1, 1],
         [2, 2, 2],
@@ -226,23 +250,23 @@ def test_groups_by_length_and_kind_of_answer(store: Store) -> None:
         [5, 8, 1],
         [9, 16, 1],
     ]
-    kinds = queries.by_answer_kind(store, SCOPE)
+    kinds = by_answer_kind(store, SCOPE)
     assert kinds[["answer_kind", "n", "n_scored"]].values.tolist() == [["phrase", 11, 8]]
 
 
 def test_groups_by_turn(plausible: Store) -> None:
-    turns = queries.by_turn(plausible, SCOPE)
+    turns = by_turn(plausible, SCOPE)
     assert turns["turn"].tolist() == [0, 1, 2]
-    assert turns["n"][0] == queries.score_summary(plausible, SCOPE).n_scored
-    scenes = queries.by_turn(plausible, SCOPE, Filter(source=("digits",)))
+    assert turns["n"][0] == score_summary(plausible, SCOPE).n_scored
+    scenes = by_turn(plausible, SCOPE, Filter(source=("digits",)))
     assert scenes["turn"].tolist() == [0]
 
 
 def test_groups_count_verdicts_and_add_up(plausible: Store) -> None:
-    verdicts = queries.verdict_counts(plausible, SCOPE)
+    verdicts = decision_counts(plausible, SCOPE)
     assert verdicts["keep"] > 0 < verdicts["drop"]
-    total = queries.sample_count(plausible, SCOPE)
-    for group in (queries.by_source, queries.by_cluster, queries.by_answer_kind):
+    total = sample_count(plausible, SCOPE)
+    for group in (by_source, by_cluster, by_answer_kind):
         frame = group(plausible, SCOPE)
         assert frame["n"].sum() == total == 240
         assert frame[["keep", "drop", "unsure"]].sum().to_dict() == {
@@ -255,9 +279,9 @@ def test_a_filter_may_name_everything_at_once(plausible: Store) -> None:
         "source:digits,scenes cluster:0,1,2 category:misaligned,redundant status:scored "
         'decision:keep,none visnec:-1..1 loss_text:0.. loss_multimodal:..9 tokens:3.. text:"COLOUR"'
     )
-    n = queries.sample_count(plausible, SCOPE, which)
+    n = sample_count(plausible, SCOPE, which)
     assert 0 < n < 80
-    assert queries.status_counts(plausible, SCOPE, which).values.tolist() == [["scored", n]]
-    assert queries.by_source(plausible, SCOPE, which)["n"].sum() == n
-    assert queries.by_cluster(plausible, SCOPE, which)["n"].sum() == n
-    assert sum(queries.verdict_counts(plausible, SCOPE, which).values()) == n
+    assert status_counts(plausible, SCOPE, which).values.tolist() == [["scored", n]]
+    assert by_source(plausible, SCOPE, which)["n"].sum() == n
+    assert by_cluster(plausible, SCOPE, which)["n"].sum() == n
+    assert sum(decision_counts(plausible, SCOPE, which).values()) == n

@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.database import Scope, Store, build_database, sample_detail
 from scoring.database.build import prediction_matching
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.queries.detail import sample_detail
+from scoring.database.values import Scope
 from scoring.predictions.answer_match import MATCH_VERSION
 from scoring.predictions.records import match_prediction, to_prediction_row
 from scoring.schemas import PREDICTIONS

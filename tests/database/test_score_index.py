@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scoring.database import Filter, Range, Store, ecdf, parse_filter
-from scoring.database.cache import Shelf
-from scoring.database.queries import queries
+from scoring.database.cache import QueryCache
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, Range, parse_filter
+from scoring.database.queries.browse import fetch_page, matching_rows
 from scoring.database.score_index import index
-from scoring.database.score_index.index import CLUSTER, SOURCE, known_slice, open_slice
+from scoring.database.score_index.groups import by_source
+from scoring.database.score_index.index import CLUSTER, SOURCE, cached_score_index, open_score_index
+from scoring.database.score_index.thresholds import (
+    count_kept,
+    score_ecdf,
+    threshold_for_count,
+    threshold_for_tokens,
+)
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from tests.database.conftest import SCOPE, built
@@ -33,7 +41,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_left_of_any_position_are_what_plain_counting_gives(
     plausible: Store, text: str
 ) -> None:
-    one = open_slice(plausible, SCOPE, parse_filter(text))
+    one = open_score_index(plausible, SCOPE, parse_filter(text))
     one.memo.clear()  # other tests made its tables with larger blocks
     table = one.group(SOURCE)
     for position in range(len(one) + 1):
@@ -63,11 +71,11 @@ def test_groups_left_of_any_position_are_what_plain_counting_gives(
 )
 def test_groups_are_cut_from_all_samples_as_they_would_be_read(plausible: Store, text: str) -> None:
     which = parse_filter(text)
-    read = open_slice(Store(plausible.workspace), SCOPE, which)
+    read = open_score_index(Store(plausible.workspace), SCOPE, which)
     whole = Store(plausible.workspace)
-    assert known_slice(whole, SCOPE, which) is None
-    open_slice(whole, SCOPE)
-    cut = known_slice(whole, SCOPE, which)
+    assert cached_score_index(whole, SCOPE, which) is None
+    open_score_index(whole, SCOPE)
+    cut = cached_score_index(whole, SCOPE, which)
     assert cut is not None
     assert cut.visnec.tolist() == read.visnec.tolist()
     assert cut.row_idx.tolist() == read.row_idx.tolist()
@@ -88,7 +96,7 @@ def test_figures_of_sources_are_those_of_plain_python(
     bands = Bands(-0.1, 0.6)
     rows = [row for row in read_truth(plausible) if _meets(row, text, band, bands)]
     which = parse_filter(f"{text} {band}")
-    frame = queries.by_source(plausible, SCOPE, which, bands).set_index("source")
+    frame = by_source(plausible, SCOPE, which, bands).set_index("source")
     assert set(frame.index) == {row["source"] for row in rows}
     for source, found in frame.iterrows():
         mine = [row for row in rows if row["source"] == source]
@@ -123,20 +131,20 @@ def _meets(row: dict[str, Any], text: str, band: str, bands: Bands) -> bool:
 
 
 def test_a_filter_on_score_or_category_is_a_stretch_of_the_slice_without_it(store: Store) -> None:
-    one = open_slice(store, SCOPE, EVERYTHING)
+    one = open_score_index(store, SCOPE, EVERYTHING)
     assert one.row_idx.tolist() == [8, 1, 5, 9, 2, 0, 6, 3]
     assert one.n_unscored == 3
-    part = open_slice(store, SCOPE, parse_filter("category:misaligned,vision-critical"))
+    part = open_score_index(store, SCOPE, parse_filter("category:misaligned,vision-critical"))
     assert part.row_idx.tolist() == [8, 1, 2, 0, 6, 3]
     assert part.n_unscored == 0
-    inside = open_slice(store, SCOPE, parse_filter("category:vision-critical visnec:0.3..2"))
+    inside = open_score_index(store, SCOPE, parse_filter("category:vision-critical visnec:0.3..2"))
     assert inside.row_idx.tolist() == [0, 6]
     assert inside.visnec.base is not None  # a view, nothing was copied
-    assert open_slice(store, SCOPE, EVERYTHING) is one
+    assert open_score_index(store, SCOPE, EVERYTHING) is one
 
 
 def test_samples_outside_the_clustering_have_code_0(store: Store) -> None:
-    one = open_slice(store, SCOPE, EVERYTHING)
+    one = open_score_index(store, SCOPE, EVERYTHING)
     assert one.codes[CLUSTER].tolist() == [3, 2, 3, 1, 3, 1, 1, 1]
 
 
@@ -151,29 +159,29 @@ def test_pages_from_memory_are_those_of_the_database(
     store = built(tmp_path, visnec=visnec)[1]
     which = parse_filter(text)
     from_database = _walk(store, which, sort, limit)
-    open_slice(store, SCOPE, which)
+    open_score_index(store, SCOPE, which)
     assert _walk(store, which, sort, limit) == from_database
-    truth = queries.matching_rows(store, SCOPE, which).tolist()
+    truth = matching_rows(store, SCOPE, which).tolist()
     n_pages = len(from_database) // 2 + 1
     assert sorted(row for page in from_database[:n_pages] for row in page) == truth
 
 
 def _walk(store: Store, which: Filter, sort: str, limit: int) -> list[list[int]]:
     """The rows of every page forward, then of every page back."""
-    pages, page = [], queries.page(store, SCOPE, which, sort, limit=limit)
+    pages, page = [], fetch_page(store, SCOPE, which, sort, limit=limit)
     pages.append(page.rows["row_idx"].tolist())
     while page.next is not None:
-        page = queries.page(store, SCOPE, which, sort, page.next, limit)
+        page = fetch_page(store, SCOPE, which, sort, page.next, limit)
         pages.append(page.rows["row_idx"].tolist())
     while page.previous is not None:
-        page = queries.page(store, SCOPE, which, sort, page.previous, limit)
+        page = fetch_page(store, SCOPE, which, sort, page.previous, limit)
         pages.append(page.rows["row_idx"].tolist())
     return pages
 
 
 def test_thresholds_for_a_number_of_samples(store: Store) -> None:
     def threshold(count: int, which: Filter = EVERYTHING) -> float:
-        return queries.threshold_for_count(store, SCOPE, which, count)
+        return threshold_for_count(store, SCOPE, which, count)
 
     assert threshold(0) == math.inf
     assert threshold(1) == 2.0
@@ -188,7 +196,7 @@ def test_thresholds_for_a_number_of_answer_tokens(store: Store) -> None:
     """From the top down: 1, 4, 2, 8, 4, 2, 4 and 16 tokens, 41 in all."""
 
     def threshold(tokens: int) -> float:
-        return queries.threshold_for_tokens(store, SCOPE, EVERYTHING, tokens)
+        return threshold_for_tokens(store, SCOPE, EVERYTHING, tokens)
 
     assert threshold(0) == math.inf
     assert threshold(1) == threshold(4) == 2.0
@@ -204,23 +212,23 @@ def test_thresholds_for_a_number_of_answer_tokens(store: Store) -> None:
 
 def test_a_token_threshold_keeps_no_more_than_asked_but_for_ties(plausible: Store) -> None:
     for tokens in range(0, 4000, 171):
-        found = queries.threshold_for_tokens(plausible, SCOPE, EVERYTHING, tokens)
-        cut = queries.cut_counts(plausible, SCOPE, EVERYTHING, found, None)
+        found = threshold_for_tokens(plausible, SCOPE, EVERYTHING, tokens)
+        cut = count_kept(plausible, SCOPE, EVERYTHING, found, None)
         assert cut.tokens_kept <= tokens
 
 
 def test_the_curve_of_shares(store: Store) -> None:
-    assert ecdf(store, SCOPE, points=3).values.tolist() == [[-1, 1 / 8], [0.125, 0.5], [2, 1]]
-    every = ecdf(store, SCOPE)
+    assert score_ecdf(store, SCOPE, points=3).values.tolist() == [[-1, 1 / 8], [0.125, 0.5], [2, 1]]
+    every = score_ecdf(store, SCOPE)
     assert every["visnec"].tolist() == [-1, -0.25, 0, 0.125, 0.25, 0.5, 2]
     assert every["share"].tolist() == [1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 7 / 8, 1]
-    assert ecdf(store, SCOPE, Filter(source=("nowhere",))).empty
+    assert score_ecdf(store, SCOPE, Filter(source=("nowhere",))).empty
     with pytest.raises(InputError, match="two points"):
-        ecdf(store, SCOPE, points=1)
+        score_ecdf(store, SCOPE, points=1)
 
 
 def test_a_shelf_drops_what_was_used_least_recently() -> None:
-    shelf = Shelf(budget=10)
+    shelf = QueryCache(budget=10)
     made: list[str] = []
 
     def get(key: str) -> str:
@@ -239,7 +247,7 @@ def test_a_shelf_drops_what_was_used_least_recently() -> None:
 
 
 def test_what_could_not_be_made_is_tried_again() -> None:
-    shelf = Shelf(budget=10)
+    shelf = QueryCache(budget=10)
     with pytest.raises(ZeroDivisionError):
         shelf.get("a", lambda: 1 // 0, lambda _: 1)
     assert not shelf.has("a")
@@ -247,7 +255,7 @@ def test_what_could_not_be_made_is_tried_again() -> None:
 
 
 def test_threads_that_ask_at_once_wait_for_one_answer() -> None:
-    shelf, begun = Shelf(budget=10), threading.Event()
+    shelf, begun = QueryCache(budget=10), threading.Event()
     made: list[int] = []
 
     def make() -> int:

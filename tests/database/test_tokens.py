@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring import schemas
-from scoring.database import Scope, Store, build_database, token_scores
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.queries.detail import token_scores
+from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.samples import Status
 from scoring.workspace import Workspace
@@ -79,5 +82,5 @@ def test_parts_from_before_token_values_stand_beside_newer_ones(tmp_path: Path, 
     names = [name for name in schemas.SCORES.names if not name.startswith("token_")]
     pq.write_table(pq.read_table(part).select(names), part)
     build_database(workspace)
-    found = Store(workspace).reading().rows("SELECT row_idx, visnec FROM scores ORDER BY row_idx")
+    found = Store(workspace).snapshot().rows("SELECT row_idx, visnec FROM scores ORDER BY row_idx")
     assert found == [(0, 0.5), (1, 1.0)]

@@ -17,7 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.database import Scope, Store, token_scores
+from scoring.database.connection import Store
+from scoring.database.queries.detail import token_scores
+from scoring.database.values import Scope
 from scoring.runs.record import read_run, read_run_or_latest
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace
@@ -198,7 +200,7 @@ def outcomes(
         SELECT row_idx, status, reason, visnec, n_answer_tokens, truncated FROM scores
         WHERE run_id = $run AND baseline = $baseline ORDER BY row_idx
     """
-    rows = Store(workspace).reading().rows(query, {"run": run_id, "baseline": baseline})
+    rows = Store(workspace).snapshot().rows(query, {"run": run_id, "baseline": baseline})
     assert [row[0] for row in rows] == list(range(len(CASES)))  # counts in are counts out
     return {name: row[1:] for name, row in zip(CASES, rows, strict=True)}
 

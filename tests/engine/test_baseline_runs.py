@@ -13,7 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 from scoring.cli.console import baselines_table
-from scoring.database import Scope, Store, status_counts
+from scoring.database.connection import Store
+from scoring.database.queries.overview import status_counts
+from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.pipeline import score_dataset

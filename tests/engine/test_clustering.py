@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
 from scoring.clustering import instructions
-from scoring.clustering.clusters import cluster_dataset, kmeans, list_clusterings, sweep_clusterings
+from scoring.clustering.clusters import (
+    cluster_dataset,
+    list_clusterings,
+    run_kmeans,
+    sweep_clusterings,
+)
 from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER
 from scoring.clustering.embedders import (
     PACKAGED_FILES,
@@ -98,7 +103,7 @@ def test_no_clusters_are_refused(workspace: Workspace) -> None:
 
 def test_kmeans_is_the_papers_call() -> None:
     vectors = np.random.default_rng(3).normal(size=(5000, 16)).astype(np.float32)
-    labels, distances = kmeans(vectors, 20, 42)
+    labels, distances = run_kmeans(vectors, 20, 42)
     reference = MiniBatchKMeans(n_clusters=20, random_state=42, batch_size=2048, n_init="auto")
     assert (labels == reference.fit_predict(vectors)).all()
     nearest = reference.transform(vectors)[np.arange(5000), labels]
@@ -168,7 +173,7 @@ def test_vectors_on_disk_give_the_clusters_of_vectors_in_memory(
     found = instructions.read_instructions(workspace)
     with instructions.instruction_vectors(workspace, found, LongEmbedder()) as vectors:
         np.testing.assert_array_equal(vectors, expected)
-        labels, _ = kmeans(vectors, 7, 42)
+        labels, _ = run_kmeans(vectors, 7, 42)
     reference = MiniBatchKMeans(n_clusters=7, random_state=42, batch_size=2048, n_init="auto")
     assert (labels == reference.fit_predict(expected)).all()
     folder = instructions.embeddings_folder(workspace, LongEmbedder())

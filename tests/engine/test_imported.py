@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.database import Scope, Store, sample_detail, score_summary
+from scoring.database.connection import Store
+from scoring.database.queries.detail import sample_detail
+from scoring.database.queries.overview import score_summary
+from scoring.database.values import Scope
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import imported_scores
 from scoring.exchange.imported_scores import import_scores
@@ -219,7 +222,7 @@ def test_exported_scores_come_back_to_the_last_bit(tmp_path: Path) -> None:
     workspace = make_workspace(
         tmp_path / "ws", visnec=values, with_images=False, with_clusters=False
     )
-    from scoring.database import build_database
+    from scoring.database.build.build import build_database
 
     build_database(workspace)
     text = exported(workspace, "tiny-run")

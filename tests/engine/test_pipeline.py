@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scoring.cli.console import done_words
-from scoring.database import Scope, Store, scopes, status_counts
+from scoring.database.connection import Store
+from scoring.database.queries.overview import fetch_scopes, status_counts
+from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import InputError, RunConflictError, WorkspaceError
@@ -193,7 +195,7 @@ def test_other_settings_without_a_name_are_a_run_of_their_own(workspace: Workspa
     score_dataset(workspace, FakeModel())
     score_dataset(workspace, FakeModel(fingerprint="new"))
     assert len(list_runs(workspace)) == 2
-    assert list(scopes(Store(workspace))["n_scored"]) == [8, 8]
+    assert list(fetch_scopes(Store(workspace))["n_scored"]) == [8, 8]
 
 
 def test_an_unknown_baseline_is_refused(workspace: Workspace) -> None:

@@ -11,7 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.database import Scope, Store, status_counts, token_scores
+from scoring.database.connection import Store
+from scoring.database.queries.detail import token_scores
+from scoring.database.queries.overview import status_counts
+from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.engine.runner import RunSummary

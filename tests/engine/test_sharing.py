@@ -19,7 +19,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.database import Scope, Store, status_counts
+from scoring.database.connection import Store
+from scoring.database.queries.overview import status_counts
+from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import StorageError

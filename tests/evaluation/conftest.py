@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.samples import Status
 from scoring.workspace import Workspace
 from tests.synthetic import Row, make_workspace

@@ -8,9 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from scoring.database import Filter, Scope, Store, build_database, matching_rows, parse_filter
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.evaluation import evaluate_predictions
-from scoring.database.queries.prediction_verdicts import _CONDITIONS, read_models
+from scoring.database.queries.prediction_correctness import _CONDITIONS, fetch_models
+from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import MEASURES, Accuracy
 from scoring.predictions.files import Sight
@@ -47,7 +51,7 @@ def test_the_runs_own_predictions_are_evaluated(store: Store) -> None:
 
 
 def test_imported_predictions_stand_beside_them(both: Store) -> None:
-    assert [(one.name, one.own, one.seen, one.blind) for one in read_models(both)] == [
+    assert [(one.name, one.own, one.seen, one.blind) for one in fetch_models(both)] == [
         (RUN_ID, True, 6, 6),
         ("big", False, 6, 7),
     ]
@@ -154,7 +158,7 @@ def test_every_measure_has_its_condition() -> None:
 def test_a_database_built_before_there_were_imported_ones_is_read(workspace: Workspace) -> None:
     with duckdb.connect(str(workspace.database)) as con:
         con.execute("DROP TABLE imported_predictions")
-    assert [one.name for one in read_models(Store(workspace))] == [RUN_ID]
+    assert [one.name for one in fetch_models(Store(workspace))] == [RUN_ID]
 
 
 def test_no_predictions_at_all_is_told(workspace: Workspace) -> None:

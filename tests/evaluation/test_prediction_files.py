@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError
 from scoring.predictions.files import PredictionLine, Sight, read_prediction_lines
 from scoring.predictions.imported import (
@@ -240,11 +241,11 @@ def test_a_runs_name_is_taken(workspace: Workspace, seen_file: Path) -> None:
 def test_the_database_holds_them_with_their_matches(
     workspace: Workspace, seen_file: Path, store: Store
 ) -> None:
-    assert store.reading().rows("SELECT count(*) FROM imported_predictions") == [(0,)]
+    assert store.snapshot().rows("SELECT count(*) FROM imported_predictions") == [(0,)]
     import_predictions(workspace, seen_file, model="big", sight=Sight.SEEN)
     assert store.build_state().n_new_parts == 1
     build_database(workspace)
-    rows = store.reading().rows(
+    rows = store.snapshot().rows(
         "SELECT row_idx, exact, letter FROM imported_predictions ORDER BY row_idx"
     )
     assert rows == [
@@ -266,7 +267,7 @@ def test_matches_of_older_measures_are_made_anew(workspace: Workspace, seen_file
     build_database(workspace)
     found = (
         Store(workspace)
-        .reading()
+        .snapshot()
         .rows("SELECT count(*), count(*) FILTER (exact) FROM imported_predictions")
     )
     assert found == [(6, 3)]
@@ -277,6 +278,6 @@ def test_a_prediction_is_text_whatever_it_holds(workspace: Workspace, tmp_path: 
     path.write_bytes(b'{"row_idx": 0, "prediction": "\\ud800 \xef\xbf\xbd <b>B</b>"}\n')
     import_predictions(workspace, path)
     build_database(workspace)
-    ((text,),) = Store(workspace).reading().rows("SELECT prediction FROM imported_predictions")
+    ((text,),) = Store(workspace).snapshot().rows("SELECT prediction FROM imported_predictions")
     assert text.endswith("<b>B</b>")
     assert json.dumps(text, ensure_ascii=False).encode("utf-8")

@@ -11,9 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.database import Scope, Store, build_database, matching_rows, parse_filter
+from scoring.database.build.build import build_database
 from scoring.database.build.schema import LATER_COLUMNS
+from scoring.database.connection import Store
+from scoring.database.filters import parse_filter
+from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.evaluation import evaluate_predictions
+from scoring.database.values import Scope
 from scoring.engine.choice_rotation import Rotation, rotate_choices
 from scoring.engine.predictions import Predictor
 from scoring.engine.rotated_predictions import RotatingPredictor

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
 from scoring.readers import ReadOptions
 from scoring.samples import Status

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from scoring.database import Store
+from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
 from scoring.exports import read_outputs
 from scoring.exports.export import check_folder, export_subset
@@ -312,7 +312,7 @@ import sys, time
 from pathlib import Path
 import scoring.exports.export as export
 from scoring.rules import TopShare
-from scoring.database import Store
+from scoring.database.connection import Store
 from scoring.subsets.definitions import SubsetDefinition, read_outcome
 from scoring.workspace import open_workspace
 

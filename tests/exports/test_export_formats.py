@@ -21,7 +21,8 @@ import pytest
 from PIL import Image
 
 from scoring import import_dataset
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, RuleError, StorageError, VerificationError
 from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
 from scoring.exports.export import ExportResult, export_subset

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from scoring import import_dataset
 from scoring.cli import app
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError, MissingImagesError, RecordError
 from scoring.exports import ExportOptions
 from scoring.exports.export import export_subset

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError
 from scoring.exports import ExportOptions
 from scoring.exports.card import card_text

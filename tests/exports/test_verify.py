@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import _digest

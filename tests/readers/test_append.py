@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from scoring.cli import app
 from scoring.clustering.clusters import cluster_dataset, list_clusterings
 from scoring.clustering.embedders import load_embedder
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset import importing, parts
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_originals, read_samples
@@ -116,7 +117,7 @@ def test_a_run_goes_on_with_the_new_rows_alone(workspace: Workspace, files: list
     workspace = add(workspace, files[1])
     build_database(workspace)
     (run,) = list_runs(workspace)
-    reading = Store(workspace).reading()
+    reading = Store(workspace).snapshot()
     found = reading.rows("SELECT row_idx, status FROM scores ORDER BY row_idx")
     assert found == [(i, "scored" if i < 4 else "pending") for i in range(7)]
     assert reading.rows("SELECT row_idx FROM decisions WHERE decision = 'drop'") == [(1,)]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset

@@ -12,7 +12,7 @@ from PIL import Image
 from dashboard.data.cards import Card
 from dashboard.data.context import Context
 from dashboard.data.samples import read_cards
-from scoring.database import Store
+from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.data import actions
 from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.view.state import Key
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import StorageError, VisnecError
 from scoring.images.thumbnails import PackedCache, load_thumbnail
 from scoring.reviews.decision_log import Decision, DecisionDraft

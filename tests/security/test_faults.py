@@ -15,8 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.database import Store, build_database
 from scoring.database.build import schema
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import VisnecError, WorkspaceError
 from scoring.reviews import decision_log
 from scoring.reviews.decision_log import Decision, DecisionDraft
@@ -135,10 +136,10 @@ def test_the_clock_may_go_backwards(root: Path, monkeypatch: pytest.MonkeyPatch)
     log.append([DecisionDraft(3, Decision.DROP, decided_at="2020-01-01T00:00:00+00:00")])
     build_database(workspace)
     query = "SELECT decision FROM decisions WHERE row_idx = 3"
-    assert Store(workspace).reading().rows(query, {}) == [("drop",)]
+    assert Store(workspace).snapshot().rows(query, {}) == [("drop",)]
     os.utime(workspace.database, (0, 0))
     build_database(workspace)
-    assert Store(workspace).reading().rows(query, {}) == [("drop",)]
+    assert Store(workspace).snapshot().rows(query, {}) == [("drop",)]
 
 
 def test_a_decision_that_finds_the_disk_full_is_not_taken_for_saved(

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from dashboard.data.context import WORKSPACE_VARIABLE, read_workspace
 from dashboard.server.serve import APP
 from scoring.cli import app
-from scoring.database import Store, build_database
 from scoring.database.build import schema
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError, WorkspaceError
@@ -47,7 +48,7 @@ def test_the_commands_read_all_of_it(frozen: Path) -> None:
     result = CliRunner().invoke(app, ["build", "-w", str(frozen)])
     assert result.exit_code == 0, result.output
     workspace = open_workspace(frozen)
-    reading = Store(workspace).reading()
+    reading = Store(workspace).snapshot()
     scored = "SELECT count(*), sum(visnec) FROM scores WHERE status = 'scored'"
     # Rows 0, 1, 3, 4, 6, 7 and 9 have an image: 1, .75, .25, 0, 1, .75 and .25.
     assert reading.rows(scored, {}) == [(7, 4.0)]
@@ -69,7 +70,7 @@ def test_its_run_stays_and_another_one_is_scored_beside_it(frozen: Path) -> None
     assert part.read_bytes() == before
     score_dataset(open_workspace(frozen), FakeModel(), run_id="second")
     count = "SELECT run_id, count(*) FROM scores WHERE status = 'scored' GROUP BY 1 ORDER BY 1"
-    found = Store(open_workspace(frozen)).reading().rows(count, {})
+    found = Store(open_workspace(frozen)).snapshot().rows(count, {})
     assert found == [("first", 7), ("second", 7)]
 
 

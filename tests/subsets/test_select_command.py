@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring import cli
-from scoring.database import build_database
+from scoring.database.build.build import build_database
 from scoring.errors import InputError, RuleError
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log

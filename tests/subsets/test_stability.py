@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.database import Scope, Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
+from scoring.database.values import Scope
 from scoring.errors import RuleError
 from scoring.precision import Noise, noise_of
 from scoring.rules import (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.errors import InputError, RuleError, WorkspaceError
 from scoring.necessity import Bands
 from scoring.reviews.decision_log import Decision, DecisionDraft

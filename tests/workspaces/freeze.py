@@ -17,7 +17,8 @@ from PIL import Image
 
 from scoring.clustering.clusters import cluster_dataset
 from scoring.clustering.embedders import TfidfEmbedder
-from scoring.database import Store, build_database
+from scoring.database.build.build import build_database
+from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.exports.export import export_subset

@@ -11,7 +11,7 @@ from dashboard.data.evaluate import read_evaluation, read_models
 from dashboard.view import url_widgets
 from dashboard.view.state import View, change_view, current_view
 from dashboard.widgets import evaluation_panels, filter_bar, notices, page_frame
-from scoring.database.queries.prediction_verdicts import PredictedBy
+from scoring.database.queries.prediction_correctness import PredictingModel
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES
 
 _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
@@ -61,7 +61,9 @@ def _show_evaluation() -> None:
     evaluation_panels.show_kept(context)
 
 
-def _choose(context: Context, view: View, models: dict[str, PredictedBy]) -> tuple[str, str, float]:
+def _choose(
+    context: Context, view: View, models: dict[str, PredictingModel]
+) -> tuple[str, str, float]:
     """Whose predictions, what counts as right, and where the necessary part begins.
 
     Model and measure live in the filter, so that the samples behind a figure open under it.
@@ -102,7 +104,7 @@ def _choose(context: Context, view: View, models: dict[str, PredictedBy]) -> tup
     return str(name), measure, view.threshold(context.workspace.bands)
 
 
-def _told(model: PredictedBy) -> str:
+def _told(model: PredictingModel) -> str:
     return f"{model.name} · run of {model.told}" if model.own else model.name
 
 

@@ -21,7 +21,7 @@ from dashboard.view.fragments import Part, redraw
 from dashboard.view.state import Group, change_view, current_view
 from dashboard.widgets import breakdown, figures, notices
 from scoring.database.filters import Filter, Range
-from scoring.database.values import CutCounts
+from scoring.database.values import ThresholdCounts
 
 _NAMES = {
     Group.SOURCE: "source",
@@ -91,7 +91,7 @@ def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, An
     return rows
 
 
-def _kept_shares(kept: CutCounts) -> dict[str, float]:
+def _kept_shares(kept: ThresholdCounts) -> dict[str, float]:
     return {
         row["source"]: row["kept"] / (row["kept"] + row["dropped"])
         for row in kept.by_source

@@ -315,7 +315,7 @@ def _part_files(folder: Path) -> tuple[Path, ...]:
 def _literal(paths: Sequence[Path]) -> list[str]:
     """File names for DuckDB, which would read ``*``, ``?`` and ``[`` in them as patterns.
 
-    Every reading says ``hive_partitioning = false`` too: a folder ``a=b`` above would be a column.
+    Every snapshot says ``hive_partitioning = false`` too: a folder ``a=b`` above would be a column.
     """
     return [re.sub(r"[*?[]", r"[\g<0>]", str(path)) for path in paths]
 

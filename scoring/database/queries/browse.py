@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.database.conditions import EVERYTHING, Query, check_scope, compile_query
-from scoring.database.connection import Reading, Store
+from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import Filter
-from scoring.database.score_index.index import Slice, cluster_column, known_slice
+from scoring.database.score_index.index import ScoreIndex, cached_score_index, cluster_column
 from scoring.database.score_index.paging import next_keys
 from scoring.database.values import Cursor, Page, Record, Scope, Sort
 from scoring.errors import InputError
@@ -60,7 +60,7 @@ _PAGE_NAMES = "LEFT JOIN cluster_names n ON n.clustering_id = $clustering_id AND
 _PAGE_END = "LEFT JOIN verdicts v ON v.row_idx = wanted.row_idx ORDER BY place"
 
 
-def page(
+def fetch_page(
     store: Store,
     scope: Scope,
     which: Filter,
@@ -80,7 +80,7 @@ def page(
     backward = after is not None and after.backward
     one = None
     if order.column == "s.visnec":
-        one = known_slice(store, scope, which, bands)
+        one = cached_score_index(store, scope, which, bands)
     keys = _keys(asked, order, after, limit + 1, one)
     more = len(keys) > limit
     keys = keys[:limit]
@@ -90,7 +90,7 @@ def page(
     behind = Cursor(*keys[-1]) if keys else None
     return Page(
         records=_records(
-            asked.reading,
+            asked.snapshot,
             scope,
             [row_idx for _, row_idx in keys],
             [value for value, _ in keys] if order.column == "s.visnec" else [None],
@@ -101,7 +101,7 @@ def page(
     )
 
 
-def _count(asked: Query, one: Slice | None = None) -> int:
+def _count(asked: Query, one: ScoreIndex | None = None) -> int:
     if one is not None:
         return len(one) + one.n_unscored
     return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
@@ -109,15 +109,15 @@ def _count(asked: Query, one: Slice | None = None) -> int:
 
 def read_rows(store: Store, scope: Scope, rows: list[int]) -> list[Record]:
     """The given samples in the given order, as the records of a :class:`Page`."""
-    reading = store.reading()
-    check_scope(reading, scope)
-    return _records(reading, scope, rows)
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
+    return _records(snapshot, scope, rows)
 
 
 def _records(
-    reading: Reading, scope: Scope, rows: list[int], scores: Sequence[float | None] = (None,)
+    snapshot: Snapshot, scope: Scope, rows: list[int], scores: Sequence[float | None] = (None,)
 ) -> list[Record]:
-    cluster, join = cluster_column(reading, scope)
+    cluster, join = cluster_column(snapshot, scope)
     values: dict[str, Any] = {
         "rows": [int(row_idx) for row_idx in rows],
         "run_id": scope.run_id,
@@ -133,11 +133,11 @@ def _records(
         *(_PAGE_COLUMNS, cluster, _PAGE_ROWS, between, _PAGE_SCORES, join),
         *(_PAGE_NAMES, cluster, _PAGE_END),
     )
-    return reading.records("\n".join(query), values)
+    return snapshot.records("\n".join(query), values)
 
 
 def _keys(
-    asked: Query, order: _Order, after: Cursor | None, limit: int, one: Slice | None
+    asked: Query, order: _Order, after: Cursor | None, limit: int, one: ScoreIndex | None
 ) -> list[tuple[float | None, int]]:
     """(value, row_idx) of the next samples; the two halves of an order are read one by one.
 
@@ -229,21 +229,21 @@ def matching_rows(
 ) -> NDArray[np.int64]:
     """The row_idx of all samples that meet the filter, ascending."""
     asked = compile_query(store, scope, which, bands)
-    columns = asked.reading.arrays(
+    columns = asked.snapshot.arrays(
         " ".join(("SELECT row_idx FROM scores s WHERE", asked.where, "ORDER BY row_idx")),
         asked.values,
     )
     return columns["row_idx"].astype(np.int64, copy=False)
 
 
-def candidates(store: Store, scope: Scope) -> Candidates:
+def read_candidates(store: Store, scope: Scope) -> Candidates:
     """All samples with the scores of a scope as columns, ascending by row_idx.
 
     Without a clustering in the scope ``cluster_id`` is -1 everywhere.
     """
-    reading = store.reading()
-    check_scope(reading, scope)
-    cluster, join = cluster_column(reading, scope)
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
+    cluster, join = cluster_column(snapshot, scope)
     values: dict[str, Any] = {
         "run_id": scope.run_id,
         "baseline": scope.baseline,
@@ -251,15 +251,15 @@ def candidates(store: Store, scope: Scope) -> Candidates:
     }
     if join:
         values["clustering_id"] = scope.clustering_id
-    n = int(reading.rows("SELECT n_samples FROM build_info")[0][0])
+    n = int(snapshot.rows("SELECT n_samples FROM build_info")[0][0])
     columns = {name: np.zeros(n, kind) for name, kind in _COLUMNS.items()}
     query = "\n".join((_CANDIDATES, cluster, _OF_SCORES, join, _OF_SCOPE))
     # They come in the order of the score, and each goes to its place: nothing is sorted.
-    for batch in reading.batches(query, values):
+    for batch in snapshot.batches(query, values):
         rows = batch["row_idx"]
         for name, column in columns.items():
             column[rows] = batch[name]
-    sources = reading.rows("SELECT source FROM sources ORDER BY source_no")
+    sources = snapshot.rows("SELECT source FROM sources ORDER BY source_no")
     return Candidates(
         row_idx=np.arange(n), sources=tuple(str(source) for (source,) in sources), **columns
     )
@@ -267,10 +267,10 @@ def candidates(store: Store, scope: Scope) -> Candidates:
 
 def score_column(store: Store, scope: Scope) -> NDArray[np.float64]:
     """The scores of a scope by row_idx, shape (samples of the dataset,), NaN without one."""
-    reading = store.reading()
-    column = np.full(int(reading.rows("SELECT n_samples FROM build_info")[0][0]), np.nan)
+    snapshot = store.snapshot()
+    column = np.full(int(snapshot.rows("SELECT n_samples FROM build_info")[0][0]), np.nan)
     values = {"run_id": scope.run_id, "baseline": scope.baseline}
-    for batch in reading.batches(_SCORE_COLUMN, values):
+    for batch in snapshot.batches(_SCORE_COLUMN, values):
         column[batch["row_idx"]] = batch["visnec"]
     return column
 

@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.database.conditions import EVERYTHING, check_scope, compile_query
-from scoring.database.connection import Reading, Store
+from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.overview import histogram_edges
-from scoring.database.score_index.index import Slice, open_slice
+from scoring.database.score_index.index import ScoreIndex, open_score_index
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
@@ -82,14 +82,14 @@ def compare_scopes(
         raise InputError(f"a share lies between 0 and 1 (0.15 is 15 %), got {share!r}")
     bands = bands or store.bands
     asked = compile_query(store, scope, which, bands)
-    check_scope(asked.reading, other)
+    check_scope(asked.snapshot, other)
     edges = tuple(np.asarray(histogram_edges(store, one, bins)) for one in (scope, other))
     key = ("compared", scope, other, asked.key, share, bins, bands)
-    return asked.reading.shelf.get(
+    return asked.snapshot.shelf.get(
         key,
         lambda: _compare(
-            open_slice(store, scope, which, bands),
-            _scores(asked.reading, other),
+            open_score_index(store, scope, which, bands),
+            _scores(asked.snapshot, other),
             share,
             bands,
             (edges[0], edges[1]),
@@ -108,8 +108,8 @@ def flip_filter(which: Filter, other: Scope, here: Category, there: Category) ->
     return replace(which, category=(here,), other=other_name(other), other_category=(there,))
 
 
-def _scores(reading: Reading, scope: Scope) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    columns = reading.arrays(
+def _scores(snapshot: Snapshot, scope: Scope) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    columns = snapshot.arrays(
         """
         SELECT row_idx::INTEGER AS row_idx, visnec FROM scores
         WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
@@ -120,7 +120,7 @@ def _scores(reading: Reading, scope: Scope) -> tuple[NDArray[np.int32], NDArray[
 
 
 def _compare(
-    one: Slice,
+    one: ScoreIndex,
     other: tuple[NDArray[np.int32], NDArray[np.float64]],
     share: float,
     bands: Bands,
@@ -157,7 +157,7 @@ def _compare(
 
 
 def _beside(
-    one: Slice, rows: NDArray[np.int32], visnec: NDArray[np.float64]
+    one: ScoreIndex, rows: NDArray[np.int32], visnec: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The other score of each sample of the slice; NaN where it has none."""
     size = 1 + max(int(one.row_idx.max(initial=0)), int(rows.max(initial=0)))

@@ -137,31 +137,31 @@ def sample_detail(store: Store, scope: Scope, row_idx: int) -> SampleDetail:
 
 def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int, SampleDetail]:
     """Row to :func:`sample_detail`; many at once take hardly longer than one."""
-    reading = store.reading()
-    check_scope(reading, scope)
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
     wanted: dict[str, Any] = {"rows": [int(row) for row in rows]}
     run = wanted | {"run_id": scope.run_id}
     one = run | {"baseline": scope.baseline}
 
     def ask(query: str, values: Mapping[str, Any]) -> dict[int, list[Record]]:
         found: dict[int, list[Record]] = {}
-        for record in reading.records("\n".join((_WANTED, query)), values):
+        for record in snapshot.records("\n".join((_WANTED, query)), values):
             found.setdefault(record.pop("of_row"), []).append(record)
         return found
 
-    samples = reading.records(
+    samples = snapshot.records(
         "\n".join((_WANTED, _SAMPLES)), one | {"clustering_id": scope.clustering_id}
     )
     if missing := set(wanted["rows"]) - {sample["row_idx"] for sample in samples}:
-        n = reading.rows("SELECT count(*) FROM samples")[0][0]
+        n = snapshot.rows("SELECT count(*) FROM samples")[0][0]
         raise InputError(f"there is no sample {min(missing)}; the dataset has rows 0 to {n - 1}")
     scores, turn_scores = ask(_SCORES, run), ask(_TURN_SCORES, run)
-    several = any(run_id != scope.run_id for run_id, _ in reading.scopes)
+    several = any(run_id != scope.run_id for run_id, _ in snapshot.scopes)
     other_runs = ask(_OTHER_RUNS, run) if several else {}
     predictions, decisions = ask(_PREDICTIONS, run), ask(_DECISIONS, wanted)
     nearest = "\n".join((_ON_SAME_IMAGE, _NEIGHBOURS))
     neighbours = ask(nearest, one | {"limit": _MAX_NEIGHBOURS})
-    n_neighbours = dict(reading.rows("\n".join((_WANTED, _ON_SAME_IMAGE, _COUNTS)), wanted))
+    n_neighbours = dict(snapshot.rows("\n".join((_WANTED, _ON_SAME_IMAGE, _COUNTS)), wanted))
     details: dict[int, SampleDetail] = {}
     for sample in samples:
         row = sample["row_idx"]
@@ -191,13 +191,13 @@ def token_scores_of(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int
     Read from the parts that hold the samples, each opened once: token values would outweigh all
     else in a database.
     """
-    reading = store.reading()
-    check_scope(reading, scope)
-    if not reading.rows(_PARTS_KEPT)[0][0]:
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
+    if not snapshot.rows(_PARTS_KEPT)[0][0]:
         return {}
     parts: dict[str, list[int]] = {}
     which = {"run_id": scope.run_id, "rows": [int(row) for row in rows]}
-    for row_idx, part in reading.rows(_PARTS_OF_SAMPLES, which):
+    for row_idx, part in snapshot.rows(_PARTS_OF_SAMPLES, which):
         parts.setdefault(part, []).append(row_idx)
     found: dict[int, pd.DataFrame] = {}
     for part, inside in parts.items():

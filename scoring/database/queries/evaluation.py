@@ -9,7 +9,11 @@ import numpy as np
 from scoring.database.conditions import EVERYTHING, Query, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.queries.prediction_verdicts import PredictedBy, models_of, verdict_query
+from scoring.database.queries.prediction_correctness import (
+    PredictingModel,
+    correctness_query,
+    list_models,
+)
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, UNGRADED, Grades, list_cell_rows
@@ -93,14 +97,14 @@ def _asked(
     asked: Query, models: Sequence[str] | None, measure: str
 ) -> tuple[Benchmark, list[ModelGrades]]:
     """The samples asked for, and what each model answered."""
-    known = {one.name: one for one in models_of(asked.reading)}
+    known = {one.name: one for one in list_models(asked.snapshot)}
     if not known:
         raise InputError(
             "there are no predictions to evaluate; make some with visnec predict, or name files: "
             "visnec evaluate FILE -w WORKSPACE"
         )
     for name in models or ():
-        verdict_query(asked.reading, name, Sight.SEEN, measure)  # tells an unknown one
+        correctness_query(asked.snapshot, name, Sight.SEEN, measure)  # tells an unknown one
     chosen = [known[name] for name in models] if models else list(known.values())
     benchmark = _benchmark(asked)
     return benchmark, [_answers(asked, benchmark, one, measure) for one in chosen]
@@ -108,8 +112,8 @@ def _asked(
 
 def _benchmark(asked: Query) -> Benchmark:
     query = "\n".join((_SAMPLES, asked.where, "ORDER BY s.row_idx"))
-    columns = asked.reading.arrays(query, asked.values)
-    names = asked.reading.rows("SELECT source FROM sources ORDER BY source_no")
+    columns = asked.snapshot.arrays(query, asked.values)
+    names = asked.snapshot.rows("SELECT source FROM sources ORDER BY source_no")
     return Benchmark(
         row_idx=columns["row_idx"].astype(np.int64),
         visnec=columns["visnec"].astype(np.float64),
@@ -119,20 +123,22 @@ def _benchmark(asked: Query) -> Benchmark:
     )
 
 
-def _answers(asked: Query, benchmark: Benchmark, model: PredictedBy, measure: str) -> ModelGrades:
+def _answers(
+    asked: Query, benchmark: Benchmark, model: PredictingModel, measure: str
+) -> ModelGrades:
     found = {
         str(sight): _verdicts(asked, benchmark, model.name, sight, measure)
         for sight in Sight
         if model.has(sight)
     }
     runs = {"run_id": asked.values["run_id"], "model": model.name}
-    chose_part = model.own and bool(asked.reading.rows(_SAME_WEIGHTS, runs))
+    chose_part = model.own and bool(asked.snapshot.rows(_SAME_WEIGHTS, runs))
     return ModelGrades(model.name, **found, chose_part=chose_part)
 
 
 def _verdicts(asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str) -> Grades:
-    query, values = verdict_query(asked.reading, model, sight, measure)
-    columns = asked.reading.arrays(query, values)
+    query, values = correctness_query(asked.snapshot, model, sight, measure)
+    columns = asked.snapshot.arrays(query, values)
     verdicts = np.full(len(benchmark), UNGRADED, np.int8)
     if len(benchmark):
         rows = columns["row_idx"].astype(np.int64)

@@ -63,7 +63,7 @@ def score_health(
     asked = compile_query(store, scope, which, bands)
     statuses = status_counts(store, scope, which, bands)
     limits = {"low": bands.low, "high": bands.high}
-    noise = asked.reading.noises[scope.run_id, scope.baseline]
+    noise = asked.snapshot.noises[scope.run_id, scope.baseline]
     scored, one_token, undecided, truncated = asked.rows(
         "SELECT count(*), count(*) FILTER (", CONTENT_TOKENS, "= 1), count(*) FILTER (",
         CERTAINTY["undecided"],
@@ -87,7 +87,7 @@ def score_health(
 
 def _baselines(asked: Query, limits: dict[str, float]) -> tuple[int, int]:
     run = {"run_id": asked.values["run_id"]}
-    if not asked.reading.rows("SELECT 1 FROM baseline_spans WHERE run_id = $run_id LIMIT 1", run):
+    if not asked.snapshot.rows("SELECT 1 FROM baseline_spans WHERE run_id = $run_id LIMIT 1", run):
         return 0, 0
     spans = "SELECT row_idx FROM baseline_spans WHERE run_id = $run_id"
     counting = ("SELECT count(*) FROM scores s WHERE", asked.where, "AND s.row_idx IN (")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scoring.database.conditions import EVERYTHING, Query, check_scope, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.frames import in_order
-from scoring.database.score_index.index import known_slice, open_slice
+from scoring.database.frames import sort_by_position
+from scoring.database.score_index.index import cached_score_index, open_score_index
 from scoring.database.values import LossPlane, Scope, ScoreSummary
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
@@ -30,12 +30,12 @@ _STATUS_PLACES = {str(status): place for place, status in enumerate(Status)}
 _NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
-def scopes(store: Store) -> pd.DataFrame:
+def fetch_scopes(store: Store) -> pd.DataFrame:
     """Run and baseline of every set of scores, oldest run first, as it stood at the build.
 
     Columns: run_id, baseline, model, created_at, n_scored, n_samples, notice.
     """
-    return store.reading().frame("""
+    return store.snapshot().frame("""
         SELECT run_id, baseline, model, created_at, n_scored, n_samples, notice
         FROM runs ORDER BY created_at, run_id, position
     """)
@@ -43,27 +43,27 @@ def scopes(store: Store) -> pd.DataFrame:
 
 def score_noise(store: Store, scope: Scope) -> Noise | None:
     """The noise of a scope's dtype, or None where it is not known; in memory, no query."""
-    return store.reading().noises.get((scope.run_id, scope.baseline))
+    return store.snapshot().noises.get((scope.run_id, scope.baseline))
 
 
 def prediction_counts(store: Store) -> dict[str, int]:
     """Run -> samples with predictions; runs without any are absent."""
     return dict(
-        store.reading().rows(
+        store.snapshot().rows(
             "SELECT run_id, count(*) FROM predictions GROUP BY run_id ORDER BY run_id"
         )
     )
 
 
-def clusterings(store: Store) -> pd.DataFrame:
+def fetch_clusterings(store: Store) -> pd.DataFrame:
     """Every clustering, oldest first: clustering_id, embedder, k, seed, created_at."""
-    return store.reading().frame("FROM clusterings ORDER BY created_at, clustering_id")
+    return store.snapshot().frame("FROM clusterings ORDER BY created_at, clustering_id")
 
 
 def cluster_names(store: Store, clustering_id: str) -> dict[int, str]:
     """Cluster number -> name, ascending."""
     return dict(
-        store.reading().rows(
+        store.snapshot().rows(
             """
             SELECT cluster_id, name FROM cluster_names
             WHERE clustering_id = $clustering_id ORDER BY cluster_id
@@ -75,7 +75,7 @@ def cluster_names(store: Store, clustering_id: str) -> dict[int, str]:
 
 def dataset_counts(store: Store) -> pd.DataFrame:
     """Per source, the largest first: source, samples, with_image, multi_turn."""
-    return store.reading().frame("""
+    return store.snapshot().frame("""
         SELECT source, count(*) AS samples, count(*) FILTER (n_images > 0) AS with_image,
             count(*) FILTER (n_turns > 1) AS multi_turn
         FROM samples GROUP BY source ORDER BY samples DESC, source
@@ -86,7 +86,7 @@ def sample_count(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> int:
     """How many samples meet the filter."""
-    one = known_slice(store, scope, which, bands)
+    one = cached_score_index(store, scope, which, bands)
     if one is not None:
         return len(one) + one.n_unscored
     asked = compile_query(store, scope, which, bands)
@@ -97,7 +97,7 @@ def status_counts(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> pd.DataFrame:
     """status, n in the order of the closed list; ``n`` adds up to the samples under the filter."""
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     counts = {str(Status.SCORED): len(one)} if len(one) else {}
     for status, n in one.unscored.groupby("status")["n"].sum().items():
         counts[str(status)] = counts.get(str(status), 0) + int(n)
@@ -123,7 +123,7 @@ def status_reasons(
         """,
         limit=limit_per_status,
     )
-    return in_order(frame, [_STATUS_PLACES[status] for status in frame["status"]])
+    return sort_by_position(frame, [_STATUS_PLACES[status] for status in frame["status"]])
 
 
 def score_summary(
@@ -131,7 +131,7 @@ def score_summary(
 ) -> ScoreSummary:
     """Counts, categories, mean, quantiles and extremes of the scores under a filter."""
     bands = bands or store.bands
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     n = len(one)
     low, high = one.position(bands.low), one.position(bands.high)
     means = one.kept(("means",), lambda: _means(compile_query(store, scope, which, bands)))
@@ -171,9 +171,9 @@ def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
     They span 99 % of all its scores whatever filter is set, so an axis stands still while filters
     change. Where nothing is scored: -1 to 1.
     """
-    reading = store.reading()
-    check_scope(reading, scope)
-    low, high = reading.rows(
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
+    low, high = snapshot.rows(
         "SELECT low_visnec, high_visnec FROM runs WHERE run_id = $run_id AND baseline = $baseline",
         {"run_id": scope.run_id, "baseline": scope.baseline},
     )[0]
@@ -183,7 +183,7 @@ def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
     return [float(f"{edge * step:.12g}") for edge in range(first, max(last, first + 1) + 1)]
 
 
-def histogram(
+def score_histogram(
     store: Store,
     scope: Scope,
     which: Filter,
@@ -198,7 +198,7 @@ def histogram(
     ascending = all(left < right for left, right in itertools.pairwise(edges))
     if len(edges) < 2 or not ascending or not np.isfinite(edges).all():
         raise InputError(f"bin edges must be two or more finite, ascending numbers, got {edges}")
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     inner = np.searchsorted(one.visnec, np.asarray(edges[1:-1], np.float64), side="left")
     n = np.diff(np.concatenate([[0], inner, [len(one)]]))
     return pd.DataFrame({"left": list(edges[:-1]), "right": list(edges[1:]), "n": n})
@@ -216,12 +216,12 @@ def loss_plane(
     Both axes have the same edges, from 0 over 99.5 % of either loss of the whole scope.
     """
     asked = compile_query(store, scope, which, bands)
-    top = asked.reading.rows(
+    top = asked.snapshot.rows(
         "SELECT high_loss FROM runs WHERE run_id = $run_id AND baseline = $baseline",
         {"run_id": scope.run_id, "baseline": scope.baseline},
     )[0][0]
     step = _nice_step((top or 1.0) / bins)
-    return asked.reading.shelf.get(
+    return asked.snapshot.shelf.get(
         ("plane", scope, asked.key, bins),
         lambda: _count_plane(asked, step, bins),
         lambda plane: plane.counts.nbytes,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scoring.database.conditions import EVERYTHING, Query, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, Range, parse_filter
-from scoring.database.score_index.index import SOURCE, Slice, open_slice
+from scoring.database.score_index.index import SOURCE, ScoreIndex, open_score_index
 from scoring.database.values import Scope
 from scoring.errors import FilterError
 from scoring.necessity import Bands, Category
@@ -63,7 +63,7 @@ def read_hand_labels(
     weights = np.zeros(len(labels.visnec))
     for number, draw in enumerate(labels.draws):
         drawn = labels.draw == number
-        one = open_slice(store, scope, which, bands)
+        one = open_score_index(store, scope, which, bands)
         if draw.stratified:
             stratum, sizes = _in_strata(asked, one, scope, draw, labels, bands)
             akin = {place: place % _N_CATEGORIES for place in sizes}
@@ -85,7 +85,7 @@ def _read_labels(asked: Query, scope: Scope, which: Filter, bands: Bands) -> _La
     rows = asked.rows(_LABELS, asked.where, "ORDER BY d.first_at, s.row_idx")
     row_idx, visnec, keep, source, texts = zip(*rows, strict=True) if rows else ((),) * 5
     usable = {
-        text: _usable(parse_draw(text), scope, which, bands, asked.reading.scopes)
+        text: _usable(parse_draw(text), scope, which, bands, asked.snapshot.scopes)
         for text in dict.fromkeys(texts)
         if text is not None
     }
@@ -163,7 +163,7 @@ def _limits_within(inner: Range, outer: Range) -> bool:
 
 
 def _in_strata(
-    asked: Query, one: Slice, scope: Scope, draw: Draw, labels: _Labels, bands: Bands
+    asked: Query, one: ScoreIndex, scope: Scope, draw: Draw, labels: _Labels, bands: Bands
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     """The stratum of every label in a stratified draw, and the sizes of the strata."""
     if draw.low is not None and draw.high is not None:
@@ -191,7 +191,7 @@ def _strata_of(
     return source * _N_CATEGORIES + category
 
 
-def _sizes(one: Slice, bands: Bands) -> dict[int, int]:
+def _sizes(one: ScoreIndex, bands: Bands) -> dict[int, int]:
     """Stratum -> how many of the samples lie in it."""
     table = one.group(SOURCE)
     ends = (0, one.position(bands.low), one.position(bands.high), len(one))

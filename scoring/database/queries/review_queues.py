@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import compile_query, read_other
-from scoring.database.connection import Reading, Store
+from scoring.database.conditions import compile_query, parse_other_scope
+from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.compare import compare_scopes
-from scoring.database.score_index.index import SOURCE, Slice, open_slice
+from scoring.database.score_index.index import SOURCE, ScoreIndex, open_score_index
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands, Category
@@ -85,8 +85,8 @@ def review_queue(
     if name not in known or bool(at) != known[name]:
         raise InputError(f"{order!r} is no queue; use one of {', '.join(ORDERS)}")
     if name == STRATIFIED:
-        hidden = _own(store.reading(), undecided_by), _own(store.reading(), decided_by)
-        one = open_slice(store, scope, which, bands)
+        hidden = _own(store.snapshot(), undecided_by), _own(store.snapshot(), decided_by)
+        one = open_score_index(store, scope, which, bands)
         queue = _stratified(one, bands or store.bands, limit, seed, hidden)
         return replace(queue, draw=_draw(name, scope, which, bands or store.bands))
     asked = compile_query(store, scope, which, bands)
@@ -151,16 +151,16 @@ def _apart(
     bands: Bands | None,
     reviewers: tuple[str | None, str | None],
 ) -> ReviewQueue:
-    compared = compare_scopes(store, scope, read_other(scope, other), which, bands=bands)
+    compared = compare_scopes(store, scope, parse_other_scope(scope, other), which, bands=bands)
     rows = compared.apart["row_idx"].to_numpy()
-    undecided, decided = (_own(store.reading(), reviewer) for reviewer in reviewers)
+    undecided, decided = (_own(store.snapshot(), reviewer) for reviewer in reviewers)
     rows = rows[_open(rows, undecided, decided)]
     taken = [int(row) for row in rows[:limit]]
     return ReviewQueue(f"runs:{other}", taken, [None] * len(taken), compared.n_both)
 
 
 def _stratified(
-    one: Slice,
+    one: ScoreIndex,
     bands: Bands,
     limit: int,
     seed: int,
@@ -193,7 +193,7 @@ def _stratified(
     return ReviewQueue(name, [one[2] for one in taken], [one[3] for one in taken], len(rows))
 
 
-def _strata(one: Slice, bands: Bands) -> NDArray[np.int64]:
+def _strata(one: ScoreIndex, bands: Bands) -> NDArray[np.int64]:
     """The number of every sample's stratum: three times its source's, plus its category's."""
     category = np.zeros(len(one), np.int64)
     for position in (one.position(bands.low), one.position(bands.high)):
@@ -226,11 +226,11 @@ def _mixed(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
         return x ^ (x >> np.uint32(16))
 
 
-def _own(reading: Reading, reviewer: str | None) -> NDArray[np.int64] | None:
+def _own(snapshot: Snapshot, reviewer: str | None) -> NDArray[np.int64] | None:
     """What a reviewer has decided; None without a reviewer."""
     if reviewer is None:
         return None
-    rows = reading.rows(
+    rows = snapshot.rows(
         "SELECT row_idx FROM decisions WHERE reviewer = $reviewer AND decision IS NOT NULL",
         {"reviewer": reviewer},
     )

@@ -45,9 +45,9 @@ def read_score_rows(store: Store, scope: Scope) -> Iterator[list[tuple[Any, ...]
 
     ``image_path`` is the first of a sample's images; what is absent is None.
     """
-    reading = store.reading()
-    check_scope(reading, scope)
-    n_samples = reading.rows("SELECT n_samples FROM built.build_info")[0][0]
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
+    n_samples = snapshot.rows("SELECT n_samples FROM built.build_info")[0][0]
     which = {"run_id": scope.run_id, "baseline": scope.baseline}
     for first in range(0, n_samples, _AT_ONCE):
-        yield reading.rows(_ROWS, which | {"first": first, "behind": first + _AT_ONCE})
+        yield snapshot.rows(_ROWS, which | {"first": first, "behind": first + _AT_ONCE})

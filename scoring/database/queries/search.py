@@ -59,15 +59,15 @@ def first_hits(
         raise InputError("the filter names no text to look for; write text:words")
     asked = compile_query(store, scope, replace(which, text=None), bands)
     query, values = text_query(
-        asked.reading, which, "row_idx >= $first_row AND row_idx < $last_row"
+        asked.snapshot, which, "row_idx >= $first_row AND row_idx < $last_row"
     )
-    n_samples = int(asked.reading.rows("SELECT n_samples FROM build_info")[0][0])
+    n_samples = int(asked.snapshot.rows("SELECT n_samples FROM build_info")[0][0])
     hits: list[tuple[float | None, int]] = []
     looked, until = 0, time.monotonic() + seconds
     while looked < n_samples and len(hits) < limit and (not looked or time.monotonic() < until):
         stretch = {"first_row": looked, "last_row": looked + _STRETCH}
         looked = min(looked + _STRETCH, n_samples)
-        found = [row for (row,) in asked.reading.rows(query, values | stretch)]
+        found = [row for (row,) in asked.snapshot.rows(query, values | stretch)]
         if found:
             hits += asked.rows(_SCORES, asked.where, _AMONG, found=found)
     hits.sort(key=lambda hit: (hit[0] is None, -(hit[0] or 0.0), hit[1]))
@@ -77,15 +77,15 @@ def first_hits(
 
 def is_searched(store: Store, which: Filter) -> bool:
     """Whether the filter's text, if it has one, was looked for in all samples already."""
-    reading = store.reading()
+    snapshot = store.snapshot()
     if not which.text:
         return True
-    return reading.has_match(*text_query(reading, which))
+    return snapshot.has_match(*text_query(snapshot, which))
 
 
 def is_large(store: Store) -> bool:
     """Whether first hits come sooner than all: there is more than one stretch to look at."""
-    return int(store.reading().rows("SELECT n_samples FROM build_info")[0][0]) > _STRETCH
+    return int(store.snapshot().rows("SELECT n_samples FROM build_info")[0][0]) > _STRETCH
 
 
 def check_filter(store: Store, scope: Scope, which: Filter, bands: Bands | None = None) -> None:
@@ -96,7 +96,7 @@ def check_filter(store: Store, scope: Scope, which: Filter, bands: Bands | None 
     """
     asked = compile_query(store, scope, replace(which, text=None), bands)
     if which.text:
-        text_query(asked.reading, which)
+        text_query(asked.snapshot, which)
 
 
 _SCORES = "SELECT s.visnec, s.row_idx FROM scores s WHERE"

@@ -27,10 +27,10 @@ def turns_outside(
     Columns row_idx, turn (0-based among the answers) and n_turns (answers of that sample),
     ascending by the first two. Turns without a score are not among them.
     """
-    reading = store.reading()
-    check_scope(reading, scope)
+    snapshot = store.snapshot()
+    check_scope(snapshot, scope)
     limits = {
         "minimum": float("-inf") if minimum is None else minimum,
         "maximum": float("inf") if maximum is None else maximum,
     }
-    return reading.arrays(_OUTSIDE, {"run_id": scope.run_id, "baseline": scope.baseline, **limits})
+    return snapshot.arrays(_OUTSIDE, {"run_id": scope.run_id, "baseline": scope.baseline, **limits})

@@ -11,7 +11,14 @@ from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import EVERYTHING, compile_query
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.score_index.index import CLUSTER, KIND, LENGTH, SOURCE, Slice, open_slice
+from scoring.database.score_index.index import (
+    CLUSTER,
+    KIND,
+    LENGTH,
+    SOURCE,
+    ScoreIndex,
+    open_score_index,
+)
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
@@ -35,7 +42,7 @@ def group_histograms(
     """
     if group not in GROUPS:
         raise InputError(f"unknown group {group!r}; known are {', '.join(GROUPS)}")
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     table = one.group(group)
     places = [0, *(one.position(edge) for edge in edges[1:-1]), len(one)]
     left = np.stack([table.counts_left(place) for place in places])
@@ -59,7 +66,7 @@ def turn_histograms(
     asked = compile_query(store, scope, which, bands)
     among = (_AMONG, asked.where, ")") if which else ()
     counts = np.zeros((0, len(edges) - 1), np.int64)
-    for batch in asked.reading.batches("\n".join((_TURNS, *among)), asked.values):
+    for batch in asked.snapshot.batches("\n".join((_TURNS, *among)), asked.values):
         bins = np.searchsorted(np.asarray(edges[1:-1]), batch["visnec"], side="right")
         n_turns = max(len(counts), int(batch["turn"].max(initial=-1)) + 1)
         cells = batch["turn"].astype(np.int64) * counts.shape[1] + bins
@@ -76,7 +83,7 @@ _TURNS = """
 _AMONG = "AND row_idx IN (SELECT s.row_idx FROM scores s WHERE"
 
 
-def _key(one: Slice, group: str, code: int) -> Any:
+def _key(one: ScoreIndex, group: str, code: int) -> Any:
     if group == SOURCE:
         return one.sources[code]
     if group == CLUSTER:

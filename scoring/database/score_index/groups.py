@@ -21,9 +21,9 @@ from scoring.database.score_index.index import (
     LENGTH,
     SOURCE,
     GroupTable,
-    Slice,
+    ScoreIndex,
     cluster_column,
-    open_slice,
+    open_score_index,
 )
 from scoring.database.values import Scope
 from scoring.errors import InputError
@@ -78,7 +78,7 @@ def by_cluster(
         raise InputError("no clustering is chosen; make one with: visnec cluster")
     frame, _ = _grouped(store, scope, which, bands, CLUSTER)
     names = dict(
-        store.reading().rows(
+        store.snapshot().rows(
             "SELECT cluster_id, name FROM cluster_names WHERE clustering_id = $clustering_id",
             {"clustering_id": scope.clustering_id},
         )
@@ -132,7 +132,7 @@ def by_turn(
     bands = bands or store.bands
     asked = compile_query(store, scope, which, bands)
     among = (_AMONG, asked.where, ")") if which else ()
-    shelf, about = asked.reading.shelf, (scope, asked.key)
+    shelf, about = asked.snapshot.shelf, (scope, asked.key)
     figures = shelf.get(("turns", *about), lambda: asked.frame(_TURNS, *among, _BY_TURN), _bytes)
     limits = {"low": bands.low, "high": bands.high}
     counts = shelf.get(
@@ -147,7 +147,7 @@ def _bytes(frame: pd.DataFrame) -> int:
     return int(frame.memory_usage().sum())
 
 
-def verdict_counts(
+def decision_counts(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
 ) -> dict[str, int]:
     """Samples under the filter by the verdict that holds: keep, drop, unsure, none."""
@@ -172,10 +172,10 @@ def verdict_counts(
 
 def _grouped(
     store: Store, scope: Scope, which: Filter, bands: Bands | None, key: str
-) -> tuple[pd.DataFrame, Slice]:
+) -> tuple[pd.DataFrame, ScoreIndex]:
     """The figures of every group that has samples, by ascending code."""
     bands = bands or store.bands
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     table = one.group(key)
     n_scored = table.counts[-1]
     n = n_scored + _unscored(one, key)
@@ -196,7 +196,7 @@ def _grouped(
         }
     )
     asked = compile_query(store, scope, which, bands)
-    version = asked.reading.decisions_version
+    version = asked.snapshot.decisions_version
     known, decided = one.memo.get((key, "decided"), (None, None))
     if known != version:
         decided = _decided(asked, scope, key, len(n))
@@ -205,7 +205,7 @@ def _grouped(
     return frame[frame["n"] > 0].reset_index(drop=True), one
 
 
-def _unscored(one: Slice, key: str) -> NDArray[np.int64]:
+def _unscored(one: ScoreIndex, key: str) -> NDArray[np.int64]:
     """Samples without a score per group; they have no answer tokens, hence no length."""
     n_groups = one.n_groups[key]
     if key == LENGTH:
@@ -213,7 +213,7 @@ def _unscored(one: Slice, key: str) -> NDArray[np.int64]:
     return np.bincount(one.unscored[key], one.unscored["n"], n_groups).astype(np.int64)
 
 
-def _middle(one: Slice, table: GroupTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _middle(one: ScoreIndex, table: GroupTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The sum of the scores and their median per group; NaN where nothing is scored."""
     n_scored = table.counts[-1]
     sums = np.bincount(table.codes, one.visnec, len(n_scored)).astype(np.float64)
@@ -227,7 +227,7 @@ def _middle(one: Slice, table: GroupTable) -> tuple[NDArray[np.float64], NDArray
 
 def _decided(asked: Query, scope: Scope, key: str, n_groups: int) -> list[NDArray[np.int64]]:
     """keep, drop and unsure per group."""
-    cluster, join = cluster_column(asked.reading, scope)
+    cluster, join = cluster_column(asked.snapshot, scope)
     columns = {
         SOURCE: "s.source_no",
         CLUSTER: " ".join(("coalesce(", cluster, ", -1) + 1")),

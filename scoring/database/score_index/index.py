@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import EVERYTHING, Query, compile_query
-from scoring.database.connection import Reading, Store
+from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
 from scoring.necessity import Bands, Category
@@ -74,7 +74,7 @@ class GroupTable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slice:
+class ScoreIndex:
     """Scored samples ascending by (visnec, row_idx), column by column; treat it as read-only.
 
     ``unscored`` counts the others under the filter: status, source, cluster, kind (as codes), n.
@@ -129,10 +129,10 @@ class Slice:
             self.memo[key] = make()
         return self.memo[key]
 
-    def stretch(self, windows: Sequence[tuple[int, int]]) -> Slice:
+    def stretch(self, windows: Sequence[tuple[int, int]]) -> ScoreIndex:
         """The samples at the given positions, without those that have no score."""
         empty = self.unscored.iloc[:0]
-        return Slice(
+        return ScoreIndex(
             visnec=_cut(self.visnec, windows),
             row_idx=_cut(self.row_idx, windows),
             n_tokens=_cut(self.n_tokens, windows),
@@ -143,9 +143,9 @@ class Slice:
         )
 
 
-def open_slice(
+def open_score_index(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
-) -> Slice:
+) -> ScoreIndex:
     """The scores of a scope under a filter, read on first use and kept while there is room.
 
     Raises InputError as :func:`scoring.database.conditions.compile_query` does.
@@ -155,16 +155,16 @@ def open_slice(
     asked = compile_query(store, scope, base, bands)
     everything = _everything_for(store, scope, base)
 
-    def make() -> Slice:
+    def make() -> ScoreIndex:
         if everything is not None:
             return _cut_groups(_slice_of(everything, scope), base)
         return _load(asked, scope, in_order=base == EVERYTHING)
 
-    whole = asked.reading.shelf.get(_key(asked, scope), make, _slice_bytes)
+    whole = asked.snapshot.shelf.get(_key(asked, scope), make, _slice_bytes)
     if not which.category and which.visnec is None:
         return whole
     windows = _windows(whole, which, bands)
-    stretches: list[tuple[object, Slice]] = whole.kept(("stretches",), list)
+    stretches: list[tuple[object, ScoreIndex]] = whole.kept(("stretches",), list)
     for known, found in list(stretches):
         if known == windows:
             return found
@@ -175,15 +175,15 @@ def open_slice(
     return made
 
 
-def known_slice(
+def cached_score_index(
     store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
-) -> Slice | None:
-    """As :func:`open_slice`, but None where that would have to read the scores first."""
+) -> ScoreIndex | None:
+    """As :func:`open_score_index`, but None where that would have to read the scores first."""
     base = replace(which, category=(), visnec=None)
     asked = compile_query(store, scope, base, bands)
-    known = asked.reading.shelf.has(_key(asked, scope))
+    known = asked.snapshot.shelf.has(_key(asked, scope))
     if known or _everything_for(store, scope, base) is not None:
-        return open_slice(store, scope, which, bands)
+        return open_score_index(store, scope, which, bands)
     return None
 
 
@@ -196,15 +196,15 @@ def _everything_for(store: Store, scope: Scope, base: Filter) -> Query | None:
     if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
         return None
     asked = compile_query(store, scope)
-    return asked if asked.reading.shelf.has(_key(asked, scope)) else None
+    return asked if asked.snapshot.shelf.has(_key(asked, scope)) else None
 
 
-def _slice_of(everything: Query, scope: Scope) -> Slice:
+def _slice_of(everything: Query, scope: Scope) -> ScoreIndex:
     make = partial(_load, everything, scope, in_order=True)
-    return everything.reading.shelf.get(_key(everything, scope), make, _slice_bytes)
+    return everything.snapshot.shelf.get(_key(everything, scope), make, _slice_bytes)
 
 
-def _cut_groups(whole: Slice, which: Filter) -> Slice:
+def _cut_groups(whole: ScoreIndex, which: Filter) -> ScoreIndex:
     """The samples of the groups that the filter names, cut from a slice of all samples."""
     wanted = {
         SOURCE: [whole.sources.index(name) for name in which.source if name in whole.sources],
@@ -218,7 +218,7 @@ def _cut_groups(whole: Slice, which: Filter) -> Slice:
             allowed = np.isin(np.arange(whole.n_groups[group]), codes)
             keep &= allowed[whole.codes[group]]
             unscored = unscored[allowed[unscored[group].to_numpy(np.int64)]]
-    return Slice(
+    return ScoreIndex(
         visnec=whole.visnec[keep],
         row_idx=whole.row_idx[keep],
         n_tokens=whole.n_tokens[keep],
@@ -229,7 +229,7 @@ def _cut_groups(whole: Slice, which: Filter) -> Slice:
     )
 
 
-def _windows(whole: Slice, which: Filter, bands: Bands) -> list[tuple[int, int]]:
+def _windows(whole: ScoreIndex, which: Filter, bands: Bands) -> list[tuple[int, int]]:
     """The stretches of positions that the filter's scores and categories allow, ascending."""
     low, high = whole.position(bands.low), whole.position(bands.high)
     of_category = {
@@ -256,12 +256,12 @@ def _cut(column: NDArray[Any], windows: Sequence[tuple[int, int]]) -> NDArray[An
     return np.concatenate([column[:0], *(column[begin:end] for begin, end in windows)])
 
 
-def _load(asked: Query, scope: Scope, in_order: bool) -> Slice:
+def _load(asked: Query, scope: Scope, in_order: bool) -> ScoreIndex:
     """Reads the columns. ``in_order``: all of them, which come as they lie in the database."""
-    cluster, join = cluster_column(asked.reading, scope)
+    cluster, join = cluster_column(asked.snapshot, scope)
     values = {"clustering_id": scope.clustering_id} if join else {}
     scored = (_SCORED,) if in_order else (_SCORED, _ORDERED)
-    columns = asked.reading.arrays(
+    columns = asked.snapshot.arrays(
         "\n".join((_COLUMNS_BEFORE, cluster, _COLUMNS_BEHIND, join, "WHERE", asked.where, *scored)),
         asked.values | values,
     )
@@ -271,12 +271,12 @@ def _load(asked: Query, scope: Scope, in_order: bool) -> Slice:
     unscored = asked.frame(
         _UNSCORED_BEFORE, cluster, _UNSCORED_BEHIND, join, "WHERE", asked.where, _GROUPED, **values
     )
-    sources = [str(source) for (source,) in asked.reading.rows(_SOURCES)]
+    sources = [str(source) for (source,) in asked.snapshot.rows(_SOURCES)]
     n_clusters = int(
         max(columns["cluster"].max(initial=0), unscored["cluster"].max() if len(unscored) else 0)
     )
     n_tokens = columns["n_tokens"]
-    return Slice(
+    return ScoreIndex(
         visnec=columns["visnec"],
         row_idx=columns["row_idx"],
         n_tokens=n_tokens,
@@ -301,16 +301,16 @@ def length_class(n_tokens: int) -> int:
     return math.ceil(math.log2(max(n_tokens, 1)))
 
 
-def cluster_column(reading: Reading, scope: Scope) -> tuple[str, str]:
+def cluster_column(snapshot: Snapshot, scope: Scope) -> tuple[str, str]:
     """A sample's cluster as an expression over ``scores s``, and the join that it may need."""
     if scope.clustering_id is None:
         return "NULL::INTEGER", ""
-    if scope.clustering_id == reading.clustering_in_scores:
+    if scope.clustering_id == snapshot.clustering_in_scores:
         return "s.cluster_id", ""
     return "c.cluster_id", _CLUSTER_JOIN
 
 
-def _group_table(one: Slice, key: str) -> GroupTable:
+def _group_table(one: ScoreIndex, key: str) -> GroupTable:
     codes = _length_codes(one.n_tokens) if key == LENGTH else one.codes[key]
     n_groups, n = one.n_groups[key], len(codes)
     block = max(_BLOCK, -(-n * n_groups // _CELLS))
@@ -343,7 +343,7 @@ def _small(column: NDArray[Any], n_values: int) -> NDArray[Any]:
     return column.astype(np.min_scalar_type(max(n_values - 1, 0)))
 
 
-def _slice_bytes(one: Slice) -> int:
+def _slice_bytes(one: ScoreIndex) -> int:
     return len(one) * _ROW_BYTES + 65536
 
 

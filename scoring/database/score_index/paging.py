@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from scoring.database.score_index.index import Slice
+from scoring.database.score_index.index import ScoreIndex
 from scoring.database.values import Cursor
 
 Key = tuple[float | None, int]
 
 
-def next_keys(one: Slice, descending: bool, after: Cursor | None, limit: int) -> list[Key]:
+def next_keys(one: ScoreIndex, descending: bool, after: Cursor | None, limit: int) -> list[Key]:
     """(visnec, row_idx) of at most ``limit`` scored samples from the cursor on, in its direction.
 
     A cursor without a value stands behind all scored samples: forward there are none left.
@@ -44,7 +44,7 @@ def next_keys(one: Slice, descending: bool, after: Cursor | None, limit: int) ->
     return keys
 
 
-def _rest_of_tie(one: Slice, low: int, high: int, after: Cursor) -> tuple[int, int]:
+def _rest_of_tie(one: ScoreIndex, low: int, high: int, after: Cursor) -> tuple[int, int]:
     """Where the samples with the cursor's score lie that come after it."""
     rows = one.row_idx[low:high]
     if after.backward:
@@ -52,7 +52,7 @@ def _rest_of_tie(one: Slice, low: int, high: int, after: Cursor) -> tuple[int, i
     return low + int(np.searchsorted(rows, after.row_idx, side="right")), high
 
 
-def _rows(one: Slice, begin: int, end: int, backward: bool, limit: int) -> list[Key]:
+def _rows(one: ScoreIndex, begin: int, end: int, backward: bool, limit: int) -> list[Key]:
     """The first or, backward, the last samples of a stretch of equal scores."""
     if backward:
         places = range(end - 1, max(begin, end - limit) - 1, -1)

@@ -15,22 +15,22 @@ import pandas as pd
 from scoring.database.conditions import EVERYTHING
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.score_index.index import KIND, SOURCE, Slice, open_slice
-from scoring.database.values import CutCounts, Scope
+from scoring.database.score_index.index import KIND, SOURCE, ScoreIndex, open_score_index
+from scoring.database.values import Scope, ThresholdCounts
 from scoring.errors import InputError
 from scoring.necessity import Bands
 
 
-def cut_counts(
+def count_kept(
     store: Store,
     scope: Scope,
     which: Filter,
     minimum: float | None,
     maximum: float | None,
     bands: Bands | None = None,
-) -> CutCounts:
+) -> ThresholdCounts:
     """What ``minimum <= visnec < maximum`` keeps and drops; None leaves a side open."""
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     first, last = one.position(minimum), one.end(maximum)
     last = max(first, last)
     table = one.group(SOURCE)
@@ -49,7 +49,7 @@ def cut_counts(
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     n_kept, tokens_kept = int(kept.sum()), int(kept_tokens.sum())
-    return CutCounts(
+    return ThresholdCounts(
         n_kept=n_kept,
         n_dropped=len(one) - n_kept,
         n_unscored=one.n_unscored,
@@ -71,7 +71,7 @@ def count_near(
     bands: Bands | None = None,
 ) -> int:
     """How many scores are at most ``distance`` from a threshold, below or above."""
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     return one.position(math.nextafter(threshold + distance, math.inf)) - one.position(
         threshold - distance
     )
@@ -87,7 +87,7 @@ def threshold_for_share(
     """
     if not 0 <= share <= 1:
         raise InputError(f"a share lies between 0 and 1 (0.15 is 15 %), got {share!r}")
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     return _threshold(one, int(share * len(one)))
 
 
@@ -100,7 +100,7 @@ def threshold_for_count(
     """
     if count < 0:
         raise InputError(f"a number of samples is 0 or more, got {count!r}")
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     return _threshold(one, min(int(count), len(one)))
 
 
@@ -115,7 +115,7 @@ def threshold_for_tokens(
     """
     if tokens < 0:
         raise InputError(f"a number of answer tokens is 0 or more, got {tokens!r}")
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     if not one.tokens_known:
         raise InputError(
             f"the scores of run {scope.run_id!r} were imported and tell no answer tokens; "
@@ -133,7 +133,7 @@ def threshold_for_tokens(
     return _threshold(one, len(one) - dropped)
 
 
-def ecdf(
+def score_ecdf(
     store: Store,
     scope: Scope,
     which: Filter = EVERYTHING,
@@ -147,7 +147,7 @@ def ecdf(
     """
     if points < 2:
         raise InputError(f"a curve needs two points or more, got {points!r}")
-    one = open_slice(store, scope, which, bands)
+    one = open_score_index(store, scope, which, bands)
     if not len(one):
         return pd.DataFrame({"visnec": np.empty(0), "share": np.empty(0)})
     ranks = np.linspace(0, len(one) - 1, min(points, len(one))).astype(np.int64)
@@ -156,5 +156,5 @@ def ecdf(
     return pd.DataFrame({"visnec": visnec, "share": at_or_below / len(one)})
 
 
-def _threshold(one: Slice, count: int) -> float:
+def _threshold(one: ScoreIndex, count: int) -> float:
     return float(one.visnec[len(one) - count]) if count else math.inf

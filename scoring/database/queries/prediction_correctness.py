@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from scoring.database.connection import Reading, Store
+from scoring.database.connection import Snapshot, Store
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import MEASURES
 from scoring.predictions.files import Sight
@@ -59,7 +59,7 @@ _MODELS = """
 
 
 @dataclass(frozen=True, slots=True)
-class PredictedBy:
+class PredictingModel:
     """A model with predictions: a run (``own``) or an imported one, by the name filters give it.
 
     ``told`` is what the run's record calls its model. Counts are samples with a prediction.
@@ -77,34 +77,34 @@ class PredictedBy:
         return bool(getattr(self, str(sight)))
 
 
-def read_models(store: Store) -> list[PredictedBy]:
+def fetch_models(store: Store) -> list[PredictingModel]:
     """The models with predictions: runs from the oldest on, then imported ones by name."""
-    return models_of(store.reading())
+    return list_models(store.snapshot())
 
 
-def models_of(reading: Reading) -> list[PredictedBy]:
-    """As ``read_models``; kept with the reading."""
+def list_models(snapshot: Snapshot) -> list[PredictingModel]:
+    """As ``read_models``; kept with the snapshot."""
 
-    def read() -> list[PredictedBy]:
-        return [PredictedBy(*row[:6]) for row in reading.rows(_MODELS)]
+    def read() -> list[PredictingModel]:
+        return [PredictingModel(*row[:6]) for row in snapshot.rows(_MODELS)]
 
-    return reading.shelf.get(("models with predictions",), read, lambda found: 200 * len(found))
+    return snapshot.shelf.get(("models with predictions",), read, lambda found: 200 * len(found))
 
 
-def verdict_query(
-    reading: Reading, model: str, sight: Sight, measure: str
+def correctness_query(
+    snapshot: Snapshot, model: str, sight: Sight, measure: str
 ) -> tuple[str, dict[str, Any]]:
     """Query and values for row_idx and verdict (true or false) of what a model answered.
 
     Raises InputError for a model without predictions and for an unknown measure.
     """
-    known = {one.name: one for one in models_of(reading)}
+    known = {one.name: one for one in list_models(snapshot)}
     if model not in known:
         raise InputError(
             f"there are no predictions of {model!r}; there are those of: "
             f"{', '.join(known) or 'nobody, run visnec predict or visnec evaluate FILE'}"
         )
-    condition = _CONDITIONS[checked_measure(measure)]
+    condition = _CONDITIONS[check_measure(measure)]
     values: dict[str, Any] = {"model": model}
     predictions = _OF_RUN.get(sight) if known[model].own else _IMPORTED
     if predictions is None:
@@ -123,7 +123,7 @@ def verdict_query(
 def imported_answers(store: Store, row_idx: int) -> pd.DataFrame:
     """What imported models predicted for one sample: model, sight, prediction and its matches
     with the reference (exact, letter, f1), by model, then sight."""
-    return store.reading().frame(_OF_SAMPLE, {"row_idx": int(row_idx)})
+    return store.snapshot().frame(_OF_SAMPLE, {"row_idx": int(row_idx)})
 
 
 _OF_SAMPLE = """
@@ -133,7 +133,7 @@ _OF_SAMPLE = """
 """
 
 
-def checked_measure(measure: str) -> str:
+def check_measure(measure: str) -> str:
     """``measure`` if there is such a one. Raises InputError."""
     if measure not in MEASURES:
         raise InputError(f"unknown measure {measure!r}; known are {', '.join(MEASURES)}")
