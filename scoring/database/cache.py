@@ -1,73 +1,56 @@
-"""What was worked out once and may be asked for again: kept in memory up to a number of bytes.
-
-The one decision behind it: two threads that ask for the same thing at the same time wait for one
-answer, so that five browsers on a new filter cost one scan and not five.
-"""
+"""An in-memory cache of query results with a size limit in bytes."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
+
+from cachetools import LRUCache
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Entry:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    value: Any = None
-    ready: bool = False
-    size: int = 0
+class _Entry(NamedTuple):
+    value: Any
+    n_bytes: int
 
 
 class QueryCache:
-    """A cache by key for any number of threads; the least recently used goes first.
+    """A thread-safe LRU cache; threads that ask for the same missing key wait for one result.
 
-    ``budget`` is in bytes; the newest entry stays even where it alone is larger.
+    So five browsers that open the same new filter cost one scan, not five. An entry that is
+    larger than ``max_bytes`` stays until the next one is added.
     """
 
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries = LRUCache[Hashable, _Entry](max_bytes, getsizeof=lambda entry: entry.n_bytes)
+        self._computing: dict[Hashable, threading.Lock] = {}
 
-    def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
-        """The value under the key, made on first use; ``size`` gives its bytes."""
+    def __contains__(self, key: Hashable) -> bool:
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-        with entry.lock:
-            if not entry.ready:
-                self._fill(key, entry, make, size)
-            value: T = entry.value
-        return value
+            return key in self._entries
 
-    def has(self, key: Hashable) -> bool:
-        """Whether the value is there already."""
+    def get_or_compute(
+        self, key: Hashable, compute: Callable[[], T], count_bytes: Callable[[T], int]
+    ) -> T:
+        """Return the value of ``key``, computed on first use; ``count_bytes`` gives its size."""
         with self._lock:
-            entry = self._entries.get(key)
-            return entry is not None and entry.ready
-
-    def _fill(
-        self, key: Hashable, entry: _Entry, make: Callable[[], T], size: Callable[[T], int]
-    ) -> None:
-        try:
-            entry.value = make()
-        except BaseException:
+            if (entry := self._entries.get(key)) is not None:
+                return cast(T, entry.value)
+            computing = self._computing.setdefault(key, threading.Lock())
+        with computing:
             with self._lock:
-                self._entries.pop(key, None)
-            raise
-        with self._lock:
-            entry.size, entry.ready = size(entry.value), True
-            self._trim(key)
-
-    def _trim(self, newest: Hashable) -> None:
-        total = sum(entry.size for entry in self._entries.values())
-        for key in list(self._entries):
-            if total <= self._budget:
-                break
-            if key != newest and self._entries[key].ready:
-                total -= self._entries.pop(key).size
+                if (entry := self._entries.get(key)) is not None:  # another thread computed it
+                    return cast(T, entry.value)
+            try:
+                value = compute()
+                n_bytes = min(count_bytes(value), self._max_bytes)
+                with self._lock:
+                    self._entries[key] = _Entry(value, n_bytes)
+            finally:
+                with self._lock:
+                    self._computing.pop(key, None)
+            return value

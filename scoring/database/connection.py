@@ -38,7 +38,7 @@ from scoring.reviews.resolution import LatestDecision, majority_decisions
 from scoring.workspace import Workspace
 
 _MEMORY_LIMIT = "600MB"  # what does not fit is sorted on disk
-_SHELF_BYTES = 480 << 20
+_CACHE_BYTES = 480 << 20
 _MATCH_ROW_BYTES = 16
 _THREADS = 8
 # Nothing that arrives in a query may reach the disk or the network.
@@ -70,7 +70,7 @@ def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
 class Snapshot:
     """One database file, opened for reading; every query runs on a cursor of its own.
 
-    ``shelf`` keeps what was worked out from it; ``decisions_version`` changes with the decisions.
+    ``cache`` keeps what was worked out from it; ``decisions_version`` changes with the decisions.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -88,7 +88,7 @@ class Snapshot:
         except BaseException:
             self._con.close()
             raise
-        self.shelf = QueryCache(_SHELF_BYTES)
+        self.cache = QueryCache(_CACHE_BYTES)
         self.decisions_version = 0
         scopes = self.rows(
             "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
@@ -172,7 +172,7 @@ class Snapshot:
 
     def match(self, query: str, values: Mapping[str, Any]) -> Match:
         """The rows that a query gives, looked up once and kept while there is room."""
-        return self.shelf.get(
+        return self.cache.get_or_compute(
             _match_key(query, values),
             lambda: Match(self._con, query, dict(values)),
             lambda match: match.n_rows * _MATCH_ROW_BYTES,
@@ -180,7 +180,7 @@ class Snapshot:
 
     def has_match(self, query: str, values: Mapping[str, Any]) -> bool:
         """Whether these rows were looked up already."""
-        return self.shelf.has(_match_key(query, values))
+        return _match_key(query, values) in self.cache
 
     def load_decisions(self, latest: list[LatestDecision], rows: set[int] | None = None) -> None:
         """Replaces the tables ``decisions`` and ``verdicts`` in one step, or only what they hold
@@ -235,7 +235,7 @@ class Store:
         return self._decisions_generation
 
     def snapshot(self) -> Snapshot:
-        """The database as it is now; ask several questions of one snapshot where they must agree."""
+        """The database as it is now; figures that must agree come from one snapshot."""
         with self._lock:
             generation = _file_generation(self.workspace) or self._generation
             decisions_generation = logs_generation(self.workspace)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from scoring.database.cache import QueryCache
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, Range, parse_filter
 from scoring.database.queries.browse import fetch_page, matching_rows
@@ -225,52 +223,3 @@ def test_the_curve_of_shares(store: Store) -> None:
     assert score_ecdf(store, SCOPE, Filter(source=("nowhere",))).empty
     with pytest.raises(InputError, match="two points"):
         score_ecdf(store, SCOPE, points=1)
-
-
-def test_a_shelf_drops_what_was_used_least_recently() -> None:
-    shelf = QueryCache(budget=10)
-    made: list[str] = []
-
-    def get(key: str) -> str:
-        def make() -> str:
-            made.append(key)
-            return key
-
-        return shelf.get(key, make, lambda _: 4)
-
-    for key in ("a", "b", "a", "c", "a"):
-        assert get(key) == key
-    assert made == ["a", "b", "c"]
-    assert (shelf.has("a"), shelf.has("b"), shelf.has("c")) == (True, False, True)
-    get("b")
-    assert made == ["a", "b", "c", "b"]
-
-
-def test_what_could_not_be_made_is_tried_again() -> None:
-    shelf = QueryCache(budget=10)
-    with pytest.raises(ZeroDivisionError):
-        shelf.get("a", lambda: 1 // 0, lambda _: 1)
-    assert not shelf.has("a")
-    assert shelf.get("a", lambda: 7, lambda _: 1) == 7
-
-
-def test_threads_that_ask_at_once_wait_for_one_answer() -> None:
-    shelf, begun = QueryCache(budget=10), threading.Event()
-    made: list[int] = []
-
-    def make() -> int:
-        made.append(1)
-        begun.wait(10)
-        return 5
-
-    found: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(shelf.get("a", make, lambda _: 1)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    begun.set()
-    for thread in threads:
-        thread.join()
-    assert (found, made) == ([5] * 4, [1])

@@ -85,7 +85,7 @@ def compare_scopes(
     check_scope(asked.snapshot, other)
     edges = tuple(np.asarray(histogram_edges(store, one, bins)) for one in (scope, other))
     key = ("compared", scope, other, asked.key, share, bins, bands)
-    return asked.snapshot.shelf.get(
+    return asked.snapshot.cache.get_or_compute(
         key,
         lambda: _compare(
             open_score_index(store, scope, which, bands),

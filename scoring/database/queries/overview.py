@@ -221,7 +221,7 @@ def loss_plane(
         {"run_id": scope.run_id, "baseline": scope.baseline},
     )[0][0]
     step = _nice_step((top or 1.0) / bins)
-    return asked.snapshot.shelf.get(
+    return asked.snapshot.cache.get_or_compute(
         ("plane", scope, asked.key, bins),
         lambda: _count_plane(asked, step, bins),
         lambda plane: plane.counts.nbytes,

@@ -88,7 +88,9 @@ def list_models(snapshot: Snapshot) -> list[PredictingModel]:
     def read() -> list[PredictingModel]:
         return [PredictingModel(*row[:6]) for row in snapshot.rows(_MODELS)]
 
-    return snapshot.shelf.get(("models with predictions",), read, lambda found: 200 * len(found))
+    return snapshot.cache.get_or_compute(
+        ("models with predictions",), read, lambda found: 200 * len(found)
+    )
 
 
 def correctness_query(

@@ -132,10 +132,12 @@ def by_turn(
     bands = bands or store.bands
     asked = compile_query(store, scope, which, bands)
     among = (_AMONG, asked.where, ")") if which else ()
-    shelf, about = asked.snapshot.shelf, (scope, asked.key)
-    figures = shelf.get(("turns", *about), lambda: asked.frame(_TURNS, *among, _BY_TURN), _bytes)
+    cache, about = asked.snapshot.cache, (scope, asked.key)
+    figures = cache.get_or_compute(
+        ("turns", *about), lambda: asked.frame(_TURNS, *among, _BY_TURN), _bytes
+    )
     limits = {"low": bands.low, "high": bands.high}
-    counts = shelf.get(
+    counts = cache.get_or_compute(
         ("turn categories", bands, *about),
         lambda: asked.frame(_TURN_CATEGORIES, *among, _BY_TURN, **limits),
         _bytes,

@@ -160,7 +160,7 @@ def open_score_index(
             return _cut_groups(_slice_of(everything, scope), base)
         return _load(asked, scope, in_order=base == EVERYTHING)
 
-    whole = asked.snapshot.shelf.get(_key(asked, scope), make, _slice_bytes)
+    whole = asked.snapshot.cache.get_or_compute(_key(asked, scope), make, _slice_bytes)
     if not which.category and which.visnec is None:
         return whole
     windows = _windows(whole, which, bands)
@@ -181,7 +181,7 @@ def cached_score_index(
     """As :func:`open_score_index`, but None where that would have to read the scores first."""
     base = replace(which, category=(), visnec=None)
     asked = compile_query(store, scope, base, bands)
-    known = asked.snapshot.shelf.has(_key(asked, scope))
+    known = _key(asked, scope) in asked.snapshot.cache
     if known or _everything_for(store, scope, base) is not None:
         return open_score_index(store, scope, which, bands)
     return None
@@ -196,12 +196,12 @@ def _everything_for(store: Store, scope: Scope, base: Filter) -> Query | None:
     if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
         return None
     asked = compile_query(store, scope)
-    return asked if asked.snapshot.shelf.has(_key(asked, scope)) else None
+    return asked if _key(asked, scope) in asked.snapshot.cache else None
 
 
 def _slice_of(everything: Query, scope: Scope) -> ScoreIndex:
     make = partial(_load, everything, scope, in_order=True)
-    return everything.snapshot.shelf.get(_key(everything, scope), make, _slice_bytes)
+    return everything.snapshot.cache.get_or_compute(_key(everything, scope), make, _slice_bytes)
 
 
 def _cut_groups(whole: ScoreIndex, which: Filter) -> ScoreIndex:
