@@ -127,7 +127,7 @@ def _limits(fits: Callable[[object], bool]) -> Parameter:
             raise ValueError(text) from None
         if not isinstance(given, list) or not all(isinstance(one, list) for one in given):
             raise ValueError(text)
-        return normalize_limits(given, fits, "limits")
+        return normalize_limits(given, fits)
 
     return Parameter(read, _write_limits, 'a list of limits such as [["name",0.1,null]]')
 

@@ -1,14 +1,13 @@
-"""Selection rules: values that take some of the scored samples, print, save and replay.
+"""Selection rules: immutable values that select scored samples, and that print, save and replay.
 
-The one decision behind it: a share is a share of the *scored* samples, and the number of samples
-it gives is ``int(share * n)`` in double precision, as the paper's code computes it. Ties go to
-the higher score, then to the lower ``row_idx``. Nothing here depends on the random stream of a
-library, so a rule replays on another machine and with another version.
+A share is a share of the *scored* samples, and it gives ``int(share * n)`` samples in double
+precision, as in the paper's code. Ties go to the higher score, then to the lower ``row_idx``. No
+rule depends on a library's random stream, so a rule replays on another machine and version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, cast
 
@@ -62,39 +61,42 @@ __all__ = [
     "rule_options",
 ]
 
-_RULES: dict[str, Callable[..., Rule]] = {
-    "threshold": Threshold,
-    "answer-threshold": AnswerThresholds,
-    "top-share": TopShare,
-    "top-count": TopCount,
-    "top-tokens": TopTokens,
-    "per-cluster": ClusterShare,
-    "per-source": SourceShare,
-    "paper": PaperTopShare,
-    "paper-code": PaperCodeTopShare,
-    "length-corrected": LengthCorrected,
-    "budget": Budget,
-    "random": RandomShare,
-    "ablation": Ablation,
-    "control": Control,
-    "weights": Weights,
+_RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        Threshold,
+        AnswerThresholds,
+        TopShare,
+        TopCount,
+        TopTokens,
+        ClusterShare,
+        SourceShare,
+        PaperTopShare,
+        PaperCodeTopShare,
+        LengthCorrected,
+        Budget,
+        RandomShare,
+        Ablation,
+        Control,
+        Weights,
+    )
 }
 RULE_NAMES: tuple[str, ...] = tuple(_RULES)
 PAPER_RULES = (PaperTopShare, PaperCodeTopShare)
-"""The paper's selection, as written and as its code does it; over the paper's embeddings only."""
+"""The paper's selection as described and as implemented; only over the paper's embeddings."""
 
 
 def rule_options(name: str) -> tuple[str, ...]:
-    """The options of a rule, in its order. Raises RuleError naming the rules there are."""
+    """Return the option names of a rule, in order. Raises RuleError listing the known rules."""
     if name not in _RULES:
-        raise RuleError(f"no rule {name!r}; there are: {', '.join(RULE_NAMES)}")
+        raise RuleError(f"Unknown rule {name!r}. Choose one of: {', '.join(RULE_NAMES)}")
     return tuple(field.name for field in fields(cast(Any, _RULES[name])))
 
 
 def rule_from_dict(value: Mapping[str, Any]) -> Rule:
-    """The rule that ``to_dict`` gave; also builds one from a name and some of its options.
+    """Build a rule from the output of ``to_dict``, or from its name and some of its options.
 
-    Raises RuleError naming an unknown rule, an option that it does not have, or one it needs.
+    Raises RuleError for an unknown rule, an unknown option, or a missing one.
     """
     name = cast(str, value.get("rule"))
     known = rule_options(name)
@@ -103,7 +105,7 @@ def rule_from_dict(value: Mapping[str, Any]) -> Rule:
     unknown = [key for key in options if key not in known]
     if unknown:
         raise RuleError(
-            f"the rule {name} has no {_as_options(unknown)}; it has: {_as_options(known)}"
+            f"Rule {name} has no option {_to_flags(unknown)}. Its options: {_to_flags(known)}"
         )
     missing = [
         field.name
@@ -111,10 +113,10 @@ def rule_from_dict(value: Mapping[str, Any]) -> Rule:
         if field.default is MISSING and field.name not in options
     ]
     if missing:
-        raise RuleError(f"the rule {name} needs {_as_options(missing)}")
+        raise RuleError(f"Rule {name} needs {_to_flags(missing)}")
     return cast(Rule, make(**options))
 
 
-def _as_options(names: Iterable[str]) -> str:
-    """Fields of a rule as the command's options."""
+def _to_flags(names: Iterable[str]) -> str:
+    """Return field names as command-line options."""
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -1,6 +1,6 @@
-"""Arms to compare a subset with: drawn at random, ranked by one loss alone, without clusters.
+"""Comparison arms for a subset: drawn at random, ranked by one loss alone, or without clusters.
 
-A comparison is fair when its arms have one size; ``Control`` gives that to any other rule.
+A fair comparison needs arms of one size; ``Control`` gives any other rule an arm of its size.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from scoring.rules.base import (
 from scoring.rules.candidates import Candidates, Floats, Mask
 from scoring.rules.ranking import (
     Per,
-    group_quotas,
     group_scored,
     random_numbers,
     random_order,
     scored_positions,
     select_best,
+    select_share,
     to_mask,
 )
 
 RANKINGS: dict[str, Callable[[Candidates], Floats]] = {
-    "visnec": lambda found: found.visnec,
-    "text-loss": lambda found: found.loss_text,
-    "multimodal-loss": lambda found: -found.loss_multimodal,
-    "high-multimodal-loss": lambda found: found.loss_multimodal,
+    "visnec": lambda candidates: candidates.visnec,
+    "text-loss": lambda candidates: candidates.loss_text,
+    "multimodal-loss": lambda candidates: -candidates.loss_multimodal,
+    "high-multimodal-loss": lambda candidates: candidates.loss_multimodal,
 }
-"""What an arm may rank by, the highest first.
+"""What an arm can rank by, highest first.
 
-``text-loss`` takes the highest text-only losses, ``multimodal-loss`` the lowest multimodal ones:
-each loss with the sign that it has in the score. Which way the paper ranked its arm of the
-multimodal loss is not known; ``high-multimodal-loss`` is the other way.
+``text-loss`` prefers the highest text-only losses, ``multimodal-loss`` the lowest multimodal ones:
+each loss has the sign that it has in the score. The direction in which the paper ranked its
+multimodal-loss arm is not known; ``high-multimodal-loss`` is the other one.
 """
 LOSSES = tuple(name for name in RANKINGS if name != "visnec")
 
@@ -52,8 +52,8 @@ LOSSES = tuple(name for name in RANKINGS if name != "visnec")
 class RandomShare(SerializableRule):
     """A random share (``int(share * scored samples)``) or count of the scored samples.
 
-    Each sample gets a number from ``seed`` and its ``row_idx`` (SplitMix64), the lowest are
-    taken: the control arm of a comparison, and a larger share contains a smaller one.
+    Each sample gets a number from ``seed`` and its ``row_idx`` (SplitMix64), and the lowest are
+    selected. This is the control arm of a comparison; a larger share contains a smaller one.
     """
 
     share: float | None = None
@@ -63,7 +63,7 @@ class RandomShare(SerializableRule):
 
     def __post_init__(self) -> None:
         if (self.share is None) == (self.count is None):
-            raise RuleError("the rule random needs either --share or --count")
+            raise RuleError("Rule random needs either --share or --count")
         if self.share is not None:
             check_share(self.share)
         if self.count is not None:
@@ -71,7 +71,7 @@ class RandomShare(SerializableRule):
         check_seed(self.seed)
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """A random part of the scored samples, whatever their scores."""
+        """Select scored samples at random, independent of their scores."""
         scored = scored_positions(candidates)
         n = int(self.share * len(scored)) if self.share is not None else cast(int, self.count)
         numbers = random_numbers(candidates.row_idx[scored], self.seed)
@@ -93,25 +93,24 @@ class Ablation(SerializableRule):
     name: ClassVar[str] = "ablation"
 
     def __post_init__(self) -> None:
-        check_choice(self.by, LOSSES, "what an ablation ranks by")
+        check_choice(self.by, LOSSES, "--by")
         check_share(self.share)
-        check_choice(self.per, get_args(Per), "what an ablation chooses inside of")
-        check_count(self.at_least, lowest=0, what="the least number of each group")
+        check_choice(self.per, get_args(Per), "--per")
+        check_count(self.at_least, lowest=0, what="The minimum per group")
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The best by one loss."""
-        groups = group_scored(candidates, self.per)
-        quotas = group_quotas(groups, self.share, self.at_least)
-        return select_best(candidates, RANKINGS[self.by](candidates), groups, quotas)
+        """Select the best by one loss."""
+        values = RANKINGS[self.by](candidates)
+        return select_share(candidates, values, self.per, self.share, self.at_least)
 
 
 @dataclass(frozen=True, slots=True)
 class Control(SerializableRule):
-    """As many samples as another rule takes, by another order: the fair arm of a comparison.
+    """The same number of samples as another rule, in another order: a fair arm of a comparison.
 
-    ``by`` is ``random`` (by ``seed``) or one of ``RANKINGS``; ``per`` makes the numbers equal in
-    each cluster or source too, not just in the whole. Raises RuleError for a rule of weights,
-    which takes everything.
+    ``by`` is ``random`` (using ``seed``) or one of ``RANKINGS``; ``per`` matches the numbers in
+    each cluster or source too, not only in total. Raises RuleError for weighting rules, which
+    select everything.
     """
 
     of: Rule
@@ -122,31 +121,33 @@ class Control(SerializableRule):
 
     def __post_init__(self) -> None:
         if isinstance(self.of, Mapping):
-            from scoring.rules import rule_from_dict  # the registry knows this class
+            from scoring.rules import rule_from_dict  # the registry imports this class
 
             object.__setattr__(self, "of", rule_from_dict(cast(Mapping[str, Any], self.of)))
         if not isinstance(self.of, SerializableRule) or isinstance(self.of, WeightingRule):
-            raise RuleError(f"a control needs a rule that takes a part of the samples: {self.of}")
-        check_choice(self.by, ("random", *RANKINGS), "what a control ranks by")
-        check_choice(self.per, get_args(Per), "what a control chooses inside of")
+            raise RuleError(f"A control needs a rule that selects part of the samples: {self.of}")
+        check_choice(self.by, ("random", *RANKINGS), "--by")
+        check_choice(self.per, get_args(Per), "--per")
         check_seed(self.seed)
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """As many as the other rule."""
-        taken = self.of.select_mask(candidates)[scored_positions(candidates)]
+        """Select the same number of samples as the other rule."""
+        selected = self.of.select_mask(candidates)[scored_positions(candidates)]
         groups = group_scored(candidates, self.per)
         _, code = np.unique(groups, return_inverse=True)
-        quotas = np.bincount(code, weights=taken).astype(np.int64)
-        return select_best(candidates, self._ranked(candidates), groups, quotas)
-
-    def _ranked(self, candidates: Candidates) -> Floats:
+        quotas = np.bincount(code, weights=selected).astype(np.int64)
         if self.by == "random":
-            return random_order(candidates.row_idx, self.seed)
-        return RANKINGS[self.by](candidates)
+            values = random_order(candidates.row_idx, self.seed)
+        else:
+            values = RANKINGS[self.by](candidates)
+        return select_best(candidates, values, groups, quotas)
 
 
 def ablation_arms(rule: Rule, seed: int = 0) -> dict[str, Control]:
-    """The arms beside a rule that chooses inside clusters, each of its size, by name."""
+    """Return the comparison arms, by name, of a rule that selects inside clusters.
+
+    Each arm has the size of the rule's subset.
+    """
     return {
         "text-loss": Control(rule, "text-loss", "cluster"),
         "multimodal-loss": Control(rule, "multimodal-loss", "cluster"),

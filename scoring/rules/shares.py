@@ -1,4 +1,4 @@
-"""Rules that take the highest scores: of the dataset, of each cluster or source, or by length."""
+"""Rules that select the highest scores: of the dataset, of each cluster or source, or by length."""
 
 from __future__ import annotations
 
@@ -11,35 +11,52 @@ from scoring.errors import RuleError
 from scoring.rules.base import SerializableRule, check_count, check_share
 from scoring.rules.candidates import Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import (
-    group_quotas,
-    group_scored,
+    Per,
+    rank_within_groups,
     scored_positions,
-    select_best,
+    select_share,
     sort_best_first,
     to_mask,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class TopShare(SerializableRule):
-    """The ``int(share * scored samples)`` highest scores."""
-
+class _ShareRule(SerializableRule):
     share: float
-    name: ClassVar[str] = "top-share"
 
     def __post_init__(self) -> None:
         check_share(self.share)
 
+
+@dataclass(frozen=True, slots=True)
+class _GroupShare(SerializableRule):
+    share: float
+    at_least: int = 0
+    per: ClassVar[Per]
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
+        check_count(self.at_least, lowest=0, what=f"The minimum per {self.per}")
+
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest scores of the whole dataset."""
-        scored = scored_positions(candidates)
-        n = int(self.share * len(scored))
-        return to_mask(candidates, sort_best_first(candidates.visnec, scored)[:n])
+        """Select the highest scores of each group."""
+        return select_share(candidates, candidates.visnec, self.per, self.share, self.at_least)
+
+
+@dataclass(frozen=True, slots=True)
+class TopShare(_ShareRule):
+    """The ``int(share * scored samples)`` highest scores."""
+
+    name: ClassVar[str] = "top-share"
+
+    def select_mask(self, candidates: Candidates) -> Mask:
+        """Select the highest scores of the dataset."""
+        return select_share(candidates, candidates.visnec, "dataset", self.share)
 
 
 @dataclass(frozen=True, slots=True)
 class TopCount(SerializableRule):
-    """The ``count`` highest scores, or all scored samples where there are fewer."""
+    """The ``count`` highest scores, or all scored samples if there are fewer."""
 
     count: int
     name: ClassVar[str] = "top-count"
@@ -48,26 +65,27 @@ class TopCount(SerializableRule):
         check_count(self.count)
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest scores of the whole dataset."""
-        scored = scored_positions(candidates)
-        return to_mask(candidates, sort_best_first(candidates.visnec, scored)[: self.count])
+        """Select the highest scores of the dataset."""
+        ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
+        return to_mask(candidates, ranked[: self.count])
 
 
 @dataclass(frozen=True, slots=True)
 class TopTokens(SerializableRule):
-    """The highest scores, as long as their answer tokens together are at most ``tokens``.
+    """The highest scores whose answer tokens add up to at most ``tokens``.
 
-    It ends before the first sample that does not fit, so a larger budget contains a smaller one.
+    It ends before the first sample that would exceed the budget, so a larger budget contains a
+    smaller one.
     """
 
     tokens: int
     name: ClassVar[str] = "top-tokens"
 
     def __post_init__(self) -> None:
-        check_count(self.tokens, what="a number of answer tokens")
+        check_count(self.tokens, what="The number of answer tokens")
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest scores of the whole dataset, up to a number of answer tokens."""
+        """Select the highest scores of the dataset, up to a number of answer tokens."""
         check_tokens_known(candidates)
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         used = np.cumsum(candidates.n_answer_tokens[ranked])
@@ -75,133 +93,97 @@ class TopTokens(SerializableRule):
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterShare(SerializableRule):
-    """Of each cluster the ``int(share * its scored samples)`` highest, at least ``at_least``."""
+class ClusterShare(_GroupShare):
+    """In each cluster the ``int(share * scored samples)`` highest, at least ``at_least``."""
 
-    share: float
-    at_least: int = 0
     name: ClassVar[str] = "per-cluster"
-
-    def __post_init__(self) -> None:
-        check_share(self.share)
-        check_count(self.at_least, lowest=0, what="the least number of each cluster")
-
-    def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest scores of each cluster."""
-        groups = group_scored(candidates, "cluster")
-        quotas = group_quotas(groups, self.share, self.at_least)
-        return select_best(candidates, candidates.visnec, groups, quotas)
+    per: ClassVar[Per] = "cluster"
 
 
 @dataclass(frozen=True, slots=True)
-class SourceShare(SerializableRule):
-    """Of each source the ``int(share * its scored samples)`` highest, at least ``at_least``."""
+class SourceShare(_GroupShare):
+    """In each source the ``int(share * scored samples)`` highest, at least ``at_least``."""
 
-    share: float
-    at_least: int = 0
     name: ClassVar[str] = "per-source"
-
-    def __post_init__(self) -> None:
-        check_share(self.share)
-        check_count(self.at_least, lowest=0, what="the least number of each source")
-
-    def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest scores of each source."""
-        groups = group_scored(candidates, "source")
-        quotas = group_quotas(groups, self.share, self.at_least)
-        return select_best(candidates, candidates.visnec, groups, quotas)
+    per: ClassVar[Per] = "source"
 
 
 @dataclass(frozen=True, slots=True)
-class PaperTopShare(SerializableRule):
+class PaperTopShare(_ShareRule):
     """The paper's text: per cluster, drop ``visnec <= 0``, then keep the highest scores.
 
-    Reading: a cluster may keep ``int(share * its scored samples)``, counted before the drop, and
-    fills this from the samples with ``visnec > 0``; so it keeps fewer where fewer are positive,
-    and none where the number rounds down to 0.
+    Interpretation: a cluster may keep ``int(share * scored samples)``, counted before the drop,
+    and fills this quota from samples with ``visnec > 0``. So it keeps fewer where fewer are
+    positive, and none where the quota rounds down to 0.
     """
 
     share: float = 0.15
     name: ClassVar[str] = "paper"
 
-    def __post_init__(self) -> None:
-        check_share(self.share)
-
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest positive scores of each cluster."""
+        """Select the highest positive scores of each cluster."""
         return ClusterShare(self.share).select_mask(candidates) & (candidates.visnec > 0)
 
 
 @dataclass(frozen=True, slots=True)
-class PaperCodeTopShare(SerializableRule):
-    """The paper's code: per cluster the ``int(share * its scored samples)`` highest, at least 1.
+class PaperCodeTopShare(_ShareRule):
+    """The paper's code: per cluster the ``int(share * scored samples)`` highest, at least 1.
 
-    Negative scores are not left out. A cluster without any scored sample gives none.
+    Negative scores are not excluded. A cluster without any scored sample contributes none.
     """
 
     share: float = 0.15
     name: ClassVar[str] = "paper-code"
 
-    def __post_init__(self) -> None:
-        check_share(self.share)
-
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The highest scores of each cluster."""
+        """Select the highest scores of each cluster."""
         return ClusterShare(self.share, at_least=1).select_mask(candidates)
 
 
 @dataclass(frozen=True, slots=True)
-class LengthCorrected(SerializableRule):
-    """The ``int(share * scored samples)`` best by their rank among answers of like length.
+class LengthCorrected(_ShareRule):
+    """The ``int(share * scored samples)`` best by rank among answers of similar length.
 
-    Means over few tokens scatter more, so short answers crowd both ends of the scores. Here a
-    score counts by its place within its stratum of answer lengths (see ``length_stratum``): the
-    best of n has rank 0.5 / n, the next 1.5 / n, and the lowest ranks of all strata are taken.
-    Equal ranks go to the higher score.
+    Means over few tokens vary more, so short answers crowd both ends of the scores. Here a score
+    counts by its rank within its stratum of answer lengths (see ``length_stratum``): the best of n
+    has rank 0.5 / n, the next 1.5 / n, and the lowest ranks of all strata are selected. Equal
+    ranks go to the higher score.
     """
 
-    share: float
     name: ClassVar[str] = "length-corrected"
 
-    def __post_init__(self) -> None:
-        check_share(self.share)
-
     def select_mask(self, candidates: Candidates) -> Mask:
-        """The best of each stratum of answer lengths."""
+        """Select the best of each stratum of answer lengths."""
         ranked = sort_best_first(candidates.visnec, scored_positions(candidates))
         ranked = ranked[np.argsort(length_rank(candidates)[ranked], kind="stable")]
         return to_mask(candidates, ranked[: int(self.share * len(ranked))])
 
 
 def check_tokens_known(candidates: Candidates) -> None:
-    """Raises RuleError where a score does not tell its number of answer tokens."""
+    """Raise RuleError if a scored sample has no number of answer tokens."""
     unknown = candidates.scored & (candidates.n_answer_tokens <= 0)
     if unknown.any():
         raise RuleError(
-            f"this rule goes by the number of answer tokens, but {int(unknown.sum()):,} scores "
-            f"do not tell theirs (the first is row {candidates.row_idx[unknown.argmax()]}): they "
-            "come from elsewhere; take a rule that goes by scores alone"
+            f"This rule needs answer lengths, and {int(unknown.sum()):,} imported scores have "
+            f"none (first: row {candidates.row_idx[unknown.argmax()]}). "
+            "Choose a rule that uses scores alone"
         )
 
 
 def length_stratum(n_answer_tokens: Ints) -> Ints:
-    """Strata of answer lengths, by doubling: 1, 2, 3 to 4, 5 to 8, 9 to 16, ... are 0, 1, 2, ..."""
+    """Return the stratum of each answer length: 1, 2, 3 to 4, 5 to 8, 9 to 16, ... are 0, 1, ..."""
     edges = 2 ** np.arange(63, dtype=np.int64)
     return np.searchsorted(edges, n_answer_tokens).astype(np.int64)
 
 
 def length_rank(candidates: Candidates) -> Floats:
-    """Place of each score within its stratum of answer lengths, as ``(place + 0.5) / n``.
+    """Return the rank of each score within its stratum of answer lengths: ``(rank + 0.5) / n``.
 
-    Between 0 (best) and 1; NaN without a score. The lone sample of a stratum stands at 0.5.
+    Between 0 (best) and 1; NaN without a score. A stratum's only sample has 0.5.
     """
     check_tokens_known(candidates)
-    scored = scored_positions(candidates)
-    strata = length_stratum(candidates.n_answer_tokens[scored])
-    order = np.argsort(-candidates.visnec[scored], kind="stable")
-    order = order[np.argsort(strata[order], kind="stable")]
-    _, starts, sizes = np.unique(strata[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(starts, sizes)
+    best = sort_best_first(candidates.visnec, scored_positions(candidates))
+    rank, stratum = rank_within_groups(length_stratum(candidates.n_answer_tokens[best]))
     ranks = np.full(len(candidates), np.nan)
-    ranks[scored[order]] = (place + 0.5) / np.repeat(sizes, sizes)
+    ranks[best] = (rank + 0.5) / np.bincount(stratum)[stratum]
     return ranks

@@ -1,4 +1,4 @@
-"""Rules that look at each sample alone: limits of the score, for all or by type of answer."""
+"""Rules that judge each sample alone, by limits of the score: for all, or by type of answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scoring.rules.candidates import ANSWER_KINDS, Candidates, Mask
 
 @dataclass(frozen=True, slots=True)
 class Threshold(SerializableRule):
-    """Scores with ``min <= visnec < max``, in nats per answer token; one limit may be open."""
+    """Scores with ``min <= visnec < max``, in nats per answer token; one side may be open."""
 
     min: float | None = None
     max: float | None = None
@@ -23,23 +23,23 @@ class Threshold(SerializableRule):
     def __post_init__(self) -> None:
         for value in (self.min, self.max):
             if value is not None and not is_finite(value):
-                raise RuleError(f"a threshold must be a finite number, got {value!r}")
+                raise RuleError(f"A threshold must be a finite number, got {value!r}")
         if self.min is None and self.max is None:
-            raise RuleError(f"the rule {self.name} needs --min, --max or both")
+            raise RuleError(f"Rule {self.name} needs --min, --max or both")
         if self.min is not None and self.max is not None and self.min >= self.max:
-            raise RuleError(f"{self.name} takes min <= visnec < max: {self} takes nothing")
+            raise RuleError(f"Rule {self.name} keeps min <= visnec < max: {self} keeps nothing")
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """Which candidates lie between the limits."""
-        return candidates.scored & _between(candidates, self.min, self.max)
+        """Select the scores between the limits."""
+        return candidates.scored & _is_between(candidates, self.min, self.max)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerThresholds(SerializableRule):
-    """Limits by type of answer: yes/no and A/B/C/D answers cap lower than free ones.
+    """Limits by type of answer: yes/no and A/B/C/D answers have lower maximum scores than others.
 
-    ``limits`` holds (type of answer, min, max) for some of ``ANSWER_KINDS``; all the others
-    follow ``min`` and ``max``, which may be left open only where every type has its own.
+    ``limits`` holds (type of answer, min, max) for some of ``ANSWER_KINDS``; the other types use
+    ``min`` and ``max``, which may both be open only if every type has its own limits.
     """
 
     min: float | None = None
@@ -48,36 +48,35 @@ class AnswerThresholds(SerializableRule):
     name: ClassVar[str] = "answer-threshold"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", normalize_limits(self.limits, is_finite, "limits"))
-        given = [kind for kind, _, _ in self.limits]
-        unknown = [kind for kind in given if kind not in ANSWER_KINDS]
+        object.__setattr__(self, "limits", normalize_limits(self.limits, is_finite))
+        limited = [kind for kind, _, _ in self.limits]
+        unknown = [kind for kind in limited if kind not in ANSWER_KINDS]
         if unknown:
-            raise RuleError(
-                f"no type of answer {unknown[0]!r}; there are: {', '.join(ANSWER_KINDS)}"
-            )
-        others = [kind for kind in ANSWER_KINDS if kind not in given]
+            known = ", ".join(ANSWER_KINDS)
+            raise RuleError(f"Unknown type of answer {unknown[0]!r}. Choose one of: {known}")
+        others = [kind for kind in ANSWER_KINDS if kind not in limited]
         if others and self.min is None and self.max is None:
             raise RuleError(
-                f"no limits for answers of type {', '.join(others)}: give min or max for them"
+                f"Answers of type {', '.join(others)} have no limits. Set --min or --max for them"
             )
         if self.min is not None or self.max is not None:
-            Threshold(self.min, self.max)
+            Threshold(self.min, self.max)  # checks the limits
         for _, low, high in self.limits:
             Threshold(low, high)
 
     def select_mask(self, candidates: Candidates) -> Mask:
-        """Which candidates lie between the limits of their type of answer."""
-        taken = _between(candidates, self.min, self.max)
+        """Select the scores between the limits of their type of answer."""
+        mask = _is_between(candidates, self.min, self.max)
         for kind, low, high in self.limits:
-            of_kind = candidates.answer_kind == ANSWER_KINDS.index(kind)
-            taken = np.where(of_kind, _between(candidates, low, high), taken)
-        return candidates.scored & taken
+            has_kind = candidates.answer_kind == ANSWER_KINDS.index(kind)
+            mask = np.where(has_kind, _is_between(candidates, low, high), mask)
+        return candidates.scored & mask
 
 
-def _between(candidates: Candidates, low: float | None, high: float | None) -> Mask:
-    taken = np.ones(len(candidates), np.bool_)
+def _is_between(candidates: Candidates, low: float | None, high: float | None) -> Mask:
+    mask = np.ones(len(candidates), np.bool_)
     if low is not None:
-        taken &= candidates.visnec >= low
+        mask &= candidates.visnec >= low
     if high is not None:
-        taken &= candidates.visnec < high
-    return taken
+        mask &= candidates.visnec < high
+    return mask

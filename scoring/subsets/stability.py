@@ -176,7 +176,7 @@ def inclusion_probabilities(
         RuleError: For rules that go by something else than the score, and where there is neither
             a replicate nor a known dtype.
     """
-    check_count(n_draws, what="a number of draws")
+    check_count(n_draws, what="The number of draws")
     check_seed(seed)
     if isinstance(rule, (Ablation, Control, RandomShare, WeightingRule)):
         raise RuleError(

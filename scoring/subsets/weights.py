@@ -30,7 +30,7 @@ def repeat_counts(row_idx: Ints, weights: Floats, size: int | None = None, seed:
     if total <= 0:
         raise RuleError("all weights are 0, so there is nothing to repeat")
     size = max(1, round(total / _PARTS)) if size is None else size
-    check_count(size, what="the size of an epoch")
+    check_count(size, what="The size of an epoch")
     if size > _MAX_SIZE:
         raise RuleError(f"an epoch holds at most {_MAX_SIZE:,} samples, got {size:,}")
     order = np.argsort(random_numbers(row_idx, seed), kind="stable")

@@ -1,4 +1,4 @@
-"""The rules beyond the paper's, on scores whose outcome can be worked out by hand."""
+"""The rules beyond the paper's, on scores small enough to check each result manually."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rows(rule: Rule) -> list[int]:
         (TopTokens(9), []),
         (TopTokens(10), [1]),
         (TopTokens(18), [1, 8]),
-        (TopTokens(23), [1, 8, 9]),  # 19 so far; 5 would make it 24, and nothing behind it enters
+        (TopTokens(23), [1, 8, 9]),  # 19 so far; 5 would make it 24, and nothing after it is added
         (TopTokens(24), [1, 5, 8, 9]),
         (TopTokens(1000), [0, 1, 2, 3, 4, 5, 7, 8, 9]),
         # a: 0.9 0.3 0.1 -0.2; b: 0.6 0.0 -0.4 (three scored); c: 0.7 0.7
@@ -77,7 +77,7 @@ def rows(rule: Rule) -> list[int]:
         (ClusterShare(0.2, at_least=2), [1, 3, 7, 8]),
     ],
 )
-def test_rules_take_these_rows(rule: Rule, taken: list[int]) -> None:
+def test_rules_select_these_rows(rule: Rule, taken: list[int]) -> None:
     assert rows(rule) == taken
 
 
@@ -102,14 +102,14 @@ def test_a_budget_fills_floors_first_and_passes_over_ceilings(
     assert rows(rule) == taken
 
 
-def test_a_budget_that_cannot_be_is_refused() -> None:
-    with pytest.raises(RuleError, match="come to 6 samples, more than the budget of 5"):
+def test_impossible_budgets_are_refused() -> None:
+    with pytest.raises(RuleError, match="add up to 6 samples, above the budget of 5"):
         rows(Budget(5, floor=2))
-    with pytest.raises(RuleError, match="no source 'd' to limit; there are: a, b, c"):
+    with pytest.raises(RuleError, match=r"Unknown source 'd' in --limits\. Sources: a, b, c"):
         rows(Budget(5, limits=(("d", 1, 2),)))
 
 
-def test_length_corrected_ranks_among_answers_of_like_length() -> None:
+def test_length_corrected_ranks_among_answers_of_similar_length() -> None:
     # lengths  1: rows 9 (0.7), 3 (0.1) | 2: 0 (0.3), 7 (0.0) | 3-4: 2 (-0.2), 4 (-0.4)
     #        5-8: rows 8 (0.7), 5 (0.6) | 9-16: 1 alone, in the middle
     expected = [0.25, 0.5, 0.25, 0.75, 0.75, 0.75, np.nan, 0.75, 0.25, 0.25]
@@ -119,10 +119,10 @@ def test_length_corrected_ranks_among_answers_of_like_length() -> None:
     assert rows(LengthCorrected(0.56)) == [0, 1, 2, 8, 9]
 
 
-def test_rules_by_tokens_refuse_scores_that_do_not_tell_them() -> None:
+def test_rules_by_length_refuse_scores_without_token_counts() -> None:
     unknown = replace(TEN, n_answer_tokens=np.zeros(10, np.int64))
     for rule in (TopTokens(5), LengthCorrected(0.5)):
-        with pytest.raises(RuleError, match=r"9 scores do not tell theirs \(the first is row 0\)"):
+        with pytest.raises(RuleError, match=r"9 imported scores have none \(first: row 0\)"):
             select(rule, unknown)
 
 
@@ -187,7 +187,7 @@ MIXED: list[float | Status] = [0.5, Status.TEXT_ONLY, 0.25, Status.BAD_IMAGE, St
 
 
 @pytest.mark.parametrize("rule", EVERY, ids=str)
-def test_no_rule_takes_a_sample_without_a_score_but_the_choices_do(rule: Rule) -> None:
+def test_samples_without_a_score_are_kept_by_their_treatment_only(rule: Rule) -> None:
     mixed = candidates(MIXED)
     assert rule.select_mask(mixed).tolist() == [True, False, True, False, False]
     assert select(rule, mixed).selected.tolist() == [0, 2]
@@ -198,7 +198,7 @@ def test_no_rule_takes_a_sample_without_a_score_but_the_choices_do(rule: Rule) -
 
 
 @pytest.mark.parametrize("rule", EVERY, ids=str)
-def test_rules_survive_datasets_without_any_score(rule: Rule) -> None:
+def test_rules_work_on_datasets_without_any_score(rule: Rule) -> None:
     for scores in ([], [Status.PENDING, Status.TEXT_ONLY]):
         assert select(rule, candidates(scores)).selected.tolist() == []
 
@@ -210,7 +210,7 @@ def test_rules_survive_datasets_without_any_score(rule: Rule) -> None:
     st.integers(0, 3),
     st.integers(1, 6),
 )
-def test_a_budget_keeps_its_promises(
+def test_a_budget_respects_count_floors_and_ceilings(
     scores: list[float], count: int, floor: int, ceiling: int
 ) -> None:
     sources = [f"s{place % 3}" for place in range(len(scores))]
@@ -226,12 +226,12 @@ def test_a_budget_keeps_its_promises(
     assert taken.sum() == min(count, np.minimum(sizes, ceiling).sum())
 
 
-def test_ranges_as_they_are_typed() -> None:
+def test_ranges_are_parsed() -> None:
     assert parse_ranges(["yes/no=0.1..0.8", "a=b=..5", "c=2.."]) == [
         ["yes/no", 0.1, 0.8],
         ["a=b", None, 5],
         ["c", 2, None],
     ]
     for text in ("yes/no", "=1..2", "a=1", "a=x..2"):
-        with pytest.raises(RuleError, match=r"write for example yes/no=0\.1\.\.0\.8"):
+        with pytest.raises(RuleError, match=r"Write NAME=LOW\.\.HIGH, like yes/no=0\.1\.\.0\.8"):
             parse_ranges([text])

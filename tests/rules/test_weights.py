@@ -1,4 +1,4 @@
-"""Weights by hand: their size, their clipping, how they repeat samples, and what a verdict does."""
+"""Weights of samples by their scores, how decisions override them, and how often samples repeat."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def test_repeats_come_out_right_on_average() -> None:
 def test_repeats_without_sense_are_refused() -> None:
     with pytest.raises(RuleError, match="all weights are 0"):
         repeat_counts(np.arange(2), np.zeros(2))
-    with pytest.raises(RuleError, match="size of an epoch is a whole number of at least 1, got 0"):
+    with pytest.raises(
+        RuleError, match="size of an epoch must be a whole number of at least 1, got 0"
+    ):
         repeat_counts(np.arange(2), np.ones(2), size=0)
 
 

@@ -311,7 +311,7 @@ def test_no_scored_samples_at_all() -> None:
 def test_cluster_rules_refuse_samples_without_a_cluster() -> None:
     columns = candidates([0.5, 0.6, Status.PENDING], clusters=[0, -1, -1])
     for rule in (PaperTopShare(), PaperCodeTopShare()):
-        with pytest.raises(RuleError, match=r"1 scored samples have none \(the first is row 1\)"):
+        with pytest.raises(RuleError, match=r"1 scored samples have none \(first: row 1\)"):
             select(rule, columns)
 
 
@@ -417,12 +417,15 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"rule": "best"}, "no rule 'best'; there are: threshold, answer-threshold, top-share"),
-        ({}, "no rule None"),
-        ({"rule": "top-share"}, "the rule top-share needs --share"),
-        ({"rule": "ablation", "share": 0.5}, "the rule ablation needs --by"),
-        ({"rule": "per-source", "k": 3}, "has no --k; it has: --share, --at-least"),
-        ({"rule": "top-share", "share": 0}, "above 0 and at most at 1"),
+        (
+            {"rule": "best"},
+            "Unknown rule 'best'. Choose one of: threshold, answer-threshold, top-share",
+        ),
+        ({}, "Unknown rule None"),
+        ({"rule": "top-share"}, "Rule top-share needs --share"),
+        ({"rule": "ablation", "share": 0.5}, "Rule ablation needs --by"),
+        ({"rule": "per-source", "k": 3}, "has no option --k. Its options: --share, --at-least"),
+        ({"rule": "top-share", "share": 0}, "above 0 and at most 1"),
         ({"rule": "top-share", "share": 15}, "got 15"),
         ({"rule": "top-share", "share": "0.15"}, "got '0.15'"),
         ({"rule": "paper", "share": float("nan")}, "got nan"),
@@ -430,32 +433,44 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
         ({"rule": "top-count", "count": 2.5}, "got 2.5"),
         ({"rule": "threshold"}, "needs --min, --max or both"),
         ({"rule": "threshold", "min": float("inf")}, "finite number, got inf"),
-        ({"rule": "threshold", "min": 1.0, "max": 1.0}, "min=1.0 max=1.0 takes nothing"),
-        ({"rule": "answer-threshold", "min": 0.1, "limits": [["maybe", 0, 1]]}, "answer 'maybe'"),
-        ({"rule": "answer-threshold", "limits": [["word", 0, 1]]}, "no limits for .* yes/no, choi"),
-        ({"rule": "answer-threshold", "min": 0, "limits": [["word", 1, 0]]}, "takes nothing"),
-        ({"rule": "answer-threshold", "min": 0, "limits": [["word", None, None]]}, "do not fit"),
+        ({"rule": "threshold", "min": 1.0, "max": 1.0}, "min=1.0 max=1.0 keeps nothing"),
+        (
+            {"rule": "answer-threshold", "min": 0.1, "limits": [["maybe", 0, 1]]},
+            "type of answer 'maybe'",
+        ),
+        (
+            {"rule": "answer-threshold", "limits": [["word", 0, 1]]},
+            "type yes/no, choice, .* have no limits",
+        ),
+        ({"rule": "answer-threshold", "min": 0, "limits": [["word", 1, 0]]}, "keeps nothing"),
+        (
+            {"rule": "answer-threshold", "min": 0, "limits": [["word", None, None]]},
+            "Invalid limits for 'word'",
+        ),
         ({"rule": "answer-threshold", "min": 0, "limits": ["word"]}, "a name, a lower and an upp"),
-        ({"rule": "top-tokens", "tokens": 0}, "answer tokens is a whole number of at least 1"),
+        ({"rule": "top-tokens", "tokens": 0}, "answer tokens must be a whole number of at least 1"),
         ({"rule": "per-source", "share": 0.1, "at_least": -1}, "at least 0, got -1"),
         (
             {"rule": "budget", "count": 9, "floor": 3, "ceiling": 2},
-            r"every source \(3\) lies above",
+            r"every source \(3\) is above",
         ),
-        ({"rule": "budget", "count": 9, "limits": [["a", 1.5, None]]}, "limits of 'a' do not fit"),
-        ({"rule": "budget", "count": 9, "limits": [["a", 1, 2], ["a", 1, 3]]}, "given twice"),
-        ({"rule": "ablation", "by": "visnec"}, "one of text-loss, multimodal-loss"),
-        ({"rule": "ablation", "by": "text-loss", "per": "turn"}, "one of dataset, cluster, sour"),
-        ({"rule": "control", "of": {"rule": "best"}}, "no rule 'best'"),
-        ({"rule": "control", "of": {"rule": "weights"}}, "takes a part of the samples: weights"),
-        ({"rule": "control", "of": "paper"}, "takes a part of the samples: paper"),
-        ({"rule": "weights", "by": "luck"}, "one of softmax, rank, got 'luck'"),
-        ({"rule": "weights", "temperature": 0}, "a number above 0, got 0"),
-        ({"rule": "weights", "min_weight": 2}, "lies from 0 to 1, got 2"),
-        ({"rule": "weights", "max_weight": 0.5}, "lies from 1 to"),
+        ({"rule": "budget", "count": 9, "limits": [["a", 1.5, None]]}, "Invalid limits for 'a'"),
+        ({"rule": "budget", "count": 9, "limits": [["a", 1, 2], ["a", 1, 3]]}, "Duplicate limits"),
+        ({"rule": "ablation", "by": "visnec"}, "one of: text-loss, multimodal-loss"),
+        (
+            {"rule": "ablation", "by": "text-loss", "per": "turn"},
+            "one of: dataset, cluster, source",
+        ),
+        ({"rule": "control", "of": {"rule": "best"}}, "Unknown rule 'best'"),
+        ({"rule": "control", "of": {"rule": "weights"}}, "selects part of the samples: weights"),
+        ({"rule": "control", "of": "paper"}, "selects part of the samples: paper"),
+        ({"rule": "weights", "by": "luck"}, "'luck'. Choose one of: softmax, rank"),
+        ({"rule": "weights", "temperature": 0}, "must be above 0, got 0"),
+        ({"rule": "weights", "min_weight": 2}, "from 0 to 1, got 2"),
+        ({"rule": "weights", "max_weight": 0.5}, "from 1 to"),
         ({"rule": "random"}, "either --share or --count"),
         ({"rule": "random", "share": 0.5, "count": 5}, "either --share or --count"),
-        ({"rule": "random", "share": 0.5, "seed": -1}, "a seed is a whole number"),
+        ({"rule": "random", "share": 0.5, "seed": -1}, "seed must be a whole number"),
     ],
 )
 def test_rules_without_sense_are_refused(value: dict[str, Any], message: str) -> None:
@@ -474,5 +489,5 @@ def test_candidates_that_do_not_fit_together_are_refused() -> None:
         replace(good, visnec=good.visnec[:2])
     with pytest.raises(RuleError, match="ascending order of row_idx"):
         replace(good, row_idx=good.row_idx[::-1])
-    with pytest.raises(RuleError, match="row 1 has status scored but no finite score"):
+    with pytest.raises(RuleError, match="Row 1 has status scored but no finite score"):
         candidates([0.1, NAN, 0.3])
