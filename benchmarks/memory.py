@@ -87,7 +87,7 @@ STEPS = {
 
 def score_for_nothing(workspace: object) -> None:
     """Every sample gets made-up losses: reading, claims, counts and parts are what is measured."""
-    from scoring.engine.baselines import BaselineSettings
+    from scoring.engine.options import ScoreOptions
     from scoring.engine.pipeline import build_run_record, scoring_phase
     from scoring.engine.prefetch import SampleTask
     from scoring.engine.runner import Runner
@@ -110,7 +110,7 @@ def score_for_nothing(workspace: object) -> None:
             for sample in samples
         ]
 
-    wanted = build_run_record(workspace, FakeModel(), "run", BaselineSettings(), False, False)  # type: ignore[arg-type]
+    wanted = build_run_record(workspace, FakeModel(), ScoreOptions("run"))  # type: ignore[arg-type]
     record = begin_run(workspace, wanted)  # type: ignore[arg-type]
     task = scoring_phase(workspace, record)  # type: ignore[arg-type]
     Runner(task, SampleTask(list, compute), build=False).run()

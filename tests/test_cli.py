@@ -154,7 +154,7 @@ def test_an_interrupted_run_goes_on_without_loss_or_duplicate(
     process.send_signal(how)
     _, said = process.communicate()
     if how is signal.SIGINT:
-        assert (process.returncode, "all of that is kept" in said) == (130, True)
+        assert (process.returncode, "Progress is saved" in said) == (130, True)
     assert len(rows(run)) < 600
     finished = visnec(*command)
     assert finished.returncode == 0, finished.stderr

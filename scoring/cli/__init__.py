@@ -1,70 +1,148 @@
-"""The ``visnec`` command: thin calls into the library, and the only place that prints.
+"""The ``visnec`` command: thin calls into the library, and the only code that prints.
 
-stdout is data, stderr is talk. Exit code 0 only when all was done, 2 for wrong usage or input
-that the message explains, 130 for Ctrl-C.
+Data goes to stdout, messages to stderr. The exit code is 0 only when everything was done, 2 for
+wrong usage or input that the message explains, 130 for Ctrl-C.
 """
 
 from __future__ import annotations
 
 import errno
 import sys
+from typing import Annotated
 
 import typer
 
+from scoring import __version__
 from scoring.cli import compare, evaluate, exchange, export, import_dataset, score, select, serve
-from scoring.cli.console import say_error
+from scoring.cli.commands import add_command
+from scoring.cli.console import print_line, show_error
 from scoring.errors import VisnecError
 
 app = typer.Typer(
     name="visnec",
-    help="Find out which samples of a multimodal instruction dataset really need their image.",
+    help="Find the samples of a multimodal instruction dataset that really need their image.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    serve.demo,
-    import_dataset.import_data,
-    import_dataset.relocate,
-    score.score,
-    score.predict,
-    exchange.import_scores,
-    exchange.export_scores,
-    select.cluster,
-    select.select,
-    compare.stability,
-    compare.diff,
-    evaluate.evaluate,
-    export.export,
-    export.verify,
-    serve.dashboard,
-    score.build,
-    serve.status,
-    serve.doctor,
-):
-    name = "import" if command is import_dataset.import_data else command.__name__.replace("_", "-")
-    app.command(name)(command)
 
 
-_OF_THE_DISK = (
+def _print_version(requested: bool) -> None:
+    if requested:
+        print_line(f"visnec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def visnec(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Find the samples of a multimodal instruction dataset that really need their image."""
+
+
+_COMMANDS = (
+    ("demo", serve.demo, "Start", "visnec demo", "visnec demo --no-serve -w /tmp/demo"),
+    (
+        "dashboard", serve.dashboard, "Start",
+        "visnec dashboard -w work", "visnec dashboard -w work --port 0",
+    ),
+    ("status", serve.status, "Start", "visnec status -w work", "visnec status -w work --json"),
+    ("doctor", serve.doctor, "Start", "visnec doctor", "visnec doctor --json"),
+    (
+        "import", import_dataset.import_data, "Data",
+        "visnec import llava_v1_5_mix665k.json -w work --images /data/llava",
+        "visnec import data.parquet -w work --column question=q --column answer=a --dry-run",
+    ),
+    (
+        "relocate", import_dataset.relocate, "Data",
+        "visnec relocate -w work --images /old/images=/new/images",
+        "visnec relocate -w work --images /data/coco",
+    ),
+    ("build", score.build, "Data", "visnec build -w work", "visnec build -w work --json"),
+    (
+        "score", score.score, "Scores",
+        "visnec score -w work --model llava-hf/llava-1.5-7b-hf --predict",
+        "visnec score -w work --model Qwen/Qwen2.5-VL-3B-Instruct --run qwen --limit 1000",
+    ),
+    (
+        "predict", score.predict, "Scores",
+        "visnec predict -w work --run qwen",
+        'visnec predict -w work --only "category:misaligned source:charts"',
+    ),
+    (
+        "import-scores", exchange.import_scores, "Scores",
+        "visnec import-scores visnec.csv -w work --baseline reference --model llava-1.5-7b",
+        "visnec import-scores scores.csv.gz -w work --run elsewhere --no-check",
+    ),
+    (
+        "export-scores", exchange.export_scores, "Scores",
+        "visnec export-scores -w work --to scores.csv",
+        "visnec export-scores -w work --run qwen --format csv > scores.csv",
+    ),
+    (
+        "evaluate", evaluate.evaluate, "Scores",
+        "visnec evaluate -w work",
+        "visnec evaluate big=seen.jsonl --blind blind.jsonl -w work --measure letter",
+    ),
+    (
+        "cluster", select.cluster, "Subsets and exports",
+        "visnec cluster -w work --k 20",
+        "visnec cluster -w work --sweep 10,20,20:7,30 --share 0.15",
+    ),
+    (
+        "select", select.select, "Subsets and exports",
+        "visnec select -w work --name keep15 --rule paper --share 0.15",
+        "visnec select -w work --name above --rule threshold --min 0.25 --text-only keep",
+    ),
+    (
+        "stability", compare.stability, "Subsets and exports",
+        "visnec stability keep15 -w work",
+        "visnec stability keep15 -w work --draws 200 --to inclusion.csv",
+    ),
+    (
+        "diff", compare.diff, "Subsets and exports",
+        "visnec diff keep15 random15 -w work",
+        "visnec diff a/manifest.json b/manifest.json -w work --json --rows",
+    ),
+    (
+        "export", export.export, "Subsets and exports",
+        "visnec export keep15 -w work --images copy --card --to keep15",
+        "visnec export weighted -w work --format parquet --weights column",
+    ),
+    (
+        "verify", export.verify, "Subsets and exports",
+        "visnec verify work/exports/keep15/manifest.json",
+        "visnec verify keep15/manifest.json -w work",
+    ),
+)  # fmt: skip
+"""Name, function, panel of ``visnec --help`` and two examples."""
+
+for _name, _function, _panel, *_examples in _COMMANDS:
+    add_command(app, _name, _function, *_examples, panel=_panel)
+
+_DISK_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     errno.EIO,
 )
 
 
 def main() -> None:
-    """Entry point of the ``visnec`` command."""
+    """Run the ``visnec`` command."""
     try:
-        app()
+        app(prog_name="visnec")
     except VisnecError as error:
-        say_error(str(error))
+        show_error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in _OF_THE_DISK:
+        if error.errno not in _DISK_ERRORS:
             raise
-        say_error(
-            f"{error.filename or 'a file'} cannot be written or read: {error.strerror}; make room, "
-            "or see to who may write there, and repeat the command: what was finished is kept"
+        show_error(
+            f"Cannot write or read {error.filename or 'a file'}: {error.strerror}. Free some space "
+            "or check the permissions, then run the command again; finished work is kept."
         )
         sys.exit(VisnecError.exit_code)

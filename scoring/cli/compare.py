@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoring.cli.console import count_progress, print_json, say, table, talk
-from scoring.cli.frames import frame_rows, records
+from scoring.cli.console import (
+    count_progress,
+    frame_records,
+    frame_rows,
+    make_table,
+    print_json,
+    show_message,
+    show_table,
+)
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
@@ -49,15 +56,17 @@ def stability(
     with count_progress("Sets of scores") as show:
         sure = inclusion_probabilities(definition.rule, found, dtype, others, draws, seed, show)
     if sure.replicates:
-        talk.print(table("Other scores of these samples", _REPLICATE_COLUMNS, _replicates(sure)))
-    talk.print(table(f"Stability of {name}: {definition.rule}", *frame_rows(sure.by_source())))
+        show_table(
+            make_table("Other scores of these samples", _REPLICATE_COLUMNS, _replicates(sure))
+        )
+    show_table(make_table(f"Stability of {name}: {definition.rule}", *frame_rows(sure.by_source())))
     taken = int(sure.taken.sum())
-    say(
+    show_message(
         f"Of {taken:,} samples that the rule takes {sure.n_firm:,} are firm (taken with a "
         f"probability of at least 95 %); {sure.n_open:,} samples are open. Expected overlap with "
         f"the subset of a draw: {sure.overlap:.1%}"
     )
-    say(f"Judged by {format_basis(sure)}")
+    show_message(f"Judged by {format_basis(sure)}")
     if to is not None:
         _write_inclusion(to, sure)
     if json:
@@ -73,7 +82,7 @@ def stability(
                 "overlap": sure.overlap,
                 "dtype": sure.dtype,
                 "replicates": [asdict(one) for one in sure.replicates],
-                "by_source": records(sure.by_source()),
+                "by_source": frame_records(sure.by_source()),
             }
         )
 
@@ -117,9 +126,9 @@ def diff(
     facts = diff_manifests(of_one, of_other) if of_one and of_other else []
     if facts:
         shown = [(key, _short(first), _short(second)) for key, first, second in facts]
-        talk.print(table("Facts that differ", ["fact", "a", "b"], shown))
-    talk.print(table(f"a: {a}, b: {b}", *frame_rows(found.by_source)))
-    say(
+        show_table(make_table("Facts that differ", ["fact", "a", "b"], shown))
+    show_table(make_table(f"a: {a}, b: {b}", *frame_rows(found.by_source)))
+    show_message(
         f"{a} has {found.n_a:,} samples, {b} {found.n_b:,}; {len(found.both):,} are in both, "
         f"{len(found.only_a):,} only in {a}, {len(found.only_b):,} only in {b}; "
         f"overlap (Jaccard) {found.jaccard:.1%}"
@@ -134,7 +143,7 @@ def diff(
             "n_only_a": len(found.only_a),
             "n_only_b": len(found.only_b),
             "jaccard": found.jaccard,
-            "by_source": records(found.by_source),
+            "by_source": frame_records(found.by_source),
         }
         if of_one and of_other:
             told["facts"] = [{"fact": key, "a": x, "b": y} for key, x, y in facts]

@@ -1,13 +1,14 @@
-"""How the command talks: progress bars, closing tables and errors on stderr, JSON on stdout.
+"""Print messages, tables and progress bars to stderr, and data to stdout.
 
-What is told may quote a dataset, a file name or a person, so it is never read as markup, and
-characters that would move the cursor, colour the terminal or turn the direction of reading are
-written out instead of sent.
+Messages go through ``logging``. They may quote a dataset, a file name or a person, so they are
+never read as markup, and characters that would move the cursor, colour the terminal or change the
+direction of reading are escaped.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import signal
@@ -17,15 +18,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import pandas as pd
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -36,94 +38,117 @@ from scoring.runs.progress import RunProgress
 if TYPE_CHECKING:
     from scoring.engine.runner import RunSummary
 
-talk = Console(stderr=True, highlight=False, emoji=False)
-data = Console(highlight=False, soft_wrap=True, emoji=False)
+STDERR = Console(stderr=True, highlight=False, emoji=False)
+STDOUT = Console(highlight=False, soft_wrap=True, emoji=False)
+LOG = logging.getLogger("scoring")
 
-
-# C0 and C1 but tab and line feed, marks and overrides of direction, line separators, surrogates.
+# C0 and C1 except tab and line feed, direction marks and overrides, line separators, surrogates.
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
-def visible(text: str) -> str:
-    """``text`` with control characters written out, as in \\x1b."""
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+def escape_controls(text: str) -> str:
+    """Return ``text`` with control characters escaped, as in \\x1b."""
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-def plain(text: str) -> str:
-    """``text`` as a console with markup shows it letter by letter."""
-    return escape(visible(text))
+def escape_text(text: str) -> str:
+    """Return ``text`` so that a console with markup shows it literally."""
+    return escape(escape_controls(text))
 
 
-def say(text: str) -> None:
-    """One line on stderr, wrapped by the terminal only: paths and commands can be copied."""
-    talk.print(plain(text), soft_wrap=True)
+class ConsoleHandler(logging.Handler):
+    """Writes log records to stderr; the terminal wraps them, so paths can be copied whole."""
+
+    _PREFIXES: Mapping[int, str] = {
+        logging.DEBUG: "[dim]debug:[/] ",
+        logging.WARNING: "[bold yellow]warning:[/] ",
+        logging.ERROR: "[bold red]error:[/] ",
+    }
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, with its traceback if it has one."""
+        prefix = self._PREFIXES.get(record.levelno, "")
+        STDERR.print(prefix + escape_text(self.format(record)), soft_wrap=True)
 
 
-def tell(text: str) -> None:
-    """One line on stdout, for people."""
-    data.print(plain(text))
+LOG.addHandler(ConsoleHandler())
+LOG.setLevel(logging.INFO)
 
 
-def say_error(text: str) -> None:
-    """An error on stderr, as text: paths and values may hold square brackets."""
-    talk.print(f"[bold red]error:[/] {plain(text)}", soft_wrap=True)
+def configure_output(*, verbose: bool = False, quiet: bool = False) -> None:
+    """Set which messages reach stderr; with ``quiet`` there are no tables and progress bars."""
+    LOG.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+def show_message(text: str) -> None:
+    """Print a message to stderr."""
+    LOG.info("%s", text)
+
+
+def show_warning(text: str) -> None:
+    """Print a warning to stderr."""
+    LOG.warning("%s", text)
+
+
+def show_error(text: str) -> None:
+    """Print an error to stderr, with its traceback under ``--verbose``."""
+    LOG.error(
+        "%s", text, exc_info=LOG.isEnabledFor(logging.DEBUG) and sys.exc_info()[0] is not None
+    )
+
+
+def show_table(table: Table) -> None:
+    """Print a table to stderr, unless messages are off."""
+    if LOG.isEnabledFor(logging.INFO):
+        STDERR.print(table)
+
+
+def print_text(text: str) -> None:
+    """Print text for people to stdout."""
+    STDOUT.print(escape_text(text))
 
 
 def print_line(text: str) -> None:
-    """One line of data on stdout."""
+    """Print one line of data to stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def print_json(value: object) -> None:
-    """Data on stdout as JSON."""
+    """Print data to stdout as JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    print_line(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    print_line(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A table whose numbers are aligned and carry thousands separators."""
-    shown = Table(title=plain(title), title_justify="left", title_style="bold", box=None)
+def stop_command(result: str = "Progress is saved; run the same command to resume.") -> NoReturn:
+    """Report that the command was stopped and exit with code 130."""
+    show_message(f"Stopped. {result}")
+    raise typer.Exit(130)
+
+
+@contextmanager
+def exit_on_interrupt(result: Callable[[], str]) -> Iterator[None]:
+    """Turn Ctrl-C into exit code 130; ``result`` returns what was kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop_command(result())
+
+
+def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Return a table with right-aligned numbers and thousands separators."""
+    table = Table(title=escape_text(title), title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        shown.add_column(plain(column), justify="right" if numbers else "left")
+        is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(escape_text(column), justify="right" if is_number else "left")
     for row in rows:
-        shown.add_row(*(plain(_cell(value)) for value in row))
-    return shown
+        table.add_row(*(escape_text(_format_cell(value)) for value in row))
+    return table
 
 
-def status_table(title: str, statuses: Mapping[str, int]) -> Table:
-    """Counts by status with their total: the closing table adds up."""
-    rows = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
-    return table(title, ["status", "samples"], [*rows, ("all", sum(statuses.values()))])
-
-
-def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) -> Table:
-    """Samples by status under each blind baseline of a run; each column adds up."""
-    if len(by_baseline) == 1:
-        return status_table(title, next(iter(by_baseline.values())))
-    statuses = Counter[str]()
-    for counted in by_baseline.values():
-        statuses.update(counted)
-    rows: list[list[Any]] = [
-        [status, *(counted.get(status, 0) for counted in by_baseline.values())]
-        for status in sorted(statuses, key=lambda status: (-statuses[status], status))
-    ]
-    rows.append(["all", *(sum(counted.values()) for counted in by_baseline.values())])
-    return table(title, ["samples by status", *by_baseline], rows)
-
-
-def done_words(summary: RunSummary, result: str) -> str:
-    """How many samples of a run are done, and how many of these have ``result``."""
-    n_succeeded = f"{summary.n_succeeded:,}" if summary.n_succeeded else "none"
-    have = "has" if summary.n_succeeded < 2 else "have"
-    done = f"{summary.done:,} of {summary.total:,} samples are done"
-    return f"{done}, {n_succeeded} {have} {result}" if summary.done else done
-
-
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -131,26 +156,78 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def say_alterations(summary: RunSummary) -> None:
-    """Says how many samples were not scored as their record has them."""
+def status_table(title: str, statuses: Mapping[str, int]) -> Table:
+    """Return counts by status with their total."""
+    rows = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
+    return make_table(title, ["status", "samples"], [*rows, ("all", sum(statuses.values()))])
+
+
+def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) -> Table:
+    """Return samples by status under each blind baseline of a run; each column adds up."""
+    if len(by_baseline) == 1:
+        return status_table(title, next(iter(by_baseline.values())))
+    totals = Counter[str]()
+    for statuses in by_baseline.values():
+        totals.update(statuses)
+    rows: list[list[Any]] = [
+        [status, *(statuses.get(status, 0) for statuses in by_baseline.values())]
+        for status in sorted(totals, key=lambda status: (-totals[status], status))
+    ]
+    rows.append(["all", *(sum(statuses.values()) for statuses in by_baseline.values())])
+    return make_table(title, ["samples by status", *by_baseline], rows)
+
+
+def frame_rows(frame: pd.DataFrame) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the column names of a frame, index first, and its rows as plain values."""
+    flat = frame.reset_index()
+    rows = [
+        tuple(value.item() if hasattr(value, "item") else value for value in row)
+        for row in flat.itertuples(index=False)
+    ]
+    return [str(column) for column in flat.columns], rows
+
+
+def frame_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as JSON values, with null for NaN."""
+    columns, rows = frame_rows(frame)
+    return [
+        {
+            column: None if isinstance(value, float) and math.isnan(value) else value
+            for column, value in zip(columns, row, strict=True)
+        }
+        for row in rows
+    ]
+
+
+def describe_progress(summary: RunSummary, result: str) -> str:
+    """Return how many samples of a run are done, and how many of these have ``result``."""
+    n_succeeded = f"{summary.n_succeeded:,}" if summary.n_succeeded else "none"
+    have = "has" if summary.n_succeeded < 2 else "have"
+    done = f"{summary.done:,} of {summary.total:,} samples are done"
+    return f"{done}, {n_succeeded} {have} {result}" if summary.done else done
+
+
+def show_run_outcome(summary: RunSummary) -> None:
+    """Print the statuses of a run and how many samples were not scored exactly as recorded."""
+    show_table(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
     if summary.n_text_altered:
-        say(
-            f"{summary.n_text_altered:,} samples have control tokens of the model in their text; "
-            "these were read as text"
+        show_message(
+            f"{summary.n_text_altered:,} samples contain control tokens of the model in their "
+            "text; these were read as text"
         )
     if summary.n_thoughts_dropped:
-        say(
-            f"{summary.n_thoughts_dropped:,} samples have thoughts that the chat template drops; "
-            "only the rest of these answers was scored"
+        show_message(
+            f"{summary.n_thoughts_dropped:,} samples contain thoughts that the chat template "
+            "drops; only the rest of these answers was scored"
         )
 
 
-def say_unfinished_thoughts(n_samples: int) -> None:
-    """Warns of predictions that end inside a thought."""
+def warn_unfinished_thoughts(n_samples: int) -> None:
+    """Warn about predictions that end inside a thought."""
     if n_samples:
-        say(
-            f"Warning: {n_samples:,} samples have a prediction that ends inside a thought, so that "
-            "it answers nothing. Raise --max-new-tokens, or switch thoughts off where the chat "
+        show_warning(
+            f"{n_samples:,} samples have a prediction that ends inside a thought and therefore "
+            "contains no answer. Raise --max-new-tokens, or switch thoughts off where the chat "
             "template allows it, for example --chat-template-kwargs "
             "'{\"enable_thinking\": false}', under another --run"
         )
@@ -158,11 +235,11 @@ def say_unfinished_thoughts(n_samples: int) -> None:
 
 @contextmanager
 def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
-    """A progress bar with done/total, rate and time left, fed by a run's own reports."""
-    with _bar("samples/s") as bar:
+    """Show a progress bar with done/total, rate and time left, fed by the reports of a run."""
+    with _progress_bar("samples/s") as bar:
         tasks: dict[str, Any] = {}
 
-        def show(progress: RunProgress) -> None:
+        def update(progress: RunProgress) -> None:
             phase = progress.phase
             if phase not in tasks:
                 names = {"score": "Scoring", "predict": "Predicting"}
@@ -170,13 +247,13 @@ def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
             rate = f"{progress.rate:,.1f}" if progress.rate else ""
             bar.update(tasks[phase], completed=progress.done, total=progress.total, rate=rate)
 
-        yield show
+        yield update
 
 
 @contextmanager
 def count_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar fed with (done, total)."""
-    with _bar("") as bar:
+    """Show a progress bar fed with (done, total)."""
+    with _progress_bar("") as bar:
         task = bar.add_task(label, total=None, rate="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -185,53 +262,52 @@ def count_progress(label: str) -> Iterator[Callable[[int, int], None]]:
 def phase_progress(
     label: str,
 ) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
-    """A bar fed with (done, total), and a way to begin another one of unknown length below it."""
-    with _bar("") as bar:
+    """Show a bar fed with (done, total), and below it bars of unknown length, one per phase."""
+    with _progress_bar("") as bar:
         tasks = [bar.add_task(label, total=None, rate="")]
 
-        def begin(phase: str) -> None:
-            _finish(bar, tasks)
+        def finish_phase() -> None:
+            if len(tasks) > 1:
+                bar.update(tasks[-1], completed=1, total=1)
+
+        def start_phase(phase: str) -> None:
+            finish_phase()
             tasks.append(bar.add_task(phase, total=None, rate=""))
 
-        yield lambda done, total: bar.update(tasks[0], completed=done, total=total), begin
-        _finish(bar, tasks)
+        yield lambda done, total: bar.update(tasks[0], completed=done, total=total), start_phase
+        finish_phase()
 
 
-def _finish(bar: Progress, tasks: list[TaskID]) -> None:
-    """Fills the last bar, where its length was not known."""
-    if len(tasks) > 1:
-        bar.update(tasks[-1], completed=1, total=1)
-
-
-def _bar(unit: str) -> Progress:
+def _progress_bar(unit: str) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]} " + unit),
         TimeRemainingColumn(),
-        console=talk,
-        disable=not talk.is_terminal,
+        console=STDERR,
+        disable=not (STDERR.is_terminal and LOG.isEnabledFor(logging.INFO)),
     )
 
 
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; a second one interrupts as usual.
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets; a second one interrupts as usual.
 
-    SIGTERM is taken the same way: schedulers send it some time before they kill.
+    SIGTERM is handled the same way: schedulers send it some time before they kill.
     """
     stop = threading.Event()
 
-    def ask(signum: int, frame: FrameType | None) -> None:
+    def request_stop(signum: int, frame: FrameType | None) -> None:
         if stop.is_set():
             signal.default_int_handler(signum, frame)
         stop.set()
-        say("Stopping after the samples in flight; Ctrl-C again to stop at once")
+        show_message("Stopping after the samples in flight; press Ctrl-C again to stop at once")
 
-    before = {one: signal.signal(one, ask) for one in (signal.SIGINT, signal.SIGTERM)}
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, request_stop) for number in signals}
     try:
         yield stop
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

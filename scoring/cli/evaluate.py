@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from scoring.cli.console import print_json, say, table, talk
+from scoring.cli.console import make_table, print_json, show_message, show_table
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
@@ -127,7 +127,7 @@ def evaluate(
     record = read_run_or_latest(place, run)
     scope = Scope(record.run_id, baseline or record.first_baseline)
     for name in remove or ():
-        say(f"Removed {remove_predictions(place, name)} prediction files of {name}")
+        show_message(f"Removed {remove_predictions(place, name)} prediction files of {name}")
     given = {Sight.SEEN: files, Sight.BLIND: blind, Sight.TEXT_MODEL: text_model}
     done = _take_in(place, given, replace)
     if remove or any(not one.already for one in done):
@@ -142,17 +142,17 @@ def evaluate(
     }
     found = evaluate_predictions(store, scope, which, n_bands=bands, **asked)
     for part in _tables(found):
-        talk.print(part)
+        show_table(part)
     if found.ranking:
-        say(_told_ranking(found.ranking))
-    say(
+        show_message(_told_ranking(found.ranking))
+    show_message(
         f"{found.n_necessary:,} of {found.n_samples:,} samples are in the necessary part (visnec "
         f"of {found.threshold:g} or more); {found.n_samples - found.n_scored:,} have no score. "
         f"Right is: {MEASURES[measure]}. Intervals are 95 %"
     )
     for one in found.models:
         if one.chose_part:
-            say(f"* {one.model}: {SELF_SELECTION_NOTE}")
+            show_message(f"* {one.model}: {SELF_SELECTION_NOTE}")
     if json or rows:
         about = {"run_id": scope.run_id, "baseline": scope.baseline, "measure": measure}
         kept = [asdict(one) | {"n_missing": one.n_missing} for one in list_predictions(place)]
@@ -205,15 +205,15 @@ def _tell_import(done: PredictionImport) -> None:
     ]
     again = " (taken in before; nothing was changed)" if done.already else ""
     title = f"{done.file}: {done.sets[0].n_records:,} records{again}"
-    talk.print(table(title, ["model", "predictions", "samples", "samples without"], rows))
+    show_table(make_table(title, ["model", "predictions", "samples", "samples without"], rows))
     if findings := done.sets[0].findings:
         told = [(one["what"], one["n"], "; ".join(one["examples"][:2])) for one in findings]
-        talk.print(table("What did not fit", ["what", "records", "such as"], told))
+        show_table(make_table("What did not fit", ["what", "records", "such as"], told))
 
 
 def _tables(found: Evaluation) -> list[Any]:
     main = [(_marked(one), *_row(part)) for one in found.models for part in _main_parts(one)]
-    made = [table("Models", _COLUMNS, main)]
+    made = [make_table("Models", _COLUMNS, main)]
     for one in found.models:
         groups = (
             ("category", one.by_category),
@@ -222,7 +222,9 @@ def _tables(found: Evaluation) -> list[Any]:
             ("type of answer", one.by_kind),
         )
         made += [
-            table(f"{one.model} by {name}", [name, *_COLUMNS[2:]], [_row(part) for part in parts])
+            make_table(
+                f"{one.model} by {name}", [name, *_COLUMNS[2:]], [_row(part) for part in parts]
+            )
             for name, parts in groups
             if len(parts) > 1 or name in ("category", "score band")
         ]
@@ -281,7 +283,9 @@ def _cells_table(one: ModelResult) -> Any:
     shown = [(name, cells) for name, cells in parts if cells]
     rows = [(f"{name}: blind {blind}", *_counts(cells, blind)) for name, cells in shown
             for blind in ("right", "wrong")]  # fmt: skip
-    return table(f"{one.model}: blind against seen", ["samples", "seen right", "seen wrong"], rows)
+    return make_table(
+        f"{one.model}: blind against seen", ["samples", "seen right", "seen wrong"], rows
+    )
 
 
 def _counts(cells: ContingencyTable, blind: str) -> Sequence[int]:
@@ -295,7 +299,7 @@ def _ranking_table(ranking: Ranking, names: Mapping[str, str]) -> Any:
         for one in ranking.models
     ]  # fmt: skip
     columns = ["model", "rank", "on all", "rank there", "on the necessary part"]
-    return table("Ranks of the models", columns, rows)
+    return make_table("Ranks of the models", columns, rows)
 
 
 def _told_ranking(ranking: Ranking) -> str:

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from scoring.cli.console import count_progress, print_json, say, status_table, table, talk
+from scoring.cli.console import (
+    count_progress,
+    make_table,
+    print_json,
+    show_message,
+    show_table,
+    status_table,
+)
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.runs.record import read_run_or_latest
 from scoring.workspace import open_atomic, open_workspace
@@ -57,13 +64,15 @@ def import_scores(
             place, file, model=model, run_id=run, baseline=baseline, check=check, on_bytes=show
         )
     if report.already:
-        say(f"{file} is imported already; nothing was changed.")
-    talk.print(status_table(f"Run {report.run_id}", report.statuses))
+        show_message(f"{file} is imported already; nothing was changed.")
+    show_table(status_table(f"Run {report.run_id}", report.statuses))
     if report.findings:
         rows = [(one["what"], one["n"], _examples(one["examples"])) for one in report.findings]
-        talk.print(table("What did not fit", ["what", "rows", "such as"], rows))
+        show_table(make_table("What did not fit", ["what", "rows", "such as"], rows))
     scored = report.statuses.get("scored", 0)
-    say(f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score")
+    show_message(
+        f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score"
+    )
     if json:
         print_json(asdict(report))
 
@@ -116,6 +125,6 @@ def export_scores(
             done = write_out(store, scope, file, **options)
     left_out = f"; {done.n_left_out:,} samples without a score are left out"
     where = "stdout" if to is None else str(to)
-    say(f"{done.n_rows:,} rows written to {where}{left_out if done.n_left_out else ''}")
+    show_message(f"{done.n_rows:,} rows written to {where}{left_out if done.n_left_out else ''}")
     if json and to is not None:
         print_json({"file": str(to), "run_id": scope.run_id, **asdict(done)})

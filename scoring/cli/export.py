@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoring.cli.console import count_progress, print_json, print_line, say
+from scoring.cli.console import count_progress, print_json, print_line, show_message
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.workspace import open_workspace
 
@@ -146,9 +146,11 @@ def export(
             allow_missing_images,
         )
     if result.n_new_parts:
-        say(f"{result.n_new_parts} newer parts are not in the database; take them in with build")
-    say(f"{result.n_samples:,} samples; check them at any time with:")
-    say(f"visnec verify {result.folder / 'manifest.json'} -w {workspace}")
+        show_message(
+            f"{result.n_new_parts} newer parts are not in the database; take them in with build"
+        )
+    show_message(f"{result.n_samples:,} samples; check them at any time with:")
+    show_message(f"visnec verify {result.folder / 'manifest.json'} -w {workspace}")
     _tell_changes(result.manifest)
     if json:
         print_json(result.manifest.to_dict())
@@ -163,7 +165,7 @@ def _said_once() -> Callable[[], None]:
     def say_it() -> None:
         if not said:
             said.append("Another export of this workspace is at work; this one waits for its end")
-            say(said[0])
+            show_message(said[0])
 
     return say_it
 
@@ -172,26 +174,30 @@ def _tell_changes(manifest: Manifest) -> None:
     """What the options did to records, so that nobody takes derived data for the original."""
     written = manifest.counts.get("written", {})
     if turns := written.get("turns"):
-        say(
+        show_message(
             f"{turns['answers']:,} answers of {turns['samples_changed']:,} samples went or are "
             f"masked; {turns['samples_without_answers']:,} samples were left without answers and "
             f"are out; {turns['samples_left_whole']:,} could not be cut and are whole"
         )
     if keyless := written.get("records_without_their_keys"):
-        say(
+        show_message(
             f"{keyless:,} records are written without the keys that named them in their object; "
             "images whose paths are made of these are not found by them: --format llava keeps keys"
         )
     if repeats := written.get("repeats"):
-        say(f"{repeats['records']:,} records of {repeats['samples']:,} samples, by their weights")
+        show_message(
+            f"{repeats['records']:,} records of {repeats['samples']:,} samples, by their weights"
+        )
     if n := written.get("records_from_other_files"):
-        say(f"{n:,} records came from files that are no JSON and were written anew")
+        show_message(f"{n:,} records came from files that are no JSON and were written anew")
     if n := written.get("records_with_new_image_paths"):
-        say(f"{n:,} records name images by new paths, because their own lead out of the images")
+        show_message(
+            f"{n:,} records name images by new paths, because their own lead out of the images"
+        )
     for note in manifest.image_notes():
-        say(note)
+        show_message(note)
     if manifest.derived:
-        say(f"Derived data: {', '.join(manifest.derived)} differ from what was imported")
+        show_message(f"Derived data: {', '.join(manifest.derived)} differ from what was imported")
 
 
 @contextmanager
@@ -199,7 +205,9 @@ def _nothing_left() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("Stopped; nothing of this export was left behind. The same command begins anew.")
+        show_message(
+            "Stopped; nothing of this export was left behind. The same command begins anew."
+        )
         raise typer.Exit(130) from None
 
 
@@ -220,9 +228,9 @@ def verify(
     with count_progress("Comparing") as show:
         report = verify_manifest(manifest, place, lambda _, done, total: show(done, total))
     for note in (*report.changed_inputs, *report.notes):
-        say(f"note: {note}")
+        show_message(f"note: {note}")
     lacking = report.manifest.n_missing_images
-    say(
+    show_message(
         f"Verified: {report.n_samples:,} samples, byte for byte as the workspace rebuilds them"
         + (f"; missing images: {lacking:,}" if lacking else "")
     )

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from scoring.cli.console import count_progress, print_json, say, status_table, talk
+from scoring.cli.console import count_progress, print_json, show_message, show_table, status_table
 from scoring.cli.options import AllowRemoteOption, JsonOption, WorkspaceOption
-from scoring.cli.remote import fetch_remote
+from scoring.cli.score import download_images
 from scoring.errors import InputError
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
@@ -120,27 +120,27 @@ def import_data(
     except KeyboardInterrupt:
         kept = "files that were read whole are kept. The same command goes on from there."
         nothing = "nothing was imported. The same command begins anew."
-        say(f"Stopped; {kept if has_staged_import(place) else nothing}")
+        show_message(f"Stopped; {kept if has_staged_import(place) else nothing}")
         raise typer.Exit(130) from None
     place = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)
     for file in info.files[n_known:][:_FILES_TOLD]:
-        say(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
+        show_message(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
         _tell_unread(file.unread)
     _tell_rest(len(info.files) - n_known)
     _tell_images(read_root_detections(place)[n_known:], f"run visnec relocate -w {workspace}")
     if allow_remote:
-        fetch_remote(place)
+        download_images(place)
     statuses, reasons = _import_statuses(place)
     build_database(place)
     if before is not None:
-        say(_outcome(info.n_samples, before.n_samples))
+        show_message(_outcome(info.n_samples, before.n_samples))
     title = "Imported" if before is None else "Now"
-    talk.print(status_table(f"{title} {info.n_samples:,} samples", statuses))
+    show_table(status_table(f"{title} {info.n_samples:,} samples", statuses))
     for (status, reason), count in reasons.most_common(5):
-        say(f"{status} ({count:,}): {reason}")
+        show_message(f"{status} ({count:,}): {reason}")
     _tell_roots(place)
-    say(f"Next: visnec score -w {workspace} --model MODEL --predict")
+    show_message(f"Next: visnec score -w {workspace} --model MODEL --predict")
     if json:
         print_json({**asdict(info), "statuses": statuses})
 
@@ -162,7 +162,7 @@ def relocate(
 
     place = open_workspace(workspace)
     done = relocate_images(place, images)
-    say(
+    show_message(
         f"{done.n_after:,} of the first {done.n_tried:,} images are found now, "
         f"{done.n_before:,} were before"
     )
@@ -192,10 +192,10 @@ def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json
     for preview in previews[:_FILES_TOLD]:
         found = preview.source.format
         taken = _taken_for(found.family, found.container)
-        say(f"{preview.source.file.name}: {taken}, because {found.why}")
+        show_message(f"{preview.source.file.name}: {taken}, because {found.why}")
         if preview.sample is not None:
             for line in _described(preview.sample):
-                say(f"    {line}")
+                show_message(f"    {line}")
     _tell_rest(len(previews))
     _tell_images([preview.detection for preview in previews], "import them with")
     if as_json:
@@ -240,7 +240,7 @@ def _taken_for(family: str, container: str) -> str:
 def _tell_unread(unread: Mapping[str, int]) -> None:
     """Names the keys that seem to hold images which were not read."""
     for key, count in list(unread.items())[:_FILES_TOLD]:
-        say(
+        show_message(
             f"    {count:,} records seem to hold an image under {key!r}, which was not read; to "
             f"read it: --column image={key}"
         )
@@ -248,7 +248,7 @@ def _tell_unread(unread: Mapping[str, int]) -> None:
 
 def _tell_rest(n_files: int) -> None:
     if n_files > _FILES_TOLD:
-        say(f"and {n_files - _FILES_TOLD:,} more files")
+        show_message(f"and {n_files - _FILES_TOLD:,} more files")
 
 
 def _tell_images(trials: Sequence[Any], remedy: str) -> None:
@@ -267,22 +267,24 @@ def _tell_images(trials: Sequence[Any], remedy: str) -> None:
         n_found = sum(trial.n_found[trial.best] for trial in alike)
         n_tried = sum(trial.n_tried for trial in alike)
         also = f" (also tried: {', '.join(others)})" if others else ""
-        say(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
+        show_message(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
         named = " ".join(f"--images {shlex.quote(one)}" for one in folders)
         if n_refused := sum(trial.n_refused for trial in alike):
-            say(
+            show_message(
                 f"{n_refused:,} of them are refused: a link or '..' in their path leads out of the "
                 f"folders that may be read. If they are yours, {remedy} {named}"
             )
         elif ambiguous:
-            say(
+            show_message(
                 f"Images of these names are in each of {', '.join(ambiguous)}: "
                 "name the right folder with --images"
             )
         elif not n_found:
-            say("None was found: name the folder that the paths are relative to with --images")
+            show_message(
+                "None was found: name the folder that the paths are relative to with --images"
+            )
         if n_deep := sum(trial.n_deep_greys for trial in alike):
-            say(
+            show_message(
                 f"{n_deep:,} of them are greys of more than 8 bits or floats. They are shown and "
                 "scored scaled to 8 bits, while a trainer that calls Pillow's convert('RGB') clips "
                 "them at 255: 12 and 16 bits to white, floats up to 1 to black. Convert them to 8 "
@@ -294,7 +296,7 @@ def _tell_roots(place: Workspace) -> None:
     every = place.image_roots
     roots = list(dict.fromkeys(map(str, (*every, *(one for base in every.bases for one in base)))))
     more = f" and {len(roots) - 4:,} more" if len(roots) > 4 else ""
-    say(f"Images are looked for in {', '.join(roots[:4])}{more}")
+    show_message(f"Images are looked for in {', '.join(roots[:4])}{more}")
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:

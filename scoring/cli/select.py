@@ -9,8 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from scoring.cli.console import phase_progress, print_json, say, table, talk
-from scoring.cli.frames import frame_rows, records
+from scoring.cli.console import (
+    frame_records,
+    frame_rows,
+    make_table,
+    phase_progress,
+    print_json,
+    show_message,
+    show_table,
+)
 from scoring.cli.options import BaselineOption, JsonOption, RunOption, WorkspaceOption
 from scoring.clustering.clusters import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
 from scoring.clustering.embedder_names import embedder_note, is_papers_embedder
@@ -84,7 +91,9 @@ def cluster(
         _tell_embedder(found[0].embedder)
         return
     rows = [(one.cluster_id, one.size, one.name) for one in found[0].clusters]
-    talk.print(table(f"Clustering {found[0].clustering_id}", ["cluster", "samples", "like"], rows))
+    show_table(
+        make_table(f"Clustering {found[0].clustering_id}", ["cluster", "samples", "like"], rows)
+    )
     _tell_embedder(found[0].embedder)
     if json:
         print_json(asdict(found[0]) | _embedder_json(found[0]))
@@ -92,7 +101,7 @@ def cluster(
 
 def _tell_embedder(embedder: str) -> None:
     if note := embedder_note(embedder):
-        say(f"note: {note}")
+        show_message(f"note: {note}")
 
 
 def _embedder_json(clustering: Clustering) -> dict[str, Any]:
@@ -276,8 +285,8 @@ def _save_all(
 def _tell_outcome(outcome: ResolvedSubset, noise: Noise | None) -> None:
     subset, definition = outcome.subset, outcome.definition
     frame = outcome.by_source() if subset.weights is None else outcome.composition()
-    talk.print(table(f"Subset {definition.name}: {definition.rule}", *frame_rows(frame)))
-    say(
+    show_table(make_table(f"Subset {definition.name}: {definition.rule}", *frame_rows(frame)))
+    show_message(
         f"{len(subset.selected):,} of {len(subset.row_idx):,} samples; hand decisions added "
         f"{subset.n_hand_kept:,} and removed {subset.n_hand_dropped:,}"
     )
@@ -288,7 +297,7 @@ def _tell_outcome(outcome: ResolvedSubset, noise: Noise | None) -> None:
         treated.drop([Status.SCORED, Status.TEXT_ONLY, Status.BAD_RECORD], errors="ignore").sum()
     )
     verb = {"keep": "taken in", "drop": "left out"}
-    say(
+    show_message(
         f"By choice: {text_only:,} text-only samples {verb[definition.text_only]}, {others:,} "
         f"others without a score {verb[definition.unscored]}; {bad:,} unreadable records left out"
     )
@@ -296,10 +305,10 @@ def _tell_outcome(outcome: ResolvedSubset, noise: Noise | None) -> None:
         from scoring.subsets.weights import effective_share
 
         share = effective_share(subset.weights)
-        say(f"The weights count like {share:.1%} as many samples of equal weight")
+        show_message(f"The weights count like {share:.1%} as many samples of equal weight")
     near = format_near_threshold(definition.rule, outcome.candidates, noise)
     if near is not None:
-        say(near)
+        show_message(near)
 
 
 def _outcome_json(outcome: ResolvedSubset) -> dict[str, Any]:
@@ -311,7 +320,7 @@ def _outcome_json(outcome: ResolvedSubset) -> dict[str, Any]:
         "reasons": outcome.reasons().to_dict(orient="records"),
     }
     if outcome.subset.weights is not None:
-        told["composition"] = records(outcome.composition())
+        told["composition"] = frame_records(outcome.composition())
     return told
 
 
@@ -320,13 +329,13 @@ def _tell_sweep(
 ) -> None:
     names = {one.clustering_id: f"{one.k}:{one.seed}" for one in found}
     overlaps = read_overlaps(place, Store(place), definition, list(names))
-    pairs = records(overlaps.drop(index=overlaps.index[overlaps["a"] == overlaps["b"]]))
+    pairs = frame_records(overlaps.drop(index=overlaps.index[overlaps["a"] == overlaps["b"]]))
     rows = [
         (names[one["a"]], names[one["b"]], one["n_a"], one["n_b"], one["both"], one["jaccard"])
         for one in pairs
     ]
     columns = ["K:seed", "K:seed", "samples", "samples", "both", "overlap"]
-    talk.print(table(f"Overlap of the subsets: {definition.rule}", columns, rows))
+    show_table(make_table(f"Overlap of the subsets: {definition.rule}", columns, rows))
     if json:
         clusterings = [
             {"clustering_id": one.clustering_id, "k": one.k, "seed": one.seed}
@@ -354,7 +363,9 @@ def _kept_on_interrupt() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("Stopped; finished parts of the embeddings are kept. The same command goes on there.")
+        show_message(
+            "Stopped; finished parts of the embeddings are kept. The same command goes on there."
+        )
         raise typer.Exit(130) from None
 
 

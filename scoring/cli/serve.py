@@ -12,14 +12,14 @@ import typer
 
 from scoring import __version__
 from scoring.cli.console import (
-    data,
+    STDOUT,
+    make_table,
     print_json,
     print_line,
+    print_text,
     run_progress,
-    say,
-    stopping,
-    table,
-    tell,
+    show_message,
+    stop_on_interrupt,
 )
 from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.errors import InputError
@@ -41,15 +41,15 @@ def demo(
     """Build the demo workspace with the bundled data and model, and serve the dashboard."""
     from scoring.demo.build import build_demo
 
-    with stopping() as stop, run_progress("Demo") as show:
-        place = build_demo(workspace, say=say, on_progress=show, stop=stop)
+    with stop_on_interrupt() as stop, run_progress("Demo") as show:
+        place = build_demo(workspace, say=show_message, on_progress=show, stop=stop)
     if stop.is_set():
-        say("Stopped; what was finished is kept. The same command goes on from there.")
+        show_message("Stopped; what was finished is kept. The same command goes on from there.")
         raise typer.Exit(130)
     if serve:
         _serve(place, port)
     else:
-        say(f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}")
+        show_message(f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}")
         print_line(str(place.root))
 
 
@@ -66,7 +66,7 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
         return
     info = found["dataset"]
     files = ", ".join(file["name"] for file in info["files"])
-    tell(f"{info['n_samples']:,} samples from {files}")
+    print_text(f"{info['n_samples']:,} samples from {files}")
     runs = [
         (
             run["run_id"],
@@ -81,14 +81,14 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     ]
     if runs:
         columns = ["run", "model", "state", "done", "total", "samples/s", "left"]
-        data.print(table("Runs", columns, runs))
+        STDOUT.print(make_table("Runs", columns, runs))
     for run in found["runs"]:
         rows = sorted(run["statuses"].items())
-        data.print(table(f"Statuses of {run['run_id']}", ["status", "samples"], rows))
+        STDOUT.print(make_table(f"Statuses of {run['run_id']}", ["status", "samples"], rows))
     if found["reviewers"]:
         rows = [tuple(item.values()) for item in found["reviewers"]]
-        data.print(table("Decisions", list(found["reviewers"][0]), rows))
-    tell(f"Subsets: {', '.join(found['subsets']) or 'none yet'}")
+        STDOUT.print(make_table("Decisions", list(found["reviewers"][0]), rows))
+    print_text(f"Subsets: {', '.join(found['subsets']) or 'none yet'}")
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -98,7 +98,7 @@ def doctor(json: JsonOption = False) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        tell(f"{name:18} {value}")
+        print_text(f"{name:18} {value}")
 
 
 def _serve(place: Workspace, port: int) -> None:
@@ -106,8 +106,8 @@ def _serve(place: Workspace, port: int) -> None:
 
     chosen = _free_port(port)
     if chosen != port and port:
-        say(f"Port {port} is taken; serving on {chosen} instead")
-    say(f"The dashboard of {place.root}; Ctrl-C stops it")
+        show_message(f"Port {port} is taken; serving on {chosen} instead")
+    show_message(f"The dashboard of {place.root}; Ctrl-C stops it")
     print_line(f"http://127.0.0.1:{chosen}")
     serve(place.root, chosen)
 

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 from PIL import Image, ImageFilter
 
 from scoring.engine.shuffled_images import ShuffledImages
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
+from scoring.options import Option
 from scoring.samples import Status
 
 NONE = "none"  # the placeholder and its tokens are removed: the paper's text, the default
@@ -43,9 +45,29 @@ class BaselineSettings:
     side. Raises InputError for a baseline that is none and for a number out of its range.
     """
 
-    names: tuple[str, ...] = (NONE,)
-    blur_sigma: float = DEFAULT_BLUR_SIGMA
-    shuffle_seed: int = DEFAULT_SHUFFLE_SEED
+    names: Annotated[
+        tuple[str, ...],
+        Option(
+            "What replaces the image: none (it is removed), reference (masked), gray, blur, or "
+            "shuffled (another sample's image). Repeat the option for several; they share the pass "
+            "with the image. The list is part of the run: another list makes another run.",
+            "--baseline",
+            "Blind baselines",
+        ),
+    ] = (NONE,)
+    blur_sigma: Annotated[
+        float,
+        Option(
+            "For --baseline blur: sigma as a share of the image's longer side.",
+            panel="Blind baselines",
+        ),
+    ] = DEFAULT_BLUR_SIGMA
+    shuffle_seed: Annotated[
+        int,
+        Option(
+            "For --baseline shuffled: seed of the order of the images.", panel="Blind baselines"
+        ),
+    ] = DEFAULT_SHUFFLE_SEED
 
     def __post_init__(self) -> None:
         for name in self.names:

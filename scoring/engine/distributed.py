@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def score_distributed(
         raise InputError(
             "--engine ray scores only; predict afterwards with: visnec predict, or --workers"
         )
-    if job.retry:
+    if job.score.retry:
         raise InputError("--engine ray scores what is open only; --retry without it, or --workers")
     ray = _import_ray()
     stop = stop or threading.Event()
@@ -76,16 +77,13 @@ class ScoreChunks:
 
         self._job = Job.from_json(job)
         workspace = open_workspace(Path(self._job.workspace))
-        model = load_model(**self._job.model)
-        one = self._job
-        wanted = build_run_record(
-            workspace, model, one.run_id, one.baselines, one.truncate, one.tokens
-        )
-        self._record = begin_run(workspace, wanted)
+        model = load_model(**asdict(self._job.model))
+        options = self._job.score
+        self._record = begin_run(workspace, build_run_record(workspace, model, options))
         self._stop = threading.Event()
         threading.Thread(target=self._watch, args=(stop_flag,), daemon=True).start()
         self._runner = Runner(
-            scoring_phase(workspace, self._record, one.limit),
+            scoring_phase(workspace, self._record, options.limit),
             build_scoring_task(workspace, self._record, model),
             stop=self._stop,
             build=False,
@@ -129,7 +127,7 @@ def _score(
     stop: threading.Event,
 ) -> WorkersResult:
     flag = ray.remote(num_cpus=0)(_Flag).remote()
-    run_id, finished = job.run_id, threading.Event()
+    run_id, finished = job.score.run_id, threading.Event()
     threading.Thread(target=_pass_on, args=(stop, finished, flag), daemon=True).start()
     try:
         while True:
@@ -138,7 +136,7 @@ def _score(
                 run_id, n_done = str(row["run_id"]), n_done + int(row["done"])
                 if on_progress and (progress := read_progress(workspace, run_id)):
                     on_progress(progress)
-            standing = read_run_summary(workspace, run_id, job.limit) if run_id else None
+            standing = read_run_summary(workspace, run_id, job.score.limit) if run_id else None
             if stop.is_set() or standing is None or not standing.stopped or not n_done:
                 break  # what is left without progress, others hold
     finally:
@@ -151,7 +149,7 @@ def _chunks_scored(ray: Any, workspace: Workspace, job: Job, actors: int, flag: 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     plan = open_plan(workspace)
-    n_rows = len(plan.rows) if job.limit is None else min(job.limit, len(plan.rows))
+    n_rows = len(plan.rows) if job.score.limit is None else min(job.score.limit, len(plan.rows))
     n_chunks = int(plan.chunk_of(np.array([n_rows - 1]))[0]) + 1 if n_rows else 0
     blocks = max(1, -(-n_chunks // BATCH_CHUNKS))
     numbers = np.arange(n_chunks)
@@ -170,7 +168,7 @@ def _resources(ray: Any, job: Job, actors: int) -> dict[str, float]:
     there = ray.cluster_resources()
     cpus = max(there.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
     wanted: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
-    if there.get("GPU", 0) and job.model.get("device") in (None, "cuda"):
+    if there.get("GPU", 0) and job.model.device in (None, "cuda"):
         wanted["num_gpus"] = min(1.0, there["GPU"] / actors)
     return wanted
 

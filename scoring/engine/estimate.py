@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.baselines import SHUFFLED, BaselineSettings
+from scoring.engine.options import ScoreOptions
 from scoring.engine.pipeline import build_run_record, iter_first_images, scoring_phase
 from scoring.engine.plan import Plan
 from scoring.engine.predictions import Predictor
@@ -78,37 +79,32 @@ class RunEstimate:
 def estimate_run(
     workspace: Workspace,
     model: VisionLanguageModel,
+    options: ScoreOptions | None = None,
     *,
-    run_id: str | None = None,
-    baselines: BaselineSettings | None = None,
-    tokens: bool = False,
-    limit: int | None = None,
-    truncate: bool = False,
     predict: bool = False,
     max_new_tokens: int | None = None,
     n_samples: int = DEFAULT_SAMPLES,
 ) -> RunEstimate:
-    """Tries ``n_samples`` of what is left of a run; writes no part and begins no run.
+    """Try ``n_samples`` of the samples that are left; write no part and start no run.
 
-    The options are those of ``score_dataset``. Raises RunConflictError where the run has begun
-    with other settings.
+    Raises RunConflictError if the run was started with other settings.
     """
-    blind = baselines or BaselineSettings()
-    record = build_run_record(workspace, model, run_id, blind, truncate, tokens)
+    options = options or ScoreOptions()
+    record = build_run_record(workspace, model, options)
     if (workspace.run_dir(record.run_id) / "run.json").exists():
         begin_run(workspace, record)  # only compares: the record is there
-    task = scoring_phase(workspace, record, limit)
+    task = scoring_phase(workspace, record, options.limit)
     tally = RunCounts(task.plan, task.journal, task.wanted, task.baselines)
     chunks = np.flatnonzero(tally.left)
     with tempfile.TemporaryDirectory() as folder:
-        cycle = _cycle(workspace, blind, Path(folder))
+        cycle = _cycle(workspace, options.baselines, Path(folder))
         scorer = Scorer(
             model,
             workspace.image_roots,
-            baselines=blind,
+            baselines=options.baselines,
             cycle=cycle,
-            truncate=truncate,
-            tokens=tokens,
+            truncate=options.truncate,
+            tokens=options.tokens,
         )
         stretches = list(_stretches(task.plan, tally, chunks, n_samples))
         tried = _tried(scorer, stretches)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,10 @@ from scoring.engine.baselines import (
     DEFAULT_BLUR_SIGMA,
     DEFAULT_SHUFFLE_SEED,
     GRAY,
-    NONE,
     SHUFFLED,
     BaselineSettings,
 )
+from scoring.engine.options import ScoreOptions
 from scoring.engine.plan import open_plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import SampleTask
@@ -47,7 +48,6 @@ from scoring.runs.record import (
     settings_digest,
     utc_now,
 )
-from scoring.samples import Status
 from scoring.schemas import PREDICTIONS, SCORES
 from scoring.workspace import Workspace
 
@@ -57,40 +57,42 @@ _PACKAGES = ("visnec-studio", "torch", "transformers", "tokenizers", "pillow", "
 def score_dataset(
     workspace: Workspace,
     model: VisionLanguageModel,
+    options: ScoreOptions | None = None,
     *,
-    run_id: str | None = None,
-    baselines: Sequence[str] | BaselineSettings = (NONE,),
-    tokens: bool = False,
-    limit: int | None = None,
-    truncate: bool = False,
-    retry: Sequence[str] = (),
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     build: bool = True,
+    **settings: Any,
 ) -> RunSummary:
-    """Scores the dataset with and without images; goes on where the run stopped.
+    """Score the dataset with and without its images; resume the run if it was stopped.
 
-    ``tokens``: keep the losses of every answer token. ``limit``: at most so many rows of the
-    plan, for a first look. ``retry``: before what is open, also score anew the rows that ended
-    with one of these statuses; the new outcome counts, the old parts stay. Setting ``stop`` ends
-    the work after the samples in flight, with everything kept. ``build``: bring the database up
-    to date. Processes that call this at the same time share the work. Raises RunConflictError
-    where the run began with other settings, StorageError where results cannot be written.
+    Processes that call this at the same time share the work. Retried samples come first; their new
+    outcome replaces the old one, whose parts are kept.
+
+    Args:
+        workspace: The workspace with the dataset.
+        model: The model that scores.
+        options: What to score.
+        on_progress: Called with the progress of the run.
+        stop: Set it to stop after the samples in flight; everything scored is kept.
+        build: Whether to bring the database up to date at the end.
+        settings: Fields of ``ScoreOptions`` by name, as in ``score_dataset(..., tokens=True)``.
+
+    Raises:
+        RunConflictError: The run was started with other settings.
+        StorageError: Results cannot be written.
     """
-    blind = (
-        baselines if isinstance(baselines, BaselineSettings) else BaselineSettings(tuple(baselines))
-    )
-    check_baselines(model, blind)
-    record = begin_run(
-        workspace, build_run_record(workspace, model, run_id, blind, truncate, tokens)
-    )
+    options = replace(options or ScoreOptions(), **settings)
+    check_baselines(model, options.baselines)
+    record = begin_run(workspace, build_run_record(workspace, model, options))
     work = build_scoring_task(workspace, record, model)
-    if retry:
-        again = _retry_phase(workspace, record, retry, limit)
+    if options.retry:
+        again = _retry_phase(workspace, record, options)
         retried = Runner(again, work, on_progress=on_progress, stop=stop, build=False).run()
         if retried.stopped:
-            return replace(read_run_summary(workspace, record.run_id, limit), stopped=True)
-    task = scoring_phase(workspace, record, limit)
+            summary = read_run_summary(workspace, record.run_id, options.limit)
+            return replace(summary, stopped=True)
+    task = scoring_phase(workspace, record, options.limit)
     return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
 
 
@@ -102,23 +104,12 @@ def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = N
     return RunPhase(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
 
 
-def _retry_phase(
-    workspace: Workspace, record: RunRecord, statuses: Sequence[str], limit: int | None
-) -> RunPhase:
-    """What a run has of rows that ended with ``statuses``, as an attempt of its own."""
-    check_retry(statuses)
-    task = scoring_phase(workspace, record, limit)
-    wanted = task.wanted & positions_with_status(task.plan, task.journal, statuses)
+def _retry_phase(workspace: Workspace, record: RunRecord, options: ScoreOptions) -> RunPhase:
+    """Return the rows of a run that ended with a status to retry, as a separate attempt."""
+    task = scoring_phase(workspace, record, options.limit)
+    wanted = task.wanted & positions_with_status(task.plan, task.journal, options.retry)
     journal = Journal(task.journal.folder, SCORES, retry=task.journal.last_retry() + 1)
     return replace(task, wanted=wanted, journal=journal)
-
-
-def check_retry(statuses: Sequence[str]) -> None:
-    """Raises InputError where a status is none that scoring again could change."""
-    known = [status.value for status in Status if status not in (Status.SCORED, Status.PENDING)]
-    for status in statuses:
-        if status not in known:
-            raise InputError(f"--retry knows no status {status!r}; it takes {', '.join(known)}")
 
 
 def read_run_summary(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
@@ -222,15 +213,10 @@ def _prediction_phase(
 
 
 def build_run_record(
-    workspace: Workspace,
-    model: VisionLanguageModel,
-    run_id: str | None,
-    baselines: BaselineSettings,
-    truncate: bool,
-    tokens: bool,
+    workspace: Workspace, model: VisionLanguageModel, options: ScoreOptions
 ) -> RunRecord:
-    """The record of a run with these settings; its name is their digest unless given."""
-    info, dataset = model.info, read_dataset_info(workspace)
+    """Return the record of a run with these settings; its name is their digest unless given."""
+    info, dataset, baselines = model.info, read_dataset_info(workspace), options.baselines
     # What is added to a dataset is scored by the run that is there; only a shuffled order, which
     # is one of all its images, makes another run of it.
     shuffled = SHUFFLED in baselines.names
@@ -242,9 +228,9 @@ def build_run_record(
         **_reading_settings(info),
         "score_eos": info.score_eos,
         "max_length": info.max_length,
-        "truncate": truncate,
+        "truncate": options.truncate,
     }
-    if tokens:
+    if options.tokens:
         deciding["tokens"] = True
     if info.chat_template_kwargs:
         deciding["chat_template_kwargs"] = dict(info.chat_template_kwargs)
@@ -252,7 +238,7 @@ def build_run_record(
         deciding["baseline_parameters"] = parameters
     known = {name: value for name, value in deciding.items() if value is not None}
     return RunRecord(
-        run_id=run_id or settings_digest(**known),
+        run_id=options.run_id or settings_digest(**known),
         model=info.name,
         model_family=info.family,
         device=info.device,

@@ -16,13 +16,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 from scoring.engine.baselines import BaselineSettings
+from scoring.engine.options import ScoreOptions
 from scoring.engine.pipeline import build_run_record, predict_dataset, score_dataset
 from scoring.engine.prefetch import usable_cores
+from scoring.models.options import ModelOptions
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.workspace import Workspace, open_workspace
 
@@ -35,33 +37,25 @@ Say = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a command asks of each of its workers; the fields are those of ``score_dataset``.
-
-    ``model``: the arguments of ``load_model``.
-    """
+    """The work of each worker: load the model, score and, with ``predict``, predict."""
 
     workspace: str
-    model: dict[str, Any]
-    run_id: str | None = None
-    baselines: BaselineSettings = field(default_factory=BaselineSettings)
-    tokens: bool = False
-    limit: int | None = None
-    truncate: bool = False
-    retry: tuple[str, ...] = ()
+    model: ModelOptions
+    score: ScoreOptions = field(default_factory=ScoreOptions)
     predict: bool = False
     max_new_tokens: int | None = None
 
     def to_json(self) -> str:
-        """One line."""
+        """Return the job as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Job:
-        """What ``to_json`` wrote."""
-        raw = json.loads(line)
-        blind = raw.pop("baselines")
-        settings = BaselineSettings(**{**blind, "names": tuple(blind["names"])})
-        return cls(**{**raw, "baselines": settings, "retry": tuple(raw["retry"])})
+        """Return the job that ``to_json`` wrote."""
+        job = json.loads(line)
+        baselines = BaselineSettings(**job["score"].pop("baselines"))
+        score = ScoreOptions(baselines=baselines, **job.pop("score"))
+        return cls(model=ModelOptions(**job.pop("model")), score=score, **job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +117,7 @@ class _Worker:
     """One child process, its two pipes and what came out of them."""
 
     def __init__(self, number: int, n: int, job: Job) -> None:
-        self.number, self.run_id = number, job.run_id
+        self.number, self.run_id = number, job.score.run_id
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "scoring.cli.worker"],
@@ -131,7 +125,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=worker_environment(number, n, job.model.get("device")),
+            env=worker_environment(number, n, job.model.device),
             start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on
         )
         self._stdin = cast("IO[str]", self._process.stdin)
@@ -208,21 +202,11 @@ def run_job(job: Job, say: Say, stop: threading.Event) -> bool:
     from scoring.models import load_model
 
     workspace = open_workspace(Path(job.workspace))
-    model = load_model(**job.model)
-    record = build_run_record(workspace, model, job.run_id, job.baselines, job.truncate, job.tokens)
+    model = load_model(**asdict(job.model))
+    record = build_run_record(workspace, model, job.score)
     say({"run_id": record.run_id})
-    summary = score_dataset(
-        workspace,
-        model,
-        run_id=record.run_id,
-        baselines=job.baselines,
-        tokens=job.tokens,
-        limit=job.limit,
-        truncate=job.truncate,
-        retry=job.retry,
-        stop=stop,
-        build=False,
-    )
+    options = replace(job.score, run_id=record.run_id)
+    summary = score_dataset(workspace, model, options, stop=stop, build=False)
     if not job.predict or summary.stopped:
         return summary.stopped
     predicted = predict_dataset(

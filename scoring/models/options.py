@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from scoring.errors import ModelError
+from scoring.options import Option, parse_json_object
 
 IMAGE_PROCESSORS = ("auto", "pil", "torchvision")
 TEMPLATES = ("own", "llava_v1")
@@ -28,9 +29,88 @@ QUANTIZATIONS: dict[str, dict[str, Any]] = {
 }
 """Names for the common settings of transformers' quantization configurations."""
 
+_LOADING, _PROMPTS = "Loading the model", "Prompts"
+
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """The arguments of ``load_model``, as a command and its workers pass them on."""
+
+    name: Annotated[str, Option("Hugging Face id or folder of a vision-language model.", "--model")]
+    template: Annotated[
+        str | None,
+        Option(
+            "Chat template: own, llava_v1 or a Jinja file. Default: the model's own; llava_v1 for "
+            "LLaVA models whose own template does not mark the end of an answer.",
+            panel=_PROMPTS,
+        ),
+    ] = None
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            "Variables for the chat template as a JSON object, for example "
+            "'{\"enable_thinking\": false}'. They are part of the run.",
+            panel=_PROMPTS,
+            parse=parse_json_object("--chat-template-kwargs"),
+            metavar="JSON",
+        ),
+    ] = None
+    score_eos: Annotated[
+        bool,
+        Option(
+            "Count the end-of-turn token as an answer token.",
+            "--score-eos/--no-score-eos",
+            _PROMPTS,
+        ),
+    ] = True
+    dtype: Annotated[
+        str | None,
+        Option(
+            "float32, bfloat16 or float16. Default: float32 on a CPU, bfloat16 on a GPU.",
+            panel=_LOADING,
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        Option("cpu, cuda, cuda:1, ... Default: a GPU if there is one.", panel=_LOADING),
+    ] = None
+    revision: Annotated[
+        str | None, Option("Revision of the model on the Hugging Face Hub.", panel=_LOADING)
+    ] = None
+    image_processor: Annotated[
+        str,
+        Option(
+            "What resizes and normalises images: pil, torchvision, or auto, which is torchvision "
+            "if it is installed. Scores differ slightly, so a run keeps the one it started with.",
+            panel=_LOADING,
+        ),
+    ] = "auto"
+    adapter: Annotated[
+        str | None,
+        Option(
+            "Folder of a LoRA or other PEFT adapter (needs the extra [adapters]).", panel=_LOADING
+        ),
+    ] = None
+    quantization: Annotated[
+        str | None,
+        Option(
+            "Quantize the weights: bitsandbytes-4bit, bitsandbytes-8bit, quanto-int8, or a "
+            "transformers configuration as JSON. Needs that library (and the extra [device-map]).",
+            panel=_LOADING,
+        ),
+    ] = None
+    device_map: Annotated[
+        str | None,
+        Option(
+            "Spread the model over devices (needs the extra [device-map]): auto, balanced, "
+            'balanced_low_0, sequential, or JSON such as {"": 0, "lm_head": "cpu"}.',
+            panel=_LOADING,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

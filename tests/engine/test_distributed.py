@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.engine.distributed import score_distributed
+from scoring.engine.options import ScoreOptions
 from scoring.engine.pipeline import score_dataset
 from scoring.engine.workers import Job
 from scoring.errors import InputError
 from scoring.models import load_model
+from scoring.models.options import ModelOptions
 from scoring.workspace import create_workspace, open_workspace
 
-MODEL = {"name": "tiny-vlm", "device": "cpu"}
+MODEL = ModelOptions("tiny-vlm", device="cpu")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra [ray]")
 
 
@@ -38,7 +41,10 @@ def test_without_ray_the_extra_is_named(demo_workspace: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"predict": True}, "predict afterwards"), ({"retry": ("bad_image",)}, "what is open only")],
+    [
+        ({"predict": True}, "predict afterwards"),
+        ({"score": ScoreOptions(retry=("bad_image",))}, "what is open only"),
+    ],
 )
 def test_what_ray_does_not_do_is_said_before_anything_is_done(
     tmp_path: Path, asked: dict[str, Any], said: str
@@ -55,13 +61,14 @@ def test_two_actors_go_on_with_a_run_and_a_plain_process_finds_it_done(
     demo_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = open_workspace(demo_workspace)
-    model = load_model(**MODEL)
+    model = load_model(**asdict(MODEL))
     monkeypatch.setattr("scoring.engine.distributed.BATCH_CHUNKS", 1)
     first = score_dataset(place, model, run_id="ray", limit=200)
     assert (first.done, rows_of(demo_workspace) != []) == (200, True)
     before = {path.name for path in (demo_workspace / "runs" / "ray" / "scores").iterdir()}
 
-    outcome = score_distributed(place, Job(str(demo_workspace), MODEL, "ray"), 2)
+    job = Job(str(demo_workspace), MODEL, ScoreOptions("ray"))
+    outcome = score_distributed(place, job, 2)
     assert (outcome.run_id, outcome.stopped, outcome.lost) == ("ray", False, ())
     assert rows_of(demo_workspace) == list(range(600))
     names = {path.name for path in (demo_workspace / "runs" / "ray" / "scores").iterdir()}
@@ -79,7 +86,7 @@ def test_ray_goes_on_with_a_run_that_it_was_stopped_in(
     demo_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = open_workspace(demo_workspace)
-    job = Job(str(demo_workspace), MODEL, "ray")
+    job = Job(str(demo_workspace), MODEL, ScoreOptions("ray"))
     monkeypatch.setattr("scoring.engine.distributed.BATCH_CHUNKS", 1)
     stop = threading.Event()
     stopped = score_distributed(place, job, 2, on_progress=lambda _: stop.set(), stop=stop)
@@ -98,6 +105,6 @@ def test_ray_goes_on_with_a_run_that_it_was_stopped_in(
 @needs_ray
 @pytest.mark.long
 def test_what_an_actor_meets_is_told_in_its_own_words(demo_workspace: Path) -> None:
-    job = Job(str(demo_workspace), {"name": "/nowhere", "device": "cpu"})
+    job = Job(str(demo_workspace), ModelOptions("/nowhere", device="cpu"))
     with pytest.raises(InputError, match="/nowhere"):
         score_distributed(open_workspace(demo_workspace), job, 1)

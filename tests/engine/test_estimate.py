@@ -13,6 +13,7 @@ from scoring.cli import app
 from scoring.dataset.importing import import_dataset
 from scoring.engine.baselines import BaselineSettings
 from scoring.engine.estimate import TokenStats, estimate_run
+from scoring.engine.options import ScoreOptions
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import RunConflictError
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -36,7 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def test_tokens_are_those_of_the_samples_that_are_left(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="mine", limit=2)
-    found = estimate_run(workspace, FakeModel(), run_id="mine")
+    found = estimate_run(workspace, FakeModel(), ScoreOptions("mine"))
     assert (found.n_samples, found.n_done, found.n_left, found.n_tried) == (6, 2, 4, 4)
     assert found.statuses == {"scored": 3, "text_only": 1}
     # Rows 2, 3, 4: start, image, q and the answer of 1, 2, 1 words.
@@ -46,8 +47,7 @@ def test_tokens_are_those_of_the_samples_that_are_left(workspace: Workspace) -> 
     least, most = found.seconds
     assert 0 < least <= most
     with pytest.raises(RunConflictError, match="baselines"):
-        other = BaselineSettings(("gray",))
-        estimate_run(workspace, FakeModel(), run_id="mine", baselines=other)
+        estimate_run(workspace, FakeModel(), ScoreOptions("mine", BaselineSettings(("gray",))))
 
 
 @pytest.mark.parametrize("how", [(), ("--workers", "2"), ("--engine", "ray")], ids=" ".join)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.cli.console import done_words
+from scoring.cli.console import describe_progress
 from scoring.database.connection import Store
 from scoring.database.queries.overview import fetch_scopes, status_counts
 from scoring.database.values import Scope
@@ -79,7 +79,7 @@ def test_a_summary_counts_what_has_a_result(workspace: Workspace, tmp_path: Path
     (tmp_path / "b.png").unlink()
     nothing = score_dataset(workspace, FakeModel(), run_id="nothing")
     assert (nothing.done, nothing.total, nothing.n_succeeded) == (10, 10, 0)
-    assert done_words(nothing, "a score") == "10 of 10 samples are done, none has a score"
+    assert describe_progress(nothing, "a score") == "10 of 10 samples are done, none has a score"
 
 
 def test_rows_that_share_an_image_lie_side_by_side(workspace: Workspace) -> None:

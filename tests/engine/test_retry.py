@@ -90,7 +90,9 @@ def test_a_stopped_retry_says_so_and_goes_on(workspace: Workspace) -> None:
 
 def test_only_statuses_that_may_change_are_retried(workspace: Workspace) -> None:
     for status in ("scored", "pending", "broken"):
-        with pytest.raises(InputError, match=f"no status '{status}'; it takes text_only"):
+        with pytest.raises(
+            InputError, match=f"Cannot retry status '{status}'. Choose from: text_only"
+        ):
             scored(workspace, status)
     command = ["score", "-w", str(workspace.root), "--model", "tiny-vlm", "--retry", "lost,image"]
-    assert "no status 'lost'" in str(CliRunner().invoke(app, command).exception)
+    assert "Cannot retry status 'lost'" in str(CliRunner().invoke(app, command).exception)

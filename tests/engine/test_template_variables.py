@@ -132,7 +132,7 @@ def test_predictions_are_held_to_theirs(workspace: Workspace, template: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [("{enable", "is not JSON"), ("[1]", "takes a JSON object")]
+    ("given", "message"), [("{enable", "is not valid JSON"), ("[1]", "takes a JSON object")]
 )
 def test_wrong_template_variables_are_named(workspace: Workspace, given: str, message: str) -> None:
     result = command("score", workspace, "--model", "tiny-vlm", "--chat-template-kwargs", given)
@@ -155,7 +155,7 @@ def test_thoughts_that_the_template_drops_are_counted_and_not_scored(
         "score", workspace, "--model", "tiny-vlm", "--template", template, "--run", "one"
     )
     assert result.exit_code == 0, result.output
-    assert "1 samples have thoughts that the chat template drops" in result.output
+    assert "1 samples contain thoughts that the chat template drops" in result.output
     with_thought, plain = parts(workspace, "one", "scores")
     assert with_thought["turns"] == plain["turns"]
     assert [one["thoughts_dropped"] for one in (with_thought, plain)] == [1, 0]
@@ -178,7 +178,7 @@ def test_thoughts_that_are_kept_have_sums_of_their_own(tmp_path: Path) -> None:
 def test_altered_texts_are_counted(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [(ASKED + "</s>", "red"), (ASKED, "red")])
     result = command("score", workspace, "--model", "tiny-vlm", "--run", "one")
-    assert "1 samples have control tokens of the model in their text" in result.output
+    assert "1 samples contain control tokens of the model in their text" in result.output
     assert [row["text_altered"] for row in parts(workspace, "one", "scores")] == [True, False]
 
 

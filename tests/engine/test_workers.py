@@ -14,14 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.engine.baselines import BaselineSettings
+from scoring.engine.options import ScoreOptions
 from scoring.engine.workers import Job, worker_environment
+from scoring.models.options import ModelOptions
 
 COMMAND = [sys.executable, "-c", "from scoring.cli import main; main()"]
 
 
 def test_a_job_survives_the_way_to_its_worker() -> None:
     blind = BaselineSettings(("none", "shuffled"), shuffle_seed=7)
-    job = Job("/ws", {"name": "tiny-vlm"}, "run", blind, tokens=True, limit=5, retry=("bad_image",))
+    options = ScoreOptions("run", blind, tokens=True, limit=5, retry=("bad_image",))
+    job = Job("/ws", ModelOptions("tiny-vlm"), options)
     assert Job.from_json(job.to_json()) == job
 
 
@@ -72,8 +75,8 @@ def test_a_dead_worker_is_told_and_its_samples_are_taken_over(demo_workspace: Pa
     os.kill(pids_at_work(demo_workspace, process, 1)[0], signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == 1, said
-    assert "ended with code -9; others take over its samples" in said
-    assert "600 of 600 samples are done, 554 have a score, and all of that is kept" in said
+    assert "ended with code -9; the other workers score its samples" in said
+    assert "600 of 600 samples are done, 554 have a score. Progress is saved" in said
     assert rows_of(demo_workspace) == list(range(600))
 
 
@@ -85,7 +88,7 @@ def test_ctrl_c_ends_all_workers_softly(demo_workspace: Path, how: signal.Signal
     process.send_signal(how)
     _, said = process.communicate()
     assert process.returncode == 130, said
-    assert "all of that is kept" in said
+    assert "Progress is saved" in said
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     kept = rows_of(demo_workspace)
     assert len(set(kept)) == len(kept) <= 600  # two workers may have been done by then

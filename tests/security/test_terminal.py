@@ -11,7 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from scoring.cli import app
-from scoring.cli.console import plain, print_json, say, say_error, table, talk, tell, visible
+from scoring.cli.console import (
+    STDERR,
+    escape_controls,
+    escape_text,
+    make_table,
+    print_json,
+    print_text,
+    show_error,
+    show_message,
+)
 from tests.browser.hostile import RUN_ID, build_hostile_workspace
 
 ODD = (
@@ -46,13 +55,13 @@ def obeyed(text: str) -> set[str]:
 def test_every_way_of_speaking_shows_text_as_it_is(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say(f"<{text}>")
-    tell(f"<{text}>")
-    say_error(f"<{text}>")
-    talk.print(table(f"<{text}>", [f"<{text}>"], [(f"<{text}>",)]), soft_wrap=True)
+    show_message(f"<{text}>")
+    print_text(f"<{text}>")
+    show_error(f"<{text}>")
+    STDERR.print(make_table(f"<{text}>", [f"<{text}>"], [(f"<{text}>",)]), soft_wrap=True)
     out, err = capsys.readouterr()
     assert obeyed(out + err) == set()
-    shown = f"<{visible(text)}>"
+    shown = f"<{escape_controls(text)}>"
     assert shown in out
     assert err.count(shown) == 5  # a line, an error, and a table's title, column and cell
 
@@ -68,7 +77,7 @@ def test_json_on_stdout_is_the_same_value_without_control_characters(
 
 
 def test_lines_and_tabs_stay() -> None:
-    assert plain("a\n\tb") == "a\n\tb"
+    assert escape_text("a\n\tb") == "a\n\tb"
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +102,7 @@ def test_the_commands_say_nothing_a_terminal_obeys(attacked: Path, tmp_path: Pat
     root = tmp_path / "ws"
     shutil.copytree(attacked, root)
     said = run("status", "-w", root)
-    assert visible("".join(ODD[:-2])) in said
+    assert escape_controls("".join(ODD[:-2])) in said
     said += run("status", "-w", root, "--json")
     said += run(
         "select", "-w", root, "--name", "s", "--rule", "per-source", "--share", "0.5",
@@ -115,7 +124,7 @@ def test_an_import_tells_hostile_records_and_names_as_text(tmp_path: Path) -> No
     said += run("import", tmp_path / name, "-w", tmp_path / "ws")
     said += run("status", "-w", tmp_path / "ws")
     assert obeyed(said) == set()
-    assert visible(name) in said.replace("\n", "")
+    assert escape_controls(name) in said.replace("\n", "")
 
 
 def test_an_error_tells_hostile_values_as_text(

@@ -1,0 +1,58 @@
+"""The options of scoring: what belongs to a run, and which samples a call works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from scoring.engine.baselines import BaselineSettings
+from scoring.errors import InputError
+from scoring.options import Option
+from scoring.samples import Status
+
+_RETRYABLE = [status.value for status in Status if status not in (Status.SCORED, Status.PENDING)]
+
+
+def _split_statuses(text: str) -> tuple[str, ...]:
+    return tuple(status.strip() for status in text.split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """What to score and how; ``baselines``, ``tokens`` and ``truncate`` are part of the run.
+
+    ``baselines`` may be given as a sequence of names. Raises InputError for an unknown baseline or
+    a status that scoring again cannot change.
+    """
+
+    run_id: Annotated[
+        str | None, Option("Name of the run. Default: a digest of its settings.", "--run")
+    ] = None
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
+    tokens: Annotated[bool, Option("Also keep the loss of every answer token.")] = False
+    limit: Annotated[
+        int | None, Option("Score at most this many samples, for a first look.", min=1)
+    ] = None
+    truncate: Annotated[
+        bool, Option("Truncate samples that are too long and score the part that fits.")
+    ] = False
+    retry: Annotated[
+        tuple[str, ...],
+        Option(
+            "Also score the run's samples with one of these statuses again, for example "
+            "missing_image,bad_image once the images are available.",
+            parse=_split_statuses,
+            metavar="STATUS,...",
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.baselines, BaselineSettings):
+            names: Sequence[str] = self.baselines
+            object.__setattr__(self, "baselines", BaselineSettings(tuple(names)))
+        object.__setattr__(self, "retry", tuple(self.retry))
+        for status in self.retry:
+            if status not in _RETRYABLE:
+                known = ", ".join(_RETRYABLE)
+                raise InputError(f"Cannot retry status {status!r}. Choose from: {known}")

@@ -1,0 +1,68 @@
+"""Describe the fields of options dataclasses, so that library and command line share one list.
+
+A field is declared once, as ``Annotated[type, Option("What it does.")] = default``. The library
+takes the dataclass; ``scoring.cli.commands`` turns every described field into an option.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scoring.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The description of a field.
+
+    Args:
+        help: What the field does, shown by ``--help``.
+        flag: Name of the command-line option; by default ``--field-name``.
+        panel: Heading under which ``--help`` lists the option.
+        parse: Converts the text of the command line (a list of texts if ``repeatable``) to the
+            value of the field. Without it the type of the field decides.
+        repeatable: Whether the option may be given several times.
+        metavar: Name of the value in ``--help``.
+        min: Smallest value of a number.
+    """
+
+    help: str
+    flag: str | None = None
+    panel: str | None = None
+    parse: Callable[[Any], Any] | None = None
+    repeatable: bool = False
+    metavar: str | None = None
+    min: int | None = None
+
+
+def parse_json_object(flag: str) -> Callable[[str], dict[str, Any]]:
+    """Return a parser of JSON objects that names ``flag`` in its errors."""
+
+    def parse(text: str) -> dict[str, Any]:
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{flag} is not valid JSON ({error}): {text}") from error
+        if not isinstance(value, dict):
+            raise InputError(f"{flag} takes a JSON object, got {text}")
+        return value
+
+    return parse
+
+
+def parse_pairs(flag: str, example: str) -> Callable[[Sequence[str]], dict[str, str]]:
+    """Return a parser of ``KEY=VALUE`` texts that names ``flag`` in its errors."""
+
+    def parse(texts: Sequence[str]) -> dict[str, str]:
+        pairs = {}
+        for text in texts:
+            key, equals, value = text.partition("=")
+            if not (equals and key.strip() and value.strip()):
+                raise InputError(f"{flag} {text!r} is not of the form {example}")
+            pairs[key.strip()] = value.strip()
+        return pairs
+
+    return parse
