@@ -95,8 +95,8 @@ def comparison_figure(
         figure.add_hline(limit, line={"color": line, "width": 1})
     axis = {"zeroline": False, "showgrid": False, "fixedrange": True, "linecolor": line}
     font = {"size": 12}
-    figure.update_xaxes(title={"text": plain(here), "font": font}, **axis)
-    figure.update_yaxes(title={"text": plain(there), "font": font}, **axis)
+    figure.update_xaxes(title={"text": escape_markup(here), "font": font}, **axis)
+    figure.update_yaxes(title={"text": escape_markup(there), "font": font}, **axis)
     figure.update_layout(
         height=420,
         margin=_MARGIN,
@@ -109,7 +109,9 @@ def comparison_figure(
     return figure
 
 
-def settling_figure(curve: Sequence[ThresholdQuality], cut: float, dark: bool) -> go.Figure:
+def threshold_quality_figure(
+    curve: Sequence[ThresholdQuality], cut: float, dark: bool
+) -> go.Figure:
     """Precision and recall of "keep" by the cut, with their 95 % intervals, and the cut in use."""
     figure = go.Figure()
     ink, quiet = theme.INK.of(dark), theme.QUIET_INK.of(dark)
@@ -158,7 +160,7 @@ def settling_figure(curve: Sequence[ThresholdQuality], cut: float, dark: bool) -
     return figure
 
 
-def plain(name: str) -> str:
+def escape_markup(name: str) -> str:
     """A name for a figure's text, of which plotly would read tags and links."""
     return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

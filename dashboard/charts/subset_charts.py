@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import theme
-from dashboard.charts.score_charts import plain
+from dashboard.charts.score_charts import escape_markup
 from scoring.necessity import Category
 
 _MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}
@@ -69,7 +69,7 @@ def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) ->
     table = pd.DataFrame(1.0, index=order, columns=order)
     for row in overlaps.to_dict("records"):
         table.loc[row["a"], row["b"]] = table.loc[row["b"], row["a"]] = row["jaccard"]
-    shown = [plain(names[one]) for one in order]
+    shown = [escape_markup(names[one]) for one in order]
     colours = theme.DENSITY_DARK if dark else theme.DENSITY_LIGHT
     figure = go.Figure(
         go.Heatmap(

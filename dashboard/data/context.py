@@ -47,7 +47,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedWorkspace:
     """A workspace as far as it goes; ``context`` is None until something is scored.
 
     ``problems`` are sentences about what the view asked for and the workspace does not have.
@@ -89,7 +89,7 @@ def has_database(workspace: Workspace) -> bool:
     return True
 
 
-def open_view_context(view: View) -> Opened:
+def open_view_context(view: View) -> OpenedWorkspace:
     """The workspace and what of the view it can show.
 
     Raises WorkspaceError where there is no workspace or its database cannot be read.
@@ -98,13 +98,13 @@ def open_view_context(view: View) -> Opened:
     try:
         dataset = read_dataset_info(workspace)
     except WorkspaceError:
-        return Opened(workspace, None, None)
+        return OpenedWorkspace(workspace, None, None)
     if not has_database(workspace):
-        return Opened(workspace, dataset, None)
+        return OpenedWorkspace(workspace, dataset, None)
     store = open_store(workspace)
     scope, problems = _scope(store, view)
     if scope is None:
-        return Opened(workspace, dataset, None, problems)
+        return OpenedWorkspace(workspace, dataset, None, problems)
     which = view.filter
     if which.cluster and scope.clustering_id is None:
         problems += ("The filter's clusters were left out: there is no clustering yet.",)
@@ -112,7 +112,7 @@ def open_view_context(view: View) -> Opened:
     bands = view.bands(workspace.bands)
     which, problem = _answerable(store, scope, which, bands)
     context = Context(workspace, store, scope, bands, which, dataset.fingerprint, problem)
-    return Opened(workspace, dataset, context, problems)
+    return OpenedWorkspace(workspace, dataset, context, problems)
 
 
 def _answerable(
@@ -148,7 +148,7 @@ def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
     return Scope(run_id, str(baseline), clustering), tuple(problems)
 
 
-def read_cached(
+def cached_query(
     context: Context,
     name: str,
     read: Callable[[], T],
@@ -166,6 +166,6 @@ def read_cached(
     return answers.get(key, read)
 
 
-def about(context: Context) -> tuple[Store, Scope, Filter]:
+def query_arguments(context: Context) -> tuple[Store, Scope, Filter]:
     """What most questions to the store begin with."""
     return context.store, context.scope, context.filter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dashboard.data.context import Context, about, read_cached
+from dashboard.data.context import Context, cached_query, query_arguments
 from scoring.database.queries.evaluation import evaluate_predictions
 from scoring.database.queries.prediction_correctness import (
     PredictingModel,
@@ -12,8 +12,6 @@ from scoring.database.queries.prediction_correctness import (
     imported_answers,
 )
 from scoring.evaluation.evaluate import Evaluation
-from scoring.predictions.imported import PredictionSet, list_predictions
-from scoring.workspace import Workspace
 
 
 def read_models(context: Context) -> list[PredictingModel]:
@@ -23,8 +21,8 @@ def read_models(context: Context) -> list[PredictingModel]:
 
 def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
     """All models on the samples under the filter; the necessary part begins at ``threshold``."""
-    store, scope, which = about(context)
-    return read_cached(
+    store, scope, which = query_arguments(context)
+    return cached_query(
         context,
         "evaluation",
         lambda: evaluate_predictions(
@@ -34,11 +32,6 @@ def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluat
         threshold,
         decisions=False,
     )
-
-
-def read_prediction_sets(workspace: Workspace) -> list[PredictionSet]:
-    """The imported predictions as they lie in the workspace now."""
-    return list_predictions(workspace)
 
 
 def read_imported_answers(context: Context, row_idx: int) -> pd.DataFrame:

@@ -15,9 +15,6 @@ from scoring.database.queries.overview import (
 )
 from scoring.database.values import BuildState
 from scoring.dataset.records import read_dataset_info
-from scoring.runs.progress import RunProgress, read_progress
-from scoring.runs.record import RunRecord, list_runs
-from scoring.workspace import Workspace
 
 
 def read_scopes(store: Store) -> pd.DataFrame:
@@ -58,21 +55,6 @@ def read_dataset_counts(store: Store) -> pd.DataFrame:
     """Per source: samples, with an image, with several turns."""
     key = (store.workspace.root, "dataset", store.generation)
     return ANSWERS.get(key, lambda: dataset_counts(store))
-
-
-def read_runs(workspace: Workspace) -> list[RunRecord]:
-    """The runs of the workspace, oldest first."""
-    return list_runs(workspace)
-
-
-def read_run_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
-    """How far a process is with a run; None where none has reported."""
-    return read_progress(workspace, run_id)
-
-
-def read_dataset_edition(workspace: Workspace) -> str:
-    """Fingerprint of the dataset. Raises WorkspaceError where nothing was imported."""
-    return read_dataset_info(workspace).fingerprint
 
 
 def read_build_state(store: Store) -> BuildState:

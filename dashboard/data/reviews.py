@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dashboard.data.compare import read_other_scopes
-from dashboard.data.context import Context, about, read_cached
-from dashboard.view.state import Queue, View, Who
+from dashboard.data.context import Context, cached_query, query_arguments
+from dashboard.data.scores import read_other_scopes
+from dashboard.view.state import Queue, QueueScope, View
 from scoring.database.queries.compare import other_name
 from scoring.database.queries.review_labels import read_hand_labels
 from scoring.database.queries.review_queues import ReviewQueue, review_queue
@@ -44,13 +44,13 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
     """The first samples of the view's review queue, at most MAX_QUEUE, each with its chance of
     being drawn. Never cached: it is asked for once, when a queue begins."""
     return review_queue(
-        *about(context),
+        *query_arguments(context),
         queue_order(context, view),
         MAX_QUEUE,
         view.seed,
         context.bands,
-        undecided_by=reviewer if view.who is Who.UNDECIDED else None,
-        decided_by=reviewer if view.who is Who.MINE else None,
+        undecided_by=reviewer if view.who is QueueScope.UNDECIDED else None,
+        decided_by=reviewer if view.who is QueueScope.MINE else None,
     )
 
 
@@ -79,7 +79,7 @@ def read_own_decisions(
     return decision_feed(workspace).query_state(read)
 
 
-def read_last_bulk(workspace: Workspace, reviewer: str) -> BulkDecision | None:
+def read_last_bulk_decision(workspace: Workspace, reviewer: str) -> BulkDecision | None:
     """The reviewer's last bulk decision that still holds for any sample."""
     return decision_feed(workspace).query_state(lambda state: state.find_last_bulk(reviewer))
 
@@ -97,7 +97,7 @@ class ReviewState:
 
 def read_review_state(workspace: Workspace) -> ReviewState:
     """What holds of everybody's decisions; only what was added since the last call is read."""
-    latest = read_latest(workspace)
+    latest = read_latest_decisions(workspace)
     return ReviewState(
         reviewer_progress(latest),
         find_conflicts(latest),
@@ -106,12 +106,12 @@ def read_review_state(workspace: Workspace) -> ReviewState:
     )
 
 
-def read_latest(workspace: Workspace) -> list[LatestDecision]:
+def read_latest_decisions(workspace: Workspace) -> list[LatestDecision]:
     """What holds per sample and reviewer now."""
     return decision_feed(workspace).query_state(lambda state: state.list_latest())
 
 
-def read_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
+def read_decision_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
     """Everything that was ever decided, noted or undone about a sample, the oldest first."""
     return decision_feed(workspace).query_state(lambda state: state.list_history(row_idx))
 
@@ -126,8 +126,8 @@ def read_labels(context: Context) -> WeightedLabels:
     and for other band limits where the filter does not depend on them."""
     if not context.filter.needs_bands:
         context = replace(context, bands=context.workspace.bands)
-    return read_cached(
+    return cached_query(
         context,
         "labels",
-        lambda: read_hand_labels(*about(context), context.bands),
+        lambda: read_hand_labels(*query_arguments(context), context.bands),
     )

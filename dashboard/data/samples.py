@@ -8,7 +8,7 @@ from typing import Final
 
 from dashboard.data.cache import REFERENCES
 from dashboard.data.cards import Card, build_card, build_tile
-from dashboard.data.context import Context, about, read_cached
+from dashboard.data.context import Context, cached_query, query_arguments
 from dashboard.view.state import View
 from scoring.database.queries.browse import fetch_page, read_rows
 from scoring.database.queries.detail import (
@@ -32,7 +32,9 @@ IMAGE_SIZE: Final = 2048
 
 def count_samples(context: Context) -> int:
     """How many samples meet the filter."""
-    return read_cached(context, "count", lambda: sample_count(*about(context), context.bands))
+    return cached_query(
+        context, "count", lambda: sample_count(*query_arguments(context), context.bands)
+    )
 
 
 def read_page(context: Context, view: View) -> Page:
@@ -42,10 +44,10 @@ def read_page(context: Context, view: View) -> Page:
 
 def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
     """At most ``limit`` samples at a place of an order."""
-    return read_cached(
+    return cached_query(
         context,
         "page",
-        lambda: fetch_page(*about(context), sort, cursor, limit, context.bands),
+        lambda: fetch_page(*query_arguments(context), sort, cursor, limit, context.bands),
         sort,
         cursor,
         limit,
@@ -54,7 +56,7 @@ def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:
     """Some samples with the filter's text, at once; None where all of them are known as soon."""
-    store, scope, which = about(context)
+    store, scope, which = query_arguments(context)
     if is_searched(store, which) or not is_large(store):
         return None
     return first_hits(store, scope, which, limit, bands=context.bands)
@@ -77,7 +79,7 @@ def read_card(context: Context, row_idx: int) -> Card:
 
     Raises InputError where the dataset has no such row.
     """
-    tokens = read_cached(
+    tokens = cached_query(
         context,
         "tokens",
         lambda: token_scores(context.store, context.scope, row_idx),
@@ -113,7 +115,7 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
 
 def read_detail(context: Context, row_idx: int) -> SampleDetail:
     """What the database knows about one sample."""
-    return read_cached(
+    return cached_query(
         context,
         "detail",
         lambda: sample_detail(context.store, context.scope, row_idx),
@@ -131,7 +133,7 @@ def read_record(workspace: Workspace, row_idx: int) -> Sample:
 def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
     """What a gallery shows of these rows, in their order."""
     wanted = list(rows)
-    records = read_cached(
+    records = cached_query(
         context,
         "rows",
         lambda: read_rows(context.store, context.scope, wanted),
@@ -145,7 +147,7 @@ def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
     return load_thumbnail(workspace, _reference(workspace, row_idx, 0))
 
 
-def read_picture(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
+def read_image(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
     """A sample's image, as PNG or JPEG, at most IMAGE_SIZE wide or high. Raises ImageProblem.
 
     Encoded anew from its pixels: no byte of a dataset file reaches a browser as it came.

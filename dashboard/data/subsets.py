@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashboard.data.cache import Answers
-from dashboard.data.context import Context, read_cached
+from dashboard.data.context import Context, cached_query
 from dashboard.data.facts import read_current_clusterings
-from dashboard.data.reviews import read_latest
+from dashboard.data.reviews import read_latest_decisions
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
 from scoring.database.values import Scope
@@ -31,7 +31,6 @@ from scoring.subsets.definitions import (
     ResolvedSubset,
     SubsetDefinition,
     apply_definition,
-    list_subsets,
     read_overlaps,
 )
 from scoring.subsets.near_threshold import format_near_threshold
@@ -42,7 +41,6 @@ from scoring.subsets.stability import (
     read_replicates,
 )
 from scoring.subsets.weights import effective_share, repeat_counts
-from scoring.workspace import Workspace
 
 _CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
 _OUTCOMES: Final = Answers(2)
@@ -56,28 +54,23 @@ T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
 
 
-def read_subsets(workspace: Workspace) -> list[SubsetDefinition]:
-    """The saved subsets, oldest first."""
-    return list_subsets(workspace)
-
-
 def read_subset_outcome(context: Context, definition: SubsetDefinition) -> ResolvedSubset:
     """What a definition comes to now. Raises RuleError, and InputError for scores not there."""
 
     def read() -> ResolvedSubset:
         found = _candidates(context, definition.scope)
-        return apply_definition(definition, found, read_latest(context.workspace))
+        return apply_definition(definition, found, read_latest_decisions(context.workspace))
 
-    return read_cached(
+    return cached_query(
         _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
     )
 
 
-def read_near_subset(context: Context, outcome: ResolvedSubset) -> str | None:
+def describe_near_threshold(context: Context, outcome: ResolvedSubset) -> str | None:
     """How many scores are within the noise of the rule's threshold, in words."""
     definition = outcome.definition
     noise = score_noise(context.store, definition.scope)
-    return read_cached(
+    return cached_query(
         _of_definition(context),
         "near",
         lambda: format_near_threshold(definition.rule, outcome.candidates, noise),
@@ -92,7 +85,7 @@ def read_subset_size(context: Context, definition: SubsetDefinition) -> tuple[in
         outcome = read_subset_outcome(context, definition)
         return len(outcome.subset.selected), len(outcome.candidates)
 
-    return read_cached(_of_definition(context), "size", read, *_deciding(definition))
+    return cached_query(_of_definition(context), "size", read, *_deciding(definition))
 
 
 def _candidates(context: Context, scope: Scope) -> Candidates:
@@ -136,10 +129,10 @@ def read_candidate_counts(context: Context) -> CandidateCounts:
             _counted(found.status, list(STATUSES)),
             _counted(found.source[scored], list(found.sources)),
             _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
-            len(majority_decisions(read_latest(context.workspace))),
+            len(majority_decisions(read_latest_decisions(context.workspace))),
         )
 
-    return read_cached(context, "candidate counts", read)
+    return cached_query(context, "candidate counts", read)
 
 
 def _counted(codes: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
@@ -180,7 +173,7 @@ def read_weight_facts(context: Context, outcome: ResolvedSubset) -> WeightFacts 
             int(counts.sum()),
         )
 
-    return read_cached(_of_definition(context), "weights", read, *_deciding(outcome.definition))
+    return cached_query(_of_definition(context), "weights", read, *_deciding(outcome.definition))
 
 
 # ---- two subsets, several clusterings ------------------------------------------------------------
@@ -193,7 +186,7 @@ def read_subset_diff(context: Context, a: SubsetDefinition, b: SubsetDefinition)
         one, other = read_subset_outcome(context, a), read_subset_outcome(context, b)
         return compare_subsets(one.subset, other.subset, one.candidates)
 
-    return read_cached(
+    return cached_query(
         _of_definition(context), "diff", read, *_deciding(a), *_deciding(b), answers=_DIFFS
     )
 
@@ -230,7 +223,7 @@ def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[i
 def read_clustering_overlaps(context: Context, definition: SubsetDefinition) -> pd.DataFrame:
     """How much a subset depends on the clustering: columns a, b, n_a, n_b, both, jaccard."""
     names = tuple(read_current_clusterings(context.store)["clustering_id"])
-    return read_cached(
+    return cached_query(
         _of_definition(context),
         "overlaps",
         lambda: read_overlaps(context.workspace, context.store, definition, names),
@@ -266,7 +259,7 @@ class StabilityFacts:
     doubtful: tuple[int, ...]
 
 
-def known_stability(
+def read_known_stability(
     context: Context, definition: SubsetDefinition, n_draws: int
 ) -> StabilityFacts | None:
     """What was worked out before, or None."""

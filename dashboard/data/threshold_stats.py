@@ -16,9 +16,9 @@ from dashboard.charts.theme import SOURCE_COLOURS
 from dashboard.data.context import Context
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import (
-    read_cut,
     read_near,
     read_summary,
+    read_threshold_counts,
     read_threshold_for_count,
     read_threshold_for_share,
     read_threshold_for_tokens,
@@ -35,12 +35,12 @@ _LARGEST: Final = 2**53  # whole numbers that a browser can hold
 Facts = dict[str, Any]
 
 
-class NoCut(ValueError):
+class InvalidThreshold(ValueError):
     """What was wished is no place for a cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SourceSplit:
     """One source, or all that are too small for a colour of their own."""
 
     name: str
@@ -54,7 +54,7 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
     ``figures`` are names, values and notes as they are shown, ``parts`` the sources of both sides
     (none where there is but one), ``kept_tokens`` and ``tokens`` None where scores do not tell.
     """
-    summary, kept = read_summary(context), read_cut(context, cut)
+    summary, kept = read_summary(context), read_threshold_counts(context, cut)
     scored = kept.n_kept + kept.n_dropped
     unknown = kept.tokens_kept is None or kept.tokens_dropped is None
     return {
@@ -73,7 +73,7 @@ def read_cut_facts(context: Context, cut: float) -> Facts:
                 summary, kept, read_labels(context), cut, read_near(context, cut)
             )
         ],
-        "parts": [[part.name, part.kept, part.dropped] for part in read_parts(kept.by_source)],
+        "parts": [[part.name, part.kept, part.dropped] for part in split_by_source(kept.by_source)],
     }
 
 
@@ -136,23 +136,23 @@ def wrongly_dropped(labels: WeightedLabels, cut: float, n_dropped: int) -> tuple
     )
 
 
-def read_parts(by_source: Sequence[Record]) -> list[Part]:
+def split_by_source(by_source: Sequence[Record]) -> list[SourceSplit]:
     """The largest sources with a scored sample, as many as there are colours, the rest as one;
     nothing where all samples are of one source."""
-    parts = [Part(row["source"], row["kept"], row["dropped"]) for row in by_source]
+    parts = [SourceSplit(row["source"], row["kept"], row["dropped"]) for row in by_source]
     parts = [part for part in parts if part.kept + part.dropped]
     if len(parts) < 2:
         return []
     if len(parts) <= len(SOURCE_COLOURS):
         return parts
     own, rest = parts[: len(SOURCE_COLOURS) - 1], parts[len(SOURCE_COLOURS) - 1 :]
-    others = Part(
+    others = SourceSplit(
         f"{len(rest)} others", sum(one.kept for one in rest), sum(one.dropped for one in rest)
     )
     return [*own, others]
 
 
-def find_cut(context: Context, wish: Mapping[str, str]) -> float:
+def resolve_threshold(context: Context, wish: Mapping[str, str]) -> float:
     """Where the cut lies that is wished by its score (``cut``), as the ``share`` of scored samples
     to keep (0 to 1), or as the number of ``samples`` or answer ``tokens``.
 
@@ -162,7 +162,9 @@ def find_cut(context: Context, wish: Mapping[str, str]) -> float:
     try:
         cut = _find_cut(context, wish)
     except (KeyError, OverflowError, ValueError):
-        raise NoCut("a cut is a score, a share, or a number of samples or tokens") from None
+        raise InvalidThreshold(
+            "a cut is a score, a share, or a number of samples or tokens"
+        ) from None
     if math.isfinite(cut):
         return cut
     best = read_summary(context).max_visnec

@@ -31,10 +31,10 @@ def warm_up() -> None:
             prefetch.ask(context, View())
     except VisnecError:
         return
-    spare_the_collector()
+    freeze_imported_objects()
 
 
-def spare_the_collector() -> None:
+def freeze_imported_objects() -> None:
     """Leaves what was imported and prepared so far out of garbage collection, for good.
 
     A full collection over the objects of pandas, DuckDB and plotly alone takes 90 ms of the

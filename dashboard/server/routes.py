@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard.data.activity import state_mark
+from dashboard.data.activity import state_digest
 from dashboard.data.context import Context, open_view_context, read_workspace
-from dashboard.data.samples import read_cards, read_picture, read_thumbnail
-from dashboard.data.threshold_stats import NoCut, find_cut, read_cut_facts
+from dashboard.data.samples import read_cards, read_image, read_thumbnail
+from dashboard.data.threshold_stats import InvalidThreshold, read_cut_facts, resolve_threshold
 from dashboard.server.guard import is_own_page
 from dashboard.view.links import PREFIX
 from dashboard.view.parameters import MAX_ROW
@@ -47,7 +47,7 @@ def guarded(handler: Handler) -> Handler:
             return PlainTextResponse("Ask from a page of this dashboard.", 403, headers=_FORGET)
         try:
             return handler(request)
-        except (NoRows, NoCut) as problem:
+        except (NoRows, InvalidThreshold) as problem:
             return PlainTextResponse(str(problem), 400, headers=_FORGET)
         except ImageProblem as problem:
             return PlainTextResponse(str(problem), 404, headers=_FORGET)
@@ -96,7 +96,7 @@ def _rows(request: Request) -> list[int]:
 def picture(request: Request) -> Response:
     """A sample's image in full."""
     places = request.path_params
-    content = read_picture(read_workspace(), int(places["row_idx"]), int(places["position"]))
+    content = read_image(read_workspace(), int(places["row_idx"]), int(places["position"]))
     media_type = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
     return Response(content, media_type=media_type, headers=_KEEP)
 
@@ -110,7 +110,7 @@ def cards(request: Request) -> Response:
 def cut(request: Request) -> Response:
     """What a cut keeps and drops: one that is wished by score, share, samples or tokens."""
     context = _context(request)
-    found = find_cut(context, request.query_params)
+    found = resolve_threshold(context, request.query_params)
     return JSONResponse(read_cut_facts(context, found), headers=_FORGET)
 
 
@@ -126,7 +126,7 @@ def _context(request: Request) -> Context:
 
 def state(_: Request) -> Response:
     """One word that changes with everything that pages take in by themselves."""
-    return JSONResponse({"state": state_mark(open_view_context(View()))}, headers=_FORGET)
+    return JSONResponse({"state": state_digest(open_view_context(View()))}, headers=_FORGET)
 
 
 ROUTES: Final = [

@@ -54,7 +54,7 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
         middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts(host))],
         on_script_error=failures.show_failure,
     )
-    cache_warmup.spare_the_collector()
+    cache_warmup.freeze_imported_objects()
     warm_up = threading.Thread(target=cache_warmup.warm_up, name="warm-up", daemon=True)
     warm_up.start()
     # A first visit in the midst of it would take about as much longer as is waited here.

@@ -148,7 +148,7 @@ def status_name(status: str) -> str:
     return STATUS_NAMES[Status(status)] if status in list(Status) else status
 
 
-def progress_words(progress: RunProgress, age: float | None) -> str:
+def describe_progress(progress: RunProgress, age: float | None) -> str:
     """A run's progress in a sentence; ``age`` is the seconds since it was reported."""
     phase = _PHASES.get(progress.phase, progress.phase)
     done = f"{count(progress.done)} of {count(progress.total)} samples"
@@ -175,7 +175,7 @@ def progress_words(progress: RunProgress, age: float | None) -> str:
     )
 
 
-def problem(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """An explained error in its own words; one of the disk with the file and what to do."""
     if not isinstance(error, OSError):
         return str(error)

@@ -13,7 +13,7 @@ from typing import NoReturn
 import streamlit as st
 
 
-class Part(StrEnum):
+class Fragment(StrEnum):
     """Keys of fragments: on the Overview the cut's within the scores', in Explore the list's
     within the samples'."""
 
@@ -23,6 +23,6 @@ class Part(StrEnum):
     LISTED = "listed"
 
 
-def redraw(part: Part) -> NoReturn:
+def rerun_fragment(part: Fragment) -> NoReturn:
     """Draws this part, once the callback that asks for it has ended."""
     st.rerun(str(part))

@@ -43,7 +43,7 @@ def cards_url(scope: Scope, bands: Bands, generation: str) -> str:
     return f"{PREFIX}/cards?{urlencode(_about(scope, generation) | limits)}"
 
 
-def cut_url(scope: Scope, which: Filter, generation: str) -> str:
+def threshold_url(scope: Scope, which: Filter, generation: str) -> str:
     """Where the threshold editor asks what a cut keeps; it appends ``&low=..&high=..`` and how the
     cut is wished."""
     return f"{PREFIX}/cut?{urlencode(_about(scope, generation) | {'filter': str(which)})}"

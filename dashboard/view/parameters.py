@@ -74,7 +74,7 @@ NAME: Final = Parameter(_read_name, str, "a name")
 ROW: Final = Parameter(read_row, str, "a whole number of 0 or more")
 
 
-def choice(kind: type[StrEnum], among: Sequence[StrEnum] | None = None) -> Parameter:
+def enum_parameter(kind: type[StrEnum], among: Sequence[StrEnum] | None = None) -> Parameter:
     """One value of an enumeration, or of some of its values."""
     values = tuple(kind) if among is None else tuple(among)
 
@@ -86,7 +86,7 @@ def choice(kind: type[StrEnum], among: Sequence[StrEnum] | None = None) -> Param
     return Parameter(read, str, f"one of {', '.join(values)}")
 
 
-def one_of(names: Sequence[str]) -> Parameter:
+def name_parameter(names: Sequence[str]) -> Parameter:
     """One of some names."""
 
     def read(text: str) -> str:
@@ -97,7 +97,7 @@ def one_of(names: Sequence[str]) -> Parameter:
     return Parameter(read, str, f"one of {', '.join(names)}")
 
 
-def whole(lowest: int, highest: int) -> Parameter:
+def integer_parameter(lowest: int, highest: int) -> Parameter:
     """A whole number between two ends, which belong to it."""
 
     def read(text: str) -> int:

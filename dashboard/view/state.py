@@ -25,11 +25,11 @@ from dashboard.view.parameters import (
     SHARE,
     SIZE_LIMITS,
     Parameter,
-    choice,
-    one_of,
+    enum_parameter,
+    integer_parameter,
+    name_parameter,
     read_number,
     read_row,
-    whole,
 )
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.values import Cursor, Sort
@@ -77,7 +77,7 @@ class Queue(StrEnum):
     ROW_IDX = "row_idx"
 
 
-class Who(StrEnum):
+class QueueScope(StrEnum):
     """Whose samples come up for review."""
 
     UNDECIDED = "undecided"
@@ -177,7 +177,7 @@ class View:
     sample: int | None = None
     row: int | None = None
     queue: Queue = Queue.THRESHOLD
-    who: Who = Who.UNDECIDED
+    who: QueueScope = QueueScope.UNDECIDED
     seed: int = 1
     reviewer: str | None = None
     buttons: bool = False
@@ -267,45 +267,45 @@ _PARAMETERS: Final[dict[str, Parameter]] = {
     "high": NUMBER,
     "cut": NUMBER,
     "log": FLAG,
-    "group": choice(Group),
-    "sort": choice(Sort),
+    "group": enum_parameter(Group),
+    "sort": enum_parameter(Sort),
     "page": Parameter(_cursor, cursor_text, "the place of a page"),
     "size": Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
-    "tiles": choice(Tiles),
-    "layout": choice(Layout),
+    "tiles": enum_parameter(Tiles),
+    "layout": enum_parameter(Layout),
     "sample": ROW,
     "row": ROW,
-    "queue": choice(Queue),
-    "who": choice(Who),
-    "seed": whole(0, MAX_SEED),
+    "queue": enum_parameter(Queue),
+    "who": enum_parameter(QueueScope),
+    "seed": integer_parameter(0, MAX_SEED),
     "reviewer": NAME,
     "buttons": FLAG,
     "blind": FLAG,
-    "rule": choice(RuleKind),
+    "rule": enum_parameter(RuleKind),
     "share": SHARE,
-    "count": whole(0, MAX_COUNT),
+    "count": integer_parameter(0, MAX_COUNT),
     "minimum": NUMBER,
     "maximum": NUMBER,
     "text_only": FLAG,
     "unscored": FLAG,
     "hand": FLAG,
     "by_count": FLAG,
-    "tokens": whole(1, MAX_COUNT),
-    "at_least": whole(0, MAX_COUNT),
-    "floor": whole(0, MAX_COUNT),
-    "ceiling": whole(1, MAX_COUNT),
+    "tokens": integer_parameter(1, MAX_COUNT),
+    "at_least": integer_parameter(0, MAX_COUNT),
+    "floor": integer_parameter(0, MAX_COUNT),
+    "ceiling": integer_parameter(1, MAX_COUNT),
     "answer_limits": SCORE_LIMITS,
     "source_limits": SIZE_LIMITS,
-    "loss": one_of(LOSSES),
-    "arm": one_of(ARMS),
-    "per": one_of(GROUPS),
-    "of": choice(RuleKind, ACCOMPANIED),
-    "weigh": one_of(WEIGHINGS),
+    "loss": name_parameter(LOSSES),
+    "arm": name_parameter(ARMS),
+    "per": name_parameter(GROUPS),
+    "of": enum_parameter(RuleKind, ACCOMPANIED),
+    "weigh": name_parameter(WEIGHINGS),
     "temperature": NUMBER,
     "min_weight": NUMBER,
     "max_weight": NUMBER,
-    "panel": choice(Panel),
-    "draws": whole(10, MAX_DRAWS),
+    "panel": enum_parameter(Panel),
+    "draws": integer_parameter(10, MAX_DRAWS),
     "subset_a": NAME,
     "subset_b": NAME,
 }

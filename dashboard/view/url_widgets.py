@@ -24,7 +24,7 @@ _OWN: Final = "the widget's own"
 _GONE: Final = "no longer on the page"
 
 
-def hold(name: str, value: object) -> str:
+def widget_key(name: str, value: object) -> str:
     """The key under which a widget shows ``value``; ``name`` stays, the key tells its changes."""
     serial, shown = st.session_state.get(_record(name), (0, value))
     # What was put into the widget itself stays there, so that it keeps the focus.
@@ -38,30 +38,30 @@ def hold(name: str, value: object) -> str:
     return key
 
 
-def heed(name: str, take: Callable[..., None], *args: Any) -> None:
+def on_user_change(name: str, take: Callable[..., None], *args: Any) -> None:
     """Calls ``take`` where the reader gave the widget something; for ``on_change``.
 
     A browser also tells, as if it were new, what a drawing has set that was broken off before the
     server noted it. That is no wish, and following it would undo what broke the drawing off.
     """
     _, shown = st.session_state.get(_record(name), (0, _OWN))
-    if shown is not _GONE and (shown is _OWN or held(name) != shown):
+    if shown is not _GONE and (shown is _OWN or current_value(name) != shown):
         take(*args)
 
 
-def taken(name: str) -> Any:
+def consume_value(name: str) -> Any:
     """What the reader gave the widget; for what ``heed`` calls."""
     serial, _ = st.session_state[_record(name)]
     st.session_state[_record(name)] = (serial, _OWN)
-    return held(name)
+    return current_value(name)
 
 
-def held(name: str) -> Any:
+def current_value(name: str) -> Any:
     """What the widget holds now; None where it is not drawn."""
     return st.session_state.get(_key(name))
 
 
-def leave_out(*names: str) -> None:
+def forget_widgets(*names: str) -> None:
     """For a drawing without widgets whose names begin so: drawn again, they are other ones.
 
     A browser forgets what a widget held that left the page. The server does not where the widget
@@ -87,15 +87,15 @@ def _name(field: str) -> str:
 
 
 def _set(field: str, value: object) -> str:
-    return hold(_name(field), value)
+    return widget_key(_name(field), value)
 
 
 def _write(field: str, convert: Callable[[Any], Any] | None) -> None:
-    value = taken(_name(field))
+    value = consume_value(_name(field))
     change_view(**{field: value if convert is None else convert(value)})
 
 
-def choose(
+def choose_option(
     field: str,
     label: str,
     options: Sequence[T],
@@ -111,7 +111,7 @@ def choose(
         options,
         key=_set(field, value),
         format_func=name,
-        on_change=heed,
+        on_change=on_user_change,
         args=(_name(field), _write, field, None),
         help=help,
     )
@@ -142,7 +142,7 @@ def choose_number(
         step=step,
         format=digits,
         key=_set(field, value),
-        on_change=heed,
+        on_change=on_user_change,
         args=(_name(field), _write, field, convert),
         help=help,
         placeholder=placeholder,
@@ -166,7 +166,7 @@ def choose_count(
         max_value=highest,
         step=1,
         key=_set(field, value),
-        on_change=heed,
+        on_change=on_user_change,
         args=(_name(field), _write, field, None),
         help=help,
     )
@@ -182,24 +182,24 @@ def choose_optional_count(field: str, label: str, value: int | None, *, highest:
         max_value=highest,
         step=1,
         key=_set(field, value),
-        on_change=heed,
+        on_change=on_user_change,
         args=(_name(field), _write, field, None),
         placeholder="no limit",
     )
 
 
-def switch(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
+def choose_flag(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
     """An on/off switch."""
     return st.toggle(
         label,
         key=_set(field, value),
-        on_change=heed,
+        on_change=on_user_change,
         args=(_name(field), _write, field, None),
         help=help,
     )
 
 
-def pick(
+def choose_segment(
     field: str,
     label: str,
     options: Sequence[T],
@@ -212,7 +212,7 @@ def pick(
         options,
         key=_set(field, value),
         format_func=name,
-        on_change=heed,
+        on_change=on_user_change,
         args=(_name(field), _write_picked, field, value),
         label_visibility="collapsed",
     )
@@ -221,5 +221,5 @@ def pick(
 
 def _write_picked(field: str, before: object) -> None:
     """A second click on the button that is on turns nothing off."""
-    picked = taken(_name(field))
+    picked = consume_value(_name(field))
     change_view(**{field: before if picked is None else picked})

@@ -73,7 +73,7 @@ def decide(
     try:
         actions.record_decision(workspace, reviewer, draft)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The decision was not saved", formatting.problem(error))
+        notices.remember("problem", "The decision was not saved", formatting.describe_error(error))
         return
     notices.remember("done", f"Saved: {choice}, row {row_idx:,}")
     if behind is not None:
@@ -85,7 +85,7 @@ def undo(reviewer: str) -> None:
     try:
         events = actions.undo_last_decision(read_workspace(), reviewer)
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The decision was not undone", formatting.problem(error))
+        notices.remember("problem", "The decision was not undone", formatting.describe_error(error))
         return
     if not events:
         notices.remember("note", "There is nothing to undo")
@@ -114,7 +114,7 @@ def note(row_idx: int, reviewer: str) -> None:
     try:
         actions.record_decision(read_workspace(), reviewer, DecisionDraft(row_idx, None, note=said))
     except (VisnecError, OSError) as error:
-        notices.remember("problem", "The note was not saved", formatting.problem(error))
+        notices.remember("problem", "The note was not saved", formatting.describe_error(error))
         return
     notices.remember("done", f"Note saved, row {row_idx:,}")
 

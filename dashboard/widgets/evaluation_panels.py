@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.charts import evaluation_charts
 from dashboard.data.context import Context
-from dashboard.data.evaluate import read_imported_answers, read_prediction_sets
+from dashboard.data.evaluate import read_imported_answers
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
@@ -23,6 +23,7 @@ from scoring.database.filters import Filter, Range
 from scoring.evaluation.accuracy import Accuracy, ContingencyTable, Gain, Leakage
 from scoring.evaluation.evaluate import SELF_SELECTION_NOTE, Evaluation, GroupResult, ModelResult
 from scoring.necessity import Category
+from scoring.predictions.imported import list_predictions
 
 _COLUMNS = ("samples", "with the image", "without", "gain", "leakage")
 _MAX_ANSWER = 1000
@@ -207,7 +208,7 @@ def _moved(places: float) -> str:
 
 def show_kept(context: Context) -> None:
     """The imported predictions, with what of their files did not fit."""
-    kept = read_prediction_sets(context.workspace)
+    kept = list_predictions(context.workspace)
     if not kept:
         return
     edition = context.edition

@@ -127,10 +127,10 @@ def _choose_many(
     st.multiselect(
         label,
         options,
-        key=url_widgets.hold(_name(field), [one for one in options if one in chosen]),
+        key=url_widgets.widget_key(_name(field), [one for one in options if one in chosen]),
         format_func=name,
         placeholder="all",
-        on_change=url_widgets.heed,
+        on_change=url_widgets.on_user_change,
         args=(_name(field), _take_values, field),
     )
 
@@ -146,15 +146,15 @@ def _choose_pills(
         label,
         options,
         selection_mode="multi",
-        key=url_widgets.hold(_name(field), [str(one) for one in chosen]),
+        key=url_widgets.widget_key(_name(field), [str(one) for one in chosen]),
         format_func=lambda one: (names or {}).get(one, one),
-        on_change=url_widgets.heed,
+        on_change=url_widgets.on_user_change,
         args=(_name(field), _take_values, field),
     )
 
 
 def _take_values(field: str) -> None:
-    values = tuple(url_widgets.taken(_name(field)) or ())
+    values = tuple(url_widgets.consume_value(_name(field)) or ())
     kinds: dict[str, Any] = {"category": Category, "status": Status}
     kind = kinds.get(field)
     changes: dict[str, Any] = {field: tuple(map(kind, values)) if kind else values}
@@ -164,19 +164,19 @@ def _take_values(field: str) -> None:
 def _type_text(which: Filter) -> None:
     st.text_input(
         "Text",
-        key=url_widgets.hold(_name("text"), which.text or ""),
+        key=url_widgets.widget_key(_name("text"), which.text or ""),
         max_chars=300,
         placeholder="words, or ~/pattern/",
         help="In any turn, or in the id. Between ~/ and / stands a regular expression (RE2); a c "
         "behind it tells capitals apart: ~/colou?r/c",
         icon=":material/search:",
-        on_change=url_widgets.heed,
+        on_change=url_widgets.on_user_change,
         args=(_name("text"), _take_text),
     )
 
 
 def _take_text() -> None:
-    words = str(url_widgets.taken(_name("text"))).strip() or None
+    words = str(url_widgets.consume_value(_name("text"))).strip() or None
     try:
         change_view(filter=replace(current_view().filter, text=words))
     except FilterError as error:
@@ -195,15 +195,15 @@ def _type_range(which: Filter) -> None:
                 value=None,
                 step=0.05,
                 format="%.2f",
-                key=url_widgets.hold(_name(side), getattr(limits, side) if limits else None),
-                on_change=url_widgets.heed,
+                key=url_widgets.widget_key(_name(side), getattr(limits, side) if limits else None),
+                on_change=url_widgets.on_user_change,
                 args=(_name(side), _take_range, side),
             )
 
 
 def _take_range(side: str) -> None:
-    url_widgets.taken(_name(side))
-    low, high = url_widgets.held(_name("min")), url_widgets.held(_name("max"))
+    url_widgets.consume_value(_name(side))
+    low, high = url_widgets.current_value(_name("min")), url_widgets.current_value(_name("max"))
     change_view(filter=replace(current_view().filter, visnec=read_range(low, high)))
 
 
@@ -225,12 +225,12 @@ def _show_as_text(which: Filter, compact: bool) -> None:
     with place:
         problem = st.session_state.get(_PROBLEM)
         # What is not understood stays there, to be mended.
-        typed = url_widgets.held(_name("expression")) if problem else None
+        typed = url_widgets.current_value(_name("expression")) if problem else None
         st.text_input(
             "The same filter for commands and links",
-            key=url_widgets.hold(_name("expression"), str(which) if typed is None else typed),
+            key=url_widgets.widget_key(_name("expression"), str(which) if typed is None else typed),
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            on_change=url_widgets.heed,
+            on_change=url_widgets.on_user_change,
             args=(_name("expression"), _take_expression),
         )
         if problem:
@@ -239,7 +239,7 @@ def _show_as_text(which: Filter, compact: bool) -> None:
 
 def _take_expression() -> None:
     try:
-        found = parse_filter(str(url_widgets.taken(_name("expression"))))
+        found = parse_filter(str(url_widgets.consume_value(_name("expression"))))
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
         return

@@ -13,11 +13,11 @@ import streamlit as st
 from dashboard.charts import score_charts
 from dashboard.data.context import Context, open_view_context
 from dashboard.data.reviews import read_labels
-from dashboard.data.scores import read_cut
+from dashboard.data.scores import read_threshold_counts
 from dashboard.data.threshold_stats import FEW, wrongly_dropped
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to
-from dashboard.view.state import Queue, Who, change_view, current_view
+from dashboard.view.state import Queue, QueueScope, change_view, current_view
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Figure
 from scoring.reviews.threshold_estimation import (
@@ -36,7 +36,7 @@ def ask_for_labels(labels: WeightedLabels) -> None:
         icon=":material/casino:",
         help="Opens a random draw from each source and category on the Review page",
     ):
-        go_to(PageName.REVIEW, queue=Queue.STRATIFIED, who=Who.UNDECIDED, row=None)
+        go_to(PageName.REVIEW, queue=Queue.STRATIFIED, who=QueueScope.UNDECIDED, row=None)
 
 
 @st.fragment
@@ -60,7 +60,7 @@ def show() -> None:
     with left:
         dark = st.context.theme.type == "dark"
         st.plotly_chart(
-            score_charts.settling_figure(estimate_quality_curve(labels), cut, dark),
+            score_charts.threshold_quality_figure(estimate_quality_curve(labels), cut, dark),
             theme="streamlit",
             config={"displayModeBar": False, "scrollZoom": False},
             key="settling",
@@ -79,7 +79,7 @@ def _show_too_few(labels: WeightedLabels) -> None:
         "an order by score does not.",
     )
     if st.button("Review a random draw", icon=":material/casino:"):
-        change_view(queue=Queue.STRATIFIED, who=Who.UNDECIDED, row=None)
+        change_view(queue=Queue.STRATIFIED, who=QueueScope.UNDECIDED, row=None)
         st.rerun()
 
 
@@ -94,7 +94,7 @@ def _show_as_of() -> None:
 def _show_quality(context: Context, cut: float, labels: WeightedLabels) -> None:
     quality = estimate_quality(labels, cut)
     unknown = labels.n_undrawn
-    n_dropped = read_cut(context, cut).n_dropped
+    n_dropped = read_threshold_counts(context, cut).n_dropped
     about = f"{unknown:,} of them from no random draw" if unknown else "all from random draws"
     figures.show_figures(
         [

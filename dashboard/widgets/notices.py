@@ -24,7 +24,7 @@ def _notice(kind: str, title: str, said: str = "", command: str | None = None) -
 
 def show_problem(error: Exception, title: str = "This does not work yet") -> None:
     """An explained error: its own words say what to do."""
-    _notice("problem", title, formatting.problem(error))
+    _notice("problem", title, formatting.describe_error(error))
 
 
 def show_fault(number: str) -> None:

@@ -10,7 +10,13 @@ import streamlit as st
 
 from dashboard.data import actions
 from dashboard.data.activity import read_state
-from dashboard.data.context import Context, Opened, has_database, open_view_context, read_workspace
+from dashboard.data.context import (
+    Context,
+    OpenedWorkspace,
+    has_database,
+    open_view_context,
+    read_workspace,
+)
 from dashboard.data.facts import read_build_state, read_clusterings, read_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
@@ -24,7 +30,7 @@ _OWN_MODEL = (
 )
 
 
-def open_page(title: str, subtitle: str) -> tuple[View, Opened]:
+def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
     """Draws the head of a page and returns the view and what it is about."""
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     left.title(title, anchor=False)
@@ -44,7 +50,7 @@ def open_page(title: str, subtitle: str) -> tuple[View, Opened]:
     return view, opened
 
 
-def _with_database(view: View) -> Opened:
+def _with_database(view: View) -> OpenedWorkspace:
     """Builds the derived database where it is missing; it costs nothing but a little time."""
     workspace = read_workspace()
     with st.status("Building the database from the parts …") as status:
@@ -56,7 +62,7 @@ def _with_database(view: View) -> Opened:
     return open_view_context(view)
 
 
-def require_scores(opened: Opened, what: str) -> Context | None:
+def require_scores(opened: OpenedWorkspace, what: str) -> Context | None:
     """The scores of the page, or None after an empty state was drawn in their place."""
     root = opened.workspace.root
     if opened.dataset is None:
@@ -88,11 +94,11 @@ def _show_scope(context: Context) -> None:
         help="Which scores the pages show",
     ):
         models = dict(zip(frame["run_id"], frame["model"], strict=True))
-        url_widgets.choose(
+        url_widgets.choose_option(
             "run", "Run", list(models), scope.run_id, lambda run: f"{run} – {models[run]}"
         )
         baselines = list(frame[frame["run_id"] == scope.run_id]["baseline"])
-        url_widgets.choose(
+        url_widgets.choose_option(
             "baseline",
             "Blind baseline",
             baselines,
@@ -102,10 +108,10 @@ def _show_scope(context: Context) -> None:
         )
         clusterings = list(read_clusterings(context.store)["clustering_id"])
         if scope.clustering_id is not None:
-            url_widgets.choose("clustering", "Clustering", clusterings, scope.clustering_id)
+            url_widgets.choose_option("clustering", "Clustering", clusterings, scope.clustering_id)
 
 
-def _show_notices(opened: Opened, at_work: bool) -> None:
+def _show_notices(opened: OpenedWorkspace, at_work: bool) -> None:
     context = opened.context
     own = opened.workspace.settings.notice
     if context is None:

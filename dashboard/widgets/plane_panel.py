@@ -16,7 +16,7 @@ import streamlit as st
 from dashboard.charts import score_charts
 from dashboard.data.context import open_view_context
 from dashboard.data.scores import read_loss_plane
-from dashboard.view.fragments import Part, redraw
+from dashboard.view.fragments import Fragment, rerun_fragment
 from dashboard.view.state import Key, change_view, current_view
 from dashboard.widgets import figures, notices, poller
 from scoring.database.filters import Filter, Range
@@ -66,7 +66,7 @@ def _take_box() -> None:
         change_view(
             filter=_with_losses(current_view().filter, loss_text, loss_multimodal), sample=None
         )
-        redraw(Part.SCORES)
+        rerun_fragment(Fragment.SCORES)
 
 
 def _with_losses(which: Filter, loss_text: Range, loss_multimodal: Range) -> Filter:

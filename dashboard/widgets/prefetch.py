@@ -11,22 +11,22 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from dashboard.data.compare import read_health
 from dashboard.data.context import Context
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_labels
 from dashboard.data.samples import read_page
 from dashboard.data.scores import (
     GROUP_BINS,
-    bins_for,
-    read_cut,
+    choose_bin_count,
     read_ecdf,
     read_group_figures,
     read_group_histograms,
+    read_health,
     read_histogram,
     read_loss_plane,
     read_status_counts,
     read_summary,
+    read_threshold_counts,
 )
 from dashboard.view.state import View
 from scoring.errors import VisnecError
@@ -69,10 +69,10 @@ def ask(context: Context, view: View) -> None:
     read_status_counts(context.everything())
     summary = read_summary(context)
     if summary.n_scored:
-        read_histogram(context, bins_for(summary))
+        read_histogram(context, choose_bin_count(summary))
         read_ecdf(context)
         cut = view.threshold(context.workspace.bands)
-        read_cut(context, cut)
+        read_threshold_counts(context, cut)
         read_labels(context)
         read_group_figures(context, view.group)
         read_group_histograms(context, str(view.group), GROUP_BINS)

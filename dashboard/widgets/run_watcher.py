@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 
 from dashboard.data import actions
-from dashboard.data.activity import State, read_at_work, read_state, state_mark
+from dashboard.data.activity import WorkspaceState, read_running_progress, read_state, state_digest
 from dashboard.data.context import open_view_context
 from dashboard.text import formatting
 from dashboard.view.links import state_url
@@ -23,7 +23,7 @@ from scoring.runs.progress import RunProgress
 _SECONDS: Final = 3
 
 
-def watch(drawn_from: State) -> None:
+def watch(drawn_from: WorkspaceState) -> None:
     """How far the runs at work are; draws the page anew where there is more to see than it shows.
 
     ``drawn_from`` is the state that the page was drawn from.
@@ -32,21 +32,21 @@ def watch(drawn_from: State) -> None:
 
 
 @st.fragment
-def _watch(drawn_from: State, beats: list[bool]) -> None:
+def _watch(drawn_from: WorkspaceState, beats: list[bool]) -> None:
     """``beats`` tells the drawing of the page from later ones: to break that off would lose what
     the reader did to bring it about, a name that was given or a button that was pressed."""
     view = current_view()
     beats.append(True)
     opened = open_view_context(view)
-    at_work = read_at_work(opened)
-    mark = state_mark(opened)
+    at_work = read_running_progress(opened)
+    mark = state_digest(opened)
     if read_state(opened) != drawn_from:
         mark = ""  # the next beat looks again
         context = opened.context
         if len(beats) > 1 and (context is None or prefetch.is_ready(context, view)):
             st.rerun()
     if at_work:
-        actions.follow_parts(opened.workspace)
+        actions.build_in_background(opened.workspace)
     for run, progress in at_work.items():
         _show_progress(run, progress, alone=len(at_work) == 1)
     poller.show("watch", _SECONDS, state_url(), mark)
@@ -54,7 +54,7 @@ def _watch(drawn_from: State, beats: list[bool]) -> None:
 
 def _show_progress(run: str, progress: RunProgress, alone: bool) -> None:
     share = progress.done / progress.total if progress.total else 0.0
-    said = formatting.progress_words(
+    said = formatting.describe_progress(
         progress, formatting.seconds_since(progress.updated_at)
     ).rstrip(".")
     figures.show_progress_bar(share, said)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data.compare import read_other_scopes
 from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
 from dashboard.data.reviews import read_labels
-from dashboard.data.scores import read_cut
+from dashboard.data.scores import read_other_scopes, read_threshold_counts
 from dashboard.pages.overview.health_panel import toggled
 from dashboard.view.state import Key, View
 from dashboard.widgets.plane_panel import read_box
@@ -106,7 +105,7 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
     for cut in (two.bands.high, 0.9):
         dropped = estimate_quality(labels, cut).wrongly_dropped
         assert dropped is not None
-        n_dropped = read_cut(two, cut).n_dropped
+        n_dropped = read_threshold_counts(two, cut).n_dropped
         said = told_of_cut(draw("overview", {"cut": str(cut)}))
         assert f"{100 * dropped.value:.1f} %" in said
         assert f"≈ {round(dropped.value * n_dropped):,} samples" in said

@@ -12,7 +12,13 @@ from dashboard.charts.theme import SOURCE_COLOURS
 from dashboard.data.context import Context
 from dashboard.data.samples import read_page
 from dashboard.data.scores import read_summary
-from dashboard.data.threshold_stats import NoCut, Part, find_cut, read_cut_facts, read_parts
+from dashboard.data.threshold_stats import (
+    InvalidThreshold,
+    SourceSplit,
+    read_cut_facts,
+    resolve_threshold,
+    split_by_source,
+)
 from dashboard.view import links
 from dashboard.view.state import View
 from scoring.database.filters import Filter
@@ -28,17 +34,17 @@ def by_source(rows: list[tuple[str, int, int]]) -> list[Record]:
 
 def test_sources_without_a_score_are_no_part_of_either_side() -> None:
     rows = by_source([("scenes", 3, 1), ("digits", 0, 2), ("chat", 0, 0)])
-    assert read_parts(rows) == [Part("scenes", 3, 1), Part("digits", 0, 2)]
+    assert split_by_source(rows) == [SourceSplit("scenes", 3, 1), SourceSplit("digits", 0, 2)]
 
 
 def test_one_source_alone_is_no_composition() -> None:
-    assert read_parts(by_source([("scenes", 3, 1), ("chat", 0, 0)])) == []
+    assert split_by_source(by_source([("scenes", 3, 1), ("chat", 0, 0)])) == []
 
 
 def test_more_sources_than_colours_end_in_one_part_that_adds_up() -> None:
     n = len(SOURCE_COLOURS) + 2
     rows = by_source([(f"s{place}", 100 - place, 1) for place in range(n)])
-    parts = read_parts(rows)
+    parts = split_by_source(rows)
     assert len(parts) == len(SOURCE_COLOURS)
     assert parts[-1].name == "3 others"
     for side in ("kept", "dropped"):
@@ -74,7 +80,9 @@ def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) 
 
 def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context) -> None:
     def kept(**wish: str) -> tuple[int, int, int]:
-        counts = count_kept(context.store, context.scope, Filter(), find_cut(context, wish), None)
+        counts = count_kept(
+            context.store, context.scope, Filter(), resolve_threshold(context, wish), None
+        )
         assert counts.tokens_kept is not None
         return counts.n_kept, counts.n_kept + counts.n_dropped, counts.tokens_kept
 
@@ -82,14 +90,14 @@ def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context)
     assert n == int(0.25 * scored)
     assert kept(samples="40")[0] == 40
     assert 600 < kept(tokens="700")[2] <= 700
-    assert find_cut(context, {"cut": "0.125"}) == 0.125
+    assert resolve_threshold(context, {"cut": "0.125"}) == 0.125
 
 
 @pytest.mark.parametrize("wish", [{"share": "0"}, {"samples": "0"}, {"tokens": "0"}])
 def test_what_would_keep_nothing_lies_above_the_best_score(
     context: Context, wish: dict[str, str]
 ) -> None:
-    cut = find_cut(context, wish)
+    cut = resolve_threshold(context, wish)
     assert cut == math.nextafter(read_summary(context).max_visnec or 0.0, math.inf)
     assert count_kept(context.store, context.scope, Filter(), cut, None).n_kept == 0
 
@@ -109,21 +117,21 @@ SENSELESS = [
 
 @pytest.mark.parametrize("wish", SENSELESS, ids=str)
 def test_what_is_no_cut_is_refused(context: Context, wish: dict[str, str]) -> None:
-    with pytest.raises(NoCut):
-        find_cut(context, wish)
+    with pytest.raises(InvalidThreshold):
+        resolve_threshold(context, wish)
 
 
 def test_the_route_says_what_the_page_says(
     client: TestClient, context: Context, draw: Draw
 ) -> None:
-    address = links.cut_url(context.scope, Filter(source=("words",)), "1")
+    address = links.threshold_url(context.scope, Filter(source=("words",)), "1")
     answer = client.get(f"{address}&low=-0.1&high=0.4&cut=0.3")
     assert answer.headers["cache-control"] == "no-store"
     parameters = {"filter": "source:words", "low": "-0.1", "high": "0.4", "cut": "0.3"}
     page = data_of(draw("overview", parameters), "threshold_editor")
     assert answer.json() == page["facts"]
     assert (
-        links.cut_url(context.scope, Filter(source=("words",)), context.store.generation)
+        links.threshold_url(context.scope, Filter(source=("words",)), context.store.generation)
         == (page["address"])
     )
 
@@ -133,7 +141,7 @@ def test_the_route_refuses_in_words(
     client: TestClient, context: Context, wish: dict[str, str]
 ) -> None:
     address = "&".join(
-        (links.cut_url(context.scope, Filter(), "1"), *(f"{k}={v}" for k, v in wish.items()))
+        (links.threshold_url(context.scope, Filter(), "1"), *(f"{k}={v}" for k, v in wish.items()))
     )
     answer = client.get(address)
     assert answer.status_code == 400

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dashboard.data import export_jobs
-from dashboard.data.export_facts import read_exports, zipped
-from dashboard.data.export_jobs import ExportJob
+from dashboard.data.exports import (
+    ExportJob,
+    dismiss_export_job,
+    list_export_jobs,
+    read_exports,
+    start_export_job,
+    zip_export,
+)
 from dashboard.pages.subset.export_list import _told
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
@@ -46,28 +51,28 @@ def begin(
             progress=progress, on_wait=on_wait,
         )  # fmt: skip
 
-    return export_jobs.start(workspace.root, "it", workspace.exports_dir / folder, work)
+    return start_export_job(workspace.root, "it", workspace.exports_dir / folder, work)
 
 
 def test_an_export_runs_to_its_end_and_is_told(workspace: Workspace) -> None:
     job = begin(workspace)
-    assert job.wait(60)
+    assert job.wait_for_end(60)
     assert job.state == "done"
     assert job.result is not None
     assert (job.done, job.total) == (job.result.n_samples, job.result.n_samples)
     assert (job.folder / "manifest.json").is_file()
-    assert export_jobs.jobs(workspace.root) == [job]
-    export_jobs.dismiss(workspace.root, job)
-    assert export_jobs.jobs(workspace.root) == []
+    assert list_export_jobs(workspace.root) == [job]
+    dismiss_export_job(workspace.root, job)
+    assert list_export_jobs(workspace.root) == []
 
 
 def test_a_stopped_export_leaves_nothing(workspace: Workspace) -> None:
     gate = threading.Event()
     job = begin(workspace, gate=gate)
     assert begin(workspace) is job  # the same folder is not begun twice
-    job.stop()
+    job.request_stop()
     gate.set()
-    assert job.wait(60)
+    assert job.wait_for_end(60)
     assert (job.state, job.result) == ("stopped", None)
     assert not (workspace.exports_dir / "it").exists()
     assert not [one for one in workspace.exports_dir.iterdir() if one.is_dir()]
@@ -77,9 +82,9 @@ def test_a_failed_export_says_why(workspace: Workspace) -> None:
     def fail(progress: Progress, on_wait: OnWait) -> ExportResult:
         raise StorageError("the disk is full")
 
-    job = export_jobs.start(workspace.root, "it", workspace.exports_dir / "full", fail)
-    assert job.wait(60)
-    assert (job.state, job.said) == ("failed", "the disk is full")
+    job = start_export_job(workspace.root, "it", workspace.exports_dir / "full", fail)
+    assert job.wait_for_end(60)
+    assert (job.state, job.error) == ("failed", "the disk is full")
 
 
 def test_a_small_export_is_one_archive_with_its_images(workspace: Workspace) -> None:
@@ -88,7 +93,7 @@ def test_a_small_export_is_one_archive_with_its_images(workspace: Workspace) -> 
     [export], problems = read_exports(workspace)
     assert problems == []
     assert export.n_images > 10
-    with zipfile.ZipFile(BytesIO(zipped(export))) as archive:
+    with zipfile.ZipFile(BytesIO(zip_export(export))) as archive:
         names = set(archive.namelist())
         assert archive.read("it/samples.json") == (export.folder / "samples.json").read_bytes()
     images = {name for name in names if name.startswith("it/images/")}
@@ -103,9 +108,9 @@ def test_another_export_into_the_same_folder_is_refused(workspace: Workspace) ->
     job = begin(workspace, gate=gate)
     for name, about in (("other", None), ("it", "other choices")):
         with pytest.raises(InputError, match="with other choices; wait for its end"):
-            export_jobs.start(workspace.root, name, job.folder, lambda *_: never(), about)
+            start_export_job(workspace.root, name, job.folder, lambda *_: never(), about)
     gate.set()
-    assert job.wait(60)
+    assert job.wait_for_end(60)
 
 
 def never() -> ExportResult:
@@ -117,11 +122,11 @@ def test_an_export_that_waits_for_another_says_so_and_can_be_stopped(workspace: 
     with FileLock(workspace.exports_dir / ".export.lock"):
         job = begin(workspace)
         while not job.waiting:
-            assert not job.wait(0.01)
+            assert not job.wait_for_end(0.01)
         assert _told(job) == "it waits for another export of this workspace to end"
-        job.stop()
-        assert job.wait(60)
+        job.request_stop()
+        assert job.wait_for_end(60)
     assert job.state == "stopped"
     again = begin(workspace)
-    assert again.wait(60)
+    assert again.wait_for_end(60)
     assert (again.state, again.waiting) == ("done", False)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dashboard.data import actions
 from dashboard.data.context import Context
+from dashboard.data.exports import default_export_folder, list_export_jobs, start_export
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.state import RuleKind, View
 from scoring.dataset.records import read_samples
@@ -60,11 +60,11 @@ def test_what_is_chosen_is_what_is_exported(
         find(app, f"{key}-it").set_value(chosen[key]).run()
     app.button("export-it").click().run()
     assert not app.exception, app.exception
-    for job in actions.running_exports(context.workspace):
-        assert job.wait(60)
-        assert job.state == "done", job.said
+    for job in list_export_jobs(context.workspace.root):
+        assert job.wait_for_end(60)
+        assert job.state == "done", job.error
     file_format = chosen.get("format", "llava")
-    folder = actions.export_folder(context.workspace, "it", file_format)
+    folder = default_export_folder(context.workspace, "it", file_format)
     options = read_manifest(folder).options.to_dict()
     if rule is RuleKind.TOP_SHARE:
         options.pop("weights", None)
@@ -82,10 +82,10 @@ def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> N
     for name, count in (("few", 10), ("more", 20)):
         view = View(rule=RuleKind.TOP_COUNT, count=count, hand=False)
         definition = read_definition(context, view, name)
-        job = actions.start_export(
-            context, definition, options(), actions.export_folder(context.workspace, name, "llava")
+        job = start_export(
+            context, definition, options(), default_export_folder(context.workspace, name, "llava")
         )
-        assert job.wait(60)
+        assert job.wait_for_end(60)
     app = draw("subset")
     assert "fact that differs" not in written(app)
     app.button("compare_exports").click().run()
@@ -120,12 +120,12 @@ def test_missing_images_are_counted_and_may_be_left_out(
     said = written(app)
     assert "The export was not written" in said
     assert f"{len(images)} images are missing, so nothing was exported" in said
-    folder = actions.export_folder(context.workspace, "it", "llava")
+    folder = default_export_folder(context.workspace, "it", "llava")
     assert not folder.exists()
     find(app, "allow-missing-it").set_value(True).run()
     app.button("export-it").click().run()
-    for job in actions.running_exports(context.workspace):
-        assert job.wait(60)
+    for job in list_export_jobs(context.workspace.root):
+        assert job.wait_for_end(60)
     said = written(draw("subset"))
     assert read_manifest(folder).n_missing_images == len(images)
     assert f"{len(images)} images missing" in said

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from dashboard.data.activity import State
+from dashboard.data.activity import WorkspaceState
 from dashboard.data.context import Context
 from dashboard.data.reviews import read_own_decisions, read_review_state
 from dashboard.pages.explore import bulk
@@ -311,7 +311,7 @@ def test_a_page_is_drawn_to_its_end_though_the_workspace_changes_meanwhile(
     root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To begin again would lose what the reader did: a name that was given, a button pressed."""
-    states = (State(str(n), None, (), ()) for n in count())
+    states = (WorkspaceState(str(n), None, (), ()) for n in count())
     for module in (page_frame, run_watcher):
         monkeypatch.setattr(module, "read_state", lambda _: next(states))
     app = draw("review", session={str(Key.REVIEWER): "ada"})

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from dashboard.charts.score_charts import loss_plane_figure
-from dashboard.data import actions
 from dashboard.data.context import Context
-from dashboard.data.export_facts import read_exports
+from dashboard.data.exports import default_export_folder, read_exports, start_export
 from dashboard.data.samples import read_row_tiles
-from dashboard.data.subsets import read_subset_outcome, read_subsets
+from dashboard.data.subsets import read_subset_outcome
 from dashboard.pages.subset.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,
@@ -31,6 +30,7 @@ from scoring.database.filters import Filter, Range
 from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError
 from scoring.exports import ExportOptions
+from scoring.exports.verify import verify_manifest
 from scoring.necessity import Bands, Category
 from scoring.rules import (
     Ablation,
@@ -43,7 +43,7 @@ from scoring.rules import (
     TopShare,
 )
 from scoring.rules.candidates import ANSWER_KINDS
-from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
 from scoring.subsets.selection import Reason
 
 
@@ -127,30 +127,30 @@ def test_the_edge_of_a_subset(context: Context) -> None:
 def export(
     context: Context, definition: SubsetDefinition, file_format: str, overwrite: bool = False
 ) -> None:
-    folder = actions.export_folder(context.workspace, definition.name, file_format)
-    job = actions.start_export(context, definition, ExportOptions(file_format), folder, overwrite)
-    assert job.wait(60)
-    assert job.state == "done", job.said
+    folder = default_export_folder(context.workspace, definition.name, file_format)
+    job = start_export(context, definition, ExportOptions(file_format), folder, overwrite)
+    assert job.wait_for_end(60)
+    assert job.state == "done", job.error
 
 
 def test_saving_exporting_and_verifying(context: Context) -> None:
     workspace = context.workspace
     definition = read_definition(context, View(rule=RuleKind.TOP_COUNT, count=15), "best")
-    actions.save_subset_definition(workspace, definition)
-    assert read_subsets(workspace) == [definition]
+    save_subset(workspace, definition)
+    assert list_subsets(workspace) == [definition]
     for file_format in ("llava", "ids"):
         export(context, definition, file_format)
     found, problems = read_exports(workspace)
     assert [one.folder.name for one in found] == ["best", "best-ids"]
     assert problems == []
     assert {path.name for path, _ in found[1].files} == {"ids.txt", "row_idx.txt", "manifest.json"}
-    report = actions.verify_export(workspace, found[0].folder)
+    report = verify_manifest(found[0].folder, workspace)
     assert report.n_samples == found[0].n_samples
     with pytest.raises(InputError):
         export(context, definition, "llava")
     export(context, definition, "llava", overwrite=True)
-    actions.forget_subset(workspace, "best")
-    assert read_subsets(workspace) == []
+    delete_subset(workspace, "best")
+    assert list_subsets(workspace) == []
 
 
 def test_a_damaged_manifest_is_told_and_hides_no_other(root: Path, context: Context) -> None:

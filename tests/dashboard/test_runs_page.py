@@ -51,7 +51,7 @@ def progress(state: str, **changes: object) -> RunProgress:
     ],
 )
 def test_progress_is_said_in_a_sentence(given: RunProgress, age: float, said: str) -> None:
-    assert formatting.progress_words(given, age).startswith(said)
+    assert formatting.describe_progress(given, age).startswith(said)
 
 
 def test_the_record_and_every_status_are_shown(root: Path, context: Context, draw: Draw) -> None:

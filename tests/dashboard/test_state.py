@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.view.state import Queue, RuleKind, View, Who, cursor_text, read_view, write_view
+from dashboard.view.state import (
+    Queue,
+    QueueScope,
+    RuleKind,
+    View,
+    cursor_text,
+    read_view,
+    write_view,
+)
 from scoring.database.filters import Filter, Range
 from scoring.database.values import Cursor, Sort
 from scoring.necessity import Bands, Category
@@ -62,7 +70,7 @@ def test_a_view_reads_back_from_its_url(
         sort=sort,
         queue=queue,
         rule=rule,
-        who=Who.ALL if flag else Who.UNDECIDED,
+        who=QueueScope.ALL if flag else QueueScope.UNDECIDED,
         hand=not flag,
         sample=row,
         row=row,

@@ -16,8 +16,8 @@ import pytest
 from dashboard.charts.subset_charts import overlap_figure
 from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
 from dashboard.data.subsets import (
-    known_stability,
     read_clustering_overlaps,
+    read_known_stability,
     read_subset_outcome,
     read_weight_facts,
 )
@@ -251,7 +251,7 @@ def test_stability_is_worked_out_on_request(root: Path, context: Context, draw: 
     noise = "the noise of the dtype (± 0.000002 in float32)"
     assert f"Judged by 1 other set of scores and {noise}" in said
     view = View(rule=RuleKind.TOP_SHARE)
-    facts = known_stability(context, read_definition(context, view), 25)
+    facts = read_known_stability(context, read_definition(context, view), 25)
     assert facts is not None
     assert facts.n_draws == 25
     assert 0 < facts.n_firm <= facts.n_taken

@@ -8,9 +8,9 @@ from html import escape
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data.compare import read_comparison, read_other_scopes
 from dashboard.data.context import Context, open_view_context
 from dashboard.data.samples import read_row_tiles
+from dashboard.data.scores import read_comparison, read_other_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to, page_link
@@ -75,7 +75,9 @@ def _choose(context: Context, view: View) -> Scope:
     with here:
         figures.show_line(_named(context.scope), "here, chosen above")
     with there:
-        url_widgets.choose("other", "With", list(others), name, lambda one: _named(others[one]))
+        url_widgets.choose_option(
+            "other", "With", list(others), name, lambda one: _named(others[one])
+        )
     with share:
         url_widgets.choose_number(
             "share",

@@ -79,18 +79,18 @@ def _choose(
             st.selectbox(
                 "Model",
                 list(models),
-                key=url_widgets.hold(_MODEL, name),
+                key=url_widgets.widget_key(_MODEL, name),
                 format_func=lambda one: _told(models[one]),
-                on_change=url_widgets.heed,
+                on_change=url_widgets.on_user_change,
                 args=(_MODEL, _take_model, run),
             )
         with second:
             st.selectbox(
                 "Right is",
                 list(MEASURES),
-                key=url_widgets.hold(_MEASURE, measure),
+                key=url_widgets.widget_key(_MEASURE, measure),
                 format_func=lambda one: f"{one}: {MEASURES[one]}",
-                on_change=url_widgets.heed,
+                on_change=url_widgets.on_user_change,
                 args=(_MEASURE, _take_measure),
             )
         with third:
@@ -109,12 +109,12 @@ def _told(model: PredictingModel) -> str:
 
 
 def _take_model(run: str) -> None:
-    name = str(url_widgets.taken(_MODEL))
+    name = str(url_widgets.consume_value(_MODEL))
     which = current_view().filter
     change_view(filter=replace(which, model=None if name == run else name))
 
 
 def _take_measure() -> None:
-    measure = str(url_widgets.taken(_MEASURE))
+    measure = str(url_widgets.consume_value(_MEASURE))
     which = current_view().filter
     change_view(filter=replace(which, measure=None if measure == DEFAULT_MEASURE else measure))

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard.data import actions
 from dashboard.data.context import read_workspace
-from dashboard.data.reviews import read_last_bulk, read_own_decisions
+from dashboard.data.reviews import read_last_bulk_decision, read_own_decisions
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets.gallery import Bulk, Told
@@ -38,7 +38,7 @@ def told() -> Told | None:
     news: _News | None = st.session_state.get(Key.BULK)
     if reviewer is None:
         return None
-    last = read_last_bulk(read_workspace(), reviewer)
+    last = read_last_bulk_decision(read_workspace(), reviewer)
     st.session_state[Key.BULK_SHOWN] = last.queue if last else None
     if last is None:
         return None if news is None else Told(news.said, failed=news.failed)
@@ -69,7 +69,7 @@ def _save(bulk: Bulk, reviewer: str) -> _News:
     try:
         events = actions.record_bulk(workspace, reviewer, rows, bulk.decision)
     except (VisnecError, OSError) as error:
-        return _News(f"Nothing was saved: {formatting.problem(error)}", failed=True)
+        return _News(f"Nothing was saved: {formatting.describe_error(error)}", failed=True)
     said = f"Saved: {bulk.decision} on {formatting.plural(len(rows), 'sample')}."
     return _News(f"{said} {stayed}" if own else said, events[0].queue)
 
@@ -84,7 +84,7 @@ def undo() -> None:
         held = actions.undo_bulk(read_workspace(), reviewer, queue)
     except (VisnecError, OSError) as error:
         st.session_state[Key.BULK] = _News(
-            f"Nothing was undone: {formatting.problem(error)}", failed=True
+            f"Nothing was undone: {formatting.describe_error(error)}", failed=True
         )
         return
     st.session_state[Key.BULK] = _News(f"Undone on {formatting.plural(held, 'sample')}.")

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.data.cards import Card
 from dashboard.data.context import Context, open_view_context
-from dashboard.data.reviews import read_history, read_own_decisions
+from dashboard.data.reviews import read_decision_history, read_own_decisions
 from dashboard.data.samples import (
     read_card,
     read_detail,
@@ -180,7 +180,7 @@ def _show_decision(context: Context, row_idx: int) -> None:
 
 def _show_history(context: Context, row_idx: int) -> None:
     """Everything that people did to this sample; an undo takes back and erases nothing."""
-    events = read_history(context.workspace, row_idx)
+    events = read_decision_history(context.workspace, row_idx)
     if not events:
         return
     taken_back = {event.undoes for event in events if event.undoes}

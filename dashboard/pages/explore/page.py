@@ -14,7 +14,7 @@ from dashboard.data.samples import read_first_hits, read_page, read_page_at, rea
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.fragments import Part, redraw
+from dashboard.view.fragments import Fragment, rerun_fragment
 from dashboard.view.state import (
     PAGE_SIZES,
     Key,
@@ -50,21 +50,21 @@ def render() -> None:
         _show_samples()
 
 
-@st.fragment(key=Part.SAMPLES)
+@st.fragment(key=Fragment.SAMPLES)
 def _show_samples() -> None:
     view = current_view()
     context = open_view_context(view).context
     if context is None:
         return
     if view.sample is not None:
-        url_widgets.leave_out(*_OF_THE_LIST)
+        url_widgets.forget_widgets(*_OF_THE_LIST)
         open_sample.show(context, view, view.sample)
         return
     filter_bar.show(context)
     _show_listed()
 
 
-@st.fragment(key=Part.LISTED)
+@st.fragment(key=Fragment.LISTED)
 def _show_listed() -> None:
     """The samples under the filter, without the filter: a page on, or another cut, is no more."""
     view = current_view()
@@ -127,7 +127,7 @@ def _take_focus() -> int | None:
 
 def _open(row_idx: int) -> None:
     open_sample.open_row(row_idx)
-    redraw(Part.SAMPLES)
+    rerun_fragment(Fragment.SAMPLES)
 
 
 def _show_page_line(view: View, page: Page) -> None:
@@ -140,13 +140,13 @@ def _show_page_line(view: View, page: Page) -> None:
             formatting.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
     with layout:
-        url_widgets.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
+        url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with order:
-        url_widgets.choose("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
+        url_widgets.choose_option("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
     with size:
-        url_widgets.choose("size", "On a page", list(PAGE_SIZES), view.size)
+        url_widgets.choose_option("size", "On a page", list(PAGE_SIZES), view.size)
     with tiles:
-        url_widgets.choose("tiles", "Pictures", list(Tiles), view.tiles)
+        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles)
     with pager:
         _show_pager("above", page)
 
@@ -162,13 +162,13 @@ def _show_around_cut(context: Context, view: View) -> None:
     with said:
         figures.show_quiet("The nearest on both sides of the cut: is it where it should be?")
     with layout:
-        url_widgets.choose("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
+        url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with number:
         url_widgets.choose_number("cut", "Cut: keep scores from", cut)
     with size:
-        url_widgets.choose("size", "Each side", list(PAGE_SIZES), view.size)
+        url_widgets.choose_option("size", "Each side", list(PAGE_SIZES), view.size)
     with tiles:
-        url_widgets.choose("tiles", "Pictures", list(Tiles), view.tiles)
+        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles)
     reviewer.offer(view.reviewer, _SEVERAL)
     sides, focus = st.columns(2, gap="large"), _take_focus()
     for column, side in zip(sides, ("dropped", "kept"), strict=True):

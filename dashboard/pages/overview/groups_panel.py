@@ -10,14 +10,14 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.data.scores import (
     GROUP_BINS,
-    read_cut,
     read_group_figures,
     read_group_histograms,
     read_histogram_edges,
+    read_threshold_counts,
 )
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.fragments import Part, redraw
+from dashboard.view.fragments import Fragment, rerun_fragment
 from dashboard.view.state import Group, change_view, current_view
 from dashboard.widgets import breakdown, figures, notices
 from scoring.database.filters import Filter, Range
@@ -38,7 +38,9 @@ def show(context: Context, cut: float) -> None:
     title, choice = st.columns([2, 3], vertical_alignment="bottom")
     title.subheader(f"By {_NAMES[view.group]}", anchor=False)
     with choice:
-        url_widgets.pick("group", "Set side by side", list(Group), view.group, _NAMES.__getitem__)
+        url_widgets.choose_segment(
+            "group", "Set side by side", list(Group), view.group, _NAMES.__getitem__
+        )
     # The rows of a group stay in sight while some of them are chosen, so that more can be.
     rows = read_groups(
         replace(context, filter=without(context.filter, view.group)), view.group, cut
@@ -73,7 +75,7 @@ def show(context: Context, cut: float) -> None:
 
 def _choose(group: Group, key: Any) -> None:
     change_view(filter=toggled(current_view().filter, group, key))
-    redraw(Part.SCORES)
+    rerun_fragment(Fragment.SCORES)
 
 
 def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, An
         return []
     rows = breakdown.read_rows(frame, key, name)
     histograms = read_group_histograms(context, str(group), GROUP_BINS)
-    shares = _kept_shares(read_cut(context, cut)) if group is Group.SOURCE else {}
+    shares = _kept_shares(read_threshold_counts(context, cut)) if group is Group.SOURCE else {}
     for row in rows:
         row["histogram"] = histograms.get(row["key"])
         if shares:

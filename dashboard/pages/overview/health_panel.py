@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from dashboard.data.compare import read_health
 from dashboard.data.context import Context
+from dashboard.data.scores import read_health
 from dashboard.text import formatting
 from dashboard.view.state import change_view, current_view
 from dashboard.widgets import breakdown, figures

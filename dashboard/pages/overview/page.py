@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data.context import Context, Opened, open_view_context
-from dashboard.data.facts import read_dataset_counts, read_runs
+from dashboard.data.context import Context, OpenedWorkspace, open_view_context
+from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_reviewers
 from dashboard.data.scores import read_status_counts, read_summary
 from dashboard.pages.overview import groups_panel, health_panel, score_panel
 from dashboard.text import formatting
-from dashboard.view.fragments import Part
+from dashboard.view.fragments import Fragment
 from dashboard.view.state import current_view
 from dashboard.widgets import figures, filter_bar, notices, page_frame, plane_panel
 from dashboard.widgets.figures import Figure
-from scoring.runs.record import RunRecord
+from scoring.runs.record import RunRecord, list_runs
 from scoring.samples import Status
 
 
@@ -31,7 +31,7 @@ def render() -> None:
     _show_run(context)
 
 
-def _show_dataset_only(opened: Opened) -> None:
+def _show_dataset_only(opened: OpenedWorkspace) -> None:
     dataset = opened.dataset
     if dataset is None:
         return
@@ -47,7 +47,7 @@ def _show_dataset_only(opened: Opened) -> None:
     )
 
 
-def _show_workspace(opened: Opened, context: Context) -> None:
+def _show_workspace(opened: OpenedWorkspace, context: Context) -> None:
     """The dataset in a line of figures."""
     statuses = read_status_counts(context)
     by_status = dict(zip(statuses["status"], statuses["n"], strict=True))
@@ -79,7 +79,7 @@ def _show_workspace(opened: Opened, context: Context) -> None:
     )
 
 
-@st.fragment(key=Part.SCORES)
+@st.fragment(key=Fragment.SCORES)
 def _show_scores() -> None:
     """Everything that moves with the bands and the filter, so that nothing beside it is stale."""
     context = open_view_context(current_view()).context
@@ -101,7 +101,7 @@ def _show_scores() -> None:
             health_panel.show(context)
 
 
-@st.fragment(key=Part.CUT)
+@st.fragment(key=Fragment.CUT)
 def _show_cut() -> None:
     """What a moved cut changes: drawn without the filter, the loss plane and the statuses."""
     context = open_view_context(current_view()).context
@@ -128,7 +128,7 @@ def _show_nothing_scored(context: Context) -> None:
 
 def _show_run(context: Context) -> None:
     st.subheader("This run", anchor=False)
-    runs = {run.run_id: run for run in read_runs(context.workspace)}
+    runs = {run.run_id: run for run in list_runs(context.workspace)}
     run = runs.get(context.scope.run_id)
     if run is None:
         return

@@ -9,12 +9,12 @@ import streamlit as st
 from dashboard.data import actions
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.reviews import read_labels
-from dashboard.data.scores import bins_for, read_ecdf, read_histogram
+from dashboard.data.scores import choose_bin_count, read_ecdf, read_histogram
 from dashboard.data.threshold_stats import read_cut_facts
 from dashboard.pages.overview import threshold_editor
 from dashboard.pages.overview.threshold_editor import Act, Distribution, Takers
-from dashboard.view.fragments import Part, redraw
-from dashboard.view.links import cut_url
+from dashboard.view.fragments import Fragment, rerun_fragment
+from dashboard.view.links import threshold_url
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import Queue, RuleKind, change_view, current_view
 from dashboard.widgets import figures, labels_panel
@@ -34,7 +34,7 @@ def show_heading() -> None:
 def show(context: Context, summary: ScoreSummary, cut: float) -> None:
     """Draws the editor; what is changed goes into the view."""
     view = current_view()
-    edges, counts = read_histogram(context, bins_for(summary))
+    edges, counts = read_histogram(context, choose_bin_count(summary))
     asked = threshold_editor.show(
         Distribution(
             edges,
@@ -43,7 +43,7 @@ def show(context: Context, summary: ScoreSummary, cut: float) -> None:
             f"{context.store.generation}-{context.scope}-{context.filter}-{len(edges)}",
         ),
         read_cut_facts(context, cut),
-        cut_url(context.scope, context.filter, context.store.generation),
+        threshold_url(context.scope, context.filter, context.store.generation),
         context.workspace.bands,
         Takers(_take_limits, _take_stretch, _take_log, _take_act),
         log_counts=view.log,
@@ -64,12 +64,12 @@ def _take_limits(limits: dict[str, float]) -> None:
         return
     change_view(**limits)
     if (low, high) != (bands.low, bands.high):
-        redraw(Part.SCORES)
+        rerun_fragment(Fragment.SCORES)
 
 
 def _take_stretch(stretch: tuple[float, float]) -> None:
     change_view(filter=replace(current_view().filter, visnec=Range(*stretch)))
-    redraw(Part.SCORES)
+    rerun_fragment(Fragment.SCORES)
 
 
 def _take_log(log_counts: bool) -> None:
@@ -85,4 +85,4 @@ def _take_act(act: Act) -> None:
         change_view(low=None, high=None, cut=None)
     else:
         return  # another page, which no callback can open
-    redraw(Part.SCORES)
+    rerun_fragment(Fragment.SCORES)

@@ -9,11 +9,10 @@ import streamlit as st
 
 from dashboard.data import actions
 from dashboard.data.actions import Receipt
-from dashboard.data.compare import read_other_scopes
 from dashboard.data.context import Context, open_view_context, read_workspace
-from dashboard.data.facts import read_dataset_edition
 from dashboard.data.reviews import read_own_decisions
 from dashboard.data.samples import count_samples
+from dashboard.data.scores import read_other_scopes
 from dashboard.pages.review import plain_review, review_deck, reviewers_panel
 from dashboard.pages.review.review_deck import HISTORY, Deck
 from dashboard.pages.review.review_queue import SEEDED, Queued, close_queue, open_queue
@@ -21,11 +20,12 @@ from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.links import cards_url
 from dashboard.view.navigation import sample_link
-from dashboard.view.state import Key, Queue, View, Who, change_view, current_view
+from dashboard.view.state import Key, Queue, QueueScope, View, change_view, current_view
 from dashboard.widgets import figures, labels_panel, page_frame
 from dashboard.widgets import reviewer as names
 from scoring.database.filters import Filter
 from scoring.database.queries.compare import other_name
+from scoring.dataset.records import read_dataset_info
 from scoring.errors import VisnecError
 from scoring.workspace import Workspace
 
@@ -46,9 +46,9 @@ _QUEUE_NAMES = {
 
 
 _WHO_NAMES = {
-    Who.UNDECIDED: "I have not decided",
-    Who.ALL: "all",
-    Who.MINE: "I have decided",
+    QueueScope.UNDECIDED: "I have not decided",
+    QueueScope.ALL: "all",
+    QueueScope.MINE: "I have decided",
 }
 
 
@@ -73,21 +73,25 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
     widths = [4, 3, 3] if with_parameter else [7, 3]
     order, *parameter, which = st.columns(widths, vertical_alignment="bottom")
     with order:
-        url_widgets.choose("queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__)
+        url_widgets.choose_option(
+            "queue", "Queue", list(Queue), view.queue, _QUEUE_NAMES.__getitem__
+        )
     if with_parameter:
         with parameter[0]:
             _choose_parameter(context, view)
     with which:
-        url_widgets.choose("who", "Samples", list(Who), view.who, _WHO_NAMES.__getitem__)
+        url_widgets.choose_option(
+            "who", "Samples", list(QueueScope), view.who, _WHO_NAMES.__getitem__
+        )
     with st.container(horizontal=True, vertical_alignment="center", key="review_switches"):
-        url_widgets.switch(
+        url_widgets.choose_flag(
             "blind",
             "Blind first",
             view.blind,
             "Show the question and the text-only prediction first; one key reveals the image and "
             "the reference, so that they cannot lead your first thought",
         )
-        url_widgets.switch(
+        url_widgets.choose_flag(
             "buttons",
             "Plain buttons",
             view.buttons,
@@ -109,7 +113,7 @@ def _choose_parameter(context: Context, view: View) -> None:
     elif view.queue is not Queue.RUNS:
         url_widgets.choose_number("cut", "Threshold", view.threshold(context.workspace.bands))
     elif others := [other_name(one) for one in read_other_scopes(context)]:
-        url_widgets.choose(
+        url_widgets.choose_option(
             "other", "With", others, view.other if view.other in others else others[0]
         )
 
@@ -190,13 +194,13 @@ def take_outbox() -> None:
     try:
         receipt = _save(sent)
     except (VisnecError, OSError) as error:
-        receipt = Receipt(problem=formatting.problem(error))
+        receipt = Receipt(problem=formatting.describe_error(error))
     st.session_state[Key.REVIEW_RECEIPT] = sent.n, receipt
 
 
 def _save(sent: review_deck.Outbox) -> Receipt:
     workspace = read_workspace()
-    edition = read_dataset_edition(workspace)
+    edition = read_dataset_info(workspace).fingerprint
     reviewer = names.read_name(sent.reviewer)
     if names.login_configured() and reviewer != names.signed_in():
         return Receipt(

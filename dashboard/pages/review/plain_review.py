@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.data.cards import Card
 from dashboard.data.context import Context
 from dashboard.data.reviews import read_own_decisions
-from dashboard.data.samples import read_card, read_picture
+from dashboard.data.samples import read_card, read_image
 from dashboard.pages.review.review_queue import Queued
 from dashboard.text import formatting
 from dashboard.view.state import Key, change_view
@@ -147,6 +147,6 @@ def _show_pieces(pieces: list[tuple[str, bool]] | None) -> None:
 
 def _show_image(context: Context, row_idx: int, position: int) -> None:
     try:
-        st.image(read_picture(context.workspace, row_idx, position))
+        st.image(read_image(context.workspace, row_idx, position))
     except ImageProblem as problem:
         notices.show_note("This image cannot be shown", problem.reason)

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.data.context import read_workspace
 from dashboard.data.reviews import read_review_state
 from dashboard.text import formatting
-from dashboard.view.state import Queue, Who, change_view
+from dashboard.view.state import Queue, QueueScope, change_view
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Table
 from scoring.reviews.agreement import Agreement
@@ -82,5 +82,5 @@ def _show_conflicts(n: int) -> None:
             "decides, or somebody unsure."
         )
     if right.button("Review the conflicts", icon=":material/balance:", width="stretch"):
-        change_view(queue=Queue.CONFLICTS, who=Who.ALL, row=None)
+        change_view(queue=Queue.CONFLICTS, who=QueueScope.ALL, row=None)
         st.rerun()

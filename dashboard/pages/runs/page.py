@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.data.context import Context, Opened, read_workspace
-from dashboard.data.facts import read_prediction_counts, read_run_progress, read_runs, read_scopes
+from dashboard.data.context import Context, OpenedWorkspace, read_workspace
+from dashboard.data.facts import read_prediction_counts, read_scopes
 from dashboard.data.scores import read_status_counts, read_status_reasons, read_summary
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
@@ -20,8 +20,8 @@ from dashboard.widgets import figures, notices, page_frame, poller
 from dashboard.widgets.figures import Bar, Figure, Table
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
-from scoring.runs.progress import RunProgress
-from scoring.runs.record import RunRecord
+from scoring.runs.progress import RunProgress, read_progress
+from scoring.runs.record import RunRecord, list_runs
 from scoring.samples import Status
 from scoring.workspace import Workspace
 
@@ -45,7 +45,7 @@ def render() -> None:
     if opened.dataset is None:
         page_frame.require_scores(opened, "A run")
         return
-    runs = read_runs(opened.workspace)
+    runs = list_runs(opened.workspace)
     if not runs:
         _show_no_runs(opened)
         return
@@ -53,7 +53,7 @@ def render() -> None:
         _show_run(opened, view, record, len(runs) == 1)
 
 
-def _show_no_runs(opened: Opened) -> None:
+def _show_no_runs(opened: OpenedWorkspace) -> None:
     n = opened.dataset.n_samples if opened.dataset else 0
     notices.show_empty(
         "No run yet",
@@ -64,7 +64,7 @@ def _show_no_runs(opened: Opened) -> None:
     )
 
 
-def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> None:
+def _show_run(opened: OpenedWorkspace, view: View, record: RunRecord, alone: bool) -> None:
     stored = _stored(opened, record)
     with st.container(border=True, key=f"run-{record.run_id}"):
         _show_heading(record)
@@ -92,7 +92,7 @@ def _show_run(opened: Opened, view: View, record: RunRecord, alone: bool) -> Non
             st.html(f'<a href="{href}" class="vn-go" target="_self">Show its scores</a>')
 
 
-def _stored(opened: Opened, record: RunRecord) -> _InDatabase | None:
+def _stored(opened: OpenedWorkspace, record: RunRecord) -> _InDatabase | None:
     """The run as the database has it, under its first baseline, or None where it lacks it."""
     context = opened.context
     if context is None:
@@ -122,7 +122,7 @@ def _show_heading(record: RunRecord) -> None:
 @st.fragment
 def _show_live(run_id: str) -> None:
     """How far a run in flight is, read again by itself; the page is drawn anew when it ends."""
-    progress = read_run_progress(read_workspace(), run_id)
+    progress = read_progress(read_workspace(), run_id)
     if progress is None or progress.state != "running":
         st.rerun()
     _draw_progress(progress)
@@ -130,7 +130,7 @@ def _show_live(run_id: str) -> None:
 
 
 def _show_progress(workspace: Workspace, run_id: str) -> None:
-    progress = read_run_progress(workspace, run_id)
+    progress = read_progress(workspace, run_id)
     if progress is None:
         figures.show_quiet("No process has reported on this run.")
     elif progress.state == "running":
@@ -140,7 +140,7 @@ def _show_progress(workspace: Workspace, run_id: str) -> None:
 
 
 def _draw_progress(progress: RunProgress) -> None:
-    said = formatting.progress_words(progress, formatting.seconds_since(progress.updated_at))
+    said = formatting.describe_progress(progress, formatting.seconds_since(progress.updated_at))
     if progress.state != "finished":
         done = progress.done / progress.total if progress.total else 0.0
         figures.show_progress_bar(done, said)
@@ -196,7 +196,7 @@ def _show_figures(stored: _InDatabase) -> None:
     )
 
 
-def _show_record(opened: Opened, record: RunRecord) -> None:
+def _show_record(opened: OpenedWorkspace, record: RunRecord) -> None:
     """The settings that pin the run's numbers down."""
     st.subheader("Record", anchor=False)
     names = (formatting.BASELINE_NAMES.get(one, one) for one in record.baselines)

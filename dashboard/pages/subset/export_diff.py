@@ -7,7 +7,7 @@ from typing import Final
 import streamlit as st
 
 from dashboard.data.context import Context
-from dashboard.data.export_facts import ExportFact
+from dashboard.data.exports import ExportSummary
 from dashboard.data.subsets import ExportDiff, read_export_diff
 from dashboard.pages.subset import subset_comparison
 from dashboard.text import formatting
@@ -19,7 +19,7 @@ _FOUND: Final = "export_diff"
 _MAX_VALUE: Final = 60
 
 
-def show(context: Context, exports: list[ExportFact]) -> None:
+def show(context: Context, exports: list[ExportSummary]) -> None:
     """Draws the choice of two exports and, once asked for, what they differ in."""
     if len(exports) < 2:
         return

@@ -6,15 +6,21 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.data import actions
 from dashboard.data.context import Context
-from dashboard.data.export_facts import ExportFact, read_exports, zipped
-from dashboard.data.export_jobs import ExportJob
+from dashboard.data.exports import (
+    ExportJob,
+    ExportSummary,
+    dismiss_export_job,
+    list_export_jobs,
+    read_exports,
+    zip_export,
+)
 from dashboard.pages.subset import export_diff
 from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets import figures, notices, poller
 from scoring.errors import VisnecError
+from scoring.exports.verify import verify_manifest
 from scoring.workspace import Workspace
 
 MAX_DOWNLOAD = 64 * 2**20
@@ -48,7 +54,7 @@ def show(context: Context) -> None:
 
 def _show_jobs(workspace: Workspace) -> None:
     """Exports at work, looked at again each second while there are any."""
-    found = actions.running_exports(workspace)
+    found = list_export_jobs(workspace.root)
     if not found:
         return
     running = any(job.state == "running" for job in found)
@@ -56,7 +62,7 @@ def _show_jobs(workspace: Workspace) -> None:
 
 
 def _draw_jobs(workspace: Workspace, was_running: bool) -> None:
-    found = actions.running_exports(workspace)
+    found = list_export_jobs(workspace.root)
     if was_running and not any(job.state == "running" for job in found):
         st.rerun()  # the list below has one more
     for place, job in enumerate(found):
@@ -71,10 +77,10 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
         label = "Stop" if job.state == "running" else "Dismiss"
         if st.button(label, key=f"job-{place}", width="stretch"):
             if job.state == "running":
-                job.stop()
-                job.wait(1.0)
+                job.request_stop()
+                job.wait_for_end(1.0)
             else:
-                actions.dismiss_export(workspace, job)
+                dismiss_export_job(workspace.root, job)
             st.rerun()
     with said:
         if job.state == "running":
@@ -86,7 +92,7 @@ def _draw_job(workspace: Workspace, place: int, job: ExportJob) -> None:
         elif job.state == "stopped":
             notices.show_note(f"The export of {job.name} was stopped", "Nothing of it was left.")
         else:
-            notices.show_problem(VisnecError(job.said), f"{job.name} was not exported")
+            notices.show_problem(VisnecError(job.error), f"{job.name} was not exported")
 
 
 def _told(job: ExportJob) -> str:
@@ -99,7 +105,7 @@ def _told(job: ExportJob) -> str:
     return f"Exporting {job.name}: {job.done:,} of {job.total:,}{left}"
 
 
-def _show_one(workspace: Workspace, export: ExportFact) -> None:
+def _show_one(workspace: Workspace, export: ExportSummary) -> None:
     name = export.folder.name
     with st.container(border=True, key=f"export-of-{name}"):
         said, does = st.columns([3, 2], vertical_alignment="center")
@@ -125,7 +131,7 @@ def _show_one(workspace: Workspace, export: ExportFact) -> None:
         _show_verdict(export)
 
 
-def _extras(export: ExportFact) -> str:
+def _extras(export: ExportSummary) -> str:
     """What an export holds or changed beyond plain records."""
     manifest = export.manifest
     parts = [f"{formatting.plural(export.n_images, 'image')}"] if export.n_images else []
@@ -136,12 +142,12 @@ def _extras(export: ExportFact) -> str:
     return "".join(f" · {part}" for part in parts)
 
 
-def _show_files(name: str, export: ExportFact) -> None:
+def _show_files(name: str, export: ExportSummary) -> None:
     with st.popover("Files", icon=":material/folder_open:"):
         if export.n_bytes <= MAX_DOWNLOAD:
             st.download_button(
                 f"All files ({formatting.size(export.n_bytes)})",
-                data=lambda: zipped(export),
+                data=lambda: zip_export(export),
                 file_name=f"{name}.zip",
                 mime="application/zip",
                 key=f"download-all-{name}",
@@ -165,14 +171,14 @@ def _show_files(name: str, export: ExportFact) -> None:
             )
 
 
-def _verify(workspace: Workspace, export: ExportFact) -> None:
+def _verify(workspace: Workspace, export: ExportSummary) -> None:
     bar = st.progress(0.0, "Rebuilding …")
 
     def tell(what: str, done: int, total: int) -> None:
         bar.progress(min(done / total, 1.0) if total else 0.0, f"Rebuilding: {what}")
 
     try:
-        report = actions.verify_export(workspace, export.folder, tell)
+        report = verify_manifest(export.folder, workspace, tell)
     except (VisnecError, OSError) as error:
         verdict = ("problem", "This export differs", str(error))
     else:
@@ -194,7 +200,7 @@ def _verdicts() -> dict[Path, tuple[str, tuple[str, str, str]]]:
     return found
 
 
-def _show_verdict(export: ExportFact) -> None:
+def _show_verdict(export: ExportSummary) -> None:
     version, verdict = _verdicts().get(export.folder, ("", None))
     if verdict is None or version != export.version:
         return

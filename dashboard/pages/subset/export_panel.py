@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.data import actions
 from dashboard.data.context import Context
+from dashboard.data.exports import default_export_folder, dismiss_export_job, start_export
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
@@ -46,7 +46,7 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
     with st.popover("Export", icon=":material/download:"):
         chosen = _chosen(definition)
         allow_missing = chosen.pop("allow_missing_images", False)
-        default = actions.export_folder(context.workspace, name, chosen["format"])
+        default = default_export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(
             "Folder on this machine",
             key=f"export-to-{name}",
@@ -171,16 +171,16 @@ def _start(
 ) -> None:
     try:
         options: ExportOptions = options_from_dict(chosen)
-        job = actions.start_export(context, definition, options, folder, overwrite, allow_missing)
+        job = start_export(context, definition, options, folder, overwrite, allow_missing)
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The export was not begun")
         return
-    if job.wait(_WAIT_SECONDS) and job.state == "failed":
-        actions.dismiss_export(context.workspace, job)
-        notices.show_problem(VisnecError(job.said), "The export was not written")
+    if job.wait_for_end(_WAIT_SECONDS) and job.state == "failed":
+        dismiss_export_job(context.workspace.root, job)
+        notices.show_problem(VisnecError(job.error), "The export was not written")
         return
     if job.result is not None:
-        actions.dismiss_export(context.workspace, job)
+        dismiss_export_job(context.workspace.root, job)
         n = formatting.plural(job.result.n_samples, "sample")
         said = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
         notices.remember("done", f"Exported {n} of {definition.name}", said, place)

@@ -77,18 +77,18 @@ def show(context: Context, view: View) -> None:
 def _choose_rule(view: View) -> None:
     """First the question, then the rule that answers it."""
     family = family_of(view.rule)
-    key = url_widgets.hold(_FAMILY, family)
+    key = url_widgets.widget_key(_FAMILY, family)
     st.selectbox(
         "Choose by",
         FAMILIES,
         format_func=_name,
         key=key,
-        on_change=url_widgets.heed,
+        on_change=url_widgets.on_user_change,
         args=(_FAMILY, _take_family),
     )
     figures.show_quiet(family.meaning)
     if len(family.rules) > 1:
-        url_widgets.pick("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
+        url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
 
 
 def _name(family: Family) -> str:
@@ -96,7 +96,7 @@ def _name(family: Family) -> str:
 
 
 def _take_family() -> None:
-    family: Family = url_widgets.taken(_FAMILY)
+    family: Family = url_widgets.consume_value(_FAMILY)
     change_view(rule=family.rules[0])
 
 
@@ -145,7 +145,7 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         _choose_random(view)
     elif kind is RuleKind.ABLATION:
         _in_a_row(
-            lambda: url_widgets.choose(
+            lambda: url_widgets.choose_option(
                 "loss", "Take first", list(LOSSES), view.loss, _ORDER_NAMES.__getitem__
             ),
             lambda: _choose_group(view, "cluster"),
@@ -199,7 +199,7 @@ def _choose_share(view: View) -> None:
 
 
 def _choose_random(view: View) -> None:
-    url_widgets.switch("by_count", "By number instead of share", view.by_count)
+    url_widgets.choose_flag("by_count", "By number instead of share", view.by_count)
     _in_a_row(
         lambda: (
             _choose_count("count", "Samples to keep", view.count)
@@ -220,7 +220,7 @@ def _choose_budget(context: Context, view: View) -> None:
 
 
 def _choose_weights(view: View) -> None:
-    url_widgets.choose(
+    url_widgets.choose_option(
         "weigh", "Weights by", list(WEIGHINGS), view.weigh, _WEIGHING_NAMES.__getitem__
     )
     _in_a_row(
@@ -253,10 +253,12 @@ def _choose_weights(view: View) -> None:
 
 def _choose_control(context: Context, view: View) -> None:
     per = view.per or "dataset"
-    url_widgets.choose("of", "As many as this rule takes", list(ACCOMPANIED), view.of, _full_name)
+    url_widgets.choose_option(
+        "of", "As many as this rule takes", list(ACCOMPANIED), view.of, _full_name
+    )
     _choose_options(context, view, view.of)
     _in_a_row(
-        lambda: url_widgets.choose(
+        lambda: url_widgets.choose_option(
             "arm", "Take instead", list(ARMS), view.arm, _ORDER_NAMES.__getitem__
         ),
         lambda: _choose_group(view, per) if view.of is not RuleKind.ABLATION else None,
@@ -269,7 +271,7 @@ def _full_name(kind: RuleKind) -> str:
 
 
 def _choose_group(view: View, default: str) -> None:
-    url_widgets.choose(
+    url_widgets.choose_option(
         "per", "As many from", list(GROUPS), view.per or default, _GROUP_NAMES.__getitem__
     )
 
@@ -308,14 +310,14 @@ def _in_a_row(*fields: Callable[[], object]) -> None:
 def show_others(context: Context, view: View) -> None:
     """What becomes of samples that a person decided about and of those without a score."""
     counts = read_candidate_counts(context)
-    url_widgets.switch(
+    url_widgets.choose_flag(
         "hand",
         f"Decisions by hand win over the rule ({formatting.count(counts.n_verdicts)} verdicts)",
         view.hand,
         help="Keep and drop of the majority of reviewers; a tie and unsure leave it to the rule",
     )
     n_text_only = counts.by_status.get(Status.TEXT_ONLY, 0)
-    url_widgets.switch(
+    url_widgets.choose_flag(
         "text_only",
         f"Take text-only samples in ({formatting.count(n_text_only)})",
         view.text_only,
@@ -326,7 +328,7 @@ def show_others(context: Context, view: View) -> None:
         for status, n in counts.by_status.items()
         if status not in (Status.SCORED, Status.TEXT_ONLY, Status.BAD_RECORD)
     }
-    url_widgets.switch(
+    url_widgets.choose_flag(
         "unscored",
         f"Take other samples without a score in ({formatting.count(sum(others.values()))})",
         view.unscored,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data import actions
 from dashboard.data.context import Context, read_workspace
-from dashboard.data.subsets import read_subset_size, read_subsets
+from dashboard.data.subsets import read_subset_size
 from dashboard.pages.subset import export_panel, subset_arms
 from dashboard.pages.subset.rule_choices import read_definition, view_changes
 from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
-from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
 
 _PLACE = subset_arms.PLACE
 _SAVE = "save form"
@@ -40,9 +39,7 @@ def _save(context: Context, view: View) -> None:
         return
     try:
         definition = read_definition(context, view, name)
-        actions.save_subset_definition(
-            context.workspace, definition, bool(st.session_state.get("subset_replace"))
-        )
+        save_subset(context.workspace, definition, bool(st.session_state.get("subset_replace")))
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The subset was not saved")
         return
@@ -55,7 +52,7 @@ def show_list(context: Context) -> None:
     st.subheader("Saved subsets", anchor=False)
     notices.show_remembered(_PLACE)
     try:
-        saved = read_subsets(context.workspace)
+        saved = list_subsets(context.workspace)
     except VisnecError as error:
         notices.show_problem(error, "The saved subsets cannot be listed")
         return
@@ -127,10 +124,10 @@ def _show_delete(definition: SubsetDefinition) -> None:
 
 def _forget(name: str) -> None:
     try:
-        actions.forget_subset(read_workspace(), name)
+        delete_subset(read_workspace(), name)
     except (VisnecError, OSError) as error:
         notices.remember(
-            "problem", "The subset was not forgotten", formatting.problem(error), _PLACE
+            "problem", "The subset was not forgotten", formatting.describe_error(error), _PLACE
         )
         return
     notices.remember("done", f"Forgot {name}", "Its exports are still there.", _PLACE)

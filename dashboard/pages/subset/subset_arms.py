@@ -7,7 +7,6 @@ from typing import Final
 
 import streamlit as st
 
-from dashboard.data import actions
 from dashboard.data.context import Context
 from dashboard.pages.subset.rule_choices import uses_clusters
 from dashboard.text import formatting
@@ -16,7 +15,7 @@ from dashboard.widgets.figures import Bar, Table
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, WeightingRule, ablation_arms
 from scoring.runs.record import utc_now
-from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.definitions import SubsetDefinition, save_subset
 
 PLACE: Final = "saved subsets"
 _MEANINGS: Final = {
@@ -65,10 +64,13 @@ def _save(context: Context, arms: dict[str, SubsetDefinition]) -> None:
     saved = []
     for arm in arms.values():
         try:
-            actions.save_subset_definition(context.workspace, replace(arm, created_at=utc_now()))
+            save_subset(context.workspace, replace(arm, created_at=utc_now()))
         except (VisnecError, OSError) as error:
             notices.remember(
-                "problem", f"The arm {arm.name} was not saved", formatting.problem(error), PLACE
+                "problem",
+                f"The arm {arm.name} was not saved",
+                formatting.describe_error(error),
+                PLACE,
             )
             return
         saved.append(arm.name)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.samples import read_row_tiles
-from dashboard.data.subsets import read_best_rows, read_subset_diff, read_subsets
+from dashboard.data.subsets import read_best_rows, read_subset_diff
 from dashboard.pages.subset.rule_choices import UNSAVED
 from dashboard.text import formatting
 from dashboard.view import url_widgets
@@ -19,7 +19,7 @@ from dashboard.widgets import figures, gallery, notices
 from dashboard.widgets.figures import Bar, Figure, Table
 from scoring.errors import VisnecError
 from scoring.subsets.comparison import SubsetDiff
-from scoring.subsets.definitions import SubsetDefinition
+from scoring.subsets.definitions import SubsetDefinition, list_subsets
 
 _CHOICES: Final = "the choices above"
 _N_SHOWN: Final = 28
@@ -29,7 +29,7 @@ _A: Final = "view.subset_a"
 def show(context: Context, view: View, definition: SubsetDefinition) -> int | None:
     """Draws the panel; returns the row of a sample that was chosen just now."""
     try:
-        saved = {one.name: one for one in reversed(read_subsets(context.workspace))}
+        saved = {one.name: one for one in reversed(list_subsets(context.workspace))}
     except VisnecError as error:
         notices.show_problem(error, "The saved subsets cannot be listed")
         return None
@@ -68,18 +68,18 @@ def _choose(
             st.selectbox(
                 "A",
                 ["", *saved],
-                key=url_widgets.hold(_A, first),
+                key=url_widgets.widget_key(_A, first),
                 format_func=lambda one: one or _CHOICES,
-                on_change=url_widgets.heed,
+                on_change=url_widgets.on_user_change,
                 args=(_A, _take_a),
             )
         with right:
-            url_widgets.choose("subset_b", "B", list(saved), second)
+            url_widgets.choose_option("subset_b", "B", list(saved), second)
     return saved.get(first, here), saved[second]
 
 
 def _take_a() -> None:
-    change_view(subset_a=url_widgets.taken(_A) or None)
+    change_view(subset_a=url_widgets.consume_value(_A) or None)
 
 
 def show_figures(diff: SubsetDiff, names: tuple[str, str]) -> None:

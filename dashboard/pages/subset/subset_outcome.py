@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.scores import read_cluster_names
-from dashboard.data.subsets import read_near_subset
+from dashboard.data.subsets import describe_near_threshold
 from dashboard.pages.subset import weights_outcome
 from dashboard.pages.subset.rule_choices import REASON_NAMES
 from dashboard.text import formatting
@@ -91,7 +91,7 @@ def _show_size(context: Context, outcome: ResolvedSubset) -> None:
             ),
         ]
     )
-    near = read_near_subset(context, outcome)
+    near = describe_near_threshold(context, outcome)
     if near is not None:
         figures.show_quiet(f"{near}.")
 

@@ -29,7 +29,9 @@ PANEL_NAMES: Final = {
 def show(context: Context, view: View, outcome: ResolvedSubset) -> int | None:
     """Draws the panel that the view has open; returns the row of a sample chosen just now."""
     st.subheader("A closer look", anchor=False)
-    url_widgets.pick("panel", "A closer look", list(Panel), view.panel, PANEL_NAMES.__getitem__)
+    url_widgets.choose_segment(
+        "panel", "A closer look", list(Panel), view.panel, PANEL_NAMES.__getitem__
+    )
     if view.panel is Panel.STABILITY:
         return subset_stability.show(context, view, outcome.definition)
     if view.panel is Panel.COMPARE:

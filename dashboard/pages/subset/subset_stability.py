@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.charts.subset_charts import inclusion_figure
 from dashboard.data.context import Context
 from dashboard.data.samples import read_row_tiles
-from dashboard.data.subsets import StabilityFacts, known_stability, read_stability
+from dashboard.data.subsets import StabilityFacts, read_known_stability, read_stability
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import MAX_DRAWS, View
@@ -29,7 +29,7 @@ def show(context: Context, view: View, definition: SubsetDefinition) -> int | No
         "every other run and blind baseline of this workspace, each with the noise of its dtype "
         "drawn many times. Manual decisions and samples without a score are left out of this."
     )
-    known = known_stability(context, definition, view.draws)
+    known = read_known_stability(context, definition, view.draws)
     facts = known
     if _choose_draws(view, known is not None):
         facts = _work_out(context, view, definition)
