@@ -107,7 +107,7 @@ def test_another_export_into_the_same_folder_is_refused(workspace: Workspace) ->
     gate = threading.Event()
     job = begin(workspace, gate=gate)
     for name, about in (("other", None), ("it", "other choices")):
-        with pytest.raises(InputError, match="with other choices; wait for its end"):
+        with pytest.raises(InputError, match="with other choices; wait until it ends"):
             start_export_job(workspace.root, name, job.folder, lambda *_: never(), about)
     gate.set()
     assert job.wait_for_end(60)

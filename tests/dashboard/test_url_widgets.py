@@ -9,17 +9,17 @@ import streamlit as st
 from dashboard.view import url_widgets as bound
 
 value = st.session_state.setdefault("value", 1.0)
-st.number_input("Cut", key=bound.hold("cut", value), on_change=lambda: heed())
-st.button("Told again", on_click=lambda: heed())
+st.number_input("Cut", key=url_widgets.widget_key("cut", value), on_change=lambda: take_change())
+st.button("Told again", on_click=lambda: take_change())
 st.button("Elsewhere", on_click=lambda: st.session_state.update(value=5.0))
 
-def heed():
-    bound.heed("cut", take)
+def take_change():
+    url_widgets.on_user_change("cut", take)
 
 def take():
     st.session_state["taken"] = st.session_state.get("taken", 0) + 1
     # As the view does it: what was given is settled on a value that exists.
-    st.session_state["value"] = round(bound.taken("cut"))
+    st.session_state["value"] = round(url_widgets.consume_value("cut"))
 """
 
 
@@ -76,11 +76,11 @@ from dashboard.view import url_widgets as bound
 
 @st.fragment
 def inner():
-    bound.choose_number("cut", "Cut", 0.5)
+    url_widgets.choose_number("cut", "Cut", 0.5)
 
-bound.choose_number("low", "Low", 0.0)
+url_widgets.choose_number("low", "Low", 0.0)
 if st.checkbox("away"):
-    bound.leave_out("view.cut")
+    url_widgets.forget_widgets("view.cut")
 else:
     inner()
 """
