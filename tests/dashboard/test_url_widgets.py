@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 SCRIPT = """
 import streamlit as st
-from dashboard.view import url_widgets as bound
+from dashboard.view import url_widgets
 
 value = st.session_state.setdefault("value", 1.0)
 st.number_input("Cut", key=url_widgets.widget_key("cut", value), on_change=lambda: take_change())
@@ -72,7 +72,7 @@ def test_a_widget_that_left_the_page_is_another_one_when_it_comes_back() -> None
     app = AppTest.from_string(
         """
 import streamlit as st
-from dashboard.view import url_widgets as bound
+from dashboard.view import url_widgets
 
 @st.fragment
 def inner():
