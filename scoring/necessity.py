@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scoring.errors import InputError
 
 
@@ -39,10 +42,15 @@ class Bands:
             )
 
     def category(self, visnec: float) -> Category:
-        """The category of a score in nats per answer token."""
+        """Return the category of a score in nats per answer token."""
         if visnec < self.low:
             return Category.MISALIGNED
         return Category.REDUNDANT if visnec < self.high else Category.VISION_CRITICAL
+
+    def category_codes(self, visnec: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the position in ``Category`` of each score, -1 for NaN."""
+        codes = np.searchsorted([self.low, self.high], visnec, side="right")
+        return np.where(np.isnan(visnec), -1, codes)
 
 
 DEFAULT_BANDS = Bands()

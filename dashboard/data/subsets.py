@@ -282,7 +282,7 @@ def read_stability(
             definition.rule, found, dtype, others, n_draws, on_progress=on_progress
         )
         return StabilityFacts(
-            n_taken=int(one.taken.sum()),
+            n_taken=int(one.selected.sum()),
             n_firm=one.n_firm,
             n_open=one.n_open,
             overlap=one.overlap,

@@ -60,7 +60,7 @@ def stability(
             make_table("Other scores of these samples", _REPLICATE_COLUMNS, _replicates(sure))
         )
     show_table(make_table(f"Stability of {name}: {definition.rule}", *frame_rows(sure.by_source())))
-    taken = int(sure.taken.sum())
+    taken = int(sure.selected.sum())
     show_message(
         f"Of {taken:,} samples that the rule takes {sure.n_firm:,} are firm (taken with a "
         f"probability of at least 95 %); {sure.n_open:,} samples are open. Expected overlap with "
@@ -173,5 +173,5 @@ def _write_inclusion(path: Path, sure: Stability) -> None:
     with open_atomic(path, "w") as file:
         file.write("row_idx,taken,inclusion\n")
         for place in found.scored.nonzero()[0]:
-            taken = int(sure.taken[place])
+            taken = int(sure.selected[place])
             file.write(f"{found.row_idx[place]},{taken},{sure.inclusion[place]:.6g}\n")

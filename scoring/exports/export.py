@@ -38,8 +38,8 @@ from scoring.exports.manifest import (
 )
 from scoring.exports.names import FOLDERS
 from scoring.exports.source_tables import resolve_columns
-from scoring.reviews.decisions import log_offsets, read_events
-from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_from_events
+from scoring.reviews.decisions import log_offsets
+from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_definition
 from scoring.workspace import Workspace
 
 MANIFEST = "manifest.json"
@@ -213,7 +213,7 @@ def _resolve_now(
         if store.generation == generation:
             break
     offsets: Mapping[str, int] = log_offsets(workspace) if definition.hand_wins else {}
-    outcome = resolve_from_events(definition, found, read_events(workspace, offsets))
+    outcome = resolve_definition(workspace, definition, found, offsets)
     return outcome, read_inputs(workspace, definition, parts, offsets)
 
 

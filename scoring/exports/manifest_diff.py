@@ -17,8 +17,7 @@ from scoring.errors import InputError
 from scoring.exports.export_plan import plan_export
 from scoring.exports.manifest import Manifest, digest_rows, manifest_path, read_inputs
 from scoring.exports.verify import rebuilt_plan
-from scoring.reviews.decisions import read_events
-from scoring.subsets.definitions import ResolvedSubset, resolve_from_events
+from scoring.subsets.definitions import ResolvedSubset, resolve_definition
 from scoring.workspace import Workspace
 
 _LEFT_OUT = ("manifest_sha256", "outputs", "selected_sha256")
@@ -56,7 +55,7 @@ def _at_hand(workspace: Workspace, store: Store, manifest: Manifest) -> Resolved
     if now.parts != manifest.inputs.parts:
         return None
     found = read_candidates(store, manifest.subset.scope)
-    outcome = resolve_from_events(manifest.subset, found, read_events(workspace, until))
+    outcome = resolve_definition(workspace, manifest.subset, found, until)
     outcome = plan_export(workspace, store, outcome, manifest.options).outcome
     same = digest_rows(outcome.subset.selected) == manifest.selected_sha256
     return outcome if same else None

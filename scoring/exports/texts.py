@@ -106,7 +106,7 @@ def _dropped_pieces(chosen: ExportPlan) -> Iterator[Chunk]:
     """``by`` says who left a sample out: the rule, the choice for samples without a score, the
     reviewer against both, or both a rule (or choice) and the reviewer.
     """
-    subset, found, hand = chosen.outcome.subset, chosen.outcome.candidates, chosen.outcome.hand
+    subset, found, hand = chosen.outcome.subset, chosen.outcome.candidates, chosen.outcome.decisions
     why = subset.why[~subset.kept]
     scores = found.visnec[~subset.kept]
     status = found.status[~subset.kept]

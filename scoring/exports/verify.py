@@ -38,8 +38,8 @@ from scoring.exports.manifest import (
     read_manifest,
     run_facts,
 )
-from scoring.reviews.decisions import log_digests, log_offsets, read_events
-from scoring.subsets.definitions import resolve_from_events
+from scoring.reviews.decisions import log_digests, log_offsets
+from scoring.subsets.definitions import resolve_definition
 from scoring.workspace import Workspace, open_workspace, write_json
 
 __all__ = [
@@ -138,7 +138,7 @@ def rebuilt_plan(
         build_database(snapshot, progress)
         store = Store(snapshot)
         found = read_candidates(store, manifest.subset.scope)
-        outcome = resolve_from_events(manifest.subset, found, read_events(workspace, offsets))
+        outcome = resolve_definition(workspace, manifest.subset, found, offsets)
         yield plan_export(workspace, store, outcome, manifest.options)
 
 

@@ -1,1 +1,1 @@
-"""From scores, rules and decisions to a subset: chosen, saved, compared, and how sure it is."""
+"""Subsets chosen by rules and decisions: selected, saved, compared, and checked for stability."""

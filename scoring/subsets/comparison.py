@@ -1,12 +1,13 @@
-"""How far subsets agree: overlap, what only one of them holds, by source. Pure.
+"""Overlap of subsets, in total and by source. Pure functions.
 
-The overlap is Jaccard's: samples in both over samples in either; two empty subsets agree.
+Overlap is the Jaccard index: samples in both over samples in either; two empty subsets have 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from scoring.subsets.selection import Subset
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubsetDiff:
-    """Two subsets of one dataset side by side.
+    """The comparison of two subsets of one dataset.
 
     ``both``, ``only_a`` and ``only_b`` are row_idx, ascending. ``by_source`` has the index source
     and the columns samples, a, b, both, only_a, only_b and jaccard (NaN where neither has any).
@@ -34,68 +35,67 @@ class SubsetDiff:
     @property
     def jaccard(self) -> float:
         """Samples in both over samples in either, from 0 to 1."""
-        return _jaccard(self.n_a, self.n_b, len(self.both))
+        either = self.n_a + self.n_b - len(self.both)
+        return len(self.both) / either if either else 1.0
 
 
-def compare_subsets(a: Subset, b: Subset, found: Candidates) -> SubsetDiff:
-    """What two subsets of ``found`` have in common. Raises RuleError for those of other rows."""
+def compare_subsets(a: Subset, b: Subset, candidates: Candidates) -> SubsetDiff:
+    """Compare two subsets of ``candidates``. Raises RuleError for subsets of other rows."""
     for subset in (a, b):
-        _check_rows(subset.row_idx, found.row_idx)
-    both = a.kept & b.kept
-    only_a, only_b = a.kept & ~b.kept, b.kept & ~a.kept
-    counted = {
-        "samples": np.ones(len(found), np.bool_),
+        _check_same_rows(subset.row_idx, candidates.row_idx)
+    masks = {
+        "samples": np.ones(len(candidates), np.bool_),
         "a": a.kept,
         "b": b.kept,
-        "both": both,
-        "only_a": only_a,
-        "only_b": only_b,
+        "both": a.kept & b.kept,
+        "only_a": a.kept & ~b.kept,
+        "only_b": b.kept & ~a.kept,
     }
+    n_sources = len(candidates.sources)
     frame = pd.DataFrame(
-        {name: _by_source(mask, found) for name, mask in counted.items()},
-        index=pd.Index(found.sources, name="source"),
+        {
+            name: np.bincount(candidates.source[mask], minlength=n_sources).astype(np.int64)
+            for name, mask in masks.items()
+        },
+        index=pd.Index(candidates.sources, name="source"),
     )
     either = frame["a"] + frame["b"] - frame["both"]
     frame["jaccard"] = (frame["both"] / either).where(either > 0)
     return SubsetDiff(
         n_a=int(a.kept.sum()),
         n_b=int(b.kept.sum()),
-        both=found.row_idx[both],
-        only_a=found.row_idx[only_a],
-        only_b=found.row_idx[only_b],
+        both=candidates.row_idx[masks["both"]],
+        only_a=candidates.row_idx[masks["only_a"]],
+        only_b=candidates.row_idx[masks["only_b"]],
         by_source=frame,
     )
 
 
 def overlap_table(subsets: Mapping[str, Subset]) -> pd.DataFrame:
-    """Every pair of the named subsets, in their order: columns a, b, n_a, n_b, both, jaccard.
+    """Compare every pair of the named subsets once, and each subset with itself.
 
-    Each pair stands once, and each subset once with itself. Raises RuleError for subsets of
-    different rows.
+    Raises RuleError for subsets of different rows.
+
+    Returns:
+        Columns a, b, n_a, n_b, both, jaccard, in the order of ``subsets``.
     """
     rows = []
-    named = list(subsets.items())
-    for place, (name_a, a) in enumerate(named):
-        for name_b, b in named[place:]:
-            _check_rows(a.row_idx, b.row_idx)
-            n_a, n_b = int(a.kept.sum()), int(b.kept.sum())
-            both = int((a.kept & b.kept).sum())
-            rows.append((name_a, name_b, n_a, n_b, both, _jaccard(n_a, n_b, both)))
+    for (name_a, a), (name_b, b) in combinations_with_replacement(subsets.items(), 2):
+        _check_same_rows(a.row_idx, b.row_idx)
+        n_a, n_b, both = (int(mask.sum()) for mask in (a.kept, b.kept, a.kept & b.kept))
+        rows.append((name_a, name_b, n_a, n_b, both, jaccard_index(a.kept, b.kept)))
     return pd.DataFrame(rows, columns=["a", "b", "n_a", "n_b", "both", "jaccard"])
 
 
-def _by_source(mask: Mask, found: Candidates) -> Ints:
-    return np.bincount(found.source[mask], minlength=len(found.sources)).astype(np.int64)
+def jaccard_index(a: Mask, b: Mask) -> float:
+    """Return the samples in both masks over those in either; 1 if both are empty."""
+    either = int((a | b).sum())
+    return int((a & b).sum()) / either if either else 1.0
 
 
-def _jaccard(n_a: int, n_b: int, both: int) -> float:
-    either = n_a + n_b - both
-    return both / either if either else 1.0
-
-
-def _check_rows(a: Ints, b: Ints) -> None:
+def _check_same_rows(a: Ints, b: Ints) -> None:
     if not np.array_equal(a, b):
         raise RuleError(
-            f"subsets of {len(a):,} and {len(b):,} samples are not of one dataset; compare "
-            "subsets of one workspace"
+            f"Cannot compare subsets of different datasets ({len(a):,} and {len(b):,} samples). "
+            "Choose subsets of one workspace"
         )

@@ -1,4 +1,4 @@
-"""How many scores are within the noise of the threshold of a rule."""
+"""Counts the scores that are within the noise of a rule's threshold."""
 
 from __future__ import annotations
 
@@ -8,17 +8,44 @@ from collections.abc import Sequence
 import numpy as np
 
 from scoring.precision import UNKNOWN, Noise
-from scoring.rules import PaperCodeTopShare, PaperTopShare, Rule, Threshold, TopCount
+from scoring.rules import (
+    AnswerThresholds,
+    ClusterShare,
+    PaperCodeTopShare,
+    PaperTopShare,
+    Rule,
+    SourceShare,
+    Threshold,
+    TopCount,
+    TopShare,
+    TopTokens,
+)
 from scoring.rules.candidates import ANSWER_KINDS, Candidates, Floats
-from scoring.rules.shares import ClusterShare, SourceShare, TopShare, TopTokens
-from scoring.rules.thresholds import AnswerThresholds
+
+_RANKED_OVERALL = (TopShare, TopCount, TopTokens)
+_RANKED_BY_CLUSTER = (ClusterShare, PaperTopShare, PaperCodeTopShare)
+_WITH_THRESHOLD = (
+    Threshold,
+    AnswerThresholds,
+    SourceShare,
+    *_RANKED_OVERALL,
+    *_RANKED_BY_CLUSTER,
+)
+
+
+def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
+    """Return the count in words; None for rules without a threshold."""
+    if noise is None:
+        return f"Noise of the scores: {UNKNOWN}" if isinstance(rule, _WITH_THRESHOLD) else None
+    n = count_near_threshold(rule, candidates, noise)
+    return None if n is None else f"{n:,} scores are within the noise of the threshold ({noise})"
 
 
 def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> int | None:
-    """How many scores are within the noise of the rule's threshold, or of any of its limits.
+    """Count the scores within the noise of the rule's threshold, or of any of its limits.
 
-    The threshold of a rule by rank is the lowest score that it takes, in each cluster or source
-    where it ranks within these. None for rules that have no threshold.
+    The threshold of a rule by rank is the lowest score that it selects, in each cluster or source
+    if it ranks inside these. None for rules without a threshold.
     """
     distance = threshold_distances(rule, candidates)
     if distance is None:
@@ -26,55 +53,40 @@ def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> in
     return int((candidates.scored & (distance <= noise.band)).sum())
 
 
-def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | None) -> str | None:
-    """Return the count in words; None for rules that have no threshold."""
-    if noise is None:
-        return f"Noise of the scores: {UNKNOWN}" if _has_threshold(rule) else None
-    n = count_near_threshold(rule, candidates, noise)
-    return None if n is None else f"{n:,} scores are within the noise of the threshold ({noise})"
-
-
-_IN_ALL = (TopShare, TopCount, TopTokens)
-_BY_CLUSTER = (ClusterShare, PaperTopShare, PaperCodeTopShare)
-
-
-def _has_threshold(rule: Rule) -> bool:
-    by_rank = (*_IN_ALL, *_BY_CLUSTER, SourceShare)
-    return isinstance(rule, (Threshold, AnswerThresholds, *by_rank))
-
-
 def threshold_distances(rule: Rule, candidates: Candidates) -> Floats | None:
-    """Distance of each score from the nearest threshold of the rule, shape (n,); inf: it has none.
+    """Return each score's distance from the nearest threshold of the rule, shape (n,).
 
-    None for rules that have no threshold.
+    Infinite for a score without one; None for rules without a threshold.
     """
     if isinstance(rule, Threshold):
-        return _from_limits(candidates, [(rule.min, rule.max)] * len(ANSWER_KINDS))
+        return _limit_distances(candidates, [(rule.min, rule.max)] * len(ANSWER_KINDS))
     if isinstance(rule, AnswerThresholds):
         own = {kind: (low, high) for kind, low, high in rule.limits}
         limits = [own.get(kind, (rule.min, rule.max)) for kind in ANSWER_KINDS]
-        return _from_limits(candidates, limits)
-    if isinstance(rule, _IN_ALL):
+        return _limit_distances(candidates, limits)
+    if isinstance(rule, _RANKED_OVERALL):
         group = np.zeros(len(candidates), np.int64)
-    elif isinstance(rule, _BY_CLUSTER):
+    elif isinstance(rule, _RANKED_BY_CLUSTER):
         group = candidates.cluster_id.astype(np.int64) + 1
     elif isinstance(rule, SourceShare):
         group = candidates.source.astype(np.int64)
     else:
         return None
-    taken = rule.select_mask(candidates)
+    selected = rule.select_mask(candidates)
     lowest = np.full(int(group.max(initial=0)) + 1, math.inf)
-    np.minimum.at(lowest, group[taken], candidates.visnec[taken])
+    np.minimum.at(lowest, group[selected], candidates.visnec[selected])
     return np.asarray(np.abs(candidates.visnec - lowest[group]))
 
 
-def _from_limits(
+def _limit_distances(
     candidates: Candidates, limits: Sequence[tuple[float | None, float | None]]
 ) -> Floats:
-    """Distances from the lower and upper limit of each answer's kind; None is no limit."""
+    """Return distances from the nearer limit of each answer's kind; None means no limit."""
     ends = np.array(
-        [[low if low is not None else -math.inf, high if high is not None else math.inf]
-         for low, high in limits]
-    )  # fmt: skip
-    away = np.abs(candidates.visnec[:, None] - ends[candidates.answer_kind])  # (n, 2)
-    return np.asarray(away.min(axis=1))
+        [
+            [-math.inf if low is None else low, math.inf if high is None else high]
+            for low, high in limits
+        ]
+    )
+    distances = np.abs(candidates.visnec[:, None] - ends[candidates.answer_kind])  # (n, 2)
+    return np.asarray(distances.min(axis=1))

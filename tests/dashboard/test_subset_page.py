@@ -31,7 +31,7 @@ from scoring.database.build.build import build_database
 from scoring.dataset.records import read_dataset_info
 from scoring.rules import rule_from_dict
 from scoring.schemas import CLUSTERS
-from scoring.subsets.definitions import SubsetDefinition, list_subsets, resolve_subset, save_subset
+from scoring.subsets.definitions import SubsetDefinition, list_subsets, read_outcome, save_subset
 from scoring.workspace import Workspace, write_json
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import CLUSTER_NAMES, CLUSTERING_ID, make_workspace
@@ -88,7 +88,7 @@ def test_a_rule_comes_to_what_the_library_says(
         scope.baseline,
         scope.clustering_id,
     )
-    n = len(resolve_subset(context.workspace, context.store, definition).selected)
+    n = len(read_outcome(context.workspace, context.store, definition).subset.selected)
     app = draw("subset", {"rule": rule, **parameters})
     assert not app.exception, app.exception
     said = written(app)
@@ -132,10 +132,13 @@ def test_choices_of_a_link_that_make_no_sense_are_left_out(name: str, value: str
 
 def test_a_rule_that_does_not_fit_is_told(root: Path, draw: Draw) -> None:
     for parameters, answer in (
-        ({"rule": "budget", "count": "5", "floor": "9"}, "floors of the sources come to"),
-        ({"rule": "budget", "source_limits": '[["<b>none</b>",1,null]]'}, "no source"),
-        ({"rule": "weights", "temperature": "0"}, "a temperature is a number above 0"),
-        ({"rule": "answer-threshold", "answer_limits": '[["prose",1,null]]'}, "no type of answer"),
+        ({"rule": "budget", "count": "5", "floor": "9"}, "The floors add up to"),
+        ({"rule": "budget", "source_limits": '[["<b>none</b>",1,null]]'}, "Unknown source"),
+        ({"rule": "weights", "temperature": "0"}, "The temperature must be above 0"),
+        (
+            {"rule": "answer-threshold", "answer_limits": '[["prose",1,null]]'},
+            "Unknown type of answer",
+        ),
     ):
         app = draw("subset", parameters)
         assert not app.exception, app.exception

@@ -28,7 +28,7 @@ def test_softmax_weights_have_mean_one() -> None:
     assert weights(Weights("softmax", 0.5, max_weight=None), scores) == [0.08, 0.32, 0.72, 2.88]
 
 
-def test_rank_weights_do_not_look_at_how_far_scores_lie_apart() -> None:
+def test_rank_weights_ignore_the_distances_between_scores() -> None:
     # shares below, ties counted half: 1/8, 1/2, 1/2, 7/8; together 2
     assert weights(Weights("rank"), [-9.0, 0.1, 0.1, 100.0]) == [0.25, 1.0, 1.0, 1.75]
     # temperature 1/2 squares them: 1, 16, 16, 49 in 64ths, together 82
@@ -38,7 +38,7 @@ def test_rank_weights_do_not_look_at_how_far_scores_lie_apart() -> None:
 
 def test_clipped_weights_keep_their_mean() -> None:
     scores = [0.0, math.log(2), math.log(3), math.log(6)]
-    # The largest is held at 1.5; 1 : 2 : 3 share the other 2.5.
+    # The largest is clipped to 1.5; 1 : 2 : 3 share the other 2.5.
     assert weights(Weights("softmax", max_weight=1.5), scores) == [0.416667, 0.833333, 1.25, 1.5]
     # And the smallest at 0.5: 2 : 3 share 2.
     assert weights(Weights("softmax", 1.0, 0.5, 1.5), scores) == [0.5, 0.8, 1.2, 1.5]
@@ -47,7 +47,7 @@ def test_clipped_weights_keep_their_mean() -> None:
 
 @pytest.mark.parametrize("temperature", [1e-3, 0.1, 1.0, 50.0])
 @pytest.mark.parametrize("by", ["softmax", "rank"])
-def test_weights_hold_at_any_temperature(by: str, temperature: float) -> None:
+def test_weights_keep_their_limits_at_any_temperature(by: str, temperature: float) -> None:
     scores = np.random.default_rng(4).normal(0.3, 2.0, 1000).tolist()
     for rule in (
         Weights(by, temperature),  # type: ignore[arg-type]
@@ -60,14 +60,14 @@ def test_weights_hold_at_any_temperature(by: str, temperature: float) -> None:
         assert (np.diff(found[np.argsort(scores)]) >= 0).all()
 
 
-def test_a_low_temperature_leaves_out_what_rounds_to_nothing() -> None:
+def test_samples_whose_weight_rounds_to_zero_are_dropped() -> None:
     subset = select(Weights("softmax", 0.01, max_weight=4.0), candidates([0.0, 0.1, 0.2, 5.0]))
     assert subset.selected.tolist() == [3]
     assert subset.weights is not None
     assert subset.weights.tolist() == [0.0, 0.0, 0.0, 4.0]
 
 
-def test_samples_without_a_score_count_as_before_or_not_at_all() -> None:
+def test_samples_without_a_score_have_weight_one_or_zero() -> None:
     scores: list[float | Status] = [0.0, Status.TEXT_ONLY, math.log(3), Status.BAD_IMAGE]
     columns = candidates(scores)
     dropped = select(Weights(), columns)
@@ -78,9 +78,9 @@ def test_samples_without_a_score_count_as_before_or_not_at_all() -> None:
     assert kept.weights.tolist() == [0.5, 1.0, 1.5, 1.0]
 
 
-def test_verdicts_win_over_weights_and_move_no_others() -> None:
-    hand = {0: Decision.DROP, 1: Decision.KEEP, 2: Decision.KEEP}
-    subset = select(Weights(), candidates([0.0, Status.TEXT_ONLY, math.log(3)]), hand)
+def test_decisions_override_weights_and_change_no_others() -> None:
+    decisions = {0: Decision.DROP, 1: Decision.KEEP, 2: Decision.KEEP}
+    subset = select(Weights(), candidates([0.0, Status.TEXT_ONLY, math.log(3)]), decisions)
     assert subset.weights is not None
     assert subset.weights.tolist() == [0.0, 1.0, 1.5]
     assert (subset.n_hand_kept, subset.n_hand_dropped) == (1, 1)
@@ -99,18 +99,18 @@ def test_repeats_are_the_expected_number_rounded_and_add_up() -> None:
     assert repeat_counts(rows, given, seed=1).tolist() != repeat_counts(rows, given).tolist()
 
 
-def test_whole_weights_repeat_as_they_say() -> None:
+def test_whole_weights_are_exact_repeats() -> None:
     assert repeat_counts(np.arange(4), np.array([2.0, 0.0, 1.0, 3.0])).tolist() == [2, 0, 1, 3]
 
 
-def test_repeats_come_out_right_on_average() -> None:
+def test_repeats_match_the_weights_on_average() -> None:
     given = np.array([0.25, 0.5, 1.75, 1.5])
     counts = [repeat_counts(np.arange(4), given, seed=seed) for seed in range(400)]
     np.testing.assert_allclose(np.mean(counts, axis=0), given, atol=0.08)
 
 
-def test_repeats_without_sense_are_refused() -> None:
-    with pytest.raises(RuleError, match="all weights are 0"):
+def test_invalid_repeats_are_refused() -> None:
+    with pytest.raises(RuleError, match="All weights are 0"):
         repeat_counts(np.arange(2), np.zeros(2))
     with pytest.raises(
         RuleError, match="size of an epoch must be a whole number of at least 1, got 0"

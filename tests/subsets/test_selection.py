@@ -1,4 +1,4 @@
-"""Rules and subsets, with row numbers that can be checked by hand."""
+"""Rules and subsets, with row numbers that can be checked manually."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_paper_and_its_code_choose_inside_clusters(rule: Rule, rows: list[in
     assert select(rule, candidates(GROUPED, CLUSTERS)).selected.tolist() == rows
 
 
-def test_the_papers_share_is_counted_before_the_drop_of_what_is_not_positive() -> None:
+def test_the_papers_share_is_counted_before_scores_that_are_not_positive_are_dropped() -> None:
     # Ten scored samples, share 0.3: three may stay; counted after the drop it would be int(1.2).
     scores = [0.1, 0.2, 0.3, 0.4, -1.0, -1.0, -1.0, -1.0, -1.0, 0.0]
     assert select(PaperTopShare(0.3), candidates(scores)).selected.tolist() == [1, 2, 3]
@@ -116,7 +116,7 @@ def test_only_scored_samples_count_for_a_share() -> None:
         assert select(rule, candidates(scores)).selected.tolist() == [0, 2]
 
 
-def test_paper_names_what_it_leaves_out_as_not_positive() -> None:
+def test_paper_drops_with_the_reason_not_positive() -> None:
     subset = select(PaperTopShare(0.5), candidates(GROUPED, CLUSTERS))
     assert subset.find_reason(7) is Reason.NOT_POSITIVE
     assert subset.find_reason(3) is Reason.RULE
@@ -125,11 +125,11 @@ def test_paper_names_what_it_leaves_out_as_not_positive() -> None:
         (False, Reason.RULE, 2),
         (False, Reason.NOT_POSITIVE, 5),
     ]
-    with pytest.raises(RuleError, match="row 10 is not in the dataset"):
+    with pytest.raises(RuleError, match="Row 10 is not in the dataset"):
         subset.find_reason(10)
 
 
-def test_rows_keep_their_own_numbers() -> None:
+def test_subsets_use_row_idx_not_positions() -> None:
     subset = select(TopCount(2), candidates([0.1, 0.9, 0.5, 0.9], rows=[3, 10, 11, 400]))
     assert subset.selected.tolist() == [10, 400]
     assert subset.dropped.tolist() == [3, 11]
@@ -156,7 +156,7 @@ MIXED: list[float | Status] = [
         ("keep", "keep", [0, 1, 3, 5]),
     ],
 )
-def test_samples_without_a_score_enter_by_choice_only(
+def test_samples_without_a_score_are_kept_by_their_treatment_only(
     text_only: Any, unscored: Any, rows: list[int]
 ) -> None:
     subset = select(Threshold(min=0.25), candidates(MIXED), {}, text_only, unscored)
@@ -166,42 +166,42 @@ def test_samples_without_a_score_enter_by_choice_only(
     assert sum(count.n for count in subset.count_reasons()) == 7
 
 
-def test_a_bad_record_is_taken_by_a_verdict_only() -> None:
+def test_only_a_decision_keeps_a_bad_record() -> None:
     subset = select(Threshold(min=0.25), candidates(MIXED), {4: KEEP}, "keep", "keep")
     assert subset.selected.tolist() == [0, 1, 3, 4, 5]
     assert subset.find_reason(4) is Reason.REVIEWER
 
 
-def test_verdicts_win_and_are_counted_where_they_turn_the_outcome() -> None:
-    hand = {0: DROP, 2: KEEP, 1: KEEP, 6: DROP, 5: UNSURE, 99: KEEP}
-    subset = select(Threshold(min=0.25), candidates(MIXED), hand)
+def test_decisions_win_and_are_counted_if_they_reverse_the_outcome() -> None:
+    decisions = {0: DROP, 2: KEEP, 1: KEEP, 6: DROP, 5: UNSURE, 99: KEEP}
+    subset = select(Threshold(min=0.25), candidates(MIXED), decisions)
     assert subset.selected.tolist() == [1, 2]
     assert (subset.n_hand_kept, subset.n_hand_dropped, subset.n_hand_unknown) == (2, 1, 1)
     assert [row for row in range(7) if subset.find_reason(row) is Reason.REVIEWER] == [0, 1, 2]
     assert subset.find_reason(6) is Reason.RULE  # the rule had dropped it already
 
 
-def test_verdicts_do_not_move_the_rules_share() -> None:
+def test_decisions_do_not_change_the_rules_share() -> None:
     subset = select(TopCount(2), candidates([0.9, 0.8, 0.7, 0.6]), {0: DROP, 3: KEEP})
     assert subset.selected.tolist() == [1, 3]
 
 
-def test_verdicts_can_be_left_out() -> None:
+def test_decisions_can_be_ignored() -> None:
     subset = select(TopCount(1), candidates([0.9, 0.8]), {0: DROP, 1: KEEP}, hand_wins=False)
     assert subset.selected.tolist() == [0]
     assert (subset.n_hand_kept, subset.n_hand_dropped, subset.n_hand_unknown) == (0, 0, 0)
 
 
-def test_random_takes_the_same_rows_everywhere() -> None:
+def test_random_selects_the_same_rows_everywhere() -> None:
     many = candidates([0.0] * 1000)
     taken = select(RandomShare(count=8, seed=42), many).selected.tolist()
     assert taken == select(RandomShare(share=0.008, seed=42), many).selected.tolist()
-    by_hand = sorted(range(1000), key=lambda row: split_mix(row + split_mix(42)))
-    assert taken == sorted(by_hand[:8])
+    expected = sorted(range(1000), key=lambda row: split_mix(row + split_mix(42)))
+    assert taken == sorted(expected[:8])
     assert taken != select(RandomShare(count=8, seed=43), many).selected.tolist()
 
 
-def test_random_goes_by_row_not_by_what_else_is_there() -> None:
+def test_random_depends_on_the_row_not_on_other_samples() -> None:
     few = select(RandomShare(share=0.5, seed=1), candidates([0.0] * 100)).selected
     more = select(RandomShare(share=0.75, seed=1), candidates([0.0] * 100)).selected
     assert set(few.tolist()) < set(more.tolist())
@@ -473,17 +473,17 @@ def test_a_rule_needs_only_the_options_without_a_default() -> None:
         ({"rule": "random", "share": 0.5, "seed": -1}, "seed must be a whole number"),
     ],
 )
-def test_rules_without_sense_are_refused(value: dict[str, Any], message: str) -> None:
+def test_invalid_rules_are_refused(value: dict[str, Any], message: str) -> None:
     with pytest.raises(RuleError, match=message):
         rule_from_dict(value)
 
 
-def test_choices_without_sense_are_refused() -> None:
-    with pytest.raises(RuleError, match="'maybe' is no choice"):
+def test_invalid_treatments_are_refused() -> None:
+    with pytest.raises(RuleError, match="Invalid treatment 'maybe'"):
         select(TopCount(1), candidates([0.1]), text_only="maybe")  # type: ignore[arg-type]
 
 
-def test_candidates_that_do_not_fit_together_are_refused() -> None:
+def test_inconsistent_candidates_are_refused() -> None:
     good = candidates([0.1, 0.2, 0.3])
     with pytest.raises(RuleError, match="differ in length"):
         replace(good, visnec=good.visnec[:2])

@@ -1,4 +1,4 @@
-"""Inclusion probabilities against formulas, the overlap of subsets against counting on fingers."""
+"""Inclusion probabilities checked by formulas, the overlap of subsets by counting."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_threshold_includes_with_the_probability_of_a_normal_tail() -> None:
     expected = [0.5, phi(1.0), phi(-2.0), 1.0, 0.0]
     np.testing.assert_allclose(found.inclusion[:5], expected, atol=0.03)
     assert math.isnan(found.inclusion[5])
-    assert found.taken.tolist() == [True, True, False, True, False, False]
+    assert found.selected.tolist() == [True, True, False, True, False, False]
     assert (found.n_firm, found.n_open, found.n_used) == (1, 2, 0)
     p = found.inclusion
     assert found.overlap == pytest.approx((p[0] + p[1] + p[3]) / (3 + p[2] + p[4]))
@@ -73,7 +73,7 @@ def test_the_better_of_two_wins_with_the_probability_of_their_difference() -> No
     assert found.inclusion.sum() == pytest.approx(1.0)
 
 
-def test_inclusion_is_the_share_of_the_other_scores_that_take_a_sample() -> None:
+def test_inclusion_is_the_share_of_replicates_that_select_a_sample() -> None:
     columns = candidates([0.5, 0.4, 0.1, 0.3, Status.TEXT_ONLY])
     others = [
         other([0.5, 0.1, 0.2, 0.6, 9.0], name="second"),
@@ -81,7 +81,7 @@ def test_inclusion_is_the_share_of_the_other_scores_that_take_a_sample() -> None
         other([1.0, NAN, NAN, NAN, NAN], name="small"),  # scores one of the four
     ]
     found = inclusion_probabilities(TopCount(2), columns, None, others, n_draws=8)
-    # Taken: rows 0 and 1 here and by the third run, 3 and 0 by the second.
+    # Selected: rows 0 and 1 here and by the third run, 3 and 0 by the second.
     assert found.inclusion[:4].tolist() == pytest.approx([1, 2 / 3, 0, 1 / 3])
     assert [(one.run_id, one.coverage, one.overlap) for one in found.replicates] == [
         ("second", 1.0, 1 / 3),
@@ -92,12 +92,12 @@ def test_inclusion_is_the_share_of_the_other_scores_that_take_a_sample() -> None
     assert format_basis(found) == ("2 other sets of scores and no noise, as the dtype is unknown")
 
 
-def test_a_sample_without_the_other_score_is_judged_by_the_rest() -> None:
-    scores = [0.1 * place for place in range(10)]
+def test_a_sample_without_a_replicate_score_uses_the_others() -> None:
+    scores = [0.1 * row for row in range(10)]
     columns = candidates(scores)
     lacking = [*scores[:9], NAN]
     found = inclusion_probabilities(TopCount(2), columns, None, [other(lacking)])
-    # The other scores lack row 9 and take 7 and 8.
+    # The other scores lack row 9 and select 7 and 8.
     assert found.inclusion[7:].tolist() == [0.5, 1.0, 1.0]
     assert found.replicates[0].coverage == 0.9
     assert found.replicates[0].overlap == 0.5
@@ -125,16 +125,16 @@ def test_float32_scores_are_certain_and_draws_replay() -> None:
     assert drawn[0].inclusion.tolist() != drawn[2].inclusion.tolist()
 
 
-def test_scores_with_nothing_to_judge_them_by_are_refused() -> None:
+def test_stability_needs_a_replicate_or_a_dtype() -> None:
     for others in ([], [other([0.5, NAN])]):
-        with pytest.raises(RuleError, match="nothing to judge the stability by"):
+        with pytest.raises(RuleError, match="Cannot estimate stability"):
             inclusion_probabilities(TopCount(1), candidates([0.1, 0.2]), None, others)
 
 
 @pytest.mark.parametrize(
     "rule", [RandomShare(0.5), Ablation("text-loss"), Control(TopCount(1)), Weights()], ids=str
 )
-def test_rules_that_go_by_something_else_are_refused(rule: Rule) -> None:
+def test_rules_that_do_not_select_by_score_are_refused(rule: Rule) -> None:
     with pytest.raises(RuleError, match="by their scores"):
         inclusion_probabilities(rule, candidates([0.1, 0.2]), "float32")
 
@@ -155,8 +155,8 @@ def test_replicates_are_the_other_baselines_and_runs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(others[1].read(), [0.75, 1.0, NAN])
 
 
-def test_two_subsets_side_by_side() -> None:
-    columns = candidates([0.1, 0.9, 0.5, 0.7, 0.3, Status.TEXT_ONLY])  # scenes, charts by turns
+def test_two_subsets_are_compared() -> None:
+    columns = candidates([0.1, 0.9, 0.5, 0.7, 0.3, Status.TEXT_ONLY])  # scenes and charts alternate
     a = select(TopCount(3), columns)  # 1, 2, 3
     b = select(Threshold(max=0.6), columns, text_only="keep")  # 0, 2, 4, 5
     diff = compare_subsets(a, b, columns)
@@ -190,9 +190,9 @@ def test_two_subsets_side_by_side() -> None:
 def test_subsets_of_other_datasets_are_not_compared() -> None:
     columns, others = candidates([0.1, 0.2]), candidates([0.1, 0.2, 0.3])
     a, b = select(TopCount(1), columns), select(TopCount(1), others)
-    with pytest.raises(RuleError, match="not of one dataset"):
+    with pytest.raises(RuleError, match="subsets of different datasets"):
         compare_subsets(a, b, columns)
-    with pytest.raises(RuleError, match="not of one dataset"):
+    with pytest.raises(RuleError, match="subsets of different datasets"):
         overlap_table({"a": a, "b": b})
 
 

@@ -21,7 +21,6 @@ from scoring.subsets.definitions import (
     list_subsets,
     read_outcome,
     read_subset,
-    resolve_subset,
     save_subset,
 )
 from scoring.workspace import Workspace
@@ -62,31 +61,31 @@ def test_definitions_are_saved_read_and_listed(workspace: Workspace) -> None:
     assert list_subsets(workspace) == [later]
 
 
-def test_a_name_is_not_given_twice(workspace: Workspace) -> None:
+def test_a_name_is_not_reused_for_another_definition(workspace: Workspace) -> None:
     save_subset(workspace, TOP)
-    save_subset(workspace, replace(TOP, created_at="2027-01-01T00:00:00+00:00"))  # the same choices
+    save_subset(workspace, replace(TOP, created_at="2027-01-01T00:00:00+00:00"))
     other = replace(TOP, rule=TopCount(4))
-    with pytest.raises(InputError, match=r"'top' with other choices is saved already \(top-count"):
+    with pytest.raises(InputError, match=r"'top' is already saved with other settings \(top-count"):
         save_subset(workspace, other)
     assert read_subset(workspace, "top") == TOP
     save_subset(workspace, other, overwrite=True)
     assert read_subset(workspace, "top") == other
 
 
-def test_what_cannot_be_read_is_named(workspace: Workspace) -> None:
+def test_unknown_and_unreadable_subsets_are_reported(workspace: Workspace) -> None:
     save_subset(workspace, TOP)
-    with pytest.raises(InputError, match=r"no subset 'best' in .*; there are: top"):
+    with pytest.raises(InputError, match=r"No subset 'best' in .*\. Saved subsets: top"):
         read_subset(workspace, "best")
     for name in ("../top", "a/b", "", ".hidden"):
         with pytest.raises(InputError, match="is no name for a subset"):
             read_subset(workspace, name)
     (workspace.subsets_dir / "top.json").write_text('{"name": "top"}')
-    with pytest.raises(WorkspaceError, match=r"top.json is no subset .*'rule'"):
+    with pytest.raises(WorkspaceError, match=r"top.json is not a subset .*'rule'"):
         list_subsets(workspace)
 
 
-def test_choices_are_checked_when_a_definition_is_made() -> None:
-    with pytest.raises(InputError, match="text_only is drop or keep, got 'all'"):
+def test_a_definition_checks_its_options() -> None:
+    with pytest.raises(InputError, match="text_only must be drop or keep, got 'all'"):
         replace(TOP, text_only="all")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'a b' is no name for a subset"):
         replace(TOP, name="a b")
@@ -107,29 +106,29 @@ def test_choices_are_checked_when_a_definition_is_made() -> None:
         (replace(TOP, rule=RandomShare(share=1.0)), [0, 1, 2, 3, 6]),
     ],
 )
-def test_a_definition_takes_these_rows(
+def test_a_definition_selects_these_rows(
     workspace: Workspace, definition: SubsetDefinition, rows: list[int]
 ) -> None:
-    assert resolve_subset(workspace, Store(workspace), definition).selected.tolist() == rows
+    assert read_outcome(workspace, Store(workspace), definition).subset.selected.tolist() == rows
 
 
 def test_cluster_rules_need_a_clustering(workspace: Workspace) -> None:
     with pytest.raises(RuleError, match="5 scored samples have none"):
-        resolve_subset(workspace, Store(workspace), replace(TOP, rule=PaperTopShare()))
+        read_outcome(workspace, Store(workspace), replace(TOP, rule=PaperTopShare()))
 
 
-def test_verdicts_count_at_once_and_up_to_an_offset(workspace: Workspace) -> None:
+def test_decisions_count_at_once_and_up_to_an_offset(workspace: Workspace) -> None:
     store = Store(workspace)
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(3, Decision.DROP), DecisionDraft(1, Decision.KEEP)])
     offsets = log_offsets(workspace)
-    assert resolve_subset(workspace, store, TOP).selected.tolist() == [0, 1, 6]
+    assert read_outcome(workspace, store, TOP).subset.selected.tolist() == [0, 1, 6]
     log.append([DecisionDraft(0, Decision.DROP)])
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, Decision.DROP)])
-    assert resolve_subset(workspace, store, TOP).selected.tolist() == [6]
-    assert resolve_subset(workspace, store, TOP, until=offsets).selected.tolist() == [0, 1, 6]
+    assert read_outcome(workspace, store, TOP).subset.selected.tolist() == [6]
+    assert read_outcome(workspace, store, TOP, until=offsets).subset.selected.tolist() == [0, 1, 6]
     by_rule = replace(TOP, hand_wins=False)
-    assert resolve_subset(workspace, store, by_rule).selected.tolist() == [0, 3, 6]
+    assert read_outcome(workspace, store, by_rule).subset.selected.tolist() == [0, 3, 6]
 
 
 def test_tables_before_and_after(workspace: Workspace) -> None:
@@ -138,7 +137,7 @@ def test_tables_before_and_after(workspace: Workspace) -> None:
     )
     outcome = read_outcome(workspace, Store(workspace), TOP)
     assert outcome.subset.selected.tolist() == [0, 3, 4]
-    # Sources by turns: rows 0, 3, 6 are scenes, 1, 4, 7 digits, 2, 5 charts.
+    # Sources alternate: rows 0, 3, 6 are scenes, 1, 4, 7 digits, 2, 5 charts.
     by_source = outcome.by_source()
     assert by_source.index.tolist() == ["charts", "digits", "scenes"]
     assert by_source["samples"].tolist() == [2, 3, 3]
