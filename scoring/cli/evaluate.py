@@ -26,7 +26,7 @@ from scoring.evaluation.accuracy import (
     Leakage,
 )
 from scoring.evaluation.evaluate import (
-    DEFAULT_BANDS_OF_SCORE,
+    DEFAULT_SCORE_BANDS,
     SELF_SELECTION_NOTE,
     Evaluation,
     GroupResult,
@@ -104,7 +104,7 @@ def evaluate(
     ] = None,
     bands: Annotated[
         int, typer.Option("--bands", min=1, help="Score bands of about equally many samples.")
-    ] = DEFAULT_BANDS_OF_SCORE,
+    ] = DEFAULT_SCORE_BANDS,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put files in the place of earlier ones of a name.")
     ] = False,

@@ -1,1 +1,1 @@
-"""How models do on a benchmark, with and without the image, on all and on what needs the image."""
+"""Evaluation of models on a benchmark: with and without the image, and where it is needed."""

@@ -1,7 +1,7 @@
-"""What verdicts on predictions come to: accuracy, the 2x2 of blind against seen, gain, leakage.
+"""Accuracy, contingency table, multimodal gain and leakage from the correctness of predictions.
 
-The one decision behind it: every figure carries the samples it is over, and a difference is taken
-only over the samples that both sides have.
+Every figure reports the samples it is computed over, and a difference is computed only over
+samples that both sides have.
 
 Gain and leakage are MMStar's (Chen et al. 2024, arXiv 2403.20330): ``S_v - S_wv`` and
 ``max(0, S_wv - S_t)``, of the accuracies with the image, without it, and of the text-only model
@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 
 from scoring.reviews.threshold_estimation import wilson_interval
 
-RIGHT, WRONG, UNGRADED = 1, 0, -1
-"""A verdict on one prediction; ``NONE``: there is none."""
+RIGHT, WRONG, UNJUDGED = 1, 0, -1
+"""Values of a prediction; ``UNJUDGED``: no prediction, or the measure does not apply."""
 
-Grades = NDArray[np.int8]
+Correctness = NDArray[np.int8]
 
 DEFAULT_MEASURE = "auto"
 
 MEASURES: Final[Mapping[str, str]] = {
-    "auto": "the same choice where the reference is one, else an exact match",
-    "exact": "an exact match once both are normalised as in the VQA evaluation",
-    "letter": "the same choice; samples whose reference is no choice are left out",
+    "auto": "the same choice if the reference is one, else an exact match",
+    "exact": "an exact match after normalisation as in the VQA evaluation",
+    "letter": "the same choice; samples whose reference is not a choice are left out",
     "f1": "at least half of the words in common (token F1 of 0.5 or more)",
-    "contains": "the reference stands somewhere in the prediction, in any case of the letters",
-    "strict": "the very same text, but for white space around it",
-    "rotated": "the same choice in every order of the options, where predict --rotate-choices "
+    "contains": "the prediction contains the reference, ignoring case",
+    "strict": "exactly the same text, ignoring white space around it",
+    "rotated": "the same choice in every order of the options, if predict --rotate-choices "
     "asked in all of them; other samples are left out",
 }
 """Measure -> what counts as right under it."""
@@ -50,7 +50,7 @@ class Accuracy:
 
     @property
     def value(self) -> float | None:
-        """The share of right ones."""
+        """The share of right predictions."""
         return self.right / self.n if self.n else None
 
     @property
@@ -59,17 +59,17 @@ class Accuracy:
         return wilson_interval(self.right / self.n, self.n) if self.n else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the accuracy as JSON values."""
         low, high = self.interval or (None, None)
         return {"right": self.right, "n": self.n, "value": self.value, "low": low, "high": high}
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Multimodal gain over the samples with a verdict both with and without the image.
+    """Multimodal gain over the samples judged both with and without the image.
 
     ``low`` and ``high``: 95 % interval of a paired difference (Agresti and Min 2005: half a sample
-    is added to each cell of the 2x2).
+    is added to each cell of the contingency table).
     """
 
     seen: Accuracy
@@ -79,7 +79,7 @@ class Gain:
     high: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the gain as JSON values."""
         return {
             "value": self.value,
             "low": self.low,
@@ -99,11 +99,11 @@ class Leakage:
 
     @property
     def value(self) -> float:
-        """What the blind model knows beyond its text-only model; never below 0."""
+        """Accuracy of the blind model above that of its text-only model; at least 0."""
         return max(0.0, (self.blind.value or 0.0) - (self.text_model.value or 0.0))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the leakage as JSON values."""
         return {
             "value": self.value,
             "blind": self.blind.value,
@@ -114,7 +114,7 @@ class Leakage:
 
 @dataclass(frozen=True, slots=True)
 class ContingencyTable:
-    """The 2x2 of blind right or wrong against seen right or wrong; samples with both verdicts."""
+    """Blind right or wrong against seen right or wrong, over samples judged on both sides."""
 
     both_right: int
     only_blind: int
@@ -127,13 +127,11 @@ class ContingencyTable:
         return self.both_right + self.only_blind + self.only_seen + self.both_wrong
 
     def count(self, blind: str, seen: str) -> int:
-        """The samples of one cell; ``blind`` and ``seen`` are ``right`` or ``wrong``."""
-        if blind == "right":
-            return self.both_right if seen == "right" else self.only_blind
-        return self.only_seen if seen == "right" else self.both_wrong
+        """Return the samples of one cell; ``blind`` and ``seen`` are ``right`` or ``wrong``."""
+        return self.to_dict()[f"blind_{blind}_seen_{seen}"]
 
     def to_dict(self) -> dict[str, int]:
-        """As JSON values."""
+        """Return the table as JSON values."""
         return {
             "blind_right_seen_right": self.both_right,
             "blind_right_seen_wrong": self.only_blind,
@@ -142,53 +140,55 @@ class ContingencyTable:
         }
 
 
-def measure_accuracy(verdicts: Grades) -> Accuracy:
-    """Right ones among those with a verdict."""
-    return Accuracy(int((verdicts == RIGHT).sum()), int((verdicts != UNGRADED).sum()))
+def measure_accuracy(correctness: Correctness) -> Accuracy:
+    """Count right predictions among the judged ones."""
+    return Accuracy(int((correctness == RIGHT).sum()), int((correctness != UNJUDGED).sum()))
 
 
-def cross_tabulate(blind: Grades, seen: Grades) -> ContingencyTable:
-    """The 2x2 over the samples with both verdicts."""
-    both = (blind != UNGRADED) & (seen != UNGRADED)
+def cross_tabulate(blind: Correctness, seen: Correctness) -> ContingencyTable:
+    """Count the samples judged on both sides in a contingency table."""
+    both = (blind != UNJUDGED) & (seen != UNJUDGED)
     counts = np.bincount(2 * (blind[both] == RIGHT) + (seen[both] == RIGHT), minlength=4)
-    both_wrong, only_seen, only_blind, both_right = (int(one) for one in counts)
+    both_wrong, only_seen, only_blind, both_right = counts.tolist()
     return ContingencyTable(both_right, only_blind, only_seen, both_wrong)
 
 
-def list_cell_rows(row_idx: NDArray[np.int64], blind: Grades, seen: Grades) -> dict[str, list[int]]:
-    """The rows behind each cell of the 2x2, under the names of ``Cells.to_dict``."""
+def list_cell_rows(
+    row_idx: NDArray[np.int64], blind: Correctness, seen: Correctness
+) -> dict[str, list[int]]:
+    """Return the rows of each cell, under the names of ``ContingencyTable.to_dict``."""
+    values = {"right": RIGHT, "wrong": WRONG}
     return {
-        f"blind_{blind_word}_seen_{seen_word}": row_idx[
-            (blind == blind_verdict) & (seen == seen_verdict)
+        f"blind_{blind_name}_seen_{seen_name}": row_idx[
+            (blind == blind_value) & (seen == seen_value)
         ].tolist()
-        for blind_word, blind_verdict in (("right", RIGHT), ("wrong", WRONG))
-        for seen_word, seen_verdict in (("right", RIGHT), ("wrong", WRONG))
+        for blind_name, blind_value in values.items()
+        for seen_name, seen_value in values.items()
     }
 
 
-def measure_gain(cells: ContingencyTable, confidence: float = 0.95) -> Gain | None:
-    """Accuracy with the image less that without it; None over no sample."""
-    n = cells.n
+def measure_gain(table: ContingencyTable, confidence: float = 0.95) -> Gain | None:
+    """Return the accuracy with the image minus that without it; None over no sample."""
+    n = table.n
     if not n:
         return None
-    apart, moved = cells.only_seen - cells.only_blind, cells.only_seen + cells.only_blind
-    value, padded = apart / n, n + 2
-    spread = math.sqrt(moved + 1 - apart * apart / padded) / padded
+    difference = table.only_seen - table.only_blind
+    n_discordant = table.only_seen + table.only_blind
+    value, padded = difference / n, n + 2
+    spread = math.sqrt(n_discordant + 1 - difference * difference / padded) / padded
     half = NormalDist().inv_cdf((1 + confidence) / 2) * spread
     return Gain(
-        seen=Accuracy(cells.both_right + cells.only_seen, n),
-        blind=Accuracy(cells.both_right + cells.only_blind, n),
+        seen=Accuracy(table.both_right + table.only_seen, n),
+        blind=Accuracy(table.both_right + table.only_blind, n),
         value=value,
-        low=max(-1.0, min(value, apart / padded - half)),
-        high=min(1.0, max(value, apart / padded + half)),
+        low=max(-1.0, min(value, difference / padded - half)),
+        high=min(1.0, max(value, difference / padded + half)),
     )
 
 
-def measure_leakage(blind: Grades, text_model: Grades) -> Leakage | None:
-    """What is right without the image beyond the text-only model; None over no sample."""
-    both = (blind != UNGRADED) & (text_model != UNGRADED)
-    n = int(both.sum())
-    if not n:
+def measure_leakage(blind: Correctness, text_model: Correctness) -> Leakage | None:
+    """Return the accuracy without the image above the text-only model; None over no sample."""
+    both = (blind != UNJUDGED) & (text_model != UNJUDGED)
+    if not both.any():
         return None
-    right = (int((one[both] == RIGHT).sum()) for one in (blind, text_model))
-    return Leakage(*(Accuracy(count, n) for count in right))
+    return Leakage(measure_accuracy(blind[both]), measure_accuracy(text_model[both]))

@@ -1,25 +1,24 @@
-"""Whether a benchmark orders models the same on all samples and on the part that needs the image.
+"""Compares how a benchmark ranks models on all samples and on the part that needs the image.
 
-The one decision behind it: models are ranked over the samples that all of them answered, so that
-no model gains by leaving hard ones out.
+Models are ranked over the samples that all of them answered, so no model gains by skipping hard
+ones.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.evaluation.accuracy import UNGRADED, Accuracy, Grades, measure_accuracy
+from scoring.evaluation.accuracy import UNJUDGED, Accuracy, Correctness, measure_accuracy
 
 
 @dataclass(frozen=True, slots=True)
 class RankedModel:
-    """One model's place, 1 being the best and ties averaged, on all and on the necessary part."""
+    """A model's ranks on all samples and on the necessary part: 1 is best, ties are averaged."""
 
     model: str
     on_all: Accuracy
@@ -32,8 +31,8 @@ class RankedModel:
 class Ranking:
     """Models over the samples that all of them answered with the image, best on all first.
 
-    ``spearman`` and ``kendall`` (tau-b) compare the two orders; None where all models are equal on
-    a side. ``n_necessary`` of the ``n_common`` samples are in the necessary part.
+    ``spearman`` and ``kendall`` (tau-b) compare the two rankings; None if all models are equal in
+    one of them. ``n_necessary`` of the ``n_common`` samples are in the necessary part.
     """
 
     models: tuple[RankedModel, ...]
@@ -43,7 +42,7 @@ class Ranking:
     kendall: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the ranking as JSON values."""
         return {
             "n_common": self.n_common,
             "n_necessary": self.n_necessary,
@@ -51,72 +50,50 @@ class Ranking:
             "kendall": self.kendall,
             "models": [
                 {
-                    "model": one.model,
-                    "on_all": one.on_all.to_dict(),
-                    "rank_all": one.rank_all,
-                    "on_necessary": one.on_necessary.to_dict(),
-                    "rank_necessary": one.rank_necessary,
+                    "model": ranked.model,
+                    "on_all": ranked.on_all.to_dict(),
+                    "rank_all": ranked.rank_all,
+                    "on_necessary": ranked.on_necessary.to_dict(),
+                    "rank_necessary": ranked.rank_necessary,
                 }
-                for one in self.models
+                for ranked in self.models
             ],
         }
 
 
-def rank_models(verdicts: Mapping[str, Grades], necessary: NDArray[np.bool_]) -> Ranking | None:
-    """Ranks of models by their verdicts; None for fewer than two, or where no sample of the
-    necessary part was answered by all."""
-    seen = list(verdicts.items())
-    if len(seen) < 2:
+def rank_models(
+    correctness: Mapping[str, Correctness], necessary: NDArray[np.bool_]
+) -> Ranking | None:
+    """Rank models by accuracy on all samples and on the necessary part.
+
+    Returns:
+        None for fewer than two models, or if all models answered no common necessary sample.
+    """
+    if len(correctness) < 2:
         return None
-    common = np.logical_and.reduce([one != UNGRADED for _, one in seen])
+    common = np.logical_and.reduce([column != UNJUDGED for column in correctness.values()])
     inside = common & necessary
-    n_common, n_inside = int(common.sum()), int(inside.sum())
-    if not n_inside:
+    if not inside.any():
         return None
-    on_all = [measure_accuracy(one[common]) for _, one in seen]
-    on_part = [measure_accuracy(one[inside]) for _, one in seen]
-    orders = [ranks([-one.right for one in found]) for found in (on_all, on_part)]
-    columns = zip(verdicts, on_all, orders[0], on_part, orders[1], strict=True)
-    ranked = [RankedModel(*values) for values in columns]
-    return Ranking(
-        models=tuple(sorted(ranked, key=lambda one: (one.rank_all, one.rank_necessary, one.model))),
-        n_common=n_common,
-        n_necessary=n_inside,
-        spearman=spearman(*orders),
-        kendall=kendall(*orders),
+    from scipy.stats import kendalltau, rankdata, spearmanr  # slow to import, rarely needed
+
+    on_all = [measure_accuracy(column[common]) for column in correctness.values()]
+    on_necessary = [measure_accuracy(column[inside]) for column in correctness.values()]
+    ranks, ranks_necessary = (
+        rankdata([-accuracy.right for accuracy in accuracies]).tolist()
+        for accuracies in (on_all, on_necessary)
     )
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 1, ascending by value; equal values share their mean rank."""
-    return [
-        (2 * sum(other < one for other in values) + sum(other == one for other in values) + 1) / 2
-        for one in values
-    ]
-
-
-def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's correlation of two lists of ranks; None where either is constant."""
-    x, y = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    x, y = x - x.mean(), y - y.mean()
-    spread = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / spread if spread else None
-
-
-def kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two lists of ranks, which allows for ties; None where one is constant."""
-    pairs = [
-        (_sign(one[i] - one[j]), _sign(other[i] - other[j]))
-        for i in range(len(one))
-        for j in range(i)
-    ]
-    spread = math.sqrt(_total(pairs, lambda x, _: x * x) * _total(pairs, lambda _, y: y * y))
-    return _total(pairs, lambda x, y: x * y) / spread if spread else None
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
-
-
-def _total(pairs: Sequence[tuple[int, int]], of: Callable[[int, int], int]) -> int:
-    return sum(of(x, y) for x, y in pairs)
+    columns = zip(correctness, on_all, ranks, on_necessary, ranks_necessary, strict=True)
+    models = [RankedModel(*values) for values in columns]
+    spearman = kendall = None
+    if len(set(ranks)) > 1 and len(set(ranks_necessary)) > 1:
+        # Rounded, because scipy's coefficient of equal ranks may be 1 minus one unit of rounding.
+        spearman = round(float(spearmanr(ranks, ranks_necessary).statistic), 15)
+        kendall = round(float(kendalltau(ranks, ranks_necessary).statistic), 15)
+    return Ranking(
+        models=tuple(sorted(models, key=lambda m: (m.rank_all, m.rank_necessary, m.model))),
+        n_common=int(common.sum()),
+        n_necessary=int(inside.sum()),
+        spearman=spearman,
+        kendall=kendall,
+    )

@@ -1,4 +1,4 @@
-"""Typed verdicts on typed scores: every figure can be worked out on paper."""
+"""Evaluation of written-out correctness and scores: every figure can be checked on paper."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scoring.evaluation.accuracy import (
 from scoring.evaluation.evaluate import (
     Benchmark,
     Evaluation,
-    ModelGrades,
+    ModelCorrectness,
     evaluate_models,
     split_into_bands,
 )
-from scoring.evaluation.model_ranks import kendall, rank_models, ranks, spearman
+from scoring.evaluation.model_ranks import rank_models
 from scoring.necessity import Bands
 
 NAN = math.nan
@@ -36,17 +36,19 @@ BENCHMARK = Benchmark(
 )
 
 
-def verdicts(text: str) -> np.ndarray:
-    """``r`` right, ``w`` wrong, ``-`` no verdict."""
+def correctness(text: str) -> np.ndarray:
+    """``r`` right, ``w`` wrong, ``-`` not judged."""
     return np.array([{"r": 1, "w": 0, "-": -1}[one] for one in text], np.int8)
 
 
-def evaluated(*answers: ModelGrades, threshold: float = 0.25, n_bands: int = 3) -> Evaluation:
-    return evaluate_models(BENCHMARK, answers, threshold, Bands(), n_bands)
+def evaluated(*models: ModelCorrectness, threshold: float = 0.25, n_bands: int = 3) -> Evaluation:
+    return evaluate_models(BENCHMARK, models, threshold, Bands(), n_bands)
 
 
 #                          row  01234567
-ONE = ModelGrades("one", verdicts("rrwrrwr-"), verdicts("wwrrwwrr"), verdicts("wwwrww-r"))
+ONE = ModelCorrectness(
+    "one", correctness("rrwrrwr-"), correctness("wwrrwwrr"), correctness("wwwrww-r")
+)
 
 
 def test_all_samples_the_necessary_part_and_the_rest() -> None:
@@ -57,7 +59,7 @@ def test_all_samples_the_necessary_part_and_the_rest() -> None:
     assert one.all.blind == Accuracy(4, 8)
     assert one.necessary.seen == Accuracy(2, 3)  # rows 0, 1, 2
     assert one.necessary.blind == Accuracy(1, 3)
-    assert one.rest.seen == Accuracy(3, 4)  # rows 3 to 6; row 7 has no score and is in no part
+    assert one.rest.seen == Accuracy(3, 4)  # rows 3 to 6; row 7 has no score
     assert [part.seen for part in one.by_category] == [
         Accuracy(1, 2),  # misaligned: 5, 6
         Accuracy(2, 2),  # redundant: 3, 4
@@ -70,14 +72,16 @@ def test_all_samples_the_necessary_part_and_the_rest() -> None:
     assert [(part.name, part.n_samples) for part in one.by_kind] == [("choice", 2), ("number", 6)]
 
 
-def test_gain_and_leakage_are_over_the_samples_that_both_sides_have() -> None:
+def test_gain_and_leakage_use_samples_that_both_sides_have() -> None:
     (one,) = evaluated(ONE).models
     assert one.all.gain is not None
     assert one.all.gain.seen == Accuracy(5, 7)
     assert one.all.gain.blind == Accuracy(3, 7)  # without row 7
     assert one.all.gain.value == pytest.approx(2 / 7)
     assert one.all.leakage is not None
-    assert one.all.leakage.blind == Accuracy(3, 7)  # without row 6, where the text model is silent
+    assert one.all.leakage.blind == Accuracy(
+        3, 7
+    )  # without row 6, which the text model did not answer
     assert one.all.leakage.text_model == Accuracy(2, 7)
     assert one.all.leakage.value == pytest.approx(1 / 7)
 
@@ -125,10 +129,10 @@ def test_wilsons_interval() -> None:
     assert Accuracy(8, 10).interval == pytest.approx((0.490, 0.943), abs=0.001)
     assert Accuracy(0, 0).value is None
     assert Accuracy(0, 0).interval is None
-    assert measure_accuracy(verdicts("rw-")) == Accuracy(1, 2)
+    assert measure_accuracy(correctness("rw-")) == Accuracy(1, 2)
 
 
-def test_bands_part_no_equal_scores_and_cover_every_score() -> None:
+def test_bands_separate_no_equal_scores_and_cover_every_score() -> None:
     scores = np.array([0.0, 0.0, 0.0, 1.0, 2.0, 3.0])
     assert split_into_bands(scores, 3) == [(None, 2.0), (2.0, None)]
     assert split_into_bands(scores, 1) == [(None, None)]
@@ -139,8 +143,8 @@ def test_bands_part_no_equal_scores_and_cover_every_score() -> None:
     assert [part.n_samples for part in one.by_band] == [2, 2, 3]
 
 
-def test_what_nobody_predicted_is_none_and_never_zero() -> None:
-    (one,) = evaluated(ModelGrades("seen only", verdicts("rrwrrwr-"))).models
+def test_missing_predictions_are_none_and_never_zero() -> None:
+    (one,) = evaluated(ModelCorrectness("seen only", correctness("rrwrrwr-"))).models
     assert one.all.blind is None
     assert one.all.gain is None
     assert one.all.leakage is None
@@ -152,10 +156,10 @@ def test_what_nobody_predicted_is_none_and_never_zero() -> None:
 
 
 def test_models_are_ranked_over_the_samples_that_all_answered() -> None:
-    a = ModelGrades("a", verdicts("wwwrrrr-"))  # 4 of 7; 0 of 3 on the necessary part
-    b = ModelGrades("b", verdicts("rrrwwwwr"))  # 3 of 7; 3 of 3
-    c = ModelGrades("c", verdicts("rrwwwwwr"))  # 2 of 7; 2 of 3
-    blind_only = ModelGrades("d", None, verdicts("rrrrrrrr"))
+    a = ModelCorrectness("a", correctness("wwwrrrr-"))  # 4 of 7; 0 of 3 on the necessary part
+    b = ModelCorrectness("b", correctness("rrrwwwwr"))  # 3 of 7; 3 of 3
+    c = ModelCorrectness("c", correctness("rrwwwwwr"))  # 2 of 7; 2 of 3
+    blind_only = ModelCorrectness("d", None, correctness("rrrrrrrr"))
     found = evaluated(c, b, a, blind_only).ranking
     assert found is not None
     assert (found.n_common, found.n_necessary) == (7, 3)
@@ -166,27 +170,40 @@ def test_models_are_ranked_over_the_samples_that_all_answered() -> None:
     assert found.kendall == pytest.approx(-1 / 3)  # one pair agrees, two do not
 
 
-def test_too_little_to_rank() -> None:
+def test_rankings_need_two_models_and_common_samples() -> None:
     necessary = np.array([True, False])
-    assert rank_models({"one": verdicts("rr")}, necessary) is None
-    assert rank_models({"one": verdicts("rr"), "two": verdicts("-r")}, necessary) is None
-    equal = rank_models({"one": verdicts("rr"), "two": verdicts("rr")}, necessary)
+    assert rank_models({"one": correctness("rr")}, necessary) is None
+    assert rank_models({"one": correctness("rr"), "two": correctness("-r")}, necessary) is None
+    equal = rank_models({"one": correctness("rr"), "two": correctness("rr")}, necessary)
     assert equal is not None
     assert (equal.spearman, equal.kendall) == (None, None)
     assert [one.rank_all for one in equal.models] == [1.5, 1.5]
 
 
 def test_correlations_of_ranks_with_ties() -> None:
-    assert ranks([3.0, 1.0, 3.0]) == [2.5, 1.0, 2.5]
-    one, other = [1.0, 2.5, 2.5, 4.0], [1.0, 2.0, 3.0, 4.0]
-    assert spearman(one, other) == pytest.approx(0.9486833)  # as scipy.stats has it
-    assert kendall(one, other) == pytest.approx(0.9128709)
+    necessary = np.array([False, False, True, True, True])
+    models = {
+        "best": correctness("rrrrr"),  # 5 right; 3 on the necessary part
+        "b": correctness("wrrwr"),  # 3; 2
+        "c": correctness("rrrww"),  # 3; 1
+        "worst": correctness("rwwww"),  # 1; 0
+    }
+    ranking = rank_models(models, necessary)
+    assert ranking is not None
+    assert [ranked.rank_all for ranked in ranking.models] == [1.0, 2.5, 2.5, 4.0]
+    assert [ranked.rank_necessary for ranked in ranking.models] == [1.0, 2.0, 3.0, 4.0]
+    assert ranking.spearman == pytest.approx(0.9486833)  # 4.5 / sqrt(4.5 * 5)
+    assert ranking.kendall == pytest.approx(0.9128709)  # 5 / sqrt(5 * 6)
+    two = {"a": correctness("rrr"), "b": correctness("rww")}
+    agreeing = rank_models(two, np.array([False, True, True]))
+    assert agreeing is not None
+    assert (agreeing.spearman, agreeing.kendall) == (1.0, 1.0)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(InputError, match="finite number"):
         evaluated(ONE, threshold=NAN)
-    with pytest.raises(InputError, match="one band or more"):
+    with pytest.raises(InputError, match="at least 1, got 0"):
         evaluated(ONE, n_bands=0)
-    with pytest.raises(InputError, match="do not fit a benchmark of 8 samples"):
-        evaluated(ModelGrades("short", verdicts("r")))
+    with pytest.raises(InputError, match="has 1 predictions for a benchmark of 8 samples"):
+        evaluated(ModelCorrectness("short", correctness("r")))

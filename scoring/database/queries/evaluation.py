@@ -16,12 +16,12 @@ from scoring.database.queries.prediction_correctness import (
 )
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.evaluation.accuracy import DEFAULT_MEASURE, UNGRADED, Grades, list_cell_rows
+from scoring.evaluation.accuracy import DEFAULT_MEASURE, UNJUDGED, Correctness, list_cell_rows
 from scoring.evaluation.evaluate import (
-    DEFAULT_BANDS_OF_SCORE,
+    DEFAULT_SCORE_BANDS,
     Benchmark,
     Evaluation,
-    ModelGrades,
+    ModelCorrectness,
     evaluate_models,
 )
 from scoring.necessity import Bands
@@ -50,7 +50,7 @@ def evaluate_predictions(
     models: Sequence[str] | None = None,
     measure: str = DEFAULT_MEASURE,
     threshold: float | None = None,
-    n_bands: int = DEFAULT_BANDS_OF_SCORE,
+    n_bands: int = DEFAULT_SCORE_BANDS,
     bands: Bands | None = None,
 ) -> Evaluation:
     """Evaluates models, by default all, on the samples under a filter by the scores of a scope.
@@ -95,7 +95,7 @@ def read_cell_rows(
 
 def _asked(
     asked: Query, models: Sequence[str] | None, measure: str
-) -> tuple[Benchmark, list[ModelGrades]]:
+) -> tuple[Benchmark, list[ModelCorrectness]]:
     """The samples asked for, and what each model answered."""
     known = {one.name: one for one in list_models(asked.snapshot)}
     if not known:
@@ -125,7 +125,7 @@ def _benchmark(asked: Query) -> Benchmark:
 
 def _answers(
     asked: Query, benchmark: Benchmark, model: PredictingModel, measure: str
-) -> ModelGrades:
+) -> ModelCorrectness:
     found = {
         str(sight): _verdicts(asked, benchmark, model.name, sight, measure)
         for sight in Sight
@@ -133,13 +133,15 @@ def _answers(
     }
     runs = {"run_id": asked.values["run_id"], "model": model.name}
     chose_part = model.own and bool(asked.snapshot.rows(_SAME_WEIGHTS, runs))
-    return ModelGrades(model.name, **found, chose_part=chose_part)
+    return ModelCorrectness(model.name, **found, chose_part=chose_part)
 
 
-def _verdicts(asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str) -> Grades:
+def _verdicts(
+    asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str
+) -> Correctness:
     query, values = correctness_query(asked.snapshot, model, sight, measure)
     columns = asked.snapshot.arrays(query, values)
-    verdicts = np.full(len(benchmark), UNGRADED, np.int8)
+    verdicts = np.full(len(benchmark), UNJUDGED, np.int8)
     if len(benchmark):
         rows = columns["row_idx"].astype(np.int64)
         places = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)
