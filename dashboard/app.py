@@ -1,9 +1,10 @@
-"""The script that Streamlit runs for every view: style, navigation, and the page asked for."""
+"""The script that Streamlit runs on every rerun: style, navigation, and the requested page."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from dashboard.data.context import single_snapshot
 from dashboard.frontend import assets
 from dashboard.pages.compare import page as compare
 from dashboard.pages.evaluate import page as evaluate
@@ -18,7 +19,7 @@ from scoring.errors import VisnecError
 
 
 def main() -> None:
-    """Draws one page; an explained error takes the place of what it would have shown."""
+    """Render one page; an explained error replaces its content."""
     st.set_page_config(
         page_title="VisNec Studio",
         page_icon=assets.icon(),
@@ -39,7 +40,8 @@ def main() -> None:
         }
     )
     try:
-        page.run()
+        with single_snapshot():
+            page.run()
     except VisnecError as error:
         notices.show_problem(error)
 

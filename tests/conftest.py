@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+from dashboard.data.cache import APP_CACHE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of a test run share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +33,14 @@ def demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(f"{root}.lock"):
         build_demo(root)  # finds itself done where another process was first
     return root
+
+
+@pytest.fixture(autouse=True)
+def empty_app_cache() -> Iterator[None]:
+    """Start every test with nothing cached by the dashboard."""
+    APP_CACHE.clear()
+    yield
+    APP_CACHE.clear()
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from dashboard.data.cache import APP_CACHE
 from scoring.database.build.build import Progress, build_database
 from scoring.database.build.refresh import build_if_behind
 from scoring.database.values import BuildReport
@@ -24,8 +24,6 @@ from scoring.workspace import Workspace, open_workspace, save_settings
 
 MAX_NOTE = 2000
 _MIN_PAUSE_SECONDS = 5.0
-_builders: dict[Path, _BackgroundBuilder] = {}
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +149,7 @@ def build_in_background(workspace: Workspace) -> None:
 
     A build takes longer the larger the workspace is, so the pause grows with the last build's time.
     """
-    with _lock:
-        builder = _builders.setdefault(workspace.root, _BackgroundBuilder())
-    builder.start_if_idle(workspace)
+    APP_CACHE.database_builders.get(workspace.root, _BackgroundBuilder).start_if_idle(workspace)
 
 
 class _BackgroundBuilder:

@@ -1,4 +1,4 @@
-"""What a page was drawn from and which runs are at work: whether there is something to show."""
+"""Which runs are active, and whether a page is out of date."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from scoring.runs.record import list_runs
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceState:
-    """What a page was drawn from: dataset, database, its runs, and those that are at work."""
+    """What a page was drawn from: dataset, database, runs, and which of the runs are active."""
 
     dataset: str | None
     generation: str | None
     runs: tuple[str, ...]
-    at_work: tuple[str, ...]
+    active: tuple[str, ...]
 
 
 def read_state(opened: OpenedWorkspace) -> WorkspaceState:
-    """The state of the workspace now."""
+    """Return the current state of the workspace."""
     workspace, dataset = opened.workspace, opened.dataset
     generation = None
     if dataset is not None and has_database(workspace):
         generation = open_store(workspace).generation
     runs = tuple(run.run_id for run in list_runs(workspace))
     fingerprint = dataset.fingerprint if dataset else None
-    return WorkspaceState(fingerprint, generation, runs, tuple(read_running_progress(opened)))
+    return WorkspaceState(fingerprint, generation, runs, tuple(read_active_runs(opened)))
 
 
-def read_running_progress(opened: OpenedWorkspace) -> dict[str, RunProgress]:
-    """The runs on which a process works now, by their names."""
+def read_active_runs(opened: OpenedWorkspace) -> dict[str, RunProgress]:
+    """Return the progress of each run that a process is working on."""
     workspace = opened.workspace
     runs = [run.run_id for run in list_runs(workspace) if not run.imported_from]
-    found = {run: read_progress(workspace, run) for run in runs}
-    return {run: one for run, one in found.items() if one is not None and one.state == "running"}
+    reports = {run: read_progress(workspace, run) for run in runs}
+    return {run: report for run, report in reports.items() if report and report.state == "running"}
 
 
 def state_digest(opened: OpenedWorkspace) -> str:
-    """Another one whenever the state or the progress of a run at work is another."""
+    """Return a digest that changes with the state and with the progress of active runs."""
     progress = [
-        (run, one.done, one.updated_at) for run, one in read_running_progress(opened).items()
+        (run, report.done, report.updated_at) for run, report in read_active_runs(opened).items()
     ]
     return hashlib.sha256(repr((read_state(opened), progress)).encode()).hexdigest()

@@ -1,63 +1,72 @@
-"""Answers kept by what they depend on, so that a page asks each question once.
+"""Everything that the running dashboard keeps in memory, owned by one object.
 
-A key is made of generations, names and small values; never of a big frame. What is kept is shared
-between sessions and must not be changed.
+A key consists of database generations, names and small values, never of a large frame. Cached
+values are shared between sessions and must not be changed.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from collections.abc import Callable, Hashable
+from typing import Any, Final, TypeVar, cast
 
-_MAX_ANSWERS: Final = 512
+from cachetools import LRUCache, cached
 
 T = TypeVar("T")
 
 
-class Answers:
-    """A small thread-safe cache: the least recently used answer goes first."""
+class AnswerCache:
+    """A thread-safe LRU cache; concurrent calls for one key wait for a single computation."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[object, ...], object] = OrderedDict()
-        self._under_way: dict[tuple[object, ...], threading.RLock] = {}
+        self._values: LRUCache[Hashable, Any] = LRUCache(size)
+        self._changed = threading.Condition()
+        self._get = cached(self._values, key=lambda key, _: key, condition=self._changed)(
+            lambda _, compute: compute()
+        )
 
-    def get(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
-        """The answer kept under ``key``, or the one that ``read`` gives now.
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the value cached under ``key``, or compute and cache it."""
+        return cast(T, self._get(key, compute))
 
-        Whoever asks while the same question is being answered waits for that answer.
-        """
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return cast(T, self._kept[key])
-            turn = self._under_way.setdefault(key, threading.RLock())
-        with turn:
-            with self._lock:
-                if key in self._kept:
-                    return cast(T, self._kept[key])
-            try:
-                value = read()
-                with self._lock:
-                    self._keep(key, value)
-            finally:
-                with self._lock:
-                    self._under_way.pop(key, None)
-        return value
+    def peek(self, key: Hashable) -> object | None:
+        """Return the value cached under ``key``, or None; computes nothing."""
+        with self._changed:
+            value: object | None = self._values.get(key)
+            return value
 
-    def known(self, key: tuple[object, ...]) -> object | None:
-        """The answer kept under ``key``, or None."""
-        with self._lock:
-            return self._kept.get(key)
+    def drop(self, key: Hashable) -> None:
+        """Forget the value under ``key``, if there is one."""
+        with self._changed:
+            self._values.pop(key, None)
 
-    def _keep(self, key: tuple[object, ...], value: object) -> None:
-        self._kept[key] = value
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+    def clear(self) -> None:
+        """Forget all values."""
+        with self._changed:
+            self._values.clear()
 
 
-ANSWERS: Final = Answers(_MAX_ANSWERS)
-REFERENCES: Final = Answers(20_000)  # row -> image paths
+class AppCache:
+    """The caches and registries of one server process, each with its number of entries."""
+
+    def __init__(self) -> None:
+        self.answers = AnswerCache(512)  # results of queries
+        self.image_paths = AnswerCache(20_000)  # row -> image paths
+        self.images = AnswerCache(64)  # encoded images
+        self.candidates = AnswerCache(2)  # each holds columns of the whole dataset
+        self.subset_outcomes = AnswerCache(2)
+        self.subset_diffs = AnswerCache(2)
+        self.clustering_overlaps = AnswerCache(16)
+        self.stabilities = AnswerCache(16)
+        self.stores = AnswerCache(1)  # the open database; an earlier one is closed when unused
+        self.database_builders = AnswerCache(8)  # one per workspace
+        self.export_jobs = AnswerCache(8)  # a list per workspace
+        self.prefetches = AnswerCache(64)  # views whose queries were run in the background
+
+    def clear(self) -> None:
+        """Forget everything; a test starts with an empty cache."""
+        for cache in vars(self).values():
+            cache.clear()
+
+
+APP_CACHE: Final = AppCache()

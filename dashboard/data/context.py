@@ -1,15 +1,16 @@
-"""Opens what a view is about: the workspace, its database, the run and the clustering."""
+"""Opens what a view shows: the workspace, its database, the run and the clustering."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dashboard.data.cache import ANSWERS, Answers
+from dashboard.data.cache import APP_CACHE, AnswerCache
 from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.view.state import View
 from scoring.database.connection import Store
@@ -25,13 +26,12 @@ WORKSPACE_VARIABLE: Final = "VISNEC_WORKSPACE"
 
 T = TypeVar("T")
 
-_stores: dict[Path, Store] = {}
-_lock = threading.Lock()
+_pinned_stores: ContextVar[dict[Store, Store] | None] = ContextVar("pinned_stores", default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the reads of a page are about: a workspace with scores, and what the view chose."""
+    """What a page reads from: a workspace with scores, and what the view has chosen."""
 
     workspace: Workspace
     store: Store
@@ -39,18 +39,18 @@ class Context:
     bands: Bands
     filter: Filter
     edition: str  # fingerprint of the dataset
-    filter_problem: str | None = None  # why the view's filter was left out
+    filter_problem: str | None = None  # why the view's filter was ignored
 
-    def everything(self) -> Context:
-        """The same without a filter."""
+    def without_filter(self) -> Context:
+        """Return the same context for all samples."""
         return replace(self, filter=Filter(), filter_problem=None)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedWorkspace:
-    """A workspace as far as it goes; ``context`` is None until something is scored.
+    """A workspace in whatever state it is in; ``context`` is None until something is scored.
 
-    ``problems`` are sentences about what the view asked for and the workspace does not have.
+    ``problems`` are messages about what the view asked for and the workspace does not have.
     """
 
     workspace: Workspace
@@ -60,26 +60,53 @@ class OpenedWorkspace:
 
 
 def read_workspace() -> Workspace:
-    """The workspace that this server was started for. Raises WorkspaceError with the remedy."""
+    """Return the workspace that this server was started for.
+
+    Raises:
+        WorkspaceError: If there is none; the message names the command.
+    """
     root = os.environ.get(WORKSPACE_VARIABLE)
     if not root:
         raise WorkspaceError(
-            "no workspace was named; start the dashboard with: visnec dashboard -w WORKSPACE"
+            "no workspace given; start the dashboard with: visnec dashboard -w WORKSPACE"
         )
     return open_workspace(Path(root))
 
 
+@contextmanager
+def single_snapshot() -> Iterator[None]:
+    """Read everything inside from one snapshot of the database, so that a page's figures agree.
+
+    A build that finishes meanwhile shows up in the next rerun. Decisions are always current.
+    """
+    if _pinned_stores.get() is not None:
+        yield
+        return
+    token = _pinned_stores.set({})
+    try:
+        yield
+    finally:
+        _pinned_stores.reset(token)
+
+
 def open_store(workspace: Workspace) -> Store:
-    """The database of the workspace, opened once per process. Raises WorkspaceError."""
-    with _lock:
-        store = _stores.get(workspace.root)
-        if store is None or store.workspace.settings != workspace.settings:
-            store = _stores[workspace.root] = Store(workspace)
+    """Return the workspace's database, opened once per process, or its pinned snapshot.
+
+    Raises:
+        WorkspaceError: If there is no database, or it is from another version.
+    """
+    key = (workspace.root, workspace.settings)
+    store = APP_CACHE.stores.get(key, lambda: Store(workspace))
+    pinned = _pinned_stores.get()
+    if pinned is None:
         return store
+    if store not in pinned:
+        pinned[store] = store.pin()
+    return pinned[store]
 
 
 def has_database(workspace: Workspace) -> bool:
-    """Whether the derived database is there and of this version; a page may have it built."""
+    """Return whether the derived database exists in this version; if not, a page can build it."""
     if not workspace.database.exists():
         return False
     try:
@@ -90,9 +117,10 @@ def has_database(workspace: Workspace) -> bool:
 
 
 def open_view_context(view: View) -> OpenedWorkspace:
-    """The workspace and what of the view it can show.
+    """Open the workspace and whatever it has of what the view asks for.
 
-    Raises WorkspaceError where there is no workspace or its database cannot be read.
+    Raises:
+        WorkspaceError: If there is no workspace or its database cannot be read.
     """
     workspace = read_workspace()
     try:
@@ -102,32 +130,24 @@ def open_view_context(view: View) -> OpenedWorkspace:
     if not has_database(workspace):
         return OpenedWorkspace(workspace, dataset, None)
     store = open_store(workspace)
-    scope, problems = _scope(store, view)
+    scope, problems = _resolve_scope(store, view)
     if scope is None:
         return OpenedWorkspace(workspace, dataset, None, problems)
-    which = view.filter
-    if which.cluster and scope.clustering_id is None:
-        problems += ("The filter's clusters were left out: there is no clustering yet.",)
-        which = replace(which, cluster=())
-    bands = view.bands(workspace.bands)
-    which, problem = _answerable(store, scope, which, bands)
-    context = Context(workspace, store, scope, bands, which, dataset.fingerprint, problem)
+    bands, where, filter_problem = view.bands(workspace.bands), view.filter, None
+    if where.cluster and scope.clustering_id is None:
+        problems += ("The filter's clusters were ignored: there is no clustering yet.",)
+        where = replace(where, cluster=())
+    try:
+        check_filter(store, scope, where, bands)
+    except (FilterError, InputError) as error:
+        where = replace(where, text=None) if where.pattern else Filter()
+        filter_problem = str(error)
+    context = Context(workspace, store, scope, bands, where, dataset.fingerprint, filter_problem)
     return OpenedWorkspace(workspace, dataset, context, problems)
 
 
-def _answerable(
-    store: Store, scope: Scope, which: Filter, bands: Bands
-) -> tuple[Filter, str | None]:
-    """The filter, or what is left of it without the part that cannot be asked, and why."""
-    try:
-        check_filter(store, scope, which, bands)
-    except (FilterError, InputError) as error:
-        return (replace(which, text=None) if which.pattern else Filter()), str(error)
-    return which, None
-
-
-def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
-    """The scores that the view names, or the newest run's; told where the two differ."""
+def _resolve_scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
+    """Return the scores that the view names, or the newest run's, and messages if they differ."""
     frame = read_scopes(store)
     if frame.empty:
         return None, ()
@@ -136,11 +156,11 @@ def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
     with_scores = [str(run) for run in frame[frame["n_scored"] > 0]["run_id"]]
     run_id = view.run if view.run in runs else (with_scores or runs)[-1]
     if view.run is not None and view.run != run_id:
-        problems.append(f"There is no run {view.run} here; the page shows {run_id}.")
+        problems.append(f"There is no run {view.run} here; showing {run_id}.")
     baselines = list(frame[frame["run_id"] == run_id]["baseline"])
     baseline = view.baseline if view.baseline in baselines else baselines[0]
     if view.baseline is not None and view.baseline != baseline:
-        problems.append(f"The run has no baseline {view.baseline}; the page shows {baseline}.")
+        problems.append(f"The run has no baseline {view.baseline}; showing {baseline}.")
     names = list(read_clusterings(store)["clustering_id"])
     clustering = view.clustering if view.clustering in names else (names[-1] if names else None)
     if view.clustering is not None and view.clustering != clustering:
@@ -151,21 +171,36 @@ def _scope(store: Store, view: View) -> tuple[Scope | None, tuple[str, ...]]:
 def cached_query(
     context: Context,
     name: str,
-    read: Callable[[], T],
-    *more: object,
+    query: Callable[[], T],
+    *parameters: object,
     decisions: bool = True,
-    answers: Answers = ANSWERS,
+    cache: AnswerCache = APP_CACHE.answers,
 ) -> T:
-    """An answer that depends on the database, the scope, the filter and the bands, and on the
-    decisions where it shows any or the filter names any."""
+    """Return a result that depends on the database, the context and ``parameters``.
+
+    Args:
+        context: The scope, filter and band limits that the query uses.
+        name: Tells the query from others with the same parameters.
+        query: Computes the result if it is not cached.
+        parameters: Further hashable values that the result depends on.
+        decisions: Whether the result depends on decisions even if the filter does not.
+        cache: Where to keep the result.
+    """
     store = context.store
     by_decision = decisions or context.filter.needs_decisions
-    decided = store.decisions_generation if by_decision else ""
-    about = (context.scope, str(context.filter), context.bands)
-    key = (context.workspace.root, name, store.generation, decided, *about, *more)
-    return answers.get(key, read)
+    key = (
+        context.workspace.root,
+        name,
+        store.generation,
+        store.decisions_generation if by_decision else "",
+        context.scope,
+        str(context.filter),
+        context.bands,
+        *parameters,
+    )
+    return cache.get(key, query)
 
 
 def query_arguments(context: Context) -> tuple[Store, Scope, Filter]:
-    """What most questions to the store begin with."""
+    """Return the first arguments of most queries."""
     return context.store, context.scope, context.filter

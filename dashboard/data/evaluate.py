@@ -1,4 +1,4 @@
-"""How models do on the benchmark: what their predictions come to, and whose there are."""
+"""Reads for the Evaluate page: how models do on the samples under the filter."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from scoring.evaluation.evaluate import Evaluation
 
 
 def read_models(context: Context) -> list[PredictingModel]:
-    """The models with predictions, runs first, as of the database."""
+    """Return the models with predictions, runs first, as of the database."""
     return fetch_models(context.store)
 
 
 def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
-    """All models on the samples under the filter; the necessary part begins at ``threshold``."""
-    store, scope, which = query_arguments(context)
+    """Return all models' results; samples that need the image are those from ``threshold``."""
+    store, scope, where = query_arguments(context)
     return cached_query(
         context,
         "evaluation",
         lambda: evaluate_predictions(
-            store, scope, which, measure=measure, threshold=threshold, bands=context.bands
+            store, scope, where, measure=measure, threshold=threshold, bands=context.bands
         ),
         measure,
         threshold,
@@ -35,5 +35,5 @@ def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluat
 
 
 def read_imported_answers(context: Context, row_idx: int) -> pd.DataFrame:
-    """What imported models predicted for one sample, with how it matches the reference."""
+    """Return imported predictions for one sample and how they match the reference."""
     return imported_answers(context.store, row_idx)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dashboard.data.cache import APP_CACHE
 from dashboard.data.context import Context
 from scoring.errors import InputError, VisnecError
 from scoring.exports import ExportOptions
@@ -28,7 +29,6 @@ from scoring.workspace import Workspace
 Work = Callable[[Progress, OnWait], ExportResult]
 State = Literal["running", "done", "stopped", "failed"]
 _LISTED_SECONDS = 3600.0
-_jobs: dict[Path, list[ExportJob]] = {}
 _lock = threading.Lock()
 
 
@@ -149,7 +149,7 @@ def start_export_job(
         InputError: If an export with other choices is writing to the same folder.
     """
     with _lock:
-        jobs = _jobs.setdefault(root, [])
+        jobs = _jobs_of(root)
         for job in jobs:
             if job.folder == folder and job.state == "running":
                 if (job.name, job.choices) == (name, choices):
@@ -168,13 +168,18 @@ def start_export_job(
 def list_export_jobs(root: Path) -> list[ExportJob]:
     """Return this process's exports: running ones and those that ended in the last hour."""
     with _lock:
-        return [job for job in _jobs.get(root, []) if not _has_expired(job)]
+        return [job for job in _jobs_of(root) if not _has_expired(job)]
 
 
 def dismiss_export_job(root: Path, job: ExportJob) -> None:
     """Remove a finished export from the list; its files stay."""
     with _lock:
-        _jobs[root] = [listed for listed in _jobs.get(root, []) if listed is not job]
+        jobs = _jobs_of(root)
+        jobs[:] = [listed for listed in jobs if listed is not job]
+
+
+def _jobs_of(root: Path) -> list[ExportJob]:
+    return APP_CACHE.export_jobs.get(root, list[ExportJob])
 
 
 def _has_expired(job: ExportJob) -> bool:

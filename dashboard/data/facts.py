@@ -1,10 +1,13 @@
-"""What is in the workspace: sets of scores, clusterings, runs and their progress."""
+"""What a workspace contains: sets of scores, clusterings, sources and the state of its database."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pandas as pd
 
-from dashboard.data.cache import ANSWERS
+from dashboard.data.cache import APP_CACHE
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.database.queries.overview import (
@@ -16,47 +19,50 @@ from scoring.database.queries.overview import (
 from scoring.database.values import BuildState
 from scoring.dataset.records import read_dataset_info
 
+T = TypeVar("T")
+
 
 def read_scopes(store: Store) -> pd.DataFrame:
-    """Run and baseline of every set of scores, oldest first."""
-    key = (store.workspace.root, "scopes", store.generation)
-    return ANSWERS.get(key, lambda: fetch_scopes(store))
+    """Return run and baseline of every set of scores, oldest first."""
+    return _cached_fact(store, "scopes", lambda: fetch_scopes(store))
 
 
 def read_prediction_counts(store: Store) -> dict[str, int]:
-    """Run to samples with predictions, as of the database."""
-    key = (store.workspace.root, "predictions", store.generation)
-    return ANSWERS.get(key, lambda: prediction_counts(store))
+    """Return the number of samples with predictions by run, as of the database."""
+    return _cached_fact(store, "predictions", lambda: prediction_counts(store))
 
 
 def read_clusterings(store: Store) -> pd.DataFrame:
-    """Every clustering, oldest first."""
-    key = (store.workspace.root, "clusterings", store.generation)
-    return ANSWERS.get(key, lambda: fetch_clusterings(store))
+    """Return every clustering, oldest first."""
+    return _cached_fact(store, "clusterings", lambda: fetch_clusterings(store))
 
 
 def read_current_clusterings(store: Store) -> pd.DataFrame:
-    """Those of the dataset as it is now; one made before samples were added lacks clusters."""
+    """Return the clusterings of the current dataset; older ones lack clusters of new samples."""
 
     def read() -> pd.DataFrame:
         fingerprint = read_dataset_info(store.workspace).fingerprint
         current = [
-            one.clustering_id
-            for one in list_clusterings(store.workspace)
-            if one.dataset_fingerprint == fingerprint
+            clustering.clustering_id
+            for clustering in list_clusterings(store.workspace)
+            if clustering.dataset_fingerprint == fingerprint
         ]
-        found = read_clusterings(store)
-        return found[found["clustering_id"].isin(current)]
+        frame = read_clusterings(store)
+        return frame[frame["clustering_id"].isin(current)]
 
-    return ANSWERS.get((store.workspace.root, "current clusterings", store.generation), read)
+    return _cached_fact(store, "current clusterings", read)
 
 
 def read_dataset_counts(store: Store) -> pd.DataFrame:
-    """Per source: samples, with an image, with several turns."""
-    key = (store.workspace.root, "dataset", store.generation)
-    return ANSWERS.get(key, lambda: dataset_counts(store))
+    """Return per source: samples, with an image, with several turns."""
+    return _cached_fact(store, "dataset", lambda: dataset_counts(store))
 
 
 def read_build_state(store: Store) -> BuildState:
-    """When the database was built, and how many parts are newer."""
+    """Return when the database was built, and how many parts are newer."""
     return store.build_state()
+
+
+def _cached_fact(store: Store, name: str, query: Callable[[], T]) -> T:
+    """Return a result that depends on the database alone."""
+    return APP_CACHE.answers.get((store.workspace.root, name, store.generation), query)

@@ -1,4 +1,4 @@
-"""Review queues, and what holds of the decisions so far."""
+"""Review queues, and the decisions made so far."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ MAX_QUEUE: Final = 1000
 
 
 def queue_order(context: Context, view: View) -> str:
-    """The name of the view's queue as the store and the decision logs write it."""
+    """Return the name of the view's queue as the database and the decision logs write it."""
     bands = context.workspace.bands
     if view.queue in (Queue.THRESHOLD, Queue.RULE):
         return f"{view.queue}:{view.threshold(bands)!r}"
     if view.queue is Queue.RUNS:
-        others = [other_name(one) for one in read_other_scopes(context)]
+        others = [other_name(scope) for scope in read_other_scopes(context)]
         other = view.other if view.other in others else next(iter(others), None)
         return f"runs:{other}" if other else str(Queue.ROW_IDX)
     return str(view.queue)
 
 
 def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
-    """The first samples of the view's review queue, at most MAX_QUEUE, each with its chance of
-    being drawn. Never cached: it is asked for once, when a queue begins."""
+    """Return the first samples of the view's queue with their probabilities of being drawn.
+
+    At most MAX_QUEUE samples. Not cached: a page reads it once, when a queue starts.
+    """
     return review_queue(
         *query_arguments(context),
         queue_order(context, view),
@@ -56,8 +58,10 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
 
 @dataclass(frozen=True, slots=True)
 class OwnDecisions:
-    """A reviewer's decisions on some rows, the last ones that an undo would take back, and how many
-    samples have one in all. The rows of ``history`` are in ``decided`` too."""
+    """A reviewer's decisions on some rows and the last ones that an undo would revert.
+
+    The rows of ``history`` are in ``decided`` too. ``n_decided`` counts all decided samples.
+    """
 
     decided: dict[int, Decision]
     history: list[UndoableDecision]
@@ -67,27 +71,30 @@ class OwnDecisions:
 def read_own_decisions(
     workspace: Workspace, reviewer: str, rows: Sequence[int], history: int
 ) -> OwnDecisions:
-    """What holds of a reviewer's decisions; only what was added since the last call is read."""
+    """Return a reviewer's current decisions; reads only what the logs gained since last time."""
 
     def read(state: DecisionState) -> OwnDecisions:
         undoable = state.list_undoable(reviewer, history)
-        asked = {*rows, *(one.row_idx for one in undoable)}
+        all_rows = {*rows, *(decision.row_idx for decision in undoable)}
         return OwnDecisions(
-            state.list_decided(reviewer, asked), undoable, state.count_decided(reviewer)
+            state.list_decided(reviewer, all_rows), undoable, state.count_decided(reviewer)
         )
 
     return decision_feed(workspace).query_state(read)
 
 
 def read_last_bulk_decision(workspace: Workspace, reviewer: str) -> BulkDecision | None:
-    """The reviewer's last bulk decision that still holds for any sample."""
+    """Return the reviewer's last bulk decision that still holds for any sample."""
     return decision_feed(workspace).query_state(lambda state: state.find_last_bulk(reviewer))
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewState:
-    """What all reviewers have decided: their figures, the rows to look at again (a tie, or
-    anybody unsure), log name -> lines that could not be read, and how far they agree."""
+    """The decisions of all reviewers.
+
+    ``conflicts`` are rows to look at again (a tie, or anyone unsure); ``damaged`` is log name to
+    number of unreadable lines.
+    """
 
     reviewers: list[ReviewerProgress]
     conflicts: list[int]
@@ -96,7 +103,7 @@ class ReviewState:
 
 
 def read_review_state(workspace: Workspace) -> ReviewState:
-    """What holds of everybody's decisions; only what was added since the last call is read."""
+    """Return everyone's decisions; reads only what the logs gained since last time."""
     latest = read_latest_decisions(workspace)
     return ReviewState(
         reviewer_progress(latest),
@@ -107,23 +114,20 @@ def read_review_state(workspace: Workspace) -> ReviewState:
 
 
 def read_latest_decisions(workspace: Workspace) -> list[LatestDecision]:
-    """What holds per sample and reviewer now."""
+    """Return the current decision per sample and reviewer."""
     return decision_feed(workspace).query_state(lambda state: state.list_latest())
 
 
 def read_decision_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
-    """Everything that was ever decided, noted or undone about a sample, the oldest first."""
+    """Return every decision, note and undo on a sample, the oldest first."""
     return decision_feed(workspace).query_state(lambda state: state.list_history(row_idx))
 
 
-def read_reviewers(workspace: Workspace) -> list[ReviewerProgress]:
-    """Samples decided by each reviewer."""
-    return read_review_state(workspace).reviewers
-
-
 def read_labels(context: Context) -> WeightedLabels:
-    """Verdicts as labels that stand for the dataset, under the filter; the same for every cut,
-    and for other band limits where the filter does not depend on them."""
+    """Return decisions as labels, weighted to represent the samples under the filter.
+
+    The same for every threshold, and for other band limits if the filter does not use them.
+    """
     if not context.filter.needs_bands:
         context = replace(context, bands=context.workspace.bands)
     return cached_query(

@@ -1,12 +1,11 @@
-"""Samples: pages of them, single ones in full, and their pictures."""
+"""Reads about samples: pages of them, single samples in full, and their images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
-from dashboard.data.cache import REFERENCES
+from dashboard.data.cache import APP_CACHE
 from dashboard.data.cards import Card, build_card, build_tile
 from dashboard.data.context import Context, cached_query, query_arguments
 from dashboard.view.state import View
@@ -22,7 +21,7 @@ from scoring.database.queries.search import FirstHits, first_hits, is_large, is_
 from scoring.database.values import Cursor, Page, SampleDetail, Sort
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
-from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import encode_image, load_thumbnail
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
@@ -31,19 +30,19 @@ IMAGE_SIZE: Final = 2048
 
 
 def count_samples(context: Context) -> int:
-    """How many samples meet the filter."""
+    """Return the number of samples that match the filter."""
     return cached_query(
         context, "count", lambda: sample_count(*query_arguments(context), context.bands)
     )
 
 
 def read_page(context: Context, view: View) -> Page:
-    """The view's page of samples."""
+    """Return the view's page of samples."""
     return read_page_at(context, view.sort, view.page, view.size)
 
 
 def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
-    """At most ``limit`` samples at a place of an order."""
+    """Return at most ``limit`` samples from a position in an order."""
     return cached_query(
         context,
         "page",
@@ -55,29 +54,39 @@ def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int
 
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:
-    """Some samples with the filter's text, at once; None where all of them are known as soon."""
-    store, scope, which = query_arguments(context)
-    if is_searched(store, which) or not is_large(store):
+    """Return some samples that contain the filter's text; None if the full answer is as quick."""
+    store, scope, where = query_arguments(context)
+    if is_searched(store, where) or not is_large(store):
         return None
-    return first_hits(store, scope, which, limit, bands=context.bands)
+    return first_hits(store, scope, where, limit, bands=context.bands)
 
 
 def read_tiles(context: Context, page: Page | FirstHits) -> list[Card]:
-    """What the gallery shows of a page."""
+    """Return the gallery's tiles for a page."""
     for row in page.records:
-        _remember_images(context, row["row_idx"], tuple(row["images"]))
+        images = tuple(row["images"])
+        key = (context.workspace.root, context.edition, row["row_idx"])
+        APP_CACHE.image_paths.get(key, lambda images=images: images)  # type: ignore[misc]
     return [build_tile(row, context.bands, context.edition) for row in page.records]
 
 
-def _remember_images(context: Context, row_idx: int, images: tuple[str, ...]) -> None:
-    key = (context.workspace.root, "images", context.edition, row_idx)
-    REFERENCES.get(key, lambda: images)
+def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
+    """Return the gallery's tiles for these rows, in their order."""
+    wanted = list(rows)
+    records = cached_query(
+        context,
+        "rows",
+        lambda: read_rows(context.store, context.scope, wanted),
+        tuple(wanted),
+    )
+    return [build_tile(row, context.bands, context.edition) for row in records]
 
 
 def read_card(context: Context, row_idx: int) -> Card:
-    """One sample in full, with the losses of its answer tokens where the run keeps them.
+    """Return one sample in full, with token losses if the run has them.
 
-    Raises InputError where the dataset has no such row.
+    Raises:
+        InputError: If the dataset has no such row.
     """
     tokens = cached_query(
         context,
@@ -94,9 +103,15 @@ def read_card(context: Context, row_idx: int) -> Card:
 
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
-    """Samples in full, in the order of ``rows``. Raises InputError for a row that is not there."""
+    """Return samples in full, in the order of ``rows``.
+
+    Raises:
+        InputError: If the dataset lacks one of the rows.
+    """
     details = sample_details(context.store, context.scope, rows)
-    samples = {one.row_idx: one for one in read_samples(context.workspace, sorted(set(rows)))}
+    samples = {
+        sample.row_idx: sample for sample in read_samples(context.workspace, sorted(set(rows)))
+    }
     tokens = token_scores_of(context.store, context.scope, rows)
     noise = score_noise(context.store, context.scope)
     return [
@@ -114,7 +129,7 @@ def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
 
 
 def read_detail(context: Context, row_idx: int) -> SampleDetail:
-    """What the database knows about one sample."""
+    """Return what the database has about one sample."""
     return cached_query(
         context,
         "detail",
@@ -124,48 +139,41 @@ def read_detail(context: Context, row_idx: int) -> SampleDetail:
 
 
 def read_record(workspace: Workspace, row_idx: int) -> Sample:
-    """One sample of the dataset with its original bytes. Raises InputError."""
+    """Return one sample of the dataset with its original bytes.
+
+    Raises:
+        InputError: If the dataset has no such row.
+    """
     for sample in read_samples(workspace, [row_idx]):
         return sample
     raise InputError(f"the dataset has no row {row_idx}")
 
 
-def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
-    """What a gallery shows of these rows, in their order."""
-    wanted = list(rows)
-    records = cached_query(
-        context,
-        "rows",
-        lambda: read_rows(context.store, context.scope, wanted),
-        tuple(wanted),
-    )
-    return [build_tile(row, context.bands, context.edition) for row in records]
-
-
 def read_thumbnail(workspace: Workspace, row_idx: int) -> bytes:
-    """The small picture of a sample's first image, as JPEG. Raises ImageProblem."""
-    return load_thumbnail(workspace, _reference(workspace, row_idx, 0))
+    """Return the thumbnail of a sample's first image as JPEG. Raises ImageProblem."""
+    return load_thumbnail(workspace, _read_image_path(workspace, row_idx, 0))
 
 
 def read_image(workspace: Workspace, row_idx: int, position: int = 0) -> bytes:
-    """A sample's image, as PNG or JPEG, at most IMAGE_SIZE wide or high. Raises ImageProblem.
+    """Return a sample's image as PNG or JPEG, at most IMAGE_SIZE wide or high.
 
-    Encoded anew from its pixels: no byte of a dataset file reaches a browser as it came.
+    It is re-encoded from its decoded pixels: a browser never receives bytes of a dataset file.
+
+    Raises:
+        ImageProblem: If there is no such image or it cannot be decoded.
     """
-    place = resolve_image(_reference(workspace, row_idx, position), workspace.image_roots)
-    return _encoded(place, place.cache_key())
+    path = _read_image_path(workspace, row_idx, position)
+    location = resolve_image(path, workspace.image_roots)
+    return APP_CACHE.images.get(
+        (location, location.cache_key()),
+        lambda: encode_image(open_image(location, IMAGE_SIZE), IMAGE_SIZE),
+    )
 
 
-def _reference(workspace: Workspace, row_idx: int, position: int) -> str:
-    """The image path that a row names; looked up once, because pages ask for many at a time."""
-    fingerprint = read_dataset_info(workspace).fingerprint
-    key = (workspace.root, "images", fingerprint, row_idx)
-    images = REFERENCES.get(key, lambda: read_record(workspace, row_idx).images)
-    if position >= len(images):
-        raise ImageProblem(Status.TEXT_ONLY, "this sample names no such image")
-    return images[position]
-
-
-@lru_cache(maxsize=64)
-def _encoded(place: ImageLocation, identity: str) -> bytes:  # noqa: ARG001 - part of the key
-    return encode_image(open_image(place, IMAGE_SIZE), IMAGE_SIZE)
+def _read_image_path(workspace: Workspace, row_idx: int, position: int) -> str:
+    """Return an image path of a row; cached, because pages request many at a time."""
+    key = (workspace.root, read_dataset_info(workspace).fingerprint, row_idx)
+    paths = APP_CACHE.image_paths.get(key, lambda: read_record(workspace, row_idx).images)
+    if position >= len(paths):
+        raise ImageProblem(Status.TEXT_ONLY, f"this sample has no image {position + 1}")
+    return paths[position]

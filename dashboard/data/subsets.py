@@ -1,7 +1,7 @@
-"""Saved subsets and what a definition comes to now.
+"""Reads about subsets: what a definition selects now, and how sure and how similar subsets are.
 
-The columns that rules look at are read once per set of scores and kept, so that a change of the
-rule costs only the rule.
+The columns that rules use are read once per set of scores, so that changing the rule costs only
+the rule.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboard.data.cache import Answers
+from dashboard.data.cache import APP_CACHE, AnswerCache
 from dashboard.data.context import Context, cached_query
 from dashboard.data.facts import read_current_clusterings
 from dashboard.data.reviews import read_latest_decisions
@@ -42,100 +42,126 @@ from scoring.subsets.stability import (
 )
 from scoring.subsets.weights import effective_share, repeat_counts
 
-_CANDIDATES: Final = Answers(2)  # each holds columns of the whole dataset
-_OUTCOMES: Final = Answers(2)
-_DIFFS: Final = Answers(2)
-_STABILITIES: Final = Answers(16)
-_OVERLAPS: Final = Answers(16)
 _MAX_REPEATS: Final = 5
-_N_DOUBTFUL: Final = 21
+_N_UNSURE: Final = 21
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
 
 
 def read_subset_outcome(context: Context, definition: SubsetDefinition) -> ResolvedSubset:
-    """What a definition comes to now. Raises RuleError, and InputError for scores not there."""
+    """Return what a definition selects now.
 
-    def read() -> ResolvedSubset:
-        found = _candidates(context, definition.scope)
-        return apply_definition(definition, found, read_latest_decisions(context.workspace))
+    Raises:
+        RuleError: If the rule does not apply to these scores.
+        InputError: If the scores do not exist.
+    """
 
-    return cached_query(
-        _of_definition(context), "outcome", read, *_deciding(definition), answers=_OUTCOMES
-    )
+    def resolve() -> ResolvedSubset:
+        candidates = _read_candidates(context, definition.scope)
+        return apply_definition(definition, candidates, read_latest_decisions(context.workspace))
 
-
-def describe_near_threshold(context: Context, outcome: ResolvedSubset) -> str | None:
-    """How many scores are within the noise of the rule's threshold, in words."""
-    definition = outcome.definition
-    noise = score_noise(context.store, definition.scope)
-    return cached_query(
-        _of_definition(context),
-        "near",
-        lambda: format_near_threshold(definition.rule, outcome.candidates, noise),
-        *_deciding(definition),
+    return _cached_by_definition(
+        context, "outcome", resolve, definition, cache=APP_CACHE.subset_outcomes
     )
 
 
 def read_subset_size(context: Context, definition: SubsetDefinition) -> tuple[int, int]:
-    """How many samples a definition takes now, and of how many; kept far longer than outcomes."""
+    """Return the number of selected samples and of candidates; cached far longer than outcomes."""
 
-    def read() -> tuple[int, int]:
+    def count() -> tuple[int, int]:
         outcome = read_subset_outcome(context, definition)
         return len(outcome.subset.selected), len(outcome.candidates)
 
-    return cached_query(_of_definition(context), "size", read, *_deciding(definition))
+    return _cached_by_definition(context, "size", count, definition)
 
 
-def _candidates(context: Context, scope: Scope) -> Candidates:
+def describe_near_threshold(context: Context, outcome: ResolvedSubset) -> str | None:
+    """Return in words how many scores are within the noise of the rule's threshold."""
+    definition = outcome.definition
+    noise = score_noise(context.store, definition.scope)
+    return _cached_by_definition(
+        context,
+        "near",
+        lambda: format_near_threshold(definition.rule, outcome.candidates, noise),
+        definition,
+    )
+
+
+def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:
+    """Return the ``n`` of these rows with the highest scores; rows without a score come last."""
+    scores = _read_candidates(context, scope).visnec[rows]
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    if len(rows) > n:
+        limit = -np.partition(-scores, n - 1)[n - 1]
+        high = scores >= limit
+        rows, scores = rows[high], scores[high]
+    return [int(row) for row in rows[np.argsort(-scores, kind="stable")][:n]]
+
+
+def _read_candidates(context: Context, scope: Scope) -> Candidates:
     store = context.store
     key = (context.workspace.root, store.generation, scope)
-    return _CANDIDATES.get(key, lambda: read_candidates(store, scope))
+    return APP_CACHE.candidates.get(key, lambda: read_candidates(store, scope))
 
 
-def _of_definition(context: Context) -> Context:
-    """The same, whatever else the view shows: a definition says itself what it is about."""
-    return replace(context.everything(), scope=Scope("", ""), bands=context.workspace.bands)
+def _cached_by_definition(
+    context: Context,
+    name: str,
+    query: Callable[[], T],
+    *definitions: SubsetDefinition,
+    parameters: tuple[object, ...] = (),
+    cache: AnswerCache = APP_CACHE.answers,
+) -> T:
+    """Return a result that depends on definitions and not on what else the view shows."""
+    keys = [
+        (
+            tuple(sorted((name, repr(value)) for name, value in definition.rule.to_dict().items())),
+            (definition.text_only, definition.unscored, definition.hand_wins),
+            definition.scope,
+        )
+        for definition in definitions
+    ]
+    return cached_query(
+        replace(context.without_filter(), scope=Scope("", ""), bands=context.workspace.bands),
+        name,
+        query,
+        *keys,
+        *parameters,
+        cache=cache,
+    )
 
 
-def _deciding(definition: SubsetDefinition) -> tuple[object, ...]:
-    """All of a definition that decides its outcome, as a key."""
-    rule = tuple(sorted((key, repr(value)) for key, value in definition.rule.to_dict().items()))
-    choices = (definition.text_only, definition.unscored, definition.hand_wins)
-    return rule, choices, definition.scope
-
-
-# ---- what there is to choose from ----------------------------------------------------------------
+# ---- candidates ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateCounts:
-    """Samples by status, scored ones by source and by type of answer, and verdicts."""
+    """Samples by status, scored samples by source and type of answer, and decided samples."""
 
     by_status: Mapping[Status, int]
     by_source: Mapping[str, int]
     by_kind: Mapping[str, int]
-    n_verdicts: int
+    n_decided: int
 
 
 def read_candidate_counts(context: Context) -> CandidateCounts:
-    """How many samples of each sort a rule can choose from."""
+    """Return how many samples of each kind a rule can choose from."""
 
-    def read() -> CandidateCounts:
-        found = _candidates(context, context.scope)
-        scored = found.scored
+    def count() -> CandidateCounts:
+        candidates = _read_candidates(context, context.scope)
+        scored = candidates.scored
         return CandidateCounts(
-            _counted(found.status, list(STATUSES)),
-            _counted(found.source[scored], list(found.sources)),
-            _counted(found.answer_kind[scored], list(ANSWER_KINDS)),
+            _count_codes(candidates.status, list(STATUSES)),
+            _count_codes(candidates.source[scored], list(candidates.sources)),
+            _count_codes(candidates.answer_kind[scored], list(ANSWER_KINDS)),
             len(majority_decisions(read_latest_decisions(context.workspace))),
         )
 
-    return cached_query(context, "candidate counts", read)
+    return cached_query(context, "candidate counts", count)
 
 
-def _counted(codes: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
+def _count_codes(codes: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
     counts = np.bincount(codes, minlength=len(names)).tolist()
     return dict(zip(names, counts, strict=True))
 
@@ -144,9 +170,12 @@ def _counted(codes: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightFacts:
-    """What weights come to; ``repeats[n]`` are the samples that an epoch as long as the weights
-    together shows n times, the last one those shown as often or more often."""
+class WeightStats:
+    """Statistics of a subset's weights.
+
+    ``repeats[n]`` is the number of samples that occur n times in an epoch whose length is the sum
+    of the weights; the last entry counts those that occur at least that often.
+    """
 
     effective_share: float
     lowest: float
@@ -155,81 +184,71 @@ class WeightFacts:
     epoch: int
 
 
-def read_weight_facts(context: Context, outcome: ResolvedSubset) -> WeightFacts | None:
-    """How uneven the weights of a subset are; None where it has none, or nothing above 0."""
+def read_weight_stats(context: Context, outcome: ResolvedSubset) -> WeightStats | None:
+    """Return how uneven a subset's weights are; None without any weight above 0."""
 
-    def read() -> WeightFacts | None:
+    def compute() -> WeightStats | None:
         subset = outcome.subset
         if subset.weights is None or not subset.kept.any():
             return None
-        some = subset.weights[subset.kept]
+        weights = subset.weights[subset.kept]
         counts = repeat_counts(subset.row_idx, subset.weights)[subset.kept]
         repeats = np.bincount(np.minimum(counts, _MAX_REPEATS), minlength=_MAX_REPEATS + 1)
-        return WeightFacts(
+        return WeightStats(
             effective_share(subset.weights),
-            float(some.min()),
-            float(some.max()),
+            float(weights.min()),
+            float(weights.max()),
             tuple(int(n) for n in repeats),
             int(counts.sum()),
         )
 
-    return cached_query(_of_definition(context), "weights", read, *_deciding(outcome.definition))
+    return _cached_by_definition(context, "weights", compute, outcome.definition)
 
 
-# ---- two subsets, several clusterings ------------------------------------------------------------
+# ---- comparisons ---------------------------------------------------------------------------------
 
 
 def read_subset_diff(context: Context, a: SubsetDefinition, b: SubsetDefinition) -> SubsetDiff:
-    """What two subsets have in common. Raises RuleError and InputError as the outcomes do."""
+    """Return what two subsets have in common. Raises like :func:`read_subset_outcome`."""
 
-    def read() -> SubsetDiff:
-        one, other = read_subset_outcome(context, a), read_subset_outcome(context, b)
-        return compare_subsets(one.subset, other.subset, one.candidates)
+    def compare() -> SubsetDiff:
+        first, second = read_subset_outcome(context, a), read_subset_outcome(context, b)
+        return compare_subsets(first.subset, second.subset, first.candidates)
 
-    return cached_query(
-        _of_definition(context), "diff", read, *_deciding(a), *_deciding(b), answers=_DIFFS
-    )
+    return _cached_by_definition(context, "diff", compare, a, b, cache=APP_CACHE.subset_diffs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportDiff:
-    """What two exports differ in: facts of their manifests (name, in a, in b), and samples."""
+    """Differences of two exports: facts of their manifests (name, in a, in b), and samples."""
 
     facts: tuple[tuple[str, Any, Any], ...]
     samples: SubsetDiff
 
 
 def read_export_diff(context: Context, a: Manifest, b: Manifest) -> ExportDiff:
-    """Chooses the samples of both again; takes a while where the database is newer than they are.
+    """Select the samples of both exports again and compare them.
 
-    Raises InputError where the workspace cannot give them any more.
+    Takes a while if the database is newer than the exports.
+
+    Raises:
+        InputError: If the workspace can no longer reproduce one of them.
     """
-    one, other = (resolve_manifest(context.workspace, context.store, each) for each in (a, b))
-    samples = compare_subsets(one.subset, other.subset, one.candidates)
+    first, second = (resolve_manifest(context.workspace, context.store, each) for each in (a, b))
+    samples = compare_subsets(first.subset, second.subset, first.candidates)
     return ExportDiff(tuple(diff_manifests(a, b)), samples)
 
 
-def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:
-    """The rows with the highest scores among some, at most ``n``; those without a score last."""
-    score = _candidates(context, scope).visnec[rows]
-    score = np.where(np.isnan(score), -np.inf, score)
-    if len(rows) > n:
-        limit = -np.partition(-score, n - 1)[n - 1]
-        some = score >= limit
-        rows, score = rows[some], score[some]
-    return [int(row) for row in rows[np.argsort(-score, kind="stable")][:n]]
-
-
 def read_clustering_overlaps(context: Context, definition: SubsetDefinition) -> pd.DataFrame:
-    """How much a subset depends on the clustering: columns a, b, n_a, n_b, both, jaccard."""
+    """Return how much a subset depends on the clustering: a, b, n_a, n_b, both, jaccard."""
     names = tuple(read_current_clusterings(context.store)["clustering_id"])
-    return cached_query(
-        _of_definition(context),
+    return _cached_by_definition(
+        context,
         "overlaps",
         lambda: read_overlaps(context.workspace, context.store, definition, names),
-        names,
-        *_deciding(definition),
-        answers=_OVERLAPS,
+        definition,
+        parameters=names,
+        cache=APP_CACHE.clustering_overlaps,
     )
 
 
@@ -237,13 +256,12 @@ def read_clustering_overlaps(context: Context, definition: SubsetDefinition) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class StabilityFacts:
-    """How sure a subset is, made small enough to be kept.
+class StabilityStats:
+    """How sure a subset is, in small tables.
 
     ``by_score`` has the columns visnec, inclusion, low, high and samples of
-    :meth:`scoring.subsets.stability.Stability.by_score`; ``basis`` is what the figures are based
-    on, in words; ``doubtful`` are rows that are as often
-    in as out.
+    :meth:`scoring.subsets.stability.Stability.by_score`. ``basis`` says in words what the figures
+    are based on. ``unsure`` are rows that are in about as often as out.
     """
 
     n_taken: int
@@ -256,15 +274,15 @@ class StabilityFacts:
     replicates: tuple[ReplicateResult, ...]
     by_score: pd.DataFrame
     by_source: pd.DataFrame
-    doubtful: tuple[int, ...]
+    unsure: tuple[int, ...]
 
 
 def read_known_stability(
     context: Context, definition: SubsetDefinition, n_draws: int
-) -> StabilityFacts | None:
-    """What was worked out before, or None."""
-    found = _STABILITIES.known(_stability_key(context, definition, n_draws))
-    return found if isinstance(found, StabilityFacts) else None
+) -> StabilityStats | None:
+    """Return the stability if it was computed before, or None."""
+    stats = APP_CACHE.stabilities.peek(_stability_key(context, definition, n_draws))
+    return stats if isinstance(stats, StabilityStats) else None
 
 
 def read_stability(
@@ -272,34 +290,34 @@ def read_stability(
     definition: SubsetDefinition,
     n_draws: int,
     on_progress: OnProgress | None = None,
-) -> StabilityFacts:
-    """How sure the rule's part of a subset is; takes a while. Raises RuleError."""
+) -> StabilityStats:
+    """Return how sure the rule's part of a subset is; takes a while. Raises RuleError."""
 
-    def read() -> StabilityFacts:
-        found = _candidates(context, definition.scope)
+    def compute() -> StabilityStats:
+        candidates = _read_candidates(context, definition.scope)
         dtype, others = read_replicates(context.store, definition.scope)
-        one = inclusion_probabilities(
-            definition.rule, found, dtype, others, n_draws, on_progress=on_progress
+        stability = inclusion_probabilities(
+            definition.rule, candidates, dtype, others, n_draws, on_progress=on_progress
         )
-        return StabilityFacts(
-            n_taken=int(one.selected.sum()),
-            n_firm=one.n_firm,
-            n_open=one.n_open,
-            overlap=one.overlap,
+        return StabilityStats(
+            n_taken=int(stability.selected.sum()),
+            n_firm=stability.n_firm,
+            n_open=stability.n_open,
+            overlap=stability.overlap,
             n_draws=n_draws,
-            n_used=one.n_used,
-            basis=format_basis(one),
-            replicates=one.replicates,
-            by_score=one.by_score(),
-            by_source=one.by_source(),
-            doubtful=tuple(one.most_open(_N_DOUBTFUL)),
+            n_used=stability.n_used,
+            basis=format_basis(stability),
+            replicates=stability.replicates,
+            by_score=stability.by_score(),
+            by_source=stability.by_source(),
+            unsure=tuple(stability.most_open(_N_UNSURE)),
         )
 
-    return _STABILITIES.get(_stability_key(context, definition, n_draws), read)
+    return APP_CACHE.stabilities.get(_stability_key(context, definition, n_draws), compute)
 
 
 def _stability_key(
     context: Context, definition: SubsetDefinition, n_draws: int
 ) -> tuple[object, ...]:
-    where = (context.workspace.root, context.store.generation)
-    return (*where, str(definition.rule), definition.scope, n_draws)
+    database = (context.workspace.root, context.store.generation)
+    return (*database, str(definition.rule), definition.scope, n_draws)

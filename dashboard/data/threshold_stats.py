@@ -1,8 +1,7 @@
-"""What a cut keeps and drops, as plain values for the browser, and where a wished cut lies.
+"""What a threshold keeps and drops: one function for the threshold editor's route and for the page.
 
-The one decision behind it: the threshold editor asks for these by a route of their own, so that
-exact counts stand there before a page's script has begun to run; the page, drawn from the same
-answers a moment later, says the same.
+The editor requests the counts from its route, so that exact counts are shown before the page has
+rerun; the page then calls the same function and shows the same counts.
 """
 
 from __future__ import annotations
@@ -13,95 +12,165 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard.charts.theme import SOURCE_COLOURS
-from dashboard.data.context import Context
+from dashboard.data.context import Context, cached_query, open_view_context, query_arguments
 from dashboard.data.reviews import read_labels
-from dashboard.data.scores import (
-    read_near,
-    read_summary,
-    read_threshold_counts,
-    read_threshold_for_count,
-    read_threshold_for_share,
-    read_threshold_for_tokens,
-)
+from dashboard.data.scores import read_summary, read_threshold_counts
 from dashboard.text import formatting
 from dashboard.view.parameters import read_number
+from dashboard.view.state import View
+from scoring.database.queries.overview import score_noise
+from scoring.database.score_index.thresholds import (
+    count_near,
+    threshold_for_count,
+    threshold_for_share,
+    threshold_for_tokens,
+)
 from scoring.database.values import Record, ScoreSummary, ThresholdCounts
+from scoring.errors import WorkspaceError
 from scoring.necessity import Category
+from scoring.precision import UNKNOWN
 from scoring.reviews.threshold_estimation import WeightedLabels, estimate_quality
 
-FEW: Final = 10  # labels, below which nothing is estimated
-_LARGEST: Final = 2**53  # whole numbers that a browser can hold
+MIN_LABELS: Final = 10  # below this nothing is estimated from labels
+_LARGEST: Final = 2**53  # largest integer that a browser represents exactly
 
-Facts = dict[str, Any]
+Stats = dict[str, Any]
 
 
 class InvalidThreshold(ValueError):
-    """What was wished is no place for a cut."""
+    """The request does not describe a threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSplit:
-    """One source, or all that are too small for a colour of their own."""
+    """Kept and dropped samples of one source, or of all sources without a colour of their own."""
 
     name: str
     kept: int
     dropped: int
 
 
-def read_cut_facts(context: Context, cut: float) -> Facts:
-    """Counts for this cut and the context's band limits, exactly; with the limits they are for.
+def threshold_stats(view: View, request: Mapping[str, str] | None = None) -> Stats:
+    """Return exact counts for a threshold and the band limits of ``view``, as JSON values.
 
-    ``figures`` are names, values and notes as they are shown, ``parts`` the sources of both sides
-    (none where there is but one), ``kept_tokens`` and ``tokens`` None where scores do not tell.
+    Args:
+        view: Scores, filter and band limits; its threshold holds unless a request gives another.
+        request: One of ``cut`` (a score), ``share`` of scored samples to keep (0 to 1), or a number
+            of ``samples`` or answer ``tokens`` to keep.
+
+    Returns:
+        ``figures`` are name, value and note as they are shown. ``parts`` are the sources on both
+        sides, empty if there is only one. ``kept_tokens`` and ``tokens`` are None if the run has no
+        token counts.
+
+    Raises:
+        InvalidThreshold: If the request is not one of these.
+        InputError: For a request in tokens if the run has no token counts.
+        WorkspaceError: If nothing is scored.
     """
-    summary, kept = read_summary(context), read_threshold_counts(context, cut)
-    scored = kept.n_kept + kept.n_dropped
-    unknown = kept.tokens_kept is None or kept.tokens_dropped is None
+    context = open_view_context(view).context
+    if context is None:
+        raise WorkspaceError("nothing is scored here")
+    if request is None:
+        threshold = view.threshold(context.workspace.bands)
+    else:
+        threshold = resolve_threshold(context, request)
+    return cached_query(
+        context, "threshold stats", lambda: _compute_stats(context, threshold), threshold
+    )
+
+
+def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
+    """Return the threshold that a request describes; see :func:`threshold_stats`.
+
+    A request that would keep nothing gives a threshold just above the highest score.
+    """
+    arguments, bands = query_arguments(context), context.bands
+    try:
+        if "share" in request:
+            share = float(request["share"])
+            if not 0 <= share <= 1:
+                raise InvalidThreshold
+            threshold = threshold_for_share(*arguments, share, bands)
+        elif "samples" in request:
+            threshold = threshold_for_count(*arguments, _read_count(request["samples"]), bands)
+        elif "tokens" in request:
+            threshold = threshold_for_tokens(*arguments, _read_count(request["tokens"]), bands)
+        else:
+            threshold = read_number(request["cut"])
+    except (KeyError, OverflowError, ValueError):
+        raise InvalidThreshold(
+            "a threshold is a score, a share, or a number of samples or answer tokens"
+        ) from None
+    if math.isfinite(threshold):
+        return threshold
+    highest = read_summary(context).max_visnec
+    return 0.0 if highest is None else math.nextafter(highest, math.inf)
+
+
+def _read_count(text: str) -> int:
+    count = int(text)
+    if not 0 <= count <= _LARGEST:
+        raise ValueError(text)
+    return count
+
+
+def _compute_stats(context: Context, threshold: float) -> Stats:
+    summary, counts = read_summary(context), read_threshold_counts(context, threshold)
+    n_near, noise_note = None, UNKNOWN
+    if noise := score_noise(context.store, context.scope):
+        n_near = count_near(*query_arguments(context), threshold, noise.band, context.bands)
+        noise_note = str(noise)
+    scored = counts.n_kept + counts.n_dropped
+    tokens = None
+    if counts.tokens_kept is not None and counts.tokens_dropped is not None:
+        tokens = counts.tokens_kept + counts.tokens_dropped
+    figures = [
+        ("kept samples", formatting.count(counts.n_kept), formatting.share(counts.n_kept, scored)),
+        (
+            "dropped samples",
+            formatting.count(counts.n_dropped),
+            formatting.share(counts.n_dropped, scored),
+        ),
+        (
+            "wrongly dropped",
+            *describe_wrongly_dropped(read_labels(context), threshold, counts.n_dropped),
+        ),
+        ("within the noise", formatting.count(n_near), noise_note),
+        *_describe_tokens(counts),
+        *_describe_scores(summary),
+    ]
     return {
         "low": context.bands.low,
         "high": context.bands.high,
-        "cut": cut,
+        "cut": threshold,
         "scored": scored,
-        "kept": kept.n_kept,
+        "kept": counts.n_kept,
         "misaligned": summary.categories[Category.MISALIGNED],
         "critical": summary.categories[Category.VISION_CRITICAL],
-        "kept_tokens": kept.tokens_kept,
-        "tokens": None if unknown else (kept.tokens_kept or 0) + (kept.tokens_dropped or 0),
-        "figures": [
-            {"name": name, "value": value, "note": note}
-            for name, value, note in _figures(
-                summary, kept, read_labels(context), cut, read_near(context, cut)
-            )
+        "kept_tokens": counts.tokens_kept,
+        "tokens": tokens,
+        "figures": [{"name": name, "value": value, "note": note} for name, value, note in figures],
+        "parts": [
+            [split.name, split.kept, split.dropped] for split in split_by_source(counts.by_source)
         ],
-        "parts": [[part.name, part.kept, part.dropped] for part in split_by_source(kept.by_source)],
     }
 
 
-def _figures(
-    summary: ScoreSummary,
-    kept: ThresholdCounts,
-    labels: WeightedLabels,
-    cut: float,
-    near: tuple[int | None, str],
-) -> list[tuple[str, str, str]]:
-    """Kept and dropped in samples and answer tokens, and how the scores lie."""
-    scored = kept.n_kept + kept.n_dropped
-    low, high = summary.quantiles.get(0.05), summary.quantiles.get(0.95)
+def _describe_tokens(counts: ThresholdCounts) -> list[tuple[str, str, str]]:
+    if counts.tokens_kept is None or counts.tokens_dropped is None:
+        return [("answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
+    tokens = counts.tokens_kept + counts.tokens_dropped
     return [
-        ("kept samples", formatting.count(kept.n_kept), formatting.share(kept.n_kept, scored)),
-        (
-            "dropped samples",
-            formatting.count(kept.n_dropped),
-            formatting.share(kept.n_dropped, scored),
-        ),
-        ("wrongly dropped", *wrongly_dropped(labels, cut, kept.n_dropped)),
-        ("within the noise", formatting.count(near[0]), near[1]),
-        *_tokens(kept),
-        (
-            "median score",
-            formatting.score(summary.quantiles.get(0.5)),
-            f"mean {formatting.score(summary.mean)}",
-        ),
+        (f"{side} answer tokens", formatting.count(n), formatting.share(n, tokens))
+        for side, n in (("kept", counts.tokens_kept), ("dropped", counts.tokens_dropped))
+    ]
+
+
+def _describe_scores(summary: ScoreSummary) -> list[tuple[str, str, str]]:
+    low, median, high = (summary.quantiles.get(quantile) for quantile in (0.05, 0.5, 0.95))
+    return [
+        ("median score", formatting.score(median), f"mean {formatting.score(summary.mean)}"),
         (
             "from 5 % to 95 %",
             f"{formatting.score(low, 2)} … {formatting.score(high, 2)}",
@@ -111,81 +180,38 @@ def _figures(
     ]
 
 
-def _tokens(kept: ThresholdCounts) -> list[tuple[str, str, str]]:
-    if kept.tokens_kept is None or kept.tokens_dropped is None:
-        return [("answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
-    tokens = kept.tokens_kept + kept.tokens_dropped
-    return [
-        (f"{name} answer tokens", formatting.count(n), formatting.share(n, tokens))
-        for name, n in (("kept", kept.tokens_kept), ("dropped", kept.tokens_dropped))
-    ]
-
-
-def wrongly_dropped(labels: WeightedLabels, cut: float, n_dropped: int) -> tuple[str, str]:
-    """The share of what the cut drops that people would keep, and what it stands on."""
-    if len(labels) < FEW:
-        return formatting.ABSENT, f"{len(labels)} of {FEW} labels it takes"
-    dropped = estimate_quality(labels, cut).wrongly_dropped
-    if dropped is None:
-        return formatting.ABSENT, "no label below the cut"
-    low, high = (formatting.count(round(one * n_dropped)) for one in (dropped.low, dropped.high))
+def describe_wrongly_dropped(
+    labels: WeightedLabels, threshold: float, n_dropped: int
+) -> tuple[str, str]:
+    """Return the share of dropped samples that people would keep, and what it is based on."""
+    if len(labels) < MIN_LABELS:
+        return formatting.ABSENT, f"{len(labels)} of {MIN_LABELS} labels needed"
+    share = estimate_quality(labels, threshold).wrongly_dropped
+    if share is None:
+        return formatting.ABSENT, "no label below the threshold"
+    low, high = (formatting.count(round(end * n_dropped)) for end in (share.low, share.high))
     return (
-        formatting.share(dropped.value, 1),
-        f"≈ {formatting.count(round(dropped.value * n_dropped))} samples ({low} to {high}), "
-        f"by {formatting.plural(dropped.n, 'label')}",
+        formatting.share(share.value, 1),
+        f"≈ {formatting.count(round(share.value * n_dropped))} samples ({low} to {high}), "
+        f"from {formatting.plural(share.n, 'label')}",
     )
 
 
 def split_by_source(by_source: Sequence[Record]) -> list[SourceSplit]:
-    """The largest sources with a scored sample, as many as there are colours, the rest as one;
-    nothing where all samples are of one source."""
-    parts = [SourceSplit(row["source"], row["kept"], row["dropped"]) for row in by_source]
-    parts = [part for part in parts if part.kept + part.dropped]
-    if len(parts) < 2:
-        return []
-    if len(parts) <= len(SOURCE_COLOURS):
-        return parts
-    own, rest = parts[: len(SOURCE_COLOURS) - 1], parts[len(SOURCE_COLOURS) - 1 :]
-    others = SourceSplit(
-        f"{len(rest)} others", sum(one.kept for one in rest), sum(one.dropped for one in rest)
-    )
-    return [*own, others]
+    """Return the largest sources with a scored sample, one per colour, the rest summed as one.
 
-
-def resolve_threshold(context: Context, wish: Mapping[str, str]) -> float:
-    """Where the cut lies that is wished by its score (``cut``), as the ``share`` of scored samples
-    to keep (0 to 1), or as the number of ``samples`` or answer ``tokens``.
-
-    What would keep nothing lies just above the best score. Raises NoCut for anything else, and
-    InputError where the scores do not tell their tokens.
+    Empty if all samples come from one source.
     """
-    try:
-        cut = _find_cut(context, wish)
-    except (KeyError, OverflowError, ValueError):
-        raise InvalidThreshold(
-            "a cut is a score, a share, or a number of samples or tokens"
-        ) from None
-    if math.isfinite(cut):
-        return cut
-    best = read_summary(context).max_visnec
-    return 0.0 if best is None else math.nextafter(best, math.inf)
-
-
-def _find_cut(context: Context, wish: Mapping[str, str]) -> float:
-    if "share" in wish:
-        share = float(wish["share"])
-        if not 0 <= share <= 1:
-            raise ValueError(share)
-        return read_threshold_for_share(context, share)
-    if "samples" in wish:
-        return read_threshold_for_count(context, _whole(wish["samples"]))
-    if "tokens" in wish:
-        return read_threshold_for_tokens(context, _whole(wish["tokens"]))
-    return read_number(wish["cut"])
-
-
-def _whole(value: str) -> int:
-    number = int(value)
-    if not 0 <= number <= _LARGEST:
-        raise ValueError(value)
-    return number
+    splits = [SourceSplit(row["source"], row["kept"], row["dropped"]) for row in by_source]
+    splits = [split for split in splits if split.kept + split.dropped]
+    if len(splits) < 2:
+        return []
+    if len(splits) <= len(SOURCE_COLOURS):
+        return splits
+    largest, rest = splits[: len(SOURCE_COLOURS) - 1], splits[len(SOURCE_COLOURS) - 1 :]
+    others = SourceSplit(
+        f"{len(rest)} others",
+        sum(split.kept for split in rest),
+        sum(split.dropped for split in rest),
+    )
+    return [*largest, others]

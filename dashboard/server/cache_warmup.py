@@ -1,7 +1,7 @@
-"""Asks ahead, while the server starts, what the first page is about to ask.
+"""Warms the caches for the first page while the server starts.
 
-The first answer about a million samples and more reads their scores once; the answers are kept
-where the pages look for them. Importing the pages here takes that time out of the first visit too.
+The first query on a million samples or more reads all their scores once. Importing the pages here
+takes that time out of the first visit, too.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from scoring.errors import VisnecError
 PAGES = (overview, explore, compare, review, subset, evaluate, runs)
 
 
-def warm_up() -> None:
-    """Answers the questions of the first page; what cannot be answered, the page itself tells."""
+def warm_up_caches() -> None:
+    """Run the queries of the first page; if one fails, the page itself reports it."""
     try:
         context = open_view_context(View()).context
         if context is not None:
-            prefetch.ask(context, View())
+            prefetch.run_page_queries(context, View())
     except VisnecError:
         return
     freeze_imported_objects()
 
 
 def freeze_imported_objects() -> None:
-    """Leaves what was imported and prepared so far out of garbage collection, for good.
+    """Exclude everything imported and cached so far from garbage collection.
 
-    A full collection over the objects of pandas, DuckDB and plotly alone takes 90 ms of the
-    processor, during which nothing is sent. For the same reason Streamlit is told not to collect
-    after every run of a script, which still took 13 ms each time; Python does so when it is due.
+    A full collection over the objects of pandas, DuckDB and plotly alone takes 90 ms of CPU time,
+    during which nothing is sent. For the same reason Streamlit's collection after every rerun is
+    off, which still took 13 ms each time; Python collects when necessary.
     """
     gc.collect()
     gc.freeze()

@@ -1,8 +1,7 @@
-"""What a page shows when something goes wrong: calm words, never a traceback.
+"""What a page shows when something goes wrong: a plain message, never a traceback.
 
-Errors that are explained (VisnecError) are shown with their remedy where they arise. Anything else
-is a fault of the program: its details go to the terminal under a short number, and the page says
-the number.
+Explained errors (VisnecError) are shown with their remedy. Anything else is a bug: the details go
+to the terminal under a short number, and the page shows the number.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ _LOG = logging.getLogger("visnec.dashboard")
 
 
 def show_failure(error: Exception) -> bool:
-    """Shows an uncaught error in words; true tells Streamlit not to add its own."""
+    """Show an uncaught error; True keeps Streamlit from showing its own message."""
     if isinstance(error, VisnecError):
         show_problem(error)
         return True
     number = uuid.uuid4().hex[:8]
-    _LOG.error("failure %s while drawing a page", number, exc_info=error)
+    _LOG.error("failure %s while rendering a page", number, exc_info=error)
     with st.container(key=f"failure-{number}"):
         show_fault(number)
     return True

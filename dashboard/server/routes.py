@@ -1,9 +1,8 @@
-"""The dashboard's own routes: pictures of samples, cards fetched ahead, counts for a moved cut,
-whether there is news.
+"""The dashboard's own routes: images, prefetched cards, counts for a threshold, change detection.
 
-Everything is addressed by row, never by path: which file a row names is resolved inside the
-image roots by the library. Pictures leave here re-encoded from decoded pixels, so no byte of a
-dataset file reaches the browser as it came.
+Everything is addressed by row, never by path; the library resolves which file a row refers to
+inside the image roots. Images are re-encoded from decoded pixels, so a browser never receives bytes
+of a dataset file.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dashboard.data.activity import state_digest
-from dashboard.data.context import Context, open_view_context, read_workspace
+from dashboard.data.context import open_view_context, read_workspace, single_snapshot
 from dashboard.data.samples import read_cards, read_image, read_thumbnail
-from dashboard.data.threshold_stats import InvalidThreshold, read_cut_facts, resolve_threshold
+from dashboard.data.threshold_stats import InvalidThreshold, threshold_stats
 from dashboard.server.guard import is_own_page
 from dashboard.view.links import PREFIX
 from dashboard.view.parameters import MAX_ROW
@@ -28,52 +27,55 @@ from scoring.errors import VisnecError, WorkspaceError
 from scoring.images.decode import ImageProblem
 from scoring.workspace import Workspace
 
-MAX_AT_ONCE: Final = 32
-_KEEP = {"cache-control": "private, max-age=86400, immutable"}
-_FORGET = {"cache-control": "no-store"}
+MAX_ROWS: Final = 32
+_CACHED = {"cache-control": "private, max-age=86400, immutable"}
+_NOT_CACHED = {"cache-control": "no-store"}
+_SCOPE_PARAMETERS = ("run", "baseline", "clustering", "filter", "low", "high")
 
 Handler = Callable[[Request], Response]
 
 
-class NoRows(ValueError):
-    """What a request names are no rows."""
+class InvalidRows(ValueError):
+    """The requested rows are not row numbers."""
 
 
-def guarded(handler: Handler) -> Handler:
-    """Answers only to our own pages, and in words where something is wrong."""
+def guard_route(handler: Handler) -> Handler:
+    """Let only our own pages call a handler, and turn its errors into messages."""
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         if not is_own_page(request):
-            return PlainTextResponse("Ask from a page of this dashboard.", 403, headers=_FORGET)
+            return _refuse("Only pages of this dashboard can request this.", 403)
         try:
-            return handler(request)
-        except (NoRows, InvalidThreshold) as problem:
-            return PlainTextResponse(str(problem), 400, headers=_FORGET)
-        except ImageProblem as problem:
-            return PlainTextResponse(str(problem), 404, headers=_FORGET)
-        except VisnecError as error:
-            return PlainTextResponse(str(error), 404, headers=_FORGET)
+            with single_snapshot():
+                return handler(request)
+        except (InvalidRows, InvalidThreshold) as error:
+            return _refuse(str(error), 400)
+        except (ImageProblem, VisnecError) as error:
+            return _refuse(str(error), 404)
         except OverflowError:
-            return PlainTextResponse("there is no such row", 404, headers=_FORGET)
+            return _refuse("there is no such row", 404)
 
-    return answer
+    return respond
 
 
-def small_picture(request: Request) -> Response:
-    """A thumbnail of a sample's first image."""
+def _refuse(message: str, status: int) -> Response:
+    return PlainTextResponse(message, status, headers=_NOT_CACHED)
+
+
+def send_thumbnail(request: Request) -> Response:
+    """Send the thumbnail of a sample's first image."""
     content = read_thumbnail(read_workspace(), int(request.path_params["row_idx"]))
-    return Response(content, media_type="image/jpeg", headers=_KEEP)
+    return Response(content, media_type="image/jpeg", headers=_CACHED)
 
 
-def small_pictures(request: Request) -> Response:
-    """Thumbnails of several samples as data URLs, null where there is none: one answer spares a
-    browser as many requests."""
+def send_thumbnails(request: Request) -> Response:
+    """Send several thumbnails in one response: data URLs, null for each missing one."""
     workspace = read_workspace()
-    found = [_data_url(workspace, row) for row in _rows(request)]
-    return JSONResponse(found, headers=_FORGET if None in found else _KEEP)
+    thumbnails = [_thumbnail_data_url(workspace, row) for row in _read_rows(request)]
+    return JSONResponse(thumbnails, headers=_NOT_CACHED if None in thumbnails else _CACHED)
 
 
-def _data_url(workspace: Workspace, row_idx: int) -> str | None:
+def _thumbnail_data_url(workspace: Workspace, row_idx: int) -> str | None:
     try:
         content = read_thumbnail(workspace, row_idx)
     except (ImageProblem, VisnecError):
@@ -81,59 +83,59 @@ def _data_url(workspace: Workspace, row_idx: int) -> str | None:
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
-def _rows(request: Request) -> list[int]:
-    """The first MAX_AT_ONCE rows that are asked for. Raises NoRows, or OverflowError for one that
-    cannot be."""
+def _read_rows(request: Request) -> list[int]:
+    """Return the first MAX_ROWS requested rows.
+
+    Raises:
+        InvalidRows: If they are not integers.
+        OverflowError: If one is too large for any dataset.
+    """
     try:
         rows = [int(row) for row in request.query_params.get("rows", "").split(",")]
     except ValueError:
-        raise NoRows("rows are whole numbers") from None
+        raise InvalidRows("rows must be integers") from None
     if max(rows) >= MAX_ROW:
         raise OverflowError(rows)
-    return rows[:MAX_AT_ONCE]
+    return rows[:MAX_ROWS]
 
 
-def picture(request: Request) -> Response:
-    """A sample's image in full."""
-    places = request.path_params
-    content = read_image(read_workspace(), int(places["row_idx"]), int(places["position"]))
+def send_image(request: Request) -> Response:
+    """Send a sample's image in full size."""
+    parameters = request.path_params
+    content = read_image(read_workspace(), int(parameters["row_idx"]), int(parameters["position"]))
     media_type = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
-    return Response(content, media_type=media_type, headers=_KEEP)
+    return Response(content, media_type=media_type, headers=_CACHED)
 
 
-def cards(request: Request) -> Response:
-    """Samples in full for the review deck, at most MAX_AT_ONCE."""
-    context = _context(request)
-    return JSONResponse(read_cards(context, _rows(request)), headers=_FORGET)
-
-
-def cut(request: Request) -> Response:
-    """What a cut keeps and drops: one that is wished by score, share, samples or tokens."""
-    context = _context(request)
-    found = resolve_threshold(context, request.query_params)
-    return JSONResponse(read_cut_facts(context, found), headers=_FORGET)
-
-
-def _context(request: Request) -> Context:
-    """The scores that an address names. Raises WorkspaceError where there are none."""
-    names = ("run", "baseline", "clustering", "filter", "low", "high")
-    view, _ = read_view({name: request.query_params.get(name, "") for name in names})
-    context = open_view_context(view).context
+def send_cards(request: Request) -> Response:
+    """Send samples in full for the review deck, at most MAX_ROWS."""
+    context = open_view_context(_read_scope(request)).context
     if context is None:
         raise WorkspaceError("nothing is scored here")
-    return context
+    return JSONResponse(read_cards(context, _read_rows(request)), headers=_NOT_CACHED)
 
 
-def state(_: Request) -> Response:
-    """One word that changes with everything that pages take in by themselves."""
-    return JSONResponse({"state": state_digest(open_view_context(View()))}, headers=_FORGET)
+def send_threshold_stats(request: Request) -> Response:
+    """Send what a threshold keeps and drops; it is given by score, share, samples or tokens."""
+    stats = threshold_stats(_read_scope(request), request.query_params)
+    return JSONResponse(stats, headers=_NOT_CACHED)
+
+
+def _read_scope(request: Request) -> View:
+    """Return the view with the scores, the filter and the band limits of an address."""
+    return read_view({name: request.query_params.get(name, "") for name in _SCOPE_PARAMETERS})[0]
+
+
+def send_state(_: Request) -> Response:
+    """Send a digest that changes whenever an open page would load something new."""
+    return JSONResponse({"state": state_digest(open_view_context(View()))}, headers=_NOT_CACHED)
 
 
 ROUTES: Final = [
-    Route(f"{PREFIX}/thumbnail/{{row_idx:int}}", guarded(small_picture)),
-    Route(f"{PREFIX}/thumbnails", guarded(small_pictures)),
-    Route(f"{PREFIX}/image/{{row_idx:int}}/{{position:int}}", guarded(picture)),
-    Route(f"{PREFIX}/cards", guarded(cards)),
-    Route(f"{PREFIX}/cut", guarded(cut)),
-    Route(f"{PREFIX}/state", guarded(state)),
+    Route(f"{PREFIX}/thumbnail/{{row_idx:int}}", guard_route(send_thumbnail)),
+    Route(f"{PREFIX}/thumbnails", guard_route(send_thumbnails)),
+    Route(f"{PREFIX}/image/{{row_idx:int}}/{{position:int}}", guard_route(send_image)),
+    Route(f"{PREFIX}/cards", guard_route(send_cards)),
+    Route(f"{PREFIX}/cut", guard_route(send_threshold_stats)),
+    Route(f"{PREFIX}/state", guard_route(send_state)),
 ]

@@ -1,7 +1,7 @@
-"""Starts the dashboard: one process on the loopback address, with nothing switched on that talks.
+"""Starts the dashboard: one process on the loopback address, without telemetry.
 
-Settings are given here and not in a configuration file, so that they hold wherever the package is
-installed and whatever the user's own Streamlit settings say.
+Settings are given here and not in a configuration file, so that they apply wherever the package is
+installed and whatever the user's own Streamlit settings are.
 """
 
 from __future__ import annotations
@@ -11,33 +11,29 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from starlette.middleware import Middleware
-from streamlit import config as streamlit_config
 from streamlit.web.server.starlette import starlette_server
 
 from dashboard.charts.theme import streamlit_theme
 from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.server import cache_warmup, failures
-from dashboard.server.guard import GuardMiddleware, allowed_hosts
+from dashboard.server.guard import allowed_hosts, guard_middleware
 from dashboard.server.routes import ROUTES
 from scoring.errors import InputError
 
 APP = Path(__file__).parent.parent / "app.py"
-# What later versions of Streamlit can be asked for beside pages; earlier ones refuse the word.
-_SWITCHED_OFF = ("server.enableAgentApi",)
-WARM_SECONDS = 1.5  # that the server opens later for it, at the most
+WARM_UP_SECONDS = 1.5  # longest delay of the server's start for it
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
-    """Serves the workspace at ``workspace_root`` until interrupted.
+    """Serve the workspace at ``workspace_root`` until interrupted.
 
-    Raises InputError for an address beyond loopback: the pages have no login yet.
+    Raises:
+        InputError: For an address beyond loopback, because the pages have no login.
     """
     if host not in LOOPBACK:
         raise InputError(
@@ -45,30 +41,30 @@ def serve(workspace_root: Path, port: int, host: str = "127.0.0.1") -> None:
             f"{host}; use --host 127.0.0.1, and an SSH tunnel from elsewhere"
         )
     os.environ[WORKSPACE_VARIABLE] = str(workspace_root.resolve())
-    _send_at_once()
-    # Streamlit takes the folder of the started script for its own settings; ours has none.
+    _set_tcp_nodelay()
+    # Streamlit looks for settings in the folder of the script that was started; ours has none.
     sys.argv = [str(APP)]
     app = st.App(
         APP,
         routes=ROUTES,
-        middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts(host))],
+        middleware=guard_middleware(host),
         on_script_error=failures.show_failure,
     )
     cache_warmup.freeze_imported_objects()
-    warm_up = threading.Thread(target=cache_warmup.warm_up, name="warm-up", daemon=True)
+    warm_up = threading.Thread(target=cache_warmup.warm_up_caches, name="warm-up", daemon=True)
     warm_up.start()
-    # A first visit in the midst of it would take about as much longer as is waited here.
-    warm_up.join(WARM_SECONDS)
+    # A first visit during the warm-up would take about that much longer.
+    warm_up.join(WARM_UP_SECONDS)
     try:
         app.run(config=server_settings(port, host))
     finally:
-        # What is still frozen when Python ends, DuckDB reports as leaked.
+        # DuckDB reports objects that are still frozen when Python exits as leaked.
         gc.unfreeze()
 
 
 def server_settings(port: int, host: str) -> dict[str, Any]:
-    """Streamlit's settings: local, quiet, checked, without telemetry and without tracebacks."""
-    return {
+    """Return Streamlit's settings: local, quiet, without telemetry and without tracebacks."""
+    settings = {
         "server.address": host,
         "server.port": port,
         "server.headless": True,
@@ -89,33 +85,27 @@ def server_settings(port: int, host: str) -> dict[str, Any]:
         "runner.postScriptGC": False,
         "global.developmentMode": False,
         "logger.level": "warning",
-        **{
-            name: False
-            for name in _SWITCHED_OFF
-            if name in streamlit_config._config_options_template
-        },
         **streamlit_theme(),
     }
+    if tuple(map(int, st.__version__.split(".")[:2])) >= (1, 67):  # earlier ones lack the option
+        settings["server.enableAgentApi"] = False
+    return settings
 
 
-def _known_settings() -> Collection[str]:
-    """Names of the settings of this version of Streamlit. Asking for their values would read the
-    user's files now, and the server would then warn that settings have changed."""
-    return streamlit_config._config_options_template.keys()
+def _set_tcp_nodelay() -> None:
+    """Set TCP_NODELAY on the listening socket, so that accepted connections inherit it.
 
-
-def _send_at_once() -> None:
-    """Sets TCP_NODELAY on the listening socket, which accepted connections inherit.
-
-    Streamlit binds the socket itself, with a protocol number from which asyncio does not see that
-    it is TCP; without this every answer on a kept connection waits 40 ms.
+    Streamlit creates the socket in a way that keeps asyncio from recognising it as TCP; without
+    this option, every response on a kept-alive connection waits 40 ms. Streamlit offers no setting
+    for it, so its private function is wrapped; a version without it is served with the delay.
     """
-    bind = starlette_server._bind_socket
+    bind = getattr(starlette_server, "_bind_socket", None)
+    if bind is None:
+        return
 
     def bind_without_delay(address: str, port: int, backlog: int) -> socket.socket:
-        bound = bind(address, port, backlog)
+        bound: socket.socket = bind(address, port, backlog)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return bound
 
-    if getattr(bind, "__name__", "") != bind_without_delay.__name__:
-        starlette_server._bind_socket = bind_without_delay
+    starlette_server._bind_socket = bind_without_delay

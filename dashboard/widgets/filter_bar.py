@@ -65,7 +65,7 @@ def show(context: Context, compact: bool = False) -> None:
                     "decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES
                 )
             with second[2]:
-                statuses = list(read_status_counts(context.everything())["status"])
+                statuses = list(read_status_counts(context.without_filter())["status"])
                 _choose_many(
                     "status", "Status", statuses, list(which.status), formatting.status_name
                 )

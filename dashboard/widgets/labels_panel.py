@@ -14,7 +14,7 @@ from dashboard.charts import score_charts
 from dashboard.data.context import Context, open_view_context
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import read_threshold_counts
-from dashboard.data.threshold_stats import FEW, wrongly_dropped
+from dashboard.data.threshold_stats import MIN_LABELS, describe_wrongly_dropped
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import Queue, QueueScope, change_view, current_view
@@ -31,7 +31,7 @@ from scoring.reviews.threshold_estimation import (
 
 def ask_for_labels(labels: WeightedLabels) -> None:
     """Where there are too few labels, what to do about it; on pages other than Review."""
-    if len(labels) < FEW and st.button(
+    if len(labels) < MIN_LABELS and st.button(
         "Give labels, to see how much is wrongly dropped",
         icon=":material/casino:",
         help="Opens a random draw from each source and category on the Review page",
@@ -48,7 +48,7 @@ def show() -> None:
     labels = read_labels(context)
     st.subheader("What the decisions say about the cut", anchor=False)
     _show_as_of()
-    if len(labels) < FEW:
+    if len(labels) < MIN_LABELS:
         _show_too_few(labels)
         return
     cut = current_view().threshold(context.workspace.bands)
@@ -73,7 +73,7 @@ def show() -> None:
 def _show_too_few(labels: WeightedLabels) -> None:
     notices.show_empty(
         "Too few decisions that stand for the dataset",
-        f"{formatting.plural(len(labels), 'decision')} so far; from {FEW} on, "
+        f"{formatting.plural(len(labels), 'decision')} so far; from {MIN_LABELS} on, "
         f"precision and recall of "
         "any cut are estimated here. A random queue gives decisions that stand for the others; "
         "an order by score does not.",
@@ -100,7 +100,7 @@ def _show_quality(context: Context, cut: float, labels: WeightedLabels) -> None:
         [
             _estimate("precision of keeping", quality.precision, "of the kept, people keep"),
             _estimate("recall of keeping", quality.recall, "of what people keep is kept"),
-            Figure("wrongly dropped", *wrongly_dropped(labels, cut, n_dropped)),
+            Figure("wrongly dropped", *describe_wrongly_dropped(labels, cut, n_dropped)),
             Figure("decisions", formatting.count(len(labels)), about),
         ]
     )

@@ -44,7 +44,7 @@ def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
             _show_scope(opened.context)
     notices.show_left_out([*problems, *opened.problems])
     state = read_state(opened)
-    _show_notices(opened, at_work=bool(state.at_work))
+    _show_notices(opened, at_work=bool(state.active))
     run_watcher.watch(state)
     notices.show_remembered()
     return view, opened

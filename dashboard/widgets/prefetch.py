@@ -1,80 +1,72 @@
-"""Asks ahead what a page is about to ask, so that it is drawn at once.
+"""Runs a page's queries in the background, so that the page is then drawn from cached results.
 
-The first answer from a new database reads scores anew, which takes a second at ten million samples.
-The one decision behind it: that is done in the background while the page stands as it is, and the
-page is drawn from the new database when the answers are there.
+The first queries on a new database read all scores, which takes a second at ten million samples.
+Meanwhile the page keeps showing the previous results.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import Final
 
+from dashboard.data.cache import APP_CACHE
 from dashboard.data.context import Context
 from dashboard.data.facts import read_dataset_counts
-from dashboard.data.reviews import read_labels
 from dashboard.data.samples import read_page
 from dashboard.data.scores import (
     GROUP_BINS,
     choose_bin_count,
     read_ecdf,
-    read_group_figures,
     read_group_histograms,
+    read_group_statistics,
     read_health,
     read_histogram,
     read_loss_plane,
     read_status_counts,
     read_summary,
-    read_threshold_counts,
 )
+from dashboard.data.threshold_stats import threshold_stats
 from dashboard.view.state import View
 from scoring.errors import VisnecError
 
-_SECONDS: Final = 0.25  # that a page may wait here: small databases are ready by then
-_REMEMBERED: Final = 64
-_asked: OrderedDict[tuple[object, ...], threading.Event] = OrderedDict()
-_lock = threading.Lock()
+_WAIT_SECONDS: Final = 0.25  # small databases are ready by then
 
 
 def is_ready(context: Context, view: View) -> bool:
-    """Whether the answers for this view are there; begins to ask where they are not."""
+    """Return whether the view's results are cached; starts the queries if not."""
     root, generation = context.workspace.root, context.store.generation
     key = (root, generation, context.scope, str(context.filter), context.bands)
-    with _lock:
-        done = _asked.get(key)
-        if done is None:
-            done = _asked[key] = threading.Event()
-            threading.Thread(target=_ask, args=(context, view, done), daemon=True).start()
-        while len(_asked) > _REMEMBERED:
-            _asked.popitem(last=False)
-    return done.wait(_SECONDS)
+
+    def start() -> threading.Event:
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                run_page_queries(context, view)
+            except VisnecError:
+                pass  # the page runs into it again and reports it
+            finally:
+                done.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        return done
+
+    return APP_CACHE.prefetches.get(key, start).wait(_WAIT_SECONDS)
 
 
-def _ask(context: Context, view: View, done: threading.Event) -> None:
-    try:
-        ask(context, view)
-    except VisnecError:
-        pass  # the page that asks again tells of it
-    finally:
-        done.set()
+def run_page_queries(context: Context, view: View) -> None:
+    """Run the queries of the Overview and of the first list in Explore.
 
-
-def ask(context: Context, view: View) -> None:
-    """Answers the questions of the Overview and of the first list in Explore.
-
-    Raises VisnecError where one cannot be answered.
+    Raises VisnecError if one fails.
     """
     read_dataset_counts(context.store)
-    read_status_counts(context.everything())
+    read_status_counts(context.without_filter())
     summary = read_summary(context)
     if summary.n_scored:
         read_histogram(context, choose_bin_count(summary))
         read_ecdf(context)
-        cut = view.threshold(context.workspace.bands)
-        read_threshold_counts(context, cut)
-        read_labels(context)
-        read_group_figures(context, view.group)
+        threshold_stats(view)
+        read_group_statistics(context, view.group)
         read_group_histograms(context, str(view.group), GROUP_BINS)
     read_loss_plane(context)
     read_health(context)

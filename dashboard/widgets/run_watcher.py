@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 
 from dashboard.data import actions
-from dashboard.data.activity import WorkspaceState, read_running_progress, read_state, state_digest
+from dashboard.data.activity import WorkspaceState, read_active_runs, read_state, state_digest
 from dashboard.data.context import open_view_context
 from dashboard.text import formatting
 from dashboard.view.links import state_url
@@ -38,7 +38,7 @@ def _watch(drawn_from: WorkspaceState, beats: list[bool]) -> None:
     view = current_view()
     beats.append(True)
     opened = open_view_context(view)
-    at_work = read_running_progress(opened)
+    at_work = read_active_runs(opened)
     mark = state_digest(opened)
     if read_state(opened) != drawn_from:
         mark = ""  # the next beat looks again

@@ -8,6 +8,7 @@ a word. Whoever holds a ``Reading`` goes on seeing the file it was opened on.
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import tempfile
@@ -33,7 +34,7 @@ from scoring.database.values import BuildState, Record
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
-from scoring.reviews.decisions import decision_feed, logs_generation
+from scoring.reviews.decisions import DecisionFeed, decision_feed, logs_generation
 from scoring.reviews.resolution import LatestDecision, majority_decisions
 from scoring.workspace import Workspace
 
@@ -90,6 +91,8 @@ class Snapshot:
             raise
         self.cache = QueryCache(_CACHE_BYTES)
         self.decisions_version = 0
+        self.decisions_generation = ""
+        self._feed_version: int | None = None
         scopes = self.rows(
             "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
         )
@@ -182,6 +185,13 @@ class Snapshot:
         """Whether these rows were looked up already."""
         return _match_key(query, values) in self.cache
 
+    def follow_decisions(self, feed: DecisionFeed, generation: str) -> None:
+        """Load what the decision logs gained, if their ``generation`` is another one by now."""
+        if generation != self.decisions_generation:
+            changes = feed.read_changes(self._feed_version)
+            self.load_decisions(changes.latest, changes.rows)
+            self._feed_version, self.decisions_generation = changes.version, generation
+
     def load_decisions(self, latest: list[LatestDecision], rows: set[int] | None = None) -> None:
         """Replaces the tables ``decisions`` and ``verdicts`` in one step, or only what they hold
         about ``rows``: one more decision must not cost what all of them do."""
@@ -210,12 +220,19 @@ class Store:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._feed = decision_feed(workspace)
-        self._decisions_version = 0
-        self._reading: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._generation = ""
-        self._decisions_generation = ""
         self._part_rows: dict[str, int] = {}
+        self._is_pinned = False
         self.snapshot()
+
+    def pin(self) -> Store:
+        """Return a store that stays on the current database file; decisions remain current."""
+        self.snapshot()
+        with self._lock:
+            pinned = copy.copy(self)
+            pinned._is_pinned = True
+            return pinned
 
     @property
     def bands(self) -> Bands:
@@ -231,26 +248,18 @@ class Store:
     @property
     def decisions_generation(self) -> str:
         """Changes with the decision logs."""
-        self.snapshot()
-        return self._decisions_generation
+        return self.snapshot().decisions_generation
 
     def snapshot(self) -> Snapshot:
         """The database as it is now; figures that must agree come from one snapshot."""
         with self._lock:
-            generation = _file_generation(self.workspace) or self._generation
-            decisions_generation = logs_generation(self.workspace)
-            snapshot = self._reading
-            reopened = snapshot is None or generation != self._generation
-            if snapshot is None or reopened:
-                snapshot = Snapshot(self.workspace)
-            if reopened or decisions_generation != self._decisions_generation:
-                changes = self._feed.read_changes(None if reopened else self._decisions_version)
-                snapshot.load_decisions(changes.latest, changes.rows)
-                self._decisions_version = changes.version
-            self._reading = snapshot
-            self._generation = generation
-            self._decisions_generation = decisions_generation
-            return snapshot
+            generation = self._generation
+            if not self._is_pinned:
+                generation = _file_generation(self.workspace) or generation
+            if self._snapshot is None or generation != self._generation:
+                self._snapshot, self._generation = Snapshot(self.workspace), generation
+            self._snapshot.follow_decisions(self._feed, logs_generation(self.workspace))
+            return self._snapshot
 
     def part_names(self) -> list[str]:
         """The parts that the database was built from, by their names inside the workspace."""

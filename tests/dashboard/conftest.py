@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
-from dashboard.server.guard import GuardMiddleware, allowed_hosts
+from dashboard.server.guard import guard_middleware
 from dashboard.server.routes import ROUTES
 from dashboard.view.state import View
 from scoring.database.build.build import build_database
@@ -54,7 +53,7 @@ def client(root: Path) -> Iterator[TestClient]:
     """Asks the dashboard's own routes about it."""
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))],
+        middleware=guard_middleware("127.0.0.1"),
     )
     with TestClient(app, base_url="http://127.0.0.1:8501") as opened:
         yield opened

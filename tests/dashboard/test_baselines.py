@@ -28,7 +28,7 @@ def test_none_is_shown_unless_another_is_chosen(root: Path) -> None:
     opened = open_view_context(View(baseline="blur"))
     assert opened.context is not None
     assert opened.context.scope.baseline == "none"
-    assert "The run has no baseline blur; the page shows none." in opened.problems
+    assert "The run has no baseline blur; showing none." in opened.problems
 
 
 @pytest.mark.parametrize("baseline", ["none", "gray"])

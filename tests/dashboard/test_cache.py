@@ -1,4 +1,4 @@
-"""Answers are worked out once, however many ask at the same time."""
+"""AnswerCache are worked out once, however many ask at the same time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dashboard.data.cache import Answers
+from dashboard.data.cache import AnswerCache
 
 
 def test_who_asks_while_a_question_is_being_answered_gets_that_answer() -> None:
-    answers, asked, go_on = Answers(10), threading.Event(), threading.Event()
+    answers, asked, go_on = AnswerCache(10), threading.Event(), threading.Event()
     reads: list[int] = []
 
     def read() -> str:
@@ -30,7 +30,7 @@ def test_who_asks_while_a_question_is_being_answered_gets_that_answer() -> None:
 
 
 def test_a_question_that_failed_can_be_asked_again() -> None:
-    answers = Answers(10)
+    answers = AnswerCache(10)
     with pytest.raises(ZeroDivisionError):
         answers.get(("question",), lambda: 1 // 0)
     assert answers.get(("question",), lambda: 2) == 2

@@ -80,7 +80,7 @@ def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Dra
 def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) -> None:
     session = {str(Key.REVIEWER): "ada"}
     overview = draw("overview")
-    assert "wrongly dropped: –, 0 of 10 labels it takes" in told_of_cut(overview)
+    assert "wrongly dropped: –, 0 of 10 labels needed" in told_of_cut(overview)
     assert any(one.label.startswith("Give labels") for one in overview.button)
     app = draw("review", session=session)
     assert "Too few decisions that stand for the dataset" in written(app)

@@ -8,9 +8,10 @@ import io
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from dashboard.data.context import Context
-from dashboard.server.guard import CONTENT_POLICY, allowed_hosts, host_name
+from dashboard.server.guard import CONTENT_POLICY, allowed_hosts
 from dashboard.view import links
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
@@ -53,7 +54,7 @@ def test_what_cannot_be_shown_says_why(client: TestClient, context: Context) -> 
     for status, words in (
         (Status.MISSING_IMAGE, "in none of the image folders"),
         (Status.BAD_IMAGE, ".png"),
-        (Status.TEXT_ONLY, "no such image"),
+        (Status.TEXT_ONLY, "has no image 1"),
     ):
         answer = client.get(links.image_url(row_with(context, status), 0, "edition"))
         assert answer.status_code == 404
@@ -103,12 +104,35 @@ def test_the_key_is_needed(client: TestClient, key: str) -> None:
     "host", ["evil.example", "evil.example:8501", "127.0.0.1.evil.example", ""]
 )
 def test_foreign_names_are_refused(client: TestClient, host: str) -> None:
-    assert client.get("/anything", headers={"host": host}).status_code == 421
+    answer = client.get("/anything", headers={"host": host})
+    assert (answer.status_code, answer.text) == (400, "Invalid host header")
+    assert answer.headers["content-security-policy"] == CONTENT_POLICY
+
+
+@pytest.mark.parametrize("host", ["LocalHost:8501", "127.0.0.1", "[::1]:8501"])
+def test_every_name_of_the_loopback_address_is_accepted(client: TestClient, host: str) -> None:
+    assert client.get("/anything", headers={"host": host}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("origin", "code"),
+    [
+        ("http://evil.example", 1008),
+        ("http://127.0.0.1:9999", 1008),
+        ("null", 1008),
+        ("http://127.0.0.1:8501", 1000),  # reaches the router, which has no WebSocket here
+    ],
+)
+def test_websockets_of_other_origins_are_closed(client: TestClient, origin: str, code: int) -> None:
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        client.websocket_connect("ws://127.0.0.1:8501/stream", headers={"origin": origin}),
+    ):
+        pass
+    assert closed.value.code == code
 
 
 def test_names_of_hosts() -> None:
-    assert host_name("LocalHost:8501") == "localhost"
-    assert host_name("[::1]:8501") == "[::1]"
     assert allowed_hosts("127.0.0.1") == ("localhost", "127.0.0.1", "[::1]")
 
 

@@ -19,7 +19,7 @@ from dashboard.data.subsets import (
     read_clustering_overlaps,
     read_known_stability,
     read_subset_outcome,
-    read_weight_facts,
+    read_weight_stats,
 )
 from dashboard.pages.subset.limits_table import merged
 from dashboard.pages.subset.rule_choices import FAMILIES, read_definition
@@ -192,7 +192,7 @@ def _flat(said: str) -> str:
 def test_weights_show_what_training_will_see(root: Path, context: Context, draw: Draw) -> None:
     view = View(rule=RuleKind.WEIGHTS, temperature=0.3)
     outcome = read_subset_outcome(context, read_definition(context, view))
-    facts = read_weight_facts(context, outcome)
+    facts = read_weight_stats(context, outcome)
     assert facts is not None
     assert sum(facts.repeats) == len(outcome.subset.selected)
     assert facts.epoch >= sum(n * times for times, n in enumerate(facts.repeats))

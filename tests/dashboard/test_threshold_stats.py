@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
@@ -15,16 +14,15 @@ from dashboard.data.scores import read_summary
 from dashboard.data.threshold_stats import (
     InvalidThreshold,
     SourceSplit,
-    read_cut_facts,
     resolve_threshold,
     split_by_source,
+    threshold_stats,
 )
 from dashboard.view import links
 from dashboard.view.state import View
 from scoring.database.filters import Filter
 from scoring.database.score_index.thresholds import count_kept
 from scoring.database.values import Record
-from scoring.necessity import Bands
 from tests.dashboard.conftest import Draw, data_of
 
 
@@ -51,30 +49,28 @@ def test_more_sources_than_colours_end_in_one_part_that_adds_up() -> None:
         assert sum(getattr(part, side) for part in parts) == sum(row[side] for row in rows)
 
 
-def test_facts_are_what_the_library_counts(context: Context) -> None:
-    which = Filter(source=("words", "scenes"))
-    context = replace(context, filter=which, bands=Bands(-0.1, 0.4))
-    facts = read_cut_facts(context, 0.3)
-    kept = count_kept(context.store, context.scope, which, 0.3, None)
-    assert (facts["kept"], facts["scored"]) == (kept.n_kept, kept.n_kept + kept.n_dropped)
-    for limit, of in ((-0.1, "misaligned"), (0.4, "critical")):
-        counts = count_kept(context.store, context.scope, which, limit, None)
-        assert facts[of] == (counts.n_dropped if of == "misaligned" else counts.n_kept)
-    assert sum(part[1] for part in facts["parts"]) == kept.n_kept
-    shown = {figure["name"]: figure["value"] for figure in facts["figures"]}
+def test_stats_are_what_the_library_counts(context: Context) -> None:
+    where = Filter(source=("words", "scenes"))
+    stats = threshold_stats(View(filter=where, low=-0.1, high=0.4, cut=0.3))
+    kept = count_kept(context.store, context.scope, where, 0.3, None)
+    assert (stats["kept"], stats["scored"]) == (kept.n_kept, kept.n_kept + kept.n_dropped)
+    for limit, category in ((-0.1, "misaligned"), (0.4, "critical")):
+        counts = count_kept(context.store, context.scope, where, limit, None)
+        expected = counts.n_dropped if category == "misaligned" else counts.n_kept
+        assert stats[category] == expected
+    assert sum(part[1] for part in stats["parts"]) == kept.n_kept
+    shown = {figure["name"]: figure["value"] for figure in stats["figures"]}
     assert shown["kept samples"] == f"{kept.n_kept:,}"
     assert shown["dropped answer tokens"] == f"{kept.tokens_dropped:,}"
-    assert facts["kept_tokens"] == kept.tokens_kept
+    assert stats["kept_tokens"] == kept.tokens_kept
 
 
 def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) -> None:
     # The run is in float32: nothing but the score itself is within 0.000002 of it.
-    visnec = next(one["visnec"] for one in read_page(context, View()).records)
-    for cut, n in ((visnec, "1"), (visnec + 1e-6, "1"), (visnec + 1e-5, "0")):
-        (shown,) = (
-            one for one in read_cut_facts(context, cut)["figures"]
-            if one["name"] == "within the noise"
-        )  # fmt: skip
+    visnec = next(record["visnec"] for record in read_page(context, View()).records)
+    for threshold, n in ((visnec, "1"), (visnec + 1e-6, "1"), (visnec + 1e-5, "0")):
+        figures = threshold_stats(View(cut=threshold))["figures"]
+        (shown,) = (figure for figure in figures if figure["name"] == "within the noise")
         assert (shown["value"], shown["note"]) == (n, "± 0.000002 in float32")
 
 
@@ -145,4 +141,4 @@ def test_the_route_refuses_in_words(
     )
     answer = client.get(address)
     assert answer.status_code == 400
-    assert "a cut is a score" in answer.text
+    assert "a threshold is a score" in answer.text

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from dashboard.data.context import WORKSPACE_VARIABLE
-from dashboard.server.guard import GuardMiddleware, allowed_hosts
+from dashboard.server.guard import guard_middleware
 from dashboard.server.routes import ROUTES
 from dashboard.view.links import image_url, thumbnail_url
 from scoring.cli import app
@@ -60,8 +59,8 @@ def test_a_dataset_may_lie_anywhere(
     assert run.statuses == {"scored": 4}
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(root))
     edition = read_dataset_info(workspace).fingerprint
-    guard = Middleware(GuardMiddleware, hosts=allowed_hosts("127.0.0.1"))
-    with TestClient(Starlette(routes=ROUTES, middleware=[guard]), base_url=OWN) as client:
+    guard = guard_middleware("127.0.0.1")
+    with TestClient(Starlette(routes=ROUTES, middleware=guard), base_url=OWN) as client:
         for row in range(4):
             for address in (image_url(row, 0, edition), thumbnail_url(row, edition)):
                 answer = client.get(address)

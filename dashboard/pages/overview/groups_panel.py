@@ -10,8 +10,8 @@ import streamlit as st
 from dashboard.data.context import Context
 from dashboard.data.scores import (
     GROUP_BINS,
-    read_group_figures,
     read_group_histograms,
+    read_group_statistics,
     read_histogram_edges,
     read_threshold_counts,
 )
@@ -80,7 +80,7 @@ def _choose(group: Group, key: Any) -> None:
 
 def read_groups(context: Context, group: Group, cut: float) -> list[dict[str, Any]]:
     """A row for each group, with its figures, its distribution and its share over the cut."""
-    frame, key, name = read_group_figures(context, group)
+    frame, key, name = read_group_statistics(context, group)
     if frame.empty:
         return []
     rows = breakdown.read_rows(frame, key, name)

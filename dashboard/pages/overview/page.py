@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.data.context import Context, OpenedWorkspace, open_view_context
 from dashboard.data.facts import read_dataset_counts
-from dashboard.data.reviews import read_reviewers
+from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
 from dashboard.pages.overview import groups_panel, health_panel, score_panel
 from dashboard.text import formatting
@@ -26,7 +26,7 @@ def render() -> None:
         _show_dataset_only(opened)
     if page_frame.require_scores(opened, "The overview") is None or context is None:
         return
-    _show_workspace(opened, context.everything())
+    _show_workspace(opened, context.without_filter())
     _show_scores()
     _show_run(context)
 
@@ -55,7 +55,7 @@ def _show_workspace(opened: OpenedWorkspace, context: Context) -> None:
     scored = int(by_status.get(Status.SCORED, 0))
     sources = read_dataset_counts(context.store)
     with_image = int(sources["with_image"].sum())
-    reviewers = read_reviewers(opened.workspace)
+    reviewers = read_review_state(opened.workspace).reviewers
     decided = sum(one.decided for one in reviewers)
     pending = int(by_status.get(Status.PENDING, 0))
     rest = total - scored - pending

@@ -10,7 +10,7 @@ from dashboard.data import actions
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import choose_bin_count, read_ecdf, read_histogram
-from dashboard.data.threshold_stats import read_cut_facts
+from dashboard.data.threshold_stats import threshold_stats
 from dashboard.pages.overview import threshold_editor
 from dashboard.pages.overview.threshold_editor import Act, Distribution, Takers
 from dashboard.view.fragments import Fragment, rerun_fragment
@@ -42,7 +42,7 @@ def show(context: Context, summary: ScoreSummary, cut: float) -> None:
             read_ecdf(context),
             f"{context.store.generation}-{context.scope}-{context.filter}-{len(edges)}",
         ),
-        read_cut_facts(context, cut),
+        threshold_stats(view),
         threshold_url(context.scope, context.filter, context.store.generation),
         context.workspace.bands,
         Takers(_take_limits, _take_stretch, _take_log, _take_act),

@@ -76,7 +76,7 @@ def show(
 ) -> Act | None:
     """Draws the editor; returns what was asked for with the limits just now.
 
-    ``facts`` are the exact counts (:func:`dashboard.data.threshold_stats.read_cut_facts`),
+    ``facts`` are the exact counts (:func:`dashboard.data.threshold_stats.threshold_stats`),
     ``address`` is where those of other limits are asked for, ``own`` are the workspace's
     limits. ``log_counts``: symmetric-log heights, linear up to one sample, so that empty bins
     stay empty. ``follows``: the cut stands at the upper band limit and moves with it.

@@ -104,7 +104,7 @@ def _stored(opened: OpenedWorkspace, record: RunRecord) -> _InDatabase | None:
     scope = Scope(record.run_id, str(rows[0]["baseline"]), context.scope.clustering_id)
     predictions = read_prediction_counts(context.store)
     return _InDatabase(
-        replace(context.everything(), scope=scope),
+        replace(context.without_filter(), scope=scope),
         int(rows[0]["n_scored"]),
         int(rows[0]["n_samples"]),
         predictions.get(record.run_id, 0),

@@ -51,7 +51,7 @@ def _show_choice() -> None:
 def _context(view: View) -> Context | None:
     """A subset is chosen from the whole dataset, whatever other pages filter."""
     context = open_view_context(view).context
-    return None if context is None else context.everything()
+    return None if context is None else context.without_filter()
 
 
 def _show_outcome(context: Context, view: View) -> int | None:

@@ -312,7 +312,7 @@ def show_others(context: Context, view: View) -> None:
     counts = read_candidate_counts(context)
     url_widgets.choose_flag(
         "hand",
-        f"Decisions by hand win over the rule ({formatting.count(counts.n_verdicts)} verdicts)",
+        f"Decisions by hand win over the rule ({formatting.count(counts.n_decided)} verdicts)",
         view.hand,
         help="Keep and drop of the majority of reviewers; a tie and unsure leave it to the rule",
     )

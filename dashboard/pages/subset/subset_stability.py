@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.charts.subset_charts import inclusion_figure
 from dashboard.data.context import Context
 from dashboard.data.samples import read_row_tiles
-from dashboard.data.subsets import StabilityFacts, read_known_stability, read_stability
+from dashboard.data.subsets import StabilityStats, read_known_stability, read_stability
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import MAX_DRAWS, View
@@ -54,7 +54,7 @@ def _choose_draws(view: View, known: bool) -> bool:
         )
 
 
-def _work_out(context: Context, view: View, definition: SubsetDefinition) -> StabilityFacts | None:
+def _work_out(context: Context, view: View, definition: SubsetDefinition) -> StabilityStats | None:
     bar = st.progress(0.0, "Reading the scores …")
 
     def tell(done: int, total: int) -> None:
@@ -69,7 +69,7 @@ def _work_out(context: Context, view: View, definition: SubsetDefinition) -> Sta
         bar.empty()
 
 
-def _show_facts(context: Context, facts: StabilityFacts) -> int | None:
+def _show_facts(context: Context, facts: StabilityStats) -> int | None:
     _show_figures(facts)
     _show_replicates(facts)
     with st.container(key="pair-stability"):
@@ -83,14 +83,14 @@ def _show_facts(context: Context, facts: StabilityFacts) -> int | None:
             )
         with right:
             _show_sources(facts)
-    if not facts.doubtful:
+    if not facts.unsure:
         return None
     figures.show_quiet("As often in as out: these samples decide nothing, or need a person.")
-    rows = list(facts.doubtful[:_N_SHOWN])
+    rows = list(facts.unsure[:_N_SHOWN])
     return gallery.show("doubtful", read_row_tiles(context, rows))
 
 
-def _show_figures(facts: StabilityFacts) -> None:
+def _show_figures(facts: StabilityStats) -> None:
     figures.show_figures(
         [
             Figure(
@@ -111,7 +111,7 @@ def _show_figures(facts: StabilityFacts) -> None:
     figures.show_quiet(f"Judged by {facts.basis}.")
 
 
-def _show_replicates(facts: StabilityFacts) -> None:
+def _show_replicates(facts: StabilityStats) -> None:
     if not facts.replicates:
         return
     rows = [
@@ -128,7 +128,7 @@ def _show_replicates(facts: StabilityFacts) -> None:
     figures.show_table(Table(columns, rows, frozenset({3, 4})))
 
 
-def _show_sources(facts: StabilityFacts) -> None:
+def _show_sources(facts: StabilityStats) -> None:
     frame = facts.by_source[facts.by_source["scored"] > 0]
     rows: list[list[str | Bar]] = [
         [

@@ -7,7 +7,7 @@ import math
 import streamlit as st
 
 from dashboard.data.context import Context
-from dashboard.data.subsets import WeightFacts, read_weight_facts
+from dashboard.data.subsets import WeightStats, read_weight_stats
 from dashboard.text import formatting
 from dashboard.widgets import figures
 from dashboard.widgets.figures import Bar, Figure, Table
@@ -16,7 +16,7 @@ from scoring.subsets.definitions import ResolvedSubset
 
 def show(context: Context, outcome: ResolvedSubset) -> None:
     """Draws it; nothing where the rule does not weigh."""
-    facts = read_weight_facts(context, outcome)
+    facts = read_weight_stats(context, outcome)
     if facts is None:
         return
     st.subheader("Weights", anchor=False)
@@ -61,7 +61,7 @@ def _show_mixture(outcome: ResolvedSubset) -> None:
     figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
 
 
-def _show_repeats(facts: WeightFacts) -> None:
+def _show_repeats(facts: WeightStats) -> None:
     st.subheader("As whole repeats", anchor=False)
     last = len(facts.repeats) - 1
     total = sum(facts.repeats)
