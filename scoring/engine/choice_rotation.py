@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scoring.predictions.answer_match import (
-    chosen_letter,
-    listed_options,
-    option_spans,
-    reference_letter,
+    find_chosen_letter,
+    find_option_spans,
+    find_reference_letter,
+    list_options,
 )
 from scoring.samples import Turn
 
@@ -35,7 +35,7 @@ class Rotation:
 
     def is_right(self, prediction: str) -> bool:
         """Whether a prediction chooses the option that the reference is."""
-        return chosen_letter(prediction, listed_options(self.question)) == self.letter
+        return find_chosen_letter(prediction, list_options(self.question)) == self.letter
 
 
 def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...]:
@@ -47,8 +47,8 @@ def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...
     if not turns:
         return ()
     text = turns[-1].text
-    spans = option_spans(text)
-    right = reference_letter(reference, text) if spans else None
+    spans = find_option_spans(text)
+    right = find_reference_letter(reference, text) if spans else None
     if right is None or any(_BOUND.search(text[begin:end]) for _, begin, end in spans):
         return ()
     if any(spans[0][1] < offset < spans[-1][2] for offset in turns[-1].image_offsets):
@@ -58,7 +58,7 @@ def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...
     made = []
     for shift in range(len(spans)):
         question = _rotated(text, [(begin, end) for _, begin, end in spans], shift)
-        if list(listed_options(question)) != letters:
+        if list(list_options(question)) != letters:
             return ()  # a text that reads as a mark elsewhere
         moved = (*turns[:-1], replace(turns[-1], text=question))
         made.append(Rotation(moved, letters[(place - shift) % len(letters)], question))

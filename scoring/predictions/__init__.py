@@ -1,1 +1,1 @@
-"""Generated answers: what is stored of them, and how they match the reference answer."""
+"""Generated answers: how they are read and stored, and how they match the reference answer."""

@@ -1,11 +1,10 @@
-"""Does a prediction say what the reference answer says? Pure: texts in, matches out.
+"""Compares a prediction with the reference answer. Pure functions on texts.
 
-The one decision behind it: one normaliser for all three measures, so that an exact match always
-has a token F1 of 1. It is that of the VQA evaluation (Antol et al. 2015, arXiv 1505.00468: case,
-punctuation, articles, number words up to ten), carried over to any script; token F1 is SQuAD's
-(Rajpurkar et al. 2016, arXiv 1606.05250) over its words. What would leave nothing is kept: the
-choice ``A`` is no article. Of an answer with a thought, what follows the thought is compared; a
-thought without an end answers nothing.
+All measures share one normaliser, so an exact match always has a token F1 of 1. It is that of the
+VQA evaluation (Antol et al. 2015, arXiv 1505.00468: case, punctuation, articles, number words up
+to ten), extended to any script; token F1 is SQuAD's (Rajpurkar et al. 2016, arXiv 1606.05250) over
+its words. Words are kept if dropping them would leave nothing: the choice ``A`` is not an article.
+Only the text after a thought is compared; an answer with an unfinished thought matches nothing.
 """
 
 from __future__ import annotations
@@ -18,20 +17,22 @@ from dataclasses import dataclass
 
 from scoring.thoughts import final_answer
 
-MATCH_VERSION = 2  # of the measures: matches of an older one are recomputed from the texts
+MATCH_VERSION = 2  # of the measures: matches of an older version are recomputed from the texts
 _KEPT_SYMBOLS = "%°"  # 5 % and 5 differ
 _ARTICLES = frozenset(("a", "an", "the"))
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _DIGITS = {word: str(value) for value, word in enumerate((*_NUMBER_WORDS, "ten"))} | {"none": "0"}
-# A sign or a decimal point of a number stays (group 1), other punctuation is white space.
+# A number keeps its sign and decimal point (group 1); other punctuation becomes white space.
 _PUNCTUATION = re.compile(r"((?<!\w)-(?=\.?\d)|(?<![^\W\d])\.(?=\d))|[!-#&-/:-@\[-`{-~]")
 _APOSTROPHES = re.compile("['\u2019]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d\d\d(?!\d))")
-_IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")  # a word each in token F1
+_IDEOGRAPH = re.compile(
+    "([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])"
+)  # each is one word in token F1
 
 _LETTER = r"\(?\s*([A-Za-z])\s*\)?\s*[.:,]?"
 _BARE = re.compile(_LETTER)
-# "(B) a dog", "B. a dog", "B: a dog"; "A dog" and "I. Newton" begin with no choice of theirs.
+# "(B) a dog", "B. a dog", "B: a dog"; "A dog" and "I. Newton" do not begin with a choice.
 _LEADING = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s")
 _NAMED = re.compile(
     r"\b(?:answer|option|choice)(?:\s+(?:is|would\s+be))?\s*:?\s*(?:\(([a-z])\)|([a-z])(?=\W|$))",
@@ -39,14 +40,14 @@ _NAMED = re.compile(
 )
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[).:]\s*(?=\S)")
-_UNLISTED = "ABCDE"  # letters that are choices where the question lists none
+_UNLISTED = "ABCDE"  # letters that are choices if the question lists none
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerMatch:
-    """How one prediction compares with the reference. ``letter`` is None where that is no choice.
+    """How a prediction compares with the reference; ``letter`` is None if that is not a choice.
 
-    ``f1`` lies between 0 and 1.
+    ``f1`` is between 0 and 1.
     """
 
     exact: bool
@@ -55,107 +56,104 @@ class AnswerMatch:
 
 
 def match_answer(prediction: str, reference: str, question: str = "") -> AnswerMatch:
-    """All measures of one prediction; ``question`` may list the options of a choice."""
+    """Apply all measures to one prediction; ``question`` may list the options of a choice."""
     return AnswerMatch(
-        exact=exact_match(prediction, reference),
-        letter=letter_match(prediction, reference, question),
+        exact=is_exact_match(prediction, reference),
+        letter=is_letter_match(prediction, reference, question),
         f1=token_f1(prediction, reference),
     )
 
 
 def normalise_answer(text: str) -> str:
-    """``text`` in the form in which answers are compared; applying it again changes nothing.
+    """Return ``text`` in the form in which answers are compared; idempotent.
 
-    Case and compatibility forms are folded, apostrophes and thousands commas closed up, other
-    punctuation made white space (a number keeps its sign and decimal point), number words up to
-    ten written as digits, articles dropped.
+    Folds case and compatibility forms, removes apostrophes and thousands commas, replaces other
+    punctuation by white space (a number keeps its sign and decimal point), writes number words up
+    to ten as digits, and drops articles.
     """
-    folded = _folded(final_answer(text))
-    spaced = _PUNCTUATION.sub(lambda found: found[1] or " ", folded)
+    folded = _fold_text(final_answer(text))
+    spaced = _PUNCTUATION.sub(lambda match: match[1] or " ", folded)
     words = spaced.split() or folded.split()
     kept = [_DIGITS.get(word, word) for word in words if word not in _ARTICLES]
     return " ".join(kept or words)
 
 
-def _folded(text: str) -> str:
+def _fold_text(text: str) -> str:
+    """Fold case and compatibility forms; remove apostrophes and thousands commas."""
     if text.isascii():
         plain = text.lower()
     else:
-        plain = unicodedata.normalize("NFKC", _caseless(_caseless(text)))
-        plain = _without_odd_marks(plain)
+        plain = unicodedata.normalize("NFKC", _fold_case(_fold_case(text)))
+        plain = "".join(
+            character if character.isascii() else _simplify_character(character)
+            for character in plain
+        )
     plain = _APOSTROPHES.sub("", plain) if "'" in plain or "\u2019" in plain else plain
     return _THOUSANDS.sub("", plain) if "," in plain else plain
 
 
-def _caseless(text: str) -> str:
-    """One round of Unicode's compatibility caseless form (rule D146 of its standard)."""
+def _fold_case(text: str) -> str:
+    """Apply one round of Unicode's compatibility caseless form (rule D146 of the standard)."""
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())
 
 
-def _without_odd_marks(text: str) -> str:
-    """Punctuation outside of ASCII as white space, invisible characters left out."""
-    return "".join(one if one.isascii() else _plain_character(one) for one in text)
-
-
-def _plain_character(character: str) -> str:
+def _simplify_character(character: str) -> str:
+    """Return white space for punctuation outside ASCII, nothing for invisible characters."""
     if character == "\u2212":  # the minus sign
         return "-"
     if character == "\u2019":
         return character
-    kind = unicodedata.category(character)
-    if kind == "Cf":
+    category = unicodedata.category(character)
+    if category == "Cf":
         return ""
-    separates = kind[0] in "PZCS" and kind != "Sc" and character not in _KEPT_SYMBOLS
+    separates = category[0] in "PZCS" and category != "Sc" and character not in _KEPT_SYMBOLS
     return " " if separates else character
 
 
-def exact_match(prediction: str, reference: str) -> bool:
-    """Whether both say the same once normalised; a blank reference is matched by nothing."""
+def is_exact_match(prediction: str, reference: str) -> bool:
+    """Return whether both are equal after normalisation; nothing matches a blank reference."""
     wanted = normalise_answer(reference)
     return bool(wanted) and normalise_answer(prediction) == wanted
 
 
 def token_f1(prediction: str, reference: str) -> float:
-    """Harmonic mean of the precision and recall of normalised words, each as often as it occurs.
+    """Return the harmonic mean of precision and recall over normalised words with repetition.
 
-    0 where either has no word. Ideographs count as a word each.
+    0 if either has no word. Each ideograph counts as a word.
     """
-    found, wanted = _words(prediction), _words(reference)
-    common = sum((found & wanted).values())
-    return 2 * common / (found.total() + wanted.total()) if common else 0.0
+    given, wanted = _count_words(prediction), _count_words(reference)
+    common = sum((given & wanted).values())
+    return 2 * common / (given.total() + wanted.total()) if common else 0.0
 
 
-def _words(text: str) -> Counter[str]:
+def _count_words(text: str) -> Counter[str]:
     plain = normalise_answer(text)
     return Counter((plain if plain.isascii() else _IDEOGRAPH.sub(r" \1 ", plain)).split())
 
 
-def letter_match(prediction: str, reference: str, question: str = "") -> bool | None:
-    """Whether the prediction chooses the option that the reference is; None where it is none.
+def is_letter_match(prediction: str, reference: str, question: str = "") -> bool | None:
+    """Return whether prediction and reference choose the same option; None without a choice.
 
-    A reference is a choice where it is a letter, a letter with its option, or the text of just
-    one of the options that ``question`` lists. A prediction may be any of these too, or say
+    A reference is a choice if it is a letter, a letter with its option, or the text of exactly
+    one of the options that ``question`` lists. A prediction may be any of these too, or contain
     "the answer is B"; one that names several options chooses none of them.
     """
-    options = listed_options(question)
-    wanted = _reference_letter(_one_line(reference), options)
-    return None if wanted is None else chosen_letter(prediction, options) == wanted
+    wanted = find_reference_letter(reference, question)
+    if wanted is None:
+        return None
+    return find_chosen_letter(prediction, list_options(question)) == wanted
 
 
-def _one_line(text: str) -> str:
-    return " ".join(final_answer(text).split())
+def list_options(question: str) -> dict[str, str]:
+    """Return letter -> text of the options that a question lists, such as ``A. cat (B) dog``.
 
-
-def listed_options(question: str) -> dict[str, str]:
-    """Letter -> text of the options that a question lists, such as ``A. cat (B) dog``.
-
-    Empty unless the letters run from A without a gap and are at least two.
+    Empty unless there are at least two letters, from A without a gap.
     """
-    return {letter: question[begin:end] for letter, begin, end in option_spans(question)}
+    return {letter: question[begin:end] for letter, begin, end in find_option_spans(question)}
 
 
-def option_spans(question: str) -> list[tuple[str, int, int]]:
-    """Letter, begin and end of the text of each option that ``listed_options`` finds."""
+def find_option_spans(question: str) -> list[tuple[str, int, int]]:
+    """Return letter, start and end of the text of each option of ``list_options``."""
     marks = list(_OPTION.finditer(question))
     start = next((at for at, mark in enumerate(marks) if mark[1] == "A"), len(marks))
     run: list[re.Match[str]] = []
@@ -166,7 +164,7 @@ def option_spans(question: str) -> list[tuple[str, int, int]]:
     if len(run) < 2:
         return []
     begins = [mark.end() for mark in run]
-    # What follows the last option on lines of its own is an instruction, not the option.
+    # Lines after the last option are an instruction, not part of the option.
     last = question[begins[-1] :].split("\n", 1)[0]
     ends = [mark.start() for mark in run[1:]] + [begins[-1] + len(last)]
     spans = []
@@ -177,59 +175,56 @@ def option_spans(question: str) -> list[tuple[str, int, int]]:
     return spans
 
 
-def reference_letter(reference: str, question: str) -> str | None:
-    """The option that a reference answer is, or None where it is none."""
-    return _reference_letter(_one_line(reference), listed_options(question))
-
-
-def _reference_letter(reference: str, options: Mapping[str, str]) -> str | None:
-    bare = _BARE.fullmatch(reference)
-    if bare:
+def find_reference_letter(reference: str, question: str) -> str | None:
+    """Return the option that a reference answer chooses, or None if it is not a choice."""
+    text, options = _join_lines(reference), list_options(question)
+    if bare := _BARE.fullmatch(text):
         letter = bare[1].upper()
         return letter if letter in (options or _UNLISTED) else None
     if not options:
         return None
-    leading = _LEADING.match(reference)
-    if leading:
-        letter = leading[1] or leading[2]
-        return letter if letter in options else None
-    return _letter_of_text(reference, options)
-
-
-def chosen_letter(prediction: str, options: Mapping[str, str] | None = None) -> str | None:
-    """The option that a prediction chooses, as a capital letter, or None where it names no one.
-
-    ``options`` are those of ``listed_options``; a letter outside of them is no choice.
-    """
-    text = _one_line(prediction)
-    known = options or {}
-    if bare := _BARE.fullmatch(text):
-        return _known(bare[1].upper(), known)
-    if letter := _letter_of_text(text, known):
-        return letter
-    named = [found for found in _NAMED.finditer(text) if _is_choice(found, text)]
-    if named:
-        letters = {(found[1] or found[2]).upper() for found in named}
-        return _known(letters.pop(), known) if len(letters) == 1 else None
-    bracketed = set(_BRACKETED.findall(text))
     if leading := _LEADING.match(text):
-        bracketed.add(leading[1] or leading[2])
-    return _known(bracketed.pop(), known) if len(bracketed) == 1 else None
+        return _known_letter(leading[1] or leading[2], options)
+    return _letter_of_text(text, options)
 
 
-def _is_choice(found: re.Match[str], text: str) -> bool:
-    """ "The answer is a cat" names no choice; "the answer is a" and "option B because" do."""
-    if found[1] or not re.match(r" \w", text[found.end() :]):
+def find_chosen_letter(prediction: str, options: Mapping[str, str] | None = None) -> str | None:
+    """Return the option that a prediction chooses, as a capital letter, or None.
+
+    ``options`` come from ``list_options``; a letter outside them is not a choice.
+    """
+    text = _join_lines(prediction)
+    options = options or {}
+    if bare := _BARE.fullmatch(text):
+        return _known_letter(bare[1].upper(), options)
+    if letter := _letter_of_text(text, options):
+        return letter
+    named = [match for match in _NAMED.finditer(text) if _names_choice(match, text)]
+    letters = {(match[1] or match[2]).upper() for match in named}
+    if not named:
+        letters = set(_BRACKETED.findall(text))
+        if leading := _LEADING.match(text):
+            letters.add(leading[1] or leading[2])
+    return _known_letter(letters.pop(), options) if len(letters) == 1 else None
+
+
+def _join_lines(text: str) -> str:
+    return " ".join(final_answer(text).split())
+
+
+def _names_choice(match: re.Match[str], text: str) -> bool:
+    """Return False for "the answer is a cat", True for "the answer is a", "option B because"."""
+    if match[1] or not re.match(r" \w", text[match.end() :]):
         return True
-    return found[2].isupper() and found[2] not in "AI"
+    return match[2].isupper() and match[2] not in "AI"
 
 
-def _known(letter: str, options: Mapping[str, str]) -> str | None:
+def _known_letter(letter: str, options: Mapping[str, str]) -> str | None:
     return letter if not options or letter in options else None
 
 
 def _letter_of_text(text: str, options: Mapping[str, str]) -> str | None:
-    """The letter of the one option that says the same as ``text``."""
+    """Return the letter of the only option that equals ``text`` after normalisation."""
     plain = normalise_answer(text)
-    found = [letter for letter, option in options.items() if normalise_answer(option) == plain]
-    return found[0] if plain and len(found) == 1 else None
+    letters = [letter for letter, option in options.items() if normalise_answer(option) == plain]
+    return letters[0] if plain and len(letters) == 1 else None

@@ -1,7 +1,6 @@
 """Reads files of predictions that were made elsewhere: JSON lines, a JSON array, CSV or TSV.
 
-The one decision behind it: every record of the file comes out, as a prediction or with what is
-wrong with it; nothing that a file holds is passed over in silence.
+Every record of a file is returned, as a prediction or with the reason why it is not one.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
@@ -36,9 +36,9 @@ SIGHT_KEY = "sight"
 _RECORD_KEYS = frozenset((ROW_KEY, *ID_KEYS, *PREDICTION_KEYS, *MODEL_KEYS, SIGHT_KEY))
 MAX_NAME = 200
 _HEAD_BYTES = 1 << 20
-_MEMBER_BEGINS = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.){0,1000})"\s*:')
+_FIRST_MEMBER = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.){0,1000})"\s*:')
 _MAX_ROW = 2**62
-_TABLES = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 class Sight(StrEnum):
@@ -51,9 +51,9 @@ class Sight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PredictionLine:
-    """One record of a file, by its 1-based place; ``problem`` says why it is no prediction.
+    """One record of a file, by its 1-based number; ``problem``: why it is not a prediction.
 
-    ``model`` and ``sight`` are None where the record does not name them.
+    ``model`` and ``sight`` are None if the record does not name them.
     """
 
     line: int
@@ -67,90 +67,86 @@ class PredictionLine:
 
 
 def read_prediction_lines(path: Path) -> Iterator[PredictionLine]:
-    """The records of ``path`` in their order; ``.gz`` is read too.
+    """Read the records of ``path`` in order; ``.gz`` is decompressed.
 
-    A record names its sample by ``row_idx`` or ``id`` (also ``question_id``) and says a
-    ``prediction`` (also ``text``, ``response``, ``output``); a JSON object of answers names them by
-    their keys, which are ids. Raises InputError for a file that is not there, that is no such file
-    or that is not UTF-8.
+    A record names its sample by ``row_idx`` or ``id`` (or ``question_id``) and has a
+    ``prediction`` (or ``text``, ``response``, ``output``). A JSON object of answers names samples
+    by its keys, which are ids. Raises InputError for a file that does not exist, has another
+    format, or is not UTF-8.
     """
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
     try:
-        with _open(path) as file:
-            for line, record in enumerate(_records(path, file), 1):
+        with _open_file(path) as file:
+            for line, record in enumerate(_read_records(path, file), 1):
                 if record.problem and NOT_UTF8 in record.problem:
-                    advice = advise_encoding(_chunks(path), has_option=False)
+                    file.seek(0)
+                    chunks = iter(partial(file.read, _HEAD_BYTES), b"")
+                    advice = advise_encoding(chunks, has_option=False)
                     raise InputError(f"{path}: {record.problem}. {advice}")
-                yield _line(line, record)
+                yield _parse_record(line, record)
     except (OSError, EOFError, csv.Error, UnicodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"Cannot read {path}: {error}") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open_file(path: Path) -> IO[bytes]:
     opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
     return cast(IO[bytes], opened)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with _open(path) as file:
-        while chunk := file.read(_HEAD_BYTES):
-            yield chunk
-
-
-def _records(path: Path, file: IO[bytes]) -> Iterable[RawRecord]:
-    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if kind.lower() in _TABLES:
-        return _table_rows(path, file, _TABLES[kind.lower()])
-    start = (
-        file.read(_HEAD_BYTES).decode("utf-8", "surrogateescape").removeprefix("\ufeff").lstrip()
-    )
+def _read_records(path: Path, file: IO[bytes]) -> Iterable[RawRecord]:
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix.lower() in _DELIMITERS:
+        return _read_table_rows(path, file, _DELIMITERS[suffix.lower()])
+    head = file.read(_HEAD_BYTES).decode("utf-8", "surrogateescape")
+    head = head.removeprefix("\ufeff").lstrip()
     file.seek(0)
-    if start.startswith("["):
+    if head.startswith("["):
         return read_json_array(file, path.name, keep_going=True)
-    if _is_by_id(start):
-        return map(_by_id, read_json_object(file, path.name, keep_going=True))
-    several_lines = "\n" in _first_value(start)[1]
-    read = read_json_values if several_lines else read_json_lines
+    value, text = _first_object(head)
+    if _is_keyed_by_id(head, value, text):
+        return map(_add_id, read_json_object(file, path.name, keep_going=True))
+    read = read_json_values if "\n" in text else read_json_lines
     return read(file, path.name, keep_going=True)
 
 
-def _is_by_id(start: str) -> bool:
-    """Whether a file is one JSON object that holds the predictions by the ids of their samples."""
-    begun = _MEMBER_BEGINS.match(start)
-    if begun is None or begun[1] in _RECORD_KEYS:
-        return False
-    value, text = _first_value(start)
-    if value is None:  # longer than what was read, or damaged
-        return not start.partition("\n")[0].rstrip().endswith("}")
-    return not start[len(text) :].strip() and not _RECORD_KEYS & value.keys()
-
-
-def _first_value(start: str) -> tuple[dict[str, object] | None, str]:
-    """The first object of a text and how it is written; (None, "") where it does not end."""
+def _first_object(head: str) -> tuple[dict[str, object] | None, str]:
+    """Return the first JSON object and its text; (None, "") if it does not end in ``head``."""
     try:
-        value, end = json.JSONDecoder().raw_decode(start)
+        value, end = json.JSONDecoder().raw_decode(head)
     except (ValueError, RecursionError):
         return None, ""
-    return (value, start[:end]) if isinstance(value, dict) else (None, "")
+    return (value, head[:end]) if isinstance(value, dict) else (None, "")
 
 
-def _by_id(record: RawRecord) -> RawRecord:
-    """A member of an object as a record: an answer alone, or what else is said under an id."""
+def _is_keyed_by_id(head: str, value: dict[str, object] | None, text: str) -> bool:
+    """Return whether a file is one JSON object with the predictions under their samples' ids."""
+    first = _FIRST_MEMBER.match(head)
+    if first is None or first[1] in _RECORD_KEYS:
+        return False
+    if value is None:  # longer than what was read, or damaged
+        return not head.partition("\n")[0].rstrip().endswith("}")
+    return not head[len(text) :].strip() and not _RECORD_KEYS & value.keys()
+
+
+def _add_id(record: RawRecord) -> RawRecord:
+    """Return a member of an object as a record with the key as its id."""
     if record.problem:
         return record
-    said = record.value if isinstance(record.value, Mapping) else {PREDICTION_KEYS[0]: record.value}
-    return replace(record, value={ID_KEYS[0]: record.key, **said})
+    given = (
+        record.value if isinstance(record.value, Mapping) else {PREDICTION_KEYS[0]: record.value}
+    )
+    return replace(record, value={ID_KEYS[0]: record.key, **given})
 
 
-def _table_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[RawRecord]:
-    first = file.readline(_HEAD_BYTES).decode("utf-8-sig", "replace")
-    names = split_header(first, delimiter)
+def _read_table_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[RawRecord]:
+    header = file.readline(_HEAD_BYTES).decode("utf-8-sig", "replace")
+    names = split_header(header, delimiter)
     if not set(names) & set(PREDICTION_KEYS) or not set(names) & {ROW_KEY, *ID_KEYS}:
-        apart = ", apart by semicolons instead of commas" if first.count(";") else ""
+        hint = " (separated by semicolons instead of commas)" if header.count(";") else ""
         raise InputError(
-            f"the header of {path} is {', '.join(names)[:300]!r}{apart}; predictions are read from "
-            f"a column {PREDICTION_KEYS[0]} beside {ROW_KEY} or {ID_KEYS[0]}"
+            f"The header of {path} is {', '.join(names)[:300]!r}{hint}. Predictions need a column "
+            f"{PREDICTION_KEYS[0]} and a column {ROW_KEY} or {ID_KEYS[0]}"
         )
     file.seek(0)
     quoted = delimiter != "\t" or find_unquoted_line(file, path.name) is None
@@ -159,43 +155,39 @@ def _table_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[RawReco
     yield from (record for _, record in rows)
 
 
-def _line(line: int, record: RawRecord) -> PredictionLine:
+def _parse_record(line: int, record: RawRecord) -> PredictionLine:
     value = record.value
     if record.problem or not isinstance(value, Mapping):
-        said = record.problem or f"line {line} holds no object"
-        return PredictionLine(line, problem="no record", example=said)
-    row, identifier = _row(value.get(ROW_KEY)), _text(_first(value, ID_KEYS)) or None
-    prediction = _text(_first(value, PREDICTION_KEYS))
-    found = PredictionLine(
-        line, row, identifier, prediction or "", _text(_first(value, MODEL_KEYS)), _sight(value)
-    )
+        example = record.problem or f"line {line} is not an object"
+        return PredictionLine(line, problem="not a record", example=example)
+    row, sample_id = _parse_row(value.get(ROW_KEY)), _read_text(value, ID_KEYS) or None
+    prediction, named_sight = _read_text(value, PREDICTION_KEYS), value.get(SIGHT_KEY)
+    is_sight = isinstance(named_sight, str) and named_sight in list(Sight)
+    sight = Sight(str(named_sight)) if is_sight else None
+    problem, example = None, f"record {line}"
     if value.get(ROW_KEY) not in (None, "") and row is None:
-        return _refused(found, "row_idx is no number", repr(value[ROW_KEY])[:80])
-    if row is None and identifier is None:
-        return _refused(found, "neither row_idx nor id", f"record {line}")
-    if prediction is None:
-        return _refused(found, "no prediction", f"record {line}")
-    if value.get(SIGHT_KEY) and found.sight is None:
-        return _refused(found, "unknown sight", repr(value[SIGHT_KEY])[:80])
-    return found
+        problem, example = "row_idx is not a number", repr(value[ROW_KEY])[:80]
+    elif row is None and sample_id is None:
+        problem = "neither row_idx nor id"
+    elif prediction is None:
+        problem = "no prediction"
+    elif named_sight and sight is None:
+        problem, example = "unknown sight", repr(named_sight)[:80]
+    if problem:
+        return PredictionLine(line, problem=problem, example=example)
+    model = _read_text(value, MODEL_KEYS)
+    return PredictionLine(line, row, sample_id, prediction or "", model, sight)
 
 
-def _refused(line: PredictionLine, problem: str, example: str) -> PredictionLine:
-    return PredictionLine(line.line, problem=problem, example=example)
-
-
-def _first(value: Mapping[str, object], keys: Iterable[str]) -> object:
-    return next((value[key] for key in keys if value.get(key) is not None), None)
-
-
-def _text(value: object) -> str | None:
-    """Text and numbers as text that can be stored; None for what is neither."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def _read_text(value: Mapping[str, object], keys: Iterable[str]) -> str | None:
+    """Return the first value that is set under one of ``keys``; None unless text or a number."""
+    first = next((value[key] for key in keys if value.get(key) is not None), None)
+    if isinstance(first, bool) or not isinstance(first, str | int | float):
         return None
-    return replace_surrogates(str(value))
+    return replace_surrogates(str(first))
 
 
-def _row(value: object) -> int | None:
+def _parse_row(value: object) -> int | None:
     try:
         row = int(str(value)) if isinstance(value, str | int) and value is not True else -1
     except ValueError:
@@ -203,17 +195,12 @@ def _row(value: object) -> int | None:
     return row if 0 <= row < _MAX_ROW else None
 
 
-def _sight(value: Mapping[str, object]) -> Sight | None:
-    named = value.get(SIGHT_KEY)
-    return Sight(named) if isinstance(named, str) and named in list(Sight) else None
-
-
 def check_model_name(name: str) -> str:
-    """``name`` if it can stand in a filter and in a link. Raises InputError."""
+    """Return ``name`` without outer white space. Raises InputError for an unusable name."""
     plain = name.strip()
     if not plain or len(plain) > MAX_NAME or not plain.isprintable():
         raise InputError(
-            f"{name[:80]!r} is no name for a model: use 1 to {MAX_NAME} printable characters; "
-            "give one as NAME=FILE"
+            f"Invalid model name {name[:80]!r}. Use 1 to {MAX_NAME} printable characters, "
+            "as NAME=FILE"
         )
     return plain

@@ -1,9 +1,9 @@
-"""Predictions of other models, kept in the workspace: taken in, listed, removed.
+"""Predictions of other models in the workspace: imported, listed, removed.
 
-``evaluations/<name>/`` holds what one model answered with one sight: ``evaluation.json`` says
-where it came from and what of its file did not fit, ``predictions.parquet`` the answers. The one
-decision behind it: how an answer matches its reference is derived here, once, so that building the
-database costs nothing; the texts stay, for measures of another version.
+``evaluations/<name>/`` holds the answers of one model with one sight: ``evaluation.json`` records
+their origin and the issues of the import, ``predictions.parquet`` the answers. Matches with the
+reference are computed on import, so building the database is fast; the texts are kept for later
+versions of the measures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,16 @@ from scoring.workspace import Workspace, open_atomic, write_json
 _RECORD = "evaluation.json"
 _PREDICTIONS = "predictions.parquet"
 
+SetKey = tuple[str, Sight]
+"""A model and what its predictions were made from."""
+
 
 @dataclass(frozen=True, slots=True)
 class PredictionSet:
-    """What one model answered with one sight, as ``evaluation.json`` has it.
+    """The answers of one model with one sight, as recorded in ``evaluation.json``.
 
-    ``n_samples`` are in the dataset, ``n_taken`` of them have a prediction. ``n_records`` were in
-    the file, with those of other models; ``findings`` (what, n, examples) are about all of it.
+    ``n_taken`` of the ``n_samples`` in the dataset have a prediction. ``n_records`` were in the
+    file, including those of other models; ``findings`` (what, n, examples) cover the whole file.
     """
 
     model: str
@@ -67,55 +70,53 @@ class PredictionSet:
 
 @dataclass(frozen=True, slots=True)
 class PredictionImport:
-    """What became of one file; ``already``: all of it was there, nothing was changed."""
+    """The result for one file; ``already``: it was imported before, and nothing was changed."""
 
     file: str
     sets: tuple[PredictionSet, ...]
     already: bool = False
 
 
-def evaluations_dir(workspace: Workspace) -> Path:
-    """One folder per model and sight."""
-    return workspace.root / "evaluations"
-
-
-def prediction_parts(workspace: Workspace) -> tuple[Path, ...]:
-    """The finished files of predictions, ascending by name."""
-    return tuple(sorted(evaluations_dir(workspace).glob(f"[!.]*/{_PREDICTIONS}")))
+def list_prediction_files(workspace: Workspace) -> tuple[Path, ...]:
+    """Return the finished files of predictions, ascending by name."""
+    return tuple(sorted((workspace.root / "evaluations").glob(f"[!.]*/{_PREDICTIONS}")))
 
 
 def read_prediction_set(folder: Path) -> PredictionSet:
-    """The record of one set. Raises WorkspaceError with the remedy."""
+    """Read the record of one set. Raises WorkspaceError."""
     path = folder / _RECORD
     try:
         return PredictionSet(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise WorkspaceError(
-            f"{path} cannot be read ({error}); remove {folder} and take the predictions in again"
+            f"Cannot read {path} ({error}). Remove {folder} and import the predictions again"
         ) from error
 
 
 def list_predictions(workspace: Workspace) -> list[PredictionSet]:
-    """All sets of the workspace by model, then sight."""
-    found = [read_prediction_set(path.parent) for path in prediction_parts(workspace)]
+    """Return all sets of the workspace by model, then sight."""
+    sets = [read_prediction_set(path.parent) for path in list_prediction_files(workspace)]
     order = list(Sight)
-    return sorted(found, key=lambda one: (one.model, order.index(Sight(one.sight))))
+    return sorted(sets, key=lambda saved: (saved.model, order.index(Sight(saved.sight))))
 
 
 def remove_predictions(workspace: Workspace, model: str) -> int:
-    """Removes what a model answered; the number of sets. Raises InputError for an unknown one."""
-    folders = [path.parent for path in prediction_parts(workspace)]
-    mine = [folder for folder in folders if read_prediction_set(folder).model == model]
-    if not mine:
-        known = sorted({read_prediction_set(folder).model for folder in folders})
-        raise InputError(
-            f"there are no imported predictions of {model!r}; there are those of: "
-            f"{', '.join(known) or 'nobody'}"
-        )
-    for folder in mine:
-        (folder / _PREDICTIONS).unlink(missing_ok=True)  # first: without it the set is gone
+    """Remove a model's imported predictions and return the number of sets.
+
+    Raises InputError for an unknown model.
+    """
+    models = {
+        path.parent: read_prediction_set(path.parent).model
+        for path in list_prediction_files(workspace)
+    }
+    folders = [folder for folder, name in models.items() if name == model]
+    if not folders:
+        known = ", ".join(sorted(set(models.values()))) or "none"
+        raise InputError(f"No imported predictions of {model!r}. Imported models: {known}")
+    for folder in folders:
+        (folder / _PREDICTIONS).unlink(missing_ok=True)  # first: a set without it does not count
         shutil.rmtree(folder)
-    return len(mine)
+    return len(folders)
 
 
 def import_predictions(
@@ -126,21 +127,22 @@ def import_predictions(
     sight: Sight = Sight.SEEN,
     replace: bool = False,
 ) -> PredictionImport:
-    """Takes a file of predictions in; the database is left to the next build.
+    """Import a file of predictions; the next build adds them to the database.
 
-    ``model`` and ``sight`` hold for records that name none; without a name it is the file's.
-    Samples are found by ``row_idx``, else by an ``id`` that just one sample has. Raises InputError
-    where nothing of the file fits, or where other predictions have the same name and ``replace``
-    is not given.
+    ``model`` and ``sight`` apply to records that name none; the default model is the file's name.
+    Samples are found by ``row_idx``, else by an ``id`` that only one sample has. Raises InputError
+    if no record matches a sample, or if the model has other predictions and ``replace`` is False.
     """
-    findings = ImportIssues()
-    n_records, sets = _joined(workspace, path, model, sight, findings)
-    if not sets:
-        raise InputError(f"no record of {path} fits this dataset{_why(findings)}")
+    issues = ImportIssues()
+    lines = list(read_prediction_lines(path))
+    default = (model or path.name.partition(".")[0], sight)
+    answers = _assign_to_samples(workspace, lines, default, issues)
+    if not answers:
+        raise InputError(f"No record of {path} matches this dataset{_describe_issues(issues)}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     dataset = read_dataset_info(workspace)
-    records = {
+    sets = {
         key: PredictionSet(
             model=check_model_name(key[0]),
             sight=str(key[1]),
@@ -149,164 +151,136 @@ def import_predictions(
             imported_at=utc_now(),
             dataset_fingerprint=dataset.fingerprint,
             n_samples=dataset.n_samples,
-            n_records=n_records,
-            n_taken=len(rows),
-            findings=findings.as_rows(),
+            n_records=len(lines),
+            n_taken=len(predictions),
+            findings=issues.as_rows(),
         )
-        for key, rows in sets.items()
+        for key, predictions in answers.items()
     }
-    _check_names(workspace, records.values())
-    new = [key for key, record in records.items() if not _is_there(workspace, record, replace)]
-    for key in new:
-        _write(workspace, records[key], sets[key])
-    return PredictionImport(path.name, tuple(records.values()), already=not new)
-
-
-def _why(findings: ImportIssues) -> str:
-    said = [
-        f"{kind}: {n:,}"
-        + (f" (such as {findings.examples[kind][0]})" if findings.examples[kind] else "")
-        for kind, n in findings.counts.items()
-    ]
-    return f": {'; '.join(said)}" if said else "; it holds none"
-
-
-def _check_names(workspace: Workspace, records: Iterable[PredictionSet]) -> None:
     runs = {run.run_id for run in list_runs(workspace)}
-    for record in records:
+    for record in sets.values():
         if record.model in runs:
             raise InputError(
                 f"{record.model!r} is the name of a run, whose own predictions are evaluated "
-                f"anyway; give these another name: NAME={record.file}"
+                f"anyway. Give these another name: NAME={record.file}"
             )
+    new = [key for key, record in sets.items() if not _is_imported(workspace, record, replace)]
+    for key in new:
+        _write_set(workspace, sets[key], answers[key])
+    return PredictionImport(path.name, tuple(sets.values()), already=not new)
 
 
-def _is_there(workspace: Workspace, record: PredictionSet, replace: bool) -> bool:
-    """Whether the very same is kept already. Raises InputError where something else is."""
-    folder = _folder(workspace, record)
+def _describe_issues(issues: ImportIssues) -> str:
+    kinds = [
+        f"{kind}: {n:,}"
+        + (f" (such as {issues.examples[kind][0]})" if issues.examples[kind] else "")
+        for kind, n in issues.counts.items()
+    ]
+    return f": {'; '.join(kinds)}" if kinds else "; it has none"
+
+
+def _assign_to_samples(
+    workspace: Workspace, lines: Sequence[PredictionLine], default: SetKey, issues: ImportIssues
+) -> dict[SetKey, dict[int, str]]:
+    """Return the first prediction of each sample, by model and sight; the rest become issues."""
+    n_samples = read_dataset_info(workspace).n_samples
+    rows_by_id, ids = _look_up_ids(workspace, lines)
+    answers: dict[SetKey, dict[int, str]] = defaultdict(dict)
+    for line in lines:
+        row, line_id = line.row_idx, line.id or ""
+        problem, example = line.problem, line.example
+        if not problem and row is not None:
+            if row >= n_samples:
+                problem, example = "row_idx outside of the dataset", str(row)
+            elif line.id is not None and ids.get(row) != line.id:
+                problem, example = "id of another sample", f"row {row}: {line_id[:80]}"
+        elif not problem:
+            rows = rows_by_id.get(line_id, [])
+            row = rows[0] if rows else None
+            if not rows:
+                problem, example = "unknown id", line_id[:80]
+            elif len(rows) > 1:
+                problem = "id of several samples; give row_idx"
+                example = f"{line_id[:80]}: rows {rows[0]} and {rows[1]}"
+        if problem or row is None:
+            issues.add(str(problem), 1, [example])
+            continue
+        predictions = answers[line.model or default[0], line.sight or default[1]]
+        if row not in predictions:
+            predictions[row] = line.prediction
+        elif predictions[row] == line.prediction:
+            issues.add("repeated prediction", 1, [f"row {row}"])
+        else:
+            issues.add("second, different prediction (the first is kept)", 1, [f"row {row}"])
+    return {key: dict(sorted(predictions.items())) for key, predictions in answers.items()}
+
+
+def _look_up_ids(
+    workspace: Workspace, lines: Sequence[PredictionLine]
+) -> tuple[dict[str, list[int]], dict[int, str | None]]:
+    """Return rows by id and ids by row for everything the lines name, in one pass."""
+    wanted = {line.id for line in lines if line.id is not None and line.row_idx is None}
+    checked = {line.row_idx for line in lines if line.id is not None and line.row_idx is not None}
+    rows_by_id: dict[str, list[int]] = defaultdict(list)
+    ids: dict[int, str | None] = {}
+    if not wanted and not checked:
+        return rows_by_id, ids
+    for table in read_columns(workspace, ["row_idx", "id"]):
+        pairs = zip(table["row_idx"].to_pylist(), table["id"].to_pylist(), strict=True)
+        for row, sample_id in pairs:
+            if sample_id in wanted:
+                rows_by_id[sample_id].append(row)
+            if row in checked:
+                ids[row] = sample_id
+    return rows_by_id, ids
+
+
+def _is_imported(workspace: Workspace, record: PredictionSet, replace: bool) -> bool:
+    """Return whether the same set was imported before. Raises InputError for a different one."""
+    folder = _set_folder(workspace, record)
     if not (folder / _PREDICTIONS).exists():
         return False
-    present = read_prediction_set(folder)
+    saved = read_prediction_set(folder)
     same = ("sha256", "dataset_fingerprint", "n_taken")
-    if all(getattr(present, name) == getattr(record, name) for name in same):
+    if all(getattr(saved, name) == getattr(record, name) for name in same):
         return True
     if not replace:
         raise InputError(
-            f"{record.sight} predictions of {record.model!r} were taken in from {present.file} "
-            f"on {present.imported_at}; name these otherwise ({record.model}-2={record.file}), or "
-            "put them in the place of those with --replace"
+            f"{record.sight} predictions of {record.model!r} were imported from {saved.file} "
+            f"on {saved.imported_at}. Give these another name ({record.model}-2={record.file}), "
+            "or replace the earlier ones with --replace"
         )
     return False
 
 
-def _folder(workspace: Workspace, record: PredictionSet) -> Path:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", record.model).strip("-.")[:60] or "model"
+def _set_folder(workspace: Workspace, record: PredictionSet) -> Path:
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", record.model).strip("-.")[:60] or "model"
     digest = hashlib.sha256(record.model.encode()).hexdigest()[:8]
-    return evaluations_dir(workspace) / f"{plain}-{digest}-{record.sight}"
+    return workspace.root / "evaluations" / f"{slug}-{digest}-{record.sight}"
 
 
-Row = tuple[int, str]
-"""A sample and what was predicted for it."""
-
-
-def _joined(
-    workspace: Workspace, path: Path, model: str | None, sight: Sight, findings: ImportIssues
-) -> tuple[int, dict[tuple[str, Sight], list[Row]]]:
-    """Records read, and by model and sight the predictions that fit a sample."""
-    lines = list(read_prediction_lines(path))
-    for line in lines:
-        if line.problem:
-            findings.add(line.problem, 1, [line.example])
-    good = [line for line in lines if not line.problem]
-    rows = _rows_of(workspace, good, findings)
-    taken: dict[tuple[str, Sight], dict[int, str]] = defaultdict(dict)
-    for line, row in zip(good, rows, strict=True):
-        if row is None:
-            continue
-        one = taken[line.model or model or path.name.partition(".")[0], line.sight or sight]
-        if row in one:
-            what = "sample predicted again" if one[row] == line.prediction else _TWICE
-            findings.add(what, 1, [f"row {row}"])
-        else:
-            one[row] = line.prediction
-    return len(lines), {key: sorted(one.items()) for key, one in taken.items()}
-
-
-_TWICE = "sample predicted again, otherwise (the first one is taken)"
-
-
-def _rows_of(
-    workspace: Workspace, lines: Sequence[PredictionLine], findings: ImportIssues
-) -> list[int | None]:
-    """The sample of each line, or None where there is no one such sample."""
-    n_samples = read_dataset_info(workspace).n_samples
-    by_id, ids = _look_up(workspace, lines)
-    rows: list[int | None] = []
-    for line in lines:
-        row, problem = line.row_idx, None
-        if row is not None:
-            if row >= n_samples:
-                problem = ("row_idx outside of the dataset", str(row))
-            elif line.id is not None and ids.get(row) != line.id:
-                problem = ("id is that of another sample", f"row {row}: {line.id[:80]}")
-        else:
-            found = by_id.get(line.id or "", [])
-            if not found:
-                problem = ("unknown id", (line.id or "")[:80])
-            elif len(found) > 1:
-                said = f"{(line.id or '')[:80]}: rows {found[0]} and {found[1]}"
-                problem = ("id that several samples have; give row_idx", said)
-            else:
-                row = found[0]
-        if problem:
-            findings.add(problem[0], 1, [problem[1]])
-        rows.append(None if problem else row)
-    return rows
-
-
-def _look_up(
-    workspace: Workspace, lines: Sequence[PredictionLine]
-) -> tuple[dict[str, list[int]], dict[int, str | None]]:
-    """Rows by id and ids by row, of what the lines name; one pass over the dataset."""
-    wanted = {line.id for line in lines if line.id is not None and line.row_idx is None}
-    checked = {line.row_idx for line in lines if line.id is not None and line.row_idx is not None}
-    by_id: dict[str, list[int]] = defaultdict(list)
-    ids: dict[int, str | None] = {}
-    if not wanted and not checked:
-        return by_id, ids
-    for table in read_columns(workspace, ["row_idx", "id"]):
-        pairs = zip(table["row_idx"].to_pylist(), table["id"].to_pylist(), strict=True)
-        for row, one in pairs:
-            if one in wanted:
-                by_id[one].append(row)
-            if row in checked:
-                ids[row] = one
-    return by_id, ids
-
-
-def _write(workspace: Workspace, record: PredictionSet, rows: Sequence[Row]) -> None:
-    """The record first: without the predictions beside it a set is not there."""
-    folder = _folder(workspace, record)
-    table = pa.Table.from_pylist(list(_matched(workspace, rows)), EVALUATION)
+def _write_set(workspace: Workspace, record: PredictionSet, predictions: dict[int, str]) -> None:
+    """Write the record first: a set counts only once its predictions are there."""
+    folder = _set_folder(workspace, record)
+    rows_wanted = np.fromiter(predictions, np.int64, len(predictions))
+    rows = [
+        to_evaluation_row(
+            sample["row_idx"],
+            predictions[sample["row_idx"]],
+            sample["answer"] or "",
+            sample["question"] or "",
+        )
+        for table in read_columns(workspace, ["row_idx", "question", "answer"], rows_wanted)
+        for sample in table.to_pylist()
+    ]
     (folder / _PREDICTIONS).unlink(missing_ok=True)
     write_json(folder / _RECORD, asdict(record))
     with open_atomic(folder / _PREDICTIONS) as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, EVALUATION), file, compression="zstd")
 
 
-def _matched(workspace: Workspace, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    predictions = dict(rows)
-    wanted = np.fromiter(predictions, np.int64, len(predictions))
-    for table in read_columns(workspace, ["row_idx", "question", "answer"], wanted):
-        for sample in table.to_pylist():
-            prediction = predictions[sample["row_idx"]]
-            yield evaluation_row(
-                sample["row_idx"], prediction, sample["answer"] or "", sample["question"] or ""
-            )
-
-
-def evaluation_row(row_idx: int, prediction: str, answer: str, question: str) -> dict[str, Any]:
-    """A row of ``schemas.EVALUATION``."""
+def to_evaluation_row(row_idx: int, prediction: str, answer: str, question: str) -> dict[str, Any]:
+    """Return a row of ``schemas.EVALUATION``."""
     match = match_answer(prediction, answer, question)
     return {
         "row_idx": row_idx,

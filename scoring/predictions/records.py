@@ -1,8 +1,8 @@
-"""What is kept of predictions: the answers, how they match the reference, and their settings.
+"""What is stored of predictions: the answers, how they match the reference, and their settings.
 
-The one decision behind it: matches are derived where the prediction is made and kept beside it,
-so that building the database costs nothing; the texts stay, so that matches of another version of
-the measures are derived anew from them, without the model. No model is imported here.
+Matches are computed when a prediction is made and stored with it, so building the database is
+fast. The texts are kept too, so matches by another version of the measures can be recomputed
+without the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEASURES = ("exact", "letter", "f1")
 
 @dataclass(frozen=True, slots=True)
 class PredictionSettings:
-    """What decides the predictions of a run besides its model and template; always greedy."""
+    """What determines a run's predictions besides its model and template; always greedy."""
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
     rotate_choices: bool = False
@@ -32,11 +32,10 @@ class PredictionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Greedy answers to the first human turn; None where none could be made, with the reason.
+    """Greedy answers to the first human turn; None where there is none, with the reason.
 
-    Each match compares its answer with the reference; None without an answer. ``rotations``: in
-    how many orders of its options a question was asked, and in how many each answer was right;
-    None where it was not rotated.
+    Each match compares its answer with the reference. ``rotations``: in how many orders of its
+    options a question was asked, and in how many each answer was right; None if not rotated.
     """
 
     row_idx: int
@@ -51,7 +50,7 @@ class Prediction:
 
 
 def to_prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[str, Any]:
-    """A row of ``schemas.PREDICTIONS``; None for a limit that nobody kept."""
+    """Return a row of ``schemas.PREDICTIONS``; ``max_new_tokens`` is None if not recorded."""
     row: dict[str, Any] = {
         "row_idx": prediction.row_idx,
         "prediction_text": prediction.prediction_text,
@@ -81,12 +80,12 @@ def match_prediction(
     question: str,
     reason: str | None = None,
 ) -> Prediction:
-    """Both predictions of a sample beside how they compare with its reference ``answer``."""
-
-    def match(prediction: str | None) -> AnswerMatch | None:
-        return None if prediction is None else match_answer(prediction, answer, question)
-
-    return Prediction(row_idx, text, multimodal, reason, match(text), match(multimodal))
+    """Return both predictions of a sample with their matches of the reference ``answer``."""
+    match_text, match_multimodal = (
+        None if prediction is None else match_answer(prediction, answer, question)
+        for prediction in (text, multimodal)
+    )
+    return Prediction(row_idx, text, multimodal, reason, match_text, match_multimodal)
 
 
 def begin_predictions(
@@ -96,43 +95,41 @@ def begin_predictions(
     rotate_choices: bool | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> PredictionSettings:
-    """Pins the settings of a run's predictions; None takes those it began with, or the default.
+    """Save the settings of a run's predictions, or return those it began with.
 
-    Raises RunConflictError where they differ: predictions of two kinds never share a run.
+    None means the settings of the run, or the default. Raises RunConflictError if other
+    settings are given: a run never mixes predictions of two kinds.
     """
     path = workspace.run_dir(run_id) / "predictions.json"
     if read_prediction_settings(workspace, run_id) is None:
-        begun = PredictionSettings(
+        settings = PredictionSettings(
             max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
             bool(rotate_choices),
             dict(chat_template_kwargs or {}),
         )
-        write_json(path, asdict(begun))
-    present = read_prediction_settings(workspace, run_id) or PredictionSettings()
-    if max_new_tokens not in (None, present.max_new_tokens):
-        raise RunConflictError(
-            f"the predictions of run {run_id!r} began with --max-new-tokens "
-            f"{present.max_new_tokens}, not {max_new_tokens}; repeat the old number, or predict "
-            "under another --run"
+        write_json(path, asdict(settings))
+    saved = read_prediction_settings(workspace, run_id) or PredictionSettings()
+    conflict = None
+    if max_new_tokens not in (None, saved.max_new_tokens):
+        conflict = f"with --max-new-tokens {saved.max_new_tokens}, not {max_new_tokens}"
+    elif rotate_choices not in (None, saved.rotate_choices):
+        words = ("with", "without") if saved.rotate_choices else ("without", "with")
+        conflict = f"{words[0]} --rotate-choices, not {words[1]} it"
+    elif chat_template_kwargs not in (None, saved.chat_template_kwargs):
+        conflict = (
+            f"with --chat-template-kwargs '{json.dumps(saved.chat_template_kwargs)}', not "
+            f"'{json.dumps(chat_template_kwargs)}'"
         )
-    if rotate_choices not in (None, present.rotate_choices):
-        began = "with" if present.rotate_choices else "without"
+    if conflict:
         raise RunConflictError(
-            f"the predictions of run {run_id!r} began {began} --rotate-choices; go on {began} it, "
-            "or predict under another --run"
+            f"The predictions of run {run_id!r} began {conflict}. "
+            "Use the same settings, or predict under another --run"
         )
-    if chat_template_kwargs not in (None, present.chat_template_kwargs):
-        raise RunConflictError(
-            f"the predictions of run {run_id!r} began with --chat-template-kwargs "
-            f"'{json.dumps(present.chat_template_kwargs)}', not "
-            f"'{json.dumps(chat_template_kwargs)}'; repeat the old ones, or predict under another "
-            "--run"
-        )
-    return present
+    return saved
 
 
 def read_prediction_settings(workspace: Workspace, run_id: str) -> PredictionSettings | None:
-    """The settings of a run's predictions, or None where none were begun."""
+    """Return the settings of a run's predictions, or None if there are none yet."""
     path = workspace.run_dir(run_id) / "predictions.json"
     try:
         raw = json.loads(path.read_text("utf-8"))
@@ -144,4 +141,4 @@ def read_prediction_settings(workspace: Workspace, run_id: str) -> PredictionSet
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise RunConflictError(f"{path} cannot be read: {error}; put it right or aside") from error
+        raise RunConflictError(f"Cannot read {path} ({error}). Repair or move it") from error

@@ -1,4 +1,4 @@
-"""visnec evaluate as a script meets it."""
+"""The command visnec evaluate, used by a script."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def run(workspace: Workspace, *arguments: object) -> Result:
     return done
 
 
-def told(workspace: Workspace, *arguments: object) -> dict[str, Any]:
+def run_json(workspace: Workspace, *arguments: object) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(run(workspace, *arguments, "--json").stdout)
     return value
 
 
-def test_files_are_taken_in_and_evaluated(
+def test_files_are_imported_and_evaluated(
     workspace: Workspace, seen_file: Path, blind_file: Path
 ) -> None:
-    found = told(workspace, f"big={seen_file}", "--blind", blind_file, "--threshold", 0.5)
+    found = run_json(workspace, f"big={seen_file}", "--blind", blind_file, "--threshold", 0.5)
     assert (found["run_id"], found["baseline"], found["measure"]) == (RUN_ID, "none", "auto")
     assert (found["n_samples"], found["n_scored"], found["n_necessary"]) == (7, 6, 2)
     own, big = found["models"]
@@ -47,10 +47,10 @@ def test_files_are_taken_in_and_evaluated(
     assert kept == [("big", "seen", 1), ("big", "blind", 0)]
 
 
-def test_the_model_whose_scores_made_the_cut_is_marked(
+def test_the_model_whose_scores_choose_the_part_is_marked(
     workspace: Workspace, seen_file: Path
 ) -> None:
-    found = told(workspace, f"big={seen_file}")
+    found = run_json(workspace, f"big={seen_file}")
     assert [(one["model"], one["chose_part"]) for one in found["models"]] == [
         (RUN_ID, True),
         ("big", False),
@@ -61,31 +61,29 @@ def test_the_model_whose_scores_made_the_cut_is_marked(
     assert "big *" not in done.stderr
 
 
-def test_what_was_taken_in_once_is_there_the_next_time(
-    workspace: Workspace, seen_file: Path
-) -> None:
-    first = told(workspace, seen_file)
-    assert told(workspace) == first
-    assert told(workspace, seen_file) == first
-    (only,) = told(workspace, "--model", "big")["models"]
+def test_imported_files_are_kept_for_the_next_time(workspace: Workspace, seen_file: Path) -> None:
+    first = run_json(workspace, seen_file)
+    assert run_json(workspace) == first
+    assert run_json(workspace, seen_file) == first
+    (only,) = run_json(workspace, "--model", "big")["models"]
     assert only["model"] == "big"
-    (left,) = told(workspace, "--remove", "big")["models"]
+    (left,) = run_json(workspace, "--remove", "big")["models"]
     assert left["model"] == RUN_ID
 
 
-def test_the_tables_tell_what_did_not_fit(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_tables_report_import_issues(workspace: Workspace, tmp_path: Path) -> None:
     records = [{"id": "a", "prediction": "B"}, {"id": "who", "prediction": "B"}]
-    told = run(workspace, write_lines(tmp_path / "[red]m.jsonl", records)).stderr
-    said = " ".join(told.split())  # where a line breaks depends on the folder's name
-    assert re.search(r"\[red\]m\.jsonl: 2 records", said)
-    assert re.search(r"\[red\]m +seen +1 +6", said)
-    assert re.search(r"unknown id +1 +who", said)
-    assert "3 of 7 samples are in the necessary part (visnec of 0.25 or more)" in said
-    assert "1 have no score" in said
+    output = run(workspace, write_lines(tmp_path / "[red]m.jsonl", records)).stderr
+    text = " ".join(output.split())  # where a line breaks depends on the folder's name
+    assert re.search(r"\[red\]m\.jsonl: 2 records", text)
+    assert re.search(r"\[red\]m +seen +1 +6", text)
+    assert re.search(r"unknown id +1 +who", text)
+    assert "3 of 7 samples are in the necessary part (visnec of 0.25 or more)" in text
+    assert "1 have no score" in text
 
 
 def test_measure_filter_and_bands(workspace: Workspace) -> None:
-    found = told(workspace, "--measure", "letter", "--only", "source:quiz,count", "--bands", 2)
+    found = run_json(workspace, "--measure", "letter", "--only", "source:quiz,count", "--bands", 2)
     (own,) = found["models"]
     assert found["n_samples"] == 4
     assert own["all"]["seen"] | {"low": 0, "high": 0} == {
@@ -103,7 +101,7 @@ def test_a_text_only_model_needs_the_name_of_its_model(
 ) -> None:
     with pytest.raises(InputError, match="write --text-model NAME="):
         run(workspace, "--text-model", blind_file)
-    found = told(workspace, f"x={seen_file}", "--blind", blind_file, "--text-model", blind_file)
+    found = run_json(workspace, f"x={seen_file}", "--blind", blind_file, "--text-model", blind_file)
     assert found["models"][1]["all"]["leakage"]["value"] == 0.0
 
 
@@ -113,15 +111,15 @@ def test_blind_answers_need_the_name_of_their_model(
     for files in ([], [f"x={seen_file}", f"y={seen_file}"]):
         with pytest.raises(InputError, match="write --blind NAME="):
             run(workspace, *files, "--blind", blind_file)
-    found = told(workspace, f"x={seen_file}", f"y={seen_file}", "--blind", f"y={blind_file}")
+    found = run_json(workspace, f"x={seen_file}", f"y={seen_file}", "--blind", f"y={blind_file}")
     blind = {one["model"]: one["all"]["blind"] is not None for one in found["models"]}
     assert blind == {RUN_ID: True, "x": False, "y": True}
     records = [{"row_idx": 0, "prediction": "A", "model": "z"}]
-    found = told(workspace, "--blind", write_lines(tmp_path / "named.jsonl", records))
+    found = run_json(workspace, "--blind", write_lines(tmp_path / "named.jsonl", records))
     assert found["models"][-1]["model"] == "z"
 
 
-def test_the_rows_behind_each_cell(workspace: Workspace, seen_file: Path, blind_file: Path) -> None:
+def test_the_rows_of_each_cell(workspace: Workspace, seen_file: Path, blind_file: Path) -> None:
     done = run(workspace, f"big={seen_file}", "--blind", blind_file, "--threshold", 0.5, "--rows")
     found = json.loads(done.stdout)
     assert found["rows"]["big"] == {
@@ -142,12 +140,12 @@ def test_the_rows_behind_each_cell(workspace: Workspace, seen_file: Path, blind_
         for part in ("all", "necessary"):
             counts = {name: len(rows) for name, rows in found["rows"][one["model"]][part].items()}
             assert counts == one[part]["cells"]
-    assert "rows" not in told(workspace)
+    assert "rows" not in run_json(workspace)
 
 
-def test_a_file_whose_name_holds_an_equals_sign(workspace: Workspace, seen_file: Path) -> None:
+def test_a_file_name_with_an_equals_sign(workspace: Workspace, seen_file: Path) -> None:
     path = seen_file.rename(seen_file.with_name("a=b.jsonl"))
-    assert [one["model"] for one in told(workspace, path)["models"]] == [RUN_ID, "a=b"]
+    assert [one["model"] for one in run_json(workspace, path)["models"]] == [RUN_ID, "a=b"]
 
 
 def test_wrong_usage_is_explained(workspace: Workspace, seen_file: Path) -> None:

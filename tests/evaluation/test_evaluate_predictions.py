@@ -1,4 +1,4 @@
-"""Predictions in the database: verdicts by measure, filters on them, and the whole evaluation."""
+"""Predictions in the database: correctness by measure, filters on it, and the evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import MEASURES, Accuracy
 from scoring.predictions.files import Sight
-from scoring.predictions.imported import import_predictions, prediction_parts
+from scoring.predictions.imported import import_predictions, list_prediction_files
 from scoring.workspace import Workspace
 from tests.evaluation.conftest import write_lines
 from tests.synthetic import RUN_ID
@@ -28,7 +28,7 @@ SCOPE = Scope(RUN_ID)
 
 @pytest.fixture
 def both(workspace: Workspace, seen_file: Path, blind_file: Path) -> Store:
-    """The benchmark with an imported model, "big", beside the run."""
+    """The benchmark with an imported model, "big", and the run's own predictions."""
     import_predictions(workspace, seen_file, model="big")
     import_predictions(workspace, blind_file, model="big", sight=Sight.BLIND)
     build_database(workspace)
@@ -50,7 +50,7 @@ def test_the_runs_own_predictions_are_evaluated(store: Store) -> None:
     assert found.ranking is None
 
 
-def test_imported_predictions_stand_beside_them(both: Store) -> None:
+def test_imported_predictions_are_evaluated_too(both: Store) -> None:
     assert [(one.name, one.own, one.seen, one.blind) for one in fetch_models(both)] == [
         (RUN_ID, True, 6, 6),
         ("big", False, 6, 7),
@@ -72,7 +72,7 @@ def test_imported_predictions_stand_beside_them(both: Store) -> None:
     assert [one.model for one in found.ranking.models] == [RUN_ID, "big"]
 
 
-def test_each_cell_leads_to_its_samples(both: Store) -> None:
+def test_filters_select_the_samples_of_each_cell(both: Store) -> None:
     cells = {
         (blind, seen): rows(both, f"model:big blind:{blind} seen:{seen}")
         for blind in ("right", "wrong", "none")
@@ -97,7 +97,7 @@ def test_each_cell_leads_to_its_samples(both: Store) -> None:
         ("exact", 3, 6),  # 1, 3 and 5
         ("letter", 2, 2),  # only rows 0 and 1 are choices
         ("f1", 5, 6),  # all but 2: "answer is b" has 1/2 with "b", "red" 2/3 with "dark red"
-        ("contains", 3, 6),  # 0, 1 and 5; "4" does not stand in "four"
+        ("contains", 3, 6),  # 0, 1 and 5; "four" does not contain "4"
         ("strict", 0, 6),
     ],
 )
@@ -130,7 +130,7 @@ def test_leakage_needs_the_text_only_model(
     assert big.all.leakage.value == pytest.approx(3 / 7 - 1 / 7)  # A is right for row 1 alone
 
 
-def test_what_is_not_there_is_named(both: Store, tmp_path: Path) -> None:
+def test_unknown_names_are_reported(both: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"there are those of: {RUN_ID}, big"):
         evaluate_predictions(both, SCOPE, models=["none"])
     with pytest.raises(InputError, match="no predictions of 'none'"):
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_named(both: Store, tmp_path: Path) -> None:
         parse_filter("blind:maybe")
 
 
-def test_filters_on_verdicts_print_as_they_parse() -> None:
+def test_filters_on_correctness_print_as_they_parse() -> None:
     text = 'blind:right seen:wrong,none model:"org/model 7B" measure:f1'
     assert str(parse_filter(text)) == text
     assert parse_filter(text) == Filter(
@@ -155,15 +155,15 @@ def test_every_measure_has_its_condition() -> None:
     assert list(_CONDITIONS) == list(MEASURES)
 
 
-def test_a_database_built_before_there_were_imported_ones_is_read(workspace: Workspace) -> None:
+def test_a_database_without_imported_predictions_is_read(workspace: Workspace) -> None:
     with duckdb.connect(str(workspace.database)) as con:
         con.execute("DROP TABLE imported_predictions")
     assert [one.name for one in fetch_models(Store(workspace))] == [RUN_ID]
 
 
-def test_no_predictions_at_all_is_told(workspace: Workspace) -> None:
+def test_no_predictions_at_all_is_an_error(workspace: Workspace) -> None:
     shutil.rmtree(workspace.run_dir(RUN_ID) / "predictions")
     build_database(workspace)
-    assert prediction_parts(workspace) == ()
+    assert list_prediction_files(workspace) == ()
     with pytest.raises(InputError, match="no predictions to evaluate"):
         evaluate_predictions(Store(workspace), SCOPE)

@@ -1,4 +1,4 @@
-"""Files of predictions: what is read, what fits, and that what does not is counted and told."""
+"""Files of predictions: reading, matching to samples, and counted and reported issues."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from scoring.errors import InputError
 from scoring.predictions.files import PredictionLine, Sight, read_prediction_lines
 from scoring.predictions.imported import (
     import_predictions,
+    list_prediction_files,
     list_predictions,
-    prediction_parts,
     remove_predictions,
 )
 from scoring.schemas import EVALUATION
@@ -36,7 +36,7 @@ from tests.synthetic import RUN_ID
     ],
 )
 @pytest.mark.parametrize("compressed", [False, True])
-def test_all_kinds_of_file_say_the_same(
+def test_all_file_formats_give_the_same_predictions(
     tmp_path: Path, name: str, content: str, compressed: bool
 ) -> None:
     path = tmp_path / (name + ".gz" if compressed else name)
@@ -54,7 +54,7 @@ def test_the_keys_of_llavas_own_evaluation_are_read(tmp_path: Path) -> None:
     assert line == PredictionLine(1, id="5", prediction="A dog", model="llava-7b")
 
 
-def test_every_record_that_is_no_prediction_says_why(tmp_path: Path) -> None:
+def test_every_unusable_record_has_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     lines = [
         "{not json",
@@ -69,13 +69,13 @@ def test_every_record_that_is_no_prediction_says_why(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(lines), "utf-8")
     assert [one.problem for one in read_prediction_lines(path)] == [
-        "no record",
-        "no record",
+        "not a record",
+        "not a record",
         "neither row_idx nor id",
         "no prediction",
         "no prediction",
-        "row_idx is no number",
-        "row_idx is no number",
+        "row_idx is not a number",
+        "row_idx is not a number",
         "unknown sight",
         None,  # an empty answer is an answer
     ]
@@ -98,7 +98,7 @@ def test_answers_by_the_id_of_their_sample(tmp_path: Path, text: str) -> None:
     ]
 
 
-def test_a_long_object_of_answers_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_long_object_of_answers_is_read_completely(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     answers = {f"val_{n}": "x" * 100 for n in range(20_000)}
     path.write_text(json.dumps(answers), "utf-8")
@@ -127,7 +127,7 @@ def test_a_table_written_without_quoting(tmp_path: Path) -> None:
     path.write_text('row_idx,prediction\n0,"open\n1,b\n2,"a, b"\n', "utf-8")
     found = list(read_prediction_lines(path))
     assert [(one.row_idx, one.prediction) for one in found] == [(None, ""), (1, "b"), (2, "a, b")]
-    assert found[0].problem == "no record" and "must end with one" in found[0].example
+    assert found[0].problem == "not a record" and "must end with one" in found[0].example
 
 
 @pytest.mark.parametrize(
@@ -150,16 +150,16 @@ def test_predictions_that_are_not_utf8_are_refused(tmp_path: Path, name: str, co
 def test_a_table_without_the_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("name,answer\n1,x\n", "utf-8")
-    with pytest.raises(InputError, match="predictions are read from a column prediction"):
+    with pytest.raises(InputError, match="Predictions need a column prediction"):
         list(read_prediction_lines(path))
     path.write_text("row_idx;prediction\n1;x\n", "utf-8")
-    with pytest.raises(InputError, match="apart by semicolons instead of commas"):
+    with pytest.raises(InputError, match="separated by semicolons instead of commas"):
         list(read_prediction_lines(path))
     with pytest.raises(InputError, match="does not exist"):
         list(read_prediction_lines(tmp_path / "none.jsonl"))
 
 
-def test_what_does_not_fit_is_counted(workspace: Workspace, tmp_path: Path) -> None:
+def test_records_that_match_no_sample_are_counted(workspace: Workspace, tmp_path: Path) -> None:
     records: list[dict[str, object]] = [
         {"id": "a", "prediction": "B"},
         {"id": "a", "prediction": "B"},
@@ -178,24 +178,26 @@ def test_what_does_not_fit_is_counted(workspace: Workspace, tmp_path: Path) -> N
     assert {found["what"]: found["n"] for found in one.findings} == {
         "no prediction": 1,
         "unknown id": 1,
-        "id that several samples have; give row_idx": 1,
-        "id is that of another sample": 1,
+        "id of several samples; give row_idx": 1,
+        "id of another sample": 1,
         "row_idx outside of the dataset": 1,
-        "sample predicted again": 1,
-        "sample predicted again, otherwise (the first one is taken)": 1,
+        "repeated prediction": 1,
+        "second, different prediction (the first is kept)": 1,
     }
     assert one.n_taken + sum(found["n"] for found in one.findings) == one.n_records
     assert list_predictions(workspace) == [one]
 
 
-def test_a_file_of_which_nothing_fits_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_file_that_matches_no_sample_imports_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     path = write_lines(tmp_path / "m.jsonl", [{"id": "nowhere", "prediction": "B"}])
-    with pytest.raises(InputError, match=r"no record of .* fits this dataset: unknown id: 1"):
+    with pytest.raises(InputError, match=r"No record of .* matches this dataset: unknown id: 1"):
         import_predictions(workspace, path)
-    assert prediction_parts(workspace) == ()
+    assert list_prediction_files(workspace) == ()
 
 
-def test_one_file_may_hold_several_models_and_sights(workspace: Workspace, tmp_path: Path) -> None:
+def test_one_file_may_name_several_models_and_sights(workspace: Workspace, tmp_path: Path) -> None:
     records = [
         {"row_idx": 0, "prediction": "B", "model": "org/one"},
         {"row_idx": 0, "prediction": "A", "model": "org/one", "sight": "blind"},
@@ -206,7 +208,7 @@ def test_one_file_may_hold_several_models_and_sights(workspace: Workspace, tmp_p
     assert found == [("org/one", "seen"), ("org/one", "blind"), ("org_one", "seen")]
     assert remove_predictions(workspace, "org/one") == 2
     assert [one.model for one in list_predictions(workspace)] == ["org_one"]
-    with pytest.raises(InputError, match="there are those of: org_one"):
+    with pytest.raises(InputError, match="Imported models: org_one"):
         remove_predictions(workspace, "org/one")
 
 
@@ -224,21 +226,21 @@ def test_the_same_file_again_changes_nothing_and_another_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 201])
-def test_odd_names_are_refused(workspace: Workspace, seen_file: Path, name: str) -> None:
+def test_invalid_model_names_are_refused(workspace: Workspace, seen_file: Path, name: str) -> None:
     records = [{"row_idx": 0, "prediction": "B", "model": "fine"}]
     import_predictions(workspace, write_lines(seen_file, records), model=name or None)
     if name:
         write_lines(seen_file, [{"row_idx": 0, "prediction": "B"}])
-        with pytest.raises(InputError, match="is no name for a model"):
+        with pytest.raises(InputError, match="Invalid model name"):
             import_predictions(workspace, seen_file, model=name)
 
 
-def test_a_runs_name_is_taken(workspace: Workspace, seen_file: Path) -> None:
+def test_a_run_name_is_refused(workspace: Workspace, seen_file: Path) -> None:
     with pytest.raises(InputError, match="is the name of a run"):
         import_predictions(workspace, seen_file, model=RUN_ID)
 
 
-def test_the_database_holds_them_with_their_matches(
+def test_the_database_contains_predictions_with_their_matches(
     workspace: Workspace, seen_file: Path, store: Store
 ) -> None:
     assert store.snapshot().rows("SELECT count(*) FROM imported_predictions") == [(0,)]
@@ -258,9 +260,9 @@ def test_the_database_holds_them_with_their_matches(
     ]
 
 
-def test_matches_of_older_measures_are_made_anew(workspace: Workspace, seen_file: Path) -> None:
+def test_matches_of_older_measures_are_recomputed(workspace: Workspace, seen_file: Path) -> None:
     import_predictions(workspace, seen_file)
-    (path,) = prediction_parts(workspace)
+    (path,) = list_prediction_files(workspace)
     rows = pq.read_table(path).to_pylist()
     wrong = [row | {"exact": False, "letter": False, "matched_by": 0} for row in rows]
     pq.write_table(pa.Table.from_pylist(wrong, EVALUATION), path)
@@ -273,7 +275,7 @@ def test_matches_of_older_measures_are_made_anew(workspace: Workspace, seen_file
     assert found == [(6, 3)]
 
 
-def test_a_prediction_is_text_whatever_it_holds(workspace: Workspace, tmp_path: Path) -> None:
+def test_predictions_with_odd_characters_are_stored(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'{"row_idx": 0, "prediction": "\\ud800 \xef\xbf\xbd <b>B</b>"}\n')
     import_predictions(workspace, path)

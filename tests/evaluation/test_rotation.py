@@ -1,4 +1,4 @@
-"""Choice rotation: which option stands behind which letter, worked out by hand."""
+"""Choice rotation: which option has which letter, checked manually."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scoring.engine.predictions import Predictor
 from scoring.engine.rotated_predictions import RotatingPredictor
 from scoring.errors import RunConflictError
 from scoring.evaluation.accuracy import Accuracy
-from scoring.predictions.answer_match import listed_options, option_spans
+from scoring.predictions.answer_match import find_option_spans, list_options
 from scoring.predictions.records import (
     Prediction,
     PredictionSettings,
@@ -43,7 +43,7 @@ def rotated(question: str, reference: str, offsets: tuple[int, ...] = (0,)) -> t
     return rotate_choices([system, Turn(Role.HUMAN, question, offsets)], reference)
 
 
-def test_options_move_behind_their_letters() -> None:
+def test_options_rotate_through_the_letters() -> None:
     found = rotated(QUESTION, "B")
     assert [one.question for one in found] == [
         QUESTION,
@@ -52,18 +52,18 @@ def test_options_move_behind_their_letters() -> None:
     ]
     assert [one.letter for one in found] == ["B", "A", "C"]
     for one in found:
-        assert listed_options(one.question)[one.letter] == "a big dog"
+        assert list_options(one.question)[one.letter] == "a big dog"
         assert one.turns[0].text == "Be brief."
         assert one.turns[1].text == one.question
         assert one.turns[1].image_offsets == (0,)
 
 
-def test_who_always_says_a_is_right_once_and_who_knows_always() -> None:
+def test_always_answering_a_is_right_once_and_knowing_is_always_right() -> None:
     found = rotated("Which? (A) red (B) blue (C) green (D) grey", "(D) grey")
     assert [one.is_right("A") for one in found] == [False, False, False, True]
     assert [one.is_right("grey") for one in found] == [True] * 4
     assert [one.is_right(f"The answer is ({one.letter}).") for one in found] == [True] * 4
-    assert not any(one.is_right("I cannot tell") for one in found)
+    assert not any(one.is_right("I do not know") for one in found)
 
 
 def test_the_text_of_an_option_may_be_the_reference() -> None:
@@ -80,21 +80,21 @@ def test_the_text_of_an_option_may_be_the_reference() -> None:
         (QUESTION, "B", (20,)),  # an image between the options
     ],
 )
-def test_what_cannot_be_rotated_is_left_alone(
+def test_other_questions_are_not_rotated(
     question: str, reference: str, offsets: tuple[int, ...]
 ) -> None:
     assert rotated(question, reference, offsets) == ()
     assert rotate_choices([], reference) == ()
 
 
-def test_an_image_behind_the_options_stays_where_it_is() -> None:
+def test_an_image_after_the_options_keeps_its_place() -> None:
     question = "Which? A. red B. blue"
     found = rotated(question, "A", (len(question),))
     assert [one.question for one in found] == [question, "Which? A. blue B. red"]
 
 
-def test_spans_are_those_of_the_options() -> None:
-    assert [QUESTION[begin:end] for _, begin, end in option_spans(QUESTION)] == [
+def test_option_spans_are_found() -> None:
+    assert [QUESTION[begin:end] for _, begin, end in find_option_spans(QUESTION)] == [
         "cat",
         "a big dog",
         "eel",
@@ -105,7 +105,7 @@ def test_spans_are_those_of_the_options() -> None:
 
 
 class Parrot:
-    """A predictor whose answers are typed in: it says A without an image, and "a big dog" with."""
+    """A predictor with fixed answers: "A" without an image, "a big dog" with one."""
 
     def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
         return list(samples)
@@ -138,12 +138,12 @@ def test_each_order_is_asked_and_counted() -> None:
         (one.rotations, one.rotated_right_text, one.rotated_right_multimodal) for one in found
     ]
     assert counts == [(3, 1, 3), (None, None, None), (3, 1, 0)]
-    assert found[0].prediction_text == "A"  # of the question as it stands
+    assert found[0].prediction_text == "A"  # of the question in its own order
     assert found[0].match_text is not None
     assert found[0].match_text.letter is False
 
 
-def test_the_measure_counts_only_who_is_right_in_every_order(tmp_path: Path) -> None:
+def test_the_measure_counts_answers_that_are_right_in_every_order(tmp_path: Path) -> None:
     rows = [
         Row(image=f"{i}.png", turns=((QUESTION, answer, 4, 1.0, 0.5),))
         for i, answer in enumerate(("B", "C", "B"))
@@ -164,7 +164,7 @@ def test_the_measure_counts_only_who_is_right_in_every_order(tmp_path: Path) -> 
     assert found.tolist() == [0]
 
 
-def test_a_database_built_before_there_were_rotations_is_read(tmp_path: Path) -> None:
+def test_a_database_without_rotation_columns_is_read(tmp_path: Path) -> None:
     place = make_workspace(tmp_path / "ws", n=12)
     build_database(place)
     with duckdb.connect(str(place.database)) as con:
@@ -174,7 +174,7 @@ def test_a_database_built_before_there_were_rotations_is_read(tmp_path: Path) ->
     assert one.all.seen == Accuracy(0, 0)
 
 
-def test_a_run_keeps_to_what_it_began_with(tmp_path: Path) -> None:
+def test_a_run_keeps_its_prediction_settings(tmp_path: Path) -> None:
     place = make_workspace(tmp_path / "ws", n=12)
     assert begin_predictions(place, "one", 16, True) == PredictionSettings(16, True)
     assert begin_predictions(place, "one", None) == PredictionSettings(16, True)

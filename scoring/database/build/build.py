@@ -31,7 +31,7 @@ from scoring.database.build.prediction_matching import insert_imported, insert_p
 from scoring.database.values import BuildReport
 from scoring.dataset.records import dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
-from scoring.predictions.imported import prediction_parts, read_prediction_set
+from scoring.predictions.imported import list_prediction_files, read_prediction_set
 from scoring.reviews.decisions import read_events
 from scoring.reviews.resolution import LatestDecision, latest_decisions
 from scoring.runs.record import RunRecord, list_runs
@@ -93,7 +93,7 @@ def list_parts(workspace: Workspace) -> Parts:
         scores={run.name: _part_files(run / "scores") for run in runs},
         predictions={run.name: _part_files(run / "predictions") for run in runs},
         clusters=tuple(sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet"))),
-        evaluations=prediction_parts(workspace),
+        evaluations=list_prediction_files(workspace),
     )
 
 

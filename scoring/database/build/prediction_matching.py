@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from scoring.database.build.derive import FIRST_PART_WINS
 from scoring.predictions import answer_match
-from scoring.predictions.imported import evaluation_row
+from scoring.predictions.imported import to_evaluation_row
 from scoring.predictions.records import (
     match_prediction,
     to_prediction_row,
@@ -103,7 +103,7 @@ def insert_imported(
     page = which | {"limit": _AT_ONCE}
     while rows := con.execute(_OLDER_IMPORTED, page | {"offset": offset}).fetchall():
         matched = [
-            evaluation_row(row_idx, prediction, answer or "", question or "")
+            to_evaluation_row(row_idx, prediction, answer or "", question or "")
             for row_idx, prediction, answer, question in rows
         ]
         con.register("new_matches", pa.Table.from_pylist(matched, EVALUATION))

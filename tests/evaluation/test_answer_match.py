@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from scoring.predictions.answer_match import (
     AnswerMatch,
-    chosen_letter,
-    exact_match,
-    letter_match,
-    listed_options,
+    find_chosen_letter,
+    is_exact_match,
+    is_letter_match,
+    list_options,
     match_answer,
     normalise_answer,
     token_f1,
@@ -84,38 +84,38 @@ def test_normalising_again_changes_nothing_of_likely_characters(text: str) -> No
     ],
 )
 def test_exact_match_and_token_f1(prediction: str, reference: str, exact: bool, f1: float) -> None:
-    assert exact_match(prediction, reference) is exact
+    assert is_exact_match(prediction, reference) is exact
     assert token_f1(prediction, reference) == pytest.approx(f1)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_token_f1_is_symmetric_and_an_exact_match_has_all_of_it(one: str, other: str) -> None:
+def test_token_f1_is_symmetric_and_1_for_an_exact_match(one: str, other: str) -> None:
     f1 = token_f1(one, other)
     assert f1 == token_f1(other, one)
     assert 0 <= f1 <= 1
-    if exact_match(one, other):
+    if is_exact_match(one, other):
         assert f1 == 1
 
 
 @given(st.permutations(["red", "blue", "cat", "cat"]))
-def test_token_f1_knows_no_order(words: list[str]) -> None:
+def test_token_f1_ignores_word_order(words: list[str]) -> None:
     assert token_f1(" ".join(words), "red blue cat cat") == 1
 
 
 def test_options_listed_in_a_question() -> None:
-    assert listed_options(OPTIONS) == {"A": "cat", "B": "a dog", "C": "horse"}
-    assert listed_options("Pick: (A) one two (B) three") == {"A": "one two", "B": "three"}
-    assert listed_options("Is it A) or B)?\nA) yes\nB) no")  # does not fail on mentions
-    assert listed_options("B. cat C. dog") == {}
-    assert listed_options("A. only") == {}
-    assert listed_options("What did Dr. A. Smith say?") == {}
-    assert listed_options("") == {}
+    assert list_options(OPTIONS) == {"A": "cat", "B": "a dog", "C": "horse"}
+    assert list_options("Pick: (A) one two (B) three") == {"A": "one two", "B": "three"}
+    assert list_options("Is it A) or B)?\nA) yes\nB) no")  # does not fail on mentions
+    assert list_options("B. cat C. dog") == {}
+    assert list_options("A. only") == {}
+    assert list_options("What did Dr. A. Smith find?") == {}
+    assert list_options("") == {}
 
 
 @pytest.mark.parametrize("prediction", ["B", "b", "(B)", "B.", "B)", " b. ", "(b)", "B. a dog"])
-def test_a_letter_is_chosen_in_any_dress(prediction: str) -> None:
-    assert chosen_letter(prediction) == "B"
-    assert letter_match(prediction, "B", OPTIONS) is True
+def test_a_letter_is_found_in_any_notation(prediction: str) -> None:
+    assert find_chosen_letter(prediction) == "B"
+    assert is_letter_match(prediction, "B", OPTIONS) is True
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_letter_is_chosen_in_any_dress(prediction: str) -> None:
     ],
 )
 def test_the_choice_of_a_prediction(prediction: str, letter: str | None) -> None:
-    assert chosen_letter(prediction, listed_options(OPTIONS)) == letter
+    assert find_chosen_letter(prediction, list_options(OPTIONS)) == letter
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_the_choice_of_a_prediction(prediction: str, letter: str | None) -> None
     ],
 )
 def test_letter_match(prediction: str, reference: str, question: str, matches: bool | None) -> None:
-    assert letter_match(prediction, reference, question) is matches
+    assert is_letter_match(prediction, reference, question) is matches
 
 
 def test_all_measures_at_once() -> None:
@@ -172,4 +172,4 @@ def test_any_texts_can_be_compared(prediction: str, reference: str, question: st
     found = match_answer(prediction, reference, question)
     assert 0 <= found.f1 <= 1
     if found.letter is None:
-        assert not (reference.strip() in list("ABCDE") and not listed_options(question))
+        assert not (reference.strip() in list("ABCDE") and not list_options(question))
