@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 LOWEST := .venv-lowest
+TYPESCRIPT := 5.9.3
+TSC := $(VENV)/node/node_modules/.bin/tsc
 BIN := $(VENV)/bin
 PORT ?= 8501
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite test-failed test-long test-lowest bench check format browser torchvision clean
+.PHONY: help demo test suite test-failed test-long test-lowest bench check scripts format browser torchvision clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,11 +37,16 @@ test-lowest: $(LOWEST)/.installed ## the lowest version of every dependency: imp
 bench: $(VENV)/.installed-dev ## the benchmarks; committed results lie in benchmarks/results
 	@for script in benchmarks/[a-z]*.py; do name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-check: $(VENV)/.installed-dev ## format, lint, types, import contracts
+check: $(VENV)/.installed-dev scripts ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+scripts: ## the types of the browser scripts, where Node is installed
+	@if ! [ -x $(TSC) ] && ! npm install --silent --no-save --no-audit --prefix $(VENV)/node typescript@$(TYPESCRIPT); \
+	  then echo "No Node, or no package registry: the types of the browser scripts are not checked"; \
+	  else $(TSC) -p tests/frontend/tsconfig.json; fi
 
 format: $(VENV)/.installed-dev ## bring the code into format
 	$(BIN)/ruff format .

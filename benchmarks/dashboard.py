@@ -72,7 +72,7 @@ def first_page(tab: Tab, address: str, figures: Figures) -> None:
 
 def typed_thresholds(tab: Tab, figures: Figures, name: str, thresholds: list[float]) -> None:
     """Types each threshold; the time ends when counts and figures below are exact."""
-    field = tab.page.get_by_role("spinbutton", name="Cut: keep scores from")
+    field = tab.page.get_by_role("spinbutton", name="Threshold: keep scores from")
     for cut in thresholds:
         field.fill(str(cut))
         took = tab.measure("cut => VNB.exact() === cut", lambda: field.press("Enter"), cut)
@@ -119,7 +119,7 @@ def pictures_at_cut(
     """
     tab.open(f"{address}/explore?layout=cut&size=24&cut=0.5")
     tab.until("() => VNB.pictures().filter(VNB.loaded).length >= 24")
-    field = tab.page.get_by_role("spinbutton", name="Cut: keep scores from")
+    field = tab.page.get_by_role("spinbutton", name="Threshold: keep scores from")
     busy = Busy(server_pid())
     for cut in cuts(n):
         if renew is not None:

@@ -1,13 +1,17 @@
-// Decisions that the server has not confirmed yet, kept in the browser's IndexedDB under one deck
-// (workspace and reviewer). Where a browser refuses IndexedDB they live in this page only, and
-// `durable` is false so that the page can say so.
+// Decisions that the server has not yet confirmed: stored in the browser, and sent until confirmed.
 
+/**
+ * Drafts in the browser's IndexedDB, under one deck (workspace and reviewer). Where a browser refuses
+ * IndexedDB they exist in this page only, and `durable` is false so that the page can report it.
+ */
 class Outbox {
   static NAME = "visnec-review";
 
+  /** @param {string} deck */
   constructor(deck) {
     this.deck = deck;
     this.durable = true;
+    /** @type {Promise<IDBDatabase | null>} */
     this.opening = new Promise((resolve) => {
       try {
         const request = indexedDB.open(Outbox.NAME, 1);
@@ -15,37 +19,116 @@ class Outbox {
         request.onsuccess = () => resolve(request.result);
         request.onerror = request.onblocked = () => resolve(null);
       } catch { resolve(null); }
-    }).then((database) => { this.durable = database !== null; return database; });
+    });
+    this.opening.then((database) => { this.durable = database !== null; });
   }
 
-  async act(mode, work) {
+  /**
+   * @param {IDBTransactionMode} mode
+   * @param {(store: IDBObjectStore) => any} work returns the request whose result is wanted, or nothing
+   */
+  async transact(mode, work) {
     const database = await this.opening;
     if (!database) return null;
     return new Promise((resolve, reject) => {
       const transaction = database.transaction("drafts", mode);
-      const result = work(transaction.objectStore("drafts"));
-      transaction.oncomplete = () => resolve(result?.result ?? null);
+      const request = work(transaction.objectStore("drafts"));
+      transaction.oncomplete = () => resolve(request?.result ?? null);
       transaction.onerror = transaction.onabort = () => reject(transaction.error);
-      transaction.commit?.(); // nothing more will come: on disk a round trip sooner
+      transaction.commit?.(); // no more requests follow: written to disk one round trip earlier
     });
   }
 
+  /** @param {object} draft */
   async put(draft) {
     try {
-      await this.act("readwrite", (store) => store.put({ ...draft, deck: this.deck }));
+      await this.transact("readwrite", (store) => store.put({ ...draft, deck: this.deck }));
     } catch { this.durable = false; }
   }
 
+  /** @param {string[]} ids */
   async remove(ids) {
     try {
-      await this.act("readwrite", (store) => { for (const id of ids) store.delete(id); });
-    } catch { /* repeated to the server next time, which knows the event already */ }
+      await this.transact("readwrite", (store) => { for (const id of ids) store.delete(id); });
+    } catch { /* sent to the server again next time, which ignores known events */ }
   }
 
-  async all() {
+  /** Return this deck's drafts, oldest first. */
+  async readAll() {
     try {
-      const found = (await this.act("readonly", (store) => store.getAll())) ?? [];
-      return found.filter((draft) => draft.deck === this.deck).sort((a, b) => a.order - b.order).map(({ deck, ...draft }) => draft);
-    } catch { this.durable = false; return []; }
+      const drafts = (await this.transact("readonly", (store) => store.getAll())) ?? [];
+      const own = drafts.filter((draft) => draft.deck === this.deck).sort((a, b) => a.order - b.order);
+      return own.map(({ deck, ...draft }) => draft);
+    } catch {
+      this.durable = false;
+      return [];
+    }
+  }
+}
+
+/**
+ * Sends drafts, one batch at a time. Each batch holds everything unconfirmed, so a lost one costs
+ * nothing; events carry ids, so a repeated one does no harm.
+ */
+class DraftSender {
+  static QUIET_MS = 120; // pause between keys, before which nothing is sent
+  static LATEST_MS = 2500; // after which a draft is sent even without a pause
+  static RESEND_MS = 2500;
+  static UNANSWERED = 2; // batches without an answer, after which the server counts as out of reach
+
+  /**
+   * @param {() => {event_id: string}[]} readDrafts
+   * @param {(n: number) => void} send sends the drafts as batch number `n`
+   */
+  constructor(readDrafts, send) {
+    this.readDrafts = readDrafts;
+    this.send = send;
+    this.enabled = false;
+    this.batch = 0;
+    this.unanswered = 0;
+    this.inFlight = false;
+    /** @type {Set<string>} ids in the last batch */
+    this.lastSent = new Set();
+    /** @type {number | null} */
+    this.waitingSince = null;
+    this.resending = setInterval(() => this.resend(), DraftSender.RESEND_MS);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    clearInterval(this.resending);
+  }
+
+  get isServerAway() { return this.readDrafts().length > 0 && this.unanswered >= DraftSender.UNANSWERED; }
+
+  /** Send in a pause between keys: Streamlit's round trip would delay drawing the next sample. */
+  sendSoon() {
+    const now = Date.now();
+    this.waitingSince ??= now;
+    clearTimeout(this.timer);
+    const latest = this.waitingSince + DraftSender.LATEST_MS - now;
+    this.timer = setTimeout(() => this.sendNow(), Math.max(0, Math.min(DraftSender.QUIET_MS, latest)));
+  }
+
+  sendNow(again = false) {
+    if (!this.enabled || (this.inFlight && !again)) return;
+    clearTimeout(this.timer);
+    this.waitingSince = null;
+    this.inFlight = true;
+    this.batch = Math.max(this.batch + 1, Date.now());
+    this.lastSent = new Set(this.readDrafts().map((draft) => draft.event_id));
+    this.send(this.batch);
+  }
+
+  resend() {
+    if (!this.readDrafts().length) return;
+    this.unanswered += 1;
+    this.sendNow(true);
+  }
+
+  /** The page was drawn again, so the last batch has been handled. */
+  confirm() {
+    this.inFlight = false;
+    if (this.readDrafts().some((draft) => !this.lastSent.has(draft.event_id))) this.sendSoon();
   }
 }

@@ -1,62 +1,68 @@
-// Who reviews. The name lies in this browser's localStorage; it is asked for where there is none,
+// The reviewer's name. It is stored in this browser's localStorage; a form asks for it where there is none,
 // or when the reader wants another one.
 
-const ASKED = new WeakMap();
-const PLACE = "visnec-reviewer";
-const AGAIN_MS = 3000, TRIES = 3; // what is told may be lost on its way
+const REVIEWERS = new WeakMap();
+const NAME_STORED_AS = "visnec-reviewer";
+const RETRY_MS = 3000, TRIES = 3; // an event can be lost while the page reruns
 
-const remembered = () => { try { return localStorage.getItem(PLACE); } catch { return null; } };
-const remember = (name) => { try { localStorage.setItem(PLACE, name); } catch { /* asked again next time */ } };
+const readName = () => { try { return localStorage.getItem(NAME_STORED_AS); } catch { return null; } };
+const storeName = (name) => { try { localStorage.setItem(NAME_STORED_AS, name); } catch { /* asked for next time */ } };
 
-function form(known, send) {
+function renderForm(known, send) {
   const { el } = VN;
-  const field = el("input", { id: "vn-reviewer", class: "field", type: "text", maxlength: 80, autocomplete: "off", spellcheck: "false", value: known });
-  const begin = el("button", { type: "submit", class: "begin" }, "Begin");
-  const check = () => { begin.disabled = !field.value.trim(); };
-  field.addEventListener("input", check);
-  check();
-  return el("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); if (field.value.trim()) send(field.value.trim()); } },
+  const field = el("input", {
+    id: "vn-reviewer", class: "field", type: "text", maxlength: 80, autocomplete: "off", spellcheck: "false",
+    value: known, oninput: () => { button.disabled = !field.value.trim(); },
+  });
+  const button = el("button", { type: "submit", class: "begin", disabled: !field.value.trim() }, "Start");
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (field.value.trim()) send(field.value.trim());
+  };
+  return el("form", { class: "ask", onsubmit },
     el("label", { for: "vn-reviewer" }, "Your name"),
-    el("p", { class: "quiet" }, "It stands beside every decision you make, so that several people can review the same data. It stays on this machine."),
-    el("div", { class: "line" }, field, begin));
+    el("p", { class: "quiet" }, "Your name is stored with each decision, so several people can review the same data. "
+      + "It stays on this machine."),
+    el("div", { class: "line" }, field, button));
 }
 
-// Tells the remembered name, again where the page was drawn and still does not know it; where it is not
-// taken, asks for another.
-function tell(root, state, name) {
+// Send the stored name, and again while the page is idle without it; where the page never takes it, ask.
+function sendName(root, state, name) {
   state.send(name);
   let tries = TRIES;
-  const again = () => {
+  const retry = () => {
     if (!root.isConnected) return;
-    const atRest = document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === "notRunning";
-    if (atRest && tries === 0) { ask(root, state, name); return; }
-    if (atRest) { tries -= 1; state.send(name); }
-    state.timer = setTimeout(again, AGAIN_MS);
+    if (VN.isPageIdle()) {
+      if (tries === 0) { askForName(root, state, name); return; }
+      tries -= 1;
+      state.send(name);
+    }
+    state.timer = setTimeout(retry, RETRY_MS);
   };
-  state.timer = setTimeout(again, AGAIN_MS);
+  state.timer = setTimeout(retry, RETRY_MS);
 }
 
-function ask(root, state, known) {
-  root.replaceChildren(form(known, (name) => { remember(name); state.send(name); }));
+function askForName(root, state, known) {
+  root.replaceChildren(renderForm(known, (name) => { storeName(name); state.send(name); }));
   root.querySelector("input").focus();
 }
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".vn");
-  const state = ASKED.get(root) ?? { shown: null };
-  ASKED.set(root, state);
+  const state = REVIEWERS.get(root) ?? { shown: null };
+  REVIEWERS.set(root, state);
   state.send = (name) => setTriggerValue("name", name);
   const shown = JSON.stringify(data);
   if (state.shown === shown) return;
   state.shown = shown;
   clearTimeout(state.timer);
   if (data.name) {
-    remember(data.name);
+    storeName(data.name);
     root.replaceChildren();
     return;
   }
-  const known = remembered() || data.suggested;
-  if (known && !data.ask) tell(root, state, known);
-  else ask(root, state, known);
+  const known = readName() || data.suggested;
+  if (known && !data.ask) sendName(root, state, known);
+  else askForName(root, state, known);
 }

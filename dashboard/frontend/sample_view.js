@@ -1,4 +1,4 @@
-// One sample of the Explore page. Arrows go to its neighbours in the list, Escape goes back.
+// One sample of the Explore page. Left and right arrows open its neighbours in the list, Escape goes back.
 
 const VIEWS = new WeakMap();
 
@@ -10,9 +10,8 @@ export default function (component) {
     view = { shown: null };
     VIEWS.set(root, view);
     view.onKey = (event) => {
-      const target = event.composedPath()[0];
       if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-      if (target?.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target?.tagName ?? "") || target?.closest?.("[role=slider],[role=listbox],[role=dialog],[role=tablist]")) return;
+      if (VN.isTextField(event.composedPath()[0])) return;
       const action = { ArrowLeft: "previous", ArrowRight: "next", Escape: "back" }[event.key];
       if (!action || (action !== "back" && !view.data[action])) return;
       event.preventDefault();

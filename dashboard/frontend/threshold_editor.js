@@ -1,80 +1,117 @@
-// The threshold editor: limits to drag, to step or to type, and what the cut keeps and drops.
+// The threshold editor: limits to drag, to step or to type, and what the threshold keeps and drops.
 //
-// While a limit moves, counts come from the bins here and are marked as about. Once it stands, the
-// exact ones are asked for at the dashboard's own address and shown; only then is the page told,
-// whose script takes longer.
+// While a limit moves, counts are estimated from the histogram's bins and marked as approximate. Once it
+// rests, the exact ones are fetched from the dashboard's own route; only then is the page informed, whose
+// script takes longer. In data and URLs the threshold is called `cut`.
 
 const EDITORS = new WeakMap();
-const PAUSE_MS = 180; // between steps of a limit, after which it stands
+const PAUSE_MS = 180; // without a step, after which a limit counts as resting
 const LIMITS = ["low", "high", "cut"];
+const SCORE_RANGE = { least: -1e6, most: 1e6, step: 0.01 };
 
 class ThresholdEditor {
   constructor(root) {
     this.root = root;
-    this.sent = 0;
-    this.asked = 0;
-    this.settled = Promise.resolve();
+    /** @type {any} what the page sent last */
+    this.data = null;
+    /** @type {any} exact counts, and the limits they are about */
+    this.facts = null;
+    /** @type {Record<string, number>} */
+    this.limits = null;
+    this.sent = 0; // number of the last limits sent to the page
+    this.requested = 0; // number of the last request for counts
+    this.answered = Promise.resolve();
     this.build();
   }
 
   build() {
     const { el } = VN;
     this.plot = new ThresholdPlot(this);
-    const limit = (name) => (value, stepped) => { this.set(name, value); if (stepped) this.settleSoon(); else this.settle(); };
-    const wish = (name, by = 1) => (value, stepped) => { const what = { [name]: value / by }; if (stepped) this.settleSoon(what); else this.settle(what); };
-    this.fields = {
-      cut: new NumberField("Cut: keep scores from", { digits: 3, take: limit("cut") }),
-      share: new NumberField("Keep the top share, %", { digits: 2, take: wish("share", 100), help: "Moves the cut to the score above which this share of the scored samples lies" }),
-      samples: new NumberField("Keep so many samples", { take: wish("samples"), help: "Moves the cut to the score above which this many samples lie; ties come on top" }),
-      tokens: new NumberField("Keep so many answer tokens", { take: wish("tokens"), help: "Takes samples from the highest score down while their answer tokens fit the budget" }),
-      low: new NumberField("Misaligned below", { digits: 3, take: limit("low") }),
-      high: new NumberField("Vision-critical from", { digits: 3, take: limit("high") }),
-    };
+    this.fields = this.buildFields();
     const button = (name, label) => el("button", { type: "button", onclick: () => this.act(name) }, label);
-    this.buttons = { subset: button("subset", "Make a subset with this cut"), review: button("review", "Review around the cut"), save: button("save", "Save these bands"), reset: button("reset", "Reset") };
-    this.log = el("input", { type: "checkbox", onchange: () => { this.draw(); this.ask("log", this.log.checked ? "on" : "off"); } });
+    this.buttons = {
+      subset: button("subset", "Create subset from threshold"), review: button("review", "Review near threshold"),
+      save: button("save", "Save band limits"), reset: button("reset", "Reset"),
+    };
+    const onchange = () => {
+      this.draw();
+      this.trigger("log", this.log.checked ? "on" : "off");
+    };
+    this.log = el("input", { type: "checkbox", onchange });
     this.live = el("div", { class: "live", role: "status" });
     this.problem = el("div", { class: "problem", role: "alert", hidden: true });
     this.mix = el("div", { class: "vn-mix" });
     this.figures = el("div", { class: "vn-figures" });
-    const { plot, fields, buttons } = this;
+    const scale = el("label", { class: "scale", title: "Symmetric-log bar heights make rare scores visible" },
+      this.log, "Log counts");
+    const fields = Object.values(this.fields).map((field) => field.node);
     this.root.replaceChildren(
-      plot.node,
-      el("div", { class: "line" }, this.live, el("label", { class: "scale", title: "Heights in symmetric-log counts: rare scores show" }, this.log, "Log counts")),
-      this.problem, this.mix,
-      el("div", { class: "controls" }, Object.values(fields).map((one) => one.node), el("div", { class: "acts" }, Object.values(buttons))),
+      this.plot.node, el("div", { class: "line" }, this.live, scale), this.problem, this.mix,
+      el("div", { class: "controls" }, fields, el("div", { class: "acts" }, Object.values(this.buttons))),
       this.figures);
   }
 
-  close() { this.plot.watcher.disconnect(); clearTimeout(this.timer); }
+  buildFields() {
+    // A field sets a limit itself, or requests the threshold that keeps a share, samples or tokens.
+    const setLimit = (name) => (value, isStep) => {
+      this.set(name, value);
+      if (isStep) this.finishSoon(); else this.finish();
+    };
+    const requestThreshold = (name, divisor = 1) => (value, isStep) => {
+      const request = { [name]: value / divisor };
+      if (isStep) this.finishSoon(request); else this.finish(request);
+    };
+    return {
+      cut: new NumberField("Threshold: keep scores from", { digits: 3, onChange: setLimit("cut") }),
+      share: new NumberField("Share to keep, %", {
+        digits: 2, onChange: requestThreshold("share", 100),
+        help: "Moves the threshold to keep this share of the scored samples, highest scores first",
+      }),
+      samples: new NumberField("Samples to keep", {
+        onChange: requestThreshold("samples"),
+        help: "Moves the threshold to keep this number of samples, highest scores first; ties are added",
+      }),
+      tokens: new NumberField("Answer tokens to keep", {
+        onChange: requestThreshold("tokens"),
+        help: "Adds samples from the highest score down while their answer tokens fit the budget",
+      }),
+      low: new NumberField("Misaligned below", { digits: 3, onChange: setLimit("low") }),
+      high: new NumberField("Vision-critical from", { digits: 3, onChange: setLimit("high") }),
+    };
+  }
 
-  // ---- what the page says ---------------------------------------------------------------------
+  close() {
+    this.plot.close();
+    clearTimeout(this.timer);
+  }
 
-  receive(data, send, ask) {
-    this.send = send;
-    this.ask = ask;
+  // ---- from the page --------------------------------------------------------------------------
+
+  receive(data, setState, trigger) {
     this.data = data;
+    this.setState = setState;
+    this.trigger = trigger;
     this.log.checked = data.log;
     const seen = data.seq ?? 0;
-    const ours = seen < this.sent || this.held || this.asking || this.timer;
+    const isAhead = seen < this.sent || this.isDragged || this.isRequesting || this.timer;
     this.sent = Math.max(this.sent, seen);
-    if (!this.limits || !ours) this.take(data.facts);
-    else if (this.areFor(data.facts)) this.facts = data.facts;
+    if (!this.limits || !isAhead) this.adopt(data.facts);
+    else if (this.isAbout(data.facts)) this.facts = data.facts;
     this.draw();
   }
 
-  take(facts) {
+  adopt(facts) {
     this.facts = facts;
     this.limits = Object.fromEntries(LIMITS.map((name) => [name, facts[name]]));
   }
 
-  areFor(facts) { return LIMITS.every((name) => facts[name] === this.limits[name]); }
+  isAbout(facts) { return LIMITS.every((name) => facts[name] === this.limits[name]); }
 
-  // ---- what the person does -------------------------------------------------------------------
+  // ---- what the user does ---------------------------------------------------------------------
 
-  // A limit that runs into another takes it along; a cut that nobody set stays at the upper band limit.
+  // A limit that meets the other pushes it along; a threshold that nobody set follows the upper limit.
   set(name, value) {
-    this.forget();
+    this.cancelRequest();
     this.limits[name] = value;
     if (name === "low" && value > this.limits.high) this.limits.high = value;
     if (name === "high" && value < this.limits.low) this.limits.low = value;
@@ -84,69 +121,72 @@ class ThresholdEditor {
 
   move(name, value) { this.set(name, this.rounded(Math.min(Math.max(value, this.plot.from), this.plot.to))); }
   rounded(value) { return Math.round((Math.round(value / this.data.step) * this.data.step) * 1e6) / 1e6; }
-  hold() { this.forget(); this.held = true; }
-  release() { this.held = false; this.settle(); }
-  brush(from, to) { this.ask("brushed", [this.rounded(from), this.rounded(to)]); }
+  startDrag() { this.cancelRequest(); this.isDragged = true; }
+  endDrag() { this.isDragged = false; this.finish(); }
+  brush(from, to) { this.trigger("brushed", [this.rounded(from), this.rounded(to)]); }
 
-  // What was asked for before is about other limits now.
-  forget() {
+  // The limits have changed, so an answer on its way is about other limits.
+  cancelRequest() {
     clearTimeout(this.timer);
     this.timer = null;
-    this.asked += 1;
-    this.asking = false;
+    this.requested += 1;
+    this.isRequesting = false;
   }
 
-  settleSoon(wish = null) {
+  finishSoon(request = null) {
     clearTimeout(this.timer);
-    this.due = wish;
-    this.timer = setTimeout(() => this.settle(wish), PAUSE_MS);
+    this.due = request;
+    this.timer = setTimeout(() => this.finish(request), PAUSE_MS);
   }
 
-  // Exact counts for the limits as they stand, or for the cut that is wished; then the page is told.
-  settle(wish = null) {
-    this.forget();
-    if (wish || this.moved.length) this.settled = this.askFacts(wish ?? { cut: this.limits.cut });
+  // Fetch exact counts for the current limits, or for a requested threshold; then inform the page.
+  finish(request = null) {
+    this.cancelRequest();
+    if (request || this.movedLimits.length) this.answered = this.fetchFacts(request ?? { cut: this.limits.cut });
   }
 
-  async askFacts(wish) {
-    const number = this.asked, { address } = this.data, { low, high } = this.limits;
-    this.asking = true;
+  async fetchFacts(request) {
+    const number = this.requested, { address } = this.data, { low, high } = this.limits;
+    this.isRequesting = true;
     let facts = null, problem = null;
     try {
-      const answer = await fetch(`${address}&${new URLSearchParams({ low, high, ...wish })}`, { credentials: "same-origin" });
+      const query = new URLSearchParams(/** @type {any} */ ({ low, high, ...request }));
+      const answer = await fetch(`${address}&${query}`, { credentials: "same-origin" });
       if (!answer.ok) throw new Error(await answer.text());
       facts = await answer.json();
     } catch (error) { problem = String(error.message ?? error); }
-    if (number !== this.asked) return;
-    this.asking = false;
-    if (facts && address === this.data.address) this.take(facts);
-    this.tellProblem("cut" in wish ? null : problem); // limits are told to the page all the same
+    if (number !== this.requested) return;
+    this.isRequesting = false;
+    if (facts && address === this.data.address) this.adopt(facts);
+    this.drawProblem("cut" in request ? null : problem); // limits go to the page in any case
     this.draw();
-    this.tellPage();
+    this.informPage();
   }
 
-  get moved() {
+  get movedLimits() {
     const { facts, follows } = this.data;
-    return LIMITS.filter((name) => this.limits[name] !== facts[name] && !(name === "cut" && follows && this.limits.cut === this.limits.high));
+    const isFollowing = follows && this.limits.cut === this.limits.high;
+    return LIMITS.filter((name) => this.limits[name] !== facts[name] && !(name === "cut" && isFollowing));
   }
 
-  // Only what was moved is sent: what a link leaves open stays open.
-  tellPage() {
-    const { moved } = this;
+  // Only moved limits are sent, so a link leaves the others open.
+  informPage() {
+    const moved = this.movedLimits;
     if (!moved.length) return;
     this.sent += 1;
-    this.send("limits", { ...Object.fromEntries(moved.map((name) => [name, this.limits[name]])), seq: this.sent });
+    this.setState("limits", { ...Object.fromEntries(moved.map((name) => [name, this.limits[name]])), seq: this.sent });
   }
 
-  // With the limits that were typed or stepped just before.
+  // With limits that were typed or stepped just before.
   async act(name) {
-    if (this.timer) this.settle(this.due);
-    await this.settled;
-    this.ask("act", name);
+    if (this.timer) this.finish(this.due);
+    await this.answered;
+    this.trigger("act", name);
   }
 
-  // ---- what is shown --------------------------------------------------------------------------
+  // ---- drawing --------------------------------------------------------------------------------
 
+  /** Estimate the scored samples below a limit from the bins. */
   below(limit) {
     const { edges, counts } = this.data;
     let n = 0;
@@ -159,67 +199,87 @@ class ThresholdEditor {
 
   get counts() {
     const { facts, limits } = this, { scored } = facts;
-    if (this.areFor(facts)) return { ...facts, exact: true };
-    return { scored, kept: scored - this.below(limits.cut), misaligned: this.below(limits.low), critical: scored - this.below(limits.high), exact: false };
+    if (this.isAbout(facts)) return { ...facts, exact: true };
+    const kept = scored - this.below(limits.cut), critical = scored - this.below(limits.high);
+    return { scored, kept, misaligned: this.below(limits.low), critical, exact: false };
   }
 
   draw() {
-    const { counts, limits, facts, fields, data } = this;
-    const { scored, kept, exact } = counts;
-    this.plot.draw(data, this.log.checked, limits, scored ? 1 - kept / scored : 0);
-    this.tell(counts);
-    fields.cut.show(limits.cut, { least: -1e6, most: 1e6, step: 0.01 });
-    fields.share.show(scored ? (100 * kept) / scored : 0, { least: 0, most: 100, step: 1 });
-    fields.samples.show(kept, { least: 0, most: scored, step: Math.max(1, Math.round(scored / 100)) });
-    fields.tokens.show(facts.kept_tokens, { least: 0, most: facts.tokens ?? 0, step: Math.max(1, Math.round((facts.tokens ?? 0) / 100)) });
-    for (const name of ["low", "high"]) fields[name].show(limits[name], { least: -1e6, most: 1e6, step: 0.01 });
-    const usual = limits.low === data.own.low && limits.high === data.own.high;
-    this.buttons.save.disabled = usual;
-    this.buttons.save.title = `For everybody in this workspace; now ${VN.limit(data.own.low)} and ${VN.limit(data.own.high)}`;
-    this.buttons.reset.disabled = usual && limits.cut === data.own.high;
-    for (const one of [this.figures, this.mix]) one.classList.toggle("about", !exact);
-    if (this.shown !== facts) { this.shown = facts; this.drawFacts(); }
+    const { counts, limits, data } = this;
+    this.plot.draw(data, this.log.checked, limits, counts.scored ? 1 - counts.kept / counts.scored : 0);
+    this.drawCounts(counts);
+    this.drawFields(counts);
+    const areSaved = limits.low === data.own.low && limits.high === data.own.high;
+    const saved = `${VN.limit(data.own.low)} and ${VN.limit(data.own.high)}`;
+    this.buttons.save.disabled = areSaved;
+    this.buttons.save.title = `For everyone in this workspace; currently ${saved}`;
+    this.buttons.reset.disabled = areSaved && limits.cut === data.own.high;
+    for (const node of [this.figures, this.mix]) node.classList.toggle("about", !counts.exact);
+    if (this.shown === this.facts) return;
+    this.shown = this.facts;
+    this.drawFigures();
+    this.drawMix();
   }
 
-  tell({ scored, kept, misaligned, critical, exact }) {
+  drawFields({ scored, kept }) {
+    const { fields, limits, facts } = this;
+    const upTo = (most) => ({ least: 0, most, step: Math.max(1, Math.round(most / 100)) });
+    for (const name of LIMITS) fields[name].show(limits[name], SCORE_RANGE);
+    fields.share.show(scored ? (100 * kept) / scored : 0, { least: 0, most: 100, step: 1 });
+    fields.samples.show(kept, upTo(scored));
+    fields.tokens.show(facts.kept_tokens, upTo(facts.tokens ?? 0));
+  }
+
+  drawCounts({ scored, kept, misaligned, critical, exact }) {
     const { el } = VN;
     const figure = (label, n, category) => el("span", { class: "figure" },
-      category ? VN.swatch(category) : null, label, " ", el("b", {}, (exact ? "" : "≈ ") + VN.count(n)), " ", el("span", { class: "quiet" }, VN.share(n, scored)));
+      category ? VN.swatch(category) : null, label, " ", el("b", {}, (exact ? "" : "≈ ") + VN.count(n)), " ",
+      el("span", { class: "quiet" }, VN.share(n, scored)));
     this.live.dataset.exact = exact ? "yes" : "no";
     this.live.dataset.kept = Math.round(kept);
     this.live.replaceChildren(
-      figure("kept", kept), figure("dropped", scored - kept),
-      el("span", { class: "rule" }),
+      figure("kept", kept), figure("dropped", scored - kept), el("span", { class: "rule" }),
       figure("misaligned", misaligned, "misaligned"),
       figure("redundant", Math.max(0, scored - misaligned - critical), "redundant"),
       figure("vision-critical", critical, "vision-critical"));
   }
 
-  tellProblem(problem) {
+  drawProblem(problem) {
     this.problem.hidden = !problem;
-    this.problem.textContent = problem ? `The cut was not moved: ${problem}` : "";
+    this.problem.textContent = problem ? `The threshold was not moved: ${problem}` : "";
   }
 
-  drawFacts() {
+  drawFigures() {
     const { el } = VN;
     this.figures.replaceChildren(...this.facts.figures.map(({ name, value, note }) => el("div", { class: "vn-figure" },
-      el("div", { class: "vn-name" }, name), el("div", { class: "vn-value" }, value), note ? el("div", { class: "vn-note" }, note) : null)));
-    this.drawMix();
+      el("div", { class: "vn-name" }, name), el("div", { class: "vn-value" }, value),
+      note ? el("div", { class: "vn-note" }, note) : null)));
   }
 
-  // Shares are of each bar's own whole, so that a source that the cut favours is longer above than below.
+  // Each bar shows shares of its own total, so a source that the threshold favours is longer among the kept.
   drawMix() {
     const { el } = VN;
     const { parts, kept, scored } = this.facts;
     this.mix.hidden = !parts.length;
-    const sides = [["kept", 1, kept], ["dropped", 2, scored - kept]];
-    const bar = ([side, at, whole]) => [el("span", { class: "quiet" }, side),
-      el("div", { class: "vn-bar", role: "img", "aria-label": `${side}: ${parts.map((part) => `${part[0]} ${VN.share(part[at], whole)}`).join(", ")}` },
-        parts.map((part, place) => part[at] ? el("span", { class: `s${place}`, style: { width: `${(100 * part[at]) / whole}%` }, title: `${part[0]}: ${VN.count(part[at])} ${side}, ${VN.share(part[at], whole)}` }) : null))];
-    this.mix.replaceChildren(...sides.flatMap(bar), el("ul", { "aria-label": "Sources" },
-      el("li", { class: "quiet" }, "share of the kept · of the dropped:"),
-      parts.map((part, place) => el("li", {}, el("span", { class: `vn-swatch s${place}`, "aria-hidden": "true" }), part[0], " ",
-        el("span", { class: "quiet" }, sides.map(([, at, whole]) => VN.share(part[at], whole)).join(" · "))))));
+    const sides = [
+      { name: "kept", total: kept, of: (part) => part[1] },
+      { name: "dropped", total: scored - kept, of: (part) => part[2] },
+    ];
+    const piece = ({ name, total, of }, part, i) => of(part) ? el("span", {
+      class: `s${i}`, style: { width: `${(100 * of(part)) / total}%` },
+      title: `${part[0]}: ${VN.count(of(part))} ${name}, ${VN.share(of(part), total)}`,
+    }) : null;
+    const bar = (side) => {
+      const label = parts.map((part) => `${part[0]} ${VN.share(side.of(part), side.total)}`).join(", ");
+      return [el("span", { class: "quiet" }, side.name),
+        el("div", { class: "vn-bar", role: "img", "aria-label": `${side.name}: ${label}` },
+          parts.map((part, i) => piece(side, part, i)))];
+    };
+    const shares = (part) => sides.map(({ total, of }) => VN.share(of(part), total)).join(" · ");
+    const swatch = (i) => el("span", { class: `vn-swatch s${i}`, "aria-hidden": "true" });
+    const legend = (part, i) => el("li", {}, swatch(i), part[0], " ", el("span", { class: "quiet" }, shares(part)));
+    const title = el("li", { class: "quiet" }, "share of the kept · of the dropped:");
+    this.mix.replaceChildren(...sides.flatMap(bar), el("ul", { "aria-label": "Sources" }, title, parts.map(legend)));
   }
 }
 

@@ -24,8 +24,8 @@ _NAMES = {
 _chips = st.components.v2.component(
     "visnec_filter_chips",
     html=assets.HTML,
-    css=assets.style("chips"),
-    js=assets.script("chips"),
+    css=assets.style("filter_chips"),
+    js=assets.script("filter_chips"),
 )
 
 

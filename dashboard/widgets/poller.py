@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.frontend import assets
 
 _pulse = st.components.v2.component(
-    "visnec_pulse", html=assets.HTML, css=":host { display: none; }", js=assets.script("pulse")
+    "visnec_pulse", html=assets.HTML, css=":host { display: none; }", js=assets.script("poller")
 )
 
 

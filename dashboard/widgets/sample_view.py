@@ -15,7 +15,7 @@ _view = st.components.v2.component(
     "visnec_sample_view",
     html=assets.HTML,
     css=assets.style("card"),
-    js=assets.script("card", "sample_view"),
+    js=assets.script("image_viewer", "card", "sample_view"),
 )
 
 

@@ -34,7 +34,7 @@ def test_a_typed_threshold_changes_the_exact_count(demo: Watched) -> None:
     page = demo.open("overview")
     live = page.locator(".live")
     before = is_exact(live)
-    field = page.get_by_label("Cut: keep scores from")
+    field = page.get_by_label("Threshold: keep scores from")
     field.fill("0.75")
     field.press("Enter")
     expect(page.locator('[data-limit="cut"]')).to_have_attribute("aria-valuenow", "0.75")

@@ -69,7 +69,7 @@ def test_the_cut_typed_and_dragged_counts_exactly(
     expect(samples).to_have_text(f"{ROWS:,}")
     expect_counts(large, asked, 0.25)
     for cut in (0.1, 0.731, -0.4):
-        field = view.get_by_role("spinbutton", name="Cut: keep scores from")
+        field = view.get_by_role("spinbutton", name="Threshold: keep scores from")
         field.fill(str(cut))
         field.press("Enter")
         expect_counts(large, asked, cut)

@@ -88,7 +88,7 @@ def test_ten_samples_by_keyboard_one_undone_survive_a_reload(demo: Watched) -> N
     assert on_page(deck) == expected
     expect(deck).to_have_attribute("data-row", str(undone))
     assert row_on_show(deck) == undone
-    expect(deck.locator(".count")).to_contain_text("9 by Keys Only in all")
+    expect(deck.locator(".count")).to_contain_text("9 by Keys Only in total")
     holds, events = on_disk(demo, "Keys Only")
     assert holds == expected
     assert len(events) == 11
@@ -185,7 +185,7 @@ def test_the_name_is_asked_once_and_a_link_does_not_change_it(demo: Watched) -> 
     page = demo.open("review", "?queue=row_idx&reviewer=Somebody+Else")
     deck = page.locator(".vn:has(.buttons)")
     expect(deck.locator("article.card")).to_be_visible()
-    expect(deck.locator(".count")).to_contain_text("by First Name in all")
+    expect(deck.locator(".count")).to_contain_text("by First Name in total")
 
 
 def test_plain_buttons_decide_about_the_sample_they_were_drawn_for(demo: Watched) -> None:
@@ -305,7 +305,7 @@ def test_the_deck_shows_what_is_exported_when_the_log_of_another_machine_arrives
     decided = ((row, Decision.DROP), (row + 1, Decision.UNSURE))
     laptop.append([DecisionDraft(one, what, decided_at=earlier) for one, what in decided])
     demo.page.keyboard.press("ArrowLeft")
-    expect(deck.locator(".count")).to_contain_text("2 by Two Machines in all")
+    expect(deck.locator(".count")).to_contain_text("2 by Two Machines in total")
     assert row_on_show(deck) == row
     expect(deck.locator("button.keep")).to_have_attribute("aria-pressed", "true")
     assert on_page(deck) == on_disk(demo, "Two Machines")[0] == {row: "keep", row + 1: "unsure"}
@@ -317,7 +317,7 @@ def test_the_deck_shows_what_is_exported_when_the_log_of_another_machine_arrives
     laptop.path.unlink()  # both decisions go with the log that they are in
     demo.page.reload()
     deck = demo.page.locator(".vn:has(.buttons)")
-    expect(deck.locator(".count")).to_contain_text("0 by Two Machines in all")
+    expect(deck.locator(".count")).to_contain_text("0 by Two Machines in total")
     assert on_page(deck) == on_disk(demo, "Two Machines")[0] == {}
     demo.assert_sound()
 
@@ -337,8 +337,8 @@ def test_a_server_that_is_stopped_and_started_again_finds_every_decision(
         for key in "du":  # whether or not Streamlit's dialog has taken the focus by now
             watched.page.evaluate(PRESS, [key, 1])
         expect(deck).to_have_attribute("data-waiting", "2")
-        expect(deck.locator(".saved")).to_contain_text("The server cannot be reached")
-        expect(deck.locator(".saved")).to_contain_text("2 decisions are kept in this browser")
+        expect(deck.locator(".saved")).to_contain_text("Server unreachable")
+        expect(deck.locator(".saved")).to_contain_text("2 decisions are stored in this browser")
         dialog = watched.page.get_by_role(
             "dialog"
         )  # Streamlit's own; keys are its while it is open
@@ -371,7 +371,7 @@ def test_blind_first_hides_image_and_reference_until_a_key_reveals_them(demo: Wa
     expect(deck.locator("img")).to_have_count(0)
     expect(deck.get_by_text("Reference answer")).to_have_count(0)
     demo.page.keyboard.press("k")
-    expect(deck.locator(".last")).to_contain_text("Nothing was decided")
+    expect(deck.locator(".last")).to_contain_text("No decision was saved")
     demo.page.keyboard.press("v")
     expect(deck.locator("article.card img.picture")).to_be_visible()
     expect(deck.get_by_text("Reference answer")).to_be_visible()
@@ -399,6 +399,6 @@ def test_keys_can_be_changed_and_the_change_outlives_the_page(demo: Watched) -> 
     all_saved(deck)
     assert on_disk(demo, "Own Keys")[0] == {row: "keep"}
     demo.page.keyboard.press("?")
-    deck.get_by_role("button", name="Use the usual keys again").click()
+    deck.get_by_role("button", name="Restore default keys").click()
     expect(deck.locator("button.keep kbd")).to_have_text("K")
     demo.assert_sound()

@@ -50,7 +50,7 @@ def expect_kept(watched: Watched, cut: float) -> None:
 def test_a_typed_threshold_changes_the_counts(visited: Watched) -> None:
     page = visited.open("overview")
     expect_kept(visited, 0.25)
-    field = page.get_by_role("spinbutton", name="Cut: keep scores from")
+    field = page.get_by_role("spinbutton", name="Threshold: keep scores from")
     field.fill("0.1")
     field.press("Enter")
     expect(page).to_have_url(re.compile(r"cut=0\.1\b"))
@@ -63,7 +63,7 @@ def test_a_typed_threshold_changes_the_counts(visited: Watched) -> None:
 
 def test_a_top_share_moves_the_cut(visited: Watched) -> None:
     page = visited.open("overview")
-    field = page.get_by_role("spinbutton", name="Keep the top share, %")
+    field = page.get_by_role("spinbutton", name="Share to keep, %")
     field.fill("20")
     field.press("Enter")
     expect(page).to_have_url(re.compile("cut="))
@@ -77,7 +77,7 @@ def test_a_top_share_moves_the_cut(visited: Watched) -> None:
 
 def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None:
     page = visited.open("overview")
-    for name, wanted in (("Keep so many samples", 40), ("Keep so many answer tokens", 700)):
+    for name, wanted in (("Samples to keep", 40), ("Answer tokens to keep", 700)):
         before = page.url
         field = page.get_by_role("spinbutton", name=name)
         field.fill(str(wanted))
@@ -87,7 +87,7 @@ def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None
         assert cut is not None
         expect_kept(visited, cut)
         counts = counts_above(visited.server, cut)
-        reached = counts.n_kept if "samples" in name else counts.tokens_kept or 0
+        reached = counts.n_kept if name.startswith("Samples") else counts.tokens_kept or 0
         assert 0 <= wanted - reached < 0.1 * wanted
         expect(field).to_have_value(str(reached))
     visited.assert_sound()
@@ -95,7 +95,7 @@ def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None
 
 def test_a_field_is_stepped_and_what_is_half_typed_can_be_left(visited: Watched) -> None:
     page = visited.open("overview")
-    field = page.get_by_role("spinbutton", name="Cut: keep scores from")
+    field = page.get_by_role("spinbutton", name="Threshold: keep scores from")
     box = field.locator("xpath=..")
     for _ in range(3):
         box.get_by_text("+", exact=True).click()
@@ -108,7 +108,7 @@ def test_a_field_is_stepped_and_what_is_half_typed_can_be_left(visited: Watched)
     field.press("Enter")
     expect(field).to_have_value("0.280")
     expect_kept(visited, 0.28)
-    share = page.get_by_role("spinbutton", name="Keep the top share, %")
+    share = page.get_by_role("spinbutton", name="Share to keep, %")
     share.fill("250")
     share.press("Enter")
     expect(share).to_have_value("100.00")
@@ -117,8 +117,8 @@ def test_a_field_is_stepped_and_what_is_half_typed_can_be_left(visited: Watched)
 
 def test_what_was_typed_last_goes_along_to_the_next_page(visited: Watched) -> None:
     page = visited.open("overview")
-    page.get_by_role("spinbutton", name="Cut: keep scores from").fill("0.45")
-    page.get_by_role("button", name="Make a subset with this cut").click()
+    page.get_by_role("spinbutton", name="Threshold: keep scores from").fill("0.45")
+    page.get_by_role("button", name="Create subset from threshold").click()
     expect(page.get_by_role("heading", name="Subset", exact=True)).to_be_visible()
     expect(page).to_have_url(re.compile(r"minimum=0\.45\b"))
     visited.assert_sound()
@@ -142,16 +142,16 @@ def test_without_an_answer_limits_are_told_and_wishes_refused_in_words(visited: 
     page = visited.open("overview")
     expect_kept(visited, 0.25)
     page.route("**/visnec/cut**", lambda route: route.abort())
-    share = page.get_by_role("spinbutton", name="Keep the top share, %")
+    share = page.get_by_role("spinbutton", name="Share to keep, %")
     share.fill("10")
     share.press("Enter")
-    expect(page.get_by_text("The cut was not moved")).to_be_visible()
+    expect(page.get_by_text("The threshold was not moved")).to_be_visible()
     expect(share).to_have_value("46.39")
-    cut = page.get_by_role("spinbutton", name="Cut: keep scores from")
+    cut = page.get_by_role("spinbutton", name="Threshold: keep scores from")
     cut.fill("0.4")
     cut.press("Enter")
     expect_kept(visited, 0.4)  # by the page itself
-    expect(page.get_by_text("The cut was not moved")).to_be_hidden()
+    expect(page.get_by_text("The threshold was not moved")).to_be_hidden()
     page.unroute("**/visnec/cut**")
 
 
@@ -163,7 +163,7 @@ def test_a_typed_band_limit_pushes_the_other_and_both_are_saved(
         watching(browser, served) as own,
     ):
         page = own.open("overview")
-        save = page.get_by_role("button", name="Save these bands")
+        save = page.get_by_role("button", name="Save band limits")
         expect(save).to_be_disabled()
         field = page.get_by_role("spinbutton", name="Misaligned below")
         field.fill("0.5")
@@ -175,7 +175,7 @@ def test_a_typed_band_limit_pushes_the_other_and_both_are_saved(
         expect(save).to_be_disabled()
         bands = open_workspace(demo_workspace).bands
         assert (bands.low, bands.high) == (0.5, 0.5)
-        page.get_by_role("spinbutton", name="Cut: keep scores from").fill("0.7")
+        page.get_by_role("spinbutton", name="Threshold: keep scores from").fill("0.7")
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile(r"cut=0\.7\b"))
         page.get_by_role("button", name="Reset", exact=True).click()
@@ -222,7 +222,9 @@ def test_the_cut_is_dragged(visited: Watched) -> None:
     assert cut is not None
     assert cut > 0.3
     expect_kept(visited, cut)
-    expect(page.get_by_role("spinbutton", name="Cut: keep scores from")).to_have_value(f"{cut:.3f}")
+    expect(page.get_by_role("spinbutton", name="Threshold: keep scores from")).to_have_value(
+        f"{cut:.3f}"
+    )
     assert parameters(visited) == {"cut"}
     visited.assert_sound()
 
@@ -259,7 +261,7 @@ def test_what_both_sides_are_made_of_follows_the_cut(visited: Watched) -> None:
     kept = page.locator('.vn-mix [aria-label^="kept:"]')
     dropped = page.locator('.vn-mix [aria-label^="dropped:"]')
     for cut in (0.1, 0.5):
-        page.get_by_role("spinbutton", name="Cut: keep scores from").fill(str(cut))
+        page.get_by_role("spinbutton", name="Threshold: keep scores from").fill(str(cut))
         page.keyboard.press("Enter")
         expect_kept(visited, cut)
         counts = counts_above(visited.server, cut)

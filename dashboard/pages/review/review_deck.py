@@ -19,7 +19,9 @@ _deck = st.components.v2.component(
     "visnec_review_deck",
     html=assets.HTML,
     css=assets.style("card", "review_deck"),
-    js=assets.script("card", "outbox", "review_deck"),
+    js=assets.script(
+        "image_viewer", "card", "keymap", "deck_state", "deck_loader", "outbox", "review_deck"
+    ),
 )
 
 

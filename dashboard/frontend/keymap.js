@@ -1,0 +1,85 @@
+// Which key does what in the review deck. A person's own choice is stored in this browser.
+
+const KEYS_STORED_AS = "visnec-review-keys";
+const DEFAULT_KEYS = {
+  keep: "k", drop: "d", unsure: "u", undo: "z", previous: "ArrowLeft", next: "ArrowRight", reveal: "v", note: "n",
+  help: "?",
+};
+const KEY_MEANINGS = {
+  keep: "keep", drop: "drop", unsure: "unsure", undo: "undo the last decision", previous: "back without deciding",
+  next: "skip without deciding", reveal: "reveal a hidden sample", note: "write a note", help: "show or hide this help",
+};
+const KEY_SYMBOLS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" };
+const MODIFIER_KEYS = ["Shift", "Control", "Alt", "Meta", "CapsLock", "AltGraph", "Dead", "Tab"];
+
+class Keymap {
+  /** @param {Pick<Storage, "getItem" | "setItem">} storage */
+  constructor(storage) {
+    this.storage = storage;
+    /** @type {Record<string, string>} action to key */
+    this.keys = { ...DEFAULT_KEYS, ...this.readStored() };
+    /** @type {string | null} the action whose new key is awaited */
+    this.rebinding = null;
+    /** @type {string | null} */
+    this.problem = null;
+  }
+
+  readStored() {
+    try {
+      const stored = Object.entries(JSON.parse(this.storage.getItem(KEYS_STORED_AS) ?? "{}"));
+      return Object.fromEntries(stored.filter(([action, key]) => action in DEFAULT_KEYS && this.isUsable(key)));
+    } catch { return {}; }
+  }
+
+  /** @param {unknown} key */
+  isUsable(key) {
+    return typeof key === "string" && (key in KEY_SYMBOLS || (key.length === 1 && key.trim() !== ""));
+  }
+
+  /** @param {string} key */
+  actionFor(key) { return Object.keys(this.keys).find((action) => this.keys[action] === key); }
+
+  /** @param {string} action */
+  label(action) { return KEY_SYMBOLS[this.keys[action]] ?? this.keys[action].toUpperCase(); }
+
+  get isChanged() { return Object.keys(DEFAULT_KEYS).some((action) => this.keys[action] !== DEFAULT_KEYS[action]); }
+
+  /** @param {string | null} action */
+  startRebinding(action) { this.rebinding = action; this.problem = null; }
+
+  reset() {
+    this.keys = { ...DEFAULT_KEYS };
+    this.startRebinding(null);
+    this.save();
+  }
+
+  /**
+   * Bind the key that was pressed to the awaited action. A key in use swaps places with the old one.
+   *
+   * @param {string} key
+   * @returns {boolean} false for a modifier, after which the key itself is still awaited
+   */
+  bind(key) {
+    const action = this.rebinding;
+    if (!action || MODIFIER_KEYS.includes(key)) return false;
+    this.startRebinding(null);
+    if (key === "Escape") return true;
+    if (!this.isUsable(key)) {
+      this.problem = `${key} cannot be used. Choose a letter, a digit, a symbol, Space or an arrow. `;
+      return true;
+    }
+    const other = this.actionFor(key);
+    if (other) this.keys[other] = this.keys[action];
+    this.keys[action] = key;
+    this.save();
+    return true;
+  }
+
+  save() {
+    try {
+      this.storage.setItem(KEYS_STORED_AS, JSON.stringify(this.keys));
+    } catch {
+      this.problem = "This browser stores nothing: the keys last until the page is closed. ";
+    }
+  }
+}
