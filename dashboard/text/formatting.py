@@ -69,6 +69,12 @@ BASELINE_NAMES: dict[str, str] = {
     "shuffled": "another sample's image",
 }
 
+SIGHT_NAMES: dict[str, str] = {
+    "seen": "with the image",
+    "blind": "without the image",
+    "text_model": "text-only model",
+}
+
 
 def count(value: float | None) -> str:
     """``665298`` as ``665,298``."""

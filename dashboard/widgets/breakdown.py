@@ -1,4 +1,4 @@
-"""A table by source, cluster, turn and so on, with category bars; choosing a row gives its key."""
+"""A table by source, cluster, turn and so on, with category bars and rows that can be chosen."""
 
 from __future__ import annotations
 
@@ -19,52 +19,41 @@ _table = st.components.v2.component(
     js=assets.script("breakdown"),
 )
 
-_FIGURES: Final = (
-    {"key": "n", "label": "samples", "kind": "count", "help": "all samples, with or without score"},
-    {"key": "share", "label": "share", "kind": "share", "help": "of the samples shown"},
-    {"key": "n_scored", "label": "scored", "kind": "count", "help": "samples with a score"},
-    {
-        "key": "median_visnec",
-        "label": "median VisNec",
-        "kind": "score",
-        "help": "nats per answer token",
-    },
-    {"key": "mean_visnec", "label": "mean", "kind": "score", "help": "nats per answer token"},
-    {
-        "key": "bar",
-        "label": "misaligned · redundant · vision-critical",
-        "kind": "bar",
-        "help": "share of each category among the scored; sorts by vision-critical",
-    },
-    {
-        "key": "histogram",
-        "label": "distribution",
-        "kind": "histogram",
-        "help": "scores from low to high on the axis of the histogram above, each row to its own "
-        "height; sorts by the median",
-    },
-    {
-        "key": "loss_text",
-        "label": "text-only loss",
-        "kind": "loss",
-        "help": "mean, nats per answer token",
-    },
-    {
-        "key": "loss_multimodal",
-        "label": "multimodal loss",
-        "kind": "loss",
-        "help": "mean, nats per answer token",
-    },
-    {"key": "kept_share", "label": "kept", "kind": "share", "help": "scored samples over the cut"},
-    {"key": "about", "label": "", "kind": "text", "help": ""},
-    {"key": "keep", "label": "✓", "kind": "count", "help": "samples kept by hand"},
-    {"key": "drop", "label": "✕", "kind": "count", "help": "samples dropped by hand"},
-)
+_NATS: Final = "nats per answer token"
+_COLUMNS: Final = [
+    {"key": key, "label": label, "kind": kind, "help": help_text}
+    for key, label, kind, help_text in (
+        ("n", "samples", "count", "with or without a score"),
+        ("share", "share", "share", "of the samples shown"),
+        ("n_scored", "scored", "count", "samples with a score"),
+        ("median_visnec", "median VisNec", "score", _NATS),
+        ("mean_visnec", "mean", "score", _NATS),
+        (
+            "bar",
+            "misaligned · redundant · vision-critical",
+            "bar",
+            "category shares of the scored samples; sorts by vision-critical",
+        ),
+        (
+            "histogram",
+            "distribution",
+            "histogram",
+            "scores on the axis of the histogram above, each row scaled to its own height; sorts "
+            "by the median",
+        ),
+        ("loss_text", "text-only loss", "loss", f"mean, {_NATS}"),
+        ("loss_multimodal", "multimodal loss", "loss", f"mean, {_NATS}"),
+        ("kept_share", "kept", "share", "scored samples at or above the threshold"),
+        ("about", "", "text", ""),
+        ("keep", "✓", "count", "samples with a manual keep"),
+        ("drop", "✕", "count", "samples with a manual drop"),
+    )
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the small distributions are drawn with: bin edges, the band limits and the cut."""
+class HistogramAxis:
+    """Bin edges of the small histograms, the band limits and the threshold (``cut``)."""
 
     edges: Sequence[float]
     low: float
@@ -72,60 +61,68 @@ class Limits:
     cut: float
 
 
-def show(
+def show_breakdown(
     key: str,
     label: str,
     name: str,
     rows: list[dict[str, Any]],
-    opens: bool = True,
-    limits: Limits | None = None,
+    *,
+    choose_row: Callable[[Any], None],
     chosen: Collection[object] = (),
-    action: str = "show these samples",
-    take: Callable[[Any], None] | None = None,
-) -> Any:
-    """Draws the table and returns the key of a row that was chosen just now, or None.
+    limits: HistogramAxis | None = None,
+) -> None:
+    """Show the table.
 
-    Rows with a ``histogram`` (counts between the edges of ``limits``) show their distribution; one
-    with ``opens`` false cannot be chosen. ``chosen`` are the keys that a filter names already,
-    ``action`` says what choosing does. ``take`` gets a chosen key before anything is drawn.
+    Args:
+        key: Of the widget.
+        label: Read out by screen readers.
+        name: Heading of the first column.
+        rows: Those with a ``histogram`` (counts between the edges of ``limits``) show it; those
+            with ``opens`` false cannot be chosen.
+        choose_row: Callback that gets the key of a chosen row.
+        chosen: Keys that the filter contains already.
+        limits: Axis of the histograms.
     """
 
-    def give() -> None:
+    def handle_row() -> None:
         opened = (st.session_state.get(key) or {}).get("opened")
-        if take is not None and opened is not None:
-            take(opened)
+        if opened is not None:
+            choose_row(opened)
 
     present = {column for row in rows for column in row}
-    columns = [{"key": "name", "label": name, "kind": "name", "help": ""}]
     if "misaligned" in present:
         present.add("bar")
-    columns += [one for one in _FIGURES if one["key"] in present]
-    result = _table(
+    columns = [{"key": "name", "label": name, "kind": "name", "help": ""}]
+    columns += [column for column in _COLUMNS if column["key"] in present]
+    _table(
         key=key,
         data={
             "label": label,
             "columns": columns,
             "rows": rows,
-            "opens": opens,
+            "opens": True,
             "limits": None if limits is None else {**asdict(limits), "edges": list(limits.edges)},
-            "action": action,
-            "chosen": [one for one in chosen if isinstance(one, str | int)],
+            "action": "add to the filter, or remove from it",
+            "chosen": [value for value in chosen if isinstance(value, str | int)],
         },
-        on_opened_change=give,
+        on_opened_change=handle_row,
     )
-    return result.opened
 
 
 def read_rows(frame: pd.DataFrame, key: str, name: str) -> list[dict[str, Any]]:
-    """Rows for :func:`show` from a frame of the store; what is absent becomes None."""
+    """Return the rows of a database frame for :func:`show_breakdown`; missing values are None."""
     rows = []
     for row in frame.to_dict("records"):
-        shown = {figure["key"]: _plain(row.get(figure["key"])) for figure in _FIGURES}
+        label = to_json_value(row[name])
         rows.append(
             {
-                **{column: value for column, value in shown.items() if column in row},
-                "key": _plain(row[key]),
-                "name": str(row[name]) if _plain(row[name]) is not None else "no cluster",
+                **{
+                    column["key"]: to_json_value(row[column["key"]])
+                    for column in _COLUMNS
+                    if column["key"] in row
+                },
+                "key": to_json_value(row[key]),
+                "name": "no cluster" if label is None else str(label),
                 "misaligned": int(row["misaligned"]),
                 "redundant": int(row["redundant"]),
                 "vision-critical": int(row["vision_critical"]),
@@ -134,8 +131,8 @@ def read_rows(frame: pd.DataFrame, key: str, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON knows."""
+def to_json_value(value: Any) -> Any:
+    """Return a value of a frame as one that JSON can represent."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     return value.item() if hasattr(value, "item") else value

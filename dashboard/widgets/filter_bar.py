@@ -1,11 +1,11 @@
-"""Which samples a page lists: widgets over the filter, and the filter as its own text.
+"""The filter of a page: widgets, removable chips, and the filter as text.
 
-The text is the same grammar as on the command line and in the URL, so what was found here can be
-used there.
+The text is the grammar of the command line and the URL, so a filter built here works there too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,180 +35,173 @@ _DECISION_NAMES = {
 _PROBLEM = "filter.problem"
 
 
-def show(context: Context, compact: bool = False) -> None:
-    """Draws the bar; what is chosen goes into the view. ``compact``: inside something else."""
-    which = context.filter
-    if context.filter_problem is not None and not compact:
-        _show_filter_problem(context.filter_problem)
+def show_filter_bar(context: Context, compact: bool = False) -> None:
+    """Show the widgets of the filter. ``compact``: inside a popover."""
+    current = context.filter
+    if not compact:
+        _show_link_problem(context)
     with st.container(border=not compact, key="filter_bar"):
-        first = st.columns([3, 3, 4])
-        with first[0]:
-            _choose_many("source", "Source", _sources(context), list(which.source))
-        with first[1]:
+        source, cluster, text = st.columns([3, 3, 4])
+        with source:
+            sources = read_dataset_counts(context.store)["source"]
+            _choose_values("source", "Source", list(map(str, sources)), current.source)
+        with cluster:
             clusters = read_cluster_names(context)
-            _choose_many(
+            _choose_values(
                 "cluster",
                 "Cluster",
                 list(clusters),
-                list(which.cluster),
+                current.cluster,
                 lambda number: clusters.get(number, str(number)),
             )
-        with first[2]:
-            _type_text(which)
+        with text:
+            _type_text(current)
         with st.container(key="wrap-filter"):
-            second = st.columns([4, 4, 3, 3])
-            with second[0]:
-                names = {str(one): category_label(one) for one in Category}
-                _choose_pills("category", "Category", list(names), which.category, names)
-            with second[1]:
-                _choose_pills(
-                    "decision", "Decision", list(DECISIONS), which.decision, _DECISION_NAMES
-                )
-            with second[2]:
+            category, decision, status, score = st.columns([4, 4, 3, 3])
+            with category:
+                names = {str(name): category_label(name) for name in Category}
+                _choose_pills("category", "Category", current.category, names)
+            with decision:
+                decisions = {name: _DECISION_NAMES[name] for name in DECISIONS}
+                _choose_pills("decision", "Decision", current.decision, decisions)
+            with status:
                 statuses = list(read_status_counts(context.without_filter())["status"])
-                _choose_many(
-                    "status", "Status", statuses, list(which.status), formatting.status_name
-                )
-            with second[3]:
-                _type_range(which)
+                _choose_values("status", "Status", statuses, current.status, formatting.status_name)
+            with score:
+                _type_range(current)
         if not compact:
-            with st.container():  # a place of its own, so that what is below stays open
-                show_chips(context)
-        _show_as_text(which, compact)
+            with st.container():  # of its own: the expander below stays open when chips change
+                show_filter_chips(context)
+        _show_expression(current, compact)
 
 
-def show_strip(context: Context, hint: str) -> None:
-    """The filter in one line: its parts as chips, and the whole bar behind a button.
-
-    ``hint`` stands there while there is no filter.
-    """
-    if context.filter_problem is not None:
-        _show_filter_problem(context.filter_problem)
+def show_filter_strip(context: Context, hint: str) -> None:
+    """Show the filter in one line: a button for the bar, and its chips, or else ``hint``."""
+    _show_link_problem(context)
     with st.container(horizontal=True, vertical_alignment="center", key="filter_strip"):
         with st.popover("Filter", icon=":material/filter_list:", width="content"):
-            show(context, compact=True)
+            show_filter_bar(context, compact=True)
         if context.filter:
             n = count_samples(context)
             if st.button(f"Show {formatting.plural(n, 'sample')}", icon=":material/grid_view:"):
                 go_to(PageName.EXPLORE, sample=None)
-            show_chips(context)
+            show_filter_chips(context)
         else:
-            figures.show_quiet(hint)
+            figures.show_caption(hint)
 
 
-def _show_filter_problem(problem: str) -> None:
-    notices.show_problem(FilterError(problem), "Part of the filter was left out")
+def _show_link_problem(context: Context) -> None:
+    if context.filter_problem is not None:
+        notices.show_problem(FilterError(context.filter_problem), "Part of the filter was ignored")
 
 
-def show_chips(context: Context) -> None:
-    """The parts of the filter, each to be taken out."""
-    which = context.filter
-    removed = filter_chips.show(which, read_cluster_names(context))
+def show_filter_chips(context: Context) -> None:
+    """Show the values of the filter as chips, and remove those that are clicked."""
+    removed = filter_chips.show_chips(context.filter, read_cluster_names(context))
     if removed is not None:
         st.session_state[_PROBLEM] = None
-        change_view(filter=filter_chips.without(current_view().filter, removed))
+        change_view(filter=filter_chips.remove_chip(current_view().filter, removed))
         st.rerun(scope="fragment")
 
 
-def _sources(context: Context) -> list[str]:
-    return [str(name) for name in read_dataset_counts(context.store)["source"]]
+def _bind_widget(
+    field: str, value: object, handle: Callable[..., None], *args: object
+) -> dict[str, Any]:
+    """Return the arguments that bind a widget to a field of the filter."""
+    name = f"filter.{field}"
+    return {
+        "key": url_widgets.widget_key(name, value),
+        "on_change": url_widgets.on_user_change,
+        "args": (name, handle, *args),
+    }
 
 
-def _name(field: str) -> str:
-    return f"filter.{field}"
-
-
-def _choose_many(
-    field: str, label: str, options: list[Any], chosen: list[Any], name: Any = str
+def _choose_values(
+    field: str,
+    label: str,
+    options: list[Any],
+    chosen: Sequence[Any],
+    name: Callable[[Any], str] = str,
 ) -> None:
-    """A list to choose several from; its options are shown as plain text. What a link names and
-    the workspace lacks stays visible, so that it can be taken out again."""
-    options = options + [one for one in chosen if one not in options]
+    """Show a list to choose several values from.
+
+    Values of a link that the workspace lacks stay visible, so they can be removed.
+    """
+    options = options + [value for value in chosen if value not in options]
     st.multiselect(
         label,
         options,
-        key=url_widgets.widget_key(_name(field), [one for one in options if one in chosen]),
         format_func=name,
         placeholder="all",
-        on_change=url_widgets.on_user_change,
-        args=(_name(field), _take_values, field),
+        **_bind_widget(
+            field, [value for value in options if value in chosen], _change_values, field
+        ),
     )
 
 
-def _choose_pills(
-    field: str,
-    label: str,
-    options: list[str],
-    chosen: tuple[Any, ...],
-    names: dict[str, str] | None = None,
-) -> None:
+def _choose_pills(field: str, label: str, chosen: Sequence[Any], names: dict[str, str]) -> None:
     st.pills(
         label,
-        options,
+        list(names),
         selection_mode="multi",
-        key=url_widgets.widget_key(_name(field), [str(one) for one in chosen]),
-        format_func=lambda one: (names or {}).get(one, one),
-        on_change=url_widgets.on_user_change,
-        args=(_name(field), _take_values, field),
+        format_func=names.__getitem__,
+        **_bind_widget(field, list(map(str, chosen)), _change_values, field),
     )
 
 
-def _take_values(field: str) -> None:
-    values = tuple(url_widgets.consume_value(_name(field)) or ())
-    kinds: dict[str, Any] = {"category": Category, "status": Status}
-    kind = kinds.get(field)
-    changes: dict[str, Any] = {field: tuple(map(kind, values)) if kind else values}
+def _change_values(field: str) -> None:
+    values = tuple(url_widgets.consume_value(f"filter.{field}") or ())
+    enums: dict[str, Any] = {"category": Category, "status": Status}
+    enum = enums.get(field)
+    changes: dict[str, Any] = {field: tuple(map(enum, values)) if enum else values}
     change_view(filter=replace(current_view().filter, **changes))
 
 
-def _type_text(which: Filter) -> None:
+def _type_text(current: Filter) -> None:
     st.text_input(
         "Text",
-        key=url_widgets.widget_key(_name("text"), which.text or ""),
         max_chars=300,
         placeholder="words, or ~/pattern/",
-        help="In any turn, or in the id. Between ~/ and / stands a regular expression (RE2); a c "
-        "behind it tells capitals apart: ~/colou?r/c",
+        help="Searches turns and ids. ~/colou?r/ is a regular expression (RE2); ~/colou?r/c is "
+        "case-sensitive.",
         icon=":material/search:",
-        on_change=url_widgets.on_user_change,
-        args=(_name("text"), _take_text),
+        **_bind_widget("text", current.text or "", _change_text),
     )
 
 
-def _take_text() -> None:
-    words = str(url_widgets.consume_value(_name("text"))).strip() or None
+def _change_text() -> None:
+    words = str(url_widgets.consume_value("filter.text")).strip() or None
+    st.session_state[_PROBLEM] = None
     try:
         change_view(filter=replace(current_view().filter, text=words))
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
-    else:
-        st.session_state[_PROBLEM] = None
 
 
-def _type_range(which: Filter) -> None:
-    left, right = st.columns(2, gap="small")
-    limits = which.visnec
-    for column, side, label in ((left, "min", "Score from"), (right, "max", "below")):
+def _type_range(current: Filter) -> None:
+    limits = current.visnec
+    for column, side, label in zip(
+        st.columns(2, gap="small"), ("min", "max"), ("Score from", "below"), strict=True
+    ):
+        value = getattr(limits, side) if limits else None
         with column:
             st.number_input(
                 label,
                 value=None,
                 step=0.05,
                 format="%.2f",
-                key=url_widgets.widget_key(_name(side), getattr(limits, side) if limits else None),
-                on_change=url_widgets.on_user_change,
-                args=(_name(side), _take_range, side),
+                **_bind_widget(side, value, _change_range, side),
             )
 
 
-def _take_range(side: str) -> None:
-    url_widgets.consume_value(_name(side))
-    low, high = url_widgets.current_value(_name("min")), url_widgets.current_value(_name("max"))
+def _change_range(side: str) -> None:
+    url_widgets.consume_value(f"filter.{side}")
+    low, high = url_widgets.current_value("filter.min"), url_widgets.current_value("filter.max")
     change_view(filter=replace(current_view().filter, visnec=read_range(low, high)))
 
 
 def read_range(low: float | None, high: float | None) -> Range | None:
-    """The range between two typed limits; the wrong way round they change places."""
+    """Return the range between two typed limits, in either order."""
     if low is None and high is None:
         return None
     if low is not None and high is not None and low > high:
@@ -216,32 +209,27 @@ def read_range(low: float | None, high: float | None) -> Range | None:
     return Range(low, high)
 
 
-def _show_as_text(which: Filter, compact: bool) -> None:
-    place = (
-        st.container()
-        if compact
-        else st.expander("Filter as text", expanded=bool(st.session_state.get(_PROBLEM)))
-    )
-    with place:
-        problem = st.session_state.get(_PROBLEM)
-        # What is not understood stays there, to be mended.
-        typed = url_widgets.current_value(_name("expression")) if problem else None
+def _show_expression(current: Filter, compact: bool) -> None:
+    problem = st.session_state.get(_PROBLEM)
+    with st.container() if compact else st.expander("Filter as text", expanded=bool(problem)):
+        # An invalid text stays in the field to be corrected.
+        typed = url_widgets.current_value("filter.expression") if problem else None
         st.text_input(
-            "The same filter for commands and links",
-            key=url_widgets.widget_key(_name("expression"), str(which) if typed is None else typed),
+            "For commands and links",
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            on_change=url_widgets.on_user_change,
-            args=(_name("expression"), _take_expression),
+            **_bind_widget(
+                "expression", str(current) if typed is None else typed, _change_expression
+            ),
         )
         if problem:
-            notices.show_problem(FilterError(problem), "This filter is not understood")
+            notices.show_problem(FilterError(problem), "Invalid filter")
 
 
-def _take_expression() -> None:
+def _change_expression() -> None:
     try:
-        found = parse_filter(str(url_widgets.consume_value(_name("expression"))))
+        parsed = parse_filter(str(url_widgets.consume_value("filter.expression")))
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
         return
     st.session_state[_PROBLEM] = None
-    change_view(filter=found)
+    change_view(filter=parsed)

@@ -1,9 +1,9 @@
-"""The parts of the filter as chips that can be taken out one by one, or all at once."""
+"""The values of the filter as chips that can be removed one by one, or all at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import streamlit as st
@@ -30,43 +30,42 @@ _chips = st.components.v2.component(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One value of a filter: the key that takes it out, and how it reads."""
+class Chip:
+    """One value of a filter: the key that removes it, and its text."""
 
     key: str
     name: str
     value: str
 
 
-def show(which: Filter, cluster_names: Mapping[int, str]) -> str | None:
-    """Draws the chips; returns the key of a part that was taken out just now."""
-    parts = read_parts(which, cluster_names)
-    if not parts:
+def show_chips(current: Filter, cluster_names: Mapping[int, str]) -> str | None:
+    """Show the chips; return the key of one that was just removed."""
+    chips = read_chips(current, cluster_names)
+    if not chips:
         return None
-    shown = [{"key": one.key, "name": one.name, "value": one.value} for one in parts]
-    result = _chips(key="filter_chips", data={"parts": shown}, on_removed_change=lambda: None)
-    removed = result.removed
+    data = {"parts": [asdict(chip) for chip in chips]}
+    removed = _chips(key="filter_chips", data=data, on_removed_change=lambda: None).removed
     return removed if isinstance(removed, str) else None
 
 
-def read_parts(which: Filter, cluster_names: Mapping[int, str]) -> list[Part]:
-    """Every value of the filter, in the order in which it is written."""
-    parts: list[Part] = []
-    for item in fields(which):
-        value = getattr(which, item.name)
+def read_chips(current: Filter, cluster_names: Mapping[int, str]) -> list[Chip]:
+    """Return a chip for each value of the filter, in the order of its text."""
+    chips: list[Chip] = []
+    for item in fields(current):
+        value = getattr(current, item.name)
         name = _NAMES.get(item.name, item.name)
         if isinstance(value, tuple):
-            parts += [
-                Part(f"{item.name}={one}", name, _shown(item.name, one, cluster_names))
-                for one in value
+            chips += [
+                Chip(f"{item.name}={single}", name, _format_value(item.name, single, cluster_names))
+                for single in value
             ]
         elif value is not None:
-            said = _limits(value) if isinstance(value, Range) else str(value)
-            parts.append(Part(f"{item.name}=", name, said))
-    return parts
+            text = _format_range(value) if isinstance(value, Range) else str(value)
+            chips.append(Chip(f"{item.name}=", name, text))
+    return chips
 
 
-def _shown(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
+def _format_value(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
     if field == "cluster" and isinstance(value, int):
         return cluster_names.get(value, str(value))
     if field == "status":
@@ -76,23 +75,23 @@ def _shown(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
     return str(value)
 
 
-def _limits(limits: Range) -> str:
-    """A range in words; its lower limit belongs to it, its upper one does not."""
+def _format_range(limits: Range) -> str:
+    """Return a range in words; it includes its lower limit and excludes its upper one."""
     low = "" if limits.min is None else f"from {formatting.limit(limits.min)}"
     high = "" if limits.max is None else f"below {formatting.limit(limits.max)}"
-    return " ".join(one for one in (low, high) if one)
+    return " ".join(filter(None, (low, high)))
 
 
-def without(which: Filter, key: str) -> Filter:
-    """The filter without one part; a key that names none changes nothing."""
+def remove_chip(current: Filter, key: str) -> Filter:
+    """Return the filter without the value of a chip; an unknown key changes nothing."""
     if key == CLEAR:
         return Filter()
     field, _, value = key.partition("=")
-    if field not in {item.name for item in fields(which)}:
-        return which
-    values = getattr(which, field)
-    left: Any = None
+    if field not in {item.name for item in fields(current)}:
+        return current
+    values = getattr(current, field)
+    rest: Any = None
     if isinstance(values, tuple):
-        left = tuple(one for one in values if str(one) != value)
-    changes: dict[str, Any] = {field: left}
-    return replace(which, **changes)
+        rest = tuple(single for single in values if str(single) != value)
+    changes: dict[str, Any] = {field: rest}
+    return replace(current, **changes)

@@ -1,4 +1,4 @@
-"""A page of samples as pictures: one may be opened, several selected for a verdict on them."""
+"""A page of samples as pictures: open one, or select several and decide about them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _gallery = st.components.v2.component(
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
-    """One verdict on the selected samples."""
+class BulkRequest:
+    """One decision on the selected samples."""
 
     rows: tuple[int, ...]
     decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What became of the last verdict on selected samples."""
+class StatusMessage:
+    """The outcome of the last decision on selected samples."""
 
     text: str
     can_undo: bool = False
@@ -37,72 +37,78 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Selecting:
-    """What selected samples are for: who takes a verdict on them, who takes it back, the news."""
+class BulkCallbacks:
+    """Callbacks for a decision on the selected samples and its undo, and the last outcome."""
 
-    decide: Callable[[Bulk], None]
+    decide: Callable[[BulkRequest], None]
     undo: Callable[[], None]
-    told: Told | None
+    status: StatusMessage | None
 
 
-def show(
+def show_gallery(
     key: str,
     tiles: Sequence[Card],
+    open_row: Callable[[int], None] | None = None,
+    *,
     focus: int | None = None,
-    take: Callable[[int], None] | None = None,
-    selecting: Selecting | None = None,
+    bulk: BulkCallbacks | None = None,
     size: str = "medium",
 ) -> int | None:
-    """Draws the tiles, the one with row ``focus`` first in the tab order; returns a chosen row.
+    """Show the tiles; return the row that was just chosen.
 
-    ``take`` gets a chosen row, and ``selecting`` a verdict on selected ones, before anything is
-    drawn, so that one drawing suffices; without ``selecting`` nothing can be selected.
+    Args:
+        key: Of the widget.
+        tiles: Samples in order.
+        open_row: Callback that gets a chosen row before the page is drawn again.
+        focus: Row that comes first in the tab order.
+        bulk: Without it nothing can be selected.
+        size: Of the pictures.
     """
 
-    def sent(name: str) -> object:
+    def read_sent(name: str) -> object:
         return (st.session_state.get(key) or {}).get(name)
 
-    def give_row() -> None:
-        opened = _row(sent("opened"))
-        if take is not None and opened is not None:
-            take(opened)
+    def handle_open() -> None:
+        opened = _read_row(read_sent("opened"))
+        if open_row is not None and opened is not None:
+            open_row(opened)
 
-    def give_bulk() -> None:
-        bulk = read_bulk(sent("bulk"))
-        if selecting is not None and bulk is not None:
-            selecting.decide(bulk)
+    def handle_decision() -> None:
+        request = read_bulk_request(read_sent("bulk"))
+        if bulk is not None and request is not None:
+            bulk.decide(request)
 
-    def give_undo() -> None:
-        if selecting is not None and sent("undo") is not None:
-            selecting.undo()
+    def handle_undo() -> None:
+        if bulk is not None and read_sent("undo") is not None:
+            bulk.undo()
 
-    told = selecting.told if selecting is not None else None
+    status = bulk.status if bulk is not None else None
     result = _gallery(
         key=key,
         data={
             "tiles": list(tiles),
             "focus": focus,
-            "selectable": selecting is not None,
-            "told": None if told is None else asdict(told),
+            "selectable": bulk is not None,
+            "told": None if status is None else asdict(status),
             "size": size,
         },
-        on_opened_change=give_row,
-        on_bulk_change=give_bulk,
-        on_undo_change=give_undo,
+        on_opened_change=handle_open,
+        on_bulk_change=handle_decision,
+        on_undo_change=handle_undo,
     )
-    return _row(result.opened)
+    return _read_row(result.opened)
 
 
-def read_bulk(value: object) -> Bulk | None:
-    """The verdict that the browser sent, or None where it makes no sense."""
+def read_bulk_request(value: object) -> BulkRequest | None:
+    """Return the decision that the browser sent, or None for an invalid one."""
     if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
         return None
-    rows = tuple(row for one in value["rows"] if (row := _row(one)) is not None)
+    rows = tuple(row for sent in value["rows"] if (row := _read_row(sent)) is not None)
     if not rows or len(rows) != len(value["rows"]) or value.get("decision") not in list(Decision):
         return None
-    return Bulk(rows, Decision(value["decision"]))
+    return BulkRequest(rows, Decision(value["decision"]))
 
 
-def _row(value: object) -> int | None:
+def _read_row(value: object) -> int | None:
     is_row = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return value if is_row and isinstance(value, int) else None

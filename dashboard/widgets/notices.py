@@ -1,49 +1,60 @@
-"""Sentences to the reader: what is missing, what went wrong, what was done. Never a traceback.
+"""Messages to the reader: what is missing, what failed, what was done. Never a traceback.
 
-Every text may hold data (names, paths, values), so it is escaped and never read as Markdown.
+Every text may contain data (names, paths, values), so it is escaped and never read as Markdown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 
 import streamlit as st
 
 from dashboard.text import formatting
 from dashboard.view.state import Key
+from scoring.errors import VisnecError
 
 
-def _notice(kind: str, title: str, said: str = "", command: str | None = None) -> None:
+def _show_notice(kind: str, title: str, text: str = "", command: str | None = None) -> None:
     body = f"<b>{escape(title)}</b>" if title else ""
-    body += "".join(f"<p>{escape(part)}</p>" for part in said.split("\n") if part)
+    body += "".join(f"<p>{escape(part)}</p>" for part in text.split("\n") if part)
     body += f"<pre>{escape(command)}</pre>" if command else ""
     role = "alert" if kind == "problem" else "status"
     st.html(f'<div class="vn-notice {kind}" role="{role}">{body}</div>')
 
 
-def show_problem(error: Exception, title: str = "This does not work yet") -> None:
-    """An explained error: its own words say what to do."""
-    _notice("problem", title, formatting.describe_error(error))
+def show_problem(error: Exception, title: str = "Not available yet") -> None:
+    """Show an expected error; its message says what to do."""
+    _show_notice("problem", title, formatting.describe_error(error))
+
+
+@contextmanager
+def show_problem_on_failure(title: str) -> Iterator[None]:
+    """Show an expected error of the enclosed lines, and carry on after them."""
+    try:
+        yield
+    except (VisnecError, OSError) as error:
+        show_problem(error, title)
 
 
 def show_fault(number: str) -> None:
-    """A fault of the program itself; the terminal has the details under the number."""
-    _notice(
+    """Show that the program failed; the terminal has the details under ``number``."""
+    _show_notice(
         "problem",
         "Something went wrong on this page",
-        "Nothing that was decided or saved is lost. Reload the page to go on; if it happens "
-        f"again, the terminal of the dashboard tells more under failure {number}.",
+        "Your decisions and saved subsets are safe. Reload the page. If it happens again, look for "
+        f"failure {number} in the dashboard's terminal.",
     )
 
 
 def show_note(title: str, text: str = "", command: str | None = None) -> None:
-    """Something to know."""
-    _notice("note", title, text, command)
+    """Show something worth knowing."""
+    _show_notice("note", title, text, command)
 
 
 def show_details(title: str, text: str, summary: str, command: str) -> None:
-    """Something to know in one line, with commands that unfold."""
+    """Show one line, with commands that unfold."""
     st.html(
         f'<div class="vn-notice" role="status"><b>{escape(title)}</b> {escape(text)}'
         f"<details><summary>{escape(summary)}</summary><pre>{escape(command)}</pre></details></div>"
@@ -51,33 +62,43 @@ def show_details(title: str, text: str, summary: str, command: str) -> None:
 
 
 def show_done(title: str, text: str = "") -> None:
-    """Something that was done."""
-    _notice("done", title, text)
+    """Show that something was done."""
+    _show_notice("done", title, text)
 
 
-def show_left_out(problems: Iterable[str]) -> None:
-    """What a link asked for and could not get."""
-    problems = list(problems)
+def show_link_problems(problems: Sequence[str]) -> None:
+    """Show the parts of a link that were ignored."""
     if problems:
-        _notice("note", "Part of this link was left out", "\n".join(problems))
+        _show_notice("note", "Parts of this link were ignored", "\n".join(problems))
 
 
 def show_empty(title: str, text: str, command: str | None = None) -> None:
-    """An empty state: what is not there, and how it comes to be."""
+    """Show an empty state: what is missing and how to get it."""
     body = f"<b>{escape(title)}</b><p>{escape(text)}</p>"
     body += f"<pre>{escape(command)}</pre>" if command else ""
     st.html(f'<div class="vn-empty">{body}</div>')
 
 
-def remember(kind: str, title: str, text: str = "", place: str = "") -> None:
-    """Leaves a message for the next drawing of the page; for callbacks. ``place`` is the part of
-    the page that shows it, by default the top."""
+def set_message(kind: str, title: str, text: str = "", place: str = "") -> None:
+    """Leave a message for the next rerun of the page; for callbacks.
+
+    ``place`` is the part of the page that shows it, by default the top.
+    """
     st.session_state[Key.MESSAGE] = (place, (kind, title, text))
 
 
-def show_remembered(place: str = "") -> None:
-    """The message that a callback left for this part of the page, once."""
+@contextmanager
+def set_message_on_failure(title: str, place: str = "") -> Iterator[None]:
+    """Leave a message about an expected error of the enclosed lines; for callbacks."""
+    try:
+        yield
+    except (VisnecError, OSError) as error:
+        set_message("problem", title, formatting.describe_error(error), place)
+
+
+def show_message(place: str = "") -> None:
+    """Show the message that a callback left for this part of the page, once."""
     wanted, message = st.session_state.get(Key.MESSAGE, (None, None))
     if message is not None and wanted == place:
         del st.session_state[Key.MESSAGE]
-        _notice(*message)
+        _show_notice(*message)

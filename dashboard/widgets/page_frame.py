@@ -1,8 +1,4 @@
-"""What every page has around it: the title, which scores it is about, and what is to be known.
-
-It also settles the states in which there is nothing to show yet, so that a page is only drawn
-where it has something.
-"""
+"""The frame of every page: title, choice of scores, notices, and empty states."""
 
 from __future__ import annotations
 
@@ -31,59 +27,50 @@ _OWN_MODEL = (
 
 
 def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
-    """Draws the head of a page and returns the view and what it is about."""
+    """Show the head of a page; return its view and what the view refers to."""
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     left.title(title, anchor=False)
     left.html(f'<div class="vn-quiet">{subtitle}</div>')
     view, problems = open_view()
     opened = open_view_context(view)
     if opened.dataset is not None and not has_database(opened.workspace):
-        opened = _with_database(view)
+        with st.status("Building the database …") as status:
+            report = actions.build_workspace_database(read_workspace())
+            n_samples = formatting.plural(report.n_samples, "sample")
+            status.update(label=f"Database built: {n_samples}", state="complete")
+        opened = open_view_context(view)
     if opened.context is not None:
         with right:
             _show_scope(opened.context)
-    notices.show_left_out([*problems, *opened.problems])
+    notices.show_link_problems([*problems, *opened.problems])
     state = read_state(opened)
-    _show_notices(opened, at_work=bool(state.active))
-    run_watcher.watch(state)
-    notices.show_remembered()
+    _show_notices(opened, running=bool(state.active))
+    run_watcher.watch_runs(state)
+    notices.show_message()
     return view, opened
 
 
-def _with_database(view: View) -> OpenedWorkspace:
-    """Builds the derived database where it is missing; it costs nothing but a little time."""
-    workspace = read_workspace()
-    with st.status("Building the database from the parts …") as status:
-        report = actions.build_workspace_database(workspace)
-        status.update(
-            label=f"Database built: {formatting.plural(report.n_samples, 'sample')}",
-            state="complete",
-        )
-    return open_view_context(view)
-
-
-def require_scores(opened: OpenedWorkspace, what: str) -> Context | None:
-    """The scores of the page, or None after an empty state was drawn in their place."""
+def require_scores(opened: OpenedWorkspace) -> Context | None:
+    """Return the scores of the page, or show an empty state and return None."""
     root = opened.workspace.root
     if opened.dataset is None:
         notices.show_empty(
-            "This workspace holds no dataset yet",
-            f"{what} needs one. Import LLaVA JSON or JSONL files; they stay where they are.",
+            "No dataset yet",
+            "Import LLaVA JSON or JSONL files. They stay where they are.",
             f"visnec import DATA.json -w {root} --images FOLDER",
         )
     elif opened.context is None:
+        n_samples = formatting.plural(opened.dataset.n_samples, "sample")
         notices.show_empty(
-            "Nothing is scored yet",
-            f"{what} needs scores: "
-            f"{formatting.plural(opened.dataset.n_samples, 'sample')} are waiting "
-            "for a model to look at them twice, with and without their image.",
+            "No scores yet",
+            f"{n_samples} to score. A model runs each twice, with and without its image.",
             f"visnec score -w {root} --model MODEL_ID_OR_PATH --predict",
         )
     return opened.context
 
 
 def _show_scope(context: Context) -> None:
-    """Which run, baseline and clustering the page is about, and how to choose others."""
+    """Show the run, baseline and clustering of the page, and let the reader choose others."""
     frame = read_scopes(context.store)
     scope = context.scope
     baseline = formatting.BASELINE_NAMES.get(scope.baseline, "other baseline")
@@ -91,7 +78,7 @@ def _show_scope(context: Context) -> None:
         f"{scope.run_id} · {baseline}",
         icon=":material/tune:",
         width="stretch",
-        help="Which scores the pages show",
+        help="Run and blind baseline of all pages",
     ):
         models = dict(zip(frame["run_id"], frame["model"], strict=True))
         url_widgets.choose_option(
@@ -103,24 +90,23 @@ def _show_scope(context: Context) -> None:
             "Blind baseline",
             baselines,
             scope.baseline,
-            lambda one: formatting.BASELINE_NAMES.get(one, one),
-            help="What stood in for the image in the pass without it",
+            lambda name: formatting.BASELINE_NAMES.get(name, name),
+            help="What replaces the image in the text-only pass",
         )
         clusterings = list(read_clusterings(context.store)["clustering_id"])
         if scope.clustering_id is not None:
             url_widgets.choose_option("clustering", "Clustering", clusterings, scope.clustering_id)
 
 
-def _show_notices(opened: OpenedWorkspace, at_work: bool) -> None:
+def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
     context = opened.context
     own = opened.workspace.settings.notice
-    if context is None:
-        if own:
-            notices.show_note("", own)
-        return
-    frame = read_scopes(context.store)
-    notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
-    if own and own not in (notice, MODEL_NOTICE):  # the demo's is about runs of its own model
+    notice = None
+    if context is not None:
+        frame = read_scopes(context.store)
+        notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
+    # The demo's own notice is about runs of the bundled model only.
+    if own and (context is None or own not in (notice, MODEL_NOTICE)):
         notices.show_note("", own)
     if notice == MODEL_NOTICE:
         notices.show_details(
@@ -131,13 +117,16 @@ def _show_notices(opened: OpenedWorkspace, at_work: bool) -> None:
         )
     elif notice:
         notices.show_note("", notice)
+    if context is None:
+        return
     state = read_build_state(context.store)
-    if state.stale and not at_work:
+    if state.stale and not running:
         notices.show_note(
-            f"{formatting.plural(state.n_new_parts, 'new part')} since this database was built",
-            f"The figures are exact as of {formatting.moment(state.built_at)}.",
+            f"{formatting.plural(state.n_new_parts, 'new result file')} since this database was "
+            "built",
+            f"Figures are exact as of {formatting.moment(state.built_at)}.",
         )
-        if st.button("Take the new parts in", icon=":material/refresh:"):
+        if st.button("Load new results", icon=":material/refresh:"):
             with st.spinner("Building the database …"):
                 actions.build_workspace_database(opened.workspace)
             st.rerun()

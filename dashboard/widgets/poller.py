@@ -1,8 +1,8 @@
-"""Draws the fragment around it anew from time to time, without being seen.
+"""Reruns the fragment around it from time to time, invisibly.
 
-The one decision behind it: Streamlit's own timed fragments are not used. A timer that ends just
-while a button leads to another page asks for a part of the page that is left, and the browser is
-left with an empty one; this component waits until the page is at rest.
+Streamlit's own timed fragments are not used: a timer that fires while a button leads to another
+page requests a fragment of the page that was left, and the browser shows an empty page. This
+component waits until the page is idle.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _pulse = st.components.v2.component(
 )
 
 
-def show(key: str, seconds: float, address: str | None = None, state: str = "") -> None:
-    """Every so many seconds; with ``address``, only when it answers with another ``state``."""
+def rerun_every(key: str, seconds: float, address: str | None = None, state: str = "") -> None:
+    """Rerun every ``seconds``; with an ``address``, only once it answers with a new ``state``."""
     with st.container(key=f"pulse-{key}"):
         _pulse(
             key=key,

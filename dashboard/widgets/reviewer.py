@@ -1,7 +1,7 @@
-"""Who reviews: signed in, or asked once and remembered by the browser; named in every decision.
+"""The reviewer: signed in, or asked for a name once. Every decision carries the name.
 
-The browser's own memory comes before the link's name, so that following a colleague's link never
-makes anybody decide in that colleague's name.
+The browser remembers the name. It takes precedence over the name in a link, so following a
+colleague's link never records decisions under the colleague's name.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dashboard.frontend import assets
 from dashboard.view.state import Key, change_view
 from dashboard.widgets import notices
 
-_KEY = "reviewer_name"
 MAX_NAME = 80
-_ask = st.components.v2.component(
+_name_form = st.components.v2.component(
     "visnec_reviewer",
     html=assets.HTML,
     css=assets.style("reviewer"),
@@ -24,16 +23,16 @@ _ask = st.components.v2.component(
 )
 
 
-def show(suggested: str | None) -> str | None:
-    """The reviewer of this session, or None while the name is being asked for.
+def ask_name(suggested: str | None) -> str | None:
+    """Return the reviewer of this session, or None while the page asks for the name.
 
-    Where Streamlit's login is set up, the name is the signed-in user's and cannot be chosen.
+    With Streamlit's login the name is the signed-in user's and cannot be chosen.
     """
-    if login_configured():
-        return _show_signed_in()
+    if is_login_configured():
+        return _show_login()
     confirmed: str | None = st.session_state.get(Key.REVIEWER)
-    result = _ask(
-        key=_KEY,
+    result = _name_form(
+        key="reviewer_name",
         data={
             "name": confirmed,
             "suggested": suggested,
@@ -52,50 +51,49 @@ def show(suggested: str | None) -> str | None:
     return confirmed
 
 
-def offer(suggested: str | None, what: str) -> None:
-    """Asks for the name behind a button that says ``what`` for; nothing where it is known."""
+def show_name_button(suggested: str | None, label: str) -> None:
+    """Show a button that asks for the name; nothing once the name is known."""
     if st.session_state.get(Key.REVIEWER) is None:
-        with st.popover(what, icon=":material/checklist:", width="content"):
-            show(suggested)
+        with st.popover(label, icon=":material/checklist:", width="content"):
+            ask_name(suggested)
 
 
-def login_configured() -> bool:
-    """Whether this server asks people to sign in (an ``[auth]`` section in Streamlit's secrets)."""
+def is_login_configured() -> bool:
+    """Return whether this server requires a login (``[auth]`` in Streamlit's secrets)."""
     try:
         return "auth" in st.secrets
     except FileNotFoundError:
         return False
 
 
-def signed_in() -> str | None:
-    """The name of whoever is signed in: the e-mail address, else the name; None where neither is
-    given or nobody is."""
+def read_login_name() -> str | None:
+    """Return the e-mail address of the signed-in user, else the name, else None."""
     if not st.user.is_logged_in:
         return None
     return read_name(st.user.get("email")) or read_name(st.user.get("name"))
 
 
-def _show_signed_in() -> str | None:
-    given = signed_in()
+def _show_login() -> str | None:
+    given = read_login_name()
     if given is not None:
         st.session_state[Key.REVIEWER] = given
     elif st.user.is_logged_in:
-        notices.show_note("The sign-in gives neither an e-mail address nor a name")
+        notices.show_note("Your login has neither an e-mail address nor a name")
     else:
         st.session_state.pop(Key.REVIEWER, None)
         st.button("Sign in to review", icon=":material/login:", on_click=st.login)
     return given
 
 
-def ask_again() -> None:
-    """Has the name asked for anew; for a callback."""
+def forget_name() -> None:
+    """Make the page ask for the name again; for callbacks."""
     st.session_state.pop(Key.REVIEWER, None)
     st.session_state[Key.REVIEWER_FORGOTTEN] = True
 
 
 def read_name(value: object) -> str | None:
-    """A name as the decision log writes it, or None where it is none."""
+    """Return a name as the decision log stores it, or None for an invalid one."""
     if not isinstance(value, str):
         return None
-    printable = "".join(one for one in value if one.isprintable())
+    printable = "".join(character for character in value if character.isprintable())
     return unicodedata.normalize("NFC", printable).strip()[:MAX_NAME].strip() or None

@@ -1,4 +1,4 @@
-"""One sample in full; arrows and Escape in the browser become actions here."""
+"""One sample in full; arrow keys and Escape in the browser become actions here."""
 
 from __future__ import annotations
 
@@ -21,38 +21,36 @@ _view = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What the reader asked for; ``row`` is the sample to open, or the one it was asked on."""
+    """A request of the reader; ``row`` is the sample to open, or the one that was shown."""
 
     name: str
     row: int
 
 
-def show(
+def show_sample(
     key: str,
     card: Card,
     link: str,
     has_previous: bool,
     has_next: bool,
-    take: Callable[[Action], None],
+    handle_action: Callable[[Action], None],
 ) -> None:
-    """Draws the sample; ``take`` gets what is asked for, before the next drawing. ``link`` leads to
-    exactly this view, for a colleague.
-    """
+    """Show the sample. ``link`` opens exactly this view; ``handle_action`` is a callback."""
 
-    def give() -> None:
+    def handle_change() -> None:
         action = read_action((st.session_state.get(key) or {}).get("action"))
         if action is not None:
-            take(action)
+            handle_action(action)
 
     _view(
         key=key,
         data={"card": card, "link": link, "previous": has_previous, "next": has_next},
-        on_action_change=give,
+        on_action_change=handle_change,
     )
 
 
 def read_action(value: object) -> Action | None:
-    """The action that the browser sent, or None where it makes no sense."""
+    """Return the action that the browser sent, or None for an invalid one."""
     if not isinstance(value, dict) or value.get("action") not in ACTIONS:
         return None
     row = value.get("row")

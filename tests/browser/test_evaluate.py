@@ -18,11 +18,11 @@ from tests.evaluation.conftest import write_lines
 
 def test_from_the_figures_to_the_samples_behind_a_cell(demo: Watched) -> None:
     page = demo.open("evaluate", "?cut=0.5")
-    expect(page.get_by_text("Blind against seen")).to_be_visible()
+    expect(page.get_by_text("With and without the image")).to_be_visible()
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     page.get_by_role("tab", name="By score band").click()
     expect(page.get_by_role("cell", name="and more")).to_be_visible()
-    cell = page.locator("tr", has_text="blind wrong").last.locator("a").first
+    cell = page.locator("tr", has_text="Wrong without image").last.locator("a").first
     n = cell.inner_text()
     cell.click()
     expect(page.locator("h1").first).to_have_text("Explore")
@@ -54,33 +54,33 @@ def value(page: Page, name: str) -> Locator:
 def test_every_control_moves_the_figures(demo: Watched, tmp_path: Path) -> None:
     import_oracle(open_workspace(demo.server.root), tmp_path)
     page = demo.open("evaluate")
-    part = page.get_by_text(re.compile(r"^The necessary part holds"))
-    said, of_run = part.inner_text(), value(page, "accuracy, all samples").inner_text()
+    part = page.get_by_text(re.compile(r"^The necessary part contains"))
+    said, of_run = part.inner_text(), value(page, "Accuracy, all samples").inner_text()
 
-    page.get_by_label("The necessary part begins at", exact=True).fill("1.5")
-    page.get_by_label("The necessary part begins at", exact=True).press("Enter")
+    page.get_by_label("Threshold of the necessary part", exact=True).fill("1.5")
+    page.get_by_label("Threshold of the necessary part", exact=True).press("Enter")
     expect(page).to_have_url(re.compile("cut=1.5"))
     expect(part).not_to_have_text(said)
 
     page.get_by_label("Model", exact=True).click()
     page.get_by_role("option", name="oracle", exact=True).click()
     expect(page).to_have_url(re.compile("model%3Aoracle"))
-    page.get_by_label("Right is", exact=True).click()
+    page.get_by_label("Correct if", exact=True).click()
     page.get_by_role("option", name=re.compile("^strict")).click()
     expect(page).to_have_url(re.compile("measure"))
-    expect(value(page, "accuracy, all samples")).to_have_text("100.0 %")
+    expect(value(page, "Accuracy, all samples")).to_have_text("100.0 %")
     assert of_run != "100.0 %"
-    blind = float(value(page, "without the image, all").inner_text().rstrip(" %"))
+    blind = float(value(page, "Without image, all samples").inner_text().rstrip(" %"))
     assert 45 < blind < 55
-    leaked = value(page, "leakage, all samples").inner_text()
+    leaked = value(page, "Leakage, all samples").inner_text()
     assert leaked == f"{blind:.1f} points"  # its text-only model knows nothing
 
-    order = page.locator(".vn-table", has_text="on the necessary part").last
+    order = page.locator(".vn-table", has_text="Necessary part").last
     expect(order.get_by_role("row", name=re.compile("^oracle 1 100.0 %"))).to_be_visible()
     page.get_by_text("Imported predictions: 3 files").click()
     expect(page.get_by_role("cell", name="text-only model")).to_be_visible()
 
-    cell = page.locator("tr", has_text="blind wrong").first.locator("a").first
+    cell = page.locator("tr", has_text="Wrong without image").first.locator("a").first
     n = cell.inner_text()
     cell.click()
     expect(page.locator("h1").first).to_have_text("Explore")

@@ -55,7 +55,7 @@ def test_a_filter_lists_what_matches_it(visited: Watched) -> None:
 def test_a_filter_typed_as_text_stays_where_it_was_typed(visited: Watched) -> None:
     page = visited.open("explore")
     page.get_by_text("Filter as text").click()
-    field = page.get_by_label("The same filter for commands and links")
+    field = page.get_by_label("For commands and links")
     for source in ("scenes", "digits"):
         field.fill(f"source:{source}")
         field.press("Enter")
@@ -258,7 +258,7 @@ def test_a_name_is_asked_for_where_several_can_be_decided_at_once(demo: Watched)
     page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
     expect(page.locator(".selection")).to_have_count(2)
     expect(page.locator(".selection button")).to_have_count(0)
-    page.get_by_role("button", name="Decide about several at once").click()
+    page.get_by_role("button", name="Decide about several samples").click()
     page.get_by_label("Your name").fill("Side")
     page.keyboard.press("Enter")
     dropped, kept = page.locator(".selection").all()

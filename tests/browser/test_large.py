@@ -86,7 +86,7 @@ def test_a_filter_its_pages_and_a_sample(large: Watched, asked: tuple[Store, Sco
     which = parse_filter('source:charts visnec:0..0.5 text:"animal"')
     view = large.open("explore", "?size=24")
     view.get_by_text("Filter as text").click()
-    view.get_by_label("The same filter for commands and links").fill(str(which))
+    view.get_by_label("For commands and links").fill(str(which))
     view.keyboard.press("Enter")
     expect(view).to_have_url(re.compile("filter="))
     n = sample_count(*asked, which)

@@ -43,16 +43,16 @@ def test_a_scorers_parts_come_in_without_a_reload(
     expect.set_options(timeout=90_000)
     with serving(unscored, tmp_path / "log.txt") as server, watching(browser, server) as watched:
         page = watched.open("overview")
-        expect(page.get_by_text("Nothing is scored yet")).to_be_visible()
+        expect(page.get_by_text("No scores yet")).to_be_visible()
         page.evaluate("window.notReloaded = true")
         visnec("score", "-w", unscored, "--model", MODEL, "--run", "tiny", "--limit", 100)
-        expect(figure(page, "scored")).to_have_text(re.compile("^[1-9]"))
-        few = int(figure(page, "scored").inner_text())
+        expect(figure(page, "Scored")).to_have_text(re.compile("^[1-9]"))
+        few = int(figure(page, "Scored").inner_text())
         assert few <= 100
-        assert figure(page, "pending").inner_text() != "0"
+        assert figure(page, "Pending").inner_text() != "0"
         visnec("score", "-w", unscored, "--model", MODEL, "--run", "tiny")
-        expect(figure(page, "pending")).to_have_text("0")
-        assert int(figure(page, "scored").inner_text()) > few
-        expect(figure(page, "samples")).to_have_text("600")
+        expect(figure(page, "Pending")).to_have_text("0")
+        assert int(figure(page, "Scored").inner_text()) > few
+        expect(figure(page, "Samples")).to_have_text("600")
         assert page.evaluate("window.notReloaded") is True
         watched.assert_sound()

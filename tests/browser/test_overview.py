@@ -117,7 +117,7 @@ def test_a_stretch_of_the_comparison_narrows_it(visited: Watched) -> None:
     store = Store(open_workspace(visited.server.root))
     n = len(matching_rows(store, Scope(store.snapshot().scopes[-1][0], "none"), which))
     assert 0 < n < 554
-    both = page.locator(".vn-figure", has_text="scored in both")
+    both = page.locator(".vn-figure", has_text="Scored in both")
     expect(both.locator(".vn-value")).to_have_text(f"{n:,}")
     visited.assert_sound()
 

@@ -27,7 +27,7 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
     assert len(records) == report.n_samples > 0
     export = page.locator(".st-key-export-of-quarter")
     export.get_by_role("button", name="Verify").click()
-    expect(export.get_by_text("every byte the same")).to_be_visible()
+    expect(export.get_by_text("all bytes identical")).to_be_visible()
     export.get_by_role("button", name="Files").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="samples.json").click()
@@ -36,14 +36,14 @@ def test_a_subset_is_saved_exported_and_verified(demo: Watched) -> None:
 
 
 def _size(page: Page) -> str:
-    figure = page.locator(".vn-figure", has_text="samples in the subset").locator(".vn-value")
+    figure = page.locator(".vn-figure", has_text="Samples in the subset").locator(".vn-value")
     return figure.inner_text()
 
 
 def test_a_rule_is_picked_changed_saved_and_compared(demo: Watched) -> None:
     page = demo.open("subset")
-    page.get_by_label("Choose by").click()
-    page.get_by_role("option", name="The highest of each group").click()
+    page.get_by_label("Select by").click()
+    page.get_by_role("option", name="Highest scores per group").click()
     expect(page).to_have_url(re.compile("rule=paper$"))
     page.get_by_role("radio", name="Per source", exact=True).click()
     expect(page).to_have_url(re.compile("rule=per-source"))
@@ -59,7 +59,7 @@ def test_a_rule_is_picked_changed_saved_and_compared(demo: Watched) -> None:
     expect(page.get_by_text("Saved as by-source")).to_be_visible()
 
     demo.open("subset", "?rule=per-source&share=0.2&panel=compare&subset_b=by-source")
-    overlap = page.locator(".vn-figure", has_text="overlap").locator(".vn-value").first
+    overlap = page.locator(".vn-figure", has_text="Overlap").locator(".vn-value").first
     assert 45 < float(overlap.inner_text().rstrip(" %")) < 55  # half of it
     only_there = page.get_by_role("radio", name="Only in B")
     only_there.click()
@@ -69,20 +69,20 @@ def test_a_rule_is_picked_changed_saved_and_compared(demo: Watched) -> None:
 
 def test_limits_of_one_source_are_typed_into_the_table(demo: Watched) -> None:
     page = demo.open("subset", "?rule=budget&count=60")
-    page.get_by_text("Limits of their own by source").click()
-    expect(page.get_by_text("Empty cells follow the common limits above.")).to_be_visible()
+    page.get_by_text("Limits by source").click()
+    expect(page.get_by_text("Empty cells use the common limits above.")).to_be_visible()
     demo.settle()
     _type_into(page, 1, 3, "4")
-    expect(page.get_by_text("Limits of their own: 1 source")).to_be_visible()
+    expect(page.get_by_text("Limits by source: 1 source")).to_be_visible()
     demo.settle()
     _type_into(page, 2, 2, "1")
-    expect(page.get_by_text("Limits of their own: 2 sources")).to_be_visible()
+    expect(page.get_by_text("Limits by source: 2 sources")).to_be_visible()
     expect(page).to_have_url(re.compile(r"source_limits=.+%5D%2C%5B"))
     limits = json.loads(parse_qs(urlsplit(page.url).query)["source_limits"][0])
     assert sorted(map(repr, (one[1:] for one in limits))) == ["[1, None]", "[None, 4]"]
     page.reload()
     demo.settle()
-    expect(page.get_by_text("Limits of their own: 2 sources")).to_be_visible()
+    expect(page.get_by_text("Limits by source: 2 sources")).to_be_visible()
     demo.assert_sound()
 
 

@@ -45,39 +45,39 @@ def save_as(page: Page, name: str) -> None:
 
 def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path: Path) -> None:
     page = demo.open("subset", "?rule=weights")
-    share = figure(page, "effective share").inner_text()
+    share = figure(page, "Effective share").inner_text()
     fill(page, "Temperature", "0.2")
     expect(page).to_have_url(re.compile("temperature=0.2"))
-    expect(figure(page, "effective share")).not_to_have_text(share)
+    expect(figure(page, "Effective share")).not_to_have_text(share)
     expect(page.get_by_text("Expected mixture by source")).to_be_visible()
 
     # What other tests have decided about the same workspace does not count here.
-    page.locator("label", has_text="Decisions by hand win over the rule").click()
+    page.locator("label", has_text="Manual decisions override the rule").click()
     expect(page).to_have_url(re.compile("hand=0"))
     demo.settle()
-    before = number(page, "samples in the subset")
-    switch = page.locator("label", has_text="Take text-only samples in")
+    before = number(page, "Samples in the subset")
+    switch = page.locator("label", has_text="Include text-only samples")
     n_text_only = int(re.findall(r"\((\d+)\)", switch.inner_text())[0])
     switch.click()
-    expect(figure(page, "samples in the subset")).to_have_text(str(before + n_text_only))
-    page.locator("label", has_text="Take other samples without a score in").click()
+    expect(figure(page, "Samples in the subset")).to_have_text(str(before + n_text_only))
+    page.locator("label", has_text="Include other samples without a score").click()
     expect(page).to_have_url(re.compile("unscored=1"))
     demo.settle()
     save_as(page, "mixed")
 
     page.locator(".st-key-saved-mixed").get_by_role("button", name="Export").click()
     choose(page, "Format", "jsonl")
-    choose(page, "Images", "copied beside the records")
+    choose(page, "Images", "copied next to the records")
     choose(page, "Weights", "as repeated records")
-    fill(page, "Records in all", "700")
-    choose(page, "Turns", "answers outside of limits are masked")
-    fill(page, "Key that is false in a masked answer", "train_on")
-    fill(page, "Answers stay from", "")
+    fill(page, "Records in total", "700")
+    choose(page, "Turns", "mask answers outside the limits")
+    fill(page, "Key that is false in masked answers", "train_on")
+    fill(page, "Answer score from", "")
     fill(page, "Folder on this machine", str(tmp_path / "out"))
     demo.settle()
     page.get_by_role("button", name="Export now").click()
     expect(page.get_by_text("turns mask needs a lowest or highest score of a turn")).to_be_visible()
-    fill(page, "and below", "0.5")
+    fill(page, "below", "0.5")
     demo.settle()
     page.get_by_role("button", name="Export now").click()
     refused = re.compile(r"^\d+ images are missing, so nothing was exported")
@@ -110,12 +110,12 @@ def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path
     demo.assert_sound()
 
 
-def test_arms_and_an_export_that_waits_is_stopped_and_comes_as_one_archive(demo: Watched) -> None:
+def test_save_arms_stop_a_waiting_export_and_download_an_archive(demo: Watched) -> None:
     page = demo.open("subset", "?rule=paper&share=0.3")
     save_as(page, "armed")
     saved = page.locator(".st-key-saved-armed")
     saved.get_by_role("button", name="Arms").click()
-    page.get_by_role("button", name="Save the arms").click()
+    page.get_by_role("button", name="Save arms").click()
     expect(page.get_by_text("Saved 5 arms")).to_be_visible()
     names = {path.stem for path in (demo.server.root / "subsets").glob("armed*.json")}
     assert len(names) == 6
@@ -126,11 +126,12 @@ def test_arms_and_an_export_that_waits_is_stopped_and_comes_as_one_archive(demo:
     exports.mkdir(exist_ok=True)
     with FileLock(exports / ".export.lock"):
         saved.get_by_role("button", name="Export").click()
-        choose(page, "Images", "copied beside the records")
+        choose(page, "Images", "copied next to the records")
         demo.settle()
         page.get_by_role("button", name="Export now").click()
-        said = "armed waits for another export of this workspace to end"
-        waits = page.get_by_role("img", name=said)
+        waits = page.get_by_role(
+            "img", name="armed is waiting for another export of this workspace"
+        )
         expect(waits).to_be_visible()
         # Streamlit has a button of this name, too, while a page is being drawn.
         page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
@@ -141,7 +142,7 @@ def test_arms_and_an_export_that_waits_is_stopped_and_comes_as_one_archive(demo:
 
     demo.open("subset")
     page.locator(".st-key-saved-armed").get_by_role("button", name="Export").click()
-    choose(page, "Images", "copied beside the records")
+    choose(page, "Images", "copied next to the records")
     demo.settle()
     page.get_by_role("button", name="Export now").click()
     export = page.locator(".st-key-export-of-armed")

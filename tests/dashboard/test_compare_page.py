@@ -10,9 +10,9 @@ import pytest
 from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import read_other_scopes, read_threshold_counts
-from dashboard.pages.overview.health_panel import toggled
+from dashboard.pages.overview.health_panel import toggle_value
+from dashboard.pages.overview.plane_panel import read_box
 from dashboard.view.state import Key, View
-from dashboard.widgets.plane_panel import read_box
 from scoring.database.build.build import build_database
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.browse import matching_rows
@@ -37,7 +37,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     return context
 
 
-def test_one_set_of_scores_is_told_how_to_get_another(
+def test_one_set_of_scores_shows_how_to_add_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     workspace = make_workspace(tmp_path / "one", n=20)
@@ -45,10 +45,10 @@ def test_one_set_of_scores_is_told_how_to_get_another(
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     app = draw("compare")
     assert not app.exception
-    assert "There is only one set of scores" in written(app)
+    assert "Only one set of scores" in written(app)
 
 
-def test_two_baselines_stand_beside_each_other(two: Context, draw: Draw) -> None:
+def test_two_baselines_are_compared(two: Context, draw: Draw) -> None:
     app = draw("compare")
     assert not app.exception
     (other,) = read_other_scopes(two)
@@ -62,7 +62,7 @@ def test_two_baselines_stand_beside_each_other(two: Context, draw: Draw) -> None
                 assert f">{found.flips[i, j]:,}</a>" in page
 
 
-def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Draw) -> None:
+def test_a_number_in_the_category_table_opens_its_samples(two: Context, draw: Draw) -> None:
     from scoring.database.queries.compare import CATEGORIES, flip_filter
     from scoring.necessity import Category
 
@@ -77,13 +77,13 @@ def test_a_number_of_the_categories_leads_to_its_samples(two: Context, draw: Dra
     assert f"{n} sample" in written(app)
 
 
-def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) -> None:
+def test_decisions_from_a_random_queue_estimate_threshold_quality(two: Context, draw: Draw) -> None:
     session = {str(Key.REVIEWER): "ada"}
     overview = draw("overview")
     assert "wrongly dropped: –, 0 of 10 labels needed" in told_of_cut(overview)
-    assert any(one.label.startswith("Give labels") for one in overview.button)
+    assert any(one.label.startswith("Label samples") for one in overview.button)
     app = draw("review", session=session)
-    assert "Too few decisions that stand for the dataset" in written(app)
+    assert "Not enough randomly sampled decisions" in written(app)
     queue = review_queue(two.store, two.scope, Filter(), "stratified", 60, 1, two.bands)
     for name, n in (("ada", 60), ("bob", 30)):
         drawn = list(zip(queue.rows, queue.probabilities, strict=True))[:n]
@@ -100,7 +100,7 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
             ]
         )
     overview = draw("overview")
-    assert not any(one.label.startswith("Give labels") for one in overview.button)
+    assert not any(one.label.startswith("Label samples") for one in overview.button)
     labels = read_labels(open_view_context(View()).context or two)
     for cut in (two.bands.high, 0.9):
         dropped = estimate_quality(labels, cut).wrongly_dropped
@@ -113,18 +113,17 @@ def test_decisions_from_a_random_queue_settle_the_cut(two: Context, draw: Draw) 
             draw("review", {"cut": str(cut)}, session)
         )
     page = written(draw("review", session=session))
-    assert "precision of keeping" in page
-    assert "wrongly dropped" in page
+    assert "Precision of keeping" in page
+    assert "Wrongly dropped" in page
     assert "ada and bob" in page
     assert "100.0%" in page  # both gave the same decisions
 
 
-def test_a_row_of_the_health_table_goes_into_the_filter_and_out_again() -> None:
-    which = Filter(source=("scenes",))
-    part = Filter(certainty=("undecided",))
-    narrowed = toggled(which, part)
-    assert narrowed == replace(which, certainty=("undecided",))
-    assert toggled(narrowed, part) == which
+def test_a_row_of_the_health_table_is_added_to_the_filter_and_removed() -> None:
+    scenes = Filter(source=("scenes",))
+    undecided = toggle_value(scenes, "certainty", ("undecided",))
+    assert undecided == replace(scenes, certainty=("undecided",))
+    assert toggle_value(undecided, "certainty", ("undecided",)) == scenes
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,14 @@ from dashboard.data.samples import read_cards, read_page, read_record, read_tile
 from dashboard.data.scores import read_by_source, read_summary
 from dashboard.frontend import assets
 from dashboard.pages.overview.threshold_editor import (
-    Act,
-    read_act,
+    EditorAction,
+    choose_step,
     read_limits,
-    read_stretch,
-    sequence_number,
-    step_along,
+    read_score_range,
+    read_sequence_number,
+)
+from dashboard.pages.overview.threshold_editor import (
+    read_action as read_editor_action,
 )
 from dashboard.pages.review.review_deck import read_outbox
 from dashboard.view.state import View
@@ -47,7 +49,7 @@ from scoring.workspace import open_workspace
 def test_limits_from_the_browser() -> None:
     sent = {"low": -0.5, "high": 1, "cut": 0.25, "seq": 3}
     assert read_limits(sent) == {"low": -0.5, "high": 1.0, "cut": 0.25}
-    assert sequence_number(sent) == 3
+    assert read_sequence_number(sent) == 3
     assert read_limits({"cut": 0.5, "seq": 4}) == {"cut": 0.5}  # only what was moved
 
 
@@ -71,9 +73,9 @@ def test_limits_that_make_no_sense_change_nothing(sent: object) -> None:
 
 
 def test_a_stretch_drawn_across_the_bars() -> None:
-    assert read_stretch([-1, 0.25]) == (-1.0, 0.25)
+    assert read_score_range([-1, 0.25]) == (-1.0, 0.25)
     for senseless in (None, [], [1.0], [0.5, 0.5], [0.5, 0.1], [0.0, math.nan], ["0", 1.0], "01"):
-        assert read_stretch(senseless) is None
+        assert read_score_range(senseless) is None
 
 
 @pytest.mark.parametrize(
@@ -83,13 +85,13 @@ def test_a_stretch_drawn_across_the_bars() -> None:
 def test_a_limit_moves_in_steps_that_fit_the_axis(
     lowest: float, highest: float, step: float
 ) -> None:
-    assert step_along([lowest, 0.2, highest]) == pytest.approx(step)
+    assert choose_step([lowest, 0.2, highest]) == pytest.approx(step)
 
 
 def test_wishes_with_the_limits_from_the_browser() -> None:
-    assert read_act("save") is Act.SAVE
+    assert read_editor_action("save") is EditorAction.SAVE
     for senseless in (None, "delete", 3, ["save"], {}):
-        assert read_act(senseless) is None
+        assert read_editor_action(senseless) is None
 
 
 def test_a_typed_range_the_wrong_way_round_is_turned() -> None:

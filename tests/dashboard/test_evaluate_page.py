@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dashboard.data.context import WORKSPACE_VARIABLE
-from dashboard.widgets.evaluation_panels import from_threshold
+from dashboard.pages.evaluate.panels import limit_to_part
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import Range, parse_filter
@@ -47,8 +47,8 @@ def test_the_runs_own_predictions_come_first(benchmark: Workspace, draw: Draw) -
     page = written(app)
     assert app.selectbox(key="evaluate.model").value == RUN_ID
     assert "100.0 %" in page  # all six right with the image
-    assert "The necessary part holds 3 of 7 samples; 1 without a score are in no part" in page
-    assert "Over the 6 samples that all models answered with the image, 3 of them" in page
+    assert "The necessary part contains 3 of 7 samples (1 have no score)" in page
+    assert "6 samples that all models answered with the image, 3 of them" in page
 
 
 def test_an_imported_model_is_chosen_by_the_filter(benchmark: Workspace, draw: Draw) -> None:
@@ -62,7 +62,7 @@ def test_an_imported_model_is_chosen_by_the_filter(benchmark: Workspace, draw: D
     assert "unknown id: 1" in page
 
 
-def test_cells_lead_to_as_many_samples_as_they_say(benchmark: Workspace, draw: Draw) -> None:
+def test_cells_open_the_number_of_samples_they_show(benchmark: Workspace, draw: Draw) -> None:
     page = written(draw("evaluate", {"filter": f'model:"{HOSTILE}"', "cut": "0.5"}))
     links = re.findall(r'<a href="(explore[^"]*)" target="_self">(\d+)</a>', page)
     assert [int(n) for _, n in links] == [2, 1, 2, 1, 1, 1]  # all: 1 5, 2, 0 3, 4; then 1, 0
@@ -76,16 +76,18 @@ def test_cells_lead_to_as_many_samples_as_they_say(benchmark: Workspace, draw: D
 def test_measure_and_threshold_come_from_the_link(benchmark: Workspace, draw: Draw) -> None:
     app = draw("evaluate", {"filter": f'model:"{HOSTILE}" measure:letter', "cut": "1"})
     assert app.selectbox(key="evaluate.measure").value == "letter"
-    assert "The necessary part holds 1 of 7 samples" in written(app)
+    assert "The necessary part contains 1 of 7 samples" in written(app)
     app.selectbox(key="evaluate.measure").select("auto").run()
     assert app.query_params["filter"] == f'model:"{HOSTILE}"'
 
 
-def test_the_model_whose_scores_made_the_cut_is_marked(benchmark: Workspace, draw: Draw) -> None:
-    assert f"{RUN_ID} made the cut: its own losses choose" in written(draw("evaluate"))
+def test_a_model_whose_scores_choose_the_necessary_part_is_marked(
+    benchmark: Workspace, draw: Draw
+) -> None:
+    assert f"{RUN_ID}: its own losses choose" in written(draw("evaluate"))
     other = written(draw("evaluate", {"filter": f'model:"{HOSTILE}"'}))
-    assert "made the cut" not in other
-    assert f"{RUN_ID} *" in other  # in the order of the models
+    assert f"{RUN_ID}: its own losses" not in other
+    assert f"{RUN_ID} *" in other  # in the model ranking
 
 
 def test_a_filter_that_leaves_nothing_is_drawn(benchmark: Workspace, draw: Draw) -> None:
@@ -94,7 +96,7 @@ def test_a_filter_that_leaves_nothing_is_drawn(benchmark: Workspace, draw: Draw)
     assert "No sample under this filter has a score." in written(app)
 
 
-def test_without_predictions_the_way_to_some_is_told(
+def test_without_predictions_the_page_shows_how_to_add_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     workspace = make_workspace(tmp_path / "ws", n=20)
@@ -102,7 +104,7 @@ def test_without_predictions_the_way_to_some_is_told(
     build_database(workspace)
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(workspace.root))
     page = written(draw("evaluate"))
-    assert "There are no predictions yet" in page
+    assert "No predictions yet" in page
     assert "visnec evaluate NAME=PREDICTIONS.jsonl" in page
 
 
@@ -112,19 +114,21 @@ def test_without_predictions_the_way_to_some_is_told(
         (None, Range(0.25, None)),
         (Range(None, 1.0), Range(0.25, 1.0)),
         (Range(0.5, 1.0), Range(0.5, 1.0)),
-        (Range(-1.0, 0.0), Range(0.25, 0.25)),  # nothing of it is in the necessary part
+        (Range(-1.0, 0.0), Range(0.25, 0.25)),  # none of it is in the necessary part
     ],
 )
-def test_a_range_is_cut_at_the_threshold(limits: Range | None, expected: Range) -> None:
-    assert from_threshold(limits, 0.25) == expected
+def test_a_range_is_limited_to_the_necessary_part(limits: Range | None, expected: Range) -> None:
+    assert limit_to_part(limits, 0.25) == expected
 
 
-def test_an_opened_sample_shows_what_imported_models_said(benchmark: Workspace, draw: Draw) -> None:
+def test_an_open_sample_shows_the_predictions_of_imported_models(
+    benchmark: Workspace, draw: Draw
+) -> None:
     page = written(draw("explore", {"sample": "4"}))
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page)
     said = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
     mine = [row[1:] for row in said if row and row[0].startswith("&lt;img")]
     assert mine == [
         ["with the image", "red", "token F1 0.67"],
-        ["without it", "green", "token F1 0.00"],
+        ["without the image", "green", "token F1 0.00"],
     ]

@@ -18,7 +18,7 @@ from dashboard.data.exports import (
     start_export_job,
     zip_export,
 )
-from dashboard.pages.subset.export_list import _told
+from dashboard.pages.subset.export_list import describe_progress
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, StorageError
@@ -123,7 +123,7 @@ def test_an_export_that_waits_for_another_says_so_and_can_be_stopped(workspace: 
         job = begin(workspace)
         while not job.waiting:
             assert not job.wait_for_end(0.01)
-        assert _told(job) == "it waits for another export of this workspace to end"
+        assert describe_progress(job) == "it is waiting for another export of this workspace"
         job.request_stop()
         assert job.wait_for_end(60)
     assert job.state == "stopped"

@@ -19,7 +19,7 @@ from tests.dashboard.conftest import Draw, told_of_cut, written
 HEADER = "row_idx,loss_multimodal,loss_text\n"
 
 
-def test_the_pages_of_an_imported_run_say_what_is_unknown(
+def test_pages_of_an_imported_run_show_what_is_unknown(
     root: Path, tmp_path: Path, draw: Draw
 ) -> None:
     path = tmp_path / "elsewhere.csv"
@@ -38,7 +38,7 @@ def test_the_pages_of_an_imported_run_say_what_is_unknown(
 
     runs = draw("runs", {"run": "elsewhere"})
     assert not runs.exception
-    assert "of the scoring are not known here" in written(runs)
+    assert "unknown: these scores were computed elsewhere" in written(runs)
 
     for page in ("explore", "review", "subset"):
         assert not draw(page, {"run": "elsewhere"}).exception, page
@@ -46,7 +46,7 @@ def test_the_pages_of_an_imported_run_say_what_is_unknown(
     assert not opened.exception
 
 
-def test_other_runs_of_the_demo_workspace_are_no_demonstration(
+def test_other_runs_of_the_demo_workspace_have_no_demo_notice(
     root: Path, tmp_path: Path, draw: Draw
 ) -> None:
     """Its notice is about the runs of the bundled model."""

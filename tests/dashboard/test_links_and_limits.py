@@ -143,7 +143,7 @@ def test_previous_and_next_follow_the_order_of_the_list(
     button(app, "Previous").click().run()
     button(app, "Previous").click().run()
     assert parameter(app, "sample") == str(order[2])
-    button(app, "Back to the samples").click().run()
+    button(app, "Back to the list").click().run()
     assert parameter(app, "sample") is None
 
 
@@ -153,7 +153,7 @@ def test_going_back_from_a_linked_sample_opens_its_page(
     everything = read_page_at(context, View().sort, None, 120)
     last = int(everything.rows["row_idx"].iloc[-1])
     app = draw("explore", {"sample": str(last)})
-    button(app, "Back to the samples").click().run()
+    button(app, "Back to the list").click().run()
     assert last in set(read_page(context, view_of(app)).rows["row_idx"])
 
 

@@ -76,7 +76,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_hostile_link_is_told_and_escaped(root: Path, draw: Draw, page: str) -> None:
+def test_a_hostile_link_is_reported_and_escaped(root: Path, draw: Draw, page: str) -> None:
     said = well(draw(page, HOSTILE))
     assert "was left out" in said
     assert "<img" not in said
@@ -93,7 +93,7 @@ def test_explore_counts_what_the_filter_matches(root: Path, draw: Draw) -> None:
     assert "<b>120 samples</b>" not in said
 
 
-def test_explore_pages_forth_and_back(root: Path, draw: Draw) -> None:
+def test_explore_pages_forward_and_back(root: Path, draw: Draw) -> None:
     app = draw("explore", {"size": "24", "sort": "row_idx"})
     app.button("Next-above").click().run()
     well(app)
@@ -112,19 +112,19 @@ def test_explore_opens_a_sample_by_link_and_steps_on(root: Path, draw: Draw) -> 
     assert "sample" not in app.query_params
 
 
-def test_explore_says_calmly_that_a_sample_is_not_there(root: Path, draw: Draw) -> None:
-    assert "There is no such sample" in well(draw("explore", {"sample": "4711"}))
+def test_explore_reports_a_missing_sample(root: Path, draw: Draw) -> None:
+    assert "No such sample" in well(draw("explore", {"sample": "4711"}))
 
 
-def test_explore_says_what_is_wrong_with_a_typed_filter(root: Path, draw: Draw) -> None:
+def test_explore_reports_an_invalid_typed_filter(root: Path, draw: Draw) -> None:
     app = draw("explore")
     app.text_input("filter.expression").set_value("visnec:abc").run()
     said = well(app)
-    assert "This filter is not understood" in said
+    assert "Invalid filter" in said
     assert "visnec:abc" in said
     assert "filter" not in app.query_params
     app.text_input("filter.expression").set_value("visnec:..0.2").run()
-    assert "not understood" not in well(app)
+    assert "Invalid filter" not in well(app)
     assert app.query_params["filter"] == "visnec:..0.2"
 
 
@@ -134,15 +134,15 @@ def test_explore_says_what_is_wrong_with_a_typed_filter(root: Path, draw: Draw) 
 @pytest.mark.parametrize(
     "rule", ["threshold", "top-share", "top-count", "paper", "paper-code", "random"]
 )
-def test_subset_shows_what_each_rule_comes_to(root: Path, draw: Draw, rule: str) -> None:
+def test_subset_shows_the_outcome_of_each_rule(root: Path, draw: Draw, rule: str) -> None:
     said = well(draw("subset", {"rule": rule}))
-    assert "samples in the subset" in said
-    assert "all samples" in said
+    assert "Samples in the subset" in said
+    assert "All samples" in said
 
 
-def test_subset_says_calmly_that_limits_take_nothing(root: Path, draw: Draw) -> None:
+def test_subset_reports_limits_that_keep_nothing(root: Path, draw: Draw) -> None:
     said = well(draw("subset", {"minimum": "0.5", "maximum": "0.5"}))
-    assert "These choices make no subset yet" in said
+    assert "This rule cannot be applied" in said
 
 
 def test_subset_goes_from_a_rule_to_a_verified_export(root: Path, draw: Draw) -> None:
@@ -160,16 +160,16 @@ def test_subset_goes_from_a_rule_to_a_verified_export(root: Path, draw: Draw) ->
     app.button("verify-best").click().run()
     assert "This export differs" in well(app)
     app.button("forget-best").click().run()
-    assert "Forgot best" in well(app)
+    assert "Deleted best" in well(app)
     assert not (root / "subsets" / "best.json").exists()
 
 
-def test_subset_refuses_a_name_that_is_taken_or_no_name(root: Path, draw: Draw) -> None:
+def test_subset_rejects_a_name_in_use_and_an_invalid_name(root: Path, draw: Draw) -> None:
     app = draw("subset", {"rule": "top-count", "count": "20"})
     for name, answer in (
         ("best", "Saved as best"),
         ("../up", "is no name for a subset"),
-        ("", "A name is missing"),
+        ("", "Type a name for this subset"),
     ):
         app.text_input("subset_name").set_value(name)
         _press(app, "Save")
@@ -177,7 +177,7 @@ def test_subset_refuses_a_name_that_is_taken_or_no_name(root: Path, draw: Draw) 
     app.number_input("view.count").set_value(10).run()
     app.text_input("subset_name").set_value("best")
     _press(app, "Save")
-    assert "with other choices is saved already" in well(app)
+    assert "already saved with other settings" in well(app)
     app.checkbox("subset_replace").check()
     app.text_input("subset_name").set_value("best")
     _press(app, "Save")
@@ -199,15 +199,15 @@ def test_subset_with_a_damaged_definition_still_shows_the_rest(root: Path, draw:
     (root / "subsets").mkdir(exist_ok=True)
     (root / "subsets" / "torn.json").write_text("{")
     said = well(draw("subset"))
-    assert "The saved subsets cannot be listed" in said
-    assert "Nothing is exported yet" in said
+    assert "Saved subsets cannot be listed" in said
+    assert "No exports yet" in said
 
 
 def _press(app: AppTest, label: str) -> None:
     next(one for one in app.button if one.label == label).click().run()
 
 
-def test_first_hits_stand_there_while_all_samples_are_searched(
+def test_first_hits_are_shown_while_all_samples_are_searched(
     root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "_STRETCH", 30)
@@ -216,10 +216,10 @@ def test_first_hits_stand_there_while_all_samples_are_searched(
         never.setattr(explore, "read_page", lambda *_: st.stop())
         begun = well(draw("explore", link))
     assert "hits, counting …" in begun
-    assert "of 120 samples were looked at so far" in begun
+    assert "of 120 samples searched" in begun
     ended = well(draw("explore", link))
     assert "counting" not in ended
     assert "match the filter" in ended
-    # All is known now, so nothing stands there in the meantime.
+    # All is known now, so nothing is shown meanwhile.
     monkeypatch.setattr(explore, "read_page", lambda *_: st.stop())
     assert "counting" not in well(draw("explore", link))

@@ -17,7 +17,7 @@ from dashboard.pages.review import page as review
 from dashboard.pages.review import review_deck
 from dashboard.view.state import Key
 from dashboard.widgets import page_frame, reviewer, run_watcher
-from dashboard.widgets.gallery import Bulk, Told
+from dashboard.widgets.gallery import BulkRequest, StatusMessage
 from scoring.reviews.decision_log import Decision, DecisionEvent
 from scoring.reviews.decisions import open_review_log, read_events
 from scoring.reviews.draws import parse_draw
@@ -57,47 +57,49 @@ def test_plain_buttons_save_about_the_row_they_were_drawn_with(root: Path, draw:
     assert not app.exception
 
 
-def test_an_undo_says_on_how_many_samples_it_was(root: Path, draw: Draw) -> None:
+def test_an_undo_reports_its_number_of_samples(root: Path, draw: Draw) -> None:
     open_review_log(open_workspace(root), "Ann").append_bulk([4, 5, 6], Decision.KEEP)
     app = draw("review", PLAIN, ANN)
     app.button(key="decide-undo").click().run()
-    assert "the decision on 3 samples at once" in written(app)
+    assert "the decision on 3 samples" in written(app)
     assert [one.decision for one in latest_decisions(events_of(root))] == []
 
 
-def test_the_last_verdict_on_several_is_found_in_the_log(
+def test_the_last_bulk_decision_is_read_from_the_log(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     session[Key.REVIEWER] = "Ann"
-    assert bulk.told() is None
-    bulk.take(Bulk((1, 2, 3), Decision.KEEP))
-    bulk.take(Bulk((3, 4), Decision.DROP))
-    said = bulk.told()
+    assert bulk.read_status() is None
+    bulk.decide_samples(BulkRequest((1, 2, 3), Decision.KEEP))
+    bulk.decide_samples(BulkRequest((3, 4), Decision.DROP))
+    said = bulk.read_status()
     assert said is not None
     assert said.can_undo
-    assert said.text == "Saved: drop on 1 sample. 1 sample already had your verdict and stayed."
+    assert said.text == (
+        "Saved: drop on 1 sample. Skipped 1 sample that already had your decision."
+    )
 
-    session.clear()  # the page was loaded anew
+    session.clear()  # the page was reloaded
     session[Key.REVIEWER] = "Ann"
-    said = bulk.told()
+    said = bulk.read_status()
     assert said is not None
-    assert said.text.startswith("Last verdict on several: drop on 1 sample, ")
-    bulk.undo()
-    said = bulk.told()
+    assert said.text.startswith("Last bulk decision: drop on 1 sample, ")
+    bulk.undo_decision()
+    said = bulk.read_status()
     assert said is not None
     assert said.can_undo
-    assert said.text.startswith("Undone on 1 sample. Last verdict on several: keep on 3 samples, ")
-    bulk.undo()
-    assert bulk.told() == Told("Undone on 3 samples.")
+    assert said.text.startswith("Undone on 1 sample. Last bulk decision: keep on 3 samples, ")
+    bulk.undo_decision()
+    assert bulk.read_status() == StatusMessage("Undone on 3 samples.")
     assert [one.decision for one in latest_decisions(events_of(root))] == []
 
 
-def test_a_verdict_on_rows_that_are_not_there_saves_nothing(
+def test_a_bulk_decision_on_missing_rows_saves_nothing(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     session[Key.REVIEWER] = "Ann"
-    bulk.take(Bulk((1, 120), Decision.KEEP))
-    said = bulk.told()
+    bulk.decide_samples(BulkRequest((1, 120), Decision.KEEP))
+    said = bulk.read_status()
     assert said is not None
     assert said.failed
     assert "the dataset has no row 120" in said.text
@@ -131,15 +133,15 @@ def test_a_random_queue_records_what_it_drew_from(root: Path, draw: Draw) -> Non
 
 def test_conflicts_and_reviewers_are_shown(root: Path, draw: Draw) -> None:
     said = written(draw("review", PLAIN, ANN))
-    assert "to look at again" in said
+    assert "with a tie, which the rule decides" in said
     assert '<td class="">ada</td>' in said
     assert '<td class="">ben</td>' in said
 
 
-def test_damaged_lines_of_a_log_are_told(root: Path, draw: Draw) -> None:
+def test_damaged_lines_of_a_log_are_reported(root: Path, draw: Draw) -> None:
     with next((root / "reviews").glob("*.jsonl")).open("a") as log:
         log.write("{torn\n")
-    assert "Lines of the decision logs that cannot be read" in written(draw("review", PLAIN, ANN))
+    assert "Unreadable lines in decision logs" in written(draw("review", PLAIN, ANN))
 
 
 def test_an_empty_queue_says_so(root: Path, draw: Draw) -> None:
@@ -161,7 +163,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def sent(context: Context, name: str, *drafts: dict[str, Any]) -> dict[str, Any]:
     """An outbox as the deck of ``name`` sends it."""
-    deck = review._deck_name(context.workspace, context.edition, name)
+    deck = review._name_deck(context.workspace, context.edition, name)
     return {"deck": deck, "reviewer": name, "drafts": list(drafts), "row": 5, "n": 1}
 
 
@@ -174,8 +176,8 @@ def test_an_outbox_is_on_disk_before_its_receipt(
 ) -> None:
     outbox = sent(context, "Ann", draft("a", 3), draft("b", 4, "drop"), draft("c", 10**9))
     session[review._DECK] = {"outbox": outbox}
-    review.take_outbox()
-    review.take_outbox()  # the browser repeats what it has no receipt for
+    review.save_outbox()
+    review.save_outbox()  # the browser repeats what it has no receipt for
     answered, receipt = session[Key.REVIEW_RECEIPT]
     assert answered == 1
     assert receipt.saved == ("a-long-event-a", "a-long-event-b")
@@ -192,27 +194,27 @@ def test_an_outbox_counts_for_the_reviewer_who_decided(
 ) -> None:
     session[Key.REVIEWER] = "Somebody Else"
     session[review._DECK] = {"outbox": sent(context, "Ann", draft("a", 3))}
-    review.take_outbox()
+    review.save_outbox()
     assert [one.reviewer for one in events_of(root)] == ["Ann"]
     assert events_of(root, "Somebody Else") == []
 
 
-def test_with_a_login_nobody_decides_in_anothers_name(
+def test_with_a_login_no_one_decides_in_anothers_name(
     root: Path, context: Context, session: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviewer, "login_configured", lambda: True)
+    monkeypatch.setattr(reviewer, "is_login_configured", lambda: True)
     monkeypatch.setattr(st, "user", Person(email="ben@example.org"))
     for name, saved in (("Ann", 0), ("ben@example.org", 1)):
         session[review._DECK] = {"outbox": sent(context, name, draft("a", 3))}
-        review.take_outbox()
+        review.save_outbox()
         _, receipt = session[Key.REVIEW_RECEIPT]
         assert len(receipt.saved) == saved
         assert (receipt.problem is None) == bool(saved)
         assert len(events_of(root, name)) == saved
     monkeypatch.setattr(st, "user", Person(is_logged_in=False))
     session[review._DECK] = {"outbox": sent(context, "ben@example.org", draft("b", 4))}
-    review.take_outbox()
-    assert "not the one signed in" in session[Key.REVIEW_RECEIPT][1].problem
+    review.save_outbox()
+    assert "who is not signed in here" in session[Key.REVIEW_RECEIPT][1].problem
 
 
 class Person:
@@ -236,13 +238,13 @@ def test_the_signed_in_name_is_the_address_or_the_name(
     monkeypatch: pytest.MonkeyPatch, person: Person, name: str | None
 ) -> None:
     monkeypatch.setattr(st, "user", person)
-    assert reviewer.signed_in() == name
+    assert reviewer.read_login_name() == name
 
 
 def test_with_a_login_review_asks_to_sign_in_and_takes_no_other_name(
     root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviewer, "login_configured", lambda: True)
+    monkeypatch.setattr(reviewer, "is_login_configured", lambda: True)
     monkeypatch.setattr(st, "user", Person(is_logged_in=False))
     app = draw("review", PLAIN | {"reviewer": "Ann"}, ANN)
     assert [one.label for one in app.button] == ["Sign in to review"]
@@ -258,14 +260,14 @@ def test_an_outbox_of_another_dataset_is_neither_saved_nor_forgotten(
 ) -> None:
     outbox = sent(context, "Ann", draft("a", 3)) | {"deck": "of another workspace"}
     session[review._DECK] = {"outbox": outbox}
-    review.take_outbox()
+    review.save_outbox()
     _, receipt = session[Key.REVIEW_RECEIPT]
     assert (receipt.saved, receipt.refused) == ((), ())
     assert "another dataset" in receipt.problem
     assert events_of(root) == []
 
 
-def test_where_the_log_cannot_be_written_nothing_counts_as_saved(
+def test_nothing_counts_as_saved_if_the_log_cannot_be_written(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     for log in (root / "reviews").iterdir():
@@ -273,7 +275,7 @@ def test_where_the_log_cannot_be_written_nothing_counts_as_saved(
     (root / "reviews").rmdir()
     (root / "reviews").write_text("a file where the folder should be")
     session[review._DECK] = {"outbox": sent(context, "Zed", draft("a", 3))}
-    review.take_outbox()
+    review.save_outbox()
     _, receipt = session[Key.REVIEW_RECEIPT]
     assert receipt.saved == ()
     assert receipt.problem

@@ -14,6 +14,7 @@ from dashboard.data.context import Context
 from dashboard.data.exports import default_export_folder, read_exports, start_export
 from dashboard.data.samples import read_row_tiles
 from dashboard.data.subsets import read_subset_outcome
+from dashboard.pages.subset.panels import find_edge_rows
 from dashboard.pages.subset.rule_choices import (
     REASON_NAMES,
     RULE_MEANINGS,
@@ -22,10 +23,9 @@ from dashboard.pages.subset.rule_choices import (
     read_rule,
     view_changes,
 )
-from dashboard.pages.subset.subset_panels import edge_rows
 from dashboard.view.navigation import sample_link
 from dashboard.view.state import RuleKind, View, write_view
-from dashboard.widgets.filter_chips import CLEAR, read_parts, without
+from dashboard.widgets.filter_chips import CLEAR, read_chips, remove_chip
 from scoring.database.filters import Filter, Range
 from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError
@@ -114,7 +114,7 @@ def test_the_edge_of_a_subset(context: Context) -> None:
     view = View(rule=RuleKind.TOP_COUNT, count=20, hand=False)
     outcome = read_subset_outcome(context, read_definition(context, view))
     score = dict(zip(outcome.candidates.row_idx, outcome.candidates.visnec, strict=True))
-    edges = edge_rows(outcome, 5)
+    edges = find_edge_rows(outcome, 5)
     kept = [score[row] for row in edges["Lowest scores kept"]]
     dropped = [score[row] for row in edges["Highest scores dropped"]]
     assert kept == sorted(score[row] for row in outcome.subset.selected)[:5]
@@ -187,7 +187,7 @@ WHICH = Filter(
 
 
 def test_parts_of_a_filter_in_words() -> None:
-    said = [(part.name, part.value) for part in read_parts(WHICH, {3: "colours"})]
+    said = [(part.name, part.value) for part in read_chips(WHICH, {3: "colours"})]
     assert said == [
         ("source", "a"),
         ("source", "b=c"),
@@ -200,13 +200,13 @@ def test_parts_of_a_filter_in_words() -> None:
 
 
 def test_each_part_can_be_taken_out() -> None:
-    for part in read_parts(WHICH, {}):
-        left = without(WHICH, part.key)
-        assert part.key not in {one.key for one in read_parts(left, {})}
-        assert len(read_parts(left, {})) == len(read_parts(WHICH, {})) - 1
-    assert without(WHICH, CLEAR) == Filter()
-    assert without(WHICH, "__class__=x") == WHICH
-    assert without(WHICH, "source=z") == WHICH
+    for part in read_chips(WHICH, {}):
+        left = remove_chip(WHICH, part.key)
+        assert part.key not in {one.key for one in read_chips(left, {})}
+        assert len(read_chips(left, {})) == len(read_chips(WHICH, {})) - 1
+    assert remove_chip(WHICH, CLEAR) == Filter()
+    assert remove_chip(WHICH, "__class__=x") == WHICH
+    assert remove_chip(WHICH, "source=z") == WHICH
 
 
 # ---- charts --------------------------------------------------------------------------------------

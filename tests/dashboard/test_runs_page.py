@@ -50,7 +50,7 @@ def progress(state: str, **changes: object) -> RunProgress:
         (progress("finished"), 9e9, "Finished 2026-01-02 03:04 UTC."),
     ],
 )
-def test_progress_is_said_in_a_sentence(given: RunProgress, age: float, said: str) -> None:
+def test_progress_is_formatted_as_a_sentence(given: RunProgress, age: float, said: str) -> None:
     assert formatting.describe_progress(given, age).startswith(said)
 
 
@@ -59,7 +59,7 @@ def test_the_record_and_every_status_are_shown(root: Path, context: Context, dra
     said = written(app)
     assert not app.exception
     assert RUN_ID in said
-    assert 'all samples</td><td class="number">120<' in said
+    assert 'All samples</td><td class="number">120<' in said
     counts = read_status_counts(context)
     assert int(counts["n"].sum()) == 120
     reasons = read_status_reasons(context)
@@ -71,7 +71,7 @@ def test_the_record_and_every_status_are_shown(root: Path, context: Context, dra
     assert f'<div class="vn-value">{predictions}</div>' in said
 
 
-def test_what_decides_the_baselines_is_shown(root: Path, draw: Draw) -> None:
+def test_baseline_parameters_are_shown(root: Path, draw: Draw) -> None:
     path = root / "runs" / RUN_ID / "run.json"
     more = {
         "baseline_parameters": {"blur_sigma": 0.05, "shuffle_seed": 1_234_567},
@@ -82,10 +82,10 @@ def test_what_decides_the_baselines_is_shown(root: Path, draw: Draw) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | more))
     said = written(draw("runs"))
     assert "sigma 5 % of the image&#x27;s longer side" in said
-    assert "<dt>shuffle seed</dt><dd>1234567</dd>" in said
+    assert "<dt>Shuffle seed</dt><dd>1234567</dd>" in said
     assert "cpu (A device)" in said
     assert "TinyProcessor, &lt;b&gt;Pil&lt;/b&gt;" in said
-    assert "<dt>token values</dt><dd>kept</dd>" in said
+    assert "<dt>Token values</dt><dd>stored</dd>" in said
 
 
 def report(n_written: int, n_own: int, **changes: object) -> dict[str, object]:
@@ -104,7 +104,7 @@ def report(n_written: int, n_own: int, **changes: object) -> dict[str, object]:
     return values | changes
 
 
-def test_a_run_in_flight_shows_how_far_its_processes_are(root: Path, draw: Draw) -> None:
+def test_an_active_run_shows_the_progress_of_its_processes(root: Path, draw: Draw) -> None:
     folder = root / "runs" / RUN_ID / "progress"
     folder.mkdir()
     (folder / "desk-1.json").write_text(json.dumps(report(18, 5)))
@@ -117,7 +117,7 @@ def test_a_run_in_flight_shows_how_far_its_processes_are(root: Path, draw: Draw)
     assert '<td class="number">30</td><td class="number">90</td>' in said
 
 
-def test_a_workspace_without_runs_says_how_to_score(
+def test_a_workspace_without_runs_shows_how_to_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     make_workspace(tmp_path / "w", 5, with_run=False, with_clusters=False)
@@ -128,7 +128,7 @@ def test_a_workspace_without_runs_says_how_to_score(
     assert "visnec score" in written(app)
 
 
-def test_an_empty_workspace_says_how_to_import(
+def test_an_empty_workspace_shows_how_to_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw
 ) -> None:
     create_workspace(tmp_path / "w")

@@ -21,9 +21,9 @@ from dashboard.data.subsets import (
     read_subset_outcome,
     read_weight_stats,
 )
-from dashboard.pages.subset.limits_table import merged
+from dashboard.pages.subset.limits_table import merge_edits
 from dashboard.pages.subset.rule_choices import FAMILIES, read_definition
-from dashboard.pages.subset.subset_arms import read_arms
+from dashboard.pages.subset.saved_subsets import read_arms
 from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view
 from scoring.clustering.clusters import Clustering
@@ -70,13 +70,13 @@ RULES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 }
 
 
-def test_every_rule_of_the_page_is_tried_and_stands_in_one_family() -> None:
+def test_every_rule_is_tested_and_in_one_family() -> None:
     assert set(RULES) == set(RuleKind)
     assert sorted(kind for family in FAMILIES for kind in family.rules) == sorted(RuleKind)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_comes_to_what_the_library_says(
+def test_a_rule_selects_what_the_library_selects(
     root: Path, context: Context, draw: Draw, rule: str
 ) -> None:
     parameters, options = RULES[rule]
@@ -92,8 +92,8 @@ def test_a_rule_comes_to_what_the_library_says(
     app = draw("subset", {"rule": rule, **parameters})
     assert not app.exception, app.exception
     said = written(app)
-    assert "make no subset yet" not in said
-    assert f'samples in the subset</div><div class="vn-value">{n:,}</div>' in said
+    assert "This rule cannot be applied" not in said
+    assert f'Samples in the subset</div><div class="vn-value">{n:,}</div>' in said
     assert {**parameters, "rule": rule}.items() >= dict(app.query_params).items()
 
 
@@ -124,13 +124,13 @@ def test_the_url_of_a_rule_reads_back(rule: str) -> None:
         ("count", "9" * 30),
     ],
 )
-def test_choices_of_a_link_that_make_no_sense_are_left_out(name: str, value: str) -> None:
+def test_invalid_choices_of_a_link_are_ignored(name: str, value: str) -> None:
     view, problems = read_view({name: value})
     assert view == View()
     assert len(problems) == 1
 
 
-def test_a_rule_that_does_not_fit_is_told(root: Path, draw: Draw) -> None:
+def test_a_rule_that_cannot_be_applied_is_reported(root: Path, draw: Draw) -> None:
     for parameters, answer in (
         ({"rule": "budget", "count": "5", "floor": "9"}, "The floors add up to"),
         ({"rule": "budget", "source_limits": '[["<b>none</b>",1,null]]'}, "Unknown source"),
@@ -143,7 +143,7 @@ def test_a_rule_that_does_not_fit_is_told(root: Path, draw: Draw) -> None:
         app = draw("subset", parameters)
         assert not app.exception, app.exception
         said = written(app)
-        assert "These choices make no subset yet" in said
+        assert "This rule cannot be applied" in said
         assert answer in said
         assert "<b>none</b>" not in said
 
@@ -151,14 +151,14 @@ def test_a_rule_that_does_not_fit_is_told(root: Path, draw: Draw) -> None:
 # ---- controls ------------------------------------------------------------------------------------
 
 
-def test_a_family_begins_with_its_first_rule(root: Path, draw: Draw) -> None:
+def test_a_family_starts_with_its_first_rule(root: Path, draw: Draw) -> None:
     app = draw("subset")
     app.selectbox("rule_family").set_value(FAMILIES[2]).run()
     assert app.query_params["rule"] == "paper"
     assert "of each cluster, up to this share" in written(app)
 
 
-def test_what_is_typed_into_a_table_of_limits() -> None:
+def test_edits_of_a_limits_table() -> None:
     names = ["charts", "chat", "digits"]
     held = (("chat", 1, None), ("digits", 2, 8))
     edits: dict[int, dict[str, float | None]] = {
@@ -166,17 +166,17 @@ def test_what_is_typed_into_a_table_of_limits() -> None:
         1: {"low": None},
         2: {"low": 3.0},
     }
-    assert merged(held, names, edits, whole=True) == (("charts", None, 7), ("digits", 3, 8))
-    assert merged((), names, {1: {"low": 0.25}}, whole=False) == (("chat", 0.25, None),)
-    assert merged(held, names, {}, whole=True) == held
+    assert merge_edits(held, names, edits, whole=True) == (("charts", None, 7), ("digits", 3, 8))
+    assert merge_edits((), names, {1: {"low": 0.25}}, whole=False) == (("chat", 0.25, None),)
+    assert merge_edits(held, names, {}, whole=True) == held
 
 
-def test_the_choices_for_others_tell_how_many_they_are_about(root: Path, draw: Draw) -> None:
+def test_switches_for_unscored_samples_show_their_number(root: Path, draw: Draw) -> None:
     app = draw("subset", {"hand": "0"})
     label = next(one.label for one in app.toggle if "text-only" in one.label)
     n = int(label.rpartition("(")[2].rstrip(")"))
     assert n > 0
-    because = f'text only: the choice for samples without an image</td><td class="number">{n}'
+    because = f'text only (chosen above)</td><td class="number">{n}'
     assert f"<td>dropped</td><td>{because}" in _flat(written(app))
     app.toggle("view.text_only").set_value(True).run()
     assert f"<td>kept</td><td>{because}" in _flat(written(app))
@@ -197,9 +197,9 @@ def test_weights_show_what_training_will_see(root: Path, context: Context, draw:
     assert sum(facts.repeats) == len(outcome.subset.selected)
     assert facts.epoch >= sum(n * times for times, n in enumerate(facts.repeats))
     said = written(draw("subset", write_view(view)))
-    assert "mean weight" in said
+    assert "Mean weight" in said
     assert formatting.share(facts.effective_share, 1) in said
-    assert "mean weight" not in written(draw("subset"))
+    assert "Mean weight" not in written(draw("subset"))
 
 
 # ---- arms, comparison, stability, clusterings ----------------------------------------------------
@@ -240,19 +240,19 @@ def test_two_subsets_side_by_side(root: Path, context: Context, draw: Draw) -> N
     assert ">50.0 %</div>" in written(app)
 
 
-def test_comparing_without_a_saved_subset_says_what_to_do(root: Path, draw: Draw) -> None:
-    assert "no saved subset to compare with" in written(draw("subset", {"panel": "compare"}))
+def test_comparing_without_a_saved_subset_shows_what_to_do(root: Path, draw: Draw) -> None:
+    assert "No saved subset to compare with" in written(draw("subset", {"panel": "compare"}))
 
 
-def test_stability_is_worked_out_on_request(root: Path, context: Context, draw: Draw) -> None:
+def test_stability_is_computed_on_request(root: Path, context: Context, draw: Draw) -> None:
     app = draw("subset", {"rule": "top-share", "panel": "stability", "draws": "25"})
-    assert "expected overlap" not in written(app)
+    assert "Expected overlap" not in written(app)
     app.button("stability").click().run()
     assert not app.exception, app.exception
     said = written(app)
-    assert "expected overlap" in said
+    assert "Expected overlap" in said
     noise = "the noise of the dtype (± 0.000002 in float32)"
-    assert f"Judged by 1 other set of scores and {noise}" in said
+    assert f"Based on 1 other set of scores and {noise}" in said
     view = View(rule=RuleKind.TOP_SHARE)
     facts = read_known_stability(context, read_definition(context, view), 25)
     assert facts is not None
@@ -260,10 +260,10 @@ def test_stability_is_worked_out_on_request(root: Path, context: Context, draw: 
     assert 0 < facts.n_firm <= facts.n_taken
 
 
-def test_a_rule_that_is_not_about_scores_has_no_stability(root: Path, draw: Draw) -> None:
+def test_a_rule_without_scores_has_no_stability(root: Path, draw: Draw) -> None:
     app = draw("subset", {"rule": "random", "panel": "stability"})
     app.button("stability").click().run()
-    assert "This rule has no such figures" in written(app)
+    assert "No stability for this rule" in written(app)
 
 
 def test_one_clustering_alone_has_no_overlap(root: Path, draw: Draw) -> None:
@@ -271,7 +271,7 @@ def test_one_clustering_alone_has_no_overlap(root: Path, draw: Draw) -> None:
     assert "--sweep 10,20,30" in said
 
 
-def test_the_page_says_what_the_clusters_are_made_of(root: Path, draw: Draw) -> None:
+def test_the_page_shows_how_the_clusters_were_made(root: Path, draw: Draw) -> None:
     said = written(draw("subset", {"rule": "paper"}))
     assert f"Clusters: K = {len(CLUSTER_NAMES)}, seed 42, embedder tfidf-svd" in said
     assert "These are not the paper" in said

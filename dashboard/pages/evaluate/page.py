@@ -1,4 +1,4 @@
-"""Evaluate: models on the benchmark, and on what of it needs the image."""
+"""Evaluate: how models do on a benchmark, and on its part that needs the image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import streamlit as st
 
 from dashboard.data.context import Context, open_view_context
 from dashboard.data.evaluate import read_evaluation, read_models
+from dashboard.pages.evaluate import panels
 from dashboard.view import url_widgets
 from dashboard.view.state import View, change_view, current_view
-from dashboard.widgets import evaluation_panels, filter_bar, notices, page_frame
+from dashboard.widgets import figures, filter_bar, notices, page_frame
 from scoring.database.queries.prediction_correctness import PredictingModel
 from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES
 
@@ -18,19 +19,17 @@ _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
 
 
 def render() -> None:
-    """The page."""
-    _, opened = page_frame.open_page(
-        "Evaluate", "How models answer with and without the image, where the image is needed"
-    )
-    context = page_frame.require_scores(opened, "Evaluating")
+    """Show the page."""
+    _, opened = page_frame.open_page("Evaluate", "Model accuracy with and without the image")
+    context = page_frame.require_scores(opened)
     if context is None:
         return
     if not read_models(context):
         root = context.workspace.root
         notices.show_empty(
-            "There are no predictions yet",
-            "Let the run's own model answer, or bring what other models answered: one JSON object "
-            "or CSV row per sample, with row_idx or id, and prediction.",
+            "No predictions yet",
+            "Predict with the run's own model, or import predictions of other models: one JSON "
+            "object or CSV row per sample, with row_idx or id, and prediction.",
             f"visnec predict -w {root}\n"
             f"visnec evaluate NAME=PREDICTIONS.jsonl --blind NAME=BLIND.jsonl -w {root}",
         )
@@ -44,35 +43,39 @@ def _show_evaluation() -> None:
     context = open_view_context(view).context
     if context is None:
         return
-    filter_bar.show_strip(context, "All samples of the benchmark.")
-    models = {one.name: one for one in read_models(context)}
-    name, measure, threshold = _choose(context, view, models)
-    found = read_evaluation(context, measure, threshold)
-    one = next(one for one in found.models if one.model == name)
-    evaluation_panels.show_figures(one, found)
-    with st.container(key="pair-evaluate"):
-        left, right = st.columns([6, 5], gap="large")
-        with left:
-            evaluation_panels.show_bands(one)
-        with right:
-            evaluation_panels.show_cells(context, view, one, found)
-    evaluation_panels.show_groups(one)
-    evaluation_panels.show_ranking(found)
-    evaluation_panels.show_kept(context)
+    filter_bar.show_filter_strip(context, "All samples of the benchmark.")
+    models = {model.name: model for model in read_models(context)}
+    name, measure = _choose_model(context, view, models)
+    evaluation = read_evaluation(context, measure, view.threshold(context.workspace.bands))
+    model = next(model for model in evaluation.models if model.model == name)
+    panels.show_headline(model, evaluation)
+    left, right = figures.pair_columns("evaluate")
+    with left:
+        panels.show_bands(model)
+    with right:
+        panels.show_cells(context, view, model, evaluation)
+    panels.show_groups(model)
+    panels.show_ranking(evaluation)
+    panels.show_imported(context)
 
 
-def _choose(
+def _choose_model(
     context: Context, view: View, models: dict[str, PredictingModel]
-) -> tuple[str, str, float]:
-    """Whose predictions, what counts as right, and where the necessary part begins.
+) -> tuple[str, str]:
+    """Choose the model, the measure, and the threshold of the necessary part.
 
-    Model and measure live in the filter, so that the samples behind a figure open under it.
+    Model and measure are part of the filter, so the samples behind a figure open under it.
     """
-    which = context.filter
+    current = context.filter
     run = context.scope.run_id
     default = run if run in models else next(iter(models))
-    name = which.model if which.model in models else default
-    measure = which.measure or DEFAULT_MEASURE
+    name = current.model if current.model in models else default
+    measure = current.measure or DEFAULT_MEASURE
+
+    def describe_model(name: str) -> str:
+        model = models[name]
+        return f"{name} · run of {model.told}" if model.own else name
+
     with st.container(key="wrap-evaluate"):
         first, second, third = st.columns([4, 4, 3])
         with first:
@@ -80,41 +83,37 @@ def _choose(
                 "Model",
                 list(models),
                 key=url_widgets.widget_key(_MODEL, name),
-                format_func=lambda one: _told(models[one]),
+                format_func=describe_model,
                 on_change=url_widgets.on_user_change,
-                args=(_MODEL, _take_model, run),
+                args=(_MODEL, _change_model, run),
             )
         with second:
             st.selectbox(
-                "Right is",
+                "Correct if",
                 list(MEASURES),
                 key=url_widgets.widget_key(_MEASURE, measure),
-                format_func=lambda one: f"{one}: {MEASURES[one]}",
+                format_func=lambda measure: f"{measure}: {MEASURES[measure]}",
                 on_change=url_widgets.on_user_change,
-                args=(_MEASURE, _take_measure),
+                args=(_MEASURE, _change_measure),
             )
         with third:
             url_widgets.choose_number(
                 "cut",
-                "The necessary part begins at",
+                "Threshold of the necessary part",
                 view.threshold(context.workspace.bands),
                 step=0.05,
                 help="VisNec score in nats per answer token; by default the upper band limit",
             )
-    return str(name), measure, view.threshold(context.workspace.bands)
+    return str(name), measure
 
 
-def _told(model: PredictingModel) -> str:
-    return f"{model.name} · run of {model.told}" if model.own else model.name
-
-
-def _take_model(run: str) -> None:
+def _change_model(run: str) -> None:
     name = str(url_widgets.consume_value(_MODEL))
-    which = current_view().filter
-    change_view(filter=replace(which, model=None if name == run else name))
+    current = current_view().filter
+    change_view(filter=replace(current, model=None if name == run else name))
 
 
-def _take_measure() -> None:
+def _change_measure() -> None:
     measure = str(url_widgets.consume_value(_MEASURE))
-    which = current_view().filter
-    change_view(filter=replace(which, measure=None if measure == DEFAULT_MEASURE else measure))
+    current = current_view().filter
+    change_view(filter=replace(current, measure=None if measure == DEFAULT_MEASURE else measure))

@@ -1,7 +1,7 @@
-"""One verdict on many samples: how many is said before and after, and one undo takes it back.
+"""One decision on several samples, shown with its count and undone as a whole.
 
-A verdict that the reviewer gave by hand is never replaced in passing: such samples are left out
-and counted.
+A decision that the reviewer made on a single sample is never replaced: such samples are skipped and
+counted.
 """
 
 from __future__ import annotations
@@ -15,76 +15,74 @@ from dashboard.data.context import read_workspace
 from dashboard.data.reviews import read_last_bulk_decision, read_own_decisions
 from dashboard.text import formatting
 from dashboard.view.state import Key
-from dashboard.widgets.gallery import Bulk, Told
+from dashboard.widgets.gallery import BulkRequest, StatusMessage
 from scoring.errors import VisnecError
 
 
 @dataclass(frozen=True, slots=True)
-class _News:
-    """What this session's last verdict, or undo of one, did; ``queue`` names a verdict that was
-    saved."""
+class _Outcome:
+    """What this session's last bulk decision or undo did; ``queue`` names a saved decision."""
 
-    said: str
+    text: str
     queue: str | None = None
     failed: bool = False
 
 
-def told() -> Told | None:
-    """What to tell of the last verdict, and whether there is one that can be taken back.
+def read_status() -> StatusMessage | None:
+    """Return the status of the last bulk decision, and whether it can be undone.
 
-    That is found in the log, so it outlives the page, and after an undo the one before is next.
+    It is read from the log, so it outlives the page; after an undo the previous one is next.
     """
     reviewer: str | None = st.session_state.get(Key.REVIEWER)
-    news: _News | None = st.session_state.get(Key.BULK)
+    outcome: _Outcome | None = st.session_state.get(Key.BULK)
     if reviewer is None:
         return None
     last = read_last_bulk_decision(read_workspace(), reviewer)
     st.session_state[Key.BULK_SHOWN] = last.queue if last else None
     if last is None:
-        return None if news is None else Told(news.said, failed=news.failed)
-    if news is not None and news.queue == last.queue:
-        return Told(news.said, can_undo=True)
-    standing = (
-        f"Last verdict on several: {last.decision} on {formatting.plural(last.n, 'sample')}, "
+        return None if outcome is None else StatusMessage(outcome.text, failed=outcome.failed)
+    if outcome is not None and outcome.queue == last.queue:
+        return StatusMessage(outcome.text, can_undo=True)
+    text = (
+        f"Last bulk decision: {last.decision} on {formatting.plural(last.n, 'sample')}, "
         f"{formatting.moment(last.decided_at)}."
     )
-    said = standing if news is None else f"{news.said} {standing}"
-    return Told(said, can_undo=True, failed=news is not None and news.failed)
+    if outcome is None:
+        return StatusMessage(text, can_undo=True)
+    return StatusMessage(f"{outcome.text} {text}", can_undo=True, failed=outcome.failed)
 
 
-def take(bulk: Bulk) -> None:
-    """Saves the verdict in the reviewer's name; for the gallery's callback."""
+def decide_samples(request: BulkRequest) -> None:
+    """Save the decision in the reviewer's name; callback of the gallery."""
     reviewer: str | None = st.session_state.get(Key.REVIEWER)
     if reviewer is not None:
-        st.session_state[Key.BULK] = _save(bulk, reviewer)
+        st.session_state[Key.BULK] = _save_decision(request, reviewer)
 
 
-def _save(bulk: Bulk, reviewer: str) -> _News:
+def _save_decision(request: BulkRequest, reviewer: str) -> _Outcome:
     workspace = read_workspace()
-    own = read_own_decisions(workspace, reviewer, bulk.rows, 0).decided
-    rows = [row for row in bulk.rows if row not in own]
-    stayed = f"{formatting.plural(len(own), 'sample')} already had your verdict and stayed."
+    own = read_own_decisions(workspace, reviewer, request.rows, 0).decided
+    rows = [row for row in request.rows if row not in own]
+    skipped = f"Skipped {formatting.plural(len(own), 'sample')} that already had your decision."
     if not rows:
-        return _News(f"Nothing was changed: {stayed}")
+        return _Outcome(f"Nothing changed. {skipped}")
     try:
-        events = actions.record_bulk(workspace, reviewer, rows, bulk.decision)
+        events = actions.record_bulk(workspace, reviewer, rows, request.decision)
     except (VisnecError, OSError) as error:
-        return _News(f"Nothing was saved: {formatting.describe_error(error)}", failed=True)
-    said = f"Saved: {bulk.decision} on {formatting.plural(len(rows), 'sample')}."
-    return _News(f"{said} {stayed}" if own else said, events[0].queue)
+        return _Outcome(f"Nothing was saved: {formatting.describe_error(error)}", failed=True)
+    text = f"Saved: {request.decision} on {formatting.plural(len(rows), 'sample')}."
+    return _Outcome(f"{text} {skipped}" if own else text, events[0].queue)
 
 
-def undo() -> None:
-    """Takes back whole the verdict that was shown beside the button; for the gallery's callback."""
+def undo_decision() -> None:
+    """Undo the bulk decision shown with the button; callback of the gallery."""
     reviewer: str | None = st.session_state.get(Key.REVIEWER)
     queue: str | None = st.session_state.get(Key.BULK_SHOWN)
     if reviewer is None or queue is None:
         return
     try:
-        held = actions.undo_bulk(read_workspace(), reviewer, queue)
+        n = actions.undo_bulk(read_workspace(), reviewer, queue)
+        outcome = _Outcome(f"Undone on {formatting.plural(n, 'sample')}.")
     except (VisnecError, OSError) as error:
-        st.session_state[Key.BULK] = _News(
-            f"Nothing was undone: {formatting.describe_error(error)}", failed=True
-        )
-        return
-    st.session_state[Key.BULK] = _News(f"Undone on {formatting.plural(held, 'sample')}.")
+        outcome = _Outcome(f"Nothing was undone: {formatting.describe_error(error)}", failed=True)
+    st.session_state[Key.BULK] = outcome

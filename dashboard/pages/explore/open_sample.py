@@ -1,4 +1,4 @@
-"""A sample opened in Explore: in full, with its decisions, its history and samples like it."""
+"""An open sample in Explore: in full, with its decisions, its history and similar samples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.data.cards import Card
 from dashboard.data.context import Context, open_view_context
+from dashboard.data.evaluate import read_imported_answers
 from dashboard.data.reviews import read_decision_history, read_own_decisions
 from dashboard.data.samples import (
     read_card,
@@ -20,74 +21,16 @@ from dashboard.data.samples import (
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
-from dashboard.widgets import (
-    decision_buttons,
-    evaluation_panels,
-    figures,
-    gallery,
-    notices,
-    reviewer,
-    sample_view,
-)
+from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer, sample_view
+from dashboard.widgets.decision_buttons import Sampling
 from dashboard.widgets.figures import Table
 from dashboard.widgets.sample_view import Action
 from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError
-from scoring.reviews.decision_log import DecisionEvent
 
-_N_ALIKE = 5
-
-
-def show(context: Context, view: View, row_idx: int) -> None:
-    """Draws the sample, its decisions and what is like it; or says that there is no such row."""
-    try:
-        card = read_card(context, row_idx)
-    except InputError as error:
-        notices.show_problem(error, "There is no such sample")
-        st.button("Back to the samples", on_click=_go_back, args=(None,))
-        return
-    before, behind = _neighbours(context, view.sort, card)
-    _show_sample_line(card, before, behind)
-    exactly = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
-    sample_view.show(
-        "sample",
-        card,
-        page_link(PageName.EXPLORE, exactly),
-        before is not None,
-        behind is not None,
-        lambda action: _act(action, card, before, behind),
-    )
-    evaluation_panels.show_answers(context, row_idx)
-    _show_decision(context, row_idx)
-    _show_history(context, row_idx)
-    _show_cluster(context, card)
-    _show_record(context, row_idx)
-
-
-def _act(action: Action, card: Card, before: int | None, behind: int | None) -> None:
-    """What a key or a click in the sample asked for. A key pressed on a sample that is no longer
-    shown does nothing."""
-    if action.name == "open":
-        open_row(action.row)
-    elif action.row != card["row_idx"]:
-        return
-    elif action.name == "image":
-        _list_image(card["row_idx"])
-    elif action.name == "back":
-        _go_back(card)
-    else:
-        open_row({"previous": before, "next": behind}[action.name])
-
-
-def _list_image(row_idx: int) -> None:
-    """All samples on an image of this one."""
-    context = open_view_context(current_view()).context
-    if context is not None:
-        images = read_detail(context, row_idx).images
-        change_view(filter=Filter(image=images), sample=None)
-
-
+_N_SIMILAR = 5
+_MAX_ANSWER = 1000  # characters
 _SORT_VALUES = {
     Sort.VISNEC_DESC: "visnec",
     Sort.VISNEC_ASC: "visnec",
@@ -98,144 +41,190 @@ _SORT_VALUES = {
 }
 
 
-def _neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, int | None]:
-    """The samples before and behind this one in the order of the list, wherever it stands."""
+def show_open_sample(context: Context, view: View, row_idx: int) -> None:
+    """Show the sample, its decisions and similar samples, or that there is no such row."""
+    try:
+        card = read_card(context, row_idx)
+    except InputError as error:
+        notices.show_problem(error, "No such sample")
+        st.button("Back to the list", on_click=_close_sample, args=(None,))
+        return
+    previous_row, next_row = _read_neighbours(context, view.sort, card)
+    _show_sample_line(card, previous_row, next_row)
+    exact_view = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
+    sample_view.show_sample(
+        "sample",
+        card,
+        page_link(PageName.EXPLORE, exact_view),
+        previous_row is not None,
+        next_row is not None,
+        lambda action: _handle_action(action, card, previous_row, next_row),
+    )
+    _show_imported_answers(context, row_idx)
+    _show_decision(context, row_idx)
+    _show_history(context, row_idx)
+    _show_cluster(context, card)
+    with st.expander("Raw record"):
+        record = read_record(context.workspace, row_idx)
+        original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
+        st.code(original, language=None, wrap_lines=True)
+
+
+def _handle_action(
+    action: Action, card: Card, previous_row: int | None, next_row: int | None
+) -> None:
+    """Handle a key or click in the sample; ignore a key meant for a sample shown before."""
+    if action.name == "open":
+        open_row(action.row)
+    elif action.row != card["row_idx"]:
+        return
+    elif action.name == "image":
+        context = open_view_context(current_view()).context
+        if context is not None:
+            images = read_detail(context, card["row_idx"]).images
+            change_view(filter=Filter(image=images), sample=None)
+    elif action.name == "back":
+        _close_sample(card)
+    else:
+        open_row({"previous": previous_row, "next": next_row}[action.name])
+
+
+def _make_cursor(card: Card, sort: Sort, backward: bool = False) -> Cursor:
+    """Return the position in the list right after a sample, or before it."""
     value = card[_SORT_VALUES[sort]]
-    found = []
-    for backward, place in ((True, -1), (False, 0)):
-        cursor = Cursor(None if value is None else float(value), card["row_idx"], backward)
-        records = read_page_at(context, sort, cursor, limit=1).records
-        found.append(records[place]["row_idx"] if records else None)
-    return found[0], found[1]
+    return Cursor(None if value is None else float(value), card["row_idx"], backward)
 
 
-def _show_sample_line(card: Card, before: int | None, behind: int | None) -> None:
+def _read_neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, int | None]:
+    """Return the rows before and after this sample in the list, even if it is not in the list."""
+    before = read_page_at(context, sort, _make_cursor(card, sort, backward=True), limit=1).records
+    after = read_page_at(context, sort, _make_cursor(card, sort), limit=1).records
+    return before[-1]["row_idx"] if before else None, after[0]["row_idx"] if after else None
+
+
+def _show_sample_line(card: Card, previous_row: int | None, next_row: int | None) -> None:
     with st.container(horizontal=True, key="sample_line"):
         st.button(
-            "Back to the samples",
+            "Back to the list",
             key="sample-back",
             icon=":material/grid_view:",
-            on_click=_go_back,
+            on_click=_close_sample,
             args=(card,),
             help="Esc",
         )
-        st.button(
-            "Previous",
-            key="sample-previous",
-            icon=":material/chevron_left:",
-            disabled=before is None,
-            on_click=open_row,
-            args=(before,),
-            help="←",
-        )
-        st.button(
-            "Next",
-            key="sample-next",
-            icon=":material/chevron_right:",
-            disabled=behind is None,
-            on_click=open_row,
-            args=(behind,),
-            help="→",
-        )
+        for label, icon, row, key in (
+            ("Previous", ":material/chevron_left:", previous_row, "←"),
+            ("Next", ":material/chevron_right:", next_row, "→"),
+        ):
+            st.button(
+                label,
+                key=f"sample-{label.lower()}",
+                icon=icon,
+                disabled=row is None,
+                on_click=open_row,
+                args=(row,),
+                help=key,
+            )
 
 
 def open_row(row_idx: int | None) -> None:
-    """Shows a sample; for callbacks."""
+    """Open a sample; for callbacks."""
     if row_idx is not None:
         change_view(sample=row_idx)
 
 
-def _go_back(card: Card | None) -> None:
-    """Back to the list, to the page on which the sample stands."""
+def _close_sample(card: Card | None) -> None:
+    """Go back to the page of the list that contains the sample."""
     view = current_view()
     context = open_view_context(view).context
     page = view.page
     if card is not None and context is not None:
         st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
-        records = read_page(context, view).records
-        if card["row_idx"] not in {record["row_idx"] for record in records}:
-            before, _ = _neighbours(context, view.sort, card)
-            page = None if before is None else _cursor_of(context, view.sort, before)
+        listed = {record["row_idx"] for record in read_page(context, view).records}
+        if card["row_idx"] not in listed:
+            previous_row, _ = _read_neighbours(context, view.sort, card)
+            page = None
+            if previous_row is not None:
+                page = _make_cursor(read_card(context, previous_row), view.sort)
     change_view(sample=None, page=page)
 
 
-def _cursor_of(context: Context, sort: Sort, row_idx: int) -> Cursor:
-    """The place right behind a sample."""
-    value = read_card(context, row_idx)[_SORT_VALUES[sort]]
-    return Cursor(None if value is None else float(value), row_idx)
+def _show_imported_answers(context: Context, row_idx: int) -> None:
+    """Show what imported models predicted for the sample, if any."""
+    answers = read_imported_answers(context, row_idx)
+    if answers.empty:
+        return
+    rows = [
+        (
+            str(row["model"]),
+            formatting.SIGHT_NAMES.get(str(row["sight"]), str(row["sight"])),
+            str(row["prediction"])[:_MAX_ANSWER],
+            _format_match(row["exact"], row["letter"], row["f1"]),
+        )
+        for row in answers.to_dict("records")
+    ]
+    st.subheader("Predictions of other models", anchor=False)
+    figures.show_table(Table(("Model", "Input", "Prediction", "Against the reference"), rows))
+
+
+def _format_match(exact: bool, letter: bool | None, f1: float) -> str:
+    if letter is not None:
+        return "same choice" if letter else "different choice"
+    return "identical" if exact else f"token F1 {f1:.2f}"
 
 
 def _show_decision(context: Context, row_idx: int) -> None:
     name: str | None = st.session_state.get(Key.REVIEWER)
     if name is None:
         with st.container(horizontal=True):
-            reviewer.offer(current_view().reviewer, "Decide about this sample")
+            reviewer.show_name_button(current_view().reviewer, "Decide about this sample")
             if st.button("Review this sample", icon=":material/fact_check:"):
                 go_to(PageName.REVIEW, row=row_idx)
         return
     own = read_own_decisions(context.workspace, name, [row_idx], 0)
-    decision_buttons.show(row_idx, name, None, own.decided.get(row_idx))
-    notices.show_remembered()
+    decision_buttons.show_buttons(row_idx, name, Sampling(), own.decided.get(row_idx))
+    notices.show_message()
 
 
 def _show_history(context: Context, row_idx: int) -> None:
-    """Everything that people did to this sample; an undo takes back and erases nothing."""
+    """Show all events about this sample, undone ones included."""
     events = read_decision_history(context.workspace, row_idx)
     if not events:
         return
-    taken_back = {event.undoes for event in events if event.undoes}
+    undone = {event.undoes for event in events if event.undoes}
     with st.expander(f"History: {formatting.plural(len(events), 'entry', 'entries')}"):
         rows = [
             (
                 formatting.moment(event.decided_at),
                 event.reviewer,
-                _deed(event) + (" (undone)" if event.event_id in taken_back else ""),
+                ("undo" if event.undoes else str(event.decision or "note"))
+                + (" (undone)" if event.event_id in undone else ""),
                 event.note or "",
-                "with others at once" if event.in_bulk else event.queue or "",
+                "bulk decision" if event.in_bulk else event.queue or "",
             )
             for event in events
         ]
-        figures.show_table(Table(("when", "reviewer", "what", "note", "queue"), rows))
-
-
-def _deed(event: DecisionEvent) -> str:
-    if event.undoes:
-        return "undo"
-    return "note" if event.decision is None else str(event.decision)
+        figures.show_table(Table(("When", "Reviewer", "What", "Note", "Queue"), rows))
 
 
 def _show_cluster(context: Context, card: Card) -> None:
-    """Samples with similar instructions, those nearest in score on both sides."""
+    """Show samples with similar instructions, those nearest in score on both sides."""
     cluster = card["cluster_id"]
     if cluster is None:
         return
-    alike = replace(context, filter=Filter(cluster=(int(cluster),)))
-    before, behind = (
-        read_tiles(
-            alike,
-            read_page_at(
-                alike,
-                Sort.VISNEC_DESC,
-                Cursor(card["visnec"], card["row_idx"], backward),
-                _N_ALIKE,
-            ),
-        )
-        for backward in (True, False)
-    )
-    if not before and not behind:
+    similar = replace(context, filter=Filter(cluster=(int(cluster),)))
+    sort = Sort.VISNEC_DESC
+    tiles: list[Card] = []
+    for backward in (True, False):
+        cursor = _make_cursor(card, sort, backward)
+        tiles += read_tiles(similar, read_page_at(similar, sort, cursor, _N_SIMILAR))
+    if not tiles:
         return
     title, button = st.columns([5, 2], vertical_alignment="bottom")
     with title:
         st.subheader("Similar instructions", anchor=False)
-        figures.show_quiet(f"Nearest in score within the cluster “{card['cluster']}”")
+        figures.show_caption(f"Nearest scores in the cluster “{card['cluster']}”")
     if button.button("Show the whole cluster", icon=":material/grid_view:", width="stretch"):
-        change_view(filter=Filter(cluster=(int(cluster),)), sample=None)
+        change_view(filter=similar.filter, sample=None)
         st.rerun(scope="fragment")
-    gallery.show("alike", [*before, *behind], None, open_row, size=str(Tiles.SMALL))
-
-
-def _show_record(context: Context, row_idx: int) -> None:
-    with st.expander("Raw record"):
-        record = read_record(context.workspace, row_idx)
-        original = record.original.decode("utf-8", "replace") or f"in {record.origin}"
-        st.code(original, language=None, wrap_lines=True)
+    gallery.show_gallery("alike", tiles, open_row, size=str(Tiles.SMALL))

@@ -25,28 +25,28 @@ from dashboard.view.state import (
     take_view,
 )
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame, reviewer
-from dashboard.widgets.gallery import Bulk
+from dashboard.widgets.gallery import BulkRequest
 from scoring.database.filters import Range
 from scoring.database.values import Page, Sort
 
-_LAYOUTS = {Layout.PAGES: "all, page by page", Layout.CUT: "both sides of the cut"}
-# Widgets that an open sample takes the place of.
-_OF_THE_LIST = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
-_SEVERAL = "Decide about several at once"
+_LAYOUTS = {Layout.PAGES: "All, page by page", Layout.CUT: "Both sides of the threshold"}
+# Widgets that an open sample replaces.
+_LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
+_SELECT_SEVERAL = "Decide about several samples"
 _SORTS = {
-    Sort.VISNEC_DESC: "highest VisNec first",
-    Sort.VISNEC_ASC: "lowest VisNec first",
-    Sort.ROW_IDX: "order of the dataset",
-    Sort.LOSS_TEXT_DESC: "highest text-only loss first",
-    Sort.LOSS_MULTIMODAL_DESC: "highest multimodal loss first",
-    Sort.TOKENS_DESC: "longest answers first",
+    Sort.VISNEC_DESC: "Highest VisNec",
+    Sort.VISNEC_ASC: "Lowest VisNec",
+    Sort.ROW_IDX: "Dataset order",
+    Sort.LOSS_TEXT_DESC: "Highest text-only loss",
+    Sort.LOSS_MULTIMODAL_DESC: "Highest multimodal loss",
+    Sort.TOKENS_DESC: "Longest answer",
 }
 
 
 def render() -> None:
-    """The page."""
-    _, opened = page_frame.open_page("Explore", "Samples as pictures; open one to see it in full")
-    if page_frame.require_scores(opened, "Exploring") is not None:
+    """Show the page."""
+    _, opened = page_frame.open_page("Explore", "Samples as pictures")
+    if page_frame.require_scores(opened) is not None:
         _show_samples()
 
 
@@ -57,151 +57,159 @@ def _show_samples() -> None:
     if context is None:
         return
     if view.sample is not None:
-        url_widgets.forget_widgets(*_OF_THE_LIST)
-        open_sample.show(context, view, view.sample)
+        url_widgets.forget_widgets(*_LIST_WIDGETS)
+        open_sample.show_open_sample(context, view, view.sample)
         return
-    filter_bar.show(context)
-    _show_listed()
+    filter_bar.show_filter_bar(context)
+    _show_list()
 
 
 @st.fragment(key=Fragment.LISTED)
-def _show_listed() -> None:
-    """The samples under the filter, without the filter: a page on, or another cut, is no more."""
+def _show_list() -> None:
+    """Show the samples without the filter bar, which paging and a new threshold do not change."""
     view = current_view()
     context = open_view_context(view).context
     if context is None:
         return
     if view.layout is Layout.CUT:
-        _show_around_cut(context, view)
+        _show_both_sides(context, view)
     else:
         _show_page(context, view)
 
 
 def _show_page(context: Context, view: View) -> None:
-    with _first_hits_meanwhile(context, view):
+    with _show_first_hits(context, view):
         page = read_page(context, view)
-    _show_page_line(view, page)
-    if not page.records:
-        _show_nothing(context, view)
-        return
-    reviewer.offer(view.reviewer, _SEVERAL)
-    _show_gallery("gallery", read_tiles(context, page), view, _take_focus())
-    _show_pager("below", page)
-
-
-@contextmanager
-def _first_hits_meanwhile(context: Context, view: View) -> Iterator[None]:
-    """Shows some of what a text search finds while all samples are looked at for the page."""
-    hits = None if view.page else read_first_hits(context, view.size)
-    if hits is None:
-        yield
-        return
-    place = st.empty()
-    with place.container():
-        how_far = f"{hits.n_looked:,} of {hits.n_samples:,} samples were looked at so far"
-        figures.show_line(f"first {formatting.plural(hits.n_hits, 'hit')}, counting …", how_far)
-        gallery.show("first-hits", read_tiles(context, hits), size=str(view.tiles))
-    yield
-    place.empty()
-
-
-def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) -> None:
-    """Pictures to open, and, for somebody who has said who they are, to decide about."""
-
-    def decide(one: Bulk) -> None:
-        st.session_state[Key.BULK_PLACE] = key
-        bulk.take(one)
-
-    # Of two galleries, the one in which it was decided tells what became of it.
-    tells = view.layout is Layout.PAGES or st.session_state.get(Key.BULK_PLACE) == key
-    selecting = gallery.Selecting(decide, bulk.undo, bulk.told() if tells else None)
-    known = st.session_state.get(Key.REVIEWER) is not None
-    gallery.show(key, tiles, focus, _open, selecting if known else None, str(view.tiles))
-
-
-def _take_focus() -> int | None:
-    """The row to which the reader comes back from a sample; once."""
-    row: int | None = st.session_state.pop(Key.GALLERY_FOCUS, None)
-    return row
-
-
-def _open(row_idx: int) -> None:
-    open_sample.open_row(row_idx)
-    rerun_fragment(Fragment.SAMPLES)
-
-
-def _show_page_line(view: View, page: Page) -> None:
     with st.container(key="page-line"):
-        said, layout, order, size, tiles, pager = st.columns(
+        total, layout, order, size, tiles, pager = st.columns(
             [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
         )
-    with said:
-        figures.show_line(
+    with total:
+        figures.show_inline_figure(
             formatting.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
     with layout:
         url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with order:
-        url_widgets.choose_option("sort", "Order", list(_SORTS), view.sort, _SORTS.__getitem__)
+        url_widgets.choose_option("sort", "Sort by", list(_SORTS), view.sort, _SORTS.__getitem__)
     with size:
-        url_widgets.choose_option("size", "On a page", list(PAGE_SIZES), view.size)
+        url_widgets.choose_option("size", "Per page", list(PAGE_SIZES), view.size)
     with tiles:
-        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles)
+        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles, str.capitalize)
     with pager:
         _show_pager("above", page)
+    if not page.records:
+        _show_empty(context, view)
+        return
+    reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
+    _show_gallery("gallery", read_tiles(context, page), view, _pop_focus())
+    _show_pager("below", page)
 
 
-# ---- both sides of the cut -----------------------------------------------------------------------
+@contextmanager
+def _show_first_hits(context: Context, view: View) -> Iterator[None]:
+    """Show the first hits of a text search while the enclosed lines search all samples."""
+    hits = None if view.page else read_first_hits(context, view.size)
+    if hits is None:
+        yield
+        return
+    placeholder = st.empty()
+    with placeholder.container():
+        searched = f"{hits.n_looked:,} of {hits.n_samples:,} samples searched"
+        figures.show_inline_figure(
+            f"First {formatting.plural(hits.n_hits, 'hit')}, counting …", searched
+        )
+        gallery.show_gallery("first-hits", read_tiles(context, hits), size=str(view.tiles))
+    yield
+    placeholder.empty()
 
 
-def _show_around_cut(context: Context, view: View) -> None:
-    """What the cut just keeps beside what it just drops, the nearest first."""
-    cut = view.threshold(context.workspace.bands)
+def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) -> None:
+    """Show pictures to open and, once the reviewer's name is known, to decide about."""
+
+    def decide_samples(request: BulkRequest) -> None:
+        st.session_state[Key.BULK_PLACE] = key
+        bulk.decide_samples(request)
+
+    callbacks = None
+    if st.session_state.get(Key.REVIEWER) is not None:
+        # Of two galleries, only the one with the decision shows its status.
+        shows_status = view.layout is Layout.PAGES or st.session_state.get(Key.BULK_PLACE) == key
+        status = bulk.read_status() if shows_status else None
+        callbacks = gallery.BulkCallbacks(decide_samples, bulk.undo_decision, status)
+    gallery.show_gallery(key, tiles, _open_row, focus=focus, bulk=callbacks, size=str(view.tiles))
+
+
+def _pop_focus() -> int | None:
+    """Return the row of the sample that was just closed, once."""
+    row: int | None = st.session_state.pop(Key.GALLERY_FOCUS, None)
+    return row
+
+
+def _open_row(row_idx: int) -> None:
+    open_sample.open_row(row_idx)
+    rerun_fragment(Fragment.SAMPLES)
+
+
+# ---- both sides of the threshold -----------------------------------------------------------------
+
+
+def _show_both_sides(context: Context, view: View) -> None:
+    """Show the samples nearest to the threshold: dropped on the left, kept on the right."""
+    threshold = view.threshold(context.workspace.bands)
     with st.container(key="page-line"):
-        said, layout, number, size, tiles = st.columns([6, 3, 3, 2, 2], vertical_alignment="bottom")
-    with said:
-        figures.show_quiet("The nearest on both sides of the cut: is it where it should be?")
+        about, layout, number, size, tiles = st.columns(
+            [6, 3, 3, 2, 2], vertical_alignment="bottom"
+        )
+    with about:
+        figures.show_caption("The samples nearest to the threshold on each side")
     with layout:
         url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with number:
-        url_widgets.choose_number("cut", "Cut: keep scores from", cut)
+        url_widgets.choose_number("cut", "Threshold", threshold)
     with size:
-        url_widgets.choose_option("size", "Each side", list(PAGE_SIZES), view.size)
+        url_widgets.choose_option("size", "Per side", list(PAGE_SIZES), view.size)
     with tiles:
-        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles)
-    reviewer.offer(view.reviewer, _SEVERAL)
-    sides, focus = st.columns(2, gap="large"), _take_focus()
+        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles, str.capitalize)
+    reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
+    sides, focus = st.columns(2, gap="large"), _pop_focus()
     for column, side in zip(sides, ("dropped", "kept"), strict=True):
         with column:
-            _show_side(context, view, cut, side, focus)
+            _show_side(context, view, threshold, side, focus)
 
 
-def _show_side(context: Context, view: View, cut: float, side: str, focus: int | None) -> None:
+def _show_side(
+    context: Context, view: View, threshold: float, side: str, focus: int | None
+) -> None:
     kept = side == "kept"
     limits = context.filter.visnec
     low, high = (limits.min, limits.max) if limits else (None, None)
     if kept:
-        low = cut if low is None else max(low, cut)
+        low = threshold if low is None else max(low, threshold)
     else:
-        high = cut if high is None else min(high, cut)
+        high = threshold if high is None else min(high, threshold)
     if low is not None and high is not None and low >= high:
-        notices.show_empty(f"Nothing {side} here", "The filter's scores lie on the other side.")
+        notices.show_empty(
+            f"No {side} samples here", "The filter's scores are on the other side of the threshold."
+        )
         return
     on_side = replace(context, filter=replace(context.filter, visnec=Range(low, high)))
     sort = Sort.VISNEC_ASC if kept else Sort.VISNEC_DESC
     page = read_page_at(on_side, sort, None, view.size)
-    figures.show_line(formatting.plural(page.total, "sample"), side)
-    if not page.records:
-        notices.show_empty(f"Nothing {side}", "Move the cut, or take a part of the filter out.")
-        return
-    _show_gallery(f"gallery-{side}", read_tiles(on_side, page), view, focus)
+    figures.show_inline_figure(formatting.plural(page.total, "sample"), side)
+    if page.records:
+        _show_gallery(f"gallery-{side}", read_tiles(on_side, page), view, focus)
+    else:
+        notices.show_empty(
+            f"No {side} samples", "Move the threshold, or remove part of the filter."
+        )
 
 
 # ---- pages ---------------------------------------------------------------------------------------
 
 
-def _show_pager(where: str, page: Page) -> None:
-    with st.container(horizontal=True, horizontal_alignment="right", key=f"pager-{where}"):
+def _show_pager(position: str, page: Page) -> None:
+    with st.container(horizontal=True, horizontal_alignment="right", key=f"pager-{position}"):
         for label, icon, cursor in (
             ("First", ":material/first_page:", None),
             ("Previous", ":material/chevron_left:", page.previous),
@@ -209,7 +217,7 @@ def _show_pager(where: str, page: Page) -> None:
         ):
             st.button(
                 label,
-                key=f"{label}-{where}",
+                key=f"{label}-{position}",
                 icon=icon,
                 disabled=cursor is None and (label != "First" or page.previous is None),
                 on_click=take_view,
@@ -217,15 +225,11 @@ def _show_pager(where: str, page: Page) -> None:
             )
 
 
-def _show_nothing(context: Context, view: View) -> None:
+def _show_empty(context: Context, view: View) -> None:
     if view.page is not None:
-        notices.show_empty(
-            "This page is empty", "The list has changed since the link was made; go to the first."
-        )
+        notices.show_empty("This page is empty", "The list has changed since the link was made.")
         st.button("First page", on_click=take_view, kwargs={"page": None})
     elif context.filter:
-        notices.show_empty(
-            "No sample matches this filter", "Take a part of it out, or clear it above."
-        )
+        notices.show_empty("No matching samples", "Remove part of the filter, or clear it above.")
     else:
-        notices.show_empty("The dataset is empty", "There is nothing to show.")
+        notices.show_empty("The dataset is empty", "There are no samples to show.")

@@ -1,8 +1,9 @@
-"""Score health: what was not scored, and how many categories may change. Rows filter."""
+"""Statuses and score health as tables whose rows filter the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import streamlit as st
 
@@ -19,133 +20,107 @@ from scoring.samples import Status
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One line: what is counted, among how many, and the filter that shows it, if any does."""
+    """A count out of a total, with the field and value of the filter that shows these samples.
 
-    key: str
+    No filter shows a row with an empty ``field``.
+    """
+
     name: str
     n: int
-    among: int
+    total: int
     about: str
-    which: Filter | None
+    field: str = ""
+    value: Any = None
 
 
-def show(context: Context) -> None:
-    """Draws both tables; choosing a row puts it into the filter, or takes it out again."""
+def show_health(context: Context) -> None:
+    """Show both tables; choosing a row adds it to the filter, or removes it."""
     health = read_health(context)
     st.subheader("Statuses", anchor=False)
-    _show_rows("statuses", "Samples by status", "status", _statuses(health), context.filter)
+    _show_rows("statuses", "Samples by status", "Status", _status_rows(health), context.filter)
     st.subheader("Score health", anchor=False)
-    figures.show_quiet(
-        f"Noise of a score: {health.noise or UNKNOWN}. A score that close to a band limit may be "
-        "on the other side of it by rounding alone."
+    figures.show_caption(
+        f"Noise of a score: {health.noise or UNKNOWN}. Rounding alone may move a score this close "
+        "to a band limit across it."
     )
-    _show_rows(
-        "health", "How far the scores hold", "scores that …", _health(health), context.filter
-    )
+    _show_rows("health", "Score health", "Scores that …", _health_rows(health), context.filter)
 
 
-def _show_rows(key: str, label: str, name: str, rows: list[_Row], which: Filter) -> None:
-    shown = [
-        {
-            "key": one.key,
-            "name": one.name,
-            "n": one.n,
-            "share": one.n / one.among if one.among else None,
-            "about": one.about,
-            "opens": one.which is not None,
-        }
-        for one in rows
-    ]
-    chosen = breakdown.show(
+def _show_rows(key: str, label: str, name: str, rows: list[_Row], current: Filter) -> None:
+    def choose_row(name: str) -> None:
+        row = next((row for row in rows if row.name == name), None)
+        if row is not None and row.field:
+            change_view(filter=toggle_value(current_view().filter, row.field, row.value))
+
+    breakdown.show_breakdown(
         key,
         label,
         name,
-        shown,
-        chosen=[one.key for one in rows if one.which and _holds(which, one.which)],
-        action="only these samples, or take them out of the filter",
-    )
-    wanted = next((one for one in rows if one.key == chosen), None)
-    if wanted is not None and wanted.which is not None:
-        change_view(filter=toggled(current_view().filter, wanted.which))
-        st.rerun(scope="fragment")
-
-
-def toggled(which: Filter, part: Filter) -> Filter:
-    """The filter with the one part that ``part`` sets, or without it where it was so already."""
-    name = next(name for name in _PARTS if getattr(part, name) != getattr(_NOTHING, name))
-    value = getattr(_NOTHING if _holds(which, part) else part, name)
-    return replace(which, **{name: value})
-
-
-_PARTS = ("status", "content", "certainty", "baselines")
-_NOTHING = Filter()
-
-
-def _holds(which: Filter, part: Filter) -> bool:
-    return all(
-        getattr(which, name) == getattr(part, name)
-        for name in _PARTS
-        if getattr(part, name) != getattr(_NOTHING, name)
+        [
+            {
+                "key": row.name,
+                "name": row.name,
+                "n": row.n,
+                "share": row.n / row.total if row.total else None,
+                "about": row.about,
+                "opens": bool(row.field),
+            }
+            for row in rows
+        ],
+        choose_row=choose_row,
+        chosen=[row.name for row in rows if row.field and getattr(current, row.field) == row.value],
     )
 
 
-def _statuses(health: ScoreHealth) -> list[_Row]:
+def toggle_value(current: Filter, field: str, value: Any) -> Filter:
+    """Return the filter with ``value`` in a field, or with the field empty if it had that value."""
+    is_set = getattr(current, field) == value
+    return replace(current, **{field: getattr(Filter(), field) if is_set else value})
+
+
+def _status_rows(health: ScoreHealth) -> list[_Row]:
     total = sum(health.statuses.values())
     return [
         _Row(
-            status,
             formatting.status_name(status),
             n,
             total,
             formatting.STATUS_MEANINGS.get(Status(status), "") if status in list(Status) else "",
-            Filter(status=(Status(status),)),
+            "status",
+            (Status(status),),
         )
         for status, n in health.statuses.items()
     ]
 
 
-def _health(health: ScoreHealth) -> list[_Row]:
+def _health_rows(health: ScoreHealth) -> list[_Row]:
     scored = health.n_scored
-    rows = [
+    rows = []
+    if health.n_undecided is not None:
+        about = "within the noise of a band limit"
+        undecided = ("undecided",)
+        rows += [_Row("may be rounding", health.n_undecided, scored, about, "certainty", undecided)]
+    rows += [
         _Row(
-            "one",
-            "have one content token",
+            "are based on a single content token",
             health.n_one_token,
             scored,
-            "nothing averages out",
-            Filter(content=Range(1, 2)),
+            "no averaging over tokens",
+            "content",
+            Range(1, 2),
         ),
-        # No part of a filter tells these apart.
-        _Row(
-            "truncated",
-            "were cut to fit",
-            health.n_truncated,
-            scored,
-            "what stood further behind was not scored",
-            None,
-        ),
+        # No filter selects these.
+        _Row("were truncated", health.n_truncated, scored, "the rest was not scored"),
     ]
-    if health.n_undecided is not None:
-        rows.insert(
-            0,
-            _Row(
-                "undecided",
-                "may be rounding",
-                health.n_undecided,
-                scored,
-                "within the noise of a band limit",
-                Filter(certainty=("undecided",)),
-            ),
-        )
     if health.n_compared:
-        rows.append(
+        rows += [
             _Row(
-                "baselines",
                 "depend on the baseline",
                 health.n_differing,
                 health.n_compared,
-                "another category by another blind baseline",
-                Filter(baselines=("differ",)),
+                "another category with another blind baseline",
+                "baselines",
+                ("differ",),
             )
-        )
+        ]
     return rows

@@ -1,4 +1,4 @@
-"""Overview: what is in this workspace, how the scores lie, and what a threshold does to them."""
+"""Overview: the dataset, the score distribution, and the effect of a threshold."""
 
 from __future__ import annotations
 
@@ -8,150 +8,118 @@ from dashboard.data.context import Context, OpenedWorkspace, open_view_context
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
-from dashboard.pages.overview import groups_panel, health_panel, score_panel
+from dashboard.pages.overview import groups_panel, health_panel, plane_panel, score_panel
 from dashboard.text import formatting
 from dashboard.view.fragments import Fragment
 from dashboard.view.state import current_view
-from dashboard.widgets import figures, filter_bar, notices, page_frame, plane_panel
+from dashboard.widgets import figures, filter_bar, notices, page_frame
 from dashboard.widgets.figures import Figure
-from scoring.runs.record import RunRecord, list_runs
+from scoring.runs.record import list_runs
 from scoring.samples import Status
 
 
 def render() -> None:
-    """The page."""
-    _, opened = page_frame.open_page("Overview", "What is here, and what a threshold does to it")
-    context = opened.context
-    if opened.dataset is not None and context is None:
-        _show_dataset_only(opened)
-    if page_frame.require_scores(opened, "The overview") is None or context is None:
+    """Show the page."""
+    _, opened = page_frame.open_page("Overview", "Dataset, scores and threshold")
+    context, dataset = opened.context, opened.dataset
+    if dataset is not None and context is None:
+        imported = formatting.moment(dataset.imported_at)
+        figures.show_figures(
+            [
+                Figure("Samples", formatting.count(dataset.n_samples), "imported"),
+                Figure("Files", formatting.count(len(dataset.files)), imported),
+            ]
+        )
+    if page_frame.require_scores(opened) is None or context is None:
         return
-    _show_workspace(opened, context.without_filter())
+    _show_dataset(opened, context.without_filter())
     _show_scores()
     _show_run(context)
 
 
-def _show_dataset_only(opened: OpenedWorkspace) -> None:
-    dataset = opened.dataset
-    if dataset is None:
-        return
-    figures.show_figures(
-        [
-            Figure("samples", formatting.count(dataset.n_samples), "imported"),
-            Figure(
-                "files",
-                formatting.count(len(dataset.files)),
-                formatting.moment(dataset.imported_at),
-            ),
-        ]
-    )
-
-
-def _show_workspace(opened: OpenedWorkspace, context: Context) -> None:
-    """The dataset in a line of figures."""
+def _show_dataset(opened: OpenedWorkspace, context: Context) -> None:
     statuses = read_status_counts(context)
     by_status = dict(zip(statuses["status"], statuses["n"], strict=True))
     total = int(statuses["n"].sum())
     scored = int(by_status.get(Status.SCORED, 0))
+    pending = int(by_status.get(Status.PENDING, 0))
     sources = read_dataset_counts(context.store)
     with_image = int(sources["with_image"].sum())
     reviewers = read_review_state(opened.workspace).reviewers
-    decided = sum(one.decided for one in reviewers)
-    pending = int(by_status.get(Status.PENDING, 0))
-    rest = total - scored - pending
+    decided = sum(reviewer.decided for reviewer in reviewers)
+    count, share, plural = formatting.count, formatting.share, formatting.plural
     figures.show_figures(
         [
-            Figure("samples", formatting.count(total), formatting.plural(len(sources), "source")),
-            Figure(
-                "with an image", formatting.count(with_image), formatting.share(with_image, total)
-            ),
-            Figure("scored", formatting.count(scored), formatting.share(scored, total)),
-            Figure(
-                "pending", formatting.count(pending), "not scored yet" if pending else "none left"
-            ),
-            Figure("without a score", formatting.count(rest), "each with a reason, below"),
-            Figure(
-                "decisions",
-                formatting.count(decided),
-                formatting.plural(len(reviewers), "reviewer"),
-            ),
+            Figure("Samples", count(total), plural(len(sources), "source")),
+            Figure("With an image", count(with_image), share(with_image, total)),
+            Figure("Scored", count(scored), share(scored, total)),
+            Figure("Pending", count(pending), "not scored yet" if pending else "none left"),
+            Figure("Without a score", count(total - scored - pending), "reasons below"),
+            Figure("Decisions", count(decided), plural(len(reviewers), "reviewer")),
         ]
     )
 
 
 @st.fragment(key=Fragment.SCORES)
 def _show_scores() -> None:
-    """Everything that moves with the bands and the filter, so that nothing beside it is stale."""
+    """Show all that depends on the bands and the filter."""
     context = open_view_context(current_view()).context
     if context is None:
         return
-    filter_bar.show_strip(
-        context, "All samples. Choose a row, or draw a box in the plane, to narrow."
+    filter_bar.show_filter_strip(
+        context, "All samples. Choose a row or draw a box in the loss plane to filter."
     )
     if read_summary(context).n_scored:
         score_panel.show_heading()
-        _show_cut()
+        _show_threshold()
     else:
-        _show_nothing_scored(context)
-    with st.container(key="pair-plane"):
-        left, right = st.columns([6, 5], gap="large")
-        with left:
-            plane_panel.show()
-        with right:
-            health_panel.show(context)
+        text = (
+            "Remove part of the filter. The statuses below show why these samples have no score."
+            if context.filter
+            else "The run may have just started. The statuses below show the other samples."
+        )
+        notices.show_empty("No scores here", text)
+    left, right = figures.pair_columns("plane")
+    with left:
+        plane_panel.show_loss_plane()
+    with right:
+        health_panel.show_health(context)
 
 
 @st.fragment(key=Fragment.CUT)
-def _show_cut() -> None:
-    """What a moved cut changes: drawn without the filter, the loss plane and the statuses."""
+def _show_threshold() -> None:
+    """Show what depends on the threshold: without filter, loss plane and statuses."""
     context = open_view_context(current_view()).context
     if context is None:
         return
-    summary = read_summary(context)
-    cut = current_view().threshold(context.workspace.bands)
-    score_panel.show(context, summary, cut)
-    groups_panel.show(context, cut)
-
-
-def _show_nothing_scored(context: Context) -> None:
-    if context.filter:
-        notices.show_empty(
-            "No sample under this filter has a score",
-            "Take a part of the filter out; the statuses below say what became of these.",
-        )
-    else:
-        notices.show_empty(
-            "No sample of this run has a score yet",
-            "The run may just have begun; its statuses below say what became of the others.",
-        )
+    threshold = current_view().threshold(context.workspace.bands)
+    score_panel.show_scores(context, read_summary(context), threshold)
+    groups_panel.show_groups(context, threshold)
 
 
 def _show_run(context: Context) -> None:
-    st.subheader("This run", anchor=False)
+    """Show the run and the settings that determined the scores."""
     runs = {run.run_id: run for run in list_runs(context.workspace)}
+    st.subheader("This run", anchor=False)
     run = runs.get(context.scope.run_id)
     if run is None:
         return
-    figures.show_facts(
-        {
-            "model": run.model,
-            "run": run.run_id,
-            "begun": formatting.moment(run.created_at),
-            "blind baseline": formatting.BASELINE_NAMES.get(
-                context.scope.baseline, context.scope.baseline
-            ),
-            **_settings(run),
-            "workspace": str(context.workspace.root),
-        }
-    )
-
-
-def _settings(run: RunRecord) -> dict[str, str]:
-    """What decided the scores, as far as it is known."""
+    baseline = context.scope.baseline
     if run.imported_from:
         file = run.imported_from.partition(" sha256:")[0]
-        return {"scores": f"computed elsewhere, imported from {file}"}
-    return {
-        "template, dtype, device": f"{run.template}, {run.dtype}, {run.device}",
-        "end of the answer scored": "yes" if run.score_eos else "no",
-    }
+        settings = {"Scores": f"computed elsewhere, imported from {file}"}
+    else:
+        settings = {
+            "Template, dtype, device": f"{run.template}, {run.dtype}, {run.device}",
+            "End-of-answer token": "scored" if run.score_eos else "not scored",
+        }
+    figures.show_facts(
+        {
+            "Model": run.model,
+            "Run": run.run_id,
+            "Started": formatting.moment(run.created_at),
+            "Blind baseline": formatting.BASELINE_NAMES.get(baseline, baseline),
+            **settings,
+            "Workspace": str(context.workspace.root),
+        }
+    )

@@ -1,9 +1,8 @@
-"""The threshold editor: the histogram with its three limits, every other way to set them, and what
-the cut keeps and drops.
+"""The threshold editor: a histogram with the threshold and both band limits.
 
-Bins go to the browser, rows never do: while a limit moves the browser counts from the bins and
-says "about"; once it stands it asks a route of the dashboard for exact counts, shows them, and then
-tells the page, which draws what else depends on the limits.
+Only bins go to the browser, never rows. While a limit moves, the browser estimates counts from the
+bins. Once it stops, the browser requests exact counts from a route of the dashboard, shows them,
+and then reports the limits to the page, which redraws whatever else depends on them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dashboard.frontend import assets
 from scoring.necessity import Bands
 
 _KEY: Final = "threshold_editor"
-_FURTHEST: Final = 1e6
+_LARGEST_LIMIT: Final = 1e6
 _LIMITS: Final = ("low", "high", "cut")
 _editor = st.components.v2.component(
     "visnec_threshold_editor",
@@ -30,8 +29,8 @@ _editor = st.components.v2.component(
 )
 
 
-class Act(StrEnum):
-    """What the reader asks for with the limits as they stand."""
+class EditorAction(StrEnum):
+    """A button of the editor; it applies to the current limits."""
 
     SUBSET = "subset"
     REVIEW = "review"
@@ -41,9 +40,9 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What the plots are drawn from; ``version`` changes with it.
+    """The data of the plots; ``version`` changes with it.
 
-    ``counts`` lie between ``edges`` (nats per answer token); ``ecdf`` are scores with the share of
+    ``counts`` are between ``edges`` (nats per answer token); ``ecdf`` are scores with the share of
     scored samples at or below each.
     """
 
@@ -54,32 +53,35 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Takers:
-    """Who takes what the reader does: limits that were moved, a stretch drawn across the bars, the
-    scale, and what was asked for with the limits."""
+class Callbacks:
+    """Handlers of moved limits, a range dragged across the histogram, the scale and the buttons."""
 
     limits: Callable[[dict[str, float]], None]
-    stretch: Callable[[tuple[float, float]], None]
+    score_range: Callable[[tuple[float, float]], None]
     log: Callable[[bool], None]
-    act: Callable[[Act], None]
+    action: Callable[[EditorAction], None]
 
 
-def show(
+def show_editor(
     distribution: Distribution,
     facts: Mapping[str, Any],
     address: str,
     own: Bands,
-    takers: Takers,
+    callbacks: Callbacks,
     *,
     log_counts: bool,
     follows: bool,
-) -> Act | None:
-    """Draws the editor; returns what was asked for with the limits just now.
+) -> EditorAction | None:
+    """Show the editor; return the button that was just pressed.
 
-    ``facts`` are the exact counts (:func:`dashboard.data.threshold_stats.threshold_stats`),
-    ``address`` is where those of other limits are asked for, ``own`` are the workspace's
-    limits. ``log_counts``: symmetric-log heights, linear up to one sample, so that empty bins
-    stay empty. ``follows``: the cut stands at the upper band limit and moves with it.
+    Args:
+        distribution: Histogram and ECDF of the scores.
+        facts: Exact counts (:func:`dashboard.data.threshold_stats.threshold_stats`).
+        address: Route that returns the counts for other limits.
+        own: Band limits of the workspace.
+        callbacks: Handlers of the reader's changes.
+        log_counts: Symmetric-log heights, linear up to one sample, so empty bins stay empty.
+        follows: The threshold is the upper band limit and moves with it.
     """
     state = st.session_state.get(_KEY) or {}
     result = _editor(
@@ -89,69 +91,71 @@ def show(
             "counts": list(distribution.counts),
             "ecdf": [list(point) for point in distribution.ecdf],
             "version": distribution.version,
-            "step": step_along(distribution.edges),
+            "step": choose_step(distribution.edges),
             "facts": dict(facts),
             "address": address,
             "own": {"low": own.low, "high": own.high},
             "log": log_counts,
             "follows": follows,
-            "seq": sequence_number(state.get("limits") or {}),
+            "seq": read_sequence_number(state.get("limits") or {}),
         },
         default={"limits": None},
-        on_limits_change=lambda: _give(read_limits(_sent("limits")), takers.limits),
-        on_brushed_change=lambda: _give(read_stretch(_sent("brushed")), takers.stretch),
-        on_log_change=lambda: takers.log(_sent("log") == "on"),
-        on_act_change=lambda: _give(read_act(_sent("act")), takers.act),
+        on_limits_change=lambda: _call(callbacks.limits, read_limits(_read_sent("limits"))),
+        on_brushed_change=lambda: _call(
+            callbacks.score_range, read_score_range(_read_sent("brushed"))
+        ),
+        on_log_change=lambda: callbacks.log(_read_sent("log") == "on"),
+        on_act_change=lambda: _call(callbacks.action, read_action(_read_sent("act"))),
     )
-    return read_act(result.act)
+    return read_action(result.act)
 
 
-def _sent(name: str) -> Any:
+def _read_sent(name: str) -> Any:
     return (st.session_state.get(_KEY) or {}).get(name)
 
 
-def _give(value: Any, take: Callable[[Any], None]) -> None:
+def _call(handler: Callable[[Any], None], value: Any) -> None:
     if value:
-        take(value)
+        handler(value)
 
 
-def read_act(value: object) -> Act | None:
-    """What was asked for, or None where it makes no sense."""
-    return Act(value) if isinstance(value, str) and value in list(Act) else None
+def read_action(value: object) -> EditorAction | None:
+    """Return the button that the browser sent, or None for an invalid one."""
+    return EditorAction(value) if isinstance(value, str) and value in list(EditorAction) else None
 
 
-def step_along(edges: Sequence[float]) -> float:
-    """The power of ten by which limits move on this axis: about a five-hundredth of it."""
+def choose_step(edges: Sequence[float]) -> float:
+    """Return the power of ten by which limits move: about 1/500 of the axis."""
     span = edges[-1] - edges[0]
     return float(10.0 ** round(math.log10(span / 500))) if span > 0 else 0.01
 
 
 def read_limits(limits: object) -> dict[str, float]:
-    """The limits that were moved in the browser, or nothing where they make no sense."""
+    """Return the limits that were moved in the browser; empty for invalid ones."""
     if not isinstance(limits, dict):
         return {}
-    found = {name: limits[name] for name in _LIMITS if name in limits}
-    if not all(map(_is_limit, found.values())):
+    sent = {name: limits[name] for name in _LIMITS if name in limits}
+    if not all(map(_is_limit, sent.values())):
         return {}
-    read = {name: float(value) for name, value in found.items()}
+    read = {name: float(value) for name, value in sent.items()}
     return read if read.get("low", -math.inf) <= read.get("high", math.inf) else {}
 
 
-def read_stretch(stretch: object) -> tuple[float, float] | None:
-    """Both ends of a stretch of scores that the browser sent, or None where it makes no sense."""
-    if not isinstance(stretch, list | tuple) or len(stretch) != 2:
+def read_score_range(ends: object) -> tuple[float, float] | None:
+    """Return both ends of the range that the browser sent, or None for an invalid one."""
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
         return None
-    if not all(map(_is_limit, stretch)) or not stretch[0] < stretch[1]:
+    if not all(map(_is_limit, ends)) or not ends[0] < ends[1]:
         return None
-    return float(stretch[0]), float(stretch[1])
+    return float(ends[0]), float(ends[1])
 
 
 def _is_limit(value: object) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and isinstance(value, int | float) and abs(value) <= _FURTHEST
+    return is_number and isinstance(value, int | float) and abs(value) <= _LARGEST_LIMIT
 
 
-def sequence_number(limits: dict[str, Any]) -> int:
-    """How many changes of the browser the server has seen."""
+def read_sequence_number(limits: dict[str, Any]) -> int:
+    """Return the number of changes in the browser that the server has received."""
     number = limits.get("seq", 0)
     return number if isinstance(number, int) else 0

@@ -1,4 +1,4 @@
-"""Reviewing with ordinary buttons and plain texts only: for screen readers and careful hands."""
+"""Review with ordinary buttons and plain text: for screen readers and slow browsers."""
 
 from __future__ import annotations
 
@@ -10,117 +10,107 @@ from dashboard.data.cards import Card
 from dashboard.data.context import Context
 from dashboard.data.reviews import read_own_decisions
 from dashboard.data.samples import read_card, read_image
-from dashboard.pages.review.review_queue import Queued
+from dashboard.pages.review.review_queue import OpenQueue
 from dashboard.text import formatting
-from dashboard.view.state import Key, change_view
+from dashboard.view.state import Key, change_view, take_view
 from dashboard.widgets import decision_buttons, figures, notices
 from scoring.images.decode import ImageProblem
 
 
-def show(
-    context: Context, queued: Queued, reviewer: str, row: int | None, blind: bool = False
+def show_review(
+    context: Context, queue: OpenQueue, reviewer: str, row: int | None, blind: bool = False
 ) -> bool:
-    """Draws the sample that is due; returns whether a new queue was asked for.
+    """Show the next sample; return whether the reader asked for a new queue.
 
-    ``blind`` hides each sample's image and reference until they are asked for; only then can it
-    be decided.
+    ``blind`` hides each sample's image and reference; they must be revealed before a decision.
     """
-    queue = queued.rows
-    own = read_own_decisions(context.workspace, reviewer, queue, 0)
-    due = row if row in queue else next((one for one in queue if one not in own.decided), None)
+    rows = queue.rows
+    own = read_own_decisions(context.workspace, reviewer, rows, 0)
+    due = row if row in rows else next((row for row in rows if row not in own.decided), None)
     if due is None:
-        return _show_end(queued, reviewer)
-    at = queue.index(due)
-    beyond = f" ({queued.said})" if queued.said else ""
-    figures.show_quiet(
-        f"Sample {at + 1:,} of {len(queue):,}{beyond}, "
-        f"{formatting.plural(len(own.decided), 'sample')} decided"
+        return _show_end(queue, reviewer)
+    position = rows.index(due)
+    extent = f" ({queue.extent})" if queue.extent else ""
+    figures.show_caption(
+        f"Sample {position + 1:,} of {len(rows):,}{extent}, {len(own.decided):,} decided"
     )
-    behind = queue[at + 1] if at + 1 < len(queue) else None
+    previous_row = rows[position - 1] if position else None
+    next_row = rows[position + 1] if position + 1 < len(rows) else None
     card = read_card(context, due)
-    hidden = blind and due not in _revealed()
+    revealed: set[int] = st.session_state.setdefault(Key.REVEALED, set())
+    hidden = blind and due not in revealed
     if hidden:
         with st.container(horizontal=True, key="decision_buttons"):
-            st.button("Reveal", icon=":material/visibility:", on_click=_reveal, args=(due,))
-            decision_buttons.show_undo(reviewer)
+            st.button("Reveal", icon=":material/visibility:", on_click=_reveal_sample, args=(due,))
+            decision_buttons.show_undo_button(reviewer)
     else:
-        decision_buttons.show(due, reviewer, queued.origin(at), own.decided.get(due), behind)
-    notices.show_remembered()  # below the buttons, which must not move under a hand that clicks
-    _show_moves(queue[at - 1] if at else None, behind)
+        sampling = queue.sampling_of(position)
+        decision_buttons.show_buttons(due, reviewer, sampling, own.decided.get(due), next_row)
+    notices.show_message()  # below the buttons, which must not move while someone clicks
+    with st.container(horizontal=True):
+        for label, target in (("Previous", previous_row), ("Next", next_row)):
+            st.button(
+                label,
+                key=f"plain-{label}",
+                disabled=target is None,
+                on_click=take_view,
+                kwargs={"row": target},
+            )
     if hidden:
-        _show_blind(card)
+        _show_question(card)
         return False
-    own_notes = (one["note"] for one in card["decisions"] if one["reviewer"] == reviewer)
-    decision_buttons.show_note(due, reviewer, next(own_notes, None) or "")
+    own_notes = (note["note"] for note in card["decisions"] if note["reviewer"] == reviewer)
+    decision_buttons.show_note_form(due, reviewer, next(own_notes, None) or "")
     _show_card(context, card)
     return False
 
 
-def _show_end(queued: Queued, reviewer: str) -> bool:
-    notices.show_remembered()
-    if queued.rows:
-        notices.show_empty("This queue is done", "Every sample in it has a decision of yours.")
+def _show_end(queue: OpenQueue, reviewer: str) -> bool:
+    notices.show_message()
+    if queue.rows:
+        notices.show_empty("This queue is done", "You have decided about every sample in it.")
     else:
         notices.show_empty(
             "This queue is empty",
-            "No sample matches. Choose another order, another filter, or show decided samples too.",
+            "No samples match. Choose another queue or filter, or include decided samples.",
         )
-    decision_buttons.show_undo(reviewer)
+    decision_buttons.show_undo_button(reviewer)
     return st.button("Look for more samples")
 
 
-def _revealed() -> set[int]:
-    """Samples that this session has looked at in full."""
-    revealed: set[int] = st.session_state.setdefault(Key.REVEALED, set())
-    return revealed
-
-
-def _reveal(row_idx: int) -> None:
-    _revealed().add(row_idx)
+def _reveal_sample(row_idx: int) -> None:
+    st.session_state[Key.REVEALED].add(row_idx)
     change_view(row=row_idx)
 
 
-def _show_blind(card: Card) -> None:
-    """The question and what the model says to it without the image."""
-    figures.show_quiet("Image and reference are hidden: think what the answer is, then reveal them")
+def _show_question(card: Card) -> None:
+    """Show the question and the text-only prediction."""
+    figures.show_caption("Image and reference are hidden. Answer the question, then reveal them.")
     for turn in card["turns"]:
         if turn["role"] == "assistant":
             break
         _show_turn(turn)
     for prediction in card["predictions"][:1]:
-        figures.show_quiet("Text-only prediction")
+        figures.show_caption("Text-only prediction")
         _show_pieces(prediction["text"])
-
-
-def _show_moves(before: int | None, behind: int | None) -> None:
-    with st.container(horizontal=True):
-        for label, row in (("Previous", before), ("Next", behind)):
-            st.button(
-                label,
-                key=f"plain-{label}",
-                disabled=row is None,
-                on_click=_go_to,
-                args=(row,),
-            )
-
-
-def _go_to(row: int | None) -> None:
-    change_view(row=row)
 
 
 def _show_card(context: Context, card: Card) -> None:
     left, right = st.columns([5, 7], gap="large")
     with left:
         for position in range(len(card["images"])):
-            _show_image(context, card["row_idx"], position)
+            try:
+                st.image(read_image(context.workspace, card["row_idx"], position))
+            except ImageProblem as problem:
+                notices.show_note("This image cannot be shown", problem.reason)
         figures.show_facts(
             {
-                "row": formatting.count(card["row_idx"]),
-                "source": card["source"],
+                "Row": formatting.count(card["row_idx"]),
+                "Source": card["source"],
                 "VisNec score": formatting.score(card["visnec"]),
-                "category": card["category"] or formatting.ABSENT,
-                "text-only loss": formatting.loss(card["loss_text"]),
-                "multimodal loss": formatting.loss(card["loss_multimodal"]),
+                "Category": card["category"] or formatting.ABSENT,
+                "Text-only loss": formatting.loss(card["loss_text"]),
+                "Multimodal loss": formatting.loss(card["loss_multimodal"]),
             }
         )
     with right:
@@ -131,22 +121,15 @@ def _show_card(context: Context, card: Card) -> None:
                 ("Text-only prediction", "text"),
                 ("Multimodal prediction", "multimodal"),
             ):
-                pieces, match = prediction[kind], prediction[f"{kind}_match"]
-                figures.show_quiet(f"{name}, {match['said']}" if match else name)
-                _show_pieces(pieces)
+                match = prediction[f"{kind}_match"]
+                figures.show_caption(f"{name}, {match['said']}" if match else name)
+                _show_pieces(prediction[kind])
 
 
 def _show_turn(turn: dict[str, Any]) -> None:
-    figures.show_quiet(turn["role"].capitalize())
+    figures.show_caption(turn["role"].capitalize())
     st.text("".join(part.get("text") or part.get("more") or "" for part in turn["parts"]))
 
 
 def _show_pieces(pieces: list[tuple[str, bool]] | None) -> None:
-    st.text(formatting.ABSENT if pieces is None else "".join(one for one, _ in pieces))
-
-
-def _show_image(context: Context, row_idx: int, position: int) -> None:
-    try:
-        st.image(read_image(context.workspace, row_idx, position))
-    except ImageProblem as problem:
-        notices.show_note("This image cannot be shown", problem.reason)
+    st.text(formatting.ABSENT if pieces is None else "".join(text for text, _ in pieces))

@@ -1,20 +1,20 @@
-"""The keyed review deck: hands the browser a queue, takes its decisions, answers with receipts.
+"""The keyed review deck: sends a queue to the browser, receives decisions, returns receipts.
 
-The browser may run ahead of the server. It repeats everything that is not confirmed, and each
-decision carries its own id, so a lost or doubled message loses and doubles nothing.
+The browser may be ahead of the server. It repeats everything that is not confirmed, and each
+decision has its own id, so a lost or repeated message neither loses nor repeats a decision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import streamlit as st
 
 from dashboard.frontend import assets
 
-HISTORY = 200  # verdicts that the browser can take back one by one
+HISTORY = 200  # decisions that the browser can undo one by one
 _deck = st.components.v2.component(
     "visnec_review_deck",
     html=assets.HTML,
@@ -27,19 +27,19 @@ _deck = st.components.v2.component(
 
 @dataclass(frozen=True, slots=True)
 class Deck:
-    """What the browser is given. ``name`` is the drawer of its outbox: workspace and reviewer.
+    """The data that the browser gets.
 
-    ``chances`` runs beside ``queue``: how likely each sample was to be drawn, if it was; ``draw``
-    is what from; ``said`` tells how much of the dataset the queue is.
-    ``decided`` are the reviewer's decisions on rows of the queue and of ``history``, ``n_decided``
-    counts those on any sample. ``history`` are the last ones given, each with ``then``: what holds
-    for its sample once it and the later ones are undone. ``receipt`` is about the outbox with the
-    number ``answered``. Another address of the ``cards`` means that other cards are right.
-    ``explore`` is the address at which a sample opens when its row is appended. ``blind`` hides
-    each sample's image and reference at first.
+    ``deck`` names its outbox by workspace and reviewer. ``chances`` has one entry per row of
+    ``queue``: its probability in a random queue; ``draw`` is what it was drawn from, ``said`` how
+    much of the dataset the queue is. ``decided`` are the reviewer's decisions on rows of the queue
+    and of ``history``, ``n_decided`` counts those on any sample. ``history`` are the last ones
+    made, each with ``then``: the decision on its sample once it and the later ones are undone.
+    ``receipt`` is about the outbox with the number ``answered``. A new address of the ``cards``
+    makes the browser load them again. ``explore`` plus a row is the address of a sample. ``blind``
+    hides each sample's image and reference at first.
     """
 
-    name: str
+    deck: str
     reviewer: str
     queue: Sequence[int]
     queue_key: str
@@ -48,7 +48,7 @@ class Deck:
     draw: str | None
     said: str
     start: int | None
-    decided: Mapping[int, str]
+    decided: Mapping[str, str]
     history: Sequence[Mapping[str, Any]]
     n_decided: int
     receipt: Mapping[str, Any]
@@ -60,8 +60,8 @@ class Deck:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What the browser sent: drafts in their order, whose they are, the row it shows, and the
-    number of the sending."""
+    """What the browser sent: decisions in order, their reviewer, the row it shows, and the number
+    of the message."""
 
     deck: str
     reviewer: str
@@ -70,47 +70,29 @@ class Outbox:
     n: int = 0
 
 
-def show(key: str, deck: Deck, take_outbox: Callable[[], None]) -> bool:
-    """Draws the deck; returns whether the reader asked for a new queue just now.
+def show_deck(key: str, deck: Deck, save_outbox: Callable[[], None]) -> bool:
+    """Show the deck; return whether the reader just asked for a new queue.
 
-    ``take_outbox`` is called when the browser has sent its outbox; :func:`read_outbox` gives it.
+    ``save_outbox`` is called when the browser has sent its outbox; see :func:`read_outbox`.
     """
     result = _deck(
         key=key,
-        data={
-            "deck": deck.name,
-            "reviewer": deck.reviewer,
-            "queue": list(deck.queue),
-            "queue_key": deck.queue_key,
-            "queue_name": deck.queue_name,
-            "chances": list(deck.chances),
-            "draw": deck.draw,
-            "said": deck.said,
-            "start": deck.start,
-            "decided": {str(row): decision for row, decision in deck.decided.items()},
-            "history": list(deck.history),
-            "n_decided": deck.n_decided,
-            "receipt": dict(deck.receipt),
-            "answered": deck.answered,
-            "cards": deck.cards,
-            "explore": deck.explore,
-            "blind": deck.blind,
-        },
+        data=asdict(deck),
         default={"outbox": None},
-        on_outbox_change=take_outbox,
+        on_outbox_change=save_outbox,
         on_rebuild_change=lambda: None,
     )
     return result.rebuild is not None
 
 
 def read_outbox(value: object) -> Outbox | None:
-    """What the browser sent, or None where it makes no sense."""
+    """Return the outbox that the browser sent, or None for an invalid one."""
     if not isinstance(value, Mapping):
         return None
     deck, reviewer, drafts, row = (value.get(k) for k in ("deck", "reviewer", "drafts", "row"))
     if not isinstance(deck, str) or not isinstance(reviewer, str) or not isinstance(drafts, list):
         return None
-    found = tuple(dict(one) for one in drafts if isinstance(one, Mapping))
+    valid = tuple(dict(draft) for draft in drafts if isinstance(draft, Mapping))
     is_row = isinstance(row, int) and not isinstance(row, bool) and row >= 0
     n = value.get("n")
-    return Outbox(deck, reviewer, found, row if is_row else None, n if isinstance(n, int) else 0)
+    return Outbox(deck, reviewer, valid, row if is_row else None, n if isinstance(n, int) else 0)

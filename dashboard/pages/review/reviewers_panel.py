@@ -1,4 +1,4 @@
-"""Everybody's decisions: how many, how far they agree, and what to look at again."""
+"""All reviewers: their decisions, agreement and conflicts."""
 
 from __future__ import annotations
 
@@ -16,36 +16,34 @@ from scoring.reviews.agreement import Agreement
 
 
 @st.fragment
-def show() -> None:
-    """Draws the tables; one sample counts once a person."""
-    workspace = read_workspace()
-    state = read_review_state(workspace)
+def show_reviewers() -> None:
+    """Show the tables; a sample counts once per reviewer."""
+    state = read_review_state(read_workspace())
     if not state.reviewers and not state.damaged:
         return
-    st.subheader("Everybody's decisions", anchor=False)
+    st.subheader("All reviewers", anchor=False)
     rows = [
         (
-            one.reviewer,
-            *(formatting.count(n) for n in (one.decided, one.keep, one.drop, one.unsure)),
-            formatting.moment(one.last_decided_at),
+            person.reviewer,
+            *map(formatting.count, (person.decided, person.keep, person.drop, person.unsure)),
+            formatting.moment(person.last_decided_at),
         )
-        for one in state.reviewers
+        for person in state.reviewers
     ]
-    columns = ("reviewer", "decided", "keep", "drop", "unsure", "last decision")
-    figures.show_table(Table(columns, rows, frozenset({1, 2, 3, 4})))
+    columns = ("Reviewer", "Decided", "Keep", "Drop", "Unsure", "Last decision")
+    figures.show_table(Table(columns, rows, (1, 2, 3, 4)))
     with st.container(horizontal=True, vertical_alignment="center"):
-        figures.show_quiet(
-            f"As of {formatting.moment(datetime.now(UTC).isoformat())}. Each sample "
-            f"counts once a person."
-        )
-        st.button("Count again", icon=":material/refresh:")
+        now = formatting.moment(datetime.now(UTC).isoformat())
+        figures.show_caption(f"As of {now}. Each sample counts once per reviewer.")
+        st.button("Refresh", icon=":material/refresh:")
     _show_agreement(state.agreement)
-    _show_conflicts(len(state.conflicts))
+    if state.conflicts:
+        _show_conflicts(len(state.conflicts))
     if state.damaged:
         lines = "\n".join(f"{name}: {n}" for name, n in state.damaged.items())
         notices.show_note(
-            "Lines of the decision logs that cannot be read",
-            f"Torn by a kill, or damaged. No other decision is affected.\n{lines}",
+            "Unreadable lines in decision logs",
+            f"Damaged, or cut short by a killed process. Other decisions are intact.\n{lines}",
         )
 
 
@@ -62,25 +60,22 @@ def _show_agreement(agreement: Agreement) -> None:
         )
         for pair in agreement.pairs
     ]
-    columns = ("reviewers", "decided by both", "same decision", "Cohen's kappa")
-    figures.show_table(Table(columns, rows, frozenset({1, 2, 3})))
-    figures.show_quiet(
-        "Kappa is the agreement beyond chance: 0 as by chance, 1 throughout; a dash where both "
-        "gave one and the same answer to everything."
+    columns = ("Reviewers", "Decided by both", "Same decision", "Cohen's kappa")
+    figures.show_table(Table(columns, rows, (1, 2, 3)))
+    figures.show_caption(
+        "Kappa is the agreement beyond chance: 0 is chance level, 1 is full agreement. There is "
+        "none where both made the same decision on every sample."
     )
 
 
 def _show_conflicts(n: int) -> None:
-    """Samples with a tie, or with somebody unsure, come up in a queue of their own."""
-    if not n:
-        return
+    """Show how many samples are tied or unsure, with a button to review them."""
     left, right = st.columns([5, 2], vertical_alignment="center")
     with left:
-        figures.show_quiet(
-            f"{formatting.plural(n, 'sample')} to look at again: as many keep as "
-            f"drop, so that the rule "
-            "decides, or somebody unsure."
+        figures.show_caption(
+            f"{formatting.plural(n, 'sample')} with a tie, which the rule decides, or with an "
+            "unsure reviewer."
         )
-    if right.button("Review the conflicts", icon=":material/balance:", width="stretch"):
+    if right.button("Review conflicts", icon=":material/balance:", width="stretch"):
         change_view(queue=Queue.CONFLICTS, who=QueueScope.ALL, row=None)
         st.rerun()

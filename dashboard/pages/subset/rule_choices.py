@@ -1,7 +1,6 @@
-"""Between the view and a subset's definition: which rule the chosen numbers make, and back.
+"""Converts the choices of the view to a rule and a subset definition, and back.
 
-Pure; the rules themselves, and what they refuse, live in scoring. The one decision behind it: a
-saved rule is shown again only where the view makes the very same rule of it.
+A saved rule can be opened only if the view converts to exactly that rule.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from scoring.rules import (
     rule_options,
 )
 from scoring.subsets.definitions import SubsetDefinition
-from scoring.subsets.selection import Reason, Treatment
+from scoring.subsets.selection import Reason
 
 UNSAVED: Final = "unsaved"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Rules that answer one question; the first is what the family begins with."""
+    """Rules of one kind; the first is the default."""
 
     name: str
     meaning: str
@@ -40,13 +39,13 @@ class Family:
 
 FAMILIES: Final = (
     Family(
-        "Limits of the score",
-        "Each sample is looked at alone: it stays if its score lies between two limits.",
+        "Score limits",
+        "Keep every sample whose score is between two limits.",
         (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD),
     ),
     Family(
-        "The highest scores",
-        "The best of the whole dataset, as many as are wanted.",
+        "Highest scores",
+        "Keep the highest scores of the whole dataset.",
         (
             RuleKind.TOP_SHARE,
             RuleKind.TOP_COUNT,
@@ -55,8 +54,8 @@ FAMILIES: Final = (
         ),
     ),
     Family(
-        "The highest of each group",
-        "Clusters or sources each give their best, so that no kind of question is lost.",
+        "Highest scores per group",
+        "Keep the highest scores of each cluster or source, so that no kind of question is lost.",
         (
             RuleKind.PAPER,
             RuleKind.PAPER_CODE,
@@ -66,19 +65,19 @@ FAMILIES: Final = (
         ),
     ),
     Family(
-        "Weights instead of a cut",
-        "Every scored sample stays, and counts in training as often as its score says.",
+        "Weights instead of a threshold",
+        "Keep every scored sample and weight it by its score.",
         (RuleKind.WEIGHTS,),
     ),
     Family(
-        "Something to compare with",
-        "Arms of an experiment: subsets that the scores did not choose, or only one loss did.",
+        "Controls",
+        "Subsets to compare with, chosen at random or by one loss alone.",
         (RuleKind.RANDOM, RuleKind.ABLATION, RuleKind.CONTROL),
     ),
 )
 RULE_NAMES: Final = {
-    RuleKind.THRESHOLD: "One pair of limits",
-    RuleKind.ANSWER_THRESHOLD: "By type of answer",
+    RuleKind.THRESHOLD: "Common limits",
+    RuleKind.ANSWER_THRESHOLD: "By answer type",
     RuleKind.TOP_SHARE: "Share",
     RuleKind.TOP_COUNT: "Number",
     RuleKind.TOP_TOKENS: "Answer tokens",
@@ -90,43 +89,42 @@ RULE_NAMES: Final = {
     RuleKind.BUDGET: "Budget",
     RuleKind.WEIGHTS: "Weights",
     RuleKind.RANDOM: "Random",
-    RuleKind.ABLATION: "One loss alone",
+    RuleKind.ABLATION: "One loss",
     RuleKind.CONTROL: "Same size",
 }
 RULE_MEANINGS: Final = {
-    RuleKind.THRESHOLD: "Scores from the lower limit up to, but not including, the upper one.",
-    RuleKind.ANSWER_THRESHOLD: "Limits by type of answer: yes/no and A/B/C/D answers reach lower "
-    "scores than free ones. Types without limits of their own follow the common ones.",
-    RuleKind.TOP_SHARE: "The highest scores of the whole dataset, as a share of the scored.",
-    RuleKind.TOP_COUNT: "The highest scores of the whole dataset, by number.",
-    RuleKind.TOP_TOKENS: "The highest scores, as long as their answer tokens together fit the "
-    "budget: what training costs.",
-    RuleKind.LENGTH_CORRECTED: "The best by their rank among answers of like length: means over "
-    "few tokens scatter more, so short answers crowd both ends of the scores.",
-    RuleKind.PAPER: "As the paper writes it: drop scores of 0 and less, then keep the highest of "
-    "each cluster, up to this share of the cluster's scored samples.",
-    RuleKind.PAPER_CODE: "As the paper's script does it: the highest scores of each cluster, at "
-    "least one of each, negative ones not left out.",
-    RuleKind.PER_CLUSTER: "The highest scores of each cluster, whatever their sign.",
-    RuleKind.PER_SOURCE: "The highest scores of each source, whatever their sign.",
-    RuleKind.BUDGET: "The highest scores up to a number, with a floor and a ceiling for each "
-    "source: first the floors, then the best of all until the number is reached.",
+    RuleKind.THRESHOLD: "Scores from the lower limit up to, but not including, the upper limit.",
+    RuleKind.ANSWER_THRESHOLD: "Limits by answer type: yes/no and A/B/C/D answers reach lower "
+    "scores than free-form ones. Types without their own limits use the common ones.",
+    RuleKind.TOP_SHARE: "The highest scores of the whole dataset, as a share of all scored ones.",
+    RuleKind.TOP_COUNT: "The highest scores of the whole dataset, by number of samples.",
+    RuleKind.TOP_TOKENS: "The highest scores whose answer tokens together fit the budget: training "
+    "cost grows with tokens.",
+    RuleKind.LENGTH_CORRECTED: "The highest ranks among answers of similar length. Means over few "
+    "tokens vary more, so short answers crowd both ends of the scores.",
+    RuleKind.PAPER: "As in the paper: drop scores of 0 or less, then keep the highest of each "
+    "cluster, up to this share of the cluster's scored samples.",
+    RuleKind.PAPER_CODE: "As in the paper's code: the highest scores of each cluster, at least one "
+    "each, including negative ones.",
+    RuleKind.PER_CLUSTER: "The highest scores of each cluster, including negative ones.",
+    RuleKind.PER_SOURCE: "The highest scores of each source, including negative ones.",
+    RuleKind.BUDGET: "The highest scores up to a number of samples, with a floor and a ceiling per "
+    "source. Floors are filled first.",
     RuleKind.WEIGHTS: "Weights have mean 1 over the scored samples: a sample of weight 2 counts "
     "twice as often as before.",
-    RuleKind.RANDOM: "A random part of the scored samples: the control to compare with. The same "
-    "seed takes the same samples.",
-    RuleKind.ABLATION: "The best by one of the two losses: what the score adds shows beside it.",
-    RuleKind.CONTROL: "As many samples as another rule takes, by another order: the fair arm of a "
-    "comparison. The numbers of that other rule are set here too.",
+    RuleKind.RANDOM: "A random part of the scored samples. The same seed draws the same samples.",
+    RuleKind.ABLATION: "The best samples by one of the two losses, to show what the score adds.",
+    RuleKind.CONTROL: "As many samples as another rule selects, in another order. The options of "
+    "that rule are set here too.",
 }
 REASON_NAMES: Final = {
-    Reason.RULE: "the rule",
-    Reason.NOT_POSITIVE: "score of 0 or less (the paper's rule)",
-    Reason.REVIEWER: "a decision by hand turned the rule's outcome round",
-    Reason.TEXT_ONLY: "text only: the choice for samples without an image",
-    Reason.STATUS: "no score: the choice for such samples",
-    Reason.BAD_RECORD: "the record could not be understood",
-    Reason.NO_TURN: "an export by turns left none of its answers",
+    Reason.RULE: "rule",
+    Reason.NOT_POSITIVE: "score of 0 or less (paper's rule)",
+    Reason.REVIEWER: "manual decision against the rule",
+    Reason.TEXT_ONLY: "text only (chosen above)",
+    Reason.STATUS: "no score (chosen above)",
+    Reason.BAD_RECORD: "bad record",
+    Reason.NO_TURN: "no answer left by an export by turns",
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))
@@ -139,38 +137,42 @@ _FIELDS: Final = {"min": "minimum", "max": "maximum"}  # options whose field has
 
 
 def family_of(kind: RuleKind) -> Family:
-    """The family that a rule belongs to."""
+    """Return the family of a rule."""
     return next(family for family in FAMILIES if kind in family.rules)
 
 
-def limits(view: View, cut: float) -> tuple[float | None, float | None]:
-    """The limits of a threshold; with none chosen it stands at the cut."""
+def read_limits(view: View, threshold: float) -> tuple[float | None, float | None]:
+    """Return the score limits of the view; without any, the threshold is the lower limit."""
     if view.minimum is None and view.maximum is None:
-        return cut, None
+        return threshold, None
     return view.minimum, view.maximum
 
 
-def read_rule(view: View, cut: float) -> Rule:
-    """The rule that the view describes. Raises RuleError with what does not fit together."""
+def read_rule(view: View, threshold: float) -> Rule:
+    """Return the rule that the view describes.
+
+    Raises:
+        RuleError: The options do not fit together.
+    """
     kind = view.rule
     values: dict[str, Any] = {"rule": str(kind)}
     for option in rule_options(kind):
-        values[option] = getattr(view, _field(kind, option), None)
+        values[option] = getattr(view, _field_of(kind, option), None)
     if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
-        values["min"], values["max"] = limits(view, cut)
+        values["min"], values["max"] = read_limits(view, threshold)
     if kind is RuleKind.RANDOM:
         values["share" if view.by_count else "count"] = None
     if kind is RuleKind.WEIGHTS and view.max_weight == 0:
         values["max_weight"] = None
     if kind is RuleKind.CONTROL:
-        values["of"] = read_rule(replace(view, rule=view.of), cut).to_dict()
+        values["of"] = read_rule(replace(view, rule=view.of), threshold).to_dict()
     if values.get("per", "") is None:
         del values["per"]
     return rule_from_dict(values)
 
 
-def _field(kind: RuleKind, option: str) -> str:
-    """The field of the view that holds an option of a rule."""
+def _field_of(kind: RuleKind, option: str) -> str:
+    """Return the field of the view for an option of a rule."""
     if option == "by":
         return _BY_FIELD[kind]
     if option == "limits":
@@ -179,7 +181,7 @@ def _field(kind: RuleKind, option: str) -> str:
 
 
 def uses_clusters(rule: Rule) -> bool:
-    """Whether what a rule takes depends on the clustering."""
+    """Return whether a rule selects by cluster."""
     if isinstance(rule, Control):
         return rule.per == "cluster" or uses_clusters(rule.of)
     if isinstance(rule, Ablation):
@@ -188,7 +190,12 @@ def uses_clusters(rule: Rule) -> bool:
 
 
 def read_definition(context: Context, view: View, name: str = UNSAVED) -> SubsetDefinition:
-    """The subset that the view describes. Raises RuleError, and InputError for a bad name."""
+    """Return the subset that the view describes.
+
+    Raises:
+        RuleError: The options do not fit together.
+        InputError: The name is invalid.
+    """
     scope = context.scope
     return SubsetDefinition(
         name=name,
@@ -196,27 +203,25 @@ def read_definition(context: Context, view: View, name: str = UNSAVED) -> Subset
         run_id=scope.run_id,
         baseline=scope.baseline,
         clustering_id=scope.clustering_id,
-        text_only=_treatment(view.text_only),
-        unscored=_treatment(view.unscored),
+        text_only="keep" if view.text_only else "drop",
+        unscored="keep" if view.unscored else "drop",
         hand_wins=view.hand,
     )
 
 
-def _treatment(kept: bool) -> Treatment:
-    return "keep" if kept else "drop"
-
-
 def view_changes(definition: SubsetDefinition) -> dict[str, Any] | None:
-    """The changes of the view that show a saved subset again; None where this page has no
-    controls for its rule."""
+    """Return the changes of the view that open a saved subset.
+
+    None if this page has no controls for its rule.
+    """
     changes = _rule_changes(definition.rule.to_dict())
     if changes is None:
         return None
     try:
-        again = read_rule(replace(View(), **changes), cut=0.0)
+        converted = read_rule(replace(View(), **changes), threshold=0.0)
     except RuleError:
         return None
-    if again != definition.rule:
+    if converted != definition.rule:
         return None
     return changes | {
         "run": definition.run_id,
@@ -229,7 +234,7 @@ def view_changes(definition: SubsetDefinition) -> dict[str, Any] | None:
 
 
 def _rule_changes(rule: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The changes for the rule alone; a control brings those of the rule that it accompanies."""
+    """Return the changes for the rule alone; for a control, with those of the other rule."""
     if rule["rule"] not in list(RuleKind):
         return None
     kind = RuleKind(rule["rule"])
@@ -243,9 +248,9 @@ def _rule_changes(rule: Mapping[str, Any]) -> dict[str, Any] | None:
         if option in ("rule", "of"):
             continue
         if option == "limits":
-            value = tuple(tuple(one) for one in value)
+            value = tuple(map(tuple, value))
         if value is not None or option in ("min", "max", "ceiling"):
-            changes[_field(kind, option)] = value
+            changes[_field_of(kind, option)] = value
     if kind is RuleKind.RANDOM:
         changes["by_count"] = rule["share"] is None
     if kind is RuleKind.WEIGHTS:

@@ -1,5 +1,4 @@
-"""The choices that make a subset: rule, its numbers, and what becomes of the samples it cannot
-judge."""
+"""The controls of a rule, and of samples that the rule does not apply to."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from dashboard.pages.subset.rule_choices import (
     RULE_NAMES,
     Family,
     family_of,
-    limits,
+    read_limits,
     read_rule,
     uses_clusters,
 )
@@ -46,93 +45,89 @@ from scoring.samples import Status
 
 _FAMILY: Final = "rule_family"
 _GROUP_NAMES: Final = {
-    "dataset": "the whole dataset",
-    "cluster": "each cluster",
-    "source": "each source",
+    "dataset": "Whole dataset",
+    "cluster": "Each cluster",
+    "source": "Each source",
 }
 _ORDER_NAMES: Final = {
-    "random": "at random",
-    "visnec": "highest VisNec score",
-    "text-loss": "highest text-only loss",
-    "multimodal-loss": "lowest multimodal loss",
-    "high-multimodal-loss": "highest multimodal loss",
+    "random": "Random",
+    "visnec": "Highest VisNec score",
+    "text-loss": "Highest text-only loss",
+    "multimodal-loss": "Lowest multimodal loss",
+    "high-multimodal-loss": "Highest multimodal loss",
 }
 _WEIGHING_NAMES: Final = {
-    "softmax": "score: exp(score / temperature)",
-    "rank": "rank: share of lower scores, to the power of 1 / temperature",
+    "softmax": "Score: exp(score / temperature)",
+    "rank": "Rank: (share of lower scores) ^ (1 / temperature)",
 }
 
 
-def show(context: Context, view: View) -> None:
-    """Draws the controls; what is chosen goes into the view."""
-    _choose_rule(view)
-    figures.show_quiet(RULE_MEANINGS[view.rule])
+def show_rule(context: Context, view: View) -> None:
+    """Show the controls of the rule; choices go into the view."""
+    family = family_of(view.rule)
+    st.selectbox(
+        "Select by",
+        FAMILIES,
+        format_func=lambda family: family.name,
+        key=url_widgets.widget_key(_FAMILY, family),
+        on_change=url_widgets.on_user_change,
+        args=(_FAMILY, _change_family),
+    )
+    figures.show_caption(family.meaning)
+    if len(family.rules) > 1:
+        url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
+    figures.show_caption(RULE_MEANINGS[view.rule])
     if view.rule is RuleKind.CONTROL:
         _choose_control(context, view)
     else:
         _choose_options(context, view, view.rule)
-    _tell_of_clusters(context, view)
+    _show_clustering(context, view)
 
 
-def _choose_rule(view: View) -> None:
-    """First the question, then the rule that answers it."""
-    family = family_of(view.rule)
-    key = url_widgets.widget_key(_FAMILY, family)
-    st.selectbox(
-        "Choose by",
-        FAMILIES,
-        format_func=_name,
-        key=key,
-        on_change=url_widgets.on_user_change,
-        args=(_FAMILY, _take_family),
-    )
-    figures.show_quiet(family.meaning)
-    if len(family.rules) > 1:
-        url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
-
-
-def _name(family: Family) -> str:
-    return family.name
-
-
-def _take_family() -> None:
+def _change_family() -> None:
     family: Family = url_widgets.consume_value(_FAMILY)
     change_view(rule=family.rules[0])
 
 
-def _tell_of_clusters(context: Context, view: View) -> None:
-    """What the clusters are made of; for the paper's rules also where that is not the paper's."""
+def _show_clustering(context: Context, view: View) -> None:
+    """Show the clustering that the rule uses, and for the paper's rules if it is not theirs."""
     try:
         rule = read_rule(view, view.threshold(context.workspace.bands))
     except RuleError:
         return
     if not uses_clusters(rule):
         return
-    found = read_clusterings(context.store)
-    found = found[found["clustering_id"] == context.scope.clustering_id]
-    if found.empty:
+    frame = read_clusterings(context.store)
+    frame = frame[frame["clustering_id"] == context.scope.clustering_id]
+    if frame.empty:
         notices.show_note(
             "This rule needs clusters",
-            "It chooses inside clusters of similar instructions.",
+            "It selects within clusters of similar instructions.",
             f"visnec cluster -w {context.workspace.root}",
         )
         return
-    embedder, k, seed = (found.iloc[0][name] for name in ("embedder", "k", "seed"))
-    figures.show_quiet(f"Clusters: K = {k}, seed {seed}, embedder {PurePath(embedder).name}")
-    by_paper = isinstance(rule.of if isinstance(rule, Control) else rule, PAPER_RULES)
-    if by_paper and (note := embedder_note(embedder)):
+    embedder, k, seed = (frame.iloc[0][name] for name in ("embedder", "k", "seed"))
+    figures.show_caption(f"Clusters: K = {k}, seed {seed}, embedder {PurePath(embedder).name}")
+    is_paper_rule = isinstance(rule.of if isinstance(rule, Control) else rule, PAPER_RULES)
+    if is_paper_rule and (note := embedder_note(embedder)):
         notices.show_note("These are not the paper's clusters", note)
 
 
-# ---- the numbers of each rule --------------------------------------------------------------------
+# ---- the options of each rule --------------------------------------------------------------------
 
 
 def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
-    """The numbers of a rule; of the inner one where a control accompanies it."""
+    """Show the options of a rule; for a control, those of the other rule."""
     if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
-        _choose_limits(context, view)
+        low, high = read_limits(view, view.threshold(context.workspace.bands))
+        number = url_widgets.choose_number
+        _show_row(
+            lambda: number("minimum", "Score from", low, optional=True, placeholder="no limit"),
+            lambda: number("maximum", "below", high, optional=True, placeholder="no limit"),
+        )
     if kind is RuleKind.ANSWER_THRESHOLD:
-        limits_table.show_answer_limits(read_candidate_counts(context).by_kind, view.answer_limits)
+        counts = read_candidate_counts(context).by_kind
+        limits_table.show_answer_limits(counts, view.answer_limits)
     elif kind is RuleKind.TOP_COUNT:
         _choose_count("count", "Samples to keep", view.count)
     elif kind is RuleKind.TOP_TOKENS:
@@ -144,45 +139,27 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     elif kind is RuleKind.RANDOM:
         _choose_random(view)
     elif kind is RuleKind.ABLATION:
-        _in_a_row(
+        _show_row(
             lambda: url_widgets.choose_option(
-                "loss", "Take first", list(LOSSES), view.loss, _ORDER_NAMES.__getitem__
+                "loss", "Rank by", list(LOSSES), view.loss, _ORDER_NAMES.__getitem__
             ),
             lambda: _choose_group(view, "cluster"),
         )
-    if kind in BY_SHARE and kind is not RuleKind.RANDOM:
-        _choose_share_and_least(view, kind)
-
-
-def _choose_limits(context: Context, view: View) -> None:
-    low, high = limits(view, view.threshold(context.workspace.bands))
-    _in_a_row(
-        lambda: url_widgets.choose_number(
-            "minimum", "Scores from", low, optional=True, placeholder="no limit"
-        ),
-        lambda: url_widgets.choose_number(
-            "maximum", "below", high, optional=True, placeholder="no limit"
-        ),
-    )
-
-
-def _choose_share_and_least(view: View, kind: RuleKind) -> None:
-    if kind not in AT_LEAST:
+    if kind in AT_LEAST:
+        groups = {RuleKind.PER_SOURCE: "source", RuleKind.ABLATION: "group"}
+        group = groups.get(kind, "cluster")
+        _show_row(
+            lambda: _choose_share(view),
+            lambda: _choose_count(
+                "at_least",
+                f"Minimum per {group}",
+                view.at_least,
+                lowest=0,
+                help=f"Keeps small {group}s whose share rounds down to zero",
+            ),
+        )
+    elif kind in BY_SHARE and kind is not RuleKind.RANDOM:
         _choose_share(view)
-        return
-    group = "source" if kind is RuleKind.PER_SOURCE else "cluster"
-    if kind is RuleKind.ABLATION:
-        group = "group"
-    _in_a_row(
-        lambda: _choose_share(view),
-        lambda: _choose_count(
-            "at_least",
-            f"At least, of each {group}",
-            view.at_least,
-            lowest=0,
-            help=f"So that no small {group} is lost where its share rounds down to nothing",
-        ),
-    )
 
 
 def _choose_share(view: View) -> None:
@@ -199,8 +176,8 @@ def _choose_share(view: View) -> None:
 
 
 def _choose_random(view: View) -> None:
-    url_widgets.choose_flag("by_count", "By number instead of share", view.by_count)
-    _in_a_row(
+    url_widgets.choose_flag("by_count", "Number instead of share", view.by_count)
+    _show_row(
         lambda: (
             _choose_count("count", "Samples to keep", view.count)
             if view.by_count
@@ -211,27 +188,30 @@ def _choose_random(view: View) -> None:
 
 
 def _choose_budget(context: Context, view: View) -> None:
-    _in_a_row(
+    _show_row(
         lambda: _choose_count("count", "Samples to keep", view.count),
-        lambda: _choose_count("floor", "Floor of each source", view.floor, lowest=0),
-        lambda: _choose_optional_count("ceiling", "Ceiling of each source", view.ceiling),
+        lambda: _choose_count("floor", "Floor per source", view.floor, lowest=0),
+        lambda: url_widgets.choose_optional_count(
+            "ceiling", "Ceiling per source", view.ceiling, highest=MAX_COUNT
+        ),
     )
-    limits_table.show_source_limits(read_candidate_counts(context).by_source, view.source_limits)
+    counts = read_candidate_counts(context).by_source
+    limits_table.show_source_limits(counts, view.source_limits)
 
 
 def _choose_weights(view: View) -> None:
     url_widgets.choose_option(
         "weigh", "Weights by", list(WEIGHINGS), view.weigh, _WEIGHING_NAMES.__getitem__
     )
-    _in_a_row(
+    _show_row(
         lambda: url_widgets.choose_number(
             "temperature",
             "Temperature",
             view.temperature,
             step=0.05,
             lowest=0.001,
-            help="Low: the best count most. High: all count alike. In nats per answer token where "
-            "weights go by the score",
+            help="Low: the best samples dominate. High: all count alike. In nats per answer token "
+            "for weights by score.",
         ),
         lambda: url_widgets.choose_number(
             "min_weight", "Lowest weight", view.min_weight, step=0.05, lowest=0.0, highest=1.0
@@ -252,27 +232,26 @@ def _choose_weights(view: View) -> None:
 
 
 def _choose_control(context: Context, view: View) -> None:
-    per = view.per or "dataset"
     url_widgets.choose_option(
-        "of", "As many as this rule takes", list(ACCOMPANIED), view.of, _full_name
+        "of",
+        "Same size as",
+        list(ACCOMPANIED),
+        view.of,
+        lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
     )
     _choose_options(context, view, view.of)
-    _in_a_row(
+    _show_row(
         lambda: url_widgets.choose_option(
-            "arm", "Take instead", list(ARMS), view.arm, _ORDER_NAMES.__getitem__
+            "arm", "Select by order", list(ARMS), view.arm, _ORDER_NAMES.__getitem__
         ),
-        lambda: _choose_group(view, per) if view.of is not RuleKind.ABLATION else None,
+        lambda: _choose_group(view, "dataset") if view.of is not RuleKind.ABLATION else None,
         lambda: _choose_seed(view) if view.arm == "random" else None,
     )
 
 
-def _full_name(kind: RuleKind) -> str:
-    return f"{family_of(kind).name}: {RULE_NAMES[kind]}"
-
-
 def _choose_group(view: View, default: str) -> None:
     url_widgets.choose_option(
-        "per", "As many from", list(GROUPS), view.per or default, _GROUP_NAMES.__getitem__
+        "per", "Same number from", list(GROUPS), view.per or default, _GROUP_NAMES.__getitem__
     )
 
 
@@ -293,35 +272,33 @@ def _choose_count(
     )
 
 
-def _choose_optional_count(field: str, label: str, value: int | None) -> None:
-    url_widgets.choose_optional_count(field, label, value, highest=MAX_COUNT)
-
-
-def _in_a_row(*fields: Callable[[], object]) -> None:
-    """Fields side by side, or below each other where there is no room."""
-    for place, column in enumerate(st.columns(len(fields))):
+def _show_row(*fields: Callable[[], object]) -> None:
+    """Show fields side by side, stacked when the window is narrow."""
+    for show_field, column in zip(fields, st.columns(len(fields)), strict=True):
         with column:
-            fields[place]()
+            show_field()
 
 
-# ---- the samples that a rule cannot judge --------------------------------------------------------
+# ---- samples that the rule does not apply to -----------------------------------------------------
 
 
-def show_others(context: Context, view: View) -> None:
-    """What becomes of samples that a person decided about and of those without a score."""
+def show_unscored(context: Context, view: View) -> None:
+    """Show the choices for samples with a manual decision and for those without a score."""
+    count = formatting.count
     counts = read_candidate_counts(context)
+    n_decisions = formatting.plural(counts.n_decided, "decision")
     url_widgets.choose_flag(
         "hand",
-        f"Decisions by hand win over the rule ({formatting.count(counts.n_decided)} verdicts)",
+        f"Manual decisions override the rule ({n_decisions})",
         view.hand,
-        help="Keep and drop of the majority of reviewers; a tie and unsure leave it to the rule",
+        help="Keep or drop by the majority of reviewers. The rule decides ties and unsure.",
     )
     n_text_only = counts.by_status.get(Status.TEXT_ONLY, 0)
     url_widgets.choose_flag(
         "text_only",
-        f"Take text-only samples in ({formatting.count(n_text_only)})",
+        f"Include text-only samples ({count(n_text_only)})",
         view.text_only,
-        help="Samples without an image have no score, so no rule can judge them",
+        help="Samples without an image have no score",
     )
     others = {
         status: n
@@ -330,13 +307,11 @@ def show_others(context: Context, view: View) -> None:
     }
     url_widgets.choose_flag(
         "unscored",
-        f"Take other samples without a score in ({formatting.count(sum(others.values()))})",
+        f"Include other samples without a score ({count(sum(others.values()))})",
         view.unscored,
-        help="Missing or bad images, no answer, too long, and those not scored yet",
+        help="Missing or bad images, no answer, too long, or not scored yet",
     )
-    said = ", ".join(
-        f"{formatting.count(n)} {formatting.STATUS_NAMES[one]}" for one, n in others.items() if n
-    )
-    n_bad = counts.by_status.get(Status.BAD_RECORD, 0)
-    bad = f"{formatting.plural(n_bad, 'bad record')} stay out unless kept by hand" if n_bad else ""
-    figures.show_quiet("; ".join(part for part in (said, bad) if part))
+    parts = [", ".join(f"{count(n)} {formatting.STATUS_NAMES[s]}" for s, n in others.items() if n)]
+    if n_bad := counts.by_status.get(Status.BAD_RECORD, 0):
+        parts.append(f"{formatting.plural(n_bad, 'bad record')} excluded unless kept manually")
+    figures.show_caption("; ".join(filter(None, parts)))

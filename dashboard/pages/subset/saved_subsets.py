@@ -1,133 +1,172 @@
-"""Subsets under a name: save what is chosen, open one again, export it, forget it."""
+"""Saved subsets: save the current rule under a name, open, export and delete subsets."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
 
 import streamlit as st
 
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.subsets import read_subset_size
-from dashboard.pages.subset import export_panel, subset_arms
-from dashboard.pages.subset.rule_choices import read_definition, view_changes
+from dashboard.pages.subset import export_form
+from dashboard.pages.subset.rule_choices import read_definition, uses_clusters, view_changes
 from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
+from dashboard.widgets.figures import Table
 from scoring.errors import VisnecError
+from scoring.rules import Ablation, Control, RandomShare, WeightingRule, ablation_arms
+from scoring.runs.record import utc_now
 from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
 
-_PLACE = subset_arms.PLACE
-_SAVE = "save form"
+_PLACE: Final = "saved subsets"
+_SAVE: Final = "save form"
+_ARM_MEANINGS: Final = {
+    "text-loss": "highest text-only losses of each cluster",
+    "multimodal-loss": "lowest multimodal losses of each cluster",
+    "no-clusters": "highest scores of the whole dataset",
+    "random": "random samples of the whole dataset",
+    "random-per-cluster": "random samples of each cluster",
+}
 
 
-def show_save(context: Context, view: View) -> None:
-    """A form that saves the choices under a name."""
+def show_save_form(context: Context, view: View) -> None:
+    """Show a form that saves the current rule under a name."""
     with st.form("save_subset", border=False):
         left, right = st.columns([3, 2], vertical_alignment="bottom")
         with left:
-            st.text_input("Save as", key="subset_name", max_chars=100, placeholder="a short name")
+            st.text_input("Save as", key="subset_name", max_chars=100, placeholder="name")
         with right:
             pressed = st.form_submit_button("Save", icon=":material/save:", width="stretch")
         st.checkbox("Replace a subset of this name", key="subset_replace")
     if pressed:
-        _save(context, view)
-    notices.show_remembered(_SAVE)
+        _save_subset(context, view)
+    notices.show_message(_SAVE)
 
 
-def _save(context: Context, view: View) -> None:
+def _save_subset(context: Context, view: View) -> None:
     name = str(st.session_state.get("subset_name") or "").strip()
     if not name:
-        notices.show_note("A name is missing", "Type one to save these choices under.")
+        notices.show_note("Type a name for this subset")
         return
-    try:
+    with notices.show_problem_on_failure("The subset was not saved"):
         definition = read_definition(context, view, name)
         save_subset(context.workspace, definition, bool(st.session_state.get("subset_replace")))
-    except (VisnecError, OSError) as error:
-        notices.show_problem(error, "The subset was not saved")
-        return
-    notices.remember("done", f"Saved as {name}", "It stands below, ready to export.", _SAVE)
-    st.rerun()
+        notices.set_message("done", f"Saved as {name}", "Listed below, ready to export.", _SAVE)
+        st.rerun()
 
 
-def show_list(context: Context) -> None:
-    """The saved subsets, newest first."""
+def show_saved_subsets(context: Context) -> None:
+    """Show the saved subsets, newest first."""
     st.subheader("Saved subsets", anchor=False)
-    notices.show_remembered(_PLACE)
+    notices.show_message(_PLACE)
     try:
         saved = list_subsets(context.workspace)
     except VisnecError as error:
-        notices.show_problem(error, "The saved subsets cannot be listed")
+        notices.show_problem(error, "Saved subsets cannot be listed")
         return
     if not saved:
-        notices.show_empty(
-            "No subset is saved yet",
-            "Choose a rule above and save it under a name; then it can be exported and repeated.",
-        )
-        return
+        notices.show_empty("No saved subsets", "Save a rule above under a name to export it.")
     for definition in reversed(saved):
-        _show_one(context, definition)
+        with st.container(border=True, key=f"saved-{definition.name}"):
+            _show_subset(context, definition)
 
 
-def _show_one(context: Context, definition: SubsetDefinition) -> None:
-    with st.container(border=True, key=f"saved-{definition.name}"):
-        said, does = st.columns([1, 1], vertical_alignment="center")
-        with said:
-            figures.show_named(definition.name, _summary(context, definition), _choices(definition))
-        with does, st.container(horizontal=True, horizontal_alignment="right"):
-            st.button(
-                "Open",
-                key=f"open-{definition.name}",
-                icon=":material/visibility:",
-                on_click=_open,
-                args=(definition,),
-                help="Sets the controls above to these choices",
-            )
-            subset_arms.show(context, definition)
-            export_panel.show(context, definition, _PLACE)
-            _show_delete(definition)
-
-
-def _summary(context: Context, definition: SubsetDefinition) -> str:
-    try:
-        n, total = read_subset_size(context, definition)
-    except VisnecError as error:
-        return str(error)
-    return f"{definition.rule} · {formatting.plural(n, 'sample')}, {formatting.share(n, total)}"
-
-
-def _choices(definition: SubsetDefinition) -> str:
-    parts = [f"run {definition.run_id}"]
-    parts += ["text-only samples in"] if definition.text_only == "keep" else []
-    parts += ["samples without a score in"] if definition.unscored == "keep" else []
-    parts += [] if definition.hand_wins else ["decisions by hand left out"]
-    return " · ".join([*parts, f"saved {formatting.moment(definition.created_at)}"])
-
-
-def _open(definition: SubsetDefinition) -> None:
-    changes = view_changes(definition)
-    if changes is None:
-        notices.remember(
-            "note",
-            f"{definition.name} cannot be shown with these controls",
-            f"Its rule is {definition.rule}; it can still be exported.",
-            _PLACE,
-        )
-        return
-    change_view(**changes)
-
-
-def _show_delete(definition: SubsetDefinition) -> None:
-    with st.popover("", icon=":material/delete:", help="Forget this subset"):
-        st.text(f"Forget {definition.name}? Its exports stay.")
+def _show_subset(context: Context, definition: SubsetDefinition) -> None:
+    name = definition.name
+    about, buttons = st.columns([1, 1], vertical_alignment="center")
+    with about:
+        try:
+            n, total = read_subset_size(context, definition)
+            size = f"{formatting.plural(n, 'sample')}, {formatting.share(n, total)}"
+            summary = f"{definition.rule} · {size}"
+        except VisnecError as error:
+            summary = str(error)
+        details = [f"run {definition.run_id}"]
+        details += ["text-only samples included"] if definition.text_only == "keep" else []
+        details += ["unscored samples included"] if definition.unscored == "keep" else []
+        details += [] if definition.hand_wins else ["manual decisions ignored"]
+        details += [f"saved {formatting.moment(definition.created_at)}"]
+        figures.show_entry(name, summary, " · ".join(details))
+    with buttons, st.container(horizontal=True, horizontal_alignment="right"):
         st.button(
-            "Forget it", key=f"forget-{definition.name}", on_click=_forget, args=(definition.name,)
+            "Open",
+            key=f"open-{name}",
+            icon=":material/visibility:",
+            on_click=_open_subset,
+            args=(definition,),
+            help="Sets the controls above to this rule",
         )
+        _show_arms(context, definition)
+        export_form.show_export_button(context, definition, _PLACE)
+        with st.popover("", icon=":material/delete:", help="Delete this subset"):
+            st.text(f"Delete {name}? Its exports are kept.")
+            st.button("Delete", key=f"forget-{name}", on_click=_delete_subset, args=(name,))
 
 
-def _forget(name: str) -> None:
-    try:
-        delete_subset(read_workspace(), name)
-    except (VisnecError, OSError) as error:
-        notices.remember(
-            "problem", "The subset was not forgotten", formatting.describe_error(error), _PLACE
-        )
+def _open_subset(definition: SubsetDefinition) -> None:
+    changes = view_changes(definition)
+    if changes is not None:
+        change_view(**changes)
         return
-    notices.remember("done", f"Forgot {name}", "Its exports are still there.", _PLACE)
+    notices.set_message(
+        "note",
+        f"These controls cannot show {definition.name}",
+        f"Its rule is {definition.rule}. It can still be exported.",
+        _PLACE,
+    )
+
+
+def _delete_subset(name: str) -> None:
+    with notices.set_message_on_failure("The subset was not deleted", _PLACE):
+        delete_subset(read_workspace(), name)
+        notices.set_message("done", f"Deleted {name}", "Its exports are kept.", _PLACE)
+
+
+# ---- arms ----------------------------------------------------------------------------------------
+
+
+def _show_arms(context: Context, definition: SubsetDefinition) -> None:
+    """Show a button that lists the arms and saves them; nothing for an arm."""
+    arms = read_arms(definition)
+    if not arms:
+        return
+    with st.popover("Arms", icon=":material/science:"):
+        st.text("Subsets of the same size that show what scores and clusters contribute:")
+        rows = [[arm.name, _ARM_MEANINGS.get(key, str(arm.rule))] for key, arm in arms.items()]
+        figures.show_table(Table(("Saved as", "Selects"), rows))
+        st.button(
+            "Save arms",
+            key=f"arms-{definition.name}",
+            type="primary",
+            on_click=_save_arms,
+            args=(context, arms),
+        )
+
+
+def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
+    """Return the arms to compare a subset with, by their kind.
+
+    Without a clustering only those that need none; empty for a rule that is an arm or weighs.
+    """
+    rule = definition.rule
+    if isinstance(rule, Ablation | Control | RandomShare | WeightingRule):
+        return {}
+    return {
+        kind: replace(definition, name=f"{definition.name[:80]}-{kind}", rule=control)
+        for kind, control in ablation_arms(rule).items()
+        if definition.clustering_id is not None or not uses_clusters(control)
+    }
+
+
+def _save_arms(context: Context, arms: dict[str, SubsetDefinition]) -> None:
+    for arm in arms.values():
+        try:
+            save_subset(context.workspace, replace(arm, created_at=utc_now()))
+        except (VisnecError, OSError) as error:
+            problem = formatting.describe_error(error)
+            notices.set_message("problem", f"The arm {arm.name} was not saved", problem, _PLACE)
+            return
+    names = ", ".join(arm.name for arm in arms.values())
+    notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _PLACE)

@@ -1,4 +1,4 @@
-"""How a subset is exported: format, images, weights, turns, card, and where it goes."""
+"""The options of an export: format, images, weights, turns, card, and folder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from scoring.exports.options import TABLES
 from scoring.rules import WeightingRule
 from scoring.subsets.definitions import SubsetDefinition
 
-_WAIT_SECONDS = 1.5  # a small export is done before the page is drawn again
+_WAIT_SECONDS = 1.5  # a small export finishes before the page is drawn again
 _IMAGES = {
-    "none": "not along",
-    "copy": "copied beside the records",
-    "link": "linked beside the records",
+    "none": "not included",
+    "copy": "copied next to the records",
+    "link": "linked next to the records",
     "embed": "inside the table",
 }
 _COLUMNS = {
-    None: "of a Parquet dataset as they came, else as understood",
-    "understood": "as understood: conversations, images, scores, the record",
+    None: "original columns of a Parquet dataset, else parsed",
+    "understood": "parsed: conversations, images, scores, the record",
 }
 _WEIGHTS = {
     "column": "as a key or column of each sample",
@@ -34,17 +34,17 @@ _WEIGHTS = {
     "ignore": "left out",
 }
 _TURNS = {
-    "keep": "all stay",
-    "drop": "answers outside of limits go",
-    "mask": "answers outside of limits are masked",
+    "keep": "keep all",
+    "drop": "drop answers outside the limits",
+    "mask": "mask answers outside the limits",
 }
 
 
-def show(context: Context, definition: SubsetDefinition, place: str) -> None:
-    """A button that unfolds the choices; ``place`` shows what came of a short export."""
+def show_export_button(context: Context, definition: SubsetDefinition, place: str) -> None:
+    """Show a button that unfolds the options; ``place`` shows the outcome of a short export."""
     name = definition.name
     with st.popover("Export", icon=":material/download:"):
-        chosen = _chosen(definition)
+        chosen = _choose_options(definition)
         allow_missing = chosen.pop("allow_missing_images", False)
         default = default_export_folder(context.workspace, name, chosen["format"])
         typed = st.text_input(
@@ -55,32 +55,34 @@ def show(context: Context, definition: SubsetDefinition, place: str) -> None:
         )
         folder = Path(typed).expanduser() if typed else default
         st.code(str(folder), language=None, wrap_lines=True)
-        there = (folder / "manifest.json").exists()
-        pressed = st.button(
-            "Replace the export there" if there else "Export now",
+        exists = (folder / "manifest.json").exists()
+        if st.button(
+            "Replace the existing export" if exists else "Export now",
             key=f"export-{name}",
             type="primary",
-        )
-        if pressed:
-            _start(context, definition, chosen, folder, there, place, allow_missing)
+        ):
+            _start_export(context, definition, chosen, folder, exists, place, allow_missing)
 
 
-def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
-    """The choices as ``options_from_dict`` takes them, and whether images may be missing."""
+def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
+    """Return the options for ``options_from_dict``, and whether images may be missing."""
     name = definition.name
     file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
-    figures.show_quiet(FORMATS[file_format])
+    figures.show_caption(FORMATS[file_format])
     chosen: dict[str, Any] = {"format": file_format}
     if file_format in ("ids", "dropped"):
         return chosen
-    if file_format != "webdataset":  # which always holds them
-        chosen["images"] = _choose_images(name, file_format)
+    if file_format != "webdataset":  # which always contains them
+        images = ["none", "copy", "link"] + (["embed"] if file_format in TABLES else [])
+        chosen["images"] = st.selectbox(
+            "Images", images, key=f"images-{name}", format_func=_IMAGES.__getitem__
+        )
     if file_format == "webdataset" or chosen["images"] != "none":
         chosen["allow_missing_images"] = st.checkbox(
             "Export without missing images",
             key=f"allow-missing-{name}",
-            help="Missing images are left out and listed in images.jsonl. Otherwise nothing is "
-            "exported while any image is missing.",
+            help="Missing images are left out and listed in images.jsonl. Otherwise one missing "
+            "image stops the export.",
         )
     if file_format == "parquet":
         chosen["columns"] = st.selectbox(
@@ -90,22 +92,19 @@ def _chosen(definition: SubsetDefinition) -> dict[str, Any]:
         chosen |= _choose_weights(name)
     chosen |= _choose_turns(name)
     chosen["card"] = st.checkbox(
-        "With a dataset card",
+        "Dataset card",
         value=True,
         key=f"card-{name}",
         help="README.md with figures and plots, and Croissant metadata",
     )
     if chosen["card"]:
-        licence = st.text_input(
-            "Licence told in the card", key=f"license-{name}", placeholder="such as cc-by-4.0"
+        license_id = st.text_input(
+            "License for the dataset card",
+            key=f"license-{name}",
+            placeholder="such as cc-by-4.0",
         )
-        chosen["license"] = licence.strip() or None
+        chosen["license"] = license_id.strip() or None
     return chosen
-
-
-def _choose_images(name: str, file_format: str) -> str:
-    options = ["none", "copy", "link"] + (["embed"] if file_format in TABLES else [])
-    return st.selectbox("Images", options, key=f"images-{name}", format_func=_IMAGES.__getitem__)
 
 
 def _choose_weights(name: str) -> dict[str, Any]:
@@ -114,19 +113,17 @@ def _choose_weights(name: str) -> dict[str, Any]:
     )
     chosen: dict[str, Any] = {"weights": how}
     if how == "column":
-        chosen["weight_key"] = st.text_input(
-            "Name of that key", value="weight", key=f"weight-key-{name}"
-        )
+        chosen["weight_key"] = st.text_input("Weight key", value="weight", key=f"weight-key-{name}")
     if how == "repeat":
         left, right = st.columns(2)
         with left:
             chosen["epoch_size"] = st.number_input(
-                "Records in all",
+                "Records in total",
                 value=None,
                 min_value=1,
                 step=1,
                 key=f"epoch-size-{name}",
-                placeholder="as the weights add up",
+                placeholder="sum of the weights",
             )
         with right:
             chosen["seed"] = st.number_input(
@@ -140,9 +137,9 @@ def _choose_turns(name: str) -> dict[str, Any]:
     chosen: dict[str, Any] = {"turns": how}
     if how == "keep":
         return chosen
-    # Set before it is drawn, not as its default, which could not be cleared.
+    # Set in the state, not as a default: a default cannot be cleared.
     st.session_state.setdefault(f"turn_min-{name}", 0.0)
-    limits = (("turn_min", "Answers stay from"), ("turn_max", "and below"))
+    limits = (("turn_min", "Answer score from"), ("turn_max", "below"))
     for (field, label), column in zip(limits, st.columns(2), strict=True):
         with column:
             chosen[field] = st.number_input(
@@ -151,16 +148,16 @@ def _choose_turns(name: str) -> dict[str, Any]:
                 step=0.05,
                 key=f"{field}-{name}",
                 placeholder="no limit",
-                help="VisNec score of the single answer, nats per answer token",
+                help="VisNec score of a single answer, nats per answer token",
             )
     if how == "mask":
         chosen["mask_key"] = st.text_input(
-            "Key that is false in a masked answer", value="loss", key=f"mask-key-{name}"
+            "Key that is false in masked answers", value="loss", key=f"mask-key-{name}"
         )
     return chosen
 
 
-def _start(
+def _start_export(
     context: Context,
     definition: SubsetDefinition,
     chosen: dict[str, Any],
@@ -173,15 +170,15 @@ def _start(
         options: ExportOptions = options_from_dict(chosen)
         job = start_export(context, definition, options, folder, overwrite, allow_missing)
     except (VisnecError, OSError) as error:
-        notices.show_problem(error, "The export was not begun")
+        notices.show_problem(error, "The export was not started")
         return
     if job.wait_for_end(_WAIT_SECONDS) and job.state == "failed":
         dismiss_export_job(context.workspace.root, job)
-        notices.show_problem(VisnecError(job.error), "The export was not written")
+        notices.show_problem(VisnecError(job.error), "The export failed")
         return
     if job.result is not None:
         dismiss_export_job(context.workspace.root, job)
-        n = formatting.plural(job.result.n_samples, "sample")
-        said = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
-        notices.remember("done", f"Exported {n} of {definition.name}", said, place)
+        n_samples = formatting.plural(job.result.n_samples, "sample")
+        details = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
+        notices.set_message("done", f"Exported {n_samples} of {definition.name}", details, place)
     st.rerun()
