@@ -103,10 +103,16 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     elif path.suffix == ".md":
         yield from markdown_texts(source)
     else:
-        pattern = r"//.*|/\*.*?\*/|`[^`]*`|\"[^\"\n]*\"|'[^'\n]*'"
-        for match in re.finditer(pattern, source, re.DOTALL):
-            if " " in match[0].strip():
-                yield source.count("\n", 0, match.start()) + 1, match[0]
+        yield from script_texts(source)
+
+
+def script_texts(source: str) -> Iterator[tuple[int, str]]:
+    """Comments, and strings of several words, of JavaScript and CSS."""
+    while (flat := re.sub(r"\$\{[^{}]*\}", "", source)) != source:
+        source = flat  # a template without its expressions, innermost first
+    for match in re.finditer(r"//.*|/\*(?:.|\n)*?\*/|`[^`\n]*`|\"[^\"\n]*\"", source):
+        if " " in match[0].strip():
+            yield source.count("\n", 0, match.start()) + 1, match[0]
 
 
 def python_texts(source: str) -> Iterator[tuple[int, str]]:
@@ -186,6 +192,16 @@ def test_names_are_nouns_and_verbs_of_the_field() -> None:
 
 
 @pytest.mark.xfail(reason="the texts are being rewritten", strict=False)
+def test_lines_of_scripts_are_short() -> None:
+    lines = [
+        f"{path.name}:{number}"
+        for path in source_files(".js", folders=("dashboard",))
+        for number, line in enumerate(path.read_text("utf-8").split("\n"), 1)
+        if len(line) > 120
+    ]
+    assert lines == []
+
+
 def test_function_names_are_more_than_one_word() -> None:
     """Fewer than one in five: ``read_page`` says what ``read`` leaves open."""
     names = [

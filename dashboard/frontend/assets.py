@@ -48,8 +48,8 @@ def icon() -> Image.Image:
     picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     pen = ImageDraw.Draw(picture)
     colours = [CATEGORY_COLOURS[category].light for category in Category]
-    for place, (colour, height) in enumerate(zip(colours, (22, 36, 54), strict=True)):
-        left = 6 + 19 * place
+    for i, (colour, height) in enumerate(zip(colours, (22, 36, 54), strict=True)):
+        left = 6 + 19 * i
         pen.rounded_rectangle((left, 60 - height, left + 14, 60), 4, fill=colour)
     return picture
 

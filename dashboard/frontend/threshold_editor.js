@@ -109,7 +109,7 @@ class ThresholdEditor {
 
   // ---- what the user does ---------------------------------------------------------------------
 
-  // A limit that meets the other pushes it along; a threshold that nobody set follows the upper limit.
+  // A limit that meets the other pushes it along; a threshold that was never set follows the upper limit.
   set(name, value) {
     this.cancelRequest();
     this.limits[name] = value;
