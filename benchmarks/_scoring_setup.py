@@ -1,7 +1,7 @@
 """Models with random weights, and samples with real JPEG files, for ``benchmarks.scoring``.
 
-Throughput needs no trained weights, so each LLaVA here is made from its configuration where it is
-to run, with a tokenizer trained on the spot.
+Throughput needs no trained weights, so each LLaVA here is created from its configuration on its
+device, with a tokenizer trained on the spot.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Shape:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens that one image takes."""
+        """Tokens of one image."""
         return (self.image_size // self.patch) ** 2
 
 
@@ -62,20 +62,20 @@ SHAPES = {
 
 
 def build_model(shape: Shape, device: str, dtype: str) -> HfModel:
-    """A LLaVA-1.5 of ``shape`` with random weights, made on ``device``, behind the model seam."""
+    """Build a LLaVA-1.5 of ``shape`` with random weights on ``device``."""
     transformers.logging.set_verbosity_error()
     torch.manual_seed(SEED)
     with torch.device(device):
         model = transformers.AutoModelForImageTextToText.from_config(
-            _config(shape), dtype=getattr(torch, dtype)
+            _build_config(shape), dtype=getattr(torch, dtype)
         )
-    processor = _processor(shape)
-    chosen, render = choose_template(processor, model, "llava_v1")
+    processor = _build_processor(shape)
+    template, render = choose_template(processor, model, "llava_v1")
     info = ModelInfo(
         name="random LLaVA",
         fingerprint="random",
         family="llava",
-        template=chosen,
+        template=template,
         dtype=dtype,
         device=device,
         max_length=4096,
@@ -83,7 +83,7 @@ def build_model(shape: Shape, device: str, dtype: str) -> HfModel:
     return HfModel(model.eval(), processor, info, render)
 
 
-def _config(shape: Shape) -> Any:
+def _build_config(shape: Shape) -> Any:
     width, layers, inner, heads = shape.text
     text = {
         "model_type": "llama",
@@ -118,13 +118,13 @@ def _config(shape: Shape) -> Any:
     )
 
 
-def _processor(shape: Shape) -> Any:
+def _build_processor(shape: Shape) -> Any:
     side = shape.image_size
     images = transformers.CLIPImageProcessorPil(
         size={"shortest_edge": side}, crop_size={"height": side, "width": side}
     )
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_trained_tokenizer(),
+        tokenizer_object=_train_tokenizer(),
         **_NAMED,
         extra_special_tokens={"image_token": "<image>"},
         model_max_length=4096,
@@ -138,7 +138,7 @@ def _processor(shape: Shape) -> Any:
     )
 
 
-def _trained_tokenizer() -> Tokenizer:
+def _train_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -163,9 +163,9 @@ def _trained_tokenizer() -> Tokenizer:
 
 
 def make_samples(folder: Path, n_samples: int, n_images: int) -> list[Sample]:
-    """Conversations of one to three turns about 640 x 480 JPEG files in ``folder``.
+    """Make conversations of one to three turns about 640 x 480 JPEG files in ``folder``.
 
-    The samples of an image stand side by side, as the plan of a run has them.
+    The samples of an image are adjacent, as in the plan of a run.
     """
     words = random.Random(SEED)  # noqa: S311 - not for secrets
     for number in range(n_images):
@@ -179,7 +179,7 @@ def make_samples(folder: Path, n_samples: int, n_images: int) -> list[Sample]:
                 id=str(row),
                 source="random",
                 images=(f"{image}.jpg",),
-                turns=_conversation(words),
+                turns=_random_conversation(words),
                 original=b"{}",
             )
         )
@@ -188,11 +188,11 @@ def make_samples(folder: Path, n_samples: int, n_images: int) -> list[Sample]:
 
 def _write_jpeg(path: Path, seed: int) -> None:
     coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    picture = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
-    picture.save(path, quality=90)
+    image = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
+    image.save(path, quality=90)
 
 
-def _conversation(words: random.Random) -> tuple[Turn, ...]:
+def _random_conversation(words: random.Random) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for number in range(words.choice([1, 1, 2, 3])):
         question = " ".join(words.choices(_WORDS, k=words.randint(8, 18)))
@@ -205,29 +205,29 @@ def _conversation(words: random.Random) -> tuple[Turn, ...]:
 def run_scores(
     model: HfModel, folder: Path, samples: Sequence[Sample]
 ) -> list[tuple[float, float]]:
-    """(multimodal loss, text-only loss) of each sample, by a run of the product as users start it.
+    """Return (multimodal loss, text-only loss) of each sample, from a run of the product.
 
-    The samples are imported when they are first asked for; every call is a new run.
+    The samples are imported on the first call; every call is a new run.
     """
-    place = _imported(folder, samples)
-    run = score_dataset(place, model, run_id=uuid.uuid4().hex, build=False).run_id
-    found = [(math.nan, math.nan)] * len(samples)
-    for part in (place.run_dir(run) / "scores").glob("part-*.parquet"):
+    workspace = _import_samples(folder, samples)
+    run = score_dataset(workspace, model, run_id=uuid.uuid4().hex, build=False).run_id
+    losses = [(math.nan, math.nan)] * len(samples)
+    for part in (workspace.run_dir(run) / "scores").glob("part-*.parquet"):
         for row in pq.read_table(part, columns=["row_idx", "turns"]).to_pylist():
-            found[row["row_idx"]] = _means(row["turns"])
-    return found
+            losses[row["row_idx"]] = _mean_losses(row["turns"])
+    return losses
 
 
-def _imported(folder: Path, samples: Sequence[Sample]) -> Workspace:
-    root = folder / f"workspace-{len(samples)}-{len({one.images for one in samples})}"
+def _import_samples(folder: Path, samples: Sequence[Sample]) -> Workspace:
+    root = folder / f"workspace-{len(samples)}-{len({sample.images for sample in samples})}"
     if not root.exists():
         data = root.with_suffix(".json")
-        data.write_text(json.dumps([_record(one) for one in samples]))
+        data.write_text(json.dumps([_to_record(sample) for sample in samples]))
         import_dataset(create_workspace(root), [data], [folder])
     return open_workspace(root)
 
 
-def _record(sample: Sample) -> dict[str, object]:
+def _to_record(sample: Sample) -> dict[str, object]:
     names = {Role.HUMAN: "human", Role.ASSISTANT: "gpt"}
     turns = [
         {"from": names[turn.role], "value": "<image>" * len(turn.image_offsets) + turn.text}
@@ -236,7 +236,7 @@ def _record(sample: Sample) -> dict[str, object]:
     return {"id": sample.id, "image": sample.images[0], "conversations": turns}
 
 
-def _means(turns: Sequence[dict[str, Any]]) -> tuple[float, float]:
+def _mean_losses(turns: Sequence[dict[str, Any]]) -> tuple[float, float]:
     tokens = sum(turn["n_answer_tokens"] for turn in turns)
     if not tokens:
         return math.nan, math.nan

@@ -1,12 +1,12 @@
-"""Does memory stay bounded whatever the dataset's size? And what does reading cost?
+"""Checks that memory stays bounded for any size of dataset, and measures the cost of reading.
 
     python -m benchmarks.memory [N ...]
 
 Writes N records whose images are shared at random distances, imports them, scores all of them with
 a model that computes nothing and the first few thousand with the bundled model, and builds the
-database of the same workspace, each in a process of its own; prints a Markdown table. Only the
-bundled model opens images: the other figures are those of everything around a model. What stood
-before a step (for the bundled model: it is loaded) is told beside its peak. Results:
+database of the same workspace, each step in its own process; prints a Markdown table. Only the
+bundled model opens images: the other figures are for everything around a model. The memory before a
+step (for the bundled model: after loading it) is printed next to its peak. Results:
 benchmarks/results/memory.md.
 """
 
@@ -20,8 +20,13 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scoring.models.base import EncodedSample
+    from scoring.samples import Sample
 
 SAMPLES_PER_IMAGE = 2.67
 SENTENCE = "a man rides red bicycle past two parked cars near the old station what colour is"
@@ -48,9 +53,9 @@ PLAN = MEASURED.format(
     work="open_plan(open_workspace(Path(sys.argv[2])))",
 )
 SCORE = MEASURED.format(
-    imports="from benchmarks.memory import score_for_nothing\n"
+    imports="from benchmarks.memory import score_without_model\n"
     "from scoring.workspace import open_workspace",
-    work="score_for_nothing(open_workspace(Path(sys.argv[2])))",
+    work="score_without_model(open_workspace(Path(sys.argv[2])))",
 )
 SCORE_WITH_MODEL = MEASURED.format(
     imports="from benchmarks.memory import MODEL_SAMPLES, write_first_images\n"
@@ -73,7 +78,7 @@ READ = MEASURED.format(
     "from scoring.workspace import open_workspace",
     work="read_in_plan_order(open_workspace(Path(sys.argv[2])))",
 )
-MODEL_SAMPLES = 5000  # that the bundled model scores, of however many there are
+MODEL_SAMPLES = 5000  # scored by the bundled model, of any number of samples
 WITH_MODEL = f"score {MODEL_SAMPLES:,} with the bundled model"
 STEPS = {
     "import": IMPORT,
@@ -85,17 +90,13 @@ STEPS = {
 }
 
 
-def score_for_nothing(workspace: object) -> None:
-    """Every sample gets made-up losses: reading, claims, counts and parts are what is measured."""
-    from scoring.engine.options import ScoreOptions
-    from scoring.engine.pipeline import build_run_record, scoring_phase
-    from scoring.engine.prefetch import SampleTask
-    from scoring.engine.runner import Runner
-    from scoring.runs.record import begin_run
-    from scoring.samples import Sample
-    from tests.fakes import FakeModel
+class MadeUpScores:
+    """A task that gives every sample made-up losses."""
 
-    def compute(samples: list[Sample]) -> list[dict[str, object]]:
+    def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
+        return list(samples)
+
+    def compute_rows(self, items: list[Sample]) -> list[dict[str, Any]]:
         turn = {"loss_text_sum": 3.0, "loss_multimodal_sum": 2.0, "n_answer_tokens": 4}
         return [
             {
@@ -107,24 +108,36 @@ def score_for_nothing(workspace: object) -> None:
                     {**turn, "turn": n} for n in range(sample.n_turns if sample.images else 0)
                 ],
             }
-            for sample in samples
+            for sample in items
         ]
+
+    def encoded_samples(self, _: Sample) -> Iterable[EncodedSample]:
+        return ()
+
+
+def score_without_model(workspace: object) -> None:
+    """Measure everything about scoring except the model: reading, leases, counts and parts."""
+    from scoring.engine.options import ScoreOptions
+    from scoring.engine.pipeline import build_run_record, scoring_phase
+    from scoring.engine.runner import Runner
+    from scoring.runs.record import begin_run
+    from tests.fakes import FakeModel
 
     wanted = build_run_record(workspace, FakeModel(), ScoreOptions("run"))  # type: ignore[arg-type]
     record = begin_run(workspace, wanted)  # type: ignore[arg-type]
-    task = scoring_phase(workspace, record)  # type: ignore[arg-type]
-    Runner(task, SampleTask(list, compute), build=False).run()
+    phase = scoring_phase(workspace, record)  # type: ignore[arg-type]
+    Runner(phase, MadeUpScores(), build=False).run()
 
 
 def write_first_images(workspace: object, root: Path) -> None:
-    """Small pictures where the samples that the bundled model is to score name them."""
+    """Write small images for the samples that the bundled model will score."""
     import numpy as np
     from PIL import Image
 
     from scoring.engine.plan import open_plan
 
     plan = open_plan(workspace)  # type: ignore[arg-type]
-    first = plan.read(np.arange(min(MODEL_SAMPLES, len(plan.rows))))
+    first = plan.read_samples(np.arange(min(MODEL_SAMPLES, len(plan.rows))))
     for number, name in enumerate(dict.fromkeys(name for one in first for name in one.images)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         colour = (number % 256, number // 256 % 256, 90)
@@ -138,7 +151,7 @@ def read_in_plan_order(workspace: object) -> None:
 
     plan = open_plan(workspace)  # type: ignore[arg-type]
     for start in range(0, len(plan.rows), CHUNK_ROWS):
-        plan.read(np.arange(start, min(start + CHUNK_ROWS, len(plan.rows))))
+        plan.read_samples(np.arange(start, min(start + CHUNK_ROWS, len(plan.rows))))
 
 
 def write_records(path: Path, n: int) -> None:

@@ -1,13 +1,13 @@
-"""How far do scores move with the number format and with the company in a batch?
+"""Measures how much scores vary with the dtype and with the other samples of a batch.
 
     python -m benchmarks.precision [--samples 300] [--mid-samples 12]
 
-Scores samples of the bundled dataset with the bundled model, and random conversations with a
-LLaVA of random weights (the shape ``mid`` of ``benchmarks.scoring``), in float32, bfloat16 and
-float16: one by one, in batches, and in batches of another order. Prints a Markdown table of how
-far scores are from float32 one by one, and how far the same samples move from batch to batch. The
-rows "logits rounded" show the formats without the float32 output embeddings that scoring uses.
-Results: benchmarks/results/precision.md.
+Scores samples of the bundled dataset with the bundled model, and random conversations with a LLaVA
+with random weights (the shape ``mid`` of ``benchmarks.scoring``), in float32, bfloat16 and float16:
+one by one, in batches, and in batches in another order. Prints a Markdown table of the differences
+from float32 one by one, and between batches of the same samples. The rows "logits rounded" show the
+dtypes without the float32 output embeddings that scoring uses. Results:
+benchmarks/results/precision.md.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from scoring.models.hf import HfModel
 from scoring.samples import Sample
 from scoring.workspace import create_workspace
 
-WINDOW = 64  # samples handed to the engine at a time, as in a run
+WINDOW = 64  # samples passed to the engine at a time, as in a run
 SEED = 5
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A number format, with or without float32 output embeddings."""
+    """A dtype, with or without float32 output embeddings."""
 
     dtype: str
     rounded: bool = False
@@ -61,8 +61,8 @@ SETTINGS = (
 
 
 @contextmanager
-def output_embeddings(setting: Setting) -> Iterator[None]:
-    """Within, the engine computes logits as the setting has it."""
+def use_output_embeddings(setting: Setting) -> Iterator[None]:
+    """Make the engine compute logits by the setting within the context."""
     before = forward.head_in_float32
     if setting.rounded:
         forward.head_in_float32 = lambda _: nullcontext()  # type: ignore[assignment,arg-type]
@@ -72,33 +72,35 @@ def output_embeddings(setting: Setting) -> Iterator[None]:
         forward.head_in_float32 = before
 
 
-def scores(scorer: Scorer, samples: Sequence[Sample], window: int, order: Sequence[int]) -> Scores:
-    """Scores in nats per answer token, by position in ``samples``, which run in ``order``."""
-    found = np.full(len(samples), np.nan)
+def score_samples(
+    scorer: Scorer, samples: Sequence[Sample], window: int, order: Sequence[int]
+) -> Scores:
+    """Return scores in nats per answer token, by index in ``samples``, which run in ``order``."""
+    scores = np.full(len(samples), np.nan)
     for start in range(0, len(order), window):
-        places = order[start : start + window]
-        outcomes = scorer.score(scorer.prepare([samples[place] for place in places]))
-        for place, outcome in zip(places, outcomes, strict=True):
+        indices = order[start : start + window]
+        outcomes = scorer.score(scorer.prepare([samples[index] for index in indices]))
+        for index, outcome in zip(indices, outcomes, strict=True):
             if outcome.visnec is not None:
-                found[place] = outcome.visnec
-    return found
+                scores[index] = outcome.visnec
+    return scores
 
 
-def compositions(scorer: Scorer, samples: Sequence[Sample]) -> tuple[Scores, Scores, Scores]:
-    """Scores one by one, in batches, and in batches of another order."""
+def score_in_batches(scorer: Scorer, samples: Sequence[Sample]) -> tuple[Scores, Scores, Scores]:
+    """Return scores one by one, in batches, and in batches in another order."""
     order = list(range(len(samples)))
     shuffled = random.Random(SEED).sample(order, len(order))  # noqa: S311 - not for secrets
     return (
-        scores(scorer, samples, 1, order),
-        scores(scorer, samples, WINDOW, order),
-        scores(scorer, samples, max(2, WINDOW // 5), shuffled),
+        score_samples(scorer, samples, 1, order),
+        score_samples(scorer, samples, WINDOW, order),
+        score_samples(scorer, samples, max(2, WINDOW // 5), shuffled),
     )
 
 
-def table(
+def format_table(
     title: str, load: Callable[[str], HfModel], roots: list[Path], samples: Sequence[Sample]
 ) -> list[str]:
-    """The lines of one model's table."""
+    """Return the lines of one model's table."""
     lines = [
         f"### {title}",
         "",
@@ -107,9 +109,9 @@ def table(
     ]
     exact: Scores | None = None
     for setting in SETTINGS:
-        with output_embeddings(setting):
+        with use_output_embeddings(setting):
             scorer = Scorer(load(setting.dtype), roots)
-            alone, batched, shuffled = compositions(scorer, samples)
+            alone, batched, shuffled = score_in_batches(scorer, samples)
         exact = alone if exact is None else exact
         from_exact = np.concatenate([batched - exact, shuffled - exact])
         between = np.concatenate([batched - alone, shuffled - alone, shuffled - batched])
@@ -125,14 +127,14 @@ def table(
 
 
 def bundled_samples(folder: Path, count: int) -> tuple[list[Sample], list[Path]]:
-    """Evenly spaced samples of the bundled dataset, without those whose digits are not drawn."""
+    """Return evenly spaced samples of the bundled dataset whose images exist."""
     data = bundled_dataset()
     roots = [data / "images"]
-    place = create_workspace(folder / "workspace")
-    import_dataset(place, [data / "records.json"], roots)
+    workspace = create_workspace(folder / "workspace")
+    import_dataset(workspace, [data / "records.json"], roots)
     present = [
         sample
-        for sample in read_samples(place)
+        for sample in read_samples(workspace)
         if sample.images and all((roots[0] / image).exists() for image in sample.images)
     ]
     return present[:: max(1, len(present) // count)][:count], roots
@@ -146,7 +148,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         samples, roots = bundled_samples(folder, arguments.samples)
-        lines = table(
+        lines = format_table(
             "The bundled model",
             lambda dtype: load_model(BUNDLED_MODEL, device="cpu", dtype=dtype),
             roots,
@@ -154,7 +156,7 @@ def main() -> None:
         )
         samples = make_samples(folder, arguments.mid_samples, arguments.mid_samples // 2)
         build = partial(build_model, SHAPES["mid"], "cpu")
-        lines += table("A LLaVA of random weights, Llama 8 x 512", build, [folder], samples)
+        lines += format_table("A LLaVA of random weights, Llama 8 x 512", build, [folder], samples)
     print("\n".join(lines))
 
 

@@ -1,14 +1,14 @@
-"""How much faster than the paper's way does the engine score, and is it as exact?
+"""Compares the speed and the exactness of the engine with the paper's way of scoring.
 
     python -m benchmarks.scoring [--device cpu|cuda] [--shape mid|7b|tiny] [--per-image 1 2.67 8]
 
 Both run on one LLaVA with random weights and the same JPEG files, in one process and in turns.
-The reference takes one sample at a time, two full forward passes, all logits, the model's own
-loss; the engine is the product's Scorer, or with --as-a-run (on a GPU always) a whole run of the
-product over an imported dataset. Opening, resizing and tokenising count in both. Prints a Markdown
-report with the bars for operations, clock and processor time, each judged by itself, and ends with
-an error where the two disagree on a score. On a GPU the default is the shape of LLaVA-1.5-7B in
-bfloat16; without one that is said in a line. Results: benchmarks/results/scoring.md.
+The reference processes one sample at a time, with two full forward passes, all logits and the
+model's own loss; the engine is the product's Scorer, or with --as-a-run (on a GPU always) a whole
+run over an imported dataset. Opening, resizing and tokenising count in both. Prints a Markdown
+report with the bars for operations, wall time and CPU time, each judged separately, and exits with
+an error if the two disagree on a score. On a GPU the default is the shape of LLaVA-1.5-7B in
+bfloat16; without a GPU one line reports that. Results: benchmarks/results/scoring.md.
 """
 
 from __future__ import annotations
@@ -48,152 +48,154 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05, "float16": 0.02}
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One model and how it is measured."""
+    """A model and how it is measured."""
 
     model: HfModel
     folder: Path
     repeat: int
-    as_a_run: bool  # the engine as a run has it: prepared ahead in threads, written into parts
+    as_a_run: bool  # as in a run: samples are prepared ahead in threads, results written to parts
 
     @property
     def network(self) -> Any:
-        """The transformers model behind the seam."""
+        """The transformers model."""
         return self.model._model
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device that it runs on."""
         return torch.device(self.network.device)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of one repetition: by the clock, and of the processor."""
+    """Seconds of one repetition: wall time and CPU time."""
 
     wall: float
     cpu: float
 
 
-def reference_scores(bench: Bench, samples: Sequence[Sample]) -> Scores:
-    """The paper's way: one sample at a time, all logits, the model's own mean loss."""
+def score_reference(bench: Bench, samples: Sequence[Sample]) -> Scores:
+    """Score the paper's way: one sample at a time, all logits, the model's own mean loss."""
     scores = []
     for sample in samples:
         with Image.open(bench.folder / sample.images[0]) as opened:
             image = opened.convert("RGB")
-        pictured = bench.model.encode(sample.turns, [image])
-        blind = bench.model.encode(sample.turns, ())
-        scores.append((_own_loss(bench, pictured), _own_loss(bench, blind)))
+        multimodal = bench.model.encode(sample.turns, [image])
+        text = bench.model.encode(sample.turns, ())
+        scores.append((_model_loss(bench, multimodal), _model_loss(bench, text)))
     return scores
 
 
-def _own_loss(bench: Bench, sample: EncodedSample) -> float:
-    ids = torch.tensor([sample.input_ids])
-    turns = torch.tensor([sample.turn_ids])
+def _model_loss(bench: Bench, sample: EncodedSample) -> float:
+    ids = torch.tensor([sample.input_ids])  # (1, length)
+    turns = torch.tensor([sample.turn_ids])  # (1, length)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **sample.inputs}
     inputs["labels"] = torch.where(turns >= 0, ids, -100)
     dtype = bench.network.dtype
-    fed = {
+    moved = {
         key: value.to(bench.device, dtype if value.is_floating_point() else value.dtype)
         for key, value in inputs.items()
     }
     with torch.inference_mode():
-        return float(bench.network(**fed, use_cache=False).loss)
+        return float(bench.network(**moved, use_cache=False).loss)
 
 
-def engine_scores(bench: Bench, samples: Sequence[Sample]) -> Scores:
-    """The product's way: a run over an imported dataset, or the engine alone, in one thread."""
+def score_engine(bench: Bench, samples: Sequence[Sample]) -> Scores:
+    """Score the product's way: a run over an imported dataset, or the engine in one thread."""
     if bench.as_a_run:
         return run_scores(bench.model, bench.folder, samples)
     scorer = Scorer(bench.model, [bench.folder])
     windows = [samples[start : start + CHUNK_ROWS] for start in range(0, len(samples), CHUNK_ROWS)]
     outcomes = [score for window in windows for score in scorer.score(scorer.prepare(window))]
-    return [(_number(one.loss_multimodal), _number(one.loss_text)) for one in outcomes]
+    return [(_or_nan(score.loss_multimodal), _or_nan(score.loss_text)) for score in outcomes]
 
 
-def _number(loss: float | None) -> float:
+def _or_nan(loss: float | None) -> float:
     return float("nan") if loss is None else loss
 
 
-def timed(bench: Bench, work: Callable[[], Scores]) -> tuple[Scores, Timing]:
-    """What ``work`` gives, and how long it took."""
-    _settle(bench)
+def measure_time(bench: Bench, work: Callable[[], Scores]) -> tuple[Scores, Timing]:
+    """Return the result of ``work`` and how long it took."""
+    _synchronize(bench)
     wall, cpu = time.perf_counter(), time.process_time()
     scores = work()
-    _settle(bench)
+    _synchronize(bench)
     return scores, Timing(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def _settle(bench: Bench) -> None:
+def _synchronize(bench: Bench) -> None:
     if bench.device.type == "cuda":
         torch.cuda.synchronize(bench.device)
 
 
-def compared(bench: Bench, samples: Sequence[Sample]) -> tuple[list[tuple[Timing, Timing]], float]:
-    """Timings of (reference, engine) in turns, and their largest difference of a loss in nats."""
+def compare_scores(
+    bench: Bench, samples: Sequence[Sample]
+) -> tuple[list[tuple[Timing, Timing]], float]:
+    """Return timings of (reference, engine) in turns, and their largest loss difference in nats."""
     pairs, worst = [], 0.0
     for _ in range(bench.repeat):
-        expected, slow = timed(bench, lambda: reference_scores(bench, samples))
-        found, fast = timed(bench, lambda: engine_scores(bench, samples))
+        expected, slow = measure_time(bench, lambda: score_reference(bench, samples))
+        scores, fast = measure_time(bench, lambda: score_engine(bench, samples))
         pairs.append((slow, fast))
-        worst = max(worst, difference(expected, found))
+        worst = max(worst, largest_difference(expected, scores))
     return pairs, worst
 
 
-def difference(expected: Scores, found: Scores) -> float:
-    """Largest difference of a loss in nats; infinite where a score is missing."""
+def largest_difference(expected: Scores, actual: Scores) -> float:
+    """Return the largest loss difference in nats; infinite if a score is missing."""
     gaps = [
-        abs(one - other) if other == other else float("inf")
-        for a, b in zip(expected, found, strict=True)
-        for one, other in zip(a, b, strict=True)
+        abs(left - right) if right == right else float("inf")
+        for pair in zip(expected, actual, strict=True)
+        for left, right in zip(*pair, strict=True)
     ]
     return max(gaps)
 
 
-def flops(work: Callable[[], object]) -> float:
-    """Floating-point operations of ``work`` in matrix products and convolutions."""
+def count_flops(work: Callable[[], object]) -> float:
+    """Return the floating-point operations of ``work`` in matrix products and convolutions."""
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
 
 
 def least_flops(bench: Bench, samples: Sequence[Sample]) -> float:
-    """What no exact method gets below: each image, and each beginning of a text, once.
+    """Return the minimum for any exact method: each image and each beginning of a text, once.
 
     The vision tower once per image; the language model once for each distinct beginning of a
     token sequence (with the same image); the head, and all of the last layer but its keys and
     values, at the answer tokens of both passes.
     """
     images: dict[str, EncodedSample] = {}
-    pictured: dict[str, list[tuple[int, ...]]] = {}
-    blind: list[tuple[int, ...]] = []
+    multimodal: dict[str, list[tuple[int, ...]]] = {}
+    text: list[tuple[int, ...]] = []
     answers = 0
     for sample in samples:
         name = sample.images[0]
         with Image.open(bench.folder / name) as opened:
             encoded = bench.model.encode(sample.turns, [opened.convert("RGB")])
         images[name] = encoded
-        pictured.setdefault(name, []).append(encoded.input_ids)
-        blind.append(bench.model.encode(sample.turns, ()).input_ids)
+        multimodal.setdefault(name, []).append(encoded.input_ids)
+        text.append(bench.model.encode(sample.turns, ()).input_ids)
         answers += 2 * len(encoded.answer_ids)
-    tokens = sum(map(_distinct_beginnings, pictured.values())) + _distinct_beginnings(blind)
+    tokens = sum(map(_distinct_beginnings, multimodal.values())) + _distinct_beginnings(text)
     layers = bench.network.model.language_model.layers
-    looked_at = layers[-1].self_attn
-    everywhere = _weights(*layers[:-1], looked_at.k_proj, looked_at.v_proj)
-    at_answers = _weights(*layers, bench.network.get_output_embeddings()) - everywhere
+    last_attention = layers[-1].self_attn
+    everywhere = _count_weights(*layers[:-1], last_attention.k_proj, last_attention.v_proj)
+    at_answers = _count_weights(*layers, bench.network.get_output_embeddings()) - everywhere
     pixels = next(iter(images.values())).inputs["pixel_values"]
     pixels = pixels.to(bench.device, bench.network.dtype)
     with torch.inference_mode():
-        vision = flops(lambda: bench.network.model.get_image_features(pixel_values=pixels))
+        vision = count_flops(lambda: bench.network.model.get_image_features(pixel_values=pixels))
     return vision * len(images) + 2 * everywhere * tokens + 2 * at_answers * answers
 
 
-def _weights(*modules: torch.nn.Module) -> int:
-    """Weights that take part in matrix products."""
+def _count_weights(*modules: torch.nn.Module) -> int:
+    """Return the number of weights in matrix products."""
     return sum(p.numel() for module in modules for p in module.parameters() if p.ndim == 2)
 
 
 def _distinct_beginnings(sequences: Sequence[tuple[int, ...]]) -> int:
-    """Nodes of the tree that the sequences make."""
+    """Return the number of nodes in the prefix tree of the sequences."""
     total, before = 0, ()
     for sequence in sorted(sequences):
         pairs = enumerate(zip(before, sequence, strict=False))
@@ -204,25 +206,25 @@ def _distinct_beginnings(sequences: Sequence[tuple[int, ...]]) -> int:
 
 
 def matrix_rate(bench: Bench) -> float:
-    """Floating-point operations per second of a large matrix product: the best of several.
+    """Return the floating-point operations per second of a large matrix product: best of several.
 
-    On a processor these are seconds of its time, which others on the machine do not lengthen.
+    On a CPU these are seconds of CPU time, which other processes do not lengthen.
     """
     clock = time.perf_counter if bench.device.type == "cuda" else time.process_time
     side = 8192 if bench.device.type == "cuda" else 1024
     left = torch.randn(side, side, device=bench.device).to(bench.network.dtype)
     best = 0.0
     for _ in range(20):
-        _settle(bench)
-        begun = clock()
+        _synchronize(bench)
+        started = clock()
         left @ left
-        _settle(bench)
-        best = max(best, 2 * side**3 / (clock() - begun))
+        _synchronize(bench)
+        best = max(best, 2 * side**3 / (clock() - started))
     return best
 
 
 def overhead_ms(bench: Bench, samples: Sequence[Sample]) -> float:
-    """Milliseconds per sample that the engine itself takes: both passes, with a free network."""
+    """Return the engine's own milliseconds per sample: both passes, with a free network."""
     scorer = Scorer(bench.model, [bench.folder])
     prepared = scorer.prepare(samples)
     kept = bench.model._engine
@@ -232,16 +234,16 @@ def overhead_ms(bench: Bench, samples: Sequence[Sample]) -> float:
     try:
         times = []
         for _ in range(7):
-            begun = time.process_time()
+            started = time.process_time()
             scorer.score(prepared)
-            times.append(time.process_time() - begun)
+            times.append(time.process_time() - started)
     finally:
         bench.model._engine = kept
     return statistics.median(times) / len(samples) * 1000
 
 
 class _FreeNetwork:
-    """Answers at once, with zeros of the right shape: what is left is the engine's own work."""
+    """Returns zeros of the right shape at once, which leaves only the engine's own work."""
 
     device = torch.device("cpu")
     dtype = torch.float32
@@ -256,11 +258,11 @@ class _FreeNetwork:
         self._layers = [SimpleNamespace(mlp=torch.nn.Identity())]
 
     def get_decoder(self) -> Any:
-        """One layer, which is never asked."""
+        """Return one layer, which is never called."""
         return SimpleNamespace(layers=self._layers)
 
     def get_image_features(self, pixel_values: torch.Tensor, return_dict: bool = True) -> Any:
-        """Zeros for each image token."""
+        """Return zeros for each image token."""
         del return_dict
         return _Pooled([torch.zeros(self._tokens, 8) for _ in pixel_values])
 
@@ -268,7 +270,7 @@ class _FreeNetwork:
         return (torch.zeros(*input_ids.shape, 8),)
 
     def get_output_embeddings(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A head that has no favourite among the tokenizer's 1500 tokens."""
+        """Return a head with equal logits for the tokenizer's 1500 tokens."""
         return lambda hidden: torch.zeros(len(hidden), 1500)
 
 
@@ -292,44 +294,44 @@ class Result:
 
     @property
     def wall_ratio(self) -> float:
-        """Median of the paired ratios by the clock."""
+        """Median of the paired ratios of wall time."""
         return statistics.median(slow.wall / fast.wall for slow, fast in self.pairs)
 
     @property
     def cpu_ratio(self) -> float:
-        """Median of the paired ratios of processor time."""
+        """Median of the paired ratios of CPU time."""
         return statistics.median(slow.cpu / fast.cpu for slow, fast in self.pairs)
 
     @property
     def flop_ratio(self) -> float:
-        """How many times the engine's operations the reference needs."""
+        """Operations of the reference divided by those of the engine."""
         return self.reference_flops / self.engine_flops
 
-    def rate(self, which: int) -> float:
-        """Samples per second: 0 for the reference, 1 for the engine."""
-        return self.n_samples / statistics.median(pair[which].wall for pair in self.pairs)
+    def samples_per_second(self, side: int) -> float:
+        """Return the samples per second: 0 for the reference, 1 for the engine."""
+        return self.n_samples / statistics.median(pair[side].wall for pair in self.pairs)
 
-    def rate_of_work(self, on_gpu: bool) -> float:
-        """The engine's operations per second, counted as ``matrix_rate`` counts them."""
+    def flops_per_second(self, on_gpu: bool) -> float:
+        """Return the engine's operations per second, with the clock of ``matrix_rate``."""
         seconds = [fast.wall if on_gpu else fast.cpu for _, fast in self.pairs]
         return self.engine_flops / statistics.median(seconds)
 
 
 def measure(bench: Bench, per_image: float, n_samples: int) -> Result:
-    """All figures at ``per_image`` samples of each image."""
+    """Measure all figures at ``per_image`` samples per image."""
     n_images = max(1, round(n_samples / per_image))
     samples = make_samples(bench.folder, n_samples, n_images)
-    engine_scores(bench, samples)  # warm-up
-    reference_scores(bench, samples[:2])
-    pairs, worst = compared(bench, samples)
+    score_engine(bench, samples)  # warm-up
+    score_reference(bench, samples[:2])
+    pairs, worst = compare_scores(bench, samples)
     return Result(
         per_image=per_image,
         n_samples=n_samples,
         n_images=n_images,
         pairs=pairs,
         worst=worst,
-        reference_flops=flops(lambda: reference_scores(bench, samples)),
-        engine_flops=flops(lambda: engine_scores(bench, samples)),
+        reference_flops=count_flops(lambda: score_reference(bench, samples)),
+        engine_flops=count_flops(lambda: score_engine(bench, samples)),
         least=least_flops(bench, samples),
     )
 
@@ -348,8 +350,8 @@ _COLUMNS = (
 )
 
 
-def line(result: Result, bench: Bench, peak: float, shape: str) -> str:
-    """A row of the table."""
+def format_row(result: Result, bench: Bench, peak: float, shape: str) -> str:
+    """Return a row of the table."""
     ratios = ", ".join(f"{slow.wall / fast.wall:.2f}" for slow, fast in result.pairs)
     per_sample = [
         f"{value / result.n_samples / 1e12:.4f}"
@@ -360,18 +362,18 @@ def line(result: Result, bench: Bench, peak: float, shape: str) -> str:
         f"{result.flop_ratio:.2f}",
         f"**{result.wall_ratio:.2f}** ({ratios})",
         f"{result.cpu_ratio:.2f}",
-        f"{result.rate(0):.2f}",
-        f"{result.rate(1):.2f}",
+        f"{result.samples_per_second(0):.2f}",
+        f"{result.samples_per_second(1):.2f}",
         ", ".join(per_sample),
-        f"{result.rate_of_work(bench.device.type == 'cuda') / peak:.0%}",
+        f"{result.flops_per_second(bench.device.type == 'cuda') / peak:.0%}",
         f"{result.worst:.1e}",
-        verdict(result, shape),
+        judge_bars(result, shape),
     )
     return "| " + " | ".join(cells) + " |"
 
 
-def verdict(result: Result, shape: str) -> str:
-    """Which of the bars for this many samples per image are reached; they are for one shape."""
+def judge_bars(result: Result, shape: str) -> str:
+    """Return which bars for these samples per image are reached; they apply to one shape."""
     if shape != "mid" or result.per_image not in BARS:
         return "none set"
     bar = BARS[result.per_image]
@@ -381,40 +383,41 @@ def verdict(result: Result, shape: str) -> str:
     )
 
 
-def machine(bench: Bench, peak: float) -> str:
-    """What the figures were measured on."""
+def describe_machine(bench: Bench, peak: float) -> str:
+    """Return a description of the machine."""
     device = bench.device
     if device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
+        name = torch.cuda.get_device_name(device)
     else:
-        where = f"{os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used"
+        name = f"{os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used"
     dtype = str(bench.network.dtype).removeprefix("torch.")
     return (
-        f"{where}, {platform.machine()}, Python {platform.python_version()}, torch "
+        f"{name}, {platform.machine()}, Python {platform.python_version()}, torch "
         f"{torch.__version__}, {dtype}; a matrix product reaches {peak / 1e12:.3f} TFLOP/s."
     )
 
 
-def report(options: argparse.Namespace, folder: Path) -> None:
-    """Measures and prints; ends with an error where the scores differ."""
+def print_report(options: argparse.Namespace, folder: Path) -> None:
+    """Measure and print; exit with an error if the scores differ."""
     dtype = options.dtype or ("bfloat16" if options.device == "cuda" else "float32")
     model = build_model(SHAPES[options.shape], options.device, dtype)
     bench = Bench(model, folder, options.repeat, options.as_a_run)
     peak = matrix_rate(bench)
     print(f"## LLaVA of shape `{options.shape}`, {dtype}\n")
-    print(machine(bench, peak))
-    print(f"Taken by the engine: {', '.join(model.capabilities.names)}.\n")
+    print(describe_machine(bench, peak))
+    print(f"Shortcuts used by the engine: {', '.join(model.capabilities.names)}.\n")
     print("| " + " | ".join(_COLUMNS) + " |")
     print("|" + "---|" * len(_COLUMNS), flush=True)
     for per_image in options.per_image:
         result = measure(bench, per_image, options.samples)
         if result.worst > TOLERANCE[dtype]:
-            sys.exit(f"The scores differ by {result.worst:.2e} nats; {TOLERANCE[dtype]} may be.")
-        print(line(result, bench, max(peak, matrix_rate(bench)), options.shape), flush=True)
+            limit = TOLERANCE[dtype]
+            sys.exit(f"The scores differ by {result.worst:.2e} nats; {limit} is allowed.")
+        print(format_row(result, bench, max(peak, matrix_rate(bench)), options.shape), flush=True)
     if bench.device.type == "cpu":
         samples = make_samples(folder, 64, 24)
-        spent = overhead_ms(bench, samples)
-        print(f"\nThe engine itself, without decoding and tokenising: {spent:.2f} ms per sample.")
+        overhead = overhead_ms(bench, samples)
+        print(f"\nThe engine alone, without decoding and tokenising: {overhead:.2f} ms per sample.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -427,12 +430,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--as-a-run", action="store_true", help="prepared ahead, written into parts; so on a GPU"
+        "--as-a-run",
+        action="store_true",
+        help="measure a whole run, with threads and parts (always on a GPU)",
     )
     options = parser.parse_args(arguments)
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
-        print("No CUDA device here: nothing measured, the figure stays open.")
+        print("No CUDA device here: nothing was measured.")
         return
     options.as_a_run |= on_gpu
     options.shape = options.shape or ("7b" if on_gpu else "mid")
@@ -441,7 +446,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not on_gpu:
         torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        report(options, Path(folder))
+        print_report(options, Path(folder))
 
 
 if __name__ == "__main__":

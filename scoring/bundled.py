@@ -1,4 +1,4 @@
-"""Where the demo's data and model lie: inside an installed package, or in the checkout."""
+"""The folders of the demo data and model, in an installed package or in the checkout."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MODEL_NOTICE = (
 
 
 def bundled_dataset() -> Path:
-    """The folder of the demo dataset."""
-    return _bundled("demo")
+    """Return the folder of the demo dataset."""
+    return _bundled_folder("demo")
 
 
 def bundled_model() -> Path:
-    """The folder of the demonstration model."""
-    return _bundled(BUNDLED_MODEL)
+    """Return the folder of the demonstration model."""
+    return _bundled_folder(BUNDLED_MODEL)
 
 
-def _bundled(name: str) -> Path:
+def _bundled_folder(name: str) -> Path:
     package = Path(__file__).parent
     installed = package / "bundled" / name
     return installed if installed.is_dir() else package.parent / "data" / name

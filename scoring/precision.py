@@ -1,10 +1,10 @@
-"""How precise a score is: the measured numerical noise of each dtype, in nats per answer token.
+"""The precision of a score: the measured numerical noise per dtype, in nats per answer token.
 
-The mean over an answer's tokens is exact, so a score has no interval. It differs from what float32
-gives by rounding only, and by how much was measured with ``benchmarks/precision.py`` on a CPU
-(results in ``benchmarks/results/precision.md``): 300 samples of the bundled dataset by the bundled
-model, in batches, against float32 one by one. Other models and devices may differ. A score within
-the band of a threshold may fall on its other side by rounding.
+The mean over an answer's tokens is exact, so a score has no confidence interval. It differs from
+float32 by rounding only; the difference was measured with ``benchmarks/precision.py`` on a CPU
+(results in ``benchmarks/results/precision.md``): 300 samples of the bundled dataset with the
+bundled model, in batches, against float32 one by one. Other models and devices may differ. Rounding
+may move a score within the band of a threshold to its other side.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Measured noise of scores: ``rms`` of the errors, and the ``band`` to show around a limit.
+    """Measured noise of scores: ``rms`` of the errors, and the ``band`` around a threshold.
 
-    The band is about two rms, which about 95 % of the errors stay within.
+    The band is about two rms, which contains about 95 % of the errors.
     """
 
     dtype: str
@@ -36,5 +36,5 @@ UNKNOWN = "unknown, as these scores came without their dtype"
 
 
 def noise_of(dtype: str | None) -> Noise | None:
-    """Return the noise of scores in ``dtype``, or None where it is not known."""
-    return next((one for one in MEASURED if one.dtype == dtype), None)
+    """Return the noise of scores in ``dtype``, or None if it is not known."""
+    return next((noise for noise in MEASURED if noise.dtype == dtype), None)

@@ -11,14 +11,14 @@ THOUGHT_MARKS = (
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
-"""What opens and closes a thought, in the chat templates of published models."""
+"""Opening and closing marks of a thought in the chat templates of published models."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerParts:
-    """An answer in parts, which joined are the answer.
+    """The parts of an answer; joined they are the answer.
 
-    ``opening`` and ``closing`` are the marks around ``thought`` with the white space beside them.
+    ``opening`` and ``closing`` are the marks around ``thought`` with adjacent white space.
     """
 
     final: str
@@ -28,10 +28,10 @@ class AnswerParts:
 
 
 def split_thought(answer: str) -> AnswerParts | None:
-    """The parts of an answer that begins with a thought; None for any other.
+    """Return the parts of an answer that starts with a thought; None for any other answer.
 
-    The opening mark may be missing: some templates write it, so that data and predictions begin
-    with the thought itself.
+    The opening mark may be missing: some templates write it, so data and predictions start with
+    the thought itself.
     """
     ends = [(answer.find(closing), closing) for _, closing in THOUGHT_MARKS if closing in answer]
     if not ends:
@@ -46,13 +46,13 @@ def split_thought(answer: str) -> AnswerParts | None:
 
 
 def _opening_mark(text: str) -> str:
-    """The mark that ``text`` begins with, or nothing."""
-    begin = text.lstrip()
-    return next((opening for opening, _ in THOUGHT_MARKS if begin.startswith(opening)), "")
+    """Return the mark that ``text`` starts with, or an empty string."""
+    start = text.lstrip()
+    return next((opening for opening, _ in THOUGHT_MARKS if start.startswith(opening)), "")
 
 
 def final_answer(text: str) -> str:
-    """``text`` without the thought that it begins with; empty where the thought has no end."""
+    """Return ``text`` without its thought; empty if the thought has no end."""
     parts = split_thought(text)
     if parts is not None:
         return parts.final
@@ -60,11 +60,11 @@ def final_answer(text: str) -> str:
 
 
 def opened_thought(prompt: str) -> str:
-    """The mark by which ``prompt`` opens the thought of the answer that follows, or nothing."""
+    """Return the mark with which ``prompt`` opens a thought, or an empty string."""
     end = prompt.rstrip()
     return next((opening for opening, _ in THOUGHT_MARKS if end.endswith(opening)), "")
 
 
 def ends_in_thought(text: str) -> bool:
-    """Whether ``text`` begins with a thought that it does not finish."""
+    """Return whether ``text`` starts with a thought that it does not finish."""
     return split_thought(text) is None and bool(_opening_mark(text))

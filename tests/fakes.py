@@ -1,4 +1,4 @@
-"""A hand-written model that returns the losses that a test types in."""
+"""A fake model that returns the losses that a test specifies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ IMAGE_TOKEN = 1
 
 
 class FakeModel:
-    """Words are tokens; an answer's losses are looked up by its text and by the pass.
+    """A model whose tokens are words; an answer's losses depend on its text and the pass.
 
     ``losses``: answer -> (text-only losses, multimodal losses), one per word. An answer that is
-    not listed costs 1.0 a word without the image and 0.5 with it. ``fits``: how many padded
-    tokens a batch may hold before the model says that it ran out of memory. ``by_colour``: what a
-    word costs where the first image has this colour in its corner; ``masked``: what it costs
-    under a masked placeholder.
+    not listed costs 1.0 per word without the image and 0.5 with it. ``fits``: number of padded
+    tokens in a batch above which the model raises OutOfMemoryError. ``by_colour``: loss per word
+    if the first image has this colour in its corner; ``masked``: loss per word with a masked
+    placeholder.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Tiny models with random weights, one of each family that users have, built without a download.
+"""Tiny models with random weights, one of each family, built without a download.
 
-Each is saved to a folder as its publisher would, so that tests load it through the product's own
-code. Chat templates follow the published ones in everything that decides token ids. Weights are
-scaled up, so that no two tokens have nearly the same loss.
+Each is saved to a folder as its publisher would, so tests load it through the product's own code.
+Chat templates follow the published ones in everything that decides token ids. Weights are scaled
+up, so no two tokens have nearly the same loss.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from scoring.models.hf import HfModel
 
 SEED = 7
 WEIGHT_SCALE = 4.0
-FIRST_STEP = 0.3  # of weights that begin as zeros: gates, and Gemma-3's projection of images
+FIRST_STEP = 0.3  # of weights initialised to zero: gates, and Gemma-3's projection of images
 _WORDS = (
     "what colour is the red square blue circle green shape in this picture how many are there two "
     "three yes no left right of user assistant system You are a helpful digit one four answer a"
@@ -89,7 +89,7 @@ _MROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1000
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a family's folder is made of."""
+    """The contents of a family's folder."""
 
     model_type: str
     config: dict[str, Any]
@@ -101,7 +101,7 @@ class Recipe:
     adds_bos: bool = False
     named_tokens: dict[str, str] = field(default_factory=dict)  # attributes of the tokenizer
     processor: dict[str, Any] = field(default_factory=dict)  # settings of the processor
-    end_tokens: tuple[str, ...] = ()  # what generation stops at, where it is more than ``eos``
+    end_tokens: tuple[str, ...] = ()  # stop tokens of generation, if more than ``eos``
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
@@ -120,7 +120,7 @@ def _folders() -> tempfile.TemporaryDirectory[str]:
 
 @cache
 def family_folder(name: str) -> Path:
-    """The saved model of a family; built when first asked for."""
+    """The saved model of a family, built on the first call."""
     folder = Path(_folders().name) / name
     _save(RECIPES[name](), folder)
     return folder
@@ -175,7 +175,7 @@ def _trained() -> str:
 
 
 def token_id(token: str) -> int:
-    """Id of a token of the one vocabulary that all families here share."""
+    """Id of a token in the vocabulary that all families here share."""
     found = Tokenizer.from_str(_trained()).token_to_id(token)
     assert found is not None, token
     return found
@@ -663,7 +663,7 @@ def mllama() -> Recipe:
                 **_TEXT,
                 "model_type": "mllama_text_model",
                 "num_hidden_layers": 3,
-                "vocab_size": 792,  # its head knows fewer tokens than its embeddings
+                "vocab_size": 792,  # its head has fewer tokens than its embeddings
                 "cross_attention_layers": [1],
                 "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
             },
@@ -725,7 +725,7 @@ def paligemma() -> Recipe:
 
 @cache
 def family_model(name: str) -> HfModel:
-    """The family's model, loaded as a user would; shared, so not to be changed by a test."""
+    """The family's model, loaded as a user would; shared, so a test may not change it."""
     return load_model(str(family_folder(name)), device="cpu")
 
 
@@ -738,9 +738,9 @@ class _Unset:
 
 @cache
 def plain_processor(name: str) -> Any:
-    """The family's processor, put together from its saved parts without the product's loader.
+    """The family's processor, assembled from its saved parts without the product's loader.
 
-    Where it wants a video processor it gets an empty one: real ones need torchvision.
+    If it needs a video processor it gets an empty one: real ones need torchvision.
     """
     folder, recipe = family_folder(name), RECIPES[name]()
     kind = getattr(transformers, recipe.processor_class)

@@ -1,4 +1,4 @@
-"""Tiny models of the families that came after those in ``families``; registered on import."""
+"""Tiny models of the families published after those in ``families``; registered on import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEAN = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.3]}
 
 
 def _published(name: str, **settings: Any) -> dict[str, Any]:
-    """An image processor as its file names it; which class that is, the environment decides."""
+    """An image processor as its file names it; the environment decides the class."""
     return {"image_processor_type": name, **settings}
 
 
@@ -128,7 +128,7 @@ _OMNI_TOKENS = {
 
 
 def _omni(base: Recipe, version: str, processor: str, audio: dict[str, Any]) -> Recipe:
-    """Published with a talker as well, which is not loaded and hence not built."""
+    """Published with a talker too, which is not loaded and so not built."""
     config = {
         "text_config": {**base.config["text_config"], "model_type": f"{version}_text"},
         "vision_config": {
@@ -400,7 +400,7 @@ def cohere2_vision() -> Recipe:
         _published(
             "Cohere2VisionImageProcessor",
             size={"height": 32, "width": 32},
-            patch_size=4,  # also how many tokens a tile's row has, after halving
+            patch_size=4,  # also the number of tokens in a tile's row, after halving
             max_patches=4,
             **_MEAN,
         ),
@@ -772,7 +772,7 @@ def aria() -> Recipe:
             "vision_config": {
                 **_TOWER,
                 "model_type": "idefics3_vision",
-                "image_size": 980,  # the processor insists on it
+                "image_size": 980,  # the processor requires it
                 "patch_size": 245,
             },
             "projector_patch_to_query_dict": {"16": 4},

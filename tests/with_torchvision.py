@@ -1,10 +1,10 @@
-"""Runs tests with torchvision, which stays out of the environment of all others.
+"""Runs tests with torchvision, which is not in the environment of the other tests.
 
-``make`` installs it, and timm for Perception-LM's images, into a folder of its own (or into the
-one that ``VISNEC_TORCHVISION`` names). As a pytest plugin (``-p tests.with_torchvision``) this
-module puts that folder on the path. The wheel of the usual index is built for CUDA: where its
-compiled part does not load, the two operators that its import looks for are declared without
-code, and all that is Python works on a CPU.
+``make`` installs it, and timm for Perception-LM's images, into a separate folder (or into the
+one in ``VISNEC_TORCHVISION``). As a pytest plugin (``-p tests.with_torchvision``) this
+module adds that folder to the path. The wheel on PyPI is built for CUDA: if its compiled part does
+not load, the two operators that its import needs are declared without code, and everything in
+Python works on a CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(os.environ.get("VISNEC_TORCHVISION") or Path(sys.prefix) / "torchvision")
-_INSTALLED = FOLDER.with_name(f".{FOLDER.name}-installed")  # left by the set-up
+_INSTALLED = FOLDER.with_name(f".{FOLDER.name}-installed")  # written by the set-up
 _CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 _OPERATORS = ("nms", "qnms")
 
@@ -49,7 +49,7 @@ def pytest_configure() -> None:
 
 
 def require_torchvision() -> None:
-    """Skip the test where torchvision was never installed; fail it where the folder is lost."""
+    """Skip the test if torchvision was never installed; fail it if the folder is missing."""
     if is_installed():
         return
     reason = f"no torchvision in {FOLDER}: run `make torchvision`"

@@ -1,9 +1,9 @@
-"""Blind baselines: what stands in for the image in the pass that must do without it.
+"""Blind baselines: what replaces the image in the pass without it.
 
-The one decision behind it: a stand-in depends on the sample, the settings and the dataset alone,
-never on the process, the order of the work or how much of it is done, so that every process that
-shares a run scores the same thing. ``none`` and ``reference`` need no picture; the model encodes
-them. Their disagreement is itself a signal: no baseline is the right one for all questions.
+A replacement depends only on the sample, the settings and the dataset, never on the process or the
+order and progress of the work, so all processes that share a run score the same thing. ``none`` and
+``reference`` need no image; the model encodes them. Disagreement between baselines is a signal in
+itself: no single baseline is right for all questions.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from scoring.samples import Status
 NONE = "none"  # the placeholder and its tokens are removed: the paper's text, the default
 REFERENCE = "reference"  # the placeholder is masked and keeps its position: the paper's code
 GRAY = "gray"  # an image of the same size in the colour that the model maps to zero
-BLUR = "blur"  # the image itself, under a Gaussian
-SHUFFLED = "shuffled"  # as many images of other samples
+BLUR = "blur"  # the image itself, with a Gaussian blur
+SHUFFLED = "shuffled"  # the same number of images from other samples
 
 BASELINES = (NONE, REFERENCE, GRAY, BLUR, SHUFFLED)
 DEFAULT_BLUR_SIGMA = 0.05  # of the longer side: wider than a patch of the common vision towers
 DEFAULT_SHUFFLE_SEED = 42
 
-_KEPT_GRAYS = 16
-_KEPT_PIXELS = 4_000_000
-_TRIALS = 32  # images tried in a shuffled order before a sample goes without a partner
+_CACHED_GRAYS = 16
+_CACHED_PIXELS = 4_000_000
+_TRIALS = 32  # images tried in the shuffled order before a sample is left without a partner
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class BaselineSettings:
     """The blind baselines of a run, in the order of ``BASELINES``, each once.
 
     ``blur_sigma`` is the standard deviation of the Gaussian as a share of the image's longer
-    side. Raises InputError for a baseline that is none and for a number out of its range.
+    side. Raises InputError for an unknown baseline or a number out of range.
     """
 
     names: Annotated[
@@ -70,40 +70,40 @@ class BaselineSettings:
     ] = DEFAULT_SHUFFLE_SEED
 
     def __post_init__(self) -> None:
+        known = ", ".join(BASELINES)
         for name in self.names:
             if name not in BASELINES:
-                known = ", ".join(BASELINES)
-                raise InputError(f"unknown baseline {name!r}; known are {known}")
+                raise InputError(f"Unknown baseline {name!r}. Choose from: {known}")
         if not self.names:
-            raise InputError(f"a run needs a baseline; known are {', '.join(BASELINES)}")
+            raise InputError(f"A run needs a baseline. Choose from: {known}")
         if not 0 < self.blur_sigma <= 1:
             raise InputError(
-                f"the blur's sigma is a share of the image's longer side, above 0 and at most 1; "
+                "The blur sigma is a share of the image's longer side, above 0 and at most 1; "
                 f"got {self.blur_sigma}"
             )
         ordered = tuple(name for name in BASELINES if name in self.names)
-        object.__setattr__(self, "names", ordered)  # frozen for everybody else
+        object.__setattr__(self, "names", ordered)  # the class is frozen
 
     @property
     def primary(self) -> str:
-        """The baseline that counts where only one can be told: ``none`` if it is among them."""
+        """The baseline that counts where only one can be shown: ``none`` if it is among them."""
         return self.names[0]
 
-    def parameters(self) -> dict[str, float]:
-        """What decides the numbers of these baselines, for the run record."""
-        found: dict[str, float] = {}
+    def run_parameters(self) -> dict[str, float]:
+        """Return the settings that decide the numbers of these baselines, for the run record."""
+        parameters: dict[str, float] = {}
         if BLUR in self.names:
-            found["blur_sigma"] = self.blur_sigma
+            parameters["blur_sigma"] = self.blur_sigma
         if SHUFFLED in self.names:
-            found["shuffle_seed"] = self.shuffle_seed
-        return found
+            parameters["shuffle_seed"] = self.shuffle_seed
+        return parameters
 
 
 class BaselineImages:
-    """Makes the pictures that stand in for a sample's own. Safe to share between threads.
+    """Makes the images that replace a sample's own. Safe to share between threads.
 
-    ``neutral_colour`` is what ``gray`` shows, ``cycle`` the order of the dataset's images, which
-    ``shuffled`` needs.
+    ``neutral_colour`` is the colour of ``gray``, ``shuffled`` the order of the dataset's images for
+    the baseline of that name.
     """
 
     def __init__(
@@ -111,74 +111,81 @@ class BaselineImages:
         settings: BaselineSettings,
         neutral_colour: tuple[int, int, int] | None,
         image_roots: Sequence[Path],
-        cycle: ShuffledImages | None = None,
+        shuffled: ShuffledImages | None = None,
     ) -> None:
         self._settings, self._neutral_colour = settings, neutral_colour
-        self._roots, self._cycle = image_roots, cycle
-        # One object per common size: a model looks at the same object once.
-        self._kept_gray = lru_cache(_KEPT_GRAYS)(self._new_gray)
+        self._roots, self._shuffled = image_roots, shuffled
+        # One object per common size: a model processes the same object once.
+        self._cached_gray = lru_cache(_CACHED_GRAYS)(self._new_gray)
         self._makers: dict[str, Callable[..., list[Image.Image]]] = {
-            GRAY: self._gray,
-            BLUR: self._blurred,
-            SHUFFLED: self._shuffled,
+            GRAY: self._gray_images,
+            BLUR: self._blurred_images,
+            SHUFFLED: self._other_images,
         }
 
-    def shows_pictures(self, baseline: str) -> bool:
-        """Whether something is shown in the blind pass at all."""
+    def uses_images(self, baseline: str) -> bool:
+        """Return whether the blind pass shows any image."""
         return baseline in self._makers
 
-    def make(
+    def make_images(
         self, baseline: str, references: Sequence[str], images: Sequence[Image.Image]
     ) -> list[Image.Image]:
-        """As many pictures as ``images``, which ``references`` name. Raises ImageProblem."""
+        """Return a replacement for each of ``images``, named by ``references``.
+
+        Raises ImageProblem.
+        """
         return self._makers[baseline](references, images)
 
-    def _gray(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
-        return [self._gray_of(image.size) for image in images]
-
-    def _gray_of(self, size: tuple[int, int]) -> Image.Image:
-        return (self._kept_gray if size[0] * size[1] <= _KEPT_PIXELS else self._new_gray)(size)
+    def _gray_images(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
+        return [
+            (self._cached_gray if image.width * image.height <= _CACHED_PIXELS else self._new_gray)(
+                image.size
+            )
+            for image in images
+        ]
 
     def _new_gray(self, size: tuple[int, int]) -> Image.Image:
         if self._neutral_colour is None:
-            raise ImageProblem(Status.BAD_IMAGE, "no colour is known that the model maps to zero")
+            raise ImageProblem(
+                Status.BAD_IMAGE, "the colour that the model maps to zero is not known"
+            )
         return Image.new("RGB", size, self._neutral_colour)
 
-    def _blurred(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
+    def _blurred_images(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
         share = self._settings.blur_sigma
         return [image.filter(ImageFilter.GaussianBlur(share * max(image.size))) for image in images]
 
-    def _shuffled(
+    def _other_images(
         self, references: Sequence[str], images: Sequence[Image.Image]
     ) -> list[Image.Image]:
-        """The next images behind the sample's first one in the dataset's shuffled order.
+        """Return the images after the sample's first one in the dataset's shuffled order.
 
-        Images that cannot be opened are passed over, and so are those that show the same as one
-        of the sample's own, pixel by pixel, whatever their name.
+        Skips images that cannot be opened and images that are equal to one of the sample's own,
+        pixel by pixel, under any name.
         """
-        if self._cycle is None:
-            raise ImageProblem(Status.MISSING_IMAGE, "no shuffled order of the images is at hand")
-        found: list[Image.Image] = []
+        if self._shuffled is None:
+            raise ImageProblem(Status.MISSING_IMAGE, "the shuffled order of the images is missing")
+        others: list[Image.Image] = []
         problem = None
-        for trial, other in enumerate(self._cycle.after(references[0])):
-            if len(found) == len(images) or trial >= _TRIALS + len(images):
+        for trial, reference in enumerate(self._shuffled.images_after(references[0])):
+            if len(others) == len(images) or trial >= _TRIALS + len(images):
                 break
             try:
-                image = open_reference(other, self._roots)
-                if not any(_show_the_same(image, own) for own in images):
-                    found.append(image)
+                image = open_reference(reference, self._roots)
+                if not any(_have_equal_pixels(image, own) for own in images):
+                    others.append(image)
             except ImageProblem as error:
                 problem = error
-        if len(found) == len(images):
-            return found
+        if len(others) == len(images):
+            return others
         if problem is None:
             raise ImageProblem(
-                Status.MISSING_IMAGE, "the dataset has too few other images to take its place"
+                Status.MISSING_IMAGE, "the dataset has too few other images to replace it"
             )
         raise ImageProblem(
-            problem.status, f"no other image could take its place, lastly: {problem.reason}"
+            problem.status, f"no other image could replace it; last problem: {problem.reason}"
         )
 
 
-def _show_the_same(first: Image.Image, second: Image.Image) -> bool:
+def _have_equal_pixels(first: Image.Image, second: Image.Image) -> bool:
     return first.size == second.size and first.tobytes() == second.tobytes()

@@ -1,8 +1,8 @@
-"""Choice rotation: the options of a multiple-choice question change places behind its letters.
+"""Choice rotation: the options of a multiple-choice question move to other letters.
 
-A model that always says A, or that likes the first option, is right about a question by chance;
-one that knows is right in every order. The one decision behind it: only the texts of the options
-move, by one place at a time, so that all else of the prompt stays as it is, to the length.
+A model that always answers A, or prefers the first option, is right about a question by chance; one
+that knows the answer is right in every order. Only the texts of the options move, one position at a
+time, so the rest of the prompt stays unchanged, including its length.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from scoring.predictions.answer_match import (
 )
 from scoring.samples import Turn
 
-# Such options mean something else in another place.
-_BOUND = re.compile(
+# Such options mean something else in another position.
+_POSITION_DEPENDENT = re.compile(
     r"\b(?:both|neither|above|below|options?|choices?)\b|\b[A-H] (?:and|or) [A-H]\b", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A question with its options moved, and the letter that is right then."""
+    """A question with its options moved, and the letter that is then right."""
 
     turns: tuple[Turn, ...]
     letter: str
     question: str
 
     def is_right(self, prediction: str) -> bool:
-        """Whether a prediction chooses the option that the reference is."""
+        """Return whether a prediction chooses the option of the reference."""
         return find_chosen_letter(prediction, list_options(self.question)) == self.letter
 
 
 def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...]:
-    """The question in every order of rotation, first as it is; empty where it is no such question.
+    """Return the question in every rotation, first unchanged; empty if it cannot be rotated.
 
-    ``turns`` end with the question. That is the case where the question lists no options, the
-    reference is none of them, an option speaks of others, or an image stands between them.
+    ``turns`` end with the question. It cannot be rotated if it lists no options, the reference is
+    not one of them, an option refers to others, or an image is between them.
     """
     if not turns:
         return ()
     text = turns[-1].text
     spans = find_option_spans(text)
     right = find_reference_letter(reference, text) if spans else None
-    if right is None or any(_BOUND.search(text[begin:end]) for _, begin, end in spans):
+    if right is None or any(_POSITION_DEPENDENT.search(text[a:b]) for _, a, b in spans):
         return ()
     if any(spans[0][1] < offset < spans[-1][2] for offset in turns[-1].image_offsets):
         return ()
     letters = [letter for letter, _, _ in spans]
-    place = letters.index(right)
-    made = []
+    right_index = letters.index(right)
+    rotations = []
     for shift in range(len(spans)):
-        question = _rotated(text, [(begin, end) for _, begin, end in spans], shift)
+        question = _rotate_text(text, [(start, end) for _, start, end in spans], shift)
         if list(list_options(question)) != letters:
-            return ()  # a text that reads as a mark elsewhere
+            return ()  # the text of an option reads as a letter elsewhere
         moved = (*turns[:-1], replace(turns[-1], text=question))
-        made.append(Rotation(moved, letters[(place - shift) % len(letters)], question))
-    return tuple(made)
+        rotations.append(Rotation(moved, letters[(right_index - shift) % len(letters)], question))
+    return tuple(rotations)
 
 
-def _rotated(text: str, spans: Sequence[tuple[int, int]], shift: int) -> str:
-    """``text`` with the stretch of each place taken from ``shift`` places further on."""
-    pieces, at = [], 0
-    for place, (begin, end) in enumerate(spans):
-        first, last = spans[(place + shift) % len(spans)]
-        pieces += [text[at:begin], text[first:last]]
-        at = end
-    return "".join((*pieces, text[at:]))
+def _rotate_text(text: str, spans: Sequence[tuple[int, int]], shift: int) -> str:
+    """Return ``text`` with each of ``spans`` replaced by the one ``shift`` positions later."""
+    pieces, copied = [], 0
+    for index, (start, end) in enumerate(spans):
+        first, last = spans[(index + shift) % len(spans)]
+        pieces += [text[copied:start], text[first:last]]
+        copied = end
+    return "".join((*pieces, text[copied:]))

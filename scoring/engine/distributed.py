@@ -1,8 +1,8 @@
-"""The same scoring on a Ray cluster: actors hold the model, chunks of the plan flow through them.
+"""Scores on a Ray cluster: actors hold the model and process chunks of the plan.
 
-What flows is numbers of chunks and nothing else: the actors read the dataset and write parts in
-the shared workspace like any other process, so a run begun here goes on without Ray and the other
-way round. Needs the extra ``[ray]``; imported only when asked for.
+Only chunk numbers go through Ray: the actors read the dataset and write parts in the shared
+workspace like any other process, so a run started here can be resumed without Ray and vice versa.
+Needs the extra ``[ray]``; imported only on request.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import begin_run
 from scoring.workspace import Workspace, open_workspace
 
-BATCH_CHUNKS = 8  # chunks that an actor is given at a time; their rows become a part
-_SPARE_CPUS = 1.0  # for Ray's own tasks: where actors take every CPU it waits without a word
+BATCH_CHUNKS = 8  # chunks that an actor gets at a time; their rows become a part
+_SPARE_CPUS = 1.0  # for Ray's own tasks: it hangs silently if actors use every CPU
 _POLL_SECONDS = 1.0
 
 
@@ -44,33 +44,36 @@ def score_distributed(
     on_progress: Callable[[RunProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> WorkersResult:
-    """Runs ``job`` on ``actors`` actors: of the cluster that RAY_ADDRESS names, or local ones.
+    """Run ``job`` on ``actors`` actors of the cluster at RAY_ADDRESS, or on local ones.
 
-    Rows that the run's parts hold are left out. Setting ``stop`` ends the actors softly. Raises
-    InputError without Ray, WorkerError where an actor fails.
+    Rows already in the run's parts are skipped. Setting ``stop`` stops the actors gracefully.
+
+    Raises:
+        InputError: Ray is not installed, or the job cannot run on it.
+        WorkerError: An actor failed.
     """
     if job.predict:
         raise InputError(
-            "--engine ray scores only; predict afterwards with: visnec predict, or --workers"
+            "--engine ray cannot predict. Run visnec predict afterwards, or use --workers."
         )
     if job.score.retry:
-        raise InputError("--engine ray scores what is open only; --retry without it, or --workers")
+        raise InputError("--engine ray cannot retry. Use --retry without it, or with --workers.")
     ray = _import_ray()
     stop = stop or threading.Event()
-    begun = not ray.is_initialized()
-    if begun:
+    must_start = not ray.is_initialized()
+    if must_start:
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True)
     try:
-        return _score(ray, workspace, job, actors, on_progress, stop)
+        return _run_actors(ray, workspace, job, actors, on_progress, stop)
     except ray.exceptions.RayError as error:
-        raise _explained(error) from error
+        raise _actor_error(error) from error
     finally:
-        if begun:
+        if must_start:
             ray.shutdown()
 
 
 class ScoreChunks:
-    """An actor: one model, and the open rows of whichever chunks it is given."""
+    """An actor: a model that scores the open rows of the chunks it gets."""
 
     def __init__(self, job: str, stop_flag: Any) -> None:
         from scoring.models import load_model
@@ -81,7 +84,7 @@ class ScoreChunks:
         options = self._job.score
         self._record = begin_run(workspace, build_run_record(workspace, model, options))
         self._stop = threading.Event()
-        threading.Thread(target=self._watch, args=(stop_flag,), daemon=True).start()
+        threading.Thread(target=self._watch_flag, args=(stop_flag,), daemon=True).start()
         self._runner = Runner(
             scoring_phase(workspace, self._record, options.limit),
             build_scoring_task(workspace, self._record, model),
@@ -90,12 +93,12 @@ class ScoreChunks:
         )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Scores the chunks in the column ``chunk``; gives their run and how many are done."""
+        """Score the chunks in the column ``chunk``; return their run and the rows scored."""
         summary = self._runner.run(batch["chunk"].tolist())
         done = np.array([summary.done - summary.done_before])
         return {"run_id": np.array([self._record.run_id]), "done": done}
 
-    def _watch(self, stop_flag: Any) -> None:
+    def _watch_flag(self, stop_flag: Any) -> None:
         import ray
 
         while not self._stop.wait(_POLL_SECONDS):
@@ -103,22 +106,22 @@ class ScoreChunks:
                 self._stop.set()
 
 
-class _Flag:
+class _StopFlag:
     """Set by the driver, read by all actors."""
 
     def __init__(self) -> None:
-        self._set = False
+        self._is_set = False
 
     def set(self) -> None:
-        """Asks for the end."""
-        self._set = True
+        """Request a stop."""
+        self._is_set = True
 
     def is_set(self) -> bool:
-        """Whether the end is asked for."""
-        return self._set
+        """Return whether a stop was requested."""
+        return self._is_set
 
 
-def _score(
+def _run_actors(
     ray: Any,
     workspace: Workspace,
     job: Job,
@@ -126,26 +129,26 @@ def _score(
     on_progress: Callable[[RunProgress], None] | None,
     stop: threading.Event,
 ) -> WorkersResult:
-    flag = ray.remote(num_cpus=0)(_Flag).remote()
+    flag = ray.remote(num_cpus=0)(_StopFlag).remote()
     run_id, finished = job.score.run_id, threading.Event()
-    threading.Thread(target=_pass_on, args=(stop, finished, flag), daemon=True).start()
+    threading.Thread(target=_forward_stop, args=(stop, finished, flag), daemon=True).start()
     try:
         while True:
             n_done = 0
-            for row in _chunks_scored(ray, workspace, job, actors, flag):
+            for row in _score_chunks(ray, workspace, job, actors, flag):
                 run_id, n_done = str(row["run_id"]), n_done + int(row["done"])
                 if on_progress and (progress := read_progress(workspace, run_id)):
                     on_progress(progress)
-            standing = read_run_summary(workspace, run_id, job.score.limit) if run_id else None
-            if stop.is_set() or standing is None or not standing.stopped or not n_done:
-                break  # what is left without progress, others hold
+            summary = read_run_summary(workspace, run_id, job.score.limit) if run_id else None
+            if stop.is_set() or summary is None or not summary.stopped or not n_done:
+                break  # without progress, the rest is leased by other processes
     finally:
         finished.set()
-    return WorkersResult(run_id, standing is None or standing.stopped, ())
+    return WorkersResult(run_id, summary is None or summary.stopped, ())
 
 
-def _chunks_scored(ray: Any, workspace: Workspace, job: Job, actors: int, flag: Any) -> Any:
-    """One row per batch of chunks, as they are done."""
+def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: Any) -> Any:
+    """Yield one row per batch of chunks, when it is done."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     plan = open_plan(workspace)
@@ -159,21 +162,21 @@ def _chunks_scored(ray: Any, workspace: Workspace, job: Job, actors: int, flag: 
         batch_size=BATCH_CHUNKS,
         compute=ray.data.ActorPoolStrategy(size=actors),
         fn_constructor_kwargs={"job": job.to_json(), "stop_flag": flag},
-        **_resources(ray, job, actors),
+        **_actor_resources(ray, job, actors),
     ).iter_rows()
 
 
-def _resources(ray: Any, job: Job, actors: int) -> dict[str, float]:
-    """What an actor takes of the cluster: a GPU where there are any, and never the last CPU."""
-    there = ray.cluster_resources()
-    cpus = max(there.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
-    wanted: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
-    if there.get("GPU", 0) and job.model.device in (None, "cuda"):
-        wanted["num_gpus"] = min(1.0, there["GPU"] / actors)
-    return wanted
+def _actor_resources(ray: Any, job: Job, actors: int) -> dict[str, float]:
+    """Return the resources of an actor: a GPU if there are any, and never the last CPU."""
+    available = ray.cluster_actor_resources()
+    cpus = max(available.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
+    resources: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
+    if available.get("GPU", 0) and job.model.device in (None, "cuda"):
+        resources["num_gpus"] = min(1.0, available["GPU"] / actors)
+    return resources
 
 
-def _pass_on(stop: threading.Event, finished: threading.Event, flag: Any) -> None:
+def _forward_stop(stop: threading.Event, finished: threading.Event, flag: Any) -> None:
     while not finished.wait(0.2):
         if stop.is_set():
             flag.set.remote()
@@ -192,22 +195,22 @@ def _import_ray() -> Any:
     return ray
 
 
-def _explained(error: Exception) -> VisnecError:
-    """The error of the actor in its own words, without the trace through Ray.
+def _actor_error(error: Exception) -> VisnecError:
+    """Return the actor's own error, without the trace through Ray.
 
-    Of an actor that died while it began, Ray keeps the trace alone.
+    For an actor that died during its start, Ray only keeps the trace as text.
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, VisnecError):
         cause = getattr(cause, "cause", None) or cause.__cause__
     if isinstance(cause, VisnecError):
         return cause
-    told = re.findall(r"^scoring\.errors\.(\w+): (.+)", str(error), flags=re.MULTILINE)
-    kind = getattr(errors, told[-1][0], None) if told else None
+    traced = re.findall(r"^scoring\.errors\.(\w+): (.+)", str(error), flags=re.MULTILINE)
+    kind = getattr(errors, traced[-1][0], None) if traced else None
     if isinstance(kind, type) and issubclass(kind, VisnecError):
-        return kind(told[-1][1])
+        return kind(traced[-1][1])
     last = str(error).strip().splitlines()[-1:]
     return WorkerError(
-        f"an actor ended before its time ({''.join(last)}); what its parts hold is kept, the same "
-        "command goes on from there"
+        f"An actor exited early ({''.join(last)}). Progress is saved; run the same command to "
+        "resume."
     )

@@ -1,8 +1,8 @@
-"""Puts samples through a model so that one it stumbles over takes nothing from the others.
+"""Runs samples through a model so that one failing sample does not affect the others.
 
-Where a call raises, its samples go through one by one, and those that fail are told with their
-reason. That is only believed of a model that works otherwise: one that fails on everything, or
-whose device is gone, raises what it raised, before a whole dataset is marked.
+If a call raises, its samples are run one by one, and those that fail get a status with the reason.
+This only applies to a model that works otherwise: a model that fails on everything, or whose device
+is lost, re-raises its exception before a whole dataset is marked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from PIL import Image
 
-from scoring.engine.preparation import Problem
+from scoring.engine.preparation import Encoded, Problem
 from scoring.models.base import EncodedSample, OutOfMemoryError
 from scoring.samples import Role, Status, Turn
 
@@ -24,15 +24,15 @@ _LONGEST_REASON = 300
 
 
 def probe_image() -> Image.Image:
-    """What the conversations above are about."""
+    """Return the image of the conversations above."""
     return Image.new("RGB", (288, 192), (128, 128, 128))
 
 
 class FaultIsolator(Generic[Result]):
-    """Calls ``run`` on samples: their results in order, None for what does not fit the device.
+    """Calls ``run`` on samples and isolates those that fail.
 
-    ``probe`` makes a sample that any model can take; it is asked for where nothing went through
-    yet and a single sample fails.
+    ``probe`` returns a sample that any model can process; it is needed if a single sample fails
+    before any other has succeeded.
     """
 
     def __init__(
@@ -41,43 +41,55 @@ class FaultIsolator(Generic[Result]):
         probe: Callable[[], EncodedSample],
     ) -> None:
         self._run, self._probe = run, probe
-        self._passed: EncodedSample | None = None  # a sample that went through
+        self._succeeded: EncodedSample | None = None  # a sample that succeeded
 
-    def __call__(self, samples: Sequence[EncodedSample]) -> list[Result | Problem | None]:
-        """Raises what ``run`` raises where the model fails on every sample."""
+    def __call__(self, samples: Sequence[Encoded | None]) -> list[Result | Problem | None]:
+        """Return the results in order; None for a sample that does not fit the device.
+
+        A Problem or None among ``samples`` stays in its place. Raises any exception of ``run`` if
+        the model fails on every sample.
+        """
+        results = iter(self._run_samples([s for s in samples if isinstance(s, EncodedSample)]))
+        return [next(results) if isinstance(s, EncodedSample) else s for s in samples]
+
+    def _run_samples(self, samples: Sequence[EncodedSample]) -> list[Result | Problem | None]:
         if not samples:
             return []
-        found: list[Result | Problem | None]
+        results: list[Result | Problem | None]
         try:
-            found = list(self._run(samples))
+            results = list(self._run(samples))
         except Exception as error:
-            found = [self._alone(one) for one in samples] if len(samples) > 1 else [_blamed(error)]
-            failed = all(isinstance(one, Problem) for one in found)
-            if failed and not self._works_otherwise(len(samples)):
+            if len(samples) > 1:
+                results = [self._run_alone(sample) for sample in samples]
+            else:
+                results = [_failure_reason(error)]
+            all_failed = all(isinstance(result, Problem) for result in results)
+            if all_failed and not self._model_works(len(samples)):
                 raise
-        if self._passed is None:
-            pairs = zip(samples, found, strict=True)
-            went = (one for one, got in pairs if got is not None and not isinstance(got, Problem))
-            self._passed = next(went, None)
-        return found
+        if self._succeeded is None:
+            for sample, result in zip(samples, results, strict=True):
+                if result is not None and not isinstance(result, Problem):
+                    self._succeeded = sample
+                    break
+        return results
 
-    def _alone(self, sample: EncodedSample) -> Result | Problem | None:
+    def _run_alone(self, sample: EncodedSample) -> Result | Problem | None:
         try:
             return self._run([sample])[0]
-        except Exception as error:  # noqa: BLE001 - models raise whatever they like
-            return _blamed(error)
+        except Exception as error:  # noqa: BLE001 - models raise any exception
+            return _failure_reason(error)
 
-    def _works_otherwise(self, n_failed: int) -> bool:
-        if self._passed is None and n_failed > 1:
+    def _model_works(self, n_failed: int) -> bool:
+        if self._succeeded is None and n_failed > 1:
             return False
         try:
-            return self._run([self._passed or self._probe()])[0] is not None
+            return self._run([self._succeeded or self._probe()])[0] is not None
         except Exception:  # noqa: BLE001 - as above
             return False
 
 
-def _blamed(error: Exception) -> Problem:
+def _failure_reason(error: Exception) -> Problem:
     if isinstance(error, (OutOfMemoryError, MemoryError)):
         return Problem(Status.OUT_OF_MEMORY, "computing it takes more memory than there is")
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return Problem(Status.BAD_RECORD, f"the model fails on it: {said[:_LONGEST_REASON]}")
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return Problem(Status.BAD_RECORD, f"the model fails on it: {message[:_LONGEST_REASON]}")

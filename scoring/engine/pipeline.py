@@ -1,7 +1,6 @@
-"""From a dataset to a database: which rows a command means, and what is done to them.
+"""Scores a dataset and predicts answers: which rows are processed, and with which task.
 
-Scoring and predicting differ in that alone; ``runner`` takes the rows through, in the order of
-the ``plan``, alone or shared with other processes.
+A ``runner`` processes the rows in the order of the ``plan``, alone or shared with other processes.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,15 @@ from scoring.engine.baselines import (
 )
 from scoring.engine.options import ScoreOptions
 from scoring.engine.plan import open_plan
-from scoring.engine.predictions import Predictor
-from scoring.engine.prefetch import SampleTask
-from scoring.engine.preparation import Prepared
-from scoring.engine.rotated_predictions import RotatingPredictor
-from scoring.engine.run_counts import RunCounts, positions_with_status
+from scoring.engine.run_counts import positions_with_status
 from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summarize_run
-from scoring.engine.scorer import Scorer, check_baselines, score_row
+from scoring.engine.scorer import Scorer, check_baselines
 from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
+from scoring.engine.tasks import PredictionTask, ScoringTask
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_writer
 from scoring.models.base import ModelInfo, VisionLanguageModel
-from scoring.predictions.records import begin_predictions, to_prediction_row
+from scoring.predictions.records import begin_predictions
 from scoring.runs.journal import Journal
 from scoring.runs.record import (
     SCORING_VERSION,
@@ -85,19 +83,19 @@ def score_dataset(
     options = replace(options or ScoreOptions(), **settings)
     check_baselines(model, options.baselines)
     record = begin_run(workspace, build_run_record(workspace, model, options))
-    work = build_scoring_task(workspace, record, model)
+    task = build_scoring_task(workspace, record, model)
     if options.retry:
-        again = _retry_phase(workspace, record, options)
-        retried = Runner(again, work, on_progress=on_progress, stop=stop, build=False).run()
+        phase = _retry_phase(workspace, record, options)
+        retried = Runner(phase, task, on_progress=on_progress, stop=stop, build=False).run()
         if retried.stopped:
             summary = read_run_summary(workspace, record.run_id, options.limit)
             return replace(summary, stopped=True)
-    task = scoring_phase(workspace, record, options.limit)
-    return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
+    phase = scoring_phase(workspace, record, options.limit)
+    return Runner(phase, task, on_progress=on_progress, stop=stop, build=build).run()
 
 
 def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = None) -> RunPhase:
-    """What there is to score in a run: the whole plan, or its first ``limit`` rows."""
+    """Return the rows to score in a run: the whole plan, or its first ``limit`` rows."""
     plan = open_plan(workspace)
     wanted = np.arange(len(plan.rows)) < (len(plan.rows) if limit is None else limit)
     journal = Journal(workspace.run_dir(record.run_id) / "scores", SCORES)
@@ -106,41 +104,39 @@ def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = N
 
 def _retry_phase(workspace: Workspace, record: RunRecord, options: ScoreOptions) -> RunPhase:
     """Return the rows of a run that ended with a status to retry, as a separate attempt."""
-    task = scoring_phase(workspace, record, options.limit)
-    wanted = task.wanted & positions_with_status(task.plan, task.journal, options.retry)
-    journal = Journal(task.journal.folder, SCORES, retry=task.journal.last_retry() + 1)
-    return replace(task, wanted=wanted, journal=journal)
+    phase = scoring_phase(workspace, record, options.limit)
+    wanted = phase.wanted & positions_with_status(phase.plan, phase.journal, options.retry)
+    journal = Journal(phase.journal.folder, SCORES, retry=phase.journal.last_retry() + 1)
+    return replace(phase, wanted=wanted, journal=journal)
 
 
 def read_run_summary(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
-    """What the parts of a run hold now, whoever wrote them."""
-    task = scoring_phase(workspace, read_run(workspace, run_id), limit)
-    return summarize_run(run_id, RunCounts(task.plan, task.journal, task.wanted, task.baselines))
+    """Return the current state of a run from its parts, including those of other processes."""
+    phase = scoring_phase(workspace, read_run(workspace, run_id), limit)
+    return summarize_run(run_id, phase.count_rows())
 
 
 def build_scoring_task(
     workspace: Workspace, record: RunRecord, model: VisionLanguageModel
-) -> SampleTask:
-    """How samples are scored in a run, as its record says; dates in prompts are the run's."""
+) -> ScoringTask:
+    """Return the task that scores samples by a run's record; dates in prompts are the run's."""
     model.freeze_date(record.started)
-    blind = BaselineSettings(
+    baselines = BaselineSettings(
         record.baselines,
         record.baseline_parameters.get("blur_sigma", DEFAULT_BLUR_SIGMA),
         int(record.baseline_parameters.get("shuffle_seed", DEFAULT_SHUFFLE_SEED)),
     )
-    scorer = Scorer(
-        model,
-        workspace.image_roots,
-        baselines=blind,
-        cycle=open_shuffled_images(workspace, record.run_id, blind),
-        truncate=bool(record.truncate),
-        tokens=record.tokens,
-        on_opened=thumbnail_writer(workspace),
-    )
-    return SampleTask(
-        scorer.prepare,
-        lambda prepared: [score_row(one) for one in scorer.score(prepared)],
-        Prepared.encoded,
+    path = workspace.run_dir(record.run_id) / "images.arrow"
+    return ScoringTask(
+        Scorer(
+            model,
+            workspace.image_roots,
+            baselines=baselines,
+            shuffled=open_shuffled_images(workspace, path, baselines),
+            truncate=bool(record.truncate),
+            tokens=record.tokens,
+            on_opened=thumbnail_writer(workspace),
+        )
     )
 
 
@@ -156,56 +152,60 @@ def predict_dataset(
     stop: threading.Event | None = None,
     build: bool = True,
 ) -> RunSummary:
-    """Predicts answers for the scored samples of a run, or for those among ``rows``.
+    """Predict answers for the scored samples of a run; resume if it was stopped.
 
-    Goes on where it stopped, with the settings it began with (64 ``max_new_tokens`` and no
-    ``rotate_choices`` unless given), and is shared like scoring. With ``rotate_choices`` each
-    multiple-choice question is asked once per option, the options moved. Raises InputError where
-    another model than the run's is brought, RunConflictError where it would read otherwise
-    (template, dtype, processor) or the settings are others. The model's
-    ``chat_template_kwargs`` may differ from the run's, but not between predictions of one run.
+    Processes that call this at the same time share the work. The model's ``chat_template_kwargs``
+    may differ from the run's, but not between predictions of one run.
+
+    Args:
+        workspace: The workspace with the run.
+        model: The model that scored the run.
+        run_id: The run.
+        rows: Only these rows; by default all scored ones.
+        max_new_tokens: Tokens per answer; by default as the run's predictions started, or 64.
+        rotate_choices: Whether to ask each multiple-choice question once per option, with the
+            options rotated; by default as the run's predictions started, or not.
+        on_progress, stop, build: As in ``score_dataset``.
+
+    Raises:
+        InputError: The model is not the run's.
+        RunConflictError: The model reads prompts or images differently than in the run (template,
+            dtype, processor), or the predictions were started with other settings.
     """
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
-        raise InputError(f"run {run_id!r} was scored by {record.model}, not by {model.info.name}")
-    reads = {**_reading_settings(model.info), "image_processor": model.info.image_processor}
-    if changed := find_differences(record, reads):
+        raise InputError(f"Run {run_id!r} was scored by {record.model}, not by {model.info.name}")
+    settings = {**_reading_settings(model.info), "image_processor": model.info.image_processor}
+    if changed := find_differences(record, settings):
         raise RunConflictError(
-            f"run {run_id!r} was scored otherwise ({'; '.join(changed)}); predict with what it was "
-            "scored with, or score another --run"
+            f"Run {run_id!r} was scored with other settings ({'; '.join(changed)}). Predict with "
+            "the same settings, or score another --run."
         )
     model.freeze_date(record.started)
-    settings = begin_predictions(
+    prediction_settings = begin_predictions(
         workspace, run_id, max_new_tokens, rotate_choices, model.info.chat_template_kwargs
     )
-    limit = settings.max_new_tokens
-    plain = Predictor(model, workspace.image_roots, max_new_tokens=limit)
-    predictor = RotatingPredictor(plain) if settings.rotate_choices else plain
-    work = SampleTask(
-        predictor.prepare,
-        lambda questions: [to_prediction_row(one, limit) for one in predictor.predict(questions)],
-        lambda question: question.encoded(),
-    )
-    task = _prediction_phase(workspace, record, rows)
-    return Runner(task, work, on_progress=on_progress, stop=stop, build=build).run()
+    task = PredictionTask(model, workspace, prediction_settings)
+    phase = _prediction_phase(workspace, record, rows)
+    return Runner(phase, task, on_progress=on_progress, stop=stop, build=build).run()
 
 
 def count_unfinished_thoughts(workspace: Workspace, run_id: str) -> int:
-    """Samples of a run with a prediction that ends inside a thought."""
-    task = _prediction_phase(workspace, read_run(workspace, run_id), None)
-    return RunCounts(task.plan, task.journal, task.wanted).n_thoughts_unfinished
+    """Return the number of samples of a run with a prediction that ends inside a thought."""
+    phase = _prediction_phase(workspace, read_run(workspace, run_id), None)
+    return phase.count_rows().n_thoughts_unfinished
 
 
 def _prediction_phase(
     workspace: Workspace, record: RunRecord, rows: NDArray[np.int64] | None
 ) -> RunPhase:
     scoring = scoring_phase(workspace, record)
-    scores = RunCounts(scoring.plan, scoring.journal, scoring.wanted, record.baselines)
+    scores = scoring.count_rows()
     wanted = scores.succeeded.copy()
     if rows is not None:
-        named = np.zeros(len(wanted), dtype=bool)
-        named[scoring.plan.position_of[rows]] = True
-        wanted &= named
+        requested = np.zeros(len(wanted), dtype=bool)
+        requested[scoring.plan.position_of[rows]] = True
+        wanted &= requested
     journal = Journal(workspace.run_dir(record.run_id) / "predictions", PREDICTIONS)
     return replace(
         scoring, phase="predict", journal=journal, wanted=wanted, baselines=(), scores=scores
@@ -217,8 +217,8 @@ def build_run_record(
 ) -> RunRecord:
     """Return the record of a run with these settings; its name is their digest unless given."""
     info, dataset, baselines = model.info, read_dataset_info(workspace), options.baselines
-    # What is added to a dataset is scored by the run that is there; only a shuffled order, which
-    # is one of all its images, makes another run of it.
+    # Samples added to a dataset are scored by the existing run. Only a shuffled order, which
+    # depends on all its images, requires another run.
     shuffled = SHUFFLED in baselines.names
     deciding: dict[str, object] = {
         "scoring_version": SCORING_VERSION,
@@ -234,7 +234,7 @@ def build_run_record(
         deciding["tokens"] = True
     if info.chat_template_kwargs:
         deciding["chat_template_kwargs"] = dict(info.chat_template_kwargs)
-    if parameters := baselines.parameters():
+    if parameters := baselines.run_parameters():
         deciding["baseline_parameters"] = parameters
     known = {name: value for name, value in deciding.items() if value is not None}
     return RunRecord(
@@ -257,7 +257,7 @@ def build_run_record(
 
 
 def _reading_settings(info: ModelInfo) -> dict[str, object]:
-    """Besides the weights, what decides how a model reads a conversation and its images."""
+    """Return the settings besides weights that decide how a model reads prompts and images."""
     return {
         "template": info.template,
         "template_digest": info.template_digest,
@@ -270,31 +270,28 @@ def _reading_settings(info: ModelInfo) -> dict[str, object]:
 
 
 def _package_versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def open_shuffled_images(
-    workspace: Workspace, run_id: str, baselines: BaselineSettings
+    workspace: Workspace, path: Path, baselines: BaselineSettings
 ) -> ShuffledImages | None:
-    """The shuffled order of the dataset's images, beside the run; None where no baseline needs it.
+    """Open the shuffled order of the dataset's images at ``path``; None if no baseline needs it.
 
-    It depends on the dataset and the seed alone, so that a lost one is written the same again.
+    It depends on the dataset and the seed alone, so a missing one is written again identically.
     """
     if SHUFFLED not in baselines.names:
         return None
-    path = workspace.run_dir(run_id) / "images.arrow"
     if not path.exists():
-        write_shuffled_images(path, lambda: iter_first_images(workspace), baselines.shuffle_seed)
+        write_shuffled_images(path, _first_images(workspace), baselines.shuffle_seed)
     return ShuffledImages(path, baselines.shuffle_seed)
 
 
-def iter_first_images(workspace: Workspace) -> Iterator[list[str | None]]:
-    """The first image of each sample, in the order of the dataset, a stretch at a time."""
+def _first_images(workspace: Workspace) -> Iterator[list[str | None]]:
+    """Yield the first image of each sample, in the order of the dataset, in pieces."""
     for table in read_columns(workspace, ["images"]):
         yield [paths[0] if paths else None for paths in table.column(0).to_pylist()]

@@ -1,8 +1,8 @@
-"""The plan: the order in which every run goes through the dataset, cut into chunks.
+"""The plan: the order in which every run processes the dataset, split into chunks.
 
-``dataset/plan/`` holds what scoring needs of the records in that order, written once and shared by
-all runs: reading a chunk decodes one row group wherever its rows lie in the file. It is derived
-and depends on the dataset alone, so whoever finds it lost writes the same again.
+``dataset/plan/`` contains the parts of the records that scoring needs, in that order, written once
+and shared by all runs: reading a chunk decodes one row group wherever its rows are in the dataset.
+It depends on the dataset alone, so if it is lost, any process can write the same one again.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ from scoring.dataset.records import dataset_parts, read_dataset_info, sample_fro
 from scoring.samples import Sample
 from scoring.workspace import Workspace, write_json
 
-CHUNK_ROWS = 64  # about so many rows a process claims, and a window sorts by length
+CHUNK_ROWS = 64  # rows that a process leases at a time, and that a window sorts by length
 _VERSION = 2
 _CACHED_GROUPS = 4
 
 
 class Plan:
-    """The rows of a dataset in the order of runs. A position is a place in that order.
+    """The rows of a dataset in the order of runs. A position is an index in that order.
 
-    ``rows``: (n,) int64, the row_idx at each position. ``position_of``: (n,) its inverse.
-    ``source_codes``: (n,) int32 into ``source_names``, by position. ``chunk_starts``: (n_chunks,)
-    int64, the first position of each chunk; see ``cut_between_groups``.
+    Attributes:
+        rows: (n,) int64, the row_idx at each position.
+        position_of: (n,) int64, its inverse.
+        source_codes: (n,) int32, indices into ``source_names``, by position.
+        chunk_starts: (n_chunks,) int64, the first position of each chunk; see
+            ``split_between_groups``.
     """
 
     def __init__(self, folder: Path, n_samples: int) -> None:
@@ -52,26 +55,28 @@ class Plan:
         self.position_of[self.rows] = np.arange(n_samples)
 
     def chunk_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The chunk that each of ``positions`` lies in."""
+        """Return the chunk that contains each of ``positions``."""
         return np.searchsorted(self.chunk_starts, positions, side="right") - 1
 
-    def chunk(self, number: int) -> slice:
-        """The positions of one chunk."""
+    def chunk_positions(self, number: int) -> slice:
+        """Return the positions of one chunk."""
         following = self.chunk_starts[number + 1 : number + 2].tolist()
         return slice(int(self.chunk_starts[number]), *(following or [len(self.rows)]))
 
-    def read(self, positions: NDArray[np.int64]) -> list[Sample]:
-        """The samples at ``positions``, in their order; without the original bytes of the record.
+    def read_samples(self, positions: NDArray[np.int64]) -> list[Sample]:
+        """Return the samples at ``positions``, in order, without the records' original bytes.
 
         May be called from several threads.
         """
         samples: list[Sample] = []
         for group in dict.fromkeys((positions // GROUP_ROWS).tolist()):
             mine = positions[positions // GROUP_ROWS == group] % GROUP_ROWS
-            samples += map(sample_from_row, self._group(group).take(pa.array(mine)).to_pylist())
+            samples += map(
+                sample_from_row, self._read_group(group).take(pa.array(mine)).to_pylist()
+            )
         return samples
 
-    def _group(self, group: int) -> pa.Table:
+    def _read_group(self, group: int) -> pa.Table:
         with self._lock:
             if group not in self._groups:
                 part, inside = divmod(group, PART_ROWS // GROUP_ROWS)
@@ -82,8 +87,8 @@ class Plan:
             return self._groups[group]
 
     def _read_order(self) -> NDArray[np.int64]:
-        """Takes in the order; gives the positions at which another image begins, and the end."""
-        known: dict[str, int] = {}
+        """Read the order; return the positions where the image changes, and the end."""
+        source_codes: dict[str, int] = {}
         borders: list[NDArray[np.int64]] = []
         last = -1
         start = 0
@@ -93,30 +98,33 @@ class Plan:
             self.rows[start:end] = table.column("row_idx").to_numpy()
             encoded = pc.dictionary_encode(pc.fill_null(table.column("source"), ""))
             encoded = encoded.combine_chunks()
-            codes = [known.setdefault(one, len(known)) for one in encoded.dictionary.to_pylist()]
+            codes = [
+                source_codes.setdefault(source, len(source_codes))
+                for source in encoded.dictionary.to_pylist()
+            ]
             self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
             leaders = table.column("leader").to_numpy()
             borders.append(start + np.flatnonzero(np.diff(leaders, prepend=last)))
             start, last = end, int(leaders[-1])
-        self.source_names = list(known)
+        self.source_names = list(source_codes)
         return np.concatenate([*borders, [start]]).astype(np.int64)
 
 
 def split_between_groups(
     borders: NDArray[np.int64], n_rows: int, chunk_rows: int
 ) -> NDArray[np.int64]:
-    """First positions of chunks of about ``chunk_rows`` rows each.
+    """Return the first positions of chunks of about ``chunk_rows`` rows each.
 
-    Each ends at the nearest of ``borders``, where another image begins, unless that would make it
-    shorter or longer by more than half: only groups about as large as a chunk are cut.
+    Each ends at the nearest of ``borders``, where the image changes, unless that would make it
+    shorter or longer by more than half: only groups about as large as a chunk are split.
     """
     starts = [0] if n_rows else []
     while starts:
-        aim = starts[-1] + chunk_rows
-        after = int(np.searchsorted(borders, aim))
-        near = [int(one) for one in borders[max(after - 1, 0) : after + 1]]
-        near = [one for one in near if 2 * abs(one - aim) <= chunk_rows]
-        end = min(near, key=lambda one: (abs(one - aim), -one), default=aim)
+        target = starts[-1] + chunk_rows
+        after = int(np.searchsorted(borders, target))
+        near = [int(border) for border in borders[max(after - 1, 0) : after + 1]]
+        near = [border for border in near if 2 * abs(border - target) <= chunk_rows]
+        end = min(near, key=lambda border: (abs(border - target), -border), default=target)
         if end >= n_rows:
             break
         starts.append(end)
@@ -124,38 +132,41 @@ def split_between_groups(
 
 
 def open_plan(workspace: Workspace) -> Plan:
-    """The plan of the workspace's dataset, written first where it is lost or of another dataset."""
+    """Open the plan of the workspace's dataset; write it if it is missing or out of date."""
     folder = workspace.dataset_dir / "plan"
-    described = {
+    info = read_dataset_info(workspace)
+    description = {
         "version": _VERSION,
-        "fingerprint": (info := read_dataset_info(workspace)).fingerprint,
+        "fingerprint": info.fingerprint,
         "n_samples": info.n_samples,
         "rows": [PART_ROWS, GROUP_ROWS],
     }
-    if _description(folder) != described:
+    if _read_description(folder) != description:
         with FileLock(workspace.dataset_dir / ".plan.lock"):
-            if _description(folder) != described:
-                _write(workspace, folder, described)
+            if _read_description(folder) != description:
+                _write_plan(workspace, folder, description)
     return Plan(folder, info.n_samples)
 
 
-def _description(folder: Path) -> object:
+def _read_description(folder: Path) -> object:
     try:
         return json.loads((folder / "plan.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _write(workspace: Workspace, folder: Path, described: dict[str, object]) -> None:
+def _write_plan(workspace: Workspace, folder: Path, description: dict[str, object]) -> None:
     for leftover in folder.parent.glob(".plan.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".plan.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()
     try:
         n_rows = write_in_plan_order(dataset_parts(workspace), temporary)
-        if n_rows != described["n_samples"]:
-            raise OSError(f"the plan in {folder} came out with {n_rows} rows")
-        write_json(temporary / "plan.json", described)
+        if n_rows != description["n_samples"]:
+            raise OSError(
+                f"The plan in {folder} has {n_rows} rows instead of {description['n_samples']}"
+            )
+        write_json(temporary / "plan.json", description)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     finally:
@@ -163,11 +174,11 @@ def _write(workspace: Workspace, folder: Path, described: dict[str, object]) -> 
 
 
 def split_at_images(samples: Sequence[Sample], n: int) -> list[list[Sample]]:
-    """``samples`` cut into about ``n`` runs of similar length, never between equal images."""
+    """Split ``samples`` into about ``n`` groups of similar size, never between equal images."""
     size = -(-len(samples) // max(n, 1))
-    cut: list[list[Sample]] = [[]]
+    groups: list[list[Sample]] = [[]]
     for sample in samples:
-        if len(cut[-1]) >= size and sample.images != cut[-1][-1].images:
-            cut.append([])
-        cut[-1].append(sample)
-    return [one for one in cut if one]
+        if len(groups[-1]) >= size and sample.images != groups[-1][-1].images:
+            groups.append([])
+        groups[-1].append(sample)
+    return [group for group in groups if group]

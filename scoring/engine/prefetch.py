@@ -1,8 +1,8 @@
-"""Preparation ahead of the model: the next windows are read, decoded and tokenised in threads.
+"""Prepares samples ahead of the model: the next windows are read, decoded and tokenised in threads.
 
-Order and results are those of doing it all in one thread. What is held is bounded twice: by
-windows, and by the bytes of their pixels, which some families make hundreds of times as many of
-as others. A window that holds more than its share of these comes out in pieces.
+Order and results are the same as in one thread. Memory is bounded twice: by windows, and by the
+bytes of their pixels, of which some families produce hundreds of times more than others. A window
+that exceeds its share of these bytes is returned in pieces.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -19,107 +19,98 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.plan import Plan, split_at_images
+from scoring.engine.tasks import SampleTask
 from scoring.models.base import EncodedSample
 from scoring.samples import Sample
 
 AHEAD = 2  # windows in preparation while the model computes
-HELD_BYTES = 2 << 30  # of prepared samples, about: groups in preparation may exceed it
+HELD_BYTES = 2 << 30  # of prepared samples, approximately: groups in preparation may exceed it
 _GROUP_ROWS = 8  # samples that a thread prepares at a time
 _MOST_THREADS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class SampleTask:
-    """What is done to samples: prepared in threads, then computed into rows of the journal.
-
-    ``encoded`` gives what a prepared item holds in tensors, for the bound on their bytes.
-    """
-
-    prepare: Callable[[Sequence[Sample]], list[Any]]
-    compute: Callable[[list[Any]], list[dict[str, Any]]]
-    encoded: Callable[[Any], Iterable[EncodedSample]] = lambda _: ()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Chunks of the plan that are worked on together, and their open positions in order."""
+    """Chunks of the plan that are processed together, and their open positions in order."""
 
     chunks: tuple[int, ...]
     positions: NDArray[np.int64]
 
 
 class Prefetcher:
-    """Windows go in, and come out prepared in the same order. Errors come out in their place."""
+    """A queue that returns windows prepared, in the order they were put; it re-raises errors."""
 
     def __init__(
         self,
         plan: Plan,
-        work: SampleTask,
+        task: SampleTask[Any],
         threads: int | None = None,
         held_bytes: int | None = None,
     ) -> None:
-        self._plan, self._work = plan, work
+        self._plan, self._task = plan, task
         self._pool = ThreadPoolExecutor(default_threads() if threads is None else threads, "ahead")
-        self._waiting: deque[tuple[Window, list[Future[_Group]]]] = deque()
-        self._room = _ByteBudget(HELD_BYTES if held_bytes is None else held_bytes)
+        self._pending: deque[tuple[Window, list[Future[_Group]]]] = deque()
+        self._budget = _ByteBudget(HELD_BYTES if held_bytes is None else held_bytes)
         self._n_groups = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.close()
+        self._budget.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._pending)
 
     @property
     def is_full(self) -> bool:
         """Whether enough windows are in preparation."""
-        return len(self._waiting) >= AHEAD
+        return len(self._pending) >= AHEAD
 
-    def put(self, window: Window) -> None:
-        """Reads the samples of ``window`` and begins to prepare them."""
-        samples = self._plan.read(window.positions)
+    def put_window(self, window: Window) -> None:
+        """Read the samples of ``window`` and start to prepare them."""
+        samples = self._plan.read_samples(window.positions)
         groups = split_at_images(samples, -(-len(samples) // _GROUP_ROWS))
         futures = []
         for group in groups:
-            futures.append(self._pool.submit(self._prepared, self._n_groups, group))
+            futures.append(self._pool.submit(self._prepare_group, self._n_groups, group))
             self._n_groups += 1
-        self._waiting.append((window, futures))
+        self._pending.append((window, futures))
 
-    def get(self) -> tuple[Window, Iterator[list[Any]]]:
-        """The window that was put first, and what of it is prepared, in one piece or several.
+    def get_window(self) -> tuple[Window, Iterator[list[Any]]]:
+        """Return the oldest window and its prepared items, in one piece or several.
 
-        A piece makes room for what comes next when the following one is asked for. Raises there
-        what its preparation raised.
+        The bytes of a piece are released when the next one is requested. The iterator re-raises
+        exceptions of the preparation.
         """
-        window, groups = self._waiting.popleft()
-        return window, self._pieces(groups)
+        window, groups = self._pending.popleft()
+        return window, self._iter_pieces(groups)
 
-    def _prepared(self, number: int, samples: Sequence[Sample]) -> _Group:
-        expected, n_bytes = self._room.enter(number), 0
+    def _prepare_group(self, number: int, samples: Sequence[Sample]) -> _Group:
+        expected, n_bytes = self._budget.reserve(number), 0
         try:
-            items = self._work.prepare(samples)
-            n_bytes = count_tensor_bytes(one for item in items for one in self._work.encoded(item))
+            items = self._task.prepare(samples)
+            n_bytes = count_tensor_bytes(
+                encoded for item in items for encoded in self._task.encoded_samples(item)
+            )
             return items, n_bytes
         finally:
-            self._room.settle(expected, n_bytes)
+            self._budget.record_use(expected, n_bytes)
 
-    def _pieces(self, groups: Sequence[Future[_Group]]) -> Iterator[list[Any]]:
+    def _iter_pieces(self, groups: Sequence[Future[_Group]]) -> Iterator[list[Any]]:
         piece: list[Any] = []
         held = 0
         for group in groups:
             items, n_bytes = group.result()
             piece, held = piece + items, held + n_bytes
-            if held >= self._room.most // 2:  # all of it would leave no room for what is to come
+            if held >= self._budget.limit // 2:  # the whole window would block the next ones
                 yield piece
-                self._room.leave(held)
+                self._budget.release(held)
                 piece, held = [], 0
         if piece:
             yield piece
-            self._room.leave(held)
+            self._budget.release(held)
 
 
 _Group = tuple[list[Any], int]
@@ -127,65 +118,65 @@ _Group = tuple[list[Any], int]
 
 
 class _ByteBudget:
-    """Bytes that are held. Groups enter in their order, so that what is waited for has room."""
+    """Limits the bytes held. Groups reserve in order, so the one that is awaited gets its turn."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._held = self._usual = self._next = 0
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held = self._last_use = self._next = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def enter(self, number: int) -> int:
-        """Waits for room; gives the bytes that the group is taken to need until they are known."""
+    def reserve(self, number: int) -> int:
+        """Wait until bytes are free; return those reserved until the group's use is known."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._is_next(number))
+            self._changed.wait_for(lambda: self._closed or self._may_enter(number))
             if self._closed:
                 raise CancelledError
             self._next += 1
-            expected = self._usual
+            expected = self._last_use
             self._held += expected
             self._changed.notify_all()
             return expected
 
-    def _is_next(self, number: int) -> bool:
-        return number == self._next and self._held < self.most
+    def _may_enter(self, number: int) -> bool:
+        return number == self._next and self._held < self.limit
 
-    def settle(self, expected: int, found: int) -> None:
-        """Takes note of what a group needs indeed."""
+    def record_use(self, expected: int, actual: int) -> None:
+        """Record the bytes that a group actually uses."""
         with self._changed:
-            self._held += found - expected
-            self._usual = found
+            self._held += actual - expected
+            self._last_use = actual
             self._changed.notify_all()
 
-    def leave(self, n_bytes: int) -> None:
-        """Takes note that so many are no longer held."""
+    def release(self, n_bytes: int) -> None:
+        """Record that bytes are no longer held."""
         with self._changed:
             self._held -= n_bytes
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Sends away all who wait."""
+        """Cancel all waiting groups."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 def count_tensor_bytes(samples: Iterable[EncodedSample]) -> int:
-    """Bytes of what samples are fed; tensors that several share count once."""
+    """Return the bytes of the samples' inputs; tensors that several share count once."""
     distinct = {id(value): value for sample in samples for value in sample.inputs.values()}
     return sum(int(getattr(value, "nbytes", 0)) for value in distinct.values())
 
 
 def default_threads() -> int:
-    """Half of the cores that this process may use: the model has work for the others."""
+    """Return half of the cores that this process may use: the model needs the others."""
     return max(1, min(usable_cores() // 2, _MOST_THREADS))
 
 
 def usable_cores() -> int:
-    """Cores that this process may use; a worker among several is told its share."""
-    told = os.environ.get("VISNEC_CORES", "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    """Return the cores that this process may use; one of several workers is given its share."""
+    share = os.environ.get("VISNEC_CORES", "")
+    if share.isdecimal() and int(share):
+        return int(share)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""Samples made ready for the two passes: images decoded, conversations tokenised, lengths settled.
+"""Prepares samples for the two passes: decodes images, tokenises conversations, limits lengths.
 
-Which answer tokens count is decided here, once per blind baseline, on the longer sequence, and
-both passes get exactly those. What rules a score out becomes a status with its reason, for one
-baseline or for all of them; nothing that a sample holds may stop a run.
+The answer tokens that count are determined here, once per blind baseline, on the longer sequence,
+and both passes score exactly those. A sample that cannot be scored gets a status with its reason,
+for one baseline or for all of them; no content of a sample may stop a run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Sample, Status, Turn
 
 # The most text that is tokenised: 16 characters for each token that the model takes, within limits.
-# Natural text has 1 to 5 characters per token, and a tokenizer takes up to 600 bytes per character:
+# Natural text has 1 to 5 characters per token, and a tokenizer uses up to 600 bytes per character:
 # without a limit, one text of 80 MB would end a run at the same sample each time.
 _CHARACTERS_PER_TOKEN = 16
 _LEAST_LIMIT, _MOST_LIMIT = 1_000_000, 16_000_000
@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blind:
-    """A sample encoded for the pass of one blind baseline; ``truncated``: some answers were cut."""
+    """A sample encoded for the pass of a blind baseline; ``truncated``: some answers were cut."""
 
     encoded: EncodedSample
     truncated: bool = False
@@ -46,54 +46,54 @@ class Blind:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A sample ready for the passes, or what became of it, under each blind baseline in order.
+    """A sample ready for the passes, or its problem, under each blind baseline in order.
 
-    ``multimodal`` is None where no baseline needs it. It reaches as far as the baseline that
-    keeps most of it: the losses of its first tokens do not depend on what follows them.
+    ``multimodal`` is None if no baseline needs it. It extends as far as the baseline that keeps
+    most of it: the losses of its first tokens do not depend on later ones.
     """
 
     row_idx: int
     multimodal: EncodedSample | None
     blind: tuple[Blind | Problem, ...]
 
-    def encoded(self) -> Iterator[EncodedSample]:
-        """What is fed to the model, pass by pass."""
+    def encoded_samples(self) -> Iterator[EncodedSample]:
+        """Yield the model's inputs, pass by pass."""
         if self.multimodal is not None:
             yield self.multimodal
-        yield from (one.encoded for one in self.blind if isinstance(one, Blind))
+        yield from (blind.encoded for blind in self.blind if isinstance(blind, Blind))
 
 
-Shown = Sequence[Image.Image] | Problem
+Images = Sequence[Image.Image] | Problem
 Encoded = EncodedSample | Problem
 OnOpened = Callable[[ImageLocation, Image.Image], None]
-"""Gets each image that is decoded, and where it lies."""
+"""Gets each decoded image and where it is stored."""
 
 
 class ImageLoader:
-    """The images of neighbouring samples, each decoded once; no more than one sample's are held."""
+    """Decodes the images of neighbouring samples once; keeps no more than one sample's images."""
 
     def __init__(self, roots: Sequence[Path], on_opened: OnOpened | None = None) -> None:
         self._roots, self._on_opened = roots, on_opened
         self._opened: dict[str, Image.Image] = {}
 
-    def of(self, references: Sequence[str]) -> Shown:
-        """The images that ``references`` name: the very same objects as before, where they were."""
+    def load_images(self, references: Sequence[str]) -> Images:
+        """Return the images for ``references``: the same objects as in the last call, if any."""
         opened = {name: image for name, image in self._opened.items() if name in references}
         self._opened = opened
         try:
             for reference in references:
                 if reference not in opened:
-                    place = resolve_image(reference, self._roots)
-                    opened[reference] = open_image(place)
+                    location = resolve_image(reference, self._roots)
+                    opened[reference] = open_image(location)
                     if self._on_opened is not None:
-                        self._on_opened(place, opened[reference])
+                        self._on_opened(location, opened[reference])
         except ImageProblem as problem:
             return Problem(problem.status, problem.reason)
         return [opened[reference] for reference in references]
 
 
 def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
-    """What ``encode`` gives, or why it does not: one odd sample must not end a run of millions."""
+    """Return the result of ``encode`` or why it failed: one odd sample must not end a run."""
     try:
         return encode()
     except PromptProblem as problem:
@@ -101,7 +101,7 @@ def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
     except MemoryError:
         reason = "preparing it takes more memory than this machine has"
         return Problem(Status.OUT_OF_MEMORY, reason)
-    except Exception as error:  # noqa: BLE001 - processors raise whatever they like
+    except Exception as error:  # noqa: BLE001 - processors raise any exception
         reason = f"the model's processor fails on it: {type(error).__name__}: {error}"
         return Problem(Status.BAD_RECORD, reason)
 
@@ -109,7 +109,7 @@ def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
 class Preparer:
     """Prepares samples for one model and its blind baselines. Safe to share between threads.
 
-    ``cycle`` is the order of the dataset's images that the baseline ``shuffled`` needs.
+    ``shuffled`` is the order of the dataset's images for the baseline of that name.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Preparer:
         model: VisionLanguageModel,
         image_roots: Sequence[Path],
         baselines: BaselineSettings,
-        cycle: ShuffledImages | None = None,
+        shuffled: ShuffledImages | None = None,
         *,
         truncate: bool = False,
         on_opened: OnOpened | None = None,
@@ -126,32 +126,32 @@ class Preparer:
         self._on_opened = on_opened
         self._baselines = baselines.names
         neutral = model.neutral_colour() if GRAY in baselines.names else None
-        self._stand_ins = BaselineImages(baselines, neutral, image_roots, cycle)
+        self._baseline_images = BaselineImages(baselines, neutral, image_roots, shuffled)
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
-        """Each sample prepared, in their order.
+        """Prepare each sample and return them in order.
 
-        Neighbours on the same images are prepared together: these are decoded once, and no more
-        than one such group's are held at a time.
+        Neighbours with the same images are prepared together: the images are decoded once, and
+        those of only one such group are held at a time.
         """
         prepared: list[Prepared] = []
-        opened = ImageLoader(self._roots, self._on_opened)
-        for references, group in groupby(samples, key=lambda sample: sample.images):
-            mine = list(group)
-            ruled_out = {sample.row_idx: self._ruled_out(sample) for sample in mine}
-            pending = [sample for sample in mine if ruled_out[sample.row_idx] is None]
-            found = self._prepare_group(pending, references, opened) if pending else {}
-            for sample in mine:
-                problem = ruled_out[sample.row_idx]
+        loader = ImageLoader(self._roots, self._on_opened)
+        for references, neighbours in groupby(samples, key=lambda sample: sample.images):
+            group = list(neighbours)
+            problems = {sample.row_idx: self._find_problem(sample) for sample in group}
+            pending = [sample for sample in group if problems[sample.row_idx] is None]
+            ready = self._prepare_group(pending, references, loader) if pending else {}
+            for sample in group:
+                problem = problems[sample.row_idx]
                 prepared.append(
-                    found[sample.row_idx] if problem is None else self._without(sample, problem)
+                    ready[sample.row_idx] if problem is None else self._unscored(sample, problem)
                 )
         return prepared
 
-    def _ruled_out(self, sample: Sample) -> Problem | None:
+    def _find_problem(self, sample: Sample) -> Problem | None:
         """Return why a sample is not encoded at all, or None.
 
-        Too much text is not truncated either: where to cut depends on the tokens of all of it.
+        Too much text is not truncated either: where to truncate depends on all of its tokens.
         """
         if sample.status is not Status.PENDING:
             return Problem(sample.status, sample.reason)
@@ -166,58 +166,70 @@ class Preparer:
         )
         return Problem(Status.TOO_LONG, reason)
 
-    def _without(self, sample: Sample, problem: Problem) -> Prepared:
+    def _unscored(self, sample: Sample, problem: Problem) -> Prepared:
         return Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
 
     def _prepare_group(
-        self, samples: Sequence[Sample], references: Sequence[str], opened: ImageLoader
+        self, samples: Sequence[Sample], references: Sequence[str], loader: ImageLoader
     ) -> dict[int, Prepared]:
-        """row_idx -> samples on the same images."""
-        images = opened.of(references)
+        """Prepare samples with the same images; return them by row_idx."""
+        images = loader.load_images(references)
         multimodal = {sample.row_idx: self._encode(sample.turns, images) for sample in samples}
         blind: dict[int, list[Encoded]] = {sample.row_idx: [] for sample in samples}
         for baseline in self._baselines:
-            shown = self._shown(baseline, references, images)
+            replacements = self._replace_images(baseline, references, images)
             for sample in samples:
-                ready = not isinstance(multimodal[sample.row_idx], Problem)
-                encoded = self._encode(sample.turns, shown, baseline) if ready else None
-                blind[sample.row_idx].append(encoded or multimodal[sample.row_idx])
+                with_image = multimodal[sample.row_idx]
+                blind[sample.row_idx].append(
+                    with_image
+                    if isinstance(with_image, Problem)
+                    else self._encode(sample.turns, replacements, baseline)
+                )
         return {
-            sample.row_idx: self._settled(sample, multimodal[sample.row_idx], blind[sample.row_idx])
+            sample.row_idx: self._match_passes(
+                sample, multimodal[sample.row_idx], blind[sample.row_idx]
+            )
             for sample in samples
         }
 
-    def _shown(self, baseline: str, references: Sequence[str], images: Shown) -> Shown:
-        """The pictures of a blind pass, or none where its baseline shows nothing."""
-        if not self._stand_ins.shows_pictures(baseline) or isinstance(images, Problem):
+    def _replace_images(self, baseline: str, references: Sequence[str], images: Images) -> Images:
+        """Return the images of a blind pass, or none if its baseline shows no image."""
+        if not self._baseline_images.uses_images(baseline) or isinstance(images, Problem):
             return ()
         try:
-            return self._stand_ins.make(baseline, references, images)
+            return self._baseline_images.make_images(baseline, references, images)
         except ImageProblem as problem:
             return Problem(problem.status, f"{baseline}: {problem.reason}")
 
-    def _encode(self, turns: Sequence[Turn], images: Shown, baseline: str = "") -> Encoded:
+    def _encode(self, turns: Sequence[Turn], images: Images, baseline: str = "") -> Encoded:
         if isinstance(images, Problem):
             return images
         if baseline == REFERENCE:
             return try_encode(lambda: self._model.encode_masked(turns))
         return try_encode(lambda: self._model.encode(turns, images))
 
-    def _settled(self, sample: Sample, multimodal: Encoded, blind: Sequence[Encoded]) -> Prepared:
-        """Decides which answer tokens both passes of each baseline score, and cuts them there."""
+    def _match_passes(
+        self, sample: Sample, multimodal: Encoded, blind: Sequence[Encoded]
+    ) -> Prepared:
+        """Truncate both passes of each baseline to the same answer tokens."""
         if isinstance(multimodal, Problem):
-            return self._without(sample, multimodal)
-        compared = [
-            self._compared(sample, multimodal, one, baseline)
-            for baseline, one in zip(self._baselines, blind, strict=True)
+            return self._unscored(sample, multimodal)
+        matched = [
+            self._match_answers(sample, multimodal, encoded, baseline)
+            for baseline, encoded in zip(self._baselines, blind, strict=True)
         ]
-        kept = [len(one.encoded.answer_ids) for one in compared if isinstance(one, Blind)]
-        reach = _cut(multimodal, max(kept)) if kept else None
-        return Prepared(sample.row_idx, reach, tuple(compared))
+        kept = [
+            len(blind_pass.encoded.answer_ids)
+            for blind_pass in matched
+            if isinstance(blind_pass, Blind)
+        ]
+        longest = _truncate_answers(multimodal, max(kept)) if kept else None
+        return Prepared(sample.row_idx, longest, tuple(matched))
 
-    def _compared(
+    def _match_answers(
         self, sample: Sample, multimodal: EncodedSample, blind: Encoded, baseline: str
     ) -> Blind | Problem:
+        """Return the blind pass, truncated if needed, or why it cannot be compared."""
         if isinstance(blind, Problem):
             return blind
         if multimodal.answer_ids != blind.answer_ids:
@@ -235,35 +247,22 @@ class Preparer:
                 Status.TOO_LONG,
                 f"{longest:,} tokens, the model takes {limit:,}; --truncate scores what fits",
             )
-        return _truncated(sample, multimodal, blind, limit)
+        kept = min(
+            sum(turn >= 0 for turn in encoded.turn_ids[:limit]) for encoded in (multimodal, blind)
+        )
+        if not kept:
+            reason = f"no answer token fits within the model's {limit:,} tokens"
+            return Problem(Status.TOO_LONG, reason)
+        answers = [index for index, turn in enumerate(sample.turns) if turn.role is Role.ASSISTANT]
+        last_turn = answers[multimodal.answer_turns[kept - 1]]
+        if any(turn.image_offsets for turn in sample.turns[last_turn:]):
+            reason = f"an image comes after the truncation at the model's {limit:,} tokens"
+            return Problem(Status.TOO_LONG, reason)
+        return Blind(_truncate_answers(blind, kept), truncated=kept < len(blind.answer_ids))
 
 
-def _truncated(
-    sample: Sample, multimodal: EncodedSample, blind: EncodedSample, limit: int
-) -> Blind | Problem:
-    """Cut behind the last answer token that fits in both passes."""
-    kept = min(_answers_within(multimodal, limit), _answers_within(blind, limit))
-    if not kept:
-        reason = f"no answer token fits within the model's {limit:,} tokens"
-        return Problem(Status.TOO_LONG, reason)
-    if _image_behind(sample.turns, multimodal.answer_turns[kept - 1]):
-        reason = f"an image stands behind the cut at the model's {limit:,} tokens"
-        return Problem(Status.TOO_LONG, reason)
-    return Blind(_cut(blind, kept), truncated=kept < len(blind.answer_ids))
-
-
-def _answers_within(encoded: EncodedSample, limit: int) -> int:
-    return sum(turn >= 0 for turn in encoded.turn_ids[:limit])
-
-
-def _image_behind(turns: Sequence[Turn], last_answer: int) -> bool:
-    """Whether an image stands in the answer that is cut or behind it."""
-    answers = [place for place, turn in enumerate(turns) if turn.role is Role.ASSISTANT]
-    return any(turn.image_offsets for turn in turns[answers[last_answer] :])
-
-
-def _cut(encoded: EncodedSample, n_answers: int) -> EncodedSample:
-    """``encoded`` up to and including its ``n_answers``-th answer token."""
+def _truncate_answers(encoded: EncodedSample, n_answers: int) -> EncodedSample:
+    """Return ``encoded`` up to and including its ``n_answers``-th answer token."""
     answers = [index for index, turn in enumerate(encoded.turn_ids) if turn >= 0]
     if n_answers == len(answers):
         return encoded
@@ -272,14 +271,14 @@ def _cut(encoded: EncodedSample, n_answers: int) -> EncodedSample:
         encoded,
         input_ids=encoded.input_ids[:end],
         turn_ids=encoded.turn_ids[:end],
-        inputs=_cut_inputs(encoded.inputs, len(encoded.input_ids), end),
+        inputs=_truncate_inputs(encoded.inputs, len(encoded.input_ids), end),
         pieces=encoded.pieces[:n_answers],
         segments=encoded.segments[:n_answers],
     )
 
 
-def _cut_inputs(inputs: Mapping[str, object], length: int, end: int) -> dict[str, object]:
-    """What holds one value per token is cut like the tokens; pixels and sizes stay."""
+def _truncate_inputs(inputs: Mapping[str, object], length: int, end: int) -> dict[str, object]:
+    """Truncate inputs with one value per token, (1, length, ...); pixels and sizes stay."""
     return {
         key: value[:, :end]  # type: ignore[index]
         if tuple(getattr(value, "shape", ())[:2]) == (1, length)

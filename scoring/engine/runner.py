@@ -1,9 +1,9 @@
-"""Takes the open rows of a run through a model into parts, alone or among other processes.
+"""Processes the open rows of a run and writes parts, alone or among other processes.
 
-Chunks are claimed, prepared ahead, worked out and written about every half minute, and at once
-when the work is stopped or fails. A part holds only rows whose claims are still this process's
-own at that moment. Who finds nothing left to claim waits for the others and takes over from those
-that die.
+Chunks are leased, prepared ahead, computed, and written about every half minute, and at once when
+the run is stopped or fails. A part contains only rows whose leases this process still holds at that
+moment. A process that finds nothing to lease waits for the others and takes over from those that
+die.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from scoring.database.build.refresh import build_if_behind
 from scoring.engine.plan import Plan
-from scoring.engine.prefetch import Prefetcher, SampleTask, Window
+from scoring.engine.prefetch import Prefetcher, Window
 from scoring.engine.run_counts import RunCounts
+from scoring.engine.tasks import SampleTask
 from scoring.errors import StorageError
 from scoring.runs.journal import Journal
 from scoring.runs.leases import ChunkLeases
@@ -37,8 +38,8 @@ from scoring.runs.progress import (
 from scoring.workspace import Workspace
 
 FLUSH_SECONDS = 30.0
-_MOST_BUFFERED = 20_000  # rows: what waits for its part stays bounded on a fast model too
-_FIRST_BUILD = 2_000  # rows after which the pages are first given something to show
+_MOST_BUFFERED = 20_000  # rows: limits what is not yet in a part, for fast models
+_FIRST_BUILD = 2_000  # rows after which the database is first built, for the dashboard
 _REPORT_SECONDS = 1.0
 _WAIT_SECONDS = 0.5
 
@@ -47,13 +48,14 @@ OnProgress = Callable[[RunProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a command over a run ended.
+    """The state of a run at the end of a command.
 
     ``n_succeeded`` of the ``done`` samples have a score under any of its blind baselines, or both
     predictions. ``by_baseline`` counts the samples of the run so far by status, under each
-    baseline; ``statuses`` are those of the first, which each sample has once. The other two
-    count scored samples: with control tokens in their text that were read as text, and with
-    thoughts that the chat template drops, so that only the final answer was scored.
+    baseline; ``statuses`` are those of the first, which each sample has once. ``n_text_altered``
+    counts scored samples with control tokens in their text that were read as text, and
+    ``n_thoughts_dropped`` those with thoughts that the chat template drops, so only the final
+    answer was scored.
     """
 
     run_id: str
@@ -70,9 +72,10 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunPhase:
-    """One phase of a run: which positions of the plan are wanted, and where results go.
+    """One phase of a run: which positions of the plan to process, and where results go.
 
-    ``scores`` is brought where the results are not scores themselves: their statuses are told.
+    ``wanted`` is (n,) flags by position. ``scores`` is given if the results are not scores
+    themselves; the statuses are then taken from it.
     """
 
     workspace: Workspace
@@ -84,181 +87,184 @@ class RunPhase:
     baselines: Sequence[str] = ()
     scores: RunCounts | None = None
 
+    def count_rows(self) -> RunCounts:
+        """Count the rows in the parts of this phase."""
+        return RunCounts(self.plan, self.journal, self.wanted, self.baselines)
 
-def summarize_run(run_id: str, tally: RunCounts, scores: RunCounts | None = None) -> RunSummary:
-    """What the parts hold; ``scores`` tells the statuses where ``tally`` counts something else."""
-    scores = scores or tally
+
+def summarize_run(
+    run_id: str, run_counts: RunCounts, scores: RunCounts | None = None
+) -> RunSummary:
+    """Return the summary of the parts; statuses are from ``scores`` if it is given."""
+    scores = scores or run_counts
     return RunSummary(
         run_id=run_id,
-        total=tally.total,
-        done_before=tally.counts.done,
-        done=tally.counts.done,
-        n_succeeded=tally.n_succeeded,
-        stopped=tally.counts.done < tally.total,
+        total=run_counts.total,
+        done_before=run_counts.counts.done,
+        done=run_counts.counts.done,
+        n_succeeded=run_counts.n_succeeded,
+        stopped=run_counts.counts.done < run_counts.total,
         statuses=dict(scores.counts.statuses),
-        by_baseline={name: dict(one) for name, one in scores.by_baseline.items()},
+        by_baseline={name: dict(counter) for name, counter in scores.by_baseline.items()},
         n_text_altered=scores.n_text_altered,
         n_thoughts_dropped=scores.n_thoughts_dropped,
     )
 
 
 class Runner:
-    """Works on one task until nothing of it is left, or until ``stop`` is set."""
+    """Processes one phase until no row is open, or until ``stop`` is set."""
 
     def __init__(
         self,
-        task: RunPhase,
-        work: SampleTask,
+        phase: RunPhase,
+        task: SampleTask[Any],
         *,
         on_progress: OnProgress | None = None,
         stop: threading.Event | None = None,
         build: bool = True,
     ) -> None:
-        self._task, self._work, self._build = task, work, build
+        self._phase, self._task, self._build = phase, task, build
         self._on_progress, self._stop = on_progress, stop or threading.Event()
-        task.journal.remove_abandoned()
-        self._tally = RunCounts(task.plan, task.journal, task.wanted, task.baselines)
-        self._scores = task.scores or self._tally
-        self._tally.counts.statuses = self._scores.counts.statuses
+        phase.journal.remove_abandoned()
+        self._counts = phase.count_rows()
+        self._scores = phase.scores or self._counts
+        self._counts.counts.statuses = self._scores.counts.statuses
         self._rate, self._n_own = Rate(), 0
-        self._finished: dict[int, list[dict[str, Any]]] = {}  # rows by chunk, not in a part yet
+        self._computed: dict[int, list[dict[str, Any]]] = {}  # rows by chunk, not in a part yet
         self._in_flight = SampleCounts()
         self._flushed = self._reported = time.monotonic()
         self._sweep: Iterator[int] = iter(())
-        self._warned = False  # of a build in the middle that failed
+        self._has_warned = False  # about a failed build during the run
 
     def run(self, chunks: Sequence[int] | None = None) -> RunSummary:
-        """Works on ``chunks``, by default on all; leaves those among named ones that others hold.
+        """Process ``chunks``, by default all; of given ones, those leased by others are skipped.
 
-        Raises StorageError where a part cannot be written, saying what is kept.
+        Raises StorageError, with the number of saved samples, if a part cannot be written.
         """
-        task, before = self._task, self._tally.counts.done
-        folder = task.workspace.run_dir(task.run_id) / "claims" / task.phase
+        phase, before = self._phase, self._counts.counts.done
+        folder = phase.workspace.run_dir(phase.run_id) / "claims" / phase.phase
         with ExitStack() as stack:
             self._leases = stack.enter_context(ChunkLeases(folder))
-            self._file = stack.enter_context(ProgressFile(task.workspace, task.run_id))
-            self._ahead = stack.enter_context(Prefetcher(task.plan, self._work))
+            self._file = stack.enter_context(ProgressFile(phase.workspace, phase.run_id))
+            self._ahead = stack.enter_context(Prefetcher(phase.plan, self._task))
             self._built = before
             self._report("running")
             try:
-                self._loop(chunks)
+                self._process_chunks(chunks)
             finally:
-                self._end(more_to_come=chunks is not None and not self._stop.is_set())
+                self._finish(more_to_come=chunks is not None and not self._stop.is_set())
         if self._build:
-            build_if_behind(task.workspace)
-        self._show()
-        return replace(summarize_run(task.run_id, self._tally, self._scores), done_before=before)
+            build_if_behind(phase.workspace)
+        self._show_progress()
+        return replace(summarize_run(phase.run_id, self._counts, self._scores), done_before=before)
 
-    def _loop(self, chunks: Sequence[int] | None) -> None:
-        self._begin_sweep(chunks)
+    def _process_chunks(self, chunks: Sequence[int] | None) -> None:
+        self._start_sweep(chunks)
         while not self._stop.is_set():
-            while not self._ahead.is_full and (window := self._claim_window()):
-                self._ahead.put(window)
+            while not self._ahead.is_full and (window := self._lease_window()):
+                self._ahead.put_window(window)
             if len(self._ahead):
-                self._compute()
+                self._compute_window()
                 self._flush_if_due()
                 continue
             self._flush()
-            if chunks is not None or not self._tally.left.any():
+            if chunks is not None or not self._counts.open_rows.any():
                 return
-            self._stop.wait(_WAIT_SECONDS)  # the rest is held by others
-            self._tally.refresh()
-            self._begin_sweep(None)
+            self._stop.wait(_WAIT_SECONDS)  # others have leased the rest
+            self._counts.read_new_parts()
+            self._start_sweep(None)
             self._report_if_due()
 
-    def _begin_sweep(self, chunks: Sequence[int] | None) -> None:
-        """Goes through open chunks once, in order; what others hold is met again next time."""
-        candidates = np.flatnonzero(self._tally.left) if chunks is None else np.asarray(chunks)
+    def _start_sweep(self, chunks: Sequence[int] | None) -> None:
+        """Visit the open chunks once, in order; a later sweep revisits those leased by others."""
+        candidates = np.flatnonzero(self._counts.open_rows) if chunks is None else np.array(chunks)
         self._sweep = iter(candidates.tolist())
 
-    def _claim_window(self) -> Window | None:
-        """Enough chunks for a window: one, or more where only some of their rows are open."""
+    def _lease_window(self) -> Window | None:
+        """Lease enough chunks for a window: one, or more if only some of their rows are open."""
         positions: list[NDArray[np.int64]] = []
         chunks: list[int] = []
-        missing = self._task.plan.chunk_rows
+        missing = self._phase.plan.chunk_rows
         for chunk in self._sweep:
-            if chunk in self._leases.held or not self._tally.left[chunk]:
+            if chunk in self._leases.held or not self._counts.open_rows[chunk]:
                 continue
             if not self._leases.acquire(chunk):
                 continue
-            self._tally.refresh()  # what its last holder wrote was there before it let go
-            found = self._tally.open_positions(chunk)
-            if not len(found):
+            self._counts.read_new_parts()  # the previous owner flushes before releasing its lease
+            open_positions = self._counts.open_positions(chunk)
+            if not len(open_positions):
                 self._leases.release([chunk])
                 continue
-            positions.append(found)
+            positions.append(open_positions)
             chunks.append(chunk)
-            missing -= len(found)
+            missing -= len(open_positions)
             if missing <= 0:
                 break
         return Window(tuple(chunks), np.concatenate(positions)) if chunks else None
 
-    def _compute(self) -> None:
-        window, pieces = self._ahead.get()
-        rows = [row for piece in pieces for row in self._work.compute(piece)]
-        plan = self._task.plan
+    def _compute_window(self) -> None:
+        window, pieces = self._ahead.get_window()
+        rows = [row for piece in pieces for row in self._task.compute_rows(piece)]
+        plan = self._phase.plan
         by_chunk: dict[int, list[dict[str, Any]]] = {chunk: [] for chunk in window.chunks}
         chunks = plan.chunk_of(plan.position_of[[row["row_idx"] for row in rows]])
         for chunk, row in zip(chunks.tolist(), rows, strict=True):
             by_chunk[chunk].append(row)
-        self._finished |= by_chunk
-        self._in_flight.add(self._tally.counts_of(rows))
+        self._computed |= by_chunk
+        self._in_flight.add(self._counts.count_rows(rows))
         self._n_own += len(window.positions)
         self._report_if_due()
 
     def _flush_if_due(self) -> None:
-        n_rows = sum(map(len, self._finished.values()))
+        n_rows = sum(map(len, self._computed.values()))
         if time.monotonic() - self._flushed > FLUSH_SECONDS or n_rows > _MOST_BUFFERED:
             self._flush()
-            done = self._tally.counts.done
+            done = self._counts.counts.done
             if self._build and done >= max(2 * self._built, _FIRST_BUILD):
-                self._build_meanwhile()  # at geometric growth
+                self._build_during_run()  # at geometric growth
                 self._built = done
 
-    def _build_meanwhile(self) -> None:
-        """Gives the pages what there is so far; what goes wrong there must not end the scoring."""
+    def _build_during_run(self) -> None:
+        """Build the database with the results so far; a failure here must not end the scoring."""
         try:
-            build_if_behind(self._task.workspace, wait=False)
-        except Exception as error:  # noqa: BLE001 - the build at the end tells for good
-            if not self._warned:
-                said = " ".join(str(error).split())
+            build_if_behind(self._phase.workspace, wait=False)
+        except Exception as error:  # noqa: BLE001 - the build at the end raises
+            if not self._has_warned:
+                reason = " ".join(str(error).split())
                 warnings.warn(
-                    f"the database could not be brought up to date meanwhile ({said}); "
-                    "the work goes on, and it is tried again at the end",
+                    f"The database could not be updated during the run ({reason}). Scoring "
+                    "continues; the update is retried at the end.",
                     RuntimeWarning,
                     stacklevel=2,
                 )
-            self._warned = True
+            self._has_warned = True
 
     def _flush(self) -> None:
-        """Writes what is worked out and still claimed as one part, and gives the claims back."""
-        finished, self._finished = self._finished, {}
+        """Write the computed rows that are still leased as one part, and release the leases."""
+        computed, self._computed = self._computed, {}
         self._in_flight = SampleCounts()
-        mine = [chunk for chunk in sorted(finished) if self._leases.is_held(chunk)]
-        rows = [row for chunk in mine for row in finished[chunk]]
+        held = [chunk for chunk in sorted(computed) if self._leases.is_held(chunk)]
+        rows = [row for chunk in held for row in computed[chunk]]
         if rows:
+            journal = self._phase.journal
             try:
-                self._task.journal.write_part(mine[0], rows)
+                journal.write_part(held[0], rows)
             except OSError as error:
-                raise self._not_written(error) from error
-        self._tally.refresh()
-        self._leases.release(finished)
+                raise StorageError(
+                    f"A part cannot be written to {journal.folder} ({error.strerror or error}). "
+                    f"{self._counts.counts.done:,} of {self._counts.total:,} samples are saved. "
+                    "Fix this (is the disk full?), then run the same command to resume."
+                ) from error
+        self._counts.read_new_parts()
+        self._leases.release(computed)
         self._flushed = time.monotonic()
 
-    def _not_written(self, error: OSError) -> StorageError:
-        counts, task = self._tally.counts, self._task
-        return StorageError(
-            f"a part cannot be written to {task.journal.folder} ({error.strerror or error}); "
-            f"{counts.done:,} of {self._tally.total:,} samples are kept. Put this right "
-            "(is the disk full?), then the same command goes on from there"
-        )
-
-    def _end(self, *, more_to_come: bool) -> None:
-        """Whatever ended the loop, what is worked out is kept."""
+    def _finish(self, *, more_to_come: bool) -> None:
+        """Save the computed rows, however the loop ended."""
         try:
             self._flush()
         finally:
-            done = self._tally.counts.done >= self._tally.total
+            done = self._counts.counts.done >= self._counts.total
             self._report("finished" if done else "running" if more_to_come else "stopped")
 
     def _report_if_due(self) -> None:
@@ -267,22 +273,22 @@ class Runner:
 
     def _report(self, state: str) -> None:
         self._file.report(
-            phase=self._task.phase,
+            phase=self._phase.phase,
             state=state,
-            total=self._tally.total,
+            total=self._counts.total,
             rate=self._rate.update(self._n_own),
-            written=self._tally.counts,
+            written=self._counts.counts,
             in_flight=self._in_flight,
-            source_totals=largest_sources(self._tally.source_totals),
+            source_totals=largest_sources(self._counts.source_totals),
         )
         self._reported = time.monotonic()
         if state == "running":
-            self._show()
+            self._show_progress()
 
-    def _show(self) -> None:
+    def _show_progress(self) -> None:
         if self._on_progress is None:
             return
         self._file.write()
-        progress = read_progress(self._task.workspace, self._task.run_id)
+        progress = read_progress(self._phase.workspace, self._phase.run_id)
         if progress is not None:
             self._on_progress(progress)

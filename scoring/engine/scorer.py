@@ -1,8 +1,8 @@
 """The two passes: samples in, a score or a status with its reason out.
 
-Several blind baselines share the multimodal pass, and one that fails for a sample takes nothing
-from the others. Sums are kept per turn, and among them those of its end-of-turn token and of its
-thought, so that a score without these needs no second pass.
+Several blind baselines share the multimodal pass, and one that fails for a sample does not affect
+the others. Sums are kept per turn, and separately for its end-of-turn token and its thought, so a
+score without these needs no second pass.
 """
 
 from __future__ import annotations
@@ -22,25 +22,14 @@ from scoring.engine.isolation import PROBE_CONVERSATION, FaultIsolator, probe_im
 from scoring.engine.preparation import Blind, OnOpened, Prepared, Preparer, Problem
 from scoring.engine.shuffled_images import ShuffledImages
 from scoring.errors import InputError
-from scoring.models.base import EncodedSample, VisionLanguageModel
+from scoring.models.base import VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.necessity import visnec_score
 from scoring.samples import Role, Sample, Segment, Status, Turn
 from scoring.unicode_text import replace_surrogates
 
-__all__ = [
-    "Prepared",
-    "SampleScore",
-    "Scorer",
-    "TokenLosses",
-    "TurnScore",
-    "check_baselines",
-    "score_row",
-    "turn_scores",
-]
-
 Losses = NDArray[np.float32] | Problem | None
-"""Nats per answer token, as a model gives them, or why not; None: it does not fit the device."""
+"""(answer_tokens,) nats, or why there are none; None: the sample does not fit the device."""
 
 _NO_MEMORY = Problem(
     Status.OUT_OF_MEMORY, "the sample does not fit the device's memory, even alone"
@@ -52,8 +41,8 @@ _NO_NUMBER = Problem(Status.NON_FINITE, "the model gave a loss that is not a fin
 class TurnScore:
     """Losses of one answer, in nats, summed over its ``n_answer_tokens`` tokens.
 
-    The other sums are over those of them that are end-of-turn tokens, and over those of a
-    thought; None where the model does not know its answers' segments.
+    The other sums are over its end-of-turn tokens and over the tokens of its thought; None if the
+    model does not know its answers' segments.
     """
 
     turn: int
@@ -70,10 +59,10 @@ class TurnScore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenLosses:
-    """Losses of each answer token in nats, all of one length.
+    """Losses of each answer token in nats; all fields have the shape (answer_tokens,).
 
-    ``turns`` is the answer that a token belongs to, ``texts`` the token as text, None where the
-    model does not tell.
+    ``turns`` is the answer that a token belongs to, ``texts`` the token as text; None if the model
+    does not report it.
     """
 
     turns: tuple[int, ...]
@@ -86,7 +75,7 @@ class TokenLosses:
 class SampleScore:
     """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored.
 
-    ``text_altered`` and ``thoughts_dropped`` are those of ``EncodedSample``.
+    ``text_altered`` and ``thoughts_dropped`` are as in ``EncodedSample``.
     """
 
     row_idx: int
@@ -125,10 +114,10 @@ class SampleScore:
 
 
 def check_baselines(model: VisionLanguageModel, baselines: BaselineSettings) -> None:
-    """Raises InputError where the model does not know a baseline: once, and before the work."""
+    """Raise InputError if the model does not support a baseline: once, before any work."""
     if GRAY in baselines.names and model.neutral_colour() is None:
         raise InputError(
-            "baseline gray is not defined for this model: no colour is known that it maps to zero; "
+            "Baseline gray is not defined for this model: no colour is known that it maps to zero; "
             f"leave --baseline {GRAY} out"
         )
     if REFERENCE not in baselines.names:
@@ -143,8 +132,6 @@ class Scorer:
     """Scores samples with one model, against one or several blind baselines.
 
     ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
-    ``tokens`` keeps the losses of every answer token. ``cycle`` is the order of the dataset's
-    images that the baseline ``shuffled`` needs. ``on_opened`` gets each image that is decoded.
     """
 
     def __init__(
@@ -153,85 +140,82 @@ class Scorer:
         image_roots: Sequence[Path],
         *,
         baselines: BaselineSettings | None = None,
-        cycle: ShuffledImages | None = None,
+        shuffled: ShuffledImages | None = None,
         truncate: bool = False,
         tokens: bool = False,
         on_opened: OnOpened | None = None,
     ) -> None:
+        """Create a scorer.
+
+        Args:
+            model: The model.
+            image_roots: Folders that images may be read from.
+            baselines: Blind baselines; by default ``none``.
+            shuffled: Order of the dataset's images, for the baseline of that name.
+            truncate: Whether to score the part of a too long sample that fits.
+            tokens: Whether to keep the losses of every answer token.
+            on_opened: Gets each decoded image.
+        """
         settings = baselines or BaselineSettings()
         self._baselines, self._tokens = settings.names, tokens
-        self._seeing, self._blind = (
-            FaultIsolator(model.answer_losses, partial(model.encode, PROBE_CONVERSATION, shown))
-            for shown in ([probe_image()], [])
+        self._multimodal_pass, self._text_pass = (
+            FaultIsolator(model.answer_losses, partial(model.encode, PROBE_CONVERSATION, images))
+            for images in ([probe_image()], [])
         )
         self._preparer = Preparer(
-            model, image_roots, settings, cycle, truncate=truncate, on_opened=on_opened
+            model, image_roots, settings, shuffled, truncate=truncate, on_opened=on_opened
         )
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
-        """Samples ready for the passes, or what became of them; in their order."""
+        """Prepare samples for the passes, or determine why they have no score; in order."""
         return self._preparer.prepare(samples)
 
     def score(self, prepared: Sequence[Prepared]) -> list[SampleScore]:
-        """One outcome per sample and baseline: all of the first baseline, then the next.
+        """Return one outcome per sample and baseline: all of the first baseline, then the next.
 
-        Raises what the model raises where it fails on every sample; see ``CarefulCalls``.
+        Raises any exception of the model if it fails on every sample; see ``FaultIsolator``.
         """
-        multimodal = _losses(self._seeing, [item.multimodal for item in prepared])
+        multimodal = self._multimodal_pass([item.multimodal for item in prepared])
         outcomes: list[SampleScore] = []
-        for position, baseline in enumerate(self._baselines):
-            blind = [item.blind[position] for item in prepared]
-            text = _losses(self._blind, [_encoded(one) for one in blind])
+        for index, baseline in enumerate(self._baselines):
+            blind = [item.blind[index] for item in prepared]
+            text = self._text_pass([b.encoded if isinstance(b, Blind) else b for b in blind])
             passes = zip(prepared, blind, text, multimodal, strict=True)
             outcomes += [
-                self._outcome(item.row_idx, baseline, one, *losses) for item, one, *losses in passes
+                self._score_sample(item.row_idx, baseline, blind_pass, *losses)
+                for item, blind_pass, *losses in passes
             ]
         return outcomes
 
-    def _outcome(
+    def _score_sample(
         self, row_idx: int, baseline: str, blind: Blind | Problem, text: Losses, multimodal: Losses
     ) -> SampleScore:
+        """Compare the losses of both passes: (answer_tokens,) each, of the same token ids."""
         if isinstance(blind, Problem):
-            return _unscored(row_idx, baseline, blind)
+            return SampleScore(row_idx, baseline, blind.status, blind.reason)
         if isinstance(multimodal, Problem):
-            return _unscored(row_idx, baseline, multimodal, blind.truncated)
-        if isinstance(text, Problem):
-            return _unscored(row_idx, baseline, text, blind.truncated)
-        if text is None or multimodal is None:
-            return _unscored(row_idx, baseline, _NO_MEMORY, blind.truncated)
-        multimodal = multimodal[: len(text)]  # another baseline may keep more of it
-        if not (np.isfinite(text).all() and np.isfinite(multimodal).all()):
-            return _unscored(row_idx, baseline, _NO_NUMBER, blind.truncated)
-        of_turn, pieces = blind.encoded.answer_turns, blind.encoded.pieces
-        texts = pieces if len(pieces) == len(text) else None
-        return SampleScore(
-            row_idx,
-            baseline,
-            Status.SCORED,
-            truncated=blind.truncated,
-            turns=turn_scores(of_turn, text, multimodal, blind.encoded.segments),
-            text_altered=blind.encoded.text_altered,
-            thoughts_dropped=blind.encoded.thoughts_dropped,
-            tokens=TokenLosses(of_turn, texts, text, multimodal) if self._tokens else None,
-        )
-
-
-def _losses(
-    calls: FaultIsolator[NDArray[np.float32]], encoded: Sequence[EncodedSample | None]
-) -> list[Losses]:
-    """Losses of those that are there, each at its place."""
-    found = iter(calls([one for one in encoded if one is not None]))
-    return [None if one is None else next(found) for one in encoded]
-
-
-def _encoded(blind: Blind | Problem) -> EncodedSample | None:
-    return blind.encoded if isinstance(blind, Blind) else None
-
-
-def _unscored(
-    row_idx: int, baseline: str, problem: Problem, truncated: bool = False
-) -> SampleScore:
-    return SampleScore(row_idx, baseline, problem.status, problem.reason, truncated)
+            problem = multimodal
+        elif isinstance(text, Problem):
+            problem = text
+        elif text is None or multimodal is None:
+            problem = _NO_MEMORY
+        else:
+            multimodal = multimodal[: len(text)]  # another baseline may keep more of it
+            if np.isfinite(text).all() and np.isfinite(multimodal).all():
+                turns, pieces = blind.encoded.answer_turns, blind.encoded.pieces
+                texts = pieces if len(pieces) == len(text) else None
+                return SampleScore(
+                    row_idx,
+                    baseline,
+                    Status.SCORED,
+                    truncated=blind.truncated,
+                    turns=turn_scores(turns, text, multimodal, blind.encoded.segments),
+                    text_altered=blind.encoded.text_altered,
+                    thoughts_dropped=blind.encoded.thoughts_dropped,
+                    tokens=TokenLosses(turns, texts, text, multimodal) if self._tokens else None,
+                )
+            problem = _NO_NUMBER
+        return SampleScore(row_idx, baseline, problem.status, problem.reason, blind.truncated)
 
 
 def turn_scores(
@@ -240,29 +224,34 @@ def turn_scores(
     multimodal: NDArray[np.float32],
     segments: Sequence[int] = (),
 ) -> tuple[TurnScore, ...]:
-    """Sums per turn, in float64, over the losses of answer tokens in nats (equal lengths).
+    """Return the sums per turn, in float64, of the losses of answer tokens.
 
-    ``turns`` ascends: the answers of a conversation follow one another. ``segments`` are those of
-    the tokens, empty where they are unknown.
+    Args:
+        turns: (answer_tokens,) ascending: the answers of a conversation follow one another.
+        text: (answer_tokens,) nats without the image.
+        multimodal: (answer_tokens,) nats with the image.
+        segments: (answer_tokens,) segments of the tokens; empty if they are unknown.
     """
-    of_turn, starts = np.unique(turns, return_index=True)  # (turns,)
-    counted = np.stack([text, multimodal, np.ones(len(text))])  # (3, answer_tokens), float64
+    turn_numbers, starts = np.unique(turns, return_index=True)  # (turns,) each
+    values = np.stack([text, multimodal, np.ones(len(text))])  # (3, answer_tokens), float64
 
-    def sums(inside: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
-        found = np.add.reduceat(counted * inside, starts, axis=1)  # (3, turns)
-        return [(float(blind), float(seen), int(n)) for blind, seen, n in found.T]
+    def sum_turns(inside: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
+        sums = np.add.reduceat(values * inside, starts, axis=1)  # (3, turns)
+        return [(float(blind), float(seen), int(n)) for blind, seen, n in sums.T]
 
-    columns = [sums(np.ones(len(text), np.bool_))]
+    columns = [sum_turns(np.ones(len(text), np.bool_))]
     if len(segments):
-        columns += [sums(np.asarray(segments) == one) for one in (Segment.END, Segment.THOUGHT)]
+        columns += [
+            sum_turns(np.asarray(segments) == segment) for segment in (Segment.END, Segment.THOUGHT)
+        ]
     return tuple(
         TurnScore(int(turn), *chain.from_iterable(parts))
-        for turn, *parts in zip(of_turn, *columns, strict=True)
+        for turn, *parts in zip(turn_numbers, *columns, strict=True)
     )
 
 
 def score_row(score: SampleScore) -> dict[str, Any]:
-    """A row of ``schemas.SCORES``."""
+    """Return a row of ``schemas.SCORES``."""
     row: dict[str, Any] = {
         "row_idx": score.row_idx,
         "baseline": score.baseline,
@@ -273,14 +262,12 @@ def score_row(score: SampleScore) -> dict[str, Any]:
         "text_altered": score.text_altered,
         "thoughts_dropped": score.thoughts_dropped,
     }
-    return row if score.tokens is None else row | _token_columns(score.tokens)
-
-
-def _token_columns(tokens: TokenLosses) -> dict[str, Any]:
-    texts = tokens.texts
-    return {
-        "token_turns": tokens.turns,
+    if score.tokens is None:
+        return row
+    texts = score.tokens.texts
+    return row | {
+        "token_turns": score.tokens.turns,
         "token_texts": None if texts is None else [replace_surrogates(text) for text in texts],
-        "token_loss_text": tokens.loss_text,
-        "token_loss_multimodal": tokens.loss_multimodal,
+        "token_loss_text": score.tokens.loss_text,
+        "token_loss_multimodal": score.tokens.loss_multimodal,
     }

@@ -1,8 +1,8 @@
-"""Several processes of this machine on one run: started, listened to, ended together.
+"""Several processes of this machine on one run: started, monitored and stopped together.
 
-Workers are plain processes that share the run through its claims like any others. Each lives on a
-pipe from its parent: what to do comes in as one line, and when the pipe closes, because the
-parent was asked to stop or is dead, the worker finishes its samples in flight and ends.
+Workers are ordinary processes that share the run through leases. Each has a pipe from its parent:
+its job arrives as one line, and when the pipe closes, because the parent was asked to stop or died,
+the worker finishes its samples in flight and exits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STOPPED = 130  # exit code of a worker that was asked to stop
 _POLL_SECONDS = 0.2
 _TAIL_LINES = 15
 
-Say = Callable[[dict[str, Any]], None]
+SendMessage = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class LostWorker:
-    """A worker that ended before its time, and the last lines it said."""
+    """A worker that exited early, with the end of its output."""
 
     number: int
     exit_code: int
@@ -69,7 +69,7 @@ class LostWorker:
 
 @dataclass(frozen=True, slots=True)
 class WorkersResult:
-    """How the workers ended. ``run_id`` is None where none came as far as to begin the run."""
+    """How the workers ended. ``run_id`` is None if no worker got as far as starting the run."""
 
     run_id: str | None
     stopped: bool
@@ -85,36 +85,38 @@ def run_workers(
     on_lost: Callable[[LostWorker], None] | None = None,
     stop: threading.Event | None = None,
 ) -> WorkersResult:
-    """Runs ``job`` in ``n`` processes and waits for them; setting ``stop`` ends them softly.
+    """Run ``job`` in ``n`` processes and wait for them; setting ``stop`` stops them gracefully.
 
-    What a worker that died had claimed is taken over by the others at once.
+    The leases of a worker that died are taken over by the others at once.
     """
     stop = stop or threading.Event()
     workers = [_Worker(number, n, job) for number in range(n)]
-    lost: list[LostWorker] = []
+    lost_workers: list[LostWorker] = []
     try:
-        living = list(workers)
-        while living:
+        running = list(workers)
+        while running:
             time.sleep(_POLL_SECONDS)
             if stop.is_set():
-                for worker in living:
+                for worker in running:
                     worker.ask_to_stop()
-            for worker in [one for one in living if one.has_ended()]:
-                living.remove(worker)
-                if (found := worker.lost()) is not None:
-                    lost.append(found)
+            for worker in [worker for worker in running if worker.has_exited()]:
+                running.remove(worker)
+                if (lost := worker.describe_loss()) is not None:
+                    lost_workers.append(lost)
                     if on_lost:
-                        on_lost(found)
-            _show(workspace, workers, on_progress)
+                        on_lost(lost)
+            run_id = _find_run_id(workers)
+            if on_progress and run_id and (progress := read_progress(workspace, run_id)):
+                on_progress(progress)
     finally:
         for worker in workers:
-            worker.end()
-    codes = [worker.exit_code for worker in workers]
-    return WorkersResult(_run_id(workers), stop.is_set() or STOPPED in codes, tuple(lost))
+            worker.terminate()
+    stopped = stop.is_set() or STOPPED in [worker.exit_code for worker in workers]
+    return WorkersResult(_find_run_id(workers), stopped, tuple(lost_workers))
 
 
 class _Worker:
-    """One child process, its two pipes and what came out of them."""
+    """One child process, its pipes and its output."""
 
     def __init__(self, number: int, n: int, job: Job) -> None:
         self.number, self.run_id = number, job.score.run_id
@@ -126,59 +128,64 @@ class _Worker:
             stderr=subprocess.PIPE,
             text=True,
             env=worker_environment(number, n, job.model.device),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on
+            start_new_session=True,  # Ctrl-C reaches only the parent, which passes it on
         )
         self._stdin = cast("IO[str]", self._process.stdin)
-        with suppress(BrokenPipeError):  # it died at once; its last words tell
+        with suppress(BrokenPipeError):  # it died at once; its output shows why
             self._stdin.write(job.to_json() + "\n")
             self._stdin.flush()
         self._listeners = [
-            threading.Thread(target=target, daemon=True) for target in (self._listen, self._hear)
+            threading.Thread(target=target, daemon=True)
+            for target in (self._read_stdout, self._read_stderr)
         ]
         for listener in self._listeners:
             listener.start()
 
     @property
     def exit_code(self) -> int | None:
-        """None while it lives."""
+        """None while it is running."""
         return self._process.returncode
 
-    def has_ended(self) -> bool:
-        """Whether the process is no more."""
+    def has_exited(self) -> bool:
+        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def ask_to_stop(self) -> None:
-        """Closes its pipe."""
+        """Close its pipe."""
         with suppress(BrokenPipeError):
             self._stdin.close()
 
-    def lost(self) -> LostWorker | None:
-        """What is to be told of a worker that did not end well."""
+    def describe_loss(self) -> LostWorker | None:
+        """Return the exit code and output of a worker that failed."""
         if self._process.returncode in (0, STOPPED):
             return None
         for listener in self._listeners:
             listener.join(timeout=5)
         return LostWorker(self.number, self._process.returncode, "\n".join(self._tail))
 
-    def end(self) -> None:
-        """Ends it for good, where it has not ended by itself."""
+    def terminate(self) -> None:
+        """End it, if it has not exited by itself."""
         self.ask_to_stop()
-        if not self.has_ended():
+        if not self.has_exited():
             self._process.terminate()
             self._process.wait()
 
-    def _listen(self) -> None:
+    def _read_stdout(self) -> None:
         for line in cast("IO[str]", self._process.stdout):
             with suppress(ValueError, AttributeError):  # a library may write to stdout as well
                 self.run_id = json.loads(line).get("run_id", self.run_id)
 
-    def _hear(self) -> None:
+    def _read_stderr(self) -> None:
         for line in cast("IO[str]", self._process.stderr):
             self._tail.append(line.rstrip("\n"))
 
 
+def _find_run_id(workers: Sequence[_Worker]) -> str | None:
+    return next((worker.run_id for worker in workers if worker.run_id), None)
+
+
 def worker_environment(number: int, n: int, device: str | None) -> dict[str, str]:
-    """The environment of worker ``number`` of ``n``: its GPU where there are any, its cores."""
+    """Return the environment of worker ``number`` of ``n``: its GPU, if any, and its cores."""
     cores = max(1, usable_cores() // n)
     environment = {**os.environ, "VISNEC_CORES": str(cores)}
     environment.setdefault("OMP_NUM_THREADS", str(cores))
@@ -188,23 +195,23 @@ def worker_environment(number: int, n: int, device: str | None) -> dict[str, str
 
 
 def visible_devices() -> Sequence[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [one.strip() for one in named.split(",") if one.strip()]
-    import torch  # seconds to import, and only here is it needed
+    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
+    configured = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if configured is not None:
+        return [device.strip() for device in configured.split(",") if device.strip()]
+    import torch  # takes seconds to import and is only needed here
 
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def run_job(job: Job, say: Say, stop: threading.Event) -> bool:
-    """What a worker does; True where it was stopped before its end."""
+def run_job(job: Job, send: SendMessage, stop: threading.Event) -> bool:
+    """Do the work of a worker; return whether it was stopped before the end."""
     from scoring.models import load_model
 
     workspace = open_workspace(Path(job.workspace))
     model = load_model(**asdict(job.model))
     record = build_run_record(workspace, model, job.score)
-    say({"run_id": record.run_id})
+    send({"run_id": record.run_id})
     options = replace(job.score, run_id=record.run_id)
     summary = score_dataset(workspace, model, options, stop=stop, build=False)
     if not job.predict or summary.stopped:
@@ -218,20 +225,3 @@ def run_job(job: Job, say: Say, stop: threading.Event) -> bool:
         build=False,
     )
     return predicted.stopped
-
-
-def _run_id(workers: Sequence[_Worker]) -> str | None:
-    return next((one.run_id for one in workers if one.run_id), None)
-
-
-def _show(
-    workspace: Workspace,
-    workers: Sequence[_Worker],
-    on_progress: Callable[[RunProgress], None] | None,
-) -> None:
-    run_id = _run_id(workers)
-    if on_progress is None or run_id is None:
-        return
-    progress = read_progress(workspace, run_id)
-    if progress is not None:
-        on_progress(progress)

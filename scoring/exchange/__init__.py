@@ -1,1 +1,1 @@
-"""Import scores computed elsewhere, and export scores for other tools."""
+"""Scores from elsewhere and to there: as the CSV of the paper, or with all that is known."""

@@ -1,14 +1,14 @@
-"""Vision-language models: the seam (``base``) and the one behind it (``hf``)."""
+"""Vision-language models: the interface (``base``) and its transformers implementation (``hf``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_model
 from scoring.models.base import VisionLanguageModel
-from scoring.models.options import LoadOptions, check_template, resolve_model_folder
+from scoring.models.options import LoadOptions, ModelOptions, check_template, resolve_model_folder
 
 if TYPE_CHECKING:
     from scoring.models.hf import HfModel
@@ -16,41 +16,24 @@ if TYPE_CHECKING:
 __all__ = ["VisionLanguageModel", "load_model"]
 
 
-def load_model(
-    name: str,
-    *,
-    template: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    score_eos: bool = True,
-    revision: str | None = None,
-    image_processor: str = "auto",
-    adapter: str | None = None,
-    quantization: str | Mapping[str, Any] | None = None,
-    device_map: str | Mapping[str, Any] | None = None,
-    chat_template_kwargs: Mapping[str, Any] | None = None,
-) -> HfModel:
-    """Loads a model by Hugging Face id or by path; see ``scoring.models.hf`` for the options.
+def load_model(name: str, **settings: Any) -> HfModel:
+    """Load a model by Hugging Face id or by path; ``tiny-vlm`` is the bundled demonstration model.
 
-    ``tiny-vlm`` is the bundled demonstration model, wherever the package is installed.
-    ``image_processor``, ``adapter``, ``quantization`` and ``device_map`` are described in
-    ``scoring.models.options``. Raises ModelError in words for anything that cannot be loaded.
+    Args:
+        name: Hugging Face id or folder.
+        settings: Fields of ``ModelOptions`` by name, as in ``load_model(..., dtype="bfloat16")``.
+            ``quantization`` and ``device_map`` may be mappings.
+
+    Raises:
+        ModelError: The model cannot be loaded or cannot be scored.
     """
-    options = LoadOptions.checked(image_processor, adapter, quantization, device_map)
-    check_template(template)
+    options = ModelOptions(name, **settings)
+    load_options = LoadOptions.from_model_options(options)
+    check_template(options.template)
     bundled = name == BUNDLED_MODEL or Path(name).resolve() == bundled_model().resolve()
-    folder = bundled_model() if bundled else resolve_model_folder(name, revision)
+    folder = bundled_model() if bundled else resolve_model_folder(name, options.revision)
     from scoring.models.hf import HfModel  # torch and transformers take seconds to import
 
-    return HfModel.load(
-        BUNDLED_MODEL if bundled else name,
-        folder=folder,
-        template=template,
-        dtype=dtype,
-        device=device,
-        score_eos=score_eos,
-        revision=revision,
-        chat_template_kwargs=chat_template_kwargs,
-        notice=MODEL_NOTICE if bundled else None,
-        options=options,
-    )
+    if bundled:
+        options = replace(options, name=BUNDLED_MODEL)
+    return HfModel.load(options, folder, load_options, MODEL_NOTICE if bundled else None)

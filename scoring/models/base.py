@@ -1,7 +1,4 @@
-"""The seam to a vision-language model: what the scorer needs of one, without importing torch.
-
-Tests put a hand-written model behind it that returns the losses they type in.
-"""
+"""The interface to a vision-language model that the scorer needs, without importing torch."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class OutOfMemoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What identifies a model and decides its numbers; goes into the run record."""
+    """Identity of a model and the settings that decide its numbers; goes into the run record."""
 
     name: str
     fingerprint: str  # digest of the weights
@@ -37,17 +34,17 @@ class ModelInfo:
     max_length: int  # tokens that fit its context
     score_eos: bool = True
     template_digest: str | None = None  # of the template's text
-    files: Mapping[str, str] | None = None  # digests of what else decides ids and pixels, by name
-    revision: str | None = None  # of the hub, where one was asked for
-    processor: str | None = None  # classes that make ids and pixels
-    device_name: str | None = None  # of the device's maker
-    image_processor: str | None = None  # class and backend of what makes pixels
+    files: Mapping[str, str] | None = None  # digests of other files that decide ids and pixels
+    revision: str | None = None  # on the hub, if one was requested
+    processor: str | None = None  # classes that produce ids and pixels
+    device_name: str | None = None  # as the vendor calls it
+    image_processor: str | None = None  # class and backend that produce pixels
     adapter: str | None = None  # folder of a PEFT adapter
     adapter_fingerprint: str | None = None  # digest of its weights and configuration
     quantization: Mapping[str, Any] | None = None  # configuration of transformers
-    device_map: str | Mapping[str, Any] | None = None  # as asked for
+    device_map: str | Mapping[str, Any] | None = None  # as requested
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers as they are
+    shortcuts: tuple[str, ...] = ()  # of the engine, measured to leave the numbers unchanged
     notice: str | None = None  # e.g. that this is the bundled demonstration model
 
 
@@ -55,13 +52,16 @@ class ModelInfo:
 class EncodedSample:
     """One sample tokenised for one pass.
 
-    ``turn_ids`` says for each of the ``input_ids`` (length L) which answer it belongs to, or -1.
-    ``inputs`` holds what else the model is fed, as the processor gave it for this one sample.
-    ``pieces`` are the answer tokens as text and ``segments`` the Segment of each, empty where the
-    model does not know them. Samples with the very same images share their ``image_key`` (compared
-    by identity), so that these need to be looked at only once; it is None without an image.
-    ``text_altered``: control tokens in its text were broken up, so that they are read as text;
-    ``thoughts_dropped``: answers whose thought the chat template leaves out.
+    Attributes:
+        input_ids: (length,) token ids.
+        turn_ids: (length,) the answer that each token belongs to, or -1.
+        inputs: The model's other inputs, as the processor returned them for this one sample.
+        pieces: (answer_tokens,) answer tokens as text; empty if the model does not know them.
+        image_key: Shared by samples with the very same images (compared by identity), so their
+            image features are computed only once; None without an image.
+        segments: (answer_tokens,) the Segment of each; empty if the model does not know them.
+        text_altered: Control tokens in its text were broken up so they are read as text.
+        thoughts_dropped: Number of answers whose thought the chat template leaves out.
     """
 
     input_ids: tuple[int, ...]
@@ -94,41 +94,41 @@ class VisionLanguageModel(Protocol):
         ...
 
     def neutral_colour(self) -> Colour | None:
-        """The colour that the model maps to zero; None where none is known."""
+        """Return the colour that the model maps to zero, or None if there is none."""
         ...
 
     def freeze_date(self, moment: datetime) -> None:
-        """Makes ``moment`` the current date of chat templates that write one."""
+        """Make ``moment`` the current date for chat templates that write the date."""
         ...
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        """Tokenises a conversation; without images, for the text-only pass.
+        """Tokenise a conversation; without images, for the text-only pass.
 
-        The same image objects in calls one after the other are prepared once. May be called from
-        several threads. Raises PromptProblem where the sample cannot be put before the model.
+        The same image objects in consecutive calls are processed once. May be called from several
+        threads. Raises PromptProblem if the model cannot read the sample.
         """
         ...
 
     def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
-        """Tokenises a conversation for the ``reference`` baseline, as the paper's code does it:
+        """Tokenise a conversation for the ``reference`` baseline, as the paper's code does.
 
-        each image placeholder stays one token, which is masked but keeps its position. Raises
-        PromptProblem, also where the model's positions follow its mask.
+        Each image placeholder stays one token, which is masked but keeps its position. Raises
+        PromptProblem, also if the model's positions follow its mask.
         """
         ...
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        """Tokenises a conversation that ends with a human turn, for ``generate``; as ``encode``."""
+        """Tokenise a conversation that ends with a human turn, for ``generate``; see ``encode``."""
         ...
 
     def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
-        """-log P of each answer token, in nats, one array per sample, in order of the tokens.
+        """Return -log P of each answer token in nats: per sample an (answer_tokens,) array.
 
-        Takes any number of samples and makes the batches that fit; None stands for a sample that
-        does not fit even alone.
+        Accepts any number of samples and splits them into batches that fit. A sample that does not
+        fit even alone gives None.
         """
         ...
 
     def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
-        """Greedy answers to what ``encode_prompt`` gave; None as above."""
+        """Return greedy answers to prompts from ``encode_prompt``; None as in ``answer_losses``."""
         ...

@@ -12,16 +12,16 @@ Result = TypeVar("Result")
 
 
 class TokenBudget:
-    """How many padded tokens a batch may hold; remembers what proved too much."""
+    """The number of padded tokens that a batch may have; remembers what was too much."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
 
-    def batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Indices in batches of at most ``tokens`` after padding, longest samples first.
+    def split_batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return indices in batches of at most ``tokens`` after padding, longest samples first.
 
-        Longest first, so that a batch that does not fit shows at once. A sample longer than the
-        budget gets a batch of its own.
+        Longest first because a batch that does not fit then fails at once. A sample longer than
+        the budget gets a batch of its own.
         """
         order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
         batches: list[list[int]] = []
@@ -33,9 +33,9 @@ class TokenBudget:
                 batches.append([index])
         return batches
 
-    def halve(self, tokens: int) -> None:
-        """Takes note that ``tokens`` did not fit."""
-        self.tokens = max(1, min(self.tokens, tokens // 2))
+    def limit_tokens(self, tokens: int) -> None:
+        """Lower the budget to ``tokens`` if it is larger."""
+        self.tokens = max(1, min(self.tokens, tokens))
 
 
 def run_batched(
@@ -44,24 +44,24 @@ def run_batched(
     budget: TokenBudget,
     run: Callable[[Sequence[Item]], Sequence[Result]],
 ) -> list[Result | None]:
-    """Runs ``run`` over batches; results in the order of ``items``.
+    """Call ``run`` on batches and return the results in the order of ``items``.
 
-    A batch that does not fit is halved, and the budget with it for all that follow. None stands
-    for an item that does not fit even alone.
+    A batch that does not fit is halved, and so is the budget of all later batches. An item that
+    does not fit even alone gives None.
     """
     results: list[Result | None] = [None] * len(items)
-    waiting = budget.batches(lengths)[::-1]
-    while waiting:
-        batch = waiting.pop()
+    pending = budget.split_batches(lengths)[::-1]
+    while pending:
+        batch = pending.pop()
         try:
-            found = run([items[index] for index in batch])
+            batch_results = run([items[index] for index in batch])
         except OutOfMemoryError:
             if len(batch) > 1:
                 half = (len(batch) + 1) // 2
-                budget.tokens = min(budget.tokens, max(lengths[index] for index in batch) * half)
-                waiting += [batch[half:], batch[:half]]
+                budget.limit_tokens(max(lengths[index] for index in batch) * half)
+                pending += [batch[half:], batch[:half]]
             continue
-        for index, result in zip(batch, found, strict=True):
+        for index, result in zip(batch, batch_results, strict=True):
             results[index] = result
     return results
 
@@ -73,19 +73,19 @@ def run_divisible(
     run: Callable[[Sequence[Item]], Sequence[Result]],
     divide: Callable[[Item], Sequence[Item]],
 ) -> Iterator[tuple[Item, Result | None]]:
-    """As ``run_batched``, for items of ``length`` tokens that can be divided where one is too much.
+    """Do the same as ``run_batched`` for items that can be divided if one alone is too large.
 
-    Yields each item that ran, or that neither fits nor divides (``divide`` gives nothing), in no
-    particular order.
+    Yields, in no particular order, each item that ran and each that neither fits nor can be
+    divided (``divide`` returns nothing).
     """
-    waiting: list[Sequence[Item]] = [items]
-    while waiting:
-        part = waiting.pop()
-        results = run_batched(part, [length(item) for item in part], budget, run)
-        for item, result in zip(part, results, strict=True):
+    pending: list[Sequence[Item]] = [items]
+    while pending:
+        group = pending.pop()
+        results = run_batched(group, [length(item) for item in group], budget, run)
+        for item, result in zip(group, results, strict=True):
             smaller = divide(item) if result is None else ()
             if smaller:
-                budget.halve(length(item))
-                waiting.append(smaller)
+                budget.limit_tokens(length(item) // 2)
+                pending.append(smaller)
             else:
                 yield item, result

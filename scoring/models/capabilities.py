@@ -1,7 +1,7 @@
-"""Which shortcuts a loaded model takes without changing its numbers.
+"""The shortcuts that a loaded model can use without changing its losses.
 
-They are measured when the model is loaded (``probing``), never taken from a family's name; with
-none of them every sample runs as a row of its own.
+They are measured when the model is loaded (``probing``), never looked up by the family's name.
+Without any of them every sample runs as a row of its own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What was found to give the same losses as one sample at a time with all logits.
+    """Shortcuts that gave the same losses as one sample at a time with all logits.
 
-    ``batched``: several rows, padded on the right and masked. ``maskless``: the same without the
-    mask, so that the kernel for causal attention serves. ``feature_cache``: the vision tower runs
-    once per distinct image. ``tree``: samples that begin alike share a row. ``causal_beginning``:
-    what they share goes through the causal kernel. ``split_head``: the head is applied to the
-    answer positions only, in chunks. ``short_last_layer``: so is the last layer's MLP.
+    Attributes:
+        batched: Several rows in a batch, padded on the right and masked.
+        maskless: The same without the mask, which allows the kernel for causal attention.
+        feature_cache: The vision tower runs once per distinct image.
+        tree: Samples with the same beginning share a row.
+        causal_beginning: The shared beginning goes through the causal kernel.
+        split_head: The output head is applied to the answer positions only, in chunks.
+        short_last_layer: The last layer's MLP runs at the answer positions only.
     """
 
     batched: bool = False
@@ -30,7 +33,7 @@ class Capabilities:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of those that hold, for the run record and for people."""
+        """Names of the available shortcuts, for the run record and for display."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name))
 
 

@@ -1,8 +1,8 @@
-"""Decides which tokens of a tokenizer control the structure of a prompt.
+"""Determines which tokens of a tokenizer control the structure of a prompt.
 
-Written in a sample's text, such a token would be read as an image, an end of a text or a turn of
-its own, so texts may not contain it. Other special tokens are content: grounding markup such as
-``<box>`` or ``<|object_ref_start|>`` belongs to answers, and is what the model was trained on.
+In a sample's text such a token would be read as an image, an end of text or a turn of its own, so
+texts may not contain it. Other special tokens are content: grounding markup such as ``<box>`` or
+``<|object_ref_start|>`` belongs to answers, and models are trained on it.
 """
 
 from __future__ import annotations
@@ -15,46 +15,44 @@ from typing import Any
 from scoring.models.prompting import Messages, PromptProblem, render_messages
 from scoring.thoughts import THOUGHT_MARKS
 
-_MARKERS = ("\U000f0000", "\U000f0001")  # by these, transformers tells text from control tokens
+_MARKERS = ("\U000f0000", "\U000f0001")  # transformers marks text and control tokens with these
 _NOT_CONTROLLING = ("unk_token", "sep_token", "cls_token", "mask_token")
 _MEDIA = re.compile(r"image|img|im_|vision|video|vid_|audio|frame|tile|row_\d|col_\d", re.I)
-"""Matches names of tokens that represent pictures, sounds and their parts."""
+"""Matches names of tokens that represent images, sounds and their parts."""
 
 
 def control_pattern(processor: Any, render: Any, end_markers: Sequence[str]) -> re.Pattern[str]:
-    """Finds the control tokens of a model in a text.
+    """Return a pattern that finds a model's control tokens in a text.
 
     These are BOS, EOS and padding, the placeholders of images, videos and sounds, the
     ``end_markers``, and every special token that the chat template writes.
     """
-    tokenizer = processor.tokenizer
-    special = {str(one.content) for one in tokenizer.added_tokens_decoder.values() if one.special}
+    added = processor.tokenizer.added_tokens_decoder.values()
+    special = {str(token.content) for token in added if token.special}
     special.difference_update(*THOUGHT_MARKS)
-    written = "\n".join(_written_by_template(render))
-    found = {token for token in special if token in written or _MEDIA.search(token)}
-    found |= {*_named_tokens(processor), *end_markers, *_MARKERS}
-    longest_first = sorted((token for token in found if token.strip()), key=len, reverse=True)
+    written = "\n".join(_template_outputs(render))
+    controls = {token for token in special if token in written or _MEDIA.search(token)}
+    controls |= {*_named_tokens(processor), *end_markers, *_MARKERS}
+    longest_first = sorted((token for token in controls if token.strip()), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)))
 
 
 def control_ids(tokenizer: Any, controls: re.Pattern[str]) -> frozenset[int]:
-    """Ids of the tokens that ``controls`` finds."""
+    """Return the ids of the tokens that ``controls`` matches."""
     added = tokenizer.added_tokens_decoder.items()
-    return frozenset(number for number, one in added if controls.fullmatch(str(one.content)))
+    return frozenset(number for number, token in added if controls.fullmatch(str(token.content)))
 
 
-def _written_by_template(render: Any) -> Iterator[str]:
-    """The template's text, and conversations that it renders: it may build tokens from parts."""
-    yield from render.sources
-    for first, image in product((("system",), ()), (True, False)):
-        question = [*([{"type": "image"}] if image else []), {"type": "text", "text": "a"}]
-        messages: Messages = [
-            {"role": role, "content": [{"type": "text", "text": "a"}]} for role in first
-        ]
+def _template_outputs(render: Any) -> Iterator[str]:
+    """Yield the template's text and rendered conversations: it may build tokens from parts."""
+    yield from render.template_texts
+    text = {"type": "text", "text": "a"}
+    for has_system, has_image in product((True, False), (True, False)):
+        messages: Messages = [{"role": "system", "content": [text]}] if has_system else []
         messages += [
-            {"role": "user", "content": question},
-            {"role": "assistant", "content": [{"type": "text", "text": "a"}]},
-            {"role": "user", "content": [{"type": "text", "text": "a"}]},
+            {"role": "user", "content": [*([{"type": "image"}] if has_image else []), text]},
+            {"role": "assistant", "content": [text]},
+            {"role": "user", "content": [text]},
         ]
         try:
             yield render_messages(lambda chat: render(chat, prompt=True), messages)
@@ -63,13 +61,13 @@ def _written_by_template(render: Any) -> Iterator[str]:
 
 
 def _named_tokens(processor: Any) -> Iterator[str]:
-    """Tokens that the tokenizer or the processor names, such as ``bos_token``, ``image_token``."""
+    """Yield tokens named by the tokenizer or processor, such as ``bos_token``, ``image_token``."""
     tokenizer = processor.tokenizer
     names = {**vars(processor), **tokenizer.special_tokens_map}
-    for name in ("image_token", "video_token"):  # of some processors these are properties
+    for name in ("image_token", "video_token"):  # properties in some processors
         names[name] = getattr(processor, name, None)
     for name, token in names.items():
         if name.endswith("_token") and name not in _NOT_CONTROLLING and token is not None:
             yield str(token)
-    ids = [one for one in getattr(processor, "image_token_ids", []) if one is not None]
+    ids = [number for number in getattr(processor, "image_token_ids", []) if number is not None]
     yield from tokenizer.convert_ids_to_tokens(ids)

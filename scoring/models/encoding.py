@@ -1,9 +1,8 @@
-"""Turns conversations into what a model is fed, with the answer tokens marked.
+"""Encodes conversations as model inputs, with the answer tokens marked.
 
-One path for all families: the processor's own call gives ids, pixels and where it expanded the
-image placeholders, so nothing is known here by a family's name. Every thread works with a
-processor of its own, as a tokenizer cannot be shared, and prepares images that it has just seen
-only once.
+All families share one code path: the processor's own call returns ids, pixels and where it expanded
+the image placeholders, so nothing depends on a family's name. Every thread has its own processor,
+as a tokenizer cannot be shared, and processes recently seen images only once.
 """
 
 from __future__ import annotations
@@ -26,11 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.image_utils import make_flat_list_of_images
 
-from scoring.errors import ModelError
 from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.control_tokens import control_ids, control_pattern
 from scoring.models.image_removal import ImagePlaceholders
-from scoring.models.loading import TemplateRenderer, end_markers, supported_families
+from scoring.models.loading import TemplateRenderer, end_markers, unsupported_family
 from scoring.models.prompting import (
     Messages,
     PromptProblem,
@@ -54,18 +52,26 @@ from scoring.models.tokenizer_input import (
 from scoring.samples import Role, Status, Turn
 
 _NO_TURN = -1
-_IMAGES_KEPT = 4  # per thread: a sample's own and what stands in for them
+_CACHED_IMAGES = 4  # per thread: a sample's own and their replacements for blind baselines
 _PROBE = (Turn(Role.HUMAN, "\nWhat is it?", (0,)), Turn(Role.ASSISTANT, "A cat."))
 _COPYING = threading.Lock()
-_NOT_FED = ("input_ids", "offset_mapping", "text_replacement_offsets")
+_NOT_TENSORS = ("input_ids", "offset_mapping", "text_replacement_offsets")
+_MASK_MOVES = (
+    "baseline reference is not defined for this model: it counts positions by the attention "
+    "mask, so a masked placeholder would not keep its own"
+)
+_NO_SINGLE_MARK = (
+    "baseline reference is not defined for this model: its chat template does not write each "
+    "image as one placeholder token"
+)
 
 
 def create_encoder(
     model: Any, processor: Any, render: TemplateRenderer, info: ModelInfo
 ) -> Encoder:
-    """The encoder that suits a model of transformers and its processor.
+    """Create the encoder for a transformers model and its processor.
 
-    Raises ModelError for a model that cannot be shown a conversation both with and without image.
+    Raises ModelError for a model that cannot read a conversation both with and without its image.
     """
     as_llava = info.template == "llava_v1"
     encoder = Encoder(
@@ -78,40 +84,24 @@ def create_encoder(
         masks_move_positions=any(hasattr(part, "get_rope_index") for part in model.modules()),
     )
     try:
-        expected = encoder.answer_texts(_PROBE)
-        seen, blind = (
-            encoder.encode(_PROBE, [Image.new("RGB", (64, 48))]),
-            encoder.encode(_PROBE, ()),
-        )
+        expected = "".join(encoder.answer_texts(_PROBE))
+        with_image = encoder.encode(_PROBE, [Image.new("RGB", (64, 48))])
+        without_image = encoder.encode(_PROBE, ())
     except PromptProblem as problem:
-        raise _refusal(info, problem.reason) from problem
-    if not seen.answer_ids or seen.answer_ids != blind.answer_ids:
-        raise _refusal(info, "it does not read the same answer tokens with and without an image")
-    scored = processor.tokenizer.decode(seen.answer_ids, clean_up_tokenization_spaces=False)
-    if _letters(scored) != _letters("".join(expected)):
-        reason = f"of the answer {''.join(expected)!r} the tokens of {scored!r} would be scored"
-        raise _refusal(info, reason)
+        raise unsupported_family(info.family, problem.reason) from problem
+    if not with_image.answer_ids or with_image.answer_ids != without_image.answer_ids:
+        reason = "it does not read the same answer tokens with and without an image"
+        raise unsupported_family(info.family, reason)
+    scored = processor.tokenizer.decode(with_image.answer_ids, clean_up_tokenization_spaces=False)
+    # a tokenizer may change white space and case
+    if "".join(scored.split()).casefold() != "".join(expected.split()).casefold():
+        reason = f"for the answer {expected!r} the tokens of {scored!r} would be scored"
+        raise unsupported_family(info.family, reason)
     return encoder
 
 
-def _letters(text: str) -> str:
-    """``text`` without what a tokenizer may change: white space and case."""
-    return "".join(text.split()).casefold()
-
-
-def _refusal(info: ModelInfo, reason: str) -> ModelError:
-    return ModelError(
-        f"models of the family {info.family!r} cannot be scored: {reason}; {supported_families()}"
-    )
-
-
 class Encoder:
-    """Tokenises conversations for one model; the encoding half of a ``VisionLanguageModel``.
-
-    ``ends`` are the end-of-turn tokens that a template may write after an answer;
-    ``answer_lead`` is what counts as part of an answer if it stands before it;
-    ``masks_move_positions`` says that the model counts its positions by the attention mask.
-    """
+    """Tokenises conversations for one model; the encoding half of a ``VisionLanguageModel``."""
 
     def __init__(
         self,
@@ -124,88 +114,99 @@ class Encoder:
         answer_lead: str = "",
         masks_move_positions: bool = False,
     ) -> None:
+        """Create an encoder.
+
+        Args:
+            processor: The processor of transformers.
+            render: Renders messages with the chat template.
+            ends: End-of-turn tokens that a template may write after an answer.
+            score_eos: Whether end-of-turn tokens count as answer tokens.
+            pad_to_square: Whether images are padded to a square, as for LLaVA-1.5.
+            answer_lead: Text that counts as part of an answer if it is directly before it.
+            masks_move_positions: Whether the model counts positions by the attention mask.
+        """
         self.render = render
         self._ends, self._score_eos, self._lead = tuple(ends), score_eos, answer_lead
         self._masks_move_positions = masks_move_positions
         self._controls = control_pattern(processor, render, ends)
         self.control_ids = control_ids(processor.tokenizer, self._controls)
         self._prompt_render = partial(render, prompt=True)
-        self._image_texts = ImagePlaceholders(render, self._controls)
-        self._prompt_image_texts = ImagePlaceholders(self._prompt_render, self._controls)
-        self._here = _ThreadLocalProcessor(processor, pad_to_square)
+        self._placeholders = ImagePlaceholders(render, self._controls)
+        self._prompt_placeholders = ImagePlaceholders(self._prompt_render, self._controls)
+        self._local = _ThreadLocalProcessor(processor, pad_to_square)
 
     def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        """Tokenises a conversation, with its images or without any; see the protocol."""
-        read = self._read(turns)
-        chat = self._chat(read)
+        """Tokenise a conversation, with or without its images; see the protocol."""
+        neutral = self._neutralize_turns(turns)
+        chat = self._render_chat(neutral)
         if not images:
-            chat = _without_images(self._image_texts, to_messages(read), chat)
-        return self._encoded(chat, images, altered=_altered(turns, read))
+            chat = _without_images(self._placeholders, to_messages(neutral), chat)
+        return self._encode_chat(chat, images, text_altered=_texts_differ(turns, neutral))
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        """Tokenises a conversation that the model is to go on from; it has no answer tokens."""
-        messages = to_messages(self._read(turns))
+        """Tokenise a conversation that the model will continue; it has no answer tokens."""
+        messages = to_messages(self._neutralize_turns(turns))
         chat = RenderedChat(render_messages(self._prompt_render, messages), ())
         if not images:
-            chat = _without_images(self._prompt_image_texts, messages, chat)
-        return self._encoded(chat, images)
+            chat = _without_images(self._prompt_placeholders, messages, chat)
+        return self._encode_chat(chat, images)
 
     def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
-        """Tokenises a conversation for the ``reference`` baseline; see the protocol."""
+        """Tokenise a conversation for the ``reference`` baseline; see the protocol."""
         if self._masks_move_positions:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _MASK_MOVES)
         n_images = sum(len(turn.image_offsets) for turn in turns)
-        read = self._read(turns)
-        chat = self._chat(read)
-        hidden = self._hidden(chat.text, n_images)
-        tokenised = self._process(apply_replacements(chat.text, hidden))
-        spans = {tuple(item["new_span"]) for item in hidden}
-        offsets = (tokenised.offsets - tokenised.n_added).tolist()
-        seen = torch.tensor([[tuple(offset) not in spans for offset in offsets]]).long()
-        if len(offsets) - int(seen.sum()) != n_images:
+        neutral = self._neutralize_turns(turns)
+        chat = self._render_chat(neutral)
+        masked = self._replace_placeholders(chat.text, n_images)
+        tokenised = self._run_processor(apply_replacements(chat.text, masked))
+        spans = {tuple(item["new_span"]) for item in masked}
+        offsets = (tokenised.offsets - tokenised.n_added).tolist()  # (length, 2)
+        mask = torch.tensor([[tuple(offset) not in spans for offset in offsets]]).long()
+        if len(offsets) - int(mask.sum()) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
-        tokenised.inputs["attention_mask"] = seen
-        masked = replace(chat, answers=shift_answers(chat.answers, hidden))
-        return _sample(masked, tokenised, None, _altered(turns, read))
+        tokenised.inputs["attention_mask"] = mask  # (1, length)
+        masked_chat = replace(chat, answers=shift_answers(chat.answers, masked))
+        return _build_sample(masked_chat, tokenised, None, _texts_differ(turns, neutral))
 
     def answer_texts(self, turns: Sequence[Turn]) -> list[str]:
-        """The texts whose tokens are scored, with their end markers."""
-        chat = self._chat(self._read(turns))
+        """Return the texts whose tokens are scored, with their end markers."""
+        chat = self._render_chat(self._neutralize_turns(turns))
         return [chat.text[span.start : span.end] for span in chat.answers]
 
-    def _hidden(self, text: str, n_images: int) -> Replacements:
-        """The placeholders of ``text``, each to be replaced by the padding token."""
-        tokenizer = self._here.processor.tokenizer
-        token = getattr(self._here.processor, "image_token", None)
-        found = list(re.finditer(re.escape(token), text)) if token else []
-        if len(found) != n_images:
+    def _replace_placeholders(self, text: str, n_images: int) -> Replacements:
+        """Return replacements of the placeholders of ``text`` by the padding token."""
+        processor = self._local.processor
+        token = getattr(processor, "image_token", None)
+        spans = [match.span() for match in re.finditer(re.escape(token), text)] if token else []
+        if len(spans) != n_images:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
-        padding = tokenizer.pad_token or tokenizer.eos_token
-        return make_replacements(text, [match.span() for match in found], padding)
+        padding = processor.tokenizer.pad_token or processor.tokenizer.eos_token
+        return make_replacements(text, spans, padding)
 
-    def _read(self, turns: Sequence[Turn]) -> list[Turn]:
+    def _neutralize_turns(self, turns: Sequence[Turn]) -> list[Turn]:
         return [neutralize_turn(turn, self._controls) for turn in turns]
 
-    def _chat(self, turns: Sequence[Turn]) -> RenderedChat:
+    def _render_chat(self, turns: Sequence[Turn]) -> RenderedChat:
         return render_chat(
             self.render, turns, self._ends, score_eos=self._score_eos, answer_lead=self._lead
         )
 
-    def _encoded(
-        self, chat: RenderedChat, images: Sequence[Image.Image], altered: bool = False
+    def _encode_chat(
+        self, chat: RenderedChat, images: Sequence[Image.Image], text_altered: bool = False
     ) -> EncodedSample:
-        seen = self._here.seen(images) if images else None
-        tokenised = self._process(chat.text, images, seen)
-        tokenised.inputs.pop("attention_mask", None)  # all ones, where a processor insists on it
-        return _sample(chat, tokenised, seen.key if seen else None, altered)
+        cached = self._local.cached_images(images) if images else None
+        tokenised = self._run_processor(chat.text, images, cached)
+        tokenised.inputs.pop("attention_mask", None)  # all ones, if a processor insists on it
+        return _build_sample(chat, tokenised, cached.key if cached else None, text_altered)
 
-    def _process(
-        self, text: str, images: Sequence[Image.Image] = (), seen: _Seen | None = None
+    def _run_processor(
+        self, text: str, images: Sequence[Image.Image] = (), cached: _CachedImages | None = None
     ) -> _Tokenised:
-        if seen and seen.pixels is None:
-            images = self._here.prepared(images)
-        processor = self._here.processor
-        processor.image_processor.seen = seen
+        if cached and cached.pixels is None:
+            images = self._local.pad_images(images)
+        processor = self._local.processor
+        processor.image_processor.cached = cached
         processor.tokenizer.calls.clear()
         bos = processor.tokenizer.bos_token
         try:
@@ -234,10 +235,15 @@ class Encoder:
 
 @dataclass(slots=True)
 class _Tokenised:
-    """What a processor made of a text: ``offsets`` (tokens, 2) are places in ``text``.
+    """The output of a processor for a text.
 
-    That is the text given to the tokenizer: ``n_added`` characters before the text that the
-    processor was called with, whose placeholders are ``replaced``.
+    Attributes:
+        ids: Token ids.
+        offsets: (length, 2) the tokens' character spans in ``text``.
+        text: The text that was passed to the tokenizer.
+        replaced: Its expanded placeholders.
+        n_added: Characters that the processor put before the text it was called with.
+        inputs: The model's other inputs.
     """
 
     ids: list[int]
@@ -248,107 +254,106 @@ class _Tokenised:
     inputs: dict[str, Any]
 
 
-_MASK_MOVES = (
-    "baseline reference is not defined for this model: it counts positions by the attention "
-    "mask, so that a masked placeholder would not keep its own"
-)
-_NO_SINGLE_MARK = (
-    "baseline reference is not defined for this model: its chat template does not write each "
-    "image as one placeholder token"
-)
-
-
 @dataclass(slots=True, eq=False)
-class _Seen:
-    """What the processor made of images, as long as these live."""
+class _CachedImages:
+    """The processor's output for images, while these are alive."""
 
     images: tuple[weakref.ref[Image.Image], ...]
     key: object = field(default_factory=object)
     pixels: Any = None
 
-    def is_of(self, images: Sequence[Image.Image]) -> bool:
-        """Whether these very objects were seen."""
-        mine = (reference() for reference in self.images)
-        return len(self.images) == len(images) and all(map(is_, mine, images))
+    def is_for(self, images: Sequence[Image.Image]) -> bool:
+        """Return whether this is the output for these very objects."""
+        known = (reference() for reference in self.images)
+        return len(self.images) == len(images) and all(map(is_, known, images))
 
 
 class _ThreadLocalProcessor(threading.local):
-    """What each thread has of its own: a processor, and the images it saw last."""
+    """Each thread's own processor and its cache of recent images."""
 
     def __init__(self, processor: Any, pad_to_square: bool) -> None:
         with _COPYING:
             self.processor = copy.copy(processor)
             self.processor.tokenizer = recording_tokenizer(processor.tokenizer)
-        self.processor.image_processor = _OncePerImage(processor.image_processor)
+        self.processor.image_processor = _CachingImageProcessor(processor.image_processor)
         self._mean = processor.image_processor.image_mean if pad_to_square else None
-        self._seen: deque[_Seen] = deque(maxlen=_IMAGES_KEPT)
+        self._cache: deque[_CachedImages] = deque(maxlen=_CACHED_IMAGES)
 
-    def seen(self, images: Sequence[Image.Image]) -> _Seen:
-        """The entry of these very images; a new one where they were not seen lately."""
-        for known in self._seen:
-            if known.is_of(images):
-                return known
-        self._seen.append(_Seen(tuple(weakref.ref(image) for image in images)))
-        return self._seen[-1]
+    def cached_images(self, images: Sequence[Image.Image]) -> _CachedImages:
+        """Return the entry of these very images, or a new one."""
+        for cached in self._cache:
+            if cached.is_for(images):
+                return cached
+        self._cache.append(_CachedImages(tuple(weakref.ref(image) for image in images)))
+        return self._cache[-1]
 
-    def prepared(self, images: Sequence[Image.Image]) -> list[Image.Image]:
-        """LLaVA-1.5 was trained on images padded to a square with the processor's mean colour."""
+    def pad_images(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+        """Pad images to a square with the processor's mean colour, as LLaVA-1.5 was trained."""
         if self._mean is None:
             return list(images)
-        return [_padded_to_square(image, self._mean) for image in images]
+        colour = tuple(int(channel * 255) for channel in self._mean)
+        squares = []
+        for image in images:
+            side = max(image.size)
+            square = Image.new("RGB", (side, side), colour)
+            square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            squares.append(square)
+        return squares
 
 
-class _OncePerImage:
-    """Stands before an image processor and keeps what that made of the images of ``seen``."""
+class _CachingImageProcessor:
+    """Wraps an image processor and stores its output in ``cached``."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self.seen: _Seen | None = None
+        self.cached: _CachedImages | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def __call__(self, images: Any, **settings: Any) -> Any:
-        seen = self.seen
-        if seen is None:
+        cached = self.cached
+        if cached is None:
             return self._inner(images, **settings)
-        if seen.pixels is None:
+        if cached.pixels is None:
             try:
-                seen.pixels = self._inner(images, **{**settings, "return_tensors": "pt"})
+                cached.pixels = self._inner(images, **{**settings, "return_tensors": "pt"})
             except MemoryError:
                 raise
             except Exception as error:
-                raise self._refusal(images, settings, error) from error
-        return copy.copy(seen.pixels)  # processors take entries out
+                raise self._image_problem(images, settings, error) from error
+        return copy.copy(cached.pixels)  # processors remove entries
 
-    def _refusal(self, images: Any, settings: dict[str, Any], error: Exception) -> PromptProblem:
-        """Blame an image only where it is refused by itself, not for those beside it."""
+    def _image_problem(
+        self, images: Any, settings: dict[str, Any], error: Exception
+    ) -> PromptProblem:
+        """Attribute the error to an image only if one is refused alone."""
         each = make_flat_list_of_images(images)
         with suppress(Exception):
             if len(each) > 1 and all(self._inner(image, **settings) for image in each):
-                reason = f"the model takes each of these {len(each)} images, but not together"
+                reason = f"the model accepts each of these {len(each)} images, but not together"
                 return PromptProblem(Status.BAD_RECORD, f"{reason}: {str(error).splitlines()[0]}")
         reason = f"the model's image processor refuses the image: {error}"
         return PromptProblem(Status.BAD_IMAGE, reason)
 
 
 def _as_tensor(key: str, value: Any) -> Any:
-    """A processor's output as the model takes it; ids and positions in the text stay lists.
+    """Return a processor's output as a tensor; ids and offsets stay lists.
 
-    Tensors of these would be made number by number in Python, only to be taken apart again.
+    Converting these would go number by number in Python, only to be undone later.
     """
-    if key in _NOT_FED:
+    if key in _NOT_TENSORS:
         return value.tolist() if isinstance(value, torch.Tensor) else value
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
 
 
-def _sample(
+def _build_sample(
     chat: RenderedChat, tokenised: _Tokenised, image_key: object | None, text_altered: bool
 ) -> EncodedSample:
-    """``tokenised`` with the tokens of the answers of ``chat``, which the processor was given."""
+    """Return ``tokenised`` with the answer tokens of ``chat``, the text before tokenisation."""
     spans = shift_answers(chat.answers, tokenised.replaced, tokenised.n_added)
-    turns = token_turns(tokenised.offsets, spans)  # (tokens,)
-    scored = turns != _NO_TURN
+    turns = token_turns(tokenised.offsets, spans)  # (length,)
+    scored = turns != _NO_TURN  # (length,)
     return EncodedSample(
         tuple(tokenised.ids),
         tuple(turns.tolist()),
@@ -362,24 +367,16 @@ def _sample(
 
 
 def _without_images(
-    texts: ImagePlaceholders, messages: Messages, chat: RenderedChat
+    placeholders: ImagePlaceholders, messages: Messages, chat: RenderedChat
 ) -> RenderedChat:
-    """``chat`` without what its template wrote for images; nothing else differs."""
+    """Return ``chat`` without the text that its template wrote for images; the rest is the same."""
     if not any(part["type"] == "image" for message in messages for part in message["content"]):
         return chat
-    removed = make_replacements(chat.text, texts.spans(messages, chat.text), "")
+    removed = make_replacements(chat.text, placeholders.find_spans(messages, chat.text), "")
     text, answers = apply_replacements(chat.text, removed), shift_answers(chat.answers, removed)
     return replace(chat, text=text, answers=answers)
 
 
-def _altered(turns: Sequence[Turn], read: Sequence[Turn]) -> bool:
-    """Whether control tokens in the text of ``turns`` were broken up."""
-    return any(one.text != other.text for one, other in zip(turns, read, strict=True))
-
-
-def _padded_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    side = max(image.size)
-    colour = tuple(int(channel * 255) for channel in mean)
-    square = Image.new("RGB", (side, side), colour)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
+def _texts_differ(turns: Sequence[Turn], neutral: Sequence[Turn]) -> bool:
+    """Return whether control tokens in the text of ``turns`` were broken up."""
+    return any(old.text != new.text for old, new in zip(turns, neutral, strict=True))

@@ -1,8 +1,8 @@
-"""What the vision tower makes of each distinct image, computed once and handed to the model.
+"""Image features from the vision tower, computed once per distinct image.
 
-transformers takes ready features as ``mm_encoder_outputs``; how they are wrapped differs by
-family, so the wrapping of what the model itself returns is imitated. Features belong to the whole
-image tuple of a sample, since some families see an image otherwise when it does not come alone.
+transformers accepts precomputed features as ``mm_encoder_outputs``. Their wrapping differs by
+family, so the wrapping of the model's own output is reproduced. Features belong to the whole image
+tuple of a sample, since some families treat an image differently when it is not alone.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 import torch
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import input_device, join_inputs, to_device
+from scoring.models.collate import concatenate_inputs, input_device, to_device
 from scoring.models.rows import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures:
-    """Of one image tuple: (image tokens, width), and the same for each deepstack layer."""
+    """Features of one image tuple: (image_tokens, width), and the same per deepstack layer."""
 
     pooled: torch.Tensor
     layers: tuple[torch.Tensor, ...]
 
     def with_last_changed(self) -> ImageFeatures:
-        """These features, but other ones for the last token: for looking who sees it."""
+        """Return these features with a changed last token, to test which positions see it."""
         pooled = self.pooled.clone()
         pooled[-1] = 1 - pooled[-1]
         return ImageFeatures(pooled, self.layers)
@@ -41,110 +41,110 @@ class VisionTower:
         self._model = model
         self.image_token = image_token_id(model)
         encode = getattr(model.base_model, "get_image_features", None)
-        names = set(inspect.signature(encode).parameters) if encode else set()
-        self._takes = names - {"kwargs", "return_dict"}
+        parameters = set(inspect.signature(encode).parameters) if encode else set()
+        self._accepted = parameters - {"kwargs", "return_dict"}
         self._output: Callable[..., Any] = dict
-        self._as_tensor = self._layers_as_tensor = False  # all three as the model's own output
+        self._as_tensor = self._layers_as_tensor = False  # all three as in the model's own output
 
     def replaced_inputs(self, keys: Sequence[str]) -> list[str]:
-        """Which of the inputs ``keys`` the features stand for; grids also give the positions."""
-        return [key for key in keys if key in self._takes and not key.endswith("grid_thw")]
+        """Return which of the inputs ``keys`` the features replace; grids also give positions."""
+        return [key for key in keys if key in self._accepted and not key.endswith("grid_thw")]
 
-    def encode(self, samples: Sequence[EncodedSample]) -> list[ImageFeatures]:
-        """Features of each sample's images, in one call. Raises ValueError where they do not
+    def encode_images(self, samples: Sequence[EncodedSample]) -> list[ImageFeatures]:
+        """Return the features of each sample's images, computed in one call.
 
-        match the image tokens of the samples.
+        Raises:
+            ValueError: Their number is not that of the samples' image tokens.
         """
-        fed_samples = pad_lone_token(samples, self.image_token)
-        inputs = [sample.inputs for sample in fed_samples]
-        wanted = dict.fromkeys(key for one in inputs for key in one if key in self._takes)
+        padded = pad_lone_token(samples, self.image_token)
+        inputs = [sample.inputs for sample in padded]
+        keys = dict.fromkeys(key for mapping in inputs for key in mapping if key in self._accepted)
         device, dtype = input_device(self._model), self._model.dtype
-        fed = {key: to_device(join_inputs(inputs, key), device, dtype) for key in wanted}
-        found = self._model.base_model.get_image_features(**fed, return_dict=True)
-        self._output, self._as_tensor = type(found), isinstance(found.pooler_output, torch.Tensor)
-        layers = getattr(found, "deepstack_features", None) or ()
+        model_inputs = {
+            key: to_device(concatenate_inputs(inputs, key), device, dtype) for key in keys
+        }
+        output = self._model.base_model.get_image_features(**model_inputs, return_dict=True)
+        self._output, self._as_tensor = type(output), isinstance(output.pooler_output, torch.Tensor)
+        layers = getattr(output, "deepstack_features", None) or ()
         self._layers_as_tensor = any(isinstance(layer, torch.Tensor) for layer in layers)
-        counts = [sample.input_ids.count(self.image_token) for sample in fed_samples]
-        pooled = _flat(found.pooler_output)
+        counts = [sample.input_ids.count(self.image_token) for sample in padded]
+        pooled = _flatten_images(output.pooler_output)  # (image_tokens, width)
         if len(pooled) != sum(counts):
             raise ValueError(f"{len(pooled)} image features for {sum(counts)} image tokens")
-        split = [torch.split(_flat(layer), counts) for layer in layers]
+        split_layers = [torch.split(_flatten_images(layer), counts) for layer in layers]
         return [
-            ImageFeatures(own, tuple(layer[place] for layer in split))
-            for place, own in enumerate(torch.split(pooled, counts)[: len(samples)])
+            ImageFeatures(sample_pooled, tuple(layer[index] for layer in split_layers))
+            for index, sample_pooled in enumerate(torch.split(pooled, counts)[: len(samples)])
         ]
 
-    def packed(self, features: Sequence[ImageFeatures]) -> dict[str, Any]:
-        """``mm_encoder_outputs`` for a batch whose rows have these features, in their order."""
-        wrapped: dict[str, Any] = {
-            "pooler_output": _wrapped([one.pooled for one in features], self._as_tensor)
-        }
-        layers = list(zip(*(one.layers for one in features), strict=True))
+    def pack_features(self, features: Sequence[ImageFeatures]) -> dict[str, Any]:
+        """Return ``mm_encoder_outputs`` for a batch whose rows have these features, in order."""
+        pooled = [image.pooled for image in features]
+        wrapped: dict[str, Any] = {"pooler_output": _wrap_features(pooled, self._as_tensor)}
+        layers = list(zip(*(image.layers for image in features), strict=True))
         if layers:
             wrapped["deepstack_features"] = [
-                _wrapped(layer, self._layers_as_tensor) for layer in layers
+                _wrap_features(layer, self._layers_as_tensor) for layer in layers
             ]
         return {"image": self._output(**wrapped)}
 
 
 class FeatureCache:
-    """Features of the images of one call, each kept until the last of its rows was computed."""
+    """Image features of one call, each kept until the last of its rows was computed."""
 
     def __init__(
         self, tower: VisionTower, samples: Sequence[EncodedSample], rows: Sequence[Row]
     ) -> None:
         self._tower, self._samples = tower, samples
-        self._waiting = Counter(
+        self._n_pending = Counter(
             id(samples[member].image_key) for row in rows for member in row.members
         )
-        self._kept: dict[int, ImageFeatures] = {}
+        self._features: dict[int, ImageFeatures] = {}
 
-    def of(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """``mm_encoder_outputs`` for ``rows``; what is not there yet is computed in one call."""
-        keyed = {id(sample.image_key): sample for sample in map(self._first, rows)}
-        missing = [key for key in keyed if key not in self._kept]
+    def get_features(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return ``mm_encoder_outputs`` for ``rows``; missing features are computed in one call."""
+        firsts = [self._samples[row.members[0]] for row in rows]
+        keyed = {id(sample.image_key): sample for sample in firsts}
+        missing = [key for key in keyed if key not in self._features]
         if missing:
-            found = self._tower.encode([keyed[key] for key in missing])
-            self._kept.update(zip(missing, found, strict=True))
-        return self._tower.packed([self._kept[id(self._first(row).image_key)] for row in rows])
+            computed = self._tower.encode_images([keyed[key] for key in missing])
+            self._features.update(zip(missing, computed, strict=True))
+        return self._tower.pack_features([self._features[id(s.image_key)] for s in firsts])
 
-    def release(self, rows: Sequence[Row]) -> None:
-        """Lets go of what only these rows needed."""
+    def release_rows(self, rows: Sequence[Row]) -> None:
+        """Drop the features that only these rows needed."""
         for row in rows:
-            key = id(self._first(row).image_key)
-            self._waiting[key] -= len(row.members)
-            if self._waiting[key] <= 0:
-                self._kept.pop(key, None)
-
-    def _first(self, row: Row) -> EncodedSample:
-        return self._samples[row.members[0]]
+            key = id(self._samples[row.members[0]].image_key)
+            self._n_pending[key] -= len(row.members)
+            if self._n_pending[key] <= 0:
+                self._features.pop(key, None)
 
 
 def pad_lone_token(
     samples: Sequence[EncodedSample], image_token: int | None
 ) -> list[EncodedSample]:
-    """``samples``, or each twice where a single image token is all they have together.
+    """Return ``samples``, or each twice if together they have only one image token.
 
-    Mistral-3 drops the dimension of a lone token and fails; in company it reads the same image.
+    Mistral-3 drops the dimension of a lone token and fails; with two it reads the same image.
     """
     counts = [sample.input_ids.count(image_token) for sample in samples]
     return [*samples, *samples] if sum(counts) == 1 else list(samples)
 
 
 def image_token_id(model: Any) -> int | None:
-    """Id of the token that image features take the place of."""
+    """Return the id of the token that image features replace."""
     for name in ("image_token_id", "image_token_index"):
-        found = getattr(model.config, name, None)
-        if found is not None:
-            return int(found)
+        number = getattr(model.config, name, None)
+        if number is not None:
+            return int(number)
     return None
 
 
-def _flat(features: Any) -> torch.Tensor:
-    """(image tokens, width) from a list per image or a tensor."""
-    return torch.cat([one.reshape(-1, one.shape[-1]) for one in features])
+def _flatten_images(features: Any) -> torch.Tensor:
+    """Return (image_tokens, width) from a list with a tensor per image, or from a tensor."""
+    return torch.cat([image.reshape(-1, image.shape[-1]) for image in features])
 
 
-def _wrapped(features: Sequence[torch.Tensor], as_tensor: bool) -> Any:
-    joined = torch.cat(list(features))
+def _wrap_features(features: Sequence[torch.Tensor], as_tensor: bool) -> Any:
+    joined = torch.cat(list(features))  # (image_tokens, width)
     return joined.unsqueeze(0) if as_tensor else [joined]

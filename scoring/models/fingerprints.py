@@ -1,7 +1,7 @@
-"""What a model's folder holds that decides its numbers, as digests: weights, files, template.
+"""Digests of a model's files that decide its numbers: weights, configuration, chat template.
 
-The one decision behind it: files are compared by their bytes, one by one, so that a change can be
-named by its file; a template counts by its text, wherever that was kept.
+Files are hashed byte by byte and one by one, so a change can be attributed to a file. A template
+is hashed by its text, wherever it was stored.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ _DECIDING_FILES = (
     "merges.txt",
     "*.model",
 )
-_HASH_CHUNK = 1 << 22
-_SHORT = 12  # hex digits that tell versions of one file apart
+_SHORT = 12  # hex digits that distinguish versions of one file
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """sha256 over the sha256 of each weight file, in order of their names.
+    """Return the sha256 over the sha256 of each weight file, in order of their names.
 
-    In a Hugging Face cache the files are links named by their sha256, which spares the reading.
+    In a Hugging Face cache the files are links named by their sha256, so they need not be read.
     """
     whole = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
@@ -43,35 +42,32 @@ def weights_fingerprint(folder: Path) -> str:
 
 
 def adapter_fingerprint(folder: Path) -> str:
-    """sha256 over the configuration and the weights of a PEFT adapter."""
+    """Return the sha256 over the configuration and the weights of a PEFT adapter."""
     names = ("adapter_config.json", "adapter_model.safetensors")
     digests = "".join(_file_sha256(folder / name) for name in names)
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def deciding_files(folder: Path) -> dict[str, str]:
-    """File name -> short sha256, of the files besides the weights that decide ids and pixels."""
-    found = sorted({path for name in _DECIDING_FILES for path in folder.glob(name)})
-    return {path.name: _file_sha256(path)[:_SHORT] for path in found}
+def hash_deciding_files(folder: Path) -> dict[str, str]:
+    """Return file name -> short sha256 of the files besides weights that decide ids and pixels."""
+    paths = sorted({path for name in _DECIDING_FILES for path in folder.glob(name)})
+    return {path.name: _file_sha256(path)[:_SHORT] for path in paths}
 
 
 def template_digest(template: object, end_markers: Sequence[str]) -> str:
-    """Short sha256 of a chat template's text and of the tokens that may end an answer.
+    """Return the short sha256 of a chat template's text and of the possible end-of-turn tokens.
 
-    ``template`` is what transformers holds: the Jinja text, or several of them by name.
+    ``template`` is as in transformers: the Jinja text, or several by name.
     """
     text = json.dumps([template, list(end_markers)], sort_keys=True, default=str)
     return text_digest(text)
 
 
 def text_digest(text: str) -> str:
-    """Short sha256 of a text."""
+    """Return the short sha256 of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]
 
 
 def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

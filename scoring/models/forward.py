@@ -1,14 +1,14 @@
-"""The forward pass that gives answer losses: rows in, batches through the model, losses out.
+"""The forward pass for answer losses: rows in, batches through the model, losses out.
 
-Each shortcut is taken only where ``Capabilities`` says that this model allows it; the losses are
-the same on every route. Nothing is copied back before the last batch of a call is under way.
+Each shortcut is used only if ``Capabilities`` allows it for this model; the losses are the same on
+every route. Nothing is copied back from the device before the last batch of a call is queued.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -23,26 +23,26 @@ from scoring.models.collate import (
     branch_numbers,
     input_device,
     input_shapes,
+    pad_rows,
     padding_mask,
     plain_positions,
     row_inputs,
     to_device,
-    token_ids,
     tree_mask,
 )
 from scoring.models.features import FeatureCache, VisionTower
-from scoring.models.head import head_in_float32
 from scoring.models.last_layer import limit_last_mlp
-from scoring.models.losses import answer_token_losses, head_losses
+from scoring.models.losses import answer_token_losses, head_in_float32, head_losses
 from scoring.models.memory import translate_out_of_memory
 from scoring.models.rows import Row, TreeLimits, plan_rows, split_row
 from scoring.models.tree_attention import tree_attention
 
 Losses = NDArray[np.float32]
+"""(answer_tokens,) nats."""
 
 
 class LossEngine:
-    """Answer losses of encoded samples by one transformers model."""
+    """Computes the answer losses of encoded samples with one transformers model."""
 
     def __init__(
         self,
@@ -60,142 +60,137 @@ class LossEngine:
         self._short = short_length(model)
         self._vocabulary = int(model.config.get_text_config().vocab_size)
 
-    def losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:
-        """-log P of each answer token in nats, per sample; None where one does not fit alone."""
+    def answer_losses(self, samples: Sequence[EncodedSample]) -> list[Losses | None]:
+        """Return -log P of each answer token in nats, per sample; None if one does not fit."""
         rows = plan_rows(samples, self._limits)
         features = FeatureCache(self._tower, samples, rows)
+        groups: dict[Hashable, list[Row]] = {}
+        for row in rows:
+            key = (row.is_tree, self._batch_key(samples[row.members[0]]))
+            groups.setdefault(key, []).append(row)
         done: list[Row] = []
-        found: list[torch.Tensor] = []
-        for alike in self._alike(rows, samples):
+        row_losses: list[torch.Tensor] = []
+        for group in groups.values():
             for row, losses in run_divisible(
-                alike,
+                group,
                 len,
                 self._budget,
-                lambda batch: self._run(batch, samples, features),
+                lambda batch: self._run_batch(batch, samples, features),
                 lambda row: split_row(samples, row),
             ):
                 if losses is not None:
                     done.append(row)
-                    found.append(losses)
-        return _by_sample(len(samples), done, found)
+                    row_losses.append(losses)
+        return _split_by_sample(len(samples), done, row_losses)
 
-    def joinable(self, samples: Sequence[EncodedSample]) -> list[list[int]]:
-        """Places of ``samples`` in groups that can run in one batch, each as a row of its own."""
+    def group_for_batches(self, samples: Sequence[EncodedSample]) -> list[list[int]]:
+        """Return indices of ``samples`` in groups that can run in one batch, one row per sample."""
         groups: dict[Hashable, list[int]] = {}
-        for place, sample in enumerate(samples):
-            groups.setdefault(self._kind(sample), []).append(place)
+        for index, sample in enumerate(samples):
+            groups.setdefault(self._batch_key(sample), []).append(index)
         return list(groups.values())
 
-    def _alike(self, rows: Sequence[Row], samples: Sequence[EncodedSample]) -> list[list[Row]]:
-        """Rows in groups that can run in one batch."""
-        groups: dict[Hashable, list[Row]] = {}
-        for row in rows:
-            kind = (row.is_tree, self._kind(samples[row.members[0]]))
-            groups.setdefault(kind, []).append(row)
-        return list(groups.values())
-
-    def _kind(self, sample: EncodedSample) -> Hashable:
-        masked, pictured = "attention_mask" in sample.inputs, sample.image_key is not None
+    def _batch_key(self, sample: EncodedSample) -> Hashable:
+        """Return what samples of one batch must have in common."""
+        is_masked, has_image = "attention_mask" in sample.inputs, sample.image_key is not None
         is_long = self._short is not None and len(sample.input_ids) > self._short
-        return masked, pictured, is_long, input_shapes(sample, self._replaced(sample))
+        return is_masked, has_image, is_long, input_shapes(sample, self._replaced_inputs(sample))
 
-    def _replaced(self, sample: EncodedSample) -> Sequence[str]:
-        """The inputs of ``sample`` that its image features stand for."""
-        return (
-            self._tower.replaced_inputs(list(sample.inputs)) if self._has_features(sample) else ()
-        )
+    def _replaced_inputs(self, sample: EncodedSample) -> Sequence[str]:
+        """Return the inputs of ``sample`` that its image features replace."""
+        return self._tower.replaced_inputs(list(sample.inputs)) if self._caches(sample) else ()
 
-    def _has_features(self, sample: EncodedSample) -> bool:
+    def _caches(self, sample: EncodedSample) -> bool:
         return self._capabilities.feature_cache and sample.image_key is not None
 
-    def _run(
+    def _run_batch(
         self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
     ) -> Sequence[torch.Tensor]:
-        """Losses on the device, per row, member by member."""
-        with translate_out_of_memory(), torch.inference_mode():
-            inputs = self._inputs(rows, samples, features)
+        """Return each row's losses, member by member, on the device: (answer_tokens,) per row."""
+        with translate_out_of_memory(), torch.inference_mode(), ExitStack() as stack:
+            inputs = self._batch_inputs(rows, samples, features)
             width = inputs["input_ids"].shape[1]
-            places = np.concatenate([row.predicting + at * width for at, row in enumerate(rows)])
-            with self._attention(rows), self._last_layer(places), head_in_float32(self._model):
-                losses = self._losses(rows, inputs, places)
-        features.release(rows)
+            # (answer_tokens of all rows,) indices into the flattened (batch * longest) tokens
+            predicting = np.concatenate(
+                [row.predicting + index * width for index, row in enumerate(rows)]
+            )
+            if self._capabilities.causal_beginning and rows[0].is_tree:
+                shared = min(row.shared for row in rows)
+                stack.enter_context(tree_attention(self._model, shared))
+            if self._capabilities.short_last_layer:
+                positions = self._to_device(torch.from_numpy(np.unique(predicting)))
+                stack.enter_context(limit_last_mlp(self._model, positions))
+            stack.enter_context(head_in_float32(self._model))
+            losses = self._batch_losses(rows, inputs, predicting)
+        features.release_rows(rows)
         return torch.split(losses, [sum(row.counts) for row in rows])
 
-    def _attention(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
-        if not (self._capabilities.causal_beginning and rows[0].is_tree):
-            return nullcontext()
-        return tree_attention(self._model, min(row.shared for row in rows))
-
-    def _inputs(
+    def _batch_inputs(
         self, rows: Sequence[Row], samples: Sequence[EncodedSample], features: FeatureCache
     ) -> dict[str, Any]:
         firsts = [samples[row.members[0]] for row in rows]
-        inputs: Tensors = {"input_ids": token_ids(rows, self._pad_id)}
-        inputs |= row_inputs(rows, samples, self._replaced(firsts[0]))
+        tensors: Tensors = {"input_ids": pad_rows([row.ids for row in rows], self._pad_id)}
+        tensors |= row_inputs(rows, samples, self._replaced_inputs(firsts[0]))
         if rows[0].is_tree:
-            inputs["position_ids"] = tree_positions(self._model, rows, samples)
+            tensors["position_ids"] = tree_positions(self._model, rows, samples)
         elif not self._capabilities.maskless or "attention_mask" in firsts[0].inputs:
-            inputs["attention_mask"] = padding_mask(rows, samples)
-        fed: dict[str, Any] = {key: self._moved(value) for key, value in inputs.items()}
+            tensors["attention_mask"] = padding_mask(rows, samples)  # (batch, longest)
+        inputs: dict[str, Any] = {key: self._to_device(value) for key, value in tensors.items()}
         if rows[0].is_tree:
-            fed["attention_mask"] = tree_mask(self._moved(branch_numbers(rows)))
-        if self._has_features(firsts[0]):
-            fed["mm_encoder_outputs"] = features.of(rows)
-        return fed
+            inputs["attention_mask"] = tree_mask(self._to_device(branch_numbers(rows)))
+        if self._caches(firsts[0]):
+            inputs["mm_encoder_outputs"] = features.get_features(rows)
+        return inputs
 
-    def _last_layer(self, places: NDArray[np.int64]) -> AbstractContextManager[None]:
-        if not self._capabilities.short_last_layer:
-            return nullcontext()
-        return limit_last_mlp(self._model, self._moved(torch.from_numpy(np.unique(places))))
-
-    def _losses(
-        self, rows: Sequence[Row], inputs: dict[str, Any], places: NDArray[np.int64]
+    def _batch_losses(
+        self, rows: Sequence[Row], inputs: dict[str, Any], predicting: NDArray[np.int64]
     ) -> torch.Tensor:
-        """(answer tokens of all rows): only what predicts one of them goes through the head."""
-        targets = self._moved(torch.from_numpy(np.concatenate([row.targets for row in rows])))
+        """Return (answer_tokens of all rows,); the head runs only where a token is predicted."""
+        targets = self._to_device(torch.from_numpy(np.concatenate([row.targets for row in rows])))
         if self._capabilities.split_head:
-            hidden = self._model.base_model(**inputs, use_cache=False)[0]
-            # (answer tokens, width), on the device of the last layer where there are several
-            chosen = hidden.flatten(0, 1)[torch.from_numpy(places).to(hidden.device)]
+            hidden = self._model.base_model(**inputs, use_cache=False)[0]  # (batch, longest, width)
+            # (answer_tokens, width), on the device of the last layer if there are several
+            selected = hidden.flatten(0, 1)[torch.from_numpy(predicting).to(hidden.device)]
             head = self._model.get_output_embeddings()
-            return head_losses(chosen, targets, head, self._vocabulary)
-        kept, of_kept = np.unique(places, return_inverse=True)
+            return head_losses(selected, targets, head, self._vocabulary)
+        kept, index_of_kept = np.unique(predicting, return_inverse=True)
         keep = torch.zeros(inputs["input_ids"].numel(), dtype=torch.bool)
         keep[torch.from_numpy(kept)] = True
-        keep = self._moved(keep.view(inputs["input_ids"].shape))
+        keep = self._to_device(keep.view(inputs["input_ids"].shape))  # (batch, longest)
         logits = self._model(**inputs, logits_to_keep=keep, use_cache=False).logits
-        chosen = logits.reshape(len(kept), -1)[torch.from_numpy(of_kept).to(logits.device)]
-        return answer_token_losses(chosen, targets)
+        logits = logits.reshape(len(kept), -1)  # (kept, vocabulary)
+        selected = logits[torch.from_numpy(index_of_kept).to(logits.device)]
+        return answer_token_losses(selected, targets)
 
-    def _moved(self, value: torch.Tensor) -> torch.Tensor:
+    def _to_device(self, value: torch.Tensor) -> torch.Tensor:
         return to_device(value, input_device(self._model), self._model.dtype)
 
 
 def tree_limits(model: Any) -> TreeLimits:
-    """What a tree may hold for this model."""
+    """Return the limits of a tree for this model."""
     text = model.config.get_text_config()
-    looks_back = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    looks_back.append(short_length(model))  # no more than that in one tree
+    windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    windows.append(short_length(model))  # longer sequences would change the positions
     return TreeLimits(
         width=int(text.hidden_size),
-        window=min((int(size) for size in looks_back if size), default=None),
+        window=min((int(size) for size in windows if size), default=None),
         image_token=VisionTower(model).image_token,
     )
 
 
 def short_length(model: Any) -> int | None:
-    """Tokens up to which a batch's positions are the usual ones; None where they always are.
+    """Return the tokens up to which a batch has the usual positions; None if it always has.
 
     With RoPE of the type longrope one longer row changes them for its whole batch; with dynamic
-    NTK all that come after as well, beyond the length that samples are held to in any case.
+    NTK for all later batches as well, beyond the length that samples are limited to in any case.
     """
     text = model.config.get_text_config()
-    found = getattr(text, "rope_parameters", None) or {}
-    kinds = [found, *(one for one in found.values() if isinstance(one, dict))]  # or one per layer
+    parameters = getattr(text, "rope_parameters", None) or {}
+    per_layer = [value for value in parameters.values() if isinstance(value, dict)]
     limits = [
-        int(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
-        for kind in kinds
-        if kind.get("rope_type") in ("longrope", "dynamic")
+        int(rope.get("original_max_position_embeddings") or text.max_position_embeddings)
+        for rope in [parameters, *per_layer]
+        if rope.get("rope_type") in ("longrope", "dynamic")
     ]
     return min(limits, default=None)
 
@@ -203,52 +198,52 @@ def short_length(model: Any) -> int | None:
 def tree_positions(
     model: Any, rows: Sequence[Row], samples: Sequence[EncodedSample]
 ) -> torch.Tensor:
-    """Position ids of trees: (batch, longest), or (4, batch, longest) where an image has a grid.
+    """Return position ids of trees: (batch, longest), or (4, batch, longest) for image grids.
 
-    In the latter (M-RoPE) the first row is the place in the sample and the others are the
-    model's own for what a row shares; what follows is text and counts on from the highest.
+    In the latter (M-RoPE) the first is the position in the sample and the other three are the
+    model's own for the shared part of a row; text after it continues from the highest.
     """
-    places = plain_positions(rows)
-    index = getattr(model.base_model, "get_rope_index", None)
-    if index is None:
-        return places
-    grids = places.expand(3, -1, -1).clone()
-    for at, row in enumerate(rows):
+    positions = plain_positions(rows)  # (batch, longest)
+    get_rope_index = getattr(model.base_model, "get_rope_index", None)
+    if get_rope_index is None:
+        return positions
+    grids = positions.expand(3, -1, -1).clone()  # (3, batch, longest)
+    for index, row in enumerate(rows):
         first = samples[row.members[0]]
         if first.image_key is None:
             continue
-        own = _shared_grid(index, first, row.shared)
-        shift = int(own.max()) + 1 - row.shared
-        grids[:, at] += shift
-        grids[:, at, : row.shared] = own
-    return torch.cat([places[None], grids])
+        shared_grid = _shared_grid(get_rope_index, first, row.shared)  # (3, shared)
+        shift = int(shared_grid.max()) + 1 - row.shared
+        grids[:, index] += shift
+        grids[:, index, : row.shared] = shared_grid
+    return torch.cat([positions[None], grids])
 
 
-def _shared_grid(index: Any, sample: EncodedSample, shared: int) -> torch.Tensor:
-    """(3, shared) positions of the first ``shared`` tokens, as the model's own ``index`` has it."""
-    takes = inspect.signature(index).parameters
+def _shared_grid(get_rope_index: Any, sample: EncodedSample, shared: int) -> torch.Tensor:
+    """Return (3, shared): the model's positions of the first ``shared`` tokens."""
+    accepted = inspect.signature(get_rope_index).parameters
     length = len(sample.input_ids)
-    fed = {
+    inputs = {
         key: value[:, :shared] if tuple(value.shape) == (1, length) else value
         for key, value in sample.inputs.items()
-        if key in takes
+        if key in accepted
     }
-    ids = torch.tensor([sample.input_ids[:shared]])
-    found: torch.Tensor = index(input_ids=ids, **fed)[0]
-    return found[:, 0]
+    ids = torch.tensor([sample.input_ids[:shared]])  # (1, shared)
+    positions: torch.Tensor = get_rope_index(input_ids=ids, **inputs)[0]  # (3, 1, shared)
+    return positions[:, 0]
 
 
-def _by_sample(
-    count: int, rows: Sequence[Row], found: Sequence[torch.Tensor]
+def _split_by_sample(
+    count: int, rows: Sequence[Row], row_losses: Sequence[torch.Tensor]
 ) -> list[Losses | None]:
-    """One copy from the device, cut into the samples' own losses."""
+    """Copy all losses from the device at once and split them by sample."""
     results: list[Losses | None] = [None] * count
     if not rows:
         return results
-    losses: Losses = torch.cat(list(found)).cpu().numpy()
-    at = 0
+    losses: Losses = torch.cat(list(row_losses)).cpu().numpy()  # (answer_tokens of all rows,)
+    start = 0
     for row in rows:
         for member, length in zip(row.members, row.counts, strict=True):
-            results[member] = losses[at : at + length]
-            at += length
+            results[member] = losses[start : start + length]
+            start += length
     return results

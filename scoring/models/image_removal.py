@@ -1,10 +1,10 @@
-"""Finds what a chat template writes for an image, so that exactly this can be taken out again.
+"""Finds the text that a chat template writes for an image, so exactly this can be removed.
 
 The text-only prompt is the multimodal one without the images' placeholders and with nothing else
-changed (DESIGN.md, section 2). Rendering the conversation without its images does not always give
-that: some templates write a system prompt, a date or a space only where there is no image. So the
-conversation is rendered with a mark in place of each text: with its images, without them, and with
-each image twice. Comparing these shows what is written for the images between any two texts.
+changed. Rendering the conversation without its images does not always give that: some templates
+write a system prompt, a date or a space only if there is no image. So the conversation is rendered
+with a mark in place of each text: with its images, without them, and with each image twice.
+Comparing these shows what is written for the images between any two texts.
 """
 
 from __future__ import annotations
@@ -22,63 +22,66 @@ Shape = tuple[tuple[str, tuple[str | None, ...]], ...]
 """Role and parts of each message: None is an image, blank text is itself, other text is ``x``."""
 
 _MARK = "\ue000"
-_SHAPES_KEPT = 4096
+_CACHED_SHAPES = 4096
 
 
 class ImagePlaceholders:
-    """What a chat template writes for the images of conversations of one shape.
+    """The texts that a chat template writes for images, learned once per shape of conversation.
 
-    ``controls`` finds placeholders: what is written for an image contains one, which no text of a
-    user does, so that it can be found in a rendered conversation.
+    ``controls`` matches placeholders: the text written for an image contains one, and no user text
+    does, so it can be located in a rendered conversation.
     """
 
     def __init__(self, render: Render, controls: re.Pattern[str]) -> None:
         self._render, self._controls = render, controls
-        self._of_shape = lru_cache(_SHAPES_KEPT)(self._learn)
+        self._texts_of_shape = lru_cache(_CACHED_SHAPES)(self._learn_texts)
 
-    def spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
-        """Where ``text``, the rendered ``messages``, contains what was written for images.
+    def find_spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
+        """Return the spans of ``text``, the rendered ``messages``, that were written for images.
 
-        Raises PromptProblem where that cannot be determined exactly.
+        Raises PromptProblem if they cannot be determined exactly.
         """
-        found: list[tuple[int, int]] = []
+        spans: list[tuple[int, int]] = []
         end = 0
-        for written in self._of_shape(_shape_of(messages)):
+        shape = tuple((message["role"], _part_shapes(message["content"])) for message in messages)
+        for written in self._texts_of_shape(shape):
             start = text.find(written, end)
             if start < 0:
-                raise _inseparable()
+                raise _inseparable_images()
             end = start + len(written)
-            found.append((start, end))
-        return found
+            spans.append((start, end))
+        return spans
 
-    def _learn(self, shape: Shape) -> tuple[str, ...]:
-        once = self._pieces(shape, 1)
-        texts_only = tuple((role, tuple(filter(_is_text, parts))) for role, parts in shape)
+    def _learn_texts(self, shape: Shape) -> tuple[str, ...]:
+        once = self._render_pieces(shape, 1)
+        texts_only = tuple(
+            (role, tuple(part for part in parts if part == "x")) for role, parts in shape
+        )
         for other, fewer, more in ((shape, 0, 1), (texts_only, 0, 1), (shape, 1, 2)):
             try:
-                pieces = once if fewer else self._pieces(other, fewer)
-                written = self._added(pieces, self._pieces(shape, more))
+                pieces = once if fewer else self._render_pieces(other, fewer)
+                written = self._added_texts(pieces, self._render_pieces(shape, more))
             except PromptProblem:  # templates may refuse no image, or more than one
                 continue
-            if written and all(any(one in piece for piece in once) for one in written):
+            if written and all(any(text in piece for piece in once) for text in written):
                 return written
-        raise _inseparable()
+        raise _inseparable_images()
 
-    def _pieces(self, shape: Shape, copies: int) -> list[str]:
-        """The text before, between and after the marks that replace texts, and the marks."""
+    def _render_pieces(self, shape: Shape, copies: int) -> list[str]:
+        """Return the text before, between and after the marks that replace texts, and the marks."""
         text = render_messages(self._render, list(_marked_messages(shape, copies)))
         return re.split(f"({_MARK}\\d+{_MARK})", text)
 
-    def _added(self, fewer: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
-        """What ``more`` has in addition, if that is one placeholder or several in each piece."""
+    def _added_texts(self, fewer: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+        """Return the additions in ``more`` if each piece has one insertion with placeholders."""
         if fewer[1::2] != more[1::2]:
             return ()
         pairs = zip(fewer[::2], more[::2], strict=True)
-        added = [self._inserted(*pair) for pair in pairs if pair[0] != pair[1]]
-        return tuple(one for one in added if one) if all(added) else ()
+        added = [self._inserted_text(*pair) for pair in pairs if pair[0] != pair[1]]
+        return tuple(text for text in added if text) if all(added) else ()
 
-    def _inserted(self, short: str, long: str) -> str | None:
-        """The one insertion with a placeholder that makes ``long`` of ``short``."""
+    def _inserted_text(self, short: str, long: str) -> str | None:
+        """Return the single insertion with a placeholder that turns ``short`` into ``long``."""
         length = len(long) - len(short)
         for start in range(len(short) + 1):
             end = start + length
@@ -87,28 +90,19 @@ class ImagePlaceholders:
         return None
 
 
-def _inseparable() -> PromptProblem:
+def _inseparable_images() -> PromptProblem:
     return PromptProblem(
         Status.PLACEHOLDER_MISMATCH,
-        "what the chat template writes for the images cannot be separated from the rest of the "
-        "prompt, so there is no exact prompt without them",
+        "the text that the chat template writes for the images cannot be separated from the rest "
+        "of the prompt, so there is no exact prompt without them",
     )
 
 
-def _shape_of(messages: Messages) -> Shape:
+def _part_shapes(parts: Sequence[dict[str, str]]) -> tuple[str | None, ...]:
     return tuple(
-        (message["role"], tuple(map(_part_shape, message["content"]))) for message in messages
+        None if part["type"] == "image" else "x" if part["text"].strip() else part["text"]
+        for part in parts
     )
-
-
-def _part_shape(part: dict[str, str]) -> str | None:
-    if part["type"] == "image":
-        return None
-    return "x" if part["text"].strip() else part["text"]
-
-
-def _is_text(part: str | None) -> bool:
-    return part == "x"
 
 
 def _marked_messages(shape: Shape, copies: int) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""The last decoder layer's MLP at the positions that the head looks at, and nowhere else.
+"""Runs the last decoder layer's MLP only at the positions that the output head reads.
 
-What an MLP makes of a token depends on that token alone, and of what the last layer gives only the
-answer positions are looked at. In a model of eight layers that spares a twelfth of the work.
+An MLP's output for a token depends on that token alone, and only the answer positions of the last
+layer are read. In a model of eight layers this saves a twelfth of the computation.
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ import torch
 
 
 @contextmanager
-def limit_last_mlp(model: Any, places: torch.Tensor, filler: float = 0.0) -> Iterator[None]:
-    """Within, the last layer's MLP sees only ``places`` of the flattened (batch x length) tokens.
+def limit_last_mlp(model: Any, positions: torch.Tensor, filler: float = 0.0) -> Iterator[None]:
+    """Run the last layer's MLP only at ``positions`` within the context.
 
-    Elsewhere it gives ``filler``. Raises what a model raises whose last layer has no such MLP.
+    Raises any exception of a model whose last layer has no such MLP.
+
+    Args:
+        model: A transformers model with a decoder.
+        positions: Indices into the flattened (batch * length) tokens.
+        filler: Output at all other positions.
     """
     mlp = model.get_decoder().layers[-1].mlp
     shapes: list[torch.Size] = []
 
-    def choose(_: torch.nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        (hidden,) = args
+    def select_positions(_: torch.nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        (hidden,) = args  # (batch, length, width)
         shapes.append(hidden.shape)
-        return (hidden.flatten(0, 1)[places][None],)
+        return (hidden.flatten(0, 1)[positions][None],)  # (1, positions, width)
 
-    def lay_out(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+    def restore_shape(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
         shape = shapes.pop()
-        whole = output.new_full((shape[0] * shape[1], shape[2]), filler)
-        whole[places] = output[0]
+        whole = output.new_full((shape[0] * shape[1], shape[2]), filler)  # (batch * length, width)
+        whole[positions] = output[0]
         return whole.view(shape)
 
-    hooks = [mlp.register_forward_pre_hook(choose), mlp.register_forward_hook(lay_out)]
+    hooks = [
+        mlp.register_forward_pre_hook(select_positions),
+        mlp.register_forward_hook(restore_shape),
+    ]
     try:
         yield
     finally:

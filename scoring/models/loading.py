@@ -1,7 +1,7 @@
-"""Brings a model of Hugging Face transformers into memory, with its processor and chat template.
+"""Loads a model of Hugging Face transformers with its processor and chat template.
 
-Weights are safetensors only and no code of a model repository is run. What cannot be scored is
-refused here, in words, before any work begins.
+Weights are safetensors only and no code from a model repository is run. A model that cannot be
+scored is refused here with a reason, before any work starts.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ SUPPORTED = {
     "granite4_vision": "Granite-4-Vision",
     "llava_next_video": "LLaVA-NeXT-Video",
 }
-"""Families whose scores are tested to be exact: ``model_type`` -> the name that people know."""
+"""Families whose scores are tested to be exact: ``model_type`` -> the family's common name."""
 
 _TURN_ENDS = (
     "</s>",
@@ -78,7 +78,7 @@ _TURN_ENDS = (
     "<|end|>",
     "<|END_RESPONSE|>",
 )
-_IMAGE_ADAPTER = "vision-lora"  # where Phi-4-multimodal's folder keeps it
+_IMAGE_ADAPTER = "vision-lora"  # its place in the folder of Phi-4-multimodal
 _GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DATE_LETTERS, _NUMBERS = "aAbBcdfHIjmMpSuUVwWxXyYzZGFTDR", "dmHMSIj"  # of strftime
 _FROZEN_DATE = (
@@ -86,9 +86,9 @@ _FROZEN_DATE = (
     "{{% for letters, value in {}.items() %}}"
     "{{% set found.text = found.text | replace(letters, value) %}}{{% endfor %}}"
     "{{{{ found.text }}}}{{% endmacro %}}\n"
-)  # in Jinja, as transformers gives templates no functions of others
+)  # in Jinja, as transformers passes no other functions to templates
 _NOT_VARIABLES = ("messages", "add_generation_prompt")
-_LONGEST_REASON = 400  # characters of what transformers says; it may list hundreds of classes
+_LONGEST_REASON = 400  # characters of an error of transformers, which may list hundreds of classes
 _LONGEST = 1 << 20  # tokenizers without a limit of their own report astronomical ones
 
 transformers.logging.set_verbosity_error()
@@ -96,10 +96,10 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class TemplateRenderer:
-    """Renders messages by one chat template (a callable of ``prompting``).
+    """Renders messages with one chat template (a ``prompting.Render``).
 
-    ``variables`` are passed to the template. Templates that ask for the current date get a fixed
-    one, so that a run renders the same on every day: see ``freeze_date``.
+    ``variables`` are passed to the template. Templates that use the current date get a fixed one,
+    so a run renders the same prompts on every day: see ``freeze_date``.
     """
 
     def __init__(
@@ -112,27 +112,27 @@ class TemplateRenderer:
         self.variables = dict(variables or {})
         self._dated = template
         self.freeze_date(datetime.now(UTC))
-        source = "\n".join(self.sources)
+        source = "\n".join(self.template_texts)
         for name in self.variables:
             if name in _NOT_VARIABLES:
-                raise ModelError(f"the chat template's variable {name!r} cannot be set")
+                raise ModelError(f"The chat template's variable {name!r} cannot be set")
             if not re.search(rf"\b{re.escape(name)}\b", source):
-                raise ModelError(f"the chat template uses no variable {name!r}")
+                raise ModelError(f"The chat template uses no variable {name!r}")
 
     @property
-    def sources(self) -> list[str]:
-        """The Jinja text of the template, or of each where the model has several."""
-        found = self.template
-        return list(map(str, found.values() if isinstance(found, dict) else [found]))
+    def template_texts(self) -> list[str]:
+        """The Jinja text of the template, or of each if the model has several."""
+        template = self.template
+        return list(map(str, template.values() if isinstance(template, dict) else [template]))
 
     @property
     def template(self) -> object:
-        """The template's text; by name where the model brings several."""
+        """The template's text; texts by name if the model has several."""
         own = getattr(self._processor, "chat_template", None)
         return own if self._template is None else self._template
 
     def __call__(self, messages: Messages, *, prompt: bool = False) -> str:
-        """The text of ``messages``; with ``prompt`` the model is asked for the next answer."""
+        """Return the text of ``messages``; with ``prompt`` it asks for the next answer."""
         text = self._processor.apply_chat_template(
             messages,
             chat_template=self._dated,
@@ -143,28 +143,30 @@ class TemplateRenderer:
         return str(text)
 
     def freeze_date(self, moment: datetime) -> None:
-        """Makes ``moment`` the current date of templates that ask for it."""
-        found = self.template
-        source = str(found.get("default") if isinstance(found, dict) else found)
+        """Make ``moment`` the current date for templates that use it."""
+        template = self.template
+        source = str(template.get("default") if isinstance(template, dict) else template)
         if "strftime_now" in source:
-            formats = {f"%{one}": moment.strftime(f"%{one}") for one in _DATE_LETTERS}
-            formats |= {f"%-{one}": formats[f"%{one}"].lstrip("0") or "0" for one in _NUMBERS}
+            formats = {f"%{letter}": moment.strftime(f"%{letter}") for letter in _DATE_LETTERS}
+            formats |= {
+                f"%-{letter}": formats[f"%{letter}"].lstrip("0") or "0" for letter in _NUMBERS
+            }
             self._dated = _FROZEN_DATE.format(json.dumps(formats)) + source
 
 
 def end_markers(processor: Any, model: Any) -> tuple[str, ...]:
-    """Tokens that may end an answer: the tokenizer's, the generation's, and the common ones."""
+    """Return the tokens that may end an answer: the tokenizer's, the generation's, common ones."""
     tokenizer = processor.tokenizer
     ids = getattr(model.generation_config, "eos_token_id", None)
     listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
     vocabulary = tokenizer.get_vocab()
-    found = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(listed)]
-    found += [token for token in _TURN_ENDS if token in vocabulary]
-    return tuple(dict.fromkeys(token for token in found if token))
+    tokens = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(listed)]
+    tokens += [token for token in _TURN_ENDS if token in vocabulary]
+    return tuple(dict.fromkeys(token for token in tokens if token))
 
 
 def resolve_device(device: str | None) -> str:
-    """The device to compute on: ``device``, or a GPU if there is one. Raises ModelError."""
+    """Return the device to compute on: ``device``, or a GPU if there is one. Raises ModelError."""
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -180,33 +182,33 @@ def resolve_device(device: str | None) -> str:
 def load_model_and_processor(
     folder: Path, name: str, dtype: torch.dtype, device: str, options: LoadOptions | None = None
 ) -> tuple[Any, Any]:
-    """(model, processor) of ``folder``; ``name`` is for messages. Raises ModelError."""
+    """Load (model, processor) from ``folder``; ``name`` is for messages. Raises ModelError."""
     options = options or LoadOptions()
     if (folder / _IMAGE_ADAPTER).is_dir() and options.adapter is None:
         raise ModelError(
-            f"the model {name!r} reads images with LoRA weights kept in {_IMAGE_ADAPTER}, which "
-            f"are only loaded by name: --adapter {folder / _IMAGE_ADAPTER}"
+            f"The model {name!r} reads images with LoRA weights from {_IMAGE_ADAPTER}, which must "
+            f"be requested: --adapter {folder / _IMAGE_ADAPTER}"
         )
     try:
         processor = load_processor(folder, options.image_processor)
     except Exception as error:
-        raise _not_loaded(name, error) from error
+        raise _load_error(name, error) from error
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise ModelError(
-            f"the model {name!r} has no processor for images and text; {supported_families()}"
+            f"The model {name!r} has no processor for images and text; {supported_families()}"
         )
     backend = image_processor_backend(processor)
     if options.image_processor not in ("auto", backend):
         raise ModelError(
-            f"the model {name!r} has no image processor for --image-processor "
+            f"The model {name!r} has no image processor for --image-processor "
             f"{options.image_processor}: only {type(processor.image_processor).__name__} loads here"
         )
     if not processor.tokenizer.is_fast:
-        raise ModelError(f"the tokenizer of {name!r} is not a fast one and gives no offsets")
+        raise ModelError(f"The tokenizer of {name!r} is not a fast one and returns no offsets")
     try:
         model = _load_weights(folder, dtype, device, options)
     except Exception as error:
-        raise _not_loaded(name, error) from error
+        raise _load_error(name, error) from error
     if options.adapter is not None:
         _add_adapter(model, options.adapter)
     return model.eval(), processor
@@ -232,30 +234,30 @@ def _load_weights(folder: Path, dtype: torch.dtype, device: str, options: LoadOp
         output_loading_info=True,
         **placement,
     )
-    if missing := sorted(report["missing_keys"]):  # which transformers fills with random numbers
+    if missing := sorted(report["missing_keys"]):  # transformers fills these with random numbers
         shown = ", ".join(missing[:3])
         raise ValueError(f"its folder lacks {len(missing)} weights of the model: {shown}")
     return model if placement else model.to(device)
 
 
 def _add_adapter(model: Any, folder: Path) -> None:
-    """Put the adapter into the layers of ``model``, beside their weights.
+    """Add the adapter to the layers of ``model``, next to their weights.
 
-    Merged into bfloat16 weights, a small change would be rounded away. Raises ModelError where
-    the adapter's weights are not those that its layers here wait for: they would count as zero.
+    Merging a small change into bfloat16 weights would round it away. Raises ModelError if the
+    adapter's weights are not those that its layers here expect: they would count as zero.
     """
     try:
         report = model.load_adapter(str(folder), use_safetensors=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise ModelError(f"the adapter {folder} cannot be loaded: {reason}") from error
+        raise ModelError(f"The adapter {folder} cannot be loaded: {reason}") from error
     unmatched = sorted(
         [*report.missing_keys, *report.unexpected_keys]
         + [str(key) for key in report.mismatched_keys]
     )
     if unmatched:
         raise ModelError(
-            f"the adapter {folder} does not fit this model: {len(unmatched)} of its weights do not "
+            f"The adapter {folder} does not fit this model: {len(unmatched)} of its weights do not "
             f"match, first {unmatched[0]}"
         )
 
@@ -263,44 +265,52 @@ def _add_adapter(model: Any, folder: Path) -> None:
 def greedy_generation_config(
     published: transformers.GenerationConfig,
 ) -> transformers.GenerationConfig:
-    """The likeliest token each time, whatever beams and penalties a publisher set beside a model.
+    """Return settings for greedy decoding, ignoring published beams and penalties.
 
-    Kept of what was ``published`` are the tokens that begin and end a text.
+    Only the tokens that start and end a text are kept from ``published``.
     """
     kept = {name: getattr(published, name, None) for name in _GENERATION_KEPT}
     return transformers.GenerationConfig(do_sample=False, num_beams=1, **kept)
 
 
-def _not_loaded(name: str, error: Exception) -> ModelError:
+def _load_error(name: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
     if "torchvision" in reason.lower() and not is_torchvision_available():
-        return ModelError(f"the model {name!r} needs torchvision: pip install torchvision")
+        return ModelError(f"The model {name!r} needs torchvision: pip install torchvision")
     if len(reason) > _LONGEST_REASON:
         reason = reason[:_LONGEST_REASON] + " ..."
-    return ModelError(f"the model {name!r} cannot be loaded: {reason}; {supported_families()}")
+    return ModelError(f"The model {name!r} cannot be loaded: {reason}; {supported_families()}")
+
+
+def unsupported_family(family: str, reason: str) -> ModelError:
+    """Return the error for a family that cannot be scored."""
+    return ModelError(
+        f"Models of the family {family!r} cannot be scored: {reason}; {supported_families()}"
+    )
 
 
 def supported_families() -> str:
-    """The families that are known to work, in words."""
+    """Return a clause that lists the families known to work."""
     return f"known to work are {', '.join(SUPPORTED.values())}"
 
 
 def choose_template(
     processor: Any, model: Any, template: str | None, variables: Mapping[str, Any] | None = None
 ) -> tuple[str, TemplateRenderer]:
-    """(name for the run record, renderer). Raises ModelError where there is no template."""
+    """Return (name for the run record, renderer). Raises ModelError if there is no template."""
     if template not in (None, "own", "llava_v1"):
         try:
             text = Path(template).read_text("utf-8")
         except OSError as error:
             raise ModelError(
-                f"no template {template!r}: give own, llava_v1 or a Jinja file ({error.strerror})"
+                f"Unknown template {template!r}. Choose own, llava_v1 or a Jinja file "
+                f"({error.strerror})."
             ) from error
         return f"file:{text_digest(text)}", TemplateRenderer(processor, text, variables)
     llava = model.config.model_type == "llava"
     has_own = getattr(processor, "chat_template", None) is not None
     if not has_own and not llava and template != "llava_v1":
-        raise ModelError("the model brings no chat template; name one with --template FILE")
+        raise ModelError("The model has no chat template. Provide one with --template FILE.")
     own = TemplateRenderer(processor, None)
     if (
         template == "llava_v1"
@@ -312,7 +322,7 @@ def choose_template(
 
 
 def max_context_length(model: Any, processor: Any) -> int:
-    """Tokens that the model's positions and its tokenizer allow."""
+    """Return the number of tokens that the model's positions and its tokenizer allow."""
     config = model.config.get_text_config()
     limits = [
         getattr(config, "max_position_embeddings", None),

@@ -1,7 +1,7 @@
-"""The colour that a model maps to zero, found by showing it pictures of one colour.
+"""Measures the colour that a model maps to zero by showing it images of a single colour.
 
-Most processors subtract a mean; some models do it themselves, after processors that do not. So the
-colour is measured where the first weights are applied to pixels, whichever of them normalised.
+Most processors subtract a mean; some models do so themselves, after processors that do not. So the
+colour is measured at the first layer with weights, wherever the pixels were normalised before it.
 """
 
 from __future__ import annotations
@@ -21,67 +21,72 @@ _SIZE = (224, 224)  # a square, which no template pads
 _BLACK = (0, 0, 0)
 _PRIMARIES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 _FIRST_LAYERS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
-_LAYERS_LOOKED_AT = 64
+_MOST_LAYERS = 64
 _FULL_RESPONSE = 0.99  # of the largest: an input that responds less mixes pixels with padding
 _TIE = 0.05  # levels that a measured half may be below one
-_SPREAD = 2.0  # levels that the zeros of one channel may be apart, in bfloat16 too
-_TALK = (Turn(Role.HUMAN, "What is it?", (0,)), Turn(Role.ASSISTANT, "A colour."))
+_SPREAD = 2.0  # levels that the zeros of one channel may differ by, in bfloat16 too
+_CONVERSATION = (Turn(Role.HUMAN, "What is it?", (0,)), Turn(Role.ASSISTANT, "A colour."))
 
 Encode = Callable[[Sequence[Turn], Sequence[Image.Image]], EncodedSample]
 
 
-class _SeenEnough(Exception):
+class _EnoughLayers(Exception):
     """Ends a forward pass."""
 
 
 def measure_neutral_colour(model: Any, encode: Encode) -> Colour | None:
     """Return the colour (0 to 255) that becomes zero at the first layer, to the nearest level.
 
-    None where there is no such colour: several inputs depend on it (towers with normalisations of
-    their own), they do so differently across the picture, or it would be outside 0 to 255.
+    None if there is no such colour: several inputs depend on it (towers with normalisations of
+    their own), they depend on it differently across the image, or it would be outside 0 to 255.
     """
     try:
-        return _measured(model, encode)
-    except Exception:  # noqa: BLE001 models raise in their own way; what is unknown is refused
+        return _measure_colour(model, encode)
+    except Exception:  # noqa: BLE001 models raise in their own way; the unknown is refused
         return None
 
 
-def _measured(model: Any, encode: Encode) -> Colour | None:
-    def show(colour: Colour) -> EncodedSample:
-        return encode(_TALK, [Image.new("RGB", _SIZE, colour)])
+def _measure_colour(model: Any, encode: Encode) -> Colour | None:
+    def encode_colour(colour: Colour) -> EncodedSample:
+        return encode(_CONVERSATION, [Image.new("RGB", _SIZE, colour)])
 
-    samples = [show(colour) for colour in (_BLACK, *_PRIMARIES)]
+    samples = [encode_colour(colour) for colour in (_BLACK, *_PRIMARIES)]
     if _count_changing_inputs(samples) != 1:
         return None
-    recorded = [_layer_inputs(model, sample) for sample in samples]
+    recorded = [_record_layer_inputs(model, sample) for sample in samples]
     first = next(
         number
         for number, inputs in enumerate(zip(*recorded, strict=True))
         if any(not torch.equal(inputs[0], other) for other in inputs[1:])
     )
-    black, *primaries = (inputs[first] for inputs in recorded)
-    channels = [_channel(black, primary) for primary in primaries]
-    if any(channel is None for channel in channels):
-        return None
-    found = [channel for channel in channels if channel is not None]
-    estimate = _rounded([zero for zero, _, _ in found])
+    black, *primaries = (inputs[first] for inputs in recorded)  # (values,) each
+    channels = []
+    for primary in primaries:
+        channel = _measure_channel(black, primary)
+        if channel is None:
+            return None
+        channels.append(channel)
+    estimate = _round_levels([zero for zero, _, _ in channels])
     if estimate is None:
         return None
     # Near zero a short format resolves far less than a level, so one step gives the exact level.
-    left = _layer_inputs(model, show(estimate))[first]
-    return _rounded(
+    residual = _record_layer_inputs(model, encode_colour(estimate))[first]  # (values,)
+    return _round_levels(
         [
-            level - float(left[responding].median()) / slope
-            for level, (_, slope, responding) in zip(estimate, found, strict=True)
+            level - float(residual[responding].median()) / slope
+            for level, (_, slope, responding) in zip(estimate, channels, strict=True)
         ]
     )
 
 
-def _channel(
+def _measure_channel(
     black: torch.Tensor, primary: torch.Tensor
 ) -> tuple[float, float, torch.Tensor] | None:
-    """(level that gives zero, response per level, which inputs respond) of one colour channel."""
-    response = (primary - black) / 255
+    """Return (level that gives zero, response per level, (values,) flags of values that respond).
+
+    ``black`` and ``primary`` are (values,): the first layer's inputs for black and for one colour.
+    """
+    response = (primary - black) / 255  # (values,)
     slope = float(response.max())
     if slope <= 0:
         return None
@@ -92,14 +97,14 @@ def _channel(
     return float(zeros.median()), slope, responding
 
 
-def _rounded(levels: Sequence[float]) -> Colour | None:
+def _round_levels(levels: Sequence[float]) -> Colour | None:
     # A half, which a mean of 0.5 gives, is rounded up in every format.
     red, green, blue = (math.floor(level + 0.5 + _TIE) for level in levels)
     return (red, green, blue) if all(0 <= level <= 255 for level in (red, green, blue)) else None
 
 
 def _count_changing_inputs(samples: Sequence[EncodedSample]) -> int:
-    """How many of the model's inputs depend on the colour."""
+    """Return how many of the model's inputs depend on the colour."""
     return sum(
         any(not torch.equal(value, other.inputs[name]) for other in samples[1:])
         for name, value in samples[0].inputs.items()
@@ -107,28 +112,31 @@ def _count_changing_inputs(samples: Sequence[EncodedSample]) -> int:
     )
 
 
-def _layer_inputs(model: Any, sample: EncodedSample) -> list[torch.Tensor]:
-    """What the first layers with weights are given in a forward pass, flattened, in float32.
+def _record_layer_inputs(model: Any, sample: EncodedSample) -> list[torch.Tensor]:
+    """Return the inputs of the first layers with weights in a forward pass: (values,) in float32.
 
-    A layer of another kind than a projection could normalise, so nothing is recorded of it.
+    A layer that is not a projection could normalise, so its input is recorded as empty.
     """
-    seen: list[torch.Tensor] = []
+    recorded: list[torch.Tensor] = []
 
-    def record(layer: torch.nn.Module, args: tuple[Any, ...]) -> None:
+    def record_input(layer: torch.nn.Module, args: tuple[Any, ...]) -> None:
         if args and isinstance(args[0], torch.Tensor) and args[0].is_floating_point():
-            known = isinstance(layer, _FIRST_LAYERS)
-            seen.append(args[0].flatten().float() if known else args[0].new_zeros(0))
-        if len(seen) >= _LAYERS_LOOKED_AT:
-            raise _SeenEnough
+            is_projection = isinstance(layer, _FIRST_LAYERS)
+            recorded.append(args[0].flatten().float() if is_projection else args[0].new_zeros(0))
+        if len(recorded) >= _MOST_LAYERS:
+            raise _EnoughLayers
 
-    layers = [one for one in model.modules() if not list(one.children()) and list(one.parameters())]
-    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
+    hooks = [
+        layer.register_forward_pre_hook(record_input)
+        for layer in model.modules()
+        if not list(layer.children()) and list(layer.parameters())
+    ]
     try:
         with torch.inference_mode():
             model(**single_sample_inputs(model, sample), use_cache=False)
-    except _SeenEnough:
+    except _EnoughLayers:
         pass
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return recorded

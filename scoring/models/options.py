@@ -1,6 +1,6 @@
-"""What can be said about how a model is loaded, checked before torch is imported.
+"""Options for loading a model, checked before torch is imported.
 
-Importing torch and transformers takes seconds, and a mistyped path should not have to wait.
+Importing torch and transformers takes seconds, and a mistyped path should be reported at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUANTIZATIONS: dict[str, dict[str, Any]] = {
 _LOADING, _PROMPTS = "Loading the model", "Prompts"
 
 _WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-_UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights once more
+_UNWANTED_FILES = ["consolidated*", "original/*"]  # the same weights in another form
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -115,11 +115,13 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a model is loaded, besides its number format and device.
+    """How a model is loaded, besides its dtype and device.
 
-    ``image_processor``: pil, torchvision, or auto for what transformers prefers here. ``adapter``:
-    the folder of a PEFT adapter. ``quantization``: a configuration of transformers as a mapping.
-    ``device_map``: a strategy of accelerate, or module name -> device.
+    Attributes:
+        image_processor: pil, torchvision, or auto for the default of transformers.
+        adapter: Folder of a PEFT adapter.
+        quantization: A quantization configuration of transformers as a mapping.
+        device_map: A strategy of accelerate, or module name -> device.
     """
 
     image_processor: str = "auto"
@@ -128,85 +130,86 @@ class LoadOptions:
     device_map: str | Mapping[str, Any] | None = None
 
     @classmethod
-    def checked(
-        cls,
-        image_processor: str = "auto",
-        adapter: str | None = None,
-        quantization: str | Mapping[str, Any] | None = None,
-        device_map: str | Mapping[str, Any] | None = None,
-    ) -> LoadOptions:
-        """Return the options that the given text stands for. Raises ModelError."""
+    def from_model_options(cls, options: ModelOptions) -> LoadOptions:
+        """Parse and check the options. Raises ModelError."""
+        image_processor, device_map = options.image_processor, options.device_map
         if image_processor not in IMAGE_PROCESSORS:
             known = ", ".join(IMAGE_PROCESSORS)
             raise ModelError(f"Unknown image processor {image_processor!r}. Choose one of: {known}")
         if image_processor == "torchvision" and find_spec("torchvision") is None:
-            raise ModelError("--image-processor torchvision needs torchvision, not installed here")
-        if quantization is not None or device_map is not None:
+            raise ModelError(
+                "--image-processor torchvision needs torchvision, which is not installed"
+            )
+        if options.quantization is not None or device_map is not None:
             option = "--quantization" if device_map is None else "--device-map"
-            _require("accelerate", option, "device-map")
+            _require_package("accelerate", option, "device-map")
+        is_strategy = isinstance(device_map, str) and device_map in DEVICE_MAPS
         return cls(
             image_processor,
-            None if adapter is None else _adapter_folder(adapter),
-            _mapping("--quantization", quantization, QUANTIZATIONS),
-            device_map if device_map in DEVICE_MAPS else _mapping("--device-map", device_map, {}),
+            None if options.adapter is None else _check_adapter(options.adapter),
+            _parse_mapping("--quantization", options.quantization, QUANTIZATIONS),
+            device_map if is_strategy else _parse_mapping("--device-map", device_map, {}),
         )
 
 
-def _require(package: str, option: str, extra: str) -> None:
+def _require_package(package: str, option: str, extra: str) -> None:
     if find_spec(package) is None:
         raise ModelError(
-            f"{option} needs {package}, not installed here: pip install 'visnec-studio[{extra}]'"
+            f"{option} needs {package}, which is not installed: "
+            f"pip install 'visnec-studio[{extra}]'"
         )
 
 
-def _adapter_folder(name: str) -> Path:
+def _check_adapter(name: str) -> Path:
     folder = Path(name)
     if not folder.is_dir():
         raise ModelError(f"The adapter folder {name} does not exist")
     missing = [file for file in _ADAPTER_FILES if not (folder / file).is_file()]
     if missing:
         raise ModelError(
-            f"{name} is not a PEFT adapter in safetensors: it has no {' and no '.join(missing)}"
+            f"{name} is not a PEFT adapter in safetensors: missing {' and '.join(missing)}"
         )
-    _require("peft", "--adapter", "adapters")
+    _require_package("peft", "--adapter", "adapters")
     return folder
 
 
-def _mapping(
+def _parse_mapping(
     option: str, value: str | Mapping[str, Any] | None, named: Mapping[str, dict[str, Any]]
 ) -> Mapping[str, Any] | None:
-    """A named mapping, or one written as JSON."""
+    """Return a named mapping, or one written as JSON."""
     if value is None or isinstance(value, Mapping):
         return value
     if value in named:
         return named[value]
     try:
-        found = json.loads(value)
+        parsed = json.loads(value)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        parsed = None
+    if not isinstance(parsed, dict):
         known = ", ".join(named or DEVICE_MAPS)
         raise ModelError(f"{option} takes {known} or a JSON object, got {value!r}")
-    return found
+    return parsed
 
 
 def check_template(template: str | None) -> None:
-    """Raises ModelError where ``template`` is neither a known name nor a file."""
+    """Raise ModelError if ``template`` is neither a known name nor a file."""
     if template is not None and template not in TEMPLATES and not Path(template).is_file():
         known = ", ".join(TEMPLATES)
-        raise ModelError(f"no template {template!r}: give {known} or a Jinja file")
+        raise ModelError(f"Unknown template {template!r}. Choose {known} or a Jinja file.")
 
 
 def resolve_model_folder(name: str, revision: str | None) -> Path:
-    """The folder of a model named by path or by Hugging Face id. Raises ModelError."""
+    """Return the folder of a model given by path or by Hugging Face id. Raises ModelError."""
     path = Path(name)
     if path.is_dir():
         if not any(path.glob("*.safetensors")):
-            raise ModelError(f"{path} holds no *.safetensors; other weight formats are not loaded")
+            raise ModelError(
+                f"{path} contains no *.safetensors; other weight formats are not loaded"
+            )
         return path
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ModelError(f"the model folder {name} does not exist")
-    from huggingface_hub import snapshot_download  # only where a hub may be asked
+        raise ModelError(f"The model folder {name} does not exist")
+    from huggingface_hub import snapshot_download  # only needed where a hub may be asked
 
     try:
         folder = snapshot_download(
@@ -218,6 +221,6 @@ def resolve_model_folder(name: str, revision: str | None) -> Path:
         return Path(folder)
     except Exception as error:
         raise ModelError(
-            f"the model {name!r} is neither a folder nor in the local cache, and could not be "
+            f"The model {name!r} is neither a folder nor in the local cache, and could not be "
             f"downloaded ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from error

@@ -1,15 +1,16 @@
-"""Measures, when a model is loaded, which shortcuts leave its losses as they are.
+"""Measures, when a model is loaded, which shortcuts leave its losses unchanged.
 
 A few samples about one image are run one at a time with all logits, which is the reference, and
 then with each shortcut; a shortcut is used only if the losses agree, per token and in the mean.
-The set that was found is then checked on a larger batch: different pictures of several sizes.
-Where it fails there, each shortcut is measured again on that batch too.
+The resulting set is then checked on a larger batch: different images of several sizes. If that
+fails, each shortcut is measured again on that batch too.
 
-In a shorter format than float32 the same mathematics rounds differently, so the bound is wider
-there, and what must not matter to a shortcut is changed as well: the padding, the other branches
-of a tree, the last of an image's features. Nothing may move then, at any precision. At every
-precision the model must read the same sample alike in each row of a batch, bit for bit, because a
-dependence on the row may be too small to see in a batch of the probe's size and grow with the row.
+In a shorter format than float32 the same mathematics rounds differently, so the tolerance is wider
+there, and inputs that must not influence a shortcut are changed as well: the padding, the other
+branches of a tree, the last image feature. The losses may not change then, at any precision. At
+every precision the model must also read the same sample identically in each row of a batch, bit for
+bit, because a dependence on the row may be too small to detect in a batch of the probe's size and
+grow with the row.
 """
 
 from __future__ import annotations
@@ -23,17 +24,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.errors import ModelError
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
 from scoring.models.capabilities import Capabilities
 from scoring.models.collate import input_device, single_sample_inputs
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
-from scoring.models.head import head_in_float32
 from scoring.models.last_layer import limit_last_mlp
-from scoring.models.loading import supported_families
-from scoring.models.losses import answer_token_losses
+from scoring.models.loading import unsupported_family
+from scoring.models.losses import answer_token_losses, head_in_float32
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
 from scoring.models.prompting import PromptProblem
 from scoring.models.rows import plan_rows
@@ -41,9 +40,9 @@ from scoring.samples import Role, Turn
 
 EXACT = 1e-5  # nats that the mean of a sample may differ by in float32
 _EXACT_TOKEN = 5e-5  # and a single token
-_ROUNDED = 0.05  # nats per answer token that bfloat16's and float16's rounding may move a mean by
+_ROUNDED = 0.05  # nats per answer token that bfloat16's and float16's rounding may change a mean by
 _ROUNDED_TOKEN = 0.25  # and a single token
-_ROOM = 1 << 20  # tokens: all probes in one batch
+_ALL_TOKENS = 1 << 20  # a budget for all probes in one batch
 _SHORTCUTS = (
     "batched",
     "maskless",
@@ -64,25 +63,30 @@ Encode = Callable[[Sequence[Turn], Sequence[Image.Image]], EncodedSample]
 def measure_capabilities(model: Any, encode: Encode, pad_id: int) -> Capabilities:
     """Return the shortcuts that ``model`` can use without changing its losses.
 
-    ``encode`` tokenises a conversation with its images. A shortcut that fails in any way is not
-    used; a model that cannot read the probes uses none.
+    A shortcut that fails in any way is not used; a model that cannot read the probes uses none.
+
+    Args:
+        model: The transformers model.
+        encode: Tokenises a conversation with its images.
+        pad_id: Token id for padding.
 
     Raises:
         ModelError: The model fails on a single sample without any shortcut.
     """
     if model.config.is_encoder_decoder:
-        raise _unusable(model, "it has an encoder and a decoder, and only decoders are scored")
+        reason = "it has an encoder and a decoder, and only decoders are scored"
+        raise unsupported_family(model.config.model_type, reason)
     try:
         small, large = _small_probes(encode), _large_probes(encode)
     except PromptProblem:
         return Capabilities()
-    return _Probe(model, pad_id, small, large).measured()
+    return _Probe(model, pad_id, small, large).measure_shortcuts()
 
 
 def measure_token_budget(
     model: Any, encode: Encode, pad_id: int, capabilities: Capabilities
 ) -> int:
-    """Padded tokens of a batch for the device that ``model`` is on."""
+    """Return the padded tokens of a batch for the device that ``model`` is on."""
     if input_device(model).type != "cuda":
         return cpu_token_budget(model)
     try:
@@ -90,9 +94,9 @@ def measure_token_budget(
     except PromptProblem:
         return LEAST_GPU_TOKENS
     copies = [replace(longest, image_key=object()) for _ in range(_COPIES)]
-    engine = LossEngine(model, pad_id, replace(capabilities, tree=False), TokenBudget(_ROOM))
+    engine = LossEngine(model, pad_id, replace(capabilities, tree=False), TokenBudget(_ALL_TOKENS))
     tokens = _COPIES * len(longest.input_ids)
-    return gpu_token_budget(input_device(model), tokens, lambda: engine.losses(copies))
+    return gpu_token_budget(input_device(model), tokens, lambda: engine.answer_losses(copies))
 
 
 Probes = tuple[list[EncodedSample], list[EncodedSample]]
@@ -101,8 +105,8 @@ Probes = tuple[list[EncodedSample], list[EncodedSample]]
 
 def _small_probes(encode: Encode) -> Probes:
     """Return two conversations about one image."""
-    image = _noise(0, (288, 192))
-    talks = (
+    image = _noise_image(0, (288, 192))
+    conversations = (
         (Turn(Role.HUMAN, "What is it?", (0,)), Turn(Role.ASSISTANT, "A field of many colours")),
         (
             Turn(Role.HUMAN, "Which of the two is left?", (0,)),
@@ -112,39 +116,40 @@ def _small_probes(encode: Encode) -> Probes:
         ),
     )
     key = object()
-    pictured = [replace(encode(talk, [image]), image_key=key) for talk in talks]
-    return pictured, [encode(talk, ()) for talk in talks]
+    with_image = [replace(encode(turns, [image]), image_key=key) for turns in conversations]
+    return with_image, [encode(turns, ()) for turns in conversations]
 
 
 def _large_probes(encode: Encode) -> Probes:
-    """Return questions about different pictures; eight of them have the same size.
+    """Return questions about different images; eight of them have the same size.
 
     Some families only run images of one size in one batch.
     """
-    pictured, blind = [], []
+    with_image, without_image = [], []
     for number, size in enumerate(_SIZES):
         question = Turn(Role.HUMAN, f"How many of the {number} shapes are red?", (0,))
-        talk = (question, Turn(Role.ASSISTANT, " and ".join(["two"] * (1 + number % 4))))
-        pictured.append(replace(encode(talk, [_noise(number, size)]), image_key=object()))
-        blind.append(encode(talk, ()))
-    return pictured, blind
+        turns = (question, Turn(Role.ASSISTANT, " and ".join(["two"] * (1 + number % 4))))
+        encoded = encode(turns, [_noise_image(number, size)])
+        with_image.append(replace(encoded, image_key=object()))
+        without_image.append(encode(turns, ()))
+    return with_image, without_image
 
 
-def _noise(seed: int, size: tuple[int, int]) -> Image.Image:
+def _noise_image(seed: int, size: tuple[int, int]) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (48, 72, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
 
 
-class _FirstLayerSeen(Exception):
-    """Ends a forward pass at the first layer, whose inputs are all that was wanted."""
+class _FirstLayerReached(Exception):
+    """Ends a forward pass at the first layer, as only its inputs are needed."""
 
 
 class _Probe:
-    """Runs the probes one at a time and with shortcuts, and compares."""
+    """Runs the probes one at a time and with shortcuts, and compares the losses."""
 
     def __init__(self, model: Any, pad_id: int, small: Probes, large: Probes) -> None:
         self._model, self._pad_id = model, pad_id
-        self._pictured, self._blind = small
+        self._with_image, self._without_image = small
         self._small, self._large = small, large
         try:
             self._plain = {
@@ -153,210 +158,216 @@ class _Probe:
                 for sample in samples
             }
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-            raise _unusable(model, f"it fails on a short test conversation ({reason})") from error
-        self._limits = replace(tree_limits(model), worth=0.0, width=_ROOM)  # a tree at any cost
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+            reason = f"it fails on a short test conversation ({message})"
+            raise unsupported_family(model.config.model_type, reason) from error
+        # a tree at any cost
+        self._limits = replace(tree_limits(model), min_shared=0.0, width=_ALL_TOKENS)
         self._exact = model.dtype == torch.float32
 
-    def measured(self) -> Capabilities:
-        """Return the shortcuts that hold; see the module's text for the order of the checks."""
-        found = self._accepted(self._small, every_row=False)
-        if self._agrees(found, self._large) and self._row_is_unseen(found):
-            return found
-        return self._accepted((*self._small, *self._large), every_row=True)
+    def measure_shortcuts(self) -> Capabilities:
+        """Return the exact shortcuts; see the module's docstring for the order of the checks."""
+        capabilities = self._accept_shortcuts(self._small, every_row=False)
+        if self._losses_agree(capabilities, self._large) and self._ignores_row(capabilities):
+            return capabilities
+        return self._accept_shortcuts((*self._small, *self._large), every_row=True)
 
-    def _accepted(self, groups: Sequence[list[EncodedSample]], *, every_row: bool) -> Capabilities:
-        """First the safe way in batches, then one shortcut at a time on top of the others."""
-        found = Capabilities(split_head=self._head_stands_alone())
+    def _accept_shortcuts(
+        self, groups: Sequence[list[EncodedSample]], *, every_row: bool
+    ) -> Capabilities:
+        """Start with the safe way of batching, then add one shortcut at a time to the others."""
+        accepted = Capabilities(split_head=self._head_is_separable())
         for shortcut in _SHORTCUTS:
-            if shortcut == "causal_beginning" and not found.tree:
+            if shortcut == "causal_beginning" and not accepted.tree:
                 continue
-            tried = replace(found, **{shortcut: True})
+            candidate = replace(accepted, **{shortcut: True})
             if (
-                self._agrees(tried, groups)
-                and (self._exact or self._unmoved(tried))
-                and (not every_row or self._row_is_unseen(tried))
+                self._losses_agree(candidate, groups)
+                and (self._exact or self._ignores_irrelevant(candidate))
+                and (not every_row or self._ignores_row(candidate))
             ):
-                found = tried
-        return found
+                accepted = candidate
+        return accepted
 
-    def _row_is_unseen(self, capabilities: Capabilities) -> bool:
-        """Whether the first layer gets the same inputs for one sample in each row of a batch.
+    def _ignores_row(self, capabilities: Capabilities) -> bool:
+        """Return whether the first layer gets the same inputs for a sample in each row of a batch.
 
-        Compared are the positions, the mask and the embeddings of text, which are looked up and
-        not computed in sums whose order could differ between rows.
+        Compares the positions, the mask and the embeddings of text, which are looked up rather
+        than computed in sums whose order could differ between rows.
         """
         if not capabilities.batched:
             return True
         try:
             return all(self._reads_rows_alike(capabilities, group[0]) for group in self._large)
-        except Exception:  # noqa: BLE001 as in _agrees
+        except Exception:  # noqa: BLE001 as in _losses_agree
             return False
 
     def _reads_rows_alike(self, capabilities: Capabilities, sample: EncodedSample) -> bool:
         image = VisionTower(self._model).image_token
-        is_text = torch.tensor([token != image for token in sample.input_ids])
-        seen: list[torch.Tensor] = []
+        is_text = torch.tensor([token != image for token in sample.input_ids])  # (length,)
+        recorded: list[torch.Tensor] = []
 
-        def look(_: torch.nn.Module, args: Any, options: dict[str, Any]) -> None:
+        def record_inputs(_: torch.nn.Module, args: Any, options: dict[str, Any]) -> None:
             hidden = args[0] if args else options["hidden_states"]  # (rows, length, width)
-            seen.append(hidden[:, is_text.to(hidden.device)])
+            recorded.append(hidden[:, is_text.to(hidden.device)])  # (rows, text_tokens, width)
             for name in ("position_embeddings", "position_ids", "attention_mask"):
-                seen.extend(_tensors(options.get(name)))
-            raise _FirstLayerSeen
+                recorded.extend(_nested_tensors(options.get(name)))
+            raise _FirstLayerReached
 
-        hook = self._model.get_decoder().layers[0].register_forward_pre_hook(look, with_kwargs=True)
+        first_layer = self._model.get_decoder().layers[0]
+        hook = first_layer.register_forward_pre_hook(record_inputs, with_kwargs=True)
         copies = [replace(sample, image_key=sample.image_key and object()) for _ in range(_ROWS)]
         try:
-            self._losses(replace(capabilities, tree=False, causal_beginning=False), copies)
-        except _FirstLayerSeen:
+            self._run_losses(replace(capabilities, tree=False, causal_beginning=False), copies)
+        except _FirstLayerReached:
             pass
         finally:
             hook.remove()
-        return bool(seen) and all(_rows_equal(tensor) for tensor in seen)
+        return bool(recorded) and all(map(_has_equal_rows, recorded))
 
-    def _unmoved(self, capabilities: Capabilities) -> bool:
-        """Whether what must not matter does not: see the module's text."""
+    def _ignores_irrelevant(self, capabilities: Capabilities) -> bool:
+        """Return whether irrelevant inputs have no influence: see the module's docstring."""
         try:
-            if capabilities.short_last_layer and not self._rest_is_unseen():
+            if capabilities.short_last_layer and not self._ignores_last_mlp_elsewhere():
                 return False
             if capabilities.tree:
-                causal = self._branches_apart(capabilities) and self._image_is_causal()
-                return causal and self._beginning_is_seen()
-            return self._padding_is_unseen(capabilities)
-        except Exception:  # noqa: BLE001 as in _agrees
+                is_causal = self._branches_are_separate(capabilities) and self._image_is_causal()
+                return is_causal and self._beginning_is_visible()
+            return self._ignores_padding(capabilities)
+        except Exception:  # noqa: BLE001 as in _losses_agree
             return False
 
-    def _padding_is_unseen(self, capabilities: Capabilities) -> bool:
-        found = [
-            LossEngine(self._model, pad_id, capabilities, TokenBudget(_ROOM)).losses(self._pictured)
-            for pad_id in (self._pad_id, self._pictured[0].input_ids[-1])
+    def _ignores_padding(self, capabilities: Capabilities) -> bool:
+        losses = [
+            LossEngine(self._model, pad_id, capabilities, TokenBudget(_ALL_TOKENS)).answer_losses(
+                self._with_image
+            )
+            for pad_id in (self._pad_id, self._with_image[0].input_ids[-1])
         ]
-        return _same(*found)
+        return _are_close(*losses)
 
-    def _rest_is_unseen(self) -> bool:
-        """Whether nobody looks at what the last MLP gives for other tokens than the chosen."""
+    def _ignores_last_mlp_elsewhere(self) -> bool:
+        """Return whether the last MLP's output at other positions has no influence."""
+        device = input_device(self._model)
         states = []
         for filler in (0.0, 1.0):
-            inputs = single_sample_inputs(self._model, self._blind[0])
-            places = torch.arange(
-                0, inputs["input_ids"].shape[1], 2, device=input_device(self._model)
-            )
-            with torch.inference_mode(), limit_last_mlp(self._model, places, filler):
-                states.append(self._model.base_model(**inputs, use_cache=False)[0][0, places])
+            inputs = single_sample_inputs(self._model, self._without_image[0])
+            positions = torch.arange(0, inputs["input_ids"].shape[1], 2, device=device)
+            with torch.inference_mode(), limit_last_mlp(self._model, positions, filler):
+                hidden = self._model.base_model(**inputs, use_cache=False)[0]  # (1, length, width)
+            states.append(hidden[0, positions])
         return bool(torch.equal(*states))
 
-    def _branches_apart(self, capabilities: Capabilities) -> bool:
-        """Each probe keeps its losses when the other one's branch is turned around."""
-        before = self._losses(capabilities, self._pictured)
-        shared = plan_rows(self._pictured, self._limits)[0].shared
-        first, second = self._pictured
-        one = self._losses(capabilities, [_turned(first, shared), second])[1]
-        other = self._losses(capabilities, [first, _turned(second, shared)])[0]
-        return _same(before, [other, one])
+    def _branches_are_separate(self, capabilities: Capabilities) -> bool:
+        """Return whether each probe keeps its losses if the other one's branch is reversed."""
+        before = self._run_losses(capabilities, self._with_image)
+        shared = plan_rows(self._with_image, self._limits)[0].shared
+        first, second = self._with_image
+        second_losses = self._run_losses(capabilities, [_reverse_branch(first, shared), second])[1]
+        first_losses = self._run_losses(capabilities, [first, _reverse_branch(second, shared)])[0]
+        return _are_close(before, [first_losses, second_losses])
 
     def _image_is_causal(self) -> bool:
-        """Whether an image's tokens are computed as those of text are: each from those before."""
-        tower, sample = VisionTower(self._model), self._pictured[0]
-        place = max(at for at, token in enumerate(sample.input_ids) if token == tower.image_token)
+        """Return whether an image's tokens depend only on earlier ones, as those of text do."""
+        tower, sample = VisionTower(self._model), self._with_image[0]
+        image_positions = [
+            position
+            for position, token in enumerate(sample.input_ids)
+            if token == tower.image_token
+        ]
         with torch.inference_mode():
-            features = tower.encode([sample])
+            features = tower.encode_images([sample])
             inputs = single_sample_inputs(self._model, sample)
             for key in tower.replaced_inputs(list(inputs)):
                 inputs.pop(key)
             states = []
-            for last in (features[0], features[0].with_last_changed()):
-                ready = tower.packed([last])
-                found = self._model.base_model(**inputs, mm_encoder_outputs=ready, use_cache=False)
-                states.append(found[0][0, :place])
+            for variant in (features[0], features[0].with_last_changed()):
+                output = self._model.base_model(
+                    **inputs, mm_encoder_outputs=tower.pack_features([variant]), use_cache=False
+                )
+                states.append(output[0][0, : max(image_positions)])  # (tokens before it, width)
         return bool(torch.equal(*states))
 
-    def _beginning_is_seen(self) -> bool:
-        """Whether every layer looks back to the first token: a tree's mask knows no window."""
-        longest = max(self._pictured, key=lambda sample: len(sample.input_ids))
-        seen = []
+    def _beginning_is_visible(self) -> bool:
+        """Return whether every layer sees the first token: a tree's mask has no window."""
+        longest = max(self._with_image, key=lambda sample: len(sample.input_ids))
+        sees_first = []
 
-        def look(layer: torch.nn.Module, args: Any, options: dict[str, Any], output: Any) -> None:
-            changed = args[0].clone()
+        def compare_outputs(
+            layer: torch.nn.Module, args: Any, options: dict[str, Any], output: Any
+        ) -> None:
+            changed = args[0].clone()  # (1, length, width)
             changed[:, 0] *= -1
-            again = layer.forward(changed, *args[1:], **options)
-            pair = [found[0] if isinstance(found, tuple) else found for found in (output, again)]
-            seen.append(not torch.equal(*(states[0, -1] for states in pair)))
+            outputs = (output, layer.forward(changed, *args[1:], **options))
+            pair = [states[0] if isinstance(states, tuple) else states for states in outputs]
+            sees_first.append(not torch.equal(*(states[0, -1] for states in pair)))
 
         layers = self._model.get_decoder().layers
-        hooks = [layer.register_forward_hook(look, with_kwargs=True) for layer in layers]
+        hooks = [layer.register_forward_hook(compare_outputs, with_kwargs=True) for layer in layers]
         try:
             with torch.inference_mode():
-                self._model.base_model(
-                    **single_sample_inputs(self._model, longest), use_cache=False
-                )
+                inputs = single_sample_inputs(self._model, longest)
+                self._model.base_model(**inputs, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()
-        return len(seen) == len(layers) and all(seen)
+        return len(sees_first) == len(layers) and all(sees_first)
 
-    def _agrees(
+    def _losses_agree(
         self, capabilities: Capabilities, groups: Sequence[Sequence[EncodedSample]]
     ) -> bool:
-        """Whether the losses of each group, run together, are those of its samples alone."""
+        """Return whether the losses of each group, run together, are those of its samples alone."""
         try:
-            if capabilities.tree and not plan_rows(self._pictured, self._limits)[0].is_tree:
-                return False  # the probes do not show what a tree does
+            if capabilities.tree and not plan_rows(self._with_image, self._limits)[0].is_tree:
+                return False  # the probes do not exercise a tree
             return all(self._group_agrees(capabilities, group) for group in groups)
-        except Exception:  # noqa: BLE001 whatever a family cannot do, it raises in its own way
+        except Exception:  # noqa: BLE001 families raise in their own ways
             return False
 
     def _group_agrees(self, capabilities: Capabilities, samples: Sequence[EncodedSample]) -> bool:
         of_mean, of_token = (EXACT, _EXACT_TOKEN) if self._exact else (_ROUNDED, _ROUNDED_TOKEN)
-        for sample, losses in zip(samples, self._losses(capabilities, samples), strict=True):
-            plain = self._plain[id(sample)]
+        for sample, losses in zip(samples, self._run_losses(capabilities, samples), strict=True):
+            plain = self._plain[id(sample)]  # (answer_tokens,)
             if losses is None or len(losses) != len(plain):
                 return False
-            differences = losses.astype(np.float64) - plain
+            differences = losses.astype(np.float64) - plain  # (answer_tokens,)
             if not (abs(differences.mean()) <= of_mean and np.abs(differences).max() <= of_token):
                 return False
         return True
 
-    def _losses(
+    def _run_losses(
         self, capabilities: Capabilities, samples: Sequence[EncodedSample]
     ) -> list[Losses | None]:
-        budget = TokenBudget(_ROOM)
+        budget = TokenBudget(_ALL_TOKENS)
         engine = LossEngine(self._model, self._pad_id, capabilities, budget, self._limits)
-        return engine.losses(samples)
+        return engine.answer_losses(samples)
 
-    def _head_stands_alone(self) -> bool:
-        """Whether the output embeddings turn the base model's hidden states into the logits."""
+    def _head_is_separable(self) -> bool:
+        """Return whether the output embeddings turn the base model's states into the logits."""
         try:
             with torch.inference_mode(), head_in_float32(self._model):
-                inputs = single_sample_inputs(self._model, self._blind[0])
-                hidden = self._model.base_model(**inputs, use_cache=False)[0]
-                logits = self._model.get_output_embeddings()(hidden)
+                inputs = single_sample_inputs(self._model, self._without_image[0])
+                hidden = self._model.base_model(**inputs, use_cache=False)[0]  # (1, length, width)
+                logits = self._model.get_output_embeddings()(hidden)  # (1, length, vocabulary)
                 expected = self._model(**inputs, use_cache=False).logits
             return bool(torch.equal(logits, expected))
-        except Exception:  # noqa: BLE001 as in _agrees
+        except Exception:  # noqa: BLE001 as in _losses_agree
             return False
 
 
-def _unusable(model: Any, reason: str) -> ModelError:
-    family = model.config.model_type
-    return ModelError(
-        f"models of the family {family!r} cannot be scored: {reason}; {supported_families()}"
-    )
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
+def _nested_tensors(value: Any) -> list[torch.Tensor]:
     """Return the tensors in a value that may be nested."""
     if isinstance(value, torch.Tensor):
         return [value]
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, (tuple, list)):
-        return [tensor for part in value for tensor in _tensors(part)]
+        return [tensor for part in value for tensor in _nested_tensors(part)]
     return []
 
 
-def _rows_equal(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is the same for each row, in whichever dimension it has them."""
+def _has_equal_rows(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is the same for each row, in any dimension that could be rows."""
     return all(
         bool((tensor == tensor.narrow(axis, 0, 1)).all())
         for axis, size in enumerate(tensor.shape)
@@ -364,29 +375,29 @@ def _rows_equal(tensor: torch.Tensor) -> bool:
     )
 
 
-def _same(before: Sequence[Losses | None], after: Sequence[Losses | None]) -> bool:
-    """Whether the losses are equal to what float32 can tell."""
+def _are_close(before: Sequence[Losses | None], after: Sequence[Losses | None]) -> bool:
+    """Return whether the losses are equal within float32's precision."""
     return all(
-        one is not None and other is not None and bool(np.allclose(one, other, rtol=0, atol=EXACT))
-        for one, other in zip(before, after, strict=True)
+        old is not None and new is not None and bool(np.allclose(old, new, rtol=0, atol=EXACT))
+        for old, new in zip(before, after, strict=True)
     )
 
 
-def _turned(sample: EncodedSample, shared: int) -> EncodedSample:
-    """``sample`` with its own tokens in reverse, except the first, which decides their order."""
+def _reverse_branch(sample: EncodedSample, shared: int) -> EncodedSample:
+    """Reverse the sample's own tokens, except the first, which decides the order of branches."""
     ids = sample.input_ids
     return replace(sample, input_ids=ids[: shared + 1] + ids[shared + 1 :][::-1])
 
 
 def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:
-    """Losses of one sample by itself from all logits: what every route is held against."""
+    """Return the losses of one sample alone from all logits: the reference for every route."""
     with torch.inference_mode(), head_in_float32(model):
         inputs = single_sample_inputs(model, sample)
-        logits = model(**inputs, use_cache=False).logits[0]
-        answers = torch.tensor([turn >= 0 for turn in sample.turn_ids], device=logits.device)
-        answers[0] = False
-        targets = inputs["input_ids"][0].to(logits.device)[answers]
-        found: NDArray[np.float32] = (
-            answer_token_losses(logits[:-1][answers[1:]], targets).cpu().numpy()
+        logits = model(**inputs, use_cache=False).logits[0]  # (length, vocabulary)
+        is_answer = torch.tensor([turn >= 0 for turn in sample.turn_ids], device=logits.device)
+        is_answer[0] = False
+        targets = inputs["input_ids"][0].to(logits.device)[is_answer]  # (answer_tokens,)
+        losses: NDArray[np.float32] = (
+            answer_token_losses(logits[:-1][is_answer[1:]], targets).cpu().numpy()
         )
-    return found
+    return losses

@@ -1,14 +1,14 @@
-"""Loads a processor: tokenizer, image processor and what joins them.
+"""Loads a processor: tokenizer, image processor and the class that combines them.
 
-Many families' processors also want a video processor, and those need torchvision, a font or
-num2words even where no video is ever shown. A placeholder takes its place on every machine, so
-that what is installed for videos decides nothing about images.
+Many families' processors also require a video processor, and those need torchvision, a font or
+num2words even if no video is ever shown. A placeholder replaces it on every machine, so packages
+installed for videos have no influence on images.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from transformers.utils import PushToHubMixin
 _LOADING = threading.Lock()
 
 
-class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor write it as a dict
-    """Takes the place of a video processor; its settings read as absent, its use is an error."""
+class _NoVideos(PushToHubMixin):  # type: ignore[misc] # makes a processor save it as a dict
+    """Placeholder for a video processor; its settings read as absent, calling it is an error."""
 
     model_input_names = ()
 
@@ -32,7 +32,7 @@ class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor
             raise AttributeError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nothing worth saving."""
+        """Return no settings."""
         return {}
 
     def __call__(self, *_: object, **__: object) -> None:
@@ -40,50 +40,41 @@ class _NoVideos(PushToHubMixin):  # type: ignore[misc] # which makes a processor
 
 
 def load_processor(folder: Path, backend: str = "auto") -> Any:
-    """The processor saved in ``folder``. Raises what transformers raises, or OSError.
+    """Load the processor saved in ``folder``. Raises OSError or any exception of transformers.
 
-    ``backend`` of the image processor: pil, torchvision, or auto for what transformers prefers.
+    ``backend`` of the image processor: pil, torchvision, or auto for the default of transformers.
     """
-    asked = {} if backend == "auto" else {"backend": backend}
+    arguments = {} if backend == "auto" else {"backend": backend}
     with _without_videos():
         processor = transformers.AutoProcessor.from_pretrained(
-            folder, local_files_only=True, **asked
+            folder, local_files_only=True, **arguments
         )
-    if isinstance(processor, _NoVideos):  # what it falls back on where it finds nothing better
-        raise OSError(f"{folder} holds no processor")
+    if isinstance(processor, _NoVideos):  # the fallback of transformers without anything better
+        raise OSError(f"{folder} contains no processor")
     return processor
 
 
 def image_processor_backend(processor: Any) -> str:
-    """What resizes and normalises the images: pil or torchvision."""
+    """Return what resizes and normalises the images: pil or torchvision."""
     return str(getattr(processor.image_processor, "backend", "unknown"))
 
 
 @contextmanager
 def _without_videos() -> Iterator[None]:
-    """Load processors without what only videos need."""
-    loader = staticmethod(lambda *_, **__: _NoVideos())
-    with _LOADING, ExitStack() as replaced:
-        check = _lenient(ProcessorMixin.check_argument_for_proper_class)
-        replaced.enter_context(_replaced(AutoVideoProcessor, "from_pretrained", loader))
-        replaced.enter_context(_replaced(ProcessorMixin, "check_argument_for_proper_class", check))
-        if processing_smolvlm.num2words is None:  # it puts the lengths of videos into words
-            replaced.enter_context(_replaced(processing_smolvlm, "num2words", _NoVideos()))
+    """Replace video processors by the placeholder while a processor is loaded."""
+    with _LOADING, ExitStack() as stack:
+        check = ProcessorMixin.check_argument_for_proper_class
+
+        def accept_placeholder(self: Any, name: str, argument: object) -> Any:
+            return _NoVideos if isinstance(argument, _NoVideos) else check(self, name, argument)
+
+        replacements: list[tuple[Any, str, object]] = [
+            (AutoVideoProcessor, "from_pretrained", staticmethod(lambda *_, **__: _NoVideos())),
+            (ProcessorMixin, "check_argument_for_proper_class", accept_placeholder),
+        ]
+        if processing_smolvlm.num2words is None:  # it spells out the lengths of videos
+            replacements.append((processing_smolvlm, "num2words", _NoVideos()))
+        for owner, name, value in replacements:
+            stack.callback(setattr, owner, name, vars(owner)[name])
+            setattr(owner, name, value)
         yield
-
-
-def _lenient(check: Callable[..., Any]) -> Callable[..., Any]:
-    def accept(self: Any, name: str, argument: object) -> Any:
-        return _NoVideos if isinstance(argument, _NoVideos) else check(self, name, argument)
-
-    return accept
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
-    before = vars(owner)[name]
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

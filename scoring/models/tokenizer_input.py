@@ -1,7 +1,7 @@
-"""Observes which text a processor really gives to its tokenizer.
+"""Observes the text that a processor actually passes to its tokenizer.
 
-Token offsets refer to that text. A processor may change it inside its call, for example put a BOS
-token before it, and then offsets that are compared with the text outside mark the wrong tokens.
+Token offsets refer to that text. A processor may change the text inside its call, for example put a
+BOS token before it, and offsets compared with the original text then mark the wrong tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Replacements = Sequence[Mapping[str, Any]]
 
 
 def recording_tokenizer(tokenizer: Any) -> Any:
-    """A copy of ``tokenizer`` that lists its calls in ``calls``: (text, output)."""
+    """Return a copy of ``tokenizer`` that lists its calls in ``calls``: (text, output)."""
     kind = type(tokenizer)
 
     class Recording(kind):  # type: ignore[misc,valid-type]
@@ -36,7 +36,7 @@ def recording_tokenizer(tokenizer: Any) -> Any:
 
 
 def tokenised_text(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text that a recording ``tokenizer`` turned into ``ids``. Raises PromptProblem."""
+    """Return the text that a recording ``tokenizer`` turned into ``ids``. Raises PromptProblem."""
     for text, output in tokenizer.calls:
         texts = [text] if isinstance(text, str) else text
         if isinstance(texts, list) and len(texts) == 1 and list(output["input_ids"][0]) == ids:
@@ -48,9 +48,9 @@ def tokenised_text(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def prefix_length(text: str, given: str, replaced: Replacements) -> int:
-    """Characters that the processor put before ``text``, of which it made ``given``.
+    """Return how many characters the processor put before ``text`` to make ``given``.
 
-    Raises PromptProblem where it changed ``text`` in any other way than by expanding placeholders.
+    Raises PromptProblem if it changed ``text`` in any way besides expanding placeholders.
     """
     before = undo_replacements(given, replaced)
     n_added = len(before) - len(text)
@@ -64,41 +64,42 @@ def prefix_length(text: str, given: str, replaced: Replacements) -> int:
 
 
 def apply_replacements(text: str, replaced: Replacements) -> str:
-    """``text`` with its placeholders expanded."""
-    pieces, end = [], 0
-    for item in replaced:
-        pieces += [text[end : item["span"][0]], item["replacement"]]
-        end = item["span"][1]
-    return "".join([*pieces, text[end:]])
+    """Return ``text`` with its placeholders expanded."""
+    return _replace_spans(text, [(item["span"], item["replacement"]) for item in replaced])
 
 
 def undo_replacements(text: str, replaced: Replacements) -> str:
-    """The text of which ``apply_replacements`` makes ``text``."""
+    """Return the text that ``apply_replacements`` turns into ``text``."""
+    return _replace_spans(text, [(item["new_span"], item["text"]) for item in replaced])
+
+
+def _replace_spans(text: str, replaced: Sequence[tuple[tuple[int, int], str]]) -> str:
     pieces, end = [], 0
-    for item in replaced:
-        pieces += [text[end : item["new_span"][0]], item["text"]]
-        end = item["new_span"][1]
+    for span, replacement in replaced:
+        pieces += [text[end : span[0]], replacement]
+        end = span[1]
     return "".join([*pieces, text[end:]])
 
 
 def make_replacements(text: str, spans: Sequence[tuple[int, int]], by: str) -> list[dict[str, Any]]:
-    """Replacements of the ``spans`` of ``text`` by one and the same string."""
-    found: list[dict[str, Any]] = []
+    """Return replacements of all ``spans`` of ``text`` by the same string."""
+    made: list[dict[str, Any]] = []
     gain = 0
     for start, end in spans:
         new_span = (start + gain, start + gain + len(by))
-        part = text[start:end]
-        found.append({"span": (start, end), "new_span": new_span, "text": part, "replacement": by})
+        made.append(
+            {"span": (start, end), "new_span": new_span, "text": text[start:end], "replacement": by}
+        )
         gain += len(by) - (end - start)
-    return found
+    return made
 
 
 def shift_answers(
     answers: Sequence[AnswerSpan], replaced: Replacements, n_added: int = 0
 ) -> tuple[AnswerSpan, ...]:
-    """Answer spans after ``n_added`` characters were put before the text and then ``replaced``."""
+    """Shift answer spans by ``n_added`` characters put before the text, then by ``replaced``."""
 
-    def shift(position: int) -> int:
+    def shift_position(position: int) -> int:
         position += n_added
         gain = 0
         for item in replaced:
@@ -106,13 +107,16 @@ def shift_answers(
                 gain = item["new_span"][1] - item["span"][1]
         return position + gain
 
+    def shift_optional(position: int | None) -> int | None:
+        return None if position is None else shift_position(position)
+
     return tuple(
         replace(
-            one,
-            start=shift(one.start),
-            end=shift(one.end),
-            content_end=None if one.content_end is None else shift(one.content_end),
-            thought_end=None if one.thought_end is None else shift(one.thought_end),
+            answer,
+            start=shift_position(answer.start),
+            end=shift_position(answer.end),
+            content_end=shift_optional(answer.content_end),
+            thought_end=shift_optional(answer.thought_end),
         )
-        for one in answers
+        for answer in answers
     )

@@ -1,8 +1,8 @@
-"""Attention over a tree without a dense mask where none is needed.
+"""Attention over a tree of samples, with a dense mask only where it is needed.
 
 The shared beginning of a row is ordinary causal text, so its queries go through the causal kernel
-over the beginning alone; only the branches look through a mask. transformers lets a model name
-its attention function, and for the length of one forward pass that is the one below.
+over the beginning alone; only the branches need a mask. transformers lets a model name its
+attention function, which is replaced by the one below for one forward pass.
 """
 
 from __future__ import annotations
@@ -28,21 +28,31 @@ def _tree_attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As sdpa's; query (batch, heads, length, width), mask (batch, 1, length, length)."""
+    """Compute what SDPA does.
+
+    Args:
+        module: The attention layer.
+        query, key, value: (batch, heads, length, width).
+        attention_mask: (batch, 1, length, length).
+        **options: Passed on.
+
+    Returns:
+        (batch, length, heads, width).
+    """
     shared = _shared.get()
     length = query.shape[2]
     if attention_mask is None or attention_mask.shape[-2:] != (length, length) or shared < 2:
         whole, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return whole, None
-    first, _ = sdpa_attention_forward(
+    beginning, _ = sdpa_attention_forward(
         module, query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], None, **options
-    )
+    )  # (batch, shared, heads, width)
     if shared >= length:
-        return first, None
+        return beginning, None
     rest, _ = sdpa_attention_forward(
         module, query[:, :, shared:], key, value, attention_mask[:, :, shared:], **options
-    )
-    return torch.cat([first, rest], dim=1), None
+    )  # (batch, length - shared, heads, width)
+    return torch.cat([beginning, rest], dim=1), None
 
 
 AttentionInterface.register(_NAME, _tree_attention)
@@ -50,9 +60,9 @@ AttentionInterface.register(_NAME, _tree_attention)
 
 @contextmanager
 def tree_attention(model: Any, shared: int) -> Iterator[None]:
-    """Within, the text half of ``model`` takes the first ``shared`` tokens as causal text.
+    """Make the text half of ``model`` treat the first ``shared`` tokens as causal text.
 
-    Nothing changes for a model whose attention is not torch's own.
+    Nothing changes for a model that does not use torch's own attention (SDPA).
     """
     config = model.config.get_text_config()
     before = config._attn_implementation

@@ -1,4 +1,4 @@
-"""The demo's records: counted, well-formed, with their images, and kept apart from training."""
+"""The demo's records: counts, format, images, and separation from the training data."""
 
 from __future__ import annotations
 

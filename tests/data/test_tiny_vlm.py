@@ -1,4 +1,4 @@
-"""The bundled model: it loads offline, its template gives these tokens, and it stops by itself."""
+"""The bundled model: it loads offline, its template gives these tokens, and it stops."""
 
 from __future__ import annotations
 

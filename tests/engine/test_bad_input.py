@@ -1,4 +1,4 @@
-"""Everything that real datasets hold, through the commands and the bundled model, in one run."""
+"""All kinds of records in real datasets, through the commands and the bundled model, in one run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOISE = Image.effect_noise((48, 40), 90).convert("RGB")
 
 @dataclass(frozen=True)
 class Case:
-    """A record, what becomes of it, and what its reason tells."""
+    """A record, its expected status and its reason."""
 
     record: Any
     status: Status
@@ -55,7 +55,7 @@ def picture(
 
 
 def bomb(path: Path) -> None:
-    """A PNG whose head promises 30,000 x 30,000 pixels."""
+    """A PNG whose header declares 30,000 x 30,000 pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         head = struct.pack(">I", len(content)) + kind + content
@@ -206,7 +206,7 @@ def outcomes(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_ends_as_a_score_or_a_status_with_its_reason(scored: Workspace, name: str) -> None:
+def test_each_record_gets_a_score_or_a_status_with_its_reason(scored: Workspace, name: str) -> None:
     case = CASES[name]
     status, reason, visnec, n_tokens, truncated = outcomes(scored, "all")[name]
     assert status == case.status, reason
@@ -226,7 +226,7 @@ def test_every_baseline_has_every_sample_once(scored: Workspace, baseline: str) 
     assert found == Counter(str(case.status) for case in CASES.values())
 
 
-def test_the_run_says_what_it_was_made_with(scored: Workspace) -> None:
+def test_the_run_record_lists_its_settings(scored: Workspace) -> None:
     record = read_run(scored, "all")
     assert record.baselines == BASELINES
     assert record.baseline_parameters == {"blur_sigma": 0.05, "shuffle_seed": 42}
@@ -255,7 +255,7 @@ def test_token_values_add_up_to_the_score(scored: Workspace) -> None:
     assert "".join(texts["text"]).strip() == "blue</s>"
 
 
-def test_what_is_too_long_can_be_cut(scored: Workspace) -> None:
+def test_samples_that_are_too_long_can_be_truncated(scored: Workspace) -> None:
     run("score", "-w", scored.root, "--model", "tiny-vlm", "--truncate")
     record = read_run_or_latest(scored, None)
     assert record.truncate

@@ -1,4 +1,4 @@
-"""Runs with several blind baselines: what decides them, and that they come out the same."""
+"""Runs with several blind baselines: the settings that decide them, and their reproducibility."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from scoring.samples import Status, Turn
 from scoring.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeModel
 
-COLOURS = {(40 * n, 0, 0): 0.1 * n for n in range(1, 7)}  # what a word costs beside each image
+COLOURS = {(40 * n, 0, 0): 0.1 * n for n in range(1, 7)}  # loss per word with each image
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_each_sample_is_counted_once_under_each_baseline(workspace: Workspace) -
         assert dict(zip(counted["status"], counted["n"], strict=True)) == expected
 
 
-def test_shuffled_comes_out_the_same_in_pieces_and_after_a_loss(workspace: Workspace) -> None:
+def test_shuffled_is_the_same_in_pieces_and_after_its_file_is_lost(workspace: Workspace) -> None:
     whole = BaselineSettings(("shuffled",), shuffle_seed=3)
     model = FakeModel(by_colour=COLOURS)
     score_dataset(workspace, model, baselines=whole, run_id="whole")
@@ -91,7 +91,7 @@ def test_another_list_of_baselines_is_another_run(workspace: Workspace) -> None:
         score_dataset(workspace, FakeModel(), run_id="blurred", baselines=("blur",))
 
 
-def test_only_what_decides_gives_a_run_its_name(workspace: Workspace) -> None:
+def test_only_deciding_settings_determine_a_runs_name(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel())
     score_dataset(workspace, FakeModel(), baselines=BaselineSettings(("none",), 0.3, 9))
     assert len(list_runs(workspace)) == 1
@@ -100,7 +100,7 @@ def test_only_what_decides_gives_a_run_its_name(workspace: Workspace) -> None:
     assert len(list_runs(workspace)) == 3
 
 
-def test_a_refused_baseline_leaves_no_run_behind(workspace: Workspace) -> None:
+def test_a_refused_baseline_creates_no_run(workspace: Workspace) -> None:
     class Unmasked(FakeModel):
         def encode_masked(self, turns: tuple[Turn, ...]) -> EncodedSample:  # type: ignore[override]
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, "not for this model")
@@ -110,7 +110,7 @@ def test_a_refused_baseline_leaves_no_run_behind(workspace: Workspace) -> None:
     assert list_runs(workspace) == []
 
 
-def test_the_closing_table_adds_up_under_each_baseline() -> None:
+def test_the_final_table_adds_up_under_each_baseline() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(
         baselines_table(

@@ -9,18 +9,18 @@ from scoring.models.batching import TokenBudget, run_batched, run_divisible
 
 
 def test_longest_first_and_never_over_the_budget() -> None:
-    assert TokenBudget(10).batches([3, 5, 2, 5, 3]) == [[1, 3], [0, 4, 2]]
+    assert TokenBudget(10).split_batches([3, 5, 2, 5, 3]) == [[1, 3], [0, 4, 2]]
 
 
-def test_a_sample_over_the_budget_goes_alone() -> None:
-    assert TokenBudget(4).batches([9, 2, 2]) == [[0], [1, 2]]
+def test_a_sample_over_the_budget_runs_alone() -> None:
+    assert TokenBudget(4).split_batches([9, 2, 2]) == [[0], [1, 2]]
 
 
-def test_no_samples_no_batches() -> None:
-    assert TokenBudget(4).batches([]) == []
+def test_no_samples_make_no_batches() -> None:
+    assert TokenBudget(4).split_batches([]) == []
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_the_budget_remembers() -> None:
+def test_a_batch_that_does_not_fit_is_halved_with_the_budget() -> None:
     sizes: list[int] = []
 
     def run(batch: Sequence[int]) -> list[int]:
@@ -35,7 +35,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_budget_remembers() -> None:
     assert budget.tokens == 2
 
 
-def test_what_does_not_fit_alone_is_none_and_the_rest_goes_on() -> None:
+def test_an_item_that_does_not_fit_alone_is_none() -> None:
     def run(batch: Sequence[int]) -> list[int]:
         if 7 in batch:
             raise OutOfMemoryError
@@ -44,7 +44,7 @@ def test_what_does_not_fit_alone_is_none_and_the_rest_goes_on() -> None:
     assert run_batched([5, 7, 6], [1, 1, 1], TokenBudget(9), run) == [5, None, 6]
 
 
-def test_what_can_be_divided_is_before_it_is_given_up() -> None:
+def test_a_divisible_item_is_divided_before_it_is_none() -> None:
     def run(batch: Sequence[str]) -> list[str]:
         if sum(map(len, batch)) > 3 or "x" in batch:
             raise OutOfMemoryError

@@ -1,4 +1,4 @@
-"""The shortcuts of the engine: exact on each family that takes them, refused where they are not."""
+"""The shortcuts of the engine: exact for each family that uses them, refused where they are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from scoring.models import probing
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
-from scoring.models.capabilities import NONE, Capabilities
+from scoring.models.capabilities import Capabilities
 from scoring.models.forward import LossEngine, Losses, short_length, tree_limits
 from scoring.models.hf import HfModel
 from scoring.models.memory import cpu_token_budget
@@ -53,25 +53,25 @@ def farthest(found: list[Losses | None], plain: list[Losses]) -> float:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_each_shortcut_that_a_family_takes_is_exact(name: str) -> None:
+def test_each_shortcut_that_a_family_uses_is_exact(name: str) -> None:
     model = family_model(name)
     own = model.capabilities
-    routes = [NONE, own]
+    routes = [Capabilities(), own]
     routes += [
         replace(own, **{left_out: False})
         for left_out in (field.name for field in fields(own) if field.name != "batched")
     ]
-    limits = replace(tree_limits(model._model), worth=0.0, width=ROOM)
+    limits = replace(tree_limits(model._model), min_shared=0.0, width=ROOM)
     for with_images in (True, False):
         samples = samples_of(model, with_images)
         plain = [probing.plain_losses(model._model, sample) for sample in samples]
         for route in routes:
             engine = LossEngine(model._model, model._pad_id, route, TokenBudget(ROOM), limits)
-            assert farthest(engine.losses(samples), plain) < 1e-5, route
+            assert farthest(engine.answer_losses(samples), plain) < 1e-5, route
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_each_family_allows(name: str) -> None:
+def test_shortcuts_of_each_family(name: str) -> None:
     found = family_model(name).capabilities
     assert found.batched
     assert found.maskless
@@ -89,10 +89,10 @@ def measured_in(name: str, dtype: str) -> Capabilities:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["gemma3", "aya_vision"])
-def test_a_tree_that_would_be_wrong_is_found_out(
+def test_a_tree_that_would_be_wrong_is_detected(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the guard of the window the probes form a tree, and the measurement refuses it."""
+    """Without the limit of the window the probes form a tree, and the measurement refuses it."""
     limits = tree_limits(family_model(name)._model)
     assert limits.window is not None
     open_limits = replace(limits, window=None)
@@ -103,8 +103,8 @@ def test_a_tree_that_would_be_wrong_is_found_out(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_last_layer_that_others_look_at_stays_whole(dtype: str) -> None:
-    """What stands behind it mixes the tokens a little: too little for the bound of bfloat16."""
+def test_a_last_layer_that_other_layers_use_is_not_shortened(dtype: str) -> None:
+    """The layer after it mixes the tokens slightly: too little for the tolerance of bfloat16."""
     model = family_model("llava")
     network = deepcopy(model._model).to(getattr(torch, dtype))
     network.get_decoder().norm.register_forward_hook(
@@ -116,12 +116,12 @@ def test_a_last_layer_that_others_look_at_stays_whole(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_short_formats_take_the_shortcuts_too(dtype: str) -> None:
+def test_short_formats_use_the_shortcuts_too(dtype: str) -> None:
     assert measured_in("llava", dtype) == ALL
 
 
 def test_a_long_sample_changes_nothing_for_short_ones() -> None:
-    """longrope takes other frequencies for a whole batch once one row is long."""
+    """longrope uses other frequencies for a whole batch if one row is long."""
     model = family_model("llava")
     config = deepcopy(model._model.config)
     config.text_config.rope_parameters = {
@@ -140,12 +140,12 @@ def test_a_long_sample_changes_nothing_for_short_ones() -> None:
     assert lengths[0] < 155 < lengths[-1]
     plain = [probing.plain_losses(network, sample) for sample in samples]
     engine = LossEngine(network, model._pad_id, ALL, TokenBudget(ROOM))
-    assert farthest(engine.losses(samples), plain) < 1e-5
+    assert farthest(engine.answer_losses(samples), plain) < 1e-5
     usual = [probing.plain_losses(model._model, sample) for sample in samples]
     assert farthest(usual, plain) > 1e-3
 
 
-def test_images_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = family_model("llava")
     seen: list[int] = []
     original = model._model.base_model.get_image_features
@@ -158,30 +158,30 @@ def test_images_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model._model.base_model, "get_image_features", counted)
     engine = LossEngine(model._model, 0, Capabilities(feature_cache=True), TokenBudget(1))
     engine._tower._takes = {"pixel_values"}
-    engine.losses(samples)
+    engine.answer_losses(samples)
     assert sorted(seen) == [1, 1, 2]  # WIDE, SMALL, and the pair of TALL and SMALL
 
 
-def test_a_tree_that_does_not_fit_is_divided_and_remembered(
+def test_a_tree_that_does_not_fit_is_split_and_lowers_the_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = family_model("llava")
     samples = samples_of(model, with_images=False)
     budget = TokenBudget(ROOM)
-    limits = TreeLimits(width=ROOM, worth=0.0)
+    limits = TreeLimits(width=ROOM, min_shared=0.0)
     engine = LossEngine(model._model, 0, model.capabilities, budget, limits)
     whole = plan_rows(samples, limits)
     assert [len(row.members) for row in whole] == [5]
-    original = engine._inputs
+    original = engine._batch_inputs
 
     def short_of_memory(rows, *rest):  # type: ignore[no-untyped-def]
         if sum(map(len, rows)) >= len(whole[0]):
-            raise torch.OutOfMemoryError("as a device says it")
+            raise torch.OutOfMemoryError("the message of a device")
         return original(rows, *rest)
 
-    monkeypatch.setattr(engine, "_inputs", short_of_memory)
+    monkeypatch.setattr(engine, "_batch_inputs", short_of_memory)
     plain = [probing.plain_losses(model._model, sample) for sample in samples]
-    assert farthest(engine.losses(samples), plain) < 1e-5
+    assert farthest(engine.answer_losses(samples), plain) < 1e-5
     assert budget.tokens <= len(whole[0]) // 2
 
 
@@ -190,13 +190,13 @@ def test_a_sample_that_never_fits_is_none(monkeypatch: pytest.MonkeyPatch) -> No
     engine = LossEngine(model._model, 0, model.capabilities, TokenBudget(ROOM))
 
     def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("as a device says it")
+        raise torch.OutOfMemoryError("the message of a device")
 
-    monkeypatch.setattr(engine, "_inputs", full)
-    assert engine.losses(samples_of(model)) == [None] * 5
+    monkeypatch.setattr(engine, "_batch_inputs", full)
+    assert engine.answer_losses(samples_of(model)) == [None] * 5
 
 
-def test_a_processor_gets_batches_that_hide_python_and_no_larger() -> None:
+def test_a_cpu_gets_batches_just_large_enough_to_hide_python() -> None:
     def budget(layers: int, width: int) -> int:
         text = SimpleNamespace(num_hidden_layers=layers, hidden_size=width)
         config = SimpleNamespace(get_text_config=lambda: text)

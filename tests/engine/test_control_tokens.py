@@ -27,7 +27,7 @@ ROLE_TOKENS = (  # a template that builds its tokens from the roles, as GLM's an
 
 
 def grounded_encoder(name: str, template: str | None = None) -> tuple[Encoder, Any]:
-    """An encoder of a family whose tokenizer knows grounding tokens too."""
+    """An encoder of a family whose tokenizer has grounding tokens."""
     processor = copy.copy(plain_processor(name))
     processor.tokenizer = copy.deepcopy(processor.tokenizer)
     more = [AddedToken(token, special=True, normalized=False) for token in GROUNDING]
@@ -84,7 +84,7 @@ def test_tokens_that_change_the_structure_are_broken_up(
         assert not clean.text_altered
 
 
-def test_a_thought_mark_is_content_even_where_the_template_writes_it() -> None:
+def test_a_thought_mark_is_content_even_if_the_template_writes_it() -> None:
     template = (
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
         "{% for c in m.content %}{% if c.type == 'image' %}{{ '<|image_pad|>' }}"

@@ -1,4 +1,4 @@
-"""Scoring on a local Ray cluster: two actors, resume, and the way back to a plain process."""
+"""Scoring on a local Ray cluster: two actors, resuming, and resuming without Ray."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def test_without_ray_the_extra_is_named(demo_workspace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
-        ({"predict": True}, "predict afterwards"),
-        ({"score": ScoreOptions(retry=("bad_image",))}, "what is open only"),
+        ({"predict": True}, "ray cannot predict"),
+        ({"score": ScoreOptions(retry=("bad_image",))}, "ray cannot retry"),
     ],
 )
-def test_what_ray_does_not_do_is_said_before_anything_is_done(
-    tmp_path: Path, asked: dict[str, Any], said: str
+def test_unsupported_jobs_are_refused_before_any_work(
+    tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     place = create_workspace(tmp_path / "place")
-    with pytest.raises(InputError, match=said):
-        score_distributed(place, Job(str(place.root), MODEL, **asked), 2)
+    with pytest.raises(InputError, match=message):
+        score_distributed(place, Job(str(place.root), MODEL, **options), 2)
     assert not any(place.root.glob("runs/*"))
 
 
 @needs_ray
 @pytest.mark.long
-def test_two_actors_go_on_with_a_run_and_a_plain_process_finds_it_done(
+def test_two_actors_resume_a_run_that_a_plain_process_finds_complete(
     demo_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = open_workspace(demo_workspace)
@@ -82,7 +82,7 @@ def test_two_actors_go_on_with_a_run_and_a_plain_process_finds_it_done(
 
 @needs_ray
 @pytest.mark.long
-def test_ray_goes_on_with_a_run_that_it_was_stopped_in(
+def test_ray_resumes_a_run_that_it_stopped(
     demo_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = open_workspace(demo_workspace)
@@ -97,14 +97,14 @@ def test_ray_goes_on_with_a_run_that_it_was_stopped_in(
 
     again = score_distributed(place, job, 2)
     assert (again.run_id, again.stopped) == ("ray", False)
-    assert rows_of(demo_workspace) == list(range(600))  # none twice
+    assert rows_of(demo_workspace) == list(range(600))  # no duplicates
     after = parts_of(demo_workspace)
-    assert {name: after[name] for name in before} == before  # what was kept was not done again
+    assert {name: after[name] for name in before} == before  # saved rows were not scored again
 
 
 @needs_ray
 @pytest.mark.long
-def test_what_an_actor_meets_is_told_in_its_own_words(demo_workspace: Path) -> None:
+def test_an_actors_error_is_raised_unchanged(demo_workspace: Path) -> None:
     job = Job(str(demo_workspace), ModelOptions("/nowhere", device="cpu"))
     with pytest.raises(InputError, match="/nowhere"):
         score_distributed(open_workspace(demo_workspace), job, 1)

@@ -1,4 +1,4 @@
-"""Encoding: several threads, images seen before, and texts that try to be more than text."""
+"""Encoding: several threads, cached images, and control tokens in texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IMAGE_TOKENS = {
 
 
 class CountingImages:
-    """An image processor that counts how often it is asked."""
+    """An image processor that counts its calls."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.calls = inner, 0
@@ -64,12 +64,12 @@ def same(one: EncodedSample, other: EncodedSample) -> bool:
 
 
 @pytest.mark.parametrize("pad_to_square", [False, True])
-def test_the_same_images_are_prepared_once(pad_to_square: bool) -> None:
+def test_the_same_images_are_processed_once(pad_to_square: bool) -> None:
     encoder, images = counting_encoder(pad_to_square=pad_to_square)
     other = (ASKED, Turn(Role.ASSISTANT, "blue"))
     samples = [encoder.encode(talk, [RED]) for talk in (TALK, other, TALK)]
     samples.append(encoder.encode(TALK, [BLUE]))
-    samples.append(encoder.encode(other, [RED]))  # a stand-in came between
+    samples.append(encoder.encode(other, [RED]))  # a replacement came between
     assert images.calls == 2
     keys = [sample.image_key for sample in samples]
     assert keys[0] is keys[1] is keys[2] is keys[4]
@@ -78,7 +78,7 @@ def test_the_same_images_are_prepared_once(pad_to_square: bool) -> None:
     assert not same(samples[0], samples[3])
 
 
-def test_equal_images_are_not_taken_for_the_same() -> None:
+def test_equal_images_are_not_treated_as_identical() -> None:
     encoder, images = counting_encoder()
     keys = [encoder.encode(TALK, [image]).image_key for image in (RED, RED.copy())]
     assert keys[0] is not keys[1]
@@ -89,13 +89,13 @@ def test_equal_images_are_not_taken_for_the_same() -> None:
 def test_images_are_not_kept_alive() -> None:
     encoder, _ = counting_encoder()
     keys = set()
-    for shade in range(20):  # a new image may take the place in memory of the one before
+    for shade in range(20):  # a new image may have the same memory address as the previous one
         keys.add(encoder.encode(TALK, [Image.new("RGB", (9, 9), (shade, 0, 0))]).image_key)
     assert len(keys) == 20
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
-def test_four_threads_encode_what_one_does(name: str) -> None:
+def test_four_threads_encode_the_same_as_one(name: str) -> None:
     model = family_model(name)
     talks = [(ASKED, Turn(Role.ASSISTANT, f"one {'red ' * length}")) for length in range(1, 41)]
     images = [[RED], [BLUE], []]
@@ -119,7 +119,7 @@ def test_each_thread_has_a_tokenizer_of_its_own() -> None:
     def work(_: int) -> Any:
         barrier.wait()
         encoder.encode(TALK, [RED])
-        return encoder._here.processor.tokenizer
+        return encoder._local.processor.tokenizer
 
     with ThreadPoolExecutor(4) as pool:
         tokenizers = list(pool.map(work, range(4)))
@@ -133,7 +133,7 @@ def test_pieces_are_the_text_of_the_answer_tokens() -> None:
     talk = (*talk, Turn(Role.ASSISTANT, "yes é"))
     for images in ([RED], []):
         found = model.encode(talk, images).pieces
-        # the two bytes of é are a token each, and each covers the whole letter
+        # the two bytes of é are one token each, and each covers the whole letter
         assert found == ("a", " red", " circle", "<|im_end|>", "yes", " ", "é", "é", "<|im_end|>")
 
 
@@ -212,7 +212,7 @@ def test_odd_shapes_of_images_end_as_a_sample_or_as_a_bad_image(
 
 
 @pytest.mark.parametrize("n_images", [1, 3])
-def test_another_number_of_images_than_places_is_a_mismatch(n_images: int) -> None:
+def test_a_different_number_of_images_and_placeholders_is_a_mismatch(n_images: int) -> None:
     talk = (Turn(Role.HUMAN, "ab", (0, 2)), Turn(Role.ASSISTANT, "red"))
     for name in IMAGE_TOKENS:
         with pytest.raises(PromptProblem) as problem:
@@ -232,7 +232,7 @@ def test_a_template_that_writes_no_placeholder_has_no_reference_baseline(tmp_pat
         encoder.encode_masked(TALK)
 
 
-def test_a_template_that_shows_no_image_is_refused_when_the_model_is_loaded(tmp_path: Path) -> None:
+def test_a_template_without_images_is_refused_at_load(tmp_path: Path) -> None:
     template = tmp_path / "mute.jinja"
     template.write_text("{% for m in messages %}{{ m.content[-1].text }}</s>{% endfor %}")
     with pytest.raises(ModelError, match="cannot be scored"):

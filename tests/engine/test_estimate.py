@@ -1,4 +1,4 @@
-"""``score --estimate``: tries, tells, and leaves nothing behind."""
+"""``score --estimate`` reports the expected cost and writes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return open_workspace(tmp_path / "ws")
 
 
-def test_tokens_are_those_of_the_samples_that_are_left(workspace: Workspace) -> None:
+def test_tokens_are_of_the_remaining_samples(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="mine", limit=2)
     found = estimate_run(workspace, FakeModel(), ScoreOptions("mine"))
     assert (found.n_samples, found.n_done, found.n_left, found.n_tried) == (6, 2, 4, 4)
@@ -51,7 +51,7 @@ def test_tokens_are_those_of_the_samples_that_are_left(workspace: Workspace) -> 
 
 
 @pytest.mark.parametrize("how", [(), ("--workers", "2"), ("--engine", "ray")], ids=" ".join)
-def test_an_estimate_scores_nothing_however_the_run_is_shared(
+def test_an_estimate_scores_nothing_for_any_engine(
     workspace: Workspace, how: tuple[str, ...]
 ) -> None:
     command = ["score", "-w", str(workspace.root), "--model", "tiny-vlm", "--device", "cpu"]

@@ -1,6 +1,6 @@
 """Every family of models, against a plain loop that shares none of the engine's code.
 
-Remake the golden tokens after a template or a way of tokenising changed on purpose:
+Recreate the golden tokens after an intended change of a template or of tokenisation:
 python -m tests.engine.test_families, and python -m tests.with_torchvision
 tests.engine.test_families for the families that need torchvision.
 """
@@ -66,14 +66,12 @@ TOLERANCE = 1e-5  # nats
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family's template writes an answer; for finding it without the engine."""
+    """How a family's template writes an answer, to locate it without the engine."""
 
-    lead: str = ""  # what the answer's first token takes in from before it
+    lead: str = ""  # the text before the answer that its first token includes
     end: str = ""
     last_end: str | None = None  # where the last answer ends differently
-    image: str = (
-        "<image>"  # what is written for an image, and absent from the text-only prompt; # counts
-    )
+    image: str = "<image>"  # the text for an image, absent from the text-only prompt; # counts
 
 
 QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -128,7 +126,7 @@ LAYOUTS = {
 
 
 def thorough(names: Iterable[str]) -> list[Any]:
-    """Cases of a test that is run at length for the newer families; the others stand for them."""
+    """Cases of a test; the newer families run only in a thorough run, and the others cover them."""
     ordered = [name for name in LOADABLE if name in names]
     return [pytest.param(n, marks=pytest.mark.long) if n in NEWER else n for n in ordered]
 
@@ -168,7 +166,7 @@ TALKS: list[tuple[Talk, list[Image.Image]]] = [
 
 
 def talks_of(name: str) -> list[tuple[Talk, list[Image.Image]]]:
-    """Conversations that the family's processor takes: Perception-LM's, no two shapes at once."""
+    """Conversations that the family's processor accepts: Perception-LM's not with two shapes."""
     return [talk for talk in TALKS if len(talk[1]) == 1] if name == "perception_lm" else TALKS
 
 
@@ -244,7 +242,7 @@ def plain_inputs(name: str, turns: Talk, images: Sequence[Image.Image]) -> dict[
 
 
 def answer_places(name: str, ids: list[int], turns: Talk) -> list[int]:
-    """Positions of the answers' tokens, found by looking for their ids one after the other."""
+    """Positions of the answers' tokens, located by searching for their ids in order."""
     tokenizer, layout = plain_parts(name)[1].tokenizer, LAYOUTS[name]
     answers = [turn.text for turn in turns if turn.role is Role.ASSISTANT]
     places: list[int] = []
@@ -287,7 +285,7 @@ def encoded(name: str, with_images: bool) -> list[EncodedSample]:
 
 @pytest.mark.parametrize("with_images", [True, False], ids=["multimodal", "text"])
 @pytest.mark.parametrize("name", LOADABLE)
-def test_losses_are_those_of_a_plain_loop(name: str, with_images: bool) -> None:
+def test_losses_equal_those_of_a_plain_loop(name: str, with_images: bool) -> None:
     model, samples = family_model(name), encoded(name, with_images)
     together = model.answer_losses(samples)
     alone = [model.answer_losses([sample])[0] for sample in samples]
@@ -323,7 +321,7 @@ def test_reduced_precision_stays_close(name: str, dtype: str, close: float) -> N
 
 
 @pytest.mark.parametrize("name", LOADABLE)
-def test_passes_differ_in_their_losses_and_share_their_answer_tokens(name: str) -> None:
+def test_passes_share_their_answer_tokens_but_not_losses(name: str) -> None:
     multimodal, text = encoded(name, True), encoded(name, False)
     for seen, blind in zip(multimodal, text, strict=True):
         assert seen.answer_ids == blind.answer_ids
@@ -364,12 +362,12 @@ def test_predictions_do_not_depend_on_their_batch(name: str) -> None:
 
 
 @pytest.mark.skipif("mistral3" not in LOADABLE, reason="run by test_torchvision.py")
-def test_an_image_of_one_token_is_read_the_same_alone_and_in_company_mistral3() -> None:
+def test_a_one_token_image_is_read_the_same_alone_and_in_a_batch_mistral3() -> None:
     model, talk = family_model("mistral3"), TALKS[0][0]
     lone = model.encode(talk, [picture(3, 5, 7)])
     tokens = plain_parts("mistral3")[1].tokenizer.convert_ids_to_tokens(lone.input_ids)
     assert tokens.count("[IMG]") == 1
-    network, _ = plain_parts("mistral3")  # which fails on a lone token, so it is given twice
+    network, _ = plain_parts("mistral3")  # fails on a lone token, so it is passed twice
     inputs = plain_inputs("mistral3", talk, [picture(3, 5, 7)])
     places = answer_places("mistral3", list(lone.input_ids), talk)
     plain = losses_at(network, {k: torch.cat([v, v]) for k, v in inputs.items()}, places)
@@ -382,15 +380,17 @@ def test_an_image_of_one_token_is_read_the_same_alone_and_in_company_mistral3() 
 
 
 @pytest.mark.skipif("perception_lm" not in LOADABLE, reason="run by test_torchvision.py")
-def test_images_that_are_refused_only_together_are_no_bad_images_perception_lm() -> None:
+def test_images_refused_only_together_are_not_bad_images_perception_lm() -> None:
     model = family_model("perception_lm")
-    with pytest.raises(PromptProblem, match="takes each of these 2 images, but not together") as no:
+    with pytest.raises(
+        PromptProblem, match="accepts each of these 2 images, but not together"
+    ) as no:
         model.encode(*TALKS[2])
     assert no.value.status is Status.BAD_RECORD
 
 
 def masked_plain_losses(name: str, turns: Talk) -> list[float]:
-    """As the paper's code: each placeholder one masked token, all positions kept."""
+    """As in the paper's code: each placeholder is one masked token, all positions are kept."""
     network, processor = plain_parts(name)
     text = plain_text(name, turns, with_images=True)
     ids = processor.tokenizer(text, add_special_tokens=adds_bos(processor, text))["input_ids"]
@@ -406,7 +406,7 @@ def masked_plain_losses(name: str, turns: Talk) -> list[float]:
 
 
 @pytest.mark.parametrize("name", thorough(set(LOADABLE) - MASKS_MOVE_POSITIONS))
-def test_a_masked_placeholder_is_hidden_and_keeps_its_position(name: str) -> None:
+def test_a_masked_placeholder_keeps_its_position(name: str) -> None:
     model = family_model(name)
     masked = [model.encode_masked(talk) for talk, _ in talks_of(name)]
     plain_text_pass = encoded(name, False)
@@ -420,13 +420,13 @@ def test_a_masked_placeholder_is_hidden_and_keeps_its_position(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", thorough(MASKS_MOVE_POSITIONS))
-def test_no_masked_placeholder_where_positions_follow_the_mask(name: str) -> None:
+def test_no_masked_placeholder_if_positions_follow_the_mask(name: str) -> None:
     with pytest.raises(PromptProblem, match="reference is not defined for this model"):
         family_model(name).encode_masked(TALKS[0][0])
 
 
 def shown_tokens(name: str, sample: EncodedSample) -> list[str]:
-    """Tokens, runs of one as ``token *16``; an answer's token begins with its turn: ``0> red``."""
+    """Tokens, repeated ones as ``token *16``; answer tokens start with their turn: ``0> red``."""
     tokenizer = plain_parts(name)[1].tokenizer
     tokens = [tokenizer.decode([token]) for token in sample.input_ids]
     pairs = zip(sample.turn_ids, tokens, strict=True)
@@ -445,7 +445,7 @@ def golden_tokens(name: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", LOADABLE)
-def test_which_tokens_count_stays_as_decided(name: str) -> None:
+def test_answer_tokens_equal_the_golden_ones(name: str) -> None:
     assert golden_tokens(name) == json.loads(GOLDEN.read_text("utf-8"))[name]
 
 
@@ -458,7 +458,7 @@ def test_the_readme_names_every_supported_family() -> None:
     assert [name for name in SUPPORTED.values() if name not in readme] == []
 
 
-def test_a_family_that_needs_an_image_is_refused_with_what_is_supported() -> None:
+def test_a_family_that_needs_an_image_is_refused() -> None:
     with pytest.raises(ModelError, match=r"'paligemma' cannot be scored: .*LLaVA-1\.5, .*Qwen3-VL"):
         load_model(str(family_folder("paligemma")), device="cpu")
 

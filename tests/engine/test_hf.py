@@ -1,4 +1,4 @@
-"""The bundled model through the real loading code, against a plain loop that shares none of it."""
+"""The bundled model through the real loading code, against an independent plain loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model() -> HfModel:
 
 
 def plain_losses(turns: tuple[Turn, ...], image: Image.Image | None) -> list[float]:
-    """Batch 1, full logits, log-softmax; answer tokens found by growing prefixes."""
+    """Batch 1, full logits, log-softmax; answer tokens located by growing prefixes."""
     processor = AutoProcessor.from_pretrained(bundled_model())
     network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
 
@@ -78,7 +78,7 @@ def test_batched_losses_equal_a_plain_loop(model: HfModel, with_image: bool) -> 
         np.testing.assert_allclose(losses, expected, atol=1e-5)
 
 
-def test_a_batch_may_mix_samples_with_and_without_image(model: HfModel) -> None:
+def test_a_batch_may_mix_samples_with_and_without_images(model: HfModel) -> None:
     mixed = [model.encode(TALKS[0], [RED]), model.encode(TALKS[1], [])]
     for together, alone in zip(model.answer_losses(mixed), mixed, strict=True):
         np.testing.assert_allclose(together, model.answer_losses([alone])[0], atol=1e-5)
@@ -95,7 +95,7 @@ def test_both_passes_have_the_same_answer_tokens_and_end_with_the_end_token(
         assert len(with_image.input_ids) - len(without.input_ids) == 16  # the image's tokens
 
 
-def test_the_end_token_is_left_out_when_asked() -> None:
+def test_the_end_token_is_excluded_on_request() -> None:
     with_end = load_model(str(bundled_model())).encode(TALKS[0], [])
     without = load_model(str(bundled_model()), score_eos=False).encode(TALKS[0], [])
     assert without.answer_ids == with_end.answer_ids[:-1]
@@ -107,7 +107,7 @@ def test_predictions_do_not_depend_on_their_batch(model: HfModel) -> None:
     assert together == [model.generate([prompt], 12)[0] for prompt in prompts]
 
 
-def test_the_bundled_model_says_what_it_is(model: HfModel) -> None:
+def test_the_bundled_model_has_its_info(model: HfModel) -> None:
     assert model.info.notice is not None
     assert model.info.template == "own"
     assert len(model.info.fingerprint) == 64
@@ -138,23 +138,23 @@ def test_llava_v1_is_the_reference_prompt() -> None:
     assert model.info.template == "llava_v1"
 
 
-def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_raises_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         load_model(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"holds no \*\.safetensors"):
+    with pytest.raises(ModelError, match=r"contains no \*\.safetensors"):
         load_model(str(tmp_path / "empty"))
     (tmp_path / "model.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match=r"cannot be loaded|has no processor"):
         load_model(str(tmp_path))
-    with pytest.raises(ModelError, match="unknown dtype 'int3'"):
+    with pytest.raises(ModelError, match="Unknown dtype 'int3'"):
         load_model(str(bundled_model()), dtype="int3")
-    with pytest.raises(ModelError, match=r"no template .nowhere\.jinja."):
+    with pytest.raises(ModelError, match=r"Unknown template .nowhere\.jinja."):
         load_model(str(bundled_model()), template="nowhere.jinja")
 
 
 def greedy_loop(prompt: EncodedSample, n_tokens: int) -> list[int]:
-    """The likeliest token, one after the other, by whole forward passes."""
+    """The most likely token, one at a time, with full forward passes."""
     network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
     ids = torch.tensor([prompt.input_ids])
     with torch.inference_mode():
@@ -165,7 +165,7 @@ def greedy_loop(prompt: EncodedSample, n_tokens: int) -> list[int]:
     return ids[0, len(prompt.input_ids) :].tolist()
 
 
-def test_predictions_are_greedy_whatever_the_model_was_published_with(tmp_path: Path) -> None:
+def test_predictions_are_greedy_for_any_published_settings(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundled_model(), tmp_path / "model"))
     path = folder / "generation_config.json"
     settings = {
@@ -194,12 +194,12 @@ def test_predictions_keep_content_tokens_and_end_at_the_first_end_token(model: H
     (red,) = tokenizer.encode(" red", add_special_tokens=False)
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     image = tokenizer.convert_tokens_to_ids("<image>")
-    assert model._answer(prompt, [image, red, end, red, pad]) == "red"
-    assert model._answer(prompt, [red, red]) == "red red"
+    assert model._decode_answer(prompt, [image, red, end, red, pad]) == "red"
+    assert model._decode_answer(prompt, [red, red]) == "red red"
 
 
 @pytest.mark.parametrize(("prompt", "begin"), [("<think>\n", "<think>\n"), ("", "")])
-def test_a_prediction_begins_with_the_thought_that_its_prompt_opens(
+def test_a_prediction_starts_with_the_thought_that_its_prompt_opens(
     tmp_path: Path, prompt: str, begin: str
 ) -> None:
     own = (bundled_model() / "chat_template.jinja").read_text()
@@ -208,4 +208,4 @@ def test_a_prediction_begins_with_the_thought_that_its_prompt_opens(
     thinking = load_model(str(bundled_model()), template=str(template), device="cpu")
     question = thinking.encode_prompt((Turn(Role.HUMAN, "\nWhat?", (0,)),), [RED])
     (red,) = thinking._tokenizer.encode(" red", add_special_tokens=False)
-    assert thinking._answer(question, [red]).replace(" ", "") == begin + "red"
+    assert thinking._decode_answer(question, [red]).replace(" ", "") == begin + "red"

@@ -1,4 +1,4 @@
-"""The text-only prompt: the multimodal one without what was written for the images."""
+"""The text-only prompt: the multimodal one without the text written for the images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTROLS = re.compile("<image>")
 ONE_IMAGE = (Turn(Role.HUMAN, "\nWhat?", (0,)), Turn(Role.ASSISTANT, "red"))
 
 # As the published template of Llama-3.2-Vision: the system header, with today's date, is written
-# only where no image is shown.
+# only without an image.
 LLAMA_VISION = (
     "{{ bos_token }}"
     "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
@@ -46,7 +46,7 @@ def prompts(render: Any, turns: Sequence[Turn]) -> tuple[str, str]:
     messages = to_messages(turns)
     text = render(messages)
     blind = text
-    for start, end in reversed(ImagePlaceholders(render, CONTROLS).spans(messages, text)):
+    for start, end in reversed(ImagePlaceholders(render, CONTROLS).find_spans(messages, text)):
         blind = blind[:start] + blind[end:]
     return text, blind
 
@@ -63,7 +63,7 @@ def decoded(name: str, sample: EncodedSample) -> str:
     return text
 
 
-def test_a_header_that_is_written_only_without_images_stays_out() -> None:
+def test_a_header_written_only_without_images_is_omitted() -> None:
     model = encoder("mllama", LLAMA_VISION)
     seen, blind = model.encode(ONE_IMAGE, [RED]), model.encode(ONE_IMAGE, ())
     expected = (
@@ -84,7 +84,7 @@ def test_the_date_of_a_template_is_frozen() -> None:
 
 
 def colon_or_space(messages: Messages) -> str:
-    """As Idefics: a space after the colon only where text comes first."""
+    """As in Idefics: a space after the colon only if text comes first."""
     text = ""
     for message in messages:
         first = message["content"][0]["type"] if message["content"] else "text"
@@ -97,7 +97,7 @@ def shown(message: dict[str, Any], image: str = "<image>") -> str:
     return "".join(image if part["type"] == "image" else part["text"] for part in parts)
 
 
-def test_a_space_that_is_written_only_without_images_stays_out() -> None:
+def test_a_space_written_only_without_images_is_omitted() -> None:
     assert prompts(colon_or_space, ONE_IMAGE) == (
         "user:<image>\nWhat?\nassistant: red\n",
         "user:\nWhat?\nassistant: red\n",
@@ -131,23 +131,23 @@ TWO_PLACES = (
 
 
 @pytest.mark.parametrize("render", [numbering, separated, colon_or_space])
-def test_images_are_taken_out_wherever_they_are_written(render: Any) -> None:
+def test_images_are_removed_from_any_position(render: Any) -> None:
     seen, blind = prompts(render, TWO_PLACES)
     assert seen.count("<image>") == 4
     without = re.sub(r",?(Picture \d: )?<image>", "", seen)
     assert blind == without
 
 
-def test_a_part_of_a_placeholder_in_the_text_is_left_alone() -> None:
+def test_a_part_of_a_placeholder_in_the_text_is_kept() -> None:
     turns = (Turn(Role.HUMAN, "< image>\nimage>\n", (9,)), Turn(Role.ASSISTANT, "< image>"))
     seen, blind = prompts(lambda chat: "".join(shown(one) + "</s>" for one in chat), turns)
     assert seen == "< image>\n<image>image>\n</s>< image></s>"
     assert blind == "< image>\nimage>\n</s>< image></s>"
 
 
-def test_what_cannot_be_separated_is_refused() -> None:
+def test_inseparable_images_are_refused() -> None:
     def counting(messages: Messages) -> str:
-        """Writes how many images there are, and a greeting only without one."""
+        """Writes the number of images, and a greeting only without one."""
         n_images = sum(part["type"] == "image" for one in messages for part in one["content"])
         text = "".join(map(shown, messages))
         return f"{n_images} images: {text}" if n_images else f"hello {text}"
@@ -169,7 +169,7 @@ def test_what_cannot_be_separated_is_refused() -> None:
 def test_llava_v1_joins_the_text_around_an_image_and_trims_it(
     text: str, offset: int, read: str
 ) -> None:
-    """As LLaVA's preprocess_multimodal: ``<image>\\n`` first, then what is left, trimmed."""
+    """As in LLaVA's preprocess_multimodal: ``<image>\\n`` first, then the rest, trimmed."""
     turns = (
         Turn(Role.HUMAN, text, (offset,)),
         Turn(Role.ASSISTANT, "red"),

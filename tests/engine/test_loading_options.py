@@ -84,10 +84,10 @@ def test_an_adapter_gives_the_losses_of_merged_weights(adapter: Path, merged: Pa
     assert largest_difference(sample_losses(adapted), sample_losses(whole)) < 1e-5
     assert largest_difference(sample_losses(adapted), sample_losses(plain)) > 0.01
     assert adapted.capabilities == plain.capabilities
-    assert adapted.info.fingerprint == plain.info.fingerprint  # of the weights beside it
+    assert adapted.info.fingerprint == plain.info.fingerprint  # of the weights next to it
 
 
-def test_an_adapter_is_part_of_what_a_run_is(adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_is_part_of_a_run(adapter: Path, tmp_path: Path) -> None:
     place = workspace_of(tmp_path)
     folder = str(family_folder(FAMILY))
     adapted = load_model(folder, device="cpu", adapter=str(adapter))
@@ -119,7 +119,7 @@ def test_an_adapter_in_another_format_than_safetensors_is_refused(adapter: Path)
     weights = load_file(adapter / "adapter_model.safetensors")
     torch.save(weights, adapter / "adapter_model.bin")
     (adapter / "adapter_model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"not a PEFT adapter in safetensors: it has no adapter_m"):
+    with pytest.raises(ModelError, match=r"not a PEFT adapter in safetensors: missing adapter_m"):
         load_model(str(family_folder(FAMILY)), device="cpu", adapter=str(adapter))
 
 
@@ -159,7 +159,7 @@ def test_weights_on_disk_give_the_same_scores(tmp_path: Path) -> None:
     assert predict_dataset(place, spread, "spread").done == 3
 
 
-def test_quantised_weights_are_asked_for_by_name_or_as_json() -> None:
+def test_quantisation_is_given_by_name_or_as_json() -> None:
     pytest.importorskip("optimum.quanto")
     exact = load_model(str(bundled_model()), device="cpu")
     small = load_model(str(bundled_model()), device="cpu", quantization="quanto-int8")
@@ -170,8 +170,8 @@ def test_quantised_weights_are_asked_for_by_name_or_as_json() -> None:
     assert small.capabilities.batched
 
 
-def test_a_quantised_run_is_not_continued_otherwise(tmp_path: Path) -> None:
-    """The record's side of it, which needs no library."""
+def test_a_quantised_run_is_not_resumed_without_quantisation(tmp_path: Path) -> None:
+    """Only the record is compared, which needs no library."""
     place = workspace_of(tmp_path)
     model = load_model(str(bundled_model()), device="cpu")
     score_dataset(place, model, run_id="mine", limit=1)
@@ -182,7 +182,7 @@ def test_a_quantised_run_is_not_continued_otherwise(tmp_path: Path) -> None:
         score_dataset(place, model, run_id="mine")
 
 
-def test_a_run_keeps_to_its_image_processor(tmp_path: Path) -> None:
+def test_a_run_keeps_its_image_processor(tmp_path: Path) -> None:
     place = workspace_of(tmp_path)
     model = load_model(str(bundled_model()), device="cpu")
     assert model.info.image_processor == "CLIPImageProcessorPil (pil)"
@@ -210,7 +210,7 @@ def test_a_run_keeps_to_its_image_processor(tmp_path: Path) -> None:
         ("LlavaProcessor, CLIPImageProcessor, TokenizersBackend", False),
     ],
 )
-def test_a_run_of_an_earlier_version_is_held_to_the_classes_it_recorded(
+def test_a_run_of_an_earlier_version_keeps_its_recorded_classes(
     tmp_path: Path, processor: str | None, goes_on: bool
 ) -> None:
     place = workspace_of(tmp_path)
@@ -235,14 +235,12 @@ def test_a_run_of_an_earlier_version_is_held_to_the_classes_it_recorded(
         ({"adapter": "nowhere"}, "The adapter folder nowhere does not exist"),
         ({"quantization": "int3"}, "--quantization takes bitsandbytes-4bit, .* got 'int3'"),
         ({"device_map": "cuda:0"}, "--device-map takes auto, .* or a JSON object, got 'cuda:0'"),
-        ({"template": "nowhere.jinja"}, "no template 'nowhere.jinja'"),
+        ({"template": "nowhere.jinja"}, "Unknown template 'nowhere.jinja'"),
         ({"device": "cuda:99"}, "The device 'cuda:99' cannot be used by PyTorch .* here: "),
         ({"device": "nonsense"}, "The device 'nonsense' cannot be used by PyTorch .* here: "),
     ],
 )
-def test_an_option_that_cannot_be_is_refused_by_its_value(
-    options: dict[str, str], message: str
-) -> None:
+def test_an_invalid_option_is_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(str(bundled_model()), **options)  # type: ignore[arg-type]
 
@@ -256,7 +254,7 @@ def test_an_option_that_cannot_be_is_refused_by_its_value(
         {"name": "tiny-vlm", "template": "nowhere.jinja"},
     ],
 )
-def test_a_mistyped_path_is_noticed_before_torch_is_imported(mistake: dict[str, str]) -> None:
+def test_a_mistyped_path_is_reported_before_torch_is_imported(mistake: dict[str, str]) -> None:
     code = (
         "import sys\nfrom scoring.errors import ModelError\nfrom scoring.models import load_model\n"
         f"try:\n    load_model(**{mistake})\n"

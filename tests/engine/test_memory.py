@@ -1,4 +1,4 @@
-"""How running out of memory is told from other errors, by what is really raised for it."""
+"""Out-of-memory errors are distinguished from others, with the exceptions actually raised."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
     ],
     ids=["torch", "numpy", "python", "cuda", "driver", "cublas", "cudnn"],
 )
-def test_running_out_of_memory_is_named(work: Callable[[], object]) -> None:
+def test_out_of_memory_is_translated(work: Callable[[], object]) -> None:
     with pytest.raises(OutOfMemoryError), translate_out_of_memory():
         work()
 
@@ -50,7 +50,7 @@ def test_running_out_of_memory_is_named(work: Callable[[], object]) -> None:
         KeyError("memory"),
     ],
 )
-def test_other_errors_stay_what_they_are(error: Exception) -> None:
+def test_other_errors_are_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, translate_out_of_memory():
         raise error
     assert raised.value is error

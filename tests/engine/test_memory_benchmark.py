@@ -1,4 +1,4 @@
-"""The benchmark of memory goes all the way, on few records."""
+"""The memory benchmark runs to the end on a few records."""
 
 from __future__ import annotations
 

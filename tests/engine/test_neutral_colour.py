@@ -1,4 +1,4 @@
-"""The colour that ``gray`` shows is the one that the model maps to zero, whoever normalises."""
+"""The colour of ``gray`` is the one that the model maps to zero, wherever pixels are normalised."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ TALK = (Turn(Role.HUMAN, "what is it?", (0,)), Turn(Role.ASSISTANT, "red"))
     ("name", "colour"),
     [("llava", CLIP_MEAN), ("qwen2_vl", CLIP_MEAN), ("gemma3", HALF), ("mllama", HALF)],
 )
-def test_it_is_the_mean_that_the_processor_subtracts(name: str, colour: Colour, dtype: str) -> None:
+def test_the_colour_is_the_mean_that_the_processor_subtracts(
+    name: str, colour: Colour, dtype: str
+) -> None:
     model = families.family_model(name)
     network = deepcopy(model._model).to(getattr(torch, dtype))
     assert measure_neutral_colour(network, model._encoder.encode) == colour
 
 
 def gemma4() -> families.Recipe:
-    """Its processor gives pixels from 0 to 1, and the model takes 0.5 off and doubles them."""
+    """Its processor returns pixels from 0 to 1, and the model subtracts 0.5 and doubles them."""
     tokens = {
         "image": "<image_soft_token>",
         "boi": "<start_of_image>",
@@ -83,15 +85,15 @@ def gemma4() -> families.Recipe:
     )
 
 
-def test_it_is_the_mean_that_the_model_subtracts(tmp_path: Path) -> None:
+def test_the_colour_is_the_mean_that_the_model_subtracts(tmp_path: Path) -> None:
     families._save(gemma4(), tmp_path / "gemma4")
     model = load_model(str(tmp_path / "gemma4"), device="cpu")
-    assert model._encoder._here.processor.image_processor.do_normalize is False
+    assert model._encoder._local.processor.image_processor.do_normalize is False
     assert model.neutral_colour() == HALF
     assert model.info.dtype == "float32"
 
 
-def test_a_gray_image_is_zero_where_the_first_weights_are() -> None:
+def test_a_gray_image_is_zero_at_the_first_weights() -> None:
     model = families.family_model("llava")
     neutral, seen = model.neutral_colour(), []
     assert neutral == CLIP_MEAN
@@ -107,10 +109,10 @@ def test_a_gray_image_is_zero_where_the_first_weights_are() -> None:
 
 
 def two_towers(network: torch.nn.Module) -> None:
-    """Some inputs are normalised in another way than others."""
+    """Some inputs are normalised differently than others."""
     layer = network.model.vision_tower.embeddings.patch_embedding
     layer.register_forward_pre_hook(lambda _, args: (args[0] + torch.linspace(0, 1, 56),))
-    # A pre-hook of the measurement runs after this one, and sees a gradient over the picture.
+    # A pre-hook of the measurement runs after this one, and sees a gradient over the image.
 
 
 def never_zero(network: torch.nn.Module) -> None:
@@ -119,14 +121,14 @@ def never_zero(network: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("change", [two_towers, never_zero])
-def test_where_no_colour_becomes_zero_none_is_given(change) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_colour_that_becomes_zero_there_is_none(change) -> None:  # type: ignore[no-untyped-def]
     model = families.family_model("llava")
     network = deepcopy(model._model)
     change(network)
     assert measure_neutral_colour(network, model._encoder.encode) is None
 
 
-def test_gray_is_refused_before_the_work_where_no_colour_is_known(
+def test_gray_is_refused_before_any_work_without_a_colour(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = FakeModel()

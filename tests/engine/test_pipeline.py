@@ -58,7 +58,7 @@ def counts(workspace: Workspace) -> dict[str, int]:
     return dict(zip(frame["status"], frame["n"], strict=True))
 
 
-def test_every_record_ends_as_a_row_with_a_status(workspace: Workspace) -> None:
+def test_every_record_becomes_a_row_with_a_status(workspace: Workspace) -> None:
     summary = score_dataset(workspace, FakeModel())
     expected = {"scored": 8, "text_only": 1, "missing_image": 1}
     assert (summary.done, summary.total, summary.stopped) == (10, 10, False)
@@ -69,7 +69,7 @@ def test_every_record_ends_as_a_row_with_a_status(workspace: Workspace) -> None:
     assert (progress.state, progress.done, progress.statuses) == ("finished", 10, expected)
 
 
-def test_a_summary_counts_what_has_a_result(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_summary_counts_rows_with_a_result(workspace: Workspace, tmp_path: Path) -> None:
     summary = score_dataset(workspace, FakeModel(), baselines=("none", "gray"))
     assert (summary.done, summary.n_succeeded) == (10, 8)
     assert score_dataset(workspace, FakeModel(), run_id="first", limit=3).n_succeeded == 3
@@ -82,12 +82,12 @@ def test_a_summary_counts_what_has_a_result(workspace: Workspace, tmp_path: Path
     assert describe_progress(nothing, "a score") == "10 of 10 samples are done, none has a score"
 
 
-def test_rows_that_share_an_image_lie_side_by_side(workspace: Workspace) -> None:
+def test_rows_that_share_an_image_are_adjacent(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel())
     assert rows_of(workspace) == [0, 2, 6, 8, 1, 3, 5, 9, 4, 7]
 
 
-def test_a_second_call_does_nothing_again(workspace: Workspace) -> None:
+def test_a_second_call_does_nothing(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel())
     model = FakeModel()
     summary = score_dataset(workspace, model)
@@ -95,16 +95,16 @@ def test_a_second_call_does_nothing_again(workspace: Workspace) -> None:
     assert len(rows_of(workspace)) == 10
 
 
-def test_a_limited_run_goes_on_without_the_limit(workspace: Workspace) -> None:
+def test_a_limited_run_resumes_without_the_limit(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), limit=3)
     assert rows_of(workspace) == [0, 2, 6]
-    assert counts(workspace)["pending"] == 6  # that row 4 is text-only shows before its turn
+    assert counts(workspace)["pending"] == 6  # row 4 is text-only, which is known before its turn
     score_dataset(workspace, FakeModel())
     assert sorted(rows_of(workspace)) == list(range(10))
     assert len(list_runs(workspace)) == 1
 
 
-def test_stopping_keeps_what_was_scored_and_goes_on_there(
+def test_a_stopped_run_keeps_its_scores_and_resumes(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 2)
@@ -126,7 +126,7 @@ def test_stopping_keeps_what_was_scored_and_goes_on_there(
 
 
 class Stumbling(FakeModel):
-    """Raises wherever a call holds one of ``answers``."""
+    """Raises if a call contains one of ``answers``."""
 
     def __init__(self, *answers: str) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Stumbling(FakeModel):
         return super().answer_losses(samples)
 
 
-def test_a_sample_that_the_model_fails_on_gets_a_status_and_stops_no_run(
+def test_a_failing_sample_gets_a_status_and_does_not_stop_the_run(
     workspace: Workspace,
 ) -> None:
     summary = score_dataset(workspace, Stumbling("a3 end"), baselines=("none", "gray"))
@@ -152,10 +152,10 @@ def test_a_sample_that_the_model_fails_on_gets_a_status_and_stops_no_run(
 
 
 def test_a_resumed_run_is_not_stopped_by_its_last_sample(workspace: Workspace) -> None:
-    """Nothing goes through before it that would tell the model from the sample."""
+    """No sample succeeds before it that would show that the model works."""
     score_dataset(workspace, FakeModel(), limit=7)
     rest = [row for row in range(10) if row not in rows_of(workspace)]
-    assert rest == [4, 7, 9]  # of which only the last can be scored
+    assert rest == [4, 7, 9]  # only the last of them can be scored
     assert score_dataset(workspace, Stumbling("a9 end")).statuses["bad_record"] == 1
 
 
@@ -165,7 +165,7 @@ def test_a_model_that_fails_on_every_sample_marks_none(workspace: Workspace) -> 
     assert rows_of(workspace) == []
 
 
-def test_a_device_that_is_lost_keeps_what_was_scored(
+def test_scores_are_kept_when_the_device_is_lost(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 4)
@@ -191,7 +191,7 @@ def test_another_model_under_the_same_name_is_refused(workspace: Workspace) -> N
         score_dataset(workspace, FakeModel(), run_id="mine", truncate=True)
 
 
-def test_other_settings_without_a_name_are_a_run_of_their_own(workspace: Workspace) -> None:
+def test_other_settings_without_a_name_make_another_run(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel())
     score_dataset(workspace, FakeModel(fingerprint="new"))
     assert len(list_runs(workspace)) == 2
@@ -199,11 +199,11 @@ def test_other_settings_without_a_name_are_a_run_of_their_own(workspace: Workspa
 
 
 def test_an_unknown_baseline_is_refused(workspace: Workspace) -> None:
-    with pytest.raises(InputError, match="unknown baseline 'noise'; known are none"):
+    with pytest.raises(InputError, match=r"Unknown baseline 'noise'\. Choose from: none"):
         score_dataset(workspace, FakeModel(), baselines=("noise",))
 
 
-def test_an_unknown_run_names_those_there_are(workspace: Workspace) -> None:
+def test_an_unknown_run_lists_the_known_ones(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="mine")
     with pytest.raises(WorkspaceError, match=r"no run 'yours' in .*; there are: mine"):
         read_run(workspace, "yours")
@@ -224,7 +224,7 @@ def test_predictions_are_made_for_scored_samples_and_resume(workspace: Workspace
         predict_dataset(workspace, FakeModel(fingerprint="new"), run)
 
 
-def test_leftovers_of_a_kill_are_not_taken_for_parts(workspace: Workspace) -> None:
+def test_leftovers_of_a_kill_are_not_treated_as_parts(workspace: Workspace) -> None:
     run = score_dataset(workspace, FakeModel(), limit=2).run_id
     scores = workspace.run_dir(run) / "scores"
     (scores / ".part-000000-dead.parquet.1234.tmp").write_bytes(b"half")
@@ -232,16 +232,16 @@ def test_leftovers_of_a_kill_are_not_taken_for_parts(workspace: Workspace) -> No
     assert sorted(rows_of(workspace)) == list(range(10))
 
 
-def test_a_failed_build_in_the_middle_ends_no_run(
+def test_a_failed_build_during_a_run_does_not_end_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database's place is taken by a folder: no build can succeed, at the end neither."""
+    """A folder has the name of the database: no build can succeed, not even at the end."""
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 2)
     monkeypatch.setattr("scoring.engine.runner._FIRST_BUILD", 1)
     monkeypatch.setattr("scoring.engine.runner.FLUSH_SECONDS", 0.0)
     (workspace.database / "in the way").mkdir(parents=True)
     with (
-        pytest.warns(RuntimeWarning, match="could not be brought up to date meanwhile") as warned,
+        pytest.warns(RuntimeWarning, match="could not be updated during the run") as warned,
         pytest.raises(Exception, match=r"visnec\.duckdb"),
     ):
         score_dataset(workspace, FakeModel())

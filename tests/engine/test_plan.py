@@ -1,4 +1,4 @@
-"""The plan: its order, what it keeps of the records, and that it is derived."""
+"""The plan: its order, its samples, and how it is rewritten."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return open_workspace(tmp_path / "ws")
 
 
-def test_rows_with_the_same_first_image_lie_side_by_side(workspace: Workspace) -> None:
+def test_rows_with_the_same_first_image_are_adjacent(workspace: Workspace) -> None:
     plan = open_plan(workspace)
     # x/b: 0; x/a: 2 and 6; y/b: 3 and 7; y/c: 5; without an image: 1 and 4
     assert plan.rows.tolist() == [0, 1, 2, 6, 3, 7, 4, 5]
@@ -40,11 +40,11 @@ def test_rows_with_the_same_first_image_lie_side_by_side(workspace: Workspace) -
     assert names == ["x", "data", "x", "x", "y", "y", "data", "y"]
 
 
-def test_samples_are_those_of_the_dataset_without_their_bytes(
+def test_samples_equal_the_datasets_without_their_bytes(
     workspace: Workspace, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = open_plan(workspace)
-    found = plan.read(np.array([5, 0, 3]))
+    found = plan.read_samples(np.array([5, 0, 3]))
     dataset = list(read_samples(workspace))
     for sample, row in zip(found, [7, 0, 6], strict=True):
         assert (sample.row_idx, sample.original) == (row, b"")
@@ -53,7 +53,7 @@ def test_samples_are_those_of_the_dataset_without_their_bytes(
     assert capfd.readouterr().out == ""  # stdout is for data
 
 
-def test_a_lost_or_foreign_plan_is_written_the_same_again(workspace: Workspace) -> None:
+def test_a_lost_or_outdated_plan_is_rewritten_identically(workspace: Workspace) -> None:
     before = open_plan(workspace).rows.tolist()
     folder = workspace.dataset_dir / "plan"
     (folder / "plan.json").write_text('{"fingerprint": "another"}')
@@ -64,7 +64,7 @@ def test_a_lost_or_foreign_plan_is_written_the_same_again(workspace: Workspace) 
     assert not list(workspace.dataset_dir.glob(".plan.*.tmp"))
 
 
-def test_many_row_groups_and_parts_are_found_by_position(
+def test_rows_are_read_across_row_groups_and_parts(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, rows in (("GROUP_ROWS", 2), ("PART_ROWS", 4)):
@@ -75,34 +75,38 @@ def test_many_row_groups_and_parts_are_found_by_position(
         "part-00000.parquet",
         "part-00001.parquet",
     ]
-    assert [one.row_idx for one in plan.read(np.arange(8))] == [0, 1, 2, 6, 3, 7, 4, 5]
+    assert [one.row_idx for one in plan.read_samples(np.arange(8))] == [0, 1, 2, 6, 3, 7, 4, 5]
 
 
-def test_chunks_end_where_another_image_begins() -> None:
+def test_chunks_end_between_images() -> None:
     def cut(*borders: int) -> list[int]:
         return split_between_groups(np.array(borders), borders[-1], 4).tolist()
 
     assert cut(0, 3, 6, 9) == [0, 3, 6]
     assert cut(0, 5, 9) == [0, 5]
-    assert cut(0, 1, 7, 8) == [0, 4]  # a group of six is cut at four, its rest ends near eight
+    assert cut(0, 1, 7, 8) == [0, 4]  # a group of six is split at four, its rest ends near eight
     assert cut(0, 20) == [0, 4, 8, 12, 16]
     assert cut(0, 1, 2, 3, 4, 5, 6) == [0, 4]
     assert split_between_groups(np.array([0]), 0, 4).tolist() == []
 
 
-def test_every_position_lies_in_its_chunk(
+def test_every_position_is_in_its_chunk(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 3)
     plan = open_plan(workspace)
-    # rows 0 | 1 | 2 6 | 3 7 | 4 | 5 by image: no pair is cut
+    # rows 0 | 1 | 2 6 | 3 7 | 4 | 5 by image: no pair is split
     assert plan.chunk_starts.tolist() == [0, 4, 7]
     assert plan.chunk_of(np.arange(8)).tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
-    assert [plan.chunk(one) for one in range(3)] == [slice(0, 4), slice(4, 7), slice(7, 8)]
+    assert [plan.chunk_positions(one) for one in range(3)] == [
+        slice(0, 4),
+        slice(4, 7),
+        slice(7, 8),
+    ]
 
 
-def test_a_window_is_cut_between_images_only(workspace: Workspace) -> None:
-    samples = open_plan(workspace).read(np.arange(8))
+def test_a_window_is_split_only_between_images(workspace: Workspace) -> None:
+    samples = open_plan(workspace).read_samples(np.arange(8))
     cut = split_at_images(samples, 4)
     assert [[one.row_idx for one in group] for group in cut] == [[0, 1], [2, 6], [3, 7], [4, 5]]
     cut = split_at_images(samples, 8)

@@ -1,4 +1,4 @@
-"""Predictions beside how they match the reference, and under which settings they were made."""
+"""Predictions, how they match the reference, and their settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUESTION = "Which one?\nA. cat\nB. dog"
 
 
 class Answering(FakeModel):
-    """Answers typed in: (without the image, with it); refuses questions that say so."""
+    """Given answers (without the image, with it); refuses questions that ask for it."""
 
     def __init__(self, blind: str | None, seeing: str | None) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_both_predictions_are_compared_with_the_reference(root: Path) -> None:
     assert (row["max_new_tokens"], row["matched_by"]) == (7, MATCH_VERSION)
 
 
-def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: Path) -> None:
+def test_a_sample_without_prediction_has_a_reason_and_does_not_affect_others(root: Path) -> None:
     lonely = replace(sample(4), turns=(Turn(Role.ASSISTANT, "hello"),))
     odd = [
         sample(0),
@@ -97,7 +97,7 @@ def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: 
     assert [one.reason for one in found][2:6] == [
         "the processor refuses the sample",
         "no image",
-        "the conversation holds no human turn",
+        "the conversation has no human turn",
         "the model's processor fails on it: ZeroDivisionError: division by zero",
     ]
     assert "gone.png" in str(found[1].reason)
@@ -105,7 +105,7 @@ def test_what_cannot_be_predicted_has_a_reason_and_takes_no_other_with_it(root: 
     assert (found[0].match_text, found[0].match_multimodal) == (AnswerMatch(True, True, 1.0), None)
 
 
-def test_neighbours_are_shown_the_very_same_image(root: Path) -> None:
+def test_neighbours_share_the_same_image_object(root: Path) -> None:
     model = Answering("A", "B")
     predicted(model, root, [sample(0), sample(1), sample(2)])
     assert len(model.shown) == 3
@@ -126,7 +126,7 @@ def test_predictions_of_two_settings_never_share_a_run(workspace: Workspace) -> 
     assert begin_predictions(workspace, "two", None) == PredictionSettings(64)
 
 
-def test_a_spoilt_record_of_the_settings_is_told(workspace: Workspace) -> None:
+def test_damaged_prediction_settings_are_reported(workspace: Workspace) -> None:
     workspace.run_dir("old").mkdir(parents=True)
     (workspace.run_dir("old") / "predictions.json").write_text("{}")
     with pytest.raises(RunConflictError, match="cannot be read"):
@@ -134,7 +134,7 @@ def test_a_spoilt_record_of_the_settings_is_told(workspace: Workspace) -> None:
 
 
 class Stumbling(Answering):
-    """Raises wherever one of the prompts that it is given says so."""
+    """Raises if one of its prompts asks for it."""
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
         encoded = super().encode_prompt(turns, images)
@@ -147,7 +147,7 @@ class Stumbling(Answering):
         return super().generate(prompts, max_new_tokens)
 
 
-def test_a_question_that_the_model_fails_on_takes_no_other_with_it(root: Path) -> None:
+def test_a_failing_question_does_not_affect_others(root: Path) -> None:
     samples = [sample(0), sample(1, question="culprit"), sample(2)]
     found = predicted(Stumbling("A", "B"), root, samples)
     pairs = [(one.prediction_text, one.prediction_multimodal) for one in found]

@@ -1,11 +1,11 @@
-"""Preparation ahead: order, both bounds, and where errors come out."""
+"""Preparation ahead: order, both limits, and where errors are raised."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 
 from scoring.dataset.importing import import_dataset
 from scoring.engine.plan import Plan, open_plan
-from scoring.engine.prefetch import Prefetcher, SampleTask, Window, count_tensor_bytes
+from scoring.engine.prefetch import Prefetcher, Window, count_tensor_bytes
 from scoring.models.base import EncodedSample
 from scoring.samples import Sample
 from scoring.workspace import create_workspace, open_workspace
@@ -40,49 +40,61 @@ def rows(samples: Sequence[Sample]) -> list[int]:
     return [sample.row_idx for sample in samples]
 
 
-def work(prepare: Callable[[Sequence[Sample]], list[Any]]) -> SampleTask:
-    return SampleTask(prepare, lambda items: items)
+class Task:
+    """A task with the given preparation, whose items have no tensors."""
+
+    def __init__(self, prepare: Callable[[Sequence[Sample]], list[Any]]) -> None:
+        self._prepare = prepare
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Any]:
+        return self._prepare(samples)
+
+    def compute_rows(self, items: list[Any]) -> list[Any]:
+        return items
+
+    def encoded_samples(self, _: Any) -> Iterable[EncodedSample]:
+        return ()
 
 
-def test_windows_and_rows_come_out_in_their_order(plan: Plan) -> None:
+def test_windows_and_rows_keep_their_order(plan: Plan) -> None:
     def later_ones_sooner(samples: Sequence[Sample]) -> list[int]:
         time.sleep(0.0002 * (ROWS - samples[0].row_idx))
         return rows(samples)
 
-    with Prefetcher(plan, work(later_ones_sooner), threads=4) as ahead:
-        ahead.put(window(0, 40))
-        ahead.put(window(40, 96))
+    with Prefetcher(plan, Task(later_ones_sooner), threads=4) as ahead:
+        ahead.put_window(window(0, 40))
+        ahead.put_window(window(40, 96))
         for start, end in ((0, 40), (40, 96)):
-            found, pieces = ahead.get()
+            found, pieces = ahead.get_window()
             assert found.chunks == (start,)
-            assert list(pieces) == [list(range(start, end))]  # nothing to hold: one piece
+            assert list(pieces) == [list(range(start, end))]  # no tensors: one piece
 
 
 def test_two_windows_are_enough(plan: Plan) -> None:
-    with Prefetcher(plan, work(rows), threads=1) as ahead:
+    with Prefetcher(plan, Task(rows), threads=1) as ahead:
         filled = []
         for start in (0, 10, 20):
             filled.append(ahead.is_full)
-            ahead.put(window(start, start + 10))
+            ahead.put_window(window(start, start + 10))
         assert filled == [False, False, True]
-        ahead.get()
-        ahead.get()
+        ahead.get_window()
+        ahead.get_window()
         assert (len(ahead), ahead.is_full) == (1, False)
 
 
-def test_an_error_comes_out_in_its_place(plan: Plan) -> None:
+def test_an_error_is_raised_for_its_window(plan: Plan) -> None:
     def refusing(samples: Sequence[Sample]) -> list[int]:
         if 12 in rows(samples):
             raise ValueError("row 12")
         return rows(samples)
 
-    with Prefetcher(plan, work(refusing), threads=2) as ahead:
+    with Prefetcher(plan, Task(refusing), threads=2) as ahead:
         for start in (0, 10, 20):
-            ahead.put(window(start, start + 10))
-        assert list(ahead.get()[1]) == [list(range(10))]
+            ahead.put_window(window(start, start + 10))
+        assert list(ahead.get_window()[1]) == [list(range(10))]
         with pytest.raises(ValueError, match="row 12"):
-            list(ahead.get()[1])
-        assert list(ahead.get()[1]) == [list(range(20, 30))]
+            list(ahead.get_window()[1])
+        assert list(ahead.get_window()[1]) == [list(range(20, 30))]
 
 
 class Heavy:
@@ -100,15 +112,17 @@ class Heavy:
         pairs = zip(samples, pixels, strict=True)
         return [EncodedSample((one.row_idx,), (-1,), {"pixels": held}) for one, held in pairs]
 
-    @property
-    def work(self) -> SampleTask:
-        return SampleTask(self.prepare, lambda items: items, lambda item: [item])
+    def compute_rows(self, items: list[EncodedSample]) -> list[Any]:
+        return items
+
+    def encoded_samples(self, item: EncodedSample) -> Iterable[EncodedSample]:
+        return [item]
 
 
 def taken(ahead: Prefetcher, heavy: Heavy) -> list[list[int]]:
-    """The pieces of the next window; each is let go of before the next one is asked for."""
+    """The pieces of the next window; each is released before the next one is requested."""
     pieces = []
-    for piece in ahead.get()[1]:
+    for piece in ahead.get_window()[1]:
         heavy.left += len(pieces[-1]) if pieces else 0
         pieces.append([item.input_ids[0] for item in piece])
     heavy.left += len(pieces[-1])
@@ -117,29 +131,29 @@ def taken(ahead: Prefetcher, heavy: Heavy) -> list[list[int]]:
 
 def test_no_more_bytes_are_held_than_allowed(plan: Plan) -> None:
     heavy = Heavy()
-    with Prefetcher(plan, heavy.work, threads=2, held_bytes=1600) as ahead:
-        ahead.put(window(0, 48))
-        ahead.put(window(48, 96))
-        while heavy.prepared < 16:  # groups of 8 samples: two of them fill the room
+    with Prefetcher(plan, heavy, threads=2, held_bytes=1600) as ahead:
+        ahead.put_window(window(0, 48))
+        ahead.put_window(window(48, 96))
+        while heavy.prepared < 16:  # groups of 8 samples: two of them fill the budget
             time.sleep(0.001)
         first, second = taken(ahead, heavy), taken(ahead, heavy)
     assert first == [list(range(start, start + 8)) for start in range(0, 48, 8)]
     assert second == [list(range(start, start + 8)) for start in range(48, 96, 8)]
-    # What fills the room, a group that was not expected, and one that is just being let go of.
+    # The groups that fill the budget, an unexpected one, and one that is just being released.
     assert heavy.most_held <= 32
 
 
-def test_a_group_larger_than_the_room_still_goes_through(plan: Plan) -> None:
+def test_a_group_larger_than_the_budget_is_still_prepared(plan: Plan) -> None:
     heavy = Heavy()
-    with Prefetcher(plan, heavy.work, threads=4, held_bytes=1) as ahead:
-        ahead.put(window(0, 40))
+    with Prefetcher(plan, heavy, threads=4, held_bytes=1) as ahead:
+        ahead.put_window(window(0, 40))
         assert [row for piece in taken(ahead, heavy) for row in piece] == list(range(40))
 
 
-def test_whoever_waits_for_room_does_not_hold_up_the_end(plan: Plan) -> None:
+def test_waiting_groups_do_not_block_closing(plan: Plan) -> None:
     heavy = Heavy()
-    with Prefetcher(plan, heavy.work, threads=2, held_bytes=800) as ahead:
-        ahead.put(window(0, 96))
+    with Prefetcher(plan, heavy, threads=2, held_bytes=800) as ahead:
+        ahead.put_window(window(0, 96))
         while heavy.prepared < 8:
             time.sleep(0.001)
     assert heavy.prepared < 96

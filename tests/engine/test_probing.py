@@ -1,4 +1,4 @@
-"""What the probe of a loaded model finds out, on models that depend on what they should not."""
+"""The probe of a loaded model, on models that depend on irrelevant inputs."""
 
 from __future__ import annotations
 
@@ -93,15 +93,15 @@ def samples_of(model: HfModel, count: int) -> list[EncodedSample]:
 def differences(
     model: HfModel, capabilities: Capabilities, samples: list[EncodedSample]
 ) -> list[np.ndarray]:
-    """Of each sample's tokens, batched against alone, in nats."""
+    """Differences of each sample's token losses, batched and alone, in nats."""
     engine = LossEngine(model._model, model._pad_id, capabilities, TokenBudget(ROOM))
-    found = engine.losses(samples)
+    found = engine.answer_losses(samples)
     plain = [probing.plain_losses(model._model, sample) for sample in samples]
     return [losses - alone for losses, alone in zip(found, plain, strict=True)]
 
 
-def test_a_dependence_on_the_row_is_found_with_eight_rows_of_different_pictures() -> None:
-    """Two rows about one picture, compared by their means, do not show it."""
+def test_a_dependence_on_the_row_is_detected_with_eight_different_images() -> None:
+    """Two rows about one image, compared by their means, do not show it."""
     model = hunyuan_model(5e6)
     assert model.capabilities.split_head
     batched = Capabilities(batched=True)
@@ -114,7 +114,7 @@ def test_a_dependence_on_the_row_is_found_with_eight_rows_of_different_pictures(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_dependence_too_small_for_any_bound_is_found_in_the_first_layer(dtype: str) -> None:
+def test_a_very_small_dependence_is_detected_in_the_first_layer(dtype: str) -> None:
     """It grows with the row, and a batch of a real run has many more rows than the probe."""
     model = hunyuan_model(1e12)
     batched = Capabilities(batched=True)
@@ -134,21 +134,21 @@ def test_a_model_without_batches_answers_prompts_one_by_one(
         for seed in range(3)
     ]
     sizes: list[int] = []
-    original = model._generate
+    original = model._generate_batch
 
     def counted(batch: list[EncodedSample], limit: int) -> list[str]:
         sizes.append(len(batch))
         return original(batch, limit)
 
-    monkeypatch.setattr(model, "_generate", counted)
+    monkeypatch.setattr(model, "_generate_batch", counted)
     model.generate(prompts, 4)
     assert sizes == [1, 1, 1]
 
 
-def test_a_shortcut_that_fails_in_a_large_batch_only_is_left_out(
+def test_a_shortcut_that_fails_only_in_a_large_batch_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The others are kept: each is measured again on the large batch."""
+    """The others are used: each is measured again on the large batch."""
     model = families.family_model("llava")
     network = deepcopy(model._model)
     original = network.base_model.get_image_features
@@ -191,14 +191,14 @@ def encoder_decoder() -> families.Recipe:
     return families.replace(gemma, model_type="t5gemma2", config=config)
 
 
-def test_an_encoder_decoder_is_refused_in_words(tmp_path: Path) -> None:
+def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
     families._save(encoder_decoder(), tmp_path / "t5gemma2")
     with pytest.raises(ModelError, match=r"'t5gemma2' cannot be scored: it has an encoder and a"):
         load_model(str(tmp_path / "t5gemma2"), device="cpu")
 
 
-def test_a_model_that_fails_on_a_single_sample_is_refused_in_words(tmp_path: Path) -> None:
-    """Its tower is made for other patches than its processor makes."""
+def test_a_model_that_fails_on_a_single_sample_is_refused(tmp_path: Path) -> None:
+    """Its tower expects other patches than its processor produces."""
     families._save(families.qwen2_vl(), tmp_path / "broken")
     path = tmp_path / "broken" / "preprocessor_config.json"
     settings = json.loads(path.read_text())

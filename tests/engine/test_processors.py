@@ -1,4 +1,4 @@
-"""Loading processors with and without what only videos need."""
+"""Loading processors with and without the packages that only videos need."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def loaders() -> tuple[object, object]:
     )
 
 
-def test_a_stand_in_for_videos_is_used_only_while_loading(tmp_path: Path) -> None:
+def test_the_video_placeholder_is_used_only_while_loading(tmp_path: Path) -> None:
     before = loaders()
     processor = load_processor(family_folder("qwen2_vl"))
     assert loaders() == before
     with pytest.raises(NotImplementedError, match="videos are not scored"):
         processor.video_processor([])
-    with pytest.raises(OSError, match="holds no processor"):
+    with pytest.raises(OSError, match="contains no processor"):
         load_processor(tmp_path)
     assert loaders() == before
     assert json.loads(processor.to_json_string())["video_processor"] == {}
 
 
-def test_a_model_without_images_is_refused_with_what_is_supported(tmp_path: Path) -> None:
+def test_a_model_without_images_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "text-only"
     family_model("llava")._tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), "utf-8")
@@ -49,7 +49,7 @@ def test_a_model_without_images_is_refused_with_what_is_supported(tmp_path: Path
 
 @pytest.mark.skipif(is_torchvision_available(), reason="torchvision is installed")
 @pytest.mark.parametrize("name", ["mistral3", "kimi_k25"])
-def test_a_model_that_needs_torchvision_says_so_with_the_remedy(name: str) -> None:
+def test_a_missing_torchvision_is_reported_with_the_remedy(name: str) -> None:
     assert name in NEWER
     with pytest.raises(ModelError, match=r"needs torchvision: pip install torchvision$"):
         load_model(str(family_folder(name)), device="cpu")

@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on: per source and status, in parts and in flight."""
+"""Progress of a run: per source and status, in parts and in flight."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def told(progress: RunProgress) -> tuple[int, dict[str, int], dict[str, tuple[in
 def test_each_report_counts_by_source_and_by_status(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, flush_seconds: float
 ) -> None:
-    """The same, whether what is done lies in a part already or is still held."""
+    """The counts are the same for samples in a part and in memory."""
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 2)
     monkeypatch.setattr("scoring.engine.runner._REPORT_SECONDS", 0.0)
     monkeypatch.setattr("scoring.engine.runner.FLUSH_SECONDS", flush_seconds)
@@ -70,7 +70,7 @@ def test_each_report_counts_by_source_and_by_status(
     assert told(last) == told(seen[-1]) == end
 
 
-def test_predictions_count_what_is_to_be_predicted_and_tell_the_scores_statuses(
+def test_predictions_count_their_samples_and_report_the_scores_statuses(
     workspace: Workspace,
 ) -> None:
     run = score_dataset(workspace, FakeModel()).run_id

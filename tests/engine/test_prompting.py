@@ -1,4 +1,4 @@
-"""Finding the answers in a rendered chat."""
+"""Locating the answers in a rendered chat."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def trimming(messages: Messages) -> str:
     return "".join(f"[{message['role'][0]}]{shown(message).strip()}</s>" for message in messages)
 
 
-def test_images_stand_where_their_offsets_say() -> None:
+def test_images_are_placed_by_their_offsets() -> None:
     turn = Turn(Role.HUMAN, "ab\n", (1, 3))
     assert [shown(message) for message in to_messages([turn])] == ["a<image>b\n<image>"]
 
 
-def test_answers_are_found_with_their_end_marker() -> None:
+def test_answers_are_located_with_their_end_marker() -> None:
     chat = render_chat(plain, TALK, end_markers=("</s>",))
     assert chat.text == "[u]<image>\nWhat?</s>[a]A cat</s>[u]Sure?</s>[a] yes </s>"
     found = [chat.text[span.start : span.end] for span in chat.answers]
@@ -56,12 +56,12 @@ def test_answers_are_found_with_their_end_marker() -> None:
     assert [span.turn for span in chat.answers] == [0, 1]
 
 
-def test_the_end_marker_stays_out_when_asked() -> None:
+def test_the_end_marker_is_excluded_on_request() -> None:
     chat = render_chat(plain, TALK, ("</s>",), score_eos=False)
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["A cat", " yes "]
 
 
-def test_templates_that_trim_are_followed() -> None:
+def test_templates_may_trim_answers() -> None:
     chat = render_chat(trimming, TALK, ("</s>",))
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["A cat</s>", "yes</s>"]
 
@@ -79,7 +79,7 @@ def test_a_template_that_rewrites_or_drops_answers_is_refused() -> None:
         assert problem.value.status is Status.BAD_RECORD
 
 
-def test_a_template_that_raises_gives_its_reason() -> None:
+def test_the_exception_of_a_template_becomes_the_reason() -> None:
     def refusing(messages: Messages) -> str:
         raise ValueError("roles must alternate")
 
@@ -93,7 +93,7 @@ def test_whether_a_template_marks_the_end_of_an_answer() -> None:
 
 
 def test_tokens_belong_to_the_answer_they_overlap() -> None:
-    # characters:  0 1 2 3 4 5 6 7; the answer stands at 3..6
+    # characters:  0 1 2 3 4 5 6 7; the answer is at 3..6
     offsets = np.array([(0, 0), (0, 2), (2, 4), (4, 6), (6, 8)])
     assert token_turns(offsets, [AnswerSpan(0, 3, 6)]).tolist() == [-1, -1, 0, 0, -1]
 
@@ -102,7 +102,7 @@ def test_the_first_token_is_never_an_answer_token() -> None:
     assert token_turns(np.array([(0, 2), (2, 4)]), [AnswerSpan(0, 0, 4)]).tolist() == [-1, 0]
 
 
-def test_answers_tell_where_their_content_ends() -> None:
+def test_answer_spans_contain_the_end_of_their_content() -> None:
     for score_eos, marker in ((True, "</s>"), (False, "")):
         chat = render_chat(plain, TALK, ("</s>",), score_eos=score_eos)
         for span in chat.answers:
@@ -117,7 +117,7 @@ def test_tokens_belong_to_the_thought_the_content_or_the_end_of_their_answer() -
     assert token_segments(offsets, [span]).tolist() == [
         -1, Segment.THOUGHT, Segment.THOUGHT, Segment.CONTENT, Segment.END, -1,
     ]  # fmt: skip
-    # What overlaps the content belongs to it.
+    # A token that overlaps the content belongs to it.
     straddling = np.array([(0, 2), (2, 5), (5, 7), (7, 9), (9, 12)])
     assert token_segments(straddling, [span]).tolist() == [
         -1, Segment.THOUGHT, Segment.CONTENT, Segment.CONTENT, Segment.CONTENT,
@@ -125,7 +125,7 @@ def test_tokens_belong_to_the_thought_the_content_or_the_end_of_their_answer() -
     assert token_segments(offsets, [AnswerSpan(0, 2, 12)]).tolist() == [-1, 0, 0, 0, 0, -1]
 
 
-def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() -> None:
+def test_control_tokens_are_broken_up_and_images_keep_their_position() -> None:
     controls = re.compile(r"<image>|</s>")
     turn = Turn(Role.HUMAN, "a<image>b</s>c", (0, 1, 8, 14))
     read = neutralize_turn(turn, controls)
@@ -134,7 +134,7 @@ def test_control_tokens_in_a_text_are_broken_and_images_stay_where_they_are() ->
     assert neutralize_turn(untouched, controls) is untouched
 
 
-def test_a_control_token_that_an_image_splits_is_broken_too() -> None:
+def test_a_control_token_split_by_an_image_is_broken_up() -> None:
     read = neutralize_turn(Turn(Role.HUMAN, "<image>", (3,)), re.compile("<image>"))
     assert [shown(message) for message in to_messages([read])] == ["< im<image>age>"]
 
@@ -143,14 +143,14 @@ def test_lone_surrogates_become_question_marks() -> None:
     assert neutralize_turn(Turn(Role.HUMAN, "a\ud800b\x00é"), None).text == "a?b\x00é"
 
 
-def test_private_characters_of_a_text_do_not_pass_for_marks() -> None:
+def test_private_use_characters_in_a_text_are_not_marks() -> None:
     turns = (Turn(Role.HUMAN, "\ue0000\ue000"), Turn(Role.ASSISTANT, "\ue0001\ue000"))
     chat = render_chat(plain, turns, ("</s>",))
     assert [chat.text[span.start : span.end] for span in chat.answers] == ["\ue0001\ue000</s>"]
 
 
 def without_old_thoughts(messages: Messages) -> str:
-    """As Qwen3's template: the last answer keeps its thought or gets an empty one, others none."""
+    """As in Qwen3: the last answer keeps its thought or gets an empty one, others none."""
     text = ""
     for place, message in enumerate(messages):
         content = shown(message)
@@ -168,7 +168,7 @@ THOUGHTFUL = "<think> one red\nthing </think>red"
 
 
 def scored(chat: RenderedChat) -> list[tuple[str | None, str]]:
-    """Of each answer, its thought and the rest of what is scored."""
+    """Each answer's thought and the rest of its scored text."""
     found: list[tuple[str | None, str]] = []
     for span in chat.answers:
         start = span.start if span.thought_end is None else span.thought_end
@@ -186,7 +186,7 @@ def test_an_answer_keeps_the_thought_that_its_template_keeps() -> None:
     assert chat.thoughts_dropped == 0
 
 
-def test_what_a_template_leaves_of_an_answer_is_scored_and_the_loss_is_counted() -> None:
+def test_the_kept_part_of_an_answer_is_scored_and_the_drop_is_counted() -> None:
     talk = (*TALK[:1], Turn(Role.ASSISTANT, THOUGHTFUL), *TALK[2:3], Turn(Role.ASSISTANT, "yes"))
     chat = render_chat(without_old_thoughts, talk, ("</s>",))
     empty = "<think>\n\n</think>\n\n"
@@ -195,7 +195,7 @@ def test_what_a_template_leaves_of_an_answer_is_scored_and_the_loss_is_counted()
     assert chat.thoughts_dropped == 1
 
 
-def test_an_empty_thought_is_no_loss() -> None:
+def test_an_empty_thought_does_not_count_as_dropped() -> None:
     talk = (TALK[0], Turn(Role.ASSISTANT, "<think>\n\n</think>\n\nred"))
     chat = render_chat(without_old_thoughts, talk, ("</s>",))
     assert scored(chat) == [(None, "red</s>")]
@@ -203,7 +203,7 @@ def test_an_empty_thought_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize("answer", [THOUGHTFUL, "one red\nthing </think>red"])
-def test_a_template_that_keeps_answers_as_they_are_keeps_thoughts(answer: str) -> None:
+def test_a_template_that_keeps_answers_unchanged_keeps_thoughts(answer: str) -> None:
     chat = render_chat(plain, (TALK[0], Turn(Role.ASSISTANT, answer)), ("</s>",))
     assert scored(chat) == [(answer.removesuffix("red"), "red</s>")]
 

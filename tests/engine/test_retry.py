@@ -1,4 +1,4 @@
-"""``score --retry``: rows that ended badly are scored anew, and the latest outcome counts."""
+"""``score --retry``: rows with a problem are scored again, and the latest outcome counts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_latest_outcome_counts_everywhere(workspace: Workspace) -> None:
     first = parts(workspace)
     (folder / "1.png").write_text("no picture")
     (folder / "3.png").write_text("no picture")
-    assert scored(workspace).statuses == {"scored": 3, "missing_image": 2}  # not asked for
+    assert scored(workspace).statuses == {"scored": 3, "missing_image": 2}  # not requested
     assert parts(workspace) == first
     assert scored(workspace, "missing_image").statuses == {"scored": 3, "bad_image": 2}
     Image.new("RGB", (2, 2)).save(folder / "1.png")
@@ -79,7 +79,7 @@ def test_nothing_to_retry_does_nothing(workspace: Workspace) -> None:
     assert parts(workspace) == before
 
 
-def test_a_stopped_retry_says_so_and_goes_on(workspace: Workspace) -> None:
+def test_a_stopped_retry_reports_it_and_resumes(workspace: Workspace) -> None:
     scored(workspace)
     stop = threading.Event()
     stop.set()

@@ -1,4 +1,4 @@
-"""What pins a run down: its record, and what is refused or becomes another run when it changes.
+"""A run's record, and which changes are refused or make another run.
 
 The bundled model is scored for real; a changed model is a copy of its folder with one file edited.
 """
@@ -79,7 +79,7 @@ def edited(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after, 1))
 
 
-def test_the_record_tells_what_decided_the_numbers(workspace: Workspace, model: HfModel) -> None:
+def test_the_record_contains_the_deciding_settings(workspace: Workspace, model: HfModel) -> None:
     run = score_dataset(workspace, model, run_id="mine").run_id
     record = read_run(workspace, run)
     assert (record.model, record.model_family) == (BUNDLED_MODEL, "llava")
@@ -127,7 +127,7 @@ def change_configuration(folder: Path) -> None:
         (change_configuration, "model_files config.json: '.{12}' then, '.{12}' now"),
     ],
 )
-def test_a_model_that_reads_otherwise_is_refused_under_the_same_name(
+def test_a_model_with_changed_files_is_refused_under_the_same_name(
     workspace: Workspace, folder: Path, change: Callable[[Path], None], named: str
 ) -> None:
     before = loaded(folder)
@@ -135,13 +135,13 @@ def test_a_model_that_reads_otherwise_is_refused_under_the_same_name(
     change(folder)
     after = loaded(folder)
     assert after.info.fingerprint == before.info.fingerprint  # the weights are the same
-    with pytest.raises(RunConflictError, match=rf"other settings \({named}\); "):
+    with pytest.raises(RunConflictError, match=rf"other settings \({named}\)"):
         score_dataset(workspace, after, run_id="mine")
-    with pytest.raises(RunConflictError, match=rf"was scored otherwise \({named}\); "):
+    with pytest.raises(RunConflictError, match=rf"was scored with other settings \({named}\)\. "):
         predict_dataset(workspace, after, "mine")
 
 
-def test_a_model_that_reads_otherwise_makes_another_run_by_default(
+def test_a_model_with_changed_files_makes_another_run_by_default(
     workspace: Workspace, folder: Path
 ) -> None:
     first = score_dataset(workspace, loaded(folder)).run_id
@@ -151,7 +151,7 @@ def test_a_model_that_reads_otherwise_makes_another_run_by_default(
     assert first != second
 
 
-def test_files_that_decide_nothing_change_nothing(workspace: Workspace, folder: Path) -> None:
+def test_irrelevant_files_change_nothing(workspace: Workspace, folder: Path) -> None:
     run = score_dataset(workspace, loaded(folder)).run_id
     (folder / "README.md").write_text("Another day.")
     (folder / "generation_config.json").write_text('{"temperature": 0.5}')
@@ -159,10 +159,8 @@ def test_files_that_decide_nothing_change_nothing(workspace: Workspace, folder: 
     assert (again.run_id, again.done_before) == (run, 3)
 
 
-def test_a_run_whose_scores_were_computed_otherwise_is_refused(
-    workspace: Workspace, model: HfModel
-) -> None:
-    """It knew nothing of files, of the template's text and of versions of the computation."""
+def test_a_run_of_another_scoring_version_is_refused(workspace: Workspace, model: HfModel) -> None:
+    """Its record has no files, no template text and no version of the computation."""
     run = score_dataset(workspace, model, run_id="mine", limit=2).run_id
     path = workspace.run_dir(run) / "run.json"
     raw = json.loads(path.read_text())
@@ -217,7 +215,7 @@ def plain_loss(answer: str) -> float:
     return float(np.mean([-logp[place - 1, ids[place]].item() for place in places]))
 
 
-def test_a_template_file_is_scored_with(workspace: Workspace, template: Path) -> None:
+def test_scoring_with_a_template_file(workspace: Workspace, template: Path) -> None:
     model = loaded(bundled_model(), str(template))
     assert model.info.template == f"file:{hashlib.sha256(TEMPLATE.encode()).hexdigest()[:12]}"
     run = score_dataset(workspace, model).run_id
@@ -225,7 +223,7 @@ def test_a_template_file_is_scored_with(workspace: Workspace, template: Path) ->
     np.testing.assert_allclose(losses(workspace, run), expected, atol=1e-5)
 
 
-def test_predictions_take_the_template_that_the_scores_had(
+def test_predictions_need_the_template_of_the_scores(
     workspace: Workspace, template: Path, model: HfModel
 ) -> None:
     score_dataset(workspace, loaded(bundled_model(), str(template)), run_id="mine")

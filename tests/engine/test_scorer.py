@@ -1,4 +1,4 @@
-"""The two passes with a model that returns typed losses: values to check by hand."""
+"""The two passes with a model that returns given losses: values that a reader can check."""
 
 from __future__ import annotations
 
@@ -51,10 +51,12 @@ def score(
     truncate: bool = False,
     baselines: Sequence[str] = ("none",),
     tokens: bool = False,
-    cycle: ShuffledImages | None = None,
+    shuffled: ShuffledImages | None = None,
 ) -> list[SampleScore]:
     blind = BaselineSettings(tuple(baselines))
-    scorer = Scorer(model, [root], baselines=blind, cycle=cycle, truncate=truncate, tokens=tokens)
+    scorer = Scorer(
+        model, [root], baselines=blind, shuffled=shuffled, truncate=truncate, tokens=tokens
+    )
     return scorer.score(scorer.prepare(samples))
 
 
@@ -73,7 +75,7 @@ def test_a_sample_is_averaged_over_the_tokens_of_all_turns(root: Path) -> None:
     assert [(turn.turn, turn.n_answer_tokens) for turn in outcome.turns] == [(0, 1), (1, 3)]
 
 
-def test_outcomes_keep_the_order_and_none_is_left_out(root: Path) -> None:
+def test_outcomes_are_complete_and_in_order(root: Path) -> None:
     broken = Sample(1, None, "s", (), (), b"{}", Status.TEXT_ONLY, "the record has no image")
     samples = [sample(0, "a b c"), broken, sample(2, "d", image="gone.png"), sample(3, "e")]
     scores = score(FakeModel(), root, samples)
@@ -87,7 +89,7 @@ def test_outcomes_keep_the_order_and_none_is_left_out(root: Path) -> None:
     assert scores[2].reason == "'gone.png' is in none of the image folders"
 
 
-def test_a_loss_that_is_no_number_gives_a_status_not_a_score(root: Path) -> None:
+def test_a_non_finite_loss_gives_a_status(root: Path) -> None:
     model = FakeModel({"inf": ([float("inf")], [1.0]), "nan": ([1.0], [float("nan")])})
     scores = score(model, root, [sample(0, "inf"), sample(1, "nan"), sample(2, "ok")])
     assert [score.status for score in scores] == [
@@ -122,7 +124,7 @@ def test_when_no_answer_token_fits_nothing_is_scored(root: Path) -> None:
 @pytest.mark.parametrize(
     ("max_length", "limit"), [(512, 1_000_000), (100_000, 1_600_000), (1 << 40, 16_000_000)]
 )
-def test_more_text_than_any_model_takes_is_not_tokenised(
+def test_too_much_text_is_not_tokenised(
     root: Path, truncate: bool, max_length: int, limit: int
 ) -> None:
     class Recording(FakeModel):
@@ -169,18 +171,18 @@ GRAY, BLUE = (128, 128, 128), (0, 0, 255)
 
 
 @pytest.fixture
-def cycle(root: Path) -> ShuffledImages:
+def shuffled(root: Path) -> ShuffledImages:
     """a.png, which is black, and b.png, which is blue."""
     Image.new("RGB", (3, 3), BLUE).save(root / "b.png")
-    write_shuffled_images(root / "cycle", lambda: [["a.png", "b.png"]], 42)
-    return ShuffledImages(root / "cycle", 42)
+    write_shuffled_images(root / "shuffled", [["a.png", "b.png"]], 42)
+    return ShuffledImages(root / "shuffled", 42)
 
 
-def test_baselines_share_the_multimodal_pass(root: Path, cycle: ShuffledImages) -> None:
+def test_baselines_share_the_multimodal_pass(root: Path, shuffled: ShuffledImages) -> None:
     model = FakeModel(by_colour={GRAY: 1.5, BLUE: 0.75}, masked=2.0)
     every = ("none", "reference", "gray", "blur", "shuffled")
     samples = [sample(0, "a b"), sample(1, "c")]
-    scores = score(model, root, samples, baselines=every, cycle=cycle)
+    scores = score(model, root, samples, baselines=every, shuffled=shuffled)
     assert [(one.baseline, one.row_idx) for one in scores] == [
         (baseline, row) for baseline in every for row in (0, 1)
     ]
@@ -195,25 +197,25 @@ def test_baselines_share_the_multimodal_pass(root: Path, cycle: ShuffledImages) 
     assert model.batches == [2] * 6  # one pass with the image, one for each baseline
 
 
-def test_a_baseline_that_fails_takes_nothing_from_the_others(
-    root: Path, cycle: ShuffledImages
+def test_a_baseline_that_fails_does_not_affect_the_others(
+    root: Path, shuffled: ShuffledImages
 ) -> None:
     (root / "b.png").unlink()
     model = FakeModel(by_colour={GRAY: float("inf")})
     asked = ("none", "gray", "shuffled")
-    scores = score(model, root, [sample(5, "a b")], baselines=asked, cycle=cycle)
+    scores = score(model, root, [sample(5, "a b")], baselines=asked, shuffled=shuffled)
     assert [(one.baseline, one.status, one.visnec) for one in scores] == [
         ("none", Status.SCORED, 0.5),
         ("gray", Status.NON_FINITE, None),
         ("shuffled", Status.MISSING_IMAGE, None),
     ]
     assert scores[2].reason == (
-        "shuffled: no other image could take its place, lastly: "
+        "shuffled: no other image could replace it; last problem: "
         "'b.png' is in none of the image folders"
     )
 
 
-def test_what_rules_a_sample_out_does_so_under_every_baseline(root: Path) -> None:
+def test_a_problem_of_a_sample_applies_under_every_baseline(root: Path) -> None:
     broken = Sample(1, None, "s", (), (), b"{}", Status.TEXT_ONLY, "the record has no image")
     samples = [sample(0, "a", image="gone.png"), broken, sample(2, "")]
     scores = score(FakeModel(), root, samples, baselines=("none", "gray"))
@@ -247,7 +249,7 @@ def test_images_of_neighbours_are_decoded_once(root: Path, monkeypatch: pytest.M
     assert seen[2] == seen[3] == seen[5]  # the grey one of the same size
 
 
-def test_a_sample_that_a_processor_stumbles_over_is_told(root: Path) -> None:
+def test_a_sample_that_a_processor_fails_on_is_reported(root: Path) -> None:
     class Stumbling(FakeModel):
         def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
             if turns[1].text == "odd":
@@ -259,7 +261,7 @@ def test_a_sample_that_a_processor_stumbles_over_is_told(root: Path) -> None:
     assert odd.reason == "the model's processor fails on it: KeyError: 'odd'"
 
 
-def test_a_model_without_a_masked_placeholder_is_told_before_the_work() -> None:
+def test_a_model_without_a_masked_placeholder_is_refused_before_any_work() -> None:
     class Unmasked(FakeModel):
         def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
             raise PromptProblem(Status.PLACEHOLDER_MISMATCH, "not for this model")
@@ -269,9 +271,9 @@ def test_a_model_without_a_masked_placeholder_is_told_before_the_work() -> None:
     check_baselines(Unmasked(), BaselineSettings(("none", "gray")))
 
 
-def test_truncation_is_settled_for_each_baseline_on_its_longer_sequence(root: Path) -> None:
+def test_each_baseline_is_truncated_by_its_longer_sequence(root: Path) -> None:
     class Wide(FakeModel):
-        """A grey image takes two tokens more."""
+        """A grey image has two more tokens."""
 
         def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
             encoded = super().encode(turns, images)
@@ -287,13 +289,13 @@ def test_truncation_is_settled_for_each_baseline_on_its_longer_sequence(root: Pa
     losses = {"a b c d": ([1.0, 2.0, 3.0, 9.0], [0.5, 0.5, 1.0, 9.0])}
     model = Wide(losses, max_length=6, by_colour={GRAY: 4.0})
     none, gray = score(model, root, [sample(0, "a b c d")], True, ("none", "gray"))
-    # start, image, q, a, b, c fit; with the grey image: start, three for it, q, a.
+    # start, image, q, a, b, c fit; with the grey image: start, three image tokens, q, a.
     assert (none.n_answer_tokens, none.loss_text, none.loss_multimodal) == (3, 2.0, 2 / 3)
     assert (gray.n_answer_tokens, gray.loss_text, gray.loss_multimodal) == (1, 4.0, 0.5)
     assert (none.truncated, gray.truncated) == (True, True)
 
 
-def test_what_is_cut_behind_all_answers_is_no_truncation(root: Path) -> None:
+def test_removing_text_after_all_answers_is_not_truncation(root: Path) -> None:
     talk = (*sample(0, "a b").turns, Turn(Role.HUMAN, "x " * 9))
     (outcome,) = score(FakeModel(max_length=5), root, [replace(sample(0), turns=talk)], True)
     assert (outcome.status, outcome.truncated, outcome.n_answer_tokens) == (
@@ -304,7 +306,9 @@ def test_what_is_cut_behind_all_answers_is_no_truncation(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "status"), [(4, Status.TOO_LONG), (8, Status.SCORED)])
-def test_an_image_behind_the_cut_cannot_be_scored(root: Path, limit: int, status: Status) -> None:
+def test_an_image_after_the_truncation_cannot_be_scored(
+    root: Path, limit: int, status: Status
+) -> None:
     # start, image, q, a, image, q, b, c
     turns = (
         Turn(Role.HUMAN, "q", (0,)),
@@ -316,12 +320,12 @@ def test_an_image_behind_the_cut_cannot_be_scored(root: Path, limit: int, status
     (outcome,) = score(FakeModel(max_length=limit), root, [talk], truncate=True)
     assert outcome.status is status
     if status is Status.TOO_LONG:
-        assert outcome.reason == "an image stands behind the cut at the model's 4 tokens"
+        assert outcome.reason == "an image comes after the truncation at the model's 4 tokens"
     else:
         assert (outcome.truncated, outcome.n_answer_tokens) == (True, 3)
 
 
-def test_token_losses_are_kept_when_asked(root: Path) -> None:
+def test_token_losses_are_kept_on_request(root: Path) -> None:
     model = FakeModel({"x": ([4.0], [0.0]), "y \ud800": ([1.0, 2.0], [2.0, 1.0])})
     plain = score(model, root, [sample(0, "x", "y \ud800")])[0]
     assert plain.tokens is None
@@ -335,7 +339,7 @@ def test_token_losses_are_kept_when_asked(root: Path) -> None:
     assert table.column("token_loss_text").to_pylist() == [[4.0, 1.0, 2.0], None]
 
 
-def test_tokens_of_a_cut_sample_are_those_that_were_scored(root: Path) -> None:
+def test_tokens_of_a_truncated_sample_are_the_scored_ones(root: Path) -> None:
     (outcome,) = score(
         FakeModel(max_length=5), root, [sample(0, "a b c")], truncate=True, tokens=True
     )
@@ -343,7 +347,7 @@ def test_tokens_of_a_cut_sample_are_those_that_were_scored(root: Path) -> None:
     assert outcome.tokens.texts == ("a", "b")
 
 
-def test_sums_per_turn_by_hand() -> None:
+def test_sums_per_turn() -> None:
     text = np.array([1.0, 2.0, 3.0], dtype=np.float32)
     multimodal = np.array([0.0, 0.5, 4.0], dtype=np.float32)
     assert turn_scores([0, 0, 2], text, multimodal) == (

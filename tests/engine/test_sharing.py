@@ -69,7 +69,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def rows_of(workspace: Workspace, run_id: str = "run") -> list[int]:
-    """Rows over all parts, sorted; reading fails where a part is not whole."""
+    """Rows of all parts, sorted; reading fails if a part is incomplete."""
     parts = (workspace.run_dir(run_id) / "scores").glob("part-*.parquet")
     return sorted(row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist())
 
@@ -85,7 +85,7 @@ def start(code: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for(workspace: Workspace, n: int, process: subprocess.Popen[bytes]) -> None:
-    """Until ``n`` samples are done, or the process has ended."""
+    """Wait until ``n`` samples are done, or the process has ended."""
     while process.poll() is None:
         progress = read_progress(workspace, "run")
         if progress and progress.done >= n:
@@ -110,8 +110,8 @@ def test_threads_that_score_one_run_share_its_rows(
     assert list((workspace.run_dir("run") / "claims" / "score").iterdir()) == []
 
 
-def test_processes_killed_at_random_lose_and_double_nothing(workspace: Workspace) -> None:
-    """Two share the run; one of the two is killed again and again and started anew."""
+def test_processes_killed_at_random_neither_lose_nor_duplicate_rows(workspace: Workspace) -> None:
+    """Two share the run; one of them is killed again and again and restarted."""
     draw = random.Random(1)  # noqa: S311 - when to kill
     steady = start(SCORE, str(workspace.root))
     for kill in range(3):
@@ -126,13 +126,13 @@ def test_processes_killed_at_random_lose_and_double_nothing(workspace: Workspace
     assert rows_of(workspace) == list(range(N))
 
 
-def test_who_wakes_up_after_its_claims_were_taken_over_writes_nothing_twice(
+def test_expired_lease_does_not_write_twice(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = workspace.run_dir("run") / "claims" / "score"
 
     class Sleeping(FakeModel):
-        """While it sleeps over its first batch, its claims grow old and another does all."""
+        """While it sleeps in its first batch, its leases expire and another scores everything."""
 
         def _batch_losses(self, batch: Sequence[EncodedSample]) -> list[NDArray[np.float32]]:
             if not self.batches:
@@ -147,7 +147,7 @@ def test_who_wakes_up_after_its_claims_were_taken_over_writes_nothing_twice(
     assert rows_of(workspace) == list(range(N))
 
 
-def test_a_row_that_two_processes_did_counts_once(workspace: Workspace) -> None:
+def test_a_row_computed_by_two_processes_counts_once(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="run")
     scores = workspace.run_dir("run") / "scores"
     part = next(scores.glob("part-*.parquet"))
@@ -158,10 +158,10 @@ def test_a_row_that_two_processes_did_counts_once(workspace: Workspace) -> None:
     assert int(frame["n"].sum()) == N
 
 
-def test_a_full_disk_is_told_with_what_is_kept_and_leaves_no_half_part(
+def test_a_full_disk_is_reported_and_leaves_no_partial_part(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The third part meets the file size limit of the process, as a write to a full disk fails."""
+    """The third part exceeds the file size limit of the process, which fails like a full disk."""
     monkeypatch.setattr("scoring.engine.plan.CHUNK_ROWS", 50)
     monkeypatch.setattr("scoring.engine.runner.FLUSH_SECONDS", 0.0)
     written = pq.write_table
@@ -173,7 +173,7 @@ def test_a_full_disk_is_told_with_what_is_kept_and_leaves_no_half_part(
         written(table, file, **options)
 
     monkeypatch.setattr("scoring.runs.journal.pq.write_table", full)
-    expected = r"No space left on device\); 100 of 300 samples are kept"
+    expected = r"No space left on device\)\. 100 of 300 samples are saved"
     with pytest.raises(StorageError, match=expected):
         score_dataset(workspace, FakeModel(), run_id="run")
     scores = workspace.run_dir("run") / "scores"
@@ -187,7 +187,7 @@ def test_a_full_disk_is_told_with_what_is_kept_and_leaves_no_half_part(
     assert rows_of(workspace) == list(range(N))
 
 
-def test_unfinished_files_of_long_ago_are_removed_and_fresh_ones_left(workspace: Workspace) -> None:
+def test_old_unfinished_files_are_removed_and_recent_ones_kept(workspace: Workspace) -> None:
     scores = workspace.run_dir("run") / "scores"
     scores.mkdir(parents=True)
     for name, age in (("old", 3600), ("new", 0)):
@@ -227,7 +227,7 @@ def test_twenty_kills_of_the_real_command_change_nothing(demo_workspace: Path) -
         process = start(VISNEC, *command, "run")
         before = len(rows_of(place))
         if killed % 4 == 3:
-            time.sleep(draw.uniform(0, 6))  # while it loads, or whatever it does then
+            time.sleep(draw.uniform(0, 6))  # while it loads, or later
         else:
             wait_for(place, min(before + draw.randrange(1, 40), 590), process)
             time.sleep(draw.uniform(0, 0.3))

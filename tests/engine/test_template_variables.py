@@ -1,4 +1,4 @@
-"""What a chat template is given besides the conversation, and what it makes of thoughts."""
+"""The variables of a chat template, and its treatment of thoughts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from scoring.runs.record import read_run
 from scoring.samples import Role, Turn
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
-# As templates of reasoning models: thoughts of earlier turns are dropped and the answer to come
-# begins with one, unless that is switched off. The date is written by some.
+# As in templates of reasoning models: thoughts of earlier turns are dropped, and the next answer
+# starts with one unless that is switched off. Some write the date.
 TEMPLATE = (
     "{{ bos_token }}{{ strftime_now('%d %b %Y') }}{% for m in messages %}"
     "{% if m.role == 'user' %}<user>{% for c in m.content %}"
@@ -87,7 +87,7 @@ def parts(workspace: Workspace, run: str, kind: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["row_idx"])
 
 
-def test_a_prediction_that_ends_inside_a_thought_answers_nothing_and_is_warned_of(
+def test_a_prediction_that_ends_inside_a_thought_is_empty_and_warned_about(
     workspace: Workspace, template: str
 ) -> None:
     asked = ("--model", "tiny-vlm", "--template", template, "--predict", "--max-new-tokens", "4")
@@ -109,7 +109,7 @@ def test_a_prediction_that_ends_inside_a_thought_answers_nothing_and_is_warned_o
     assert [row["thoughts_unfinished"] for row in parts(workspace, "calm", "predictions")] == [0, 0]
 
 
-def test_a_run_is_held_to_its_template_variables(workspace: Workspace, template: str) -> None:
+def test_a_run_keeps_its_template_variables(workspace: Workspace, template: str) -> None:
     calm, thinking = loaded(template, enable_thinking=False), loaded(template)
     run = score_dataset(workspace, calm).run_id
     assert score_dataset(workspace, thinking).run_id != run
@@ -118,15 +118,15 @@ def test_a_run_is_held_to_its_template_variables(workspace: Workspace, template:
         score_dataset(workspace, thinking, run_id=run)
 
 
-def test_predictions_are_held_to_theirs(workspace: Workspace, template: str) -> None:
-    """They may differ from those of the scores, which a generation prompt does not concern."""
+def test_predictions_keep_their_template_variables(workspace: Workspace, template: str) -> None:
+    """They may differ from those of the scores, which have no generation prompt."""
     score_dataset(workspace, loaded(template), run_id="one")
     asked = ("--run", "one", "--template", template, "--max-new-tokens", "4")
     result = command("predict", workspace, *asked, "--chat-template-kwargs", NO_THOUGHTS)
     assert result.exit_code == 0, result.output
     settings = json.loads((workspace.run_dir("one") / "predictions.json").read_text())
     assert settings["chat_template_kwargs"] == {"enable_thinking": False}
-    assert command("predict", workspace, *asked).exit_code == 0  # as they began
+    assert command("predict", workspace, *asked).exit_code == 0  # as they started
     with pytest.raises(RunConflictError, match=r"began with --chat-template-kwargs '.*false"):
         predict_dataset(workspace, loaded(template), "one")
 
@@ -134,7 +134,9 @@ def test_predictions_are_held_to_theirs(workspace: Workspace, template: str) -> 
 @pytest.mark.parametrize(
     ("given", "message"), [("{enable", "is not valid JSON"), ("[1]", "takes a JSON object")]
 )
-def test_wrong_template_variables_are_named(workspace: Workspace, given: str, message: str) -> None:
+def test_invalid_template_variables_are_reported(
+    workspace: Workspace, given: str, message: str
+) -> None:
     result = command("score", workspace, "--model", "tiny-vlm", "--chat-template-kwargs", given)
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
@@ -162,7 +164,7 @@ def test_thoughts_that_the_template_drops_are_counted_and_not_scored(
     assert read_run_summary(workspace, "one").n_thoughts_dropped == 1
 
 
-def test_thoughts_that_are_kept_have_sums_of_their_own(tmp_path: Path) -> None:
+def test_kept_thoughts_have_their_own_sums(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [(ASKED, "<think>two red</think>\n\nred")])
     model = load_model(str(bundled_model()), device="cpu")
     run = score_dataset(workspace, model, tokens=True).run_id
@@ -191,9 +193,7 @@ def test_parts_of_earlier_versions_are_counted_too(workspace: Workspace) -> None
     assert (summary.done, summary.n_text_altered, summary.n_thoughts_dropped) == (2, 0, 0)
 
 
-def test_a_resumed_run_renders_the_date_that_it_began_on(
-    workspace: Workspace, template: str
-) -> None:
+def test_a_resumed_run_renders_the_date_of_its_start(workspace: Workspace, template: str) -> None:
     model = loaded(template)
     score_dataset(workspace, model, run_id="one", limit=1)
     path = workspace.run_dir("one") / "run.json"

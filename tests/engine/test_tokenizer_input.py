@@ -1,4 +1,4 @@
-"""Processors that change a prompt inside their call, where only its tokens show it."""
+"""Processors that change a prompt inside their call, which only its tokens show."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOLMO_TOKENS = (
 
 
 class TwoByThree(BaseImageProcessor):
-    """Cuts every image into 2 x 3 patches; Molmo2's own image processor needs torchvision."""
+    """Splits every image into 2 x 3 patches; Molmo2's own image processor needs torchvision."""
 
     def fetch_images(self, images: Any) -> Any:
         return images
@@ -62,13 +62,13 @@ def molmo_processor() -> Any:
 
 def scored(encoder: Encoder, images: list[Image.Image]) -> str:
     sample = encoder.encode(TALK, images)
-    decoded: str = encoder._here.processor.tokenizer.decode(sample.answer_ids)
+    decoded: str = encoder._local.processor.tokenizer.decode(sample.answer_ids)
     assert "".join(sample.pieces) == decoded
     return decoded
 
 
 @pytest.mark.parametrize("images", [[RED], []])
-def test_answers_are_found_behind_a_token_that_the_processor_puts_first(images: Any) -> None:
+def test_answers_are_located_after_a_token_added_by_the_processor(images: Any) -> None:
     processor = molmo_processor()
     encoder = Encoder(processor, TemplateRenderer(processor, CHATML), ("<|im_end|>",))
     sample = encoder.encode(TALK, images)
@@ -77,7 +77,7 @@ def test_answers_are_found_behind_a_token_that_the_processor_puts_first(images: 
 
 
 class Rewriting(LlavaProcessor):
-    """Puts every text in capitals."""
+    """Converts every text to capitals."""
 
     def __call__(self, images: Any = None, text: Any = None, **settings: Any) -> Any:
         changed = [one.replace("What", "WHAT") for one in text]
@@ -85,7 +85,7 @@ class Rewriting(LlavaProcessor):
 
 
 class Misplacing(LlavaProcessor):
-    """Reports tokens a character too early."""
+    """Reports each token one character too early."""
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         batch = super().__call__(*args, **settings)
@@ -112,10 +112,10 @@ def changed(kind: type[LlavaProcessor]) -> Any:
     [
         (Rewriting, "changes the prompt's text before it is tokenised"),
         (Reordering, "changes the tokens after its tokenizer made them"),
-        (Misplacing, r"of the answer ' ?A cat\.</s>' the tokens of .* would be scored"),
+        (Misplacing, r"for the answer ' ?A cat\.</s>' the tokens of .* would be scored"),
     ],
 )
-def test_a_processor_that_hides_where_the_answer_is_is_refused_at_load(
+def test_a_processor_that_hides_the_answer_is_refused_at_load(
     kind: type[LlavaProcessor], reason: str
 ) -> None:
     model, processor = family_model("llava"), changed(kind)
@@ -133,7 +133,7 @@ def test_a_processor_that_changes_one_text_refuses_that_sample() -> None:
 
 
 def metaspace_processor() -> Any:
-    """A tokenizer as LLaVA's: spaces begin words, and a digit is always a token of its own."""
+    """A tokenizer like LLaVA's: spaces start words, and a digit is always a token of its own."""
     letters = "▁ USERASSISTANT:What?redyes0123456789\n.'"
     vocabulary = ["<unk>", "<s>", "</s>", "<image>", *dict.fromkeys(letters), "▁r", "▁re", "▁red"]
     inner = Tokenizer(

@@ -1,6 +1,6 @@
 """Families whose processors need torchvision, in a process that has it; see ``with_torchvision``.
 
-Some others loaded everywhere but there, for want of what only videos need: num2words, a font.
+Some others failed to load only there, because of requirements for videos: num2words, a font.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A cut sample scores its first answer tokens as the whole one does, in real families."""
+"""A truncated sample has the same losses for its first answer tokens as the whole one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TURNS = (
 
 
 class Shorter:
-    """A model that takes fewer tokens; all else is the model's own."""
+    """A model with a shorter context; the rest is the model's own."""
 
     def __init__(self, model: HfModel, max_length: int) -> None:
         own = {name: getattr(model.info, name) for name in ModelInfo.__dataclass_fields__}
@@ -44,7 +44,9 @@ def prepared(model: HfModel, max_length: int, root: Path) -> Prepared:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_losses_of_a_cut_sample_are_the_first_of_the_whole(family: str, tmp_path: Path) -> None:
+def test_losses_of_a_truncated_sample_are_the_first_of_the_whole(
+    family: str, tmp_path: Path
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     model = family_model(family)

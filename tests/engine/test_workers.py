@@ -1,4 +1,4 @@
-"""Workers: their environment, and how the command ends when they do."""
+"""Workers: their environment, and how the command ends when they exit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scoring.models.options import ModelOptions
 COMMAND = [sys.executable, "-c", "from scoring.cli import main; main()"]
 
 
-def test_a_job_survives_the_way_to_its_worker() -> None:
+def test_a_job_survives_serialisation() -> None:
     blind = BaselineSettings(("none", "shuffled"), shuffle_seed=7)
     options = ScoreOptions("run", blind, tokens=True, limit=5, retry=("bad_image",))
     job = Job("/ws", ModelOptions("tiny-vlm"), options)
@@ -70,7 +70,7 @@ def rows_of(root: Path) -> list[int]:
     return sorted(row for part in parts for row in pq.read_table(part)["row_idx"].to_pylist())
 
 
-def test_a_dead_worker_is_told_and_its_samples_are_taken_over(demo_workspace: Path) -> None:
+def test_a_dead_worker_is_reported_and_its_samples_are_taken_over(demo_workspace: Path) -> None:
     process = start(demo_workspace, "--workers", "2")
     os.kill(pids_at_work(demo_workspace, process, 1)[0], signal.SIGKILL)
     _, said = process.communicate()
@@ -82,7 +82,7 @@ def test_a_dead_worker_is_told_and_its_samples_are_taken_over(demo_workspace: Pa
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_all_workers_softly(demo_workspace: Path, how: signal.Signals) -> None:
+def test_ctrl_c_stops_all_workers_gracefully(demo_workspace: Path, how: signal.Signals) -> None:
     process = start(demo_workspace, "--workers", "2")
     pids = pids_at_work(demo_workspace, process, 2)
     process.send_signal(how)
@@ -91,7 +91,7 @@ def test_ctrl_c_ends_all_workers_softly(demo_workspace: Path, how: signal.Signal
     assert "Progress is saved" in said
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     kept = rows_of(demo_workspace)
-    assert len(set(kept)) == len(kept) <= 600  # two workers may have been done by then
+    assert len(set(kept)) == len(kept) <= 600  # two workers may have finished by then
     again = start(demo_workspace)
     again.communicate()
     assert again.returncode == 0
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_all_workers_softly(demo_workspace: Path, how: signal.Signal
 
 
 @pytest.mark.long
-def test_workers_end_by_themselves_when_their_parent_is_killed(demo_workspace: Path) -> None:
+def test_workers_exit_when_their_parent_is_killed(demo_workspace: Path) -> None:
     process = start(demo_workspace, "--workers", "2")
     pids = pids_at_work(demo_workspace, process, 2)
     process.kill()
@@ -111,7 +111,7 @@ def test_workers_end_by_themselves_when_their_parent_is_killed(demo_workspace: P
 
 
 @pytest.mark.long
-def test_what_a_worker_cannot_load_is_explained(demo_workspace: Path) -> None:
+def test_a_workers_load_error_is_reported(demo_workspace: Path) -> None:
     command = ["score", "-w", str(demo_workspace), "--model", "/nowhere", "--workers", "2"]
     done = subprocess.run(
         [*COMMAND, *command],

@@ -19,8 +19,7 @@ from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.evaluation import evaluate_predictions
 from scoring.database.values import Scope
 from scoring.engine.choice_rotation import Rotation, rotate_choices
-from scoring.engine.predictions import Predictor
-from scoring.engine.rotated_predictions import RotatingPredictor
+from scoring.engine.predictions import Predictor, RotatingPredictor
 from scoring.errors import RunConflictError
 from scoring.evaluation.accuracy import Accuracy
 from scoring.predictions.answer_match import find_option_spans, list_options
@@ -131,7 +130,7 @@ def test_each_order_is_asked_and_counted() -> None:
     predictor = RotatingPredictor(cast(Predictor, Parrot()))
     samples = [sample(0, QUESTION, "B"), sample(1, "How many?", "two"), sample(2, QUESTION, "C")]
     asked = predictor.prepare(samples)
-    assert [len(one.asked) for one in asked] == [2, 0, 2]
+    assert [len(question.rotated) for question in asked] == [2, 0, 2]
     found = predictor.predict(asked)
     assert [one.row_idx for one in found] == [0, 1, 2]
     counts = [

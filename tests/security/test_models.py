@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Path:
 def test_weights_that_are_no_safetensors_are_refused(model: Path, name: str) -> None:
     for weights in model.glob("*.safetensors"):
         weights.rename(model / name)
-    with pytest.raises(ModelError, match=r"holds no \*\.safetensors"):
+    with pytest.raises(ModelError, match=r"contains no \*\.safetensors"):
         resolve_model_folder(str(model), None)
 
 

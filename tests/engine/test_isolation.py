@@ -1,4 +1,4 @@
-"""Samples that a model stumbles over: who is blamed, and when the model is."""
+"""Failing samples are isolated, unless the model itself fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def numbered(*numbers: int) -> list[EncodedSample]:
 
 
 class Model:
-    """Gives back the first token; raises where a call holds one of ``culprits``."""
+    """Returns the first token; raises if a call contains one of ``culprits``."""
 
     def __init__(self, *culprits: int, error: Exception | None = None) -> None:
         self.culprits, self.calls = set(culprits), 0
@@ -38,29 +38,29 @@ def careful(model: Model) -> FaultIsolator[int]:
 ODD = Problem(Status.BAD_RECORD, "the model fails on it: ValueError: odd shape")
 
 
-def test_the_culprit_is_found_and_the_others_keep_their_places() -> None:
+def test_a_failing_sample_is_isolated() -> None:
     assert careful(Model(5))(numbered(4, 5, 6)) == [4, ODD, 6]
 
 
-def test_a_call_that_works_is_made_once() -> None:
+def test_a_successful_call_is_made_once() -> None:
     model = Model(5)
     assert careful(model)(numbered(4, 6)) == [4, 6]
     assert model.calls == 1
     assert careful(model)([]) == []
 
 
-def test_a_model_that_fails_on_everything_is_not_believed() -> None:
+def test_a_model_that_fails_on_everything_raises() -> None:
     with pytest.raises(ValueError, match="odd"):
         careful(Model(4, 5))(numbered(4, 5))
 
 
-def test_once_a_sample_went_through_a_whole_call_may_be_to_blame() -> None:
+def test_after_a_success_all_samples_of_a_call_may_fail() -> None:
     calls = careful(Model(4, 5))
     calls(numbered(1))
     assert calls(numbered(4, 5)) == [ODD, ODD]
 
 
-def test_a_device_that_is_gone_blames_no_sample() -> None:
+def test_a_lost_device_marks_no_sample() -> None:
     model = Model()
     calls = careful(model)
     calls(numbered(1))
@@ -69,21 +69,21 @@ def test_a_device_that_is_gone_blames_no_sample() -> None:
         calls(numbered(2, 3))
 
 
-def test_a_single_sample_is_to_blame_where_the_model_takes_the_probe() -> None:
+def test_a_single_sample_fails_only_if_the_probe_succeeds() -> None:
     assert careful(Model(4))(numbered(4)) == [ODD]
     with pytest.raises(ValueError, match="odd"):
         careful(Model(0, 4))(numbered(4))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OutOfMemoryError("too much")])
-def test_what_runs_out_of_memory_is_told_as_that(error: Exception) -> None:
+def test_out_of_memory_is_a_status_of_its_own(error: Exception) -> None:
     found = careful(Model(5, error=error))(numbered(4, 5))
     assert found[0] == 4
     assert isinstance(found[1], Problem)
     assert found[1].status is Status.OUT_OF_MEMORY
 
 
-def test_a_long_trace_is_cut() -> None:
+def test_a_long_message_is_shortened() -> None:
     (_, problem) = careful(Model(5, error=ValueError("x" * 5000)))(numbered(4, 5))
     assert isinstance(problem, Problem)
     assert len(str(problem.reason)) < 400
