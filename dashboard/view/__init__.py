@@ -1,1 +1,1 @@
-"""The state of a view in its URL, and the widgets and fragments bound to it."""
+"""The view that the URL describes, and the widgets and fragments bound to it."""

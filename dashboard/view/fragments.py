@@ -1,8 +1,8 @@
-"""The parts of a page that are drawn anew by themselves.
+"""Page fragments that rerun on their own.
 
-A moved cut changes counts and kept shares, but neither the loss plane nor the filter; drawing those
-again would make the reader wait for what stands there already. A widget draws the innermost part
-around it anew; what it changes beyond that part is asked for here.
+Moving the threshold changes counts and kept shares, but neither the loss plane nor the filter;
+rendering those again would make the user wait. A widget reruns the innermost fragment around it. If
+its change affects more than that, the callback requests it here.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import streamlit as st
 
 
 class Fragment(StrEnum):
-    """Keys of fragments: on the Overview the cut's within the scores', in Explore the list's
-    within the samples'."""
+    """Keys of fragments: on the Overview THRESHOLD is inside SCORES, in Explore LISTED is inside
+    SAMPLES."""
 
     SCORES = "scores"
-    CUT = "cut"
+    THRESHOLD = "cut"
     SAMPLES = "samples"
     LISTED = "listed"
 
 
-def rerun_fragment(part: Fragment) -> NoReturn:
-    """Draws this part, once the callback that asks for it has ended."""
-    st.rerun(str(part))
+def rerun_fragment(fragment: Fragment) -> NoReturn:
+    """Rerun this fragment after the callback that requests it."""
+    st.rerun(str(fragment))

@@ -1,7 +1,7 @@
-"""Addresses of the dashboard's own routes, and the key that they ask for.
+"""Addresses of the dashboard's own routes, and the key that they require.
 
-The key is drawn anew by each server process and handed only to pages that this server drew, so a
-page of another site cannot address a picture even where it guesses everything else.
+Each server process draws a new key and gives it only to pages that it sent, so a page of another
+site cannot address an image even if it guesses everything else.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ KEY: Final = secrets.token_urlsafe(18)
 
 
 def thumbnail_url(row_idx: int, edition: str) -> str:
-    """The small picture of a sample's first image; ``edition`` changes with the dataset."""
+    """Return the address of a thumbnail; ``edition`` changes with the dataset."""
     return f"{PREFIX}/thumbnail/{row_idx}?{urlencode({'key': KEY, 'of': edition[:12]})}"
 
 
 def image_url(row_idx: int, position: int, edition: str) -> str:
-    """A sample's image at ``position``, re-encoded from its decoded pixels."""
+    """Return the address of a sample's image at ``position``."""
     return f"{PREFIX}/image/{row_idx}/{position}?{urlencode({'key': KEY, 'of': edition[:12]})}"
 
 
 def state_url() -> str:
-    """Tells by one word whether there is something new to show."""
+    """Return the address that answers whether there is something new to show."""
     return f"{PREFIX}/state?{urlencode({'key': KEY})}"
 
 
 def cards_url(scope: Scope, bands: Bands, generation: str) -> str:
-    """Where the review deck fetches samples ahead; it appends ``&rows=1,2,3``.
+    """Return where the review deck prefetches samples; it appends ``&rows=1,2,3``.
 
-    The address changes with everything that the cards depend on, ``generation`` being the
-    database's: what was fetched from another one is out of date.
+    The address changes with everything that the cards depend on, including the database's
+    ``generation``, so cards fetched from another one are out of date.
     """
     limits = {"low": repr(bands.low), "high": repr(bands.high)}
-    return f"{PREFIX}/cards?{urlencode(_about(scope, generation) | limits)}"
+    return f"{PREFIX}/cards?{urlencode(_scope_parameters(scope, generation) | limits)}"
 
 
-def threshold_url(scope: Scope, which: Filter, generation: str) -> str:
-    """Where the threshold editor asks what a cut keeps; it appends ``&low=..&high=..`` and how the
-    cut is wished."""
-    return f"{PREFIX}/cut?{urlencode(_about(scope, generation) | {'filter': str(which)})}"
+def threshold_url(scope: Scope, where: Filter, generation: str) -> str:
+    """Return where the threshold editor requests counts; it appends ``&low=..&high=..`` and the
+    threshold as a score, a share or a number."""
+    parameters = _scope_parameters(scope, generation) | {"filter": str(where)}
+    return f"{PREFIX}/cut?{urlencode(parameters)}"
 
 
-def _about(scope: Scope, generation: str) -> dict[str, str]:
+def _scope_parameters(scope: Scope, generation: str) -> dict[str, str]:
     return {
         "key": KEY,
         "run": scope.run_id,

@@ -1,4 +1,4 @@
-"""The pages by name, and how one page sends the reader to another with a changed view."""
+"""The pages by name, and links from one page to another with a changed view."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dashboard.view.state import Key, View, change_view, write_view
 
 
 class PageName(StrEnum):
-    """The pages, in the order of the navigation."""
+    """The pages in the order of the navigation."""
 
     OVERVIEW = "overview"
     EXPLORE = "explore"
@@ -37,7 +37,7 @@ _ICONS = {
 
 
 def open_navigation(renderers: dict[PageName, Callable[[], None]]) -> Any:
-    """Draws the navigation and returns the page that was asked for."""
+    """Render the navigation and return the requested page."""
     pages = {
         name: st.Page(
             renderers[name],
@@ -53,19 +53,19 @@ def open_navigation(renderers: dict[PageName, Callable[[], None]]) -> Any:
 
 
 def go_to(page: PageName, **changes: Any) -> NoReturn:
-    """Opens another page with these changes of the view. Not for callbacks."""
+    """Open another page with these changes of the view. Not for callbacks."""
     change_view(**changes)
     st.switch_page(st.session_state[Key.PAGES][page])
     raise AssertionError("switch_page does not return")
 
 
 def page_link(page: PageName, view: View) -> str:
-    """Address of a page with a view, for an ordinary link."""
+    """Return the address of a page with a view, for a plain link."""
     parameters = urlencode(write_view(view))
     return f"{page}?{parameters}" if parameters else str(page)
 
 
 def sample_link(view: View) -> str:
-    """Address of a sample in Explore up to its row, which is appended to it."""
+    """Return the address of a sample in Explore without its row number, which is appended."""
     link = page_link(PageName.EXPLORE, replace(view, sample=None))
     return f"{link}{'&' if '?' in link else '?'}sample="

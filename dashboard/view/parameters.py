@@ -1,7 +1,6 @@
-"""How values stand in a URL: each kind of value with what writes it and what reads it back.
+"""URL parameters: for each type of value how it is written into a URL and read from it.
 
-What is read comes from outside: a reader raises ValueError for anything but what it expects, and
-never takes long over it.
+Values come from outside: a reader raises ValueError for anything unexpected, and is always fast.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _MAX_NUMBER: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """How one field of a view is written into a URL and read back."""
+    """How one field of a view is read from a URL and written into it."""
 
     read: Callable[[str], Any]
     write: Callable[[Any], str]
@@ -31,7 +30,7 @@ class Parameter:
 
 
 def read_number(text: str) -> float:
-    """A finite number. Raises ValueError."""
+    """Return a finite number. Raises ValueError."""
     value = float(text)
     if not math.isfinite(value) or abs(value) > _MAX_NUMBER:
         raise ValueError(text)
@@ -39,7 +38,7 @@ def read_number(text: str) -> float:
 
 
 def read_share(text: str) -> float:
-    """A number above 0 and at most 1. Raises ValueError."""
+    """Return a number above 0 and at most 1. Raises ValueError."""
     value = float(text)
     if not 0 < value <= 1:
         raise ValueError(text)
@@ -47,7 +46,7 @@ def read_share(text: str) -> float:
 
 
 def read_row(text: str) -> int:
-    """A row number. Raises ValueError."""
+    """Return a row number. Raises ValueError."""
     value = int(text)
     if not 0 <= value < MAX_ROW:
         raise ValueError(text)
@@ -61,7 +60,7 @@ def _read_flag(text: str) -> bool:
 
 
 def _read_name(text: str) -> str:
-    cleaned = "".join(one for one in text if one.isprintable()).strip()
+    cleaned = "".join(character for character in text if character.isprintable()).strip()
     if not cleaned or len(cleaned) > 200:
         raise ValueError(text)
     return cleaned
@@ -71,11 +70,11 @@ NUMBER: Final = Parameter(read_number, repr, "a finite number")
 SHARE: Final = Parameter(read_share, repr, "a share between 0 and 1")
 FLAG: Final = Parameter(_read_flag, lambda value: "1" if value else "0", "0 or 1")
 NAME: Final = Parameter(_read_name, str, "a name")
-ROW: Final = Parameter(read_row, str, "a whole number of 0 or more")
+ROW: Final = Parameter(read_row, str, "an integer of 0 or more")
 
 
 def enum_parameter(kind: type[StrEnum], among: Sequence[StrEnum] | None = None) -> Parameter:
-    """One value of an enumeration, or of some of its values."""
+    """Return a parameter for a value of an enumeration, or of ``among`` its values."""
     values = tuple(kind) if among is None else tuple(among)
 
     def read(text: str) -> StrEnum:
@@ -87,7 +86,7 @@ def enum_parameter(kind: type[StrEnum], among: Sequence[StrEnum] | None = None) 
 
 
 def name_parameter(names: Sequence[str]) -> Parameter:
-    """One of some names."""
+    """Return a parameter for one of some names."""
 
     def read(text: str) -> str:
         if text not in names:
@@ -98,7 +97,7 @@ def name_parameter(names: Sequence[str]) -> Parameter:
 
 
 def integer_parameter(lowest: int, highest: int) -> Parameter:
-    """A whole number between two ends, which belong to it."""
+    """Return a parameter for an integer from ``lowest`` to ``highest``, both included."""
 
     def read(text: str) -> int:
         value = int(text)
@@ -106,7 +105,7 @@ def integer_parameter(lowest: int, highest: int) -> Parameter:
             raise ValueError(text)
         return value
 
-    return Parameter(read, str, f"a whole number from {lowest} to {highest}")
+    return Parameter(read, str, f"an integer from {lowest} to {highest}")
 
 
 def _is_score(value: object) -> bool:
@@ -117,7 +116,7 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int) and is_int(value) and 0 <= value <= MAX_COUNT
 
 
-def _limits(fits: Callable[[object], bool]) -> Parameter:
+def _limits_parameter(is_valid: Callable[[object], bool]) -> Parameter:
     def read(text: str) -> NamedLimits:
         if len(text) > MAX_TEXT:
             raise ValueError(text)
@@ -125,16 +124,17 @@ def _limits(fits: Callable[[object], bool]) -> Parameter:
             given = json.loads(text)
         except RecursionError:
             raise ValueError(text) from None
-        if not isinstance(given, list) or not all(isinstance(one, list) for one in given):
+        if not isinstance(given, list) or not all(isinstance(limit, list) for limit in given):
             raise ValueError(text)
-        return normalize_limits(given, fits)
+        return normalize_limits(given, is_valid)
 
-    return Parameter(read, _write_limits, 'a list of limits such as [["name",0.1,null]]')
+    def write(limits: NamedLimits) -> str:
+        return json.dumps(
+            [list(limit) for limit in limits], ensure_ascii=False, separators=(",", ":")
+        )
+
+    return Parameter(read, write, 'a list of limits such as [["name",0.1,null]]')
 
 
-def _write_limits(limits: NamedLimits) -> str:
-    return json.dumps([list(one) for one in limits], ensure_ascii=False, separators=(",", ":"))
-
-
-SCORE_LIMITS: Final = _limits(_is_score)
-SIZE_LIMITS: Final = _limits(_is_size)
+SCORE_LIMITS: Final = _limits_parameter(_is_score)
+SIZE_LIMITS: Final = _limits_parameter(_is_size)

@@ -1,8 +1,8 @@
 """The state of a view: every URL parameter and every session key, typed, in one place.
 
-The URL is the one truth of what a page shows, so that a link shows a colleague the same thing:
-widgets are set from the view before they are drawn, and their callbacks write the view back into
-the URL. A stale or hostile link never fails; what it says wrongly is left out and told.
+The URL is the only source of what a page shows, so a link shows a colleague the same thing: widgets
+are set from the view before they are rendered, and their callbacks write the view back into the
+URL. An outdated or hostile link never fails: invalid parameters are ignored and reported.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WEIGHINGS: Final[tuple[str, ...]] = get_args(WeightBy)
 
 
 class Tiles(StrEnum):
-    """How large the pictures of a gallery are."""
+    """Size of the images in a gallery."""
 
     SMALL = "small"
     MEDIUM = "medium"
@@ -56,14 +56,14 @@ class Tiles(StrEnum):
 
 
 class Layout(StrEnum):
-    """How Explore lays its samples out."""
+    """How Explore arranges its samples."""
 
     PAGES = "pages"
-    CUT = "cut"
+    THRESHOLD = "cut"
 
 
 class Queue(StrEnum):
-    """Orders in which samples come up for review."""
+    """Orders of the review queue."""
 
     THRESHOLD = "threshold"
     LOWEST = "lowest"
@@ -78,7 +78,7 @@ class Queue(StrEnum):
 
 
 class QueueScope(StrEnum):
-    """Whose samples come up for review."""
+    """Which samples the review queue contains, by who has decided on them."""
 
     UNDECIDED = "undecided"
     ALL = "all"
@@ -86,7 +86,7 @@ class QueueScope(StrEnum):
 
 
 class Group(StrEnum):
-    """What the Overview sets side by side."""
+    """Groups that the Overview compares."""
 
     SOURCE = "source"
     CLUSTER = "cluster"
@@ -96,7 +96,7 @@ class Group(StrEnum):
 
 
 class RuleKind(StrEnum):
-    """Selection rules that the Subset page offers, by the names of the command line."""
+    """Selection rules on the Subset page, named as on the command line."""
 
     THRESHOLD = "threshold"
     ANSWER_THRESHOLD = "answer-threshold"
@@ -118,11 +118,11 @@ class RuleKind(StrEnum):
 ACCOMPANIED: Final = tuple(
     kind for kind in RuleKind if kind not in (RuleKind.WEIGHTS, RuleKind.CONTROL)
 )
-"""Rules that a control of the same size may stand beside."""
+"""Rules that a control can be built for, with the same number of samples."""
 
 
 class Panel(StrEnum):
-    """What the Subset page looks closer at."""
+    """Detail panels of the Subset page."""
 
     EDGE = "edge"
     STABILITY = "stability"
@@ -131,7 +131,7 @@ class Panel(StrEnum):
 
 
 class Key(StrEnum):
-    """Session keys that are no widget of their own."""
+    """Session keys that do not belong to a widget."""
 
     KEPT_PARAMETERS = "visnec.kept_parameters"
     REVIEWER = "visnec.reviewer"
@@ -152,11 +152,12 @@ class Key(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a page shows. None means: whatever the workspace has by default.
+    """What a page shows; None stands for the workspace's default.
 
-    ``sample`` is the one that Explore has open, ``row`` the one that Review has reached. Fields
-    from ``rule`` to ``max_weight`` are the choices of the Subset page; a ``max_weight`` of 0 is no
-    limit, and no ``per`` is the rule's own.
+    Fields are named like their URL parameters, which saved links depend on; ``cut`` is the
+    threshold. ``sample`` is the one open in Explore, ``row`` the current one in Review. Fields from
+    ``rule`` to ``max_weight`` are the choices on the Subset page; a ``max_weight`` of 0 means no
+    limit, and without ``per`` the rule's default applies.
     """
 
     run: str | None = None
@@ -211,24 +212,24 @@ class View:
     subset_b: str | None = None
 
     def bands(self, default: Bands) -> Bands:
-        """The band limits in use: the link's where it has any, else the workspace's."""
+        """Return the band limits: those of the link, or the workspace's."""
         low = default.low if self.low is None else self.low
         high = default.high if self.high is None else self.high
         return Bands(low, high) if low <= high else default
 
     def threshold(self, default: Bands) -> float:
-        """The cut in use; by default it stands at the upper band limit."""
+        """Return the threshold; the upper band limit by default."""
         return self.bands(default).high if self.cut is None else self.cut
 
 
-def _size(text: str) -> int:
+def _read_page_size(text: str) -> int:
     value = int(text)
     if value not in PAGE_SIZES:
         raise ValueError(text)
     return value
 
 
-def _filter(text: str) -> Filter:
+def _read_filter(text: str) -> Filter:
     if len(text) > MAX_TEXT:
         raise ValueError(text)
     parsed = parse_filter(text)
@@ -237,22 +238,17 @@ def _filter(text: str) -> Filter:
     return parsed
 
 
-def _cursor(text: str) -> Cursor:
-    """``>0.25,17``: after the sample 17 with that value; ``<`` before it; ``-`` for no value."""
+def _read_cursor(text: str) -> Cursor:
+    """Read ``>0.25,17``: after sample 17 with that value; ``<`` is before it, ``-`` no value."""
     direction, (value, row) = text[:1], text[1:].split(",")
     if direction not in ("<", ">"):
         raise ValueError(text)
-    return Cursor(
-        None if value == "-" else read_number(value), _row_or_start(row), direction == "<"
-    )
+    row_idx = -1 if row == "-1" else read_row(row)  # -1: before the first row
+    return Cursor(None if value == "-" else read_number(value), row_idx, direction == "<")
 
 
-def _row_or_start(text: str) -> int:
-    return -1 if text == "-1" else read_row(text)
-
-
-def cursor_text(cursor: Cursor) -> str:
-    """A page's place as it stands in a URL."""
+def format_cursor(cursor: Cursor) -> str:
+    """Return a page's position as it is written in a URL."""
     value = "-" if cursor.value is None else repr(float(cursor.value))
     return f"{'<' if cursor.backward else '>'}{value},{cursor.row_idx}"
 
@@ -262,15 +258,15 @@ _PARAMETERS: Final[dict[str, Parameter]] = {
     "baseline": NAME,
     "clustering": NAME,
     "other": NAME,
-    "filter": Parameter(_filter, str, "a filter"),
+    "filter": Parameter(_read_filter, str, "a filter"),
     "low": NUMBER,
     "high": NUMBER,
     "cut": NUMBER,
     "log": FLAG,
     "group": enum_parameter(Group),
     "sort": enum_parameter(Sort),
-    "page": Parameter(_cursor, cursor_text, "the place of a page"),
-    "size": Parameter(_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
+    "page": Parameter(_read_cursor, format_cursor, "the position of a page"),
+    "size": Parameter(_read_page_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
     "tiles": enum_parameter(Tiles),
     "layout": enum_parameter(Layout),
     "sample": ROW,
@@ -313,9 +309,9 @@ _DEFAULT: Final = View()
 
 
 def read_view(parameters: Mapping[str, str]) -> tuple[View, list[str]]:
-    """The view that URL parameters describe, and a sentence for each that was left out.
+    """Return the view that URL parameters describe, and a message for each one ignored.
 
-    Names this version does not know are no problem: they may belong to a newer one.
+    Unknown names are ignored silently: they may belong to a newer version.
     """
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -326,20 +322,20 @@ def read_view(parameters: Mapping[str, str]) -> tuple[View, list[str]]:
         try:
             values[name] = parameter.read(text)
         except VisnecError as error:
-            problems.append(f"The link's {name} was left out: {_short(str(error), 300)}")
+            problems.append(f"The link's {name} was ignored: {_shorten(str(error), 300)}")
         except (ValueError, OverflowError):
             problems.append(
-                f"The link's {name} was left out: {_short(text)} is not {parameter.expects}."
+                f"The link's {name} was ignored: {_shorten(text)} is not {parameter.expects}."
             )
     view = View(**values)
     if view.low is not None and view.high is not None and view.low > view.high:
-        problems.append("The link's band limits were left out: low lies above high.")
+        problems.append("The link's band limits were ignored: low is above high.")
         view = replace(view, low=None, high=None)
     return view, problems
 
 
 def write_view(view: View) -> dict[str, str]:
-    """The URL parameters of a view; what has its default value is left out."""
+    """Return the URL parameters of a view, without default values."""
     written: dict[str, str] = {}
     for item in fields(View):
         value = getattr(view, item.name)
@@ -348,15 +344,14 @@ def write_view(view: View) -> dict[str, str]:
     return written
 
 
-def _short(text: str, limit: int = 60) -> str:
+def _shorten(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def open_view() -> tuple[View, list[str]]:
-    """The view of this page: from the URL, or as the session left it when a page link cleared it.
+    """Return the view from the URL, or the session's last one if a page link cleared the URL.
 
-    Following a page link empties the URL; a reload or a colleague's link never does, because both
-    begin a session of their own.
+    Only following a page link clears the URL; a reload or a colleague's link starts a new session.
     """
     parameters = {name: st.query_params[name] for name in st.query_params if name in _PARAMETERS}
     kept: dict[str, str] = st.session_state.get(Key.KEPT_PARAMETERS, {})
@@ -368,7 +363,7 @@ def open_view() -> tuple[View, list[str]]:
 
 
 def show_in_url(view: View) -> None:
-    """Writes the view into the URL, where it differs from what stands there."""
+    """Write the view into the URL if it changed."""
     written = write_view(view)
     if dict(st.query_params) != written:
         st.query_params.from_dict(written)
@@ -376,22 +371,17 @@ def show_in_url(view: View) -> None:
 
 
 def current_view() -> View:
-    """The view as the URL has it now; for callbacks."""
+    """Return the view in the URL as it is now; for callbacks."""
     return read_view(dict(st.query_params))[0]
 
 
-def change_view(**changes: Any) -> View:
-    """Changes fields of the view and shows it in the URL. A change of what is listed, or of its
-    order, goes back to the first page."""
+def change_view(**changes: Any) -> None:
+    """Change fields of the view and show it in the URL.
+
+    A change of the listed samples or of their order goes back to the first page.
+    """
     view = replace(current_view(), **changes)
-    if {"filter", "sort", "size", "run", "baseline", "clustering"} & set(
-        changes
-    ) and "page" not in changes:
+    listing = {"filter", "sort", "size", "run", "baseline", "clustering"}
+    if listing & changes.keys() and "page" not in changes:
         view = replace(view, page=None)
     show_in_url(view)
-    return view
-
-
-def take_view(**changes: Any) -> None:
-    """The same as a callback of a widget, which returns nothing."""
-    change_view(**changes)

@@ -1,15 +1,19 @@
-"""Widgets bound to fields of the view: set from it before they are drawn, written back on change.
+"""Widgets bound to fields of the view: set from it before rendering, written back on change.
 
-So the URL stays the one truth: the browser's back button, a link and a typed value all arrive the
-same way. The one decision behind it: a widget whose value comes from elsewhere is another widget,
-with another key. Whoever changes something while a page is still being drawn breaks that drawing
-off, and the browser may never have got the values set by it; under the same key, its old value
-would then count as the reader's wish and undo what was just done.
+So the URL stays the only source: the browser's back button, a link and an input all arrive the same
+way. Streamlit's ``bind="query-params"`` does not serve here, because a bound parameter can be set
+by its widget alone, while ours are also set by charts, links and callbacks.
+
+If a value changes without the widget's doing, the widget gets a new key and is thus a new widget. A
+user action during a rerun aborts that rerun, and the browser may never have received the values set
+by it; under the same key, the widget's old value would then count as an input of the user and undo
+what was just done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import streamlit as st
@@ -18,81 +22,95 @@ from dashboard.view.state import change_view
 
 T = TypeVar("T")
 
+_RECORD_SUFFIX: Final = ".shown"
 
-_SHOWN: Final = ".shown"
-_OWN: Final = "the widget's own"
-_GONE: Final = "no longer on the page"
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the server knows about a widget between reruns; ``serial`` is part of its key."""
+
+    serial: int
+    value: object  # as last rendered
+    from_user: bool = False  # the user has entered another value since then
+    is_removed: bool = False  # the page was rendered without the widget
 
 
 def widget_key(name: str, value: object) -> str:
-    """The key under which a widget shows ``value``; ``name`` stays, the key tells its changes."""
-    serial, shown = st.session_state.get(_record(name), (0, value))
-    # What was put into the widget itself stays there, so that it keeps the focus.
-    if shown is not _OWN and shown != value:
-        serial += 1
-    st.session_state[_record(name)] = (serial, value)
-    key = _key(name)
-    # Setting a value that is there already would wipe out what is being typed right now.
+    """Return the key for a widget that shows ``value``; ``name`` identifies it on the page."""
+    record = _record_of(name) or _Record(0, value)
+    # A value that the user entered stays in the same widget, so that it keeps the focus.
+    if record.is_removed or (not record.from_user and record.value != value):
+        record = replace(record, serial=record.serial + 1)
+    st.session_state[name + _RECORD_SUFFIX] = _Record(record.serial, value)
+    key = _current_key(name)
+    # Setting a value that is already there would erase what is being typed right now.
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
     return key
 
 
-def on_user_change(name: str, take: Callable[..., None], *args: Any) -> None:
-    """Calls ``take`` where the reader gave the widget something; for ``on_change``.
+def on_user_change(name: str, callback: Callable[..., None], *args: Any) -> None:
+    """Call ``callback`` if the user has changed the widget; for ``on_change``.
 
-    A browser also tells, as if it were new, what a drawing has set that was broken off before the
-    server noted it. That is no wish, and following it would undo what broke the drawing off.
+    The browser also reports values that an aborted rerun has set, as if they were new. Those are
+    ignored: applying them would undo the action that aborted the rerun.
     """
-    _, shown = st.session_state.get(_record(name), (0, _OWN))
-    if shown is not _GONE and (shown is _OWN or current_value(name) != shown):
-        take(*args)
+    record = _record_of(name)
+    if record is not None and record.is_removed:
+        return
+    if record is None or record.from_user or current_value(name) != record.value:
+        callback(*args)
 
 
 def consume_value(name: str) -> Any:
-    """What the reader gave the widget; for what ``heed`` calls."""
-    serial, _ = st.session_state[_record(name)]
-    st.session_state[_record(name)] = (serial, _OWN)
+    """Return what the user entered; for callbacks of :func:`on_user_change`."""
+    record = _record_of(name)
+    if record is not None:
+        st.session_state[name + _RECORD_SUFFIX] = _Record(record.serial, None, from_user=True)
     return current_value(name)
 
 
 def current_value(name: str) -> Any:
-    """What the widget holds now; None where it is not drawn."""
-    return st.session_state.get(_key(name))
+    """Return the widget's value; None if it is not on the page."""
+    return st.session_state.get(_current_key(name))
 
 
-def forget_widgets(*names: str) -> None:
-    """For a drawing without widgets whose names begin so: drawn again, they are other ones.
+def forget_widgets(*prefixes: str) -> None:
+    """Make widgets whose names start with these new ones next time; for a page without them.
 
-    A browser forgets what a widget held that left the page. The server does not where the widget
-    stands in a fragment that was not drawn, and what it thinks to be there is not set again.
+    A browser forgets the value of a widget that leaves the page. The server does not if the widget
+    is in a fragment that did not rerun, and would not set again what it believes to be there.
     """
-    for record in [str(key) for key in st.session_state if str(key).endswith(_SHOWN)]:
-        if record.startswith(names):
-            serial, _ = st.session_state[record]
-            st.session_state[record] = (serial, _GONE)
+    for key in [str(key) for key in st.session_state if str(key).endswith(_RECORD_SUFFIX)]:
+        if key.startswith(prefixes):
+            serial = st.session_state[key].serial
+            st.session_state[key] = _Record(serial, None, is_removed=True)
 
 
-def _record(name: str) -> str:
-    return f"{name}{_SHOWN}"
+def _record_of(name: str) -> _Record | None:
+    record: _Record | None = st.session_state.get(name + _RECORD_SUFFIX)
+    return record
 
 
-def _key(name: str) -> str:
-    serial, _ = st.session_state.get(_record(name), (0, None))
-    return f"{name}.{serial}" if serial else name
+def _current_key(name: str) -> str:
+    record = _record_of(name)
+    return f"{name}.{record.serial}" if record and record.serial else name
 
 
-def _name(field: str) -> str:
-    return f"view.{field}"
+# ---- widgets for fields of the view --------------------------------------------------------------
 
 
-def _set(field: str, value: object) -> str:
-    return widget_key(_name(field), value)
+def _bind_field(
+    field: str, value: object, convert: Callable[[Any], Any] | None = None
+) -> dict[str, Any]:
+    """Return the arguments that bind a widget to a field of the view."""
+    name = f"view.{field}"
 
+    def write() -> None:
+        entered = consume_value(name)
+        change_view(**{field: entered if convert is None else convert(entered)})
 
-def _write(field: str, convert: Callable[[Any], Any] | None) -> None:
-    value = consume_value(_name(field))
-    change_view(**{field: value if convert is None else convert(value)})
+    return {"key": widget_key(name, value), "on_change": on_user_change, "args": (name, write)}
 
 
 def choose_option(
@@ -103,17 +121,11 @@ def choose_option(
     name: Callable[[T], str] = str,
     help: str | None = None,  # noqa: A002 - Streamlit's word
 ) -> T:
-    """A select box; its options are shown as plain text."""
+    """Show a select box; its options are plain text."""
     if value not in options:
         return value
     chosen: T = st.selectbox(
-        label,
-        options,
-        key=_set(field, value),
-        format_func=name,
-        on_change=on_user_change,
-        args=(_name(field), _write, field, None),
-        help=help,
+        label, options, format_func=name, help=help, **_bind_field(field, value)
     )
     return chosen
 
@@ -132,7 +144,7 @@ def choose_number(
     placeholder: str | None = None,
     optional: bool = False,
 ) -> float | None:
-    """A number with steppers; None where it is ``optional`` and was left empty."""
+    """Show a number input; None if it is ``optional`` and left empty."""
     start: Any = None if optional else "min"
     number: float | None = st.number_input(
         label,
@@ -141,11 +153,9 @@ def choose_number(
         max_value=highest,
         step=step,
         format=digits,
-        key=_set(field, value),
-        on_change=on_user_change,
-        args=(_name(field), _write, field, convert),
         help=help,
         placeholder=placeholder,
+        **_bind_field(field, value, convert),
     )
     return number
 
@@ -159,44 +169,34 @@ def choose_count(
     highest: int | None = None,
     help: str | None = None,  # noqa: A002
 ) -> int:
-    """A whole number with steppers."""
+    """Show an input for an integer."""
     number: int = st.number_input(
         label,
         min_value=lowest,
         max_value=highest,
         step=1,
-        key=_set(field, value),
-        on_change=on_user_change,
-        args=(_name(field), _write, field, None),
         help=help,
+        **_bind_field(field, value),
     )
     return number
 
 
 def choose_optional_count(field: str, label: str, value: int | None, *, highest: int) -> None:
-    """A whole number of at least 1 that may be left empty."""
+    """Show an input for an integer of at least 1 that may be left empty."""
     st.number_input(
         label,
         value=None,
         min_value=1,
         max_value=highest,
         step=1,
-        key=_set(field, value),
-        on_change=on_user_change,
-        args=(_name(field), _write, field, None),
         placeholder="no limit",
+        **_bind_field(field, value),
     )
 
 
 def choose_flag(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002
-    """An on/off switch."""
-    return st.toggle(
-        label,
-        key=_set(field, value),
-        on_change=on_user_change,
-        args=(_name(field), _write, field, None),
-        help=help,
-    )
+    """Show an on/off switch."""
+    return st.toggle(label, help=help, **_bind_field(field, value))
 
 
 def choose_segment(
@@ -206,20 +206,13 @@ def choose_segment(
     value: T,
     name: Callable[[T], str] = str,
 ) -> T:
-    """A row of buttons of which one is on; for a few options that should all be seen."""
+    """Show a row of buttons, one of which is on; for a few options that should all be visible."""
     st.segmented_control(
         label,
         options,
-        key=_set(field, value),
         format_func=name,
-        on_change=on_user_change,
-        args=(_name(field), _write_picked, field, value),
         label_visibility="collapsed",
+        # A second click on the selected button must not turn it off.
+        **_bind_field(field, value, lambda picked: value if picked is None else picked),
     )
     return value
-
-
-def _write_picked(field: str, before: object) -> None:
-    """A second click on the button that is on turns nothing off."""
-    picked = consume_value(_name(field))
-    change_view(**{field: before if picked is None else picked})

@@ -13,7 +13,7 @@ from dashboard.view.state import (
     QueueScope,
     RuleKind,
     View,
-    cursor_text,
+    format_cursor,
     read_view,
     write_view,
 )
@@ -84,8 +84,8 @@ def test_defaults_stand_in_no_url() -> None:
 
 
 def test_a_cursor_as_it_stands_in_a_url() -> None:
-    assert cursor_text(Cursor(0.25, 17)) == ">0.25,17"
-    assert cursor_text(Cursor(None, 3, backward=True)) == "<-,3"
+    assert format_cursor(Cursor(0.25, 17)) == ">0.25,17"
+    assert format_cursor(Cursor(None, 3, backward=True)) == "<-,3"
     assert read_view({"page": "<-,3"})[0].page == Cursor(None, 3, backward=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data.context import Context, open_view_context
+from dashboard.data.context import Context, open_view_context, single_snapshot
 from dashboard.data.samples import read_row_tiles
 from dashboard.data.scores import read_comparison, read_other_scopes
 from dashboard.text import formatting
@@ -41,6 +41,7 @@ def render() -> None:
 
 
 @st.fragment
+@single_snapshot()
 def _show_comparison() -> None:
     view = current_view()
     context = open_view_context(view).context

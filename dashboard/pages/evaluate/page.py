@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.data.context import Context, open_view_context
+from dashboard.data.context import Context, open_view_context, single_snapshot
 from dashboard.data.evaluate import read_evaluation, read_models
 from dashboard.pages.evaluate import panels
 from dashboard.view import url_widgets
@@ -38,6 +38,7 @@ def render() -> None:
 
 
 @st.fragment
+@single_snapshot()
 def _show_evaluation() -> None:
     view = current_view()
     context = open_view_context(view).context

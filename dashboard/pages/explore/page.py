@@ -9,7 +9,7 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard.data.cards import Card
-from dashboard.data.context import Context, open_view_context
+from dashboard.data.context import Context, open_view_context, single_snapshot
 from dashboard.data.samples import read_first_hits, read_page, read_page_at, read_tiles
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
@@ -21,15 +21,15 @@ from dashboard.view.state import (
     Layout,
     Tiles,
     View,
+    change_view,
     current_view,
-    take_view,
 )
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame, reviewer
 from dashboard.widgets.gallery import BulkRequest
 from scoring.database.filters import Range
 from scoring.database.values import Page, Sort
 
-_LAYOUTS = {Layout.PAGES: "All, page by page", Layout.CUT: "Both sides of the threshold"}
+_LAYOUTS = {Layout.PAGES: "All, page by page", Layout.THRESHOLD: "Both sides of the threshold"}
 # Widgets that an open sample replaces.
 _LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
 _SELECT_SEVERAL = "Decide about several samples"
@@ -51,6 +51,7 @@ def render() -> None:
 
 
 @st.fragment(key=Fragment.SAMPLES)
+@single_snapshot()
 def _show_samples() -> None:
     view = current_view()
     context = open_view_context(view).context
@@ -65,13 +66,14 @@ def _show_samples() -> None:
 
 
 @st.fragment(key=Fragment.LISTED)
+@single_snapshot()
 def _show_list() -> None:
     """Show the samples without the filter bar, which paging and a new threshold do not change."""
     view = current_view()
     context = open_view_context(view).context
     if context is None:
         return
-    if view.layout is Layout.CUT:
+    if view.layout is Layout.THRESHOLD:
         _show_both_sides(context, view)
     else:
         _show_page(context, view)
@@ -220,7 +222,7 @@ def _show_pager(position: str, page: Page) -> None:
                 key=f"{label}-{position}",
                 icon=icon,
                 disabled=cursor is None and (label != "First" or page.previous is None),
-                on_click=take_view,
+                on_click=change_view,
                 kwargs={"page": cursor},
             )
 
@@ -228,7 +230,7 @@ def _show_pager(position: str, page: Page) -> None:
 def _show_empty(context: Context, view: View) -> None:
     if view.page is not None:
         notices.show_empty("This page is empty", "The list has changed since the link was made.")
-        st.button("First page", on_click=take_view, kwargs={"page": None})
+        st.button("First page", on_click=change_view, kwargs={"page": None})
     elif context.filter:
         notices.show_empty("No matching samples", "Remove part of the filter, or clear it above.")
     else:

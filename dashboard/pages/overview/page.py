@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data.context import Context, OpenedWorkspace, open_view_context
+from dashboard.data.context import Context, OpenedWorkspace, open_view_context, single_snapshot
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
@@ -61,6 +61,7 @@ def _show_dataset(opened: OpenedWorkspace, context: Context) -> None:
 
 
 @st.fragment(key=Fragment.SCORES)
+@single_snapshot()
 def _show_scores() -> None:
     """Show all that depends on the bands and the filter."""
     context = open_view_context(current_view()).context
@@ -86,7 +87,8 @@ def _show_scores() -> None:
         health_panel.show_health(context)
 
 
-@st.fragment(key=Fragment.CUT)
+@st.fragment(key=Fragment.THRESHOLD)
+@single_snapshot()
 def _show_threshold() -> None:
     """Show what depends on the threshold: without filter, loss plane and statuses."""
     context = open_view_context(current_view()).context

@@ -12,7 +12,7 @@ from typing import Any, Final
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data.context import open_view_context
+from dashboard.data.context import open_view_context, single_snapshot
 from dashboard.data.scores import read_loss_plane
 from dashboard.view.fragments import Fragment, rerun_fragment
 from dashboard.view.state import Key, change_view, current_view
@@ -24,6 +24,7 @@ _MOMENT: Final = 0.1  # seconds
 
 
 @st.fragment
+@single_snapshot()
 def show_loss_plane() -> None:
     """Show the plane under the filter; a box drawn on it changes the filter."""
     context = open_view_context(current_view()).context

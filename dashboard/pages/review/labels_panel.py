@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard.charts import score_charts
-from dashboard.data.context import Context, open_view_context
+from dashboard.data.context import Context, open_view_context, single_snapshot
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import read_threshold_counts
 from dashboard.data.threshold_stats import MIN_LABELS, describe_wrongly_dropped
@@ -29,6 +29,7 @@ from scoring.reviews.threshold_estimation import (
 
 
 @st.fragment
+@single_snapshot()
 def show_threshold_quality() -> None:
     """Show precision and recall for each threshold and for the one in use."""
     context = open_view_context(current_view()).context

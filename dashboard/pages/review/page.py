@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.data import actions
 from dashboard.data.actions import Receipt
-from dashboard.data.context import Context, open_view_context, read_workspace
+from dashboard.data.context import Context, open_view_context, read_workspace, single_snapshot
 from dashboard.data.reviews import read_own_decisions
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_other_scopes
@@ -20,7 +20,7 @@ from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.links import cards_url
 from dashboard.view.navigation import sample_link
-from dashboard.view.state import Key, Queue, QueueScope, View, change_view, current_view, take_view
+from dashboard.view.state import Key, Queue, QueueScope, View, change_view, current_view
 from dashboard.widgets import figures, page_frame
 from dashboard.widgets import reviewer as names
 from scoring.database.filters import Filter
@@ -104,7 +104,7 @@ def _show_choices(context: Context, view: View, reviewer: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             n_samples = formatting.plural(count_samples(context), "sample")
             figures.show_caption(f"Filter: {context.filter} ({n_samples})")
-            st.button("Clear filter", on_click=take_view, kwargs={"filter": Filter()})
+            st.button("Clear filter", on_click=change_view, kwargs={"filter": Filter()})
 
 
 def _choose_parameter(context: Context, view: View) -> None:
@@ -119,6 +119,7 @@ def _choose_parameter(context: Context, view: View) -> None:
 
 
 @st.fragment
+@single_snapshot()
 def _show_review() -> None:
     """Show the queue and its sample; a decision reruns only this fragment."""
     view = current_view()

@@ -12,7 +12,7 @@ from dashboard.data.reviews import read_own_decisions
 from dashboard.data.samples import read_card, read_image
 from dashboard.pages.review.review_queue import OpenQueue
 from dashboard.text import formatting
-from dashboard.view.state import Key, change_view, take_view
+from dashboard.view.state import Key, change_view
 from dashboard.widgets import decision_buttons, figures, notices
 from scoring.images.decode import ImageProblem
 
@@ -53,7 +53,7 @@ def show_review(
                 label,
                 key=f"plain-{label}",
                 disabled=target is None,
-                on_click=take_view,
+                on_click=change_view,
                 kwargs={"row": target},
             )
     if hidden:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data.context import Context, open_view_context
+from dashboard.data.context import Context, open_view_context, single_snapshot
 from dashboard.data.subsets import read_subset_outcome
 from dashboard.pages.subset import export_list, outcome, panels, rule_controls, saved_subsets
 from dashboard.pages.subset.rule_choices import read_definition
@@ -33,6 +33,7 @@ def _read_context() -> Context | None:
 
 
 @st.fragment
+@single_snapshot()
 def _show_selection() -> None:
     """Show rule and outcome."""
     view = current_view()
