@@ -1,4 +1,4 @@
-"""Scores in from elsewhere and out again, and what a run will cost, by the command."""
+"""The commands import-scores and export-scores, and the cost estimate of score."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from tests.test_cli import visnec
 
 
-def test_scores_go_out_and_come_back(demo_workspace: Path, tmp_path: Path) -> None:
+def test_scores_export_and_import_again(demo_workspace: Path, tmp_path: Path) -> None:
     out, ws = tmp_path / "scores.csv", ["-w", demo_workspace]
     done = visnec("export-scores", *ws, "--run", "demo", "--to", out, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["n_rows"], told["n_left_out"]) == (554, 46)
+    written = json.loads(done.stdout)
+    assert (written["n_rows"], written["n_left_out"]) == (554, 46)
     assert "46 samples without a score are left out" in " ".join(done.stderr.split())
 
-    taken = visnec("import-scores", out, *ws, "--run", "back", "--model", "tiny-vlm", "--json")
-    assert taken.returncode == 0, taken.stderr
-    report = json.loads(taken.stdout)
+    imported = visnec("import-scores", out, *ws, "--run", "back", "--model", "tiny-vlm", "--json")
+    assert imported.returncode == 0, imported.stderr
+    report = json.loads(imported.stdout)
     assert report["statuses"]["scored"] == 554
     assert sum(report["statuses"].values()) == 600
-    assert "554 of 600 samples have a score" in " ".join(taken.stderr.split())
+    assert "554 of 600 samples have a score" in " ".join(imported.stderr.split())
 
     again = visnec("export-scores", *ws, "--run", "back")
     assert again.stdout == out.read_text()
@@ -44,16 +44,16 @@ def test_a_wrong_header_is_explained(demo_workspace: Path, tmp_path: Path) -> No
     assert "Traceback" not in " ".join(done.stderr.split())
 
 
-def test_an_estimate_tells_the_cost_and_keeps_nothing(demo_workspace: Path) -> None:
+def test_an_estimate_reports_the_cost_and_writes_nothing(demo_workspace: Path) -> None:
     before = sorted(path.name for path in (demo_workspace / "runs").iterdir())
     command = ["score", "-w", demo_workspace, "--model", "tiny-vlm", "--run", "new", "--estimate"]
     done = visnec(*command, "--predict", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["n_samples"], told["n_left"], told["n_tried"]) == (600, 600, 64)
-    assert told["tokens_multimodal"]["mean"] > told["tokens_text"]["mean"] > 10
-    assert 0 < told["seconds"][0] <= told["seconds"][1]
-    assert told["process_bytes"] > 100_000_000
+    estimate = json.loads(done.stdout)
+    assert (estimate["n_samples"], estimate["n_left"], estimate["n_tried"]) == (600, 600, 64)
+    assert estimate["tokens_multimodal"]["mean"] > estimate["tokens_text"]["mean"] > 10
+    assert 0 < estimate["seconds"][0] <= estimate["seconds"][1]
+    assert estimate["process_bytes"] > 100_000_000
     assert "expected time" in " ".join(done.stderr.split())
     assert sorted(path.name for path in (demo_workspace / "runs").iterdir()) == before
     same = ["--run", "demo", "--baseline", "none", "--baseline", "gray", "--tokens"]

@@ -1,1 +1,1 @@
-"""Scores from elsewhere and to there: as the CSV of the paper, or with all that is known."""
+"""Import scores computed elsewhere, and export scores for other tools."""

@@ -1,7 +1,7 @@
-"""The scores of a run as a file: the paper's CSV unchanged, or one with all that is known.
+"""Export the scores of a run: as the paper's CSV, or as one with every column.
 
-The one decision behind it: the paper's form holds scored samples only, because its readers take
-every row for a score; the other form holds every sample with its status.
+The paper's form contains scored samples only, because its readers expect a score in every row. The
+other form contains every sample with its status.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VISNEC = SCORE_COLUMNS.index("visnec")
 
 @dataclass(frozen=True, slots=True)
 class ScoreExport:
-    """How many rows were written, and how many samples without a score were left out."""
+    """Counts of rows written, and of samples left out because they have no score."""
 
     n_rows: int
     n_left_out: int
@@ -36,25 +36,36 @@ def export_scores(
     file_format: str = "visnec-csv",
     decimals: int | None = None,
 ) -> ScoreExport:
-    """Writes the scores of a run and blind baseline to ``file``, in the order of the dataset.
+    """Write the scores of a run and blind baseline to ``file``, in the order of the dataset.
 
-    ``visnec-csv``: the columns of the paper's script, texts as they are; numbers read back as the
-    same bits, or have ``decimals`` (the paper's script writes 6). ``csv``: every sample with its
-    status; text that a spreadsheet would run as a formula gets an apostrophe. Raises InputError.
+    Args:
+        store: The database of the workspace.
+        scope: The run and the blind baseline.
+        file: An open text file.
+        file_format: ``visnec-csv``: the columns of the paper's script, texts unchanged. ``csv``:
+            every sample with its status; text that a spreadsheet would run as a formula gets an
+            apostrophe.
+        decimals: Decimals of each number (the paper's script writes 6). By default numbers read
+            back as the same bits.
+
+    Raises:
+        InputError: The format, the run or the baseline is unknown.
     """
     if file_format not in FORMATS:
-        raise InputError(f"no format {file_format!r}; there are: {', '.join(FORMATS)}")
+        raise InputError(f"Unknown format {file_format!r}. Choose one of: {', '.join(FORMATS)}.")
     columns = FORMATS[file_format]
-    paper = columns is PAPER_COLUMNS
-    places = [SCORE_COLUMNS.index(name) for name in columns]
+    is_paper_form = columns is PAPER_COLUMNS
+    positions = [SCORE_COLUMNS.index(name) for name in columns]
     n_samples = 0
 
-    def batches() -> Iterator[list[tuple[Any, ...]]]:
+    def read_batches() -> Iterator[list[tuple[Any, ...]]]:
         nonlocal n_samples
         for rows in read_score_rows(store, scope):
             n_samples += len(rows)
-            wanted = (row for row in rows if not paper or row[_VISNEC] is not None)
-            yield [tuple(row[place] for place in places) for row in wanted]
+            wanted = (row for row in rows if not is_paper_form or row[_VISNEC] is not None)
+            yield [tuple(row[position] for position in positions) for row in wanted]
 
-    n_rows = write_score_csv(file, columns, batches(), decimals=decimals, neutralise=not paper)
+    n_rows = write_score_csv(
+        file, columns, read_batches(), decimals=decimals, neutralise=not is_paper_form
+    )
     return ScoreExport(n_rows, n_samples - n_rows)

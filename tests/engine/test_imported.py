@@ -1,4 +1,4 @@
-"""Score files in and out: each row of a file and each sample of a dataset is accounted for."""
+"""Importing and exporting score files: every row and every sample is accounted for."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.overview import score_summary
+from scoring.database.queries.score_import import ScoreMatcher
 from scoring.database.values import Scope
 from scoring.errors import InputError, RunConflictError
 from scoring.exchange import imported_scores
 from scoring.exchange.imported_scores import import_scores
-from scoring.exchange.score_csv import read_score_blocks, write_score_csv
+from scoring.exchange.score_csv import read_score_cells, write_score_csv
 from scoring.exchange.score_export import export_scores
 from scoring.issues import ImportIssues
 from scoring.runs.record import read_run
@@ -40,7 +43,7 @@ def workspace(tmp_path: Path) -> Workspace:
     )
 
 
-def write(folder: Path, rows: str, header: str = HEADER, name: str = "scores.csv") -> Path:
+def write_csv(folder: Path, rows: str, header: str = HEADER, name: str = "scores.csv") -> Path:
     path = folder / name
     path.write_text(header + rows)
     return path
@@ -51,12 +54,12 @@ def rows_of(workspace: Workspace, run: str) -> list[dict[str, object]]:
     return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
-def found(report: imported_scores.ImportReport) -> dict[str, tuple[int, list[str]]]:
-    return {one["what"]: (one["n"], one["examples"]) for one in report.findings}
+def issues_of(report: imported_scores.ImportReport) -> dict[str, tuple[int, list[str]]]:
+    return {issue["what"]: (issue["n"], issue["examples"]) for issue in report.findings}
 
 
 def test_every_row_and_every_sample_is_accounted_for(workspace: Workspace, tmp_path: Path) -> None:
-    path = write(
+    path = write_csv(
         tmp_path,
         "0,scenes-0,scenes/00000.png,0.500000,1.250000,0.750000\n"
         "1,digits-1,/data/digits/00001.png,nan,1.0,nan\n"
@@ -72,18 +75,18 @@ def test_every_row_and_every_sample_is_accounted_for(workspace: Workspace, tmp_p
     report = import_scores(workspace, path, run_id="paper", model="LLaVA-1.5-7B")
     assert report.n_rows == 10
     assert report.statuses == {"scored": 2, "non_finite": 1, "pending": 4, "text_only": 1}
-    assert found(report) == {
+    assert issues_of(report) == {
         "row of another width": (1, ["3 cells instead of 6: '7,digits-7,digits/00007.png'"]),
-        "row_idx is no number": (1, ["'abc'"]),
+        "row_idx is not a number": (1, ["'abc'"]),
         "row_idx outside of the dataset": (1, ["99"]),
-        "row_idx again; the first row holds": (1, ["row_idx 6 in row 7 of the file"]),
-        "score for a sample that can have none": (1, ["row 3, which is text_only"]),
+        "row_idx repeated; the first row is used": (1, ["row_idx 6 in row 7 of the file"]),
+        "score for a sample that cannot have one": (1, ["row 3, which is text_only"]),
         "another id": (1, ["row 4, id 'other' in the file, 'digits-4' here"]),
         "another image": (
             1,
             ["row 5, 'elsewhere.png' in the file, 'charts/00005.png' here"],
         ),
-        "visnec is not loss_text - loss_multimodal; the losses hold": (
+        "visnec is not loss_text - loss_multimodal; the losses are used": (
             1,
             ["row 6, 0.3 instead of 0.8"],
         ),
@@ -92,11 +95,11 @@ def test_every_row_and_every_sample_is_accounted_for(workspace: Workspace, tmp_p
     rows = rows_of(workspace, "paper")
     assert [(row["row_idx"], row["status"], row["reason"]) for row in rows] == [
         (0, "scored", None),
-        (1, "non_finite", "a loss in scores.csv is no finite number"),
+        (1, "non_finite", "a loss in scores.csv is not a finite number"),
         (2, "pending", "scores.csv has no row for it"),
         (3, "text_only", "the record names no image"),
-        (4, "pending", "its row in scores.csv is about another id"),
-        (5, "pending", "its row in scores.csv is about another image"),
+        (4, "pending", "its row in scores.csv has another id"),
+        (5, "pending", "its row in scores.csv has another image"),
         (6, "scored", None),
         (7, "pending", "scores.csv has no row for it"),
     ]
@@ -109,8 +112,8 @@ def test_every_row_and_every_sample_is_accounted_for(workspace: Workspace, tmp_p
     assert rows[6]["visnec"] == 0.9 - 0.1
 
 
-def test_what_nobody_told_stays_unknown(workspace: Workspace, tmp_path: Path) -> None:
-    path = write(tmp_path, "0,scenes-0,,0.5,1.25,0.75\n")
+def test_unknown_settings_stay_unknown(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "0,scenes-0,,0.5,1.25,0.75\n")
     run = import_scores(workspace, path, model="LLaVA-1.5-7B").run_id
     record = read_run(workspace, run)
     assert (record.model, record.model_fingerprint, record.score_eos) == ("LLaVA-1.5-7B", "", None)
@@ -126,14 +129,14 @@ def test_what_nobody_told_stays_unknown(workspace: Workspace, tmp_path: Path) ->
     assert (summary.n_scored, summary.answer_tokens) == (1, None)
 
 
-def test_the_same_file_again_changes_nothing_another_is_refused(
+def test_importing_again_changes_nothing_and_other_scores_are_refused(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    path = write(tmp_path, "0,,,0.5,1.25,0.75\n")
+    path = write_csv(tmp_path, "0,,,0.5,1.25,0.75\n")
     first = import_scores(workspace, path, run_id="paper")
     again = import_scores(workspace, path, run_id="paper")
     assert again == replace(first, already=True)
-    other = write(tmp_path, "0,,,0.5,1.5,1.0\n", name="other.csv")
+    other = write_csv(tmp_path, "0,,,0.5,1.5,1.0\n", name="other.csv")
     with pytest.raises(RunConflictError, match=r"imported_from.*--run"):
         import_scores(workspace, other, run_id="paper")
     with pytest.raises(RunConflictError, match="baselines"):
@@ -146,23 +149,23 @@ def test_the_same_file_again_changes_nothing_another_is_refused(
         ("", "cannot be read as CSV"),
         ("row_idx,loss\n0,1\n", r"lacks loss_multimodal, loss_text: it is 'row_idx, loss'"),
         ("row_idx,loss_text,loss_multimodal,loss_text\n0,1,1,1\n", "names loss_text twice"),
-        (HEADER, "no row of .* fits this dataset of 8 samples"),
+        (HEADER, "No row of .* fits this dataset of 8 samples"),
         (HEADER + "0,a,,1,1,0\n1,b,,1,1,0\n", r"another id: 2 \(such as row 0, id 'a'.*--no-check"),
         (HEADER + "500,a,,1,1,0\n", r"row_idx outside of the dataset: 1 \(such as 500\)"),
     ],
 )
-def test_what_is_no_score_file_of_this_dataset_is_refused(
+def test_files_that_do_not_fit_the_dataset_are_refused(
     workspace: Workspace, tmp_path: Path, content: str, message: str
 ) -> None:
-    path = write(tmp_path, content, header="")
+    path = write_csv(tmp_path, content, header="")
     with pytest.raises(InputError, match=message):
         import_scores(workspace, path)
     assert not list(workspace.runs_dir.glob("*"))
     assert not list(workspace.root.glob(".import-scores*"))
 
 
-def test_unchecked_rows_are_taken_by_their_number(workspace: Workspace, tmp_path: Path) -> None:
-    path = write(tmp_path, "0,a,x.png,1,2,1\n1,b,,1,2,1\n")
+def test_unchecked_rows_are_joined_by_row_idx(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "0,a,x.png,1,2,1\n1,b,,1,2,1\n")
     report = import_scores(workspace, path, check=False)
     assert report.statuses["scored"] == 2
 
@@ -170,24 +173,24 @@ def test_unchecked_rows_are_taken_by_their_number(workspace: Workspace, tmp_path
 def test_any_order_of_rows_and_columns_and_compression(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imported_scores, "_BUCKET_ROWS", 3)
+    monkeypatch.setattr(imported_scores, "_PART_ROWS", 3)
     path = tmp_path / "scores.csv.gz"
     rows = ["\ufeffextra,loss_text,loss_multimodal,row_idx"]
     rows += [f'"a\nb",{row}.5,{row}.25,{row}' for row in (7, 0, 4, 2, 6, 1, 5)]
     path.write_bytes(gzip.compress("\n".join(rows).encode()))
     report = import_scores(workspace, path, run_id="paper")
     assert report.statuses == {"scored": 7, "text_only": 1}
-    assert found(report) == {"column left out": (1, ["extra"])}
+    assert issues_of(report) == {"column left out": (1, ["extra"])}
     written = {row["row_idx"]: row["loss_text"] for row in rows_of(workspace, "paper")}
     assert written == {0: 0.5, 1: 1.5, 2: 2.5, 3: None, 4: 4.5, 5: 5.5, 6: 6.5, 7: 7.5}
     assert len(list((workspace.run_dir("paper") / "scores").glob("*.parquet"))) == 3
 
 
 @pytest.mark.parametrize("cell", ["", "inf", "-inf", "NaN", "much", "0x1", "1_0"])
-def test_a_loss_that_is_no_finite_number_is_a_status(
+def test_losses_that_are_not_finite_become_a_status(
     workspace: Workspace, tmp_path: Path, cell: str
 ) -> None:
-    path = write(tmp_path, f"0,,,0.5,{cell},0.1\n1,,,0.5,1.0,{cell}\n")
+    path = write_csv(tmp_path, f"0,,,0.5,{cell},0.1\n1,,,0.5,1.0,{cell}\n")
     report = import_scores(workspace, path, run_id="paper")
     assert (report.statuses["non_finite"], report.statuses["scored"]) == (1, 1)
     assert rows_of(workspace, "paper")[1]["visnec"] == 0.5
@@ -199,17 +202,15 @@ def exported(workspace: Workspace, run: str, **options: object) -> str:
     return file.getvalue()
 
 
-def test_the_papers_csv_goes_in_and_comes_out_unchanged(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_the_papers_csv_round_trips_unchanged(workspace: Workspace, tmp_path: Path) -> None:
     rows = (
         "0,scenes-0,scenes/00000.png,0.100000,0.300000,0.200000\n"
         "4,digits-4,digits/00004.png,1.234567,0.234567,-1.000000\n"
         "7,digits-7,digits/00007.png,0.333333,1.000000,0.666666\n"
     )
-    import_scores(workspace, write(tmp_path, rows), run_id="paper")
+    import_scores(workspace, write_csv(tmp_path, rows), run_id="paper")
     assert exported(workspace, "paper", decimals=6) == HEADER + rows
-    # Without a number of decimals the numbers are the same, written as short as they can be.
+    # Without a number of decimals the numbers are the same, in their shortest form.
     assert exported(workspace, "paper") == HEADER + (
         "0,scenes-0,scenes/00000.png,0.1,0.3,0.2\n"
         "4,digits-4,digits/00004.png,1.234567,0.234567,-1.0\n"
@@ -217,23 +218,19 @@ def test_the_papers_csv_goes_in_and_comes_out_unchanged(
     )
 
 
-def test_exported_scores_come_back_to_the_last_bit(tmp_path: Path) -> None:
+def test_exported_scores_round_trip_bit_for_bit(tmp_path: Path) -> None:
     values = [0.1 + 0.2, 1e-7, -3.0000000000000004, None, 2.5]
     workspace = make_workspace(
         tmp_path / "ws", visnec=values, with_images=False, with_clusters=False
     )
-    from scoring.database.build.build import build_database
-
     build_database(workspace)
     text = exported(workspace, "tiny-run")
-    import_scores(workspace, write(tmp_path, text, header=""), run_id="back")
+    import_scores(workspace, write_csv(tmp_path, text, header=""), run_id="back")
     assert exported(workspace, "back") == text
 
 
-def test_the_other_csv_holds_every_sample_and_no_formula(
-    workspace: Workspace, tmp_path: Path
-) -> None:
-    import_scores(workspace, write(tmp_path, "0,,,1.5,0.5,-1\n"), run_id="paper")
+def test_the_full_csv_has_every_sample_and_no_formula(workspace: Workspace, tmp_path: Path) -> None:
+    import_scores(workspace, write_csv(tmp_path, "0,,,1.5,0.5,-1\n"), run_id="paper")
     lines = exported(workspace, "paper", file_format="csv").splitlines()
     assert len(lines) == 9
     assert lines[1] == "0,scenes-0,scenes,scenes/00000.png,scored,,1.5,0.5,-1.0,,,,"
@@ -249,13 +246,29 @@ def test_formulas_are_neutralised_and_numbers_are_not() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
-def test_any_number_comes_back_as_the_same_bits(
+@settings(max_examples=30, deadline=None)
+def test_any_number_reads_back_as_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[float]
 ) -> None:
-    path = tmp_path_factory.mktemp("csv") / "scores.csv"
+    folder = tmp_path_factory.mktemp("csv")
     columns = ("row_idx", "loss_multimodal", "loss_text")
-    with path.open("w", newline="") as file:
+    with (folder / "scores.csv").open("w", newline="") as file:
         write_score_csv(file, columns, [[(row, x, -x) for row, x in enumerate(numbers)]])
-    (block,) = read_score_blocks(path, ImportIssues())
-    assert block.loss_multimodal.tolist() == numbers
-    assert block.loss_text.tolist() == [-x for x in numbers]
+    n = len(numbers)
+    samples = pa.table(
+        {
+            "row_idx": range(n),
+            "id": pa.nulls(n, pa.string()),
+            "images": [["a.png"]] * n,
+            "status": ["pending"] * n,
+            "reason": pa.nulls(n, pa.string()),
+        }
+    )
+    issues = ImportIssues()
+    with ScoreMatcher(folder) as matcher:
+        assert matcher.add_rows(read_score_cells(folder / "scores.csv", issues)) == n
+        assert matcher.match_samples([samples], issues, check=True) == n
+        (scores,) = matcher.read_scores("scores.csv", "none", n)
+    assert scores.column("loss_multimodal").to_pylist() == numbers
+    assert scores.column("loss_text").to_pylist() == [-x for x in numbers]
+    assert issues.counts == {}
