@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dashboard.charts import theme
+from dashboard.charts.style import legend_above, style_figure
 from scoring.evaluation.evaluate import GroupResult
 from scoring.necessity import Category
 
-_MARGIN = {"l": 52, "r": 12, "t": 12, "b": 48}
 _LINES = (
     ("seen", "with the image", Category.VISION_CRITICAL, "solid", "circle"),
     ("blind", "without the image", Category.MISALIGNED, "dash", "square"),
@@ -18,21 +18,23 @@ _LINES = (
 )
 
 
-def accuracy_figure(parts: Sequence[GroupResult], dark: bool) -> go.Figure:
-    """Accuracy with and without the image over the score bands, with Wilson's 95 % intervals."""
+def accuracy_figure(bands: Sequence[GroupResult], dark: bool) -> go.Figure:
+    """Return accuracy with and without the image by score band, with Wilson's 95 % intervals."""
     figure = go.Figure()
     for sight, name, category, dash, symbol in _LINES:
         known = [
-            (place, one.value, one.interval, one.n)
-            for place, part in enumerate(parts)
-            if (one := getattr(part, sight)) and one.value is not None and one.interval is not None
+            (band, accuracy.value, accuracy.interval, accuracy.n)
+            for band, group in enumerate(bands)
+            if (accuracy := getattr(group, sight))
+            and accuracy.value is not None
+            and accuracy.interval is not None
         ]
         if not known:
             continue
         colour = theme.CATEGORY_COLOURS[category].of(dark)
         figure.add_trace(
             go.Scatter(
-                x=[place for place, *_ in known],
+                x=[band for band, *_ in known],
                 y=[value for _, value, _, _ in known],
                 error_y={
                     "type": "data",
@@ -50,33 +52,27 @@ def accuracy_figure(parts: Sequence[GroupResult], dark: bool) -> go.Figure:
                 hovertemplate=f"{name}: %{{y:.1%}} of %{{customdata:,}}<extra></extra>",
             )
         )
-    quiet, line = theme.QUIET_INK.of(dark), theme.LINE.of(dark)
-    names = [band_label(part) for part in parts]
+    line = theme.LINE.of(dark)
     axis = {"zeroline": False, "fixedrange": True, "linecolor": line}
     figure.update_xaxes(
         title={"text": "VisNec score (nats per answer token)", "font": {"size": 12}},
-        tickvals=list(range(len(parts))),
-        ticktext=names,
-        range=[-0.4, len(parts) - 0.6],
+        tickvals=list(range(len(bands))),
+        ticktext=[format_band(group) for group in bands],
+        range=[-0.4, len(bands) - 0.6],
         showgrid=False,
         **axis,
     )
     figure.update_yaxes(range=[0, 1.03], tickformat=".0%", gridcolor=line, **axis)
-    figure.update_layout(
-        height=330,
-        margin=_MARGIN,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.14, "x": 0, "font": {"color": quiet}},
-        dragmode=False,
-    )
+    margin = {"l": 52, "r": 12, "t": 12, "b": 48}
+    style_figure(figure, 330, margin=margin, legend=legend_above(dark, 1.14))
     return figure
 
 
-def band_label(part: GroupResult) -> str:
-    """A score band as a reader says it."""
+def format_band(group: GroupResult) -> str:
+    """Return a score band in words."""
     low, high = (
-        None if one is None else f"{one:.2f}".replace("-", "−") for one in (part.low, part.high)
+        None if limit is None else f"{limit:.2f}".replace("-", "−")
+        for limit in (group.low, group.high)
     )
     if low is None:
         return "all scores" if high is None else f"below {high}"

@@ -6,16 +6,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import theme
-from dashboard.charts.score_charts import escape_markup
+from dashboard.charts.style import density_scale, escape_markup, legend_above, style_figure
 from scoring.necessity import Category
-
-_MARGIN = {"l": 56, "r": 12, "t": 12, "b": 48}
-_CLEAR = "rgba(0,0,0,0)"
 
 
 def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
-    """Inclusion probability by score: the mean of each bin, the range of 8 in 10 samples around
-    it, and faint bars for how many samples there are."""
+    """Return inclusion probability by score.
+
+    A line is the mean of each bin, a band the range of 8 in 10 samples, faint bars the numbers of
+    samples.
+    """
     blue = theme.CATEGORY_COLOURS[Category.VISION_CRITICAL].of(dark)
     x = by_score["visnec"]
     tallest = max(float(by_score["samples"].max()), 1.0) if len(by_score) else 1.0
@@ -25,7 +25,7 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
             y=by_score["samples"] / tallest,
             marker={"color": theme.LINE.of(dark), "line": {"width": 0}},
             hoverinfo="skip",
-            name="samples, to their own height",
+            name="samples (relative)",
         )
     )
     figure.add_trace(
@@ -53,34 +53,30 @@ def inclusion_figure(by_score: pd.DataFrame, dark: bool) -> go.Figure:
             "<br>%{customdata:,} samples<extra></extra>",
         )
     )
-    _settle(figure, dark, 300)
-    figure.update_xaxes(title={"text": "VisNec score (nats per answer token)"})
-    figure.update_yaxes(range=[0, 1.04], tickformat=".0%", title={"text": "inclusion probability"})
-    figure.update_layout(
-        bargap=0.05,
-        legend={"orientation": "h", "y": 1.14, "x": 0, "font": {"color": theme.QUIET_INK.of(dark)}},
+    axis = _axis(dark)
+    figure.update_xaxes(title={"text": "VisNec score (nats per answer token)"}, **axis)
+    figure.update_yaxes(
+        range=[0, 1.04], tickformat=".0%", title={"text": "inclusion probability"}, **axis
     )
+    style_figure(figure, 300, bargap=0.05, legend=legend_above(dark, 1.14))
     return figure
 
 
 def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) -> go.Figure:
-    """Overlap of each pair of subsets as a square with its number."""
+    """Return the overlap of each pair of subsets as a square with its number."""
     order = list(names)
     table = pd.DataFrame(1.0, index=order, columns=order)
     for row in overlaps.to_dict("records"):
         table.loc[row["a"], row["b"]] = table.loc[row["b"], row["a"]] = row["jaccard"]
-    shown = [escape_markup(names[one]) for one in order]
-    colours = theme.DENSITY_DARK if dark else theme.DENSITY_LIGHT
+    labels = [escape_markup(names[subset]) for subset in order]
     figure = go.Figure(
         go.Heatmap(
-            x=shown,
-            y=shown,
+            x=labels,
+            y=labels,
             z=table.to_numpy(),
             zmin=0,
             zmax=1,
-            colorscale=[
-                (place / (len(colours) - 1), colour) for place, colour in enumerate(colours)
-            ],
+            colorscale=density_scale(dark),
             showscale=False,
             xgap=2,
             ygap=2,
@@ -89,28 +85,19 @@ def overlap_figure(overlaps: pd.DataFrame, names: dict[str, str], dark: bool) ->
             hovertemplate="%{y} and %{x}<br>overlap %{z:.3f}<extra></extra>",
         )
     )
-    _settle(figure, dark, 90 + 62 * max(len(order), 2))
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(side="top", automargin=True)
-    figure.update_layout(margin={"l": 90, "r": 12, "t": 40, "b": 12})
+    axis = _axis(dark)
+    figure.update_yaxes(autorange="reversed", automargin=True, **axis)
+    figure.update_xaxes(side="top", automargin=True, **axis)
+    height = 90 + 62 * max(len(order), 2)
+    style_figure(figure, height, margin={"l": 90, "r": 12, "t": 40, "b": 12})
     return figure
 
 
-def _settle(figure: go.Figure, dark: bool, height: int) -> None:
-    quiet, line = theme.QUIET_INK.of(dark), theme.LINE.of(dark)
-    axis = {
+def _axis(dark: bool) -> dict[str, object]:
+    return {
         "zeroline": False,
         "showgrid": False,
         "fixedrange": True,
-        "linecolor": line,
-        "tickfont": {"color": quiet, "size": 11.5},
+        "linecolor": theme.LINE.of(dark),
+        "tickfont": {"color": theme.QUIET_INK.of(dark), "size": 11.5},
     }
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    figure.update_layout(
-        height=height,
-        margin=_MARGIN,
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
-        dragmode=False,
-    )

@@ -1,8 +1,8 @@
-"""One visual language: the colours and their meaning, in light and dark, and Streamlit's theme.
+"""The colours and their meaning, in light and dark, and Streamlit's theme.
 
-The three categories keep their colour on every page, in every chart and in every component. The
-colours differ in lightness as well as in hue, so that they stay apart for colour-blind eyes and in
-print, and a mark or a word stands beside each of them.
+The three categories have the same colour on every page, in every chart and in every component. The
+colours differ in lightness as well as in hue, so that they remain distinct for colour-blind users
+and in print, and each comes with a symbol or a word.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from scoring.necessity import Category
 
 @dataclass(frozen=True, slots=True)
 class Shade:
-    """One colour in its light and its dark version."""
+    """One colour in a light and a dark version."""
 
     light: str
     dark: str
 
     def of(self, dark: bool) -> str:
-        """The version for the theme in use."""
+        """Return the version for the current theme."""
         return self.dark if dark else self.light
 
     @property
@@ -35,7 +35,7 @@ CATEGORY_COLOURS: dict[Category, Shade] = {
     Category.REDUNDANT: Shade("#8E8C83", "#8C8F98"),
     Category.VISION_CRITICAL: Shade("#2A6DB0", "#6AAEEA"),
 }
-# Streamlit's named text colours that stand for the categories in labels: ":red[■] misaligned".
+# Streamlit's named text colours for the categories in labels: ":red[■] misaligned".
 CATEGORY_MARKUP: dict[str, Category] = {
     "red": Category.MISALIGNED,
     "gray": Category.REDUNDANT,
@@ -46,7 +46,7 @@ DECISION_COLOURS: dict[str, Shade] = {
     "drop": Shade("#8A4B8F", "#CF93D4"),
     "unsure": Shade("#94700C", "#DDB64A"),
 }
-# Sources in the order of their size, the rest of them last; paler than anything that is judged.
+# Sources by size, the rest of them last; paler than categories and decisions.
 SOURCE_COLOURS = (
     Shade("#40547A", "#8EA3C8"),
     Shade("#5C9186", "#74B3A6"),
@@ -64,19 +64,19 @@ LINE = Shade("#DFE2E8", "#313947")
 PAPER = Shade("#FFFFFF", "#12161D")
 PANEL = Shade("#F5F6F9", "#1B212B")
 
-# Counts in the loss plane: one hue from the panel's colour to the vision-critical blue's depth.
+# Counts in the loss plane: from the panel's colour to a dark vision-critical blue.
 DENSITY_LIGHT = ("#EEF1F7", "#C6D3E8", "#8FACD3", "#4F7CB5", "#1E4C86", "#0B2748")
 DENSITY_DARK = ("#1F2733", "#2A3F5C", "#38618F", "#5089C4", "#86B7E6", "#D5E8FA")
 
 
 def category_label(category: Category) -> str:
-    """A category's swatch and name for the label of a widget."""
-    colour = next(name for name, one in CATEGORY_MARKUP.items() if one is category)
+    """Return a category's swatch and name for a widget's label."""
+    colour = next(name for name, named in CATEGORY_MARKUP.items() if named is category)
     return f":{colour}[■] {category}"
 
 
 def css_variables() -> str:
-    """The palette as CSS custom properties, for the page and for every component."""
+    """Return the palette as CSS custom properties, for the page and for every component."""
     colours = {
         "misaligned": CATEGORY_COLOURS[Category.MISALIGNED],
         "redundant": CATEGORY_COLOURS[Category.REDUNDANT],
@@ -91,12 +91,12 @@ def css_variables() -> str:
         "paper": PAPER,
         "panel": PANEL,
     }
-    colours |= {f"source-{place}": shade for place, shade in enumerate(SOURCE_COLOURS)}
+    colours |= {f"source-{number}": shade for number, shade in enumerate(SOURCE_COLOURS)}
     return "".join(f"--vn-{name}:{shade.css};" for name, shade in colours.items())
 
 
 def streamlit_theme() -> dict[str, Any]:
-    """Streamlit's theme options for both colour schemes; the browser's preference chooses."""
+    """Return Streamlit's theme options for both colour schemes; the browser chooses."""
     options: dict[str, Any] = {
         "theme.baseFontSize": 15,
         "theme.baseRadius": "8px",

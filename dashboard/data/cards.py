@@ -1,7 +1,7 @@
 """A sample as a card: everything the sample view and the review deck show, as plain JSON values.
 
-Pure: it turns what was read into what is shown. Texts stay texts; the components write them with
-``textContent``, so a card may hold anything a dataset holds.
+Pure functions. Texts stay plain texts: the components set them as ``textContent``, so a card may
+contain anything that a dataset contains.
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ def build_card(
     tokens: pd.DataFrame | None = None,
     noise: Noise | None = None,
 ) -> Card:
-    """The card of one sample under the given baseline; ``edition`` names the dataset in links.
+    """Return the card of one sample.
 
-    ``tokens`` are the losses of its answer tokens, where the run keeps them; ``noise`` is that of
-    the run's dtype, None where it is not known.
+    Args:
+        sample: The record.
+        detail: What the database has about it.
+        baseline: The blind baseline whose score is shown; others are listed.
+        bands: Limits of the categories.
+        edition: Identifies the dataset in links.
+        tokens: Losses of the answer tokens, if the run has them.
+        noise: Numerical noise of the run's dtype, if known.
     """
-    score = _score(detail.scores, baseline)
+    score = _score_of(detail.scores, baseline)
+    category = _category(score["visnec"], bands)
     others = _other_scores(detail, baseline, bands)
     return {
         "row_idx": sample.row_idx,
@@ -54,7 +61,7 @@ def build_card(
         "status": detail.status,
         "status_name": formatting.status_name(detail.status),
         "reason": detail.reason,
-        "category": None if score["visnec"] is None else bands.category(score["visnec"]).value,
+        "category": category,
         **score,
         "noise": str(noise) if noise else None,
         "nearest": _nearest_limit(score["visnec"], bands, noise),
@@ -63,15 +70,20 @@ def build_card(
         "n_others": len(others),
         "n_agreeing": None
         if score["visnec"] is None
-        else sum(one["category"] == bands.category(score["visnec"]).value for one in others),
+        else sum(other["category"] == category for other in others),
         "images": [
             {"url": image_url(sample.row_idx, position, edition), "path": image_path(path)}
             for position, path in enumerate(sample.images)
         ],
-        "turns": _turns(sample.turns, detail.turn_scores, baseline, bands, _tokens(tokens)),
+        "turns": _messages(
+            sample.turns, detail.turn_scores, baseline, bands, _tokens_by_answer(tokens)
+        ),
         "answer": sample.answer,
         "predictions": _predictions(detail.predictions, sample.answer or ""),
-        "decisions": _records(detail.decisions, ("reviewer", "decision", "note", "decided_at")),
+        "decisions": [
+            {name: _string(row[name]) for name in ("reviewer", "decision", "note", "decided_at")}
+            for row in detail.decisions
+        ],
         "neighbours": [
             _neighbour(row, bands, edition) for row in detail.neighbours[:MAX_NEIGHBOURS]
         ],
@@ -79,7 +91,7 @@ def build_card(
     }
 
 
-def _score(scores: Sequence[Record], baseline: str) -> dict[str, Any]:
+def _score_of(scores: Sequence[Record], baseline: str) -> dict[str, Any]:
     row = next((row for row in scores if row["baseline"] == baseline), {})
     return {
         "visnec": _number(row.get("visnec")),
@@ -92,47 +104,45 @@ def _score(scores: Sequence[Record], baseline: str) -> dict[str, Any]:
 
 
 def _segments(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The score without the end token, and those of thought and content where there is a thought.
-
-    None where the parts do not tell these tokens apart, or where none is left.
-    """
+    """Return the score without the end token, and those of thought and content if there is a
+    thought; None if the run does not distinguish these tokens, or none is left."""
     n, n_end, n_thought = (
         _whole(row.get(name)) for name in ("n_answer_tokens", "n_end_tokens", "n_thought_tokens")
     )
-    found: dict[str, Any] = {
+    segments: dict[str, Any] = {
         "visnec_without_end": _number(row.get("visnec_without_end")) if n_end else None,
         "n_content_tokens": None,
         "thought": None,
     }
     if n is None or n_end is None or n_thought is None:
-        return found
+        return segments
     n_content = n - n_end - n_thought
-    found["n_content_tokens"] = n_content
+    segments["n_content_tokens"] = n_content
     if n_thought:
         thought = row["thought_loss_text_sum"] - row["thought_loss_multimodal_sum"]
         end = row["end_loss_text_sum"] - row["end_loss_multimodal_sum"]
         rest = row["visnec"] * n - thought - end
-        found["thought"] = {
+        segments["thought"] = {
             "n": n_thought,
             "visnec": thought / n_thought,
             "content": rest / n_content if n_content else None,
         }
-    return found
+    return segments
 
 
 def _nearest_limit(
     visnec: float | None, bands: Bands, noise: Noise | None
 ) -> dict[str, Any] | None:
-    """The band limit nearest to a score, the score's distance from it, and what that means."""
+    """Return the band limit nearest to a score, and the score's distance from it."""
     if visnec is None:
         return None
-    limit = min((bands.low, bands.high), key=lambda one: abs(visnec - one))
+    limit = min((bands.low, bands.high), key=lambda limit: abs(visnec - limit))
     within = noise is not None and abs(visnec - limit) <= noise.band
     return {"limit": limit, "distance": visnec - limit, "within_noise": within}
 
 
 def _other_scores(detail: SampleDetail, baseline: str, bands: Bands) -> list[dict[str, Any]]:
-    """Its scores by other baselines of the run, then by other runs."""
+    """Return the scores by other baselines of the run, then by other runs."""
     scores = [("", row) for row in detail.scores if row["baseline"] != baseline]
     scores += [(f"{row['run_id']}, ", row) for row in detail.other_runs]
     return [
@@ -146,11 +156,11 @@ def _other_scores(detail: SampleDetail, baseline: str, bands: Bands) -> list[dic
     ]
 
 
-def _tokens(tokens: pd.DataFrame | None) -> dict[int, list[dict[str, Any]]]:
-    """Answer to its tokens, each with its text and both losses; empty where texts are unknown."""
+def _tokens_by_answer(tokens: pd.DataFrame | None) -> dict[int, list[dict[str, Any]]]:
+    """Return tokens with text and both losses by answer; empty if their texts are unknown."""
     if tokens is None or tokens["text"].isna().any():
         return {}
-    found: dict[int, list[dict[str, Any]]] = {}
+    by_answer: dict[int, list[dict[str, Any]]] = {}
     for row in tokens.to_dict("records"):
         token = {
             "text": row["text"],
@@ -158,23 +168,23 @@ def _tokens(tokens: pd.DataFrame | None) -> dict[int, list[dict[str, Any]]]:
             "loss_text": _number(row["loss_text"]),
             "loss_multimodal": _number(row["loss_multimodal"]),
         }
-        found.setdefault(int(row["turn"]), []).append(token)
-    return found
+        by_answer.setdefault(int(row["turn"]), []).append(token)
+    return by_answer
 
 
-def _turns(
+def _messages(
     turns: Sequence[Turn],
     turn_scores: Sequence[Record],
     baseline: str,
     bands: Bands,
     tokens: Mapping[int, list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """Messages with their parts; an answer carries its own scores, and its tokens' if known."""
+    """Return messages in pieces; answers with their own scores, and their tokens' if known."""
     by_answer = {int(row["turn"]): row for row in turn_scores if row["baseline"] == baseline}
     shown: list[dict[str, Any]] = []
     answers = images = 0
     for turn in turns:
-        parts, images = _parts(turn, images)
+        parts, images = _split_at_images(turn, images)
         message: dict[str, Any] = {"role": _ROLE_NAMES[turn.role], "parts": parts}
         if turn.role is Role.ASSISTANT:
             row = by_answer.get(answers)
@@ -193,8 +203,8 @@ def _turns(
     return shown
 
 
-def _parts(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
-    """A message cut at the places where its images stand."""
+def _split_at_images(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
+    """Return a message as texts and image positions, and the position of the next image."""
     parts: list[dict[str, Any]] = []
     start = 0
     content = turn.text[:MAX_TURN_CHARACTERS]
@@ -208,15 +218,15 @@ def _parts(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]], int]:
         parts.append({"text": content[start:]})
     if len(turn.text) > MAX_TURN_CHARACTERS:
         left = len(turn.text) - MAX_TURN_CHARACTERS
-        parts.append({"more": f"… {left:,} more characters stand in the raw record"})
+        parts.append({"more": f"… {left:,} more characters in the raw record"})
     return parts, first_image
 
 
 def _predictions(predictions: Sequence[Record], answer: str) -> list[dict[str, Any]]:
-    """Per run both predictions, and how they match the answer.
+    """Return both predictions of each run and how they match the answer.
 
-    Each as pieces [text, differs], where differing from the other prediction, and again where
-    differing from the reference.
+    Each is a list of pieces [text, differs]: once compared with the other prediction, and once
+    with the reference answer.
     """
     shown: list[dict[str, Any]] = []
     for row in predictions:
@@ -230,8 +240,8 @@ def _predictions(predictions: Sequence[Record], answer: str) -> list[dict[str, A
                 "multimodal": None if seeing is None else _pieces(right),
                 "text_off": None if blind is None else _off_reference(answer, blind),
                 "multimodal_off": None if seeing is None else _off_reference(answer, seeing),
-                "text_match": None if blind is None else _match(row, "text"),
-                "multimodal_match": None if seeing is None else _match(row, "multimodal"),
+                "text_match": None if blind is None else _describe_match(row, "text"),
+                "multimodal_match": None if seeing is None else _describe_match(row, "multimodal"),
                 "same": blind is not None and blind == seeing,
                 "reason": _string(row["reason"]),
             }
@@ -247,10 +257,10 @@ def _pieces(pieces: Sequence[Piece]) -> list[list[Any]]:
     return [[piece.text, piece.differs] for piece in pieces]
 
 
-def _match(row: Mapping[Any, Any], which: str) -> dict[str, Any]:
-    """Whether a prediction says what the reference answer says, and that in words."""
-    exact, letter = _flag(row[f"exact_{which}"]), _flag(row[f"letter_{which}"])
-    f1 = _number(row[f"f1_{which}"])
+def _describe_match(row: Mapping[Any, Any], prediction: str) -> dict[str, Any]:
+    """Return whether a prediction matches the reference answer, also in words."""
+    exact, letter = _flag(row[f"exact_{prediction}"]), _flag(row[f"letter_{prediction}"])
+    f1 = _number(row[f"f1_{prediction}"])
     if exact or letter:
         return {"same": True, "said": "= reference" if exact else "= reference, same option"}
     near = f" · token F1 {f1:.2f}" if f1 and letter is None else ""
@@ -258,7 +268,7 @@ def _match(row: Mapping[Any, Any], which: str) -> dict[str, Any]:
 
 
 def _flag(value: object) -> bool | None:
-    """A truth value from a frame's cell; what is absent there may be None or NaN."""
+    """Return a truth value from a frame's cell, where a missing one may be None or NaN."""
     return None if _string(value) is None else bool(value)
 
 
@@ -270,7 +280,7 @@ def _neighbour(row: Mapping[Any, Any], bands: Bands, edition: str) -> dict[str, 
         "question": (_string(row["question"]) or "")[:300],
         "answer": (_string(row["answer"]) or "")[:300],
         "visnec": visnec,
-        "category": None if visnec is None else bands.category(visnec).value,
+        "category": _category(visnec, bands),
         "status_name": formatting.status_name(str(row["status"])),
         "decision": _string(row["decision"]),
         "thumbnail": thumbnail_url(int(row["row_idx"]), edition),
@@ -278,7 +288,7 @@ def _neighbour(row: Mapping[Any, Any], bands: Bands, edition: str) -> dict[str, 
 
 
 def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
-    """What the gallery shows of one row of a page."""
+    """Return the gallery's tile for one row of a page."""
     visnec = _number(row["visnec"])
     n_images = 0 if row["images"] is None else len(row["images"])
     return {
@@ -287,7 +297,7 @@ def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
         "question": (_string(row["question"]) or "")[:240],
         "answer": (_string(row["answer"]) or "")[:160],
         "visnec": visnec,
-        "category": None if visnec is None else bands.category(visnec).value,
+        "category": _category(visnec, bands),
         "status": row["status"],
         "status_name": formatting.status_name(str(row["status"])),
         "decision": _string(row["decision"]),
@@ -296,19 +306,19 @@ def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
     }
 
 
-def _records(rows: Sequence[Record], columns: Sequence[str]) -> list[dict[str, Any]]:
-    return [{column: _string(row[column]) for column in columns} for row in rows]
+def _category(visnec: float | None, bands: Bands) -> str | None:
+    return None if visnec is None else bands.category(visnec).value
 
 
 def _string(value: object) -> str | None:
-    """Text from a frame's cell; what is absent there may be None or NaN."""
+    """Return text from a frame's cell, where a missing one may be None or NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
         return None
     return str(value)
 
 
 def _number(value: Any) -> float | None:
-    """A finite float from a frame's cell, or None: JSON knows no NaN."""
+    """Return a finite float from a frame's cell, or None: JSON has no NaN."""
     if value is None or value is pd.NA:
         return None
     number = float(value)

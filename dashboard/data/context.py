@@ -48,7 +48,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class OpenedWorkspace:
-    """A workspace in whatever state it is in; ``context`` is None until something is scored.
+    """A workspace in any state; ``context`` is None until something is scored.
 
     ``problems`` are messages about what the view asked for and the workspace does not have.
     """
@@ -117,7 +117,7 @@ def has_database(workspace: Workspace) -> bool:
 
 
 def open_view_context(view: View) -> OpenedWorkspace:
-    """Open the workspace and whatever it has of what the view asks for.
+    """Open the workspace and as much of the view as it has.
 
     Raises:
         WorkspaceError: If there is no workspace or its database cannot be read.
@@ -180,7 +180,7 @@ def cached_query(
 
     Args:
         context: The scope, filter and band limits that the query uses.
-        name: Tells the query from others with the same parameters.
+        name: Distinguishes queries with the same parameters.
         query: Computes the result if it is not cached.
         parameters: Further hashable values that the result depends on.
         decisions: Whether the result depends on decisions even if the filter does not.

@@ -260,8 +260,8 @@ class StabilityStats:
     """How sure a subset is, in small tables.
 
     ``by_score`` has the columns visnec, inclusion, low, high and samples of
-    :meth:`scoring.subsets.stability.Stability.by_score`. ``basis`` says in words what the figures
-    are based on. ``unsure`` are rows that are in about as often as out.
+    :meth:`scoring.subsets.stability.Stability.by_score`. ``basis`` describes what the figures are
+    based on. ``unsure`` are rows that are in about as often as out.
     """
 
     n_taken: int

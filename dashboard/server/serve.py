@@ -1,7 +1,7 @@
 """Starts the dashboard: one process on the loopback address, without telemetry.
 
 Settings are given here and not in a configuration file, so that they apply wherever the package is
-installed and whatever the user's own Streamlit settings are.
+installed and override the user's own Streamlit settings.
 """
 
 from __future__ import annotations

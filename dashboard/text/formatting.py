@@ -1,7 +1,7 @@
-"""How values are written on the screen: counts, shares, scores, times and the names of things.
+"""How values and names are written on the screen.
 
 One place, so that the same figure looks the same on every page: thousands separated by commas,
-shares with one decimal, scores in nats with three decimals and a sign, a dash for what is absent.
+shares with one decimal, scores in nats with three decimals and a sign, a dash for a missing value.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ STATUS_NAMES: dict[Status, str] = {
 }
 
 STATUS_MEANINGS: dict[Status, str] = {
-    Status.SCORED: "Both losses are there.",
-    Status.PENDING: "Not scored yet; the run has not come to it.",
-    Status.TEXT_ONLY: "The record names no image, so there is nothing to compare.",
-    Status.VIDEO: "The record names a video.",
+    Status.SCORED: "Both losses were computed.",
+    Status.PENDING: "Not scored yet.",
+    Status.TEXT_ONLY: "The record has no image, so there is nothing to compare.",
+    Status.VIDEO: "The record contains a video.",
     Status.MISSING_IMAGE: "The image file is in none of the image folders.",
     Status.BAD_IMAGE: "The image file cannot be decoded.",
-    Status.REFUSED_PATH: "The image path leads out of the image folders and was not opened.",
-    Status.BAD_RECORD: "The record could not be understood.",
-    Status.PLACEHOLDER_MISMATCH: "Image placeholders and images differ in number.",
-    Status.NO_ANSWER: "The conversation holds no answer to score.",
-    Status.TOO_LONG: "Longer than the run allows; --truncate scores what fits.",
+    Status.REFUSED_PATH: "The image path points outside the image folders and was not opened.",
+    Status.BAD_RECORD: "The record could not be parsed.",
+    Status.PLACEHOLDER_MISMATCH: "The numbers of image placeholders and images differ.",
+    Status.NO_ANSWER: "The conversation has no answer to score.",
+    Status.TOO_LONG: "Longer than the run allows; --truncate scores the part that fits.",
     Status.TOKEN_MISMATCH: "The two passes did not see the same answer tokens.",
     Status.NON_FINITE: "A loss was not a finite number.",
     Status.OUT_OF_MEMORY: "The sample alone did not fit into memory.",
@@ -77,17 +77,17 @@ SIGHT_NAMES: dict[str, str] = {
 
 
 def count(value: float | None) -> str:
-    """``665298`` as ``665,298``."""
+    """Return ``665298`` as ``665,298``."""
     return ABSENT if value is None or math.isnan(value) else f"{int(value):,}"
 
 
 def share(part: float, whole: float) -> str:
-    """``part`` of ``whole`` in per cent, one decimal; a dash where there is no whole."""
+    """Return ``part`` as a percentage of ``whole`` with one decimal; a dash if ``whole`` is 0."""
     return ABSENT if not whole else f"{100 * part / whole:.1f} %"
 
 
 def score(value: float | None, digits: int = 3) -> str:
-    """A VisNec score in nats per answer token with its sign; what rounds to 0 has none."""
+    """Return a VisNec score in nats per answer token with its sign; none if it rounds to 0."""
     if value is None or math.isnan(value):
         return ABSENT
     rounded = round(value, digits)
@@ -95,17 +95,17 @@ def score(value: float | None, digits: int = 3) -> str:
 
 
 def loss(value: float | None, digits: int = 3) -> str:
-    """A loss in nats per answer token."""
+    """Return a loss in nats per answer token."""
     return ABSENT if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def limit(value: float) -> str:
-    """A threshold, as short as it can be said."""
+    """Return a threshold or limit without trailing zeros."""
     return f"{value:.4f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in words that a person plans by."""
+    """Return seconds in a unit that suits their size."""
     if seconds is None or math.isnan(seconds) or seconds < 0:
         return ABSENT
     if seconds < 90:
@@ -116,7 +116,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """Bytes in the unit that reads best."""
+    """Return bytes in a unit that suits their size."""
     for unit in ("B", "KB", "MB", "GB"):
         if n_bytes < 1024:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
@@ -125,7 +125,7 @@ def size(n_bytes: float) -> str:
 
 
 def moment(iso: str | None) -> str:
-    """An ISO time as ``2026-01-02 03:04 UTC``; what is no time is shown as it is."""
+    """Return an ISO time as ``2026-01-02 03:04 UTC``, and any other text unchanged."""
     if not iso:
         return ABSENT
     try:
@@ -135,7 +135,7 @@ def moment(iso: str | None) -> str:
 
 
 def seconds_since(iso: str) -> float | None:
-    """Seconds between an ISO time and now, or None where it is no time."""
+    """Return the seconds from an ISO time until now; None if it is not a time."""
     try:
         then = datetime.fromisoformat(iso)
     except ValueError:
@@ -144,18 +144,18 @@ def seconds_since(iso: str) -> float | None:
     return (datetime.now(UTC) - then).total_seconds()
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
-    """``1 sample``, ``2 samples``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+def plural(n: int, singular: str, many: str | None = None) -> str:
+    """Return ``1 sample``, ``2 samples``."""
+    return f"{n:,} {singular if n == 1 else many or singular + 's'}"
 
 
 def status_name(status: str) -> str:
-    """A status in words; one this version does not know is shown as it is."""
+    """Return a status in words; one unknown to this version is unchanged."""
     return STATUS_NAMES[Status(status)] if status in list(Status) else status
 
 
 def describe_progress(progress: RunProgress, age: float | None) -> str:
-    """A run's progress in a sentence; ``age`` is the seconds since it was reported."""
+    """Return a run's progress in a sentence; ``age`` is the seconds since its last report."""
     phase = _PHASES.get(progress.phase, progress.phase)
     done = f"{count(progress.done)} of {count(progress.total)} samples"
     so_far = share(progress.done, progress.total)
@@ -164,13 +164,13 @@ def describe_progress(progress: RunProgress, age: float | None) -> str:
     if progress.state == "stopped":
         return (
             f"Stopped while {phase} at {done} ({so_far}), {moment(progress.updated_at)}. "
-            "The same command goes on from there."
+            "Run the same command to resume."
         )
     if progress.state == "silent":
         return (
-            f"Silent for {duration(age)} while {phase} at {done} ({so_far}): process "
-            f"{progress.pid} on {progress.host} may have been killed. The same command goes on "
-            "from there."
+            f"No report for {duration(age)} while {phase} at {done} ({so_far}): process "
+            f"{progress.pid} on {progress.host} may have been killed. Run the same command to "
+            "resume."
         )
     left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
     several = f", {progress.n_processes} processes" if progress.n_processes > 1 else ""
@@ -182,10 +182,10 @@ def describe_progress(progress: RunProgress, age: float | None) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """An explained error in its own words; one of the disk with the file and what to do."""
+    """Return an error's message; for an error of the disk, the file and what to do."""
     if not isinstance(error, OSError):
         return str(error)
     return (
-        f"{error.filename or 'a file'} cannot be written: {error.strerror or error}; make room, or "
-        "see to who may write there, and try again"
+        f"{error.filename or 'a file'} cannot be written: {error.strerror or error}; free some "
+        "space, or check the permissions, and try again"
     )

@@ -152,7 +152,7 @@ class Key(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a page shows; None stands for the workspace's default.
+    """What a page shows; None is the workspace's default.
 
     Fields are named like their URL parameters, which saved links depend on; ``cut`` is the
     threshold. ``sample`` is the one open in Explore, ``row`` the current one in Review. Fields from

@@ -106,7 +106,7 @@ def test_a_workspace_that_may_not_be_written_is_shown_and_a_decision_waits(
             assert_all_pages(watched)
             deck = decide(watched, "Ann", "k")
             expect(deck.locator(".saved")).to_contain_text("Not saved")
-            expect(deck.locator(".saved")).to_contain_text("see to who may write there")
+            expect(deck.locator(".saved")).to_contain_text("check the permissions")
             expect(deck).to_have_attribute("data-waiting", "1")
             assert decisions(root) == []
         watched.page.reload()  # the browser has kept it, and hands it in again

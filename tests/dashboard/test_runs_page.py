@@ -45,7 +45,7 @@ def progress(state: str, **changes: object) -> RunProgress:
             "Scoring: 50 of 200 samples (25.0 %), 0.5 per second, 5 min left",
         ),
         (progress("running", phase="predict", seconds_left=None), 1.0, "Writing predictions: 50"),
-        (progress("silent"), 120.0, "Silent for 2 min while scoring at 50 of 200"),
+        (progress("silent"), 120.0, "No report for 2 min while scoring at 50 of 200"),
         (progress("stopped"), 9e9, "Stopped while scoring at 50 of 200 samples (25.0 %)"),
         (progress("finished"), 9e9, "Finished 2026-01-02 03:04 UTC."),
     ],

@@ -124,7 +124,7 @@ def test_a_button_tells_that_a_decision_was_not_saved(shown: Path, draw: Draw) -
     with files_up_to(0):
         app = press(app, "Keep")
     assert "The decision was not saved" in written(app)
-    assert "File too large; make room" in written(app)
+    assert "File too large; free some space" in written(app)
     assert list(read_events(open_workspace(shown))) == []
     app = press(app, "Keep")
     assert "Saved: keep, row 0" in written(app)
@@ -138,7 +138,7 @@ def test_the_form_tells_that_a_subset_was_not_saved(shown: Path, draw: Draw) -> 
     with files_up_to(0):
         app = press(app, "Save")
     assert "The subset was not saved" in written(app)
-    assert "make room" in written(app)
+    assert "free some space" in written(app)
     assert not (shown / "subsets" / "mine.json").exists()
 
 
@@ -146,5 +146,5 @@ def test_a_page_tells_that_the_database_cannot_be_built(root: Path) -> None:
     (root / "visnec.duckdb").unlink()
     (root / ".visnec.duckdb.lock").unlink()
     (root / ".visnec.duckdb.lock").mkdir()
-    with pytest.raises(StorageError, match=r"cannot be built.*make room"):
+    with pytest.raises(StorageError, match=r"cannot be built.*free some space"):
         actions.build_workspace_database(open_workspace(root))

@@ -126,7 +126,7 @@ def show_groups(model: ModelResult) -> None:
     for tab, (name, parts, swatches) in zip(tabs, groups, strict=True):
         rows = [
             (
-                evaluation_charts.band_label(part) if name == "score band" else part.name,
+                evaluation_charts.format_band(part) if name == "score band" else part.name,
                 formatting.count(part.n_samples),
                 _format_accuracy(part.seen),
                 _format_accuracy(part.blind),
