@@ -134,10 +134,10 @@ def write_tar(path: Path, megabytes: int) -> None:
 def steps(path: Path) -> Iterator[tuple[str, float]]:
     """CPU seconds of each step of a JSON import alone, over the whole file."""
     from scoring.dataset.parts import GROUP_ROWS, PartWriter, dataset_table
-    from scoring.readers import HashingReader
     from scoring.readers import records as records_module
     from scoring.readers.json_stream import read_json_array
     from scoring.readers.records import to_sample
+    from scoring.readers.sources import HashingReader
 
     def reading() -> None:
         with HashingReader(path) as reader:

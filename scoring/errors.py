@@ -1,20 +1,6 @@
-"""Everything that can go wrong on purpose, and the exit code it ends with.
+"""Exceptions that are shown to the user instead of a traceback, with the exit code of each.
 
-Each message says what was wrong, which value it was, and what to do about it.
-
-    VisnecError                 exit code 1
-    ├── InputError              exit code 2: wrong usage, or input that the message explains
-    │   ├── WorkspaceError      no workspace here, or one of another version
-    │   │   └── OutdatedError   its database is of another version or damaged: build it anew
-    │   ├── RecordError         a dataset file that cannot be read, with the place in it
-    │   ├── ModelError          a model that cannot be loaded or is not supported
-    │   ├── RunConflictError    a run continued with other settings, model or dataset
-    │   ├── FilterError         a filter that does not parse
-    │   ├── RuleError           a selection rule that does not parse or cannot be applied
-    │   └── MissingImagesError  images that an export was to hold are not there
-    ├── StorageError            results that cannot be written; says what is kept
-    ├── WorkerError             a worker process that ended before its time; says what is kept
-    └── VerificationError       an export that does not replay from its workspace
+Every message states what is wrong, gives the offending value, and recommends what to do.
 """
 
 from __future__ import annotations
@@ -27,21 +13,21 @@ class VisnecError(Exception):
 
 
 class InputError(VisnecError):
-    """Wrong usage, or input that cannot be used; the message says which and why."""
+    """Wrong usage, or input that cannot be used. The message explains which and why."""
 
     exit_code = 2
 
 
 class WorkspaceError(InputError):
-    """A folder that is no workspace, or one that this version cannot open."""
+    """A folder that is not a workspace, or a workspace that this version cannot open."""
 
 
 class OutdatedError(WorkspaceError):
-    """A database that another version built, or that is damaged; the parts make a new one."""
+    """A database that is damaged or from another version, and can be rebuilt from the parts."""
 
 
 class RecordError(InputError):
-    """A dataset file that cannot be read; names the file and the place."""
+    """A dataset file that cannot be read. The message gives the file and the position in it."""
 
 
 class ModelError(InputError):
@@ -49,28 +35,30 @@ class ModelError(InputError):
 
 
 class RunConflictError(InputError):
-    """A run was continued with settings other than those it began with."""
+    """A run that was continued with other settings, another model or another dataset."""
 
 
 class FilterError(InputError):
-    """A filter expression that does not parse; names the part and the alternatives."""
+    """An invalid filter expression. The message gives the invalid part and the alternatives."""
 
 
 class RuleError(InputError):
-    """A selection rule that does not parse, or that lacks what it needs."""
+    """A selection rule that is invalid, or whose data is not available."""
 
 
 class MissingImagesError(InputError):
-    """Images that an export was to hold are missing; says how many and where they are listed."""
+    """Images for an export that are missing. The message gives their number and where they are
+    listed.
+    """
 
 
 class StorageError(VisnecError):
-    """Results that cannot be written, on a full disk for one; says what is kept."""
+    """Results that cannot be written, for example on a full disk. States what was saved."""
 
 
 class WorkerError(VisnecError):
-    """A worker process that ended before its time; says what it said and what is kept."""
+    """A worker process that exited early, with the end of its output and what was saved."""
 
 
 class VerificationError(VisnecError):
-    """An export that differs from what its workspace rebuilds; names the difference."""
+    """An export that differs from what its workspace rebuilds. States the difference."""

@@ -1,9 +1,10 @@
-"""Which folders the image paths of one file are relative to, where files of a dataset differ.
+"""The syntax of image references: a path, a URL, or an image inside a container file.
 
-The one decision behind it: a path is not tried in folders that another file's records are about.
-Paths of a dataset's first file stay as they are and are looked for in the workspace's folders; a
-file with other folders gets a base of its own, and its paths name it: ``base=0#images/1.png``. So
-two images of one path are two images for whoever groups, caches or shows them.
+The paths of one dataset file are never tried in folders that belong to another file. Paths from a
+dataset's first file are stored unchanged and are looked up in the workspace's image roots. A file
+whose images are in other folders gets a numbered base, which its paths carry as a prefix:
+``base=0#images/1.png``. Two images with the same path therefore have different references wherever
+images are grouped, cached or shown.
 """
 
 from __future__ import annotations
@@ -12,60 +13,56 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_BASED = re.compile(r"base=(\d{1,6})#(.+)", re.DOTALL)
-
-
-class ImageRoots(tuple[Path, ...]):
-    """What images are looked for in, in order of trial, and beside it the ``bases`` of files."""
-
-    bases: tuple[tuple[Path, ...], ...]
-
-    def __new__(cls, roots: Iterable[Path], bases: Iterable[Iterable[Path]] = ()) -> ImageRoots:
-        """Roots with the folders of each base, the first of which is tried first."""
-        made = super().__new__(cls, roots)
-        made.bases = tuple(map(tuple, bases))
-        return made
-
-
-def add_base(base: int, path: str) -> str:
-    """The reference to the image of that path in the folders of a base."""
-    return f"base={base}#{path}"
-
-
-def split_base(reference: str) -> tuple[int | None, str]:
-    """(number of the base, path as the record gives it); None for a path without a base."""
-    found = _BASED.fullmatch(reference) if reference.startswith("base=") else None
-    return (int(found[1]), found[2]) if found else (None, reference)
-
-
-def image_path(reference: str) -> str:
-    """The path as the record gives it: what people read, and what other tools know."""
-    return split_base(reference)[1]
-
-
 RECORDS_ROOT = "original"
-"""What a reference calls the dataset's own records; its root is a folder named ``dataset``."""
-
-
+"""Container name in references to images inside the dataset's own records (folder ``dataset``)."""
 REMOTE_ROOT = "remote"
-"""The name of the root that holds images fetched from other machines."""
-
-
-_FETCHED = re.compile(r"^https?://", re.IGNORECASE)
-
-
-def is_fetchable(reference: str) -> bool:
-    """Whether ``reference`` is an address of the kinds that can be fetched."""
-    return _FETCHED.match(reference) is not None
-
-
-_REFERENCE = re.compile(
+"""Name of the image root that holds downloaded images."""
+_BASE = re.compile(r"base=(\d{1,6})#(.+)", re.DOTALL)
+_FETCHABLE = re.compile(r"^https?://", re.IGNORECASE)
+_MEMBER = re.compile(
     r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:(?:quoting=none&)?at=/|bytes=\d+&(?:member|key)=)[^#]*)",
     re.DOTALL,
 )
 
 
+class ImageRoots(tuple[Path, ...]):
+    """Folders and container files to look for images in, in order; ``bases`` are those of files."""
+
+    bases: tuple[tuple[Path, ...], ...]
+
+    def __new__(cls, roots: Iterable[Path], bases: Iterable[Iterable[Path]] = ()) -> ImageRoots:
+        """Create roots together with the folders of each base, in order."""
+        image_roots = super().__new__(cls, roots)
+        image_roots.bases = tuple(map(tuple, bases))
+        return image_roots
+
+    def all_folders(self) -> list[Path]:
+        """Return the roots and then the folders of every base, each once."""
+        return list(dict.fromkeys([*self, *(root for base in self.bases for root in base)]))
+
+
+def add_base(base: int, path: str) -> str:
+    """Return the reference to the image with that path in the folders of a base."""
+    return f"base={base}#{path}"
+
+
+def split_base(reference: str) -> tuple[int | None, str]:
+    """Return (number of the base or None, path as the record gives it)."""
+    match = _BASE.fullmatch(reference) if reference.startswith("base=") else None
+    return (int(match[1]), match[2]) if match else (None, reference)
+
+
+def image_path(reference: str) -> str:
+    """Return the path as the record gives it, as shown to people and other tools."""
+    return split_base(reference)[1]
+
+
+def is_fetchable(reference: str) -> bool:
+    """Return whether ``reference`` is an http or https URL."""
+    return _FETCHABLE.match(reference) is not None
+
+
 def split_reference(reference: str) -> tuple[str, str] | None:
-    """(name of the container, place inside it), or None for a path of a file of its own."""
-    found = _REFERENCE.fullmatch(reference)
-    return (found["name"], found["member"]) if found else None
+    """Return (name of the container file, position inside it); None for a path to a plain file."""
+    match = _MEMBER.fullmatch(reference)
+    return (match["name"], match["member"]) if match else None

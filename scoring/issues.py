@@ -1,4 +1,4 @@
-"""What did not fit while a file was taken in: counted by kind, with a few examples in words."""
+"""Problems found while importing a file: counted by kind, with a few examples of each."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-_EXAMPLES = 5
+_MAX_EXAMPLES = 5
 
 
 @dataclass(slots=True)
 class ImportIssues:
-    """What did not fit, counted by kind, with the first few of each in words."""
+    """Number of problems by kind, with the first examples of each kind."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, n: int, examples: Iterable[str] = ()) -> None:
-        """Counts ``n`` more of ``kind``; only as many examples are drawn as are kept."""
+        """Count ``n`` more of ``kind``. Draws no more examples than it keeps."""
         if not n:
             return
         self.counts[kind] = self.counts.get(kind, 0) + n
         kept = self.examples.setdefault(kind, [])
         for example in examples:
-            if len(kept) >= _EXAMPLES:
+            if len(kept) >= _MAX_EXAMPLES:
                 break
             kept.append(example)
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """The findings as rows of a table or of JSON: what, n, examples."""
+        """Return one row per kind, for a table or for JSON: what, n, examples."""
         return [
             {"what": kind, "n": n, "examples": self.examples.get(kind, [])}
             for kind, n in self.counts.items()

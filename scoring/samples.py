@@ -1,8 +1,8 @@
-"""A sample: one record of a dataset, understood, with its original bytes untouched.
+"""A sample: one parsed dataset record together with its unchanged original bytes.
 
-Placeholders such as ``<image>`` are not part of the text: a turn keeps the positions at which
-images stand. So a literal ``<image>`` in a text-only record stays text, and the text-only pass
-removes images by leaving the positions out.
+Placeholders such as ``<image>`` are not part of the text: a turn stores the positions of its
+images. A literal ``<image>`` in a text-only record therefore stays text, and the text-only pass
+removes images by leaving out the positions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 
 
 class Status(StrEnum):
-    """Why a sample has a score, or why it has none. Closed list."""
+    """Whether a sample has a score, or why not. Closed list."""
 
     SCORED = "scored"
     PENDING = "pending"
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
 
 class Role(StrEnum):
-    """Who speaks in a turn."""
+    """The author of a turn."""
 
     SYSTEM = "system"
     HUMAN = "human"
@@ -39,19 +39,19 @@ class Role(StrEnum):
 
 
 class Segment(IntEnum):
-    """Which part of an answer a token belongs to."""
+    """The segment of an answer that a token belongs to."""
 
     CONTENT = 0
-    THOUGHT = 1  # reasoning before the content, where the chat template keeps it
-    END = 2  # the end-of-turn token that the template writes, where it is scored
+    THOUGHT = 1  # reasoning before the content, if the chat template keeps it
+    END = 2  # the end-of-turn token of the chat template, if it is scored
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message of a conversation.
 
-    ``image_offsets`` are the character positions of ``text`` at which an image stands, ascending;
-    images are taken from the sample in the order of their occurrence over all turns.
+    ``image_offsets`` are the character positions of the images in ``text``, ascending. The images
+    themselves are ``Sample.images``, in the order in which they occur over all turns.
     """
 
     role: Role
@@ -63,11 +63,11 @@ class Turn:
 class Sample:
     """One record of a dataset.
 
-    ``row_idx`` is the 0-based position in the dataset and the identity of the sample; ``id`` may
-    repeat or be absent. ``status`` is ``pending`` when the sample can be scored as far as its
-    record tells, otherwise the reason why not, which ``reason`` puts into words. ``original``
-    holds the exact bytes of the record where it came as JSON; else it is empty, and ``origin``
-    tells the file and the place in it (``train.parquet#row=7``).
+    ``row_idx`` is the 0-based position in the dataset and identifies the sample; ``id`` may repeat
+    or be absent. ``status`` is ``pending`` if nothing in the record prevents scoring, otherwise
+    the status that does, explained by ``reason``. ``original`` holds the exact bytes of a JSON
+    record; for other files it is empty, and ``origin`` gives the file and the position in it
+    (``train.parquet#row=7``).
     """
 
     row_idx: int
@@ -82,15 +82,15 @@ class Sample:
 
     @property
     def question(self) -> str:
-        """The first human turn, without placeholders and outer white space."""
+        """The first human turn, without placeholders and surrounding whitespace."""
         return next((turn.text.strip() for turn in self.turns if turn.role is Role.HUMAN), "")
 
     @property
     def answer(self) -> str:
-        """The first assistant turn: the reference answer that predictions stand beside."""
+        """The first assistant turn: the reference answer that predictions are compared with."""
         return next((turn.text.strip() for turn in self.turns if turn.role is Role.ASSISTANT), "")
 
     @property
     def n_turns(self) -> int:
-        """How many answers the conversation holds."""
+        """Number of answers in the conversation."""
         return sum(turn.role is Role.ASSISTANT for turn in self.turns)

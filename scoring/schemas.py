@@ -1,7 +1,6 @@
-"""Columns of the Parquet parts in a workspace: the truth that the database is built from.
+"""Columns of the Parquet parts in a workspace, from which the database is built.
 
-Means and scores are left out of the parts on purpose where sums and counts give them: the
-database derives them in one place.
+Parts store sums and counts; means and scores are derived from them in one place, the database.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ TURN = pa.struct(
     [
         ("role", pa.string()),  # system | human | assistant
         ("text", pa.string()),  # without image placeholders
-        ("image_offsets", pa.list_(pa.int32())),  # character positions in text where images stand
+        ("image_offsets", pa.list_(pa.int32())),  # character positions of the images in text
     ]
 )
 
@@ -27,10 +26,10 @@ DATASET = pa.schema(
         ("question", pa.string()),  # first human turn
         ("answer", pa.string()),  # first assistant turn
         ("turns", pa.list_(TURN)),
-        ("status", pa.string()),  # pending, or why the record alone rules a score out
+        ("status", pa.string()),  # pending, or what in the record prevents a score
         ("reason", pa.string()),
         ("original", pa.binary()),  # exact bytes of a JSON record; null for other files
-        ("origin", pa.string()),  # else: the file and the place in it; of a member its key
+        ("origin", pa.string()),  # otherwise file and position; for an object member its key
     ]
 )
 """``dataset/part-*.parquet``: one row per record, ascending by row_idx over all parts."""
@@ -42,9 +41,9 @@ PLAN = pa.schema(
     ]
     + [pa.field("leader", pa.int64())]
 )
-"""``dataset/plan/part-*.parquet``: what scoring needs of the records, in the order of runs.
+"""``dataset/plan/part-*.parquet``: the columns that scoring needs, in the order of runs.
 
-``leader`` is the first row that shares the row's first image, or the row itself.
+``leader`` is the first row with the same first image, or the row itself.
 """
 
 TURN_SCORE = pa.struct(
@@ -53,8 +52,8 @@ TURN_SCORE = pa.struct(
         ("loss_text_sum", pa.float64()),  # nats, summed over the answer tokens of the turn
         ("loss_multimodal_sum", pa.float64()),
         ("n_answer_tokens", pa.int32()),
-        # Of these tokens, those that end the turn, and those of a thought before the content.
-        # Null where the model does not know them; parts of earlier versions lack all six.
+        # The subset of these tokens that end the turn, and the subset of a thought before the
+        # content. Null if the model cannot separate them; older parts lack all six columns.
         ("end_loss_text_sum", pa.float64()),
         ("end_loss_multimodal_sum", pa.float64()),
         ("n_end_tokens", pa.int32()),
@@ -72,9 +71,9 @@ SCORES = pa.schema(
         ("reason", pa.string()),
         ("truncated", pa.bool_()),
         ("turns", pa.list_(TURN_SCORE)),  # empty unless status is scored
-        ("text_altered", pa.bool_()),  # control tokens in the text were read as text
-        ("thoughts_dropped", pa.int16()),  # answers of which the template keeps no thought
-        # Where the run keeps token values, one entry per answer token; null otherwise.
+        ("text_altered", pa.bool_()),  # control tokens in the text were escaped
+        ("thoughts_dropped", pa.int16()),  # answers whose thought the template drops
+        # One entry per answer token if the run stores token values; null otherwise.
         ("token_turns", pa.list_(pa.int16())),  # the answer it belongs to
         ("token_texts", pa.list_(pa.string())),
         ("token_loss_text", pa.list_(pa.float32())),  # nats
@@ -89,12 +88,12 @@ IMPORTED_SCORES = pa.schema(
         ("baseline", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
-        ("loss_text", pa.float64()),  # means: how many tokens they are over, nobody told
+        ("loss_text", pa.float64()),  # means over an unknown number of tokens
         ("loss_multimodal", pa.float64()),
         ("visnec", pa.float64()),
     ]
 )
-"""``runs/<run_id>/scores/part-*.parquet`` of a run that was imported."""
+"""``runs/<run_id>/scores/part-*.parquet`` of an imported run."""
 
 PREDICTIONS = pa.schema(
     [
@@ -102,39 +101,42 @@ PREDICTIONS = pa.schema(
         ("prediction_text", pa.string()),  # answer to the first human turn without the image
         ("prediction_multimodal", pa.string()),  # and with it
         ("reason", pa.string()),  # why a prediction is missing
-        ("max_new_tokens", pa.int32()),  # length limit they were made under
-        ("exact_text", pa.bool_()),  # of prediction_text: equal to the reference, normalised
-        ("letter_text", pa.bool_()),  # the same option; null where the reference is no choice
+        ("max_new_tokens", pa.int32()),  # length limit of both predictions
+        ("exact_text", pa.bool_()),  # prediction_text equals the reference after normalising
+        ("letter_text", pa.bool_()),  # the same option; null if the reference is not an option
         ("f1_text", pa.float64()),  # token F1 with the reference
         ("exact_multimodal", pa.bool_()),
         ("letter_multimodal", pa.bool_()),
         ("f1_multimodal", pa.float64()),
-        ("matched_by", pa.int16()),  # answers.VERSION of these six; others are derived anew
-        ("thoughts_unfinished", pa.int16()),  # of the two, predictions that end inside a thought
-        ("rotations", pa.int16()),  # orders of the options it was asked in; null: not rotated
-        ("rotated_right_text", pa.int16()),  # orders in which the text-only answer is right
+        ("matched_by", pa.int16()),  # MATCH_VERSION of these six; other versions are recomputed
+        (
+            "thoughts_unfinished",
+            pa.int16(),
+        ),  # predictions (0-2) that end inside a thought
+        ("rotations", pa.int16()),  # option orders that were asked; null: not rotated
+        ("rotated_right_text", pa.int16()),  # orders with a correct text-only answer
         ("rotated_right_multimodal", pa.int16()),
     ]
 )
-"""``runs/<run_id>/predictions/part-*.parquet``; ``predictions.json`` beside holds the settings."""
+"""``runs/<run_id>/predictions/part-*.parquet``; settings are in ``predictions.json``."""
 
 CLUSTERS = pa.schema(
     [
         ("row_idx", pa.int64()),
         ("cluster_id", pa.int32()),
-        ("distance", pa.float32()),  # to the cluster's centre
+        ("distance", pa.float32()),  # to the cluster centre
     ]
 )
-"""``clusters/<clustering_id>/clusters.parquet``; ``clustering.json`` beside it holds the names."""
+"""``clusters/<clustering_id>/clusters.parquet``; names are in ``clustering.json``."""
 
 EVALUATION = pa.schema(
     [
         ("row_idx", pa.int64()),
         ("prediction", pa.string()),
-        ("exact", pa.bool_()),  # equal to the reference, normalised
-        ("letter", pa.bool_()),  # the same option; null where the reference is no choice
+        ("exact", pa.bool_()),  # equals the reference after normalising
+        ("letter", pa.bool_()),  # the same option; null if the reference is not an option
         ("f1", pa.float64()),  # token F1 with the reference
-        ("matched_by", pa.int16()),  # answers.VERSION of these three; others are derived anew
+        ("matched_by", pa.int16()),  # MATCH_VERSION of these; other versions are recomputed
     ]
 )
-"""``evaluations/<name>/predictions.parquet``; ``evaluation.json`` beside it says whose."""
+"""``evaluations/<name>/predictions.parquet``; the model is named in ``evaluation.json``."""

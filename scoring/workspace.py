@@ -1,8 +1,8 @@
-"""A workspace: the folder in which everything of a project lies, and where each thing lies in it.
+"""Paths and settings of a workspace, the folder that holds everything that belongs to a project.
 
-The parts (dataset, runs, clusters, reviews, subsets) are the truth; ``visnec.duckdb`` is derived
-from them and may be deleted at any time. Images stay where they are: ``workspace.json`` names
-the roots inside which image paths are resolved, and the bases of files that have their own.
+The parts (dataset, runs, clusters, reviews, subsets) are the source of truth; ``visnec.duckdb`` is
+derived from them and may be deleted at any time. Images are not copied: ``workspace.json`` lists
+the roots that image paths are resolved in, and the bases of files that have their own.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from scoring.errors import InputError, WorkspaceError
 from scoring.image_references import ImageRoots
 from scoring.necessity import DEFAULT_BANDS, Bands
 
-SCHEMA_VERSION = 2  # what is read
-_PLAIN_VERSION = 1  # what is written where no file has a base of its own
+SCHEMA_VERSION = 2  # newest version that can be read
+_VERSION_WITHOUT_BASES = 1  # written unless a file has a base of its own
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """What ``workspace.json`` holds. ``notice`` stands on every page: the demo says what it is."""
+    """Contents of ``workspace.json``. ``notice`` is shown on every page (used by the demo)."""
 
     workspace_id: str
-    schema_version: int = _PLAIN_VERSION
+    schema_version: int = _VERSION_WITHOUT_BASES
     image_roots: tuple[str, ...] = ()
     image_bases: tuple[tuple[str, ...], ...] = ()
     bands: Bands = DEFAULT_BANDS
@@ -41,14 +41,14 @@ class WorkspaceSettings:
     def with_roots(
         self, roots: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
     ) -> WorkspaceSettings:
-        """The same with other folders of images; versions that know no bases refuse some."""
+        """Return a copy with other image folders; bases need a version that supports them."""
         version = SCHEMA_VERSION if bases else self.schema_version
         return replace(self, image_roots=roots, image_bases=bases, schema_version=version)
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths of one workspace folder. Creating the value touches no disk."""
+    """Paths of one workspace folder. Constructing it does not access the disk."""
 
     root: Path
     settings: WorkspaceSettings = field(compare=False)
@@ -79,22 +79,22 @@ class Workspace:
 
     @property
     def subsets_dir(self) -> Path:
-        """Saved subsets: rules, not rows."""
+        """Saved subsets, stored as rules instead of rows."""
         return self.root / "subsets"
 
     @property
     def exports_dir(self) -> Path:
-        """Default place of exports."""
+        """Default folder for exports."""
         return self.root / "exports"
 
     @property
     def thumbnails_dir(self) -> Path:
-        """Cache of small images; may be deleted."""
+        """Cache of thumbnails; may be deleted."""
         return self.root / "thumbnails"
 
     @property
     def remote_dir(self) -> Path:
-        """Images that were fetched from other machines, by the digest of their address."""
+        """Downloaded images, by the digest of their URL."""
         return self.root / "remote"
 
     @property
@@ -104,12 +104,12 @@ class Workspace:
 
     @property
     def image_roots(self) -> ImageRoots:
-        """Folders inside which image paths are resolved, in order of trial.
+        """Folders that image paths are resolved in, in order.
 
-        Dataset files that hold images themselves (Parquet, tar, TSV) stand among them; beside them
-        the folders of files whose paths are relative to others.
+        Includes the dataset files that contain images themselves (Parquet, tar, TSV). Files whose
+        paths are relative to other folders have bases.
         """
-        return _resolved(self.root, self.settings.image_roots, self.settings.image_bases)
+        return _resolve_roots(self.root, self.settings.image_roots, self.settings.image_bases)
 
     @property
     def bands(self) -> Bands:
@@ -118,30 +118,31 @@ class Workspace:
 
 
 def resolve_links(path: Path) -> Path:
-    """``path`` without links in it; a file keeps its own name, by which records refer to it."""
+    """Return ``path`` with links resolved; a file keeps its name, which references contain."""
     return path.parent.resolve() / path.name if path.is_file() else path.resolve()
 
 
 @lru_cache(maxsize=16)
-def _resolved(
-    base: Path, declared: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
+def _resolve_roots(
+    folder: Path, declared: tuple[str, ...], bases: tuple[tuple[str, ...], ...]
 ) -> ImageRoots:
-    """Kept, because pages ask for every image, and a dataset may lie in thousands of files."""
-    resolved = [[resolve_links(base / root) for root in roots] for roots in (declared, *bases)]
+    """Cached, because pages call it per image and a dataset may consist of thousands of files."""
+    resolved = [[resolve_links(folder / root) for root in roots] for roots in (declared, *bases)]
     return ImageRoots(resolved[0], resolved[1:])
 
 
 def create_workspace(root: Path) -> Workspace:
-    """Opens the workspace at ``root``, making the folder and its settings where there is none.
+    """Open the workspace at ``root``, creating the folder and its settings if there is none.
 
-    Raises WorkspaceError when the folder holds other things: nothing foreign is written into.
+    Raises:
+        WorkspaceError: the folder contains something else; foreign folders are never written to.
     """
     if (root / "workspace.json").exists():
         return open_workspace(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise WorkspaceError(
-            f"{root} exists and is not a workspace (no workspace.json in it); "
-            "name an empty or a new folder"
+            f"{root} exists but is not a workspace (it has no workspace.json). "
+            "Choose a new or empty folder."
         )
     root.mkdir(parents=True, exist_ok=True)
     workspace = Workspace(root, WorkspaceSettings(workspace_id=uuid.uuid4().hex))
@@ -150,22 +151,22 @@ def create_workspace(root: Path) -> Workspace:
 
 
 def open_workspace(root: Path) -> Workspace:
-    """Opens an existing workspace. Raises WorkspaceError with the remedy where there is none."""
+    """Open an existing workspace. Raises WorkspaceError if there is none or it is unreadable."""
     path = root / "workspace.json"
     try:
         raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = int(raw["schema_version"])
     except FileNotFoundError:
         raise WorkspaceError(
-            f"{root} is not a workspace (no workspace.json in it); "
-            f"make one with: visnec import DATA -w {root}"
+            f"{root} is not a workspace (it has no workspace.json). "
+            f"Create one with: visnec import DATA -w {root}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorkspaceError(f"{path} cannot be read: {error}") from error
+        raise WorkspaceError(f"Cannot read {path}: {error}") from error
     if version > SCHEMA_VERSION:
         raise WorkspaceError(
-            f"{root} was made by a newer VisNec Studio (workspace version {version}, this one "
-            f"reads up to {SCHEMA_VERSION}); upgrade visnec-studio"
+            f"{root} was created by a newer VisNec Studio (workspace version {version}; this "
+            f"installation reads versions up to {SCHEMA_VERSION}). Upgrade visnec-studio."
         )
     settings = WorkspaceSettings(
         workspace_id=str(raw["workspace_id"]),
@@ -179,7 +180,7 @@ def open_workspace(root: Path) -> Workspace:
 
 
 def declared_roots(workspace: Workspace, roots: Iterable[Path]) -> tuple[str, ...]:
-    """Roots as ``workspace.json`` names them: those inside the workspace move along with it."""
+    """Return roots as stored in ``workspace.json``: relative if inside the workspace."""
     base = workspace.root.resolve()
     return tuple(
         str(root.relative_to(base)) if root.is_relative_to(base) else str(root) for root in roots
@@ -187,28 +188,28 @@ def declared_roots(workspace: Workspace, roots: Iterable[Path]) -> tuple[str, ..
 
 
 def save_settings(workspace: Workspace) -> None:
-    """Writes ``workspace.json`` whole."""
+    """Write ``workspace.json`` atomically."""
     write_json(workspace.root / "workspace.json", asdict(workspace.settings))
 
 
 def is_valid_name(name: str) -> bool:
-    """Whether ``name`` may become a file name inside the workspace."""
+    """Return whether ``name`` is allowed as a file name inside the workspace."""
     return _NAME.fullmatch(name) is not None and not name.endswith((".", ".tmp"))
 
 
 def check_name(name: str, what: str) -> str:
-    """Returns ``name`` if it may become a file name inside the workspace, otherwise raises."""
+    """Return ``name`` if it is allowed as a file name in the workspace, else raise InputError."""
     if not is_valid_name(name):
         raise InputError(
-            f"{name!r} is no name for a {what}: use letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit, at most 100 characters"
+            f"Invalid {what} name {name!r}. Use at most 100 letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit."
         )
     return name
 
 
 @contextmanager
 def open_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file that appears under ``path`` whole and flushed when the block ends, or not at all."""
+    """Open a file that replaces ``path``, complete and flushed, when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     encoding = None if "b" in mode else "utf-8"
@@ -224,7 +225,7 @@ def open_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes ``value`` as readable JSON, whole or not at all."""
+    """Write ``value`` as indented JSON, atomically."""
     with open_atomic(path, "w") as file:
         json.dump(value, file, ensure_ascii=False, indent=2)
         file.write("\n")

@@ -93,7 +93,7 @@ def import_data(
     json: JsonOption = False,
 ) -> None:
     """Import a dataset into a workspace; JSON records are kept byte for byte."""
-    from scoring.readers import read_options
+    from scoring.readers.options import read_options
 
     columns, roles = _pairs(column, "--column"), _pairs(role, "--role")
     options = read_options(family, columns, roles, keep_going, allow_remote, encoding)

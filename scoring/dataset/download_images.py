@@ -1,8 +1,8 @@
-"""Fetches the images of a dataset that lie on other machines into the workspace, before scoring.
+"""Download of a dataset's remote images into the workspace, before scoring.
 
-Each is fetched once, decoded by the decoder that refuses what local images are refused for, and
-kept as it came; what was not fetched is noted with its reason, which becomes the sample's status.
-Whoever opens images later reads the cache and needs no network.
+Each image is downloaded once, checked by the decoder that checks local images, and stored
+unchanged. For an image that could not be used the reason is stored and becomes the status of its
+samples. Opening images later only reads this cache and needs no network.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ from scoring.dataset.records import read_columns
 from scoring.errors import InputError
 from scoring.image_references import REMOTE_ROOT, is_fetchable
 from scoring.images.decode import ImageProblem, open_image
-from scoring.images.remote import Fetcher, RemoteProblem, cached_path, forget_refusal, keep_refusal
+from scoring.images.remote import (
+    Fetcher,
+    RemoteProblem,
+    cached_path,
+    delete_refusal,
+    write_refusal,
+)
 from scoring.samples import Status
 from scoring.workspace import Workspace, open_atomic
 
 _THREADS = 8
-_SHOWN = 120
+_SHOWN_CHARACTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class FetchReport:
-    """Addresses by what became of them; ``present`` were in the cache before."""
+    """Number of URLs by outcome; ``present`` were in the cache before."""
 
     fetched: int
     present: int
@@ -36,7 +42,7 @@ class FetchReport:
 
     @property
     def total(self) -> int:
-        """All addresses that the dataset names."""
+        """All URLs in the dataset."""
         return self.fetched + self.present + self.refused + self.failed
 
 
@@ -46,44 +52,51 @@ def fetch_images(
     stop: threading.Event | None = None,
     fetcher: Fetcher | None = None,
 ) -> FetchReport:
-    """Fetches what is missing; what failed before is tried again. Told: done, and known so far.
+    """Download missing images; failed ones are tried again.
 
-    Raises InputError for a workspace that was imported without leave to fetch.
+    Args:
+        workspace: a workspace whose dataset was imported with ``allow_remote``.
+        progress: called with the number of URLs done and the number known so far.
+        stop: set to stop.
+        fetcher: how to download.
+
+    Raises:
+        InputError: the workspace was imported without permission to download.
     """
     folder, fetcher = workspace.remote_dir, fetcher or Fetcher()
     if not (folder / "remote.json").is_file() or REMOTE_ROOT not in workspace.settings.image_roots:
         raise InputError(
-            f"{workspace.root} was imported without --allow-remote, so images on other machines "
-            "are refused in it; import the dataset into a new workspace with --allow-remote"
+            f"{workspace.root} was imported without --allow-remote, so its remote images are "
+            "refused. Import the dataset into a new workspace with --allow-remote."
         )
-    counted = dict.fromkeys(("fetched", "present", "refused", "failed"), 0)
+    counts = dict.fromkeys(("fetched", "present", "refused", "failed"), 0)
 
-    def take(done: set[Future[str]], known: int) -> None:
-        for one in done:
-            counted[one.result()] += 1
+    def collect(done: set[Future[str]], n_known: int) -> None:
+        for download in done:
+            counts[download.result()] += 1
         if progress:
-            progress(sum(counted.values()), known)
+            progress(sum(counts.values()), n_known)
 
     waiting: set[Future[str]] = set()
-    known = 0
+    n_known = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for known, url in enumerate(remote_references(workspace), start=1):
+        for n_known, url in enumerate(remote_references(workspace), start=1):
             if stop is not None and stop.is_set():
                 break
             if cached_path(folder, url).is_file():
-                counted["present"] += 1
+                counts["present"] += 1
                 continue
-            waiting.add(pool.submit(_fetch_one, folder, url, fetcher))
+            waiting.add(pool.submit(_fetch_image, folder, url, fetcher))
             if len(waiting) >= 4 * _THREADS:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                take(done, known)
+                collect(done, n_known)
         done, _ = wait(waiting)
-        take(done, known)
-    return FetchReport(**counted)
+        collect(done, n_known)
+    return FetchReport(**counts)
 
 
 def remote_references(workspace: Workspace) -> Iterator[str]:
-    """Every address that a sample which may be scored names, once, in the order of the dataset."""
+    """Yield every URL of the samples that may be scored, once, in dataset order."""
     seen: set[str] = set()
     for table in read_columns(workspace, ["images", "status"]):
         for images, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
@@ -93,28 +106,29 @@ def remote_references(workspace: Workspace) -> Iterator[str]:
                     yield image
 
 
-def _fetch_one(folder: Path, url: str, fetcher: Fetcher) -> str:
-    """Fetches, judges and keeps one image; what became of it."""
+def _fetch_image(folder: Path, url: str, fetcher: Fetcher) -> str:
+    """Download, check and store one image; return its outcome."""
     try:
-        _keep(cached_path(folder, url), fetcher.fetch(url))
+        content = fetcher.fetch(url)
+        with open_atomic(cached_path(folder, url)) as file:
+            file.write(content)
+            file.flush()
+            _check_image(Path(file.name))
     except RemoteProblem as problem:
-        keep_refusal(folder, url, problem)
+        write_refusal(folder, url, problem)
         return "refused" if problem.status is Status.REFUSED_PATH else "failed"
     except ImageProblem as problem:
-        reason = f"what {url[:_SHOWN]!r} answered cannot be used: {problem.reason}"
-        keep_refusal(folder, url, RemoteProblem(problem.status, reason))
+        reason = f"the response of {url[:_SHOWN_CHARACTERS]!r} cannot be used: {problem.reason}"
+        write_refusal(folder, url, RemoteProblem(problem.status, reason))
         return "refused"
-    forget_refusal(folder, url)
+    delete_refusal(folder, url)
     return "fetched"
 
 
-def _keep(path: Path, content: bytes) -> None:
-    """Puts ``content`` in place if it is an image that may be opened. Raises ImageProblem."""
-    with open_atomic(path) as file:
-        file.write(content)
-        file.flush()
-        try:
-            open_image(Path(file.name))
-        except ImageProblem as problem:
-            reason = problem.reason.removeprefix(Path(file.name).name).strip(": ")
-            raise ImageProblem(problem.status, reason) from None
+def _check_image(path: Path) -> None:
+    """Raise ImageProblem, without the temporary file name, if the image must not be used."""
+    try:
+        open_image(path)
+    except ImageProblem as problem:
+        reason = problem.reason.removeprefix(path.name).strip(": ")
+        raise ImageProblem(problem.status, reason) from None

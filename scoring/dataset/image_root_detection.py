@@ -1,7 +1,7 @@
-"""Which folder the image paths of a file are relative to, found by trying the first of them.
+"""Detection of the folder that the image paths of a file are relative to, by its first images.
 
-The one decision behind it: the folder is fixed for the whole file and told to the user, and no
-file's paths are tried in a folder that was found for another one.
+One folder is chosen for the whole file and reported to the user. A file's paths are never tried in
+a folder that was chosen for another file.
 """
 
 from __future__ import annotations
@@ -16,28 +16,34 @@ from typing import Any
 
 from scoring.image_references import RECORDS_ROOT, add_base, is_fetchable
 from scoring.images.decode import ImageLocation, ImageProblem, is_deep_grey, resolve_image
-from scoring.readers import SourceFile
-from scoring.readers.inputs import hub_home
+from scoring.readers.inputs import find_hub_cache
+from scoring.readers.sources import SourceFile
 from scoring.readers.values import InlineReference
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
 
-ROOT_TRIALS = 200  # images of a file that settle which folder its paths are relative to
-_MOST_WAITING = 5_000  # samples, and bytes of them, held back until that is settled
-_MOST_BYTES = 64 << 20
+MAX_PROBES = 200  # images of a file to look for
+_MAX_WAITING = 5_000  # samples, and bytes of them, to hold back until the folder is known
+_MAX_WAITING_BYTES = 64 << 20
 _USUAL_NAMES = ("images", "image", "imgs", "img")
-_MOST_SUBFOLDERS = 50  # with more of them, only those with a usual name are looked into
-_MOST_TARGETS = 4
+_MAX_SUBFOLDERS = 50  # with more of them, only those with a usual name are examined
+_MAX_TARGETS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class RootDetection:
-    """Where the first images of a file were looked for, and how many of ``n_tried`` were found.
+    """Where the first images of a file were looked for. Stored in ``dataset/images.json``.
 
-    ``n_found`` is by candidate; the first of those that hold most was chosen. ``n_refused`` images
-    exist but are reached through a link or ``..`` that leads out of the folders that may be read;
-    with ``remedy`` as ``--images`` they are found. ``ambiguous``: subfolders of which each holds
-    some of the images, so that none was chosen. ``n_deep_greys`` have more than 8 bits per pixel.
+    Attributes:
+        file: the dataset file.
+        candidates: folders that were tried.
+        n_found: number of images found, by candidate. The first one with most images is chosen.
+        n_tried: number of images that were looked for.
+        n_refused: images that exist, but are reached through a link or ``..`` that leads outside
+            the folders that may be read.
+        remedy: folders to pass as ``--images`` so that these are found.
+        ambiguous: subfolders that each contain some of the images, so none was chosen.
+        n_deep_greys: images with more than 8 bits per pixel.
     """
 
     file: str
@@ -51,161 +57,195 @@ class RootDetection:
 
     @property
     def best(self) -> int:
-        """The position of the chosen folder."""
+        """Index of the chosen candidate."""
         return max(range(len(self.candidates)), key=lambda index: self.n_found[index])
 
 
-class RootDetector:
-    """Tries the first images of one file in the folders that its paths may be relative to.
+def parse_detection(raw: Mapping[str, Any]) -> RootDetection:
+    """Return a stored detection; earlier versions stored fewer fields."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
+    }
+    return RootDetection(**values)
 
-    These are the declared folders or, without any, the file's folder and its parent, and ``known``:
-    folders of the dataset that the file is added to. Where they hold none of the images, their
-    subfolders are tried.
+
+def read_root_detections(workspace: Workspace) -> list[RootDetection]:
+    """Return the detection of each file; empty if an earlier version did not store them."""
+    try:
+        raw = json.loads((workspace.dataset_dir / "images.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return [parse_detection(detection) for detection in raw]
+
+
+class RootDetector:
+    """Looks for the first images of one file in the folders that its paths may be relative to.
+
+    These are the declared folders. Without any, they are the file's folder and its parent, the
+    folder of a list that names the file, and ``known``: folders of the dataset that the file is
+    added to. If none of them contains an image, their subfolders are tried.
     """
 
     def __init__(
         self, source: SourceFile, image_roots: Sequence[Path], known: Sequence[Path] = ()
     ) -> None:
         self._source = source
-        home = hub_home(source.file.path)
-        # A file in a cache of the hub is a link; so are its images, to a folder of their own.
-        self._beyond = [] if home is None else [home / "blobs"]
+        home = find_hub_cache(source.file.path)
+        # Files and images in a hub cache are links into its blobs folder.
+        self._link_targets = [] if home is None else [home / "blobs"]
         folder = (source.file.path.parent if home else source.file.path.resolve().parent).resolve()
         self._folder = folder
         self._declared = list(dict.fromkeys(root.resolve() for root in image_roots))
         inside = any(folder.is_relative_to(root) for root in self._declared)
         own = [folder] if inside or not self._declared else []
         listed = source.file.base
-        # The whole file system is no folder of images, whatever a list says.
+        # The whole file system is not an image folder, even if a list names it.
         lists = [listed] if listed is not None and listed != listed.parent else []
-        near = (
-            [*self._declared, *own] if self._declared else [*lists, folder, folder.parent, *known]
-        )
-        self._near = list(dict.fromkeys(near))
-        self._roots = [*self._declared, *own, *self._beyond]
-        self._tried: list[str] = []
-        self._result: RootDetection | None = None
-        self.inline = False
-        self.open = True  # whether the folder is still sought
+        defaults = [*lists, folder, folder.parent, *known]
+        self._near = list(dict.fromkeys([*self._declared, *own] if self._declared else defaults))
+        self._roots = [*self._declared, *own, *self._link_targets]
+        self._probes: list[str] = []
+        self._detection: RootDetection | None = None
+        self.has_inline_images = False
+        self.is_undecided = True  # whether more images are needed
 
-    def take(self, sample: Sample) -> None:
-        """Notes a sample's first image, as long as it takes to be sure."""
+    def add_sample(self, sample: Sample) -> None:
+        """Use a sample's first image as a probe, until there are enough of them."""
         for image in sample.images[:1]:
             if isinstance(image, InlineReference):
-                self.inline = self.inline or image.startswith(f"{RECORDS_ROOT}#")
-            elif is_fetchable(image):
-                continue
-            elif self.open and sample.status is Status.PENDING:
-                self._tried.append(image)
-                self.open = len(self._tried) < ROOT_TRIALS
+                is_own = image.startswith(f"{RECORDS_ROOT}#")
+                self.has_inline_images = self.has_inline_images or is_own
+            elif not is_fetchable(image) and self.is_undecided and sample.status is Status.PENDING:
+                self._probes.append(image)
+                self.is_undecided = len(self._probes) < MAX_PROBES
 
     def folders(self) -> tuple[Path, ...]:
-        """Where the file's images are looked for: the chosen folder, then others named."""
-        result = self.result()
-        best = Path(result.candidates[result.best])
-        return tuple(dict.fromkeys((best, *self._declared, *self._beyond)))
+        """Return the folders for the file's images: the chosen one, then other declared ones."""
+        detection = self.detect()
+        best = Path(detection.candidates[detection.best])
+        return tuple(dict.fromkeys((best, *self._declared, *self._link_targets)))
 
-    def result(self) -> RootDetection:
-        """What was found out; no further image is tried."""
-        self.open = False
-        if self._result is None:
-            self._result = self._search()
-        return self._result
+    def detect(self) -> RootDetection:
+        """Return the result; no further probes are accepted."""
+        self.is_undecided = False
+        if self._detection is None:
+            self._detection = self._search()
+        return self._detection
 
     def _search(self) -> RootDetection:
-        found = {folder: self._found_in(folder) for folder in self._near}
+        located = {folder: self._find_in(folder) for folder in self._near}
         ambiguous: list[Path] = []
-        if not any(found.values()):
-            holding = {folder: self._found_in(folder) for folder in self._subfolders(inside=True)}
-            holding = {folder: images for folder, images in holding.items() if images}
-            usual = [folder for folder in holding if folder.name in _USUAL_NAMES]
-            chosen = usual or list(holding)
+        if not any(located.values()):
+            subfolders = self._subfolders(inside=True)
+            in_subfolders = {folder: self._find_in(folder) for folder in subfolders}
+            matching = [folder for folder, images in in_subfolders.items() if images]
+            usual = [folder for folder in matching if folder.name in _USUAL_NAMES]
+            chosen = usual or matching
             if len(chosen) == 1:
-                found[chosen[0]] = holding[chosen[0]]
-            else:  # images of one name in several folders: to guess would be to mix them up
+                located[chosen[0]] = in_subfolders[chosen[0]]
+            else:  # the same names in several folders: guessing could mix images up
                 ambiguous = chosen
-        best = max(found, key=lambda folder: len(found[folder]))
-        lost = [image for image in self._tried if image not in found[best]]
-        refused, remedy = ({}, []) if ambiguous else self._remedy(lost, best)
+        best = max(located, key=lambda folder: len(located[folder]))
+        missing = [image for image in self._probes if image not in located[best]]
+        refused, remedy = ({}, []) if ambiguous else self._find_remedy(missing, best)
+        greys = {image for image, location in located[best].items() if is_deep_grey(location)}
         return RootDetection(
             self._source.file.name,
-            tuple(map(str, found)),
-            tuple(map(self._count, found.values())),
-            len(self._tried),
-            self._count(refused),
+            tuple(map(str, located)),
+            tuple(self._count_probes(images) for images in located.values()),
+            len(self._probes),
+            self._count_probes(refused),
             tuple(map(str, remedy)),
             tuple(map(str, ambiguous)),
-            self._count({one for one, place in found[best].items() if is_deep_grey(place)}),
+            self._count_probes(greys),
         )
 
-    def _count(self, images: Container[str]) -> int:
-        return sum(image in images for image in self._tried)
+    def _count_probes(self, images: Container[str]) -> int:
+        return sum(image in images for image in self._probes)
 
-    def _found_in(self, folder: Path) -> dict[str, ImageLocation]:
-        """The images that are files below ``folder`` and may be read."""
-        roots = [folder, *(one for one in self._roots if one != folder)]
-        # Most are in none of 50 subfolders: resolving is 20 times as slow as this look.
-        there = [image for image in dict.fromkeys(self._tried) if _may_be_in(folder, image)]
-        places = ((image, _resolved(image, roots, folder)) for image in there)
-        return {image: place for image, place in places if place is not None}
+    def _find_in(self, folder: Path) -> dict[str, ImageLocation]:
+        """Return the probes that are readable files below ``folder``."""
+        roots = [folder, *(root for root in self._roots if root != folder)]
+        locations = {}
+        for image in dict.fromkeys(self._probes):
+            path = image.partition("###")[0]  # without a box after the path
+            # Resolving is 20 times slower than this check, and most probes fail in 50 subfolders.
+            if os.path.lexists(os.path.join(folder, path)):  # noqa: PTH118 - much faster
+                location = _resolve_below(image, roots, folder)
+                if location is not None:
+                    locations[image] = location
+        return locations
 
     def _subfolders(self, *, inside: bool) -> list[Path]:
-        """Direct subfolders in which images may be; links that lead out only if not ``inside``."""
+        """Return direct subfolders, or the links among them that lead out if not ``inside``."""
         near = [self._folder, *self._declared] if self._folder in self._near else self._declared
-        found = [one for folder in near for one in _listed_subfolders(folder)]
+        folders = [subfolder for folder in near for subfolder in _list_subfolders(folder)]
         if not self._declared:
-            found += [self._folder.parent / name for name in _USUAL_NAMES]
-        found = [one for one in dict.fromkeys(found) if one not in self._near and one.is_dir()]
-        return [one for one in found if one.resolve().is_relative_to(one.parent) == inside]
+            folders += [self._folder.parent / name for name in _USUAL_NAMES]
+        new = [path for path in dict.fromkeys(folders) if path not in self._near and path.is_dir()]
+        return [path for path in new if path.resolve().is_relative_to(path.parent) == inside]
 
-    def _remedy(self, lost: Sequence[str], best: Path) -> tuple[Mapping[str, Path], Sequence[Path]]:
-        """Which lost images exist but may not be read, and the folders to name so that they may.
+    def _find_remedy(
+        self, missing: Sequence[str], best: Path
+    ) -> tuple[Mapping[str, Path], Sequence[Path]]:
+        """Return the missing images that exist but may not be read, and the folders to declare.
 
-        This only reports: what leads out of the folders is never opened without being named.
+        This only reports: images outside the folders are never opened unless they are declared.
         """
         bases = [best, *self._near, self._folder, self._folder.parent]
         bases = list(dict.fromkeys([*bases, *self._subfolders(inside=False)]))
-        refused = {image: base for image in lost if (base := _base_of(image, bases)) is not None}
+        refused: dict[str, Path] = {}
+        for image in missing:
+            for base in bases:
+                with suppress(OSError, ValueError, RuntimeError):
+                    if (base / image).is_file():
+                        refused[image] = base
+                        break
         if not refused:
             return {}, []
-        targets = _joined({_target(base, image) for image, base in refused.items()})
+        targets = _merge_targets({_outside_folder(base, image) for image, base in refused.items()})
         through = list(dict.fromkeys(refused.values()))
         options = [
             list(dict.fromkeys([*self._declared, *more, *targets]))
             for more in ([], [best], through, [best, *through])
         ]
-        n_found = [sum(_is_found(one, roots) for one in self._tried) for roots in options]
+        n_found = [count_found(self._probes, roots) for roots in options]
         return refused, options[n_found.index(max(n_found))]
 
 
-def _listed_subfolders(folder: Path) -> list[Path]:
-    """The visible subfolders in order, or those with a usual name where there are too many."""
+def count_found(images: Iterable[str], roots: Sequence[Path]) -> int:
+    """Return how many of ``images`` can be resolved in ``roots``."""
+    n_found = 0
+    for image in images:
+        with suppress(ImageProblem):
+            n_found += resolve_image(image, roots).path.exists()
+    return n_found
+
+
+def _resolve_below(reference: str, roots: Sequence[Path], base: Path) -> ImageLocation | None:
+    """Return the image that ``reference`` names below ``base``, if it is inside ``roots``."""
     try:
-        names = sorted(one.name for one in os.scandir(folder) if one.is_dir())
+        location = resolve_image(reference, roots)
+    except ImageProblem:
+        return None
+    is_below = location.path == (base / reference).resolve() or location.box is not None
+    return location if is_below else None
+
+
+def _list_subfolders(folder: Path) -> list[Path]:
+    """Return the visible subfolders, sorted; only usual names if there are too many."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     except OSError:
         return []
     names = [name for name in names if not name.startswith(".")]
-    if len(names) > _MOST_SUBFOLDERS:
+    if len(names) > _MAX_SUBFOLDERS:
         names = [name for name in _USUAL_NAMES if name in names]
     return [folder / name for name in names]
 
 
-def _may_be_in(folder: Path, image: str) -> bool:
-    path = image.partition("###")[0]  # without the box that may follow a path
-    return os.path.lexists(os.path.join(folder, path))  # noqa: PTH118 - much faster than a Path
-
-
-def _base_of(image: str, bases: Sequence[Path]) -> Path | None:
-    """The first folder in which ``image`` is a file, wherever links lead."""
-    for base in bases:
-        with suppress(OSError, ValueError, RuntimeError):
-            if (base / image).is_file():
-                return base
-    return None
-
-
-def _target(base: Path, image: str) -> Path:
-    """The first folder outside of ``base`` on the way to ``image``, links followed."""
+def _outside_folder(base: Path, image: str) -> Path:
+    """Return the first folder outside ``base`` on the way to ``image``, following links."""
     if base.is_symlink():
         return base.resolve()
     path = base
@@ -217,37 +257,29 @@ def _target(base: Path, image: str) -> Path:
     return (base / image).resolve().parent
 
 
-def _joined(targets: set[Path]) -> list[Path]:
-    """A few folders that hold all ``targets``, but not the whole file system."""
-    if len(targets) > _MOST_TARGETS:
+def _merge_targets(targets: set[Path]) -> list[Path]:
+    """Return a few folders that contain all ``targets``, but never the whole file system."""
+    if len(targets) > _MAX_TARGETS:
         common = Path(os.path.commonpath(targets))
         if common != common.parent:
             return [common]
-    return sorted(targets)[:_MOST_TARGETS]
-
-
-def _is_found(image: str, roots: Sequence[Path]) -> bool:
-    try:
-        resolve_image(image, roots)
-    except ImageProblem:
-        return False
-    return True
+    return sorted(targets)[:_MAX_TARGETS]
 
 
 @dataclass(slots=True)
 class FileBases:
-    """The folders of the dataset's first file with images, and those of files that have others."""
+    """The image folders of the first file with images, and those of files with other folders."""
 
     default: tuple[Path, ...] = ()
     bases: list[tuple[Path, ...]] = field(default_factory=list)
 
-    def facts(self) -> dict[str, object]:
-        """As JSON values."""
+    def as_json(self) -> dict[str, object]:
+        """Return the folders as JSON values."""
         bases = [list(map(str, folders)) for folders in self.bases]
         return {"default": list(map(str, self.default)), "bases": bases}
 
-    def base_of(self, folders: tuple[Path, ...]) -> int | None:
-        """The number of the base with these folders, made where there is none; None: no base."""
+    def find_base(self, folders: tuple[Path, ...]) -> int | None:
+        """Return the number of the base with these folders, adding it if new; None: no base."""
         self.default = self.default or folders
         for number, known in enumerate((self.default, *self.bases), start=-1):
             if known[: len(folders)] == folders:
@@ -255,63 +287,42 @@ class FileBases:
         self.bases.append(folders)
         return len(self.bases) - 1
 
-    def placed(self, samples: Iterable[Sample], trials: RootDetector) -> Iterator[Sample]:
-        """The samples of one file, whose paths name their base where it has one.
+    def assign_base(self, samples: Iterable[Sample], detector: RootDetector) -> Iterator[Sample]:
+        """Yield the samples of one file, adding its base, if any, to their image paths.
 
-        Some are held back until it is known where the images lie.
+        Samples with paths are held back until the image folder is known.
         """
         waiting: list[Sample] = []
         size = 0
         base: int | None = None
-        begun = settled = False
+        has_paths = is_decided = False
         for sample in samples:
-            trials.take(sample)
-            begun = begun or any(map(_is_path, sample.images))
-            if settled or not begun:
-                yield sample if base is None else _based(sample, base)
+            detector.add_sample(sample)
+            has_paths = has_paths or any(map(_is_path, sample.images))
+            if is_decided or not has_paths:
+                yield _add_base(sample, base)
                 continue
             waiting.append(sample)
             size += len(sample.original)
-            if not trials.open or len(waiting) >= _MOST_WAITING or size >= _MOST_BYTES:
-                base, settled = self.base_of(trials.folders()), True
-                yield from (one if base is None else _based(one, base) for one in waiting)
+            if (
+                not detector.is_undecided
+                or len(waiting) >= _MAX_WAITING
+                or size >= _MAX_WAITING_BYTES
+            ):
+                base, is_decided = self.find_base(detector.folders()), True
+                yield from (_add_base(held, base) for held in waiting)
                 waiting.clear()
         if waiting:
-            base = self.base_of(trials.folders())
-            yield from (one if base is None else _based(one, base) for one in waiting)
+            base = self.find_base(detector.folders())
+            yield from (_add_base(held, base) for held in waiting)
 
 
 def _is_path(image: str) -> bool:
     return not isinstance(image, InlineReference) and not is_fetchable(image)
 
 
-def _based(sample: Sample, base: int) -> Sample:
-    images = (add_base(base, one) if _is_path(one) else one for one in sample.images)
+def _add_base(sample: Sample, base: int | None) -> Sample:
+    if base is None:
+        return sample
+    images = (add_base(base, image) if _is_path(image) else image for image in sample.images)
     return replace(sample, images=tuple(images))
-
-
-def parse_detection(raw: Mapping[str, Any]) -> RootDetection:
-    """A trial as it was written down; earlier versions wrote fewer of its fields."""
-    values: dict[str, Any] = {
-        key: tuple(one) if isinstance(one, list) else one for key, one in raw.items()
-    }
-    return RootDetection(**values)
-
-
-def read_root_detections(workspace: Workspace) -> list[RootDetection]:
-    """Where the import looked for images, by file; empty where that is not known."""
-    try:
-        raw = json.loads((workspace.dataset_dir / "images.json").read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return []
-    return [parse_detection(one) for one in raw]
-
-
-def _resolved(reference: str, roots: Sequence[Path], base: Path) -> ImageLocation | None:
-    """The file that ``reference``, joined to ``base``, names inside any of ``roots``."""
-    try:
-        place = resolve_image(reference, roots)
-    except ImageProblem:
-        return None
-    joined = place.path == (base / reference).resolve() or place.box is not None
-    return place if joined else None

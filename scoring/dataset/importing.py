@@ -1,7 +1,7 @@
-"""Imports: dataset files in, ``dataset/`` out, whole or not at all.
+"""Import of dataset files into ``dataset/``, completely or not at all.
 
-Import streams: a record is cut, understood and written, so memory stays bounded whatever the
-file's size. What is added to a dataset stands behind what was there, whose rows stay as they are.
+Records are split, parsed and written one at a time, so memory stays bounded for any file size.
+Samples added to a dataset follow the existing ones, whose rows never change.
 """
 
 from __future__ import annotations
@@ -14,31 +14,47 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from scoring.dataset.image_root_detection import (
-    ROOT_TRIALS,
-    FileBases,
-    RootDetection,
-    RootDetector,
-    parse_detection,
-)
+from scoring.dataset.image_root_detection import MAX_PROBES, RootDetection, RootDetector
 from scoring.dataset.parts import GROUP_ROWS, PartWriter
 from scoring.dataset.records import DatasetFile, DatasetInfo, Edition, read_dataset_info
-from scoring.dataset.staging import StagingArea
+from scoring.dataset.staging import ImportState, StagingArea
 from scoring.errors import InputError, WorkspaceError
 from scoring.images.remote import open_cache
-from scoring.readers import ReadOptions, SourceFile, SourceReader, open_sources
-from scoring.readers.detect import JSON
 from scoring.readers.keyed import index_keyed_images
+from scoring.readers.options import ReadOptions
+from scoring.readers.sources import SourceFile, SourceReader, open_sources
 from scoring.readers.values import InlineReference
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs
 from scoring.samples import Sample
-from scoring.workspace import Workspace, declared_roots, resolve_links, save_settings, write_json
+from scoring.workspace import (
+    Workspace,
+    declared_roots,
+    resolve_links,
+    save_settings,
+    write_json,
+)
 
 _CHECKPOINT_ROWS = 20_000
 
 Progress = Callable[[int, int, int], None]
-"""Called with samples read so far, bytes read so far, bytes in all."""
+"""Called with samples read so far, bytes read so far, and bytes in total."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ImportRequest:
+    """What to import. ``image_files`` contain images by key; ``containers`` contain any images."""
+
+    sources: Sequence[SourceFile]
+    options: ReadOptions
+    image_folders: Sequence[Path]
+    image_files: Sequence[Path]
+    images_by_key: Mapping[str, InlineReference]
+
+    @property
+    def containers(self) -> list[Path]:
+        files = [source.file.path for source in self.sources if source.contains_images]
+        return [*files, *self.image_files]
 
 
 def import_dataset(
@@ -49,94 +65,51 @@ def import_dataset(
     options: ReadOptions | None = None,
     append: bool = False,
 ) -> DatasetInfo:
-    """Imports dataset files into ``workspace``: files, folders, patterns, ``hf:owner/name``.
+    """Import dataset files into ``workspace``.
 
-    ``image_roots``: folders that image paths are relative to, and files that hold images by key.
-    Without them the folder of a file or its parent is declared, whichever holds its
-    first images. What was finished of an import that broke off is kept, file by file, and the
-    same import goes on from there. With ``append`` the samples stand behind those that are there,
-    whose rows, scores and decisions stay as they are. Raises InputError, RecordError, or
-    WorkspaceError when the workspace holds another dataset already; importing or adding the same
-    files again changes nothing.
+    An interrupted import keeps the files that it has finished; importing the same files again
+    resumes it. Importing or adding files that are already there changes nothing.
+
+    Args:
+        workspace: the workspace, new or existing.
+        files: files, folders, patterns, or ``hf:owner/name``.
+        image_roots: folders that image paths are relative to, and files that contain images by
+            key. Default: for each file its folder or the parent, whichever has its first images.
+        progress: called now and then.
+        options: how to read the records.
+        append: add to the dataset in the workspace; its rows, scores and decisions are kept.
+
+    Raises:
+        InputError: the input cannot be used.
+        RecordError: a file cannot be read.
+        WorkspaceError: the workspace contains another dataset, or a run is active.
     """
-    options = options or ReadOptions()
-    sources = open_sources(files, options)
-    image_roots, images = _split_images(image_roots)
-    by_key = index_keyed_images(images)
+    request = _open_request(files, image_roots, options or ReadOptions())
     workspace.root.mkdir(parents=True, exist_ok=True)
-    holders = [one.file.path for one in sources if one.holds_images]
-    _refuse_one_name(images, [resolve_links(path) for path in holders])
-    base = None
-    if append and workspace.dataset_dir.exists():
-        base = read_dataset_info(workspace)
-        refuse_while_scored(workspace)
-        _refuse_one_name([*holders, *images], [*map(Path, _holders(base)), *workspace.image_roots])
-    partial = StagingArea(workspace, sources, options, image_roots, base)
+    base = _check_names(workspace, request, append)
+    staging = StagingArea(workspace, request.sources, request.options, request.image_folders, base)
     try:
-        found = _write_dataset(partial, sources, image_roots, by_key, options, progress)
-        if workspace.dataset_dir.exists() and (base is None or _is_there(base, found.info)):
-            partial.discard()
-            return _same_dataset(workspace, found.info, image_roots)
-        remote = [open_cache(workspace.remote_dir).resolve()] if options.allow_remote else []
-        present = workspace.image_roots if base else ()
-        _declare_roots(workspace, found, [*holders, *images], image_roots, [*present, *remote])
+        state = _read_sources(request, staging, progress)
+        new = _write_info(request, staging, state)
+        if workspace.dataset_dir.exists() and (base is None or _contains_files(base, new)):
+            staging.discard()
+            return _check_same_dataset(workspace, new, request.image_folders)
+        _declare_roots(workspace, request, state, is_addition=base is not None)
         if base is None:
-            partial.finish()
-            return found.info
-        info = _added(base, found.info, partial.n_parts_before, found.n_parts)
+            staging.publish()
+            return new
+        info = _extend_info(base, new, staging.n_parts_before, state.n_parts)
         refuse_while_scored(workspace)
-        partial.finish_addition(info)
+        staging.publish_addition(info)
     except BaseException:
-        partial.close()
+        staging.close()
         raise
     return info
 
 
-def _added(base: DatasetInfo, new: DatasetInfo, n_before: int, n_parts: int) -> DatasetInfo:
-    """The dataset ``base`` with what ``new`` adds to it."""
-    first = Edition(base.fingerprint, base.fingerprint, base.n_samples, n_before)
-    joined = hashlib.sha256((base.fingerprint + new.fingerprint).encode()).hexdigest()
-    last = Edition(joined, new.fingerprint, new.n_samples, n_parts)
-    return DatasetInfo(
-        fingerprint=joined,
-        n_samples=new.n_samples,
-        imported_at=new.imported_at,
-        files=base.files + new.files,
-        editions=(*(base.editions or (first,)), last),
-    )
-
-
-def _refuse_one_name(new: Sequence[Path], taken: Sequence[Path]) -> None:
-    """Raises where images inside a new file would be taken for those inside another one."""
-    names = {path.name for path in taken}
-    for path in new:
-        if path.name in names and resolve_links(path) not in taken:
-            raise InputError(
-                f"the dataset holds a file {path.name!r} already, and images inside files are "
-                f"found by the file's name: rename {path} first"
-            )
-
-
-def _holders(info: DatasetInfo) -> list[str]:
-    """The files of a dataset inside which images may lie."""
-    return [one.name for one in info.files if one.container not in JSON]
-
-
-def refuse_while_scored(workspace: Workspace) -> None:
-    """Raises WorkspaceError naming a run that is at work: it goes by the dataset as it is."""
-    for run in list_runs(workspace):
-        progress = read_progress(workspace, run.run_id)
-        if progress is not None and progress.state == "running":
-            raise WorkspaceError(
-                f"run {run.run_id!r} is at work ({progress.host}, process {progress.pid}); a "
-                "dataset is added to between runs: stop it with Ctrl-C or wait, add, and score "
-                "again, which goes on where it stopped"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an import would take a file for: its kind, its first record, where its images lie."""
+    """How an import would read a file: its format, its first record, and where its images are."""
 
     source: SourceFile
     sample: Sample | None
@@ -148,163 +121,217 @@ def preview_dataset(
     image_roots: Sequence[Path] = (),
     options: ReadOptions | None = None,
 ) -> list[Preview]:
-    """Looks at the first records of each file; raises as ``import_dataset`` does."""
-    options = options or ReadOptions()
-    image_roots, images = _split_images(image_roots)
-    by_key = index_keyed_images(images)
+    """Read the first records of each file. Raises the same errors as ``import_dataset``."""
+    request = _open_request(files, image_roots, options or ReadOptions())
     previews = []
-    for source in open_sources(files, options):
-        trials = RootDetector(source, image_roots)
-        with SourceReader(source, options, by_key) as reading:
-            samples = list(islice(reading.samples(0), ROOT_TRIALS))
+    for source in request.sources:
+        detector = RootDetector(source, request.image_folders)
+        with SourceReader(source, request.options, request.images_by_key) as reader:
+            samples = list(islice(reader.samples(0), MAX_PROBES))
         for sample in samples:
-            trials.take(sample)
-        previews.append(Preview(source, samples[0] if samples else None, trials.result()))
+            detector.add_sample(sample)
+        previews.append(Preview(source, samples[0] if samples else None, detector.detect()))
     return previews
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What reading all files came to. ``inline``: a JSON record holds an image itself."""
+def _open_request(
+    files: Sequence[Path | str], image_roots: Sequence[Path], options: ReadOptions
+) -> _ImportRequest:
+    """Detect the formats of the files and index images by key."""
+    sources = open_sources(files, options)
+    for path in image_roots:
+        if not path.exists():
+            raise InputError(f"The image folder {path} does not exist.")
+    folders = [path for path in image_roots if path.is_dir()]
+    image_files = [path for path in image_roots if path.is_file()]
+    images_by_key = index_keyed_images(image_files)
+    return _ImportRequest(sources, options, folders, image_files, images_by_key)
 
-    info: DatasetInfo
-    trials: list[RootDetection]
-    bases: FileBases
-    inline: bool
-    n_parts: int
+
+def _check_names(workspace: Workspace, request: _ImportRequest, append: bool) -> DatasetInfo | None:
+    """Refuse container files whose names are taken; return the dataset to add to, if any.
+
+    References find the file of an image by its name, so two files must not have the same.
+    """
+    sources = [source.file.path for source in request.sources if source.contains_images]
+    _refuse_same_names(request.image_files, [resolve_links(path) for path in sources])
+    if not append or not workspace.dataset_dir.exists():
+        return None
+    base = read_dataset_info(workspace)
+    refuse_while_scored(workspace)
+    present = [Path(file.name) for file in base.files if file.contains_images]
+    _refuse_same_names(request.containers, [*present, *workspace.image_roots])
+    return base
 
 
-def _write_dataset(
-    partial: StagingArea,
-    sources: Sequence[SourceFile],
-    image_roots: Sequence[Path],
-    by_key: Mapping[str, InlineReference],
-    options: ReadOptions,
-    progress: Progress | None,
-) -> _Written:
-    """Reads all files that are not yet read."""
-    state = partial.state()
-    done = [DatasetFile(**file) for file in state["files"]]
-    trials = [parse_detection(trial) for trial in state["trials"]]
-    n_samples, inline = int(state["n_samples"]), bool(state["inline"])
-    writer = PartWriter(partial.folder, int(state["n_parts"]))
-    total = sum(source.file.path.stat().st_size for source in sources)
-    n_bytes = sum(file.bytes for file in done)
-    kept, bases, older = n_samples, partial.file_bases(), partial.older_bases().default
-    for source in sources[len(done) :]:
-        before, images = n_samples, RootDetector(source, image_roots, older)
-        with SourceReader(source, options, by_key) as reading:
-            for sample in bases.placed(reading.samples(n_samples), images):
+def _refuse_same_names(new: Sequence[Path], present: Sequence[Path]) -> None:
+    names = {path.name for path in present}
+    for path in new:
+        if path.name in names and resolve_links(path) not in present:
+            raise InputError(
+                f"The dataset already has a file named {path.name!r}, and images inside files are "
+                f"looked up by file name. Rename {path} first."
+            )
+
+
+def refuse_while_scored(workspace: Workspace) -> None:
+    """Raise WorkspaceError if a run is active, because it relies on the dataset as it is."""
+    for run in list_runs(workspace):
+        progress = read_progress(workspace, run.run_id)
+        if progress is not None and progress.state == "running":
+            raise WorkspaceError(
+                f"Run {run.run_id!r} is still active ({progress.host}, process {progress.pid}). "
+                "Stop it with Ctrl-C or wait before adding data, then score again to resume it."
+            )
+
+
+def _read_sources(
+    request: _ImportRequest, staging: StagingArea, progress: Progress | None
+) -> ImportState:
+    """Read and write the samples of all files that are not finished yet."""
+    state = staging.load_state()
+    known = staging.bases_before().default
+    writer = PartWriter(staging.folder, state.n_parts)
+    total = sum(source.file.path.stat().st_size for source in request.sources)
+    n_bytes = sum(file.bytes for file in state.files)
+    n_checkpoint = state.n_samples
+    for source in request.sources[len(state.files) :]:
+        n_before = state.n_samples
+        detector = RootDetector(source, request.image_folders, known)
+        with SourceReader(source, request.options, request.images_by_key) as reader:
+            for sample in state.bases.assign_base(reader.samples(n_before), detector):
                 writer.write(sample)
-                n_samples += 1
-                if progress and n_samples % GROUP_ROWS == 0:
-                    progress(n_samples, n_bytes + reading.n_bytes, total)
-            sha256 = reading.sha256()
-        inline = inline or (images.inline and not source.holds_images)
+                state.n_samples += 1
+                if progress and state.n_samples % GROUP_ROWS == 0:
+                    progress(state.n_samples, n_bytes + reader.n_bytes, total)
+            sha256 = reader.sha256()
+        if detector.has_inline_images and not source.contains_images:
+            state.has_inline_images = True
         size = source.file.path.stat().st_size
         n_bytes += size
-        found = source.format
-        described = (found.family, found.container, n_samples - before, found.why)
-        unread = dict(reading.unread)
-        done.append(
+        state.files.append(
             DatasetFile(
-                source.file.name, sha256, size, *described, unread=unread, encoding=found.encoding
+                source.file.name,
+                sha256,
+                size,
+                source.format.family,
+                source.format.container,
+                state.n_samples - n_before,
+                source.format.why,
+                unread=dict(reader.unread),
+                encoding=source.format.encoding,
             )
         )
-        trials.append(images.result())
-        if n_samples - kept >= _CHECKPOINT_ROWS and len(done) < len(sources):
+        state.detections.append(detector.detect())
+        is_last = len(state.files) == len(request.sources)
+        if state.n_samples - n_checkpoint >= _CHECKPOINT_ROWS and not is_last:
             writer.close()
-            kept = n_samples
-            finished = {"files": list(map(asdict, done)), "trials": list(map(asdict, trials))}
-            parts = {"n_samples": n_samples, "n_parts": writer.n_parts, "inline": inline}
-            partial.keep({**finished, **parts, **bases.facts()})
+            n_checkpoint, state.n_parts = state.n_samples, writer.n_parts
+            staging.save_state(state)
     writer.close()
-    if not sum(file.n_records for file in done):
-        raise InputError(f"{', '.join(str(one.file.path) for one in sources)}: no record found")
-    moment = datetime.now(UTC).isoformat(timespec="seconds")
-    info = DatasetInfo(_fingerprint(done, sources, options), n_samples, moment, tuple(done))
-    write_json(partial.folder / "dataset.json", info.facts())
-    write_json(partial.folder / "images.json", list(map(asdict, trials)))
+    state.n_parts = writer.n_parts
     if progress:
-        progress(n_samples, total, total)
-    return _Written(info, trials, bases, inline, writer.n_parts)
+        progress(state.n_samples, total, total)
+    return state
 
 
-def _split_images(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """(folders of images, files of images by key). Raises InputError for what is neither."""
-    for path in given:
-        if not path.exists():
-            raise InputError(f"the image folder {path} does not exist")
-    return [path for path in given if path.is_dir()], [path for path in given if path.is_file()]
-
-
-def _fingerprint(
-    files: Sequence[DatasetFile], sources: Sequence[SourceFile], options: ReadOptions
-) -> str:
-    """A digest of the files' digests, and of what was said about how they are meant."""
-    said = replace(options, keep_going=False)
-    told = (
-        ""
-        if said == ReadOptions()
-        else repr((said.family, sorted(said.columns.items()), sorted(said.roles.items())))
+def _write_info(request: _ImportRequest, staging: StagingArea, state: ImportState) -> DatasetInfo:
+    """Write ``dataset.json`` and ``images.json`` of the imported files."""
+    if not sum(file.n_records for file in state.files):
+        paths = ", ".join(str(source.file.path) for source in request.sources)
+        raise InputError(f"No records found in {paths}.")
+    info = DatasetInfo(
+        _fingerprint(state.files, request),
+        state.n_samples,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        tuple(state.files),
     )
-    told += said.encoding
-    listed = [repr(source.file.said) for source in sources if source.file.said]
-    told += "".join(listed)
-    return hashlib.sha256(("".join(file.sha256 for file in files) + told).encode()).hexdigest()
+    write_json(staging.folder / "dataset.json", info.as_json())
+    write_json(staging.folder / "images.json", list(map(asdict, state.detections)))
+    return info
+
+
+def _fingerprint(files: Sequence[DatasetFile], request: _ImportRequest) -> str:
+    """Return a digest of the files' digests and of the options that affect how they are read."""
+    options = replace(request.options, keep_going=False)
+    text = "".join(file.sha256 for file in files)
+    if options != ReadOptions():
+        columns, roles = sorted(options.columns.items()), sorted(options.roles.items())
+        text += repr((options.family, columns, roles))
+    text += options.encoding
+    for source in request.sources:
+        if source.file.listed_options:
+            text += repr(source.file.listed_options)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _declare_roots(
-    workspace: Workspace,
-    found: _Written,
-    holders: Sequence[Path],
-    image_roots: Sequence[Path],
-    present: Sequence[Path],
+    workspace: Workspace, request: _ImportRequest, state: ImportState, *, is_addition: bool
 ) -> None:
-    """Writes down where images may be opened: folders, and files that hold images themselves.
+    """Store where images may be opened: folders, and files that contain images.
 
-    What is ``present`` stays in front, so that the images of what was there are found as before.
+    Roots that are already there come first, so existing images are found as before.
     """
-    nothing = not holders or any(trial.n_tried for trial in found.trials)
-    fallback = [Path(trial.candidates[0]) for trial in found.trials[:1] if nothing]
-    named = [root.resolve() for root in image_roots] or fallback
-    roots = [*(found.bases.default or named), *map(resolve_links, holders)]
+    present = list(workspace.image_roots) if is_addition else []
+    if request.options.allow_remote:
+        present.append(open_cache(workspace.remote_dir).resolve())
+    containers = request.containers
+    folders = list(state.bases.default) or [root.resolve() for root in request.image_folders]
+    if not folders and (not containers or any(d.n_tried for d in state.detections)):
+        folders = [Path(detection.candidates[0]) for detection in state.detections[:1]]
     records = workspace.dataset_dir.resolve()
-    inline = found.inline or records in present
-    folders = dict.fromkeys([*present, *roots, records])
-    del folders[records]  # stands last: a folder of the same name may be among the others
-    declared = declared_roots(workspace, [*folders, *([records] if inline else [])])
-    bases = tuple(declared_roots(workspace, folders) for folders in found.bases.bases)
+    is_inline = state.has_inline_images or records in present
+    roots = dict.fromkeys([*present, *folders, *map(resolve_links, containers)])
+    roots.pop(records, None)  # must be last: another folder may have the same name
+    declared = declared_roots(workspace, [*roots, *([records] if is_inline else [])])
+    bases = tuple(declared_roots(workspace, base) for base in state.bases.bases)
     save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
 
 
+def _extend_info(
+    base: DatasetInfo, new: DatasetInfo, n_parts_before: int, n_parts: int
+) -> DatasetInfo:
+    """Return the info of the dataset ``base`` with the files of ``new`` added."""
+    first = Edition(base.fingerprint, base.fingerprint, base.n_samples, n_parts_before)
+    joined = hashlib.sha256((base.fingerprint + new.fingerprint).encode()).hexdigest()
+    last = Edition(joined, new.fingerprint, new.n_samples, n_parts)
+    return DatasetInfo(
+        fingerprint=joined,
+        n_samples=new.n_samples,
+        imported_at=new.imported_at,
+        files=base.files + new.files,
+        editions=(*(base.editions or (first,)), last),
+    )
+
+
 def relocate_command(workspace: Workspace, folders: Sequence[Path | str]) -> str:
-    """The command that makes ``folders`` those that images are looked for in."""
-    named = " ".join(f"--images {shlex.quote(str(one))}" for one in folders)
+    """Return the command that declares ``folders`` as the image folders."""
+    named = " ".join(f"--images {shlex.quote(str(folder))}" for folder in folders)
     return f"visnec relocate -w {shlex.quote(str(workspace.root))} {named}"
 
 
-def _is_there(base: DatasetInfo, new: DatasetInfo) -> bool:
-    """Whether the same files make up the dataset, or were added to it."""
-    added = [one.added for one in base.editions] or [base.fingerprint]
+def _contains_files(base: DatasetInfo, new: DatasetInfo) -> bool:
+    """Return whether the same files are the dataset, or were added to it."""
+    added = [edition.added for edition in base.editions] or [base.fingerprint]
     return new.fingerprint in added
 
 
-def _same_dataset(
-    workspace: Workspace, info: DatasetInfo, image_roots: Sequence[Path]
+def _check_same_dataset(
+    workspace: Workspace, new: DatasetInfo, image_folders: Sequence[Path]
 ) -> DatasetInfo:
+    """Return the dataset in the workspace. Raises WorkspaceError if it differs from ``new``."""
     present = read_dataset_info(workspace)
-    if not _is_there(present, info):
+    if not _contains_files(present, new):
+        names = ", ".join(file.name for file in present.files[:5])
         raise WorkspaceError(
-            f"{workspace.root} already holds another dataset "
-            f"({', '.join(file.name for file in present.files[:5])}, {present.n_samples:,} "
-            "samples); add this one to it with --append, or import it into a workspace of its own"
+            f"{workspace.root} already contains another dataset ({names}, {present.n_samples:,} "
+            "samples). Add this one to it with --append, or import it into a new workspace."
         )
-    known = {*workspace.image_roots, *(one for base in workspace.image_roots.bases for one in base)}
-    for root in image_roots:
-        if root.resolve() not in known:
+    known = workspace.image_roots.all_folders()
+    for folder in image_folders:
+        if folder.resolve() not in known:
             raise WorkspaceError(
-                f"{workspace.root} holds this dataset already and does not look for its images in "
-                f"{root}; to have them looked for there: {relocate_command(workspace, image_roots)}"
+                f"{workspace.root} already contains this dataset, and {folder} is not one of its "
+                f"image folders. To change them: {relocate_command(workspace, image_folders)}"
             )
     return present

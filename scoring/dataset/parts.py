@@ -1,7 +1,7 @@
-"""Writes samples as the Parquet parts of a dataset.
+"""Writer of a dataset's Parquet parts.
 
-Columns are filled value by value and turned into arrays per row group: building them from one
-dictionary per row took twice the time of everything else an import does.
+Arrays are built column by column for each row group: building them from one dictionary per row
+took twice as long as the rest of an import.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from scoring.samples import Sample
 from scoring.schemas import DATASET, TURN
 
 PART_ROWS = 100_000
-GROUP_ROWS = 1_000  # a row group is what a look-up of one sample decodes
+GROUP_ROWS = 1_000  # rows that looking up one sample decodes
 _GROUP_BYTES = 16 << 20
 
 
 class PartWriter:
-    """Buffers samples into row groups and row groups into part files.
+    """Collects samples into row groups and row groups into part files.
 
-    ``n_parts``: how many parts are there already; what lies beyond them is replaced.
+    ``n_parts`` is the number of existing parts; any files after them are replaced.
     """
 
     def __init__(self, folder: Path, n_parts: int = 0) -> None:
@@ -34,14 +34,14 @@ class PartWriter:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, sample: Sample) -> None:
-        """Takes the next sample."""
+        """Add the next sample."""
         self._samples.append(sample)
         self._bytes += len(sample.original) or sum(len(turn.text) for turn in sample.turns)
         if len(self._samples) >= GROUP_ROWS or self._bytes >= _GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
-        """Ends the part; the next sample begins a new one."""
+        """Finish the part; the next sample starts a new one."""
         if self._samples:
             self._flush()
         if self._writer is not None:
@@ -62,41 +62,41 @@ class PartWriter:
 
 
 def dataset_table(samples: list[Sample]) -> pa.Table:
-    """Rows of ``schemas.DATASET``."""
+    """Return samples as rows of ``schemas.DATASET``."""
     texts = pa.string()
     columns = [
-        pa.array([one.row_idx for one in samples], pa.int64()),
-        pa.array([one.id for one in samples], texts),
-        pa.array([one.source for one in samples], texts),
-        _lists(
-            [len(one.images) for one in samples],
-            pa.array([image for one in samples for image in one.images], texts),
+        pa.array([sample.row_idx for sample in samples], pa.int64()),
+        pa.array([sample.id for sample in samples], texts),
+        pa.array([sample.source for sample in samples], texts),
+        _list_column(
+            [len(sample.images) for sample in samples],
+            pa.array([image for sample in samples for image in sample.images], texts),
         ),
-        pa.array([len(one.images) for one in samples], pa.int32()),
-        pa.array([one.n_turns for one in samples], pa.int32()),
-        pa.array([one.question for one in samples], texts),
-        pa.array([one.answer for one in samples], texts),
-        _turns(samples),
-        pa.array([one.status.value for one in samples], texts),
-        pa.array([one.reason for one in samples], texts),
-        pa.array([one.original or None for one in samples], pa.binary()),
-        pa.array([one.origin for one in samples], texts),
+        pa.array([len(sample.images) for sample in samples], pa.int32()),
+        pa.array([sample.n_turns for sample in samples], pa.int32()),
+        pa.array([sample.question for sample in samples], texts),
+        pa.array([sample.answer for sample in samples], texts),
+        _turns_column(samples),
+        pa.array([sample.status.value for sample in samples], texts),
+        pa.array([sample.reason for sample in samples], texts),
+        pa.array([sample.original or None for sample in samples], pa.binary()),
+        pa.array([sample.origin for sample in samples], texts),
     ]
     return pa.Table.from_arrays(columns, schema=DATASET)
 
 
-def _turns(samples: list[Sample]) -> pa.Array:
-    turns = [turn for one in samples for turn in one.turns]
-    offsets = _lists(
+def _turns_column(samples: list[Sample]) -> pa.Array:
+    turns = [turn for sample in samples for turn in sample.turns]
+    offsets = _list_column(
         [len(turn.image_offsets) for turn in turns],
         pa.array([offset for turn in turns for offset in turn.image_offsets], pa.int32()),
     )
     roles = pa.array([turn.role.value for turn in turns], pa.string())
     texts = pa.array([turn.text for turn in turns], pa.string())
     inner = pa.StructArray.from_arrays([roles, texts, offsets], fields=list(TURN))
-    return _lists([len(one.turns) for one in samples], inner)
+    return _list_column([len(sample.turns) for sample in samples], inner)
 
 
-def _lists(lengths: list[int], values: pa.Array) -> pa.Array:
+def _list_column(lengths: list[int], values: pa.Array) -> pa.Array:
     ends = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), values)

@@ -1,7 +1,6 @@
-"""The dataset of a workspace: records imported once, each with its exact bytes, as Parquet.
+"""Reading the dataset of a workspace: imported records with their exact bytes, as Parquet.
 
-Here it is read. What belongs to it stands in ``dataset.json``, which is replaced whole: parts that
-it does not count are not there yet.
+``dataset.json`` is replaced atomically and limits the parts that belong to the dataset.
 """
 
 from __future__ import annotations
@@ -19,17 +18,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scoring.errors import InputError, WorkspaceError
+from scoring.errors import WorkspaceError
+from scoring.readers.detect import JSON
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetFile:
-    """One imported file, and the format that was detected. ``name`` is relative to what all share.
+    """One imported file and its detected format. Stored in ``dataset.json``.
 
-    ``unread``: number of records by the key that seems to hold an image and was not read.
-    ``encoding``: that of its text, from which the records were converted to UTF-8; "" for UTF-8.
+    Attributes:
+        name: path relative to the common folder of all files.
+        why: the evidence for the format.
+        unread: number of records by the key that seems to contain an image which was not read.
+        encoding: encoding from which its records were converted to UTF-8; "" for UTF-8.
     """
 
     name: str
@@ -42,17 +45,22 @@ class DatasetFile:
     unread: Mapping[str, int] = field(default_factory=dict)
     encoding: str = ""
 
-    def facts(self) -> dict[str, Any]:
-        """As ``dataset.json`` holds it: later fields only where they are not empty."""
-        facts = asdict(self)
-        return {k: v for k, v in facts.items() if v or k not in ("unread", "encoding")}
+    @property
+    def contains_images(self) -> bool:
+        """Whether the file itself may contain images (those inside JSON belong to its records)."""
+        return self.container not in JSON
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content for ``dataset.json``; newer fields only if they are not empty."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if v or k not in ("unread", "encoding")}
 
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """A state of a dataset that was added to: all of it so far, and the files that came last.
+    """A state of a growing dataset.
 
-    ``fingerprint`` is that of the whole, ``added`` that of the files that were added.
+    ``fingerprint`` covers the whole dataset at that time, ``added`` the files added last.
     """
 
     fingerprint: str
@@ -63,10 +71,10 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What ``dataset.json`` holds. The fingerprint is a digest of the files' digests, in order.
+    """Contents of ``dataset.json``. The fingerprint is a digest of the files' digests, in order.
 
-    ``editions`` are its states, the first import first and the present one last; empty where
-    nothing was ever added. Rows keep their row_idx and their bytes from one to the next.
+    ``editions`` are the states from the first import to the current one; empty if nothing was ever
+    added. Rows keep their row_idx and their bytes across editions.
     """
 
     fingerprint: str
@@ -77,30 +85,30 @@ class DatasetInfo:
 
     @property
     def origin(self) -> str:
-        """The fingerprint of the first import: what a run of every edition is a run over."""
+        """Fingerprint of the first import, shared by the runs over all editions."""
         return self.editions[0].fingerprint if self.editions else self.fingerprint
 
-    def holds(self, fingerprint: str) -> bool:
-        """Whether the rows of a dataset with that fingerprint stand here as they stood there."""
-        return fingerprint in (self.fingerprint, *(one.fingerprint for one in self.editions))
+    def includes_edition(self, fingerprint: str) -> bool:
+        """Return whether a dataset with that fingerprint is this one or an earlier edition."""
+        return fingerprint in (self.fingerprint, *(state.fingerprint for state in self.editions))
 
-    def facts(self) -> dict[str, Any]:
-        """As ``dataset.json`` holds it; a dataset that was never added to has no editions."""
-        facts = asdict(self) | {"files": [file.facts() for file in self.files]}
+    def as_json(self) -> dict[str, Any]:
+        """Return the content for ``dataset.json``; editions only if something was added."""
+        values = asdict(self) | {"files": [file.as_json() for file in self.files]}
         if not self.editions:
-            del facts["editions"]
-        return facts
+            del values["editions"]
+        return values
 
 
 def read_dataset_info(workspace: Workspace) -> DatasetInfo:
-    """What was imported. Raises WorkspaceError where nothing was."""
+    """Return what was imported. Raises WorkspaceError if nothing was."""
     path = workspace.dataset_dir / "dataset.json"
     try:
         raw = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise WorkspaceError(
-            f"{workspace.root} holds no dataset yet; "
-            f"import one with: visnec import DATA -w {workspace.root}"
+            f"{workspace.root} has no dataset yet. "
+            f"Import one with: visnec import DATA -w {workspace.root}"
         ) from None
     files = tuple(DatasetFile(**file) for file in raw.pop("files"))
     editions = tuple(Edition(**edition) for edition in raw.pop("editions", ()))
@@ -108,9 +116,7 @@ def read_dataset_info(workspace: Workspace) -> DatasetInfo:
 
 
 def dataset_parts(workspace: Workspace) -> list[Path]:
-    """The Parquet parts, in the order of their rows; those that an addition has not finished
-    are not among them.
-    """
+    """Return the Parquet parts in row order, without those of an unfinished addition."""
     parts = sorted(workspace.dataset_dir.glob("part-*.parquet"))
     try:
         editions = read_dataset_info(workspace).editions
@@ -122,35 +128,16 @@ def dataset_parts(workspace: Workspace) -> list[Path]:
 def read_samples(
     workspace: Workspace, rows: Sequence[int] | NDArray[np.int64] | None = None
 ) -> Iterator[Sample]:
-    """Samples in ascending order of row_idx: all of them, or those of ``rows``."""
+    """Yield all samples or those of ``rows``, in ascending order of row_idx."""
     for table in _read_groups(workspace, rows, None):
         for row in table.to_pylist():
             yield sample_from_row(row)
 
 
-def read_sample(workspace: Workspace, row_idx: int) -> Sample:
-    """One sample. Raises InputError where the dataset has no such row."""
-    for sample in read_samples(workspace, [row_idx]):
-        return sample
-    raise InputError(f"the dataset has no row {row_idx}")
-
-
-def read_originals(
-    workspace: Workspace, rows: Sequence[int] | NDArray[np.int64]
-) -> Iterator[tuple[int, bytes | None]]:
-    """(row_idx, exact bytes of the record) of ``rows``, ascending, in bounded memory.
-
-    None for a record that came as no JSON: its ``origin`` tells where it lies.
-    """
-    for table in _read_groups(workspace, rows, ["row_idx", "original"]):
-        originals = table.column("original").to_pylist()
-        yield from zip(table.column("row_idx").to_pylist(), originals, strict=True)
-
-
 def read_columns(
     workspace: Workspace, columns: Sequence[str], rows: NDArray[np.int64] | None = None
 ) -> Iterator[pa.Table]:
-    """The named columns of the whole dataset, or of ``rows``, one row group at a time."""
+    """Yield the named columns of the whole dataset, or of ``rows``, one row group at a time."""
     yield from _read_groups(workspace, rows, list(columns))
 
 
@@ -159,7 +146,7 @@ def _read_groups(
     rows: Sequence[int] | NDArray[np.int64] | None,
     columns: list[str] | None,
 ) -> Iterator[pa.Table]:
-    """Row groups that hold any of ``rows``, cut down to them; statistics spare the others."""
+    """Yield row groups filtered to ``rows``; groups without any are skipped by statistics."""
     wanted = None if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     for path in dataset_parts(workspace):
         stat = path.stat()
@@ -185,7 +172,7 @@ def _group_limits(
     path: Path,
     identity: tuple[int, ...],  # noqa: ARG001 - part of the key
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the last row of each row group; a part is never changed once it counts."""
+    """Return the first and last row of each row group. Cached: parts never change."""
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(group).column(0) for group in range(metadata.num_row_groups)]
     limits = [(column.statistics.min, column.statistics.max) for column in groups]
@@ -194,7 +181,7 @@ def _group_limits(
 
 
 def sample_from_row(row: Mapping[str, Any]) -> Sample:
-    """The sample that a row of ``schemas.DATASET`` or ``schemas.PLAN`` holds."""
+    """Return the sample stored in a row of ``schemas.DATASET`` or ``schemas.PLAN``."""
     return Sample(
         row_idx=row["row_idx"],
         id=row["id"],

@@ -1,35 +1,53 @@
-"""The folder of an import on its way: it goes on where it stopped, or leaves no trace.
+"""The staging folder of an import: an interrupted import resumes from it or leaves no trace.
 
-The folder is named after the files that are read, as they were; other files make another folder.
+The folder's name depends on the files as they are; other files get another folder.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from scoring.dataset.image_root_detection import FileBases
-from scoring.dataset.records import DatasetInfo, dataset_parts, read_dataset_info
+from scoring.dataset.image_root_detection import FileBases, RootDetection, parse_detection
+from scoring.dataset.records import DatasetFile, DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
-from scoring.readers import ReadOptions, SourceFile
+from scoring.readers.options import ReadOptions
+from scoring.readers.sources import SourceFile
 from scoring.workspace import Workspace, write_json
 
 
 def has_staged_import(workspace: Workspace) -> bool:
-    """Whether something is kept of an import that broke off."""
+    """Return whether finished files of an interrupted import are kept."""
     return any(workspace.root.glob(".dataset.*.partial/state.json"))
 
 
+@dataclass(slots=True)
+class ImportState:
+    """Progress of an import: the finished files, and the rows and parts up to their end.
+
+    ``has_inline_images``: a JSON record contains an image itself.
+    """
+
+    files: list[DatasetFile]
+    detections: list[RootDetection]
+    bases: FileBases
+    n_samples: int
+    n_parts: int
+    has_inline_images: bool = False
+
+
 class StagingArea:
-    """The folder of an import on its way: it goes on where it stopped, or leaves no trace."""
+    """The staging folder of one import, locked against other processes.
+
+    ``base`` is the dataset that the import adds to, if any.
+    """
 
     def __init__(
         self,
@@ -40,19 +58,15 @@ class StagingArea:
         base: DatasetInfo | None = None,
     ) -> None:
         self._workspace, self.base = workspace, base
-        facts = [
-            (
-                str(one.file.path.resolve()),
-                one.file.path.stat().st_size,
-                one.file.path.stat().st_mtime_ns,
-            )
-            for one in sources
-        ]
-        listed = [one.file.said for one in sources]
+        facts = []
+        for source in sources:
+            stat = source.file.path.stat()
+            facts.append((str(source.file.path.resolve()), stat.st_size, stat.st_mtime_ns))
+        listed = [source.file.listed_options for source in sources]
         roots = [str(root.resolve()) for root in image_roots]
         encoded = [options.encoding] if options.encoding else []
-        said = (facts, listed, options, roots, *encoded, *([base.fingerprint] if base else []))
-        key = hashlib.sha256(repr(said).encode("utf-8", "replace")).hexdigest()[:12]
+        inputs = (facts, listed, options, roots, *encoded, *([base.fingerprint] if base else []))
+        key = hashlib.sha256(repr(inputs).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"
         self.folder.mkdir(exist_ok=True)
         self._lock = FileLock(self.folder / ".lock", timeout=0)
@@ -60,104 +74,108 @@ class StagingArea:
             self._lock.acquire()
         except Timeout:
             raise WorkspaceError(
-                f"another process is importing the same files into {workspace.root}; wait for it"
+                f"Another process is importing the same files into {workspace.root}. "
+                "Wait until it has finished."
             ) from None
-        self._clear_others()
+        self._delete_stale_folders()
 
-    def _clear_others(self) -> None:
-        """Removes what imports of other files left, unless they are at work."""
+    def _delete_stale_folders(self) -> None:
+        """Delete what imports of other files left behind, unless they are running."""
         for path in self._workspace.root.glob(".dataset.*.partial"):
             if path != self.folder:
-                other = FileLock(path / ".lock", timeout=0)
-                with contextlib.suppress(Timeout, OSError):
-                    with other:
+                with suppress(Timeout, OSError):
+                    with FileLock(path / ".lock", timeout=0):
                         pass
                     shutil.rmtree(path, ignore_errors=True)
 
-    def file_bases(self) -> FileBases:
-        """The folders of images of what is there: of finished files, or of what this adds to."""
-        state = self.state()
-        if "default" in state:
-            bases = [tuple(map(Path, folders)) for folders in state["bases"]]
-            return FileBases(tuple(map(Path, state["default"])), bases)
-        return self.older_bases()
+    @property
+    def n_parts_before(self) -> int:
+        """Number of parts of the dataset that this import adds to."""
+        return len(dataset_parts(self._workspace)) if self.base else 0
 
-    def older_bases(self) -> FileBases:
-        """The folders of images of the dataset that this adds to."""
+    def bases_before(self) -> FileBases:
+        """Return the image folders of the dataset that this import adds to."""
         if self.base is None:
             return FileBases()
         own = (self._workspace.dataset_dir.resolve(), self._workspace.remote_dir.resolve())
         roots = self._workspace.image_roots
-        plain = tuple(root for root in roots if root not in own and not root.is_file())
-        return FileBases(plain, list(roots.bases))
+        folders = tuple(root for root in roots if root not in own and not root.is_file())
+        return FileBases(folders, list(roots.bases))
 
-    @property
-    def n_parts_before(self) -> int:
-        """Parts of the dataset that this adds to."""
-        return len(dataset_parts(self._workspace)) if self.base else 0
-
-    def state(self) -> dict[str, Any]:
-        """What is finished: files, rows and parts."""
+    def load_state(self) -> ImportState:
+        """Return the progress of an interrupted import, or the state at the start."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / "state.json").read_text("utf-8"))
+            raw = json.loads((self.folder / "state.json").read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             n_samples = self.base.n_samples if self.base else 0
-            nothing = {"files": [], "trials": [], "inline": False}
-            return {**nothing, "n_samples": n_samples, "n_parts": self.n_parts_before}
-        return found
+            return ImportState([], [], self.bases_before(), n_samples, self.n_parts_before)
+        bases = [tuple(map(Path, folders)) for folders in raw["bases"]]
+        return ImportState(
+            [DatasetFile(**file) for file in raw["files"]],
+            [parse_detection(detection) for detection in raw["trials"]],
+            FileBases(tuple(map(Path, raw["default"])), bases),
+            int(raw["n_samples"]),
+            int(raw["n_parts"]),
+            bool(raw["inline"]),
+        )
 
-    def keep(self, state: Mapping[str, Any]) -> None:
-        """Notes that all files so far are on disk."""
-        write_json(self.folder / "state.json", state)
+    def save_state(self, state: ImportState) -> None:
+        """Record that all files so far are on disk."""
+        raw = {
+            "files": list(map(asdict, state.files)),
+            "trials": list(map(asdict, state.detections)),
+            "n_samples": state.n_samples,
+            "n_parts": state.n_parts,
+            "inline": state.has_inline_images,
+        }
+        write_json(self.folder / "state.json", raw | state.bases.as_json())
 
-    def finish(self) -> None:
-        """Gives the folder its place in the workspace."""
+    def publish(self) -> None:
+        """Move the folder to its place in the workspace."""
         (self.folder / "state.json").unlink(missing_ok=True)
         self._lock.release()
         (self.folder / ".lock").unlink(missing_ok=True)
         self.folder.replace(self._workspace.dataset_dir)
 
-    def finish_addition(self, info: DatasetInfo) -> None:
-        """Puts the new parts beside those that are there; they count once dataset.json does.
+    def publish_addition(self, info: DatasetInfo) -> None:
+        """Add the new parts to the dataset; they count as soon as dataset.json is replaced.
 
-        Raises WorkspaceError where the dataset is no longer the one that this adds to.
+        Raises WorkspaceError if the dataset is no longer the one that this import adds to.
         """
         home = self._workspace.dataset_dir
         with FileLock(home / ".addition.lock"):
-            found = read_dataset_info(self._workspace)
-            if self.base is None or found.fingerprint != self.base.fingerprint:
+            present = read_dataset_info(self._workspace)
+            if self.base is None or present.fingerprint != self.base.fingerprint:
                 raise WorkspaceError(
-                    f"another process has added to {self._workspace.root} meanwhile; "
-                    "run the same command again"
+                    f"Another process has added to {self._workspace.root} in the meantime. "
+                    "Run the same command again."
                 )
             (self.folder / "state.json").unlink(missing_ok=True)
-            # From now on dataset.json tells how many parts count, whatever lies beside them.
-            before = replace(found, editions=info.editions[:-1])
-            write_json(home / "dataset.json", before.facts())
+            # From now on dataset.json limits the parts that count; other files are ignored.
+            write_json(
+                home / "dataset.json", replace(present, editions=info.editions[:-1]).as_json()
+            )
             counted = set(dataset_parts(self._workspace))
             for orphan in set(home.glob("part-*.parquet")) - counted:
-                orphan.unlink()  # of an addition that was killed; no reader knows it
+                orphan.unlink()  # left by a killed addition; no reader uses it
             for part in sorted(self.folder.glob("part-*.parquet")):
                 part.replace(home / part.name)
-            trials = [path.read_text("utf-8") for path in self._trial_files(home)]
-            write_json(home / "images.json", [one for text in trials for one in json.loads(text)])
-            write_json(home / "dataset.json", info.facts())
+            detections = []
+            for path in (home / "images.json", self.folder / "images.json"):
+                if path.exists():  # earlier versions stored none
+                    detections += json.loads(path.read_text("utf-8"))
+            write_json(home / "images.json", detections)
+            write_json(home / "dataset.json", info.as_json())
         self.discard()
 
-    def _trial_files(self, home: Path) -> list[Path]:
-        """Where images were looked for, before and now; an older dataset may not have told."""
-        return [
-            path / "images.json" for path in (home, self.folder) if (path / "images.json").exists()
-        ]
-
     def close(self) -> None:
-        """Leaves what can be gone on with, and nothing else."""
+        """Keep what can be resumed, and nothing else."""
         if (self.folder / "state.json").exists():
             self._lock.release()
         else:
             self.discard()
 
     def discard(self) -> None:
-        """Leaves nothing."""
+        """Delete the folder."""
         self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -213,7 +213,7 @@ class ExportPlan:
         try:
             if reason := tally.undecodable.get(reference):
                 raise ImageProblem(Status.BAD_IMAGE, reason)
-            open_image(replace(place, box=None), enough=1)
+            open_image(replace(place, box=None), min_size=1)
         except ImageProblem as problem:
             if problem.status is Status.BAD_IMAGE:
                 tally.undecodable[reference] = problem.reason

@@ -217,7 +217,7 @@ def read_inputs(
 
 def dataset_facts(workspace: Workspace) -> dict[str, Any]:
     """What was imported, without the moment."""
-    facts = read_dataset_info(workspace).facts()
+    facts = read_dataset_info(workspace).as_json()
     del facts["imported_at"]
     return facts
 

@@ -1,10 +1,9 @@
-"""Finds and decodes the images of samples, and refuses what must not be opened.
+"""Locating and decoding the images of samples, and refusing what must not be opened.
 
-Dataset content is hostile until proven otherwise: a reference is resolved only inside the
-declared image roots, links included, and only common raster formats are decoded, up to a size.
-A root is a folder of images, or a file (or the dataset's own folder) that holds images itself.
-Addresses of other machines are looked up in the workspace's cache of fetched images, if it was
-declared: nothing here opens a connection.
+Dataset content is treated as hostile: a reference is resolved only inside the declared image roots,
+after following links, and only common raster formats are decoded, up to a maximum size. A root is
+a folder of images, or a file (or the dataset folder) that contains images itself. URLs are looked
+up in the workspace's cache of downloaded images, if it is declared; no connection is opened here.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from scoring.samples import Status
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 MAX_METADATA_MIB = 16
-# Pillow's own limit of 1 MiB refuses pictures with a large colour profile or an embedded workflow.
-# It still reads no more than 64 MiB of text from one picture.
+# Pillow's default of 1 MiB refuses images with a large colour profile or an embedded workflow.
+# Pillow still reads at most 64 MiB of text per image.
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_MIB << 20
 _SHOWN_CHARACTERS = 120
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a TIFF tag and its value
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _BOX = re.compile(r"^(.+?)###\[\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){3})\s*\]$")
-_TURNS = {  # EXIF orientation -> what shows the picture upright
+_UPRIGHT = {  # EXIF orientation -> transpose that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,17 +52,17 @@ _TURNS = {  # EXIF orientation -> what shows the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# An address; a colon alone may stand in the name of a file.
+# A URL; a colon alone may occur in a file name.
 _SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|data:|file:)", re.IGNORECASE)
 
 
-# What it says of odd metadata would run through the progress bar; filters are of the whole process,
-# so that they cannot be set around each image where several threads decode.
+# Pillow's warnings about odd metadata would disturb the progress bar. Filters are process-wide, so
+# they cannot be set per image while several threads decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _silence_libtiff() -> None:
-    """Keeps what libtiff prints about odd files out of the progress bar; Pillow raises anyway."""
+    """Stop libtiff from printing into the progress bar; Pillow raises for damaged files anyway."""
     with suppress(ImportError, OSError, AttributeError):  # a build without libtiff
         from PIL import _imaging
 
@@ -78,7 +77,7 @@ _silence_libtiff()
 
 
 class ImageProblem(Exception):
-    """Why an image cannot be used: a status of the closed list and its reason in words."""
+    """Why an image cannot be used: a status and its explanation."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -87,7 +86,7 @@ class ImageProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageLocation:
-    """Where an image lies: a file, a ``member`` inside a file of many, a ``box`` cut out of it.
+    """Where an image is: a file, a ``member`` of a container file, and a ``box`` to crop.
 
     ``box`` is left, upper, right, lower in pixels.
     """
@@ -98,11 +97,11 @@ class ImageLocation:
 
     @property
     def name(self) -> str:
-        """As errors name it."""
+        """The name used in error messages."""
         return f"{self.path.name}#{self.member}" if self.member else self.path.name
 
     def cache_key(self) -> str:
-        """A key that changes when the file does. Raises ImageProblem where it is gone."""
+        """Return a key that changes when the file does. Raises ImageProblem if it is gone."""
         try:
             stat = self.path.stat()
         except OSError:
@@ -112,70 +111,68 @@ class ImageLocation:
 
 
 def open_reference(reference: str, roots: Sequence[Path]) -> Image.Image:
-    """The decoded image that ``reference`` names, in RGB. Raises ImageProblem."""
+    """Return the image that ``reference`` names, decoded to RGB. Raises ImageProblem."""
     return open_image(resolve_image(reference, roots))
 
 
 def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
-    """Where the image lies that ``reference`` names inside one of ``roots``, tried in order.
+    """Locate the image that ``reference`` names inside one of ``roots``, tried in order.
 
-    ``path###[left, upper, right, lower]`` is that part of an image; ``file#place`` an image inside
-    a file, which must be declared itself; ``base=N#path`` is looked for in the folders of that base
-    of ``ImageRoots`` alone. Raises ImageProblem: ``refused_path`` for anything outside the roots
-    (also through links), ``missing_image`` where no root holds it.
+    ``path###[left, upper, right, lower]`` is a crop of an image; ``file#position`` is an image
+    inside a container file, which must be a root itself; ``base=N#path`` is looked up only in the
+    folders of that base of ``ImageRoots``.
+
+    Raises:
+        ImageProblem: ``refused_path`` for anything outside the roots, also through links;
+            ``missing_image`` if no root contains it.
     """
     base, reference = split_base(reference)
     if base is not None:
-        return _in_base(reference, roots, base)
-    folders, containers = _sorted_roots(tuple(roots))
-    if (found := split_reference(reference)) and (path := _container(found[0], containers)):
-        return ImageLocation(path, found[1])
+        bases = roots.bases if isinstance(roots, ImageRoots) else ()
+        if base >= len(bases):
+            reason = f"{_quote(reference)} belongs to image folders unknown to this workspace"
+            raise ImageProblem(Status.MISSING_IMAGE, reason)
+        return _find_in_folders(reference, bases[base])
+    folders, containers = _sort_roots(tuple(roots))
+    if (split := split_reference(reference)) and (path := _match_container(split[0], containers)):
+        return ImageLocation(path, split[1])
     if _REMOTE.match(reference):
         if caches := containers[REMOTE_ROOT]:
-            return _fetched(reference, caches[0])
-        reason = f"{_shown(reference)} lies on another machine; remote images are not fetched"
+            return _find_downloaded(reference, caches[0])
+        reason = f"{_quote(reference)} is on another machine; remote images are not downloaded"
         raise ImageProblem(Status.REFUSED_PATH, reason)
-    return _in_folders(reference, folders)
+    return _find_in_folders(reference, folders)
 
 
-def _in_base(path: str, roots: Sequence[Path], base: int) -> ImageLocation:
-    """The image of that path in the folders of one base."""
-    bases = roots.bases if isinstance(roots, ImageRoots) else ()
-    if base >= len(bases):
-        reason = f"{_shown(path)} belongs to folders that the workspace does not name"
-        raise ImageProblem(Status.MISSING_IMAGE, reason)
-    return _in_folders(path, bases[base])
-
-
-def _fetched(reference: str, cache: Path) -> ImageLocation:
-    """The image of an address, from the cache of what was fetched."""
+def _find_downloaded(reference: str, cache: Path) -> ImageLocation:
+    """Locate the image of a URL in the cache of downloaded images."""
     if not is_fetchable(reference):
-        reason = f"{_shown(reference)} is no address that is fetched: only http and https are"
+        reason = f"{_quote(reference)} is not downloaded; only http and https URLs are"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     path = cached_path(cache, reference)
     if path.is_file():
         return ImageLocation(path)
     if refusal := read_refusal(cache, reference):
         raise ImageProblem(*refusal)
-    reason = f"{_shown(reference)} has not been fetched yet; score with --allow-remote"
+    reason = f"{_quote(reference)} is not downloaded yet; score with --allow-remote"
     raise ImageProblem(Status.MISSING_IMAGE, reason)
 
 
-def _in_folders(reference: str, folders: Sequence[Path]) -> ImageLocation:
-    """The file of that path, or the part of it that a box behind the path names."""
+def _find_in_folders(reference: str, folders: Sequence[Path]) -> ImageLocation:
+    """Locate a path that may be followed by a box."""
     if _SCHEME.match(reference) or "\0" in reference:
-        reason = f"{_shown(reference)} is not a path of a local file"
+        reason = f"{_quote(reference)} is not the path of a local file"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     if boxed := _BOX.match(reference):
         left, upper, right, lower = (int(edge) for edge in boxed[2].split(","))
-        return replace(_file_in(boxed[1], folders), box=(left, upper, right, lower))
-    return _file_in(reference, folders)
+        return replace(_find_file(boxed[1], folders), box=(left, upper, right, lower))
+    return _find_file(reference, folders)
 
 
-def _file_in(reference: str, folders: Sequence[Path]) -> ImageLocation:
-    """The file of that path, joined to one of the folders and lying inside any of them."""
+def _find_file(reference: str, folders: Sequence[Path]) -> ImageLocation:
+    """Locate a path relative to one of the folders; the file may be inside any of them."""
     outside: Path | None = None
-    no_file = False
+    is_not_a_file = False
     for folder in folders:
         try:
             path = (folder / reference).resolve()
@@ -184,43 +181,49 @@ def _file_in(reference: str, folders: Sequence[Path]) -> ImageLocation:
             )
             if inside and path.is_file():
                 return ImageLocation(path)
-            no_file = no_file or (inside and path.exists())
+            is_not_a_file = is_not_a_file or (inside and path.exists())
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, links in a circle, ...
-            what = getattr(error, "strerror", None) or "no path that can be followed"
-            raise ImageProblem(Status.REFUSED_PATH, f"{_shown(reference)}: {what}") from error
+            what = getattr(error, "strerror", None) or "the path cannot be followed"
+            raise ImageProblem(Status.REFUSED_PATH, f"{_quote(reference)}: {what}") from error
         outside = outside or (None if inside else path)
     if outside is not None:
         reason = (
-            f"{_shown(reference)} leads out of the image folders, to "
-            f"{_shown(str(outside.parent))}; if your images are there, name that folder too: "
+            f"{_quote(reference)} leads outside the image folders, to "
+            f"{_quote(str(outside.parent))}; if your images are there, add that folder: "
             "visnec relocate --images"
         )
         raise ImageProblem(Status.REFUSED_PATH, reason)
-    where = "is a folder or a device, not a file" if no_file else "is in none of the image folders"
-    raise ImageProblem(Status.MISSING_IMAGE, f"{_shown(reference)} {where}")
+    where = (
+        "is a folder or a device, not a file"
+        if is_not_a_file
+        else "is in none of the image folders"
+    )
+    raise ImageProblem(Status.MISSING_IMAGE, f"{_quote(reference)} {where}")
 
 
 @lru_cache(maxsize=32)
-def _sorted_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[str, list[Path]]]:
-    """The folders, and the files by their name; the shortest path of a name comes first."""
-    fetched = [one for one in roots if one.name == REMOTE_ROOT and (one / "remote.json").is_file()]
-    folders = tuple(root for root in roots if not root.is_file() and root not in fetched)
+def _sort_roots(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Mapping[str, list[Path]]]:
+    """Return the folders, and the container files by name, shortest path first."""
+    caches = [
+        root for root in roots if root.name == REMOTE_ROOT and (root / "remote.json").is_file()
+    ]
+    folders = tuple(root for root in roots if not root.is_file() and root not in caches)
     containers: dict[str, list[Path]] = {}
-    for root in sorted(set(roots) - set(folders) - set(fetched), key=lambda path: len(path.parts)):
+    for root in sorted(set(roots) - set(folders) - set(caches), key=lambda path: len(path.parts)):
         containers.setdefault(root.name, []).append(root)
-    own = [one for one in folders if one.name == "dataset" and (one / "dataset.json").is_file()]
-    containers[RECORDS_ROOT] = own[-1:]  # the workspace's folder is declared last
-    containers[REMOTE_ROOT] = fetched[-1:]
+    own = [root for root in folders if root.name == "dataset" and (root / "dataset.json").is_file()]
+    containers[RECORDS_ROOT] = own[-1:]  # the workspace's own folder is the last root
+    containers[REMOTE_ROOT] = caches[-1:]
     return folders, containers
 
 
 def find_container(name: str, roots: Sequence[Path]) -> Path | None:
-    """The declared file that holds records and images of that name, if it is there."""
-    return _container(name, _sorted_roots(tuple(roots))[1])
+    """Return the declared container file with that name, if it exists."""
+    return _match_container(name, _sort_roots(tuple(roots))[1])
 
 
-def _container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
-    """The declared file of that name; a name may begin with folders to tell equals apart."""
+def _match_container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
+    """Return the container with that name; the name may start with folders to be unambiguous."""
     parts = tuple(name.split("/"))
     for path in containers.get(parts[-1], ()):
         if parts == (RECORDS_ROOT,) or path.parts[-len(parts) :] == parts:
@@ -228,35 +231,43 @@ def _container(name: str, containers: Mapping[str, list[Path]]) -> Path | None:
     return None
 
 
-def open_image(place: ImageLocation | Path, enough: int | None = None) -> Image.Image:
-    """The decoded image in RGB, upright by its EXIF orientation; the first frame of several.
+def open_image(location: ImageLocation | Path, min_size: int | None = None) -> Image.Image:
+    """Decode an image to RGB, upright by its EXIF orientation; the first frame of several.
 
-    Colours under a transparent pixel show, as in the training code of the common models. For
-    pictures on a page ``enough`` says how many pixels of the longer side will do: a JPEG may then
-    be decoded to a half, a quarter or an eighth of its size, which is that many or more. Raises
-    ImageProblem (``bad_image``) for what is no image, cut off, or larger than MAX_PIXELS.
+    Colours of transparent pixels become visible, as in the training code of common models.
+
+    Args:
+        location: where the image is.
+        min_size: pixels of the longer side that are sufficient. A JPEG may then be decoded to a
+            half, a quarter or an eighth of its size, but never to less than this.
+
+    Raises:
+        ImageProblem: ``bad_image`` if it is not an image, truncated, or larger than MAX_PIXELS;
+            ``missing_image`` if it is gone.
     """
-    place = ImageLocation(place) if isinstance(place, Path) else place
-    name = place.name
+    location = ImageLocation(location) if isinstance(location, Path) else location
+    name = location.name
     try:
-        source = io.BytesIO(read_embedded(place.path, place.member)) if place.member else place.path
+        source: io.BytesIO | Path = location.path
+        if location.member:
+            source = io.BytesIO(read_embedded(location.path, location.member))
         with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageProblem(Status.BAD_IMAGE, _too_large(name, image.size))
-            if enough is not None and place.box is None:
-                share = min(1.0, enough / max(image.size))
+                raise ImageProblem(Status.BAD_IMAGE, _too_large_reason(name, image.size))
+            if min_size is not None and location.box is None:
+                share = min(1.0, min_size / max(image.size))
                 width, height = (max(1, int(side * share)) for side in image.size)
                 image.draft(None, (width, height))
-            upright = _upright(to_rgb(image), image)
-        return upright if place.box is None else _cropped(upright, place)
+            upright = _make_upright(to_rgb(image), image)
+        return upright if location.box is None else _crop_box(upright, location)
     except FileNotFoundError:
-        raise ImageProblem(Status.MISSING_IMAGE, f"{place.path.name} is gone") from None
+        raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
     except UnidentifiedImageError:
-        raise ImageProblem(Status.BAD_IMAGE, _unidentified(place)) from None
+        raise ImageProblem(Status.BAD_IMAGE, _unidentified_reason(location)) from None
     except Image.DecompressionBombError:
-        raise ImageProblem(Status.BAD_IMAGE, _too_large(name)) from None
+        raise ImageProblem(Status.BAD_IMAGE, _too_large_reason(name)) from None
     except MemoryError:
-        reason = f"{name} takes more memory to decode than there is"
+        reason = f"{name} needs more memory to decode than is available"
         raise ImageProblem(Status.BAD_IMAGE, reason) from None
     except ImageProblem:
         raise
@@ -267,46 +278,46 @@ def open_image(place: ImageLocation | Path, enough: int | None = None) -> Image.
         raise ImageProblem(Status.BAD_IMAGE, f"{name}: {what}") from error
 
 
-def _cropped(image: Image.Image, place: ImageLocation) -> Image.Image:
-    """The part of ``image`` inside the box of ``place``, as far as the image reaches."""
-    left, upper, right, lower = place.box or (0, 0, 0, 0)
+def _crop_box(image: Image.Image, location: ImageLocation) -> Image.Image:
+    """Return the part of ``image`` inside the box, clipped to the image."""
+    left, upper, right, lower = location.box or (0, 0, 0, 0)
     box = (max(left, 0), max(upper, 0), min(right, image.width), min(lower, image.height))
     if box[0] >= box[2] or box[1] >= box[3]:
         reason = (
-            f"the box {list(place.box or ())} holds nothing of {place.name} "
-            f"({image.width} x {image.height})"
+            f"the box {list(location.box or ())} is outside {location.name} "
+            f"({image.width} x {image.height} pixels)"
         )
         raise ImageProblem(Status.BAD_IMAGE, reason)
     return image.crop(box)
 
 
-def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
-    """``picture`` turned as the metadata of ``source`` require; unreadable metadata are ignored."""
+def _make_upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """Return ``image`` transposed as the EXIF data of ``source`` requires, if it is readable."""
     try:
         orientation = source.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - the picture itself decodes
-        return picture
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return picture if turn is None else picture.transpose(turn)
+    except Exception:  # noqa: BLE001 - the image itself decodes
+        return image
+    transpose = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if transpose is None else image.transpose(transpose)
 
 
-def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
-    if size is None:  # the decoder refused before it told
+def _too_large_reason(name: str, size: tuple[int, int] | None = None) -> str:
+    if size is None:  # the decoder refused without reporting the size
         return f"{name} has more pixels than the limit of {MAX_PIXELS:,}"
     return f"{name} has {size[0]} x {size[1]} pixels, over the limit of {MAX_PIXELS:,}"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return ``image`` in RGB; deep greys are scaled to 8 bits, not clipped to white."""
-    return (_to_8_bits(image) if _is_deep(image) else image).convert("RGB")
+    """Return ``image`` in RGB; greys of more than 8 bits are scaled, not clipped to white."""
+    return (_scale_to_8_bits(image) if _is_deep(image) else image).convert("RGB")
 
 
-def is_deep_grey(place: ImageLocation) -> bool:
-    """Return whether the header of an image announces greys of more than 8 bits or floats."""
+def is_deep_grey(location: ImageLocation) -> bool:
+    """Return whether an image consists of greys of more than 8 bits or floats, by its header."""
     try:
-        with Image.open(place.path, formats=FORMATS) as image:
+        with Image.open(location.path, formats=FORMATS) as image:
             return _is_deep(image)
-    except Exception:  # noqa: BLE001 - what cannot be read gets its reason when it is decoded
+    except Exception:  # noqa: BLE001 - decoding it later reports the reason
         return False
 
 
@@ -314,12 +325,12 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith(("I", "F"))
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale a deep grey by the range of its values, as files do not reliably declare it.
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale deep greys by their value range, because files do not declare it reliably.
 
-    Black is 0. White is the smallest power of four that no pixel exceeds, at least 256 for whole
-    numbers and 1 for floats: 4,096 for 12-bit values, 65,536 for 16-bit ones. So values of 8, 12
-    or 16 bits get their 8 high bits, in whatever type they are stored.
+    Black is 0. White is the smallest power of four that no pixel exceeds, at least 256 for integers
+    and 1 for floats: 4,096 for 12-bit values, 65,536 for 16-bit values. So 8, 12 and 16-bit values
+    keep their 8 high bits, regardless of the type they are stored in.
     """
     values = np.asarray(image)  # (height, width)
     floats = image.mode == "F"
@@ -331,26 +342,26 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     np.nan_to_num(scaled, copy=False, nan=0)
     grey = np.clip(scaled, 0, 255).astype(np.uint8)
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        grey = 255 - grey  # Pillow inverts these with up to 8 bits only
+        grey = 255 - grey  # Pillow inverts these only up to 8 bits
     return Image.fromarray(grey)
 
 
-def _unidentified(place: ImageLocation) -> str:
+def _unidentified_reason(location: ImageLocation) -> str:
     start = b" "
-    if not place.member:
-        with place.path.open("rb") as file:
+    if not location.member:
+        with location.path.open("rb") as file:
             start = file.read(40)
     if not start:
-        return f"{place.name} is empty"
+        return f"{location.name} is empty"
     if start.startswith(b"version https://git-lfs"):
-        return f"{place.name} is a Git LFS pointer, not the image; fetch it with: git lfs pull"
+        return f"{location.name} is a Git LFS pointer, not the image; fetch it with: git lfs pull"
     if start.startswith((b"II*\0", b"MM\0*")):
-        return f"{place.name} is a TIFF with a kind of pixels that is not supported; save it as PNG"
-    return f"{place.name} is not an image in a supported format ({', '.join(FORMATS)})"
+        return f"{location.name} is a TIFF with an unsupported pixel format; save it as PNG"
+    return f"{location.name} is not an image in a supported format ({', '.join(FORMATS)})"
 
 
-def _shown(reference: str) -> str:
-    """The reference as it can be told: a record may hold anything as a path."""
+def _quote(reference: str) -> str:
+    """Return the reference for a message, shortened: a record may contain anything as a path."""
     if len(reference) > _SHOWN_CHARACTERS:
         reference = reference[:_SHOWN_CHARACTERS] + "..."
     return repr(reference)

@@ -1,9 +1,9 @@
-"""Small pictures for the pages, made while scoring or on demand, kept in a capped, packed cache.
+"""Thumbnails for the pages, made during scoring or on demand and cached in pack files.
 
-Ten million samples of 9 KB each would be 90 GB in ten million files; so thumbnails are appended to
-a few pack files, and the oldest pack goes when the cap is reached. The packs are no truth: they may
-be deleted at any time, a torn or damaged entry is simply made again, and several processes may
-write, each into packs of its own.
+Ten million samples of 9 KB each would be 90 GB in ten million files, so thumbnails are appended to
+a few pack files, and the oldest pack is deleted when the size limit is reached. Packs may be
+deleted at any time, incomplete or damaged entries are made again, and several processes may write,
+each into its own packs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scoring.workspace import Workspace
 
 __all__ = ["ImageProblem", "PackedCache", "encode_image", "load_thumbnail", "thumbnail_writer"]
 
-SIZE: Final = 320  # half of the usual photograph, so that it is decoded to that and not resampled
+SIZE: Final = 320  # half of a typical photo: decoded to that size instead of resampled
 QUALITY: Final = 75  # of a JPEG that pages show at half its size
 CAP_BYTES: Final = 512 << 20
 PACK_BYTES: Final = 16 << 20
@@ -41,51 +41,52 @@ _caches_lock = threading.Lock()
 
 
 def load_thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
-    """A JPEG of at most ``size`` x ``size`` pixels of the image that ``reference`` names.
+    """Return a JPEG of at most ``size`` x ``size`` pixels of the image that ``reference`` names.
 
-    The image is resolved inside the workspace's image roots only. Raises ImageProblem
-    (missing_image, bad_image, refused_path) for what cannot be shown; problems are not cached.
+    The image is resolved only inside the workspace's image roots. Raises ImageProblem
+    (missing_image, bad_image, refused_path) for an image that cannot be shown; problems are not
+    cached.
     """
-    place = resolve_image(reference, workspace.image_roots)
-    key = _key(place, size)
-    cache = _cache_of(workspace.thumbnails_dir)
+    location = resolve_image(reference, workspace.image_roots)
+    key = _cache_key(location, size)
+    cache = _open_cache(workspace.thumbnails_dir)
     content = cache.read(key)
     if content is None:
-        content = _encode_small(open_image(place, size), size)
+        content = _encode_jpeg(open_image(location, size), size)
         cache.write(key, content)
     return content
 
 
 def thumbnail_writer(workspace: Workspace) -> Callable[[ImageLocation, Image.Image], None]:
-    """What keeps the thumbnail of an image that was opened for scoring, while there is room.
+    """Return a function that stores thumbnails of images opened for scoring, while there is space.
 
-    It stops short of the cap, so that nothing is evicted for it, and nothing that goes wrong here
-    is told: what is not kept is made when a page asks for it.
+    It stops below the size limit, so nothing is evicted for it, and ignores all errors: missing
+    thumbnails are made when a page requests them.
     """
-    cache = _cache_of(workspace.thumbnails_dir)
+    cache = _open_cache(workspace.thumbnails_dir)
 
-    def keep(place: ImageLocation, image: Image.Image) -> None:
+    def write_thumbnail(location: ImageLocation, image: Image.Image) -> None:
         try:
-            key = _key(place, SIZE)
-            if not cache.is_full() and not cache.has(key):
-                cache.write(key, _encode_small(image, SIZE), remember=False)
-        except Exception:  # noqa: BLE001 - a small picture must never cost a run
+            key = _cache_key(location, SIZE)
+            if not cache.is_full() and not cache.contains(key):
+                cache.write(key, _encode_jpeg(image, SIZE), remember=False)
+        except Exception:  # noqa: BLE001 - a thumbnail must never stop a run
             return
 
-    return keep
+    return write_thumbnail
 
 
-def _key(place: ImageLocation, size: int) -> bytes:
-    identity = f"{place.cache_key()}\0{size}"
+def _cache_key(location: ImageLocation, size: int) -> bytes:
+    identity = f"{location.cache_key()}\0{size}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).digest()[:16]
 
 
 def encode_image(image: Image.Image, size: int) -> bytes:
-    """``image`` shrunk to fit ``size`` x ``size``, as PNG or JPEG; never enlarged.
+    """Encode ``image``, shrunk to fit ``size`` x ``size`` and never enlarged, as PNG or JPEG.
 
-    Small pictures stay lossless, so that a curator sees the pixels the model saw.
+    Small images stay lossless, so a curator sees the pixels that the model saw.
     """
-    image = _shrunk(image, size)
+    image = _shrink(image, size)
     buffer = io.BytesIO()
     if image.width * image.height <= _LOSSLESS_PIXELS:
         image.save(buffer, "PNG")
@@ -94,19 +95,19 @@ def encode_image(image: Image.Image, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_small(image: Image.Image, size: int) -> bytes:
+def _encode_jpeg(image: Image.Image, size: int) -> bytes:
     buffer = io.BytesIO()
-    _shrunk(image, size).save(buffer, "JPEG", quality=QUALITY)
+    _shrink(image, size).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
 
 
-def _shrunk(image: Image.Image, size: int) -> Image.Image:
+def _shrink(image: Image.Image, size: int) -> Image.Image:
     image = image.convert("RGB")
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
 
 
-def _cache_of(folder: Path) -> PackedCache:
+def _open_cache(folder: Path) -> PackedCache:
     with _caches_lock:
         if folder not in _caches:
             _caches[folder] = PackedCache(folder)
@@ -114,10 +115,10 @@ def _cache_of(folder: Path) -> PackedCache:
 
 
 class PackedCache:
-    """Key -> bytes in append-only pack files under ``folder``, with a part of it in memory.
+    """Key -> bytes in append-only pack files under ``folder``, partly held in memory.
 
-    Safe between threads and between processes; what others have added is found within
-    LOOK_SECONDS. A cache that cannot be written (a full or a read-only disk) goes on in memory.
+    Safe for threads and processes; entries from other processes are found within LOOK_SECONDS. If
+    the disk is full or read-only, the cache works in memory.
     """
 
     def __init__(
@@ -130,50 +131,50 @@ class PackedCache:
         self._folder = folder
         self._cap, self._pack_bytes, self._memory_cap = cap_bytes, pack_bytes, memory_bytes
         self._lock = threading.Lock()
-        self._places: dict[bytes, tuple[Path, int, int]] = {}  # key -> pack, offset, length
+        self._entries: dict[bytes, tuple[Path, int, int]] = {}  # key -> pack, offset, length
         self._memory: OrderedDict[bytes, bytes] = OrderedDict()
         self._memory_used = 0
         self._own: Path | None = None
-        self._ends: dict[Path, int] = {}  # how far each pack was read
-        self._looked = -math.inf
+        self._ends: dict[Path, int] = {}  # number of bytes of each pack that are indexed
+        self._refreshed_at = -math.inf
         with self._lock:
-            self._look()
+            self._refresh()
 
     def is_full(self) -> bool:
-        """Whether more could only be kept at the cost of what is there, others' packs included."""
+        """Return whether adding more would evict entries, including those of other processes."""
         with self._lock:
-            self._look()
+            self._refresh()
             return sum(self._ends.values()) >= self._cap - self._pack_bytes
 
-    def has(self, key: bytes) -> bool:
-        """Whether there is something under ``key``, for all that is known without looking."""
-        return key in self._places
+    def contains(self, key: bytes) -> bool:
+        """Return whether ``key`` is known, without checking for new entries on disk."""
+        return key in self._entries
 
     def read(self, key: bytes) -> bytes | None:
-        """The content under ``key``, or None where it has to be made."""
+        """Return the content under ``key``, or None if there is none."""
         with self._lock:
             if key in self._memory:
                 self._memory.move_to_end(key)
                 return self._memory[key]
-            if key not in self._places:
-                self._look()
-            place = self._places.get(key)
-        content = None if place is None else _read_entry(*place, key)
+            if key not in self._entries:
+                self._refresh()
+            entry = self._entries.get(key)
+        content = None if entry is None else _read_entry(*entry, key)
         with self._lock:
             if content is None:
-                self._places.pop(key, None)
+                self._entries.pop(key, None)
             else:
                 self._remember(key, content)
         return content
 
     def write(self, key: bytes, content: bytes, remember: bool = True) -> None:
-        """Keeps ``content`` under ``key``; the oldest pack goes when there is no room."""
+        """Store ``content`` under ``key``; deletes the oldest packs above the size limit."""
         with self._lock:
             if remember:
                 self._remember(key, content)
             try:
                 self._append(key, content)
-            except OSError:  # a cache that cannot be written stays in memory
+            except OSError:  # continue in memory
                 self._own = None
 
     def _remember(self, key: bytes, content: bytes) -> None:
@@ -187,19 +188,19 @@ class PackedCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._own is None or not self._own.exists():
             self._own = self._folder / f"pack-{uuid.uuid4().hex}.bin"
-        entry = _HEADER.pack(key, len(content), _digest(content)) + content
+        entry = _HEADER.pack(key, len(content), _hash_content(content)) + content
         with self._own.open("ab") as file:
             offset = file.tell()
             file.write(entry)
-        self._places[key] = (self._own, offset + _HEADER.size, len(content))
+        self._entries[key] = (self._own, offset + _HEADER.size, len(content))
         self._ends[self._own] = offset + len(entry)
         if offset + len(entry) >= self._pack_bytes:
             self._own = None
             self._evict()
 
     def _evict(self) -> None:
-        """Deletes the oldest packs until the rest fits; another process may do so as well."""
-        packs = [(pack, pack.stat().st_size) for pack in self._packs()]
+        """Delete the oldest packs until the rest fits; other processes may do the same."""
+        packs = [(pack, pack.stat().st_size) for pack in self._list_packs()]
         total = sum(size for _, size in packs)
         for pack, size in packs:
             if total <= self._cap:
@@ -207,10 +208,10 @@ class PackedCache:
             pack.unlink(missing_ok=True)
             total -= size
             self._ends.pop(pack, None)
-            self._places = {k: place for k, place in self._places.items() if place[0] != pack}
+            self._entries = {key: e for key, e in self._entries.items() if e[0] != pack}
 
-    def _packs(self) -> list[Path]:
-        """The packs, oldest first."""
+    def _list_packs(self) -> list[Path]:
+        """Return the packs, oldest first."""
         packs = []
         for path in self._folder.glob("pack-*.bin"):
             try:
@@ -219,20 +220,19 @@ class PackedCache:
                 continue
         return [path for _, _, path in sorted(packs)]
 
-    def _look(self) -> None:
-        """Takes in what other processes have added, at most every LOOK_SECONDS."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+    def _refresh(self) -> None:
+        """Index entries from other processes, at most every LOOK_SECONDS."""
+        if time.monotonic() - self._refreshed_at < LOOK_SECONDS:
             return
-        packs = self._packs()
-        for gone in self._ends.keys() - set(packs):
-            del self._ends[gone]
+        packs = self._list_packs()
+        for deleted in self._ends.keys() - set(packs):
+            del self._ends[deleted]
         for pack in packs:
-            self._index(pack)
-        self._looked = time.monotonic()
+            self._index_pack(pack)
+        self._refreshed_at = time.monotonic()
 
-    def _index(self, pack: Path) -> None:
-        """Notes where each whole entry of a pack lies, from where that was last done; a torn last
-        one is left out until it is whole."""
+    def _index_pack(self, pack: Path) -> None:
+        """Index the new complete entries of a pack; an incomplete last one has to wait."""
         try:
             with pack.open("rb") as file:
                 end = os.fstat(file.fileno()).st_size
@@ -244,7 +244,7 @@ class PackedCache:
                     offset = file.tell()
                     if offset + length > end:
                         break
-                    self._places[key] = (pack, offset, length)
+                    self._entries[key] = (pack, offset, length)
                     file.seek(length, os.SEEK_CUR)
                     self._ends[pack] = offset + length
         except OSError:
@@ -252,7 +252,7 @@ class PackedCache:
 
 
 def _read_entry(pack: Path, offset: int, length: int, key: bytes) -> bytes | None:
-    """An entry whose key and digest are right, or None."""
+    """Return the content of an entry, or None if its key or digest is wrong."""
     try:
         with pack.open("rb") as file:
             file.seek(offset - _HEADER.size)
@@ -260,9 +260,9 @@ def _read_entry(pack: Path, offset: int, length: int, key: bytes) -> bytes | Non
             content = file.read(length)
     except (OSError, struct.error):
         return None
-    whole = stored_key == key and stored_length == length and digest == _digest(content)
-    return content if whole else None
+    is_intact = stored_key == key and stored_length == length and digest == _hash_content(content)
+    return content if is_intact else None
 
 
-def _digest(content: bytes) -> bytes:
+def _hash_content(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()

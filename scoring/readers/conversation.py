@@ -1,9 +1,9 @@
-"""From what a record says to turns with image positions, the same for every family.
+"""Turns with image positions, assembled from the messages of a record of any family.
 
-A family of formats turns its record into messages: text with slots where images stand. Here the
-roles become turns, placeholders in the text become positions, and what does not fit together gets
-its status. The one decision behind it: a placeholder counts only where the record has images for
-it, so that a literal ``<image>`` in a text-only record stays text.
+A family parses its record into messages: text with slots where images belong. This module turns
+roles into turns and placeholders into positions, and gives a status to records that do not fit
+together. A placeholder counts only if the record has images for it, so a literal ``<image>`` in a
+text-only record stays text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLACEHOLDERS = (PLACEHOLDER, "<ImageHere>", _CONTEXT, "<__dj__image>", "<|image|
 _TAG = re.compile(r"<img>([^<>\n]{1,4096})</img>")
 _IMAGE_LIKE = re.compile(r"(?:https?|file)://|\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 _NUMBERED = re.compile(r"<image[ _]?([0-9]{1,3})>")
-"""A placeholder that names its image by a number."""
+"""A placeholder that refers to its image by number."""
 
 ROLES: Mapping[str, Role] = {
     "system": Role.SYSTEM,
@@ -45,20 +45,22 @@ AUXILIARY_ROLES: Mapping[str, Role] = {
     "function_call": Role.ASSISTANT,
     "function": Role.HUMAN,
 }
-"""Roles that may stand beside a turn of the same side; both become one turn."""
-_KNOWN: Mapping[str, Role] = {**ROLES, **AUXILIARY_ROLES}
+"""Roles whose message may precede or follow a turn of the same side; both become one turn."""
+_ALL_ROLES: Mapping[str, Role] = {**ROLES, **AUXILIARY_ROLES}
+
+NO_IMAGE_REASON = "the record has no image"
 
 
 class BadRecord(Exception):
-    """What is wrong with a record, in words."""
+    """A record that cannot be parsed; the message explains why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSlot:
-    """A place where an image stands.
+    """The position of an image in a message.
 
-    ``reference`` is its own image, ``index`` one of the record's list; without both, the next of
-    that list that no other slot took.
+    ``reference`` is the slot's own image, ``index`` selects one of the record's image list. A slot
+    with neither takes the next image of that list that no other slot uses.
     """
 
     reference: str | None = None
@@ -71,7 +73,7 @@ Piece = str | ImageSlot
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a record, before its role is understood."""
+    """One message of a record, before its role is interpreted."""
 
     role: str
     parts: tuple[Piece, ...]
@@ -84,12 +86,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """What a record was taken for."""
+    """Images, turns and status of one record."""
 
     images: tuple[str, ...] = ()
     turns: tuple[Turn, ...] = ()
     status: Status = Status.PENDING
     reason: str | None = None
+
+
+_Joined = list[tuple[Role, tuple[Piece, ...]]]
 
 
 def assemble_turns(
@@ -100,135 +105,130 @@ def assemble_turns(
     roles: Mapping[str, Role] | None = None,
     system: str | None = None,
 ) -> ParsedRecord:
-    """Turns and images of one record.
+    """Assemble the turns and images of one record.
 
-    ``images`` are those the record lists apart from its messages; ``named`` are images by the
-    placeholder that stands for each (``<image_00>``). ``roles`` are further names of roles;
-    ``system`` is the system prompt of messages that do not begin with one of their own.
-    Raises BadRecord where the messages are no conversation.
+    Args:
+        messages: the conversation.
+        images: images that the record lists outside its messages.
+        named: images by the placeholder that refers to each (``<image_00>``).
+        roles: additional role names.
+        system: system prompt, used if the messages do not start with one.
+
+    Raises:
+        BadRecord: the messages are not a conversation.
     """
-    known = {**_KNOWN, **roles} if roles else _KNOWN
-    sided = [_sided(position, message, known) for position, message in enumerate(messages, 1)]
-    if system and sided and sided[0][0] is not Role.SYSTEM:
-        sided.insert(0, (Role.SYSTEM, (system,), False))
-    joined = _join(sided)
-    misnamed = None
-    if images and not named and not _holds_placeholder(joined):
-        named = _number(joined, images)
+    joined = _merge_messages(messages, {**_ALL_ROLES, **roles} if roles else _ALL_ROLES, system)
+    texts = _human_texts(joined)
+    has_placeholder = _slots(joined) or any(
+        token in text for text in texts for token in PLACEHOLDERS
+    )
+    if images and not named and not has_placeholder:
+        named = _name_by_number(texts, images)
+    mismatch = None
     if named:
-        joined, misnamed = _place_named(joined, named)
+        joined, mismatch = _place_named(joined, named)
         images = () if _slots(joined) else tuple(named.values())
-    joined, references, problem = _settle(joined, list(images))
-    problem = misnamed or problem
-    turns = tuple(_turn(role, parts) for role, parts in joined)
+    joined, references, problem = _place_images(joined, list(images))
+    problem = mismatch or problem
+    turns = tuple(_build_turn(role, parts) for role, parts in joined)
     if any(turn.image_offsets for turn in turns if turn.role is Role.ASSISTANT):
-        problem = problem or "an image stands inside an answer"
+        problem = problem or "an answer contains an image"
     if problem:
         return ParsedRecord(tuple(references), turns, Status.PLACEHOLDER_MISMATCH, problem)
     return set_status(ParsedRecord(tuple(references), turns))
 
 
-def set_status(found: ParsedRecord) -> ParsedRecord:
-    """``found`` with the status that its turns and images call for."""
-    if not any(turn.role is Role.ASSISTANT and turn.text.strip() for turn in found.turns):
-        return replace(found, status=Status.NO_ANSWER, reason="no assistant turn holds any text")
-    if not found.images:
-        return replace(found, status=Status.TEXT_ONLY, reason=_why_text_only(found.turns))
-    return found
-
-
-NO_IMAGE_REASON = "the record has no image"
-
-
-def _why_text_only(turns: Sequence[Turn]) -> str:
-    """With the placeholder that stands in a question all the same."""
-    for text in (turn.text for turn in turns if turn.role is Role.HUMAN and "<" in turn.text):
-        number = _NUMBERED.search(text)
+def set_status(parsed: ParsedRecord) -> ParsedRecord:
+    """Return ``parsed`` with the status that follows from its turns and images."""
+    if not any(turn.role is Role.ASSISTANT and turn.text.strip() for turn in parsed.turns):
+        return replace(parsed, status=Status.NO_ANSWER, reason="no assistant turn contains text")
+    if parsed.images:
+        return parsed
+    reason = NO_IMAGE_REASON
+    for text in (turn.text for turn in parsed.turns if turn.role is Role.HUMAN):
+        number = _NUMBERED.search(text) if "<" in text else None
         if token := number[0] if number else next((t for t in PLACEHOLDERS if t in text), None):
-            return f"{NO_IMAGE_REASON}, but its text holds {token}"
-    return NO_IMAGE_REASON
+            reason = f"{NO_IMAGE_REASON}, but its text contains {token}"
+            break
+    return replace(parsed, status=Status.TEXT_ONLY, reason=reason)
 
 
 def quote_value(value: object) -> str:
-    """``value`` as an error message quotes it."""
+    """Return ``value`` as an error message quotes it, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-_Sided = tuple[Role, tuple[Piece, ...], bool]
-_Joined = list[tuple[Role, tuple[Piece, ...]]]
-
-
-def _sided(position: int, message: Message, known: Mapping[str, Role]) -> _Sided:
-    role = message.role.lower()
-    if role not in known:
-        raise BadRecord(
-            f"turn {position} is from {quote_value(message.role)}; known are {', '.join(known)}"
-        )
-    return known[role], message.parts, role in AUXILIARY_ROLES
-
-
-def _join(sided: Sequence[_Sided]) -> _Joined:
-    """Messages of tools and contexts joined with their neighbours; then sides must alternate."""
+def _merge_messages(
+    messages: Sequence[Message], known: Mapping[str, Role], system: str | None
+) -> _Joined:
+    """Merge tool and context messages into their neighbours; the sides must then alternate."""
+    sided: list[tuple[Role, tuple[Piece, ...], bool]] = []
+    for position, message in enumerate(messages, start=1):
+        role_name = message.role.lower()
+        if role_name not in known:
+            raise BadRecord(
+                f"turn {position} has the unknown role {quote_value(message.role)}; "
+                f"known roles: {', '.join(known)}"
+            )
+        sided.append((known[role_name], message.parts, role_name in AUXILIARY_ROLES))
+    if system and sided and sided[0][0] is not Role.SYSTEM:
+        sided.insert(0, (Role.SYSTEM, (system,), False))
     joined: _Joined = []
-    expected, beside_before = Role.HUMAN, False
-    for position, (role, parts, beside) in enumerate(sided, start=1):
+    expected, after_auxiliary = Role.HUMAN, False
+    for position, (role, parts, auxiliary) in enumerate(sided, start=1):
         if position == 1 and role is Role.SYSTEM:
             joined.append((role, parts))
             continue
-        if joined and role is joined[-1][0] and (beside or beside_before):
+        if joined and role is joined[-1][0] and (auxiliary or after_auxiliary):
             joined[-1] = (role, (*joined[-1][1], "\n", *parts))
         elif role is expected:
             joined.append((role, parts))
             expected = Role.ASSISTANT if expected is Role.HUMAN else Role.HUMAN
         else:
             raise BadRecord(f"turn {position} is from {role}, expected {expected}")
-        beside_before = beside
+        after_auxiliary = auxiliary
     return joined
 
 
-def _settle(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
-    """Slots for all images, each with its reference, or what does not fit."""
+def _place_images(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
+    """Return the turns with a slot per image, the images by slot, and what does not fit."""
     own = [slot for slot in _slots(joined) if slot.reference]
     if own and images and [slot.reference for slot in own] == images:
-        images = []  # the list repeats what the messages say
+        images = []  # the list repeats the references in the messages
     if not _slots(joined) and not images:
         joined = _split_tags(joined)
     elif own and len(own) == len(_slots(joined)) and not images:
-        joined = _move_to_tokens(joined, own)
+        joined = _move_to_context_tokens(joined, own)
     elif images and not _slots(joined):
-        placed, found, token = _split_tokens(joined, len(images))
-        if found not in (0, len(images)):
-            reason = f"{found} placeholder(s) {token} for {len(images)} image(s)"
-            return placed, images, reason
-        joined = placed if found else _before_first(joined, len(images))
-    return _fill(joined, images)
+        split, n_placeholders, token = _split_at_placeholders(joined, len(images))
+        if n_placeholders not in (0, len(images)):
+            reason = f"{n_placeholders} placeholder(s) {token} for {len(images)} image(s)"
+            return split, images, reason
+        joined = split if n_placeholders else _prepend_slots(joined, len(images))
+    return _fill_slots(joined, images)
 
 
-def _fill(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
-    """Every slot with the image it shows, in the order of occurrence."""
+def _fill_slots(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
+    """Assign an image to every slot, in order of occurrence."""
     slots = _slots(joined)
-    if len(slots) == len(images) and all(one == _OPEN for one in slots):
+    if len(slots) == len(images) and all(slot == _OPEN for slot in slots):
         return joined, images, None
-    open_slots = [slot for slot in slots if not slot.reference]
-    indices = [slot.index for slot in open_slots]
-    if open_slots and sorted(index for index in indices if index is not None) != list(
-        range(len(images))
-    ):
-        indices = [None] * len(open_slots)
-    waiting = iter(images)
-    references: list[str] = []
-    if len(open_slots) != len(images):
-        reason = f"{len(slots)} place(s) for {len(images) + len(slots) - len(open_slots)} image(s)"
-        own = [slot.reference for slot in slots if slot.reference]
+    own = [slot.reference for slot in slots if slot.reference]
+    indices = [slot.index for slot in slots if not slot.reference]
+    if len(indices) != len(images):
+        reason = f"{len(slots)} image position(s) for {len(images) + len(own)} image(s)"
         return joined, [*own, *images], reason
-    numbered = iter(indices)
+    if sorted(index for index in indices if index is not None) != list(range(len(images))):
+        indices = [None] * len(indices)
+    unused, next_index = iter(images), iter(indices)
+    references: list[str] = []
     for slot in slots:
         if slot.reference:
             references.append(slot.reference)
         else:
-            index = next(numbered)
-            references.append(next(waiting) if index is None else images[index])
+            index = next(next_index)
+            references.append(next(unused) if index is None else images[index])
     return joined, references, None
 
 
@@ -236,13 +236,20 @@ def _slots(joined: _Joined) -> list[ImageSlot]:
     return [part for _, parts in joined for part in parts if isinstance(part, ImageSlot)]
 
 
-def _split_tokens(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
-    """Human turns cut at the placeholder that fits; the number found, and which it was."""
+def _human_texts(joined: _Joined) -> list[str]:
+    human = (parts for role, parts in joined if role is Role.HUMAN)
+    return [part for parts in human for part in parts if isinstance(part, str)]
+
+
+def _split_at_placeholders(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
+    """Split human turns at the placeholder that occurs ``n_images`` times, if there is one.
+
+    Returns the turns, the number of placeholders, and the placeholder.
+    """
     texts = _human_texts(joined)
     counts = dict.fromkeys(PLACEHOLDERS, 0)
     for token in PLACEHOLDERS:
-        for text in texts:
-            counts[token] += text.count(token)
+        counts[token] = sum(text.count(token) for text in texts)
         if counts[token] == n_images:
             break
     fitting = [token for token, count in counts.items() if count == n_images]
@@ -250,55 +257,49 @@ def _split_tokens(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
     token = (fitting or present or [PLACEHOLDER])[0]
     if counts[token] == 0:
         return joined, 0, token
-    return _cut(joined, re.compile(re.escape(token))), counts[token], token
+    return _split_texts(joined, re.compile(re.escape(token))), counts[token], token
 
 
-def _move_to_tokens(joined: _Joined, own: Sequence[ImageSlot]) -> _Joined:
-    """``<IMG_CONTEXT>`` in the text is the true place of an image that a part names."""
-    if sum(part.count(_CONTEXT) for part in _human_texts(joined)) != len(own):
+def _move_to_context_tokens(joined: _Joined, own: Sequence[ImageSlot]) -> _Joined:
+    """Move images named by typed parts to the ``<IMG_CONTEXT>`` tokens, their true positions."""
+    if sum(text.count(_CONTEXT) for text in _human_texts(joined)) != len(own):
         return joined
     bare: _Joined = [
         (role, tuple(part for part in parts if isinstance(part, str))) for role, parts in joined
     ]
-    cut = _cut(bare, re.compile(re.escape(_CONTEXT)))
-    waiting = iter(own)
+    unused = iter(own)
     return [
-        (role, tuple(next(waiting) if isinstance(part, ImageSlot) else part for part in parts))
-        for role, parts in cut
+        (role, tuple(next(unused) if isinstance(part, ImageSlot) else part for part in parts))
+        for role, parts in _split_texts(bare, re.compile(re.escape(_CONTEXT)))
     ]
 
 
 def _split_tags(joined: _Joined) -> _Joined:
-    """``<img>path</img>`` inside the text of a record that names no image elsewhere."""
-    found = [tag for text in _human_texts(joined) for tag in _TAG.findall(text)]
-    if not found or not all(_IMAGE_LIKE.search(tag.strip()) for tag in found):
+    """Split at ``<img>path</img>`` in the text of a record without other images."""
+    tags = [tag for text in _human_texts(joined) for tag in _TAG.findall(text)]
+    if not tags or not all(_IMAGE_LIKE.search(tag.strip()) for tag in tags):
         return joined
-    return _cut(joined, _TAG)
+    return _split_texts(joined, _TAG)
 
 
-def _holds_placeholder(joined: _Joined) -> bool:
-    texts = _human_texts(joined)
-    return bool(_slots(joined)) or any(token in text for text in texts for token in PLACEHOLDERS)
-
-
-def _number(joined: _Joined, images: Sequence[str]) -> Mapping[str, str] | None:
-    """Images of a list by the number that the text gives them, counted from 0 or from 1."""
-    numbers = {int(number) for text in _human_texts(joined) for number in _NUMBERED.findall(text)}
+def _name_by_number(texts: Sequence[str], images: Sequence[str]) -> Mapping[str, str] | None:
+    """Return listed images by the placeholder number in the text, counted from 0 or from 1."""
+    numbers = {int(number) for text in texts for number in _NUMBERED.findall(text)}
     for first in (0, 1):
         if numbers == set(range(first, first + len(images))):
-            return {f"<image {first + place}>": image for place, image in enumerate(images)}
+            return {f"<image {number}>": image for number, image in enumerate(images, first)}
     return None
 
 
 def _place_named(joined: _Joined, named: Mapping[str, str]) -> tuple[_Joined, str | None]:
-    """Human turns cut at the placeholders of ``named``, and why these do not fit, if so.
+    """Split human turns at the placeholders of ``named``; also return why they do not fit.
 
-    A number stands for the same image however it is written: ``<image 1>``, ``<image_01>``.
+    A number refers to the same image in any spelling: ``<image 1>``, ``<image_01>``.
     """
     by_number = {int(n[1]): name for name in named if (n := _NUMBERED.fullmatch(name))}
     spelled = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
     placeholder = re.compile(f"({spelled}|<image[ _]?[0-9]{{1,3}}>)")
-    left, unknown = set(named), ""
+    unused, unknown = set(named), ""
     result: _Joined = []
     for role, parts in joined:
         pieces: list[Piece] = []
@@ -311,42 +312,37 @@ def _place_named(joined: _Joined, named: Mapping[str, str]) -> tuple[_Joined, st
                 if position % 2 and name is None and (number := _NUMBERED.fullmatch(piece)):
                     name = by_number.get(int(number[1]))
                     unknown = unknown or ("" if name else piece)
-                left.discard(name or "")
+                unused.discard(name or "")
                 pieces.append(ImageSlot(named[name]) if name else piece)
         result.append((role, tuple(pieces)))
     if unknown:
-        return result, f"the text names {unknown}, the record has no such image"
-    if left and left != set(named):
-        return result, f"the text does not name {min(left)}, one of {len(named)} images"
+        return result, f"the text refers to {unknown}, but the record has no such image"
+    if unused and unused != set(named):
+        return result, f"the text does not refer to {min(unused)}, one of {len(named)} images"
     return result, None
 
 
-def _cut(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
-    """Human texts cut at ``pattern``; its first group is the slot's own reference."""
+def _split_texts(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
+    """Split human texts at ``pattern``; its first group, if any, is the slot's reference."""
     result: _Joined = []
     for role, parts in joined:
-        if role is not Role.HUMAN:
-            result.append((role, parts))
-            continue
         pieces: list[Piece] = []
         for part in parts:
-            if isinstance(part, ImageSlot):
+            if isinstance(part, ImageSlot) or role is not Role.HUMAN:
                 pieces.append(part)
                 continue
-            at = 0
+            end = 0
             for match in pattern.finditer(part):
-                pieces += [part[at : match.start()]]
-                pieces += [
-                    ImageSlot(replace_surrogates(match[1].strip()) if pattern.groups else None)
-                ]
-                at = match.end()
-            pieces.append(part[at:])
+                own = replace_surrogates(match[1].strip()) if pattern.groups else None
+                pieces += [part[end : match.start()], ImageSlot(own)]
+                end = match.end()
+            pieces.append(part[end:])
         result.append((role, tuple(pieces)))
     return result
 
 
-def _before_first(joined: _Joined, n_images: int) -> _Joined:
-    """Images without a place stand before the first human turn, on a line of their own."""
+def _prepend_slots(joined: _Joined, n_images: int) -> _Joined:
+    """Put images without a position before the first human turn, on a line of their own."""
     result = list(joined)
     slots: tuple[Piece, ...] = (ImageSlot(),) * n_images
     for index, (role, parts) in enumerate(joined):
@@ -356,17 +352,7 @@ def _before_first(joined: _Joined, n_images: int) -> _Joined:
     return result
 
 
-def _human_texts(joined: _Joined) -> list[str]:
-    return [
-        part
-        for role, parts in joined
-        if role is Role.HUMAN
-        for part in parts
-        if isinstance(part, str)
-    ]
-
-
-def _turn(role: Role, parts: Sequence[Piece]) -> Turn:
+def _build_turn(role: Role, parts: Sequence[Piece]) -> Turn:
     texts: list[str] = []
     offsets: list[int] = []
     length = 0
@@ -374,7 +360,6 @@ def _turn(role: Role, parts: Sequence[Piece]) -> Turn:
         if isinstance(part, ImageSlot):
             offsets.append(length)
         else:
-            text = replace_surrogates(part)
-            texts.append(text)
-            length += len(text)
+            texts.append(replace_surrogates(part))
+            length += len(texts[-1])
     return Turn(role, "".join(texts), tuple(offsets))

@@ -1,7 +1,7 @@
-"""What a file is: how its records are cut, how they are understood, and what says so.
+"""Detection of file formats: how a file is split into records, and the evidence for it.
 
-A file is judged by its first bytes, never by its name alone; what it was taken for is told, and
-where two readings are as likely the user is asked.
+A file is judged by its first bytes, never by its name alone. The result is reported to the user,
+and ambiguous files are an error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import IO, Literal
 import pyarrow as pa
 
 from scoring.errors import RecordError
-from scoring.readers.encodings import Transcoded
+from scoring.readers.encodings import TranscodedReader
 from scoring.readers.json_stream import TURN_KEYS, RawRecord, read_json_object
 from scoring.readers.records import KNOWN_KEYS, guess_family
 from scoring.readers.tsv import find_unquoted_line, split_header
-from scoring.readers.values import seems_image
+from scoring.readers.values import is_image_like
 from scoring.unicode_text import replace_surrogates
 
 Container = Literal[
@@ -32,27 +32,32 @@ Container = Literal[
 Compression = Literal["", "gzip", "zstd"]
 JSON = ("array", "lines", "object", "values")
 TABLES: Mapping[str, str] = {"tsv": "\t", "csv": ","}
-"""Tables of text with what separates their columns."""
+"""Text tables with their delimiter."""
 STREAMED = (*JSON, "webdataset", *TABLES)
-_LONGEST_NAME = 100  # of a column
+_MAX_NAME_LENGTH = 100  # of a column
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HEAD_BYTES = 1 << 20
-_STEP_BYTES = 1 << 14  # what is lost at most before a place where a compressed file is damaged
+_STEP_BYTES = 1 << 14  # at most this much is lost before the damage in a compressed file
 _WITHIN = ("data", "annotations", "records", "samples", "items", "rows")
 _WITHIN_BEGINS = re.compile(rb'\{\s*"(' + "|".join(_WITHIN).encode() + rb')"\s*:\s*[\[{]\s*["{]')
 _MEMBER_BEGINS = re.compile(rb'\{\s*"(?:[^"\\]|\\.){0,1000}"\s*:\s*\{')
 SUPPORTED = (
     "JSON (an array or an object of records), JSONL, Parquet, Arrow (Hugging Face datasets), "
-    "WebDataset tar, TSV and CSV, the JSON kinds also as .gz or .zst"
+    "WebDataset tar, TSV and CSV; the JSON formats also as .gz or .zst"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """What a file was taken for. ``within``: the key of the object that holds the records.
+    """The detected format of a file.
 
-    ``encoding``: that of its text, "" for UTF-8; ``quoted``: whether quotation marks around the
-    fields of a table are not part of them.
+    Attributes:
+        container: how the file is split into records.
+        family: the family of its records.
+        why: the evidence, for the user.
+        within: the key of the object that holds the records.
+        encoding: encoding of its text, "" for UTF-8.
+        quoted: whether quotation marks around table fields are syntax instead of text.
     """
 
     container: Container
@@ -65,195 +70,195 @@ class FileFormat:
 
 
 def detect_format(path: Path, encoding: str = "") -> FileFormat:
-    """Judges the first bytes of ``path``; the family of its records is not looked at here.
+    """Detect the format of ``path`` by its first bytes; the record family is not examined here.
 
-    ``encoding``: that of text files, "" for UTF-8. Raises RecordError for what is not supported,
-    naming what stands there.
+    Args:
+        path: the file.
+        encoding: encoding of text files, "" for UTF-8.
+
+    Raises:
+        RecordError: the format is not supported; the message names what was found.
     """
     try:
         with path.open("rb") as file:
             head = file.read(600)
     except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
-    refused = _refused(head)
-    if refused and not (encoding and head.startswith(_UTF16)):
-        raise RecordError(f"{path} {refused}")
+        raise RecordError(f"Cannot read {path}: {error.strerror}") from error
+    problem = _unsupported_reason(head)
+    if problem and not (encoding and head.startswith(_UTF16)):
+        raise RecordError(f"{path} {problem}")
     if head.startswith(b"PAR1"):
-        return FileFormat("parquet", why="it begins with the mark of Parquet")
+        return FileFormat("parquet", why="it starts with the Parquet signature")
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        return FileFormat("arrow", why="it begins with the mark of Arrow")
+        return FileFormat("arrow", why="it starts with the Arrow signature")
     compression: Compression = ""
     if head.startswith(b"\x1f\x8b"):
         compression = "gzip"
     elif head.startswith(b"\x28\xb5\x2f\xfd"):
         compression = "zstd"
     with path.open("rb") as raw, open_text(raw, compression, encoding, str(path)) as file:
-        start = _read(file, _HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
-    found = _of_text(path, start)
-    if compression and found.container not in JSON:
+        start = _read_start(file, _HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
+    detected = _detect_text_format(path, start)
+    if compression and detected.container not in JSON:
         raise RecordError(
-            f"{path} is a compressed {found.container} file: images are read from their place "
-            "inside it, which a compressed file does not allow; decompress it first"
+            f"{path} is a compressed {detected.container} file. Images are read from their "
+            "position inside the file, which compression prevents. Decompress it first."
         )
-    found = replace(found, compression=compression, encoding=encoding)
-    return _of_table(path, found, start) if found.container in TABLES else found
+    detected = replace(detected, compression=compression, encoding=encoding)
+    return _detect_quoting(path, detected, start) if detected.container in TABLES else detected
 
 
-def _of_table(path: Path, found: FileFormat, start: bytes) -> FileFormat:
-    """The format of a table of text once its first line and its quotation marks are looked at.
+def _detect_quoting(path: Path, table: FileFormat, start: bytes) -> FileFormat:
+    """Check the header of a text table and detect whether its fields are quoted.
 
-    Raises RecordError where that line is a record, or no line can be found by its place.
+    Raises RecordError if the header is missing or rows cannot be addressed by byte offset.
     """
-    if found.encoding and "\t\n".encode(found.encoding) != b"\t\n":
+    if table.encoding and "\t\n".encode(table.encoding) != b"\t\n":
         raise RecordError(
-            f"{path} is a table in {found.encoding}, whose rows are not found by their place; "
-            f"convert it: iconv -f {found.encoding.upper()} -t UTF-8 FILE > NEW"
+            f"{path} is a table in {table.encoding}, an encoding in which rows cannot be located. "
+            f"Convert it: iconv -f {table.encoding.upper()} -t UTF-8 FILE > NEW"
         )
     line = start.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
-    names = split_header(line, TABLES[found.container])
+    names = split_header(line, TABLES[table.container])
     if _is_record_line(names):
         shown = ", ".join(repr(replace_surrogates(name)[:40]) for name in names[:4])
         raise RecordError(
-            f"{path}: its first line looks like a record, not like names of columns ({shown}); "
-            "put a line with the names above it, such as image, question, answer"
+            f"{path}: the first line looks like a record, not like column names ({shown}). "
+            "Insert a line with the column names, such as image, question, answer."
         )
-    if found.container != "tsv":
-        return found
+    if table.container != "tsv":
+        return table
     with path.open("rb") as file:
-        unquoted = find_unquoted_line(file, path.name, found.encoding)
+        unquoted = find_unquoted_line(file, path.name, table.encoding)
     if unquoted is None:
-        return found
-    why = f"{found.why}; its fields are not quoted, as line {unquoted} shows"
-    return replace(found, quoted=False, why=why)
+        return table
+    return replace(table, quoted=False, why=f"{table.why}; line {unquoted} has unquoted fields")
 
 
 def _is_record_line(names: Sequence[str]) -> bool:
-    """Whether the first line of a table is a record: no name is known, and one is no name."""
+    """Return whether the first line of a table is a record: no known and an unlikely name."""
     if not KNOWN_KEYS.isdisjoint(names) or names == [str(n) for n in range(len(names))]:
         return False
-    return any(seems_image(name) or name.isdigit() or len(name) > _LONGEST_NAME for name in names)
+    return any(
+        is_image_like(name) or name.isdigit() or len(name) > _MAX_NAME_LENGTH for name in names
+    )
 
 
-def _refused(head: bytes) -> str | None:
+def _unsupported_reason(head: bytes) -> str | None:
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "is a pickle: loading one runs whatever it says, so it is never read"
+        return "is a pickle. Loading one can run arbitrary code, so pickles are never read."
     if head.startswith(b"PK\x03\x04"):
-        return "is a ZIP archive (or a file of PyTorch or Excel); unpack it and import its records"
+        return (
+            "is a ZIP archive (or a PyTorch or Excel file). Unpack it and import the files inside."
+        )
     if head.startswith(b"\x93NUMPY"):
-        return "is a NumPy array, not a file of records"
+        return "is a NumPy array, not a file of records."
     if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file; fetch it with: git lfs pull"
+        return "is a Git LFS pointer, not the file itself. Fetch it with: git lfs pull"
     if head.startswith(_UTF16):
         return (
-            "is text in UTF-16; read it with --encoding utf-16, or convert it: "
+            "is UTF-16 text. Pass --encoding utf-16, or convert it: "
             "iconv -f UTF-16 -t UTF-8 FILE > NEW"
         )
-    if not head:
-        return "is empty"
-    return None
+    return None if head else "is empty"
 
 
-def _of_text(path: Path, start: bytes) -> FileFormat:
-    """The kind of a file that is no binary kind of columns."""
+def _detect_text_format(path: Path, start: bytes) -> FileFormat:
+    """Detect tar, JSON, TSV and CSV."""
     if start[257:262] == b"ustar" or (path.name.endswith(".tar") and start[:1] not in b"[{"):
         return FileFormat("webdataset", why="it is a tar archive")
     text = start.lstrip()
     if text.startswith(b"["):
-        return _of_array(text)
+        return _detect_array(text)
     if text.startswith(b"{"):
-        return _of_object(text)
+        return _detect_object(text)
     line = text.split(b"\n", 1)[0]
     suffix = path.name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
     if line.count(b"\t") >= 1 and b"\0" not in line:
-        return FileFormat("tsv", why="its first line names columns, apart by tabs")
+        return FileFormat("tsv", why="its first line has column names separated by tabs")
     if suffix == "csv" and line.count(b";") > line.count(b","):
         raise RecordError(
-            f"{path} separates its columns by semicolons; write it with commas (CSV) or tabs (TSV)"
+            f"{path} separates its columns with semicolons. "
+            "Save it with commas (CSV) or tabs (TSV)."
         )
     if suffix == "csv" and line.count(b",") >= 1 and b"\0" not in line:
-        return FileFormat("csv", why="its first line names columns, apart by commas")
-    found = f"begins with {start[:20]!r}" if text else "is empty"
-    raise RecordError(f"{path} {found}; supported are {SUPPORTED}")
+        return FileFormat("csv", why="its first line has column names separated by commas")
+    what = f"starts with {start[:20]!r}, which is not a known format" if text else "is empty"
+    raise RecordError(f"{path} {what}. Supported formats: {SUPPORTED}")
 
 
-def _of_object(text: bytes) -> FileFormat:
-    """JSON lines, one object of records by their key, or one that holds them under a key."""
-    first = _first_value(text)
-    if first is not None and first.more == "{" and not first.lines:
+def _detect_object(text: bytes) -> FileFormat:
+    """Detect JSON lines, an object of records by key, or an object with the records in a key."""
+    first = _parse_first_value(text)
+    if first is not None and first.next_character == "{" and not first.multiline:
         return FileFormat("lines", why="each line is an object")
     if first is not None and len(guess_family(first.value)) == 1:
-        return _one_by_one(first)
+        return _describe_sequence(first)
     for key in _WITHIN:
-        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _holds_records(text, key):
-            return FileFormat("object", why=f"its records stand under {key!r}", within=key)
-    members = list(_members(text))
-    records = [record for record in members if _is_record(record.value)]
-    if members and len(records) == len(members):
+        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _all_records(_first_members(text, key)):
+            return FileFormat("object", why=f"its records are under the key {key!r}", within=key)
+    if _all_records(_first_members(text)):
         return FileFormat("object", why="it is an object whose members are the records")
-    if first is not None and first.lines:
-        return _one_by_one(first)
-    return _of_damaged(text) if first is None else FileFormat("lines", why="it is one object")
-
-
-def _of_damaged(text: bytes) -> FileFormat:
-    """By how an object begins whose first record is damaged, or longer than what was read."""
-    line, several, rest = text.partition(b"\n")
+    if first is not None:
+        if first.multiline:
+            return _describe_sequence(first)
+        return FileFormat("lines", why="it is one object")
+    # The first record is damaged, or longer than what was read.
+    line, newline, rest = text.partition(b"\n")
     if rest.lstrip()[:1] != b"{" or not line.rstrip().endswith(b"}"):
-        if begun := _WITHIN_BEGINS.match(text):
-            key = begun[1].decode()
-            return FileFormat("object", why=f"its records stand under {key!r}", within=key)
-        if _MEMBER_BEGINS.match(text) and (several or len(text) < _HEAD_BYTES // 2):
-            return FileFormat("object", why="it begins with a key and an object, its record")
+        if match := _WITHIN_BEGINS.match(text):
+            key = match[1].decode()
+            return FileFormat("object", why=f"its records are under the key {key!r}", within=key)
+        if _MEMBER_BEGINS.match(text) and (newline or len(text) < _HEAD_BYTES // 2):
+            return FileFormat("object", why="it starts with a key and its record")
         if rest.strip():
-            return FileFormat("values", why="its first record stands over several lines")
-    return FileFormat("lines", why="it begins with {, an object a line")
+            return FileFormat("values", why="its first record spans several lines")
+    return FileFormat("lines", why="it starts with {, one object per line")
 
 
-def _of_array(text: bytes) -> FileFormat:
-    """One array of records, or a list of turns or of packed records a line."""
-    first = _first_value(text)
-    if first is not None and (first.more == "[" or (not first.more and _is_turns(first.value))):
-        return _one_by_one(first)
-    return FileFormat("array", why="it begins with [, an array of records")
+def _detect_array(text: bytes) -> FileFormat:
+    """Detect one array of records, or a list of turns or packed records per line."""
+    first = _parse_first_value(text)
+    if first is not None:
+        turns = first.value if isinstance(first.value, list) else []
+        is_conversation = bool(turns) and all(
+            isinstance(turn, dict) and any(keys <= turn.keys() for keys in TURN_KEYS)
+            for turn in turns
+        )
+        if first.next_character == "[" or (not first.next_character and is_conversation):
+            return _describe_sequence(first)
+    return FileFormat("array", why="it starts with [, an array of records")
 
 
-def _is_turns(listed: object) -> bool:
-    """Whether a list is one conversation."""
-    turns = listed if isinstance(listed, list) else []
-    return bool(turns) and all(
-        isinstance(one, dict) and any(keys <= one.keys() for keys in TURN_KEYS) for one in turns
-    )
-
-
-def _one_by_one(first: _First) -> FileFormat:
-    """Records one after the other, on a line each or over several."""
+def _describe_sequence(first: _FirstValue) -> FileFormat:
+    """Return the format of consecutive records, each on one line or over several."""
     what = "an object" if isinstance(first.value, dict) else "a list"
-    if first.lines:
+    if first.multiline:
         return FileFormat("values", why=f"each record is {what} over several lines")
     return FileFormat("lines", why=f"each line is {what}")
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
-    """The first JSON value of a file: whether it stands over several ``lines``, what follows it."""
+class _FirstValue:
+    """The first JSON value of a file, whether it spans lines, and the character after it."""
 
     value: object
-    lines: bool
-    more: str
+    multiline: bool
+    next_character: str
 
 
-def _first_value(text: bytes) -> _First | None:
-    """None where it is damaged or longer than what was read."""
+def _parse_first_value(text: bytes) -> _FirstValue | None:
+    """Return None if the value is damaged or longer than what was read."""
     decoded = text.decode("utf-8", "surrogateescape")
     try:
         value, end = json.JSONDecoder().raw_decode(decoded)
     except (ValueError, RecursionError):
         return None
-    return _First(value, "\n" in decoded[:end], decoded[end:].lstrip()[:1])
+    return _FirstValue(value, "\n" in decoded[:end], decoded[end:].lstrip()[:1])
 
 
-def _members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
-    """The first members of the object that ``text`` begins."""
+def _first_members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
+    """Yield the first members of the object that ``text`` starts with."""
     try:
         for count, record in enumerate(read_json_object(io.BytesIO(text), "", within=within)):
             yield record
@@ -263,18 +268,17 @@ def _members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
         return
 
 
-def _is_record(value: object) -> bool:
-    """Whether a member of an object is a record, and not a part of one."""
-    return isinstance(value, dict) and (len(value) >= 2 or bool(guess_family(value)))
+def _all_records(members: Iterator[RawRecord]) -> bool:
+    """Return whether members of an object are records, and not parts of a record."""
+    values = [member.value for member in members]
+    return bool(values) and all(
+        isinstance(value, dict) and (len(value) >= 2 or bool(guess_family(value)))
+        for value in values
+    )
 
 
-def _holds_records(text: bytes, key: str) -> bool:
-    found = list(_members(text, key))
-    return bool(found) and all(_is_record(record.value) for record in found)
-
-
-class Decompressed(io.RawIOBase):
-    """The content of a compressed file; damage to it raises RecordError."""
+class DecompressedReader(io.RawIOBase):
+    """The decompressed content of a file. Raises RecordError where it is damaged."""
 
     def __init__(self, raw: IO[bytes], compression: Compression, name: str) -> None:
         super().__init__()
@@ -286,32 +290,34 @@ class Decompressed(io.RawIOBase):
         )
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Reads into ``buffer``."""
+        """Read into ``buffer``."""
         try:
             content = self._read(min(len(buffer), _STEP_BYTES))
         except (OSError, EOFError, zlib.error) as error:
-            raise RecordError(f"{self._name}: its compression is damaged: {error}") from error
+            raise RecordError(f"{self._name}: the compressed data is damaged: {error}") from error
         buffer[: len(content)] = content
         return len(content)
 
 
 def open_text(raw: IO[bytes], compression: Compression, encoding: str, name: str) -> IO[bytes]:
-    """What a file holds, decompressed and in UTF-8."""
+    """Open the content of a file, decompressed and in UTF-8."""
     file = open_decompressed(raw, compression, name)
-    return io.BufferedReader(Transcoded(file, encoding, name), 1 << 18) if encoding else file
+    return io.BufferedReader(TranscodedReader(file, encoding, name), 1 << 18) if encoding else file
 
 
 def open_decompressed(raw: IO[bytes], compression: Compression, name: str) -> IO[bytes]:
-    """``raw`` itself, or what it holds in compressed form."""
-    return io.BufferedReader(Decompressed(raw, compression, name)) if compression else raw
+    """Open the content of a file, decompressed."""
+    return io.BufferedReader(DecompressedReader(raw, compression, name)) if compression else raw
 
 
-def _read(file: IO[bytes], size: int) -> bytes:
-    """Up to ``size`` bytes; damage behind the first of them is left to whoever reads on."""
+def _read_start(file: IO[bytes], size: int) -> bytes:
+    """Return up to ``size`` bytes. Ignores damage after the first byte; reading the file reports
+    it.
+    """
     content = b""
     try:
         while len(content) < size and (piece := file.read(min(size - len(content), _STEP_BYTES))):

@@ -1,7 +1,7 @@
-"""Which files are meant: files, folders, patterns, Hugging Face folders, lists of datasets.
+"""Resolution of inputs to dataset files: files, folders, patterns, Hugging Face folders, lists.
 
-Every file gets a name relative to what all of them share, so that it can be told apart and found
-again wherever the dataset moves as a whole.
+Every file gets a name relative to the common folder of all files, so it can be identified wherever
+the dataset is moved as a whole.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -43,51 +43,58 @@ _HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read. ``source`` names its samples where neither record nor path does.
+    """One file to read.
 
-    ``said``: what the list that names the file says of its records; ``base``: the folder that the
-    list's own paths are relative to; ``note``: what it says that an import does not do.
+    Attributes:
+        path: the file.
+        name: its path relative to the common folder of all files.
+        source: ``source`` of its samples if neither record nor image path gives one.
+        image_prefix: folder to prepend to its image paths.
+        listed_options: options from the list that names the file.
+        base: folder that the paths in that list are relative to.
+        note: a setting in that list that imports do not follow.
     """
 
     path: Path
     name: str
     source: str
     image_prefix: str = ""
-    said: ReadOptions | None = None
+    listed_options: ReadOptions | None = None
     base: Path | None = None
     note: str = ""
 
 
-def find_inputs(given: Sequence[Path | str]) -> list[InputFile]:
-    """The files that are meant, in the given order; those of a folder sorted by their bytes.
+def find_inputs(inputs: Sequence[Path | str]) -> list[InputFile]:
+    """Return the files of ``inputs`` in the given order; those of a folder are sorted by bytes.
 
-    Raises InputError for what does not exist, and for a folder of several kinds of files.
+    Raises:
+        InputError: an input does not exist, or a folder contains several kinds of files.
     """
-    if not given:
-        raise InputError("no file to import; name a dataset file, a folder or a pattern")
-    found: list[InputFile] = []
-    for one in given:
-        if listed := _of_registry(one):
-            found.extend(listed)
+    if not inputs:
+        raise InputError("Nothing to import. Name a dataset file, a folder or a pattern.")
+    files: list[InputFile] = []
+    for given in inputs:
+        if listed := _find_in_registry(given):
+            files.extend(listed)
             continue
-        for path in _expanded(one):
-            found.extend(_of_meta(path) or [InputFile(path, "", _stem(path))])
-    folders = [str(file.path.absolute().parent) for file in found]
-    base = Path(os.path.commonpath(folders))
+        for path in _expand(given):
+            stem = Path(path.name.removesuffix(".gz").removesuffix(".zst")).stem
+            files.extend(_read_meta_file(path) or [InputFile(path, "", stem)])
+    common = Path(os.path.commonpath([str(file.path.absolute().parent) for file in files]))
     return [
-        replace(file, name=PurePosixPath(os.path.relpath(file.path.absolute(), base)).as_posix())
-        for file in found
+        replace(file, name=PurePosixPath(os.path.relpath(file.path.absolute(), common)).as_posix())
+        for file in files
     ]
 
 
-def hub_dataset(name: str) -> tuple[str, str | None] | None:
-    """(repository, revision) of ``hf:owner/name@revision``, or None for anything else."""
+def parse_hub_name(name: str) -> tuple[str, str | None] | None:
+    """Return (repository, revision) of ``hf:owner/name@revision``, or None for anything else."""
     match = _HUB.fullmatch(name)
     return (match[1], match[2]) if match else None
 
 
-def fetch_hub_dataset(repository: str, revision: str | None) -> Path:
-    """The folder with a dataset's files from the hub. Raises InputError without a way there."""
+def download_hub_dataset(repository: str, revision: str | None) -> Path:
+    """Return the folder of a dataset from the hub. Raises InputError if it cannot be downloaded."""
     from huggingface_hub import snapshot_download
 
     patterns = [f"*{suffix}{zipped}" for suffix in _SUFFIXES for zipped in ("", ".gz", ".zst")]
@@ -98,14 +105,14 @@ def fetch_hub_dataset(repository: str, revision: str | None) -> Path:
         )
     except Exception as error:
         raise InputError(
-            f"the dataset {repository!r} cannot be fetched from the hub: {error}; "
-            "check its name and the network, or name a folder on this machine"
+            f"Cannot download the dataset {repository!r} from the hub: {error}. "
+            "Check its name and the network, or name a folder on this machine."
         ) from error
     return Path(folder)
 
 
-def hub_home(path: Path) -> Path | None:
-    """The folder of one repository in a cache of the hub, in which a snapshot's links end."""
+def find_hub_cache(path: Path) -> Path | None:
+    """Return the folder of a repository in a hub cache, which the snapshot's links lead to."""
     for folder in (path.absolute(), *path.absolute().parents):
         home = folder.parent.parent
         if folder.parent.name == "snapshots" and (home / "blobs").is_dir():
@@ -113,105 +120,97 @@ def hub_home(path: Path) -> Path | None:
     return None
 
 
-def _expanded(one: Path | str) -> list[Path]:
-    if hub := hub_dataset(str(one)):
-        return _of_folder(fetch_hub_dataset(*hub))
-    path = Path(one)
+def _expand(given: Path | str) -> list[Path]:
+    if hub := parse_hub_name(str(given)):
+        return _list_folder(download_hub_dataset(*hub))
+    path = Path(given)
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _of_folder(path)
-    if any(mark in str(one) for mark in "*?["):
-        matches = sorted(glob.glob(str(one), recursive=True), key=os.fsencode)  # noqa: PTH207
+        return _list_folder(path)
+    if any(mark in str(given) for mark in "*?["):
+        matches = sorted(glob.glob(str(given), recursive=True), key=os.fsencode)  # noqa: PTH207
         files = [Path(match) for match in matches if Path(match).is_file()]
         if files:
             return files
-        raise InputError(f"no file matches {str(one)!r}")
+        raise InputError(f"No file matches {str(given)!r}.")
     hint = ""
     if len(path.parts) == 2 and not path.parent.exists():
-        hint = f"; a dataset of the Hugging Face hub is named hf:{path}"
-    raise InputError(f"{path} does not exist{hint}")
+        hint = f" For a dataset on the Hugging Face hub, write hf:{path}"
+    raise InputError(f"{path} does not exist.{hint}")
 
 
-def _of_folder(folder: Path) -> list[Path]:
-    """The dataset files below a folder: as its own list names them, else all of one kind."""
+def _list_folder(folder: Path) -> list[Path]:
+    """Return the dataset files in a folder: as its own list names them, else all of one kind."""
     if (folder / "dataset_dict.json").is_file():
-        listed = _json(folder / "dataset_dict.json").get("splits")
-        splits = listed if isinstance(listed, list) else []
-        return [path for split in splits for path in _of_folder(folder / _plain(split))]
+        splits = _read_object(folder / "dataset_dict.json").get("splits")
+        names = splits if isinstance(splits, list) else []
+        return [path for name in names for path in _list_folder(folder / _check_file_name(name))]
     if (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file():
-        return _of_saved(folder)
+        return _list_saved_dataset(folder)
     kinds: dict[str, list[Path]] = {}
-    for path in _walk(folder):
+    home = find_hub_cache(folder) or folder.resolve()
+    for path in sorted(folder.rglob("*"), key=os.fsencode):
         bare = path.name.lower().removesuffix(".gz").removesuffix(".zst")
         kind = _SUFFIXES.get(PurePosixPath(bare).suffix)
-        if kind and path.name not in _SIDECARS:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not kind or hidden or path.name in _SIDECARS or not path.is_file():
+            continue
+        if path.resolve().is_relative_to(home):
             kinds.setdefault(kind, []).append(path)
     if not kinds:
-        raise InputError(f"{folder} holds no dataset file ({', '.join(_SUFFIXES)})")
+        raise InputError(f"{folder} contains no dataset file ({', '.join(_SUFFIXES)}).")
     if len(kinds) > 1:
-        counted = ", ".join(f"{len(paths)} {kind}" for kind, paths in sorted(kinds.items()))
+        counts = ", ".join(f"{len(paths)} {kind}" for kind, paths in sorted(kinds.items()))
         raise InputError(
-            f"{folder} holds several kinds of files ({counted}); name those that are meant, or a "
-            f"pattern such as '{folder}/*.json'"
+            f"{folder} contains several kinds of files ({counts}). Name the files to import, or "
+            f"use a pattern such as '{folder}/*.json'"
         )
     return next(iter(kinds.values()))
 
 
-def _of_saved(folder: Path) -> list[Path]:
-    """The Arrow files of a dataset that was saved to disk, in its own order."""
-    state = _json(folder / "state.json")
+def _list_saved_dataset(folder: Path) -> list[Path]:
+    """Return the Arrow files of a dataset saved with ``save_to_disk``, in its own order."""
+    state = _read_object(folder / "state.json")
     if state.get("_indices_data_files"):
         raise InputError(
-            f"{folder} was saved with a selection of rows on top of its files; save it again after "
-            "flatten_indices()"
+            f"{folder} was saved with a selection of rows on top of its files. "
+            "Call flatten_indices() and save it again."
         )
-    files = state.get("_data_files")
-    listed = files if isinstance(files, list) else []
-    names = [one.get("filename") for one in listed if isinstance(one, dict)]
-    paths = [folder / _plain(name) for name in names]
+    listed = state.get("_data_files")
+    entries = listed if isinstance(listed, list) else []
+    names = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
+    paths = [folder / _check_file_name(name) for name in names]
     if not paths or not all(path.is_file() for path in paths):
-        raise InputError(f"{folder} lacks files that its state.json names")
+        raise InputError(f"{folder} is incomplete: files listed in its state.json are missing.")
     return paths
 
 
-def _plain(name: object) -> str:
-    """A file name that a sidecar gives. Raises InputError for one that leads elsewhere."""
+def _check_file_name(name: object) -> str:
+    """Return a file name that a sidecar gives. Raises InputError if it leads elsewhere."""
     if not isinstance(name, str) or not name or "/" in name or "\\" in name or name in (".", ".."):
-        raise InputError(f"{name!r} is no name of a file in the dataset's folder")
+        raise InputError(f"{name!r} is not a valid file name for the dataset folder.")
     return name
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    home = hub_home(folder) or folder.resolve()
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.resolve().is_relative_to(home)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return iter(sorted(files, key=os.fsencode))
-
-
-def _of_registry(one: Path | str) -> list[InputFile]:
-    """The datasets of a list, all of them or those named behind a '#': ``LIST.json#a,b``."""
-    path, names = Path(one), ""
+def _find_in_registry(given: Path | str) -> list[InputFile]:
+    """Return the datasets of a list, all or those named after a '#': ``LIST.json#a,b``."""
+    path, names = Path(given), ""
     if not path.exists():
-        before, mark, names = str(one).rpartition("#")
-        path = Path(before) if mark else path
+        list_path, mark, names = str(given).rpartition("#")
+        path = Path(list_path) if mark else path
     if not path.is_file():
         return []
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     return [
-        InputFile(file, "", name, said=said)
-        for name, place, said in read_registry(path, chosen) or ()
-        for file in ([place] if place.is_file() else _of_folder(place))
+        InputFile(file, "", name, listed_options=options)
+        for name, target, options in read_registry(path, chosen) or ()
+        for file in ([target] if target.is_file() else _list_folder(target))
     ]
 
 
-def _of_meta(path: Path) -> list[InputFile]:
-    """The datasets that a meta file lists: name -> root of the images, annotation file."""
+def _read_meta_file(path: Path) -> list[InputFile]:
+    """Return the datasets in a meta file: name -> image root, annotation file."""
     if path.suffix != ".json" or path.stat().st_size > 1 << 20:
         return []
     try:
@@ -220,54 +219,42 @@ def _of_meta(path: Path) -> list[InputFile]:
         return []
     if not isinstance(listed, dict) or not listed:
         return []
-    if not all(isinstance(one, dict) and "annotation" in one for one in listed.values()):
+    if not all(isinstance(entry, dict) and "annotation" in entry for entry in listed.values()):
         return []
-    found = []
-    for name, one in listed.items():
-        beside = _beside(path, str(one["annotation"]))
-        if beside is None:
+    files = []
+    for name, entry in listed.items():
+        located = _find_annotation(path, str(entry["annotation"]))
+        if located is None:
             raise InputError(
-                f"{path} names {one['annotation']!r} for {name!r}; no such file lies below the "
-                "folder of the command, the meta file's or its parents': name the files themselves"
+                f"{path} gives {entry['annotation']!r} as the file of {name!r}, but there is no "
+                "such file below the current folder, the meta file's folder or its parents. "
+                "Name the annotation files themselves."
             )
-        root = one.get("root")
+        root = entry.get("root")
         prefix = f"{root.rstrip('/')}/" if isinstance(root, str) and root.strip("/") else ""
-        annotation, base = beside
-        found.append(InputFile(annotation, "", str(name), prefix, base=base, note=_repeated(one)))
-    return found
+        times, note = entry.get("repeat_time", 1), ""
+        if times not in (1, None):
+            note = f"repeat_time {str(times)[:20]} is ignored, every record is imported once"
+        files.append(InputFile(located[0], "", str(name), prefix, base=located[1], note=note))
+    return files
 
 
-def _repeated(one: Mapping[str, object]) -> str:
-    """What a meta file asks for beyond each record once, in words."""
-    times = one.get("repeat_time", 1)
-    if times in (1, None):
-        return ""
-    return f"its repeat_time {str(times)[:20]} is not followed, every record is imported once"
+def _find_annotation(path: Path, name: str) -> tuple[Path, Path] | None:
+    """Return the file ``name`` and the folder it is below, which may be the current folder, or the
+    meta file's folder or one of its parents.
 
-
-def _beside(path: Path, name: str) -> tuple[Path, Path] | None:
-    """``name`` below where the command runs, or below the meta file's folder or its parents, and
-    the folder it lies below.
-
-    A meta file is data: what it names outside of these folders is not read.
+    A meta file is untrusted: files outside these folders are not read.
     """
     for base in (Path.cwd(), *path.absolute().parents[:4]):
-        found = (base / name).resolve()
-        if found.is_file() and found.is_relative_to(base.resolve()):
-            return found, base.resolve()
+        file = (base / name).resolve()
+        if file.is_file() and file.is_relative_to(base.resolve()):
+            return file, base.resolve()
     return None
 
 
-def _json(path: Path) -> dict[str, object]:
+def _read_object(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"Cannot read {path}: {error}") from error
     return value if isinstance(value, dict) else {}
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in (".gz", ".zst"):
-        name = name.removesuffix(suffix)
-    return Path(name).stem

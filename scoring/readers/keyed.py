@@ -1,7 +1,7 @@
-"""Images by key: a JSON object or a Parquet table that other files' records refer to.
+"""Index of images by key: JSON objects or Parquet tables that the records of other files refer to.
 
-The file is read through once for the places of its images; their bytes stay where they are. Only
-the keys are kept in memory while an import lasts.
+Each file is scanned once for the positions of its images; the bytes stay in the file. Only the
+keys are held in memory, for the duration of the import.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,76 +26,70 @@ _START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:[^"\\]|\\.){1,1024}"\s*:\s*"
 
 
 def index_keyed_images(files: Sequence[Path]) -> Mapping[str, InlineReference]:
-    """key -> reference to the image that a file holds under it.
+    """Return the image references of ``files`` by key.
 
-    Raises InputError for a file that holds none, and for two of one name; RecordError for a
-    damaged one.
+    Raises:
+        InputError: a file contains no images by key, or two files have the same name.
+        RecordError: a file is damaged.
     """
     names = [path.name for path in files]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if duplicates := {name for name in names if names.count(name) > 1}:
         raise InputError(
-            f"two files of images are called {min(twice)!r}; rename one, they are told apart by it"
+            f"Two image files are named {min(duplicates)!r}, but images are looked up by file "
+            "name. Rename one of them."
         )
-    found: dict[str, InlineReference] = {}
+    references: dict[str, InlineReference] = {}
     for path in files:
-        before = len(found)
-        found.update(_places(path))
-        if len(found) == before:
+        n_before = len(references)
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        references.update(_index_table(path) if is_parquet else _index_object(path))
+        if len(references) == n_before:
             raise InputError(
-                f"{path} holds no images by key: --images takes folders, JSON files of one object "
-                "(key: base64) and Parquet files with a column of keys and one of images"
+                f"{path} contains no images by key. --images accepts folders, JSON files with one "
+                "object (key: base64), and Parquet files with a key column and an image column."
             )
-    return found
+    return references
 
 
-def _places(path: Path) -> Iterator[tuple[str, InlineReference]]:
-    with path.open("rb") as file:
-        head = file.read(4)
-    return _of_table(path) if head == b"PAR1" else _of_object(path)
-
-
-def _of_object(path: Path) -> Iterator[tuple[str, InlineReference]]:
+def _index_object(path: Path) -> Iterator[tuple[str, InlineReference]]:
     if not path.stat().st_size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if not _START.match(content):
             return
         for member in _MEMBER.finditer(content):
-            key = _text(member[1])
-            place = f"offset={member.start(2)}&bytes={member.end(2) - member.start(2)}"
-            yield key, InlineReference(f"{path.name}#{place}&key={quote(key, errors='replace')}")
+            key = member[1].decode("utf-8", "surrogateescape")
+            if "\\" in key:
+                with suppress(ValueError):
+                    key = str(json.loads(f'"{key}"'))
+            position = f"offset={member.start(2)}&bytes={member.end(2) - member.start(2)}"
+            quoted = quote(key, errors="replace")
+            yield key, InlineReference(f"{path.name}#{position}&key={quoted}")
 
 
-def _text(escaped: bytes) -> str:
-    text = escaped.decode("utf-8", "surrogateescape")
-    try:
-        return str(json.loads(f'"{text}"')) if "\\" in text else text
-    except ValueError:
-        return text
-
-
-def _of_table(path: Path) -> Iterator[tuple[str, InlineReference]]:
+def _index_table(path: Path) -> Iterator[tuple[str, InlineReference]]:
     try:
         with pq.ParquetFile(path) as file:
-            key, image = _columns(path, file.schema_arrow)
+            key, image = _find_columns(path, file.schema_arrow)
             row = 0
             for batch in file.iter_batches(10_000, columns=[key]):
                 for value in batch.column(0).to_pylist():
                     yield str(value), InlineReference(f"{path.name}#row={row}&at=/{image}")
                     row += 1
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RecordError(f"{path} is no readable Parquet file: {error}") from error
+        raise RecordError(f"{path} is not a readable Parquet file: {error}") from error
 
 
-def _columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
-    """The column of keys, and the steps to the image in its own column."""
+def _find_columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
+    """Return the key column and the path to the image: its column, then ``bytes`` if nested."""
     keys = [name for name in _KEY_COLUMNS if name in schema.names]
     images = [name for name in (*BYTES_KEYS, *IMAGE_KEYS) if name in schema.names]
     if not keys or not images:
         raise InputError(
-            f"{path} has the columns {', '.join(schema.names)}; images by key need one of "
-            f"{', '.join(_KEY_COLUMNS)} and one of {', '.join((*BYTES_KEYS, 'image'))}"
+            f"{path} has the columns {', '.join(schema.names)}. Images by key need one of "
+            f"{', '.join(_KEY_COLUMNS)} and one of {', '.join((*BYTES_KEYS, 'image'))}."
         )
-    image = images[0]
-    nested = pa.types.is_struct(schema.field(image).type)
-    return keys[0], f"{quote(image, safe='')}/bytes" if nested else quote(image, safe="")
+    image = quote(images[0], safe="")
+    nested = pa.types.is_struct(schema.field(images[0]).type)
+    return keys[0], f"{image}/bytes" if nested else image

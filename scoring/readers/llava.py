@@ -1,7 +1,7 @@
-"""The LLaVA family: ``conversations`` with ``from``/``value`` and an ``image`` beside them.
+"""The LLaVA family: ``conversations`` with ``from``/``value``, and an ``image`` in its own key.
 
-Its variants differ in how the image is named (a path, a list, a dict by placeholder, inside the
-text) and in the names of roles; all of them are read here alike.
+Variants differ in how they name the image (a path, a list, a dict by placeholder, inside the text)
+and in role names. All of them are read here.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ _UNUSUAL_KEYS = frozenset(
 
 
 def parse_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
-    """The turns and images of one record. Raises BadRecord."""
+    """Return the turns and images of one record. Raises BadRecord."""
     images, named = collect_images(value)
+    system = find_system_prompt(value)
     return assemble_turns(
-        read_messages(value),
-        images,
-        named=named,
-        roles=options.roles,
-        system=find_system_prompt(value),
+        read_messages(value), images, named=named, roles=options.roles, system=system
     )
 
 
 def parse_plain_record(value: Mapping[str, object]) -> ParsedRecord | None:
-    """What ``understand`` makes of the shape that nearly all records have, several times faster.
+    """Parse the shape of nearly all records, several times faster than ``parse_record``.
 
-    That is: turns of exactly ``from`` and ``value``, human and gpt by turns, and no image or one
-    whose ``<image>`` stands once in what a human says. None for any other record.
+    The shape: turns of exactly ``from`` and ``value``, alternating human and gpt, and either no
+    image or one image whose ``<image>`` occurs once in the human turns.
+
+    Returns:
+        The same result as ``parse_record``, or None for a record of any other shape.
     """
-    listed, image = value.get("conversations"), value.get("image")
-    if type(listed) is not list or not value.keys().isdisjoint(_UNUSUAL_KEYS):
+    turns_value, image = value.get("conversations"), value.get("image")
+    if type(turns_value) is not list or not value.keys().isdisjoint(_UNUSUAL_KEYS):
         return None
     turns: list[Turn] = []
-    n_places, answered, expected = 0, False, "human"
-    for one in listed:
-        if type(one) is not dict or len(one) != 2 or one.get("from") != expected:
+    n_placeholders, answered, expected = 0, False, "human"
+    for message in turns_value:
+        if type(message) is not dict or len(message) != 2 or message.get("from") != expected:
             return None
-        text = one.get("value")
+        text = message.get("value")
         if type(text) is not str:
             return None
         if not text.isascii():
@@ -76,7 +76,7 @@ def parse_plain_record(value: Mapping[str, object]) -> ParsedRecord | None:
         expected = "gpt"
         before, token, after = text.partition(PLACEHOLDER) if image else (text, "", "")
         if token:
-            n_places += 1 + after.count(PLACEHOLDER)
+            n_placeholders += 1 + after.count(PLACEHOLDER)
             turns.append(Turn(Role.HUMAN, before + after, (len(before),)))
         elif "<img>" in text:
             return None
@@ -86,26 +86,26 @@ def parse_plain_record(value: Mapping[str, object]) -> ParsedRecord | None:
         return None
     if not image:
         return set_status(ParsedRecord(turns=tuple(turns)))
-    if type(image) is not str or n_places != 1 or image[0] == "[":
+    if type(image) is not str or n_placeholders != 1 or image[0] == "[":
         return None
     return ParsedRecord((replace_surrogates(image),), tuple(turns))
 
 
 def read_messages(value: Mapping[str, object]) -> list[Message]:
-    """The conversation of a record, message by message."""
-    conversation = as_list(next((value[key] for key in KEYS if key in value), None))
+    """Return the conversation of a record, message by message. Raises BadRecord."""
+    turns_value = next((value[key] for key in KEYS if key in value), None)
+    conversation = as_list(turns_value)
     if not conversation:
-        found = next((value[key] for key in KEYS if key in value), None)
-        raise BadRecord(f"'conversations' is a list of turns, this is {quote_value(found)}")
-    return [_message(position, one) for position, one in enumerate(conversation, start=1)]
+        raise BadRecord(f"'conversations' must be a list of turns, not {quote_value(turns_value)}")
+    return [_parse_message(position, turn) for position, turn in enumerate(conversation, start=1)]
 
 
-def _message(position: int, message: object) -> Message:
+def _parse_message(position: int, message: object) -> Message:
     if not isinstance(message, dict):
         raise BadRecord(f"turn {position} is {quote_value(message)}, not an object")
     role = message.get("from")
     if not isinstance(role, str):
-        raise BadRecord(f"turn {position} is from {quote_value(role)}, not a role")
+        raise BadRecord(f"the role of turn {position} is {quote_value(role)}, not text")
     text = next((message[key] for key in TEXT_KEYS if key in message), None)
     if text is None and role.lower() == "system":
         text = ""  # no system prompt

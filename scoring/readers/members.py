@@ -1,6 +1,6 @@
-"""The place of a record that is a member of a JSON object: its key, as it is written there.
+"""The ``origin`` of a record that is a member of a JSON object: its key, as written in the file.
 
-It stands in the sample's ``origin``, so that an export can write the object again.
+An export needs it to write the object again.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ _ORIGIN = re.compile(r'#(?:within=("(?:[^"\\]|\\.)*")&)?key=(".*")', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """``key``, quoted and escaped as in the file; ``within``, so too, holds the records, if any."""
+    """Key of a record, and the key of the object that holds the records (``within``), if any.
+
+    Both are quoted and escaped as in the file.
+    """
 
     key: bytes
     within: bytes | None = None
 
 
 def add_origins(records: Iterable[RawRecord], within: str | None) -> Iterator[RawRecord]:
-    """Records that came with a key, each with its place."""
-    before = "" if within is None else f"within={json.dumps(within)}&"
+    """Yield ``records``, adding an origin to those that have a key."""
+    prefix = "" if within is None else f"within={json.dumps(within)}&"
     for record in records:
         if record.key_text:
             key = record.key_text.decode("utf-8", "backslashreplace")
-            yield replace(record, origin=f"#{before}key={key}")
+            yield replace(record, origin=f"#{prefix}key={key}")
         else:
             yield record
 
 
 def parse_member(origin: str | None) -> Member | None:
-    """The place that an origin tells; None for a record that is no member of an object."""
-    found = _ORIGIN.fullmatch(origin) if origin else None
-    if found is None:
+    """Return the member that an origin names; None for records that are not object members."""
+    match = _ORIGIN.fullmatch(origin) if origin else None
+    if match is None:
         return None
-    within = found[1]
-    return Member(found[2].encode(), None if within is None else within.encode())
+    within = match[1]
+    return Member(match[2].encode(), None if within is None else within.encode())

@@ -1,8 +1,7 @@
 """The role/content family: ``messages`` whose content is a text or a list of typed parts.
 
-Typed parts name their image in a dozen ways (``image_url`` as text or object, ``source``, ``url``,
-``path``, ``value``, bytes, or nothing at all and a list beside the messages); a part that names
-none takes the next image of that list.
+Typed parts name their image in many ways (``image_url`` as text or object, ``source``, ``url``,
+``path``, ``value``, bytes). A part that names none takes the next image of the record's own list.
 """
 
 from __future__ import annotations
@@ -33,34 +32,34 @@ from scoring.readers.values import (
 KEYS = ("messages", "conversations", "conversation", "prompt")
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _IMAGE_TYPES = ("image", "image_url", "input_image", "img")
-_NAMES = ("image_url", "image", "url", "path", "source", "value", *BYTES_KEYS)
+_REFERENCE_KEYS = ("image_url", "image", "url", "path", "source", "value", *BYTES_KEYS)
 
 
 def parse_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
-    """The turns and images of one record. Raises BadRecord."""
-    found = read_messages(value)
+    """Return the turns and images of one record. Raises BadRecord."""
+    messages = read_messages(value)
     images, named = collect_images(value)
     system = find_system_prompt(value)
-    return assemble_turns(found, images, named=named, roles=options.roles, system=system)
+    return assemble_turns(messages, images, named=named, roles=options.roles, system=system)
 
 
 def read_messages(value: Mapping[str, object]) -> list[Message]:
-    """The messages of a record; a ``completion`` follows its ``prompt``."""
+    """Return the messages of a record; a ``completion`` follows its ``prompt``."""
     key = next((key for key in KEYS if as_list(value.get(key))), None)
     if key is None:
         present = next((value[name] for name in KEYS if name in value), None)
-        raise BadRecord(f"'messages' is a list of messages, this is {quote_value(present)}")
+        raise BadRecord(f"'messages' must be a list of messages, not {quote_value(present)}")
     listed = list(as_list(value[key]) or ())
     if key == "prompt":
-        listed += _completion(value)
-    found = [_message(position, one) for position, one in enumerate(listed, start=1)]
-    if found[0].role.lower() == "pretrain":
-        found[:1] = _pretraining(found[0].parts)
-    return found
+        listed += _read_completion(value)
+    messages = [_parse_message(position, message) for position, message in enumerate(listed, 1)]
+    if messages[0].role.lower() == "pretrain":
+        messages[:1] = _split_pretraining(messages[0].parts)
+    return messages
 
 
-def _pretraining(parts: tuple[Piece, ...]) -> list[Message]:
-    """Images of a text to train on stand before it; so does what marks their place in the text."""
+def _split_pretraining(parts: tuple[Piece, ...]) -> list[Message]:
+    """Put the images of a pretraining text before it and drop their placeholders in it."""
     images = tuple(part for part in parts if isinstance(part, ImageSlot))
     texts = [part for part in parts if isinstance(part, str)]
     for token in PLACEHOLDERS if images else ():
@@ -70,8 +69,8 @@ def _pretraining(parts: tuple[Piece, ...]) -> list[Message]:
     return [Message("user", images), Message("pretrain", tuple(texts))]
 
 
-def _completion(value: Mapping[str, object]) -> list[object]:
-    """The answer to a prompt: ``completion``, or the truth that a reward is given for."""
+def _read_completion(value: Mapping[str, object]) -> list[object]:
+    """Return the answer to a prompt: ``completion``, or the ground truth of a reward model."""
     completion = value.get("completion")
     if isinstance(completion, str):
         return [{"role": "assistant", "content": completion}]
@@ -83,18 +82,18 @@ def _completion(value: Mapping[str, object]) -> list[object]:
     return [] if truth is None else [{"role": "assistant", "content": str(truth)}]
 
 
-def _message(position: int, message: object) -> Message:
+def _parse_message(position: int, message: object) -> Message:
     if not isinstance(message, dict):
         raise BadRecord(f"turn {position} is {quote_value(message)}, not an object")
     role = message.get("role") or message.get("from")
     if not isinstance(role, str):
-        raise BadRecord(f"turn {position} is from {quote_value(role)}, not a role")
+        raise BadRecord(f"the role of turn {position} is {quote_value(role)}, not text")
     content = message.get("content", message.get("value"))
     listed = content if isinstance(content, list) else [content]
-    parts = [_part(position, part) for part in listed if part is not None]
+    parts = [_parse_part(position, part) for part in listed if part is not None]
     if own := message.get("image"):
-        references = [find_reference(one) for one in (own if isinstance(own, list) else [own])]
-        parts = [*(ImageSlot(reference) for reference in references), *parts]
+        images = own if isinstance(own, list) else [own]
+        parts = [*(ImageSlot(find_reference(image)) for image in images), *parts]
     if not parts:
         calls = message.get("tool_calls")
         if content is None and not calls and role.lower() != "system":
@@ -103,31 +102,27 @@ def _message(position: int, message: object) -> Message:
     return Message(role, tuple(parts))
 
 
-def _part(position: int, part: object) -> Piece:
+def _parse_part(position: int, part: object) -> Piece:
     if isinstance(part, str):
         return part
     if not isinstance(part, dict):
-        raise BadRecord(
-            f"turn {position} holds {quote_value(part)}, neither a text nor a typed part"
-        )
+        what = quote_value(part)
+        raise BadRecord(f"turn {position} contains {what}, which is neither text nor a typed part")
     kind = part.get("type") or next((key for key in ("text", "image", "video") if key in part), "")
     if kind in _TEXT_TYPES:
         text = next((part[key] for key in ("text", "value", "content") if part.get(key)), "")
         if not isinstance(text, str):
-            raise BadRecord(f"a text part of turn {position} holds {quote_value(text)}")
+            raise BadRecord(f"a text part of turn {position} contains {quote_value(text)}")
         return text
     if kind in _IMAGE_TYPES:
-        return _slot(part)
+        for key in _REFERENCE_KEYS:
+            if reference := find_reference(part.get(key)):
+                return ImageSlot(reference)
+        index = part.get("index")
+        return ImageSlot(index=index if isinstance(index, int) else None)
     if kind in OTHER_TYPES:
         return ""
     raise BadRecord(
-        f"turn {position} holds a part of type {quote_value(kind)}; known are text, image"
+        f"turn {position} contains a part of the unknown type {quote_value(kind)}; "
+        "known types: text, image"
     )
-
-
-def _slot(part: Mapping[str, object]) -> ImageSlot:
-    for name in _NAMES:
-        if reference := find_reference(part.get(name)):
-            return ImageSlot(reference)
-    index = part.get("index")
-    return ImageSlot(index=index if isinstance(index, int) else None)

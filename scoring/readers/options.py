@@ -1,4 +1,4 @@
-"""How records are to be read, where the reader is not left to find out by itself."""
+"""Options for reading records, in place of automatic detection."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scoring.samples import Role
 FAMILIES: Mapping[str, str] = {
     "llava": "'conversations' with 'from' and 'value'",
     "messages": "'messages' with 'role' and 'content' (a text or typed parts)",
-    "qa": "one question and its answer in keys of their own (query/response, question/answer, "
+    "qa": "a question and its answer in keys of their own (query/response, question/answer, "
     "instruction/output, problem/solution)",
-    "caption": "an image and a text that goes with it",
+    "caption": "an image and its text",
 }
-"""Families of records, by the name that --format takes, and what they look like."""
+"""Record families by their ``--format`` name, with a description."""
 
 COLUMN_ROLES = (
     "id",
@@ -32,14 +32,20 @@ COLUMN_ROLES = (
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the user said about the records.
+    """How to read records, as given by the user or by a list of datasets.
 
-    ``family`` None: found out for each record. ``columns``: what a column is -> its name, dots
-    lead into objects. ``roles``: further names of roles. ``keep_going``: what can be read of a
-    damaged file is taken, the rest counted with its place. ``allow_remote``: images behind http and
-    https are the samples' images too, instead of being refused. ``turn_keys``: the keys of a turn
-    that hold who speaks and what, where they are none of the usual ones. ``only_columns``: a record
-    is what ``columns`` names and nothing else. ``encoding``: that of text files, "" for UTF-8.
+    Class name, field names and order are part of dataset fingerprints (by ``repr``); do not change
+    them.
+
+    Attributes:
+        family: None: detected per record.
+        columns: column role -> column name; dots lead into objects.
+        roles: additional role names.
+        keep_going: import the readable part of a damaged file and count the rest with its position.
+        allow_remote: treat http and https images as images instead of refusing them.
+        turn_keys: the keys of a turn for author and text, if they are not the usual ones.
+        only_columns: a record consists of ``columns`` and nothing else.
+        encoding: encoding of text files, "" for UTF-8.
     """
 
     family: str | None = None
@@ -51,8 +57,11 @@ class ReadOptions:
     only_columns: bool = field(default=False, repr=False)
     encoding: str = field(default="", repr=False)
 
-    def or_said(self, listed: ReadOptions | None) -> ReadOptions:
-        """These, or where they say nothing of the records what a list of datasets says of them."""
+    def with_defaults(self, listed: ReadOptions | None) -> ReadOptions:
+        """Return the options that a list of datasets gives, unless the user described the records.
+
+        What does not describe records (``keep_going``, ...) is always the user's choice.
+        """
         if listed is None or self.family or self.columns or self.roles:
             return self
         return replace(
@@ -71,22 +80,22 @@ def read_options(
     allow_remote: bool = False,
     encoding: str = "",
 ) -> ReadOptions:
-    """Options from words. Raises InputError for a word that is none, naming those there are."""
+    """Return options from command-line words. Raises InputError for an unknown word."""
     if family not in ("auto", *FAMILIES):
-        raise InputError(f"no format {family!r}; there are: auto, {', '.join(FAMILIES)}")
+        raise InputError(f"Unknown format {family!r}. Choose one of: auto, {', '.join(FAMILIES)}")
     for role in columns or {}:
         if role not in COLUMN_ROLES:
-            raise InputError(f"no column role {role!r}; there are: {', '.join(COLUMN_ROLES)}")
+            raise InputError(f"Unknown column {role!r}. Choose one of: {', '.join(COLUMN_ROLES)}")
     sides = {side.value: side for side in Role}
     for name, side in (roles or {}).items():
         if side not in sides:
-            raise InputError(f"role {name!r} is {side!r}; it can be: {', '.join(sides)}")
-    understood = {name.lower(): sides[side] for name, side in (roles or {}).items()}
-    named = None if family == "auto" else family
+            raise InputError(
+                f"Role {name!r} is mapped to {side!r}. Choose one of: {', '.join(sides)}"
+            )
     return ReadOptions(
-        named,
+        None if family == "auto" else family,
         columns or {},
-        understood,
+        {name.lower(): sides[side] for name, side in (roles or {}).items()},
         keep_going,
         allow_remote,
         encoding=check_encoding(encoding) if encoding else "",

@@ -1,7 +1,7 @@
 """Flat records: a question and its answer in keys of their own, or an image and its caption.
 
-Question/answer records come from trainers (query/response with a history, instruction/output), from
-reasoning sets (problem/solution) and from benchmark tables (hint, options A to D).
+Question/answer records come from trainers (query/response with a history, instruction/output),
+reasoning datasets (problem/solution) and benchmark tables (hint, options A to D).
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ ANSWERS = (
 )
 CAPTIONS = ("caption", "text", "txt", "description")
 LABEL = "label"
-"""The answer of benchmarks that ask yes or no; elsewhere often the number of a class."""
+"""The answer in yes/no benchmarks; elsewhere often a class number."""
 _TRUTHS = ("yes", "no", "true", "false")
 PAIR_LISTS = ("conversation", "conversations", "texts")
 _LETTERS = "ABCDEFGHI"
 
 
 def question_key(value: Mapping[str, object]) -> str | None:
-    """Return the key that holds the question; a statement with a label is one too."""
+    """Return the key of the question; a statement with a label counts as one."""
     key = _text_key(value, QUESTIONS)
     return key or (_text_key(value, CAPTIONS) if answer_key(value) == LABEL else None)
 
 
 def answer_key(value: Mapping[str, object]) -> str | None:
-    """Return the key that holds the answer.
+    """Return the key of the answer.
 
-    A label is an answer where it says yes or no, or is a text beside what is a question for sure.
+    A label is an answer if it is yes or no, or if it is text and the record clearly has a question.
     """
     key = next((key for key in ANSWERS if value.get(key) is not None), None)
     label = value.get(LABEL)
@@ -58,12 +58,12 @@ def answer_key(value: Mapping[str, object]) -> str | None:
     if isinstance(label, bool) or label.strip().lower() in _TRUTHS:
         return LABEL
     asked = _text_key(value, QUESTIONS)
-    sure = asked and ("question_id" in value or str(value[asked]).rstrip().endswith("?"))
-    return LABEL if sure and label.strip() and not label.strip().isdigit() else None
+    clear = asked and ("question_id" in value or str(value[asked]).rstrip().endswith("?"))
+    return LABEL if clear and label.strip() and not label.strip().isdigit() else None
 
 
 def caption_key(value: Mapping[str, object]) -> str | None:
-    """Return the key that holds the caption."""
+    """Return the key of the caption."""
     return _text_key(value, CAPTIONS)
 
 
@@ -72,22 +72,28 @@ def _text_key(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
 
 
 def parse_qa_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
-    """The turns and images of a question/answer record. Raises BadRecord."""
+    """Return the turns and images of a question/answer record. Raises BadRecord."""
     images, named = collect_images(value)
-    pairs = [*_history(value), *_last(value)]
+    listed = _listed_pairs(value)
+    pairs = [_parse_pair(turn) for turn in [*(as_list(value.get("history")) or []), *listed]]
+    question = _full_question(value)
+    if question is not None:
+        pairs.append((question, _answer_text(value) or ""))
+    elif not listed:
+        raise BadRecord(f"no question among the keys {', '.join(map(str, value))}")
     messages = [
         Message(role, (text,))
         for pair in pairs
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
-    if messages and not messages[-1].text and _answer(value) is None:
+    if messages and not messages[-1].text and _answer_text(value) is None:
         messages.pop()
     system = find_system_prompt(value)
     return assemble_turns(messages, images, named=named, roles=options.roles, system=system)
 
 
 def parse_caption_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
-    """An empty question with the images, and the caption as its answer."""
+    """Return an empty question with the images, and the caption as its answer."""
     images, named = collect_images(value)
     if named:
         images = list(named.values())
@@ -102,17 +108,12 @@ def parse_caption_record(value: Mapping[str, object], options: ReadOptions) -> P
     return assemble_turns(messages, roles=options.roles, system=find_system_prompt(value))
 
 
-def _history(value: Mapping[str, object]) -> list[tuple[str, str]]:
-    history = as_list(value.get("history")) or []
-    return [_pair(one) for one in [*history, *_listed(value)]]
+def _listed_pairs(value: Mapping[str, object]) -> list[object]:
+    """Return the question/answer pairs that a record has in a list of their own."""
+    return next((listed for key in PAIR_LISTS if (listed := as_list(value.get(key)))), [])
 
 
-def _listed(value: Mapping[str, object]) -> list[object]:
-    """Pairs that stand in a list of their own."""
-    return next((found for key in PAIR_LISTS if (found := as_list(value.get(key)))), [])
-
-
-def _pair(turn: object) -> tuple[str, str]:
+def _parse_pair(turn: object) -> tuple[str, str]:
     if isinstance(turn, dict) and ("human" in turn or "user" in turn):
         turn = [turn.get("human", turn.get("user")), turn.get("assistant", "")]
     pair = as_list(turn)
@@ -123,24 +124,16 @@ def _pair(turn: object) -> tuple[str, str]:
     return str(pair[0]), str(pair[1])
 
 
-def _last(value: Mapping[str, object]) -> list[tuple[str, str]]:
-    question = _question(value)
-    if question is None:
-        if _listed(value):
-            return []
-        raise BadRecord(f"no question among the keys {', '.join(map(str, value))}")
-    return [(question, _answer(value) or "")]
-
-
-def _question(value: Mapping[str, object]) -> str | None:
-    key = question_key(value) or (None if _listed(value) else caption_key(value))
+def _full_question(value: Mapping[str, object]) -> str | None:
+    """Return the question with its input, hint and options."""
+    key = question_key(value) or (None if _listed_pairs(value) else caption_key(value))
     if key is None:
         return None
     question = str(value[key])
     extra = value.get("input")
     if key == "instruction" and isinstance(extra, str) and extra:
         question = f"{question}\n{extra}"
-    options = _options(value)
+    options = _answer_options(value)
     hint = value.get("hint")
     if options and isinstance(hint, str) and hint.strip():
         question = f"{hint.strip()}\n{question}"
@@ -148,21 +141,21 @@ def _question(value: Mapping[str, object]) -> str | None:
     return "\n".join([question, *lines])
 
 
-def _options(value: Mapping[str, object]) -> list[str]:
-    """What there is to choose from: columns A, B, ... or a list of choices."""
-    if (listed := _choices(value)) is not None:
+def _answer_options(value: Mapping[str, object]) -> list[str]:
+    """Return the answer options: columns A, B, ... or a list of choices."""
+    if (listed := _listed_choices(value)) is not None:
         return [str(option) for option in listed]
     options = []
     for letter in _LETTERS:
         option = value.get(letter)
-        if option is None or not str(option).strip() or option != option:  # NaN of a table
+        if option is None or not str(option).strip() or option != option:  # NaN in a table
             break
         options.append(str(option))
     return options
 
 
-def _choices(value: Mapping[str, object]) -> list[object] | None:
-    """A list of choices, also written as text, unless the question repeats all of them."""
+def _listed_choices(value: Mapping[str, object]) -> list[object] | None:
+    """Return the list of choices, or None if there is none or the question repeats all of them."""
     listed = as_list(value.get("choices"))
     if listed is None and (options := value.get("options")):
         listed = options if isinstance(options, list) else parse_list(options)
@@ -173,12 +166,12 @@ def _choices(value: Mapping[str, object]) -> list[object] | None:
     return None if listed is None else listed[: len(_LETTERS)]
 
 
-def _answer(value: Mapping[str, object]) -> str | None:
+def _answer_text(value: Mapping[str, object]) -> str | None:
     key = answer_key(value) or (LABEL if value.get(LABEL) is not None else None)
     if key is None:
         return None
     answer = value[key]
-    choices = _choices(value)
+    choices = _listed_choices(value)
     is_position = isinstance(answer, int) and not isinstance(answer, bool)
     if choices and is_position and 0 <= int(str(answer)) < min(len(choices), len(_LETTERS)):
         return _LETTERS[int(str(answer))]
@@ -186,4 +179,4 @@ def _answer(value: Mapping[str, object]) -> str | None:
         return ("No", "Yes")[int(str(answer))]
     if isinstance(answer, str | int | float):
         return str(answer)
-    raise BadRecord(f"{key!r} is {quote_value(answer)}, not an answer in words")
+    raise BadRecord(f"{key!r} is {quote_value(answer)}, not an answer as text or number")

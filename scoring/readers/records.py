@@ -1,7 +1,7 @@
-"""One record -> one sample: which family it is of, what it says, and what becomes of it.
+"""Conversion of one record into one sample: detect the family, parse, and set the status.
 
-A record that is not understood becomes a ``bad_record`` sample with its reason: it keeps its
-place, so that counts in equal counts out.
+A record that cannot be parsed becomes a ``bad_record`` sample with a reason and keeps its row, so
+counts in equal counts out.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from scoring.readers.values import (
     SYSTEM_KEYS,
     InlineReference,
     as_list,
+    find_unread_images,
     has_image,
-    inline_images,
-    may_hold_image,
-    unread_images,
+    may_contain_image,
+    replace_inline_images,
     unsupported_media_reason,
 )
 from scoring.samples import Sample, Status
 from scoring.unicode_text import replace_surrogates
 
-_READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], ParsedRecord]] = {
+_PARSERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], ParsedRecord]] = {
     "llava": llava.parse_record,
     "messages": messages.parse_record,
     "qa": pairs.parse_qa_record,
@@ -41,12 +41,12 @@ _READERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], ParsedRecor
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
 _SOURCES = ("source", "data_source", "dataset")
-_LONGEST_KEY = 100  # characters that a message shows
+_SHOWN_KEY_CHARACTERS = 100
 _DEFAULTS = ReadOptions()
 _LISTS = frozenset(("messages", *pairs.PAIR_LISTS))
 _QUESTION_KEYS = _LISTS | frozenset(pairs.QUESTIONS)
 _ANSWER_KEYS = _LISTS | frozenset((*pairs.ANSWERS, pairs.LABEL))
-_IN_PLACE_OF: Mapping[str, frozenset[str]] = {
+_REPLACED_KEYS: Mapping[str, frozenset[str]] = {
     "image": frozenset((*IMAGE_KEYS, "image_bytes")),
     "conversations": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
     "question": _QUESTION_KEYS,
@@ -54,7 +54,7 @@ _IN_PLACE_OF: Mapping[str, frozenset[str]] = {
     "caption": _QUESTION_KEYS | _ANSWER_KEYS | frozenset(pairs.CAPTIONS),
     "system": frozenset(SYSTEM_KEYS),
 }
-"""Usual keys that a column named by the user stands in place of."""
+"""Usual keys that a column named by the user replaces."""
 _TEXTS = ("conversations", "question", "answer", "caption")
 KNOWN_KEYS = frozenset((
     *IMAGE_KEYS, "image_bytes", *MEDIA_KEYS, *MESSAGE_KEYS, *_QUESTION_KEYS, *_ANSWER_KEYS,
@@ -64,20 +64,20 @@ KNOWN_KEYS = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class FamilyGuess:
-    """The family a record seems to be of, and what says so."""
+    """The likely family of a record, and the evidence."""
 
     family: str
     why: str
 
 
 def guess_family(value: object) -> list[FamilyGuess]:
-    """Families that ``value`` may be of, the likeliest first; one means that it is certain."""
+    """Return the possible families of ``value``, likeliest first; a single one is certain."""
     if isinstance(value, list):
-        return _of_conversation("the record", value)
+        return _guess_by_turns("the record", value)
     if not isinstance(value, dict):
         return []
     for key in ("messages", "conversations", "conversation", "texts"):
-        if guesses := _of_conversation(repr(key), as_list(value.get(key)) or []):
+        if guesses := _guess_by_turns(repr(key), as_list(value.get(key)) or []):
             return guesses
     prompt = as_list(value.get("prompt"))
     if prompt and isinstance(prompt[0], dict):
@@ -86,34 +86,35 @@ def guess_family(value: object) -> list[FamilyGuess]:
     if question and answer and question != answer:
         return [FamilyGuess("qa", f"{question!r} and {answer!r} are a question and its answer")]
     caption = pairs.caption_key(value)
-    if has_image(value) and (guesses := _of_image(value, question, caption)):
+    if has_image(value) and (guesses := _guess_by_image(value, question, caption)):
         return guesses
     if "conversations" in value or "video" in value:
         return [FamilyGuess("llava", "the record has 'conversations'")]
     guesses = []
     if question or answer:
-        guesses.append(FamilyGuess("qa", f"{question or answer!r} without its other half"))
+        guesses.append(FamilyGuess("qa", f"only {question or answer!r} of a question and answer"))
     if caption:
         guesses.append(FamilyGuess("caption", f"{caption!r} without an image"))
-    return guesses if len(guesses) != 1 else [*guesses, FamilyGuess("llava", "nothing says so")]
+    return guesses if len(guesses) != 1 else [*guesses, FamilyGuess("llava", "no evidence")]
 
 
-def _of_image(
+def _guess_by_image(
     value: Mapping[str, object], question: str | None, caption: str | None
 ) -> list[FamilyGuess]:
-    """Families of a record that has an image and no answer; of a text and a number as its label
-    nobody knows whether they are a question and its answer.
+    """Guess the family of a record with an image and no answer.
+
+    A text with a numeric label may or may not be a question and its answer.
     """
     if question == "prompt" or (question and "question_id" in value):
-        return [FamilyGuess("qa", f"{question!r} is a question; the record has no answer")]
+        return [FamilyGuess("qa", f"{question!r} is a question without an answer")]
     if caption and value.get(pairs.LABEL) is not None:
-        beside = f"{caption!r} has a {pairs.LABEL!r} beside it"
-        return [FamilyGuess("qa", beside), FamilyGuess("caption", beside)]
+        why = f"{caption!r} has a {pairs.LABEL!r}"
+        return [FamilyGuess("qa", why), FamilyGuess("caption", why)]
     return [FamilyGuess("caption", f"an image and {caption!r}, no question")] if caption else []
 
 
-def _of_conversation(where: str, listed: list[object]) -> list[FamilyGuess]:
-    first = listed[0] if listed else None
+def _guess_by_turns(where: str, turns: list[object]) -> list[FamilyGuess]:
+    first = turns[0] if turns else None
     if not isinstance(first, dict):
         return []
     if "from" in first:
@@ -121,7 +122,7 @@ def _of_conversation(where: str, listed: list[object]) -> list[FamilyGuess]:
     if "role" in first:
         return [FamilyGuess("messages", f"the messages of {where} have 'role'")]
     if "assistant" in first and ("human" in first or "user" in first):
-        return [FamilyGuess("qa", f"the turns of {where} are pairs of a question and its answer")]
+        return [FamilyGuess("qa", f"the turns of {where} are question/answer pairs")]
     return []
 
 
@@ -134,46 +135,50 @@ def to_sample(
     container: str | None = None,
     default_family: str = "llava",
 ) -> Sample:
-    """Understands one record.
+    """Convert one record.
 
-    ``source`` is the record's own key, else the first folder of its image path, else the name of
-    the file it came from (``file_stem``). ``container``: prefix of references to images that lie
-    inside the record (``train.parquet#row=7``); for a JSON record its place in the dataset.
+    Args:
+        row_idx: position in the dataset.
+        record: the raw record.
+        file_stem: ``source`` of a record with neither a source key nor an image in a folder.
+        options: how to read the record.
+        container: prefix of references to images inside the record (``train.parquet#row=7``);
+            None for a JSON record, which is referred to by its position in the dataset.
+        default_family: family of records whose own family is ambiguous.
     """
     column = options.columns.get("image")
-    value = _named(record, row_idx, container, column.rpartition(".")[2] if column else None)
-    value = apply_columns(value, options)
+    image_key = column.rpartition(".")[2] if column else None
+    value = apply_columns(_replace_images(record, row_idx, container, image_key), options)
     try:
         if record.problem:
             raise BadRecord(record.problem)
-        found = _understand(value, options, default_family)
+        parsed = _parse_record(value, options, default_family)
     except BadRecord as problem:
-        found = ParsedRecord(status=Status.BAD_RECORD, reason=replace_surrogates(str(problem)))
-    found = _refuse_remote(found, options.allow_remote)
+        parsed = ParsedRecord(status=Status.BAD_RECORD, reason=replace_surrogates(str(problem)))
+    parsed = _refuse_remote(parsed, options.allow_remote)
     keys: Mapping[str, object] = value if isinstance(value, dict) else {}
     return Sample(
         row_idx=row_idx,
-        id=_identifier(record, keys),
-        source=_source(keys, found.images, file_stem),
-        images=found.images,
-        turns=found.turns,
+        id=_find_id(record, keys),
+        source=_find_source(keys, parsed.images, file_stem),
+        images=parsed.images,
+        turns=parsed.turns,
         original=record.original,
-        status=found.status,
-        reason=found.reason,
+        status=parsed.status,
+        reason=parsed.reason,
         origin=record.origin,
     )
 
 
-def _named(
-    record: RawRecord, row_idx: int, container: str | None, image_column: str | None
+def _replace_images(
+    record: RawRecord, row_idx: int, container: str | None, image_key: str | None
 ) -> object:
-    """The value with references in place of the images that lie inside it."""
+    """Return the value of a record with references in place of the images inside it."""
     value: object = record.value
-    place = container
-    if container is None and may_hold_image(record.original):
-        place = f"{RECORDS_ROOT}#row={row_idx}"
-    if place is not None:
-        value = inline_images(value, place, named=image_column)
+    if container is None and may_contain_image(record.original):
+        container = f"{RECORDS_ROOT}#row={row_idx}"
+    if container is not None:
+        value = replace_inline_images(value, container, image_key=image_key)
     if record.key and isinstance(value, dict) and value.get("image") == "image.png":
         value = {**value, "image": f"{value.get('split', '')}/{record.key}/image.png"}  # ScienceQA
     if isinstance(value, list) and guess_family(value):
@@ -181,55 +186,52 @@ def _named(
     return value
 
 
-def _understand(value: object, options: ReadOptions, default_family: str) -> ParsedRecord:
+def _parse_record(value: object, options: ReadOptions, default_family: str) -> ParsedRecord:
     if not isinstance(value, dict):
-        raise BadRecord(f"a record is an object, this is a {type(value).__name__}")
+        raise BadRecord(f"a record must be an object, not {type(value).__name__}")
     family = options.family
-    if family in (None, "llava") and not options.roles and (found := parse_plain_record(value)):
-        return found
+    if family in (None, "llava") and not options.roles and (plain := parse_plain_record(value)):
+        return plain
     if family is None:
         guesses = guess_family(value)
         family = guesses[0].family if len(guesses) == 1 else default_family
     try:
-        found = _READERS[family](value, options)
+        parsed = _PARSERS[family](value, options)
         reason = unsupported_media_reason(value)
     except RecursionError as error:
         raise BadRecord("the record is nested too deeply") from error
-    return found if reason is None else replace(found, status=Status.VIDEO, reason=reason)
+    return parsed if reason is None else replace(parsed, status=Status.VIDEO, reason=reason)
 
 
 def apply_columns(value: object, options: ReadOptions) -> object:
-    """The record as the user's words about its columns and turns make it; as it is without.
+    """Return the record with usual keys in place of the columns and turn keys of ``options``.
 
-    A named column replaces the usual keys for the same thing; all others keep their meaning.
+    A named column replaces the usual keys with the same meaning; all others are kept.
     """
     if options.columns and isinstance(value, dict):
         named = {role: _look_up(value, name) for role, name in options.columns.items()}
-        value = named if options.only_columns else {**_others(value, options.columns), **named}
+        if not options.only_columns:
+            replaced = {options.columns[role] for role in _TEXTS if role in options.columns}
+            replaced = replaced.union(*(_REPLACED_KEYS.get(r, ()) for r in options.columns))
+            named = {**{key: v for key, v in value.items() if key not in replaced}, **named}
+        value = named
     if options.turn_keys and isinstance(value, dict):
         turns = as_list(value.get("conversations")) or []
-        value = {**value, "conversations": [_usual(turn, options.turn_keys) for turn in turns]}
+        keys = options.turn_keys
+        value = {**value, "conversations": [_rename_turn_keys(turn, keys) for turn in turns]}
     return value
 
 
-def _others(value: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
-    """What a record holds beside the columns that the user named."""
-    gone = {columns[role] for role in _TEXTS if role in columns}
-    for role in columns:
-        gone |= _IN_PLACE_OF.get(role, frozenset())
-    return {key: inner for key, inner in value.items() if key not in gone}
-
-
 def unread_columns(value: object, sample: Sample, options: ReadOptions) -> list[str]:
-    """Return the keys of a record that seem to hold an image which its sample does not have."""
+    """Return the keys that seem to contain an image which the sample does not have."""
     if not isinstance(value, dict) or KNOWN_KEYS.issuperset(value):
         return []
     named = {name.split(".")[0] for name in options.columns.values()}
-    found = unread_images(value, KNOWN_KEYS | named, bool(sample.images))
-    return [replace_surrogates(key)[:_LONGEST_KEY] for key in found]
+    unread = find_unread_images(value, KNOWN_KEYS | named, bool(sample.images))
+    return [replace_surrogates(key)[:_SHOWN_KEY_CHARACTERS] for key in unread]
 
 
-def _usual(turn: object, keys: tuple[str, str]) -> object:
+def _rename_turn_keys(turn: object, keys: tuple[str, str]) -> object:
     if not isinstance(turn, dict):
         return turn
     rest = {key: inner for key, inner in turn.items() if key not in keys}
@@ -244,22 +246,23 @@ def _look_up(value: object, name: str) -> object:
     return value
 
 
-def _refuse_remote(found: ParsedRecord, allow_remote: bool) -> ParsedRecord:
-    if found.status is not Status.PENDING:
-        return found
-    for image in found.images:
+def _refuse_remote(parsed: ParsedRecord, allow_remote: bool) -> ParsedRecord:
+    if parsed.status is not Status.PENDING:
+        return parsed
+    for image in parsed.images:
         if allow_remote and is_fetchable(image):
             continue
+        reason = None
         if _REMOTE.match(image):
-            reason = f"{image[:200]!r} lies on another machine; remote images are not fetched"
-            return replace(found, status=Status.REFUSED_PATH, reason=reason)
-        if image.lower().startswith("file:"):
-            reason = f"{image[:200]!r} is an address; only paths inside the image folders are read"
-            return replace(found, status=Status.REFUSED_PATH, reason=reason)
-    return found
+            reason = f"{image[:200]!r} is on another machine; remote images are not downloaded"
+        elif image.lower().startswith("file:"):
+            reason = f"{image[:200]!r} is a URL; only paths inside the image folders are read"
+        if reason:
+            return replace(parsed, status=Status.REFUSED_PATH, reason=reason)
+    return parsed
 
 
-def _identifier(record: RawRecord, keys: Mapping[str, object]) -> str | None:
+def _find_id(record: RawRecord, keys: Mapping[str, object]) -> str | None:
     for name in _IDS:
         value = keys.get(name)
         if isinstance(value, str | int | float):
@@ -267,12 +270,13 @@ def _identifier(record: RawRecord, keys: Mapping[str, object]) -> str | None:
     return None if record.key is None else replace_surrogates(record.key)
 
 
-def _source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str) -> str:
-    of_benchmark = "question" in keys and "category" in keys
-    for name in (*_SOURCES, "category") if of_benchmark else _SOURCES:
-        named = keys.get(name)
-        if isinstance(named, str) and named.strip():
-            return replace_surrogates(named.strip())
+def _find_source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str) -> str:
+    """Return the record's source key, else the first folder of its image path, else the file."""
+    is_benchmark = "question" in keys and "category" in keys
+    for name in (*_SOURCES, "category") if is_benchmark else _SOURCES:
+        source = keys.get(name)
+        if isinstance(source, str) and source.strip():
+            return replace_surrogates(source.strip())
     plain = images[0] if images and not isinstance(images[0], InlineReference) else ""
     if plain and not _REMOTE.match(plain):
         for folder in plain.split("/")[:-1]:

@@ -1,7 +1,7 @@
-"""A trainer's list of datasets: ``dataset_info.json``, which names files and what is in them.
+"""Reader of a trainer's dataset list: ``dataset_info.json``, with files and their columns.
 
-The one decision behind it: what the list says of a file's columns and tags is taken as if the user
-had said it, so that nobody says it twice. Datasets that lie elsewhere are named, never fetched.
+Columns and tags in the list are treated like options from the user. Datasets that are not files in
+the list's folder are reported and never downloaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scoring.errors import InputError
 from scoring.readers.options import ReadOptions
 from scoring.samples import Role
 
-_ELSEWHERE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+_REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 _FILE = "file_name"
 _MAX_BYTES = 16 << 20
 _TURN_KEYS = {"sharegpt": ("from", "value"), "openai": ("role", "content")}
@@ -33,32 +33,34 @@ _KEPT = ("id", "source", "image")
 def read_registry(
     path: Path, chosen: Sequence[str] = ()
 ) -> list[tuple[str, Path, ReadOptions]] | None:
-    """(name, file, what is said of it) of each dataset listed, or of those ``chosen``.
+    """Return (name, file, read options) of each listed dataset, or of those in ``chosen``.
 
-    None where ``path`` is no such list. Raises InputError for a name that it lacks, and for a
-    dataset that is no file in the list's own folder.
+    Returns None if ``path`` is not a list of datasets.
+
+    Raises:
+        InputError: a chosen name is not listed, or a dataset is not a file in the list's folder.
     """
-    listed = _listed(path)
+    listed = _read_list(path)
     if listed is None:
         if chosen:
-            raise InputError(f"{path} lists no datasets, so none of it can be named with '#'")
+            raise InputError(f"{path} is not a list of datasets, so '#' cannot select from it.")
         return None
     unknown = [name for name in chosen if name not in listed]
     if unknown:
-        raise InputError(f"{path} lists no {unknown[0]!r}; there are: {', '.join(listed)}")
+        raise InputError(f"{path} has no dataset {unknown[0]!r}. Choose from: {', '.join(listed)}")
     names = chosen or list(listed)
-    elsewhere = [name for name in names if not isinstance(listed[name].get(_FILE), str)]
-    if elsewhere:
-        here = [name for name in listed if isinstance(listed[name].get(_FILE), str)]
+    remote = [name for name in names if not isinstance(listed[name].get(_FILE), str)]
+    if remote:
+        local = [name for name in listed if isinstance(listed[name].get(_FILE), str)]
         raise InputError(
-            f"{path}: {', '.join(elsewhere[:5])} lie(s) elsewhere, which a list does not decide; "
-            f"name those that are files here, as in {path.name}#{','.join(here[:3]) or 'NAME'}, "
-            "and the hub's as hf:OWNER/NAME"
+            f"{path}: not local files, and never downloaded because a list names them: "
+            f"{', '.join(remote[:5])}. Select the local ones, as in {path.name}#{','.join(local[:3]) or 'NAME'}, and "
+            "name datasets on the hub as hf:OWNER/NAME"
         )
-    return [(name, _beside(path, name, listed[name]), _said(listed[name])) for name in names]
+    return [(name, _find_file(path, name, listed[name]), _options(listed[name])) for name in names]
 
 
-def _listed(path: Path) -> dict[str, Mapping[str, object]] | None:
+def _read_list(path: Path) -> dict[str, Mapping[str, object]] | None:
     if path.suffix != ".json" or path.stat().st_size > _MAX_BYTES:
         return None
     try:
@@ -67,28 +69,32 @@ def _listed(path: Path) -> dict[str, Mapping[str, object]] | None:
         return None
     if not isinstance(listed, dict) or not listed:
         return None
-    known = {_FILE, *_ELSEWHERE}
-    if not all(isinstance(one, dict) and known & one.keys() for one in listed.values()):
+    known = {_FILE, *_REMOTE_KEYS}
+    if not all(isinstance(entry, dict) and known & entry.keys() for entry in listed.values()):
         return None
-    records = ("conversations", "messages", "image", "images")  # a file name is no registry yet
-    return None if any(key in one for one in listed.values() for key in records) else listed
+    # Records may have a file name too.
+    record_keys = ("conversations", "messages", "image", "images")
+    return None if any(key in entry for entry in listed.values() for key in record_keys) else listed
 
 
-def _beside(path: Path, name: str, one: Mapping[str, object]) -> Path:
-    """The file, which lies in the list's folder or below; a list is data and leads nowhere else."""
+def _find_file(path: Path, name: str, entry: Mapping[str, object]) -> Path:
+    """Return the file of an entry. A list is untrusted: the file must be in or below its folder."""
     folder = path.absolute().parent
-    found = (folder / str(one[_FILE])).resolve()
-    if found.exists() and found.is_relative_to(folder.resolve()):
-        return found
-    raise InputError(f"{path} names {one[_FILE]!r} for {name!r}, which is no file beside it")
+    file = (folder / str(entry[_FILE])).resolve()
+    if file.exists() and file.is_relative_to(folder.resolve()):
+        return file
+    raise InputError(
+        f"{path} gives {entry[_FILE]!r} as the file of {name!r}, but its folder has no such file."
+    )
 
 
-def _said(one: Mapping[str, object]) -> ReadOptions:
-    columns, tags = _words(one.get("columns")), _words(one.get("tags"))
+def _options(entry: Mapping[str, object]) -> ReadOptions:
+    columns, tags = _non_empty_names(entry.get("columns")), _non_empty_names(entry.get("tags"))
     kept = {key: columns.get(key, key) for key in (*_MEDIA, *_KEPT)}
-    formatting = one.get("formatting", "alpaca")
+    formatting = entry.get("formatting", "alpaca")
     if formatting == "alpaca":
-        return ReadOptions(columns={**kept, **_renamed(_FLAT, columns)}, only_columns=True)
+        flat = {key: columns.get(listed, key) for key, listed in _FLAT.items()}
+        return ReadOptions(columns={**kept, **flat}, only_columns=True)
     default = _TURN_KEYS.get(str(formatting), _TURN_KEYS["sharegpt"])
     keys = tags.get("role_tag", default[0]), tags.get("content_tag", default[1])
     roles = {tags[tag].lower(): side for tag, side in _TAGS.items() if tag in tags}
@@ -102,11 +108,7 @@ def _said(one: Mapping[str, object]) -> ReadOptions:
     )
 
 
-def _renamed(roles: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
-    return {key: columns.get(named, key) for key, named in roles.items()}
-
-
-def _words(value: object) -> dict[str, str]:
-    """The names in a mapping; null means that there is none."""
+def _non_empty_names(value: object) -> dict[str, str]:
+    """Return the entries of a mapping that are names; null means none."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {str(key): name for key, name in pairs if isinstance(name, str) and name}

@@ -1,8 +1,7 @@
-"""WebDataset: tar files whose members of one name, in a row, are one sample.
+"""WebDataset: tar files in which consecutive members with the same name are one sample.
 
-The archive is read through once, front to back, and nothing is unpacked: a reference to an image
-holds the place of its bytes. Members that could lead out of a folder if somebody unpacked them,
-and links, are refused with their sample.
+The archive is read once, front to back, and never unpacked: an image reference gives the position
+of its bytes. Links, and members that could leave their folder when unpacked, refuse their sample.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _TEXT_SUFFIXES = ("txt", "text", "caption")
 _VIDEO_SUFFIXES = ("mp4", "avi", "mov", "mkv", "webm")
 REFUSED = "__refused__"
-"""Key of a record whose members are refused; its value is the reason."""
+"""Key in a record with refused members; its value is the reason."""
 
 
 @dataclass(slots=True)
-class _Group:
-    """The members of one sample, in their order.
+class _MemberGroup:
+    """The members of one sample, in order.
 
-    ``key`` is what their names share: all before the first dot, as WebDataset has it, or before
-    the last one where the first two members share that much (``a.1.jpg``, ``a.1.json``).
+    ``key`` is the shared start of their names: up to the first dot, as in WebDataset, or up to the
+    last one if the first two members share it (``a.1.jpg``, ``a.1.json``).
     """
 
     key: str
@@ -47,81 +46,128 @@ class _Group:
     problem: str | None = None
     refused: str | None = None
 
-    def takes(self, name: str) -> bool:
-        """Whether a member of that name belongs to this sample."""
-        longer = _longer_name(name)
-        if len(self.members) == 1 and longer == _longer_name(self.members[0]):
+    def matches(self, name: str) -> bool:
+        """Return whether a member with that name belongs to this sample."""
+        longer = _name_to_last_dot(name)
+        if len(self.members) == 1 and longer == _name_to_last_dot(self.members[0]):
             self.key = longer
-        return self.key in (longer, _shared_name(name))
+        return self.key in (longer, _name_to_first_dot(name))
+
+    def add_member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, tar_name: str) -> None:
+        """Add the archive's current member: the position of an image, the content of a text."""
+        self.members.append(member.name)
+        suffix = PurePosixPath(member.name).suffix.removeprefix(".").lower()
+        if reason := _refusal_reason(member):
+            self.refused = self.refused or replace_surrogates(reason)
+        elif suffix in IMAGE_SUFFIXES:
+            quoted = quote(member.name, errors="replace")
+            position = f"offset={member.offset_data}&bytes={member.size}&member={quoted}"
+            self.images.append((member.name, InlineReference(f"{tar_name}#{position}")))
+        elif suffix in _VIDEO_SUFFIXES:
+            self.video = True
+        elif suffix == "json" or suffix in _TEXT_SUFFIXES:
+            if member.size + sum(map(len, self.texts.values())) > MAX_RECORD_BYTES:
+                self.problem = (
+                    f"the texts up to the member {member.name!r} are longer than "
+                    f"{MAX_RECORD_BYTES >> 20} MiB"
+                )
+                return
+            content = archive.extractfile(member)
+            self.texts[member.name] = content.read() if content else b""
 
 
 def read_webdataset(
     file: IO[bytes], name: str, *, encoding: str = "", keep_going: bool = False
 ) -> Iterator[RawRecord]:
-    """The samples of a tar file. Raises RecordError for a damaged one, unless ``keep_going``.
+    """Yield the samples of a tar file.
 
-    ``encoding``: that of the texts inside, "" for UTF-8.
+    Args:
+        file: the archive.
+        name: its name in references.
+        encoding: encoding of the texts inside, "" for UTF-8.
+        keep_going: yield damage as a record with a problem.
+
+    Raises:
+        RecordError: the archive is damaged, unless ``keep_going``.
     """
-    group: _Group | None = None
-    position = 0
+    group: _MemberGroup | None = None
+    end = 0
+    problem = None
     try:
         with tarfile.open(fileobj=file, mode="r|") as archive:
             for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # it would keep millions of them
+                archive.members = []  # type: ignore[attr-defined]  # would collect millions
                 if member.isdir():
                     continue
-                if group is None or not group.takes(member.name):
+                if group is None or not group.matches(member.name):
                     if group is not None:
-                        yield _finished(group, name, encoding, keep_going)
-                    group = _Group(_shared_name(member.name), member.offset)
-                _take(group, archive, member, name)
-                position = group.end = member.offset_data + -(-member.size // 512) * 512
+                        yield _build_record(group, name, encoding, keep_going)
+                    group = _MemberGroup(_name_to_first_dot(member.name), member.offset)
+                group.add_member(archive, member, name)
+                end = group.end = member.offset_data + -(-member.size // 512) * 512
     except (tarfile.TarError, OSError, EOFError) as error:
+        problem = f"after byte {end}: {error}"
         if not keep_going:
-            raise RecordError(f"{name}: after byte {position}: {error}") from error
-        if group is not None:
-            yield _finished(group, name, encoding, keep_going)
-        yield RawRecord(b"", problem=f"after byte {position}: {error}", origin=f"{name}#cut")
-        return
+            raise RecordError(f"{name}: {problem}") from error
     if group is not None:
-        yield _finished(group, name, encoding, keep_going)
+        yield _build_record(group, name, encoding, keep_going)
+    if problem:
+        yield RawRecord(b"", problem=problem, origin=f"{name}#cut")
 
 
-def _shared_name(name: str) -> str:
-    """What the members of one sample share: their name up to the first dot of the file name."""
+def _name_to_first_dot(name: str) -> str:
+    """Return the member name up to the first dot of the file name."""
     folder, slash, base = name.rpartition("/")
     return f"{folder}{slash}{base.partition('.')[0]}"
 
 
-def _longer_name(name: str) -> str:
-    """A member's name up to the last dot of the file name."""
+def _name_to_last_dot(name: str) -> str:
+    """Return the member name up to the last dot of the file name."""
     folder, slash, base = name.rpartition("/")
     return f"{folder}{slash}{base.rpartition('.')[0] or base}"
 
 
-def _take(group: _Group, archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
-    group.members.append(member.name)
-    last = PurePosixPath(member.name).suffix.removeprefix(".").lower()
-    if reason := _refusal(member):
-        group.refused = group.refused or replace_surrogates(reason)
-    elif last in IMAGE_SUFFIXES:
-        place = f"offset={member.offset_data}&bytes={member.size}&member={_quoted(member.name)}"
-        group.images.append((member.name, InlineReference(f"{name}#{place}")))
-    elif last in _VIDEO_SUFFIXES:
-        group.video = True
-    elif last == "json" or last in _TEXT_SUFFIXES:
-        if member.size + sum(map(len, group.texts.values())) > MAX_RECORD_BYTES:
-            group.problem = (
-                f"the texts up to the member {member.name!r} are longer than "
-                f"{MAX_RECORD_BYTES >> 20} MiB"
-            )
-            return
-        content = archive.extractfile(member)
-        group.texts[member.name] = content.read() if content else b""
+def _refusal_reason(member: tarfile.TarInfo) -> str | None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+        return f"the member {member.name!r} leads outside the archive"
+    if not member.isreg():
+        return f"the member {member.name!r} is a link or a device, not a file"
+    return None
 
 
-def _read_texts(group: _Group, encoding: str) -> dict[str, object]:
-    """The record that the texts of a sample make up. Raises ValueError."""
+def _build_record(group: _MemberGroup, name: str, encoding: str, keep_going: bool) -> RawRecord:
+    """Return the record of a sample. Raises RecordError for a text in another encoding."""
+    origin = f"{name}#offset={group.start}&bytes={group.end - group.start}"
+    value: dict[str, object] = {}
+    problem = group.problem
+    try:
+        value = _parse_texts(group, encoding)
+    except ValueError as error:
+        problem = problem or str(error)
+        if NOT_UTF8 in problem and not keep_going:
+            raise RecordError(f"{name}: {problem}") from error
+    if not problem and not group.refused and _is_mixed(group):
+        shown = ", ".join(replace_surrogates(member) for member in group.members[:3])
+        problem = (
+            f"the members {shown} form one sample because their names up to the first dot are "
+            f"{replace_surrogates(group.key)!r}; rename them without dots before the extension"
+        )
+    if problem:
+        return RawRecord(b"", problem=problem, key=group.key, origin=origin)
+    if group.video:
+        value["video"] = group.key
+    if group.images:
+        images = _order_images(group.images, value)
+        value = {key: inner for key, inner in value.items() if key not in ("image", "images")}
+        value["images"] = images
+    if group.refused:
+        value[REFUSED] = group.refused
+    return RawRecord(b"", value, key=group.key, origin=origin)
+
+
+def _parse_texts(group: _MemberGroup, encoding: str) -> dict[str, object]:
+    """Return the record that the texts of a sample form. Raises ValueError."""
     record: dict[str, object] = {}
     text: str | None = None
     for member, content in group.texts.items():
@@ -138,7 +184,7 @@ def _read_texts(group: _Group, encoding: str) -> dict[str, object]:
             raise ValueError(f"the member {member!r} is not valid JSON: {error}") from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"the member {member!r}: {error}") from error
-        if suffix != "json":  # 7.detail.json stands beside the record
+        if suffix != "json":  # 7.detail.json is a value of the record in 7.json
             record.setdefault(suffix.removesuffix(".json"), value)
         elif isinstance(value, dict):
             record |= value
@@ -149,69 +195,26 @@ def _read_texts(group: _Group, encoding: str) -> dict[str, object]:
     return record
 
 
-def _quoted(name: str) -> str:
-    return quote(name, errors="replace")
+def _is_mixed(group: _MemberGroup) -> bool:
+    """Return whether the members seem to be several samples, or parts of none.
 
-
-def _refusal(member: tarfile.TarInfo) -> str | None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\0" in member.name:
-        return f"the member {member.name!r} leads out of the archive"
-    if not member.isreg():
-        return f"the member {member.name!r} is a link or a device, not a file"
-    return None
-
-
-def _finished(group: _Group, name: str, encoding: str, keep_going: bool) -> RawRecord:
-    """The record of a sample. Raises RecordError for a text in another encoding."""
-    origin = f"{name}#offset={group.start}&bytes={group.end - group.start}"
-    value: dict[str, object] = {}
-    problem = group.problem
-    try:
-        value = _read_texts(group, encoding)
-    except ValueError as error:
-        problem = problem or str(error)
-        if NOT_UTF8 in problem and not keep_going:
-            raise RecordError(f"{name}: {problem}") from error
-    if not problem and not group.refused and _is_mixed(group):
-        shown = ", ".join(replace_surrogates(member) for member in group.members[:3])
-        problem = (
-            f"the members {shown} are one sample by the name before their first dot, "
-            f"{replace_surrogates(group.key)!r}; give them names without dots before the extension"
-        )
-    if problem:
-        return RawRecord(b"", problem=problem, key=group.key, origin=origin)
-    if group.video:
-        value["video"] = group.key
-    if group.images:
-        images = [reference for _, reference in _in_named_order(group.images, value)]
-        value = {key: one for key, one in value.items() if key not in ("image", "images")}
-        value["images"] = images
-    if group.refused:
-        value[REFUSED] = group.refused
-    return RawRecord(b"", value, key=group.key, origin=origin)
-
-
-def _is_mixed(group: _Group) -> bool:
-    """Whether members that are one sample by their first dot seem to be several, or parts of none.
-
-    None of them is just an extension to the shared name, and they are pairs of their own or images
-    alone.
+    That is: none of them is the key plus an extension, and they are pairs of their own or images
+    only.
     """
-    longer = Counter(map(_longer_name, group.members))
+    longer = Counter(map(_name_to_last_dot, group.members))
     if group.key in longer:
         return False
     return not group.texts or sum(count > 1 for count in longer.values()) > 1
 
 
-def _in_named_order(
+def _order_images(
     images: list[tuple[str, InlineReference]], record: Mapping[str, object]
-) -> list[tuple[str, InlineReference]]:
-    """The images in the order in which the record names them, if it names exactly these."""
+) -> list[InlineReference]:
+    """Return the images in the order in which the record names them, if it names exactly these."""
     named = record.get("images", record.get("image"))
     listed = named if isinstance(named, list) else [named]
-    by_name = {PurePosixPath(member).name: (member, place) for member, place in images}
-    names = [PurePosixPath(one).name for one in listed if isinstance(one, str)]
+    by_name = {PurePosixPath(member).name: reference for member, reference in images}
+    names = [PurePosixPath(path).name for path in listed if isinstance(path, str)]
     if sorted(names) == sorted(by_name):
-        return [by_name[one] for one in names]
-    return images
+        return [by_name[name] for name in names]
+    return [reference for _, reference in images]

@@ -1,7 +1,7 @@
-"""Tables of text: the TSV files of benchmarks (images in base64), and CSV.
+"""Text tables: the TSV files of benchmarks (images in base64), and CSV.
 
-Rows are cut by the standard library's reader while the byte offset of each is kept, so that the
-image of a row is read from its place later, and memory holds one row at a time.
+Rows are split by the standard library's reader while their byte offsets are tracked, so the image
+of a row can be read from its position later and only one row is in memory at a time.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from scoring.readers.encodings import describe_bad_byte, find_undecoded
 from scoring.readers.json_stream import MAX_RECORD_BYTES, RawRecord
 
 csv.field_size_limit(MAX_RECORD_BYTES)
-MOST_SHARED = 200_000
-_SHORTEST_IMAGE = 64  # a shorter text in the image column is the index of the row that holds it
+MAX_SHARED_IMAGES = 200_000
+_MIN_IMAGE_LENGTH = 64  # a shorter text in the image column is the index of another row
 _STEP_BYTES = 1 << 20
-_SURE_LINES = 100  # lines inside one pair of quotation marks that are whole rows by themselves
+_CERTAIN_LINES = 100  # complete rows inside quotation marks that prove missing quoting
 
 
 class _Lines:
-    """Decoded lines of a file for a csv reader, with the byte offset of the next one."""
+    """Decoded lines of a file for a csv reader, with the byte offset of the next line."""
 
     def __init__(self, file: IO[bytes], name: str, offset: int = 0, encoding: str = "") -> None:
         self._file, self._name, self.offset = file, name, offset
         self._encoding = encoding or "utf-8"
-        self._begun_at = offset
+        self._row_offset = offset
         self._ahead: deque[bytes] = deque()
         self.row: list[bytes] = []
-        """Lines of the row that is read."""
+        """Lines of the current row."""
         self.problem = ""
-        """What of that row is in no encoding."""
+        """Why the current row cannot be decoded."""
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -48,41 +48,41 @@ class _Lines:
         return text.removeprefix("\ufeff") if first else text
 
     def read_line(self) -> bytes:
-        """The next line as it is in the file; b"" at its end."""
+        """Return the next line undecoded; b"" at the end of the file."""
         line = self._ahead.popleft() if self._ahead else self._file.readline(MAX_RECORD_BYTES + 1)
         if not line:
             return b""
         self.offset += len(line)
         self.row.append(line)
-        if self.offset - self._begun_at > MAX_RECORD_BYTES:
+        if self.offset - self._row_offset > MAX_RECORD_BYTES:
             raise RecordError(
-                f"{self._name}: the row at byte {self._begun_at} is longer than "
-                f"{MAX_RECORD_BYTES >> 20} MiB; a quotation mark may lack its other half"
+                f"{self._name}: the row at byte {self._row_offset} is longer than "
+                f"{MAX_RECORD_BYTES >> 20} MiB. A closing quotation mark may be missing."
             )
         return line
 
     def decode(self, line: bytes) -> str:
-        """The text of a line; what is not in its encoding becomes the problem of the row."""
+        """Return the text of a line; an invalid byte becomes the problem of the row."""
         try:
             return line.decode(self._encoding)
         except UnicodeDecodeError:
             text = line.decode(self._encoding, "surrogateescape")
-            odd = find_undecoded(text, 0, len(text))
-            self.problem = self.problem or describe_bad_byte(text[odd or 0])
+            position = find_undecoded(text, 0, len(text))
+            self.problem = self.problem or describe_bad_byte(text[position or 0])
             return text
 
-    def begin(self) -> int:
-        """Marks the beginning of a row."""
-        self._begun_at = self.offset
+    def start_row(self) -> int:
+        """Start a row and return its byte offset."""
+        self._row_offset = self.offset
         self.row, self.problem = [], ""
         return self.offset
 
     def put_back(self) -> None:
-        """Goes back to the second line of the row."""
+        """Go back to the second line of the row."""
         first, *others = self.row
         self._ahead.extendleft(reversed(others))
-        self.row, self.offset = [first], self._begun_at + len(first)
-        while not first.endswith(b"\n") and not self._ahead:  # a line beyond all limits
+        self.row, self.offset = [first], self._row_offset + len(first)
+        while not first.endswith(b"\n") and not self._ahead:  # an overlong line
             first = self._file.readline(_STEP_BYTES)
             self.offset += len(first)
             if not first:
@@ -98,30 +98,43 @@ def read_table(
     encoding: str = "",
     keep_going: bool = False,
 ) -> Iterator[tuple[int, RawRecord]]:
-    """(byte offset, row) of every row below the header, columns by their name.
+    """Yield (byte offset, row) for every row below the header, columns by name.
 
-    ``quoted`` False: quotation marks are text. Raises RecordError for a row whose quotation marks
-    do not come out even or that is not in the encoding; with ``keep_going`` its first line becomes
-    a record with its problem, and reading goes on at the next line.
+    Args:
+        file: the table.
+        name: its name in error messages.
+        delimiter: between columns.
+        quoted: False: quotation marks are text.
+        encoding: "" for UTF-8.
+        keep_going: make the first line of a bad row a record with a problem and continue at the
+            next line.
+
+    Raises:
+        RecordError: a row has unbalanced quotation marks or is not in the encoding.
     """
     lines = _Lines(file, name, encoding=encoding)
-    reader = _reader(lines, delimiter, quoted)
+    reader = _open_csv(lines, delimiter, quoted)
     try:
         header: list[str] = next(reader, [])
     except csv.Error as error:
-        raise RecordError(f"{name}: its first line names no columns: {error}") from error
+        raise RecordError(f"{name}: cannot read column names in line 1: {error}") from error
     if lines.problem:
-        raise RecordError(f"{name}: in its first line {lines.problem}")
+        raise RecordError(f"{name}: line 1: {lines.problem}")
     number = 0
     while True:
-        offset, number = lines.begin(), number + 1
+        offset, number = lines.start_row(), number + 1
         row: list[str] | None = []
         problem = ""
         try:
             row = next(reader, None)
             problem = lines.problem
         except (csv.Error, RecordError) as error:
-            problem = _why_cut(error)
+            problem = str(error)
+            if isinstance(error, csv.Error):
+                problem += (
+                    ". A field that starts with a quotation mark must end with one, and quotation "
+                    "marks inside it must be doubled."
+                )
             lines.put_back()
         if row is None:
             return
@@ -134,19 +147,19 @@ def read_table(
             if len(row) == len(header):
                 yield offset, RawRecord(b"", dict(zip(header, row, strict=True)))
             else:
-                what = f"row {number} has {len(row)} columns, the header names {len(header)}"
-                yield offset, RawRecord(b"", problem=what)
+                problem = f"row {number} has {len(row)} columns, the header has {len(header)}"
+                yield offset, RawRecord(b"", problem=problem)
 
 
 def split_header(line: str, delimiter: str) -> list[str]:
-    """Return the column names in the first line of a table, none where it is not one line."""
+    """Return the column names in the first line of a table; none if it is not a whole line."""
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
-    except csv.Error:  # a lone carriage return, or a name without end: reading the table says so
+    except csv.Error:  # a lone carriage return or an unclosed name: reading reports it
         return []
 
 
-def _reader(
+def _open_csv(
     lines: Iterator[str], delimiter: str, quoted: bool, strict: bool = True
 ) -> Iterator[list[str]]:
     if quoted:
@@ -154,42 +167,33 @@ def _reader(
     return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
 
 
-def _why_cut(error: Exception) -> str:
-    if not isinstance(error, csv.Error):
-        return str(error)
-    return (
-        f"{error}: a field that begins with a quotation mark must end with one, and those inside "
-        "it are doubled"
-    )
-
-
 def find_unquoted_line(file: IO[bytes], name: str, encoding: str = "") -> int | None:
-    """Return the number of the line which proves that a TSV file was written without quoting.
+    """Return the number of a line which proves that a TSV file was written without quoting.
 
-    That is a line of as many columns as the header names, in which a field begins with a quotation
-    mark: with quoting it would break off, or swallow lines that are whole rows themselves. None
-    where all quotation marks come out even.
+    The line has the number of columns in the header, and one of its fields starts with a quotation
+    mark; with quoting it would be invalid or swallow lines that are complete rows. None if all
+    quotation marks are balanced.
     """
     lines = _Lines(file, name, encoding=encoding)
     n_tabs = lines.read_line().count(b"\t")
     number = 1
     while True:
-        lines.begin()
+        lines.start_row()
         try:
             line = lines.read_line()
-        except RecordError:  # a line beyond all limits: whoever reads the rows names it
+        except RecordError:  # an overlong line; reading the rows reports it
             return None
         if not line:
             return None
         number += 1
-        if not _is_even(line):
-            if _is_uneven(lines.decode(line), lines, n_tabs):
+        if not _is_balanced(line):
+            if _requires_unquoted(lines.decode(line), lines, n_tabs):
                 return number
             number += len(lines.row) - 1
 
 
-def _is_even(line: bytes) -> bool:
-    """Whether each field of a line that begins with a quotation mark ends with one; cheap."""
+def _is_balanced(line: bytes) -> bool:
+    """Return whether each field that starts with a quotation mark ends with one; cheap."""
     if not line.startswith(b'"') and b'\t"' not in line:
         return True
     fields = (field for field in line.rstrip(b"\r\n").split(b"\t") if field.startswith(b'"'))
@@ -199,22 +203,22 @@ def _is_even(line: bytes) -> bool:
     )
 
 
-def _is_uneven(first: str, lines: _Lines, n_tabs: int) -> bool:
-    """Whether the row that begins with the line ``first`` can only be read without quoting."""
+def _requires_unquoted(first: str, lines: _Lines, n_tabs: int) -> bool:
+    """Return whether the row that starts with ``first`` can only be read without quoting."""
 
-    def following() -> Iterator[str]:
+    def row_lines() -> Iterator[str]:
         yield first
         for line in lines:
-            if len(lines.row) > _SURE_LINES and _are_rows(lines.row, n_tabs):
+            if len(lines.row) > _CERTAIN_LINES and _are_rows(lines.row, n_tabs):
                 return
             yield line
 
     try:
-        next(_reader(following(), "\t", True), None)
+        next(_open_csv(row_lines(), "\t", True), None)
     except (csv.Error, RecordError):
-        uneven = _are_rows(lines.row[:1], n_tabs)
+        is_row = _are_rows(lines.row[:1], n_tabs)
         lines.put_back()
-        return uneven
+        return is_row
     return len(lines.row) > 1 and _are_rows(lines.row, n_tabs)
 
 
@@ -223,21 +227,21 @@ def _are_rows(lines: list[bytes], n_tabs: int) -> bool:
 
 
 class SharedImages:
-    """Rows of a benchmark that show the image of another row, which they name by its index.
+    """Benchmark rows that contain the index of another row in place of their image.
 
-    The latest MOST_SHARED rows with an image are known; those named are kept longest.
+    Remembers the latest MAX_SHARED_IMAGES rows with an image, the most recently used longest.
     """
 
     def __init__(self) -> None:
         self._offsets: OrderedDict[str, int] = OrderedDict()
 
-    def resolve(self, offset: int, row: dict[str, object]) -> int:
-        """The offset of the row whose image ``row`` shows."""
+    def find_offset(self, offset: int, row: dict[str, object]) -> int:
+        """Return the offset of the row that has the image of ``row``."""
         image, index = row.get("image"), row.get("index")
         if isinstance(image, str) and isinstance(index, str):
-            if len(image) >= _SHORTEST_IMAGE:
+            if len(image) >= _MIN_IMAGE_LENGTH:
                 self._offsets[index] = offset
-                if len(self._offsets) > MOST_SHARED:
+                if len(self._offsets) > MAX_SHARED_IMAGES:
                     self._offsets.popitem(last=False)
             elif image in self._offsets:
                 self._offsets.move_to_end(image)
@@ -246,12 +250,12 @@ class SharedImages:
 
 
 def read_row_at(path: Path, offset: int, quoted: bool = True) -> dict[str, str]:
-    """The row of a table that begins at byte ``offset``."""
+    """Return the row of a table that starts at byte ``offset``."""
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
     with path.open("rb") as file:
         first = _Lines(file, path.name)
-        header: list[str] = next(_reader(first, delimiter, quoted, strict=False), [])
+        header: list[str] = next(_open_csv(first, delimiter, quoted, strict=False), [])
         file.seek(offset)
         lines = _Lines(file, path.name, offset)
-        row: list[str] = next(_reader(lines, delimiter, quoted, strict=False), [])
+        row: list[str] = next(_open_csv(lines, delimiter, quoted, strict=False), [])
     return dict(zip(header, row, strict=False))

@@ -10,7 +10,7 @@ from scoring.bundled import MODEL_NOTICE
 from scoring.database.connection import Store
 from scoring.database.queries.detail import sample_detail
 from scoring.database.values import Scope
-from scoring.dataset.records import read_sample
+from scoring.dataset.records import read_samples
 from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands
 from scoring.workspace import open_workspace, save_settings
@@ -64,7 +64,8 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
     store = Store(workspace)
     # Row 1 is answered with a single digit, and by every fifth row without the image only.
     detail = sample_detail(store, Scope("tiny-run"), 1)
-    card = build_card(read_sample(workspace, 1), detail, "none", Bands(), "edition")
+    sample = next(read_samples(workspace, [1]))
+    card = build_card(sample, detail, "none", Bands(), "edition")
     (one,) = card["predictions"]
     assert one["multimodal_match"] == {"same": True, "said": "= reference"}
     assert one["text_match"] == {"same": False, "said": "≠ reference"}
@@ -74,7 +75,11 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
     gone = {"prediction_text": None, "reason": "the image is gone"}
     changed = [held | changes | gone]
     card = build_card(
-        read_sample(workspace, 1), replace(detail, predictions=changed), "none", Bands(), "edition"
+        next(read_samples(workspace, [1])),
+        replace(detail, predictions=changed),
+        "none",
+        Bands(),
+        "edition",
     )
     (one,) = card["predictions"]
     assert one["multimodal_match"] == {"same": True, "said": "= reference, same option"}
@@ -82,6 +87,10 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
 
     near = [held | {"f1_text": 0.5}]
     card = build_card(
-        read_sample(workspace, 1), replace(detail, predictions=near), "none", Bands(), "edition"
+        next(read_samples(workspace, [1])),
+        replace(detail, predictions=near),
+        "none",
+        Bands(),
+        "edition",
     )
     assert card["predictions"][0]["text_match"]["said"] == "≠ reference · token F1 0.50"

@@ -168,7 +168,7 @@ def test_subset_rejects_a_name_in_use_and_an_invalid_name(root: Path, draw: Draw
     app = draw("subset", {"rule": "top-count", "count": "20"})
     for name, answer in (
         ("best", "Saved as best"),
-        ("../up", "is no name for a subset"),
+        ("../up", "Invalid subset name"),
         ("", "Type a name for this subset"),
     ):
         app.text_input("subset_name").set_value(name)

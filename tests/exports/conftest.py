@@ -10,7 +10,7 @@ import pytest
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
-from scoring.readers import ReadOptions
+from scoring.readers.options import ReadOptions
 from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace
 from tests.synthetic import RUN_ID, typed_row, write_clusters, write_run

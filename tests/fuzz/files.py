@@ -16,8 +16,9 @@ from pathlib import Path
 from scoring.errors import InputError, RecordError
 from scoring.image_references import split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
-from scoring.readers import ReadOptions, SourceReader, open_sources
 from scoring.readers.keyed import index_keyed_images
+from scoring.readers.options import ReadOptions
+from scoring.readers.sources import SourceReader, open_sources
 from scoring.samples import Sample
 from tests.fuzz.samples import assert_writable
 

@@ -17,7 +17,7 @@ from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.dataset import importing, parts
 from scoring.dataset.importing import import_dataset
-from scoring.dataset.records import read_dataset_info, read_originals, read_samples
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.engine.plan import open_plan
 from scoring.errors import InputError, RunConflictError, VerificationError, WorkspaceError
@@ -85,17 +85,18 @@ def test_rows_go_on_and_the_old_ones_keep_their_place(
     monkeypatch.setattr(parts, "PART_ROWS", 2)
     workspace = create_workspace(tmp_path / "ws")
     first = import_dataset(workspace, files[:1])
-    before = list(read_originals(workspace, range(4)))
+    before = [(one.row_idx, one.original) for one in read_samples(workspace)]
     workspace = add(open_workspace(workspace.root), files[1])
     info = read_dataset_info(workspace)
     samples = list(read_samples(workspace))
     assert [sample.row_idx for sample in samples] == list(range(7))
     assert [sample.id for sample in samples] == ["a0", "a1", "a2", "a3", "b0", "b1", "b2"]
-    assert list(read_originals(workspace, range(4))) == before
+    after = read_samples(workspace, range(4))
+    assert [(one.row_idx, one.original) for one in after] == before
     assert [(file.name, file.n_records) for file in info.files] == [("a.json", 4), ("b.json", 3)]
     assert [(one.n_samples, one.n_parts) for one in info.editions] == [(4, 2), (7, 4)]
     assert info.origin == first.fingerprint != info.fingerprint
-    assert info.holds(first.fingerprint) and info.holds(info.fingerprint)
+    assert info.includes_edition(first.fingerprint) and info.includes_edition(info.fingerprint)
     assert workspace.image_roots == (tmp_path.resolve(),)
     assert workspace.image_roots.bases == (((tmp_path / "other").resolve(),),)
     assert add(workspace, files[1]) == workspace  # the same files again change nothing
@@ -212,7 +213,7 @@ def test_files_of_one_name_that_hold_images_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder / "t.csv").write_text(f"question,answer\nq,{folder}\n")
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, [tmp_path / "x" / "t.csv"])
-    with pytest.raises(InputError, match=r"holds a file 't\.csv' already"):
+    with pytest.raises(InputError, match=r"already has a file named 't\.csv'"):
         add(open_workspace(workspace.root), tmp_path / "y" / "t.csv")
 
 
@@ -224,7 +225,7 @@ def test_nothing_is_added_under_a_run_that_is_at_work(
         file.report(phase="score", state="running", total=4, rate=1.0, written=SampleCounts(),
                     in_flight=SampleCounts(), source_totals={})  # fmt: skip
         file.write()
-        with pytest.raises(WorkspaceError, match="run 'mine' is at work"):
+        with pytest.raises(WorkspaceError, match="Run 'mine' is still active"):
             add(workspace, files[1])
 
 

@@ -14,7 +14,8 @@ import pytest
 from scoring.dataset.parts import dataset_table
 from scoring.errors import VisnecError
 from scoring.images.decode import ImageProblem, open_reference
-from scoring.readers import SourceReader, open_sources, read_options
+from scoring.readers.options import read_options
+from scoring.readers.sources import SourceReader, open_sources
 from tests.readers.test_files import png, record, write_lines, write_tar
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from scoring.dataset import parts
 from scoring.dataset.importing import import_dataset
-from scoring.dataset.records import read_dataset_info, read_originals, read_sample, read_samples
+from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.readers import read_options
+from scoring.readers.options import read_options
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
 
@@ -52,10 +52,9 @@ def test_records_keep_their_bytes_their_order_and_their_place(
         Status.PENDING, Status.BAD_RECORD, Status.TEXT_ONLY,
         Status.PENDING, Status.BAD_RECORD, Status.TEXT_ONLY, Status.BAD_RECORD,
     ]  # fmt: skip
-    assert read_sample(workspace, 3) == samples[3]
-    assert [row for row, _ in read_originals(workspace, [5, 0, 5])] == [0, 5]
-    with pytest.raises(InputError, match="the dataset has no row 7"):
-        read_sample(workspace, 7)
+    assert list(read_samples(workspace, [3])) == [samples[3]]
+    assert [one.row_idx for one in read_samples(workspace, [5, 0, 5])] == [0, 5]
+    assert list(read_samples(workspace, [7])) == []
 
 
 def test_the_folder_that_holds_the_images_is_found(files: list[Path], tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_the_same_files_again_change_nothing_others_are_refused(
     files = [files[0], tmp_path / "c.jsonl"]
     first = import_dataset(workspace, files)
     assert import_dataset(workspace, files) == first
-    with pytest.raises(WorkspaceError, match="already holds another dataset"):
+    with pytest.raises(WorkspaceError, match="already contains another dataset"):
         import_dataset(workspace, files[:1])
     assert read_dataset_info(workspace) == first
 
@@ -90,7 +89,7 @@ def test_a_broken_array_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is empty"), ("id,image\n", "begins with b'id,image"), ("[]", "no record found")],
+    [("", "is empty"), ("id,image\n", "starts with b'id,image"), ("[]", "No records found")],
 )
 def test_what_is_no_dataset_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.json").write_text(content)
@@ -102,7 +101,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     workspace = create_workspace(tmp_path / "ws")
     with pytest.raises(InputError, match="does not exist"):
         import_dataset(workspace, [tmp_path / "nowhere.json"])
-    with pytest.raises(InputError, match="holds no dataset file"):
+    with pytest.raises(InputError, match="contains no dataset file"):
         import_dataset(workspace, [workspace.root])
 
 

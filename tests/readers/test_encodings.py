@@ -18,7 +18,7 @@ from scoring.errors import InputError, RecordError
 from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
-from scoring.readers import read_options
+from scoring.readers.options import read_options
 from scoring.rules import TopShare
 from scoring.samples import Sample
 from scoring.subsets.definitions import SubsetDefinition
@@ -82,7 +82,7 @@ def test_another_encoding_is_refused_guessed_and_read_by_name(
         imported(tmp_path, path)
     assert f"byte {byte} is not UTF-8" in str(error.value)
     assert ("line " in str(error.value)) or ("row 2, at byte " in str(error.value))
-    assert f"read it with --encoding {guess}, or convert it: iconv -f" in str(error.value)
+    assert f"Pass --encoding {guess}, or convert the file: iconv -f" in str(error.value)
     kept = samples(imported(tmp_path, path, keep_going=True))
     assert [one.status for one in kept] == ["text_only", "bad_record"]
     assert f"byte {byte} is not UTF-8" in str(kept[1].reason)
@@ -127,17 +127,17 @@ def test_a_bad_byte_under_a_named_encoding_is_refused_in_its_name(tmp_path: Path
 def test_compressed_files_and_utf16(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(lines(CHINESE).encode("gbk")))
-    with pytest.raises(RecordError, match="read it with --encoding gb18030"):
+    with pytest.raises(RecordError, match="Pass --encoding gb18030"):
         imported(tmp_path, path)
     assert samples(imported(tmp_path, path, encoding="gbk"))[1].answer == CHINESE
     path = tmp_path / "b.json"
     path.write_bytes(array(CHINESE).encode("utf-16"))
-    with pytest.raises(RecordError, match="is text in UTF-16; read it with --encoding utf-16"):
+    with pytest.raises(RecordError, match="is UTF-16 text. Pass --encoding utf-16"):
         imported(tmp_path, path)
     assert samples(imported(tmp_path, path, encoding="utf-16"))[1].answer == CHINESE
     path = tmp_path / "c.tsv"
     path.write_bytes(table(CHINESE, "\t").encode("utf-16"))
-    with pytest.raises(RecordError, match="is a table in utf-16, whose rows are not found"):
+    with pytest.raises(RecordError, match="is a table in utf-16, an encoding in which rows cannot be located"):
         imported(tmp_path, path, encoding="utf-16")
 
 

@@ -26,8 +26,9 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError
 from scoring.images import containers
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
-from scoring.readers import read_options, tables, tsv
-from scoring.readers.inputs import find_inputs, hub_dataset
+from scoring.readers import tables, tsv
+from scoring.readers.inputs import find_inputs, parse_hub_name
+from scoring.readers.options import read_options
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
@@ -125,7 +126,7 @@ def test_a_saved_hugging_face_dataset(tmp_path: Path) -> None:
     assert colours(workspace) == [[colour] for colour in COLOURS.values()]
     state = {"_data_files": [{"filename": "../../../etc/passwd"}]}
     (tmp_path / "saved" / "test" / "state.json").write_text(json.dumps(state))
-    with pytest.raises(InputError, match="is no name of a file in the dataset's folder"):
+    with pytest.raises(InputError, match="is not a valid file name for the dataset folder"):
         find_inputs([tmp_path / "saved"])
 
 
@@ -144,7 +145,7 @@ def test_damaged_parquet_is_told_and_its_readable_rows_are_kept(tmp_path: Path) 
     assert [sample.status for sample in samples].count(Status.BAD_RECORD) == 1
     assert len(samples) == 301
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(RecordError, match="is no readable Parquet file"):
+    with pytest.raises(RecordError, match="is not a readable Parquet file"):
         imported(tmp_path / "b", path)
 
 
@@ -156,7 +157,7 @@ def test_a_damaged_arrow_file_is_told_and_ends_nothing(tmp_path: Path) -> None:
     places, far = struct.pack("<6i", *range(6)), struct.pack("<6i", 0, *[1 << 30] * 5)
     assert places in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(places, far))
-    with pytest.raises(RecordError, match=r"x\.arrow: from row 0 on nothing can be read"):
+    with pytest.raises(RecordError, match=r"x\.arrow: row 0 and all rows after it cannot be read"):
         imported(tmp_path, path)
     with pytest.raises(ImageProblem, match="row 2 cannot be read"):
         open_reference("x.arrow#row=2&at=/answer", [path])
@@ -221,7 +222,7 @@ def test_members_that_lead_out_and_links_are_refused(tmp_path: Path) -> None:
     workspace = imported(tmp_path, write_tar(tmp_path / "s.tar", members))
     samples = list(read_samples(workspace))
     assert [sample.status for sample in samples] == ["refused_path"] * 4 + ["pending"]
-    assert samples[0].reason == "the member '../evil.jpg' leads out of the archive"
+    assert samples[0].reason == "the member '../evil.jpg' leads outside the archive"
     assert samples[3].reason == "the member 'link.jpg' is a link or a device, not a file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tar", "ws"]
 
@@ -280,18 +281,18 @@ def test_a_benchmark_table_with_images_in_base64(tmp_path: Path) -> None:
     samples = list(read_samples(workspace))
     assert [sample.id for sample in samples] == ["10", "11", "12", None]
     assert samples[1].question == "two\nlines\nA. red\nB. blue"
-    assert samples[3].reason == "row 4 has 3 columns, the header names 6"
+    assert samples[3].reason == "row 4 has 3 columns, the header has 6"
     assert colours(workspace) == [[COLOURS["red"]], [COLOURS["red"]], [COLOURS["blue"]], []]
 
 
 def test_rows_that_share_images_are_known_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tsv, "MOST_SHARED", 2)
+    monkeypatch.setattr(tsv, "MAX_SHARED_IMAGES", 2)
     shared, image = tsv.SharedImages(), "x" * 64
     for index in ("1", "2"):
-        shared.resolve(int(index) * 10, {"index": index, "image": image})
-    assert shared.resolve(99, {"index": "9", "image": "1"}) == 10  # and 1 is kept for it
-    shared.resolve(30, {"index": "3", "image": image})
-    assert [shared.resolve(99, {"index": "9", "image": one}) for one in "123"] == [10, 99, 30]
+        shared.find_offset(int(index) * 10, {"index": index, "image": image})
+    assert shared.find_offset(99, {"index": "9", "image": "1"}) == 10  # and 1 is kept for it
+    shared.find_offset(30, {"index": "3", "image": image})
+    assert [shared.find_offset(99, {"index": "9", "image": one}) for one in "123"] == [10, 99, 30]
 
 
 def test_a_list_of_images_in_a_cell(tmp_path: Path) -> None:
@@ -414,7 +415,7 @@ def test_a_meta_file_names_datasets_with_their_roots(tmp_path: Path) -> None:
     meta["one"]["annotation"] = "/etc/hostname"
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(
-        InputError, match="names '/etc/hostname' for 'one'; no such file lies below"
+        InputError, match="gives '/etc/hostname' as the file of 'one', but there is no such file below"
     ):
         find_inputs([tmp_path / "meta.json"])
 
@@ -469,7 +470,7 @@ def test_folders_and_patterns_are_read_in_the_order_of_their_bytes(tmp_path: Pat
     (tmp_path / "d" / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"several kinds of files \(3 json, 1 parquet\)"):
         find_inputs([tmp_path / "d"])
-    with pytest.raises(InputError, match="no file matches"):
+    with pytest.raises(InputError, match="No file matches"):
         find_inputs([f"{tmp_path}/*.nothing"])
 
 
@@ -535,9 +536,9 @@ def test_images_inside_a_cached_file_are_found_by_the_name_of_the_link(tmp_path:
 
 
 def test_names_of_the_hub() -> None:
-    assert hub_dataset("hf:a/b") == ("a/b", None)
-    assert hub_dataset("hf://datasets/a/b-c.d@main") == ("a/b-c.d", "main")
-    assert hub_dataset("a/b") is None
+    assert parse_hub_name("hf:a/b") == ("a/b", None)
+    assert parse_hub_name("hf://datasets/a/b-c.d@main") == ("a/b-c.d", "main")
+    assert parse_hub_name("a/b") is None
 
 
 def test_a_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
@@ -577,10 +578,10 @@ def test_paths_beside_the_records_may_climb_inside_a_declared_root(tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps({"a": 1}), "is a pickle: loading one runs whatever it says"),
+        (pickle.dumps({"a": 1}), "is a pickle. Loading one can run arbitrary code"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
         (b"\x93NUMPY\x01", "is a NumPy array"),
-        (b"hello", "begins with b'hello'"),
+        (b"hello", "starts with b'hello'"),
         (b"", "is empty"),
     ],
 )
@@ -641,13 +642,13 @@ def test_a_box_is_cut_out(tmp_path: Path) -> None:
     image.save(tmp_path / "a.png")
     found = open_reference("a.png###[60, 10, 300, 40]", [tmp_path])
     assert (found.size, found.getpixel((0, 0))) == ((40, 30), (0, 0, 255))
-    with pytest.raises(ImageProblem, match=r"holds nothing of a\.png"):
+    with pytest.raises(ImageProblem, match=r"is outside a\.png"):
         open_reference("a.png###[90, 10, 20, 40]", [tmp_path])
     assert resolve_image("a.png", [tmp_path]).box is None
 
 
 def test_few_files_are_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "_OPEN_FILES", 2)
+    monkeypatch.setattr(containers, "_MAX_OPEN_FILES", 2)
     for number in range(4):
         table = pa.table({"image": [png("red")]})
         pq.write_table(table, tmp_path / f"{number}.parquet")

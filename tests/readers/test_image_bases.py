@@ -120,7 +120,7 @@ def test_a_base_is_no_way_out_of_the_folders(two: Workspace) -> None:
     for reference in ("base=0#../ws/secret.png", f"base=0#{two.root}/secret.png"):
         with pytest.raises(ImageProblem, match="leads out"):
             resolve_image(reference, two.image_roots)
-    with pytest.raises(ImageProblem, match="folders that the workspace does not name"):
+    with pytest.raises(ImageProblem, match="image folders unknown to this workspace"):
         resolve_image("base=7#images/1.png", two.image_roots)
     for reference in ("base=0#https://example.org/1.png", "base=0#original#row=0&at=/image"):
         with pytest.raises(ImageProblem):

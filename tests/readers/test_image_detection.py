@@ -206,7 +206,7 @@ def test_a_refused_path_says_where_it_leads(tmp_path: Path) -> None:
         resolve_image(image, [tmp_path / "d"])
     assert problem.value.status is Status.REFUSED_PATH
     assert problem.value.reason == (
-        f"'images/a/1.png' leads out of the image folders, to '{tmp_path}/disk/pictures/a'; if "
+        f"'images/a/1.png' leads outside the image folders, to '{tmp_path}/disk/pictures/a'; if "
         "your images are there, name that folder too: visnec relocate --images"
     )
 
@@ -218,7 +218,7 @@ def test_relocating_to_a_folder_that_leads_out_says_why(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         app, ["relocate", "-w", str(tmp_path / "ws"), "--images", str(tmp_path / "d")]
     )
-    assert "('images/a/1.png' leads out of the image folders" in str(result.exception)
+    assert "('images/a/1.png' leads outside the image folders" in str(result.exception)
 
 
 def test_greys_of_more_than_8_bits_are_announced(tmp_path: Path) -> None:

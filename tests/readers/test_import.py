@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from scoring.dataset import importing
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.parts import dataset_table
-from scoring.dataset.records import read_originals, read_samples
+from scoring.dataset.records import read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.readers import json_stream, read_options
+from scoring.readers import json_stream
 from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
+from scoring.readers.options import read_options
 from scoring.readers.records import to_sample
 from scoring.samples import Role, Sample, Status
 from scoring.workspace import create_workspace
@@ -124,16 +125,16 @@ def test_other_words_about_the_columns_make_another_dataset(
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, files)
     said = read_options(columns={"conversations": "conversations", "image": "image"})
-    with pytest.raises(WorkspaceError, match="already holds another dataset"):
+    with pytest.raises(WorkspaceError, match="already contains another dataset"):
         import_dataset(workspace, files, options=said)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"family": "x"}, "no format 'x'; there are: auto, llava, messages, qa, caption"),
-        ({"columns": {"x": "y"}}, "no column role 'x'; there are: id, source"),
-        ({"roles": {"x": "robot"}}, "role 'x' is 'robot'; it can be: system, human, assistant"),
+        ({"family": "x"}, "Unknown format 'x'. Choose one of: auto, llava, messages, qa, caption"),
+        ({"columns": {"x": "y"}}, "Unknown column 'x'. Choose one of: id, source"),
+        ({"roles": {"x": "robot"}}, "Role 'x' is mapped to 'robot'. Choose one of: system, human, assistant"),
     ],
 )
 def test_words_that_are_none_are_named(arguments: dict[str, object], message: str) -> None:
@@ -253,6 +254,6 @@ def test_originals_of_other_files_than_json_are_absent(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("question,answer\nq,a\n")
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, [tmp_path / "x.csv"])
-    assert list(read_originals(workspace, [0])) == [(0, None)]
+    assert [one.original for one in read_samples(workspace, [0])] == [b""]
     (sample,) = read_samples(workspace)
     assert sample.origin == "x.csv#offset=16"

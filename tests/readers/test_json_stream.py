@@ -49,10 +49,10 @@ def test_an_empty_array_has_no_records() -> None:
     [
         (b'[{"a":1},\n {"b" 2}]', "line 2, column 7: Expecting ':' delimiter"),
         (b'[{"a":1} {"b":2}]', "line 1, column 10: expected ',' or ']', found '{'"),
-        (b'[{"a":1}', "line 1, column 9: expected ',' or ']', the file ends"),
+        (b'[{"a":1}', "line 1, column 9: expected ',' or ']', found the end of the file"),
         (b'[{"a":1}]x', "line 1, column 10: 'x' after the end of the array"),
         (b'[{"a":"cut off', "line 1, column 7: Unterminated string"),
-        (b"", "line 1, column 1: expected '[', the file ends"),
+        (b"", "line 1, column 1: expected '[', found the end of the file"),
     ],
 )
 def test_an_error_names_line_and_column(data: bytes, place: str) -> None:

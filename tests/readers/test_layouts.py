@@ -11,8 +11,9 @@ import pytest
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.errors import RecordError
-from scoring.readers import detect_format, read_options
+from scoring.readers.detect import detect_format
 from scoring.readers.json_stream import CHUNK_BYTES
+from scoring.readers.options import read_options
 from scoring.samples import Sample, Status
 from scoring.workspace import create_workspace, open_workspace
 

@@ -14,8 +14,8 @@ from scoring.dataset.importing import import_dataset, preview_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
-from scoring.readers import read_options
 from scoring.readers.inputs import find_inputs
+from scoring.readers.options import read_options
 from scoring.workspace import create_workspace, open_workspace
 from tests.readers.test_files import COLOURS, answers, colours, imported, png, write_lines
 from tests.readers.test_variants import told
@@ -94,7 +94,7 @@ def test_words_of_the_user_come_before_those_of_a_list(listed: Path) -> None:
     [
         ("", r"far lie\(s\) elsewhere.+dataset_info\.json#chat,odd,flat"),
         ("#far", r"far lie\(s\) elsewhere"),
-        ("#nothing", "lists no 'nothing'; there are: chat, odd, flat, far"),
+        ("#nothing", "has no dataset 'nothing'. Choose from: chat, odd, flat, far"),
     ],
 )
 def test_what_a_list_cannot_give_is_told(listed: Path, suffix: str, message: str) -> None:
@@ -106,15 +106,15 @@ def test_what_a_list_cannot_give_is_told(listed: Path, suffix: str, message: str
 def test_a_list_leads_nowhere_else(listed: Path, name: str) -> None:
     (listed.parent.parent / "secret.json").write_text("[]")
     listed.write_text(json.dumps({"x": {"file_name": name}}))
-    with pytest.raises(InputError, match="which is no file beside it"):
+    with pytest.raises(InputError, match="but its folder has no such file"):
         find_inputs([listed])
 
 
 def test_records_of_their_own_are_no_list(tmp_path: Path) -> None:
     records = {"a": {"question": "q", "answer": "a", "image": "", "file_name": "x.png"}}
     (tmp_path / "r.json").write_text(json.dumps(records))
-    assert [one.said for one in find_inputs([tmp_path / "r.json"])] == [None]
-    with pytest.raises(InputError, match="lists no datasets"):
+    assert [one.listed_options for one in find_inputs([tmp_path / "r.json"])] == [None]
+    with pytest.raises(InputError, match="is not a list of datasets"):
         find_inputs([f"{tmp_path / 'r.json'}#a"])
 
 
@@ -173,14 +173,14 @@ def test_files_that_hold_no_images_by_key_are_told(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
     for name, message in (
         ("gone", "gone does not exist"),
-        ("list.json", "holds no images by key: --images takes"),
-        ("x.parquet", "has the columns x; images by key need one of id, key"),
+        ("list.json", "contains no images by key. --images accepts"),
+        ("x.parquet", "has the columns x. Images by key need one of id, key"),
     ):
         with pytest.raises(InputError, match=message):
             import_dataset(workspace, [data], [tmp_path / name])
     (tmp_path / "y").mkdir()
     twice = [keyed(tmp_path, "json"), keyed(tmp_path / "y", "json")]
-    with pytest.raises(InputError, match="two files of images are called 'D3"):
+    with pytest.raises(InputError, match="Two image files are named 'D3"):
         import_dataset(workspace, [data], twice)
 
 
@@ -192,13 +192,13 @@ def test_a_file_of_images_is_not_taken_for_another_one(tmp_path: Path) -> None:
     columns = {"question": ["q"] * len(table), "answer": ["a"] * len(table)}
     pq.write_table(pa.table({**columns, "key": table["key"], "image": table["image"]}), again)
     data = write_interleaved(tmp_path)
-    with pytest.raises(InputError, match=r"holds a file 'D3\.parquet' already"):
+    with pytest.raises(InputError, match=r"already has a file named 'D3\.parquet'"):
         import_dataset(create_workspace(tmp_path / "one"), [again], [images])
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, [data], [images])
     workspace = open_workspace(workspace.root)
     more = write_lines(tmp_path / "more.jsonl", [{"query": "q", "response": "a", "image": "IMG/2"}])
-    with pytest.raises(InputError, match=r"holds a file 'D3\.parquet' already"):
+    with pytest.raises(InputError, match=r"already has a file named 'D3\.parquet'"):
         import_dataset(workspace, [more], [again], append=True)
     assert import_dataset(workspace, [more], [images], append=True).n_samples == 5
     workspace = open_workspace(workspace.root)

@@ -15,9 +15,9 @@ from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.verify import verify_manifest
-from scoring.readers import read_options
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.members import Member, add_origins, parse_member
+from scoring.readers.options import read_options
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import TopShare
 from scoring.samples import Sample

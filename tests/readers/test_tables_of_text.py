@@ -11,8 +11,9 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import RecordError
 from scoring.images.decode import open_reference
-from scoring.readers import read_options, tsv
+from scoring.readers import tsv
 from scoring.readers.detect import detect_format
+from scoring.readers.options import read_options
 from scoring.readers.tsv import find_unquoted_line
 from scoring.samples import Sample
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -46,7 +47,7 @@ def test_a_table_written_without_quoting_keeps_its_rows_and_its_marks(tmp_path: 
         (str(n), answer) for n, answer in enumerate(ANSWERS)
     ]
     (file,) = read_dataset_info(workspace).files
-    assert "its fields are not quoted, as line 2 shows" in file.why
+    assert "line 2 has unquoted fields" in file.why
 
 
 def unquoted_line(path: Path) -> int | None:
@@ -117,7 +118,7 @@ def test_an_open_mark_in_a_csv_costs_its_line_only(tmp_path: Path) -> None:
     ["1\tcoco/1.jpg\tWhat is this?\ta cat", "a.jpg\twhat\ta cat", "7\t8\t9", f"x\t{'y' * 101}\tz"],
 )
 def test_a_record_is_not_taken_for_the_names_of_columns(tmp_path: Path, first: str) -> None:
-    with pytest.raises(RecordError, match="its first line looks like a record, not like names"):
+    with pytest.raises(RecordError, match="the first line looks like a record, not like column names"):
         detect_format(written(tmp_path, first, first))
 
 
@@ -128,7 +129,7 @@ def test_names_of_columns_stay_names(tmp_path: Path, first: str) -> None:
 
 def test_semicolons_are_named(tmp_path: Path) -> None:
     path = written(tmp_path, "id;image;question;answer", "1;a.jpg;q, r;a", name="t.csv")
-    with pytest.raises(RecordError, match="separates its columns by semicolons; write it with"):
+    with pytest.raises(RecordError, match="separates its columns with semicolons. Save it with"):
         detect_format(path)
 
 

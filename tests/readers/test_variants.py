@@ -364,17 +364,17 @@ def test_a_bare_list_of_turns_is_a_record() -> None:
     ("record", "reason"),
     [
         ({"messages": [{"role": "user", "content": 3}]},
-         "turn 1 holds 3, neither a text nor a typed part"),
+         "turn 1 contains 3, which is neither text nor a typed part"),
         ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]},
-         "turn 1 holds a part of type 'hologram'; known are text, image"),
+         "turn 1 contains a part of the unknown type 'hologram'; known types: text, image"),
         ({"messages": [{"role": "user", "content": None}]},
          "the content of turn 1 is None, not text"),
         ({"messages": chat("q", "a", "r", "s")[1:]}, "turn 1 is from assistant, expected human"),
         ({"query": "q", "response": "a", "history": [["one"]]},
          "a turn of the history is ['one'], not a question and its answer"),
-        ({"question": "q", "answer": {"x": 1}}, "'answer' is {'x': 1}, not an answer in words"),
+        ({"question": "q", "answer": {"x": 1}}, "'answer' is {'x': 1}, not an answer as text or number"),
         ({"query": "q", "response": "a", "images": [{"path": None}]},
-         "'images' is a path or a list of paths, this is {'path': None}"),
+         "'images' must be a path or a list of paths, not {'path': None}"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_says_why(record: dict[str, Any], reason: str) -> None:
@@ -441,9 +441,9 @@ def test_an_image_inside_a_column_that_the_user_named() -> None:
 
 def test_a_placeholder_without_an_image_is_named() -> None:
     assert understood({"conversations": turns("<image>\nq", "a")}).reason == (
-        "the record has no image, but its text holds <image>"
+        "the record has no image, but its text contains <image>"
     )
     assert understood({"question": "<image 1> q", "answer": "a"}).reason == (
-        "the record has no image, but its text holds <image 1>"
+        "the record has no image, but its text contains <image 1>"
     )
     assert understood({"conversations": turns("q", "a")}).reason == "the record has no image"

@@ -27,7 +27,7 @@ from scoring.errors import InputError
 from scoring.image_references import is_fetchable
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.images.remote import Fetcher, RemoteProblem, cached_path, is_public, open_cache
-from scoring.readers import ReadOptions
+from scoring.readers.options import ReadOptions
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
 
@@ -240,7 +240,7 @@ def test_line_ends_in_an_address_add_no_header(network: Network) -> None:
 def test_a_name_that_has_any_inner_address_is_refused(network: Network) -> None:
     network.names["both.example"] = [[PUBLIC, "10.0.0.1"]]
     problem = problem_of(network.fetcher(), "http://both.example/red.png")
-    assert "10.0.0.1, which is no public address" in problem.reason
+    assert "10.0.0.1, which is not a public address" in problem.reason
     assert network.connected == []
 
 
@@ -376,7 +376,7 @@ def test_what_was_fetched_is_decoded_kept_and_told(network: Network, tmp_path: P
     ]
     assert "no public address" in told[0][1]
     assert "not an image in a supported format" in told[2][1]
-    assert "answers 404" in told[4][1]
+    assert "returns HTTP status 404" in told[4][1]
 
     again = fetch_images(workspace, fetcher=network.fetcher())
     assert (again.fetched, again.present, again.refused, again.failed) == (0, 1, 4, 1)

@@ -22,7 +22,8 @@ from scoring.errors import InputError, RecordError
 from scoring.exchange.score_export import export_scores
 from scoring.image_references import RECORDS_ROOT
 from scoring.images.decode import ImageProblem, resolve_image
-from scoring.readers import ReadOptions, open_sources
+from scoring.readers.options import ReadOptions
+from scoring.readers.sources import open_sources
 from scoring.readers.tars import read_webdataset
 from scoring.workspace import create_workspace
 from tests.synthetic import make_workspace, typed_row

@@ -77,7 +77,7 @@ def test_unknown_and_unreadable_subsets_are_reported(workspace: Workspace) -> No
     with pytest.raises(InputError, match=r"No subset 'best' in .*\. Saved subsets: top"):
         read_subset(workspace, "best")
     for name in ("../top", "a/b", "", ".hidden"):
-        with pytest.raises(InputError, match="is no name for a subset"):
+        with pytest.raises(InputError, match="Invalid subset name"):
             read_subset(workspace, name)
     (workspace.subsets_dir / "top.json").write_text('{"name": "top"}')
     with pytest.raises(WorkspaceError, match=r"top.json is not a subset .*'rule'"):
@@ -87,7 +87,7 @@ def test_unknown_and_unreadable_subsets_are_reported(workspace: Workspace) -> No
 def test_a_definition_checks_its_options() -> None:
     with pytest.raises(InputError, match="text_only must be drop or keep, got 'all'"):
         replace(TOP, text_only="all")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="'a b' is no name for a subset"):
+    with pytest.raises(InputError, match="Invalid subset name 'a b'"):
         replace(TOP, name="a b")
 
 

@@ -185,7 +185,8 @@ def _show_record(opened: OpenedWorkspace, record: RunRecord) -> None:
     common = {"Model": record.model, "Blind baselines": ", ".join(baselines)}
     own = _list_import(record) if record.imported_from else _list_settings(record)
     figures.show_facts(common | own)
-    if opened.dataset is not None and not opened.dataset.holds(record.dataset_fingerprint):
+    dataset = opened.dataset
+    if dataset is not None and not dataset.includes_edition(record.dataset_fingerprint):
         notices.show_note(
             "Scored on another version of the dataset",
             "The run's dataset fingerprint differs from this dataset's.",

@@ -130,7 +130,7 @@ _VALUE_COLUMNS = {
 def sample_detail(store: Store, scope: Scope, row_idx: int) -> SampleDetail:
     """All that the database knows about one sample. Raises InputError where there is no such one.
 
-    The whole conversation and the original record are in the dataset: ``dataset.read_sample``.
+    The whole conversation and the original record are in the dataset: ``read_samples``.
     """
     return sample_details(store, scope, [row_idx])[int(row_idx)]
 
