@@ -54,8 +54,9 @@ def read_registry(
         local = [name for name in listed if isinstance(listed[name].get(_FILE), str)]
         raise InputError(
             f"{path}: not local files, and never downloaded because a list names them: "
-            f"{', '.join(remote[:5])}. Select the local ones, as in {path.name}#{','.join(local[:3]) or 'NAME'}, and "
-            "name datasets on the hub as hf:OWNER/NAME"
+            f"{', '.join(remote[:5])}. Select the local ones, as in "
+            f"{path.name}#{','.join(local[:3]) or 'NAME'}, and name datasets on the hub as "
+            "hf:OWNER/NAME"
         )
     return [(name, _find_file(path, name, listed[name]), _options(listed[name])) for name in names]
 

@@ -107,7 +107,7 @@ def test_rows_go_on_and_the_old_ones_keep_their_place(
 def test_a_second_import_is_refused_and_names_the_way(
     workspace: Workspace, files: list[Path]
 ) -> None:
-    with pytest.raises(WorkspaceError, match="add this one to it with --append, or import it into"):
+    with pytest.raises(WorkspaceError, match="Add this one to it with --append, or import it into"):
         import_dataset(workspace, files[1:])
 
 

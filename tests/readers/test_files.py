@@ -261,8 +261,8 @@ def test_members_that_share_no_more_than_their_first_dot_are_named(tmp_path: Pat
     _, bad = read_samples(imported(tmp_path, path))
     assert (bad.status, bad.reason) == (
         Status.BAD_RECORD,
-        "the members photo.1.jpg, photo.2.jpg, photo.1.json are one sample by the name before "
-        "their first dot, 'photo'; give them names without dots before the extension",
+        "the members photo.1.jpg, photo.2.jpg, photo.1.json form one sample because their "
+        "names up to the first dot are 'photo'; rename them without dots before the extension",
     )
     parts = [("7.left.jpg", png("red")), ("7.right.jpg", png("blue")), ("7.json", turns)]
     (whole,) = read_samples(imported(tmp_path / "b", write_tar(tmp_path / "t.tar", parts)))
@@ -512,7 +512,7 @@ def test_the_root_in_a_meta_file_is_relative_to_where_the_annotation_was_found(
     assert colours(workspace) == [[COLOURS["red"]]]
     assert workspace.image_roots == (tmp_path.resolve(),)
     (file,) = read_dataset_info(workspace).files
-    assert "its repeat_time 2.5 is not followed, every record is imported once" in file.why
+    assert "repeat_time 2.5 is ignored, every record is imported once" in file.why
 
 
 def test_a_dataset_of_the_hub_is_read_from_its_cache(

@@ -207,7 +207,7 @@ def test_a_refused_path_says_where_it_leads(tmp_path: Path) -> None:
     assert problem.value.status is Status.REFUSED_PATH
     assert problem.value.reason == (
         f"'images/a/1.png' leads outside the image folders, to '{tmp_path}/disk/pictures/a'; if "
-        "your images are there, name that folder too: visnec relocate --images"
+        "your images are there, add that folder: visnec relocate --images"
     )
 
 

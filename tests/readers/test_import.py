@@ -113,7 +113,7 @@ def test_two_imports_of_the_same_files_do_not_meet(files: list[Path], tmp_path: 
     options = read_options()
     sources = importing.open_sources(files, options)
     first = importing.StagingArea(workspace, sources, options)
-    with pytest.raises(WorkspaceError, match="another process is importing the same files"):
+    with pytest.raises(WorkspaceError, match="Another process is importing the same files"):
         import_dataset(workspace, files)
     first.discard()
     import_dataset(workspace, files)

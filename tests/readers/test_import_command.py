@@ -48,7 +48,7 @@ def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: P
     refused = visnec_import(data, "-w", tmp_path / "ws")
     assert isinstance(refused.exception, RecordError)
     assert "line 2, column 2: Expecting property name" in str(refused.exception)
-    assert "--keep-going imports what can be read" in str(refused.exception)
+    assert "Pass --keep-going to import what can be read" in str(refused.exception)
     done = visnec_import(data, "-w", tmp_path / "ws", "--keep-going", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["statuses"] == {"to score": 1, "bad_record": 1}
@@ -78,7 +78,7 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
     path.write_text('{"q": "what", "a": "that", "pic": "1.png"}\n')
     done = visnec_import(path, "-w", tmp_path / "ws")
     assert isinstance(done.exception, InputError)
-    assert "the first has the keys q, a, pic); say it with --format" in str(done.exception)
+    assert "The first record has the keys q, a, pic. Pass --format" in str(done.exception)
     columns = [f"--column={what}" for what in ("question=q", "answer=a", "image=pic")]
     done = visnec_import(path, "-w", tmp_path / "ws", *columns, "--json")
     assert json.loads(done.stdout)["statuses"] == {"to score": 1}
@@ -99,7 +99,7 @@ def test_images_that_were_not_read_are_named(tmp_path: Path) -> None:
         "3 records seem to hold an image under 'input_image', which was not read; to read it: "
         "--column image=input_image",
         "1 records seem to hold an image under 'image_b', which was not read",
-        "text_only (3): the record has no image, but its text holds <image>; 'input_image' may "
+        "text_only (3): the record has no image, but its text contains <image>; 'input_image' may "
         "hold one: --column image=input_image",
     ):
         assert line in " ".join(done.stderr.split())
@@ -113,7 +113,7 @@ def test_a_statement_with_a_number_as_its_label_is_asked_about(tmp_path: Path) -
     path.write_text(json.dumps(record) + "\n")
     done = visnec_import(path, "-w", tmp_path / "ws")
     assert isinstance(done.exception, InputError)
-    assert "the first has the keys image, caption, label, subj); say it" in str(done.exception)
+    assert "The first record has the keys image, caption, label, subj. Pass" in str(done.exception)
     columns = ["--column", "question=caption", "--column", "answer=label"]
     done = visnec_import(path, "-w", tmp_path / "ws", *columns, "--dry-run", "--json")
     (file,) = json.loads(done.stdout)

@@ -92,8 +92,8 @@ def test_words_of_the_user_come_before_those_of_a_list(listed: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "message"),
     [
-        ("", r"far lie\(s\) elsewhere.+dataset_info\.json#chat,odd,flat"),
-        ("#far", r"far lie\(s\) elsewhere"),
+        ("", r"never downloaded because a list names them: far.+dataset_info\.json#chat,odd,flat"),
+        ("#far", "not local files, .+: far"),
         ("#nothing", "has no dataset 'nothing'. Choose from: chat, odd, flat, far"),
     ],
 )

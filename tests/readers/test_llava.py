@@ -77,8 +77,8 @@ def test_source_is_the_records_own_then_the_folder_then_the_file() -> None:
          Status.BAD_RECORD, "turn 2 is from human, expected assistant"),
         ({"conversations": [{"from": "martian", "value": "q"}]},
          Status.BAD_RECORD,
-         "turn 1 is from 'martian'; known are system, human, user, gpt, assistant, bot, "
-         "model, chatgpt, evaluator, pretrain, "
+         "turn 1 has the unknown role 'martian'; known roles: system, human, user, gpt, "
+         "assistant, bot, model, chatgpt, evaluator, pretrain, "
          "context, tool, tool_response, observation, function_response, tool_call, function_call, "
          "function"),
         ({"conversations": [{"from": "human", "value": None}]},

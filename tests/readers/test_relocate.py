@@ -71,13 +71,13 @@ def test_a_file_that_holds_images_is_found_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("gone", "gone does not exist; name the folder"),
-        ("elsewhere=d", "elsewhere holds none of the places where images are looked for"),
+        ("gone", "gone does not exist. Name the folder"),
+        ("elsewhere=d", "elsewhere contains none of the image folders"),
         (
             "empty",
-            r"none of the first 1 images is found so \('images/1\.png' is in none of the image",
+            r"None of the first 1 images would be found \('images/1\.png' is in none of the image",
         ),
-        ("d/d.json", r"no images are looked for in a file called 'd\.json'"),
+        ("d/d.json", r"has no image file named 'd\.json'"),
     ],
 )
 def test_what_would_not_help_is_refused_and_changes_nothing(
