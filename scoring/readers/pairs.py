@@ -179,4 +179,4 @@ def _answer_text(value: Mapping[str, object]) -> str | None:
         return ("No", "Yes")[int(str(answer))]
     if isinstance(answer, str | int | float):
         return str(answer)
-    raise BadRecord(f"{key!r} is {quote_value(answer)}, not an answer as text or number")
+    raise BadRecord(f"{key!r} is {quote_value(answer)}, not text or a number")

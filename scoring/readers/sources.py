@@ -95,7 +95,11 @@ def _open_source(file: InputFile, options: ReadOptions) -> SourceFile:
     if first is None:
         return source
     keys = ", ".join(map(str, list(first)[:12])) if isinstance(first, dict) else ""
-    what = f"The first record has the keys {keys}" if keys else f"The first record is {str(first)[:40]!r}"
+    what = (
+        f"The first record has the keys {keys}"
+        if keys
+        else f"The first record is {str(first)[:40]!r}"
+    )
     families = list(dict.fromkeys(candidates)) or list(FAMILIES)
     described = "; ".join(f"{family}: {FAMILIES[family]}" for family in families)
     raise InputError(

@@ -75,7 +75,7 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
     gone = {"prediction_text": None, "reason": "the image is gone"}
     changed = [held | changes | gone]
     card = build_card(
-        next(read_samples(workspace, [1])),
+        sample,
         replace(detail, predictions=changed),
         "none",
         Bands(),
@@ -87,7 +87,7 @@ def test_a_card_says_how_predictions_match(root: Path) -> None:
 
     near = [held | {"f1_text": 0.5}]
     card = build_card(
-        next(read_samples(workspace, [1])),
+        sample,
         replace(detail, predictions=near),
         "none",
         Bands(),

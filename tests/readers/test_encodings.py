@@ -132,12 +132,14 @@ def test_compressed_files_and_utf16(tmp_path: Path) -> None:
     assert samples(imported(tmp_path, path, encoding="gbk"))[1].answer == CHINESE
     path = tmp_path / "b.json"
     path.write_bytes(array(CHINESE).encode("utf-16"))
-    with pytest.raises(RecordError, match="is UTF-16 text. Pass --encoding utf-16"):
+    with pytest.raises(RecordError, match=r"is UTF-16 text\. Pass --encoding utf-16"):
         imported(tmp_path, path)
     assert samples(imported(tmp_path, path, encoding="utf-16"))[1].answer == CHINESE
     path = tmp_path / "c.tsv"
     path.write_bytes(table(CHINESE, "\t").encode("utf-16"))
-    with pytest.raises(RecordError, match="is a table in utf-16, an encoding in which rows cannot be located"):
+    with pytest.raises(
+        RecordError, match="is a table in utf-16, an encoding in which rows cannot be located"
+    ):
         imported(tmp_path, path, encoding="utf-16")
 
 

@@ -415,7 +415,8 @@ def test_a_meta_file_names_datasets_with_their_roots(tmp_path: Path) -> None:
     meta["one"]["annotation"] = "/etc/hostname"
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(
-        InputError, match="gives '/etc/hostname' as the file of 'one', but there is no such file below"
+        InputError,
+        match="gives '/etc/hostname' as the file of 'one', but there is no such file below",
     ):
         find_inputs([tmp_path / "meta.json"])
 

@@ -134,7 +134,10 @@ def test_other_words_about_the_columns_make_another_dataset(
     [
         ({"family": "x"}, "Unknown format 'x'. Choose one of: auto, llava, messages, qa, caption"),
         ({"columns": {"x": "y"}}, "Unknown column 'x'. Choose one of: id, source"),
-        ({"roles": {"x": "robot"}}, "Role 'x' is mapped to 'robot'. Choose one of: system, human, assistant"),
+        (
+            {"roles": {"x": "robot"}},
+            "Role 'x' is mapped to 'robot'. Choose one of: system, human, assistant",
+        ),
     ],
 )
 def test_words_that_are_none_are_named(arguments: dict[str, object], message: str) -> None:

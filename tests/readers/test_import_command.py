@@ -100,7 +100,7 @@ def test_images_that_were_not_read_are_named(tmp_path: Path) -> None:
         "--column image=input_image",
         "1 records seem to hold an image under 'image_b', which was not read",
         "text_only (3): the record has no image, but its text contains <image>; 'input_image' may "
-        "hold one: --column image=input_image",
+        "contain it: --column image=input_image",
     ):
         assert line in " ".join(done.stderr.split())
     named = visnec_import(path, "-w", tmp_path / "b", "--column", "image=input_image", "--json")

@@ -49,7 +49,9 @@ def test_what_moved_is_mapped_and_every_base_with_it(tmp_path: Path) -> None:
     files = [write(tmp_path / "old" / one, {"1": c}) for one, c in (("a", "red"), ("b", "blue"))]
     workspace = imported(tmp_path, files)
     (tmp_path / "old").rename(tmp_path / "new")
-    with pytest.raises(InputError, match="have different image folders. Give the new location of each"):
+    with pytest.raises(
+        InputError, match=r"have different image folders\. Give the new location of each"
+    ):
         raise relocate(workspace.root, tmp_path / "new").exception or AssertionError
     told = outcome(relocate(workspace.root, f"{tmp_path / 'old'}={tmp_path / 'new'}"))
     assert (told["n_tried"], told["n_before"], told["n_after"]) == (2, 0, 2)

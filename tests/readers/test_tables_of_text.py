@@ -118,7 +118,9 @@ def test_an_open_mark_in_a_csv_costs_its_line_only(tmp_path: Path) -> None:
     ["1\tcoco/1.jpg\tWhat is this?\ta cat", "a.jpg\twhat\ta cat", "7\t8\t9", f"x\t{'y' * 101}\tz"],
 )
 def test_a_record_is_not_taken_for_the_names_of_columns(tmp_path: Path, first: str) -> None:
-    with pytest.raises(RecordError, match="the first line looks like a record, not like column names"):
+    with pytest.raises(
+        RecordError, match="the first line looks like a record, not like column names"
+    ):
         detect_format(written(tmp_path, first, first))
 
 
@@ -129,7 +131,7 @@ def test_names_of_columns_stay_names(tmp_path: Path, first: str) -> None:
 
 def test_semicolons_are_named(tmp_path: Path) -> None:
     path = written(tmp_path, "id;image;question;answer", "1;a.jpg;q, r;a", name="t.csv")
-    with pytest.raises(RecordError, match="separates its columns with semicolons. Save it with"):
+    with pytest.raises(RecordError, match=r"separates its columns with semicolons\. Save it with"):
         detect_format(path)
 
 

@@ -372,7 +372,7 @@ def test_a_bare_list_of_turns_is_a_record() -> None:
         ({"messages": chat("q", "a", "r", "s")[1:]}, "turn 1 is from assistant, expected human"),
         ({"query": "q", "response": "a", "history": [["one"]]},
          "a turn of the history is ['one'], not a question and its answer"),
-        ({"question": "q", "answer": {"x": 1}}, "'answer' is {'x': 1}, not an answer as text or number"),
+        ({"question": "q", "answer": {"x": 1}}, "'answer' is {'x': 1}, not text or a number"),
         ({"query": "q", "response": "a", "images": [{"path": None}]},
          "'images' must be a path or a list of paths, not {'path': None}"),
     ],

@@ -78,10 +78,10 @@ def write_zstd(path: Path, head: bytes, fill: bytes) -> None:
         ("text.json.gz", b"[" + RECORD, b"a", "record is longer than 256 MiB"),
         ("text.json.zst", b"[" + RECORD, b"a", "record is longer than 256 MiB"),
         ("line.jsonl.gz", RECORD, b"a", "line 1 is longer than 256 MiB"),
-        ("space.json.gz", b"[", b" ", "the file ends where a record should begin"),
+        ("space.json.gz", b"[", b" ", "expected a record, found the end of the file"),
         ("depth.json.gz", b"", b"[", "recursion"),
-        ("table.tsv.gz", b"image\tquestion\tanswer\n", b"a", "decompress it first"),
-        ("zeros.json.gz", b"", b"\0", "supported are"),
+        ("table.tsv.gz", b"image\tquestion\tanswer\n", b"a", "Decompress it first"),
+        ("zeros.json.gz", b"", b"\0", "Supported formats"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value else "",
 )

@@ -285,7 +285,7 @@ def test_a_redirect_to_another_public_address_is_followed(network: Network) -> N
 def test_encryption_is_not_given_up_on_the_way(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Fetcher, "_get", lambda *_: "http://pictures.example/red.png")
+    monkeypatch.setattr(Fetcher, "_fetch_once", lambda *_: "http://pictures.example/red.png")
     problem = problem_of(network.fetcher(), "https://pictures.example/to/it")
     assert "without encryption" in problem.reason
 
@@ -309,7 +309,7 @@ def test_the_look_up_of_a_name_is_within_the_limit(network: Network) -> None:
         replace(network.fetcher(), resolve=never, max_seconds=0.2), "http://pictures.example/1.png"
     )
     assert problem.status is Status.MISSING_IMAGE
-    assert "the look-up of its name takes too long" in problem.reason
+    assert "resolving its name takes too long" in problem.reason
     assert network.connected == []
 
 
@@ -374,7 +374,7 @@ def test_what_was_fetched_is_decoded_kept_and_told(network: Network, tmp_path: P
         Status.BAD_IMAGE,
         Status.MISSING_IMAGE,
     ]
-    assert "no public address" in told[0][1]
+    assert "not a public address" in told[0][1]
     assert "not an image in a supported format" in told[2][1]
     assert "returns HTTP status 404" in told[4][1]
 

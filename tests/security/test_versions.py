@@ -114,6 +114,6 @@ def test_the_pages_refuse_a_newer_workspace_kindly(frozen: Path) -> None:
         read_workspace()
     shown = AppTest.from_file(str(APP), default_timeout=60).run()
     assert not shown.exception
-    assert "made by a newer VisNec Studio" in written(shown)
+    assert "created by a newer VisNec Studio" in written(shown)
     assert "upgrade visnec-studio" in written(shown)
     assert path.read_bytes() == before
