@@ -1,7 +1,7 @@
-"""A browser tab with a clock inside: times run from the browser's own event to a drawn frame.
+"""A browser tab with a clock inside: times run from the browser's own event to a painted frame.
 
-The clock is in the page because a driver outside sees everything some milliseconds late. It looks
-once per frame, which is what a person could see.
+The clock is in the page, because a driver outside notices everything some milliseconds late. It
+checks once per frame, which is what a person could see.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ CLOCK = Path(__file__).with_name("dashboard_clock.js").read_text("utf-8")
 
 
 def percentile(times: list[float], share: float) -> float:
-    """The smallest time that so large a share of all lies at or below."""
+    """Return the smallest time that at least this share of all times does not exceed."""
     ordered = sorted(times)
     return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]
 
 
 @dataclass
 class Figures:
-    """Times by question in milliseconds, counts that pages said, and what else is to be told."""
+    """Times by measurement in milliseconds, counts by threshold, and notes."""
 
     times: dict[str, list[float]] = field(default_factory=dict)
-    said: dict[float, int] = field(default_factory=dict)
+    kept: dict[float, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -41,24 +41,26 @@ class Figures:
 
 @dataclass
 class Busy:
-    """Processor time that the server and the browser took since this was made; in ms per answer it
-    changes little with other work on the machine, unlike times by the clock."""
+    """CPU time of the server and the browser since creation.
+
+    Unlike wall time, it changes little with other work on the machine.
+    """
 
     server: int
-    begun: dict[int, float] = field(default_factory=dict)
+    start: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.begun = self._now()
+        self.start = self._read_seconds()
 
-    def told(self, what: str, n: int) -> str:
-        """The same in a sentence, for each of ``n`` answers."""
-        spent = {pid: now - self.begun.get(pid, 0.0) for pid, now in self._now().items()}
+    def describe(self, action: str, n: int) -> str:
+        """Return the CPU time per action, of ``n``, in a sentence."""
+        spent = {pid: now - self.start.get(pid, 0.0) for pid, now in self._read_seconds().items()}
         server = 1000 * spent.pop(self.server, 0.0) / n
         browser = 1000 * sum(spent.values()) / n
-        return f"Processor time per {what}: server {server:.0f} ms, browser {browser:.0f} ms."
+        return f"CPU time per {action}: server {server:.0f} ms, browser {browser:.0f} ms."
 
-    def _now(self) -> dict[int, float]:
-        """Seconds of each process that this one has started, and of those that they have."""
+    def _read_seconds(self) -> dict[int, float]:
+        """Return CPU seconds of all descendants of this process."""
         parents, seconds = {}, {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -82,23 +84,23 @@ class Tab:
     errors: list[str] = field(default_factory=list)
 
     def open(self, address: str) -> None:
-        """Opens an address and waits until nothing runs any more."""
+        """Open an address and wait until nothing runs."""
         self.page.goto(address)
         self.page.locator("h1").first.wait_for()
-        self.rest()
+        self.wait_until_idle()
 
-    def rest(self) -> float:
-        """Waits until the server's script has ended; milliseconds since the last event."""
+    def wait_until_idle(self) -> float:
+        """Wait until the server's script has ended; return milliseconds since the last event."""
         app = self.page.locator('[data-testid="stApp"]')
         expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
         return float(self.page.evaluate("() => performance.now() - VNB.at"))
 
     def until(self, test: str, argument: Any = None) -> None:
-        """Waits for a test inside the page."""
+        """Wait for a condition inside the page."""
         self.page.evaluate(f"given => VNB.until(() => ({test})(given))", argument)
 
-    def painted(self) -> None:
-        """Waits until the frame is painted that is being made now: nobody answers one before."""
+    def wait_until_painted(self) -> None:
+        """Wait until the current frame is painted: no one decides before seeing it."""
         self.page.evaluate(
             "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
@@ -106,7 +108,7 @@ class Tab:
     def measure(
         self, test: str, act: Callable[[], Any], argument: Any = None, prepare: bool = False
     ) -> float:
-        """Milliseconds from the event that ``act`` causes to the frame in which ``test`` holds."""
+        """Return milliseconds from the event of ``act`` to the frame where ``test`` holds."""
         if prepare:
             self.page.evaluate("() => VNB.prepare()")
         made = f"({test})" if prepare else f"() => ({test})({argument!r})".replace("None", "null")
@@ -114,18 +116,18 @@ class Tab:
         act()
         return float(self.page.evaluate("async () => (await VNB.done) - VNB.at"))
 
-    def kept(self) -> int:
-        """How many samples the page says are kept."""
+    def read_kept(self) -> int:
+        """Return the number of kept samples on the page."""
         return int(self.page.evaluate("() => Number(VNB.one('.live').dataset.kept)"))
 
-    def row(self) -> int:
-        """The sample that is open."""
+    def read_row(self) -> int:
+        """Return the row of the open sample."""
         return int(self.page.evaluate("() => Number(VNB.one('article.card').dataset.row)"))
 
 
 @contextmanager
 def open_tab(browser: Browser) -> Iterator[Tab]:
-    """A tab with nothing in its cache."""
+    """Open a tab with an empty cache."""
     context = browser.new_context(viewport={"width": 1440, "height": 950})
     context.set_default_timeout(WAIT_MS)
     context.add_init_script(CLOCK)

@@ -1,8 +1,8 @@
-"""A workspace of any size for measuring the dashboard, made through the public commands alone.
+"""A workspace of any size for measuring the dashboard, made with the public commands alone.
 
-Records and scores are written as files a curator could have (JSONL, the paper's CSV) and taken in
-by `visnec import` and `visnec import-scores`. About 2,000 images of an everyday size serve all
-records, because what is measured is the dashboard and not the disk.
+Records and scores are written as files that a curator could have (JSONL, the paper's CSV) and
+imported by `visnec import` and `visnec import-scores`. All records share 2,000 images of a common
+size, because the dashboard is measured and not the disk.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ _SLICE = 50_000
 
 
 def make_workspace(folder: Path, rows: int) -> dict[str, float]:
-    """Makes ``folder/workspace`` with that many scored records; returns seconds per step."""
+    """Create ``folder/workspace`` with ``rows`` records; return seconds per step."""
     folder.mkdir(parents=True, exist_ok=True)
     took: dict[str, float] = {}
     workspace = folder / "workspace"
     images, records, scores = folder / "images", folder / "records.jsonl", folder / "scores.csv"
     if not images.exists():
-        took["images"] = _timed(lambda: write_images(images))
-    took["files"] = _timed(lambda: write_files(records, scores, rows))
-    took["import"] = _timed(
-        lambda: visnec("import", str(records), "-w", str(workspace), "--images", str(images))
+        took["images"] = _time_step(lambda: write_images(images))
+    took["files"] = _time_step(lambda: write_files(records, scores, rows))
+    took["import"] = _time_step(
+        lambda: run_visnec("import", str(records), "-w", str(workspace), "--images", str(images))
     )
-    took["import-scores"] = _timed(
-        lambda: visnec("import-scores", str(scores), "-w", str(workspace))
+    took["import-scores"] = _time_step(
+        lambda: run_visnec("import-scores", str(scores), "-w", str(workspace))
     )
     records.unlink()
     scores.unlink()
     return took
 
 
-def visnec(*arguments: str) -> None:
-    """Runs a command in a process of its own. Raises CalledProcessError with its words shown."""
+def run_visnec(*arguments: str) -> None:
+    """Run a command in a process of its own; its messages go to stderr."""
     code = "from scoring.cli import main; main()"
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=sys.stderr)  # noqa: S603
 
 
 def write_images(folder: Path) -> None:
-    """JPEGs of 640 x 480 with as much detail as a photograph of that size, about 60 KB each."""
+    """Write JPEGs of 640 x 480 pixels with the detail of a photograph, about 60 KB each."""
     draw = np.random.default_rng(7)
     folder.mkdir(parents=True)
     for number in range(N_IMAGES):
@@ -62,13 +62,13 @@ def write_images(folder: Path) -> None:
 
 
 def renew_images(folder: Path) -> None:
-    """Makes every image one that nobody has seen: pictures are kept under their file's time."""
+    """Make all cached thumbnails outdated: they are cached by their file's modification time."""
     for path in (folder / "images").iterdir():
         path.touch()
 
 
 def write_files(records: Path, scores: Path, rows: int) -> None:
-    """The records and their scores, drawn with a fixed seed; 19 of 20 records are scored."""
+    """Write records and scores, drawn with a fixed seed; 19 of 20 records have a score."""
     draw = np.random.default_rng(11)
     with records.open("w") as out, scores.open("w", newline="") as table:
         writer = csv.writer(table)
@@ -80,7 +80,7 @@ def write_files(records: Path, scores: Path, rows: int) -> None:
 
 
 def image_of(row: int) -> str:
-    """Three neighbouring records share an image."""
+    """Return the image of a record; three neighbours share one."""
     return f"{row // 3 % N_IMAGES:04d}.jpg"
 
 
@@ -92,7 +92,7 @@ def _records(start: int, n: int, draw: np.random.Generator) -> Iterator[str]:
             f'{{"id": "{row:09d}", "source": "{source}", "image": "{image_of(row)}", '
             '"conversations": [{"from": "human", "value": "<image>\\nWhat is the '
             f'{asked} {number} on the left, and why?"}}, {{"from": "gpt", "value": "It is the '
-            f'{asked} {number % 97}, as the label beside it says."}}]}}\n'
+            f'{asked} {number % 97}, as the label next to it shows."}}]}}\n'
         )
 
 
@@ -105,7 +105,7 @@ def _scores(start: int, n: int, draw: np.random.Generator) -> Iterator[tuple[obj
             yield row, f"{row:09d}", image_of(row), *scored
 
 
-def _timed(step: Callable[[], object]) -> float:
+def _time_step(step: Callable[[], object]) -> float:
     begun = time.perf_counter()
     step()
     return time.perf_counter() - begun

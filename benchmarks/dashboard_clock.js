@@ -16,7 +16,7 @@ window.VNB = {
     return found;
   },
   one(selector) { return this.all(selector)[0] ?? null; },
-  // The cut whose exact counts stand below the histogram and in the figures, or null.
+  // The threshold whose exact counts are shown below the histogram and in the figures, or null.
   exact() {
     const live = this.one(".live"), cut = this.one('[data-limit="cut"]');
     if (!live || !cut || live.dataset.exact !== "yes") return null;
