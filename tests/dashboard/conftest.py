@@ -1,4 +1,4 @@
-"""Workspaces to draw, and the pages drawn without a browser."""
+"""Workspaces, and pages rendered without a browser."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def synthetic_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(synthetic_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it that a test may change, and that the pages are about."""
+    """A copy that a test may change; the pages show it."""
     copy = tmp_path / "workspace"
     shutil.copytree(synthetic_built, copy)
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(copy))
@@ -42,7 +42,7 @@ def root(synthetic_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def context(root: Path) -> Context:
-    """What the pages read from it."""
+    """The context from which the pages read it."""
     found = open_view_context(View()).context
     assert found is not None
     return found
@@ -50,7 +50,7 @@ def context(root: Path) -> Context:
 
 @pytest.fixture
 def client(root: Path) -> Iterator[TestClient]:
-    """Asks the dashboard's own routes about it."""
+    """A client for the dashboard's own routes."""
     app = Starlette(
         routes=ROUTES,
         middleware=guard_middleware("127.0.0.1"),
@@ -61,7 +61,7 @@ def client(root: Path) -> Iterator[TestClient]:
 
 @pytest.fixture
 def draw() -> Draw:
-    """Draws one page with URL parameters."""
+    """Renders one page with URL parameters."""
 
     def drawn(
         page: str,
@@ -80,13 +80,13 @@ def draw() -> Draw:
 
 
 def written(app: AppTest) -> str:
-    """All that a page wrote as HTML of its own or as plain text."""
+    """Return everything that a page wrote as HTML or plain text."""
     own = [str(one.proto.body) for one in app.get("html")]
     return "\n".join([*own, *(one.value for one in app.text), *(one.value for one in app.title)])
 
 
 def data_of(app: AppTest, name: str) -> dict[str, Any]:
-    """What a page gave the first component of ours by that name."""
+    """Return the data of the page's first component of this name."""
     found = (one.proto for one in app.get("bidi_component"))
     data: dict[str, Any] = json.loads(
         next(one.json for one in found if one.component_name.endswith(name))
@@ -94,7 +94,7 @@ def data_of(app: AppTest, name: str) -> dict[str, Any]:
     return data
 
 
-def told_of_cut(app: AppTest) -> str:
-    """What the threshold editor says of the cut in figures."""
+def threshold_figures(app: AppTest) -> str:
+    """Return the figures of the threshold editor as text."""
     figures = data_of(app, "threshold_editor")["facts"]["figures"]
     return "\n".join(f"{one['name']}: {one['value']}, {one['note']}" for one in figures)

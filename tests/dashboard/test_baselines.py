@@ -1,4 +1,4 @@
-"""A run with several blind baselines: one is shown at a time, and nothing counts twice."""
+"""A run with several blind baselines: one is shown at a time, and no sample counts twice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_each_sample_counts_once(root: Path, baseline: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["overview", "explore"])
-def test_the_baseline_is_picked_beside_the_run(root: Path, draw: Draw, page: str) -> None:
+def test_the_baseline_is_chosen_with_the_run(root: Path, draw: Draw, page: str) -> None:
     app = draw(page)
     (picker,) = [box for box in app.selectbox if box.label == "Blind baseline"]
     assert picker.options == [formatting.BASELINE_NAMES["none"], formatting.BASELINE_NAMES["gray"]]

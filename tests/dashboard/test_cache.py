@@ -1,4 +1,4 @@
-"""AnswerCache are worked out once, however many ask at the same time."""
+"""The app's cache computes a value once, also for concurrent callers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from dashboard.data.cache import AnswerCache
 
 
-def test_who_asks_while_a_question_is_being_answered_gets_that_answer() -> None:
+def test_concurrent_callers_share_one_computation() -> None:
     answers, asked, go_on = AnswerCache(10), threading.Event(), threading.Event()
     reads: list[int] = []
 
@@ -29,7 +29,7 @@ def test_who_asks_while_a_question_is_being_answered_gets_that_answer() -> None:
     assert len(reads) == 1
 
 
-def test_a_question_that_failed_can_be_asked_again() -> None:
+def test_a_failed_computation_is_repeated() -> None:
     answers = AnswerCache(10)
     with pytest.raises(ZeroDivisionError):
         answers.get(("question",), lambda: 1 // 0)

@@ -1,4 +1,4 @@
-"""Compare, and what decisions say about a cut, on a workspace with two baselines."""
+"""The Compare page, and threshold quality from decisions, on a workspace with two baselines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 from scoring.reviews.threshold_estimation import estimate_quality
 from scoring.workspace import open_workspace
-from tests.dashboard.conftest import Draw, told_of_cut, written
+from tests.dashboard.conftest import Draw, threshold_figures, written
 from tests.synthetic import make_workspace
 
 
@@ -80,7 +80,7 @@ def test_a_number_in_the_category_table_opens_its_samples(two: Context, draw: Dr
 def test_decisions_from_a_random_queue_estimate_threshold_quality(two: Context, draw: Draw) -> None:
     session = {str(Key.REVIEWER): "ada"}
     overview = draw("overview")
-    assert "wrongly dropped: –, 0 of 10 labels needed" in told_of_cut(overview)
+    assert "wrongly dropped: –, 0 of 10 labels needed" in threshold_figures(overview)
     assert any(one.label.startswith("Label samples") for one in overview.button)
     app = draw("review", session=session)
     assert "Not enough randomly sampled decisions" in written(app)
@@ -106,7 +106,7 @@ def test_decisions_from_a_random_queue_estimate_threshold_quality(two: Context, 
         dropped = estimate_quality(labels, cut).wrongly_dropped
         assert dropped is not None
         n_dropped = read_threshold_counts(two, cut).n_dropped
-        said = told_of_cut(draw("overview", {"cut": str(cut)}))
+        said = threshold_figures(draw("overview", {"cut": str(cut)}))
         assert f"{100 * dropped.value:.1f} %" in said
         assert f"≈ {round(dropped.value * n_dropped):,} samples" in said
         assert f"≈ {round(dropped.value * n_dropped):,} samples" in written(

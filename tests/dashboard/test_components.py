@@ -1,4 +1,4 @@
-"""What the browser sends to the components, sensible and senseless, and what becomes of it."""
+"""Values that the browser sends to components, valid and invalid, and what is done with them."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def test_limits_from_the_browser() -> None:
         {"low": "0", "high": 1.0, "cut": 0.0},
     ],
 )
-def test_limits_that_make_no_sense_change_nothing(sent: object) -> None:
+def test_invalid_limits_change_nothing(sent: object) -> None:
     assert read_limits(sent) == {}
 
 
-def test_a_stretch_drawn_across_the_bars() -> None:
+def test_a_range_dragged_across_the_bars() -> None:
     assert read_score_range([-1, 0.25]) == (-1.0, 0.25)
     for senseless in (None, [], [1.0], [0.5, 0.5], [0.5, 0.1], [0.0, math.nan], ["0", 1.0], "01"):
         assert read_score_range(senseless) is None
@@ -88,13 +88,13 @@ def test_a_limit_moves_in_steps_that_fit_the_axis(
     assert choose_step([lowest, 0.2, highest]) == pytest.approx(step)
 
 
-def test_wishes_with_the_limits_from_the_browser() -> None:
+def test_requests_with_the_limits_from_the_browser() -> None:
     assert read_editor_action("save") is EditorAction.SAVE
     for senseless in (None, "delete", 3, ["save"], {}):
         assert read_editor_action(senseless) is None
 
 
-def test_a_typed_range_the_wrong_way_round_is_turned() -> None:
+def test_a_typed_range_in_reverse_order_is_swapped() -> None:
     assert read_range(None, None) is None
     assert read_range(0.5, -0.5) == Range(-0.5, 0.5)
     assert read_range(None, 0.0) == Range(max=0.0)
@@ -156,7 +156,7 @@ def test_an_outbox_sent_twice_is_saved_once(root: Path) -> None:
         draft("event-0009", 3, undoes=7),
     ],
 )
-def test_a_senseless_draft_holds_up_no_other(root: Path, bad: dict[str, Any]) -> None:
+def test_an_invalid_draft_does_not_block_others(root: Path, bad: dict[str, Any]) -> None:
     drafts = [draft("event-0001", 3), bad, draft("event-0002", 4, "unsure")]
     receipt = actions.record_decisions(open_workspace(root), "zoe", drafts)
     assert receipt.saved == ("event-0001", "event-0002")
@@ -178,7 +178,7 @@ def test_a_log_that_cannot_be_written_saves_nothing(root: Path) -> None:
 # ---- cards, tables, charts -----------------------------------------------------------------------
 
 
-def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
+def test_a_card_contains_the_sample_unchanged(root: Path, context: Context) -> None:
     sample = read_record(context.workspace, 12)
     detail = sample_detail(context.store, context.scope, 12)
     card = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition")
@@ -194,7 +194,7 @@ def test_a_card_holds_the_sample_as_it_is(root: Path, context: Context) -> None:
     assert sum(turn["n_answer_tokens"] for turn in answers) == card["n_answer_tokens"]
 
 
-def test_a_card_tells_how_firm_its_category_is(root: Path, context: Context) -> None:
+def test_a_card_shows_how_firm_its_category_is(root: Path, context: Context) -> None:
     sample = read_record(context.workspace, 12)
     detail = sample_detail(context.store, context.scope, 12)
     (own,) = (row for row in detail.scores if row["baseline"] == "none")
@@ -230,13 +230,13 @@ def test_a_card_tells_how_firm_its_category_is(root: Path, context: Context) -> 
         ("second, grey image", "redundant"),
     ]
     assert (card["n_content_tokens"], card["visnec_without_end"]) == (1, 0.25)
-    # 6 * 0.2425 nats, 1 of the thought and 0.25 of the end: 0.205 are left for one token.
+    # 6 * 0.2425 nats, minus 1 for the thought and 0.25 for the end: 0.205 for one token.
     assert card["thought"] == {"n": 4, "visnec": 0.25, "content": pytest.approx(0.205)}
     unknown = build_card(sample, detail, "none", Bands(0.0, 0.25), "edition")
     assert (unknown["noise"], unknown["nearest"]["within_noise"]) == (None, False)
 
 
-def test_predictions_of_every_run_are_held_against_each_other_and_the_reference(
+def test_predictions_are_compared_with_each_other_and_the_reference(
     root: Path, context: Context
 ) -> None:
     sample = read_record(context.workspace, 12)
@@ -264,7 +264,7 @@ def test_all_cards_are_plain_json(root: Path, context: Context) -> None:
         assert json.loads(json.dumps(value, allow_nan=False)) == value
 
 
-def test_table_rows_add_up_and_know_no_nan(root: Path, context: Context) -> None:
+def test_table_rows_add_up_and_contain_no_nan(root: Path, context: Context) -> None:
     rows = breakdown.read_rows(read_by_source(context), "source", "source")
     summary = read_summary(context)
     for category in Category:
@@ -287,7 +287,7 @@ def test_the_loss_plane_draws_every_sample_once(context: Context, dark: bool) ->
     }
 
 
-def test_an_empty_plane_still_draws(context: Context) -> None:
+def test_an_empty_plane_is_drawn(context: Context) -> None:
     plane = loss_plane(context.store, context.scope, Filter(text="nowhere at all"), 48)
     assert loss_plane_figure(plane, Bands(), False).data[0].customdata.sum() == 0
 
@@ -295,7 +295,7 @@ def test_an_empty_plane_still_draws(context: Context) -> None:
 # ---- style and scripts ---------------------------------------------------------------------------
 
 
-def test_every_colour_is_known_to_page_and_components() -> None:
+def test_page_and_components_define_every_colour() -> None:
     for category in Category:
         assert f"--vn-{category}:" in css_variables()
     assert css_variables() in assets.style("base")

@@ -1,4 +1,4 @@
-"""The choices of an export: what stands in the panel is what is written."""
+"""The choices of an export: the settings in the form are those of the manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scoring.exports.manifest import read_manifest
 from scoring.subsets.definitions import read_outcome, save_subset
 from tests.dashboard.conftest import Draw, written
 
-# What is put into the widgets, and the options that stand in the manifest.
+# Inputs of the widgets, and the options in the manifest.
 CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as it comes": ({}, {"card": True}),
     "ids": ({"format": "ids"}, {}),
@@ -72,7 +72,7 @@ def test_what_is_chosen_is_what_is_exported(
 
 
 def find(app: Any, key: str) -> Any:
-    """The widget of this key, whatever its kind."""
+    """Return the widget of this key, of any kind."""
     kinds = (app.selectbox, app.number_input, app.text_input, app.checkbox)
     [found] = [one for kind in kinds for one in kind if one.key == key]
     return found

@@ -1,4 +1,4 @@
-"""Exports at work beside the pages: seen by everybody, stopped by anybody, never begun twice."""
+"""Background exports: visible to everyone, stopped by anyone, never started twice."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def begin(
     return start_export_job(workspace.root, "it", workspace.exports_dir / folder, work)
 
 
-def test_an_export_runs_to_its_end_and_is_told(workspace: Workspace) -> None:
+def test_an_export_runs_to_its_end_and_is_listed(workspace: Workspace) -> None:
     job = begin(workspace)
     assert job.wait_for_end(60)
     assert job.state == "done"
@@ -78,7 +78,7 @@ def test_a_stopped_export_leaves_nothing(workspace: Workspace) -> None:
     assert not [one for one in workspace.exports_dir.iterdir() if one.is_dir()]
 
 
-def test_a_failed_export_says_why(workspace: Workspace) -> None:
+def test_a_failed_export_keeps_its_error(workspace: Workspace) -> None:
     def fail(progress: Progress, on_wait: OnWait) -> ExportResult:
         raise StorageError("the disk is full")
 
@@ -117,7 +117,7 @@ def never() -> ExportResult:
     raise AssertionError("it was not to begin")
 
 
-def test_an_export_that_waits_for_another_says_so_and_can_be_stopped(workspace: Workspace) -> None:
+def test_an_export_waiting_for_another_can_be_stopped(workspace: Workspace) -> None:
     workspace.exports_dir.mkdir(exist_ok=True)
     with FileLock(workspace.exports_dir / ".export.lock"):
         job = begin(workspace)

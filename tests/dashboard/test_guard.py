@@ -1,4 +1,4 @@
-"""Who gets an answer: our own pages under our own name, and nobody else."""
+"""Only our own pages under our own host name get a response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def row_with(context: Context, status: Status) -> int:
     return int(rows[0])
 
 
-def test_a_picture_comes_decoded_and_encoded_anew(client: TestClient, context: Context) -> None:
+def test_an_image_is_sent_re_encoded(client: TestClient, context: Context) -> None:
     row = row_with(context, Status.SCORED)
     answer = client.get(links.image_url(row, 0, "edition"))
     assert answer.status_code == 200
@@ -35,14 +35,14 @@ def test_a_picture_comes_decoded_and_encoded_anew(client: TestClient, context: C
     assert small.headers["content-type"] == "image/jpeg"
 
 
-def test_small_pictures_come_several_at_once(client: TestClient, context: Context) -> None:
+def test_several_thumbnails_come_in_one_response(client: TestClient, context: Context) -> None:
     shown, missing = row_with(context, Status.SCORED), row_with(context, Status.MISSING_IMAGE)
     alone = links.thumbnail_url(shown, "edition")
     together = alone.replace(f"thumbnail/{shown}", "thumbnails")
     answer = client.get(f"{together}&rows={shown},{missing},{10**9},{shown}")
     one = f"data:image/jpeg;base64,{base64.b64encode(client.get(alone).content).decode()}"
     assert answer.json() == [one, None, None, one]
-    assert answer.headers["cache-control"] == "no-store"  # what is missing may come
+    assert answer.headers["cache-control"] == "no-store"  # a missing image may appear later
     assert client.get(f"{together}&rows={shown}").headers["cache-control"].startswith("private")
     for rows, status in (("", 400), ("a", 400), ("1,,2", 400), (str(10**40), 404)):
         assert client.get(f"{together}&rows={rows}").status_code == status
@@ -50,7 +50,7 @@ def test_small_pictures_come_several_at_once(client: TestClient, context: Contex
     assert many.json() == [None] * 32
 
 
-def test_what_cannot_be_shown_says_why(client: TestClient, context: Context) -> None:
+def test_an_unavailable_image_has_a_reason(client: TestClient, context: Context) -> None:
     for status, words in (
         (Status.MISSING_IMAGE, "in none of the image folders"),
         (Status.BAD_IMAGE, ".png"),
@@ -64,7 +64,7 @@ def test_what_cannot_be_shown_says_why(client: TestClient, context: Context) -> 
         assert (beyond.status_code, "Traceback" in beyond.text) == (404, False)
 
 
-def test_every_answer_carries_the_content_policy(client: TestClient, context: Context) -> None:
+def test_every_response_has_the_content_policy(client: TestClient, context: Context) -> None:
     for address in (links.thumbnail_url(row_with(context, Status.SCORED), "e"), "/nowhere"):
         headers = client.get(address).headers
         assert headers["content-security-policy"] == CONTENT_POLICY
@@ -94,7 +94,7 @@ def test_other_sites_are_refused(
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "é", links.KEY[:-1]], ids=range(4))
-def test_the_key_is_needed(client: TestClient, key: str) -> None:
+def test_the_key_is_required(client: TestClient, key: str) -> None:
     assert client.get("/visnec/thumbnail/0", params={"key": key}).status_code == 403
     for place in ("cards", "thumbnails"):
         assert client.get(f"/visnec/{place}", params={"key": key, "rows": "0"}).status_code == 403
@@ -103,14 +103,14 @@ def test_the_key_is_needed(client: TestClient, key: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8501", "127.0.0.1.evil.example", ""]
 )
-def test_foreign_names_are_refused(client: TestClient, host: str) -> None:
+def test_foreign_host_names_are_refused(client: TestClient, host: str) -> None:
     answer = client.get("/anything", headers={"host": host})
     assert (answer.status_code, answer.text) == (400, "Invalid host header")
     assert answer.headers["content-security-policy"] == CONTENT_POLICY
 
 
 @pytest.mark.parametrize("host", ["LocalHost:8501", "127.0.0.1", "[::1]:8501"])
-def test_every_name_of_the_loopback_address_is_accepted(client: TestClient, host: str) -> None:
+def test_every_loopback_host_name_is_accepted(client: TestClient, host: str) -> None:
     assert client.get("/anything", headers={"host": host}).status_code == 404
 
 
@@ -132,18 +132,18 @@ def test_websockets_of_other_origins_are_closed(client: TestClient, origin: str,
     assert closed.value.code == code
 
 
-def test_names_of_hosts() -> None:
+def test_allowed_hosts() -> None:
     assert allowed_hosts("127.0.0.1") == ("localhost", "127.0.0.1", "[::1]")
 
 
-def test_cards_come_in_the_order_they_were_asked_for(client: TestClient, context: Context) -> None:
+def test_cards_come_in_the_requested_order(client: TestClient, context: Context) -> None:
     address = links.cards_url(context.scope, context.bands, "1")
     answer = client.get(f"{address}&rows=5,2,5")
     assert [card["row_idx"] for card in answer.json()] == [5, 2, 5]
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_cards_know_the_limits_that_the_page_has(client: TestClient, context: Context) -> None:
+def test_cards_use_the_band_limits_of_the_page(client: TestClient, context: Context) -> None:
     row = matching_rows(context.store, context.scope, parse_filter("visnec:0.25.."))[0]
     for bands, category in ((context.bands, "vision-critical"), (Bands(0.0, 1e5), "redundant")):
         address = links.cards_url(context.scope, bands, "1")
@@ -151,7 +151,7 @@ def test_cards_know_the_limits_that_the_page_has(client: TestClient, context: Co
 
 
 @pytest.mark.parametrize("rows", ["", "x", "1,,2", "99999999", "-1", "1" * 400])
-def test_rows_that_are_not_there_are_refused_in_words(
+def test_missing_rows_are_refused_with_a_message(
     client: TestClient, context: Context, rows: str
 ) -> None:
     answer = client.get(f"{links.cards_url(context.scope, context.bands, '1')}&rows={rows}")

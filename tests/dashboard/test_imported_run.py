@@ -1,4 +1,4 @@
-"""Pages of a run that was imported say what is unknown; predictions say how they match."""
+"""Pages of an imported run show what is unknown; cards show how predictions match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scoring.dataset.records import read_samples
 from scoring.exchange.imported_scores import import_scores
 from scoring.necessity import Bands
 from scoring.workspace import open_workspace, save_settings
-from tests.dashboard.conftest import Draw, told_of_cut, written
+from tests.dashboard.conftest import Draw, threshold_figures, written
 
 HEADER = "row_idx,loss_multimodal,loss_text\n"
 
@@ -29,7 +29,7 @@ def test_pages_of_an_imported_run_show_what_is_unknown(
 
     overview = draw("overview", {"run": "elsewhere"})
     assert not overview.exception
-    assert "unknown: these scores were computed elsewhere" in told_of_cut(overview)
+    assert "unknown: these scores were computed elsewhere" in threshold_figures(overview)
     assert "imported from elsewhere.csv" in written(overview)
 
     assert "Scores computed elsewhere, imported from elsewhere.csv" in written(overview)
@@ -59,7 +59,7 @@ def test_other_runs_of_the_demo_workspace_have_no_demo_notice(
     assert written(draw("overview", {"run": "tiny-run"})).count(MODEL_NOTICE) == 1
 
 
-def test_a_card_says_how_predictions_match(root: Path) -> None:
+def test_a_card_shows_how_predictions_match(root: Path) -> None:
     workspace = open_workspace(root)
     store = Store(workspace)
     # Row 1 is answered with a single digit, and by every fifth row without the image only.

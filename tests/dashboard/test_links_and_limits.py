@@ -1,4 +1,4 @@
-"""Stale links, broken workspaces, and the limits of the overview, drawn without a browser."""
+"""Outdated links, broken workspaces and the limits of the Overview, without a browser."""
 
 from __future__ import annotations
 
@@ -64,14 +64,16 @@ def view_of(app: AppTest) -> View:
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("left_out", ["", "sample", "filter", "rule"])
-def test_a_stale_link_shows_what_there_is(root: Path, draw: Draw, page: str, left_out: str) -> None:
+def test_an_outdated_link_shows_what_exists(
+    root: Path, draw: Draw, page: str, left_out: str
+) -> None:
     parameters = {name: value for name, value in STALE.items() if name != left_out}
     app = draw(page, parameters, session={str(Key.REVIEWER): "ada"})
     assert not app.exception
     assert "There is no run gone here" in written(app)
 
 
-def test_no_workspace_is_told_with_the_remedy(
+def test_a_missing_workspace_is_reported_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "nothing"))
@@ -86,7 +88,7 @@ def test_a_missing_database_is_built(root: Path, draw: Draw) -> None:
     assert (root / "visnec.duckdb").exists()
 
 
-def test_a_damaged_database_is_built_anew(root: Path, draw: Draw) -> None:
+def test_a_damaged_database_is_rebuilt(root: Path, draw: Draw) -> None:
     (root / "visnec.duckdb").write_bytes(b"no database")
     assert not draw("overview").exception
     assert (root / "visnec.duckdb").stat().st_size > 100_000
@@ -120,7 +122,7 @@ def test_the_overview_follows_the_filter(root: Path, draw: Draw, context: Contex
 # ---- moving through samples ----------------------------------------------------------------------
 
 
-def test_every_sample_stands_on_exactly_one_page(root: Path, draw: Draw, context: Context) -> None:
+def test_every_sample_is_on_exactly_one_page(root: Path, draw: Draw, context: Context) -> None:
     seen: list[int] = []
     app = draw("explore")
     while True:
@@ -157,7 +159,7 @@ def test_going_back_from_a_linked_sample_opens_its_page(
     assert last in set(read_page(context, view_of(app)).rows["row_idx"])
 
 
-def test_a_button_decides_about_the_sample_it_stands_under(root: Path, draw: Draw) -> None:
+def test_a_button_decides_about_the_sample_above_it(root: Path, draw: Draw) -> None:
     app = draw("explore", {"sample": "17"}, session={str(Key.REVIEWER): "eve"})
     button(app, "✕ Drop").click().run()
     assert not app.exception
@@ -173,7 +175,7 @@ def test_a_name_in_a_link_decides_nothing(root: Path, draw: Draw) -> None:
 
 
 @pytest.mark.parametrize("page", ["overview", "explore"])
-def test_a_pattern_that_is_none_is_told_and_the_rest_of_the_filter_holds(
+def test_an_invalid_pattern_is_reported_and_the_rest_of_the_filter_applies(
     root: Path, draw: Draw, context: Context, page: str
 ) -> None:
     app = draw(page, {"filter": 'source:scenes text:"~/colou(r/"'})

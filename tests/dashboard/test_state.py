@@ -1,4 +1,4 @@
-"""The view in the URL: what is written reads back, and what is hostile is left out and told."""
+"""The view in the URL: it reads back, and invalid parameters are ignored and reported."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def test_a_view_reads_back_from_its_url(
     assert read_view(write_view(view)) == (view, [])
 
 
-def test_defaults_stand_in_no_url() -> None:
+def test_defaults_are_not_written_into_the_url() -> None:
     assert write_view(View()) == {}
     assert read_view({}) == (View(), [])
 
 
-def test_a_cursor_as_it_stands_in_a_url() -> None:
+def test_a_cursor_in_a_url() -> None:
     assert format_cursor(Cursor(0.25, 17)) == ">0.25,17"
     assert format_cursor(Cursor(None, 3, backward=True)) == "<-,3"
     assert read_view({"page": "<-,3"})[0].page == Cursor(None, 3, backward=True)
@@ -124,7 +124,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("name", "value"), HOSTILE)
-def test_what_makes_no_sense_is_left_out_and_told(name: str, value: str) -> None:
+def test_invalid_parameters_are_ignored_and_reported(name: str, value: str) -> None:
     view, problems = read_view({name: value})
     assert view == View()
     assert len(problems) == 1
@@ -138,17 +138,17 @@ def test_no_url_fails(parameters: dict[str, str]) -> None:
     assert read_view(write_view(view))[0] == view
 
 
-def test_unknown_names_are_no_problem() -> None:
+def test_unknown_parameters_are_ignored_silently() -> None:
     assert read_view({"utm_source": "mail", "newer": "1"}) == (View(), [])
 
 
-def test_bands_of_a_link_that_lie_the_wrong_way_round() -> None:
+def test_band_limits_of_a_link_in_reverse_order() -> None:
     view, problems = read_view({"low": "0.5", "high": "0.1"})
     assert (view.low, view.high) == (None, None)
     assert len(problems) == 1
 
 
-def test_one_band_of_a_link_beyond_the_other_of_the_workspace() -> None:
+def test_a_band_limit_of_a_link_beyond_the_other_of_the_workspace() -> None:
     default = Bands(0.0, 0.25)
     assert View(low=0.5).bands(default) == default
     assert View(low=-0.5).bands(default) == Bands(-0.5, 0.25)

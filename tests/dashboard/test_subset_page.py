@@ -1,4 +1,4 @@
-"""The Subset page: every rule comes to what the library says, and everything stands in the URL."""
+"""The Subset page: rules select what the library selects, and every choice is in the URL."""
 
 from __future__ import annotations
 

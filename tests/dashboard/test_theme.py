@@ -1,4 +1,4 @@
-"""The colours: they stand out, they can be read on, and every eye tells the categories apart."""
+"""Colours have contrast, text on them is readable, and categories differ for every eye."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def luminance(colour: str) -> float:
 
 
 def contrast(one: str, other: str) -> float:
-    """Contrast ratio as WCAG 2 defines it."""
+    """Return the contrast ratio as defined by WCAG 2."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -60,7 +60,7 @@ _TO_XYZ = ((0.4339, 0.3762, 0.1899), (0.2126, 0.7152, 0.0722), (0.0177, 0.1095, 
 
 
 def lightness_and_hue(colour: str, eye: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """CIE Lab of a colour as an eye sees it."""
+    """Return CIE Lab of a colour as an eye sees it."""
     seen = np.clip(np.asarray(eye) @ linear_rgb(colour), 0, 1)
     xyz = np.asarray(_TO_XYZ) @ seen
     x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
@@ -81,15 +81,15 @@ def test_sources_stand_out_from_the_paper(dark: bool) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_words_on_the_colours_of_decisions_can_be_read(dark: bool) -> None:
-    """Marks and chosen buttons carry paper-coloured words."""
+def test_text_on_decision_colours_is_readable(dark: bool) -> None:
+    """Marks and selected buttons have paper-coloured text."""
     for shade in (*DECISION_COLOURS.values(), ACCENT):
         assert contrast(shade.of(dark), PAPER.of(dark)) >= 4.5
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_categories_are_apart_to_every_eye(dark: bool) -> None:
-    """Also without the cones for red, for green or for blue; 100 is black from white."""
+def test_categories_differ_for_every_eye(dark: bool) -> None:
+    """Also without the cones for red, green or blue; black to white is 100."""
     for eye in EYES.values():
         seen = [lightness_and_hue(shade.of(dark), eye) for shade in CATEGORY_COLOURS.values()]
         for one, other in itertools.combinations(seen, 2):

@@ -1,4 +1,4 @@
-"""What a cut keeps and drops, and where a wished cut lies: as the page has it and by the route."""
+"""What a threshold keeps and drops, on the page and from the route."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def by_source(rows: list[tuple[str, int, int]]) -> list[Record]:
     return [dict(zip(("source", "kept", "dropped"), row, strict=True)) for row in rows]
 
 
-def test_sources_without_a_score_are_no_part_of_either_side() -> None:
+def test_sources_without_a_score_are_left_out() -> None:
     rows = by_source([("scenes", 3, 1), ("digits", 0, 2), ("chat", 0, 0)])
     assert split_by_source(rows) == [SourceSplit("scenes", 3, 1), SourceSplit("digits", 0, 2)]
 
 
-def test_one_source_alone_is_no_composition() -> None:
+def test_a_single_source_is_not_split() -> None:
     assert split_by_source(by_source([("scenes", 3, 1), ("chat", 0, 0)])) == []
 
 
-def test_more_sources_than_colours_end_in_one_part_that_adds_up() -> None:
+def test_sources_beyond_the_colours_are_summed() -> None:
     n = len(SOURCE_COLOURS) + 2
-    rows = by_source([(f"s{place}", 100 - place, 1) for place in range(n)])
+    rows = by_source([(f"s{number}", 100 - number, 1) for number in range(n)])
     parts = split_by_source(rows)
     assert len(parts) == len(SOURCE_COLOURS)
     assert parts[-1].name == "3 others"
@@ -74,10 +74,10 @@ def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) 
         assert (shown["value"], shown["note"]) == (n, "± 0.000002 in float32")
 
 
-def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context) -> None:
-    def kept(**wish: str) -> tuple[int, int, int]:
+def test_a_share_or_a_number_of_samples_or_tokens_gives_a_threshold(context: Context) -> None:
+    def kept(**parameters: str) -> tuple[int, int, int]:
         counts = count_kept(
-            context.store, context.scope, Filter(), resolve_threshold(context, wish), None
+            context.store, context.scope, Filter(), resolve_threshold(context, parameters), None
         )
         assert counts.tokens_kept is not None
         return counts.n_kept, counts.n_kept + counts.n_dropped, counts.tokens_kept
@@ -89,16 +89,16 @@ def test_a_share_a_number_of_samples_or_of_tokens_sets_the_cut(context: Context)
     assert resolve_threshold(context, {"cut": "0.125"}) == 0.125
 
 
-@pytest.mark.parametrize("wish", [{"share": "0"}, {"samples": "0"}, {"tokens": "0"}])
-def test_what_would_keep_nothing_lies_above_the_best_score(
-    context: Context, wish: dict[str, str]
+@pytest.mark.parametrize("parameters", [{"share": "0"}, {"samples": "0"}, {"tokens": "0"}])
+def test_a_threshold_that_keeps_nothing_is_above_the_highest_score(
+    context: Context, parameters: dict[str, str]
 ) -> None:
-    cut = resolve_threshold(context, wish)
+    cut = resolve_threshold(context, parameters)
     assert cut == math.nextafter(read_summary(context).max_visnec or 0.0, math.inf)
     assert count_kept(context.store, context.scope, Filter(), cut, None).n_kept == 0
 
 
-SENSELESS = [
+INVALID = [
     {},
     {"cut": "high"},
     {"cut": "nan"},
@@ -111,13 +111,13 @@ SENSELESS = [
 ]
 
 
-@pytest.mark.parametrize("wish", SENSELESS, ids=str)
-def test_what_is_no_cut_is_refused(context: Context, wish: dict[str, str]) -> None:
+@pytest.mark.parametrize("parameters", INVALID, ids=str)
+def test_an_invalid_request_is_refused(context: Context, parameters: dict[str, str]) -> None:
     with pytest.raises(InvalidThreshold):
-        resolve_threshold(context, wish)
+        resolve_threshold(context, parameters)
 
 
-def test_the_route_says_what_the_page_says(
+def test_the_route_and_the_page_return_the_same(
     client: TestClient, context: Context, draw: Draw
 ) -> None:
     address = links.threshold_url(context.scope, Filter(source=("words",)), "1")
@@ -132,12 +132,15 @@ def test_the_route_says_what_the_page_says(
     )
 
 
-@pytest.mark.parametrize("wish", SENSELESS, ids=str)
-def test_the_route_refuses_in_words(
-    client: TestClient, context: Context, wish: dict[str, str]
+@pytest.mark.parametrize("parameters", INVALID, ids=str)
+def test_the_route_refuses_with_a_message(
+    client: TestClient, context: Context, parameters: dict[str, str]
 ) -> None:
     address = "&".join(
-        (links.threshold_url(context.scope, Filter(), "1"), *(f"{k}={v}" for k, v in wish.items()))
+        (
+            links.threshold_url(context.scope, Filter(), "1"),
+            *(f"{k}={v}" for k, v in parameters.items()),
+        )
     )
     answer = client.get(address)
     assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""Thumbnails: what comes out, what is refused, and that the cache never lies."""
+"""Thumbnails: their size, what is refused, and that the cache is never outdated."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def key(n: int) -> bytes:
     return n.to_bytes(16, "big")
 
 
-def test_fits_and_keeps_the_aspect(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_thumbnail_keeps_the_aspect_ratio(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "wide.png", (800, 400), "#ff0000")
     with Image.open(io.BytesIO(load_thumbnail(workspace, "wide.png", 200))) as image:
         assert image.format == "JPEG"
         assert image.size == (200, 100)
 
 
-def test_small_pictures_are_not_enlarged_and_stay_lossless() -> None:
+def test_small_images_are_not_enlarged_and_stay_lossless() -> None:
     picture = Image.new("RGB", (8, 8), "#123456")
     with Image.open(io.BytesIO(encode_image(picture, 512))) as image:
         assert (image.format, image.size, image.getpixel((3, 3))) == ("PNG", (8, 8), (18, 52, 86))
 
 
-def test_second_look_comes_from_the_pack(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_second_read_comes_from_the_pack(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "a.png", (300, 300), "#00ff00")
     first = load_thumbnail(workspace, "a.png", 64)
     assert len(list(workspace.thumbnails_dir.glob("pack-*.bin"))) == 1
@@ -59,7 +59,7 @@ def test_second_look_comes_from_the_pack(workspace: Workspace, tmp_path: Path) -
     assert next(iter(other._places.values()))[2] == len(first)
 
 
-def test_a_changed_file_is_made_anew(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_changed_file_gets_a_new_thumbnail(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "a.png", (300, 300), "#00ff00")
     green = load_thumbnail(workspace, "a.png", 64)
     write_png(tmp_path / "images" / "a.png", (310, 300), "#ff0000")
@@ -101,7 +101,7 @@ def test_torn_and_damaged_entries_are_misses(tmp_path: Path) -> None:
     assert again.read(key(1)) == b"new"
 
 
-def test_oldest_pack_goes_at_the_cap(tmp_path: Path) -> None:
+def test_the_oldest_pack_is_dropped_at_the_limit(tmp_path: Path) -> None:
     cache = PackedCache(tmp_path, cap_bytes=3000, pack_bytes=1000, memory_bytes=0)
     for n in range(12):
         cache.write(key(n), bytes([n]) * 1000)
@@ -110,14 +110,14 @@ def test_oldest_pack_goes_at_the_cap(tmp_path: Path) -> None:
     assert cache.read(key(11)) == bytes([11]) * 1000
 
 
-def test_a_cache_that_cannot_be_written_goes_on_in_memory(tmp_path: Path) -> None:
+def test_an_unwritable_cache_works_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = PackedCache(tmp_path / "file" / "thumbnails")
     cache.write(key(1), b"content")
     assert cache.read(key(1)) == b"content"
 
 
-def test_what_another_process_adds_is_found(
+def test_entries_of_another_process_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "LOOK_SECONDS", 0.0)
@@ -132,7 +132,7 @@ def test_what_another_process_adds_is_found(
     assert here.read(key(2)) == bytes([2]) * 30
 
 
-def test_what_was_opened_for_scoring_is_there_when_a_page_asks(
+def test_scoring_caches_thumbnails_for_the_pages(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
@@ -142,14 +142,14 @@ def test_what_was_opened_for_scoring_is_there_when_a_page_asks(
         keep(place, open_image(place))
     (pack,) = workspace.thumbnails_dir.glob("pack-*.bin")
     size = pack.stat().st_size
-    monkeypatch.setattr(thumbnails, "open_image", None)  # nobody opens it again
+    monkeypatch.setattr(thumbnails, "open_image", None)  # it is not opened again
     content = load_thumbnail(workspace, "a.png")
     assert size == len(content) + thumbnails._HEADER.size
     with Image.open(io.BytesIO(content)) as image:
         assert image.size == (thumbnails.SIZE, thumbnails.SIZE * 3 // 5)
 
 
-def test_scoring_takes_no_room_from_what_is_kept(
+def test_scoring_does_not_evict_cached_thumbnails(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "_caches", {})
@@ -164,7 +164,7 @@ def test_scoring_takes_no_room_from_what_is_kept(
     assert {path: path.stat().st_size for path in workspace.thumbnails_dir.iterdir()} == before
 
 
-def test_what_others_keep_fills_the_cache_too(
+def test_entries_of_other_processes_count_towards_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "LOOK_SECONDS", 0.0)
@@ -178,7 +178,7 @@ def test_what_others_keep_fills_the_cache_too(
     assert not here.is_full()
 
 
-def test_a_small_picture_costs_no_run(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_thumbnail_problem_does_not_fail_a_run(workspace: Workspace, tmp_path: Path) -> None:
     write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")
     place = resolve_image("a.png", workspace.image_roots)
     (tmp_path / "images" / "a.png").unlink()

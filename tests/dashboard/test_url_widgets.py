@@ -1,4 +1,4 @@
-"""Widgets bound to the view: whose value came from elsewhere is another widget."""
+"""Widgets bound to the view: a value set from elsewhere gives a new widget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dashboard.view import url_widgets
 
 value = st.session_state.setdefault("value", 1.0)
 st.number_input("Cut", key=url_widgets.widget_key("cut", value), on_change=lambda: take_change())
-st.button("Told again", on_click=lambda: take_change())
+st.button("Report again", on_click=lambda: take_change())
 st.button("Elsewhere", on_click=lambda: st.session_state.update(value=5.0))
 
 def take_change():
@@ -18,12 +18,12 @@ def take_change():
 
 def take():
     st.session_state["taken"] = st.session_state.get("taken", 0) + 1
-    # As the view does it: what was given is settled on a value that exists.
+    # Like the view, which rounds an input to a valid value.
     st.session_state["value"] = round(url_widgets.consume_value("cut"))
 """
 
 
-def test_a_widget_keeps_its_key_for_what_was_put_into_it_and_changes_it_for_what_was_not() -> None:
+def test_a_widget_gets_a_new_key_only_for_values_set_from_elsewhere() -> None:
     app = AppTest.from_string(SCRIPT).run()
     (cut,) = app.number_input
     assert (cut.key, cut.value) == ("cut", 1.0)
@@ -39,8 +39,8 @@ def test_a_widget_keeps_its_key_for_what_was_put_into_it_and_changes_it_for_what
     assert not app.exception
 
 
-def test_what_a_widget_that_is_gone_still_says_changes_nothing() -> None:
-    """A browser that never got the new widget sends the old one's value along."""
+def test_the_value_of_a_replaced_widget_changes_nothing() -> None:
+    """A browser that never received the new widget sends the old one's value."""
     app = AppTest.from_string(SCRIPT).run()
     app.button[1].click().run()
     app.session_state["cut"] = 1.0
@@ -48,17 +48,17 @@ def test_what_a_widget_that_is_gone_still_says_changes_nothing() -> None:
     assert (cut.key, cut.value) == ("cut.1", 5.0)
 
 
-def test_a_drawing_that_changes_nothing_leaves_what_is_being_typed() -> None:
-    """Only a value that is set is sent, and takes the place of what is there."""
+def test_a_rerun_without_changes_keeps_what_is_being_typed() -> None:
+    """Only a value that is set is sent, and replaces the input."""
     app = AppTest.from_string(SCRIPT).run()
     assert app.run().number_input[0].proto.set_value is False
     app.number_input[0].set_value(2.4).run()
-    assert app.number_input[0].proto.set_value is True  # settled on 2.0
+    assert app.number_input[0].proto.set_value is True  # rounded to 2.0
     assert app.run().number_input[0].proto.set_value is False
 
 
-def test_what_a_broken_off_drawing_has_set_is_nobodys_wish() -> None:
-    """The browser tells it as if it were new, where the server never noted it."""
+def test_a_value_set_by_an_aborted_rerun_is_not_a_user_input() -> None:
+    """The browser reports it as new if the server never recorded it."""
     app = AppTest.from_string(SCRIPT).run()
     app.button[1].click().run()
     app.button[0].click().run()
@@ -68,7 +68,7 @@ def test_what_a_broken_off_drawing_has_set_is_nobodys_wish() -> None:
     assert app.session_state["taken"] == 1
 
 
-def test_a_widget_that_left_the_page_is_another_one_when_it_comes_back() -> None:
+def test_a_widget_that_was_removed_comes_back_as_a_new_one() -> None:
     app = AppTest.from_string(
         """
 import streamlit as st
@@ -87,7 +87,7 @@ else:
     ).run()
     low, cut = (one.proto.id for one in app.number_input)
     app.checkbox[0].check().run()
-    app.number_input[0].set_value(-1.0).run()  # what stays goes on being heeded
+    app.number_input[0].set_value(-1.0).run()  # the other one still works
     assert dict(app.query_params)["low"] == "-1.0"
     app.checkbox[0].uncheck().run()
     assert app.number_input[0].proto.id == low

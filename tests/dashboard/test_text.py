@@ -1,4 +1,4 @@
-"""Word differences and texts: small values by hand."""
+"""Word differences and formatted values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dashboard.text.word_differences import Piece, word_differences
 from scoring.samples import Status
 
 
-def test_common_words_stand_and_others_are_marked() -> None:
+def test_differing_words_are_marked() -> None:
     one, other = word_differences("The bar is red.", "The bar is dark blue.")
     assert one == [Piece("The bar is ", False), Piece("red", True), Piece(".", False)]
     assert other == [Piece("The bar is ", False), Piece("dark blue", True), Piece(".", False)]
 
 
-def test_case_is_no_difference_and_equal_texts_have_none() -> None:
+def test_case_is_ignored() -> None:
     one, other = word_differences("YES", "yes")
     assert (one, other) == ([Piece("YES", False)], [Piece("yes", False)])
 
@@ -25,7 +25,7 @@ def test_an_empty_prediction_has_no_pieces() -> None:
     assert word_differences("", "two cats") == ([], [Piece("two cats", True)])
 
 
-def test_long_texts_are_compared_whole() -> None:
+def test_long_texts_are_compared_as_a_whole() -> None:
     long = "word " * 700
     assert word_differences(long, long + "x") == (
         [Piece(long, True)],
@@ -34,13 +34,13 @@ def test_long_texts_are_compared_whole() -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
-def test_nothing_is_lost(one: str, other: str) -> None:
-    left, right = word_differences(one, other)
-    assert "".join(piece.text for piece in left) == one
-    assert "".join(piece.text for piece in right) == other
+def test_the_pieces_add_up_to_the_texts(first: str, second: str) -> None:
+    left, right = word_differences(first, second)
+    assert "".join(piece.text for piece in left) == first
+    assert "".join(piece.text for piece in right) == second
 
 
-def test_figures_as_they_are_written() -> None:
+def test_formatted_values() -> None:
     assert formatting.count(665298) == "665,298"
     assert formatting.count(None) == "–"
     assert formatting.share(15, 100) == "15.0 %"
