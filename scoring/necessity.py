@@ -1,4 +1,4 @@
-"""The definition of visual necessity: the score, its sign, the categories, the default bands.
+"""The definition of visual necessity: the score, its categories and the default band limits.
 
 Source: *VisNec: Measuring and Leveraging Visual Necessity for Multimodal Instruction Tuning*
 (arXiv 2603.01195), the score as the mean over answer tokens. The paper gives no numeric band
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,15 @@ from scoring.errors import InputError
 
 
 class Category(StrEnum):
-    """What the score says about a sample."""
+    """What a score means for its sample, by ascending score."""
 
     MISALIGNED = "misaligned"
     REDUNDANT = "redundant"
     VISION_CRITICAL = "vision-critical"
+
+
+CATEGORIES: Final = tuple(Category)
+"""The categories by their code: misaligned 0, redundant 1, vision-critical 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +39,35 @@ class Bands:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            raise InputError(f"band limits must be finite numbers, got {self.low} and {self.high}")
+            raise InputError(f"Band limits must be finite numbers, got {self.low} and {self.high}.")
         if self.low > self.high:
             raise InputError(
-                f"the lower band limit ({self.low:g}) lies above the upper one ({self.high:g}); "
-                "give low <= high"
+                f"The lower band limit ({self.low:g}) is above the upper one ({self.high:g}). "
+                "Choose low <= high."
             )
 
-    def category(self, visnec: float) -> Category:
+    def category_of(self, visnec: float) -> Category:
         """Return the category of a score in nats per answer token."""
-        if visnec < self.low:
-            return Category.MISALIGNED
-        return Category.REDUNDANT if visnec < self.high else Category.VISION_CRITICAL
+        return CATEGORIES[2 - (visnec < self.high) - (visnec < self.low)]
 
-    def category_codes(self, visnec: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the position in ``Category`` of each score, -1 for NaN."""
-        codes = np.searchsorted([self.low, self.high], visnec, side="right")
-        return np.where(np.isnan(visnec), -1, codes)
+    def category_codes(self, visnec: NDArray[np.float64]) -> NDArray[np.int8]:
+        """Return the index in ``CATEGORIES`` of each score, -1 for NaN."""
+        codes: NDArray[np.int8] = np.int8(2) - (visnec < self.high) - (visnec < self.low)
+        codes[np.isnan(visnec)] = -1
+        return codes
+
+    def range_of(self, category: Category) -> tuple[float | None, float | None]:
+        """Return ``(minimum, maximum)`` of a category's scores; None leaves a side open."""
+        limits = (None, self.low, self.high, None)
+        code = CATEGORIES.index(category)
+        return limits[code], limits[code + 1]
 
 
 DEFAULT_BANDS = Bands()
 
 
 def visnec_score(loss_text: float, loss_multimodal: float) -> float:
-    """The VisNec score: what the image takes off the loss, in nats per answer token.
+    """Return the VisNec score: how much the image lowers the loss, in nats per answer token.
 
     Positive where the image helps to predict the answer, negative where it contradicts it.
     Both losses are means over the same answer tokens.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -58,22 +57,6 @@ def test_the_tree_in_contributing_is_the_one_on_disk(package: str) -> None:
         if path.suffix == ".py" or path.is_dir()
     }
     assert named - {"build/", "queries/", "score_index/"} == there
-
-
-def test_queries_are_not_formatted_from_values() -> None:
-    """No f-string goes into execute(): values are bound."""
-    offenders = []
-    for path in [*(ROOT / "scoring").rglob("*.py"), *(ROOT / "dashboard").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in ("execute", "sql")
-                and node.args
-                and isinstance(node.args[0], ast.JoinedStr)
-            ):
-                offenders.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert offenders == []
 
 
 def test_no_page_draws_unescaped_html_by_streamlits_unsafe_switch() -> None:

@@ -149,7 +149,7 @@ def _other_scores(detail: SampleDetail, baseline: str, bands: Bands) -> list[dic
         {
             "name": run + formatting.BASELINE_NAMES.get(str(row["baseline"]), str(row["baseline"])),
             "visnec": visnec,
-            "category": bands.category(visnec).value,
+            "category": bands.category_of(visnec).value,
         }
         for run, row in scores
         if (visnec := _number(row["visnec"])) is not None
@@ -194,7 +194,7 @@ def _messages(
             if row is not None and (visnec := _number(row["visnec"])) is not None:
                 message |= {
                     "visnec": visnec,
-                    "category": bands.category(visnec).value,
+                    "category": bands.category_of(visnec).value,
                     "loss_text": _number(row["loss_text"]),
                     "loss_multimodal": _number(row["loss_multimodal"]),
                     "n_answer_tokens": _whole(row["n_answer_tokens"]),
@@ -307,7 +307,7 @@ def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
 
 
 def _category(visnec: float | None, bands: Bands) -> str | None:
-    return None if visnec is None else bands.category(visnec).value
+    return None if visnec is None else bands.category_of(visnec).value
 
 
 def _string(value: object) -> str | None:

@@ -1,18 +1,20 @@
-"""From a scope and a filter to the condition of a query: constant SQL text and bound values.
+"""From a scope and a filter to the samples that a query is about.
 
-The one decision behind it: what must look beyond ``scores`` (text, another run) is looked up once
-and kept as a list of rows in memory, so that the next question under the same filter is a
-comparison of numbers.
+SQL text depends on which parts a filter has, never on their values: values are bound as parameters,
+and everything inserted into a statement comes from the closed lists of this module. Conditions that
+look beyond ``scores`` (text, another run, predictions) are looked up once and kept as rows in
+memory, so that the next query under the same filter only compares numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 import pandas as pd
+from numpy.typing import NDArray
 
 from scoring.database.connection import Match, Snapshot, Store
 from scoring.database.filters import DECISIONS, Filter, Range
@@ -21,11 +23,21 @@ from scoring.database.values import Scope
 from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
 from scoring.necessity import Bands, Category
-from scoring.precision import Noise
 from scoring.predictions.files import Sight
-from scoring.unicode_text import replace_surrogates
 
 EVERYTHING = Filter()
+
+# The rows of ``scores`` that a query is about, as ``matching``; ``clustered`` has the cluster_id of
+# the scope's clustering. Not materialized: DuckDB reads only the columns that a query uses.
+_RELATIONS = """
+WITH matching AS NOT MATERIALIZED (SELECT * FROM scores s WHERE {conditions}),
+clustered AS NOT MATERIALIZED (
+    SELECT s.* REPLACE ({cluster_id} AS cluster_id) FROM matching s {join}
+)
+"""
+_CLUSTER_JOIN = """
+    LEFT JOIN (FROM clusters WHERE clustering_id = $clustering_id) c ON c.row_idx = s.row_idx
+"""
 
 CONTENT_TOKENS = """coalesce(
     s.n_answer_tokens - s.n_end_tokens - s.n_thought_tokens,
@@ -34,10 +46,26 @@ CONTENT_TOKENS = """coalesce(
         WHERE run_id = $run_id AND baseline = $baseline
     ))
 )"""
-"""Answer tokens without end-of-turn tokens and thoughts, over ``scores s``; parts of earlier
-versions do not tell them apart, so that an end per answer is assumed where they were scored."""
+"""Answer tokens of ``s`` without end-of-turn tokens and thoughts. Parts of earlier versions do not
+record these; one end token per answer is assumed where they were scored."""
 
-_COLUMNS = {
+CERTAINTY = {
+    "sure": "least(abs(s.visnec - $low), abs(s.visnec - $high)) > $noise::DOUBLE",
+    "undecided": "least(abs(s.visnec - $low), abs(s.visnec - $high)) <= $noise::DOUBLE",
+    "unknown": "s.visnec IS NOT NULL AND $noise::DOUBLE IS NULL",
+}
+"""Whether the noise of the scores' dtype (NULL: unknown) leaves the category of ``s`` open."""
+
+COMPARED_ROWS = "SELECT row_idx FROM baseline_spans WHERE run_id = $run_id"
+"""Samples with scores for several baselines of the run."""
+DIFFERING_ROWS = """
+    SELECT row_idx FROM baseline_spans
+    WHERE run_id = $run_id
+        AND category_code(lowest_visnec, $low, $high) <> category_code(highest_visnec, $low, $high)
+"""
+"""Those of them whose category depends on the baseline."""
+
+_RANGE_COLUMNS = {
     "visnec": "s.visnec",
     "loss_text": "s.loss_text",
     "loss_multimodal": "s.loss_multimodal",
@@ -58,289 +86,286 @@ _LISTS = {
         WHERE image_key = ANY([md5_number_lower(path) FOR path IN $image::VARCHAR[]])
     )""",
 }
-_CATEGORY = {
-    Category.MISALIGNED: "s.visnec < $low",
-    Category.REDUNDANT: "s.visnec >= $low AND s.visnec < $high",
-    Category.VISION_CRITICAL: "s.visnec >= $high",
-}
-CERTAINTY = {
-    "sure": "least(abs(s.visnec - $low), abs(s.visnec - $high)) > $noise::DOUBLE",
-    "undecided": "least(abs(s.visnec - $low), abs(s.visnec - $high)) <= $noise::DOUBLE",
-    "unknown": "s.visnec IS NOT NULL AND $noise::DOUBLE IS NULL",
-}
-"""Whether the noise of the scores' dtype (NULL: unknown) leaves their category open, over
-``scores s``."""
-DIFFERING_SPANS = """
-    SELECT row_idx FROM baseline_spans
-    WHERE run_id = $run_id AND (
-        (lowest_visnec < $low) <> (highest_visnec < $low)
-        OR (lowest_visnec < $high) <> (highest_visnec < $high)
-    )
-"""
 _BASELINES = {
-    "differ": " ".join(("s.row_idx IN (", DIFFERING_SPANS, ")")),
-    "agree": " ".join(
-        (
-            "s.row_idx IN (SELECT row_idx FROM baseline_spans WHERE run_id = $run_id)",
-            "AND s.row_idx NOT IN (",
-            DIFFERING_SPANS,
-            ")",
-        )
-    ),
+    "differ": f"s.row_idx IN ({DIFFERING_ROWS})",
+    "agree": f"s.row_idx IN ({COMPARED_ROWS}) AND s.row_idx NOT IN ({DIFFERING_ROWS})",
 }
+_DECIDED = "s.row_idx IN (SELECT row_idx FROM final_decisions WHERE decision = ANY($decisions))"
+# With "none" among the values, it is faster to leave out the decisions that are not wanted.
+_NOT_DECIDED = (
+    "s.row_idx NOT IN (SELECT row_idx FROM final_decisions WHERE decision = ANY($decisions))"
+)
+_CLUSTERS = """s.row_idx IN (
+    SELECT row_idx FROM clusters
+    WHERE clustering_id = $clustering_id AND cluster_id = ANY($clusters)
+)"""
+_RUNS = {
+    "differ": "category_code(s.visnec, $low, $high) <> category_code(t.visnec, $low, $high)",
+    "agree": "category_code(s.visnec, $low, $high) = category_code(t.visnec, $low, $high)",
+}
+_OTHER_ROWS = """
+    SELECT s.row_idx FROM scores s
+    WHERE s.run_id = $other_run AND s.baseline = $other_baseline AND s.visnec IS NOT NULL
+        AND {conditions}
+"""
+_OTHER_ROWS_COMPARED = """
+    SELECT s.row_idx
+    FROM scores s
+    JOIN (
+        SELECT row_idx, visnec FROM scores
+        WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
+    ) t USING (row_idx)
+    WHERE s.run_id = $other_run AND s.baseline = $other_baseline AND s.visnec IS NOT NULL
+        AND {conditions}
+"""
+_JUDGED_ROWS = """
+    SELECT t.row_idx FROM samples t LEFT JOIN ({judged}) j ON j.row_idx = t.row_idx
+    WHERE {conditions}
+"""
+_CORRECTNESS = {"right": "j.is_right", "wrong": "NOT j.is_right", "none": "j.is_right IS NULL"}
+_TEXT_ROWS = """
+    SELECT row_idx FROM samples
+    WHERE ({question} OR {answer} OR {id}) AND row_idx >= $first_row AND row_idx < $end_row
+    UNION
+    SELECT row_idx FROM conversations
+    WHERE {text} AND row_idx >= $first_row AND row_idx < $end_row
+"""
+_CONTAINS = "contains(lower({column}), lower($text))"
+_MATCHES_ANY_CASE = "regexp_matches({column}, $text, 'i')"
+_MATCHES_EXACT_CASE = "regexp_matches({column}, $text)"
+_ALL_ROWS = (0, 1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question under way: what it reads, and which rows of ``scores s`` it is about.
+    """The samples of a scope under a filter, for statements over ``matching`` or ``clustered``.
 
-    ``key`` tells questions with different rows apart, for as long as the snapshot lives.
+    Statements are whole ones; ``relations`` puts the definitions of both before them. They may
+    name the parameters in ``values``: run_id, baseline, clustering_id, low, high and noise. ``key``
+    differs between queries about different rows, within one snapshot.
     """
 
     snapshot: Snapshot
-    where: str
+    relations: str
     values: dict[str, Any] = field(default_factory=dict)
     key: Hashable = None
-    matches: tuple[Match, ...] = ()  # held, so that their tables stay until the answer is there
+    matches: tuple[Match, ...] = ()  # referenced here so that their tables exist while it runs
 
-    def frame(self, *query: str, **values: Any) -> pd.DataFrame:
-        """The answer as a frame; the pieces of the query are joined."""
-        return self.snapshot.frame("\n".join(query), self.values | values)
+    def complete(self, statement: str, **values: Any) -> tuple[str, dict[str, Any]]:
+        """Return the statement with the definitions of its relations, and all values."""
+        return f"{self.relations}{statement}", self.values | values
 
-    def rows(self, *query: str, **values: Any) -> list[tuple[Any, ...]]:
-        """The answer as tuples; the pieces of the query are joined."""
-        return self.snapshot.rows("\n".join(query), self.values | values)
+    def fetch_rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows as tuples."""
+        return self.snapshot.fetch_rows(*self.complete(statement, **values))
+
+    def fetch_value(self, statement: str, **values: Any) -> Any:
+        """Return the first column of the first row."""
+        return self.fetch_rows(statement, **values)[0][0]
+
+    def fetch_frame(self, statement: str, **values: Any) -> pd.DataFrame:
+        """Return a frame, as :meth:`Snapshot.fetch_frame`."""
+        return self.snapshot.fetch_frame(*self.complete(statement, **values))
+
+    def fetch_arrays(self, statement: str, **values: Any) -> dict[str, NDArray[Any]]:
+        """Return one array per column, as :meth:`Snapshot.fetch_arrays`."""
+        return self.snapshot.fetch_arrays(*self.complete(statement, **values))
+
+    def fetch_batches(self, statement: str, **values: Any) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield arrays, as :meth:`Snapshot.fetch_batches`."""
+        return self.snapshot.fetch_batches(*self.complete(statement, **values))
 
 
 def compile_query(
-    store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
+    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
 ) -> Query:
-    """Begins a question about the samples of a scope that meet a which.
+    """Return the query about the samples within a scope that match a filter.
 
-    Categories are those of ``bands``, by default the workspace's. Raises InputError for a run,
-    baseline or clustering that the database does not hold, naming those it does, and FilterError
-    for a regular expression that is none.
+    Categories are those of ``bands``, by default the workspace's.
+
+    Raises:
+        InputError: for a run, baseline or clustering that the database lacks, naming those it has.
+        FilterError: for an invalid regular expression.
     """
     snapshot = store.snapshot()
     check_scope(snapshot, scope)
     bands = bands or store.bands
-    clauses = ["s.run_id = $run_id", "s.baseline = $baseline"]
-    values: dict[str, Any] = {"run_id": scope.run_id, "baseline": scope.baseline}
-    _add_values(clauses, values, which)
-    _add_cluster(clauses, values, snapshot, scope, which)
     noise = snapshot.noises[scope.run_id, scope.baseline]
-    _add_judged(clauses, values, which, bands, noise)
-    for name, column in _COLUMNS.items():
-        _add_range(clauses, values, name, column, getattr(which, name))
-    matches = _matches(snapshot, scope, which, bands)
-    clauses += [" ".join(("s.row_idx IN (FROM", match.table, ")")) for match in matches]
+    values: dict[str, Any] = {
+        "run_id": scope.run_id,
+        "baseline": scope.baseline,
+        "clustering_id": scope.clustering_id,
+        "low": bands.low,
+        "high": bands.high,
+        "noise": noise.band if noise else None,
+    }
+    conditions = ["s.run_id = $run_id", "s.baseline = $baseline"]
+    for name, condition in _LISTS.items():
+        if given := getattr(where, name):
+            conditions.append(condition)
+            values[name] = [_to_utf8(str(value)) for value in given]
+    if where.decision:
+        with_none = "none" in where.decision
+        conditions.append(_NOT_DECIDED if with_none else _DECIDED)
+        values["decisions"] = [
+            name for name in DECISIONS if (name in where.decision) is not with_none
+        ]
+    if where.cluster:
+        conditions.append(_cluster_condition(snapshot, scope, where))
+        values["clusters"] = list(where.cluster)
+    for alternatives in (
+        [_category_condition(category, bands, values) for category in where.category],
+        [CERTAINTY[certainty] for certainty in where.certainty],
+        [_BASELINES[agreement] for agreement in where.baselines],
+    ):
+        conditions += [_any_of(alternatives)] if alternatives else []
+    for name, column in _RANGE_COLUMNS.items():
+        limits: Range | None = getattr(where, name)
+        if limits is not None:
+            conditions.append(_range_condition(name, column, limits.min, limits.max, values))
+    matches = _look_up_matches(snapshot, scope, where, values, bands)
+    conditions += [f"s.row_idx IN (FROM {match.table})" for match in matches]
     key = (
-        str(which),
-        bands if which.needs_bands else None,
-        snapshot.decisions_version if which.needs_decisions else None,
+        str(where),
+        bands if where.needs_bands else None,
+        snapshot.decisions_version if where.needs_decisions else None,
     )
-    where = " AND ".join(f"({clause})" for clause in clauses)
-    return Query(snapshot, where, values, key, matches)
+    cluster_id, join = cluster_column(snapshot, scope)
+    relations = _RELATIONS.format(conditions=_all_of(conditions), cluster_id=cluster_id, join=join)
+    return Query(snapshot, relations, values, key, matches)
 
 
 def check_scope(snapshot: Snapshot, scope: Scope) -> None:
-    """Raises InputError when the database holds no such scores or no such clustering."""
+    """Raise InputError when the database has no such scores or no such clustering."""
     if (scope.run_id, scope.baseline) not in snapshot.scopes:
         known = ", ".join(f"{run_id} ({baseline})" for run_id, baseline in snapshot.scopes)
         raise InputError(
-            f"the database holds no scores of run {scope.run_id!r} with baseline "
-            f"{scope.baseline!r}; there are: {known or 'none yet, run visnec score'}"
+            f"The database has no scores of run {scope.run_id!r} with baseline "
+            f"{scope.baseline!r}. Available: {known or 'none yet, run visnec score'}."
         )
     if scope.clustering_id is not None and scope.clustering_id not in snapshot.clusterings:
         known = ", ".join(snapshot.clusterings)
         raise InputError(
-            f"the database holds no clustering {scope.clustering_id!r}; "
-            f"there are: {known or 'none yet, run visnec cluster'}"
+            f"The database has no clustering {scope.clustering_id!r}. "
+            f"Available: {known or 'none yet, run visnec cluster'}."
         )
 
 
+def cluster_column(snapshot: Snapshot, scope: Scope) -> tuple[str, str]:
+    """Return the expression for the cluster of ``scores s``, and the join that it needs."""
+    if scope.clustering_id is None:
+        return "NULL::INTEGER", ""
+    if scope.clustering_id == snapshot.clustering_in_scores:
+        return "s.cluster_id", ""
+    return "c.cluster_id", _CLUSTER_JOIN
+
+
 def parse_other_scope(scope: Scope, other: str) -> Scope:
-    """The scope that ``other:`` names: RUN/BASELINE, or RUN with the same baseline."""
+    """Return the scope that ``other:`` names: RUN/BASELINE, or RUN with the same baseline."""
     run_id, slash, baseline = other.rpartition("/")
     return (
         replace(scope, run_id=run_id, baseline=baseline) if slash else replace(scope, run_id=other)
     )
 
 
-def _add_values(clauses: list[str], values: dict[str, Any], which: Filter) -> None:
-    for name, clause in _LISTS.items():
-        given = getattr(which, name)
-        if given:
-            clauses.append(clause)
-            values[name] = [replace_surrogates(str(value)) for value in given]
-    if which.decision:
-        none_too = "none" in which.decision
-        named = [one for one in DECISIONS if (one in which.decision) is not none_too]
-        clauses.append(_NOT_DECIDED if none_too else _DECIDED)
-        values["decisions"] = named
-
-
-def _add_cluster(
-    clauses: list[str], values: dict[str, Any], snapshot: Snapshot, scope: Scope, which: Filter
-) -> None:
-    if not which.cluster:
-        return
-    if scope.clustering_id is None:
-        raise InputError(
-            f"the filter names clusters ({', '.join(map(str, which.cluster))}) but no "
-            "clustering is chosen; make one with visnec cluster, or leave the part out"
-        )
-    values["clusters"] = list(which.cluster)
-    if scope.clustering_id == snapshot.clustering_in_scores:
-        clauses.append("s.cluster_id = ANY($clusters)")
-    else:
-        clauses.append(_IN_CLUSTERS)
-        values["clustering_id"] = scope.clustering_id
-
-
-def _add_judged(
-    clauses: list[str], values: dict[str, Any], which: Filter, bands: Bands, noise: Noise | None
-) -> None:
-    """Parts that depend on the band limits."""
-    given = (
-        [_CATEGORY[category] for category in which.category],
-        [CERTAINTY[certainty] for certainty in which.certainty],
-        [_BASELINES[agreement] for agreement in which.baselines],
-    )
-    any_of = [" OR ".join(f"({clause})" for clause in part) for part in given if part]
-    clauses += any_of
-    used = {"low": bands.low, "high": bands.high, "noise": noise.band if noise else None}
-    values |= {
-        name: value
-        for name, value in used.items()
-        if any(f"${name}" in clause for clause in any_of)
-    }
-
-
-def _matches(snapshot: Snapshot, scope: Scope, which: Filter, bands: Bands) -> tuple[Match, ...]:
-    """Lists of rows that are looked up once and kept."""
-    found = []
-    if which.text:
-        found.append(_text_match(snapshot, which))
-    if which.other:
-        found.append(_other_match(snapshot, scope, which, bands))
-    found += [
-        _verdict_match(snapshot, scope, which, sight, wanted)
-        for sight in (Sight.BLIND, Sight.SEEN)
-        if (wanted := getattr(which, str(sight)))
-    ]
-    return tuple(found)
-
-
-def _verdict_match(
-    snapshot: Snapshot, scope: Scope, which: Filter, sight: Sight, wanted: Sequence[str]
-) -> Match:
-    """The samples with one of the wanted verdicts on the prediction with this sight."""
-    judged, values = correctness_query(
-        snapshot, which.model or scope.run_id, sight, which.measure or DEFAULT_MEASURE
-    )
-    clauses = " OR ".join(_VERDICT[one] for one in wanted)
-    pieces = (
-        "SELECT t.row_idx FROM samples t LEFT JOIN (", judged, ") v ON v.row_idx = t.row_idx",
-        "WHERE", clauses,
-    )  # fmt: skip
-    return snapshot.match("\n".join(pieces), values)
-
-
-_VERDICT = {"right": "v.verdict", "wrong": "NOT v.verdict", "none": "v.verdict IS NULL"}
-
-
-def _text_match(snapshot: Snapshot, which: Filter) -> Match:
-    query, values = text_query(snapshot, which)
-    return snapshot.match(query, values)
-
-
 def text_query(
-    snapshot: Snapshot, which: Filter, among: str = "true"
+    snapshot: Snapshot, where: Filter, rows: tuple[int, int] = _ALL_ROWS
 ) -> tuple[str, dict[str, Any]]:
-    """The rows whose text is looked for; ``among`` is a condition on their row_idx.
+    """Return a query for the row_idx of samples with the filter's text, and its values.
 
-    Raises FilterError where the text is a regular expression that RE2 does not take.
+    Only ``rows[0] <= row_idx < rows[1]`` are searched. Raises FilterError where the text is a
+    regular expression that RE2 rejects.
     """
-    pattern = which.pattern
+    pattern = where.pattern
     if pattern is None:
-        one_row, conversation = _CONTAINS
-        values = {"text": replace_surrogates(which.text or "")}
+        text, condition = where.text or "", _CONTAINS
     else:
-        _check_pattern(snapshot, pattern.expression)
-        one_row, conversation = _EXACT_CASE if pattern.case_sensitive else _ANY_CASE
-        values = {"text": replace_surrogates(pattern.expression)}
-    pieces = (
-        "SELECT row_idx FROM samples WHERE (", one_row, ") AND", among,
-        "UNION SELECT row_idx FROM conversations WHERE", conversation, "AND", among,
-    )  # fmt: skip
-    return "\n".join(pieces), values
+        text = pattern.expression
+        condition = _MATCHES_EXACT_CASE if pattern.case_sensitive else _MATCHES_ANY_CASE
+        _check_pattern(snapshot, text)
+    columns = ("question", "answer", "id", "text")
+    query = _TEXT_ROWS.format(**{name: condition.format(column=name) for name in columns})
+    return query, {"text": _to_utf8(text), "first_row": rows[0], "end_row": rows[1]}
 
 
 def _check_pattern(snapshot: Snapshot, expression: str) -> None:
     try:
-        snapshot.rows("SELECT regexp_matches('', $text)", {"text": replace_surrogates(expression)})
+        snapshot.fetch_rows("SELECT regexp_matches('', $text)", {"text": _to_utf8(expression)})
     except duckdb.Error as error:
         problem = str(error).partition(":")[2].strip() or str(error)
         raise FilterError(
-            f"~/{expression}/ is no regular expression: {problem}; put a backslash before a mark "
-            r"that stands for itself, such as \( or \."
+            f"Invalid regular expression ~/{expression}/: {problem}. Escape literal characters "
+            r"with a backslash, such as \( or \."
         ) from error
 
 
-def _other_match(snapshot: Snapshot, scope: Scope, which: Filter, bands: Bands) -> Match:
-    other = parse_other_scope(scope, which.other or "")
-    check_scope(snapshot, other)
-    values: dict[str, Any] = {"run_id": other.run_id, "baseline": other.baseline}
-    pieces = ["SELECT s.row_idx FROM scores s"]
-    clauses = ["s.run_id = $run_id AND s.baseline = $baseline AND s.visnec IS NOT NULL"]
-    if which.runs:
-        pieces.append("JOIN (SELECT row_idx, visnec FROM scores WHERE run_id = $this_run")
-        pieces.append("AND baseline = $this_baseline AND visnec IS NOT NULL) t USING (row_idx)")
-        values |= {"this_run": scope.run_id, "this_baseline": scope.baseline}
-        clauses.append(" OR ".join(_RUNS[agreement] for agreement in which.runs))
-    if which.other_category:
-        clauses.append(" OR ".join(_CATEGORY[category] for category in which.other_category))
-    where = " AND ".join(f"({clause})" for clause in clauses)
-    limits = {"low": bands.low, "high": bands.high}
-    values |= {name: limit for name, limit in limits.items() if f"${name}" in where}
-    return snapshot.match("\n".join((*pieces, "WHERE", where)), values)
+def _cluster_condition(snapshot: Snapshot, scope: Scope, where: Filter) -> str:
+    if scope.clustering_id is None:
+        raise InputError(
+            f"The filter names clusters ({', '.join(map(str, where.cluster))}) but no clustering "
+            "is selected. Create one with visnec cluster, or remove that part of the filter."
+        )
+    in_scores = scope.clustering_id == snapshot.clustering_in_scores
+    return "s.cluster_id = ANY($clusters)" if in_scores else _CLUSTERS
 
 
-_FLIPPED = """(
-    (s.visnec < $low) <> (t.visnec < $low) OR (s.visnec < $high) <> (t.visnec < $high)
-)"""
-_RUNS = {"differ": _FLIPPED, "agree": " ".join(("NOT", _FLIPPED))}
-_IN_CLUSTERS = """s.row_idx IN (
-    SELECT row_idx FROM clusters
-    WHERE clustering_id = $clustering_id AND cluster_id = ANY($clusters)
-)"""
-_DECIDED = "s.row_idx IN (SELECT row_idx FROM verdicts WHERE decision = ANY($decisions))"
-# With "none" among the wanted, it is quicker to leave out the verdicts that are not wanted.
-_NOT_DECIDED = "s.row_idx NOT IN (SELECT row_idx FROM verdicts WHERE decision = ANY($decisions))"
-_CONTAINS = (
-    """contains(lower(question), lower($text)) OR contains(lower(answer), lower($text))
-    OR contains(lower(id), lower($text))""",
-    "contains(lower(text), lower($text))",
-)
-_ANY_CASE = (
-    """regexp_matches(question, $text, 'i') OR regexp_matches(answer, $text, 'i')
-    OR regexp_matches(id, $text, 'i')""",
-    "regexp_matches(text, $text, 'i')",
-)
-_EXACT_CASE = (
-    """regexp_matches(question, $text) OR regexp_matches(answer, $text)
-    OR regexp_matches(id, $text)""",
-    "regexp_matches(text, $text)",
-)
+def _category_condition(category: Category, bands: Bands, values: dict[str, Any]) -> str:
+    """A category as a range of scores, for which DuckDB skips blocks of the sorted table."""
+    name = f"category_{category.name.lower()}"
+    return _range_condition(name, "s.visnec", *bands.range_of(category), values)
 
 
-def _add_range(
-    clauses: list[str], values: dict[str, Any], name: str, column: str, limits: Range | None
-) -> None:
-    if limits is None:
-        return
-    for side, sign, limit in (("min", ">=", limits.min), ("max", "<", limits.max)):
-        if limit is not None:
-            clauses.append(f"{column} {sign} ${name}_{side}")
-            values[f"{name}_{side}"] = float(limit)
+def _range_condition(
+    name: str, column: str, minimum: float | None, maximum: float | None, values: dict[str, Any]
+) -> str:
+    conditions = []
+    if minimum is not None:
+        conditions.append(f"{column} >= ${name}_min")
+        values[f"{name}_min"] = float(minimum)
+    if maximum is not None:
+        conditions.append(f"{column} < ${name}_max")
+        values[f"{name}_max"] = float(maximum)
+    return _all_of(conditions)
+
+
+def _all_of(conditions: Sequence[str]) -> str:
+    return " AND ".join(f"({condition})" for condition in conditions)
+
+
+def _any_of(conditions: Sequence[str]) -> str:
+    return " OR ".join(f"({condition})" for condition in conditions)
+
+
+def _look_up_matches(
+    snapshot: Snapshot, scope: Scope, where: Filter, values: dict[str, Any], bands: Bands
+) -> tuple[Match, ...]:
+    """Look up the conditions that reach beyond ``scores``, or take them from the cache."""
+    matches = []
+    if where.text:
+        matches.append(snapshot.match_rows(*text_query(snapshot, where)))
+    if where.other:
+        other = parse_other_scope(scope, where.other)
+        check_scope(snapshot, other)
+        of_other = values | {"other_run": other.run_id, "other_baseline": other.baseline}
+        conditions = ["true"]
+        if where.runs:
+            conditions.append(_any_of([_RUNS[agreement] for agreement in where.runs]))
+        if where.other_category:
+            codes = [_category_condition(one, bands, of_other) for one in where.other_category]
+            conditions.append(_any_of(codes))
+        template = _OTHER_ROWS_COMPARED if where.runs else _OTHER_ROWS
+        query = template.format(conditions=_all_of(conditions))
+        matches.append(snapshot.match_rows(query, of_other))
+    for sight, wanted in ((Sight.BLIND, where.blind), (Sight.SEEN, where.seen)):
+        if wanted:
+            model, measure = where.model or scope.run_id, where.measure or DEFAULT_MEASURE
+            judged, of_model = correctness_query(snapshot, model, sight, measure)
+            conditions = [_CORRECTNESS[name] for name in wanted]
+            query = _JUDGED_ROWS.format(judged=judged, conditions=_any_of(conditions))
+            matches.append(snapshot.match_rows(query, of_model))
+    return tuple(matches)
+
+
+def _to_utf8(text: str) -> str:
+    """Text that DuckDB accepts: lone surrogates from a URL become U+FFFD, which matches no text."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -1,15 +1,15 @@
-"""The reading side of the database: one shared ``Store``, safe for threads, never in the way.
+"""Reading the database: one ``Store`` per workspace, shared by all threads.
 
-A connection in memory has the database file attached read-only; the decision logs lie beside it as
-tables in memory, so pages see every decision at once. The one decision behind it: each query gets
-a cursor of its own, because a DuckDB connection shared between threads returns wrong rows without
-a word. Whoever holds a ``Reading`` goes on seeing the file it was opened on.
+An in-memory connection attaches the database file read-only and adds the decision logs as tables,
+so that pages see every decision at once. Each query runs on its own cursor: a DuckDB connection
+shared between threads silently returns wrong rows.
 """
 
 from __future__ import annotations
 
 import copy
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -38,182 +38,232 @@ from scoring.reviews.decisions import DecisionFeed, decision_feed, logs_generati
 from scoring.reviews.resolution import LatestDecision, majority_decisions
 from scoring.workspace import Workspace
 
-_MEMORY_LIMIT = "600MB"  # what does not fit is sorted on disk
+_MEMORY_LIMIT = "600MB"  # larger sorts spill to disk
 _CACHE_BYTES = 480 << 20
 _MATCH_ROW_BYTES = 16
-_THREADS = 8
-# Nothing that arrives in a query may reach the disk or the network.
-_CLOSE_DOORS = ("SET enable_external_access = false", "SET lock_configuration = true")
-_VERDICTS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
+_MAX_THREADS = 8
+# No query may reach the disk or the network, whatever values it gets.
+_RESTRICT_ACCESS = ("SET enable_external_access = false", "SET lock_configuration = true")
+_FINAL_DECISIONS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
+_PARAMETER = re.compile(r"\$([a-z_]+)")
 
 
 class Match:
-    """A list of rows in memory, as a table of one column; gone when nobody holds it any more."""
+    """Rows that a query returned, kept in a table of one column; dropped when unreferenced."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, query: str, values: object) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any]
+    ) -> None:
         self.table = f"match_{secrets.token_hex(8)}"
         with closing(con.cursor()) as cursor:
-            cursor.execute(" ".join(("CREATE TABLE", self.table, "AS", query)), values)
-            counting = " ".join(("SELECT count(*) FROM", self.table))
-            self.n_rows = int(cursor.execute(counting).fetchall()[0][0])
-        weakref.finalize(self, _drop, con, self.table)
+            cursor.execute(f"CREATE TABLE {self.table} AS {query}", _used(query, values))
+            counted = cursor.execute(f"SELECT count(*) FROM {self.table}").fetchall()
+        self.n_rows = int(counted[0][0])
+        weakref.finalize(self, _drop_table, con, self.table)
 
 
-def _match_key(query: str, values: Mapping[str, Any]) -> tuple[object, ...]:
-    return "match", query, tuple(sorted(values.items()))
-
-
-def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
+def _drop_table(con: duckdb.DuckDBPyConnection, table: str) -> None:
     with suppress(duckdb.Error), closing(con.cursor()) as cursor:
-        cursor.execute(" ".join(("DROP TABLE IF EXISTS", table)))
+        cursor.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 class Snapshot:
-    """One database file, opened for reading; every query runs on a cursor of its own.
+    """One version of the database file, open for reading; queries never see a later version.
 
-    ``cache`` keeps what was worked out from it; ``decisions_version`` changes with the decisions.
+    Decisions are the exception: ``load_decisions`` replaces them and ``decisions_version`` counts.
+    Queries are whole statements with named parameters (``$run_id``); values that a statement does
+    not name are ignored. ``cache`` keeps results. ``scopes`` are (run_id, baseline), oldest run
+    first, ``noises`` the noise of their dtype.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, generation: str = "") -> None:
+        self.generation = generation
+        self.decisions_generation = ""
+        self.decisions_version = 0
+        self._feed_version: int | None = None
+        self.cache = QueryCache(_CACHE_BYTES)
         self._con = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": _MEMORY_LIMIT,
-                "threads": min(os.cpu_count() or 1, _THREADS),
-                # A folder of its own: queries may reach into it even without external access.
+                "threads": min(os.cpu_count() or 1, _MAX_THREADS),
+                # A separate folder: queries can reach into it even without external access.
                 "temp_directory": str(Path(tempfile.gettempdir()) / "visnec-spill"),
             },
         )
         try:
-            self._open(workspace)
+            self._attach(workspace)
         except BaseException:
             self._con.close()
             raise
-        self.cache = QueryCache(_CACHE_BYTES)
-        self.decisions_version = 0
-        self.decisions_generation = ""
-        self._feed_version: int | None = None
-        scopes = self.rows(
+        runs = self.fetch_rows(
             "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
         )
-        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline, _ in scopes]
-        self.noises = {(run_id, baseline): noise_of(dtype) for run_id, baseline, dtype in scopes}
-        clusterings = self.rows(_CLUSTERING_IDS)
+        self.scopes = [(str(run_id), str(baseline)) for run_id, baseline, _ in runs]
+        self.noises = {(run_id, baseline): noise_of(dtype) for run_id, baseline, dtype in runs}
+        clusterings = self.fetch_rows(
+            "SELECT clustering_id, in_scores FROM clusterings ORDER BY created_at, clustering_id"
+        )
         self.clusterings = [str(name) for name, _ in clusterings]
         self.clustering_in_scores = next((name for name, inside in clusterings if inside), None)
 
-    def _open(self, workspace: Workspace) -> None:
+    def _attach(self, workspace: Workspace) -> None:
+        """Attach the file and show each of its tables as a view; add what an older build lacks."""
+        remedy = f"Rebuild it with: visnec build -w {workspace.root}"
         try:
             self._con.execute("ATTACH ? AS built (READ_ONLY)", [str(workspace.database)])
-            found = self.rows("SELECT database_version FROM built.build_info")
+            versions = self.fetch_rows("SELECT database_version FROM built.build_info")
         except duckdb.Error as error:
+            raise OutdatedError(f"Cannot read {workspace.database} ({error}). {remedy}") from error
+        if versions != [(schema.DATABASE_VERSION,)]:
             raise OutdatedError(
-                f"{workspace.database} cannot be read ({error}); it is derived from the parts, "
-                f"make it anew with: visnec build -w {workspace.root}"
-            ) from error
-        if found != [(schema.DATABASE_VERSION,)]:
-            raise OutdatedError(
-                f"{workspace.database} was built by another version of VisNec Studio; "
-                f"make it anew with: visnec build -w {workspace.root}"
+                f"{workspace.database} was built by another version of VisNec Studio. {remedy}"
             )
-        there = {name for (name,) in self.rows(_BUILT_TABLES)}
+        present: dict[str, set[str]] = {}
+        for table, column in self.fetch_rows(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'built'"
+        ):
+            present.setdefault(table, set()).add(column)
         for name, columns in schema.TABLES.items():
-            if name in schema.LATER_TABLES and name not in there:
-                self._con.execute("\n".join(("CREATE TABLE", name, "(", columns, ")")))
+            if name in schema.LATER_TABLES and name not in present:
+                self._con.execute(f"CREATE TABLE {name} ({columns})")
             elif name != "decisions":
-                self._con.execute(" ".join(self._view(name)))
-        for statement in (*schema.CREATE_MACROS, *_CLOSE_DOORS):
+                later = schema.LATER_COLUMNS.get(name, {})
+                missing = [
+                    f", NULL::{kind} AS {column}"
+                    for column, kind in later.items()
+                    if column not in present[name]
+                ]
+                self._con.execute(
+                    f"CREATE VIEW {name} AS SELECT *{''.join(missing)} FROM built.main.{name}"
+                )
+        for statement in (*schema.CREATE_MACROS, *_RESTRICT_ACCESS):
             self._con.execute(statement)
 
-    def _view(self, name: str) -> tuple[str, ...]:
-        """The statement that shows a table of the file, with columns that it may lack as NULL."""
-        later = schema.LATER_COLUMNS.get(name, {})
-        there = (
-            {column for (column,) in self.rows(_BUILT_COLUMNS, {"table": name})} if later else ()
-        )
-        lacking = [
-            f", NULL::{kind} AS {column}" for column, kind in later.items() if column not in there
-        ]
-        return ("CREATE VIEW", name, "AS SELECT *", *lacking, "FROM built.main.", name)
-
-    def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """All rows of the answer as tuples."""
+    def fetch_rows(
+        self, query: str, values: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return all rows as tuples."""
         with closing(self._con.cursor()) as cursor:
-            return cursor.execute(query, dict(values or {})).fetchall()
+            return cursor.execute(query, _used(query, values)).fetchall()
 
-    def records(self, query: str, values: Mapping[str, Any] | None = None) -> list[Record]:
-        """All rows of the answer by column name."""
+    def fetch_value(self, query: str, values: Mapping[str, Any] | None = None) -> Any:
+        """Return the first column of the first row."""
+        return self.fetch_rows(query, values)[0][0]
+
+    def fetch_records(self, query: str, values: Mapping[str, Any] | None = None) -> list[Record]:
+        """Return all rows by column name."""
         with closing(self._con.cursor()) as cursor:
-            found = cursor.execute(query, dict(values or {})).fetchall()
+            rows = cursor.execute(query, _used(query, values)).fetchall()
             names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """The answer as a frame; NULL is NaN among floats and None everywhere else."""
+    def fetch_frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return a frame; NULL is NaN in float columns and None everywhere else."""
         with closing(self._con.cursor()) as cursor:
-            return nan_to_none(cursor.execute(query, dict(values or {})).df())
+            return nan_to_none(cursor.execute(query, _used(query, values)).df())
 
-    def arrays(
+    def fetch_arrays(
         self, query: str, values: Mapping[str, Any] | None = None
     ) -> dict[str, NDArray[Any]]:
-        """The answer column by column; the query must leave no NULL outside float columns."""
+        """Return one array per column; only float columns may contain NULL, as NaN."""
         with closing(self._con.cursor()) as cursor:
-            columns = cursor.execute(query, dict(values or {})).fetchnumpy()
-        return {name: _without_mask(column) for name, column in columns.items()}
+            columns = cursor.execute(query, _used(query, values)).fetchnumpy()
+        return {
+            name: column.filled(np.nan)
+            if isinstance(column, np.ma.MaskedArray)
+            else np.asarray(column)
+            for name, column in columns.items()
+        }
 
-    def batches(
+    def fetch_batches(
         self, query: str, values: Mapping[str, Any], size: int = 1 << 18
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """As ``arrays``, ``size`` rows at a time: for answers of which one copy is enough."""
+        """Yield arrays of ``size`` rows at a time, for results too large to have in two copies."""
         with closing(self._con.cursor()) as cursor:
-            relation = cursor.sql(query, params=dict(values))
+            relation = cursor.sql(query, params=_used(query, values))
             for batch in relation.to_arrow_reader(size):
                 yield {
                     name: column.to_numpy(zero_copy_only=False)
                     for name, column in zip(batch.schema.names, batch.columns, strict=True)
                 }
 
-    def match(self, query: str, values: Mapping[str, Any]) -> Match:
-        """The rows that a query gives, looked up once and kept while there is room."""
+    def match_rows(self, query: str, values: Mapping[str, Any]) -> Match:
+        """Return the rows of a query of one column, looked up once and kept while they fit."""
         return self.cache.get_or_compute(
             _match_key(query, values),
-            lambda: Match(self._con, query, dict(values)),
+            lambda: Match(self._con, query, values),
             lambda match: match.n_rows * _MATCH_ROW_BYTES,
         )
 
     def has_match(self, query: str, values: Mapping[str, Any]) -> bool:
-        """Whether these rows were looked up already."""
+        """Return whether :meth:`match_rows` has these rows already."""
         return _match_key(query, values) in self.cache
 
     def follow_decisions(self, feed: DecisionFeed, generation: str) -> None:
-        """Load what the decision logs gained, if their ``generation`` is another one by now."""
+        """Load what was added to the decision logs, if their ``generation`` has changed."""
         if generation != self.decisions_generation:
             changes = feed.read_changes(self._feed_version)
             self.load_decisions(changes.latest, changes.rows)
             self._feed_version, self.decisions_generation = changes.version, generation
 
     def load_decisions(self, latest: list[LatestDecision], rows: set[int] | None = None) -> None:
-        """Replaces the tables ``decisions`` and ``verdicts`` in one step, or only what they hold
-        about ``rows``: one more decision must not cost what all of them do."""
-        statements = _ALL_DECISIONS if rows is None else _SOME_DECISIONS
+        """Replace the tables ``decisions`` and ``final_decisions`` in one transaction.
+
+        ``final_decisions`` has one decision per decided sample: the majority's, or unsure where
+        there is none. With ``rows``, only the decisions on these are replaced, so that one more
+        decision does not cost as much as all of them.
+        """
+        majority = majority_decisions(latest)
+        decided = sorted({entry.row_idx for entry in latest if entry.decision is not None})
+        final = {
+            "row_idx": decided,
+            "decision": [str(majority.get(row_idx, "unsure")) for row_idx in decided],
+        }
+        tables = {
+            "new_decisions": decisions_table(latest),
+            "new_final": pa.Table.from_pydict(final, _FINAL_DECISIONS),
+            "new_rows": pa.table({"row_idx": pa.array(rows or (), pa.int64())}),
+        }
         with closing(self._con.cursor()) as cursor:
-            cursor.register("new_decisions", decisions_table(latest))
-            cursor.register("new_verdicts", _verdicts_table(latest))
-            cursor.register("new_rows", pa.table({"row_idx": pa.array(rows or (), pa.int64())}))
+            for name, table in tables.items():
+                cursor.register(name, table)
             cursor.execute("BEGIN")
-            for statement in statements:
+            for statement in _REPLACE_ALL if rows is None else _REPLACE_SOME:
                 cursor.execute(statement)
             cursor.execute("COMMIT")
             self.decisions_version += 1
-            for name in ("new_decisions", "new_verdicts", "new_rows"):
+            for name in tables:
                 cursor.unregister(name)
+
+
+_REPLACE_ALL = (
+    "CREATE OR REPLACE TABLE decisions AS FROM new_decisions",
+    "CREATE OR REPLACE TABLE final_decisions AS FROM new_final",
+)
+_REPLACE_SOME = (
+    "DELETE FROM decisions WHERE row_idx IN (FROM new_rows)",
+    "DELETE FROM final_decisions WHERE row_idx IN (FROM new_rows)",
+    "INSERT INTO decisions BY NAME FROM new_decisions",
+    "INSERT INTO final_decisions BY NAME FROM new_final",
+)
+
+
+def _used(query: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The values of the parameters in a query; DuckDB refuses others."""
+    named = _PARAMETER.findall(query)
+    return {name: value for name, value in (values or {}).items() if name in named}
+
+
+def _match_key(query: str, values: Mapping[str, Any]) -> tuple[object, ...]:
+    return "match", query, tuple(sorted(_used(query, values).items()))
 
 
 class Store:
     """The database of a workspace, open for reading in any number of threads.
 
-    It follows by itself when a build puts a new file in place and when a decision log grows.
-    Raises WorkspaceError where there is no database yet, naming the command that makes it.
+    It follows new database files and growing decision logs by itself. Raises WorkspaceError where
+    there is no database yet, naming the command that builds it.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -221,10 +271,36 @@ class Store:
         self._lock = threading.Lock()
         self._feed = decision_feed(workspace)
         self._snapshot: Snapshot | None = None
-        self._generation = ""
-        self._part_rows: dict[str, int] = {}
         self._is_pinned = False
+        self._part_rows: dict[str, int] = {}
         self.snapshot()
+
+    @property
+    def bands(self) -> Bands:
+        """The category limits of the workspace, the default of every query."""
+        return self.workspace.bands
+
+    @property
+    def generation(self) -> str:
+        """A key for cached results: changes with the database file."""
+        return self.snapshot().generation
+
+    @property
+    def decisions_generation(self) -> str:
+        """A key for cached results: changes with the decision logs."""
+        return self.snapshot().decisions_generation
+
+    def snapshot(self) -> Snapshot:
+        """Return the current version of the database, with all decisions made so far."""
+        with self._lock:
+            current = self._snapshot
+            generation = current.generation if current else ""
+            if not self._is_pinned:
+                generation = _file_generation(self.workspace) or generation
+            if current is None or generation != current.generation:
+                current = self._snapshot = Snapshot(self.workspace, generation)
+            current.follow_decisions(self._feed, logs_generation(self.workspace))
+            return current
 
     def pin(self) -> Store:
         """Return a store that stays on the current database file; decisions remain current."""
@@ -234,53 +310,25 @@ class Store:
             pinned._is_pinned = True
             return pinned
 
-    @property
-    def bands(self) -> Bands:
-        """The category limits of the workspace, for questions that bring none."""
-        return self.workspace.bands
-
-    @property
-    def generation(self) -> str:
-        """Changes with the database file: a key for what pages keep of its answers."""
-        self.snapshot()
-        return self._generation
-
-    @property
-    def decisions_generation(self) -> str:
-        """Changes with the decision logs."""
-        return self.snapshot().decisions_generation
-
-    def snapshot(self) -> Snapshot:
-        """The database as it is now; figures that must agree come from one snapshot."""
-        with self._lock:
-            generation = self._generation
-            if not self._is_pinned:
-                generation = _file_generation(self.workspace) or generation
-            if self._snapshot is None or generation != self._generation:
-                self._snapshot, self._generation = Snapshot(self.workspace), generation
-            self._snapshot.follow_decisions(self._feed, logs_generation(self.workspace))
-            return self._snapshot
-
     def part_names(self) -> list[str]:
-        """The parts that the database was built from, by their names inside the workspace."""
-        return [path for (path,) in self.snapshot().rows("SELECT path FROM parts ORDER BY path")]
+        """Return the parts that the database was built from, as paths inside the workspace."""
+        return [path for (path,) in self.snapshot().fetch_rows("SELECT path FROM parts ORDER BY 1")]
 
     def build_state(self) -> BuildState:
-        """When the database was built, and how many finished parts it does not hold yet."""
+        """Return when the database was built, and how many finished parts it lacks."""
         snapshot = self.snapshot()
-        known = {path for (path,) in snapshot.rows("SELECT path FROM parts")}
-        built_at = snapshot.rows("SELECT built_at FROM build_info")[0][0]
-        found = dict(list_parts(self.workspace).listed(self.workspace))
-        new = sorted(found.keys() - known)
+        known = {path for (path,) in snapshot.fetch_rows("SELECT path FROM parts")}
+        kinds = dict(list_parts(self.workspace).list_kinds(self.workspace))
+        new = sorted(kinds.keys() - known)
         return BuildState(
-            built_at,
+            snapshot.fetch_value("SELECT built_at FROM build_info"),
             n_parts=len(known),
             n_new_parts=len(new),
-            n_new_scores=sum(self._rows_of(path) for path in new if found[path] == "scores"),
+            n_new_scores=sum(self._count_rows(path) for path in new if kinds[path] == "scores"),
         )
 
-    def _rows_of(self, part: str) -> int:
-        """Rows of a part by its footer; parts never change, so each is looked into once."""
+    def _count_rows(self, part: str) -> int:
+        """Rows of a part by its footer, read once: parts never change."""
         if part not in self._part_rows:
             try:
                 self._part_rows[part] = pq.read_metadata(self.workspace.root / part).num_rows
@@ -289,42 +337,10 @@ class Store:
         return self._part_rows[part]
 
 
-_ALL_DECISIONS = (
-    "CREATE OR REPLACE TABLE decisions AS FROM new_decisions",
-    "CREATE OR REPLACE TABLE verdicts AS FROM new_verdicts",
-)
-_SOME_DECISIONS = (
-    "DELETE FROM decisions WHERE row_idx IN (FROM new_rows)",
-    "DELETE FROM verdicts WHERE row_idx IN (FROM new_rows)",
-    "INSERT INTO decisions BY NAME FROM new_decisions",
-    "INSERT INTO verdicts BY NAME FROM new_verdicts",
-)
-_BUILT_TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'built'"
-_BUILT_COLUMNS = """
-    SELECT column_name FROM duckdb_columns()
-    WHERE database_name = 'built' AND table_name = $table
-"""
-_CLUSTERING_IDS = (
-    "SELECT clustering_id, in_scores FROM clusterings ORDER BY created_at, clustering_id"
-)
-
-
 def _file_generation(workspace: Workspace) -> str | None:
-    """Tells one database file from the next; None while there is none."""
+    """Identify the database file; None while there is none."""
     try:
         stat = workspace.database.stat()
     except FileNotFoundError:
         return None
     return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
-
-
-def _verdicts_table(latest: list[LatestDecision]) -> pa.Table:
-    """One verdict per decided sample: the majority's, or unsure where there is none."""
-    outcome = majority_decisions(latest)
-    decided = sorted({one.row_idx for one in latest if one.decision is not None})
-    verdicts = [str(outcome.get(row_idx, "unsure")) for row_idx in decided]
-    return pa.Table.from_pydict({"row_idx": decided, "decision": verdicts}, _VERDICTS)
-
-
-def _without_mask(column: Any) -> NDArray[Any]:
-    return column.filled(np.nan) if isinstance(column, np.ma.MaskedArray) else np.asarray(column)

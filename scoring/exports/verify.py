@@ -262,7 +262,7 @@ def _notes(manifest: Manifest, workspace: Workspace) -> list[str]:
     inputs, subset = manifest.inputs, manifest.subset
     notes = []
     known = {part.name for part in inputs.parts}
-    found = {name for name, _ in list_parts(workspace).listed(workspace)}
+    found = {name for name, _ in list_parts(workspace).list_kinds(workspace)}
     of_run = f"runs/{subset.run_id}/scores/"
     if new := sum(name.startswith(of_run) for name in found - known):
         notes.append(f"{new} score part(s) of run {subset.run_id} came later and are left out")

@@ -206,10 +206,10 @@ def test_everything_at_once_loses_nothing(
     assert {one.row_idx: str(one.decision) for one in mine} == by_keys
     snapshot = Store(workspace).snapshot()
     table = "SELECT row_idx, reviewer, decision FROM decisions WHERE decision IS NOT NULL"
-    assert sorted(snapshot.rows(table, {})) == by_the_logs(workspace)
+    assert sorted(snapshot.fetch_rows(table, {})) == by_the_logs(workspace)
     for number in range(counted["runs"] + 1):
         count = "SELECT count(*), count(DISTINCT row_idx) FROM scores WHERE run_id = $run"
-        assert snapshot.rows(count, {"run": f"soak-{number}"}) == [(n_samples, n_samples)]
+        assert snapshot.fetch_rows(count, {"run": f"soak-{number}"}) == [(n_samples, n_samples)]
     export_once(workspace, tmp_path, counted)
     done = (counted["exports"], counted["pages"], counted["kills"], *map(len, noted.values()))
     assert min(done) > 3

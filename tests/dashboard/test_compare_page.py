@@ -63,8 +63,8 @@ def test_two_baselines_are_compared(two: Context, draw: Draw) -> None:
 
 
 def test_a_number_in_the_category_table_opens_its_samples(two: Context, draw: Draw) -> None:
-    from scoring.database.queries.compare import CATEGORIES, flip_filter
-    from scoring.necessity import Category
+    from scoring.database.queries.compare import flip_filter
+    from scoring.necessity import CATEGORIES, Category
 
     (other,) = read_other_scopes(two)
     found = compare_scopes(two.store, two.scope, other, Filter(), 0.15, bands=two.bands)

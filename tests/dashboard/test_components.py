@@ -189,7 +189,7 @@ def test_a_card_contains_the_sample_unchanged(root: Path, context: Context) -> N
     ]
     assert said == [turn.text for turn in sample.turns if turn.role == "human"]
     assert card["visnec"] == pytest.approx(card["loss_text"] - card["loss_multimodal"])
-    assert card["category"] == Bands(0.0, 0.25).category(card["visnec"])
+    assert card["category"] == Bands(0.0, 0.25).category_of(card["visnec"])
     answers = [turn for turn in card["turns"] if turn["role"] == "assistant"]
     assert sum(turn["n_answer_tokens"] for turn in answers) == card["n_answer_tokens"]
 

@@ -15,7 +15,7 @@ from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import fetch_page, matching_rows, read_candidates
 from scoring.database.queries.detail import sample_detail, sample_details
 from scoring.database.queries.overview import sample_count
-from scoring.database.queries.review_queues import queue_rows
+from scoring.database.queries.review_queues import review_queue
 from scoring.database.score_index.groups import by_cluster
 from scoring.database.values import Cursor, Scope, Sort
 from scoring.errors import InputError
@@ -195,10 +195,10 @@ PREDICATES = {
     "cluster:0,5": lambda row: row["cluster"] in {0, 5},
     "status:text_only,bad_image": lambda row: row["status"] in {"text_only", "bad_image"},
     "category:redundant": lambda row: (
-        row["visnec"] is not None and DEFAULT_BANDS.category(row["visnec"]) == "redundant"
+        row["visnec"] is not None and DEFAULT_BANDS.category_of(row["visnec"]) == "redundant"
     ),
     "category:misaligned,vision-critical": lambda row: (
-        row["visnec"] is not None and DEFAULT_BANDS.category(row["visnec"]) != "redundant"
+        row["visnec"] is not None and DEFAULT_BANDS.category_of(row["visnec"]) != "redundant"
     ),
     "visnec:0.1..0.6": lambda row: row["visnec"] is not None and 0.1 <= row["visnec"] < 0.6,
     "visnec:..0": lambda row: row["visnec"] is not None and row["visnec"] < 0,
@@ -222,7 +222,7 @@ def test_filters_choose_what_plain_python_chooses(plausible: Store, text: str) -
 
 def test_queues(store: Store) -> None:
     def queue(order: str, limit: int = 4, which: Filter = EVERYTHING, seed: int = 0) -> list[int]:
-        return queue_rows(store, SCOPE, which, order, limit, seed)
+        return review_queue(store, SCOPE, which, order, limit, seed).rows
 
     assert queue("lowest") == [8, 1, 5, 9]
     assert queue("highest") == [3, 0, 6, 2]
@@ -238,21 +238,21 @@ def test_queues(store: Store) -> None:
 
 
 def test_a_random_queue_is_the_same_on_every_machine(store: Store) -> None:
-    def folded(x: int, bits: int, factor: int) -> int:
-        return (x ^ (x >> bits)) * factor % 2**32
+    def mix(x: int) -> int:  # SplitMix64
+        x = (x + 0x9E3779B97F4A7C15) % 2**64
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+        return x ^ (x >> 31)
 
-    def mixed(x: int) -> int:
-        return folded(folded(folded(x % 2**32, 16, 0x7FEB352D), 15, 0x846CA68B), 16, 1)
-
-    expected = sorted(range(11), key=lambda row_idx: mixed(row_idx + mixed(42)))
-    assert queue_rows(store, SCOPE, EVERYTHING, "random", 11, 42) == expected
+    expected = sorted(range(11), key=lambda row_idx: mix((row_idx + mix(42)) % 2**64))
+    assert review_queue(store, SCOPE, EVERYTHING, "random", 11, 42).rows == expected
 
 
 def test_a_random_queue_draws_evenly(plausible: Store) -> None:
     """The first 24 of 240 over 50 seeds: every row is drawn about 5 times."""
     drawn = np.zeros(240, int)
     for seed in range(50):
-        drawn[queue_rows(plausible, SCOPE, EVERYTHING, "random", 24, seed)] += 1
+        drawn[review_queue(plausible, SCOPE, EVERYTHING, "random", 24, seed).rows] += 1
     # Counts of variance 50 * 0.1 * 0.9 = 4.5 each: the sum of squares has mean 240, deviation 22.
     assert 174 < ((drawn - 5) ** 2 / 4.5).sum() < 306
 
@@ -260,7 +260,7 @@ def test_a_random_queue_draws_evenly(plausible: Store) -> None:
 @pytest.mark.parametrize("order", ["best", "threshold", "threshold:x", "lowest:1", ""])
 def test_an_unknown_queue_names_the_queues(store: Store, order: str) -> None:
     with pytest.raises(InputError, match=r"threshold:0\.25"):
-        queue_rows(store, SCOPE, EVERYTHING, order, 3)
+        review_queue(store, SCOPE, EVERYTHING, order, 3)
 
 
 def test_candidates_are_all_samples_in_their_order(store: Store) -> None:
@@ -314,7 +314,7 @@ def test_many_samples_at_once_are_what_each_is_alone(plausible: Store) -> None:
     found = sample_details(plausible, SCOPE, rows)
     assert found == {row: sample_detail(plausible, SCOPE, row) for row in rows}
     assert sample_details(plausible, SCOPE, []) == {}
-    with pytest.raises(InputError, match="no sample 240; the dataset has rows 0 to 239"):
+    with pytest.raises(InputError, match=r"no sample 240\. The dataset has rows 0 to 239"):
         sample_details(plausible, SCOPE, [1, 241, 240])
 
 

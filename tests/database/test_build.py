@@ -252,7 +252,7 @@ def test_a_database_built_before_there_were_segments_is_read(tmp_path: Path) -> 
     with duckdb.connect(str(workspace.database)) as con:
         for column in schema.LATER_COLUMNS["scores"]:
             con.execute(f"ALTER TABLE scores DROP COLUMN {column}")
-    found = Store(workspace).snapshot().rows("SELECT visnec, n_end_tokens FROM scores")
+    found = Store(workspace).snapshot().fetch_rows("SELECT visnec, n_end_tokens FROM scores")
     assert found == [(0.5, None)]
 
 

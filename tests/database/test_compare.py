@@ -69,7 +69,7 @@ def test_density_holds_every_sample(two: Store) -> None:
 
 
 def test_the_widest_apart_come_first(two: Store) -> None:
-    apart = compare_scopes(two, SCOPE, OTHER).apart
+    apart = compare_scopes(two, SCOPE, OTHER).furthest
     # Gaps of 1, 1, 1.5, 1 and 0.5 ranks.
     assert apart["row_idx"].tolist() == [2, 0, 1, 3, 4]
     assert apart.iloc[0].tolist() == [2, 0.0, 0.5, 2 / 5, 3.5 / 5]
@@ -80,7 +80,7 @@ def test_the_widest_apart_come_first(two: Store) -> None:
 def test_with_itself_and_with_nothing(two: Store) -> None:
     same = compare_scopes(two, SCOPE, SCOPE)
     assert same.spearman == pytest.approx(1)
-    assert same.apart.empty
+    assert same.furthest.empty
     assert same.n_flipped == 0
     nothing = compare_scopes(two, SCOPE, OTHER, Filter(source=("nowhere",)))
     assert (nothing.n_both, nothing.spearman, nothing.overlap) == (0, None, None)

@@ -18,7 +18,7 @@ from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import fetch_page, matching_rows
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.overview import sample_count, score_summary
-from scoring.database.queries.review_queues import queue_rows
+from scoring.database.queries.review_queues import review_queue
 from scoring.database.score_index.groups import by_cluster, decision_counts
 from scoring.database.values import Scope
 from scoring.errors import InputError, WorkspaceError
@@ -81,7 +81,7 @@ def test_a_new_database_is_seen_and_a_reading_goes_on(tmp_path: Path) -> None:
     assert store.generation != generation
     assert not store.build_state().stale
     assert score_summary(store, SCOPE).n_scored == 9
-    assert old.rows("SELECT count(visnec) FROM scores") == [(8,)]
+    assert old.fetch_rows("SELECT count(visnec) FROM scores") == [(8,)]
 
 
 def test_a_deleted_database_is_missed_by_nobody_who_reads(tmp_path: Path) -> None:
@@ -127,15 +127,15 @@ def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
     assert rows("decision:none") == [4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:none,keep") == [0, 4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:keep,drop,unsure,none") == list(range(11))
-    assert queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="cem") == [1, 2, 3]
-    assert queue_rows(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada") == [4, 5, 6]
+    assert review_queue(store, SCOPE, Filter(), "row_idx", 3, undecided_by="cem").rows == [1, 2, 3]
+    assert review_queue(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada").rows == [4, 5, 6]
 
 
 def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, n=20)
     dice = random.Random(3)  # noqa: S311 - repeatable on purpose
     logs = [open_review_log(workspace, name, "desk") for name in ("ada", "ben")]
-    tables = ("FROM decisions ORDER BY row_idx, reviewer", "FROM verdicts ORDER BY row_idx")
+    tables = ("FROM decisions ORDER BY row_idx, reviewer", "FROM final_decisions ORDER BY row_idx")
     for step in range(40):
         log = dice.choice(logs)
         if dice.random() < 0.3:
@@ -146,7 +146,7 @@ def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> Non
         if step % 2:
             fresh = Store(workspace).snapshot()
             for table in tables:
-                assert store.snapshot().rows(table) == fresh.rows(table)
+                assert store.snapshot().fetch_rows(table) == fresh.fetch_rows(table)
 
 
 def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -
 )
 def test_a_query_reaches_neither_disk_nor_network(store: Store, query: str) -> None:
     with pytest.raises(duckdb.Error):
-        store.snapshot().rows(query)
+        store.snapshot().fetch_rows(query)
 
 
 def test_text_of_a_filter_is_a_value_and_never_sql(store: Store) -> None:

@@ -142,7 +142,7 @@ def test_what_does_not_parse_is_explained(text: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["~/(a/", "~/[z/", "~/a**/", r"~/\1/"])
 def test_a_bad_pattern_is_explained(parts: Store, text: str) -> None:
-    with pytest.raises(FilterError, match="is no regular expression: ") as error:
+    with pytest.raises(FilterError, match="Invalid regular expression ") as error:
         sample_count(parts, SCOPE, Filter(text=text))
     assert "Invalid Input Error" not in str(error.value)
     with pytest.raises(FilterError):
@@ -161,13 +161,13 @@ def test_hostile_text_is_only_text(parts: Store) -> None:
 
 
 def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_STRETCH", 2)
+    monkeypatch.setattr(search, "_BLOCK_ROWS", 2)
     which = Filter(text="~/wh(at|ere|ich|y)/")  # rows 0, 1, 2 and 4
     found = first_hits(parts, SCOPE, which, limit=3, seconds=60)
-    assert (found.n_hits, found.n_looked, found.n_samples, found.complete) == (3, 4, 6, False)
+    assert (found.n_hits, found.n_searched, found.n_samples, found.complete) == (3, 4, 6, False)
     assert [one["row_idx"] for one in found.records] == [2, 0, 1]  # by score
     at_once = first_hits(parts, SCOPE, which, seconds=0)
-    assert (at_once.n_hits, at_once.n_looked) == (2, 2)
+    assert (at_once.n_hits, at_once.n_searched) == (2, 2)
     every = first_hits(parts, SCOPE, Filter(text="e", source=("b",)), seconds=60)
     assert every.complete
     assert [one["row_idx"] for one in every.records] == [4, 5]  # 5 has no score
@@ -178,19 +178,19 @@ def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.M
 def test_health(parts: Store) -> None:
     found = score_health(parts, SCOPE)
     assert found.statuses == {"scored": 5, "text_only": 1}
-    assert (found.n_scored, found.n_one_token, found.share_one_token) == (5, 1, 0.2)
+    assert (found.n_scored, found.n_one_token, found.n_compared) == (5, 1, 5)
     assert (found.n_undecided, str(found.noise)) == (1, "± 0.000002 in float32")
     assert (found.n_compared, found.n_differing) == (5, 1)
     assert found.n_truncated == 0
     nothing = score_health(parts, SCOPE, Filter(source=("nowhere",)))
-    assert (nothing.n_scored, nothing.n_undecided, nothing.share_differing) == (0, 0, None)
+    assert (nothing.n_scored, nothing.n_undecided, nothing.n_differing) == (0, 0, 0)
 
 
 def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> None:
     typed = [0.5, 0.5, 0.5, 0.5, None]
     workspace, store = built(tmp_path, visnec=typed, tokens=[1, 2, 2, 3, 1])
     found = score_health(store, SCOPE)
-    assert (found.n_one_token, found.share_one_token) == (3, 0.75)
+    assert (found.n_scored, found.n_one_token) == (4, 3)
 
     record = workspace.run_dir(RUN_ID) / "run.json"
     said = json.loads(record.read_text("utf-8"))

@@ -40,7 +40,7 @@ def test_the_groups_add_up_to_the_whole(plausible: Store, group: str, which: Fil
 
 
 def test_an_unknown_group_is_refused(store: Store) -> None:
-    with pytest.raises(InputError, match="unknown group 'colour'"):
+    with pytest.raises(InputError, match="Unknown group 'colour'"):
         group_histograms(store, SCOPE, "colour", EDGES)
 
 

@@ -54,7 +54,7 @@ def test_matches_of_this_version_are_taken_from_the_parts(workspace: Workspace) 
 def test_what_is_older_is_compared_anew_from_the_texts(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction_matching, "_AT_ONCE", 1)
+    monkeypatch.setattr(prediction_matching, "_BLOCK_ROWS", 1)
     texts = pa.schema([PREDICTIONS.field(at) for at in range(3)])
     old = [{"row_idx": 0, "prediction_text": "Answer 0.", "prediction_multimodal": None}]
     write(workspace, old, texts, "0")

@@ -13,7 +13,7 @@ from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.review_labels import is_within, read_hand_labels
-from scoring.database.queries.review_queues import ReviewQueue, mixed_order, review_queue
+from scoring.database.queries.review_queues import ReviewQueue, review_queue
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.reviews.decision_log import Decision, DecisionDraft
@@ -73,12 +73,6 @@ def test_a_random_draw_records_its_probability(reviewed: Store) -> None:
     assert (nothing.rows, nothing.probabilities, nothing.n_eligible) == ([], [], 0)
     mine = review_queue(reviewed, SCOPE, EVERYTHING, "random", 3, undecided_by="ada")
     assert mine.probabilities == [3 / 6] * 3
-
-
-def test_the_order_in_memory_is_that_of_the_database(plausible: Store) -> None:
-    place = mixed_order(np.arange(240), 42)
-    expected = np.argsort(place, kind="stable").tolist()
-    assert rows(plausible, "random", 240, seed=42) == expected
 
 
 def test_strata_get_equal_shares_as_far_as_they_go(reviewed: Store) -> None:

@@ -31,8 +31,8 @@ EVERYTHING = Filter()
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "_BLOCK", 4)
-    monkeypatch.setattr(index, "_CHUNK", 8)
+    monkeypatch.setattr(index, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(index, "_CHUNK_ROWS", 8)
 
 
 @pytest.mark.parametrize("text", ["", "source:scenes", "cluster:0,1 tokens:4..", "visnec:0..0.5"])
@@ -41,19 +41,19 @@ def test_groups_left_of_any_position_are_what_plain_counting_gives(
 ) -> None:
     one = open_score_index(plausible, SCOPE, parse_filter(text))
     one.memo.clear()  # other tests made its tables with larger blocks
-    table = one.group(SOURCE)
+    table = one.group_table(SOURCE)
     for position in range(len(one) + 1):
         codes = one.codes[SOURCE][:position]
         expected = [int((codes == group).sum()) for group in range(one.n_groups[SOURCE])]
-        assert table.counts_left(position).tolist() == expected
+        assert table.count_below(position).tolist() == expected
         tokens = [
             int(one.n_tokens[:position][codes == group].sum())
             for group in range(one.n_groups[SOURCE])
         ]
-        assert table.tokens_left(position).tolist() == tokens
+        assert table.count_tokens_below(position).tolist() == tokens
     for group in range(one.n_groups[SOURCE]):
         places = np.flatnonzero(one.codes[SOURCE] == group).tolist()
-        assert [table.position(group, rank) for rank in range(len(places))] == places
+        assert [table.position_of(group, rank) for rank in range(len(places))] == places
 
 
 @pytest.mark.parametrize(

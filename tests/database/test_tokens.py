@@ -82,5 +82,9 @@ def test_parts_from_before_token_values_stand_beside_newer_ones(tmp_path: Path, 
     names = [name for name in schemas.SCORES.names if not name.startswith("token_")]
     pq.write_table(pq.read_table(part).select(names), part)
     build_database(workspace)
-    found = Store(workspace).snapshot().rows("SELECT row_idx, visnec FROM scores ORDER BY row_idx")
+    found = (
+        Store(workspace)
+        .snapshot()
+        .fetch_rows("SELECT row_idx, visnec FROM scores ORDER BY row_idx")
+    )
     assert found == [(0, 0.5), (1, 1.0)]

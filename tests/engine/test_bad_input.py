@@ -200,7 +200,7 @@ def outcomes(
         SELECT row_idx, status, reason, visnec, n_answer_tokens, truncated FROM scores
         WHERE run_id = $run AND baseline = $baseline ORDER BY row_idx
     """
-    rows = Store(workspace).snapshot().rows(query, {"run": run_id, "baseline": baseline})
+    rows = Store(workspace).snapshot().fetch_rows(query, {"run": run_id, "baseline": baseline})
     assert [row[0] for row in rows] == list(range(len(CASES)))  # counts in are counts out
     return {name: row[1:] for name, row in zip(CASES, rows, strict=True)}
 

@@ -149,7 +149,7 @@ def test_a_file_name_with_an_equals_sign(workspace: Workspace, seen_file: Path) 
 
 
 def test_wrong_usage_is_explained(workspace: Workspace, seen_file: Path) -> None:
-    with pytest.raises(InputError, match="unknown measure 'taste'; known are auto, exact"):
+    with pytest.raises(InputError, match=r"Unknown measure 'taste'\. Choose one of: auto, exact"):
         run(workspace, "--measure", "taste")
     with pytest.raises(InputError, match="does not exist"):
         run(workspace, "gone.jsonl")

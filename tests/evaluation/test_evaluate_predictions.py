@@ -131,11 +131,11 @@ def test_leakage_needs_the_text_only_model(
 
 
 def test_unknown_names_are_reported(both: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"there are those of: {RUN_ID}, big"):
+    with pytest.raises(InputError, match=f"Available: {RUN_ID}, big"):
         evaluate_predictions(both, SCOPE, models=["none"])
     with pytest.raises(InputError, match="no predictions of 'none'"):
         rows(both, "model:none seen:right")
-    with pytest.raises(InputError, match="unknown measure 'taste'"):
+    with pytest.raises(InputError, match="Unknown measure 'taste'"):
         evaluate_predictions(both, SCOPE, measure="taste")
     with pytest.raises(FilterError, match="measure: does not take 'taste'"):
         parse_filter("measure:taste")

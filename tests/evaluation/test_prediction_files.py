@@ -243,11 +243,11 @@ def test_a_run_name_is_refused(workspace: Workspace, seen_file: Path) -> None:
 def test_the_database_contains_predictions_with_their_matches(
     workspace: Workspace, seen_file: Path, store: Store
 ) -> None:
-    assert store.snapshot().rows("SELECT count(*) FROM imported_predictions") == [(0,)]
+    assert store.snapshot().fetch_rows("SELECT count(*) FROM imported_predictions") == [(0,)]
     import_predictions(workspace, seen_file, model="big", sight=Sight.SEEN)
     assert store.build_state().n_new_parts == 1
     build_database(workspace)
-    rows = store.snapshot().rows(
+    rows = store.snapshot().fetch_rows(
         "SELECT row_idx, exact, letter FROM imported_predictions ORDER BY row_idx"
     )
     assert rows == [
@@ -270,7 +270,7 @@ def test_matches_of_older_measures_are_recomputed(workspace: Workspace, seen_fil
     found = (
         Store(workspace)
         .snapshot()
-        .rows("SELECT count(*), count(*) FILTER (exact) FROM imported_predictions")
+        .fetch_rows("SELECT count(*), count(*) FILTER (exact) FROM imported_predictions")
     )
     assert found == [(6, 3)]
 
@@ -280,6 +280,8 @@ def test_predictions_with_odd_characters_are_stored(workspace: Workspace, tmp_pa
     path.write_bytes(b'{"row_idx": 0, "prediction": "\\ud800 \xef\xbf\xbd <b>B</b>"}\n')
     import_predictions(workspace, path)
     build_database(workspace)
-    ((text,),) = Store(workspace).snapshot().rows("SELECT prediction FROM imported_predictions")
+    ((text,),) = (
+        Store(workspace).snapshot().fetch_rows("SELECT prediction FROM imported_predictions")
+    )
     assert text.endswith("<b>B</b>")
     assert json.dumps(text, ensure_ascii=False).encode("utf-8")

@@ -118,10 +118,10 @@ def test_a_run_goes_on_with_the_new_rows_alone(workspace: Workspace, files: list
     workspace = add(workspace, files[1])
     build_database(workspace)
     (run,) = list_runs(workspace)
-    reading = Store(workspace).snapshot()
-    found = reading.rows("SELECT row_idx, status FROM scores ORDER BY row_idx")
+    snapshot = Store(workspace).snapshot()
+    found = snapshot.fetch_rows("SELECT row_idx, status FROM scores ORDER BY row_idx")
     assert found == [(i, "scored" if i < 4 else "pending") for i in range(7)]
-    assert reading.rows("SELECT row_idx FROM decisions WHERE decision = 'drop'") == [(1,)]
+    assert snapshot.fetch_rows("SELECT row_idx FROM decisions WHERE decision = 'drop'") == [(1,)]
     model = FakeModel()
     again = score_dataset(workspace, model)
     assert (again.run_id, again.done_before, again.done) == (summary.run_id, 4, 7)

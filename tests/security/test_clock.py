@@ -86,7 +86,7 @@ def test_scoring_goes_on(workspace: Workspace) -> None:
     summary = score_dataset(workspace, FakeModel(), run_id="run")
     assert summary.statuses == {"scored": N}
     count = "SELECT count(*), count(DISTINCT row_idx) FROM scores WHERE status = 'scored'"
-    assert Store(workspace).snapshot().rows(count, {}) == [(N, N)]
+    assert Store(workspace).snapshot().fetch_rows(count, {}) == [(N, N)]
 
 
 def test_a_run_whose_process_was_killed_is_silent_not_at_work(workspace: Workspace) -> None:
@@ -114,7 +114,7 @@ def test_new_parts_are_seen_beside_a_database_of_the_future(workspace: Workspace
     score_dataset(workspace, FakeModel(), run_id="run", build=False)
     assert build_if_behind(workspace) is not None
     count = "SELECT count(*) FROM scores WHERE status = 'scored'"
-    assert Store(workspace).snapshot().rows(count, {}) == [(N,)]
+    assert Store(workspace).snapshot().fetch_rows(count, {}) == [(N,)]
 
 
 def test_runs_of_the_future_stay_in_the_list(workspace: Workspace) -> None:
@@ -126,4 +126,4 @@ def test_runs_of_the_future_stay_in_the_list(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="after")
     assert [run.run_id for run in list_runs(workspace)] == ["after", "ahead"]
     count = "SELECT count(*) FROM scores WHERE run_id = 'after' AND status = 'scored'"
-    assert Store(workspace).snapshot().rows(count, {}) == [(N,)]
+    assert Store(workspace).snapshot().fetch_rows(count, {}) == [(N,)]

@@ -136,10 +136,10 @@ def test_the_clock_may_go_backwards(root: Path, monkeypatch: pytest.MonkeyPatch)
     log.append([DecisionDraft(3, Decision.DROP, decided_at="2020-01-01T00:00:00+00:00")])
     build_database(workspace)
     query = "SELECT decision FROM decisions WHERE row_idx = 3"
-    assert Store(workspace).snapshot().rows(query, {}) == [("drop",)]
+    assert Store(workspace).snapshot().fetch_rows(query, {}) == [("drop",)]
     os.utime(workspace.database, (0, 0))
     build_database(workspace)
-    assert Store(workspace).snapshot().rows(query, {}) == [("drop",)]
+    assert Store(workspace).snapshot().fetch_rows(query, {}) == [("drop",)]
 
 
 def test_a_decision_that_finds_the_disk_full_is_not_taken_for_saved(

@@ -62,7 +62,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def scope_of(store: Store) -> Scope:
-    run_id, baseline = store.snapshot().rows("SELECT run_id, baseline FROM scores LIMIT 1", {})[0]
+    run_id, baseline = store.snapshot().fetch_rows(
+        "SELECT run_id, baseline FROM scores LIMIT 1", {}
+    )[0]
     return Scope(run_id, baseline)
 
 
@@ -70,14 +72,14 @@ def scope_of(store: Store) -> Scope:
 def test_a_value_in_a_filter_is_only_a_value(odd: Store, value: str) -> None:
     scope = scope_of(odd)
     count = "SELECT count(*) FROM scores"
-    before = odd.snapshot().rows(count, {})
+    before = odd.snapshot().fetch_rows(count, {})
     plain = value.replace("\0", "")
     found = matching_rows(odd, scope, Filter(source=(plain,)))
     assert list(found) == [STATEMENTS.index(value)]
     for which in (Filter(reviewer=(value,)), Filter(text=plain)):
         matching_rows(odd, scope, which)
     assert matching_rows(odd, scope, parse_filter(str(Filter(source=(plain,))))).size == 1
-    assert odd.snapshot().rows(count, {}) == before
+    assert odd.snapshot().fetch_rows(count, {}) == before
 
 
 PARTS = sorted(Filter.__dataclass_fields__)
@@ -88,7 +90,7 @@ def test_every_part_of_a_filter_takes_a_statement_as_a_value_or_refuses_it(
     odd: Store, part: str
 ) -> None:
     scope = scope_of(odd)
-    before = odd.snapshot().rows("SELECT count(*) FROM scores", {})
+    before = odd.snapshot().fetch_rows("SELECT count(*) FROM scores", {})
     for value in STATEMENTS:
         quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         for text in (f"{part}:{value}", f"{part}:{quoted}"):
@@ -96,7 +98,7 @@ def test_every_part_of_a_filter_takes_a_statement_as_a_value_or_refuses_it(
                 matching_rows(odd, scope, parse_filter(text))
             except InputError as error:
                 assert str(error)
-    assert odd.snapshot().rows("SELECT count(*) FROM scores", {}) == before
+    assert odd.snapshot().fetch_rows("SELECT count(*) FROM scores", {}) == before
 
 
 def test_a_spreadsheet_gets_no_formula(odd: Store, tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ def test_the_commands_read_all_of_it(frozen: Path) -> None:
     result = CliRunner().invoke(app, ["build", "-w", str(frozen)])
     assert result.exit_code == 0, result.output
     workspace = open_workspace(frozen)
-    reading = Store(workspace).snapshot()
+    snapshot = Store(workspace).snapshot()
     scored = "SELECT count(*), sum(visnec) FROM scores WHERE status = 'scored'"
     # Rows 0, 1, 3, 4, 6, 7 and 9 have an image: 1, .75, .25, 0, 1, .75 and .25.
-    assert reading.rows(scored, {}) == [(7, 4.0)]
-    assert reading.rows("SELECT count(*) FROM predictions", {}) == [(7,)]
-    assert reading.rows("SELECT count(DISTINCT cluster_id) FROM clusters", {}) == [(2,)]
+    assert snapshot.fetch_rows(scored, {}) == [(7, 4.0)]
+    assert snapshot.fetch_rows("SELECT count(*) FROM predictions", {}) == [(7,)]
+    assert snapshot.fetch_rows("SELECT count(DISTINCT cluster_id) FROM clusters", {}) == [(2,)]
     assert [one.id for one in read_samples(workspace)] == [f"s-{i}" for i in range(12)]
     holds = {one.row_idx: one.decision for one in latest_decisions(read_events(workspace))}
     assert {row: str(one) for row, one in holds.items() if one} == {0: "keep", 1: "drop"}
@@ -70,7 +70,7 @@ def test_its_run_stays_and_another_one_is_scored_beside_it(frozen: Path) -> None
     assert part.read_bytes() == before
     score_dataset(open_workspace(frozen), FakeModel(), run_id="second")
     count = "SELECT run_id, count(*) FROM scores WHERE status = 'scored' GROUP BY 1 ORDER BY 1"
-    found = Store(open_workspace(frozen)).snapshot().rows(count, {})
+    found = Store(open_workspace(frozen)).snapshot().fetch_rows(count, {})
     assert found == [("first", 7), ("second", 7)]
 
 

@@ -16,8 +16,9 @@ from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Queue, View, change_view, current_view
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame
 from dashboard.widgets.figures import Cell, Figure, Link, Table
-from scoring.database.queries.compare import CATEGORIES, Comparison, flip_filter, other_name
+from scoring.database.queries.compare import Comparison, flip_filter, other_name
 from scoring.database.values import Scope
+from scoring.necessity import CATEGORIES
 
 _N_APART = 24
 _DENSITY = "comparison"
@@ -170,7 +171,7 @@ def _show_flips(context: Context, view: View, other: Scope, comparison: Comparis
 def _show_furthest_apart(
     context: Context, view: View, other: Scope, comparison: Comparison
 ) -> None:
-    if comparison.apart.empty:
+    if comparison.furthest.empty:
         return
     title, button = st.columns([5, 2], vertical_alignment="bottom")
     with title:
@@ -178,8 +179,10 @@ def _show_furthest_apart(
         figures.show_caption("The samples whose ranks differ most, with their score in A.")
     if button.button("Review these", icon=":material/fact_check:", width="stretch"):
         go_to(PageName.REVIEW, queue=Queue.RUNS, other=other_name(other), row=None)
-    rows = comparison.apart["row_idx"].head(_N_APART).astype(int).tolist()
-    scores = dict(zip(comparison.apart["row_idx"], comparison.apart["other_visnec"], strict=True))
+    rows = comparison.furthest["row_idx"].head(_N_APART).astype(int).tolist()
+    scores = dict(
+        zip(comparison.furthest["row_idx"], comparison.furthest["other_visnec"], strict=True)
+    )
     tiles = [
         {
             **tile,

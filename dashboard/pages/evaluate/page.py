@@ -75,7 +75,7 @@ def _choose_model(
 
     def describe_model(name: str) -> str:
         model = models[name]
-        return f"{name} · run of {model.told}" if model.own else name
+        return f"{name} · run of {model.reported_name}" if model.own else name
 
     with st.container(key="wrap-evaluate"):
         first, second, third = st.columns([4, 4, 3])

@@ -117,7 +117,7 @@ def _show_first_hits(context: Context, view: View) -> Iterator[None]:
         return
     placeholder = st.empty()
     with placeholder.container():
-        searched = f"{hits.n_looked:,} of {hits.n_samples:,} samples searched"
+        searched = f"{hits.n_searched:,} of {hits.n_samples:,} samples searched"
         figures.show_inline_figure(
             f"First {formatting.plural(hits.n_hits, 'hit')}, counting …", searched
         )

@@ -1,1 +1,1 @@
-"""Writes the database of a workspace from its parts."""
+"""Builds the database of a workspace from its parts."""

@@ -1,12 +1,12 @@
-"""How the tables of ``visnec.duckdb`` are filled from the parts: every derived value, in one place.
+"""The statements that fill the tables of ``visnec.duckdb`` from the parts.
 
-The one decision behind it: numbers that questions group by (source, kind of answer, cluster) are
-written beside each score, so that no question about scores needs a join.
+What queries group by (source, kind of answer, cluster) is stored with each score, so that queries
+about scores need no join.
 """
 
 from __future__ import annotations
 
-# Answers of one kind have losses of one size: yes/no and A to E cap near ln 2 and ln 4 per token.
+# Answers of one kind have losses of similar size: yes/no and A to E have caps near ln 2 and ln 4.
 _ANSWER_KIND = r"""
     CASE
         WHEN coalesce(trim(answer), '') = '' THEN 'none'
@@ -19,18 +19,14 @@ _ANSWER_KIND = r"""
     END
 """
 
-INSERT_SAMPLES = "\n".join(
-    (
-        """
-        INSERT INTO samples BY NAME
-        SELECT
-            row_idx, id, coalesce(source, '') AS source, images, n_images, n_turns, question,
-            answer, status, reason, length(coalesce(answer, ''))::INTEGER AS answer_length,
-        """,
-        _ANSWER_KIND,
-        "AS answer_kind FROM read_parquet($files, hive_partitioning = false)",
-    )
-)
+INSERT_SAMPLES = f"""
+    INSERT INTO samples BY NAME
+    SELECT
+        row_idx, id, coalesce(source, '') AS source, images, n_images, n_turns, question, answer,
+        status, reason, length(coalesce(answer, ''))::INTEGER AS answer_length,
+        {_ANSWER_KIND} AS answer_kind
+    FROM read_parquet($files, hive_partitioning = false)
+"""
 
 INSERT_SOURCES = """
     INSERT INTO sources BY NAME
@@ -39,7 +35,7 @@ INSERT_SOURCES = """
     ORDER BY source_no
 """
 
-# The first question and answer stand in samples; a search over all turns needs the rest.
+# ``samples`` has the first question and answer; searching all turns needs the rest.
 INSERT_CONVERSATIONS = """
     INSERT INTO conversations BY NAME
     SELECT row_idx, array_to_string([turn.text FOR turn IN turns], chr(10)) AS text
@@ -78,8 +74,8 @@ NO_PART_SCORES = """
     )
 """
 
-# Parts of earlier versions have delta_sq_sum and lack the sums of segments: the cast makes what a
-# part lacks NULL.
+# Parts of earlier versions have delta_sq_sum and lack the sums of segments; the cast makes missing
+# fields NULL.
 PART_SCORES = """
     CREATE OR REPLACE TEMP TABLE part_scores AS
     WITH rows AS (
@@ -112,9 +108,10 @@ PART_SCORES = """
         list_sum([turn.n_thought_tokens FOR turn IN turns]) AS n_thought_tokens,
         NULL::DOUBLE AS given_text, NULL::DOUBLE AS given_multimodal, NULL::DOUBLE AS given_visnec
     FROM rows
+    {first_part_wins}
 """
 
-# Scores from elsewhere are means already, over a number of tokens that nobody told.
+# Imported scores are means already, over an unknown number of tokens.
 PART_IMPORTED_SCORES = """
     CREATE OR REPLACE TEMP TABLE part_scores AS
     SELECT
@@ -126,15 +123,16 @@ PART_IMPORTED_SCORES = """
         loss_text AS given_text, loss_multimodal AS given_multimodal, visnec AS given_visnec
     FROM read_parquet($files, hive_partitioning = false, filename = true, file_row_number = true)
     WHERE baseline = $baseline
+    {first_part_wins}
 """
 
-# Added where a sample was scored twice: the first part by name wins.
+# Goes into {first_part_wins} where a sample was scored twice: the first part by name wins.
 FIRST_PART_WINS = """
     QUALIFY row_number() OVER (PARTITION BY row_idx ORDER BY filename, file_row_number) = 1
 """
 
-# Where no part has a sample yet, the record alone may already rule a score out. A scored row
-# without usable numbers becomes a status: no page may meet a score that is no number.
+# Without a part that has a sample, its record may already exclude a score. A scored row without
+# usable numbers gets a status instead: no page may meet a score that is not a number.
 INSERT_SCORES = """
     INSERT INTO scores BY NAME
     WITH means AS (
@@ -224,7 +222,7 @@ INSERT_BASELINE_SPANS = """
 """
 
 # Only samples that count as scored have turns; a repeated sample has one set of them.
-TURNS_OF_PARTS = """
+INSERT_TURN_SCORES = """
     INSERT INTO turn_scores BY NAME
     WITH rows AS (
         SELECT row_idx, turns
@@ -232,8 +230,7 @@ TURNS_OF_PARTS = """
             $files, hive_partitioning = false, filename = true, file_row_number = true
         )
         WHERE baseline = $baseline
-"""
-TURNS_INSERTED = """
+        {first_part_wins}
     ),
     turns AS (SELECT row_idx, unnest(turns) AS turn FROM rows)
     SELECT
@@ -251,7 +248,7 @@ TURNS_INSERTED = """
     ORDER BY row_idx, turn.turn
 """
 
-# Only where a run keeps token values: these stay in the parts, and this finds them there.
+# Only for runs with token values: these stay in the parts, and this table locates them.
 CREATE_TOKEN_PARTS = """
     CREATE TABLE IF NOT EXISTS token_parts (run_id VARCHAR, row_idx BIGINT, part VARCHAR)
 """  # noqa: S105 - SQL, not a secret
@@ -287,5 +284,5 @@ INSERT_RUN = """
     FROM scores WHERE run_id = $run_id AND baseline = $baseline
 """
 
-# Decisions come from the logs as an Arrow table under the name logged_decisions.
+# Decisions come from the logs, as the Arrow table logged_decisions.
 INSERT_DECISIONS = "INSERT INTO decisions BY NAME SELECT * FROM logged_decisions"

@@ -1,7 +1,7 @@
-"""The order in which runs go through a dataset, and what they need of it in that order.
+"""The order in which runs process a dataset, and the columns they need in that order.
 
-Rows that share their first image lie side by side, so that a model looks at an image once though
-its rows lie apart in the file. DuckDB sorts on disk: memory stays bounded at any size.
+Rows with the same first image are next to each other, so that a model encodes an image once even if
+its rows are far apart in the file. DuckDB sorts on disk: memory is bounded at any size.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.database.build.build import _literal
+from scoring.database.build.build import literal_paths
 from scoring.schemas import PLAN
 
 GROUP_ROWS = 512  # what a reader decodes at a time
 PART_ROWS = 100 * GROUP_ROWS
 _MEMORY = "512MB"
-_THREADS = 4  # each sorts in memory of its own
+_THREADS = 4  # each needs its own memory for sorting
 
-# Groups stand in the order of their first rows; rows without an image stand where they are.
+# Groups are ordered by their first rows; rows without an image keep their place.
 _IN_PLAN_ORDER = """
     WITH leaders AS (
         SELECT images[1] AS image, min(row_idx) AS leader
@@ -40,10 +40,10 @@ _IN_PLAN_ORDER = """
 
 
 def write_in_plan_order(files: Sequence[Path], folder: Path) -> int:
-    """Writes the dataset's parts into ``folder`` as ``schemas.PLAN``; returns how many rows.
+    """Write the dataset's parts into ``folder`` as ``schemas.PLAN`` and return the number of rows.
 
-    Every part but the last holds PART_ROWS rows, every row group but the last GROUP_ROWS. Raises
-    OSError where the disk is full: duckdb.Error is turned into one.
+    Every part but the last has PART_ROWS rows, every row group but the last GROUP_ROWS. Raises
+    OSError, also for errors of DuckDB such as a full disk.
     """
     spill = folder / "sort"
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -53,11 +53,11 @@ def write_in_plan_order(files: Sequence[Path], folder: Path) -> int:
     }
     try:
         with closing(duckdb.connect(":memory:", config=config)) as con:
-            con.execute("SET enable_progress_bar = false")  # it draws on stdout, which is for data
-            answer = con.sql(_IN_PLAN_ORDER, params={"files": _literal(files)})
-            return _write_parts(answer.to_arrow_reader(8 * GROUP_ROWS), folder)
+            con.execute("SET enable_progress_bar = false")  # it prints to stdout, which is for data
+            ordered = con.sql(_IN_PLAN_ORDER, params={"files": literal_paths(files)})
+            return _write_parts(ordered.to_arrow_reader(8 * GROUP_ROWS), folder)
     except duckdb.Error as error:
-        raise OSError(f"the order of the run cannot be written: {error}") from error
+        raise OSError(f"Cannot write the order of the run: {error}") from error
     finally:
         shutil.rmtree(spill, ignore_errors=True)
 
@@ -71,7 +71,7 @@ def _write_parts(batches: Iterable[pa.RecordBatch], folder: Path) -> int:
         n_rows += len(batch)
         while len(waiting) >= GROUP_ROWS:
             if writer is None:
-                writer = pq.ParquetWriter(_part(folder, n_parts), PLAN, compression="zstd")
+                writer = pq.ParquetWriter(_part_path(folder, n_parts), PLAN, compression="zstd")
                 n_parts, in_part = n_parts + 1, 0
             writer.write_table(waiting.slice(0, GROUP_ROWS))
             waiting, in_part = waiting.slice(GROUP_ROWS), in_part + GROUP_ROWS
@@ -79,12 +79,12 @@ def _write_parts(batches: Iterable[pa.RecordBatch], folder: Path) -> int:
                 writer.close()
                 writer = None
     if len(waiting):
-        writer = writer or pq.ParquetWriter(_part(folder, n_parts), PLAN, compression="zstd")
+        writer = writer or pq.ParquetWriter(_part_path(folder, n_parts), PLAN, compression="zstd")
         writer.write_table(waiting)
     if writer is not None:
         writer.close()
     return n_rows
 
 
-def _part(folder: Path, number: int) -> Path:
+def _part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"

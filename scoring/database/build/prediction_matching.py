@@ -1,7 +1,7 @@
-"""Predictions into the database, with how they match the reference answers.
+"""Fills the tables of predictions, with their matches with the reference answers.
 
-The one decision behind it: matches come from the parts, where they were derived once; only what
-an older version of the measures judged, or nothing yet, is compared anew here, from the texts.
+Matches come from the parts. Only predictions that were never matched, or by an older version of the
+measures, are compared here, from their texts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from scoring.predictions.records import (
 )
 from scoring.schemas import EVALUATION, PREDICTIONS
 
-_AT_ONCE = 100_000
+_BLOCK_ROWS = 100_000
 
 _HAS_REPEATED = """
     SELECT count(*) <> count(DISTINCT row_idx)
     FROM read_parquet($files, hive_partitioning = false)
 """
 
-# Parts may be older than a column; what they lack is NULL.
+# Columns that an older part lacks are NULL.
 _INSERT = """
     INSERT INTO predictions BY NAME
     WITH parts AS (
@@ -38,11 +38,7 @@ _INSERT = """
             filename = true, file_row_number = true
         )
     ),
-    rows AS (
-        SELECT * FROM parts
-"""
-_INSERTED = """
-    )
+    rows AS (SELECT * FROM parts {first_part_wins})
     SELECT $run_id AS run_id, rows.* EXCLUDE (filename, file_row_number) FROM rows
     WHERE row_idx IN (SELECT row_idx FROM samples)
     ORDER BY row_idx
@@ -66,11 +62,11 @@ _UPDATE = """
 
 
 def insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: Sequence[str]) -> None:
-    """Fills the table ``predictions`` from the parts of one run; ``samples`` must be there."""
+    """Fill the table ``predictions`` from the parts of one run, after ``samples``."""
     repeated = con.execute(_HAS_REPEATED, {"files": files}).fetchall()[0][0]
     values = {"run_id": run_id, "files": files}
-    con.execute("\n".join((_INSERT, FIRST_PART_WINS if repeated else "", _INSERTED)), values)
-    _match_anew(con, run_id)
+    con.execute(_INSERT.format(first_part_wins=FIRST_PART_WINS if repeated else ""), values)
+    _match_predictions(con, run_id)
 
 
 _INSERT_IMPORTED = """
@@ -95,12 +91,12 @@ _ADD_IMPORTED = """
 def insert_imported(
     con: duckdb.DuckDBPyConnection, model: str, sight: str, files: Sequence[str]
 ) -> None:
-    """Fills ``imported_predictions`` with what one model answered with one sight."""
+    """Fill ``imported_predictions`` with the predictions of one model with one sight."""
     about = {"model": model, "sight": sight}
-    which = {"files": files, "version": answer_match.MATCH_VERSION}
-    con.execute(_INSERT_IMPORTED, about | which)
+    source = {"files": files, "version": answer_match.MATCH_VERSION}
+    con.execute(_INSERT_IMPORTED, about | source)
     offset = 0
-    page = which | {"limit": _AT_ONCE}
+    page = source | {"limit": _BLOCK_ROWS}
     while rows := con.execute(_OLDER_IMPORTED, page | {"offset": offset}).fetchall():
         matched = [
             to_evaluation_row(row_idx, prediction, answer or "", question or "")
@@ -109,19 +105,19 @@ def insert_imported(
         con.register("new_matches", pa.Table.from_pylist(matched, EVALUATION))
         con.execute(_ADD_IMPORTED, about)
         con.unregister("new_matches")
-        offset += _AT_ONCE
+        offset += _BLOCK_ROWS
 
 
-def _match_anew(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    which = {"run_id": run_id, "version": answer_match.MATCH_VERSION}
-    page = which | {"limit": _AT_ONCE}
+def _match_predictions(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    run = {"run_id": run_id, "version": answer_match.MATCH_VERSION}
+    page = run | {"limit": _BLOCK_ROWS}
     while rows := con.execute(_UNMATCHED, page).fetchall():
         matched = [
             to_prediction_row(
-                match_prediction(row_idx, blind, seeing, answer or "", question or ""), None
+                match_prediction(row_idx, blind, seen, answer or "", question or ""), None
             )
-            for row_idx, blind, seeing, answer, question in rows
+            for row_idx, blind, seen, answer, question in rows
         ]
         con.register("new_matches", pa.Table.from_pylist(matched, PREDICTIONS))
-        con.execute(_UPDATE, which)
+        con.execute(_UPDATE, run)
         con.unregister("new_matches")

@@ -1,4 +1,4 @@
-"""Keeps the database up with the parts: of several processes that score, one builds it."""
+"""Rebuilds the database when parts were added; one of several scoring processes does it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scoring.workspace import Workspace
 
 
 def build_if_behind(workspace: Workspace, *, wait: bool = True) -> BuildReport | None:
-    """Builds the database where a finished part is not in it yet, and None where none is missing.
+    """Build the database if it lacks a finished part; return None if it lacks none.
 
-    ``wait``: whether to wait while another process does this, or to leave it to that one.
+    ``wait``: wait while another process does this, or leave it to that process.
     """
     lock = FileLock(workspace.root / ".visnec.follow.lock", timeout=-1 if wait else 0)
     try:

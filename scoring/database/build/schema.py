@@ -1,9 +1,9 @@
-"""Tables of ``visnec.duckdb``, for this program and for any DuckDB client.
+"""The tables of ``visnec.duckdb``, for this program and for any DuckDB client.
 
-The file is derived from the parts of a workspace and may be deleted at any time. The one decision
-behind it: ``scores`` holds a row for every sample of each run and baseline, sorted by score, so
-that thresholds, histograms and top lists read one narrow stretch of it; what has no score is NULL,
-never NaN. ``derive`` fills the tables. Losses and scores are in nats per answer token.
+The file is derived from the parts of a workspace and may be deleted at any time; ``derive`` fills
+the tables. ``scores`` has a row for every sample of each run and baseline, sorted by score, so that
+thresholds, histograms and top lists read one narrow range of it. A missing score is NULL, never
+NaN. Losses and scores are in nats per answer token.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TABLES = {
         answer VARCHAR,                   -- first reference answer
         answer_kind VARCHAR,              -- yes/no | choice | number | word | phrase | text | none
         answer_length INTEGER,            -- characters of the first reference answer
-        status VARCHAR,                   -- pending, or why the record alone rules a score out
+        status VARCHAR,                   -- pending, or why the record cannot be scored
         reason VARCHAR
     """,
     "sources": """
@@ -70,10 +70,10 @@ TABLES = {
         n_samples BIGINT,
         n_scored BIGINT,
         min_visnec DOUBLE,
-        low_visnec DOUBLE,                -- 0.5 % of the scores lie below: where axes begin
-        high_visnec DOUBLE,               -- 99.5 % of the scores lie below: where axes end
+        low_visnec DOUBLE,                -- 0.5 % of the scores are below it: start of axes
+        high_visnec DOUBLE,               -- 99.5 % of the scores are below it: end of axes
         max_visnec DOUBLE,
-        high_loss DOUBLE                  -- 99.5 % of either loss lie below
+        high_loss DOUBLE                  -- 99.5 % of either loss are below it
     """,
     "scores": """
         run_id VARCHAR,
@@ -84,23 +84,23 @@ TABLES = {
         visnec DOUBLE,                    -- loss_text - loss_multimodal
         loss_text DOUBLE,
         loss_multimodal DOUBLE,
-        n_answer_tokens INTEGER,          -- NULL where scores from elsewhere do not tell
-        visnec_stderr DOUBLE,             -- deprecated: NULL but for parts of earlier versions
+        n_answer_tokens INTEGER,          -- NULL for imported scores
+        visnec_stderr DOUBLE,             -- deprecated: NULL except for parts of earlier versions
         truncated BOOLEAN,
-        source VARCHAR,                   -- as in samples, for questions that need no join
+        source VARCHAR,                   -- as in samples, to save a join
         source_no INTEGER,                -- as in sources
         answer_kind VARCHAR,
-        kind_no UTINYINT,                 -- 0-based place of answer_kind in the list above
+        kind_no UTINYINT,                 -- 0-based index of answer_kind in the list above
         answer_length INTEGER,
         n_turns INTEGER,
-        cluster_id INTEGER,               -- of the clustering that is marked in_scores
+        cluster_id INTEGER,               -- in the clustering that is marked in_scores
         end_loss_text_sum DOUBLE,         -- over the end-of-turn tokens among the answer tokens;
-        end_loss_multimodal_sum DOUBLE,   -- NULL where the part does not tell segments
+        end_loss_multimodal_sum DOUBLE,   -- NULL where the part has no segments
         n_end_tokens INTEGER,
-        thought_loss_text_sum DOUBLE,     -- over the tokens of thoughts before the content
+        thought_loss_text_sum DOUBLE,     -- over the tokens of thoughts before the answer
         thought_loss_multimodal_sum DOUBLE,
         n_thought_tokens INTEGER,
-        visnec_without_end DOUBLE         -- visnec over all answer tokens but the end-of-turn ones
+        visnec_without_end DOUBLE         -- visnec without the end-of-turn tokens
     """,
     "baseline_spans": """
         run_id VARCHAR,                   -- only samples with scores for several baselines
@@ -123,19 +123,19 @@ TABLES = {
         row_idx BIGINT,
         prediction_text VARCHAR,          -- without the image
         prediction_multimodal VARCHAR,    -- with it
-        exact_text BOOLEAN,               -- says what the reference answer says, normalised
-        letter_text BOOLEAN,              -- chooses its option; NULL where it is no choice
+        exact_text BOOLEAN,               -- equals the reference answer after normalisation
+        letter_text BOOLEAN,              -- chooses its option; NULL without options
         f1_text DOUBLE,                   -- token F1 with it, 0 to 1
         exact_multimodal BOOLEAN,
         letter_multimodal BOOLEAN,
         f1_multimodal DOUBLE,
         reason VARCHAR,                   -- why a prediction is missing
-        max_new_tokens INTEGER,           -- length limit they were made under
+        max_new_tokens INTEGER,           -- length limit of the predictions
         matched_by SMALLINT,              -- version of the measures
-        rotations SMALLINT,               -- orders of its options, NULL where it was not rotated
+        rotations SMALLINT,               -- orders of its options that were tried, NULL for one
         rotated_right_text SMALLINT,      -- orders in which the answer was right
         rotated_right_multimodal SMALLINT,
-        thoughts_unfinished SMALLINT      -- of the two, predictions that end inside a thought
+        thoughts_unfinished SMALLINT      -- predictions of the two that end inside a thought
     """,
     "clusterings": """
         clustering_id VARCHAR,
@@ -143,7 +143,7 @@ TABLES = {
         k INTEGER,
         seed BIGINT,
         created_at VARCHAR,
-        in_scores BOOLEAN                 -- whether scores.cluster_id is of this one: the newest
+        in_scores BOOLEAN                 -- whether scores.cluster_id comes from it: the newest
     """,
     "cluster_names": """
         clustering_id VARCHAR,
@@ -157,7 +157,7 @@ TABLES = {
         distance FLOAT                    -- to the cluster's centre
     """,
     "imported_predictions": """
-        model VARCHAR,                    -- who made them; the predictions of runs stand above
+        model VARCHAR,                    -- predictions of runs are in ``predictions``
         sight VARCHAR,                    -- seen | blind | text_model: with the image, without
         row_idx BIGINT,                   -- it, or by the text-only model it is built on
         prediction VARCHAR,
@@ -168,18 +168,18 @@ TABLES = {
     "decisions": """
         row_idx BIGINT,
         reviewer VARCHAR,
-        decision VARCHAR,                 -- keep | drop | unsure, NULL where there is only a note
+        decision VARCHAR,                 -- keep | drop | unsure, NULL for a note only
         note VARCHAR,
         decided_at VARCHAR,
         event_id VARCHAR,
-        queue VARCHAR,                    -- how the sample came before the reviewer
-        sampling_probability DOUBLE,      -- of its coming up there, NULL where that is unknown
-        draw VARCHAR,                     -- what it was drawn from, NULL where it was not drawn
-        drawn_at VARCHAR,                 -- first verdict after a draw
-        first_decided_at VARCHAR          -- first verdict at all
+        queue VARCHAR,                    -- the queue that showed the sample
+        sampling_probability DOUBLE,      -- of being shown in that queue, NULL if unknown
+        draw VARCHAR,                     -- what it was drawn from, NULL if not drawn
+        drawn_at VARCHAR,                 -- time of the first decision after a draw
+        first_decided_at VARCHAR          -- time of the first decision
     """,
 }
-"""Table -> its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
+"""Table to its columns. ``decisions`` is as old as the build; pages read the live logs instead."""
 
 LATER_TABLES = ("imported_predictions",)
 LATER_COLUMNS = {
@@ -199,21 +199,15 @@ LATER_COLUMNS = {
         "visnec_without_end": "DOUBLE",
     },
 }
-"""What a database of this version may lack, because it was built before there was any: tables,
-and columns (name -> type) at the end of a table."""
+"""Tables and columns (name to type) that were added without a new ``DATABASE_VERSION``: a database
+built earlier lacks them."""
 
-CREATE_TABLES = tuple(
-    "\n".join((f"CREATE TABLE {name} (", columns, ")")) for name, columns in TABLES.items()
-)
+CREATE_TABLES = tuple(f"CREATE TABLE {name} ({columns})" for name, columns in TABLES.items())
 
-# Random orders for review queues: a 32-bit integer mixed by multiplying and folding (the constants
-# are those of Wellons' "lowbias32"), because DuckDB's own hash may change with its version.
 CREATE_MACROS = (
-    "CREATE MACRO folded(x, bits, factor) AS (xor(x, x >> bits) * factor) % 4294967296::UBIGINT",
+    # The index of a score's category in ``necessity.CATEGORIES``; NULL without a score.
     """
-    CREATE MACRO mixed(x) AS folded(
-        folded(folded(x % 4294967296::UBIGINT, 16, 2146121005::UBIGINT), 15, 2221713035::UBIGINT),
-        16, 1::UBIGINT
-    )
+    CREATE MACRO category_code(visnec, low, high) AS
+        CASE WHEN visnec < low THEN 0 WHEN visnec < high THEN 1 WHEN visnec >= high THEN 2 END
     """,
 )

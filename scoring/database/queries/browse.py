@@ -1,285 +1,232 @@
-"""Samples one by one: pages of them, and all as columns.
+"""Samples one by one: pages of them, and all of them as columns.
 
-Pages are read by keyset: the next one begins behind the last sample of this one, so the millionth
-page costs what the first does and nothing is skipped or repeated while decisions come in. The one
-decision behind it: every order ends with the samples that lack its value, by row_idx, so each
-sample under a filter stands on exactly one page.
+Pages are read by keyset: a page starts after the last sample of the previous one, so that the
+millionth page costs as much as the first and none is skipped or repeated while decisions arrive.
+Every order ends with the samples that lack its value, by row_idx, so that each sample under a
+filter is on exactly one page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Query, check_scope, compile_query
+from scoring.database.conditions import (
+    EVERYTHING,
+    Query,
+    check_scope,
+    cluster_column,
+    compile_query,
+)
 from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import Filter
-from scoring.database.score_index.index import ScoreIndex, cached_score_index, cluster_column
-from scoring.database.score_index.paging import next_keys
+from scoring.database.queries.overview import sample_count
+from scoring.database.score_index.index import ScoreIndex, cached_score_index
+from scoring.database.score_index.paging import Key, next_keys
 from scoring.database.values import Cursor, Page, Record, Scope, Sort
 from scoring.errors import InputError
 from scoring.necessity import Bands
 from scoring.rules.candidates import STATUSES, Candidates
 
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    column: str
-    descending: bool
-
-
-_ORDERS = {
-    Sort.VISNEC_ASC: _Order("s.visnec", descending=False),
-    Sort.VISNEC_DESC: _Order("s.visnec", descending=True),
-    Sort.ROW_IDX: _Order("s.row_idx", descending=False),
-    Sort.LOSS_TEXT_DESC: _Order("s.loss_text", descending=True),
-    Sort.LOSS_MULTIMODAL_DESC: _Order("s.loss_multimodal", descending=True),
-    Sort.TOKENS_DESC: _Order("s.n_answer_tokens", descending=True),
+_ORDERS = {  # (column, whether descending)
+    Sort.VISNEC_ASC: ("visnec", False),
+    Sort.VISNEC_DESC: ("visnec", True),
+    Sort.ROW_IDX: ("row_idx", False),
+    Sort.LOSS_TEXT_DESC: ("loss_text", True),
+    Sort.LOSS_MULTIMODAL_DESC: ("loss_multimodal", True),
+    Sort.TOKENS_DESC: ("n_answer_tokens", True),
 }
-
-_PAGE_COLUMNS = """
+_KEYS_WITH_VALUE = """
+    SELECT {column}, row_idx FROM matching
+    WHERE {column} IS NOT NULL AND {after_cursor}
+    ORDER BY {column} {direction}, row_idx {row_direction}
+    LIMIT $limit
+"""
+_KEYS_WITHOUT_VALUE = """
+    SELECT NULL, row_idx FROM matching
+    WHERE {column} IS NULL AND {after_cursor}
+    ORDER BY row_idx {row_direction}
+    LIMIT $limit
+"""
+# The first comparison alone lets DuckDB skip blocks of the table.
+_AFTER_VALUE = (
+    "{column} {beyond}= $value AND ({column} {beyond} $value OR row_idx {after} $row_idx)"
+)
+_AFTER_ROW = "row_idx {after} $row_idx"
+_RECORDS = """
     SELECT
         p.row_idx, p.id, p.source, p.images, p.question, p.answer, s.visnec, s.loss_text,
         s.loss_multimodal, s.n_answer_tokens, p.n_turns, s.status, s.reason,
-"""
-_PAGE_ROWS = """
-        AS cluster_id, n.name AS cluster, coalesce(v.decision, 'none') AS decision
-    FROM unnest($rows::BIGINT[]) WITH ORDINALITY wanted(row_idx, place)
+        {cluster_id} AS cluster_id, n.name AS cluster, coalesce(f.decision, 'none') AS decision
+    FROM unnest($rows::BIGINT[]) WITH ORDINALITY wanted(row_idx, position)
     JOIN samples p ON p.row_idx = wanted.row_idx
     JOIN (
-        FROM scores WHERE run_id = $run_id AND baseline = $baseline
+        FROM scores WHERE run_id = $run_id AND baseline = $baseline AND {score_range}
+    ) s ON s.row_idx = wanted.row_idx
+    {join}
+    LEFT JOIN cluster_names n
+        ON n.clustering_id = $clustering_id AND n.cluster_id = {cluster_id}
+    LEFT JOIN final_decisions f ON f.row_idx = wanted.row_idx
+    ORDER BY position
 """
-# Where all scores are known, only the stretch of the table between them is read.
-_BETWEEN = "AND visnec >= $lowest AND visnec <= $highest"
-_PAGE_SCORES = ") s ON s.row_idx = wanted.row_idx"
-_PAGE_NAMES = "LEFT JOIN cluster_names n ON n.clustering_id = $clustering_id AND n.cluster_id ="
-_PAGE_END = "LEFT JOIN verdicts v ON v.row_idx = wanted.row_idx ORDER BY place"
 
 
 def fetch_page(
     store: Store,
     scope: Scope,
-    which: Filter,
+    where: Filter,
     sort: Sort | str = Sort.VISNEC_ASC,
     after: Cursor | None = None,
     limit: int = 24,
     bands: Bands | None = None,
     total: int | None = None,
 ) -> Page:
-    """At most ``limit`` samples of an order, beginning at a cursor that an earlier page gave.
+    """Return at most ``limit`` samples of an order, from a cursor that an earlier page returned.
 
-    ``total`` is counted unless an earlier page of the same filter brings it along. Raises
+    ``total`` is counted unless it is passed on from an earlier page of the same filter. Raises
     InputError for an unknown sort.
     """
-    order = _ORDERS[_sort(sort)]
-    asked = compile_query(store, scope, which, bands)
-    backward = after is not None and after.backward
-    one = None
-    if order.column == "s.visnec":
-        one = cached_score_index(store, scope, which, bands)
-    keys = _keys(asked, order, after, limit + 1, one)
-    more = len(keys) > limit
+    try:
+        column, descending = _ORDERS[Sort(sort)]
+    except ValueError:
+        raise InputError(f"Unknown order {sort!r}. Choose one of: {', '.join(Sort)}.") from None
+    query = compile_query(store, scope, where, bands)
+    is_by_score = column == "visnec"
+    index = cached_score_index(store, scope, where, bands) if is_by_score else None
+    keys = _next_keys(query, index, column, descending, after, limit + 1)
+    has_more = len(keys) > limit
     keys = keys[:limit]
+    backward = after is not None and after.backward
     if backward:
         keys.reverse()
-    before = Cursor(*keys[0], backward=True) if keys else None
-    behind = Cursor(*keys[-1]) if keys else None
+    first = Cursor(*keys[0], backward=True) if keys else None
+    last = Cursor(*keys[-1]) if keys else None
     return Page(
-        records=_records(
-            asked.snapshot,
+        records=_fetch_records(
+            query.snapshot,
             scope,
             [row_idx for _, row_idx in keys],
-            [value for value, _ in keys] if order.column == "s.visnec" else [None],
+            [value for value, _ in keys] if is_by_score else [None],
         ),
-        total=_count(asked, one) if total is None else total,
-        next=behind if more or backward else None,
-        previous=before if (more if backward else after is not None) else None,
+        total=sample_count(store, scope, where, bands) if total is None else total,
+        next=last if has_more or backward else None,
+        previous=first if (has_more if backward else after is not None) else None,
     )
 
 
-def _count(asked: Query, one: ScoreIndex | None = None) -> int:
-    if one is not None:
-        return len(one) + one.n_unscored
-    return int(asked.rows("SELECT count(*) FROM scores s WHERE", asked.where)[0][0])
-
-
 def read_rows(store: Store, scope: Scope, rows: list[int]) -> list[Record]:
-    """The given samples in the given order, as the records of a :class:`Page`."""
+    """Return the given samples in the given order, as the records of a :class:`Page`."""
     snapshot = store.snapshot()
     check_scope(snapshot, scope)
-    return _records(snapshot, scope, rows)
+    return _fetch_records(snapshot, scope, rows, [None])
 
 
-def _records(
-    snapshot: Snapshot, scope: Scope, rows: list[int], scores: Sequence[float | None] = (None,)
+def _fetch_records(
+    snapshot: Snapshot, scope: Scope, rows: list[int], scores: Sequence[float | None]
 ) -> list[Record]:
-    cluster, join = cluster_column(snapshot, scope)
+    """The samples in the given order; with all their scores, only that range of them is read."""
+    cluster_id, join = cluster_column(snapshot, scope)
     values: dict[str, Any] = {
         "rows": [int(row_idx) for row_idx in rows],
         "run_id": scope.run_id,
         "baseline": scope.baseline,
         "clustering_id": scope.clustering_id,
     }
+    score_range = "true"
     known = [score for score in scores if score is not None]
-    between = ""
     if known and len(known) == len(scores):
-        between = _BETWEEN
+        score_range = "visnec >= $lowest AND visnec <= $highest"
         values |= {"lowest": min(known), "highest": max(known)}
-    query = (
-        *(_PAGE_COLUMNS, cluster, _PAGE_ROWS, between, _PAGE_SCORES, join),
-        *(_PAGE_NAMES, cluster, _PAGE_END),
-    )
-    return snapshot.records("\n".join(query), values)
+    statement = _RECORDS.format(cluster_id=cluster_id, join=join, score_range=score_range)
+    return snapshot.fetch_records(statement, values)
 
 
-def _keys(
-    asked: Query, order: _Order, after: Cursor | None, limit: int, one: ScoreIndex | None
-) -> list[tuple[float | None, int]]:
-    """(value, row_idx) of the next samples; the two halves of an order are read one by one.
+def _next_keys(
+    query: Query,
+    index: ScoreIndex | None,
+    column: str,
+    descending: bool,
+    after: Cursor | None,
+    limit: int,
+) -> list[Key]:
+    """(value, row_idx) of the next samples: those with a value, then those without.
 
-    The half with scores comes from memory where it is there.
+    Reading backward reverses both halves. A half that is wholly before the cursor is skipped. The
+    half with scores comes from the score index where there is one.
     """
-    found: list[tuple[float | None, int]] = []
-    for with_value, query, values in _halves(asked, order, after):
-        missing = limit - len(found)
+    backward = after is not None and after.backward
+    halves = [False, True] if backward else [True, False]  # whether samples have a value
+    if after is not None and (after.value is None) is not backward:
+        del halves[0]
+    descends = descending is not backward
+    words = {
+        "column": column,
+        "beyond": "<" if descends else ">",
+        "direction": "DESC" if descends else "ASC",
+        "after": "<" if backward else ">",
+        "row_direction": "DESC" if backward else "ASC",
+    }
+    keys: list[Key] = []
+    for has_value in halves:
+        missing = limit - len(keys)
         if not missing:
             break
-        if with_value and one is not None:
-            found += next_keys(one, order.descending, after, missing)
-        else:
-            found += asked.rows(*query, **values, limit=missing)
-    return found
-
-
-def _halves(
-    asked: Query, order: _Order, after: Cursor | None
-) -> Iterator[tuple[bool, tuple[str, ...], dict[str, float]]]:
-    """Queries for the samples that have the order's value (True) and for those without.
-
-    Reading backward turns everything round. A half that lies wholly before the cursor is left out.
-    """
-    backward = after is not None and after.backward
-    with_value = (True, *_with_value(asked, order, after))
-    without_value = (False, *_without_value(asked, order, after))
-    halves = [without_value, with_value] if backward else [with_value, without_value]
-    in_second = after is not None and (after.value is None) is not backward
-    yield from halves[1:] if in_second else halves
-
-
-def _with_value(
-    asked: Query, order: _Order, after: Cursor | None
-) -> tuple[tuple[str, ...], dict[str, float]]:
-    backward = after is not None and after.backward
-    down = order.descending is not backward
-    values: dict[str, float] = {}
-    place = "AND true"
-    if after is not None and after.value is not None:
-        values = {"value": after.value, "row_idx": after.row_idx}
-        # The first comparison alone already tells DuckDB which blocks to leave out.
-        place = " ".join(
-            ("AND", order.column, "<=" if down else ">=", "$value AND (", order.column,
-             "<" if down else ">", "$value OR s.row_idx", "<" if backward else ">", "$row_idx)")
-        )  # fmt: skip
-    ordering = " ".join(
-        (
-            "ORDER BY",
-            order.column,
-            "DESC," if down else "ASC,",
-            _row_order(backward),
-            "LIMIT $limit",
-        )
-    )
-    select = " ".join(("SELECT", order.column, ", s.row_idx FROM scores s WHERE"))
-    present = " ".join(("AND", order.column, "IS NOT NULL"))
-    return (select, asked.where, present, place, ordering), values
-
-
-def _without_value(
-    asked: Query, order: _Order, after: Cursor | None
-) -> tuple[tuple[str, ...], dict[str, float]]:
-    backward = after is not None and after.backward
-    values: dict[str, float] = {}
-    place = "AND true"
-    if after is not None and after.value is None:
-        values = {"row_idx": after.row_idx}
-        place = "AND s.row_idx < $row_idx" if backward else "AND s.row_idx > $row_idx"
-    absent = " ".join(("AND", order.column, "IS NULL"))
-    select = "SELECT NULL, s.row_idx FROM scores s WHERE"
-    ordering = " ".join(("ORDER BY", _row_order(backward), "LIMIT $limit"))
-    return (select, asked.where, absent, place, ordering), values
-
-
-def _row_order(backward: bool) -> str:
-    return "s.row_idx DESC" if backward else "s.row_idx ASC"
-
-
-def _sort(sort: Sort | str) -> Sort:
-    try:
-        return Sort(sort)
-    except ValueError:
-        raise InputError(f"{sort!r} is no order; use one of {', '.join(Sort)}") from None
+        if has_value and index is not None:
+            keys += next_keys(index, descending, after, missing)
+            continue
+        after_cursor, cursor = "true", {}
+        if after is not None and (after.value is not None) is has_value:
+            after_cursor = (_AFTER_VALUE if has_value else _AFTER_ROW).format(**words)
+            cursor = {"value": after.value, "row_idx": after.row_idx}
+        template = _KEYS_WITH_VALUE if has_value else _KEYS_WITHOUT_VALUE
+        statement = template.format(after_cursor=after_cursor, **words)
+        keys += query.fetch_rows(statement, **cursor, limit=missing)
+    return keys
 
 
 def matching_rows(
-    store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
+    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
 ) -> NDArray[np.int64]:
-    """The row_idx of all samples that meet the filter, ascending."""
-    asked = compile_query(store, scope, which, bands)
-    columns = asked.snapshot.arrays(
-        " ".join(("SELECT row_idx FROM scores s WHERE", asked.where, "ORDER BY row_idx")),
-        asked.values,
-    )
+    """Return the row_idx of all samples that match the filter, ascending."""
+    query = compile_query(store, scope, where, bands)
+    columns = query.fetch_arrays("SELECT row_idx FROM matching ORDER BY row_idx")
     return columns["row_idx"].astype(np.int64, copy=False)
 
 
 def read_candidates(store: Store, scope: Scope) -> Candidates:
-    """All samples with the scores of a scope as columns, ascending by row_idx.
+    """Return all samples with the scores of a scope as columns, ascending by row_idx.
 
     Without a clustering in the scope ``cluster_id`` is -1 everywhere.
     """
-    snapshot = store.snapshot()
-    check_scope(snapshot, scope)
-    cluster, join = cluster_column(snapshot, scope)
-    values: dict[str, Any] = {
-        "run_id": scope.run_id,
-        "baseline": scope.baseline,
-        "statuses": [str(status) for status in STATUSES],
-    }
-    if join:
-        values["clustering_id"] = scope.clustering_id
-    n = int(snapshot.rows("SELECT n_samples FROM build_info")[0][0])
-    columns = {name: np.zeros(n, kind) for name, kind in _COLUMNS.items()}
-    query = "\n".join((_CANDIDATES, cluster, _OF_SCORES, join, _OF_SCOPE))
-    # They come in the order of the score, and each goes to its place: nothing is sorted.
-    for batch in snapshot.batches(query, values):
-        rows = batch["row_idx"]
+    query = compile_query(store, scope)
+    n_samples = query.snapshot.fetch_value("SELECT n_samples FROM build_info")
+    columns = {name: np.zeros(n_samples, kind) for name, kind in _CANDIDATE_COLUMNS.items()}
+    # They come in the order of the scores, and each is put in its place without a sort.
+    statuses = [str(status) for status in STATUSES]
+    for batch in query.fetch_batches(_CANDIDATES, statuses=statuses):
         for name, column in columns.items():
-            column[rows] = batch[name]
-    sources = snapshot.rows("SELECT source FROM sources ORDER BY source_no")
+            column[batch["row_idx"]] = batch[name]
+    sources = query.snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
     return Candidates(
-        row_idx=np.arange(n), sources=tuple(str(source) for (source,) in sources), **columns
+        row_idx=np.arange(n_samples), sources=tuple(str(source) for (source,) in sources), **columns
     )
 
 
 def score_column(store: Store, scope: Scope) -> NDArray[np.float64]:
-    """The scores of a scope by row_idx, shape (samples of the dataset,), NaN without one."""
-    snapshot = store.snapshot()
-    column = np.full(int(snapshot.rows("SELECT n_samples FROM build_info")[0][0]), np.nan)
-    values = {"run_id": scope.run_id, "baseline": scope.baseline}
-    for batch in snapshot.batches(_SCORE_COLUMN, values):
+    """Return the scores of a scope by row_idx, shape (samples of the dataset,), NaN without one."""
+    query = compile_query(store, scope)
+    column = np.full(query.snapshot.fetch_value("SELECT n_samples FROM build_info"), np.nan)
+    for batch in query.fetch_batches(
+        "SELECT row_idx, visnec FROM matching WHERE visnec IS NOT NULL"
+    ):
         column[batch["row_idx"]] = batch["visnec"]
     return column
 
 
-_SCORE_COLUMN = """
-    SELECT row_idx, visnec FROM scores
-    WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
-"""
-_COLUMNS: dict[str, type[np.generic]] = {
+_CANDIDATE_COLUMNS: dict[str, type[np.generic]] = {
     "status": np.int8,
     "source": np.int32,
     "visnec": np.float64,
@@ -291,10 +238,9 @@ _COLUMNS: dict[str, type[np.generic]] = {
 }
 _CANDIDATES = """
     SELECT
-        s.row_idx, (list_position($statuses, s.status) - 1)::TINYINT AS status,
-        s.source_no AS source, s.visnec, s.loss_text, s.loss_multimodal,
-        coalesce(s.n_answer_tokens, 0)::BIGINT AS n_answer_tokens, s.kind_no AS answer_kind,
-        coalesce(
+        row_idx, (list_position($statuses, status) - 1)::TINYINT AS status,
+        source_no AS source, visnec, loss_text, loss_multimodal,
+        coalesce(n_answer_tokens, 0)::BIGINT AS n_answer_tokens, kind_no AS answer_kind,
+        coalesce(cluster_id, -1) AS cluster_id
+    FROM clustered
 """
-_OF_SCORES = ", -1) AS cluster_id FROM scores s"
-_OF_SCOPE = "WHERE s.run_id = $run_id AND s.baseline = $baseline"

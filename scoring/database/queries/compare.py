@@ -1,8 +1,7 @@
-"""Two sets of scores beside each other: runs, or blind baselines of one run.
+"""Two sets of scores compared: runs, or blind baselines of one run.
 
-Everything is about the samples that have a score in both, in one pass over two columns. The one
-decision behind it: what is large stays here; a comparison is a few small tables and the samples
-that lie furthest apart, so a page can keep it.
+All figures are about the samples that have a score in both. The result is a few small tables and
+the samples whose ranks differ most, small enough for a page to keep.
 """
 
 from __future__ import annotations
@@ -14,16 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.database.conditions import EVERYTHING, check_scope, compile_query
-from scoring.database.connection import Snapshot, Store
+from scoring.database.connection import Store
 from scoring.database.filters import Filter
+from scoring.database.queries.browse import score_column
 from scoring.database.queries.overview import histogram_edges
-from scoring.database.score_index.index import ScoreIndex, open_score_index
+from scoring.database.score_index.index import open_score_index
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.necessity import Bands, Category
+from scoring.necessity import CATEGORIES, Bands, Category
 
-CATEGORIES = tuple(Category)
-_MAX_APART = 1000
+Floats = NDArray[np.float64]
+
+_MAX_FURTHEST = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,11 +34,12 @@ class Comparison:
     ``n_here`` samples are scored here, ``n_both`` of them there too; all other figures are about
     those. ``spearman``: rank correlation with tied ranks averaged, None below two samples or
     where all scores of a side are equal. ``top_here`` and ``top_there`` are the scores that keep
-    the top ``share``; ``n_top_both`` samples are in both tops and ``n_top_either`` in one at
-    least. ``flips[i, j]``: samples of category ``CATEGORIES[i]`` here and ``[j]`` there.
+    the top ``share``; ``n_top_both`` samples are in both tops and ``n_top_either`` in at least one.
+    ``flips[i, j]``: samples of category ``CATEGORIES[i]`` here and ``[j]`` there.
     ``density[y, x]``: samples by score here (x) and there (y) between the edges, the outer bins
-    taking what lies outside. ``apart``: the samples whose ranks differ most, at most 1000, the
-    widest first: row_idx, visnec, other_visnec, rank, other_rank (share of samples below, 0 to 1).
+    including what is outside. ``furthest``: the samples whose ranks differ most, at most
+    1000, the largest difference first: row_idx, visnec, other_visnec, rank, other_rank (share of
+    samples below, 0 to 1).
     """
 
     n_here: int
@@ -50,9 +52,9 @@ class Comparison:
     n_top_either: int
     flips: NDArray[np.int64]
     density: NDArray[np.int64]
-    edges_here: NDArray[np.float64]
-    edges_there: NDArray[np.float64]
-    apart: pd.DataFrame
+    edges_here: Floats
+    edges_there: Floats
+    furthest: pd.DataFrame
 
     @property
     def overlap(self) -> float | None:
@@ -61,7 +63,7 @@ class Comparison:
 
     @property
     def n_flipped(self) -> int:
-        """Samples of another category there."""
+        """Number of samples with another category there."""
         return int(self.flips.sum() - np.trace(self.flips))
 
 
@@ -69,164 +71,126 @@ def compare_scopes(
     store: Store,
     scope: Scope,
     other: Scope,
-    which: Filter = EVERYTHING,
+    where: Filter = EVERYTHING,
     share: float = 0.15,
     bins: int = 48,
     bands: Bands | None = None,
 ) -> Comparison:
-    """Compares the scores of two scopes; the filter is about the first one.
+    """Compare the scores of two scopes; the filter is about the first one.
 
-    Raises InputError for a share outside 0 to 1 and for a scope that is not there.
+    Raises InputError for a share outside 0 to 1 and for a missing scope.
     """
     if not 0 < share <= 1:
-        raise InputError(f"a share lies between 0 and 1 (0.15 is 15 %), got {share!r}")
+        raise InputError(f"A share is between 0 and 1 (0.15 is 15 %), got {share!r}.")
     bands = bands or store.bands
-    asked = compile_query(store, scope, which, bands)
-    check_scope(asked.snapshot, other)
-    edges = tuple(np.asarray(histogram_edges(store, one, bins)) for one in (scope, other))
-    key = ("compared", scope, other, asked.key, share, bins, bands)
-    return asked.snapshot.cache.get_or_compute(
-        key,
-        lambda: _compare(
-            open_score_index(store, scope, which, bands),
-            _scores(asked.snapshot, other),
-            share,
-            bands,
-            (edges[0], edges[1]),
+    query = compile_query(store, scope, where, bands)
+    check_scope(query.snapshot, other)
+
+    def compare() -> Comparison:
+        index = open_score_index(store, scope, where, bands)
+        there = score_column(store, other)[index.row_idx]
+        edges = [
+            np.asarray(histogram_edges(store, one_scope, bins)) for one_scope in (scope, other)
+        ]
+        return _compare_scores(index.row_idx, index.visnec, there, share, bands, edges)
+
+    return query.snapshot.cache.get_or_compute(
+        ("compared", scope, other, query.key, share, bins, bands),
+        compare,
+        lambda comparison: (
+            comparison.density.nbytes + int(comparison.furthest.memory_usage().sum())
         ),
-        lambda one: one.density.nbytes + int(one.apart.memory_usage().sum()),
     )
 
 
 def other_name(scope: Scope) -> str:
-    """How the filter's ``other:`` names a scope."""
+    """Return the name of a scope in the filter's ``other:``."""
     return f"{scope.run_id}/{scope.baseline}"
 
 
-def flip_filter(which: Filter, other: Scope, here: Category, there: Category) -> Filter:
-    """The samples of one cell of ``flips``, among those that meet the filter."""
-    return replace(which, category=(here,), other=other_name(other), other_category=(there,))
+def flip_filter(where: Filter, other: Scope, here: Category, there: Category) -> Filter:
+    """Return the filter for one cell of ``flips``, among the samples that match ``where``."""
+    return replace(where, category=(here,), other=other_name(other), other_category=(there,))
 
 
-def _scores(snapshot: Snapshot, scope: Scope) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    columns = snapshot.arrays(
-        """
-        SELECT row_idx::INTEGER AS row_idx, visnec FROM scores
-        WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
-        """,
-        {"run_id": scope.run_id, "baseline": scope.baseline},
-    )
-    return columns["row_idx"], columns["visnec"]
-
-
-def _compare(
-    one: ScoreIndex,
-    other: tuple[NDArray[np.int32], NDArray[np.float64]],
+def _compare_scores(
+    row_idx: NDArray[np.integer],
+    here: Floats,
+    there: Floats,
     share: float,
     bands: Bands,
-    edges: tuple[NDArray[np.float64], NDArray[np.float64]],
+    edges: list[Floats],
 ) -> Comparison:
-    rows, there = _beside(one, *other)
+    """Compare two columns of scores, NaN in ``there`` without one."""
+    from scipy.stats import rankdata  # slow to import
+
+    n_here = len(here)
     both = ~np.isnan(there)
-    rows, here, there = rows[both], one.visnec[both], there[both]
-    ranks = _ranks(here), _ranks(there)
-    flips = _cells(_category(here, bands), _category(there, bands), (3, 3))
-    places = [_bin(column, edge) for column, edge in zip((here, there), edges, strict=True)]
-    shape = (len(edges[1]) - 1, len(edges[0]) - 1)
-    tops = [_top(column, share) for column in (here, there)]
+    row_idx, here, there = row_idx[both], here[both], there[both]
+    ranks, other_ranks = rankdata(here) - 1, rankdata(there) - 1  # from 0, ties averaged
+    top_here, top_there = _top_threshold(here, share), _top_threshold(there, share)
     n_top_both = n_top_either = 0
-    if tops[0] is not None and tops[1] is not None:
-        in_top = here >= tops[0], there >= tops[1]
-        n_top_both = int((in_top[0] & in_top[1]).sum())
-        n_top_either = int((in_top[0] | in_top[1]).sum())
+    if top_here is not None and top_there is not None:
+        n_top_both = int(((here >= top_here) & (there >= top_there)).sum())
+        n_top_either = int(((here >= top_here) | (there >= top_there)).sum())
+    n_categories = len(CATEGORIES)
     return Comparison(
-        n_here=len(one),
+        n_here=n_here,
         n_both=len(here),
-        spearman=_correlation(*ranks),
+        spearman=_correlate_ranks(ranks, other_ranks),
         share=share,
-        top_here=tops[0],
-        top_there=tops[1],
+        top_here=top_here,
+        top_there=top_there,
         n_top_both=n_top_both,
         n_top_either=n_top_either,
-        flips=flips,
-        density=_cells(places[1], places[0], shape),
+        flips=_count_cells(
+            bands.category_codes(here), bands.category_codes(there), (n_categories, n_categories)
+        ),
+        density=_count_cells(
+            np.searchsorted(edges[1][1:-1], there, side="right"),
+            np.searchsorted(edges[0][1:-1], here, side="right"),
+            (len(edges[1]) - 1, len(edges[0]) - 1),
+        ),
         edges_here=edges[0],
         edges_there=edges[1],
-        apart=_apart(rows, here, there, *ranks),
+        furthest=_furthest_ranks(row_idx, here, there, ranks, other_ranks),
     )
 
 
-def _beside(
-    one: ScoreIndex, rows: NDArray[np.int32], visnec: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The other score of each sample of the slice; NaN where it has none."""
-    size = 1 + max(int(one.row_idx.max(initial=0)), int(rows.max(initial=0)))
-    by_row = np.full(size, np.nan)
-    by_row[rows] = visnec
-    return one.row_idx, by_row[one.row_idx]
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 0, those of equal values averaged."""
-    order = np.argsort(values, kind="stable")
-    ascending = values[order]
-    begins = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
-    begins = begins if len(values) else np.empty(0, np.int64)
-    lengths = np.diff(np.append(begins, len(values)))
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat(begins + (lengths - 1) / 2, lengths)
-    return ranks
-
-
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    if len(one) < 2:
+def _correlate_ranks(ranks: Floats, other_ranks: Floats) -> float | None:
+    if len(ranks) < 2 or not np.ptp(ranks) or not np.ptp(other_ranks):
         return None
-    middle = (len(one) - 1) / 2
-    one, other = one - middle, other - middle
-    spread = float(np.sqrt(np.dot(one, one) * np.dot(other, other)))
-    return float(np.clip(np.dot(one, other) / spread, -1, 1)) if spread else None
+    return float(np.clip(np.corrcoef(ranks, other_ranks)[0, 1], -1, 1))
 
 
-def _top(values: NDArray[np.float64], share: float) -> float | None:
+def _top_threshold(values: Floats, share: float) -> float | None:
+    """The value that keeps the top share; None where that is no sample."""
     count = int(share * len(values))
-    if not count:
-        return None
-    return float(np.partition(values, len(values) - count)[len(values) - count])
+    return float(np.partition(values, -count)[-count]) if count else None
 
 
-def _category(visnec: NDArray[np.float64], bands: Bands) -> NDArray[np.int64]:
-    return (visnec >= bands.low).astype(np.int64) + (visnec >= bands.high)
-
-
-def _bin(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.searchsorted(edges[1:-1], values, side="right").astype(np.int64)
-
-
-def _cells(
-    one: NDArray[np.int64], other: NDArray[np.int64], shape: tuple[int, int]
+def _count_cells(
+    rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]
 ) -> NDArray[np.int64]:
-    counts = np.bincount(one * shape[1] + other, minlength=shape[0] * shape[1])
-    return counts.reshape(shape).astype(np.int64)
+    cells = rows.astype(np.int64) * shape[1] + columns
+    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
 
 
-def _apart(
-    rows: NDArray[np.int64],
-    here: NDArray[np.float64],
-    there: NDArray[np.float64],
-    ranks: NDArray[np.float64],
-    other_ranks: NDArray[np.float64],
+def _furthest_ranks(
+    row_idx: NDArray[np.integer], here: Floats, there: Floats, ranks: Floats, other_ranks: Floats
 ) -> pd.DataFrame:
+    """The samples whose ranks differ most, the largest difference first, then by row_idx."""
     gap = np.abs(ranks - other_ranks)
-    n = min(_MAX_APART, len(gap))
-    widest = np.argpartition(gap, len(gap) - n)[len(gap) - n :] if n else np.empty(0, np.int64)
-    widest = widest[gap[widest] > 0]
-    widest = widest[np.lexsort((rows[widest], -gap[widest]))]
+    n = min(_MAX_FURTHEST, len(gap))
+    furthest = np.argpartition(gap, len(gap) - n)[len(gap) - n :] if n else np.empty(0, np.int64)
+    furthest = furthest[gap[furthest] > 0]
+    furthest = furthest[np.lexsort((row_idx[furthest], -gap[furthest]))]
     return pd.DataFrame(
         {
-            "row_idx": rows[widest].astype(np.int64),
-            "visnec": here[widest],
-            "other_visnec": there[widest],
-            "rank": ranks[widest] / len(gap) if n else ranks[widest],
-            "other_rank": other_ranks[widest] / len(gap) if n else other_ranks[widest],
+            "row_idx": row_idx[furthest].astype(np.int64),
+            "visnec": here[furthest],
+            "other_visnec": there[furthest],
+            "rank": ranks[furthest] / max(len(gap), 1),
+            "other_rank": other_ranks[furthest] / max(len(gap), 1),
         }
     )

@@ -1,4 +1,4 @@
-"""What an evaluation is about: the samples of a benchmark with their scores, and the verdicts."""
+"""The samples of a benchmark with their scores, and the correctness of predictions on them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ from scoring.necessity import Bands
 from scoring.predictions.files import Sight
 
 _SAMPLES = """
-    SELECT s.row_idx, s.visnec, s.source_no::INTEGER AS source, s.kind_no::TINYINT AS kind
-    FROM scores s WHERE
+    SELECT row_idx, visnec, source_no::INTEGER AS source, kind_no::TINYINT AS kind
+    FROM matching ORDER BY row_idx
 """
-
 _SAME_WEIGHTS = """
     SELECT 1 FROM runs own, runs other
     WHERE own.run_id = $run_id AND other.run_id = $model AND (
@@ -45,7 +44,7 @@ _SAME_WEIGHTS = """
 def evaluate_predictions(
     store: Store,
     scope: Scope,
-    which: Filter = EVERYTHING,
+    where: Filter = EVERYTHING,
     *,
     models: Sequence[str] | None = None,
     measure: str = DEFAULT_MEASURE,
@@ -53,98 +52,91 @@ def evaluate_predictions(
     n_bands: int = DEFAULT_SCORE_BANDS,
     bands: Bands | None = None,
 ) -> Evaluation:
-    """Evaluates models, by default all, on the samples under a filter by the scores of a scope.
+    """Evaluate models, by default all, on the samples under a filter by the scores of a scope.
 
     The necessary part is ``visnec >= threshold``, by default the upper band limit. Raises
     InputError where there are no predictions, for an unknown model, measure or scope.
     """
     bands = bands or store.bands
-    benchmark, answers = _asked(compile_query(store, scope, which, bands), models, measure)
+    benchmark, correctness = _read_correctness(
+        compile_query(store, scope, where, bands), models, measure
+    )
     limit = bands.high if threshold is None else threshold
-    return evaluate_models(benchmark, answers, limit, bands, n_bands)
+    return evaluate_models(benchmark, correctness, limit, bands, n_bands)
 
 
 def read_cell_rows(
     store: Store,
     scope: Scope,
-    which: Filter = EVERYTHING,
+    where: Filter = EVERYTHING,
     *,
     models: Sequence[str] | None = None,
     measure: str = DEFAULT_MEASURE,
     threshold: float | None = None,
     bands: Bands | None = None,
 ) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """The rows behind each cell of the 2x2 of blind against seen: model -> ``all`` or
-    ``necessary`` -> cell -> row_idx, ascending. Models without both predictions are left out.
+    """Return the rows in each cell of the 2x2 of blind against seen: model, then ``all`` or
+    ``necessary``, then cell, to row_idx, ascending. Models without both predictions are left out.
 
     Raises InputError as :func:`evaluate_predictions` does.
     """
     bands = bands or store.bands
-    benchmark, answers = _asked(compile_query(store, scope, which, bands), models, measure)
+    benchmark, correctness = _read_correctness(
+        compile_query(store, scope, where, bands), models, measure
+    )
     limit = bands.high if threshold is None else threshold
     parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
     return {
-        one.model: {
-            name: list_cell_rows(benchmark.row_idx[mask], one.blind[mask], one.seen[mask])
+        of_model.model: {
+            name: list_cell_rows(benchmark.row_idx[mask], of_model.blind[mask], of_model.seen[mask])
             for name, mask in parts.items()
         }
-        for one in answers
-        if one.blind is not None and one.seen is not None
+        for of_model in correctness
+        if of_model.blind is not None and of_model.seen is not None
     }
 
 
-def _asked(
-    asked: Query, models: Sequence[str] | None, measure: str
+def _read_correctness(
+    query: Query, models: Sequence[str] | None, measure: str
 ) -> tuple[Benchmark, list[ModelCorrectness]]:
-    """The samples asked for, and what each model answered."""
-    known = {one.name: one for one in list_models(asked.snapshot)}
+    """The samples of a query, and the correctness of each model on them."""
+    snapshot = query.snapshot
+    known = {model.name: model for model in list_models(snapshot)}
     if not known:
         raise InputError(
-            "there are no predictions to evaluate; make some with visnec predict, or name files: "
+            "There are no predictions to evaluate. Create some with visnec predict, or name files: "
             "visnec evaluate FILE -w WORKSPACE"
         )
     for name in models or ():
-        correctness_query(asked.snapshot, name, Sight.SEEN, measure)  # tells an unknown one
-    chosen = [known[name] for name in models] if models else list(known.values())
-    benchmark = _benchmark(asked)
-    return benchmark, [_answers(asked, benchmark, one, measure) for one in chosen]
-
-
-def _benchmark(asked: Query) -> Benchmark:
-    query = "\n".join((_SAMPLES, asked.where, "ORDER BY s.row_idx"))
-    columns = asked.snapshot.arrays(query, asked.values)
-    names = asked.snapshot.rows("SELECT source FROM sources ORDER BY source_no")
-    return Benchmark(
+        correctness_query(snapshot, name, Sight.SEEN, measure)  # raises for an unknown one
+    columns = query.fetch_arrays(_SAMPLES)
+    sources = snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
+    benchmark = Benchmark(
         row_idx=columns["row_idx"].astype(np.int64),
         visnec=columns["visnec"].astype(np.float64),
         source=columns["source"].astype(np.int32),
-        sources=tuple(str(name) for (name,) in names),
+        sources=tuple(str(source) for (source,) in sources),
         kind=columns["kind"].astype(np.int8),
     )
+    chosen = [known[name] for name in models] if models else list(known.values())
+    return benchmark, [_judge_model(query, benchmark, model, measure) for model in chosen]
 
 
-def _answers(
-    asked: Query, benchmark: Benchmark, model: PredictingModel, measure: str
+def _judge_model(
+    query: Query, benchmark: Benchmark, model: PredictingModel, measure: str
 ) -> ModelCorrectness:
-    found = {
-        str(sight): _verdicts(asked, benchmark, model.name, sight, measure)
-        for sight in Sight
-        if model.has(sight)
-    }
-    runs = {"run_id": asked.values["run_id"], "model": model.name}
-    chose_part = model.own and bool(asked.snapshot.rows(_SAME_WEIGHTS, runs))
-    return ModelCorrectness(model.name, **found, chose_part=chose_part)
-
-
-def _verdicts(
-    asked: Query, benchmark: Benchmark, model: str, sight: Sight, measure: str
-) -> Correctness:
-    query, values = correctness_query(asked.snapshot, model, sight, measure)
-    columns = asked.snapshot.arrays(query, values)
-    verdicts = np.full(len(benchmark), UNJUDGED, np.int8)
-    if len(benchmark):
-        rows = columns["row_idx"].astype(np.int64)
-        places = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)
-        mine = benchmark.row_idx[places] == rows
-        verdicts[places[mine]] = columns["verdict"][mine].astype(np.int8)
-    return verdicts
+    correctness: dict[str, Correctness] = {}
+    for sight in Sight:
+        if model.has_sight(sight):
+            columns = query.snapshot.fetch_arrays(
+                *correctness_query(query.snapshot, model.name, sight, measure)
+            )
+            of_sight = correctness[str(sight)] = np.full(len(benchmark), UNJUDGED, np.int8)
+            rows = columns["row_idx"].astype(np.int64)
+            if len(benchmark):
+                positions = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)
+                inside = benchmark.row_idx[positions] == rows
+                of_sight[positions[inside]] = columns["is_right"][inside].astype(np.int8)
+    runs = {"run_id": query.values["run_id"], "model": model.name}
+    chose_part = model.own and bool(query.snapshot.fetch_rows(_SAME_WEIGHTS, runs))
+    return ModelCorrectness(model.name, **correctness, chose_part=chose_part)

@@ -1,15 +1,15 @@
-"""Review queues: which samples come before a reviewer, in which order, and how likely each was.
+"""Review queues: which samples a reviewer sees, in which order, and the chance of each.
 
-A queue that is a random draw says so, with each sample's probability, so that shares among the
-decisions can be carried over to the dataset; an order by score is no draw. The one decision behind
-it: a random order is a fixed mixing of the row numbers by seed, so that the same samples come in
-the same order on every machine and whatever the filter or the reviewer takes out; and the first k
-of a random queue are a draw of their own kind for any k, because few queues are ever finished.
+A queue that is a random draw records each sample's sampling probability, so that shares among the
+decisions can be projected to the dataset; an order by score is not a draw. A random order mixes the
+row numbers with a seed, so that the same samples come in the same order on every machine, whatever
+the filter or the reviewer leaves out. The first k samples of a random queue are a random draw
+for any k, because few queues are ever finished.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from scoring.database.conditions import compile_query, parse_other_scope
 from scoring.database.connection import Snapshot, Store
 from scoring.database.filters import Filter
 from scoring.database.queries.compare import compare_scopes
-from scoring.database.score_index.index import SOURCE, ScoreIndex, open_score_index
+from scoring.database.queries.strata import assign_strata, count_strata
+from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.necessity import Bands, Category
+from scoring.necessity import Bands
 from scoring.reviews.draws import STRATIFIED, Draw
+from scoring.rules.ranking import random_numbers
 
 ORDERS = (
     "lowest",
@@ -39,14 +41,60 @@ ORDERS = (
 )
 """The orders of a queue, as examples of how they are written."""
 
+# Rows in the order of a queue; {reviewed} leaves out samples by who decided on them.
+_QUEUES = {
+    "lowest": """
+        SELECT row_idx FROM matching
+        WHERE visnec IS NOT NULL AND {reviewed}
+        ORDER BY visnec, row_idx
+    """,
+    "highest": """
+        SELECT row_idx FROM matching
+        WHERE visnec IS NOT NULL AND {reviewed}
+        ORDER BY visnec DESC, row_idx
+    """,
+    "threshold": """
+        SELECT row_idx FROM matching
+        WHERE visnec IS NOT NULL AND {reviewed}
+        ORDER BY abs(visnec - $threshold), row_idx
+    """,
+    "rule": """
+        SELECT matching.row_idx
+        FROM matching JOIN final_decisions f ON f.row_idx = matching.row_idx
+        WHERE {reviewed} AND (
+            f.decision = 'keep' AND visnec < $threshold
+            OR f.decision = 'drop' AND visnec >= $threshold
+        )
+        ORDER BY abs(visnec - $threshold) DESC, matching.row_idx
+    """,
+    "conflicts": """
+        SELECT row_idx FROM matching
+        WHERE {reviewed} AND row_idx IN (
+            SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
+            HAVING count_if(decision = 'keep') = count_if(decision = 'drop')
+                OR bool_or(decision = 'unsure')
+        )
+        ORDER BY row_idx
+    """,
+    "reviewers": """
+        SELECT row_idx FROM matching
+        WHERE {reviewed} AND row_idx IN (
+            SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
+            HAVING count(DISTINCT decision) > 1
+        )
+        ORDER BY row_idx
+    """,
+    "row_idx": "SELECT row_idx FROM matching WHERE {reviewed} ORDER BY row_idx",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ReviewQueue:
-    """Samples in the order in which they come up.
+    """Samples in the order in which a reviewer sees them.
 
-    ``probabilities`` runs beside ``rows``: the chance of being drawn, None where the order is no
-    random draw. ``name`` is what a decision records as its queue, ``draw`` as its draw.
-    ``n_eligible`` samples could have come up.
+    ``probabilities`` are the chances of ``rows`` to be drawn, None where the order is not a random
+    draw. A decision records ``name`` as its queue and ``draw`` as its draw. ``n_eligible`` samples
+    could have been selected.
     """
 
     name: str
@@ -59,7 +107,7 @@ class ReviewQueue:
 def review_queue(
     store: Store,
     scope: Scope,
-    which: Filter,
+    where: Filter,
     order: str,
     limit: int,
     seed: int = 0,
@@ -67,246 +115,164 @@ def review_queue(
     undecided_by: str | None = None,
     decided_by: str | None = None,
 ) -> ReviewQueue:
-    """The first samples of a review queue.
+    """Return the first samples of a review queue.
 
-    ``order``: ``lowest``, ``highest`` and ``threshold:0.25`` (nearest to it first) take scored
-    samples; ``random`` takes any; ``stratified`` takes about as many scored samples of every
-    source and category, in a random order in which all of these advance together;
-    ``runs:RUN/BASELINE`` those whose ranks differ most from another run's; ``conflicts`` those
-    with as many keep as drop or somebody unsure; ``reviewers`` those that two reviewers decided
-    differently; ``rule:0.25``
-    those whose verdict goes against keeping ``visnec >= 0.25``, the furthest from it first;
-    ``row_idx`` any in the order of the dataset. ``undecided_by`` leaves out what this reviewer
-    has decided, ``decided_by`` ("only mine") what they have not. Raises InputError for another
-    order.
+    Args:
+        order: ``lowest``, ``highest`` and ``threshold:0.25`` (nearest to it first) take scored
+            samples; ``random`` takes any; ``stratified`` takes about the same number of scored
+            samples of every source and category, in a random order in which all of these advance
+            together; ``runs:RUN/BASELINE`` those whose ranks differ most from another run's;
+            ``conflicts`` those with as many keep as drop, or with any unsure; ``reviewers`` those
+            with different decisions; ``rule:0.25`` those whose decision disagrees with keeping
+            ``visnec >= 0.25``, the furthest from it first; ``row_idx`` any in dataset order.
+        undecided_by: Leave out what this reviewer has decided.
+        decided_by: Leave out what this reviewer has not decided ("only mine").
+
+    Raises:
+        InputError: for another order.
     """
-    name, _, at = order.partition(":")
-    known = {one.partition(":")[0]: ":" in one for one in ORDERS}
-    if name not in known or bool(at) != known[name]:
-        raise InputError(f"{order!r} is no queue; use one of {', '.join(ORDERS)}")
-    if name == STRATIFIED:
-        hidden = _own(store.snapshot(), undecided_by), _own(store.snapshot(), decided_by)
-        one = open_score_index(store, scope, which, bands)
-        queue = _stratified(one, bands or store.bands, limit, seed, hidden)
-        return replace(queue, draw=_draw(name, scope, which, bands or store.bands))
-    asked = compile_query(store, scope, which, bands)
-    if name == "runs":
-        return _apart(store, scope, which, at, limit, bands, (undecided_by, decided_by))
-    values: dict[str, Any] = {}
-    if name in ("threshold", "rule"):
-        values["threshold"] = _number(name, at)
-    elif name == "random":
-        values["seed"] = seed % 2**32
-    clause, ordering = _QUEUES[name]
-    own = _own_clauses(undecided_by, decided_by, values)
-    matching = ("FROM scores s WHERE", asked.where, clause, own)
-    rows = asked.rows(
-        "SELECT s.row_idx", *matching, ordering, "LIMIT $limit", **values, limit=limit
-    )
-    counted = {key: value for key, value in values.items() if key not in ("seed",)}
-    if name == "threshold":
-        del counted["threshold"]
-    eligible = int(asked.rows("SELECT count(*)", *matching, **counted)[0][0])
-    chance = min(1.0, len(rows) / eligible) if name == "random" and rows else None
-    label = f"{order} seed {seed}" if name == "random" else order
-    draw = _draw(name, scope, which, bands or store.bands) if name == "random" else None
-    return ReviewQueue(label, [row for (row,) in rows], [chance] * len(rows), eligible, draw)
-
-
-def _draw(name: str, scope: Scope, which: Filter, bands: Bands) -> str:
-    """What a random queue draws from, as its decisions record it."""
-    return str(
-        Draw(
-            stratified=name == STRATIFIED,
-            filter=str(which),
-            run_id=scope.run_id,
-            baseline=scope.baseline,
-            clustering_id=scope.clustering_id,
-            low=bands.low,
-            high=bands.high,
+    name, _, argument = order.partition(":")
+    takes_argument = {known.partition(":")[0]: ":" in known for known in ORDERS}
+    if name not in takes_argument or bool(argument) != takes_argument[name]:
+        raise InputError(f"Unknown queue {order!r}. Choose one of: {', '.join(ORDERS)}.")
+    bands = bands or store.bands
+    if name in ("random", STRATIFIED):
+        return _draw_queue(
+            store, scope, where, name, limit, seed, bands, (undecided_by, decided_by)
         )
-    )
+    if name == "runs":
+        other = parse_other_scope(scope, argument)
+        comparison = compare_scopes(store, scope, other, where, bands=bands)
+        furthest = comparison.furthest["row_idx"].to_numpy()
+        is_open = _is_open(furthest, store.snapshot(), undecided_by, decided_by)
+        rows: list[int] = furthest[is_open].tolist()
+        n_eligible = comparison.n_both
+    else:
+        values: dict[str, Any] = {"undecided_by": undecided_by, "decided_by": decided_by}
+        if argument:
+            values["threshold"] = _parse_number(name, argument)
+        reviewed = ["true"]
+        if undecided_by is not None:
+            reviewed.append(_UNDECIDED)
+        if decided_by is not None:
+            reviewed.append(_DECIDED)
+        statement = _QUEUES[name].format(reviewed=" AND ".join(reviewed))
+        query = compile_query(store, scope, where, bands)
+        first = query.fetch_rows(f"{statement} LIMIT $limit", **values, limit=limit)
+        rows = [row for (row,) in first]
+        n_eligible = int(query.fetch_value(f"SELECT count(*) FROM ({statement})", **values))
+    rows = rows[:limit]
+    return ReviewQueue(order, rows, [None] * len(rows), n_eligible)
 
 
-def queue_rows(
-    store: Store,
-    scope: Scope,
-    which: Filter,
-    order: str,
-    limit: int,
-    seed: int = 0,
-    bands: Bands | None = None,
-    undecided_by: str | None = None,
-) -> list[int]:
-    """The rows of :func:`review_queue`."""
-    return review_queue(store, scope, which, order, limit, seed, bands, undecided_by).rows
-
-
-def _apart(
-    store: Store,
-    scope: Scope,
-    which: Filter,
-    other: str,
-    limit: int,
-    bands: Bands | None,
-    reviewers: tuple[str | None, str | None],
-) -> ReviewQueue:
-    compared = compare_scopes(store, scope, parse_other_scope(scope, other), which, bands=bands)
-    rows = compared.apart["row_idx"].to_numpy()
-    undecided, decided = (_own(store.snapshot(), reviewer) for reviewer in reviewers)
-    rows = rows[_open(rows, undecided, decided)]
-    taken = [int(row) for row in rows[:limit]]
-    return ReviewQueue(f"runs:{other}", taken, [None] * len(taken), compared.n_both)
-
-
-def _stratified(
-    one: ScoreIndex,
-    bands: Bands,
-    limit: int,
-    seed: int,
-    own: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
-) -> ReviewQueue:
-    stratum = _strata(one, bands)
-    rows = one.row_idx
-    allowed = _open(rows, *own)
-    if not allowed.all():
-        rows, stratum = rows[allowed], stratum[allowed]
-    place = mixed_order(rows, seed)
-    order = np.argsort(stratum, kind="stable")
-    numbers, counts = np.unique(stratum, return_counts=True)
-    sizes = counts.tolist()
-    turns = mixed_order(numbers, seed).tolist()  # who is first says nothing about its size
-    taken: list[tuple[float, int, int, float]] = []
-    begin = 0
-    for size, quota, turn in zip(sizes, _quotas(sizes, limit), turns, strict=True):
-        members = order[begin : begin + size]
-        begin += size
-        if quota:
-            first = members[np.argpartition(place[members], quota - 1)[:quota]]
-            first = first[np.argsort(place[first], kind="stable")]
-            taken += [
-                ((rank + 0.5) / quota, turn, int(rows[i]), quota / size)
-                for rank, i in enumerate(first)
-            ]
-    taken.sort()
-    name = f"{STRATIFIED} seed {seed}"
-    return ReviewQueue(name, [one[2] for one in taken], [one[3] for one in taken], len(rows))
-
-
-def _strata(one: ScoreIndex, bands: Bands) -> NDArray[np.int64]:
-    """The number of every sample's stratum: three times its source's, plus its category's."""
-    category = np.zeros(len(one), np.int64)
-    for position in (one.position(bands.low), one.position(bands.high)):
-        category[position:] += 1
-    return one.codes[SOURCE].astype(np.int64) * len(Category) + category
-
-
-def _quotas(sizes: list[int], limit: int) -> list[int]:
-    """Equal shares as far as the strata go; what small ones leave, larger ones take."""
-    quotas = [0] * len(sizes)
-    open_strata = sorted(range(len(sizes)), key=lambda place: (sizes[place], place))
-    left = min(limit, sum(sizes))
-    while open_strata:
-        place = open_strata.pop(0)
-        quotas[place] = min(sizes[place], left // (len(open_strata) + 1))
-        left -= quotas[place]
-    return quotas
-
-
-def mixed_order(rows: NDArray[Any], seed: int) -> NDArray[np.uint32]:
-    """The place of each row in the random order of a seed; the same as the database's ``mixed``."""
-    start = int(_mixed(np.array([seed % 2**32], np.uint32))[0])
-    return _mixed(rows.astype(np.uint32) + np.uint32(start))
-
-
-def _mixed(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
-        x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
-        return x ^ (x >> np.uint32(16))
-
-
-def _own(snapshot: Snapshot, reviewer: str | None) -> NDArray[np.int64] | None:
-    """What a reviewer has decided; None without a reviewer."""
-    if reviewer is None:
-        return None
-    rows = snapshot.rows(
-        "SELECT row_idx FROM decisions WHERE reviewer = $reviewer AND decision IS NOT NULL",
-        {"reviewer": reviewer},
-    )
-    return np.array([row for (row,) in rows], np.int64)
-
-
-def _open(
-    rows: NDArray[Any],
-    undecided: NDArray[np.int64] | None,
-    decided: NDArray[np.int64] | None,
-) -> NDArray[np.bool_]:
-    allowed = np.ones(len(rows), np.bool_)
-    if undecided is not None and len(undecided):
-        allowed &= ~np.isin(rows, undecided)
-    if decided is not None:
-        allowed &= np.isin(rows, decided)
-    return allowed
-
-
-def _own_clauses(undecided_by: str | None, decided_by: str | None, values: dict[str, Any]) -> str:
-    clauses = []
-    if undecided_by is not None:
-        clauses.append(_UNDECIDED)
-        values["undecided_by"] = undecided_by
-    if decided_by is not None:
-        clauses.append(_MINE)
-        values["decided_by"] = decided_by
-    return "\n".join(clauses)
-
-
-_QUEUES = {
-    "lowest": ("AND s.visnec IS NOT NULL", "ORDER BY s.visnec, s.row_idx"),
-    "highest": ("AND s.visnec IS NOT NULL", "ORDER BY s.visnec DESC, s.row_idx"),
-    "threshold": (
-        "AND s.visnec IS NOT NULL",
-        "ORDER BY abs(s.visnec - $threshold), s.row_idx",
-    ),
-    "rule": (
-        """AND s.row_idx IN (
-            SELECT v.row_idx FROM verdicts v JOIN (
-                SELECT row_idx, visnec FROM scores
-                WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
-            ) o ON o.row_idx = v.row_idx
-            WHERE (v.decision = 'keep' AND o.visnec < $threshold)
-                OR (v.decision = 'drop' AND o.visnec >= $threshold)
-        )""",
-        "ORDER BY abs(s.visnec - $threshold) DESC, s.row_idx",
-    ),
-    "conflicts": (
-        """AND s.row_idx IN (
-            SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
-            HAVING count_if(decision = 'keep') = count_if(decision = 'drop')
-                OR bool_or(decision = 'unsure')
-        )""",
-        "ORDER BY s.row_idx",
-    ),
-    "reviewers": (
-        """AND s.row_idx IN (
-            SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
-            HAVING count(DISTINCT decision) > 1
-        )""",
-        "ORDER BY s.row_idx",
-    ),
-    "random": ("", "ORDER BY mixed(s.row_idx::UBIGINT + mixed($seed::UBIGINT)), s.row_idx"),
-    "row_idx": ("", "ORDER BY s.row_idx"),
-}
-_UNDECIDED = """AND s.row_idx NOT IN (
+_UNDECIDED = """matching.row_idx NOT IN (
     SELECT row_idx FROM decisions WHERE reviewer = $undecided_by AND decision IS NOT NULL
 )"""
-_MINE = """AND s.row_idx IN (
+_DECIDED = """matching.row_idx IN (
     SELECT row_idx FROM decisions WHERE reviewer = $decided_by AND decision IS NOT NULL
 )"""
 
 
-def _number(name: str, text: str) -> float:
+def _draw_queue(
+    store: Store,
+    scope: Scope,
+    where: Filter,
+    name: str,
+    limit: int,
+    seed: int,
+    bands: Bands,
+    reviewers: tuple[str | None, str | None],
+) -> ReviewQueue:
+    """A random draw: from all samples, or from each stratum of the scored ones."""
+    if name == STRATIFIED:
+        index = open_score_index(store, scope, where, bands)
+        rows = index.row_idx
+        strata = assign_strata(index.codes[SOURCE], index.visnec, bands)
+    else:
+        query = compile_query(store, scope, where, bands)
+        rows = query.fetch_arrays("SELECT row_idx FROM matching")["row_idx"]
+        strata = np.zeros(len(rows), np.int64)
+    is_open = _is_open(rows, store.snapshot(), *reviewers)
+    drawn = draw_rows(rows[is_open], strata[is_open], limit, seed % 2**32)
+    draw = Draw(
+        stratified=name == STRATIFIED,
+        filter=str(where),
+        run_id=scope.run_id,
+        baseline=scope.baseline,
+        clustering_id=scope.clustering_id,
+        low=bands.low,
+        high=bands.high,
+    )
+    return ReviewQueue(
+        name=f"{name} seed {seed}",
+        rows=[row for row, _ in drawn],
+        probabilities=[probability for _, probability in drawn],
+        n_eligible=int(is_open.sum()),
+        draw=str(draw),
+    )
+
+
+def draw_rows(
+    rows: NDArray[np.integer], strata: NDArray[np.int64], limit: int, seed: int
+) -> list[tuple[int, float]]:
+    """Draw about the same number of rows from each stratum, with their probabilities.
+
+    All strata advance together: after any number of rows each has had its share. Inside a stratum
+    the order is that of ``rules.ranking.random_numbers``.
+    """
+    numbers = random_numbers(rows, seed)
+    order = np.argsort(strata, kind="stable")
+    sizes = count_strata(strata)
+    # The first stratum of a round is random, so that it does not depend on the sizes.
+    turns = random_numbers(np.fromiter(sizes, np.int64), seed).tolist()
+    drawn: list[tuple[float, int, int, float]] = []
+    begin = 0
+    for size, quota, turn in zip(
+        sizes.values(), _share_quotas(list(sizes.values()), limit), turns, strict=True
+    ):
+        members = order[begin : begin + size]
+        begin += size
+        if quota:
+            first = members[np.argpartition(numbers[members], quota - 1)[:quota]]
+            first = first[np.argsort(numbers[first], kind="stable")]
+            drawn += [
+                ((rank + 0.5) / quota, turn, int(rows[i]), quota / size)
+                for rank, i in enumerate(first)
+            ]
+    return [(row, probability) for _, _, row, probability in sorted(drawn)]
+
+
+def _share_quotas(sizes: list[int], limit: int) -> list[int]:
+    """Equal shares as far as the strata reach; larger strata take what small ones leave."""
+    quotas = [0] * len(sizes)
+    ascending = sorted(range(len(sizes)), key=lambda number: (sizes[number], number))
+    remaining = min(limit, sum(sizes))
+    for done, number in enumerate(ascending):
+        quotas[number] = min(sizes[number], remaining // (len(sizes) - done))
+        remaining -= quotas[number]
+    return quotas
+
+
+def _is_open(
+    rows: NDArray[np.integer], snapshot: Snapshot, undecided_by: str | None, decided_by: str | None
+) -> NDArray[np.bool_]:
+    """Which rows are left without those decided by one and not decided by the other."""
+    is_open = np.ones(len(rows), np.bool_)
+    for reviewer, keeps in ((undecided_by, False), (decided_by, True)):
+        if reviewer is not None:
+            decided = snapshot.fetch_arrays(
+                """
+                SELECT row_idx FROM decisions
+                WHERE reviewer = $reviewer AND decision IS NOT NULL
+                """,
+                {"reviewer": reviewer},
+            )
+            is_open &= np.isin(rows, decided["row_idx"]) == keeps
+    return is_open
+
+
+def _parse_number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"{name}:{text} needs a number, such as {name}:0.25") from None
+        raise InputError(f"{name}:{text} needs a number, such as {name}:0.25.") from None

@@ -1,4 +1,4 @@
-"""All samples with their scores, stretch by stretch: what score files are made of."""
+"""All samples with their scores, a block of rows at a time, for score files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCORE_COLUMNS = (
     "n_thought_tokens",
     "visnec_without_end",
 )
-_AT_ONCE = 100_000
+_BLOCK_ROWS = 100_000
 
 _ROWS = """
     SELECT
@@ -34,20 +34,21 @@ _ROWS = """
         s.n_thought_tokens, s.visnec_without_end
     FROM scores s JOIN samples p ON p.row_idx = s.row_idx
     WHERE s.run_id = $run_id AND s.baseline = $baseline
-        AND s.row_idx >= $first AND s.row_idx < $behind
-        AND p.row_idx >= $first AND p.row_idx < $behind
+        AND s.row_idx >= $first_row AND s.row_idx < $end_row
+        AND p.row_idx >= $first_row AND p.row_idx < $end_row
     ORDER BY s.row_idx
 """
 
 
 def read_score_rows(store: Store, scope: Scope) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows of ``SCORE_COLUMNS`` in the order of the dataset, every sample once; memory is bounded.
+    """Yield rows of ``SCORE_COLUMNS`` in dataset order, every sample once, in bounded memory.
 
-    ``image_path`` is the first of a sample's images; what is absent is None.
+    ``image_path`` is the first of a sample's images; missing values are None.
     """
     snapshot = store.snapshot()
     check_scope(snapshot, scope)
-    n_samples = snapshot.rows("SELECT n_samples FROM built.build_info")[0][0]
-    which = {"run_id": scope.run_id, "baseline": scope.baseline}
-    for first in range(0, n_samples, _AT_ONCE):
-        yield snapshot.rows(_ROWS, which | {"first": first, "behind": first + _AT_ONCE})
+    n_samples = snapshot.fetch_value("SELECT n_samples FROM build_info")
+    values = {"run_id": scope.run_id, "baseline": scope.baseline}
+    for first in range(0, n_samples, _BLOCK_ROWS):
+        block = {"first_row": first, "end_row": first + _BLOCK_ROWS}
+        yield snapshot.fetch_rows(_ROWS, values | block)

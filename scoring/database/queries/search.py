@@ -1,9 +1,8 @@
-"""First hits of a text search, before all samples were looked at.
+"""First hits of a text search, shown before all samples were searched.
 
-A search over ten million samples takes seconds, and a person wants to see now whether the words
-are right. The one decision behind it: samples are looked at stretch by stretch in the order of
-the dataset until there are enough hits or the time is up, and what comes back says how far that
-was; the full answer is the filter's own.
+Searching ten million samples takes seconds, and a person wants to see at once whether the words are
+right. Samples are searched block by block in dataset order until there are enough hits or the time
+is up; the result says how far that was. The complete result is that of the filter itself.
 """
 
 from __future__ import annotations
@@ -19,85 +18,85 @@ from scoring.database.values import Record, Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
 
-_STRETCH = 100_000
+_BLOCK_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FirstHits:
-    """Some of the samples that meet a filter with a text.
+    """Some of the samples that match a filter with a text.
 
-    ``records`` are those of a page, the highest score first and those without one last.
-    ``n_hits`` were found among the first ``n_looked`` of ``n_samples``; ``complete`` where that is
-    all of them. They are the best of the hits found so far, not of all there may be.
+    ``records`` are those of a page, highest score first and those without a score last. ``n_hits``
+    were found among the first ``n_searched`` of ``n_samples``. They are the best hits so far, not
+    the best of the dataset.
     """
 
     records: list[Record]
     n_hits: int
-    n_looked: int
+    n_searched: int
     n_samples: int
 
     @property
     def complete(self) -> bool:
-        """Whether all samples were looked at."""
-        return self.n_looked >= self.n_samples
+        """Whether all samples were searched."""
+        return self.n_searched >= self.n_samples
 
 
 def first_hits(
     store: Store,
     scope: Scope,
-    which: Filter,
+    where: Filter,
     limit: int = 24,
     seconds: float = 0.15,
     bands: Bands | None = None,
 ) -> FirstHits:
-    """Hits for the filter's text after at most about ``seconds``, or once ``limit`` are found.
+    """Return hits of the filter's text after about ``seconds``, or once ``limit`` are found.
 
-    At least one stretch of 100,000 samples is looked at. Raises InputError for a filter without
-    a text, FilterError for a bad regular expression.
+    At least one block of 100,000 samples is searched. Raises InputError for a filter without a
+    text, FilterError for an invalid regular expression.
     """
-    if not which.text:
-        raise InputError("the filter names no text to look for; write text:words")
-    asked = compile_query(store, scope, replace(which, text=None), bands)
-    query, values = text_query(
-        asked.snapshot, which, "row_idx >= $first_row AND row_idx < $last_row"
-    )
-    n_samples = int(asked.snapshot.rows("SELECT n_samples FROM build_info")[0][0])
+    if not where.text:
+        raise InputError("The filter has no text to search for. Write text:words.")
+    query = compile_query(store, scope, replace(where, text=None), bands)
+    n_samples = query.snapshot.fetch_value("SELECT n_samples FROM build_info")
     hits: list[tuple[float | None, int]] = []
-    looked, until = 0, time.monotonic() + seconds
-    while looked < n_samples and len(hits) < limit and (not looked or time.monotonic() < until):
-        stretch = {"first_row": looked, "last_row": looked + _STRETCH}
-        looked = min(looked + _STRETCH, n_samples)
-        found = [row for (row,) in asked.snapshot.rows(query, values | stretch)]
-        if found:
-            hits += asked.rows(_SCORES, asked.where, _AMONG, found=found)
+    n_searched, until = 0, time.monotonic() + seconds
+    while n_searched < n_samples and len(hits) < limit:
+        if n_searched and time.monotonic() >= until:
+            break
+        block = (n_searched, n_searched + _BLOCK_ROWS)
+        rows = query.snapshot.fetch_rows(*text_query(query.snapshot, where, block))
+        n_searched = min(block[1], n_samples)
+        if rows:
+            hits += query.fetch_rows(
+                """
+                SELECT visnec, row_idx FROM matching
+                WHERE row_idx IN (SELECT unnest($rows::BIGINT[]))
+                """,
+                rows=[row_idx for (row_idx,) in rows],
+            )
     hits.sort(key=lambda hit: (hit[0] is None, -(hit[0] or 0.0), hit[1]))
     records = read_rows(store, scope, [row_idx for _, row_idx in hits[:limit]])
-    return FirstHits(records, len(hits), looked, n_samples)
+    return FirstHits(records, len(hits), n_searched, n_samples)
 
 
-def is_searched(store: Store, which: Filter) -> bool:
-    """Whether the filter's text, if it has one, was looked for in all samples already."""
+def is_searched(store: Store, where: Filter) -> bool:
+    """Return whether all samples were already searched for the filter's text, if it has one."""
     snapshot = store.snapshot()
-    if not which.text:
-        return True
-    return snapshot.has_match(*text_query(snapshot, which))
+    return not where.text or snapshot.has_match(*text_query(snapshot, where))
 
 
 def is_large(store: Store) -> bool:
-    """Whether first hits come sooner than all: there is more than one stretch to look at."""
-    return int(store.snapshot().rows("SELECT n_samples FROM build_info")[0][0]) > _STRETCH
+    """Return whether first hits come sooner than all: there is more than one block to search."""
+    n_samples: int = store.snapshot().fetch_value("SELECT n_samples FROM build_info")
+    return n_samples > _BLOCK_ROWS
 
 
-def check_filter(store: Store, scope: Scope, which: Filter, bands: Bands | None = None) -> None:
-    """Raises FilterError or InputError where the filter cannot be asked of this database.
+def check_filter(store: Store, scope: Scope, where: Filter, bands: Bands | None = None) -> None:
+    """Raise FilterError or InputError where this database cannot answer the filter.
 
-    So it is with a regular expression that RE2 does not take, and with another run that is gone.
-    The text is not looked for yet: that may take a while.
+    Examples are a regular expression that RE2 rejects and another run that was removed. The text
+    is not searched yet: that may take a while.
     """
-    asked = compile_query(store, scope, replace(which, text=None), bands)
-    if which.text:
-        text_query(asked.snapshot, which)
-
-
-_SCORES = "SELECT s.visnec, s.row_idx FROM scores s WHERE"
-_AMONG = "AND s.row_idx IN (SELECT unnest($found::BIGINT[]))"
+    query = compile_query(store, scope, replace(where, text=None), bands)
+    if where.text:
+        text_query(query.snapshot, where)

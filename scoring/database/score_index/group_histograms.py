@@ -1,4 +1,4 @@
-"""Histograms of groups side by side, counted from the slice that the groups' figures come from."""
+"""Histograms per group, from the score index that the figures of the groups come from."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.score_index.index import (
     CLUSTER,
+    GROUPS,
     KIND,
     LENGTH,
     SOURCE,
     ScoreIndex,
+    length_limits,
     open_score_index,
 )
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.necessity import Bands
 
-GROUPS = (SOURCE, CLUSTER, KIND, LENGTH)
+_TURNS = """
+    SELECT turn, visnec FROM turn_scores
+    WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
+"""
+_TURNS_MATCHING = f"{_TURNS} AND row_idx IN (SELECT row_idx FROM matching)"
 
 
 def group_histograms(
@@ -31,26 +37,24 @@ def group_histograms(
     scope: Scope,
     group: str,
     edges: Sequence[float],
-    which: Filter = EVERYTHING,
+    where: Filter = EVERYTHING,
     bands: Bands | None = None,
 ) -> dict[Any, list[int]]:
-    """Per group with scored samples, how many have ``left <= visnec < right``, bin by bin.
+    """Count per group with scored samples those with ``left <= visnec < right``, bin by bin.
 
     Keys are those of the tables of ``groups``: source, cluster_id (None: in no cluster), kind of
-    the answer, or max_tokens. The first and the last bin also take what lies outside. Raises
+    the answer, or max_tokens. The first and the last bin include what is outside. Raises
     InputError for an unknown group.
     """
     if group not in GROUPS:
-        raise InputError(f"unknown group {group!r}; known are {', '.join(GROUPS)}")
-    one = open_score_index(store, scope, which, bands)
-    table = one.group(group)
-    places = [0, *(one.position(edge) for edge in edges[1:-1]), len(one)]
-    left = np.stack([table.counts_left(place) for place in places])
-    counts = np.diff(left, axis=0)
-    names = [_key(one, group, code) for code in range(counts.shape[1])]
+        raise InputError(f"Unknown group {group!r}. Choose one of: {', '.join(GROUPS)}.")
+    index = open_score_index(store, scope, where, bands)
+    table = index.group_table(group)
+    positions = [0, *(index.position_of(edge) for edge in edges[1:-1]), len(index)]
+    counts = np.diff([table.count_below(position) for position in positions], axis=0)
     return {
-        name: counts[:, code].tolist()
-        for code, name in enumerate(names)
+        _group_key(index, group, code): counts[:, code].tolist()
+        for code in range(counts.shape[1])
         if counts[:, code].any() and not (group == LENGTH and code == 0)
     }
 
@@ -59,33 +63,25 @@ def turn_histograms(
     store: Store,
     scope: Scope,
     edges: Sequence[float],
-    which: Filter = EVERYTHING,
+    where: Filter = EVERYTHING,
     bands: Bands | None = None,
 ) -> dict[int, list[int]]:
     """As :func:`group_histograms`, for the answers of each turn (0-based) by their own score."""
-    asked = compile_query(store, scope, which, bands)
-    among = (_AMONG, asked.where, ")") if which else ()
+    query = compile_query(store, scope, where, bands)
     counts = np.zeros((0, len(edges) - 1), np.int64)
-    for batch in asked.snapshot.batches("\n".join((_TURNS, *among)), asked.values):
+    for batch in query.fetch_batches(_TURNS_MATCHING if where else _TURNS):
         bins = np.searchsorted(np.asarray(edges[1:-1]), batch["visnec"], side="right")
         n_turns = max(len(counts), int(batch["turn"].max(initial=-1)) + 1)
         cells = batch["turn"].astype(np.int64) * counts.shape[1] + bins
-        found = np.bincount(cells, minlength=n_turns * counts.shape[1])
-        found[: counts.size] += counts.ravel()
-        counts = found.reshape(n_turns, counts.shape[1])
+        added = np.bincount(cells, minlength=n_turns * counts.shape[1])
+        added[: counts.size] += counts.ravel()
+        counts = added.reshape(n_turns, counts.shape[1])
     return {turn: row.tolist() for turn, row in enumerate(counts) if row.any()}
 
 
-_TURNS = """
-    SELECT turn, visnec FROM turn_scores
-    WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
-"""
-_AMONG = "AND row_idx IN (SELECT s.row_idx FROM scores s WHERE"
-
-
-def _key(one: ScoreIndex, group: str, code: int) -> Any:
+def _group_key(index: ScoreIndex, group: str, code: int) -> Any:
     if group == SOURCE:
-        return one.sources[code]
+        return index.sources[code]
     if group == CLUSTER:
         return code - 1 if code else None
-    return ANSWER_KINDS[code] if group == KIND else 2 ** max(code - 1, 0)
+    return ANSWER_KINDS[code] if group == KIND else length_limits(code)[1]

@@ -1,20 +1,17 @@
-"""The scores under one filter as sorted columns in memory: what threshold questions are asked of.
+"""The scores under one filter as sorted columns in memory, for thresholds, pages and groups.
 
-The first question under a filter reads its scores once, in the order in which the database holds
-them; from then on thresholds, shares, histograms and groups are positions in a sorted column. The
-one decision behind it: counts per group are summed up block by block, so that those left of any
-position are one row of a small table plus a look at one block: exact at any threshold, for any
-filter, in time that does not grow with the samples. A filter on score or category is a stretch of
-the slice without it and reads nothing anew.
+The first query under a filter reads its scores in database order; thresholds, shares, histograms
+and groups are then positions in a sorted column. Counts per group are cumulated block by block, so
+that those below any position are one row of a small table plus part of one block: exact at any
+threshold, for any filter, in a time that does not grow with the samples. A filter on score or
+category is a range of the index without it and reads nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,69 +19,73 @@ from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
 from scoring.database.conditions import EVERYTHING, Query, compile_query
-from scoring.database.connection import Snapshot, Store
+from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
-from scoring.necessity import Bands, Category
+from scoring.necessity import CATEGORIES, Bands
+from scoring.rules.shares import length_stratum
 
 SOURCE, CLUSTER, KIND, LENGTH = "source", "cluster", "kind", "length"
+GROUPS = (SOURCE, CLUSTER, KIND, LENGTH)
 
-_BLOCK = 4096
-_CELLS = 1 << 20  # of a table of blocks x groups, so that many sources do not cost gigabytes
-_CHUNK = 1 << 20
-_ROW_BYTES = 32  # of a scored sample in a slice with its group tables, generously
+_BLOCK_ROWS = 4096
+_MAX_CELLS = 1 << 20  # of a table of blocks x groups: many sources do not cost gigabytes
+_CHUNK_ROWS = 1 << 20
+_ROW_BYTES = 32  # upper estimate per scored sample, with the group tables
+T = TypeVar("T")
+Ranges = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class GroupTable:
-    """Counts and answer tokens per group, left of every block's first position.
+    """Counts and answer tokens per group, before the first position of every block.
 
-    ``counts`` and ``tokens`` have the shape (blocks + 1, groups); their last row is the whole.
+    ``counts`` and ``tokens`` have the shape (blocks + 1, groups); their last row is the total.
     """
 
     codes: NDArray[Any]
-    weights: NDArray[Any]
-    block: int
+    n_tokens: NDArray[Any]
+    block_rows: int
     counts: NDArray[np.int64]
     tokens: NDArray[np.int64]
 
-    def counts_left(self, position: int) -> NDArray[np.int64]:
-        """Samples per group among the first ``position``."""
-        block = position // self.block
-        rest = self.codes[block * self.block : position]
-        found: NDArray[np.int64] = np.bincount(rest, minlength=self.counts.shape[1])
-        found += self.counts[block]
-        return found
+    def count_below(self, position: int) -> NDArray[np.int64]:
+        """Return samples per group among the first ``position``."""
+        block = position // self.block_rows
+        rest = self.codes[block * self.block_rows : position]
+        counts: NDArray[np.int64] = np.bincount(rest, minlength=self.counts.shape[1])
+        counts += self.counts[block]
+        return counts
 
-    def tokens_left(self, position: int) -> NDArray[np.int64]:
-        """Answer tokens per group among the first ``position`` samples."""
-        block = position // self.block
-        rest = slice(block * self.block, position)
-        summed = np.bincount(self.codes[rest], self.weights[rest], self.tokens.shape[1])
-        found: NDArray[np.int64] = summed.astype(np.int64)
-        found += self.tokens[block]
-        return found
+    def count_tokens_below(self, position: int) -> NDArray[np.int64]:
+        """Return answer tokens per group among the first ``position`` samples."""
+        block = position // self.block_rows
+        rest = slice(block * self.block_rows, position)
+        summed = np.bincount(self.codes[rest], self.n_tokens[rest], self.tokens.shape[1])
+        tokens: NDArray[np.int64] = summed.astype(np.int64)
+        tokens += self.tokens[block]
+        return tokens
 
-    def position(self, group: int, rank: int) -> int:
-        """Where the group's sample of this rank (0-based) stands."""
+    def position_of(self, group: int, rank: int) -> int:
+        """Return the position of the group's sample of this rank (0-based)."""
         block = int(np.searchsorted(self.counts[:, group], rank, side="right")) - 1
-        begin = block * self.block
-        inside = np.flatnonzero(self.codes[begin : begin + self.block] == group)
+        begin = block * self.block_rows
+        inside = np.flatnonzero(self.codes[begin : begin + self.block_rows] == group)
         return begin + int(inside[rank - self.counts[block, group]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreIndex:
-    """Scored samples ascending by (visnec, row_idx), column by column; treat it as read-only.
+    """Scored samples ascending by (visnec, row_idx), column by column; do not modify.
 
-    ``unscored`` counts the others under the filter: status, source, cluster, kind (as codes), n.
-    The codes of a group are its number: ``source_no``, ``cluster_id + 1`` (0: in none),
-    ``kind_no``; a length is ``ceil(log2(answer tokens)) + 1`` (0: unknown, as are the tokens of
-    imported scores, whose ``n_tokens`` is 0 here).
+    ``unscored`` counts the other samples under the filter: status, source, cluster, kind (as
+    codes), n. Group codes are ``source_no``, ``cluster_id + 1`` (0: in none), ``kind_no``, and
+    1 + the length stratum of ``rules.shares`` (0: unknown, as the tokens of imported scores, whose
+    ``n_tokens`` is 0).
     """
 
     visnec: NDArray[np.float64]
-    row_idx: NDArray[np.int64]
+    row_idx: NDArray[np.int32]
     n_tokens: NDArray[np.int32]
     codes: dict[str, NDArray[Any]]
     n_groups: dict[str, int]
@@ -96,153 +97,171 @@ class ScoreIndex:
         return len(self.visnec)
 
     @property
-    def tokens_known(self) -> bool:
-        """Whether every score tells the number of its answer tokens; imported ones do not."""
-        known: bool = self.kept(("tokens known",), lambda: bool((self.n_tokens > 0).all()))
-        return known
+    def has_tokens(self) -> bool:
+        """Whether the answer tokens of every score are known; those of imported ones are not."""
+        return self.cached("has tokens", lambda: bool((self.n_tokens > 0).all()))
 
     @property
     def n_unscored(self) -> int:
-        """Samples under the filter without a score."""
+        """Number of samples under the filter without a score."""
         return int(self.unscored["n"].sum())
 
-    def position(self, visnec: float | None) -> int:
-        """How many scores lie below the limit; None stands for no limit on the left."""
+    def count_unscored(self, group: str) -> NDArray[np.int64]:
+        """Return samples without a score per group; they have no answer tokens, so no length."""
+        if group == LENGTH:
+            return np.zeros(self.n_groups[LENGTH], np.int64)
+        counts = np.bincount(self.unscored[group], self.unscored["n"], self.n_groups[group])
+        return counts.astype(np.int64)
+
+    def position_of(self, visnec: float | None) -> int:
+        """Return how many scores are below the limit; None is no lower limit."""
         return 0 if visnec is None else int(np.searchsorted(self.visnec, visnec, side="left"))
 
-    def end(self, visnec: float | None) -> int:
-        """As ``position``, for an upper limit: None takes all."""
-        return len(self) if visnec is None else self.position(visnec)
+    def end_of(self, visnec: float | None) -> int:
+        """As :meth:`position_of` for an upper limit, where None includes all."""
+        return len(self) if visnec is None else self.position_of(visnec)
 
-    def group(self, key: str) -> GroupTable:
-        """The table of a group, made on first use."""
-        table: GroupTable = self.kept((key,), lambda: _group_table(self, key))
-        return table
+    def category_ends(self, bands: Bands) -> list[int]:
+        """Return the positions between which each category is: 0, ..., the number of scores."""
+        return [0, *(self.end_of(bands.range_of(category)[1]) for category in CATEGORIES)]
 
-    def tokens_left(self, position: int) -> int:
-        """Answer tokens of the first ``position`` samples."""
-        return int(self.group(KIND).tokens_left(position).sum())
+    def group_table(self, group: str) -> GroupTable:
+        """Return the table of a grouping, built on first use."""
+        return self.cached(("table", group), lambda: _build_group_table(self, group))
 
-    def kept(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
-        """Something that depends on the slice alone; at worst two threads work it out twice."""
+    def count_tokens_below(self, position: int) -> int:
+        """Return the answer tokens of the first ``position`` samples."""
+        return int(self.group_table(KIND).count_tokens_below(position).sum())
+
+    def cached(self, key: object, compute: Callable[[], T]) -> T:
+        """Return something derived from the index alone; two threads may both compute it."""
         if key not in self.memo:
-            self.memo[key] = make()
-        return self.memo[key]
+            self.memo[key] = compute()
+        value: T = self.memo[key]
+        return value
 
-    def stretch(self, windows: Sequence[tuple[int, int]]) -> ScoreIndex:
-        """The samples at the given positions, without those that have no score."""
-        empty = self.unscored.iloc[:0]
+    def select(
+        self, pick: Callable[[NDArray[Any]], NDArray[Any]], unscored: pd.DataFrame
+    ) -> ScoreIndex:
+        """Return an index of some samples; ``pick`` takes their values out of a column."""
         return ScoreIndex(
-            visnec=_cut(self.visnec, windows),
-            row_idx=_cut(self.row_idx, windows),
-            n_tokens=_cut(self.n_tokens, windows),
-            codes={key: _cut(column, windows) for key, column in self.codes.items()},
+            visnec=pick(self.visnec),
+            row_idx=pick(self.row_idx),
+            n_tokens=pick(self.n_tokens),
+            codes={group: pick(column) for group, column in self.codes.items()},
             n_groups=self.n_groups,
             sources=self.sources,
-            unscored=empty,
+            unscored=unscored,
         )
 
 
 def open_score_index(
-    store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
+    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
 ) -> ScoreIndex:
-    """The scores of a scope under a filter, read on first use and kept while there is room.
+    """Return the scores of a scope under a filter, read on first use and kept while they fit.
 
     Raises InputError as :func:`scoring.database.conditions.compile_query` does.
     """
     bands = bands or store.bands
-    base = replace(which, category=(), visnec=None)
-    asked = compile_query(store, scope, base, bands)
-    everything = _everything_for(store, scope, base)
+    base = replace(where, category=(), visnec=None)
+    query = compile_query(store, scope, base, bands)
+    everything = _cached_everything(store, scope, base)
 
-    def make() -> ScoreIndex:
+    def build() -> ScoreIndex:
         if everything is not None:
-            return _cut_groups(_slice_of(everything, scope), base)
-        return _load(asked, scope, in_order=base == EVERYTHING)
+            return _select_groups(_read_through_cache(everything, scope), base)
+        return _read_scores(query, in_order=base == EVERYTHING)
 
-    whole = asked.snapshot.cache.get_or_compute(_key(asked, scope), make, _slice_bytes)
-    if not which.category and which.visnec is None:
+    whole = query.snapshot.cache.get_or_compute(_cache_key(query, scope), build, _count_bytes)
+    if not where.category and where.visnec is None:
         return whole
-    windows = _windows(whole, which, bands)
-    stretches: list[tuple[object, ScoreIndex]] = whole.kept(("stretches",), list)
-    for known, found in list(stretches):
-        if known == windows:
-            return found
-    made = whole.stretch(windows)
-    stretches.insert(0, (windows, made))
-    # Moving a band limit makes one after the other; only several stretches in one are a copy.
-    del stretches[2 if len(windows) == 1 else 1 :]
-    return made
+    ranges = _find_ranges(whole, where, bands)
+    known: list[tuple[Ranges, ScoreIndex]] = whole.cached("ranges", list)
+    for known_ranges, index in list(known):
+        if known_ranges == ranges:
+            return index
+    index = whole.select(lambda column: _take_ranges(column, ranges), whole.unscored.iloc[:0])
+    known.insert(0, (ranges, index))
+    # Dragging a band limit makes one after the other; only several ranges in one are a copy.
+    del known[2 if len(ranges) == 1 else 1 :]
+    return index
 
 
 def cached_score_index(
-    store: Store, scope: Scope, which: Filter = EVERYTHING, bands: Bands | None = None
+    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
 ) -> ScoreIndex | None:
-    """As :func:`open_score_index`, but None where that would have to read the scores first."""
-    base = replace(which, category=(), visnec=None)
-    asked = compile_query(store, scope, base, bands)
-    known = _key(asked, scope) in asked.snapshot.cache
-    if known or _everything_for(store, scope, base) is not None:
-        return open_score_index(store, scope, which, bands)
+    """As :func:`open_score_index`, but None where the scores would have to be read first."""
+    base = replace(where, category=(), visnec=None)
+    query = compile_query(store, scope, base, bands)
+    is_cached = _cache_key(query, scope) in query.snapshot.cache
+    if is_cached or _cached_everything(store, scope, base) is not None:
+        return open_score_index(store, scope, where, bands)
     return None
 
 
-def _key(asked: Query, scope: Scope) -> tuple[object, ...]:
-    return "slice", scope, asked.key
+def length_codes(n_tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return the length group of numbers of answer tokens; 0 where it is unknown."""
+    of_length = length_stratum(np.arange(n_tokens.max(initial=0) + 1)) + 1
+    of_length[0] = 0
+    codes: NDArray[np.uint8] = of_length.astype(np.uint8)[n_tokens]
+    return codes
 
 
-def _everything_for(store: Store, scope: Scope, base: Filter) -> Query | None:
-    """The question for all samples, where its slice is there and the filter is on groups alone."""
+def length_limits(code: int) -> tuple[int, int]:
+    """Return the fewest and the most answer tokens of a length group, by its code from 1 on."""
+    longest = 2 ** (code - 1)
+    return longest // 2 + 1, longest
+
+
+def _cache_key(query: Query, scope: Scope) -> tuple[object, ...]:
+    return "score index", scope, query.key
+
+
+def _cached_everything(store: Store, scope: Scope, base: Filter) -> Query | None:
+    """The query for all samples, if its index is cached and the filter only names groups."""
     if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
         return None
-    asked = compile_query(store, scope)
-    return asked if _key(asked, scope) in asked.snapshot.cache else None
+    query = compile_query(store, scope)
+    return query if _cache_key(query, scope) in query.snapshot.cache else None
 
 
-def _slice_of(everything: Query, scope: Scope) -> ScoreIndex:
-    make = partial(_load, everything, scope, in_order=True)
-    return everything.snapshot.cache.get_or_compute(_key(everything, scope), make, _slice_bytes)
-
-
-def _cut_groups(whole: ScoreIndex, which: Filter) -> ScoreIndex:
-    """The samples of the groups that the filter names, cut from a slice of all samples."""
-    wanted = {
-        SOURCE: [whole.sources.index(name) for name in which.source if name in whole.sources],
-        CLUSTER: [number + 1 for number in which.cluster],
-        KIND: [ANSWER_KINDS.index(name) for name in which.kind],
-    }
-    named = {SOURCE: which.source, CLUSTER: which.cluster, KIND: which.kind}
-    keep, unscored = np.ones(len(whole), bool), whole.unscored
-    for group, codes in wanted.items():
-        if named[group]:
-            allowed = np.isin(np.arange(whole.n_groups[group]), codes)
-            keep &= allowed[whole.codes[group]]
-            unscored = unscored[allowed[unscored[group].to_numpy(np.int64)]]
-    return ScoreIndex(
-        visnec=whole.visnec[keep],
-        row_idx=whole.row_idx[keep],
-        n_tokens=whole.n_tokens[keep],
-        codes={group: column[keep] for group, column in whole.codes.items()},
-        n_groups=whole.n_groups,
-        sources=whole.sources,
-        unscored=unscored,
+def _read_through_cache(everything: Query, scope: Scope) -> ScoreIndex:
+    return everything.snapshot.cache.get_or_compute(
+        _cache_key(everything, scope),
+        lambda: _read_scores(everything, in_order=True),
+        _count_bytes,
     )
 
 
-def _windows(whole: ScoreIndex, which: Filter, bands: Bands) -> list[tuple[int, int]]:
-    """The stretches of positions that the filter's scores and categories allow, ascending."""
-    low, high = whole.position(bands.low), whole.position(bands.high)
-    of_category = {
-        Category.MISALIGNED: (0, low),
-        Category.REDUNDANT: (low, high),
-        Category.VISION_CRITICAL: (high, len(whole)),
-    }
-    windows = [of_category[category] for category in which.category] or [(0, len(whole))]
-    if which.visnec is not None:
-        first, last = whole.position(which.visnec.min), whole.end(which.visnec.max)
-        windows = [(max(begin, first), min(end, last)) for begin, end in windows]
+def _select_groups(whole: ScoreIndex, where: Filter) -> ScoreIndex:
+    """The samples of the groups that the filter names, from the index of all samples."""
+    wanted = {}
+    if where.source:
+        wanted[SOURCE] = [
+            whole.sources.index(name) for name in where.source if name in whole.sources
+        ]
+    if where.cluster:
+        wanted[CLUSTER] = [number + 1 for number in where.cluster]
+    if where.kind:
+        wanted[KIND] = [ANSWER_KINDS.index(name) for name in where.kind]
+    keep, unscored = np.ones(len(whole), bool), whole.unscored
+    for group, codes in wanted.items():
+        allowed = np.isin(np.arange(whole.n_groups[group]), codes)
+        keep &= allowed[whole.codes[group]]
+        unscored = unscored[allowed[unscored[group].to_numpy(np.int64)]]
+    return whole.select(lambda column: column[keep], unscored)
+
+
+def _find_ranges(whole: ScoreIndex, where: Filter, bands: Bands) -> Ranges:
+    """The ranges of positions that the filter's scores and categories allow, ascending."""
+    ends = whole.category_ends(bands)
+    codes = [CATEGORIES.index(category) for category in where.category]
+    ranges = [(ends[code], ends[code + 1]) for code in codes] or [(0, len(whole))]
+    if where.visnec is not None:
+        first, last = whole.position_of(where.visnec.min), whole.end_of(where.visnec.max)
+        ranges = [(max(begin, first), min(end, last)) for begin, end in ranges]
     joined: list[tuple[int, int]] = []
-    for begin, end in windows:
+    for begin, end in ranges:
         if joined and joined[-1][1] == begin:
             joined[-1] = (joined[-1][0], max(begin, end))
         elif begin < end:
@@ -250,119 +269,87 @@ def _windows(whole: ScoreIndex, which: Filter, bands: Bands) -> list[tuple[int, 
     return joined
 
 
-def _cut(column: NDArray[Any], windows: Sequence[tuple[int, int]]) -> NDArray[Any]:
-    if len(windows) == 1:
-        return column[slice(*windows[0])]
-    return np.concatenate([column[:0], *(column[begin:end] for begin, end in windows)])
+def _take_ranges(column: NDArray[Any], ranges: Ranges) -> NDArray[Any]:
+    if len(ranges) == 1:
+        return column[slice(*ranges[0])]
+    return np.concatenate([column[:0], *(column[begin:end] for begin, end in ranges)])
 
 
-def _load(asked: Query, scope: Scope, in_order: bool) -> ScoreIndex:
-    """Reads the columns. ``in_order``: all of them, which come as they lie in the database."""
-    cluster, join = cluster_column(asked.snapshot, scope)
-    values = {"clustering_id": scope.clustering_id} if join else {}
-    scored = (_SCORED,) if in_order else (_SCORED, _ORDERED)
-    columns = asked.snapshot.arrays(
-        "\n".join((_COLUMNS_BEFORE, cluster, _COLUMNS_BEHIND, join, "WHERE", asked.where, *scored)),
-        asked.values | values,
-    )
+def _read_scores(query: Query, in_order: bool) -> ScoreIndex:
+    """Read the columns. ``in_order``: of all samples, which are sorted in the database."""
+    columns = query.fetch_arrays(_SCORED if in_order else f"{_SCORED} ORDER BY visnec, row_idx")
     if (np.diff(columns["visnec"]) < 0).any():
         order = np.lexsort((columns["row_idx"], columns["visnec"]))
         columns = {name: column[order] for name, column in columns.items()}
-    unscored = asked.frame(
-        _UNSCORED_BEFORE, cluster, _UNSCORED_BEHIND, join, "WHERE", asked.where, _GROUPED, **values
+    unscored = query.fetch_frame(_UNSCORED)
+    sources = query.snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
+    n_clusters = 1 + max(
+        int(columns["cluster"].max(initial=0)),
+        int(unscored["cluster"].max()) if len(unscored) else 0,
     )
-    sources = [str(source) for (source,) in asked.snapshot.rows(_SOURCES)]
-    n_clusters = int(
-        max(columns["cluster"].max(initial=0), unscored["cluster"].max() if len(unscored) else 0)
-    )
-    n_tokens = columns["n_tokens"]
+    most_tokens = columns["n_tokens"].max(initial=1)
     return ScoreIndex(
         visnec=columns["visnec"],
         row_idx=columns["row_idx"],
-        n_tokens=n_tokens,
+        n_tokens=columns["n_tokens"],
         codes={
-            SOURCE: _small(columns["source"], len(sources)),
-            CLUSTER: _small(columns["cluster"], n_clusters + 1),
+            SOURCE: _shrink(columns["source"], len(sources)),
+            CLUSTER: _shrink(columns["cluster"], n_clusters),
             KIND: columns["kind"],
         },
         n_groups={
             SOURCE: len(sources),
-            CLUSTER: n_clusters + 1,
+            CLUSTER: n_clusters,
             KIND: len(ANSWER_KINDS),
-            LENGTH: length_class(int(n_tokens.max(initial=1))) + 2,
+            LENGTH: int(length_codes(most_tokens[None])[0]) + 1,
         },
-        sources=sources,
+        sources=[str(source) for (source,) in sources],
         unscored=unscored,
     )
 
 
-def length_class(n_tokens: int) -> int:
-    """0 for one answer token, 1 for 2, 2 for 3 to 4, 3 for 5 to 8 and so on."""
-    return math.ceil(math.log2(max(n_tokens, 1)))
+_SCORED = """
+    SELECT
+        visnec, row_idx::INTEGER AS row_idx,
+        coalesce(n_answer_tokens, 0)::INTEGER AS n_tokens,
+        source_no AS source, kind_no AS kind, (coalesce(cluster_id, -1) + 1)::INTEGER AS cluster
+    FROM clustered WHERE visnec IS NOT NULL
+"""
+_UNSCORED = """
+    SELECT
+        status, source_no AS source, kind_no AS kind, count(*) AS n,
+        (coalesce(cluster_id, -1) + 1)::INTEGER AS cluster
+    FROM clustered WHERE visnec IS NULL GROUP BY ALL
+"""
 
 
-def cluster_column(snapshot: Snapshot, scope: Scope) -> tuple[str, str]:
-    """A sample's cluster as an expression over ``scores s``, and the join that it may need."""
-    if scope.clustering_id is None:
-        return "NULL::INTEGER", ""
-    if scope.clustering_id == snapshot.clustering_in_scores:
-        return "s.cluster_id", ""
-    return "c.cluster_id", _CLUSTER_JOIN
-
-
-def _group_table(one: ScoreIndex, key: str) -> GroupTable:
-    codes = _length_codes(one.n_tokens) if key == LENGTH else one.codes[key]
-    n_groups, n = one.n_groups[key], len(codes)
-    block = max(_BLOCK, -(-n * n_groups // _CELLS))
-    n_blocks = n // block + 1
+def _build_group_table(index: ScoreIndex, group: str) -> GroupTable:
+    codes = length_codes(index.n_tokens) if group == LENGTH else index.codes[group]
+    n_groups, n = index.n_groups[group], len(codes)
+    block_rows = max(_BLOCK_ROWS, -(-n * n_groups // _MAX_CELLS))
+    n_blocks = n // block_rows + 1
     counts = np.zeros((n_blocks + 1, n_groups), np.int64)
     tokens = np.zeros((n_blocks + 1, n_groups), np.int64)
-    per_chunk = max(1, _CHUNK // block)
-    for first in range(0, n_blocks, per_chunk):
-        last = min(first + per_chunk, n_blocks)
-        rows = slice(first * block, last * block)
-        place = (np.arange(len(codes[rows])) // block) * n_groups + codes[rows]
-        cells = (last - first) * n_groups
-        found = np.bincount(place, minlength=cells)
-        counts[first + 1 : last + 1] = found.reshape(-1, n_groups)
-        summed = np.bincount(place, one.n_tokens[rows], cells)
-        tokens[first + 1 : last + 1] = summed.astype(np.int64).reshape(-1, n_groups)
+    chunk_blocks = max(1, _CHUNK_ROWS // block_rows)
+    for first in range(0, n_blocks, chunk_blocks):
+        last = min(first + chunk_blocks, n_blocks)
+        rows = slice(first * block_rows, last * block_rows)
+        cells = (np.arange(len(codes[rows])) // block_rows) * n_groups + codes[rows]
+        shape = (last - first, n_groups)
+        counts[first + 1 : last + 1] = np.bincount(cells, minlength=shape[0] * n_groups).reshape(
+            shape
+        )
+        summed = np.bincount(cells, index.n_tokens[rows], shape[0] * n_groups)
+        tokens[first + 1 : last + 1] = summed.reshape(shape)
     np.cumsum(counts, axis=0, out=counts)
     np.cumsum(tokens, axis=0, out=tokens)
-    return GroupTable(codes, one.n_tokens, block, counts, tokens)
+    return GroupTable(codes, index.n_tokens, block_rows, counts, tokens)
 
 
-def _length_codes(n_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-    with np.errstate(divide="ignore"):
-        classes = np.maximum(np.ceil(np.log2(n_tokens)) + 1, 0)
-    codes: NDArray[np.uint8] = classes.astype(np.uint8)
-    return codes
-
-
-def _small(column: NDArray[Any], n_values: int) -> NDArray[Any]:
+def _shrink(column: NDArray[Any], n_values: int) -> NDArray[Any]:
+    """The column in the smallest unsigned type for 0 to ``n_values - 1``."""
     return column.astype(np.min_scalar_type(max(n_values - 1, 0)))
 
 
-def _slice_bytes(one: ScoreIndex) -> int:
-    return len(one) * _ROW_BYTES + 65536
-
-
-_COLUMNS_BEFORE = """
-    SELECT
-        s.visnec, s.row_idx::INTEGER AS row_idx,
-        coalesce(s.n_answer_tokens, 0)::INTEGER AS n_tokens,
-        s.source_no AS source, s.kind_no AS kind, (coalesce(
-"""
-_COLUMNS_BEHIND = ", -1) + 1)::INTEGER AS cluster FROM scores s"
-_SOURCES = "SELECT source FROM sources ORDER BY source_no"
-_SCORED = "AND s.visnec IS NOT NULL"
-_ORDERED = "ORDER BY s.visnec, s.row_idx"
-_UNSCORED_BEFORE = """
-    SELECT
-        s.status, s.source_no AS source, s.kind_no AS kind, count(*) AS n, (coalesce(
-"""
-_UNSCORED_BEHIND = _COLUMNS_BEHIND
-_GROUPED = "AND s.visnec IS NULL GROUP BY ALL"
-_CLUSTER_JOIN = """
-    LEFT JOIN (FROM clusters WHERE clustering_id = $clustering_id) c ON c.row_idx = s.row_idx
-"""
+def _count_bytes(index: ScoreIndex) -> int:
+    return len(index) * _ROW_BYTES + 65536

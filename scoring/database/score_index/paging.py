@@ -1,7 +1,7 @@
-"""From one page of scores to the next in memory: positions in a slice instead of a query.
+"""The next page of samples by score, from positions in a score index instead of a query.
 
-The one decision behind it: the order is that of the database to the last tie: by score, and among
-equal scores by ascending row_idx in both directions of the score.
+The order is that of the database down to ties: by score, and equal scores by ascending row_idx,
+whichever way the scores go.
 """
 
 from __future__ import annotations
@@ -14,48 +14,43 @@ from scoring.database.values import Cursor
 Key = tuple[float | None, int]
 
 
-def next_keys(one: ScoreIndex, descending: bool, after: Cursor | None, limit: int) -> list[Key]:
-    """(visnec, row_idx) of at most ``limit`` scored samples from the cursor on, in its direction.
+def next_keys(index: ScoreIndex, descending: bool, after: Cursor | None, limit: int) -> list[Key]:
+    """Return (visnec, row_idx) of at most ``limit`` scored samples from the cursor, its way.
 
-    A cursor without a value stands behind all scored samples: forward there are none left.
+    A cursor without a value is after all scored samples: forward, none are left.
     """
     backward = after is not None and after.backward
-    begin, end = 0, len(one)
-    tie: tuple[int, int] | None = None
-    if after is not None and after.value is not None:
-        low = one.position(after.value)
-        high = int(np.searchsorted(one.visnec, after.value, side="right"))
-        tie = _rest_of_tie(one, low, high, after)
-        begin, end = (high, end) if descending is backward else (begin, low)
-    elif after is not None and not backward:
+    if after is not None and after.value is None and not backward:
         return []
-    upward = descending is backward
-    keys = _rows(one, *tie, backward, limit) if tie else []
-    while len(keys) < limit and begin < end:
-        edge = one.visnec[begin] if upward else one.visnec[end - 1]
-        if upward:
-            high = int(np.searchsorted(one.visnec, edge, side="right"))
-            keys += _rows(one, begin, high, backward, limit - len(keys))
-            begin = high
+    ascends = descending is backward
+    begin, end = 0, len(index)
+    keys: list[Key] = []
+    if after is not None and after.value is not None:
+        low, high = _tie_range(index, after.value)
+        rows = index.row_idx[low:high]
+        if backward:
+            last = low + int(np.searchsorted(rows, after.row_idx, side="left"))
+            keys = _take_keys(index, low, last, backward, limit)
         else:
-            low = one.position(float(edge))
-            keys += _rows(one, low, end, backward, limit - len(keys))
-            end = low
+            first = low + int(np.searchsorted(rows, after.row_idx, side="right"))
+            keys = _take_keys(index, first, high, backward, limit)
+        begin, end = (high, end) if ascends else (begin, low)
+    while len(keys) < limit and begin < end:
+        low, high = _tie_range(index, float(index.visnec[begin if ascends else end - 1]))
+        keys += _take_keys(index, low, high, backward, limit - len(keys))
+        begin, end = (high, end) if ascends else (begin, low)
     return keys
 
 
-def _rest_of_tie(one: ScoreIndex, low: int, high: int, after: Cursor) -> tuple[int, int]:
-    """Where the samples with the cursor's score lie that come after it."""
-    rows = one.row_idx[low:high]
-    if after.backward:
-        return low, low + int(np.searchsorted(rows, after.row_idx, side="left"))
-    return low + int(np.searchsorted(rows, after.row_idx, side="right")), high
+def _tie_range(index: ScoreIndex, visnec: float) -> tuple[int, int]:
+    """The positions of the samples with this score."""
+    return index.position_of(visnec), int(np.searchsorted(index.visnec, visnec, side="right"))
 
 
-def _rows(one: ScoreIndex, begin: int, end: int, backward: bool, limit: int) -> list[Key]:
-    """The first or, backward, the last samples of a stretch of equal scores."""
+def _take_keys(index: ScoreIndex, begin: int, end: int, backward: bool, limit: int) -> list[Key]:
+    """The first samples of a range of equal scores or, backward, the last ones."""
     if backward:
-        places = range(end - 1, max(begin, end - limit) - 1, -1)
+        positions = range(end - 1, max(begin, end - limit) - 1, -1)
     else:
-        places = range(begin, min(end, begin + limit))
-    return [(float(one.visnec[place]), int(one.row_idx[place])) for place in places]
+        positions = range(begin, min(end, begin + limit))
+    return [(float(index.visnec[i]), int(index.row_idx[i])) for i in positions]
