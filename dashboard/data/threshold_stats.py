@@ -126,17 +126,17 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
     if counts.tokens_kept is not None and counts.tokens_dropped is not None:
         tokens = counts.tokens_kept + counts.tokens_dropped
     figures = [
-        ("kept samples", formatting.count(counts.n_kept), formatting.share(counts.n_kept, scored)),
+        ("Kept samples", formatting.count(counts.n_kept), formatting.share(counts.n_kept, scored)),
         (
-            "dropped samples",
+            "Dropped samples",
             formatting.count(counts.n_dropped),
             formatting.share(counts.n_dropped, scored),
         ),
         (
-            "wrongly dropped",
+            "Wrongly dropped",
             *describe_wrongly_dropped(read_labels(context), threshold, counts.n_dropped),
         ),
-        ("within the noise", formatting.count(n_near), noise_note),
+        ("Within the noise", formatting.count(n_near), noise_note),
         *_describe_tokens(counts),
         *_describe_scores(summary),
     ]
@@ -159,20 +159,20 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
 
 def _describe_tokens(counts: ThresholdCounts) -> list[tuple[str, str, str]]:
     if counts.tokens_kept is None or counts.tokens_dropped is None:
-        return [("answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
+        return [("Answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
     tokens = counts.tokens_kept + counts.tokens_dropped
     return [
         (f"{side} answer tokens", formatting.count(n), formatting.share(n, tokens))
-        for side, n in (("kept", counts.tokens_kept), ("dropped", counts.tokens_dropped))
+        for side, n in (("Kept", counts.tokens_kept), ("Dropped", counts.tokens_dropped))
     ]
 
 
 def _describe_scores(summary: ScoreSummary) -> list[tuple[str, str, str]]:
     low, median, high = (summary.quantiles.get(quantile) for quantile in (0.05, 0.5, 0.95))
     return [
-        ("median score", formatting.score(median), f"mean {formatting.score(summary.mean)}"),
+        ("Median score", formatting.score(median), f"mean {formatting.score(summary.mean)}"),
         (
-            "from 5 % to 95 %",
+            "5 % to 95 %",
             f"{formatting.score(low, 2)} … {formatting.score(high, 2)}",
             f"lowest {formatting.score(summary.min_visnec, 2)}, "
             f"highest {formatting.score(summary.max_visnec, 2)}",

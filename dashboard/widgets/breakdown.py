@@ -23,11 +23,11 @@ _NATS: Final = "nats per answer token"
 _COLUMNS: Final = [
     {"key": key, "label": label, "kind": kind, "help": help_text}
     for key, label, kind, help_text in (
-        ("n", "samples", "count", "with or without a score"),
-        ("share", "share", "share", "of the samples shown"),
-        ("n_scored", "scored", "count", "samples with a score"),
-        ("median_visnec", "median VisNec", "score", _NATS),
-        ("mean_visnec", "mean", "score", _NATS),
+        ("n", "Samples", "count", "with or without a score"),
+        ("share", "Share", "share", "of the samples shown"),
+        ("n_scored", "Scored", "count", "samples with a score"),
+        ("median_visnec", "Median VisNec", "score", _NATS),
+        ("mean_visnec", "Mean", "score", _NATS),
         (
             "bar",
             "misaligned · redundant · vision-critical",
@@ -36,14 +36,14 @@ _COLUMNS: Final = [
         ),
         (
             "histogram",
-            "distribution",
+            "Distribution",
             "histogram",
             "scores on the axis of the histogram above, each row scaled to its own height; sorts "
             "by the median",
         ),
-        ("loss_text", "text-only loss", "loss", f"mean, {_NATS}"),
-        ("loss_multimodal", "multimodal loss", "loss", f"mean, {_NATS}"),
-        ("kept_share", "kept", "share", "scored samples at or above the threshold"),
+        ("loss_text", "Text-only loss", "loss", f"mean, {_NATS}"),
+        ("loss_multimodal", "Multimodal loss", "loss", f"mean, {_NATS}"),
+        ("kept_share", "Kept", "share", "scored samples at or above the threshold"),
         ("about", "", "text", ""),
         ("keep", "✓", "count", "samples with a manual keep"),
         ("drop", "✕", "count", "samples with a manual drop"),

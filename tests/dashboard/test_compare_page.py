@@ -80,7 +80,7 @@ def test_a_number_in_the_category_table_opens_its_samples(two: Context, draw: Dr
 def test_decisions_from_a_random_queue_estimate_threshold_quality(two: Context, draw: Draw) -> None:
     session = {str(Key.REVIEWER): "ada"}
     overview = draw("overview")
-    assert "wrongly dropped: –, 0 of 10 labels needed" in threshold_figures(overview)
+    assert "Wrongly dropped: –, 0 of 10 labels needed" in threshold_figures(overview)
     assert any(one.label.startswith("Label samples") for one in overview.button)
     app = draw("review", session=session)
     assert "Not enough randomly sampled decisions" in written(app)

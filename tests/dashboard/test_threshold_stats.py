@@ -60,7 +60,7 @@ def test_stats_are_what_the_library_counts(context: Context) -> None:
         assert stats[category] == expected
     assert sum(part[1] for part in stats["parts"]) == kept.n_kept
     shown = {figure["name"]: figure["value"] for figure in stats["figures"]}
-    assert shown["kept samples"] == f"{kept.n_kept:,}"
+    assert shown["Kept samples"] == f"{kept.n_kept:,}"
     assert shown["dropped answer tokens"] == f"{kept.tokens_dropped:,}"
     assert stats["kept_tokens"] == kept.tokens_kept
 
@@ -70,7 +70,7 @@ def test_scores_within_the_noise_of_the_threshold_are_counted(context: Context) 
     visnec = next(record["visnec"] for record in read_page(context, View()).records)
     for threshold, n in ((visnec, "1"), (visnec + 1e-6, "1"), (visnec + 1e-5, "0")):
         figures = threshold_stats(View(cut=threshold))["figures"]
-        (shown,) = (figure for figure in figures if figure["name"] == "within the noise")
+        (shown,) = (figure for figure in figures if figure["name"] == "Within the noise")
         assert (shown["value"], shown["note"]) == (n, "± 0.000002 in float32")
 
 

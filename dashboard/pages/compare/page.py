@@ -176,7 +176,7 @@ def _show_furthest_apart(
     title, button = st.columns([5, 2], vertical_alignment="bottom")
     with title:
         st.subheader("Furthest apart", anchor=False)
-        figures.show_caption("The samples whose ranks differ most, with their score in A.")
+        figures.show_caption("The samples whose ranks differ most, with their score in A and in B.")
     if button.button("Review these", icon=":material/fact_check:", width="stretch"):
         go_to(PageName.REVIEW, queue=Queue.RUNS, other=other_name(other), row=None)
     rows = comparison.furthest["row_idx"].head(_N_APART).astype(int).tolist()

@@ -40,10 +40,10 @@ def show_health(context: Context) -> None:
     _show_rows("statuses", "Samples by status", "Status", _status_rows(health), context.filter)
     st.subheader("Score health", anchor=False)
     figures.show_caption(
-        f"Noise of a score: {health.noise or UNKNOWN}. Rounding alone may move a score this close "
-        "to a band limit across it."
+        f"Noise of a score: {health.noise or UNKNOWN}. Rounding can change the category of a score "
+        "this close to a band limit."
     )
-    _show_rows("health", "Score health", "Scores that …", _health_rows(health), context.filter)
+    _show_rows("health", "Score health", "Scores", _health_rows(health), context.filter)
 
 
 def _show_rows(key: str, label: str, name: str, rows: list[_Row], current: Filter) -> None:
@@ -97,28 +97,28 @@ def _health_rows(health: ScoreHealth) -> list[_Row]:
     scored = health.n_scored
     rows = []
     if health.n_undecided is not None:
-        about = "within the noise of a band limit"
+        about = "within the noise"
         undecided = ("undecided",)
-        rows += [_Row("may be rounding", health.n_undecided, scored, about, "certainty", undecided)]
+        rows += [_Row("near a band limit", health.n_undecided, scored, about, "certainty", undecided)]
     rows += [
         _Row(
-            "are based on a single content token",
+            "single content token",
             health.n_one_token,
             scored,
-            "no averaging over tokens",
+            "not averaged",
             "content",
             Range(1, 2),
         ),
         # No filter selects these.
-        _Row("were truncated", health.n_truncated, scored, "the rest was not scored"),
+        _Row("truncated", health.n_truncated, scored, "the rest was not scored"),
     ]
     if health.n_compared:
         rows += [
             _Row(
-                "depend on the baseline",
+                "baseline-dependent",
                 health.n_differing,
                 health.n_compared,
-                "another category with another blind baseline",
+                "another category with another baseline",
                 "baselines",
                 ("differ",),
             )

@@ -174,7 +174,7 @@ def _show_weights(context: Context, outcome: ResolvedSubset) -> None:
             Figure(
                 "Effective share",
                 formatting.share(facts.effective_share, 1),
-                "equally weighted samples of the same precision",
+                "effective sample size (Kish)",
             ),
             Figure("Lowest weight", f"{facts.lowest:.3g}", "of the kept samples"),
             Figure("Highest weight", f"{facts.highest:.3g}", "times as often as before"),

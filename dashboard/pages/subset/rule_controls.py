@@ -311,7 +311,7 @@ def show_unscored(context: Context, view: View) -> None:
         view.unscored,
         help="Missing or bad images, no answer, too long, or not scored yet",
     )
-    parts = [", ".join(f"{count(n)} {formatting.STATUS_NAMES[s]}" for s, n in others.items() if n)]
+    parts = [", ".join(f"{formatting.STATUS_NAMES[s]} {count(n)}" for s, n in others.items() if n)]
     if n_bad := counts.by_status.get(Status.BAD_RECORD, 0):
         parts.append(f"{formatting.plural(n_bad, 'bad record')} excluded unless kept manually")
     figures.show_caption("; ".join(filter(None, parts)))
