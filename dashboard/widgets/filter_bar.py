@@ -5,8 +5,8 @@ The text is the grammar of the command line and the URL, so a filter built here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import streamlit as st
@@ -16,11 +16,12 @@ from dashboard.data.context import Context
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.samples import count_samples
 from dashboard.data.scores import read_cluster_names, read_status_counts
+from dashboard.frontend import assets
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import change_view, current_view
-from dashboard.widgets import figures, filter_chips, notices
+from dashboard.widgets import figures, notices
 from scoring.database.filters import DECISIONS, Filter, Range, parse_filter
 from scoring.errors import FilterError
 from scoring.necessity import Category
@@ -33,6 +34,21 @@ _DECISION_NAMES = {
     "none": "undecided",
 }
 _PROBLEM = "filter.problem"
+CLEAR = ""
+_NAMES = {
+    "visnec": "VisNec score",
+    "loss_text": "text-only loss",
+    "loss_multimodal": "multimodal loss",
+    "tokens": "answer tokens",
+    "content": "content tokens",
+    "turns": "answers",
+}
+_chips = st.components.v2.component(
+    "visnec_filter_chips",
+    html=assets.HTML,
+    css=assets.style("filter_chips"),
+    js=assets.script("filter_chips"),
+)
 
 
 def show_filter_bar(context: Context, compact: bool = False) -> None:
@@ -93,15 +109,6 @@ def show_filter_strip(context: Context, hint: str) -> None:
 def _show_link_problem(context: Context) -> None:
     if context.filter_problem is not None:
         notices.show_problem(FilterError(context.filter_problem), "Part of the filter was ignored")
-
-
-def show_filter_chips(context: Context) -> None:
-    """Show the values of the filter as chips, and remove those that are clicked."""
-    removed = filter_chips.show_chips(context.filter, read_cluster_names(context))
-    if removed is not None:
-        st.session_state[_PROBLEM] = None
-        change_view(filter=filter_chips.remove_chip(current_view().filter, removed))
-        st.rerun(scope="fragment")
 
 
 def _bind_widget(
@@ -233,3 +240,77 @@ def _change_expression() -> None:
         return
     st.session_state[_PROBLEM] = None
     change_view(filter=parsed)
+
+
+# ---- chips ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One value of a filter: the key that removes it, and its text."""
+
+    key: str
+    name: str
+    value: str
+
+
+def show_filter_chips(context: Context) -> None:
+    """Show the values of the filter as chips, and remove those that are clicked."""
+    chips = read_chips(context.filter, read_cluster_names(context))
+    if not chips:
+        return
+    data = {"parts": [asdict(chip) for chip in chips]}
+    removed = _chips(key="filter_chips", data=data, on_removed_change=lambda: None).removed
+    if isinstance(removed, str):
+        st.session_state[_PROBLEM] = None
+        change_view(filter=remove_chip(current_view().filter, removed))
+        st.rerun(scope="fragment")
+
+
+def read_chips(current: Filter, cluster_names: Mapping[int, str]) -> list[Chip]:
+    """Return a chip for each value of the filter, in the order of its text."""
+    chips: list[Chip] = []
+    for item in fields(current):
+        value = getattr(current, item.name)
+        name = _NAMES.get(item.name, item.name)
+        if isinstance(value, tuple):
+            chips += [
+                Chip(f"{item.name}={single}", name, _format_value(item.name, single, cluster_names))
+                for single in value
+            ]
+        elif value is not None:
+            text = _format_range(value) if isinstance(value, Range) else str(value)
+            chips.append(Chip(f"{item.name}=", name, text))
+    return chips
+
+
+def _format_value(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
+    if field == "cluster" and isinstance(value, int):
+        return cluster_names.get(value, str(value))
+    if field == "status":
+        return formatting.status_name(str(value))
+    if field == "decision" and value == "none":
+        return "undecided"
+    return str(value)
+
+
+def _format_range(limits: Range) -> str:
+    """Return a range in words; it includes its lower limit and excludes its upper one."""
+    low = "" if limits.min is None else f"from {formatting.limit(limits.min)}"
+    high = "" if limits.max is None else f"below {formatting.limit(limits.max)}"
+    return " ".join(filter(None, (low, high)))
+
+
+def remove_chip(current: Filter, key: str) -> Filter:
+    """Return the filter without the value of a chip; an unknown key changes nothing."""
+    if key == CLEAR:
+        return Filter()
+    field, _, value = key.partition("=")
+    if field not in {item.name for item in fields(current)}:
+        return current
+    values = getattr(current, field)
+    rest: Any = None
+    if isinstance(values, tuple):
+        rest = tuple(single for single in values if str(single) != value)
+    changes: dict[str, Any] = {field: rest}
+    return replace(current, **changes)

@@ -18,6 +18,7 @@ from dashboard.data.context import Context
 from dashboard.data.samples import read_cards, read_page, read_record, read_tiles
 from dashboard.data.scores import read_by_source, read_summary
 from dashboard.frontend import assets
+from dashboard.pages.explore.open_sample import Action, read_action
 from dashboard.pages.overview.threshold_editor import (
     EditorAction,
     choose_step,
@@ -32,7 +33,6 @@ from dashboard.pages.review.review_deck import read_outbox
 from dashboard.view.state import View
 from dashboard.widgets import breakdown
 from dashboard.widgets.filter_bar import read_range
-from dashboard.widgets.sample_view import Action, read_action
 from scoring.database.filters import Filter, Range
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.overview import loss_plane

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dashboard.data.context import WORKSPACE_VARIABLE
-from dashboard.pages.evaluate.panels import limit_to_part
+from dashboard.pages.evaluate.page import limit_to_part
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import Range, parse_filter

@@ -25,7 +25,7 @@ from dashboard.pages.subset.rule_choices import (
 )
 from dashboard.view.navigation import sample_link
 from dashboard.view.state import RuleKind, View, write_view
-from dashboard.widgets.filter_chips import CLEAR, read_chips, remove_chip
+from dashboard.widgets.filter_bar import CLEAR, read_chips, remove_chip
 from scoring.database.filters import Filter, Range
 from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError

@@ -61,7 +61,7 @@ def test_stats_are_what_the_library_counts(context: Context) -> None:
     assert sum(part[1] for part in stats["parts"]) == kept.n_kept
     shown = {figure["name"]: figure["value"] for figure in stats["figures"]}
     assert shown["Kept samples"] == f"{kept.n_kept:,}"
-    assert shown["dropped answer tokens"] == f"{kept.tokens_dropped:,}"
+    assert shown["Dropped answer tokens"] == f"{kept.tokens_dropped:,}"
     assert stats["kept_tokens"] == kept.tokens_kept
 
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
 
+from dashboard.charts import evaluation_charts
 from dashboard.data.context import Context, open_view_context, single_snapshot
 from dashboard.data.evaluate import read_evaluation, read_models
-from dashboard.pages.evaluate import panels
+from dashboard.text import formatting
 from dashboard.view import url_widgets
+from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View, change_view, current_view
 from dashboard.widgets import figures, filter_bar, notices, page_frame
+from dashboard.widgets.figures import Cell, Figure, Link, Table
+from scoring.database.filters import Filter, Range
 from scoring.database.queries.prediction_correctness import PredictingModel
-from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES
+from scoring.evaluation.accuracy import (
+    DEFAULT_MEASURE,
+    MEASURES,
+    Accuracy,
+    ContingencyTable,
+    Gain,
+    Leakage,
+)
+from scoring.evaluation.evaluate import SELF_SELECTION_NOTE, Evaluation, GroupResult, ModelResult
+from scoring.necessity import Category
+from scoring.predictions.imported import list_predictions
 
+_COLUMNS = ("Samples", "With image", "Without image", "Gain", "Leakage")
 _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
 
 
@@ -49,15 +65,15 @@ def _show_evaluation() -> None:
     name, measure = _choose_model(context, view, models)
     evaluation = read_evaluation(context, measure, view.threshold(context.workspace.bands))
     model = next(model for model in evaluation.models if model.model == name)
-    panels.show_headline(model, evaluation)
+    _show_headline(model, evaluation)
     left, right = figures.pair_columns("evaluate")
     with left:
-        panels.show_bands(model)
+        _show_bands(model)
     with right:
-        panels.show_cells(context, view, model, evaluation)
-    panels.show_groups(model)
-    panels.show_ranking(evaluation)
-    panels.show_imported(context)
+        _show_cells(context, view, model, evaluation)
+    _show_groups(model)
+    _show_ranking(evaluation)
+    _show_imported(context)
 
 
 def _choose_model(
@@ -118,3 +134,221 @@ def _change_measure() -> None:
     measure = str(url_widgets.consume_value(_MEASURE))
     current = current_view().filter
     change_view(filter=replace(current, measure=None if measure == DEFAULT_MEASURE else measure))
+
+
+# ---- panels --------------------------------------------------------------------------------------
+
+
+def _show_headline(model: ModelResult, evaluation: Evaluation) -> None:
+    """Show accuracy on all samples and on the necessary part, gain and leakage."""
+    whole, part = model.all, model.necessary
+    figures.show_figures(
+        [
+            Figure("Accuracy, all samples", _format_share(whole.seen), _describe(whole.seen)),
+            Figure("Accuracy, necessary part", _format_share(part.seen), _describe(part.seen)),
+            Figure(
+                "Without image, all samples", _format_share(whole.blind), _describe(whole.blind)
+            ),
+            Figure(
+                "Without image, necessary part", _format_share(part.blind), _describe(part.blind)
+            ),
+            Figure("Multimodal gain, necessary part", *_format_gain(part.gain)),
+            Figure("Leakage, all samples", *_format_leakage(whole.leakage)),
+        ]
+    )
+    n_unscored = evaluation.n_samples - evaluation.n_scored
+    unscored = f" ({formatting.count(n_unscored)} have no score)" if n_unscored else ""
+    figures.show_caption(
+        f"The necessary part contains {formatting.count(evaluation.n_necessary)} of "
+        f"{formatting.plural(evaluation.n_samples, 'sample')}{unscored}. Ranges are 95 % "
+        "confidence intervals. Samples without a prediction are excluded."
+    )
+    if model.chose_part:
+        figures.show_caption(f"{model.model}: {SELF_SELECTION_NOTE}.")
+
+
+def _show_bands(model: ModelResult) -> None:
+    """Show accuracy over the score bands."""
+    st.subheader("By score", anchor=False)
+    if not model.by_band:
+        figures.show_caption("No sample under this filter has a score.")
+        return
+    figures.show_caption(
+        "Bands of about the same number of samples. The higher the score, the more the answer "
+        "needs the image."
+    )
+    figure = evaluation_charts.accuracy_figure(model.by_band, figures.use_dark_theme())
+    figures.show_chart(figure, "accuracy_by_band")
+
+
+def _show_cells(context: Context, view: View, model: ModelResult, evaluation: Evaluation) -> None:
+    """Show the 2x2 of answers without and with the image; its numbers are links."""
+    st.subheader("With and without the image", anchor=False)
+    if model.all.cells is None:
+        figures.show_caption("Needs predictions both with and without the image.")
+        return
+    figures.show_caption("Samples with both predictions. Click a number to list its samples.")
+    own = model.model == context.scope.run_id  # the filter names other models only
+    base = replace(context.filter, model=None if own else model.model)
+    necessary = replace(base, visnec=limit_to_part(base.visnec, evaluation.threshold))
+    for name, current, cells in (
+        ("All samples", base, model.all.cells),
+        ("Necessary part", necessary, model.necessary.cells),
+    ):
+        if cells is not None:
+            rows: list[list[Cell]] = []
+            for blind in ("right", "wrong"):
+                links = (
+                    _link_cell(context, view, current, cells, blind, s) for s in ("right", "wrong")
+                )
+                rows.append([f"{blind.capitalize()} without image", *links])
+            columns = (name, "Right with image", "Wrong with image")
+            figures.show_table(Table(columns, rows, (1, 2), row_headers=True))
+
+
+def limit_to_part(limits: Range | None, threshold: float) -> Range:
+    """Return the section of a score range that is in the necessary part."""
+    if limits is None:
+        return Range(threshold, None)
+    low = threshold if limits.min is None else max(limits.min, threshold)
+    return Range(low, limits.max if limits.max is None else max(limits.max, low))
+
+
+def _link_cell(
+    context: Context, view: View, current: Filter, cells: ContingencyTable, blind: str, seen: str
+) -> Link:
+    n = cells.count(blind, seen)
+    target = View(
+        run=context.scope.run_id,
+        baseline=context.scope.baseline,
+        low=view.low,
+        high=view.high,
+        filter=replace(current, blind=(blind,), seen=(seen,)),
+    )
+    address = page_link(PageName.EXPLORE, target) if n else ""
+    return Link(formatting.count(n), address, formatting.share(n, cells.n))
+
+
+def _show_groups(model: ModelResult) -> None:
+    """Show the same figures by part, category, score band, source and answer type."""
+    groups: tuple[tuple[str, Sequence[GroupResult], tuple[str, ...]], ...] = (
+        ("part", (model.all, model.necessary, model.rest), ()),
+        ("category", model.by_category, tuple(map(str, Category))),
+        ("score band", model.by_band, ()),
+        ("source", model.by_source, ()),
+        ("answer type", model.by_kind, ()),
+    )
+    tabs = st.tabs([f"By {name}" for name, *_ in groups])
+    for tab, (name, parts, swatches) in zip(tabs, groups, strict=True):
+        rows = [
+            (
+                evaluation_charts.format_band(part) if name == "score band" else part.name,
+                formatting.count(part.n_samples),
+                _format_accuracy(part.seen),
+                _format_accuracy(part.blind),
+                _join_note(*_format_gain(part.gain)),
+                _join_note(*_format_leakage(part.leakage)),
+            )
+            for part in parts
+        ]
+        columns = (name.capitalize(), *_COLUMNS)
+        with tab:
+            figures.show_table(Table(columns, rows, range(1, len(columns)), swatches=swatches))
+
+
+def _show_ranking(evaluation: Evaluation) -> None:
+    """Show the ranking of the models on all samples and on the necessary part."""
+    ranking = evaluation.ranking
+    if ranking is None:
+        return
+    chose_part = {model.model for model in evaluation.models if model.chose_part}
+    st.subheader("Model ranking", anchor=False)
+    agreement = ", ".join(
+        f"{name} {formatting.ABSENT if value is None else f'{value:.2f}'}"
+        for name, value in (("Spearman", ranking.spearman), ("Kendall", ranking.kendall))
+    )
+    figures.show_caption(
+        f"{formatting.plural(ranking.n_common, 'sample')} that all models answered with the image, "
+        f"{formatting.count(ranking.n_necessary)} of them in the necessary part. Agreement of the "
+        f"two rankings: {agreement}; 1 is the same order."
+    )
+    rows = []
+    for model in ranking.models:
+        moved = model.rank_all - model.rank_necessary
+        arrow = f" {'▲' if moved > 0 else '▼'}{abs(moved):g}" if moved else ""
+        rows.append(
+            (
+                f"{model.model} *" if model.model in chose_part else model.model,
+                f"{model.rank_all:g}",
+                _format_accuracy(model.on_all),
+                f"{model.rank_necessary:g}{arrow}",
+                _format_accuracy(model.on_necessary),
+            )
+        )
+    columns = ("Model", "Rank", "All samples", "Rank", "Necessary part")
+    figures.show_table(Table(columns, rows, (1, 2, 3, 4)))
+    if chose_part:
+        figures.show_caption(f"* {SELF_SELECTION_NOTE[0].upper()}{SELF_SELECTION_NOTE[1:]}.")
+
+
+def _show_imported(context: Context) -> None:
+    """Show the imported predictions with the records that could not be matched."""
+    imported = list_predictions(context.workspace)
+    if not imported:
+        return
+    rows = []
+    for predictions in imported:
+        problems = [f"{issue['what']}: {issue['n']:,}" for issue in predictions.findings]
+        is_current = predictions.dataset_fingerprint == context.edition
+        rows.append(
+            (
+                predictions.model,
+                formatting.SIGHT_NAMES.get(predictions.sight, predictions.sight),
+                predictions.file,
+                formatting.count(predictions.n_taken),
+                formatting.count(predictions.n_missing),
+                ("; ".join(problems) or "none")
+                + ("" if is_current else " (another version of the dataset)"),
+            )
+        )
+    with st.expander(f"Imported predictions: {formatting.plural(len(imported), 'file')}"):
+        columns = ("Model", "Input", "File", "Predicted", "Not predicted", "Problems")
+        figures.show_table(Table(columns, rows, (3, 4)))
+
+
+def _format_share(accuracy: Accuracy | None) -> str:
+    return formatting.ABSENT if accuracy is None else formatting.share(accuracy.right, accuracy.n)
+
+
+def _describe(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return "no such predictions"
+    if accuracy.interval is None:
+        return "no predicted samples"
+    low, high = accuracy.interval
+    return f"{100 * low:.0f} to {100 * high:.0f} %, of {accuracy.n:,}"
+
+
+def _format_accuracy(accuracy: Accuracy | None) -> str:
+    if accuracy is None or accuracy.interval is None:
+        return formatting.ABSENT
+    return f"{_format_share(accuracy)} ({_describe(accuracy)})"
+
+
+def _format_gain(gain: Gain | None) -> tuple[str, str]:
+    if gain is None:
+        return formatting.ABSENT, "needs both predictions"
+    value, low, high = (
+        f"{100 * share:+.1f}".replace("-", "−") for share in (gain.value, gain.low, gain.high)
+    )
+    return f"{value} points", f"{low} to {high}, of {gain.seen.n:,}"
+
+
+def _format_leakage(leakage: Leakage | None) -> tuple[str, str]:
+    if leakage is None:
+        return formatting.ABSENT, "needs the text-only model"
+    return f"{100 * leakage.value:.1f} points", f"of {leakage.blind.n:,}"
+
+
+def _join_note(value: str, note: str) -> str:
+    return value if value == formatting.ABSENT else f"{value.removesuffix(' points')} ({note})"

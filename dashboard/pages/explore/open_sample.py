@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -18,13 +18,13 @@ from dashboard.data.samples import (
     read_record,
     read_tiles,
 )
+from dashboard.frontend import assets
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
-from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer, sample_view
+from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer
 from dashboard.widgets.decision_buttons import Sampling
 from dashboard.widgets.figures import Table
-from dashboard.widgets.sample_view import Action
 from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError
@@ -39,6 +39,21 @@ _SORT_VALUES = {
     Sort.LOSS_MULTIMODAL_DESC: "loss_multimodal",
     Sort.TOKENS_DESC: "n_answer_tokens",
 }
+ACTIONS = ("previous", "next", "back", "open", "image")
+_sample_view = st.components.v2.component(
+    "visnec_sample_view",
+    html=assets.HTML,
+    css=assets.style("card"),
+    js=assets.script("image_viewer", "card", "sample_view"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A request of the reader; ``row`` is the sample to open, or the one that was shown."""
+
+    name: str
+    row: int
 
 
 def show_open_sample(context: Context, view: View, row_idx: int) -> None:
@@ -52,14 +67,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
     previous_row, next_row = _read_neighbours(context, view.sort, card)
     _show_sample_line(card, previous_row, next_row)
     exact_view = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
-    sample_view.show_sample(
-        "sample",
-        card,
-        page_link(PageName.EXPLORE, exact_view),
-        previous_row is not None,
-        next_row is not None,
-        lambda action: _handle_action(action, card, previous_row, next_row),
-    )
+    _show_card(card, page_link(PageName.EXPLORE, exact_view), previous_row, next_row)
     _show_imported_answers(context, row_idx)
     _show_decision(context, row_idx)
     _show_history(context, row_idx)
@@ -68,6 +76,36 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
         record = read_record(context.workspace, row_idx)
         original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
         st.code(original, language=None, wrap_lines=True)
+
+
+def _show_card(card: Card, link: str, previous_row: int | None, next_row: int | None) -> None:
+    """Show the sample; keys and clicks in the browser become actions here."""
+
+    def handle_change() -> None:
+        action = read_action((st.session_state.get("sample") or {}).get("action"))
+        if action is not None:
+            _handle_action(action, card, previous_row, next_row)
+
+    _sample_view(
+        key="sample",
+        data={
+            "card": card,
+            "link": link,
+            "previous": previous_row is not None,
+            "next": next_row is not None,
+        },
+        on_action_change=handle_change,
+    )
+
+
+def read_action(value: object) -> Action | None:
+    """Return the action that the browser sent, or None for an invalid one."""
+    if not isinstance(value, dict) or value.get("action") not in ACTIONS:
+        return None
+    row = value.get("row")
+    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+        return None
+    return Action(value["action"], row)
 
 
 def _handle_action(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data.cards import Card
 from dashboard.data.context import Context, open_view_context, single_snapshot
@@ -82,22 +83,13 @@ def _show_list() -> None:
 def _show_page(context: Context, view: View) -> None:
     with _show_first_hits(context, view):
         page = read_page(context, view)
-    with st.container(key="page-line"):
-        total, layout, order, size, tiles, pager = st.columns(
-            [4, 3, 4, 2, 2, 5], vertical_alignment="bottom"
-        )
+    total, order, pager = _show_page_line(view, [4, 3, 4, 2, 2, 5], "Per page")
     with total:
         figures.show_inline_figure(
             formatting.plural(page.total, "sample"), "match the filter" if view.filter else "in all"
         )
-    with layout:
-        url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with order:
         url_widgets.choose_option("sort", "Sort by", list(_SORTS), view.sort, _SORTS.__getitem__)
-    with size:
-        url_widgets.choose_option("size", "Per page", list(PAGE_SIZES), view.size)
-    with tiles:
-        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles, str.capitalize)
     with pager:
         _show_pager("above", page)
     if not page.records:
@@ -106,6 +98,19 @@ def _show_page(context: Context, view: View) -> None:
     reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
     _show_gallery("gallery", read_tiles(context, page), view, _pop_focus())
     _show_pager("below", page)
+
+
+def _show_page_line(view: View, widths: list[int], size_label: str) -> list[DeltaGenerator]:
+    """Show layout, page size and picture size in a row; return its other columns."""
+    with st.container(key="page-line"):
+        first, layout, third, size, tiles, *rest = st.columns(widths, vertical_alignment="bottom")
+    with layout:
+        url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
+    with size:
+        url_widgets.choose_option("size", size_label, list(PAGE_SIZES), view.size)
+    with tiles:
+        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles, str.capitalize)
+    return [first, third, *rest]
 
 
 @contextmanager
@@ -159,20 +164,11 @@ def _open_row(row_idx: int) -> None:
 def _show_both_sides(context: Context, view: View) -> None:
     """Show the samples nearest to the threshold: dropped on the left, kept on the right."""
     threshold = view.threshold(context.workspace.bands)
-    with st.container(key="page-line"):
-        about, layout, number, size, tiles = st.columns(
-            [6, 3, 3, 2, 2], vertical_alignment="bottom"
-        )
+    about, number = _show_page_line(view, [6, 3, 3, 2, 2], "Per side")
     with about:
         figures.show_caption("The samples nearest to the threshold on each side")
-    with layout:
-        url_widgets.choose_option("layout", "Show", list(Layout), view.layout, _LAYOUTS.__getitem__)
     with number:
         url_widgets.choose_number("cut", "Threshold", threshold)
-    with size:
-        url_widgets.choose_option("size", "Per side", list(PAGE_SIZES), view.size)
-    with tiles:
-        url_widgets.choose_option("tiles", "Pictures", list(Tiles), view.tiles, str.capitalize)
     reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
     sides, focus = st.columns(2, gap="large"), _pop_focus()
     for column, side in zip(sides, ("dropped", "kept"), strict=True):

@@ -37,7 +37,8 @@ def show_groups(context: Context, threshold: float) -> None:
     title, choice = st.columns([2, 3], vertical_alignment="bottom")
     title.subheader(f"By {_NAMES[group]}", anchor=False)
     with choice:
-        url_widgets.choose_segment("group", "Group by", list(Group), group, lambda group: _NAMES[group].capitalize())
+        names = {group: name.capitalize() for group, name in _NAMES.items()}
+        url_widgets.choose_segment("group", "Group by", list(Group), group, names.__getitem__)
     # All rows of a group stay visible when some are chosen, so more can be added.
     unfiltered = replace(context, filter=clear_group(context.filter, group))
     rows = read_groups(unfiltered, group, threshold)

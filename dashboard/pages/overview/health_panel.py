@@ -94,33 +94,17 @@ def _status_rows(health: ScoreHealth) -> list[_Row]:
 
 
 def _health_rows(health: ScoreHealth) -> list[_Row]:
-    scored = health.n_scored
-    rows = []
-    if health.n_undecided is not None:
-        about = "within the noise"
-        undecided = ("undecided",)
-        rows += [_Row("near a band limit", health.n_undecided, scored, about, "certainty", undecided)]
-    rows += [
-        _Row(
-            "single content token",
-            health.n_one_token,
-            scored,
-            "not averaged",
-            "content",
-            Range(1, 2),
-        ),
-        # No filter selects these.
-        _Row("truncated", health.n_truncated, scored, "the rest was not scored"),
-    ]
+    scored, rows = health.n_scored, []
+    if (n := health.n_undecided) is not None:
+        noise = "within the noise"
+        rows.append(_Row("near a band limit", n, scored, noise, "certainty", ("undecided",)))
+    n, one_token = health.n_one_token, Range(1, 2)
+    rows.append(_Row("single content token", n, scored, "not averaged", "content", one_token))
+    # No filter selects truncated samples.
+    rows.append(_Row("truncated", health.n_truncated, scored, "the rest was not scored"))
     if health.n_compared:
-        rows += [
-            _Row(
-                "baseline-dependent",
-                health.n_differing,
-                health.n_compared,
-                "another category with another baseline",
-                "baselines",
-                ("differ",),
-            )
-        ]
+        n, about = health.n_differing, "another category with another baseline"
+        rows.append(
+            _Row("baseline-dependent", n, health.n_compared, about, "baselines", ("differ",))
+        )
     return rows

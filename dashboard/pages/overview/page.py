@@ -8,7 +8,7 @@ from dashboard.data.context import Context, OpenedWorkspace, open_view_context, 
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
-from dashboard.pages.overview import groups_panel, health_panel, plane_panel, score_panel
+from dashboard.pages.overview import groups_panel, health_panel, plane_panel, threshold_editor
 from dashboard.text import formatting
 from dashboard.view.fragments import Fragment
 from dashboard.view.state import current_view
@@ -71,7 +71,7 @@ def _show_scores() -> None:
         context, "All samples. Choose a row or draw a box in the loss plane to filter."
     )
     if read_summary(context).n_scored:
-        score_panel.show_heading()
+        threshold_editor.show_heading()
         _show_threshold()
     else:
         text = (
@@ -95,7 +95,7 @@ def _show_threshold() -> None:
     if context is None:
         return
     threshold = current_view().threshold(context.workspace.bands)
-    score_panel.show_scores(context, read_summary(context), threshold)
+    threshold_editor.show_editor(context, read_summary(context), threshold)
     groups_panel.show_groups(context, threshold)
 
 

@@ -8,15 +8,26 @@ and then reports the limits to the page, which redraws whatever else depends on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final
 
 import streamlit as st
 
+from dashboard.data import actions
+from dashboard.data.context import Context, read_workspace
+from dashboard.data.reviews import read_labels
+from dashboard.data.scores import choose_bin_count, read_ecdf, read_histogram
+from dashboard.data.threshold_stats import MIN_LABELS, threshold_stats
 from dashboard.frontend import assets
-from scoring.necessity import Bands
+from dashboard.view.fragments import Fragment, rerun_fragment
+from dashboard.view.links import threshold_url
+from dashboard.view.navigation import PageName, go_to
+from dashboard.view.state import Queue, QueueScope, RuleKind, change_view, current_view
+from dashboard.widgets import figures
+from scoring.database.filters import Range
+from scoring.database.values import ScoreSummary
 
 _KEY: Final = "threshold_editor"
 _LARGEST_LIMIT: Final = 1e6
@@ -38,76 +49,56 @@ class EditorAction(StrEnum):
     RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """The data of the plots; ``version`` changes with it.
-
-    ``counts`` are between ``edges`` (nats per answer token); ``ecdf`` are scores with the share of
-    scored samples at or below each.
-    """
-
-    edges: Sequence[float]
-    counts: Sequence[int]
-    ecdf: Sequence[tuple[float, float]]
-    version: str
+def show_heading() -> None:
+    """Show title and instructions; a moved limit changes neither."""
+    st.subheader("VisNec score", anchor=False)
+    figures.show_caption(
+        "Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, move it "
+        "with the arrow keys, or type it. Drag across the histogram to filter by score."
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Callbacks:
-    """Handlers of moved limits, a range dragged across the histogram, the scale and the buttons."""
-
-    limits: Callable[[dict[str, float]], None]
-    score_range: Callable[[tuple[float, float]], None]
-    log: Callable[[bool], None]
-    action: Callable[[EditorAction], None]
-
-
-def show_editor(
-    distribution: Distribution,
-    facts: Mapping[str, Any],
-    address: str,
-    own: Bands,
-    callbacks: Callbacks,
-    *,
-    log_counts: bool,
-    follows: bool,
-) -> EditorAction | None:
-    """Show the editor; return the button that was just pressed.
-
-    Args:
-        distribution: Histogram and ECDF of the scores.
-        facts: Exact counts (:func:`dashboard.data.threshold_stats.threshold_stats`).
-        address: Route that returns the counts for other limits.
-        own: Band limits of the workspace.
-        callbacks: Handlers of the reader's changes.
-        log_counts: Symmetric-log heights, linear up to one sample, so empty bins stay empty.
-        follows: The threshold is the upper band limit and moves with it.
-    """
+def show_editor(context: Context, summary: ScoreSummary, threshold: float) -> None:
+    """Show the editor; changes go into the view."""
+    view, own = current_view(), context.workspace.bands
+    edges, counts = read_histogram(context, choose_bin_count(summary))
+    generation = context.store.generation
     state = st.session_state.get(_KEY) or {}
     result = _editor(
         key=_KEY,
         data={
-            "edges": list(distribution.edges),
-            "counts": list(distribution.counts),
-            "ecdf": [list(point) for point in distribution.ecdf],
-            "version": distribution.version,
-            "step": choose_step(distribution.edges),
-            "facts": dict(facts),
-            "address": address,
+            "edges": list(edges),
+            "counts": list(counts),
+            "ecdf": [list(point) for point in read_ecdf(context)],  # (score, share at or below)
+            "version": f"{generation}-{context.scope}-{context.filter}-{len(edges)}",
+            "step": choose_step(edges),
+            "facts": dict(threshold_stats(view)),  # exact counts
+            "address": threshold_url(context.scope, context.filter, generation),
             "own": {"low": own.low, "high": own.high},
-            "log": log_counts,
-            "follows": follows,
+            "log": view.log,  # symmetric-log heights, linear up to one sample
+            "follows": view.cut is None,  # the threshold moves with the upper band limit
             "seq": read_sequence_number(state.get("limits") or {}),
         },
         default={"limits": None},
-        on_limits_change=lambda: _call(callbacks.limits, read_limits(_read_sent("limits"))),
-        on_brushed_change=lambda: _call(
-            callbacks.score_range, read_score_range(_read_sent("brushed"))
-        ),
-        on_log_change=lambda: callbacks.log(_read_sent("log") == "on"),
-        on_act_change=lambda: _call(callbacks.action, read_action(_read_sent("act"))),
+        on_limits_change=lambda: _call(_change_limits, read_limits(_read_sent("limits"))),
+        on_brushed_change=lambda: _call(_filter_by_score, read_score_range(_read_sent("brushed"))),
+        on_log_change=lambda: _change_scale(_read_sent("log") == "on"),
+        on_act_change=lambda: _call(_handle_action, read_action(_read_sent("act"))),
     )
-    return read_action(result.act)
+    action = read_action(result.act)
+    if action is EditorAction.SUBSET:
+        go_to(PageName.SUBSET, rule=RuleKind.THRESHOLD, minimum=threshold, maximum=None)
+    if action is EditorAction.REVIEW:
+        go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=threshold, row=None)
+    if len(read_labels(context)) < MIN_LABELS and st.button(
+        "Label samples to estimate wrong drops",
+        icon=":material/casino:",
+        help="Opens a random draw from each source and category on the Review page",
+    ):
+        go_to(PageName.REVIEW, queue=Queue.STRATIFIED, who=QueueScope.UNDECIDED, row=None)
+
+
+# ---- changes in the browser ----------------------------------------------------------------------
 
 
 def _read_sent(name: str) -> Any:
@@ -117,6 +108,38 @@ def _read_sent(name: str) -> Any:
 def _call(handler: Callable[[Any], None], value: Any) -> None:
     if value:
         handler(value)
+
+
+def _change_limits(limits: dict[str, float]) -> None:
+    """Change the view; a threshold alone does not rerun what depends on the bands only."""
+    bands = current_view().bands(read_workspace().bands)
+    low, high = limits.get("low", bands.low), limits.get("high", bands.high)
+    if low > high:
+        return
+    change_view(**limits)
+    if (low, high) != (bands.low, bands.high):
+        rerun_fragment(Fragment.SCORES)
+
+
+def _filter_by_score(ends: tuple[float, float]) -> None:
+    change_view(filter=replace(current_view().filter, visnec=Range(*ends)))
+    rerun_fragment(Fragment.SCORES)
+
+
+def _change_scale(log_counts: bool) -> None:
+    change_view(log=log_counts)
+
+
+def _handle_action(action: EditorAction) -> None:
+    if action is EditorAction.SAVE:
+        workspace = read_workspace()
+        actions.save_bands(workspace, current_view().bands(workspace.bands))
+        change_view(low=None, high=None)
+    elif action is EditorAction.RESET:
+        change_view(low=None, high=None, cut=None)
+    else:
+        return  # a callback cannot open another page
+    rerun_fragment(Fragment.SCORES)
 
 
 def read_action(value: object) -> EditorAction | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import PurePath
 from typing import Final
 
@@ -59,6 +58,19 @@ _ORDER_NAMES: Final = {
 _WEIGHING_NAMES: Final = {
     "softmax": "Score: exp(score / temperature)",
     "rank": "Rank: (share of lower scores) ^ (1 / temperature)",
+}
+_OPTIONS: Final = {  # besides share, limits and those of a control
+    RuleKind.TOP_COUNT: ("count",),
+    RuleKind.TOP_TOKENS: ("tokens",),
+    RuleKind.BUDGET: ("count", "floor", "ceiling"),
+    RuleKind.WEIGHTS: ("temperature", "min_weight", "max_weight"),
+    RuleKind.ABLATION: ("loss", "per"),
+}
+_COUNTS: Final = {  # label, lowest, highest
+    "count": ("Samples to keep", 1, MAX_COUNT),
+    "tokens": ("Answer tokens to keep", 1, MAX_COUNT),
+    "floor": ("Floor per source", 0, MAX_COUNT),
+    "seed": ("Seed", 0, MAX_SEED),
 }
 
 
@@ -118,117 +130,32 @@ def _show_clustering(context: Context, view: View) -> None:
 
 def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
     """Show the options of a rule; for a control, those of the other rule."""
+    if kind is RuleKind.WEIGHTS:
+        names = _WEIGHING_NAMES.__getitem__
+        url_widgets.choose_option("weigh", "Weights by", list(WEIGHINGS), view.weigh, names)
+    if kind is RuleKind.RANDOM:
+        url_widgets.choose_flag("by_count", "Number instead of share", view.by_count)
+        _show_row(view, "count" if view.by_count else "share", "seed")
+    elif kind in _OPTIONS:
+        _show_row(view, *_OPTIONS[kind])
     if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
         low, high = read_limits(view, view.threshold(context.workspace.bands))
         number = url_widgets.choose_number
-        _show_row(
-            lambda: number("minimum", "Score from", low, optional=True, placeholder="no limit"),
-            lambda: number("maximum", "below", high, optional=True, placeholder="no limit"),
-        )
+        left, right = st.columns(2)
+        with left:
+            number("minimum", "Score from", low, optional=True, placeholder="no limit")
+        with right:
+            number("maximum", "below", high, optional=True, placeholder="no limit")
     if kind is RuleKind.ANSWER_THRESHOLD:
         counts = read_candidate_counts(context).by_kind
         limits_table.show_answer_limits(counts, view.answer_limits)
-    elif kind is RuleKind.TOP_COUNT:
-        _choose_count("count", "Samples to keep", view.count)
-    elif kind is RuleKind.TOP_TOKENS:
-        _choose_count("tokens", "Answer tokens to keep", view.tokens)
-    elif kind is RuleKind.BUDGET:
-        _choose_budget(context, view)
-    elif kind is RuleKind.WEIGHTS:
-        _choose_weights(view)
-    elif kind is RuleKind.RANDOM:
-        _choose_random(view)
-    elif kind is RuleKind.ABLATION:
-        _show_row(
-            lambda: url_widgets.choose_option(
-                "loss", "Rank by", list(LOSSES), view.loss, _ORDER_NAMES.__getitem__
-            ),
-            lambda: _choose_group(view, "cluster"),
-        )
+    if kind is RuleKind.BUDGET:
+        counts = read_candidate_counts(context).by_source
+        limits_table.show_source_limits(counts, view.source_limits)
     if kind in AT_LEAST:
-        groups = {RuleKind.PER_SOURCE: "source", RuleKind.ABLATION: "group"}
-        group = groups.get(kind, "cluster")
-        _show_row(
-            lambda: _choose_share(view),
-            lambda: _choose_count(
-                "at_least",
-                f"Minimum per {group}",
-                view.at_least,
-                lowest=0,
-                help=f"Keeps small {group}s whose share rounds down to zero",
-            ),
-        )
+        _show_row(view, "share", "at_least")
     elif kind in BY_SHARE and kind is not RuleKind.RANDOM:
-        _choose_share(view)
-
-
-def _choose_share(view: View) -> None:
-    url_widgets.choose_number(
-        "share",
-        "Share, %",
-        round(100 * view.share, 6),
-        step=1.0,
-        lowest=0.01,
-        highest=100.0,
-        digits="%.2f",
-        convert=lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
-    )
-
-
-def _choose_random(view: View) -> None:
-    url_widgets.choose_flag("by_count", "Number instead of share", view.by_count)
-    _show_row(
-        lambda: (
-            _choose_count("count", "Samples to keep", view.count)
-            if view.by_count
-            else _choose_share(view)
-        ),
-        lambda: _choose_seed(view),
-    )
-
-
-def _choose_budget(context: Context, view: View) -> None:
-    _show_row(
-        lambda: _choose_count("count", "Samples to keep", view.count),
-        lambda: _choose_count("floor", "Floor per source", view.floor, lowest=0),
-        lambda: url_widgets.choose_optional_count(
-            "ceiling", "Ceiling per source", view.ceiling, highest=MAX_COUNT
-        ),
-    )
-    counts = read_candidate_counts(context).by_source
-    limits_table.show_source_limits(counts, view.source_limits)
-
-
-def _choose_weights(view: View) -> None:
-    url_widgets.choose_option(
-        "weigh", "Weights by", list(WEIGHINGS), view.weigh, _WEIGHING_NAMES.__getitem__
-    )
-    _show_row(
-        lambda: url_widgets.choose_number(
-            "temperature",
-            "Temperature",
-            view.temperature,
-            step=0.05,
-            lowest=0.001,
-            help="Low: the best samples dominate. High: all count alike. In nats per answer token "
-            "for weights by score.",
-        ),
-        lambda: url_widgets.choose_number(
-            "min_weight", "Lowest weight", view.min_weight, step=0.05, lowest=0.0, highest=1.0
-        ),
-        lambda: url_widgets.choose_number(
-            "max_weight",
-            "Highest weight",
-            view.max_weight or None,
-            step=1.0,
-            lowest=1.0,
-            highest=1e6,
-            digits="%.2f",
-            optional=True,
-            placeholder="no limit",
-            convert=lambda value: value or 0.0,
-        ),
-    )
+        _show_row(view, "share")
 
 
 def _choose_control(context: Context, view: View) -> None:
@@ -240,43 +167,82 @@ def _choose_control(context: Context, view: View) -> None:
         lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
     )
     _choose_options(context, view, view.of)
-    _show_row(
-        lambda: url_widgets.choose_option(
-            "arm", "Select by order", list(ARMS), view.arm, _ORDER_NAMES.__getitem__
-        ),
-        lambda: _choose_group(view, "dataset") if view.of is not RuleKind.ABLATION else None,
-        lambda: _choose_seed(view) if view.arm == "random" else None,
-    )
+    fields = ["arm"]
+    fields += [] if view.of is RuleKind.ABLATION else ["per"]
+    fields += ["seed"] if view.arm == "random" else []
+    _show_row(view, *fields)
 
 
-def _choose_group(view: View, default: str) -> None:
-    url_widgets.choose_option(
-        "per", "Same number from", list(GROUPS), view.per or default, _GROUP_NAMES.__getitem__
-    )
-
-
-def _choose_seed(view: View) -> None:
-    _choose_count("seed", "Seed", view.seed, lowest=0, highest=MAX_SEED)
-
-
-def _choose_count(
-    field: str,
-    label: str,
-    value: int,
-    lowest: int = 1,
-    highest: int = MAX_COUNT,
-    help: str | None = None,  # noqa: A002 - Streamlit's word
-) -> None:
-    url_widgets.choose_count(
-        field, label, min(max(value, lowest), highest), lowest=lowest, highest=highest, help=help
-    )
-
-
-def _show_row(*fields: Callable[[], object]) -> None:
-    """Show fields side by side, stacked when the window is narrow."""
-    for show_field, column in zip(fields, st.columns(len(fields)), strict=True):
+def _show_row(view: View, *fields: str) -> None:
+    """Show fields of the view side by side, stacked when the window is narrow."""
+    for field, column in zip(fields, st.columns(len(fields)), strict=True):
         with column:
-            show_field()
+            _show_field(view, field)
+
+
+def _show_field(view: View, field: str) -> None:
+    """Show the widget of one option."""
+    value = getattr(view, field)
+    kind = view.of if view.rule is RuleKind.CONTROL else view.rule
+    if field in _COUNTS:
+        label, lowest, highest = _COUNTS[field]
+        value = min(max(value, lowest), highest)
+        url_widgets.choose_count(field, label, value, lowest=lowest, highest=highest)
+    elif field == "at_least":
+        groups = {RuleKind.PER_SOURCE: "source", RuleKind.ABLATION: "group"}
+        group = groups.get(kind, "cluster")
+        about = f"Keeps small {group}s whose share rounds down to zero"
+        label, value = f"Minimum per {group}", min(value, MAX_COUNT)
+        url_widgets.choose_count(field, label, value, lowest=0, highest=MAX_COUNT, help=about)
+    elif field == "ceiling":
+        url_widgets.choose_optional_count(field, "Ceiling per source", value, highest=MAX_COUNT)
+    elif field in ("loss", "arm"):
+        orders = list(LOSSES if field == "loss" else ARMS)
+        label = "Rank by" if field == "loss" else "Select by order"
+        url_widgets.choose_option(field, label, orders, value, _ORDER_NAMES.__getitem__)
+    elif field == "per":
+        default = "cluster" if kind is RuleKind.ABLATION else "dataset"
+        url_widgets.choose_option(
+            field, "Same number from", list(GROUPS), value or default, _GROUP_NAMES.__getitem__
+        )
+    else:
+        _show_number(field, value)
+
+
+def _show_number(field: str, value: float) -> None:
+    number = url_widgets.choose_number
+    if field == "share":
+        number(
+            field,
+            "Share, %",
+            round(100 * value, 6),
+            step=1.0,
+            lowest=0.01,
+            highest=100.0,
+            digits="%.2f",
+            convert=lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
+        )
+    elif field == "temperature":
+        about = (
+            "Low: the best samples dominate. High: all count alike. In nats per answer token for "
+            "weights by score."
+        )
+        number(field, "Temperature", value, step=0.05, lowest=0.001, help=about)
+    elif field == "min_weight":
+        number(field, "Lowest weight", value, step=0.05, lowest=0.0, highest=1.0)
+    else:
+        number(
+            field,
+            "Highest weight",
+            value or None,
+            step=1.0,
+            lowest=1.0,
+            highest=1e6,
+            digits="%.2f",
+            optional=True,
+            placeholder="no limit",
+            convert=lambda weight: weight or 0.0,
+        )
 
 
 # ---- samples that the rule does not apply to -----------------------------------------------------
