@@ -1,4 +1,4 @@
-"""Commands that tell how far a choice of samples can be trusted: stability, diff."""
+"""The commands stability and diff: how much a subset depends on the scores, and on the rule."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def stability(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A subset named by select.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A saved subset.")],
     workspace: WorkspaceOption,
     draws: Annotated[
         int, typer.Option("--draws", help="Draws of the dtype's noise, over all scores together.")
@@ -43,32 +43,46 @@ def stability(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="CSV to write: row_idx, taken, inclusion of each scored sample."),
+        typer.Option(
+            "--to", help="CSV to write: row_idx, taken and inclusion of each scored sample."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """How sure a subset is: by the other baselines and runs, and the noise of the dtype."""
-    place = open_workspace(workspace)
-    definition = read_subset(place, name)
-    store = Store(place)
-    found = read_candidates(store, definition.scope)
-    dtype, others = read_replicates(store, definition.scope)
+    """Report how stable a subset is across baselines, runs and the noise of the dtype."""
+    opened = open_workspace(workspace)
+    definition = read_subset(opened, name)
+    store = Store(opened)
+    candidates = read_candidates(store, definition.scope)
+    dtype, replicates = read_replicates(store, definition.scope)
     with count_progress("Sets of scores") as show:
-        sure = inclusion_probabilities(definition.rule, found, dtype, others, draws, seed, show)
-    if sure.replicates:
-        show_table(
-            make_table("Other scores of these samples", _REPLICATE_COLUMNS, _replicates(sure))
+        result = inclusion_probabilities(
+            definition.rule, candidates, dtype, replicates, draws, seed, show
         )
-    show_table(make_table(f"Stability of {name}: {definition.rule}", *frame_rows(sure.by_source())))
-    taken = int(sure.selected.sum())
+    if result.replicates:
+        columns = ["run", "baseline", "dtype", "scores of these", "overlap"]
+        rows = [
+            (
+                replicate.run_id,
+                replicate.baseline,
+                replicate.dtype or "unknown",
+                f"{replicate.coverage:.1%}",
+                "left out: too few" if replicate.overlap is None else f"{replicate.overlap:.1%}",
+            )
+            for replicate in result.replicates
+        ]
+        show_table(make_table("Other scores of these samples", columns, rows))
+    title = f"Stability of {name}: {definition.rule}"
+    show_table(make_table(title, *frame_rows(result.by_source())))
+    n_selected = int(result.selected.sum())
     show_message(
-        f"Of {taken:,} samples that the rule takes {sure.n_firm:,} are firm (taken with a "
-        f"probability of at least 95 %); {sure.n_open:,} samples are open. Expected overlap with "
-        f"the subset of a draw: {sure.overlap:.1%}"
+        f"Of {n_selected:,} samples that the rule selects, {result.n_firm:,} are firm (selected "
+        f"with a probability of at least 95 %); {result.n_open:,} samples are open. Expected "
+        f"overlap with the subset of a draw: {result.overlap:.1%}"
     )
-    show_message(f"Judged by {format_basis(sure)}")
+    show_message(f"Based on {format_basis(result)}")
     if to is not None:
-        _write_inclusion(to, sure)
+        _write_inclusion(to, result)
     if json:
         print_json(
             {
@@ -76,37 +90,20 @@ def stability(
                 "rule": definition.rule.to_dict(),
                 "draws": draws,
                 "seed": seed,
-                "n_taken": taken,
-                "n_firm": sure.n_firm,
-                "n_open": sure.n_open,
-                "overlap": sure.overlap,
-                "dtype": sure.dtype,
-                "replicates": [asdict(one) for one in sure.replicates],
-                "by_source": frame_records(sure.by_source()),
+                "n_taken": n_selected,
+                "n_firm": result.n_firm,
+                "n_open": result.n_open,
+                "overlap": result.overlap,
+                "dtype": result.dtype,
+                "replicates": [asdict(replicate) for replicate in result.replicates],
+                "by_source": frame_records(result.by_source()),
             }
         )
 
 
-_REPLICATE_COLUMNS = ["run", "baseline", "dtype", "scores of these", "overlap"]
-
-
-def _replicates(sure: Stability) -> list[tuple[str, ...]]:
-    return [
-        (
-            one.run_id,
-            one.baseline,
-            one.dtype or "unknown",
-            f"{one.coverage:.1%}",
-            "left out: too few" if one.overlap is None else f"{one.overlap:.1%}",
-        )
-        for one in sure.replicates
-    ]
-
-
 def diff(
     a: Annotated[
-        str,
-        typer.Argument(metavar="A", help="A subset named by select, or the manifest of an export."),
+        str, typer.Argument(metavar="A", help="A saved subset, or the manifest of an export.")
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     workspace: WorkspaceOption,
@@ -115,63 +112,67 @@ def diff(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """What two subsets or exports have in common and what only one of them holds, by source."""
+    """Compare two subsets or exports: what they share and what only one contains, by source."""
     from scoring.exports.manifest_diff import diff_manifests
     from scoring.subsets.comparison import compare_subsets
 
-    place = open_workspace(workspace)
-    store = Store(place)
-    (one, of_one), (other, of_other) = (_outcome(place, store, name) for name in (a, b))
-    found = compare_subsets(one.subset, other.subset, one.candidates)
-    facts = diff_manifests(of_one, of_other) if of_one and of_other else []
+    opened = open_workspace(workspace)
+    store = Store(opened)
+    (subset_a, manifest_a), (subset_b, manifest_b) = (
+        _read_subset_or_export(opened, store, name) for name in (a, b)
+    )
+    result = compare_subsets(subset_a.subset, subset_b.subset, subset_a.candidates)
+    facts = diff_manifests(manifest_a, manifest_b) if manifest_a and manifest_b else []
     if facts:
-        shown = [(key, _short(first), _short(second)) for key, first, second in facts]
-        show_table(make_table("Facts that differ", ["fact", "a", "b"], shown))
-    show_table(make_table(f"a: {a}, b: {b}", *frame_rows(found.by_source)))
+        shortened = [(fact, _shorten(in_a), _shorten(in_b)) for fact, in_a, in_b in facts]
+        show_table(make_table("Facts that differ", ["fact", "a", "b"], shortened))
+    show_table(make_table(f"a: {a}, b: {b}", *frame_rows(result.by_source)))
     show_message(
-        f"{a} has {found.n_a:,} samples, {b} {found.n_b:,}; {len(found.both):,} are in both, "
-        f"{len(found.only_a):,} only in {a}, {len(found.only_b):,} only in {b}; "
-        f"overlap (Jaccard) {found.jaccard:.1%}"
+        f"{a} has {result.n_a:,} samples, {b} {result.n_b:,}; {len(result.both):,} are in both, "
+        f"{len(result.only_a):,} only in {a}, {len(result.only_b):,} only in {b}; "
+        f"overlap (Jaccard) {result.jaccard:.1%}"
     )
     if json:
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "a": a,
             "b": b,
-            "n_a": found.n_a,
-            "n_b": found.n_b,
-            "n_both": len(found.both),
-            "n_only_a": len(found.only_a),
-            "n_only_b": len(found.only_b),
-            "jaccard": found.jaccard,
-            "by_source": frame_records(found.by_source),
+            "n_a": result.n_a,
+            "n_b": result.n_b,
+            "n_both": len(result.both),
+            "n_only_a": len(result.only_a),
+            "n_only_b": len(result.only_b),
+            "jaccard": result.jaccard,
+            "by_source": frame_records(result.by_source),
         }
-        if of_one and of_other:
-            told["facts"] = [{"fact": key, "a": x, "b": y} for key, x, y in facts]
+        if manifest_a and manifest_b:
+            values["facts"] = [{"fact": fact, "a": in_a, "b": in_b} for fact, in_a, in_b in facts]
         if rows:
-            told |= {"only_a": found.only_a.tolist(), "only_b": found.only_b.tolist()}
-        print_json(told)
+            values |= {"only_a": result.only_a.tolist(), "only_b": result.only_b.tolist()}
+        print_json(values)
 
 
-def _outcome(place: Workspace, store: Store, name: str) -> tuple[ResolvedSubset, Manifest | None]:
-    """The samples of a saved subset, or of an export with its manifest."""
+def _read_subset_or_export(
+    workspace: Workspace, store: Store, name: str
+) -> tuple[ResolvedSubset, Manifest | None]:
+    """Return the samples of a saved subset, or of an export with its manifest."""
     from scoring.exports.manifest import read_manifest
     from scoring.exports.manifest_diff import is_manifest_path, resolve_manifest
 
     if not is_manifest_path(name):
-        return read_outcome(place, store, read_subset(place, name)), None
+        return read_outcome(workspace, store, read_subset(workspace, name)), None
     manifest = read_manifest(Path(name))
-    return resolve_manifest(place, store, manifest), manifest
+    return resolve_manifest(workspace, store, manifest), manifest
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _write_inclusion(path: Path, sure: Stability) -> None:
-    found = sure.candidates
+def _write_inclusion(path: Path, result: Stability) -> None:
+    candidates = result.candidates
     with open_atomic(path, "w") as file:
         file.write("row_idx,taken,inclusion\n")
-        for place in found.scored.nonzero()[0]:
-            taken = int(sure.selected[place])
-            file.write(f"{found.row_idx[place]},{taken},{sure.inclusion[place]:.6g}\n")
+        for position in candidates.scored.nonzero()[0]:
+            row_idx, selected = candidates.row_idx[position], int(result.selected[position])
+            file.write(f"{row_idx},{selected},{result.inclusion[position]:.6g}\n")

@@ -1,4 +1,4 @@
-"""Commands that take scores in from elsewhere and give them out: import-scores, export-scores."""
+"""The commands import-scores and export-scores."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def import_scores(
         typer.Argument(
             metavar="CSV",
             help="row_idx,id,image_path,loss_multimodal,loss_text,visnec, as the paper's script "
-            "writes it; .gz, .bz2 and .zst are read too.",
+            "writes it; may be compressed as .gz, .bz2 or .zst.",
         ),
     ],
     workspace: WorkspaceOption,
     model: Annotated[
-        str, typer.Option("--model", help="Which model computed them; for the record.")
+        str, typer.Option("--model", help="The model that computed them; only recorded.")
     ] = "unknown",
     run: Annotated[
         str | None, typer.Option("--run", help="Name of the run. Default: a digest of the file.")
@@ -42,43 +42,44 @@ def import_scores(
         str,
         typer.Option(
             "--baseline",
-            help="What stood in for the image: none, or reference for files of the paper's own "
-            "script, which masks the placeholder.",
+            help="What replaced the image: none, or reference for files of the paper's script, "
+            "which masks the placeholder.",
         ),
     ] = "none",
     check: Annotated[
         bool,
         typer.Option(
             "--check/--no-check",
-            help="Take only rows whose id and image path, where given, are the sample's.",
+            help="Import only rows whose id and image path, where given, match the sample.",
         ),
     ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Take in scores that were computed elsewhere, joined to the dataset by row_idx."""
-    from scoring.exchange.imported_scores import import_scores as take_in
+    """Import scores that were computed elsewhere, joined to the dataset by row_idx."""
+    from scoring.exchange import imported_scores
 
-    place = open_workspace(workspace)
+    opened = open_workspace(workspace)
     with count_progress("Reading scores (bytes)") as show:
-        report = take_in(
-            place, file, model=model, run_id=run, baseline=baseline, check=check, on_bytes=show
+        report = imported_scores.import_scores(
+            opened, file, model=model, run_id=run, baseline=baseline, check=check, on_bytes=show
         )
     if report.already:
-        show_message(f"{file} is imported already; nothing was changed.")
+        show_message(f"{file} is already imported; nothing was changed.")
     show_table(status_table(f"Run {report.run_id}", report.statuses))
     if report.findings:
-        rows = [(one["what"], one["n"], _examples(one["examples"])) for one in report.findings]
-        show_table(make_table("What did not fit", ["what", "rows", "such as"], rows))
+        rows = [
+            (issue["what"], issue["n"], "; ".join(issue["examples"][:2]))
+            for issue in report.findings
+        ]
+        show_table(
+            make_table("Rows that could not be imported", ["problem", "rows", "such as"], rows)
+        )
     scored = report.statuses.get("scored", 0)
     show_message(
         f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score"
     )
     if json:
         print_json(asdict(report))
-
-
-def _examples(examples: list[str]) -> str:
-    return "; ".join(examples[:2])
 
 
 def export_scores(
@@ -102,8 +103,8 @@ def export_scores(
             "--decimals",
             min=1,
             max=17,
-            help="Digits behind the point; the paper's script writes 6. Default: as many as bring "
-            "the very number back.",
+            help="Digits after the decimal point; the paper's script writes 6. Default: as many "
+            "as restore the exact number.",
         ),
     ] = None,
     json: JsonOption = False,
@@ -111,20 +112,22 @@ def export_scores(
     """Write the scores of a run as CSV."""
     from scoring.database.connection import Store
     from scoring.database.values import Scope
-    from scoring.exchange.score_export import export_scores as write_out
+    from scoring.exchange import score_export
 
-    place = open_workspace(workspace)
-    record = read_run_or_latest(place, run)
+    opened = open_workspace(workspace)
+    record = read_run_or_latest(opened, run)
     scope = Scope(record.run_id, baseline or record.first_baseline)
-    store = Store(place)
+    store = Store(opened)
     options: dict[str, Any] = {"file_format": file_format, "decimals": decimals}
     if to is None:
-        done = write_out(store, scope, sys.stdout, **options)
+        report = score_export.export_scores(store, scope, sys.stdout, **options)
     else:
         with open_atomic(to, "w") as file:
-            done = write_out(store, scope, file, **options)
-    left_out = f"; {done.n_left_out:,} samples without a score are left out"
-    where = "stdout" if to is None else str(to)
-    show_message(f"{done.n_rows:,} rows written to {where}{left_out if done.n_left_out else ''}")
+            report = score_export.export_scores(store, scope, file, **options)
+    left_out = f"; {report.n_left_out:,} samples without a score are left out"
+    show_message(
+        f"{report.n_rows:,} rows written to {to or 'stdout'}"
+        + (left_out if report.n_left_out else "")
+    )
     if json and to is not None:
-        print_json({"file": str(to), "run_id": scope.run_id, **asdict(done)})
+        print_json({"file": str(to), "run_id": scope.run_id, **asdict(report)})

@@ -1,24 +1,39 @@
-"""The command that brings a dataset in, and says what it took it for."""
+"""The commands import and relocate."""
 
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoring.cli.console import count_progress, print_json, show_message, show_table, status_table
-from scoring.cli.options import AllowRemoteOption, JsonOption, WorkspaceOption
+from scoring.cli.console import (
+    count_progress,
+    exit_on_interrupt,
+    print_json,
+    show_message,
+    show_table,
+    show_warning,
+    status_table,
+)
+from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.score import download_images
-from scoring.errors import InputError
+from scoring.readers.options import ReadOptions
+from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
-_FILES_TOLD = 8
-_SHOWN_CHARACTERS = 600
+if TYPE_CHECKING:
+    from scoring.dataset.image_root_detection import RootDetection
+    from scoring.dataset.importing import Preview
+
+_FILES_SHOWN = 8
+_REASONS_SHOWN = 5
+_ROOTS_SHOWN = 4
+_CHARACTERS_SHOWN = 600
+_TO_SCORE = "to score"
 
 
 def import_data(
@@ -32,114 +47,80 @@ def import_data(
         ),
     ],
     workspace: WorkspaceOption,
+    options: ReadOptions,
     images: Annotated[
         list[Path] | None,
         typer.Option(
             "--images",
-            help="Folder that image paths are relative to, or a file that holds images by key: "
-            "JSON or Parquet (repeatable). Default: the folder of a file or its parent, whichever "
-            "holds its first images.",
+            help="Folder that image paths are relative to, or a JSON or Parquet file that contains "
+            "images by key (repeatable). Default: the folder of a file or its parent, whichever "
+            "contains its first images.",
         ),
     ] = None,
-    family: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="How records are meant: auto (found out and told), llava, messages, qa, caption.",
-        ),
-    ] = "auto",
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            help="Which column is what, as WHAT=NAME (repeatable): id, source, image, "
-            "conversations, system, question, answer, caption. Dots lead into objects.",
-        ),
-    ] = None,
-    role: Annotated[
-        list[str] | None,
-        typer.Option("--role", help="Who speaks, as NAME=human, assistant or system (repeatable)."),
-    ] = None,
-    keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going",
-            help="Import what can be read of a damaged file; the rest is counted with its place.",
-        ),
-    ] = False,
-    encoding: Annotated[
-        str,
-        typer.Option(
-            "--encoding",
-            help="Encoding of text files that are not UTF-8, such as gb18030, cp932 or cp1252: "
-            "their records are stored and exported in UTF-8.",
-        ),
-    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Say what the files are taken for, show the first record, and stop."
+            "--dry-run", help="Only show the detected formats and the first record of each file."
         ),
     ] = False,
     append: Annotated[
         bool,
         typer.Option(
             "--append",
-            help="Add to the dataset that is there: rows, scores and decisions stay as they are, "
-            "new samples stand behind them.",
+            help="Add to the dataset in the workspace: rows, scores and decisions stay as they "
+            "are, new samples follow them.",
         ),
     ] = False,
-    allow_remote: AllowRemoteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Import a dataset into a workspace; JSON records are kept byte for byte."""
-    from scoring.readers.options import read_options
-
-    columns, roles = _pairs(column, "--column"), _pairs(role, "--role")
-    options = read_options(family, columns, roles, keep_going, allow_remote, encoding)
     if dry_run:
         _preview(files, images or (), options, json)
         return
     from scoring.database.build.build import build_database
     from scoring.dataset.image_root_detection import read_root_detections
     from scoring.dataset.importing import import_dataset
+    from scoring.dataset.records import count_statuses, read_dataset_info
     from scoring.dataset.staging import has_staged_import
 
-    place = create_workspace(workspace)
-    before = _present(place) if append else None
-    try:
-        with count_progress("Importing (bytes)") as show:
-            info = import_dataset(
-                place,
-                files,
-                images or (),
-                lambda _, done, total: show(done, total),
-                options,
-                append,
-            )
-    except KeyboardInterrupt:
-        kept = "files that were read whole are kept. The same command goes on from there."
-        nothing = "nothing was imported. The same command begins anew."
-        show_message(f"Stopped; {kept if has_staged_import(place) else nothing}")
-        raise typer.Exit(130) from None
-    place = open_workspace(workspace)
+    created = create_workspace(workspace)
+    before = read_dataset_info(created) if append and created.dataset_dir.exists() else None
+    kept = "Files that were read completely are saved; run the same command to resume."
+    nothing = "Nothing was imported; run the same command to start again."
+    interrupted = exit_on_interrupt(lambda: kept if has_staged_import(created) else nothing)
+    with interrupted, count_progress("Importing (bytes)") as show:
+        info = import_dataset(
+            created,
+            files,
+            images or (),
+            lambda _, done, total: show(done, total),
+            options,
+            append,
+        )
+    opened = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)
-    for file in info.files[n_known:][:_FILES_TOLD]:
-        show_message(f"{file.name}: {_taken_for(file.format, file.container)}, because {file.why}")
-        _tell_unread(file.unread)
-    _tell_rest(len(info.files) - n_known)
-    _tell_images(read_root_detections(place)[n_known:], f"run visnec relocate -w {workspace}")
-    if allow_remote:
-        download_images(place)
-    statuses, reasons = _import_statuses(place)
-    build_database(place)
+    for file in info.files[n_known:][:_FILES_SHOWN]:
+        _show_format(file.name, file.format, file.container, file.why)
+        _show_unread_keys(file.unread)
+    _show_remaining(len(info.files) - n_known)
+    _show_detections(read_root_detections(opened)[n_known:], f"run visnec relocate -w {workspace}")
+    if options.allow_remote:
+        download_images(opened)
+    counts, reasons = count_statuses(opened)
+    statuses = {(_TO_SCORE if name == Status.PENDING else name): n for name, n in counts.items()}
+    build_database(opened)
     if before is not None:
-        show_message(_outcome(info.n_samples, before.n_samples))
-    title = "Imported" if before is None else "Now"
+        n_added = info.n_samples - before.n_samples
+        show_message(
+            f"Added {n_added:,} samples to {before.n_samples:,}"
+            if n_added
+            else "All of this data is already in the workspace; nothing was added"
+        )
+    title = "Imported" if before is None else "The workspace now contains"
     show_table(status_table(f"{title} {info.n_samples:,} samples", statuses))
-    for (status, reason), count in reasons.most_common(5):
+    for (status, reason), count in reasons.most_common(_REASONS_SHOWN):
         show_message(f"{status} ({count:,}): {reason}")
-    _tell_roots(place)
+    _show_roots(opened)
     show_message(f"Next: visnec score -w {workspace} --model MODEL --predict")
     if json:
         print_json({**asdict(info), "statuses": statuses})
@@ -151,177 +132,139 @@ def relocate(
         list[str],
         typer.Option(
             "--images",
-            help="Where the images are now: OLD=NEW for each folder or file that moved, what lies "
-            "below it included, or the new folder alone in the place of all (repeatable).",
+            help="Where the images are now: OLD=NEW for each folder or file that moved, including "
+            "everything below it, or only the new folder, which replaces all (repeatable).",
         ),
     ],
     json: JsonOption = False,
 ) -> None:
-    """Say where images are after they were moved, or when --images was forgotten."""
+    """Set where the images are after they moved, or when --images was forgotten."""
     from scoring.dataset.relocation import relocate_images
 
-    place = open_workspace(workspace)
-    done = relocate_images(place, images)
+    result = relocate_images(open_workspace(workspace), images)
     show_message(
-        f"{done.n_after:,} of the first {done.n_tried:,} images are found now, "
-        f"{done.n_before:,} were before"
+        f"{result.n_after:,} of the first {result.n_tried:,} images are found now, "
+        f"{result.n_before:,} were found before"
     )
-    _tell_roots(open_workspace(workspace))
+    _show_roots(open_workspace(workspace))
     if json:
-        print_json({**asdict(done), "roots": [str(root) for root in done.roots]})
+        print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
 
 
-def _present(place: Workspace) -> Any:
-    """What the workspace holds before something is added to it; None where it is new."""
-    from scoring.dataset.records import read_dataset_info
-
-    return read_dataset_info(place) if place.dataset_dir.exists() else None
-
-
-def _outcome(n_samples: int, n_before: int) -> str:
-    if n_samples == n_before:
-        return "All of it is there already; nothing was added"
-    return f"Added {n_samples - n_before:,} samples to {n_before:,}"
-
-
-def _preview(files: Sequence[str], images: Sequence[Path], options: Any, as_json: bool) -> None:
-    """Tells what an import would take the files for, without a workspace."""
+def _preview(
+    files: Sequence[str], images: Sequence[Path], options: ReadOptions, json: bool
+) -> None:
+    """Show how an import would read the files, without a workspace."""
     from scoring.dataset.importing import preview_dataset
 
     previews = preview_dataset(files, images, options)
-    for preview in previews[:_FILES_TOLD]:
-        found = preview.source.format
-        taken = _taken_for(found.family, found.container)
-        show_message(f"{preview.source.file.name}: {taken}, because {found.why}")
+    for preview in previews[:_FILES_SHOWN]:
+        detected = preview.source.format
+        _show_format(preview.source.file.name, detected.family, detected.container, detected.why)
         if preview.sample is not None:
-            for line in _described(preview.sample):
+            for line in _describe_sample(preview.sample):
                 show_message(f"    {line}")
-    _tell_rest(len(previews))
-    _tell_images([preview.detection for preview in previews], "import them with")
-    if as_json:
-        print_json([_as_dict(preview) for preview in previews])
+    _show_remaining(len(previews))
+    _show_detections([preview.detection for preview in previews], "import them with")
+    if json:
+        print_json([_preview_json(preview) for preview in previews])
 
 
-def _as_dict(preview: Any) -> dict[str, Any]:
-    sample, found = preview.sample, preview.source.format
+def _preview_json(preview: Preview) -> dict[str, Any]:
+    sample, detected = preview.sample, preview.source.format
     described = {} if sample is None else asdict(sample)
     described.pop("original", None)
     return {
         "file": preview.source.file.name,
-        "format": found.family,
-        "container": found.container,
-        "why": found.why,
+        "format": detected.family,
+        "container": detected.container,
+        "why": detected.why,
         "first_record": described or None,
         "images": asdict(preview.detection),
     }
 
 
-def _described(sample: Any) -> list[str]:
-    """The first record as it was understood; where an image stands it says [image 1]."""
+def _describe_sample(sample: Sample) -> list[str]:
+    """Return the first record as it was understood, with [image 1] in the place of an image."""
     lines = [f"id {sample.id or 'none'}, source {sample.source}, status {sample.status}"]
     if sample.reason:
         lines.append(f"reason: {sample.reason}")
     lines += [f"image {number}: {image}" for number, image in enumerate(sample.images[:4], 1)]
     number = 0
     for turn in sample.turns[:4]:
-        text, at = "", 0
+        text, start = "", 0
         for offset in turn.image_offsets:
             number += 1
-            text, at = f"{text}{turn.text[at:offset]}[image {number}]", offset
-        shown = (text + turn.text[at:])[:_SHOWN_CHARACTERS].replace("\n", "\\n")
-        lines.append(f"{turn.role}: {shown}")
+            text, start = f"{text}{turn.text[start:offset]}[image {number}]", offset
+        text = (text + turn.text[start:])[:_CHARACTERS_SHOWN].replace("\n", "\\n")
+        lines.append(f"{turn.role}: {text}")
     return lines
 
 
-def _taken_for(family: str, container: str) -> str:
-    return f"records of the kind {family} in a file of the kind {container}"
+def _show_format(name: str, family: str, container: str, why: str) -> None:
+    show_message(
+        f"{name}: read as records of format {family}, file type {container}, because {why}"
+    )
 
 
-def _tell_unread(unread: Mapping[str, int]) -> None:
-    """Names the keys that seem to hold images which were not read."""
-    for key, count in list(unread.items())[:_FILES_TOLD]:
-        show_message(
-            f"    {count:,} records seem to hold an image under {key!r}, which was not read; to "
-            f"read it: --column image={key}"
+def _show_unread_keys(unread: Mapping[str, int]) -> None:
+    """Name the keys that seem to contain images but were not read."""
+    for key, count in list(unread.items())[:_FILES_SHOWN]:
+        show_warning(
+            f"{count:,} records seem to hold an image under {key!r}, which was not read; to read "
+            f"it: --column image={key}"
         )
 
 
-def _tell_rest(n_files: int) -> None:
-    if n_files > _FILES_TOLD:
-        show_message(f"and {n_files - _FILES_TOLD:,} more files")
+def _show_remaining(n_files: int) -> None:
+    if n_files > _FILES_SHOWN:
+        show_message(f"and {n_files - _FILES_SHOWN:,} more files")
 
 
-def _tell_images(trials: Sequence[Any], remedy: str) -> None:
-    """Where the first images of each file were found; files with the same outcome in one line.
+def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
+    """Print where the first images of each file were found; equal outcomes share one line.
 
-    ``remedy``: what to do with the folders that would have to be named.
+    ``remedy``: what to do with folders that would have to be named.
     """
-    told: dict[tuple[Any, ...], list[Any]] = {}
-    for trial in trials:
-        if trial.n_tried:
-            best = trial.candidates[trial.best]
-            others = tuple(one for one in trial.candidates if one != best)
-            outcome = (best, others, trial.remedy, trial.ambiguous)
-            told.setdefault(outcome, []).append(trial)
-    for (best, others, folders, ambiguous), alike in told.items():
-        n_found = sum(trial.n_found[trial.best] for trial in alike)
-        n_tried = sum(trial.n_tried for trial in alike)
+    outcomes: dict[tuple[Any, ...], list[RootDetection]] = {}
+    for detection in detections:
+        if detection.n_tried:
+            best = detection.candidates[detection.best]
+            others = tuple(folder for folder in detection.candidates if folder != best)
+            outcome = (best, others, detection.remedy, detection.ambiguous)
+            outcomes.setdefault(outcome, []).append(detection)
+    for (best, others, folders, ambiguous), alike in outcomes.items():
+        n_found = sum(detection.n_found[detection.best] for detection in alike)
+        n_tried = sum(detection.n_tried for detection in alike)
         also = f" (also tried: {', '.join(others)})" if others else ""
         show_message(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")
-        named = " ".join(f"--images {shlex.quote(one)}" for one in folders)
-        if n_refused := sum(trial.n_refused for trial in alike):
-            show_message(
-                f"{n_refused:,} of them are refused: a link or '..' in their path leads out of the "
-                f"folders that may be read. If they are yours, {remedy} {named}"
+        if n_refused := sum(detection.n_refused for detection in alike):
+            named = " ".join(f"--images {shlex.quote(folder)}" for folder in folders)
+            show_warning(
+                f"{n_refused:,} of them are refused: a link or '..' in their path leads outside "
+                f"the folders that may be read. If they are yours, {remedy} {named}"
             )
         elif ambiguous:
-            show_message(
+            show_warning(
                 f"Images of these names are in each of {', '.join(ambiguous)}: "
                 "name the right folder with --images"
             )
         elif not n_found:
-            show_message(
+            show_warning(
                 "None was found: name the folder that the paths are relative to with --images"
             )
-        if n_deep := sum(trial.n_deep_greys for trial in alike):
-            show_message(
+        if n_deep := sum(detection.n_deep_greys for detection in alike):
+            show_warning(
                 f"{n_deep:,} of them are greys of more than 8 bits or floats. They are shown and "
-                "scored scaled to 8 bits, while a trainer that calls Pillow's convert('RGB') clips "
+                "scored scaled to 8 bits, but a trainer that calls Pillow's convert('RGB') clips "
                 "them at 255: 12 and 16 bits to white, floats up to 1 to black. Convert them to 8 "
                 "bits before training"
             )
 
 
-def _tell_roots(place: Workspace) -> None:
-    every = place.image_roots
-    roots = list(dict.fromkeys(map(str, (*every, *(one for base in every.bases for one in base)))))
-    more = f" and {len(roots) - 4:,} more" if len(roots) > 4 else ""
-    show_message(f"Images are looked for in {', '.join(roots[:4])}{more}")
-
-
-def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for one in given or ():
-        key, mark, value = one.partition("=")
-        if not (mark and key.strip() and value.strip()):
-            raise InputError(f"{option} {one!r} is no WHAT=NAME, as in {option} question=caption")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-def _import_statuses(place: Workspace) -> tuple[dict[str, int], Counter[tuple[str, str]]]:
-    """Samples by status, and the reasons of those that are out of order."""
-    from scoring.dataset.records import read_columns
-    from scoring.readers.conversation import NO_IMAGE_REASON
-
-    counted: Counter[str] = Counter()
-    reasons: Counter[tuple[str, str]] = Counter()
-    for part in read_columns(place, ["status", "reason"]):
-        statuses = part.column(0).to_pylist()
-        counted.update(statuses)
-        for status, reason in zip(statuses, part.column(1).to_pylist(), strict=True):
-            plain = status == "pending" or reason == NO_IMAGE_REASON
-            if not plain and len(reasons) < 10_000:
-                reasons[(status, str(reason)[:_SHOWN_CHARACTERS])] += 1
-    named = {("to score" if status == "pending" else status): n for status, n in counted.items()}
-    return named, reasons
+def _show_roots(workspace: Workspace) -> None:
+    roots = workspace.image_roots
+    folders = (*roots, *(folder for base in roots.bases for folder in base))
+    names = list(dict.fromkeys(map(str, folders)))
+    more = f" and {len(names) - _ROOTS_SHOWN:,} more" if len(names) > _ROOTS_SHOWN else ""
+    show_message(f"Image folders: {', '.join(names[:_ROOTS_SHOWN])}{more}")

@@ -1,10 +1,10 @@
-"""Commands that show: demo, dashboard, status, doctor."""
+"""The commands demo, dashboard, status and doctor."""
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,38 +19,40 @@ from scoring.cli.console import (
     print_text,
     run_progress,
     show_message,
+    stop_command,
     stop_on_interrupt,
 )
-from scoring.cli.options import JsonOption, WorkspaceOption
+from scoring.cli.options import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.errors import InputError
-from scoring.runs.record import RunRecord
 from scoring.workspace import Workspace, open_workspace
 
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
 
 
 def demo(
     workspace: Annotated[
-        Path, typer.Option("--workspace", "-w", help="Where the demo workspace lies.")
+        Path,
+        typer.Option(
+            "--workspace", "-w", help="Folder of the demo workspace.", envvar=WORKSPACE_VARIABLE
+        ),
     ] = Path("demo"),
     serve: Annotated[
         bool, typer.Option("--serve/--no-serve", help="Open the dashboard when it is built.")
     ] = True,
     port: PortOption = 8501,
 ) -> None:
-    """Build the demo workspace with the bundled data and model, and serve the dashboard."""
+    """Build the demo workspace from the bundled data and model, and serve the dashboard."""
     from scoring.demo.build import build_demo
 
     with stop_on_interrupt() as stop, run_progress("Demo") as show:
-        place = build_demo(workspace, say=show_message, on_progress=show, stop=stop)
+        built = build_demo(workspace, say=show_message, on_progress=show, stop=stop)
     if stop.is_set():
-        show_message("Stopped; what was finished is kept. The same command goes on from there.")
-        raise typer.Exit(130)
+        stop_command()
     if serve:
-        _serve(place, port)
+        _serve(built, port)
     else:
         show_message(f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}")
-        print_line(str(place.root))
+        print_line(str(built.root))
 
 
 def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
@@ -59,15 +61,17 @@ def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
 
 
 def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
-    """What is in a workspace: dataset, runs, progress, statuses, decisions, subsets."""
-    found = _status(open_workspace(workspace))
+    """Show what is in a workspace: dataset, runs, progress, statuses, decisions, subsets."""
+    from scoring.status import read_status
+
+    contents = read_status(open_workspace(workspace))
     if json:
-        print_json(found)
+        print_json(contents)
         return
-    info = found["dataset"]
+    info = contents["dataset"]
     files = ", ".join(file["name"] for file in info["files"])
     print_text(f"{info['n_samples']:,} samples from {files}")
-    runs = [
+    rows: list[tuple[Any, ...]] = [
         (
             run["run_id"],
             run["model"],
@@ -77,44 +81,44 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
             f"{run['rate']:,.1f}" if run["rate"] else "",
             f"{run['seconds_left'] / 60:,.0f} min" if run["seconds_left"] else "",
         )
-        for run in found["runs"]
+        for run in contents["runs"]
     ]
-    if runs:
+    if rows:
         columns = ["run", "model", "state", "done", "total", "samples/s", "left"]
-        STDOUT.print(make_table("Runs", columns, runs))
-    for run in found["runs"]:
+        STDOUT.print(make_table("Runs", columns, rows))
+    for run in contents["runs"]:
         rows = sorted(run["statuses"].items())
         STDOUT.print(make_table(f"Statuses of {run['run_id']}", ["status", "samples"], rows))
-    if found["reviewers"]:
-        rows = [tuple(item.values()) for item in found["reviewers"]]
-        STDOUT.print(make_table("Decisions", list(found["reviewers"][0]), rows))
-    print_text(f"Subsets: {', '.join(found['subsets']) or 'none yet'}")
+    if reviewers := contents["reviewers"]:
+        rows = [tuple(reviewer.values()) for reviewer in reviewers]
+        STDOUT.print(make_table("Decisions", list(reviewers[0]), rows))
+    print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
 
 
 def doctor(json: JsonOption = False) -> None:
-    """What this machine can do: Python, torch, device, dtype, memory, model cache."""
-    found = _machine()
+    """Show what this machine offers: Python, torch, device, dtype, memory, model cache."""
+    facts = _describe_machine()
     if json:
-        print_json(found)
+        print_json(facts)
         return
-    for name, value in found.items():
+    for name, value in facts.items():
         print_text(f"{name:18} {value}")
 
 
-def _serve(place: Workspace, port: int) -> None:
+def _serve(workspace: Workspace, port: int) -> None:
     from dashboard.server.serve import serve
 
-    chosen = _free_port(port)
-    if chosen != port and port:
-        show_message(f"Port {port} is taken; serving on {chosen} instead")
-    show_message(f"The dashboard of {place.root}; Ctrl-C stops it")
-    print_line(f"http://127.0.0.1:{chosen}")
-    serve(place.root, chosen)
+    free_port = _find_free_port(port)
+    if free_port != port and port:
+        show_message(f"Port {port} is in use; serving on {free_port} instead")
+    show_message(f"Serving the dashboard of {workspace.root}; press Ctrl-C to stop")
+    print_line(f"http://127.0.0.1:{free_port}")
+    serve(workspace.root, free_port)
 
 
-def _free_port(wanted: int) -> int:
-    """``wanted`` where it is free, else one that the system gives."""
-    for port in (wanted, 0):
+def _find_free_port(preferred: int) -> int:
+    """Return ``preferred`` if it is free, else any free port."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -122,73 +126,16 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise InputError("no free port on 127.0.0.1; name one with --port")
+    raise InputError("There is no free port on 127.0.0.1. Name one with --port.")
 
 
-def _status(place: Workspace) -> dict[str, Any]:
-    from scoring.dataset.records import read_dataset_info
-    from scoring.reviews.decisions import read_events
-    from scoring.reviews.resolution import latest_decisions, reviewer_progress
-    from scoring.runs.progress import read_progress
-    from scoring.runs.record import list_runs
-    from scoring.subsets.definitions import list_subsets
-
-    runs = []
-    for run in list_runs(place):
-        if run.imported_from:
-            runs.append(_imported_status(place, run))
-            continue
-        progress = read_progress(place, run.run_id)
-        runs.append(
-            {
-                "run_id": run.run_id,
-                "model": run.model,
-                "state": f"{progress.phase} {progress.state}" if progress else "not begun",
-                "done": progress.done if progress else 0,
-                "total": progress.total if progress else 0,
-                "rate": progress.rate if progress else 0.0,
-                "seconds_left": progress.seconds_left if progress else None,
-                "processes": progress.n_processes if progress else 0,
-                "sources": progress.sources if progress else {},
-                "statuses": progress.statuses if progress else {},
-            }
-        )
-    progress_by_reviewer = reviewer_progress(latest_decisions(read_events(place)))
-    return {
-        "dataset": asdict(read_dataset_info(place)),
-        "runs": runs,
-        "reviewers": [asdict(item) for item in progress_by_reviewer],
-        "subsets": [subset.name for subset in list_subsets(place)],
-    }
-
-
-def _imported_status(place: Workspace, run: RunRecord) -> dict[str, Any]:
-    from scoring.exchange.imported_scores import read_import_report
-
-    report = read_import_report(place, run.run_id)
-    return {
-        "run_id": run.run_id,
-        "model": run.model,
-        "state": "imported",
-        "done": report.n_samples,
-        "total": report.n_samples,
-        "rate": 0.0,
-        "seconds_left": None,
-        "processes": 0,
-        "sources": {},
-        "statuses": report.statuses,
-    }
-
-
-def _machine() -> dict[str, Any]:
-    import os
-
+def _describe_machine() -> dict[str, Any]:
     import torch
     import transformers
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cuda = torch.cuda.is_available()
-    found = {
+    facts = {
         "visnec-studio": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -201,5 +148,5 @@ def _machine() -> dict[str, Any]:
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        found["memory"] = f"{gib:.1f} GiB"
-    return found
+        facts["memory"] = f"{gib:.1f} GiB"
+    return facts

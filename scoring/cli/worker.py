@@ -1,6 +1,6 @@
-"""A worker process of ``--workers``: what to do comes in on stdin, where it is goes out on stdout.
+"""A worker process of ``--workers``: reads its job from stdin and reports the run on stdout.
 
-``python -m scoring.cli.worker`` is started by ``scoring.engine.workers`` and by nobody else.
+``scoring.engine.workers`` starts it as ``python -m scoring.cli.worker``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from scoring.errors import VisnecError
 
 
 def main() -> int:
-    """Does one job; the exit code tells how it ended."""
+    """Do one job and return the exit code."""
     job = Job.from_json(sys.stdin.readline())
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
+    threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     try:
         stopped = run_job(job, lambda value: print_line(json.dumps(value)), stop)
     except VisnecError as error:
@@ -29,8 +29,8 @@ def main() -> int:
     return STOPPED if stopped else 0
 
 
-def _wait_for_the_end(stop: threading.Event) -> None:
-    """The parent closes the pipe to ask for the end; the system does where the parent dies."""
+def _wait_for_end_of_input(stop: threading.Event) -> None:
+    """Set ``stop`` when the pipe closes: the parent asks the worker to stop, or it has died."""
     while sys.stdin.readline():
         pass
     stop.set()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -19,9 +20,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import WorkspaceError
+from scoring.readers.conversation import NO_IMAGE_REASON
 from scoring.readers.detect import JSON
 from scoring.samples import Role, Sample, Status, Turn
 from scoring.workspace import Workspace
+
+_MAX_REASONS = 10_000
+_REASON_CHARACTERS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,24 @@ def read_columns(
 ) -> Iterator[pa.Table]:
     """Yield the named columns of the whole dataset, or of ``rows``, one row group at a time."""
     yield from _read_groups(workspace, rows, list(columns))
+
+
+def count_statuses(workspace: Workspace) -> tuple[Counter[str], Counter[tuple[str, str]]]:
+    """Count the samples by status, and by status and reason those that need attention.
+
+    Samples that will be scored and samples that never had an image have no reason to be counted.
+    At most 10,000 different reasons are counted, by their first 600 characters.
+    """
+    statuses, reasons = Counter[str](), Counter[tuple[str, str]]()
+    for table in read_columns(workspace, ["status", "reason"]):
+        names = table.column(0).to_pylist()
+        statuses.update(names)
+        for status, reason in zip(names, table.column(1).to_pylist(), strict=True):
+            key = (status, str(reason)[:_REASON_CHARACTERS])
+            needs_attention = status != Status.PENDING and reason != NO_IMAGE_REASON
+            if needs_attention and (key in reasons or len(reasons) < _MAX_REASONS):
+                reasons[key] += 1
+    return statuses, reasons
 
 
 def _read_groups(

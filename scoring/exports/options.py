@@ -10,9 +10,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from scoring.errors import InputError
+from scoring.options import Option
 
 VERSION: Final = 3
 """Of the rules by which exports are written, and of manifests. Version 1 had no options; up to 2,
@@ -37,6 +38,7 @@ Images = Literal["none", "copy", "link", "embed"]
 Weighting = Literal["ignore", "column", "repeat"]
 Columns = Literal["source", "understood"]
 TurnChoice = Literal["keep", "drop", "mask"]
+_WEIGHTS, _TURNS, _CARD = "Weights", "Turns", "Dataset card"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -44,33 +46,73 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 class ExportOptions:
     """How to write a subset.
 
-    ``images``: ``copy`` or hard ``link`` the images used into a folder beside, or ``embed`` them
-    in a table (webdataset always holds them). ``weights``, of a rule that weighs: a ``column`` of
-    that name, or each sample ``repeat``-ed as often as it counts in an epoch of ``epoch_size``
-    samples drawn with ``seed``. ``turns``: ``drop`` or ``mask`` those answers whose own VisNec
-    score is under ``turn_min`` or not under ``turn_max``; a mask is the key ``mask_key`` with the
-    value false in such a turn. ``card``: README.md with plots, and Croissant metadata, which says
-    ``license``, ``url`` and ``date_published`` where they are given. ``columns`` of a Parquet
-    table: those that the dataset's own files have (``source``), or those that this tool understood,
-    with scores. ``version`` is 3 but for exports of earlier versions, which are verified by their
-    own rules. Raises InputError for choices that do not fit together.
+    ``version`` is 3 except for exports of earlier versions, which are verified by their own rules.
+    Raises InputError for options that cannot be combined.
     """
 
-    format: str = "llava"
-    images: Images = "none"
-    weights: Weighting | None = None
-    weight_key: str = "weight"
-    epoch_size: int | None = None
-    seed: int = 0
-    turns: TurnChoice = "keep"
-    turn_min: float | None = None
-    turn_max: float | None = None
-    mask_key: str = "loss"
-    card: bool = False
-    license: str | None = None
-    url: str | None = None
-    date_published: str | None = None
-    columns: Columns | None = None
+    format: Annotated[
+        str,
+        Option(
+            "llava (a JSON array), jsonl, parquet, huggingface (a folder for "
+            "datasets.load_from_disk), webdataset (tar files with the images), ids, or dropped "
+            "(the samples left out, and why)."
+        ),
+    ] = "llava"
+    images: Annotated[
+        Images,
+        Option(
+            "copy or (hard) link the images used into a folder images/ next to the records, embed "
+            "them in a table, or none. webdataset always contains them."
+        ),
+    ] = "none"
+    weights: Annotated[
+        Weighting | None,
+        Option(
+            "For a subset of the rule weights: column (a key of each record), repeat (each record "
+            "as often as it counts), or ignore.",
+            panel=_WEIGHTS,
+        ),
+    ] = None
+    weight_key: Annotated[str, Option("Name of that key.", panel=_WEIGHTS)] = "weight"
+    epoch_size: Annotated[
+        int | None, Option("Number of records written with --weights repeat.", panel=_WEIGHTS)
+    ] = None
+    seed: Annotated[int, Option("Seed for --weights repeat.", panel=_WEIGHTS)] = 0
+    turns: Annotated[
+        TurnChoice,
+        Option(
+            "What happens to answers whose own score is below --turn-min, or at or above "
+            "--turn-max: drop them with their questions, mask them (a key marks them as not to be "
+            "trained on), or keep them.",
+            panel=_TURNS,
+        ),
+    ] = "keep"
+    turn_min: Annotated[float | None, Option("Lowest VisNec score of an answer.", panel=_TURNS)] = (
+        None
+    )
+    turn_max: Annotated[
+        float | None, Option("VisNec score that an answer must stay below.", panel=_TURNS)
+    ] = None
+    mask_key: Annotated[str, Option("Key that is false in a masked answer.", panel=_TURNS)] = "loss"
+    card: Annotated[
+        bool,
+        Option("Also write README.md with figures and plots, and croissant.json.", panel=_CARD),
+    ] = False
+    license: Annotated[
+        str | None, Option("Licence for the card: an SPDX id or a URL.", panel=_CARD)
+    ] = None
+    url: Annotated[str | None, Option("URL of the dataset for the card.", panel=_CARD)] = None
+    date_published: Annotated[
+        str | None, Option("Publication date for the card, YYYY-MM-DD.", panel=_CARD)
+    ] = None
+    columns: Annotated[
+        Columns | None,
+        Option(
+            "For the format parquet: source (the rows of a Parquet or Arrow dataset as imported, "
+            "the default for such datasets) or understood (conversations, images, scores, the "
+            "record)."
+        ),
+    ] = None
     version: int = field(default=VERSION, kw_only=True)
 
     def __post_init__(self) -> None:

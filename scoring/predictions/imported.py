@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,47 @@ def import_predictions(
     for key in new:
         _write_set(workspace, sets[key], answers[key])
     return PredictionImport(path.name, tuple(sets.values()), already=not new)
+
+
+def import_prediction_files(
+    workspace: Workspace, files: Mapping[Sight, Sequence[str]], *, replace: bool = False
+) -> Iterator[PredictionImport]:
+    """Import files named ``[NAME=]FILE``, by sight; yield each when it is imported.
+
+    A file without the image that names no model belongs to the one model of the files with the
+    image. Raises InputError if there is not exactly one such model.
+    """
+    seen_models = [
+        model or path.name.partition(".")[0]
+        for model, path in map(_split_model, files.get(Sight.SEEN, ()))
+    ]
+    for sight, texts in files.items():
+        for text in texts:
+            model, path = _split_model(text)
+            if model is None and sight is not Sight.SEEN:
+                if len(seen_models) == 1:
+                    model = seen_models[0]
+                elif not _names_models(path):
+                    option = "--blind" if sight is Sight.BLIND else "--text-model"
+                    raise InputError(
+                        f"Which model do the predictions in {text} belong to? Write {option} "
+                        f"NAME={text}"
+                    )
+            yield import_predictions(workspace, path, model=model, sight=sight, replace=replace)
+
+
+def _split_model(text: str) -> tuple[str | None, Path]:
+    """Split ``NAME=FILE``; a file whose own name contains a ``=`` needs no model name."""
+    model, equals, path = text.partition("=")
+    is_named = equals and not Path(text).exists()
+    return (model, Path(path)) if is_named else (None, Path(text))
+
+
+def _names_models(path: Path) -> bool:
+    """Whether the records of a file name their model."""
+    valid = (line for line in read_prediction_lines(path) if line.problem is None)
+    first = next(valid, None)
+    return first is not None and first.model is not None
 
 
 def _describe_issues(issues: ImportIssues) -> str:

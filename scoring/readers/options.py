@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from scoring.errors import InputError
+from scoring.options import Option, parse_pairs
 from scoring.readers.encodings import check_encoding
 from scoring.samples import Role
+
+_RECORDS = "Reading records"
 
 FAMILIES: Mapping[str, str] = {
     "llava": "'conversations' with 'from' and 'value'",
@@ -30,6 +34,36 @@ COLUMN_ROLES = (
 )
 
 
+def _check_family(family: str) -> str | None:
+    """Return the family, None for ``auto``. Raises InputError for an unknown one."""
+    if family not in ("auto", *FAMILIES):
+        known = ", ".join(("auto", *FAMILIES))
+        raise InputError(f"Unknown format {family!r}. Choose one of: {known}")
+    return None if family == "auto" else family
+
+
+def _check_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
+    for role in columns:
+        if role not in COLUMN_ROLES:
+            known = ", ".join(COLUMN_ROLES)
+            raise InputError(f"Unknown column {role!r}. Choose one of: {known}")
+    return columns
+
+
+def _check_roles(roles: Mapping[str, str]) -> Mapping[str, Role]:
+    """Return the roles with lower-case names. Raises InputError for an unknown speaker."""
+    sides = {side.value: side for side in Role}
+    for name, side in roles.items():
+        if side not in sides:
+            known = ", ".join(sides)
+            raise InputError(f"Role {name!r} is mapped to {side!r}. Choose one of: {known}")
+    return {name.lower(): sides[side] for name, side in roles.items()}
+
+
+_parse_columns = parse_pairs("--column", "WHAT=NAME, as in --column question=caption")
+_parse_roles = parse_pairs("--role", "NAME=WHO, as in --role customer=human")
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """How to read records, as given by the user or by a list of datasets.
@@ -37,25 +71,70 @@ class ReadOptions:
     Class name, field names and order are part of dataset fingerprints (by ``repr``); do not change
     them.
 
-    Attributes:
-        family: None: detected per record.
-        columns: column role -> column name; dots lead into objects.
-        roles: additional role names.
-        keep_going: import the readable part of a damaged file and count the rest with its position.
-        allow_remote: treat http and https images as images instead of refusing them.
-        turn_keys: the keys of a turn for author and text, if they are not the usual ones.
-        only_columns: a record consists of ``columns`` and nothing else.
-        encoding: encoding of text files, "" for UTF-8.
+    ``family`` None: detected per record. ``turn_keys``: the keys of a turn for author and text, if
+    they are not the usual ones. ``only_columns``: a record consists of ``columns`` and nothing
+    else.
     """
 
-    family: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    roles: Mapping[str, Role] = field(default_factory=dict)
-    keep_going: bool = False
-    allow_remote: bool = False
+    family: Annotated[
+        str | None,
+        Option(
+            "Format of the records: auto (detected and printed), llava, messages, qa or caption. "
+            "Default: auto.",
+            "--format",
+            _RECORDS,
+            _check_family,
+        ),
+    ] = None
+    columns: Annotated[
+        Mapping[str, str],
+        Option(
+            "Which column is what, as WHAT=NAME (repeatable): id, source, image, conversations, "
+            "system, question, answer, caption. Dots lead into objects.",
+            "--column",
+            _RECORDS,
+            lambda texts: _check_columns(_parse_columns(texts)),
+            repeatable=True,
+            metavar="WHAT=NAME",
+        ),
+    ] = field(default_factory=dict)
+    roles: Annotated[
+        Mapping[str, Role],
+        Option(
+            "Who speaks, as NAME=human, assistant or system (repeatable).",
+            "--role",
+            _RECORDS,
+            lambda texts: _check_roles(_parse_roles(texts)),
+            repeatable=True,
+            metavar="NAME=WHO",
+        ),
+    ] = field(default_factory=dict)
+    keep_going: Annotated[
+        bool,
+        Option(
+            "Import the readable part of a damaged file; the rest is counted with its position.",
+            panel=_RECORDS,
+        ),
+    ] = False
+    allow_remote: Annotated[
+        bool,
+        Option(
+            "Accept images behind http and https and download them into the workspace, from public "
+            "addresses only."
+        ),
+    ] = False
     turn_keys: tuple[str, str] | None = None
     only_columns: bool = field(default=False, repr=False)
-    encoding: str = field(default="", repr=False)
+    encoding: Annotated[
+        str,
+        Option(
+            "Encoding of text files that are not UTF-8, such as gb18030, cp932 or cp1252: their "
+            "records are stored and exported in UTF-8.",
+            "--encoding",
+            _RECORDS,
+            lambda name: check_encoding(name) if name else "",
+        ),
+    ] = field(default="", repr=False)
 
     def with_defaults(self, listed: ReadOptions | None) -> ReadOptions:
         """Return the options that a list of datasets gives, unless the user described the records.
@@ -80,22 +159,11 @@ def read_options(
     allow_remote: bool = False,
     encoding: str = "",
 ) -> ReadOptions:
-    """Return options from command-line words. Raises InputError for an unknown word."""
-    if family not in ("auto", *FAMILIES):
-        raise InputError(f"Unknown format {family!r}. Choose one of: auto, {', '.join(FAMILIES)}")
-    for role in columns or {}:
-        if role not in COLUMN_ROLES:
-            raise InputError(f"Unknown column {role!r}. Choose one of: {', '.join(COLUMN_ROLES)}")
-    sides = {side.value: side for side in Role}
-    for name, side in (roles or {}).items():
-        if side not in sides:
-            raise InputError(
-                f"Role {name!r} is mapped to {side!r}. Choose one of: {', '.join(sides)}"
-            )
+    """Return options from plain texts. Raises InputError for an unknown text."""
     return ReadOptions(
-        None if family == "auto" else family,
-        columns or {},
-        {name.lower(): sides[side] for name, side in (roles or {}).items()},
+        _check_family(family),
+        _check_columns(columns or {}),
+        _check_roles(roles or {}),
         keep_going,
         allow_remote,
         encoding=check_encoding(encoding) if encoding else "",

@@ -99,7 +99,7 @@ def test_measure_filter_and_bands(workspace: Workspace) -> None:
 def test_a_text_only_model_needs_the_name_of_its_model(
     workspace: Workspace, seen_file: Path, blind_file: Path
 ) -> None:
-    with pytest.raises(InputError, match="write --text-model NAME="):
+    with pytest.raises(InputError, match="Write --text-model NAME="):
         run(workspace, "--text-model", blind_file)
     found = run_json(workspace, f"x={seen_file}", "--blind", blind_file, "--text-model", blind_file)
     assert found["models"][1]["all"]["leakage"]["value"] == 0.0
@@ -109,7 +109,7 @@ def test_blind_answers_need_the_name_of_their_model(
     workspace: Workspace, seen_file: Path, blind_file: Path, tmp_path: Path
 ) -> None:
     for files in ([], [f"x={seen_file}", f"y={seen_file}"]):
-        with pytest.raises(InputError, match="write --blind NAME="):
+        with pytest.raises(InputError, match="Write --blind NAME="):
             run(workspace, *files, "--blind", blind_file)
     found = run_json(workspace, f"x={seen_file}", f"y={seen_file}", "--blind", f"y={blind_file}")
     blind = {one["model"]: one["all"]["blind"] is not None for one in found["models"]}

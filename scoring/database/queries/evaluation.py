@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,14 @@ from scoring.database.queries.prediction_correctness import (
 )
 from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.evaluation.accuracy import DEFAULT_MEASURE, UNJUDGED, Correctness, list_cell_rows
+from scoring.evaluation.accuracy import UNJUDGED, Correctness, list_cell_rows
 from scoring.evaluation.evaluate import (
-    DEFAULT_SCORE_BANDS,
     Benchmark,
     Evaluation,
     ModelCorrectness,
     evaluate_models,
 )
+from scoring.evaluation.options import EvaluationOptions
 from scoring.necessity import Bands
 from scoring.predictions.files import Sight
 
@@ -45,34 +46,38 @@ def evaluate_predictions(
     store: Store,
     scope: Scope,
     where: Filter = EVERYTHING,
+    options: EvaluationOptions | None = None,
     *,
-    models: Sequence[str] | None = None,
-    measure: str = DEFAULT_MEASURE,
-    threshold: float | None = None,
-    n_bands: int = DEFAULT_SCORE_BANDS,
     bands: Bands | None = None,
+    **settings: Any,
 ) -> Evaluation:
-    """Evaluate models, by default all, on the samples under a filter by the scores of a scope.
+    """Evaluate models on the samples that match a filter, using the scores of a scope.
 
-    The necessary part is ``visnec >= threshold``, by default the upper band limit. Raises
-    InputError where there are no predictions, for an unknown model, measure or scope.
+    Args:
+        store: The database.
+        scope: The scores that define the necessary part.
+        where: The samples to evaluate on.
+        options: What to evaluate.
+        bands: Band limits of the categories, by default those of the workspace.
+        settings: Fields of ``EvaluationOptions`` by name.
+
+    Raises:
+        InputError: There are no predictions, or the model, measure or scope is unknown.
     """
+    options = replace(options or EvaluationOptions(), **settings)
     bands = bands or store.bands
-    benchmark, correctness = _read_correctness(
-        compile_query(store, scope, where, bands), models, measure
-    )
-    limit = bands.high if threshold is None else threshold
-    return evaluate_models(benchmark, correctness, limit, bands, n_bands)
+    query = compile_query(store, scope, where, bands)
+    benchmark, correctness = _read_correctness(query, options)
+    limit = bands.high if options.threshold is None else options.threshold
+    return evaluate_models(benchmark, correctness, limit, bands, options.n_bands)
 
 
 def read_cell_rows(
     store: Store,
     scope: Scope,
     where: Filter = EVERYTHING,
+    options: EvaluationOptions | None = None,
     *,
-    models: Sequence[str] | None = None,
-    measure: str = DEFAULT_MEASURE,
-    threshold: float | None = None,
     bands: Bands | None = None,
 ) -> dict[str, dict[str, dict[str, list[int]]]]:
     """Return the rows in each cell of the 2x2 of blind against seen: model, then ``all`` or
@@ -80,11 +85,11 @@ def read_cell_rows(
 
     Raises InputError as :func:`evaluate_predictions` does.
     """
+    options = options or EvaluationOptions()
     bands = bands or store.bands
-    benchmark, correctness = _read_correctness(
-        compile_query(store, scope, where, bands), models, measure
-    )
-    limit = bands.high if threshold is None else threshold
+    query = compile_query(store, scope, where, bands)
+    benchmark, correctness = _read_correctness(query, options)
+    limit = bands.high if options.threshold is None else options.threshold
     parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
     return {
         of_model.model: {
@@ -97,7 +102,7 @@ def read_cell_rows(
 
 
 def _read_correctness(
-    query: Query, models: Sequence[str] | None, measure: str
+    query: Query, options: EvaluationOptions
 ) -> tuple[Benchmark, list[ModelCorrectness]]:
     """The samples of a query, and the correctness of each model on them."""
     snapshot = query.snapshot
@@ -107,8 +112,8 @@ def _read_correctness(
             "There are no predictions to evaluate. Create some with visnec predict, or name files: "
             "visnec evaluate FILE -w WORKSPACE"
         )
-    for name in models or ():
-        correctness_query(snapshot, name, Sight.SEEN, measure)  # raises for an unknown one
+    for name in options.models:
+        correctness_query(snapshot, name, Sight.SEEN, options.measure)  # raises for an unknown one
     columns = query.fetch_arrays(_SAMPLES)
     sources = snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
     benchmark = Benchmark(
@@ -118,8 +123,8 @@ def _read_correctness(
         sources=tuple(str(source) for (source,) in sources),
         kind=columns["kind"].astype(np.int8),
     )
-    chosen = [known[name] for name in models] if models else list(known.values())
-    return benchmark, [_judge_model(query, benchmark, model, measure) for model in chosen]
+    models = [known[name] for name in options.models] or list(known.values())
+    return benchmark, [_judge_model(query, benchmark, model, options.measure) for model in models]
 
 
 def _judge_model(

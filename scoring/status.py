@@ -1,0 +1,61 @@
+"""Summarize a workspace: its dataset, runs, decisions and subsets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from scoring.dataset.records import read_dataset_info
+from scoring.exchange.imported_scores import read_import_report
+from scoring.reviews.decisions import read_events
+from scoring.reviews.resolution import latest_decisions, reviewer_progress
+from scoring.runs.progress import read_progress
+from scoring.runs.record import RunRecord, list_runs
+from scoring.subsets.definitions import list_subsets
+from scoring.workspace import Workspace
+
+
+def read_status(workspace: Workspace) -> dict[str, Any]:
+    """Return the contents of a workspace as JSON values: dataset, runs, reviewers and subsets."""
+    decisions = latest_decisions(read_events(workspace))
+    return {
+        "dataset": asdict(read_dataset_info(workspace)),
+        "runs": [_run_status(workspace, run) for run in list_runs(workspace)],
+        "reviewers": [asdict(progress) for progress in reviewer_progress(decisions)],
+        "subsets": [subset.name for subset in list_subsets(workspace)],
+    }
+
+
+def _run_status(workspace: Workspace, run: RunRecord) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "run_id": run.run_id,
+        "model": run.model,
+        "state": "not begun",
+        "done": 0,
+        "total": 0,
+        "rate": 0.0,
+        "seconds_left": None,
+        "processes": 0,
+        "sources": {},
+        "statuses": {},
+    }
+    if run.imported_from:
+        report = read_import_report(workspace, run.run_id)
+        return status | {
+            "state": "imported",
+            "done": report.n_samples,
+            "total": report.n_samples,
+            "statuses": report.statuses,
+        }
+    if progress := read_progress(workspace, run.run_id):
+        return status | {
+            "state": f"{progress.phase} {progress.state}",
+            "done": progress.done,
+            "total": progress.total,
+            "rate": progress.rate,
+            "seconds_left": progress.seconds_left,
+            "processes": progress.n_processes,
+            "sources": progress.sources,
+            "statuses": progress.statuses,
+        }
+    return status

@@ -1,0 +1,211 @@
+"""Create subsets from a rule, its options and the choices around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from scoring.clustering.clusters import list_clusterings
+from scoring.database.connection import Store
+from scoring.errors import InputError
+from scoring.options import Option
+from scoring.rules import Rule, ablation_arms, parse_ranges, rule_from_dict
+from scoring.runs.record import read_run_or_latest, utc_now
+from scoring.subsets.definitions import (
+    ResolvedSubset,
+    SubsetDefinition,
+    read_outcome,
+    read_subset,
+    save_subset,
+)
+from scoring.subsets.selection import Treatment
+from scoring.workspace import Workspace
+
+_RULE, _SCORES, _CHOICES = "Options of the rule", "Scores", "Choices around the rule"
+_RULE_FIELDS = (
+    *("min", "max", "limits", "share", "count", "tokens", "at_least", "floor", "ceiling"),
+    *("by", "per", "of", "temperature", "min_weight", "max_weight", "seed"),
+)
+_SEEDED_RULES = ("random", "control")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectOptions:
+    """A rule by name with the options it takes, and how the subset is scoped and saved.
+
+    Options that are None are left to the rule. Without ``run_id`` the newest run is used, and
+    without ``clustering_id`` the newest clustering.
+    """
+
+    name: Annotated[str, Option("Name of the subset.")]
+    rule: Annotated[
+        str,
+        Option(
+            "threshold (--min, --max), answer-threshold (also --limits KIND=MIN..MAX), top-share "
+            "(--share), top-count (--count), top-tokens (--tokens), per-cluster and per-source "
+            "(--share, --at-least), paper and paper-code (--share, per cluster), length-corrected "
+            "(--share), budget (--count, --floor, --ceiling, --limits SOURCE=FLOOR..CEILING), "
+            "random (--share or --count, --seed), ablation (--by, --share, --per, --at-least), "
+            "control (--of, --by, --per, --seed), weights (--by, --temperature, --min-weight, "
+            "--max-weight)."
+        ),
+    ]
+    min: Annotated[float | None, Option("Lowest VisNec score kept.", panel=_RULE)] = None
+    max: Annotated[
+        float | None, Option("Scores at or above this value are dropped.", panel=_RULE)
+    ] = None
+    limits: Annotated[
+        Sequence[Any] | None,
+        Option(
+            "NAME=LOW..HIGH, repeatable; either end may be left out. NAME is an answer type "
+            "(yes/no, choice, number, word, phrase, text) for answer-threshold, a source for "
+            "budget.",
+            panel=_RULE,
+            parse=parse_ranges,
+            repeatable=True,
+            metavar="NAME=LOW..HIGH",
+        ),
+    ] = None
+    share: Annotated[
+        float | None, Option("Share of the scored samples, for example 0.15.", panel=_RULE)
+    ] = None
+    count: Annotated[int | None, Option("Samples to keep.", panel=_RULE)] = None
+    tokens: Annotated[int | None, Option("Answer tokens to keep.", panel=_RULE)] = None
+    at_least: Annotated[int | None, Option("Fewest samples to keep per group.", panel=_RULE)] = None
+    floor: Annotated[
+        int | None, Option("Fewest samples to keep per source in a budget.", panel=_RULE)
+    ] = None
+    ceiling: Annotated[
+        int | None, Option("Most samples to keep per source in a budget.", panel=_RULE)
+    ] = None
+    by: Annotated[
+        str | None,
+        Option(
+            "weights: softmax or rank. ablation: text-loss, multimodal-loss or "
+            "high-multimodal-loss. control: random, visnec or a loss.",
+            panel=_RULE,
+        ),
+    ] = None
+    per: Annotated[
+        str | None, Option("dataset, cluster or source: within which to rank.", panel=_RULE)
+    ] = None
+    of: Annotated[
+        str | None,
+        Option("Saved subset that a control is compared with; its choices are used.", panel=_RULE),
+    ] = None
+    temperature: Annotated[
+        float | None, Option("For weights; the higher, the more equal they are.", panel=_RULE)
+    ] = None
+    min_weight: Annotated[
+        float | None, Option("Lowest weight; the mean of all weights is 1.", panel=_RULE)
+    ] = None
+    max_weight: Annotated[float | None, Option("Highest weight.", panel=_RULE)] = None
+    seed: Annotated[int | None, Option("Seed of a random rule, or of --arms.", panel=_RULE)] = None
+    run_id: Annotated[
+        str | None, Option("The run to use. Default: the newest.", "--run", _SCORES)
+    ] = None
+    baseline: Annotated[
+        str | None,
+        Option(
+            "Blind baseline whose scores are used. Default: none, or the first baseline of a run "
+            "without it.",
+            panel=_SCORES,
+        ),
+    ] = None
+    clustering_id: Annotated[
+        str | None, Option("The clustering to use. Default: the newest.", "--clustering", _SCORES)
+    ] = None
+    text_only: Annotated[
+        Treatment | None,
+        Option("Samples without an image: drop (default) or keep.", panel=_CHOICES),
+    ] = None
+    unscored: Annotated[
+        Treatment | None,
+        Option("Samples without a score: drop (default) or keep.", panel=_CHOICES),
+    ] = None
+    hand_wins: Annotated[
+        bool | None,
+        Option(
+            "Whether manual decisions override the rule (default: yes).",
+            "--hand/--no-hand",
+            _CHOICES,
+        ),
+    ] = None
+    arms: Annotated[
+        bool,
+        Option(
+            "Also save the arms to compare with, each the size of this subset: NAME-text-loss, "
+            "-multimodal-loss, -no-clusters, -random, -random-per-cluster.",
+            panel=_CHOICES,
+        ),
+    ] = False
+    overwrite: Annotated[bool, Option("Replace a subset of this name.", panel=_CHOICES)] = False
+
+    def build_rule(self, of: Rule | None = None) -> Rule:
+        """Return the rule; ``of`` is the rule that a control accompanies. Raises RuleError."""
+        options = {name: getattr(self, name) for name in _RULE_FIELDS}
+        options["of"] = of.to_dict() if of is not None else None
+        if self.arms and self.rule not in _SEEDED_RULES:
+            options["seed"] = None  # it is the seed of the arms
+        given = {name: value for name, value in options.items() if value is not None}
+        return rule_from_dict({"rule": self.rule, **given})
+
+
+def create_subsets(
+    workspace: Workspace, store: Store, options: SelectOptions
+) -> list[ResolvedSubset]:
+    """Save a subset, and with ``arms`` those to compare it with; return them resolved.
+
+    All are resolved before the first is saved. Raises RuleError, or InputError for an unknown run,
+    clustering or subset, or a name that another subset has.
+    """
+    definition = build_definition(workspace, options)
+    definitions = [definition]
+    if options.arms:
+        definitions += [
+            replace(definition, name=f"{definition.name}-{arm}", rule=rule)
+            for arm, rule in ablation_arms(definition.rule, options.seed or 0).items()
+        ]
+    resolved = [read_outcome(workspace, store, each) for each in definitions]
+    for each in definitions:
+        save_subset(workspace, each, options.overwrite)
+    return resolved
+
+
+def build_definition(workspace: Workspace, options: SelectOptions) -> SubsetDefinition:
+    """Return the definition that the options describe, without saving it."""
+    model = read_subset(workspace, options.of) if options.of is not None else None
+    rule = options.build_rule(model.rule if model else None)
+    record = read_run_or_latest(workspace, options.run_id)
+    base = model or SubsetDefinition(
+        options.name,
+        rule,
+        record.run_id,
+        record.first_baseline,
+        _resolve_clustering(workspace, None),
+    )
+    choices: dict[str, Any] = {
+        "run_id": record.run_id if options.run_id is not None else None,
+        "baseline": options.baseline,
+        "text_only": options.text_only,
+        "unscored": options.unscored,
+        "hand_wins": options.hand_wins,
+    }
+    if options.clustering_id is not None:
+        choices["clustering_id"] = _resolve_clustering(workspace, options.clustering_id)
+    changed = {name: value for name, value in choices.items() if value is not None}
+    return replace(base, name=options.name, rule=rule, created_at=utc_now(), **changed)
+
+
+def _resolve_clustering(workspace: Workspace, clustering_id: str | None) -> str | None:
+    """Return the id of a clustering, by default the newest. Raises InputError if unknown."""
+    known = [clustering.clustering_id for clustering in list_clusterings(workspace)]
+    if clustering_id is None:
+        return known[-1] if known else None
+    if clustering_id not in known:
+        raise InputError(
+            f"Unknown clustering {clustering_id!r} in {workspace.root}. "
+            f"Choose one of: {', '.join(known) or 'none yet'}"
+        )
+    return clustering_id
