@@ -53,16 +53,12 @@ def parse_json_object(flag: str) -> Callable[[str], dict[str, Any]]:
     return parse
 
 
-def parse_pairs(flag: str, example: str) -> Callable[[Sequence[str]], dict[str, str]]:
-    """Return a parser of ``KEY=VALUE`` texts that names ``flag`` in its errors."""
-
-    def parse(texts: Sequence[str]) -> dict[str, str]:
-        pairs = {}
-        for text in texts:
-            key, equals, value = text.partition("=")
-            if not (equals and key.strip() and value.strip()):
-                raise InputError(f"{flag} {text!r} is not of the form {example}")
-            pairs[key.strip()] = value.strip()
-        return pairs
-
-    return parse
+def parse_pairs(flag: str, form: str, texts: Sequence[str]) -> dict[str, str]:
+    """Parse ``KEY=VALUE`` texts; errors name ``flag`` and the expected ``form``."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (equals and key.strip() and value.strip()):
+            raise InputError(f"{flag} {text!r} is not of the form {form}")
+        pairs[key.strip()] = value.strip()
+    return pairs

@@ -58,4 +58,4 @@ def test_an_estimate_reports_the_cost_and_writes_nothing(demo_workspace: Path) -
     assert sorted(path.name for path in (demo_workspace / "runs").iterdir()) == before
     same = ["--run", "demo", "--baseline", "none", "--baseline", "gray", "--tokens"]
     finished = visnec("score", "-w", demo_workspace, "--model", "tiny-vlm", *same, "--estimate")
-    assert "all 600 samples of the run are done" in " ".join(finished.stderr.split())
+    assert "all 600 samples are done" in " ".join(finished.stderr.split())

@@ -116,7 +116,7 @@ def import_data(
             if n_added
             else "All of this data is already in the workspace; nothing was added"
         )
-    title = "Imported" if before is None else "The workspace now contains"
+    title = "Imported" if before is None else "Now"
     show_table(status_table(f"{title} {info.n_samples:,} samples", statuses))
     for (status, reason), count in reasons.most_common(_REASONS_SHOWN):
         show_message(f"{status} ({count:,}): {reason}")

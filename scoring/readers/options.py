@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -60,8 +60,18 @@ def _check_roles(roles: Mapping[str, str]) -> Mapping[str, Role]:
     return {name.lower(): sides[side] for name, side in roles.items()}
 
 
-_parse_columns = parse_pairs("--column", "WHAT=NAME, as in --column question=caption")
-_parse_roles = parse_pairs("--role", "NAME=WHO, as in --role customer=human")
+def _parse_columns(texts: Sequence[str]) -> Mapping[str, str]:
+    form = "WHAT=NAME, as in --column question=caption"
+    return _check_columns(parse_pairs("--column", form, texts))
+
+
+def _parse_roles(texts: Sequence[str]) -> Mapping[str, Role]:
+    form = "NAME=WHO, as in --role customer=human"
+    return _check_roles(parse_pairs("--role", form, texts))
+
+
+def _parse_encoding(name: str) -> str:
+    return check_encoding(name) if name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class ReadOptions:
             "system, question, answer, caption. Dots lead into objects.",
             "--column",
             _RECORDS,
-            lambda texts: _check_columns(_parse_columns(texts)),
+            _parse_columns,
             repeatable=True,
             metavar="WHAT=NAME",
         ),
@@ -104,7 +114,7 @@ class ReadOptions:
             "Who speaks, as NAME=human, assistant or system (repeatable).",
             "--role",
             _RECORDS,
-            lambda texts: _check_roles(_parse_roles(texts)),
+            _parse_roles,
             repeatable=True,
             metavar="NAME=WHO",
         ),
@@ -132,7 +142,7 @@ class ReadOptions:
             "records are stored and exported in UTF-8.",
             "--encoding",
             _RECORDS,
-            lambda name: check_encoding(name) if name else "",
+            _parse_encoding,
         ),
     ] = field(default="", repr=False)
 
@@ -166,5 +176,5 @@ def read_options(
         _check_roles(roles or {}),
         keep_going,
         allow_remote,
-        encoding=check_encoding(encoding) if encoding else "",
+        encoding=_parse_encoding(encoding),
     )

@@ -239,7 +239,7 @@ def test_the_command_tells_what_was_added(
 
     command = [str(files[1]), "-w", str(workspace.root), "--append"]
     assert "Added 3 samples to 4" in run(*command)
-    assert "All of it is there already; nothing was added" in run(*command)
+    assert "All of this data is already in the workspace; nothing was added" in run(*command)
     Image.new("RGB", (4, 4), "red").save(tmp_path / "new.png")
     path = write(tmp_path / "n.json", "n", 2, image="new.png")
     assert "Imported 2 samples" in run(str(path), "-w", str(tmp_path / "fresh"), "--append")

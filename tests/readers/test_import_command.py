@@ -58,7 +58,10 @@ def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     ("n_samples", "told"),
-    [(1, "nothing was imported. The same command begins anew"), (5, "files that were read whole")],
+    [
+        (1, "Nothing was imported; run the same command to start again"),
+        (5, "Files that were read completely are saved"),
+    ],
 )
 def test_ctrl_c_says_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_samples: int, told: str
@@ -70,7 +73,7 @@ def test_ctrl_c_says_what_is_kept(
     interrupted_after(n_samples, monkeypatch)
     done = visnec_import(tmp_path / "*.jsonl", "-w", tmp_path / "ws")
     assert done.exit_code == 130
-    assert f"Stopped; {told}" in done.stderr
+    assert f"Stopped. {told}" in done.stderr
 
 
 def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
     done = visnec_import(path, "-w", tmp_path / "ws", *columns, "--json")
     assert json.loads(done.stdout)["statuses"] == {"to score": 1}
     done = visnec_import(path, "-w", tmp_path / "ws", "--column", "question")
-    assert "--column 'question' is no WHAT=NAME" in str(done.exception)
+    assert "--column 'question' is not of the form WHAT=NAME" in str(done.exception)
 
 
 def test_images_that_were_not_read_are_named(tmp_path: Path) -> None:
