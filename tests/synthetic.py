@@ -71,7 +71,7 @@ class Row:
 
 
 def typed_row(value: float | Status | None, position: int = 0, tokens: int = 4) -> Row:
-    """A row with exactly this VisNec score, or with this status; None stands for pending."""
+    """A row with exactly this VisNec score, or with this status; None means pending."""
     sources = ("scenes", "digits", "charts")
     source = sources[position % len(sources)]
     row = Row(
@@ -108,11 +108,11 @@ def make_workspace(
     container: str = "array",
     seed: int = 7,
 ) -> Workspace:
-    """Writes a whole small workspace and returns it.
+    """Write a complete small workspace and return it.
 
     ``rows`` or ``visnec`` (with ``tokens``, powers of two) give the exact samples; otherwise ``n``
     plausible ones are made from ``seed``: several sources, samples sharing an image, several turns,
-    hostile text, and rows without a score. ``running`` leaves a progress file of a run at work.
+    hostile text, and rows without a score. ``running`` adds the progress file of an active run.
     """
     if visnec is not None:
         counts = tokens or [4] * len(visnec)
@@ -344,7 +344,7 @@ def _score_row(row_idx: int, row: Row, baseline: str, lower: float) -> dict[str,
 
 
 def _token_values(row: Row, texts: Sequence[str], lower: float) -> dict[str, Any]:
-    """Every token of the first answer costs what the mean says."""
+    """Return tokens of the first answer, each with the mean loss."""
     _, _, _, text, multimodal = row.turns[0]
     return {
         "token_turns": [0] * len(texts),
@@ -366,7 +366,7 @@ def write_predictions(workspace: Workspace, rows: Sequence[Row], run_id: str = R
 
 
 def write_progress(workspace: Workspace, rows: Sequence[Row], run_id: str = RUN_ID) -> None:
-    """A progress file as a scorer at work leaves it."""
+    """Write a progress file as an active scorer does."""
     done = sum(row.status is not Status.PENDING for row in rows)
     statuses = {str(status): _count(rows, status) for status in Status if _count(rows, status)}
     progress = {
@@ -444,7 +444,7 @@ def append_decisions(
 
 
 def write_decisions(workspace: Workspace, n: int, seed: int = 7) -> None:
-    """Two reviewers who agree on most samples; one verdict is undone, one has a note."""
+    """Write two reviewers who agree on most samples; one decision is undone, one has a note."""
     draw = random.Random(seed)  # noqa: S311 - repeatable on purpose
     seen = draw.sample(range(n), min(n, 12))
     ada = [decision_event(s, r, ("keep", "drop", "unsure")[s % 3]) for s, r in enumerate(seen, 1)]

@@ -54,14 +54,8 @@ def fetch_images(
 ) -> FetchReport:
     """Download missing images; failed ones are tried again.
 
-    Args:
-        workspace: a workspace whose dataset was imported with ``allow_remote``.
-        progress: called with the number of URLs done and the number known so far.
-        stop: set to stop.
-        fetcher: how to download.
-
-    Raises:
-        InputError: the workspace was imported without permission to download.
+    ``progress`` is called with the number of URLs done and the number known so far. Raises
+    InputError if the dataset was imported without ``allow_remote``.
     """
     folder, fetcher = workspace.remote_dir, fetcher or Fetcher()
     if not (folder / "remote.json").is_file() or REMOTE_ROOT not in workspace.settings.image_roots:

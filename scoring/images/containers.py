@@ -17,8 +17,9 @@ import binascii
 import bisect
 import json
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -33,8 +34,6 @@ from scoring.readers.values import parse_list
 MAX_IMAGE_BYTES: Final = 256 << 20
 _MAX_OPEN_FILES = 8
 _MAX_BATCH_ROWS = 32
-_open_files: OrderedDict[tuple[Path, int, int], _RowSource] = OrderedDict()
-_open_lock = threading.Lock()
 
 
 class EmbeddedProblem(Exception):
@@ -60,7 +59,7 @@ def read_embedded(path: Path, member: str) -> bytes:
     if "offset" in fields:
         value: object = read_row_at(path, int(fields["offset"]), "quoting" not in fields)
     else:
-        value = _open_rows(path).read_row(int(fields["row"]), steps[0])
+        value = _rows_of(path).read_row(int(fields["row"]), steps[0])
     return _decode_image(_follow_pointer(value, steps))
 
 
@@ -109,29 +108,25 @@ class _RowSource(Protocol):
         """Return the row with at least that column."""
 
 
-def _open_rows(path: Path) -> _RowSource:
-    """Open a file, or return it from the cache of recently used files."""
+def _rows_of(path: Path) -> _RowSource:
     stat = path.stat()
-    key = (path, stat.st_mtime_ns, stat.st_size)
-    with _open_lock:
-        if key in _open_files:
-            _open_files.move_to_end(key)
-            return _open_files[key]
-    rows: _RowSource
+    return open_rows(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=_MAX_OPEN_FILES)
+def open_rows(
+    path: Path,
+    version: tuple[int, int],  # noqa: ARG001 - part of the key
+) -> _RowSource:
+    """Open a file for random access to its rows; recently used files stay open."""
     try:
         if path.is_dir():
-            rows = _RecordRows(path)
-        else:
-            with path.open("rb") as file:
-                is_parquet = file.read(4) == b"PAR1"
-            rows = _ParquetRows(path) if is_parquet else _ArrowRows(path)
+            return _RecordRows(path)
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        return _ParquetRows(path) if is_parquet else _ArrowRows(path)
     except pa.ArrowInvalid as error:
         raise EmbeddedProblem(f"cannot read {path.name}: {error}") from error
-    with _open_lock:
-        _open_files[key] = rows
-        while len(_open_files) > _MAX_OPEN_FILES:
-            _open_files.popitem(last=False)
-    return rows
 
 
 class _ParquetRows:
@@ -213,7 +208,7 @@ class _RecordRows:
         part = bisect.bisect_right(self._starts, row) - 1
         if part < 0:
             raise EmbeddedProblem(f"the dataset has no row {row}")
-        rows = _open_rows(self._parts[part])
+        rows = _rows_of(self._parts[part])
         original = rows.read_row(row - self._starts[part], "original")["original"]
         try:
             value = json.loads(bytes(original).decode("utf-8", "surrogateescape"))  # type: ignore[call-overload]

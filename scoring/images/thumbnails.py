@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +37,6 @@ MEMORY_BYTES: Final = 48 << 20
 LOOK_SECONDS: Final = 2.0
 _LOSSLESS_PIXELS = 256 * 256
 _HEADER = struct.Struct("<16sI16s")  # key, length, digest of the content
-_caches: dict[Path, PackedCache] = {}
-_caches_lock = threading.Lock()
 
 
 def load_thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> bytes:
@@ -49,7 +48,7 @@ def load_thumbnail(workspace: Workspace, reference: str, size: int = SIZE) -> by
     """
     location = resolve_image(reference, workspace.image_roots)
     key = _cache_key(location, size)
-    cache = _open_cache(workspace.thumbnails_dir)
+    cache = open_thumbnail_cache(workspace.thumbnails_dir)
     content = cache.read(key)
     if content is None:
         content = _encode_jpeg(open_image(location, size), size)
@@ -63,7 +62,7 @@ def thumbnail_writer(workspace: Workspace) -> Callable[[ImageLocation, Image.Ima
     It stops below the size limit, so nothing is evicted for it, and ignores all errors: missing
     thumbnails are made when a page requests them.
     """
-    cache = _open_cache(workspace.thumbnails_dir)
+    cache = open_thumbnail_cache(workspace.thumbnails_dir)
 
     def write_thumbnail(location: ImageLocation, image: Image.Image) -> None:
         try:
@@ -105,13 +104,6 @@ def _shrink(image: Image.Image, size: int) -> Image.Image:
     image = image.convert("RGB")
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
-
-
-def _open_cache(folder: Path) -> PackedCache:
-    with _caches_lock:
-        if folder not in _caches:
-            _caches[folder] = PackedCache(folder)
-        return _caches[folder]
 
 
 class PackedCache:
@@ -249,6 +241,12 @@ class PackedCache:
                     self._ends[pack] = offset + length
         except OSError:
             return
+
+
+@cache
+def open_thumbnail_cache(folder: Path) -> PackedCache:
+    """Return this process's cache of a folder."""
+    return PackedCache(folder)
 
 
 def _read_entry(pack: Path, offset: int, length: int, key: bytes) -> bytes | None:

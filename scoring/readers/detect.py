@@ -72,12 +72,7 @@ class FileFormat:
 def detect_format(path: Path, encoding: str = "") -> FileFormat:
     """Detect the format of ``path`` by its first bytes; the record family is not examined here.
 
-    Args:
-        path: the file.
-        encoding: encoding of text files, "" for UTF-8.
-
-    Raises:
-        RecordError: the format is not supported; the message names what was found.
+    ``encoding`` is that of text files, "" for UTF-8. Raises RecordError for an unsupported format.
     """
     try:
         with path.open("rb") as file:
@@ -315,9 +310,7 @@ def open_decompressed(raw: IO[bytes], compression: Compression, name: str) -> IO
 
 
 def _read_start(file: IO[bytes], size: int) -> bytes:
-    """Return up to ``size`` bytes. Ignores damage after the first byte; reading the file reports
-    it.
-    """
+    """Return up to ``size`` bytes; damage after the first byte is reported by later reads."""
     content = b""
     try:
         while len(content) < size and (piece := file.read(min(size - len(content), _STEP_BYTES))):

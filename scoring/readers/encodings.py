@@ -60,9 +60,8 @@ def decode_text(content: bytes, encoding: str) -> str:
 def advise_encoding(chunks: Iterable[bytes], *, has_option: bool = True) -> str:
     """Return the remedy for a file that is not UTF-8, with its likeliest encoding.
 
-    Args:
-        chunks: the file's content from its start, consumed only as far as needed.
-        has_option: whether the command that reads the file has ``--encoding``.
+    ``chunks`` are its content, consumed only as far as needed; ``has_option`` is whether the
+    command that reads it has ``--encoding``.
     """
     guess, example = guess_encoding(chunks)
     name = guess.upper().replace("_", "-") or "ENCODING"

@@ -67,8 +67,7 @@ class InputFile:
 def find_inputs(inputs: Sequence[Path | str]) -> list[InputFile]:
     """Return the files of ``inputs`` in the given order; those of a folder are sorted by bytes.
 
-    Raises:
-        InputError: an input does not exist, or a folder contains several kinds of files.
+    Raises InputError if an input does not exist or a folder contains several kinds of files.
     """
     if not inputs:
         raise InputError("Nothing to import. Name a dataset file, a folder or a pattern.")
@@ -240,10 +239,8 @@ def _read_meta_file(path: Path) -> list[InputFile]:
 
 
 def _find_annotation(path: Path, name: str) -> tuple[Path, Path] | None:
-    """Return the file ``name`` and the folder it is below, which may be the current folder, or the
-    meta file's folder or one of its parents.
-
-    A meta file is untrusted: files outside these folders are not read.
+    """Return the file ``name`` and the folder it is below: the current one, the meta file's or a
+    parent of that. A meta file is untrusted: files outside these folders are not read.
     """
     for base in (Path.cwd(), *path.absolute().parents[:4]):
         file = (base / name).resolve()

@@ -59,11 +59,7 @@ class SourceFile:
 
 
 def open_sources(inputs: Sequence[Path | str], options: ReadOptions) -> list[SourceFile]:
-    """Return the input files with their formats.
-
-    Raises:
-        InputError: the record family of a file is ambiguous; the message lists the possibilities.
-    """
+    """Return the input files with their formats. Raises InputError for an ambiguous family."""
     sources = []
     for file in find_inputs(inputs):
         source = _open_source(file, options)

@@ -81,15 +81,9 @@ def read_table_schema(path: Path) -> pa.Schema:
 
 
 def read_rows(path: Path, name: str, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
-    """Yield the given rows of a Parquet or Arrow file with all columns, in bounded memory.
+    """Yield the given rows (ascending) of a Parquet or Arrow file, in bounded memory.
 
-    Args:
-        path: the file.
-        name: the file's name in error messages.
-        rows: row numbers, ascending.
-
-    Raises:
-        RecordError: the rows are damaged.
+    Raises RecordError if they are damaged.
     """
     try:
         for first, batch in _batches_with(path, rows):

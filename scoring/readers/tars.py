@@ -79,16 +79,9 @@ class _MemberGroup:
 def read_webdataset(
     file: IO[bytes], name: str, *, encoding: str = "", keep_going: bool = False
 ) -> Iterator[RawRecord]:
-    """Yield the samples of a tar file.
+    """Yield the samples of a tar file; ``encoding`` is that of the texts inside, "" for UTF-8.
 
-    Args:
-        file: the archive.
-        name: its name in references.
-        encoding: encoding of the texts inside, "" for UTF-8.
-        keep_going: yield damage as a record with a problem.
-
-    Raises:
-        RecordError: the archive is damaged, unless ``keep_going``.
+    Raises RecordError for a damaged archive; with ``keep_going`` damage becomes a record.
     """
     group: _MemberGroup | None = None
     end = 0

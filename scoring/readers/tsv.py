@@ -100,17 +100,9 @@ def read_table(
 ) -> Iterator[tuple[int, RawRecord]]:
     """Yield (byte offset, row) for every row below the header, columns by name.
 
-    Args:
-        file: the table.
-        name: its name in error messages.
-        delimiter: between columns.
-        quoted: False: quotation marks are text.
-        encoding: "" for UTF-8.
-        keep_going: make the first line of a bad row a record with a problem and continue at the
-            next line.
-
-    Raises:
-        RecordError: a row has unbalanced quotation marks or is not in the encoding.
+    If not ``quoted``, quotation marks are text. Raises RecordError for a row with unbalanced
+    quotation marks or bytes outside the encoding; with ``keep_going`` its first line becomes a
+    record with a problem, and reading continues at the next line.
     """
     lines = _Lines(file, name, encoding=encoding)
     reader = _open_csv(lines, delimiter, quoted)

@@ -50,12 +50,8 @@ def replace_inline_images(
 ) -> object:
     """Return ``value`` with each image inside it replaced by its reference ``prefix&at=/pointer``.
 
-    Args:
-        value: a record, or a value inside it.
-        prefix: reference to the record.
-        at: JSON pointer of ``value``, each step percent-encoded.
-        key: the nearest key around ``value``.
-        image_key: the key that the user named as the image column.
+    ``at`` is the JSON pointer of ``value`` inside the record, each step percent-encoded; ``key`` is
+    the nearest key; ``image_key`` is the key that the user named as the image column.
     """
     if isinstance(value, dict):
         return {

@@ -51,12 +51,15 @@ def test_small_images_are_not_enlarged_and_stay_lossless() -> None:
         assert (image.format, image.size, image.getpixel((3, 3))) == ("PNG", (8, 8), (18, 52, 86))
 
 
-def test_the_second_read_comes_from_the_pack(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_new_process_reads_thumbnails_from_the_pack(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_png(tmp_path / "images" / "a.png", (300, 300), "#00ff00")
     first = load_thumbnail(workspace, "a.png", 64)
     assert len(list(workspace.thumbnails_dir.glob("pack-*.bin"))) == 1
-    other = PackedCache(workspace.thumbnails_dir)
-    assert next(iter(other._places.values()))[2] == len(first)
+    thumbnails.open_thumbnail_cache.cache_clear()
+    monkeypatch.setattr(thumbnails, "open_image", None)
+    assert load_thumbnail(workspace, "a.png", 64) == first
 
 
 def test_a_changed_file_gets_a_new_thumbnail(workspace: Workspace, tmp_path: Path) -> None:
@@ -152,9 +155,8 @@ def test_scoring_caches_thumbnails_for_the_pages(
 def test_scoring_does_not_evict_cached_thumbnails(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thumbnails, "_caches", {})
     full = PackedCache(workspace.thumbnails_dir, cap_bytes=3000, pack_bytes=1000)
-    thumbnails._caches[workspace.thumbnails_dir] = full
+    monkeypatch.setattr(thumbnails, "open_thumbnail_cache", lambda _: full)
     for n in range(2):
         full.write(key(n), bytes(1000))
     write_png(tmp_path / "images" / "a.png", (500, 300), "#00ff00")

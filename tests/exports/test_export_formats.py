@@ -583,7 +583,7 @@ def test_large_records_are_held_a_few_at_a_time(
         folder = export(workspace, ALL, LARGE[kind]).folder
         verify_manifest(folder)
     finally:
-        containers._open_files.clear()  # whose buffers would outlive their pool
+        containers.open_rows.cache_clear()  # its buffers would outlive their pool
         pa.set_memory_pool(before)
     assert pool.max_memory() < 32 << 20  # all of them are 32 MB, 43 MB in base64
 

@@ -1,8 +1,8 @@
-"""What must hold for any bytes that lie on the disk as a dataset, a list of datasets or images.
+"""Properties of reading any bytes as a dataset file, a list of datasets, or images by key.
 
-A whole file is told apart by its bytes, opened and read to its end: what comes is samples that can
-be written down, or an error of ours that says why. Columns of Parquet and Arrow are left out, for
-what a fuzzer guided by our own lines finds there is Arrow's.
+The format of the whole file is detected and the file is read to its end. The result is samples that
+can be stored, or one of our errors with an explanation. Parquet and Arrow columns are left out: a
+fuzzer guided by coverage of our code would only test Arrow.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def _dataset(path: Path, keep_going: bool) -> list[Sample]:
 
 
 def _listed(path: Path, keep_going: bool) -> list[Sample]:
-    """The samples of a list of datasets, beside a file that it may name."""
+    """Return the samples of a list of datasets, next to a file that it may name."""
     turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
     (path.parent / "data.json").write_text(json.dumps([{"image": "a.png", "conversations": turns}]))
     return _dataset(path, keep_going)
 
 
 def _images(path: Path, keep_going: bool) -> list[Sample]:
-    """Images by key: each is named by where it stands, and stands there."""
+    """Check that each image by key can be read at the position in its reference."""
     for reference in index_keyed_images([path]).values():
         place = split_reference(reference)
         assert place is not None
@@ -81,7 +81,7 @@ _NAMES = list(KINDS)
 
 
 def tagged_file(kind: str, content: bytes, *, keep_going: bool = False) -> bytes:
-    """An input whose first byte chooses what the file is said to be."""
+    """Return an input whose first byte selects the file name."""
     return bytes([FIRST + _NAMES.index(kind) + keep_going * len(_NAMES)]) + content
 
 
@@ -94,7 +94,7 @@ def check_file(data: bytes) -> list[Sample]:
     try:
         samples = read(path, keep_going % 2 == 1)
     except (InputError, RecordError) as error:
-        assert str(error), "a refusal says why"
+        assert str(error), "a refusal gives a reason"
         return []
     for sample in samples:
         assert_writable(sample)

@@ -1,13 +1,13 @@
 """Fuzzes the record parsers, guided by coverage: python -m tests.fuzz.fuzz_records [FOLDER...]
 
-Needs atheris (`pip install atheris`), which is no dependency of the tests. Options of libFuzzer
+Needs atheris (`pip install atheris`), which is not a dependency of the tests. Options of libFuzzer
 may follow, such as -max_total_time=600; without a folder only the committed corpus is the seed,
-and what is found new goes to the first folder named. An input that breaks a rule is written to the
-current folder; minimised, it belongs into tests/fuzz/corpus, where every test run tries it.
+and new inputs are written to the first folder. An input that breaks a property is written to the
+current folder; add it, minimised, to tests/fuzz/corpus, which every test run tries.
 
-Last run with atheris 3.0.0 on Python 3.11: 15 minutes, one process, 227,276 executions (252 a
-second beside other work), 170 MB at most. No rule broke and no input took a second; of 577 inputs
-that reached something new, the dozen that reached most lines lie in the corpus.
+Last run with atheris 3.0.0 on Python 3.11: 15 minutes, one process, 227,276 executions (252 per
+second on a busy machine), at most 170 MB. No property broke and no input took a second; of 577
+inputs with new coverage, the dozen that reach most lines are in the corpus.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What must hold for any bytes that are handed to the record parsers.
+"""Properties of parsing any bytes as records.
 
-A file is read or refused with a RecordError, nothing else; whatever a record holds, it becomes a
-sample that can be written down; and a JSON record's bytes are a slice of the file that parses to
+A file is read or refused with a RecordError, nothing else; every record becomes a sample that can
+be stored; and a JSON record's bytes are a slice of the file that parses to
 the record again, which an export may edit. The first byte of the input chooses the reader, so that
 one corpus serves all; its upper half is for whole files (see ``files``).
 """
@@ -77,7 +77,7 @@ def check(data: bytes) -> list[Sample]:
             if len(records) > MAX_RECORDS:
                 break
     except RecordError as error:
-        assert str(error), "a refusal says why"
+        assert str(error), "a refusal gives a reason"
     container = None if reader in JSON_READERS or reader == "gzip" else f"{NAME}#row=0"
     samples = []
     for row_idx, record in enumerate(records):
@@ -93,7 +93,7 @@ def check(data: bytes) -> list[Sample]:
 
 
 def _assert_slice(record: RawRecord, content: bytes) -> None:
-    """The record's bytes stand in the file, and say what was understood."""
+    """Check that the record's bytes are in the file and parse to its value."""
     if record.problem is not None:
         return
     assert record.original in content, "the bytes of a record are a slice of its file"

@@ -33,9 +33,9 @@ def assert_writable(sample: Sample) -> None:
 
 
 def assert_editable(sample: Sample, read: Callable[[bytes], Sample]) -> int:
-    """What exports make of a JSON record says what it should, or the record is left whole.
+    """Check that an export changes a JSON record as intended or leaves it unchanged.
 
-    ``read`` reads a record as ``sample`` was read. Returns how many cuts were made.
+    ``read`` reads a record as ``sample`` was read. Returns the number of changes.
     """
     record = sample.original
     line = one_line(record)

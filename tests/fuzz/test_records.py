@@ -16,7 +16,7 @@ from tests.fuzz.records import JSON_READERS, READERS, check, tagged
 
 CORPUS = sorted(Path(__file__).with_name("corpus").iterdir())
 
-# What records are made of: keys, roles, and texts that readers take for more than texts.
+# Building blocks of records: keys, roles, and texts with a meaning for readers.
 WORDS = st.sampled_from(
     [
         *(
@@ -55,7 +55,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_what_was_found_once_stays_in_order(path: Path) -> None:
+def test_earlier_fuzz_findings_stay_fixed(path: Path) -> None:
     check(path.read_bytes())
 
 
@@ -74,7 +74,7 @@ def test_any_bytes_are_read_or_refused(
 
 @given(st.lists(VALUES, max_size=4), st.booleans(), st.sampled_from([None, *FAMILIES]))
 @settings(max_examples=300, deadline=None)
-def test_any_json_becomes_as_many_samples_as_records(
+def test_any_json_becomes_one_sample_per_record(
     values: list[object], keep_going: bool, family: str | None
 ) -> None:
     texts = [json.dumps(value) for value in values]

@@ -78,7 +78,7 @@ def scores(workspace: Workspace, run_id: str) -> list[int]:
     )
 
 
-def test_rows_go_on_and_the_old_ones_keep_their_place(
+def test_appended_rows_follow_and_old_rows_are_unchanged(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "GROUP_ROWS", 1)
@@ -104,14 +104,14 @@ def test_rows_go_on_and_the_old_ones_keep_their_place(
     assert sorted(path.name for path in workspace.root.iterdir()) == ["dataset", "workspace.json"]
 
 
-def test_a_second_import_is_refused_and_names_the_way(
+def test_a_second_import_is_refused_and_suggests_append(
     workspace: Workspace, files: list[Path]
 ) -> None:
     with pytest.raises(WorkspaceError, match="Add this one to it with --append, or import it into"):
         import_dataset(workspace, files[1:])
 
 
-def test_a_run_goes_on_with_the_new_rows_alone(workspace: Workspace, files: list[Path]) -> None:
+def test_a_run_resumes_with_the_new_rows_only(workspace: Workspace, files: list[Path]) -> None:
     summary = score_dataset(workspace, FakeModel())
     open_review_log(workspace, "ann").append_bulk([1], "drop")
     open_plan(workspace)
@@ -128,7 +128,7 @@ def test_a_run_goes_on_with_the_new_rows_alone(workspace: Workspace, files: list
     assert scores(workspace, run.run_id) == list(range(7))
 
 
-def test_a_shuffled_order_is_one_of_all_images_and_makes_a_run_of_its_own(
+def test_the_shuffled_baseline_starts_a_new_run_after_an_addition(
     workspace: Workspace, files: list[Path]
 ) -> None:
     score_dataset(workspace, FakeModel(), baselines=["none", "shuffled"], run_id="mine")
@@ -139,7 +139,7 @@ def test_a_shuffled_order_is_one_of_all_images_and_makes_a_run_of_its_own(
     assert len(list_runs(workspace)) == 2
 
 
-def test_clusters_are_those_of_the_old_rows_until_they_are_made_again(
+def test_clusters_cover_the_old_rows_until_recomputed(
     workspace: Workspace, files: list[Path]
 ) -> None:
     embedder = load_embedder("tfidf")
@@ -150,7 +150,7 @@ def test_clusters_are_those_of_the_old_rows_until_they_are_made_again(
     assert sorted(sizes) == [4, 7]
 
 
-def test_an_addition_that_was_killed_leaves_the_dataset_as_it_was(
+def test_a_killed_addition_leaves_the_dataset_unchanged(
     workspace: Workspace, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = read_dataset_info(workspace)
@@ -173,7 +173,7 @@ def test_an_addition_that_was_killed_leaves_the_dataset_as_it_was(
     assert build_database(workspace).n_samples == 7
 
 
-def test_an_addition_that_broke_off_goes_on(
+def test_an_interrupted_addition_resumes(
     workspace: Workspace, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "_CHECKPOINT_ROWS", 1)
@@ -195,9 +195,7 @@ def test_an_addition_that_broke_off_goes_on(
     assert [one.id for one in read_samples(workspace)][4:] == ["b0", "b1", "b2", "c0", "c1"]
 
 
-def test_an_added_file_shows_the_images_of_its_own_folder(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_an_added_file_uses_its_own_image_folder(workspace: Workspace, tmp_path: Path) -> None:
     path = write(tmp_path / "other" / "c.json", "c", image="a.png")
     Image.new("RGB", (4, 4), "lime").save(tmp_path / "other" / "a.png")
     workspace = add(workspace, path)
@@ -207,7 +205,7 @@ def test_an_added_file_shows_the_images_of_its_own_folder(
     assert colours == [(255, 0, 0), (0, 255, 0)]
 
 
-def test_files_of_one_name_that_hold_images_are_refused(tmp_path: Path) -> None:
+def test_container_files_with_the_same_name_are_refused(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "t.csv").write_text(f"question,answer\nq,{folder}\n")
@@ -217,9 +215,7 @@ def test_files_of_one_name_that_hold_images_are_refused(tmp_path: Path) -> None:
         add(open_workspace(workspace.root), tmp_path / "y" / "t.csv")
 
 
-def test_nothing_is_added_under_a_run_that_is_at_work(
-    workspace: Workspace, files: list[Path]
-) -> None:
+def test_nothing_is_added_during_an_active_run(workspace: Workspace, files: list[Path]) -> None:
     score_dataset(workspace, FakeModel(), run_id="mine")
     with ProgressFile(workspace, "mine") as file:
         file.report(phase="score", state="running", total=4, rate=1.0, written=SampleCounts(),
@@ -229,7 +225,7 @@ def test_nothing_is_added_under_a_run_that_is_at_work(
             add(workspace, files[1])
 
 
-def test_the_command_tells_what_was_added(
+def test_the_command_reports_the_addition(
     workspace: Workspace, files: list[Path], tmp_path: Path
 ) -> None:
     def run(*arguments: str) -> str:
@@ -245,7 +241,7 @@ def test_the_command_tells_what_was_added(
     assert "Imported 2 samples" in run(str(path), "-w", str(tmp_path / "fresh"), "--append")
 
 
-def test_an_export_of_before_is_told_to_be_of_another_state(
+def test_verify_rejects_an_export_from_before_the_addition(
     workspace: Workspace, files: list[Path]
 ) -> None:
     run = score_dataset(workspace, FakeModel()).run_id

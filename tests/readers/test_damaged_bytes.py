@@ -1,4 +1,4 @@
-"""Files with bytes changed at random: told or read, never a crash and never a traceback."""
+"""Files with randomly changed bytes are refused or read, without a crash or traceback."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read_through(path: Path, keep_going: bool) -> None:
 
 
 @pytest.mark.parametrize("n_files", [600, pytest.param(20_000, marks=pytest.mark.long, id="many")])
-def test_damage_at_random_is_told_or_read(
+def test_random_damage_is_reported_or_read(
     whole: dict[str, bytes], tmp_path: Path, n_files: int
 ) -> None:
     draw = random.Random(11)  # noqa: S311 - repeatable on purpose

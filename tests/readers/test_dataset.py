@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> list[Path]:
     return [tmp_path / "a.json", tmp_path / "b.jsonl"]
 
 
-def test_records_keep_their_bytes_their_order_and_their_place(
+def test_records_keep_their_bytes_order_and_row(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "GROUP_ROWS", 2)
@@ -57,7 +57,7 @@ def test_records_keep_their_bytes_their_order_and_their_place(
     assert list(read_samples(workspace, [7])) == []
 
 
-def test_the_folder_that_holds_the_images_is_found(files: list[Path], tmp_path: Path) -> None:
+def test_the_folder_with_the_images_is_found(files: list[Path], tmp_path: Path) -> None:
     import_dataset(create_workspace(tmp_path / "ws"), files[:1])
     assert open_workspace(tmp_path / "ws").image_roots == (tmp_path.resolve(),)
     nested = tmp_path / "ann"
@@ -67,7 +67,7 @@ def test_the_folder_that_holds_the_images_is_found(files: list[Path], tmp_path: 
     assert open_workspace(tmp_path / "ws2").image_roots == (tmp_path.resolve(),)
 
 
-def test_the_same_files_again_change_nothing_others_are_refused(
+def test_importing_again_changes_nothing_and_other_files_are_refused(
     files: list[Path], tmp_path: Path
 ) -> None:
     workspace = create_workspace(tmp_path / "ws")
@@ -91,7 +91,7 @@ def test_a_broken_array_leaves_nothing_behind(tmp_path: Path) -> None:
     ("content", "message"),
     [("", "is empty"), ("id,image\n", "starts with b'id,image"), ("[]", "No records found")],
 )
-def test_what_is_no_dataset_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_datasets_are_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(InputError, match=message):
         import_dataset(create_workspace(tmp_path / "ws"), [tmp_path / "x.json"])
@@ -105,7 +105,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         import_dataset(workspace, [workspace.root])
 
 
-def test_a_folder_with_other_things_becomes_no_workspace(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_made_a_workspace(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(WorkspaceError, match="is not a workspace"):
         create_workspace(tmp_path)

@@ -73,7 +73,7 @@ def samples(workspace: Workspace) -> list[Sample]:
     ("text", "encoding", "guess"),
     [(CHINESE, "gbk", "gb18030"), (JAPANESE, "cp932", "cp932"), (FRENCH, "cp1252", "cp1252")],
 )
-def test_another_encoding_is_refused_guessed_and_read_by_name(
+def test_another_encoding_is_refused_guessed_and_read_with_the_option(
     tmp_path: Path, name: str, text: str, encoding: str, guess: str
 ) -> None:
     path = written(tmp_path, name, text, encoding)
@@ -92,7 +92,7 @@ def test_another_encoding_is_refused_guessed_and_read_by_name(
     assert file.encoding == guess
 
 
-def test_the_place_is_that_of_the_first_byte(tmp_path: Path) -> None:
+def test_the_position_is_that_of_the_first_bad_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(record("plain").encode() + b"\n" + record("x").encode().replace(b"x", b"\xe9"))
     with pytest.raises(RecordError, match=r"line 2, column 90: byte 0xE9 is not UTF-8.* cp1252,"):
@@ -110,7 +110,7 @@ def test_records_in_utf8_are_kept_as_they_are(tmp_path: Path) -> None:
     assert sample.original == path.read_bytes().strip()
 
 
-def test_a_bad_byte_under_a_named_encoding_is_refused_in_its_name(tmp_path: Path) -> None:
+def test_a_bad_byte_names_the_given_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(record(CHINESE).encode("gbk") + b"\n" + record("xyz").encode() + b"\n")
     path.write_bytes(path.read_bytes().replace(b"xyz", b"x\xffz"))
@@ -168,7 +168,7 @@ def test_images_of_a_table_in_another_encoding_are_found(tmp_path: Path) -> None
         assert image.getpixel((5, 5)) == (255, 0, 0)
 
 
-def test_an_export_is_what_iconv_would_make_of_the_file(tmp_path: Path) -> None:
+def test_an_export_equals_the_output_of_iconv(tmp_path: Path) -> None:
     (tmp_path / "r.png").write_bytes(png("red"))
     path = tmp_path / "a.jsonl"
     text = "".join(f"{record(one, 'r.png')}\n" for one in (CHINESE, "plain"))

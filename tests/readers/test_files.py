@@ -1,4 +1,4 @@
-"""Files of every kind: what they are taken for, what they hold, what is refused."""
+"""Every kind of file: detected formats, samples, and refusals."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_parquet_with_lists_of_images_and_with_paths(tmp_path: Path) -> None:
     assert colours(workspace) == [[red, lime], [blue]]
 
 
-def test_a_column_of_bytes_beside_the_paths_is_used(tmp_path: Path) -> None:
+def test_a_bytes_column_is_preferred_to_paths(tmp_path: Path) -> None:
     rows = [{"images": ["gone.png"], "image_bytes": [png("red")], "text": "<__dj__image> bed"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "dj.parquet")
     assert colours(imported(tmp_path, tmp_path / "dj.parquet")) == [[COLOURS["red"]]]
@@ -130,7 +130,7 @@ def test_a_saved_hugging_face_dataset(tmp_path: Path) -> None:
         find_inputs([tmp_path / "saved"])
 
 
-def test_damaged_parquet_is_told_and_its_readable_rows_are_kept(tmp_path: Path) -> None:
+def test_damaged_parquet_is_reported_and_its_readable_rows_are_kept(tmp_path: Path) -> None:
     texts = [f"text {number} " * 50 for number in range(400)]
     table = pa.table({"question": texts, "answer": texts})
     path = tmp_path / "x.parquet"
@@ -149,7 +149,7 @@ def test_damaged_parquet_is_told_and_its_readable_rows_are_kept(tmp_path: Path) 
         imported(tmp_path / "b", path)
 
 
-def test_a_damaged_arrow_file_is_told_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_damaged_arrow_file_is_reported_without_a_crash(tmp_path: Path) -> None:
     table = pa.table({"question": list("abcde"), "answer": list("fghij")})
     path = tmp_path / "x.arrow"
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
@@ -163,7 +163,7 @@ def test_a_damaged_arrow_file_is_told_and_ends_nothing(tmp_path: Path) -> None:
         open_reference("x.arrow#row=2&at=/answer", [path])
 
 
-def test_text_that_is_no_utf8_spoils_its_row_only(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_affects_only_its_row(tmp_path: Path) -> None:
     column = pa.array([b"good", b"\xff\xfe", b"fine"], pa.binary()).view(pa.string())
     batch = pa.record_batch({"question": column})
     found = list(tables.batch_records(batch, "x", 5))
@@ -212,7 +212,7 @@ def test_webdataset_in_its_forms(tmp_path: Path) -> None:
     assert samples[0].origin == "s.tar#offset=0&bytes=2048"
 
 
-def test_members_that_lead_out_and_links_are_refused(tmp_path: Path) -> None:
+def test_members_outside_the_archive_and_links_are_refused(tmp_path: Path) -> None:
     names = ["../evil.jpg", "/abs.jpg", "a/../../b.jpg", "link.jpg"]
     members: list[tuple[str, bytes | None]] = []
     for name in names:
@@ -227,7 +227,7 @@ def test_members_that_lead_out_and_links_are_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tar", "ws"]
 
 
-def test_a_tar_that_is_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_tar(tmp_path: Path) -> None:
     members = [(f"{i}.{suffix}", content) for i in range(5)
                for suffix, content in (("png", png("red")), ("txt", b"t" * 600))]  # fmt: skip
     path = write_tar(tmp_path / "s.tar", members)
@@ -253,7 +253,7 @@ def test_names_with_dots_before_the_extension(tmp_path: Path) -> None:
     assert answers(samples) == ["a", "a", "a"]
 
 
-def test_members_that_share_no_more_than_their_first_dot_are_named(tmp_path: Path) -> None:
+def test_members_that_share_only_the_name_before_the_first_dot_are_reported(tmp_path: Path) -> None:
     turns = json.dumps([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]).encode()
     members = [(f"photo.{n}.jpg", png("red")) for n in (1, 2)]
     members += [(f"photo.{n}.json", turns) for n in (1, 2)]
@@ -285,7 +285,7 @@ def test_a_benchmark_table_with_images_in_base64(tmp_path: Path) -> None:
     assert colours(workspace) == [[COLOURS["red"]], [COLOURS["red"]], [COLOURS["blue"]], []]
 
 
-def test_rows_that_share_images_are_known_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_images_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tsv, "MAX_SHARED_IMAGES", 2)
     shared, image = tsv.SharedImages(), "x" * 64
     for index in ("1", "2"):
@@ -443,7 +443,7 @@ def test_keep_going_counts_what_cannot_be_read(tmp_path: Path) -> None:
         ('[{"id": "1", "value": "a "b" c"}]', "line 1, column 27"),
     ],
 )
-def test_published_examples_that_are_no_json_are_told_with_their_place(
+def test_published_examples_with_invalid_json_are_reported_with_position(
     tmp_path: Path, published: str, place: str
 ) -> None:
     (tmp_path / "x.json").write_text(published)
@@ -454,7 +454,7 @@ def test_published_examples_that_are_no_json_are_told_with_their_place(
 # ---- which files ------------------------------------------------------------------------------
 
 
-def test_folders_and_patterns_are_read_in_the_order_of_their_bytes(tmp_path: Path) -> None:
+def test_folders_and_patterns_are_sorted_by_bytes(tmp_path: Path) -> None:
     folder = tmp_path / "d" / "sub"
     folder.mkdir(parents=True)
     write_lines(tmp_path / "d" / "b.jsonl", [record(1)])
@@ -475,7 +475,7 @@ def test_folders_and_patterns_are_read_in_the_order_of_their_bytes(tmp_path: Pat
         find_inputs([f"{tmp_path}/*.nothing"])
 
 
-def test_parquet_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_parquet_files_with_the_same_name_are_distinguished(tmp_path: Path) -> None:
     for folder, name in (("a", "red"), ("b", "blue"), (".", "lime")):
         (tmp_path / "d" / folder).mkdir(parents=True, exist_ok=True)
         table = pa.table({"image": [{"bytes": png(name), "path": None}], "text": [name]})
@@ -536,13 +536,13 @@ def test_images_inside_a_cached_file_are_found_by_the_name_of_the_link(tmp_path:
     assert colours(imported(tmp_path, snapshot)) == [[COLOURS["lime"]]]
 
 
-def test_names_of_the_hub() -> None:
+def test_hub_names_are_parsed() -> None:
     assert parse_hub_name("hf:a/b") == ("a/b", None)
     assert parse_hub_name("hf://datasets/a/b-c.d@main") == ("a/b-c.d", "main")
     assert parse_hub_name("a/b") is None
 
 
-def test_a_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
+def test_a_preview_reports_the_format_and_images(tmp_path: Path) -> None:
     (tmp_path / "ann").mkdir()
     (tmp_path / "red.png").write_bytes(png("red"))
     write_lines(tmp_path / "ann" / "x.jsonl", [record(0), record(1, "gone.png")])
@@ -560,7 +560,7 @@ def test_a_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()].count("ws") == 0
 
 
-def test_paths_beside_the_records_may_climb_inside_a_declared_root(tmp_path: Path) -> None:
+def test_relative_paths_may_use_parents_inside_a_declared_root(tmp_path: Path) -> None:
     (tmp_path / "repo" / "demos" / "data").mkdir(parents=True)
     (tmp_path / "repo" / "t").mkdir()
     (tmp_path / "repo" / "t" / "1.png").write_bytes(png("red"))
@@ -586,13 +586,13 @@ def test_paths_beside_the_records_may_climb_inside_a_declared_root(tmp_path: Pat
         (b"", "is empty"),
     ],
 )
-def test_what_is_no_dataset_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(RecordError, match=message):
         imported(tmp_path, tmp_path / "x.json")
 
 
-def test_archives_that_allow_no_look_inside_are_refused(tmp_path: Path) -> None:
+def test_compressed_archives_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("../x.json", "[]")
     with pytest.raises(RecordError, match="is a ZIP archive"):
@@ -629,7 +629,7 @@ def test_references_reach_declared_files_only(tmp_path: Path) -> None:
     ["row=9&at=/image/bytes", "row=0&at=/nothing", "row=0&at=/image/path", "row=0&at=/image/0",
      "offset=0&bytes=99999999999&member=x", "offset=999999&bytes=5&member=x", "offset=5&at=/x"],
 )  # fmt: skip
-def test_a_place_that_holds_no_image_is_a_bad_image(tmp_path: Path, member: str) -> None:
+def test_a_position_without_an_image_is_a_bad_image(tmp_path: Path, member: str) -> None:
     table = pa.table({"image": [{"bytes": b"no image", "path": None}]})
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(ImageProblem) as problem:
@@ -637,7 +637,7 @@ def test_a_place_that_holds_no_image_is_a_bad_image(tmp_path: Path, member: str)
     assert problem.value.status is Status.BAD_IMAGE
 
 
-def test_a_box_is_cut_out(tmp_path: Path) -> None:
+def test_a_box_is_cropped(tmp_path: Path) -> None:
     image = Image.new("RGB", (100, 80), "red")
     image.paste((0, 0, 255), (50, 0, 100, 80))
     image.save(tmp_path / "a.png")
@@ -648,10 +648,9 @@ def test_a_box_is_cut_out(tmp_path: Path) -> None:
     assert resolve_image("a.png", [tmp_path]).box is None
 
 
-def test_few_files_are_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "_MAX_OPEN_FILES", 2)
-    for number in range(4):
+def test_few_files_are_kept_open(tmp_path: Path) -> None:
+    for number in range(10):
         table = pa.table({"image": [png("red")]})
         pq.write_table(table, tmp_path / f"{number}.parquet")
         containers.read_embedded(tmp_path / f"{number}.parquet", "row=0&at=/image")
-    assert len(containers._open_files) == 2
+    assert containers.open_rows.cache_info().currsize == 8

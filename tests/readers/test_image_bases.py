@@ -63,7 +63,7 @@ def two(tmp_path: Path) -> Workspace:
     return imported(tmp_path, files)
 
 
-def test_each_file_shows_the_images_of_its_own_folder(two: Workspace) -> None:
+def test_each_file_uses_its_own_image_folder(two: Workspace) -> None:
     assert colours(two) == {"a1": RED, "b1": BLUE, "b2": BLUE}
     assert [one.images for one in read_samples(two)] == [
         ("images/1.png",), ("base=0#images/1.png",), ("base=0#images/2.png",),
@@ -115,7 +115,7 @@ def test_of_several_named_folders_the_one_with_most_images_is_tried_first(tmp_pa
     assert workspace.image_roots == ((tmp_path / "r2").resolve(), (tmp_path / "r1").resolve())
 
 
-def test_a_base_is_no_way_out_of_the_folders(two: Workspace) -> None:
+def test_a_base_cannot_leave_its_folders(two: Workspace) -> None:
     (two.root / "secret.png").write_bytes((two.root.parent / "a/images/1.png").read_bytes())
     for reference in ("base=0#../ws/secret.png", f"base=0#{two.root}/secret.png"):
         with pytest.raises(ImageProblem, match="leads out"):
@@ -127,7 +127,7 @@ def test_a_base_is_no_way_out_of_the_folders(two: Workspace) -> None:
             resolve_image(reference, two.image_roots)
 
 
-def test_exports_name_images_as_the_records_do_and_never_mix_two_up(
+def test_exports_use_the_paths_of_the_records_and_never_mix_images_up(
     two: Workspace, tmp_path: Path
 ) -> None:
     run = score_dataset(two, FakeModel()).run_id
@@ -147,5 +147,5 @@ def test_exports_name_images_as_the_records_do_and_never_mix_two_up(
     assert paths == ["image_path", "images/1.png", "images/1.png", "images/2.png"]
 
 
-def test_older_versions_are_kept_from_a_workspace_with_bases(two: Workspace) -> None:
+def test_older_versions_refuse_a_workspace_with_bases(two: Workspace) -> None:
     assert json.loads((two.root / "workspace.json").read_text())["schema_version"] == 2

@@ -1,4 +1,4 @@
-"""Finding the image folder: subfolders, links that lead elsewhere, and what import says of them."""
+"""Detecting the image folder: subfolders, links that lead outside, and the messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def done(*arguments: str | Path) -> str:
-    """Run a command and return what it says, in one line."""
+    """Run a command and return its messages on one line."""
     result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "400"})
     assert result.exit_code == 0, (result.output, result.exception)
     return " ".join(result.stderr.split())
@@ -80,7 +80,7 @@ def test_images_in_a_subfolder_are_found(tmp_path: Path, folder: str, others: li
     assert problem.value.reason == "'gone.png' is in none of the image folders"
 
 
-def test_the_image_folder_beside_the_folder_of_annotations_is_found(tmp_path: Path) -> None:
+def test_finds_the_image_folder_next_to_the_annotation_folder(tmp_path: Path) -> None:
     write_picture(tmp_path / "images" / "1.png")
     write_picture(tmp_path / "other" / "1.png", BLUE)
     data = write_records(tmp_path / "annotations" / "x.json", "1.png")
@@ -88,7 +88,7 @@ def test_the_image_folder_beside_the_folder_of_annotations_is_found(tmp_path: Pa
     assert colours(open_workspace(tmp_path / "ws")) == [RED]
 
 
-def test_subfolders_of_a_named_folder_are_looked_into(tmp_path: Path) -> None:
+def test_subfolders_of_a_declared_folder_are_tried(tmp_path: Path) -> None:
     write_picture(tmp_path / "disk" / "img" / "1.png")
     write_picture(tmp_path / "d" / "img" / "1.png", BLUE)
     data = write_records(tmp_path / "d" / "x.json", "1.png")
@@ -96,7 +96,7 @@ def test_subfolders_of_a_named_folder_are_looked_into(tmp_path: Path) -> None:
     assert colours(open_workspace(tmp_path / "ws")) == [RED]
 
 
-def test_names_in_several_subfolders_are_not_guessed(tmp_path: Path) -> None:
+def test_the_same_names_in_several_subfolders_are_ambiguous(tmp_path: Path) -> None:
     write_picture(tmp_path / "d" / "train" / "1.png")
     write_picture(tmp_path / "d" / "val" / "1.png", BLUE)
     data = write_records(tmp_path / "d" / "x.json", "1.png")
@@ -190,7 +190,7 @@ def named(trial: RootDetection) -> list[str]:
     return [f"--images={one}" for one in trial.remedy]
 
 
-def test_naming_only_the_other_disk_is_answered_with_both_folders(tmp_path: Path) -> None:
+def test_declaring_only_the_link_target_suggests_both_folders(tmp_path: Path) -> None:
     (image,) = linked(tmp_path)
     data = write_records(tmp_path / "d" / "x.json", image)
     disk = tmp_path / "disk" / "pictures"
@@ -200,7 +200,7 @@ def test_naming_only_the_other_disk_is_answered_with_both_folders(tmp_path: Path
     assert colours(open_workspace(tmp_path / "ws")) == [RED]
 
 
-def test_a_refused_path_says_where_it_leads(tmp_path: Path) -> None:
+def test_a_refused_path_names_its_target(tmp_path: Path) -> None:
     (image,) = linked(tmp_path)
     with pytest.raises(ImageProblem) as problem:
         resolve_image(image, [tmp_path / "d"])
@@ -211,7 +211,7 @@ def test_a_refused_path_says_where_it_leads(tmp_path: Path) -> None:
     )
 
 
-def test_relocating_to_a_folder_that_leads_out_says_why(tmp_path: Path) -> None:
+def test_relocating_to_a_folder_with_links_outside_explains_the_refusal(tmp_path: Path) -> None:
     (image,) = linked(tmp_path)
     data = write_records(tmp_path / "d" / "x.json", image)
     done("import", data, "-w", tmp_path / "ws")
@@ -221,7 +221,7 @@ def test_relocating_to_a_folder_that_leads_out_says_why(tmp_path: Path) -> None:
     assert "('images/a/1.png' leads outside the image folders" in str(result.exception)
 
 
-def test_greys_of_more_than_8_bits_are_announced(tmp_path: Path) -> None:
+def test_greys_of_more_than_8_bits_are_reported(tmp_path: Path) -> None:
     write_picture(tmp_path / "d" / "1.png")
     deep = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
     deep.save(tmp_path / "d" / "2.png")
@@ -234,6 +234,6 @@ def test_greys_of_more_than_8_bits_are_announced(tmp_path: Path) -> None:
     assert shown.convert("RGB").getpixel((0, 0)) == (156, 156, 156)
 
 
-def test_a_trial_of_an_earlier_version_is_read() -> None:
+def test_a_detection_of_an_earlier_version_is_read() -> None:
     raw = {"file": "x.json", "candidates": ["/d", "/"], "n_found": [0, 1], "n_tried": 2}
     assert parse_detection(raw) == RootDetection("x.json", ("/d", "/"), (0, 1), 2)

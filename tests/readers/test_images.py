@@ -37,7 +37,7 @@ def test_a_path_inside_a_root_is_found(root: Path) -> None:
     assert resolve_image(str(root / "in" / "red.png"), [root]).name == "red.png"
 
 
-def test_a_colon_in_a_file_name_is_no_address(root: Path) -> None:
+def test_a_colon_in_a_file_name_is_not_a_url(root: Path) -> None:
     (root / "in" / "red.png").rename(root / "col:on.png")
     assert resolve_image("col:on.png", [root]).path.name == "col:on.png"
     assert refused("mailto:on.png", [root]) is Status.MISSING_IMAGE
@@ -56,7 +56,7 @@ def test_a_damaged_tiff_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_leads_out_is_refused(root: Path) -> None:
+def test_paths_outside_the_roots_are_refused(root: Path) -> None:
     (root / "link.png").symlink_to(root.parent / "outside.png")
     (root / "linked").symlink_to(root.parent)
     (root / "round.png").symlink_to(root / "round.png")
@@ -76,9 +76,9 @@ def test_what_leads_out_is_refused(root: Path) -> None:
         assert refused(reference, [root]) is Status.REFUSED_PATH, reference
 
 
-def test_what_is_not_there_is_missing(root: Path) -> None:
+def test_absent_files_are_missing_images(root: Path) -> None:
     assert refused("in/blue.png", [root]) is Status.MISSING_IMAGE
-    assert refused("in", [root]) is Status.MISSING_IMAGE  # a folder is no image
+    assert refused("in", [root]) is Status.MISSING_IMAGE  # a folder is not an image
     assert refused("in/red.png", []) is Status.MISSING_IMAGE
 
 
@@ -90,7 +90,9 @@ def test_what_is_not_there_is_missing(root: Path) -> None:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not an image in a supported format"),
     ],
 )
-def test_what_is_no_image_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_other_files_are_bad_images_with_a_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(ImageProblem, match=reason) as problem:
@@ -182,13 +184,13 @@ def test_deep_greys_are_scaled_to_8_bits(tmp_path: Path, name: str) -> None:
     assert decode.is_deep_grey(ImageLocation(tmp_path / "a.tiff"))
 
 
-def test_floats_made_of_8_bit_greys_are_those_greys_again(tmp_path: Path) -> None:
+def test_float_greys_from_8_bits_round_trip(tmp_path: Path) -> None:
     greys = np.arange(256)
     (tmp_path / "a.tiff").write_bytes(grey_tiff(np.float32(greys / 255), bits=32))
     assert np.asarray(open_image(tmp_path / "a.tiff"))[0, :, 0].tolist() == greys.tolist()
 
 
-def test_colours_of_16_bits_keep_their_range_as_greys_do(tmp_path: Path) -> None:
+def test_16_bit_colours_keep_their_range(tmp_path: Path) -> None:
     """Pillow takes their high byte, so that greys and colours are read alike."""
     pixels = bytes([0, *struct.pack(">3H", 32768, 65535, 255)])
     write_png(tmp_path / "a.png", [(b"IDAT", zlib.compress(pixels))], depth=16, colour=2)
@@ -196,7 +198,7 @@ def test_colours_of_16_bits_keep_their_range_as_greys_do(tmp_path: Path) -> None
     assert not decode.is_deep_grey(ImageLocation(tmp_path / "a.png"))
 
 
-def test_a_tiff_of_other_pixels_says_so(tmp_path: Path) -> None:
+def test_a_tiff_with_an_unsupported_pixel_format_has_a_reason(tmp_path: Path) -> None:
     (tmp_path / "a.tiff").write_bytes(grey_tiff(np.float64([0, 1]), bits=64))
     with pytest.raises(ImageProblem, match="a TIFF with an unsupported pixel format"):
         open_image(tmp_path / "a.tiff")
@@ -228,7 +230,7 @@ PIXEL = (b"IDAT", zlib.compress(b"\0\x80"))
 
 @pytest.mark.parametrize("kind", ["iCCP", "zTXt", "iTXt"])
 @pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "after the pixels"])
-def test_a_png_with_a_large_profile_or_comment_is_a_picture(
+def test_a_png_with_a_large_profile_or_comment_is_decoded(
     tmp_path: Path, kind: str, behind: bool
 ) -> None:
     chunks = [metadata_chunk(kind, 5 << 20), PIXEL]
@@ -237,9 +239,7 @@ def test_a_png_with_a_large_profile_or_comment_is_a_picture(
 
 
 @pytest.mark.parametrize("kind", ["iCCP", "zTXt", "iTXt"])
-def test_metadata_that_unpack_without_end_are_refused_in_plain_words(
-    tmp_path: Path, kind: str
-) -> None:
+def test_metadata_bombs_are_refused_with_a_clear_reason(tmp_path: Path, kind: str) -> None:
     write_png(tmp_path / "a.png", [metadata_chunk(kind, 17 << 20), PIXEL])
     with pytest.raises(ImageProblem) as problem:
         open_image(tmp_path / "a.png")
@@ -247,7 +247,7 @@ def test_metadata_that_unpack_without_end_are_refused_in_plain_words(
     assert problem.value.reason == "a.png: its colour profile or comment is larger than 16 MiB"
 
 
-def test_damaged_metadata_of_a_sound_picture_are_overlooked(tmp_path: Path) -> None:
+def test_damaged_metadata_of_an_intact_image_is_ignored(tmp_path: Path) -> None:
     image = Image.new("RGB", (6, 2), (0, 200, 0))
     exif = image.getexif()
     exif[0x0112], exif[0x011A] = 6, 72.0  # the second, a resolution, gets a type it cannot have
@@ -268,7 +268,7 @@ def test_damaged_metadata_of_a_sound_picture_are_overlooked(tmp_path: Path) -> N
         (Image.DecompressionBombError(), "more pixels than the limit of 100,000,000"),
     ],
 )
-def test_whatever_a_decoder_raises_is_a_bad_image(
+def test_any_decoder_error_is_a_bad_image(
     root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def fail(*_: object, **__: object) -> Image.Image:
@@ -280,7 +280,7 @@ def test_whatever_a_decoder_raises_is_a_bad_image(
     assert problem.value.status is Status.BAD_IMAGE
 
 
-def test_damaged_files_end_as_a_picture_or_a_problem(tmp_path: Path) -> None:
+def test_damaged_files_are_decoded_or_refused(tmp_path: Path) -> None:
     dice = np.random.default_rng(1)
     noise = Image.effect_noise((20, 14), 80).convert("RGB")
     for name in ("PNG", "JPEG", "GIF", "WEBP", "BMP"):
@@ -313,9 +313,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (100, 90), (1600, 900)])
-def test_a_photograph_is_decoded_no_larger_than_needed(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_a_photo_is_decoded_no_larger_than_needed(tmp_path: Path, size: tuple[int, int]) -> None:
     photograph = Image.radial_gradient("L").resize(size).convert("RGB")
     photograph.save(tmp_path / "a.jpg", quality=95)
     whole = open_image(tmp_path / "a.jpg")
@@ -335,13 +333,13 @@ def test_a_line_of_pixels_is_decoded_too(tmp_path: Path, size: tuple[int, int]) 
     assert small.getpixel((0, 0)) == (90, 90, 90)
 
 
-def test_what_is_cut_from_an_image_keeps_its_pixels(tmp_path: Path) -> None:
+def test_a_crop_keeps_its_pixels(tmp_path: Path) -> None:
     Image.radial_gradient("L").resize((800, 800)).save(tmp_path / "a.jpg")
     place = ImageLocation(tmp_path / "a.jpg", box=(100, 100, 500, 400))
     assert open_image(place, min_size=50).size == (400, 300)
 
 
-def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (3, 3), colour) for colour in ("red", "blue")]
     path = tmp_path / "a.jpg"  # a GIF by another name, as real datasets hold
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])

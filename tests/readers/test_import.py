@@ -45,7 +45,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def interrupted_after(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Makes imports end like Ctrl-C after so many samples; the list fills with files opened."""
+    """Interrupt imports like Ctrl-C after ``n`` samples; returns the list of opened files."""
     opened: list[Path] = []
     reading = importing.SourceReader
 
@@ -61,7 +61,7 @@ def interrupted_after(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> list[P
     return opened
 
 
-def test_an_import_that_broke_off_goes_on_with_the_file_it_was_in(
+def test_an_interrupted_import_resumes_with_the_unfinished_file(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = create_workspace(tmp_path / "ws")
@@ -83,7 +83,7 @@ def test_an_import_that_broke_off_goes_on_with_the_file_it_was_in(
     assert sorted(path.name for path in workspace.root.iterdir()) == ["dataset", "workspace.json"]
 
 
-def test_an_import_of_changed_files_begins_anew(
+def test_an_import_of_changed_files_starts_from_scratch(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = create_workspace(tmp_path / "ws")
@@ -98,7 +98,7 @@ def test_an_import_of_changed_files_begins_anew(
     assert list(workspace.root.glob(".dataset.*.partial")) == []
 
 
-def test_nothing_is_left_where_nothing_was_finished(
+def test_an_import_without_finished_files_leaves_nothing(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = create_workspace(tmp_path / "ws")
@@ -108,7 +108,9 @@ def test_nothing_is_left_where_nothing_was_finished(
     assert [path.name for path in workspace.root.iterdir()] == ["workspace.json"]
 
 
-def test_two_imports_of_the_same_files_do_not_meet(files: list[Path], tmp_path: Path) -> None:
+def test_concurrent_imports_of_the_same_files_are_refused(
+    files: list[Path], tmp_path: Path
+) -> None:
     workspace = create_workspace(tmp_path / "ws")
     options = read_options()
     sources = importing.open_sources(files, options)
@@ -119,9 +121,7 @@ def test_two_imports_of_the_same_files_do_not_meet(files: list[Path], tmp_path: 
     import_dataset(workspace, files)
 
 
-def test_other_words_about_the_columns_make_another_dataset(
-    files: list[Path], tmp_path: Path
-) -> None:
+def test_other_column_options_make_another_dataset(files: list[Path], tmp_path: Path) -> None:
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, files)
     said = read_options(columns={"conversations": "conversations", "image": "image"})
@@ -140,7 +140,7 @@ def test_other_words_about_the_columns_make_another_dataset(
         ),
     ],
 )
-def test_words_that_are_none_are_named(arguments: dict[str, object], message: str) -> None:
+def test_unknown_options_are_reported(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_options(**arguments)  # type: ignore[arg-type]
 
@@ -194,7 +194,7 @@ def test_any_record_becomes_a_sample_that_can_be_stored(
     st.integers(0, 400),
     st.sampled_from([b"", b'"', b"}", b"[", b"\xff", b"\\", b"{" * 30]),
 )
-def test_a_damaged_file_is_told_or_read_with_its_damage_counted(
+def test_a_damaged_file_is_refused_or_read_with_its_damage_counted(
     values: list[dict[str, object]], start: int, length: int, inserted: bytes
 ) -> None:
     text = json.dumps(values, default=repr)
@@ -218,7 +218,7 @@ def test_a_damaged_file_is_told_or_read_with_its_damage_counted(
         assert one.original
 
 
-def test_lines_over_the_limit_are_told_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlong_lines_are_refused_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "MAX_RECORD_BYTES", 50)
     data = b'{"a": 1}\n{"a": "' + b"x" * 500 + b'"}\n{"a": 2}\n'
     with pytest.raises(RecordError, match="line 2 is longer than"):
@@ -253,7 +253,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert peaks[1] < peaks[0] * 1.3
 
 
-def test_originals_of_other_files_than_json_are_absent(tmp_path: Path) -> None:
+def test_only_json_records_have_original_bytes(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("question,answer\nq,a\n")
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, [tmp_path / "x.csv"])

@@ -1,4 +1,4 @@
-"""``visnec import`` as a user meets it: what it says, what it asks, how it ends."""
+"""``visnec import`` as a user runs it: messages, questions, exit codes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_dry_run_shows_the_first_record_and_stops(data: Path, tmp_path: Path) 
     assert not (tmp_path / "ws").exists()
 
 
-def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: Path) -> None:
+def test_the_summary_reports_statuses_and_reasons(data: Path, tmp_path: Path) -> None:
     refused = visnec_import(data, "-w", tmp_path / "ws")
     assert isinstance(refused.exception, RecordError)
     assert "line 2, column 2: Expecting property name" in str(refused.exception)
@@ -63,7 +63,7 @@ def test_the_end_tells_what_came_in_and_why_some_did_not(data: Path, tmp_path: P
         (5, "Files that were read completely are saved"),
     ],
 )
-def test_ctrl_c_says_what_is_kept(
+def test_ctrl_c_reports_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_samples: int, told: str
 ) -> None:
     monkeypatch.setattr(importing, "_CHECKPOINT_ROWS", 2)
@@ -76,7 +76,7 @@ def test_ctrl_c_says_what_is_kept(
     assert f"Stopped. {told}" in done.stderr
 
 
-def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
+def test_an_unknown_record_format_asks_for_an_option(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"q": "what", "a": "that", "pic": "1.png"}\n')
     done = visnec_import(path, "-w", tmp_path / "ws")
@@ -89,7 +89,7 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
     assert "--column 'question' is not of the form WHAT=NAME" in str(done.exception)
 
 
-def test_images_that_were_not_read_are_named(tmp_path: Path) -> None:
+def test_columns_with_unread_images_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     turns = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]
     records = [{"input_image": "a.png", "conversations": turns} for _ in range(3)]
@@ -110,7 +110,7 @@ def test_images_that_were_not_read_are_named(tmp_path: Path) -> None:
     assert json.loads(named.stdout)["statuses"] == {"to score": 3, "text_only": 1}
 
 
-def test_a_statement_with_a_number_as_its_label_is_asked_about(tmp_path: Path) -> None:
+def test_a_statement_with_a_numeric_label_is_ambiguous(tmp_path: Path) -> None:
     path = tmp_path / "vsr.jsonl"
     record = {"image": "1.jpg", "caption": "The cat is under the bench.", "label": 1, "subj": "cat"}
     path.write_text(json.dumps(record) + "\n")

@@ -26,15 +26,13 @@ def cut_array(data: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64, 1 << 20])
-def test_records_of_an_array_come_out_byte_for_byte(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_array_records_keep_their_bytes(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "CHUNK_BYTES", chunk)
     data = ("\ufeff [ " + " ,\n".join(RECORDS) + " ]\n").encode()
     assert cut_array(data) == [record.encode() for record in RECORDS]
 
 
-def test_bytes_that_are_no_utf8_survive_in_a_record_with_its_problem() -> None:
+def test_bytes_that_are_not_utf8_are_kept_in_a_record_with_a_problem() -> None:
     (found,) = read_json_array(io.BytesIO(b'[{"a":"\xff\xfe"}]'), "d.json", keep_going=True)
     assert found.original == b'{"a":"\xff\xfe"}'
     assert found.problem == "line 1, column 8: byte 0xFF is not UTF-8"
@@ -61,7 +59,9 @@ def test_an_error_names_line_and_column(data: bytes, place: str) -> None:
     assert str(error.value).startswith(f"d.json: {place}")
 
 
-def test_the_place_is_right_after_the_window_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_and_column_are_right_after_the_window_has_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(json_stream, "CHUNK_BYTES", 4)
     data = b'[{"a":1},\n{"a":2},\n{"a":3},\n{"a" 4}]'
     with pytest.raises(RecordError, match="line 4, column 6"):
@@ -80,7 +80,7 @@ def test_the_place_is_right_after_the_window_has_moved(monkeypatch: pytest.Monke
     st.sampled_from([None, 1, 3]),
     st.booleans(),
 )
-def test_any_json_is_cut_where_its_records_end(
+def test_any_json_is_split_at_its_records(
     values: list[object], indent: int | None, ascii_only: bool
 ) -> None:
     records = [json.dumps(value, indent=indent, ensure_ascii=ascii_only) for value in values]
@@ -89,7 +89,7 @@ def test_any_json_is_cut_where_its_records_end(
     assert cut_array(data) == expected
 
 
-def test_lines_keep_their_bytes_and_bad_lines_their_place() -> None:
+def test_lines_keep_their_bytes_and_bad_lines_their_row() -> None:
     data = b'\xef\xbb\xbf{"a": 1}\r\n\n{"a" 2}\n  {"a": 3} x\n{"a":4}'
     with pytest.raises(RecordError, match=r"d\.jsonl: line 3, column 6: Expecting ':' delimiter"):
         list(read_json_lines(io.BytesIO(data), "d.jsonl"))

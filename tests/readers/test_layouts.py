@@ -68,7 +68,7 @@ KEYED = {
         (json.dumps([{"from": "x@y.z", "question": "q", "answer": "a"}]), "array", 1),
     ],
 )
-def test_a_layout_is_told_by_what_the_file_holds(
+def test_a_layout_is_detected_from_the_content(
     tmp_path: Path, text: str, container: str, answers: int
 ) -> None:
     samples = imported(tmp_path, text)
@@ -93,7 +93,7 @@ RECORDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("family", RECORDS)
 @pytest.mark.parametrize("layout", ["array", "object", "values"])
-def test_a_damaged_first_record_costs_no_other_one(
+def test_a_damaged_first_record_does_not_affect_others(
     tmp_path: Path, family: str, layout: str
 ) -> None:
     whole = json.dumps(RECORDS[family])
@@ -120,12 +120,12 @@ def test_a_damaged_first_record_costs_no_other_one(
         '{{"a": {0}, "b": {0} "c": {0}}}',
     ],
 )
-def test_a_missing_comma_costs_no_record(tmp_path: Path, text: str) -> None:
+def test_a_missing_comma_loses_no_record(tmp_path: Path, text: str) -> None:
     samples = imported(tmp_path, text.format(json.dumps(TURN_RECORD)), keep_going=True)
     assert [sample.answer for sample in samples] == ["a", "a", "a"]
 
 
-def test_records_under_a_key_are_told_though_the_first_is_damaged(tmp_path: Path) -> None:
+def test_records_under_a_key_are_detected_with_a_damaged_first_record(tmp_path: Path) -> None:
     one = json.dumps(TURN_RECORD)
     samples = imported(tmp_path, f'{{"data": [\n{{x,\n{one},\n{one}]}}', keep_going=True)
     assert [sample.answer for sample in samples] == ["", "a", "a"]
@@ -133,13 +133,13 @@ def test_records_under_a_key_are_told_though_the_first_is_damaged(tmp_path: Path
     assert [one.answer for one in imported(tmp_path / "b", lines, keep_going=True)] == ["", "a"]
 
 
-def test_a_missing_colon_between_a_key_and_its_record_is_no_circle(tmp_path: Path) -> None:
+def test_a_missing_colon_after_a_key_does_not_loop_forever(tmp_path: Path) -> None:
     one = json.dumps(TURN_RECORD)
     samples = imported(tmp_path, f'{{"a": {one}, "b" {one}, "c": {one}}}', keep_going=True)
     assert [sample.answer for sample in samples] == ["a", "", "a"]
 
 
-def test_a_file_of_one_record_may_be_longer_than_what_is_looked_at(tmp_path: Path) -> None:
+def test_one_record_may_be_longer_than_the_detection_window(tmp_path: Path) -> None:
     long = {"id": "1", "conversations": [TURNS[0], {"from": "gpt", "value": "a" * CHUNK_BYTES * 2}]}
     assert [len(one.answer) for one in imported(tmp_path, pretty(long))] == [CHUNK_BYTES * 2]
 

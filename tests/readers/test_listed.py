@@ -1,4 +1,4 @@
-"""Datasets that take two files: a list that says how others are meant, images kept by key."""
+"""Datasets in two files: lists of datasets with read options, and images by key."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def listed(tmp_path: Path) -> Path:
     return folder / "dataset_info.json"
 
 
-def test_a_list_says_where_records_lie_and_what_their_columns_are(
-    listed: Path, tmp_path: Path
-) -> None:
+def test_a_list_gives_files_and_columns(listed: Path, tmp_path: Path) -> None:
     workspace = imported(tmp_path, f"{listed}#chat,odd,flat")
     samples = list(read_samples(workspace))
     assert [told(sample) for sample in samples] == [
@@ -74,7 +72,7 @@ def test_a_list_says_where_records_lie_and_what_their_columns_are(
     assert names == ["chat.json", "sub/odd.json", "flat.json"]
 
 
-def test_what_a_list_says_is_part_of_the_fingerprint(listed: Path, tmp_path: Path) -> None:
+def test_the_options_of_a_list_are_part_of_the_fingerprint(listed: Path, tmp_path: Path) -> None:
     by_list = import_dataset(create_workspace(tmp_path / "a"), [f"{listed}#chat"])
     alone = import_dataset(create_workspace(tmp_path / "b"), [listed.parent / "chat.json"])
     assert by_list.fingerprint != alone.fingerprint
@@ -82,7 +80,7 @@ def test_what_a_list_says_is_part_of_the_fingerprint(listed: Path, tmp_path: Pat
     assert preview.sample is not None and preview.sample.answer == "a"
 
 
-def test_words_of_the_user_come_before_those_of_a_list(listed: Path) -> None:
+def test_user_options_override_those_of_a_list(listed: Path) -> None:
     options = read_options(columns={"question": "with", "answer": "do"})
     (preview,) = preview_dataset([f"{listed}#flat"], options=options)
     assert preview.sample is not None
@@ -97,20 +95,22 @@ def test_words_of_the_user_come_before_those_of_a_list(listed: Path) -> None:
         ("#nothing", "has no dataset 'nothing'. Choose from: chat, odd, flat, far"),
     ],
 )
-def test_what_a_list_cannot_give_is_told(listed: Path, suffix: str, message: str) -> None:
+def test_remote_and_unknown_datasets_of_a_list_are_refused(
+    listed: Path, suffix: str, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         find_inputs([f"{listed}{suffix}"])
 
 
 @pytest.mark.parametrize("name", ["../secret.json", "/etc/hostname", "gone.json"])
-def test_a_list_leads_nowhere_else(listed: Path, name: str) -> None:
+def test_a_list_cannot_name_files_outside_its_folder(listed: Path, name: str) -> None:
     (listed.parent.parent / "secret.json").write_text("[]")
     listed.write_text(json.dumps({"x": {"file_name": name}}))
     with pytest.raises(InputError, match="but its folder has no such file"):
         find_inputs([listed])
 
 
-def test_records_of_their_own_are_no_list(tmp_path: Path) -> None:
+def test_records_with_file_names_are_not_a_list(tmp_path: Path) -> None:
     records = {"a": {"question": "q", "answer": "a", "image": "", "file_name": "x.png"}}
     (tmp_path / "r.json").write_text(json.dumps(records))
     assert [one.listed_options for one in find_inputs([tmp_path / "r.json"])] == [None]
@@ -146,7 +146,7 @@ def keyed(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["json", "base64", "bytes"])
-def test_images_by_key_are_read_where_they_lie(tmp_path: Path, kind: str) -> None:
+def test_images_by_key_are_read_in_place(tmp_path: Path, kind: str) -> None:
     images = keyed(tmp_path, kind)
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, [write_interleaved(tmp_path)], [images])
@@ -166,7 +166,7 @@ def test_images_by_key_are_read_where_they_lie(tmp_path: Path, kind: str) -> Non
     assert workspace.dataset_dir.resolve() not in workspace.image_roots
 
 
-def test_files_that_hold_no_images_by_key_are_told(tmp_path: Path) -> None:
+def test_files_without_images_by_key_are_refused(tmp_path: Path) -> None:
     data = write_interleaved(tmp_path)
     workspace = create_workspace(tmp_path / "ws")
     write_lines(tmp_path / "list.json", [[1, 2]])
@@ -184,7 +184,7 @@ def test_files_that_hold_no_images_by_key_are_told(tmp_path: Path) -> None:
         import_dataset(workspace, [data], twice)
 
 
-def test_a_file_of_images_is_not_taken_for_another_one(tmp_path: Path) -> None:
+def test_image_files_with_the_same_name_are_refused(tmp_path: Path) -> None:
     images = keyed(tmp_path, "bytes")
     (tmp_path / "y").mkdir()
     again = (tmp_path / "y" / images.name).resolve()
@@ -208,7 +208,7 @@ def test_a_file_of_images_is_not_taken_for_another_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("member", ["offset=0&bytes=3&key=x", "offset=9&bytes=99999999999&key=x"])
-def test_a_place_by_key_that_holds_no_text_is_a_bad_image(tmp_path: Path, member: str) -> None:
+def test_a_keyed_position_without_text_is_a_bad_image(tmp_path: Path, member: str) -> None:
     path = keyed(tmp_path, "json")
     with pytest.raises(ImageProblem):
         open_reference(f"{path.name}#{member}", [path])

@@ -1,4 +1,4 @@
-"""What LLaVA records are taken for."""
+"""Samples of LLaVA records."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_a_single_image_with_the_placeholder_first() -> None:
     assert sample.status is Status.PENDING
 
 
-def test_the_placeholder_may_stand_last_or_in_between() -> None:
+def test_the_placeholder_may_be_last_or_in_the_middle() -> None:
     sample = understood(image=["1.jpg", "2.jpg"], conversations=talk("a<image>b\n<image>", "x"))
     assert sample.turns[0] == Turn(Role.HUMAN, "ab\n", (1, 3))
 
 
-def test_an_image_without_placeholder_stands_first() -> None:
+def test_an_image_without_placeholder_comes_first() -> None:
     sample = understood(image="1.jpg", conversations=talk("What?", "x"))
     assert sample.turns[0] == Turn(Role.HUMAN, "\nWhat?", (0,))
 
@@ -49,7 +49,7 @@ def test_a_literal_placeholder_without_image_stays_text() -> None:
     assert sample.turns[0].text == "What does <image> mean?"
 
 
-def test_source_is_the_records_own_then_the_folder_then_the_file() -> None:
+def test_source_is_the_record_key_then_the_folder_then_the_file() -> None:
     turns = talk("q", "a")
     assert understood(source="own", image="x/1.jpg", conversations=turns).source == "own"
     assert understood(image="./x/y/1.jpg", conversations=turns).source == "x"
@@ -85,7 +85,7 @@ def test_source_is_the_records_own_then_the_folder_then_the_file() -> None:
          Status.BAD_RECORD, "the value of turn 1 is None, not text"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scored_has_a_status_and_a_reason(
+def test_unscorable_records_have_a_status_and_a_reason(
     record: dict[str, Any], status: Status, reason: str
 ) -> None:
     sample = understood(**record)
@@ -93,12 +93,12 @@ def test_what_cannot_be_scored_has_a_status_and_a_reason(
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [1]])
-def test_a_record_that_is_no_object_keeps_its_place(value: object) -> None:
+def test_a_record_that_is_not_an_object_keeps_its_row(value: object) -> None:
     sample = to_sample(3, RawRecord(b"x", value), "file")
     assert (sample.row_idx, sample.status, sample.original) == (3, Status.BAD_RECORD, b"x")
 
 
-def test_lone_surrogates_become_text_that_can_be_stored() -> None:
+def test_lone_surrogates_are_replaced() -> None:
     sample = understood(id="\ud800", conversations=talk("a\ud800b", "c"))
     assert sample.turns[0].text == "a?b"
     assert sample.id == "?"
@@ -123,7 +123,7 @@ ALTERNATING = st.lists(PLAIN_TEXTS, max_size=6).map(lambda texts: talk(*texts))
     st.sampled_from([{}, {"video": ""}, {"video": "v"}, {"id": 3}, {"file_name": "f.png"},
                      {"messages": []}, {"image_bytes": []}, {"texts": []}, {"source": "s"}]),
 )  # fmt: skip
-def test_the_short_way_leads_where_the_long_one_does(
+def test_the_fast_parser_agrees_with_the_general_one(
     turns: list[dict[str, str]], image: object, more: dict[str, object]
 ) -> None:
     value = {"image": image, "conversations": turns, **more}
@@ -134,7 +134,7 @@ def test_the_short_way_leads_where_the_long_one_does(
         assert to_sample(0, raw, "file") == found
 
 
-def test_the_common_shape_goes_the_short_way() -> None:
+def test_the_common_shape_uses_the_fast_parser() -> None:
     turns = talk("<image>\nq", "a", "r", "b")
     assert parse_plain_record({"id": "1", "image": "1.png", "conversations": turns}) is not None
     assert parse_plain_record({"id": "1", "model": "", "conversations": talk("q", "a")}) is not None

@@ -64,7 +64,7 @@ def export(workspace: Workspace, kind: str = "llava") -> ExportResult:
         ),
     ],
 )
-def test_an_object_goes_out_as_an_object_and_comes_back(
+def test_an_object_of_records_survives_export_and_import(
     tmp_path: Path, layout: str, expected: str
 ) -> None:
     members = [f"{key}: {RECORD}" for key in KEYS]
@@ -82,14 +82,14 @@ def test_an_object_goes_out_as_an_object_and_comes_back(
     ]
 
 
-def test_lines_say_that_the_keys_are_gone(tmp_path: Path) -> None:
+def test_export_as_lines_reports_the_lost_keys(tmp_path: Path) -> None:
     members = ", ".join(f"{key}: {RECORD}" for key in KEYS)
     done = export(imported(tmp_path, f"{{{members}}}"), "jsonl")
     assert (done.folder / "samples.jsonl").read_text() == f"{RECORD}\n" * 3
     assert done.manifest.counts["written"]["records_without_their_keys"] == 3
 
 
-def test_damage_in_an_object_costs_no_key_of_another_record(tmp_path: Path) -> None:
+def test_damage_in_an_object_does_not_affect_other_keys(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text(f'{{"1": {RECORD}, "2": {{"question" }}, "3": {RECORD}}}')
     options = read_options(keep_going=True)
     import_dataset(create_workspace(tmp_path / "ws"), [tmp_path / "d.json"], options=options)
@@ -97,7 +97,7 @@ def test_damage_in_an_object_costs_no_key_of_another_record(tmp_path: Path) -> N
     assert [one.origin for one in found] == ['#key="1"', None, '#key="3"']
 
 
-def test_a_key_is_read_from_its_place_whatever_it_holds() -> None:
+def test_any_key_is_read_from_its_origin() -> None:
     keys = [b'"a"', rb'"key=\"', b'"within=\\"x\\"&key=\\"y\\""']
     for key in keys:
         for within in (None, "data", 'a"&key="'):

@@ -31,7 +31,7 @@ def outcome(done: Result) -> dict[str, Any]:
     return told
 
 
-def test_a_folder_that_was_forgotten_is_named_afterwards(tmp_path: Path) -> None:
+def test_a_forgotten_folder_can_be_declared_later(tmp_path: Path) -> None:
     write(tmp_path / "pictures", {"1": "red"})
     path = write(tmp_path / "d", {}, names=["1"])
     workspace = imported(tmp_path, [path])
@@ -45,7 +45,7 @@ def test_a_folder_that_was_forgotten_is_named_afterwards(tmp_path: Path) -> None
     import_dataset(workspace, [path], [tmp_path / "pictures"])  # the same again changes nothing
 
 
-def test_what_moved_is_mapped_and_every_base_with_it(tmp_path: Path) -> None:
+def test_moved_folders_and_bases_are_replaced(tmp_path: Path) -> None:
     files = [write(tmp_path / "old" / one, {"1": c}) for one, c in (("a", "red"), ("b", "blue"))]
     workspace = imported(tmp_path, files)
     (tmp_path / "old").rename(tmp_path / "new")
@@ -58,7 +58,7 @@ def test_what_moved_is_mapped_and_every_base_with_it(tmp_path: Path) -> None:
     assert colours(open_workspace(workspace.root)) == {"a1": RED, "b1": BLUE}
 
 
-def test_a_file_that_holds_images_is_found_by_its_name(tmp_path: Path) -> None:
+def test_a_container_file_is_found_by_name(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     row = {"image": {"bytes": png("red"), "path": None}, "question": "What?", "answer": "Red."}
@@ -82,7 +82,7 @@ def test_a_file_that_holds_images_is_found_by_its_name(tmp_path: Path) -> None:
         ("d/d.json", r"has no image file named 'd\.json'"),
     ],
 )
-def test_what_would_not_help_is_refused_and_changes_nothing(
+def test_a_useless_relocation_is_refused_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, says: str
 ) -> None:
     workspace = imported(tmp_path, [write(tmp_path / "d", {"1": "red"})])

@@ -78,9 +78,7 @@ def travelled(tmp_path_factory: pytest.TempPathFactory) -> Travelled:
 @pytest.mark.parametrize(
     "number", [pytest.param(number, id=row[0]) for number, row in enumerate(VARIANTS)]
 )
-def test_a_variant_is_imported_shown_and_exported_as_it_came(
-    travelled: Travelled, number: int
-) -> None:
+def test_a_variant_survives_import_display_and_export(travelled: Travelled, number: int) -> None:
     _, record, _, status, images, lines = VARIANTS[number]
     original = written(number, record)
     sample, card = travelled.samples[number], travelled.cards[number]
@@ -101,7 +99,7 @@ def test_a_variant_is_imported_shown_and_exported_as_it_came(
     assert original in travelled.array
 
 
-def test_the_array_holds_all_of_them_in_their_order(travelled: Travelled) -> None:
+def test_the_exported_array_has_all_records_in_order(travelled: Travelled) -> None:
     originals = [sample.original for sample in travelled.samples]
     assert travelled.array == b"[\n" + b",\n".join(originals) + b"\n]\n"
     assert len(originals) > 50

@@ -81,7 +81,7 @@ def understood(samples: list[Sample]) -> list[tuple[object, ...]]:
     st.booleans(),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_records_go_out_as_they_came_and_come_in_again(
+def test_any_records_survive_export_and_import(
     made: list[dict[str, Any]], layout: str, indent: str, ascii_only: bool
 ) -> None:
     across = 1 if layout == "values" else None
@@ -106,7 +106,7 @@ def test_any_records_go_out_as_they_came_and_come_in_again(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_one_that_is_drawn(tmp_path: Path, layout: str) -> None:
+def test_every_layout_is_generated(tmp_path: Path, layout: str) -> None:
     turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
     across = 1 if layout == "values" else None
     texts = [

@@ -143,7 +143,7 @@ KINDS: Mapping[str, Callable[[Path], Made]] = {
     "Parquet, a struct of a path": parquet(
         [{"images": [{"bytes": None, "path": f"{c}.png"}], "messages": STRUCTS} for c in "rl"]
     ),
-    "Parquet, bytes beside paths": parquet(
+    "Parquet, bytes and paths": parquet(
         [{"images": ["gone.png"], "image_bytes": [png(c)], "text": "<__dj__image> a"}
          for c in ("red", "lime")]
     ),
@@ -208,7 +208,7 @@ def export(workspace: Workspace, options: ExportOptions) -> ExportResult:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_of_every_kind_goes_all_the_way(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_file_is_imported_and_exported(tmp_path: Path, kind: str) -> None:
     (tmp_path / "d").mkdir()
     made = KINDS[kind](tmp_path / "d")
     workspace = imported(tmp_path / "ws", made)

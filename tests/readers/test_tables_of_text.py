@@ -38,7 +38,7 @@ def samples(tmp_path: Path, path: Path, keep_going: bool = False) -> list[Sample
     return list(read_samples(imported(tmp_path, path, keep_going)))
 
 
-def test_a_table_written_without_quoting_keeps_its_rows_and_its_marks(tmp_path: Path) -> None:
+def test_an_unquoted_table_keeps_its_rows_and_quotation_marks(tmp_path: Path) -> None:
     rows = [f"{n}\tq{n}\t{answer}" for n, answer in enumerate(ANSWERS)]
     path = written(tmp_path, "id\tquestion\tanswer", *rows)
     workspace = imported(tmp_path, path)
@@ -68,14 +68,14 @@ def unquoted_line(path: Path) -> int | None:
         (["1\tq\ta"] * 3, None),
     ],
 )
-def test_quotation_marks_that_do_not_come_out_even(
+def test_unbalanced_quotation_marks_are_reported(
     tmp_path: Path, rows: list[str], line: int | None
 ) -> None:
     path = written(tmp_path, "id\tquestion\tanswer", *rows)
     assert unquoted_line(path) == line
 
 
-def test_an_open_mark_is_found_without_reading_the_file_into_memory(
+def test_an_open_quotation_mark_is_found_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tsv, "MAX_RECORD_BYTES", 10_000)
@@ -103,7 +103,7 @@ def test_images_are_found_in_a_table_without_quoting(tmp_path: Path) -> None:
         assert image.getpixel((5, 5)) == (255, 0, 0)
 
 
-def test_an_open_mark_in_a_csv_costs_its_line_only(tmp_path: Path) -> None:
+def test_an_open_quotation_mark_in_csv_loses_only_its_line(tmp_path: Path) -> None:
     rows = ["1,q,a", '2,"q,b', "3,q,c", '4,q,"d, e"']
     path = written(tmp_path, "id,question,answer", *rows, name="t.csv")
     with pytest.raises(RecordError, match=r"row 2, at byte 25: .*must end with one"):
@@ -117,7 +117,7 @@ def test_an_open_mark_in_a_csv_costs_its_line_only(tmp_path: Path) -> None:
     "first",
     ["1\tcoco/1.jpg\tWhat is this?\ta cat", "a.jpg\twhat\ta cat", "7\t8\t9", f"x\t{'y' * 101}\tz"],
 )
-def test_a_record_is_not_taken_for_the_names_of_columns(tmp_path: Path, first: str) -> None:
+def test_a_record_is_not_treated_as_column_names(tmp_path: Path, first: str) -> None:
     with pytest.raises(
         RecordError, match="the first line looks like a record, not like column names"
     ):
@@ -125,11 +125,11 @@ def test_a_record_is_not_taken_for_the_names_of_columns(tmp_path: Path, first: s
 
 
 @pytest.mark.parametrize("first", ["0\t1\t2", "question\t1\t2", "uid\tpicture\tgold", "\tid\tx"])
-def test_names_of_columns_stay_names(tmp_path: Path, first: str) -> None:
+def test_column_names_are_accepted(tmp_path: Path, first: str) -> None:
     assert detect_format(written(tmp_path, first, "a\tb\tc")).container == "tsv"
 
 
-def test_semicolons_are_named(tmp_path: Path) -> None:
+def test_semicolons_are_reported(tmp_path: Path) -> None:
     path = written(tmp_path, "id;image;question;answer", "1;a.jpg;q, r;a", name="t.csv")
     with pytest.raises(RecordError, match=r"separates its columns with semicolons\. Save it with"):
         detect_format(path)
@@ -137,7 +137,7 @@ def test_semicolons_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 @pytest.mark.parametrize("header", [b"id\rquestion", b'"' + b"q" * 200_000])
-def test_a_first_line_that_is_not_one_is_refused_in_words(
+def test_an_invalid_header_is_refused_with_a_message(
     tmp_path: Path, name: str, header: bytes
 ) -> None:
     (tmp_path / name).write_bytes(header + b"\n1,red\n")

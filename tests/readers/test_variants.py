@@ -1,6 +1,6 @@
-"""Every variant of records that projects publish: what each is taken for.
+"""The samples of every record variant that projects publish.
 
-``[i]`` in an expected text is the place of the i-th image of the sample.
+``[i]`` in an expected text marks the i-th image of the sample.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ LLAVA: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
     ("conversations as JSON text",
      {"image": "1.png", "conversations": json.dumps(turns("<image>\nq", "a"))},
      "llava", "pending", ["1.png"], QA),
-    ("a system prompt beside the turns",
+    ("a system prompt next to the turns",
      {"system_prompt": "be brief", "image": "1.png", "conversations": turns("<image>\nq", "a")},
      "llava", "pending", ["1.png"], ["s: be brief", *QA]),
-    ("a system message beside turns that have none of their own",
+    ("a system message in its own key for turns without one",
      {"system": "be brief", "conversations": [{"from": "system", "value": None}, *turns("q", "a")]},
      "llava", "text_only", [], ["s: ", "h: q", "a: a"]),
     ("numbered images",
@@ -115,7 +115,7 @@ LLAVA: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
     ("an image without its number",
      {"image_1": "a.jpg", "image_2": "b.jpg", "conversations": turns("<image 1> q", "a")},
      "llava", "placeholder_mismatch", ["a.jpg"], ["h: [0] q", "a: a"]),
-    ("literal placeholder beside the true one",
+    ("literal placeholder next to the real one",
      {"image": "1.png", "conversations": turns("<image>\nWhat does <ImageHere> mean?", "a")},
      "llava", "pending", ["1.png"], ["h: [0]\nWhat does <ImageHere> mean?", "a: a"]),
 ]  # fmt: skip
@@ -195,12 +195,12 @@ MESSAGES: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
      ["h: [0]q", "a: a"]),
     ("parts without a type", {"messages": chat([{"image": "1.jpg"}, {"text": "q"}], "a")},
      "messages", "pending", ["1.jpg"], ["h: [0]q", "a: a"]),
-    ("bare image parts, images beside, prompt and completion",
+    ("bare image parts, an image list, prompt and completion",
      {"prompt": chat([{"type": "image"}, {"type": "text", "text": "q"}]),
       "completion": [{"role": "assistant", "content": [{"type": "text", "text": "a"}]}],
       "images": ["1.jpg"]},
      "messages", "pending", ["1.jpg"], ["h: [0]q", "a: a"]),
-    ("bare image parts, one image beside",
+    ("bare image parts, one image in its own key",
      {"messages": chat([{"type": "text", "text": "q"}, {"type": "image"}], "a"), "image": "1.jpg"},
      "messages", "pending", ["1.jpg"], ["h: q[0]", "a: a"]),
     ("text-only by an empty list", {"messages": chat("q", "a"), "images": []},
@@ -240,9 +240,10 @@ MESSAGES: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
     ("system without content",
      {"messages": [{"role": "system", "content": None}, *chat("<image>q", "a")], "image": "1.jpg"},
      "messages", "pending", ["1.jpg"], ["s: ", "h: [0]q", "a: a"]),
-    ("system_prompt beside the messages", {"system_prompt": "be brief", "messages": chat("q", "a")},
+    ("system_prompt next to the messages",
+     {"system_prompt": "be brief", "messages": chat("q", "a")},
      "messages", "text_only", [], ["s: be brief", "h: q", "a: a"]),
-    ("system beside the messages", {"system": "be brief", "messages": chat("q", "a")},
+    ("system next to the messages", {"system": "be brief", "messages": chat("q", "a")},
      "messages", "text_only", [], ["s: be brief", "h: q", "a: a"]),
     ("an image inside an answer",
      {"messages": chat("draw", [{"type": "image", "path": "1.jpg"}, "so"])},
@@ -338,7 +339,7 @@ FLAT: list[tuple[str, dict[str, Any], str, str, list[str], list[str]]] = [
     ("record", "family", "status", "images", "lines"),
     [pytest.param(*row[1:], id=row[0]) for row in [*LLAVA, *MESSAGES, *FLAT]],
 )
-def test_a_variant_is_taken_for_what_it_is(
+def test_a_variant_is_detected_and_parsed(
     record: dict[str, Any], family: str, status: str, images: list[str], lines: list[str]
 ) -> None:
     guesses = guess_family(record)
@@ -377,7 +378,7 @@ def test_a_bare_list_of_turns_is_a_record() -> None:
          "'images' must be a path or a list of paths, not {'path': None}"),
     ],
 )  # fmt: skip
-def test_what_is_not_understood_says_why(record: dict[str, Any], reason: str) -> None:
+def test_a_bad_record_has_a_reason(record: dict[str, Any], reason: str) -> None:
     sample = understood(record)
     assert (sample.status, sample.reason) == ("bad_record", reason)
 
@@ -397,7 +398,9 @@ def test_what_is_not_understood_says_why(record: dict[str, Any], reason: str) ->
         (7, []),
     ],
 )
-def test_a_record_that_may_be_many_things_names_them(record: object, families: list[str]) -> None:
+def test_an_ambiguous_record_lists_its_possible_families(
+    record: object, families: list[str]
+) -> None:
     assert [guess.family for guess in guess_family(record)] == families
 
 
@@ -414,7 +417,7 @@ def test_columns_and_roles_are_named_by_the_user() -> None:
     assert told(sample) == ["h: q", "a: a"]
 
 
-def test_a_named_column_leaves_the_others_their_meaning() -> None:
+def test_a_named_column_does_not_affect_other_columns() -> None:
     record = {"id": "7", "source": "vqa", "image": "a.png", "question": "q", "gold": "b",
               "answer": "a", "system_prompt": "s", "A": "red", "B": "blue"}  # fmt: skip
     sample = understood(record, columns={"answer": "gold"})
@@ -439,7 +442,7 @@ def test_an_image_inside_a_column_that_the_user_named() -> None:
     assert sample.images == ("original#row=0&at=/input_image",)
 
 
-def test_a_placeholder_without_an_image_is_named() -> None:
+def test_a_placeholder_without_an_image_is_reported() -> None:
     assert understood({"conversations": turns("<image>\nq", "a")}).reason == (
         "the record has no image, but its text contains <image>"
     )

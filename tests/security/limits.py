@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def files_up_to(n_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond so many bytes."""
+    """Limit the size of every file that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:
@@ -22,7 +22,7 @@ def files_up_to(n_bytes: int) -> Iterator[None]:
 
 
 def on_a_small_disk(n_bytes: int, *arguments: str | Path) -> tuple[int, str]:
-    """Exit code and words of a command whose files may not grow beyond so many bytes."""
+    """Return exit code and output of a command whose files are limited to ``n_bytes``."""
     code = (
         f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}))\n"
         "from scoring.cli import main; main()"

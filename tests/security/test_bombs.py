@@ -1,7 +1,7 @@
-"""Small files that unpack into huge ones: refused in words, within bounded memory.
+"""Small files that decompress into huge ones are refused with a message, in bounded memory.
 
-Each is tried in a process of its own, which tells the most memory that it ever had. (What
-``getrusage`` calls the most is, at first, that of the process which started this one.)
+Each is tried in its own process, which reports its peak memory. (The peak that ``getrusage``
+returns starts at that of the parent process.)
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from scoring.dataset.importing import import_dataset
 from scoring.workspace import create_workspace
 try:
     import_dataset(create_workspace(Path(sys.argv[2])), [sys.argv[1]])
-    said = ""
+    output = ""
 except InputError as error:
-    said = str(error)
+    output = str(error)
 status = Path("/proc/self/status").read_text()
-print(json.dumps([said, int(status.partition("VmHWM:")[2].split()[0]) // 1024]))
+print(json.dumps([output, int(status.partition("VmHWM:")[2].split()[0]) // 1024]))
 """
 _OPEN = """
 import json, resource, sys
@@ -44,20 +44,20 @@ from scoring.images.decode import ImageProblem, open_image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     open_image(Path(sys.argv[1]))
-    said = ""
+    output = ""
 except ImageProblem as problem:
-    said = f"{problem.status}: {problem}"
+    output = f"{problem.status}: {problem}"
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([said, (after - before) // 1024]))
+print(json.dumps([output, (after - before) // 1024]))
 """
 
 
 def told(code: str, *arguments: Path) -> tuple[str, int]:
-    """What the process said, and its MiB at most (for an image: how many it added)."""
+    """Return the output of the process and its peak MiB (for an image: the increase)."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
-    said, most = json.loads(ended.stdout)
-    return said, most
+    output, most = json.loads(ended.stdout)
+    return output, most
 
 
 def write_gzip(path: Path, head: bytes, fill: bytes) -> None:
@@ -85,15 +85,15 @@ def write_zstd(path: Path, head: bytes, fill: bytes) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value else "",
 )
-def test_a_compressed_dataset_that_grows_without_end_is_refused(
+def test_a_decompression_bomb_is_refused(
     tmp_path: Path, name: str, head: bytes, fill: bytes, why: str
 ) -> None:
     path = tmp_path / name
     (write_zstd if name.endswith(".zst") else write_gzip)(path, head, fill)
     assert path.stat().st_size < 2 * MIB
-    said, most = told(_IMPORT, path, tmp_path / "ws")
-    assert name in said
-    assert why in said
+    output, most = told(_IMPORT, path, tmp_path / "ws")
+    assert name in output
+    assert why in output
     assert most < MOST_MIB
     assert [one.name for one in (tmp_path / "ws").iterdir()] == ["workspace.json"]
 
@@ -102,7 +102,7 @@ def test_a_compressed_dataset_that_grows_without_end_is_refused(
 
 
 def tiff(width: int, height: int) -> bytes:
-    """A grey picture in one strip of packed zeros that says how large it is."""
+    """Return a grey TIFF of the given size with one strip of packed zeros."""
     strip = b"\x81\0" * (width * height // 128 // 1024)  # a piece of it: the rest is missing
     tags = [
         (256, 4, width),
@@ -121,7 +121,7 @@ def tiff(width: int, height: int) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """A lossless picture of one colour: a header that says how large it is, and five codes."""
+    """Return a lossless WebP of one colour and the given size: a header and five codes."""
     size = (width - 1) | (height - 1) << 14
     body = b"\x2f" + struct.pack("<I", size) + b"\x88\x88\x08\0\0\0"
     body += b"\0" * (len(body) % 2)
@@ -152,21 +152,19 @@ def gif(width: int, height: int) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_picture_of_more_pixels_than_the_limit_is_not_decoded(
+def test_an_image_with_too_many_pixels_is_not_decoded(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    said, added = told(_OPEN, path)
-    assert said.startswith("bad_image: ")
-    assert "limit of 100,000,000" in said
+    output, added = told(_OPEN, path)
+    assert output.startswith("bad_image: ")
+    assert "limit of 100,000,000" in output
     assert added < 100
 
 
 @pytest.mark.parametrize(("kind", "n_chunks"), [(b"iCCP", 4), (b"zTXt", 100)])
-def test_metadata_that_unpack_without_end_take_bounded_memory(
-    tmp_path: Path, kind: bytes, n_chunks: int
-) -> None:
+def test_metadata_bombs_take_bounded_memory(tmp_path: Path, kind: bytes, n_chunks: int) -> None:
     """One profile of 1 GiB; or 100 comments of 15 MiB, each within the limit."""
     size = 1 << 30 if kind == b"iCCP" else 15 * MIB
     body = b"name\0\0" + zlib.compress(bytes(size))
@@ -175,12 +173,12 @@ def test_metadata_that_unpack_without_end_take_bounded_memory(
     Image.new("L", (1, 1)).save(sound, "PNG")
     content = sound.getvalue()
     (tmp_path / "a.png").write_bytes(content[:33] + chunk * n_chunks + content[33:])
-    said, added = told(_OPEN, tmp_path / "a.png")
-    assert said == "bad_image: a.png: its colour profile or comment is larger than 16 MiB"
+    output, added = told(_OPEN, tmp_path / "a.png")
+    assert output == "bad_image: a.png: its colour profile or comment is larger than 16 MiB"
     assert added < 300
 
 
-def test_the_same_picture_within_the_limit_is_a_picture(tmp_path: Path) -> None:
+def test_the_same_image_within_the_limit_is_decoded(tmp_path: Path) -> None:
     """So it is the size alone that is refused."""
     (tmp_path / "a.webp").write_bytes(webp(64, 48))
     assert told(_OPEN, tmp_path / "a.webp")[0] == ""

@@ -48,7 +48,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def set_back(root: Path) -> None:
-    """All that was written so far now lies a day ahead."""
+    """Move the modification times of all files a day ahead."""
     ahead = time.time() + BACK.total_seconds()
     for path in root.rglob("*"):
         os.utime(path, (ahead, ahead))
@@ -74,7 +74,7 @@ def report(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def test_scoring_goes_on(workspace: Workspace) -> None:
+def test_scoring_resumes_after_a_full_disk(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="run", limit=10)
     claims = workspace.run_dir("run") / "claims" / "score"
     claims.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_scoring_goes_on(workspace: Workspace) -> None:
     assert Store(workspace).snapshot().fetch_rows(count, {}) == [(N, N)]
 
 
-def test_a_run_whose_process_was_killed_is_silent_not_at_work(workspace: Workspace) -> None:
+def test_a_killed_run_is_silent_instead_of_active(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="run", limit=10)
     report(workspace.run_dir("run") / "progress")
     set_back(workspace.root)
@@ -98,7 +98,7 @@ def test_a_run_whose_process_was_killed_is_silent_not_at_work(workspace: Workspa
     assert progress.state == "silent"
 
 
-def test_a_process_that_reports_again_is_at_work(workspace: Workspace) -> None:
+def test_a_process_that_reports_again_is_active(workspace: Workspace) -> None:
     path = report(workspace.run_dir("run") / "progress")
     set_back(workspace.root)
     os.utime(path)  # the first report after the clock went back
@@ -107,7 +107,7 @@ def test_a_process_that_reports_again_is_at_work(workspace: Workspace) -> None:
     assert progress.state == "running"
 
 
-def test_new_parts_are_seen_beside_a_database_of_the_future(workspace: Workspace) -> None:
+def test_new_parts_are_noticed_despite_a_database_from_the_future(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="run", limit=10)
     build_database(workspace)
     set_back(workspace.root)
@@ -117,7 +117,7 @@ def test_new_parts_are_seen_beside_a_database_of_the_future(workspace: Workspace
     assert Store(workspace).snapshot().fetch_rows(count, {}) == [(N,)]
 
 
-def test_runs_of_the_future_stay_in_the_list(workspace: Workspace) -> None:
+def test_runs_with_future_dates_stay_in_the_list(workspace: Workspace) -> None:
     """The record's own time is their order, and the only one that several machines share."""
     ahead = (datetime.now(UTC) + BACK).isoformat(timespec="seconds")
     fingerprint = "0" * 64

@@ -1,4 +1,4 @@
-"""Disks that take no more: what is said, what is left, and that it goes on where there is room."""
+"""Full disks: the message, what is kept, and that work resumes when there is space."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_import_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
     assert "4,000" in said
 
 
-def test_a_build_leaves_the_database_that_was_there(root: Path) -> None:
+def test_a_failed_build_keeps_the_old_database(root: Path) -> None:
     before = (root / "visnec.duckdb").read_bytes()
     code, said = on_a_small_disk(4096, "build", "-w", root)
     assert (code in (1, 2), "Traceback" in said) == (True, False), said
@@ -70,20 +70,20 @@ def test_a_build_leaves_the_database_that_was_there(root: Path) -> None:
     Store(open_workspace(root))
 
 
-def test_a_subset_is_saved_whole_or_not(root: Path) -> None:
+def test_a_subset_is_saved_completely_or_not(root: Path) -> None:
     before = files_of(root)
     refused(*on_a_small_disk(16, *SELECT, root))
     assert files_of(root) == before
     assert on_a_small_disk(1 << 20, *SELECT, root)[0] == 0
 
 
-def test_an_export_leaves_nothing(root: Path) -> None:
+def test_a_failed_export_leaves_nothing(root: Path) -> None:
     assert on_a_small_disk(1 << 20, *SELECT, root)[0] == 0
     refused(*on_a_small_disk(64, "export", "s", "-w", root))
     assert not (root / "exports" / "s").exists()
 
 
-def test_thumbnails_are_shown_where_they_cannot_be_kept(root: Path) -> None:
+def test_thumbnails_are_shown_without_a_writable_cache(root: Path) -> None:
     workspace = open_workspace(root)
     with files_up_to(0):
         picture = load_thumbnail(workspace, str(ROWS[0].image))
@@ -97,8 +97,8 @@ def test_a_decision_is_on_disk_or_refused(root: Path) -> None:
     log = open_review_log(workspace, "Ann", "desk")
     log.append([DecisionDraft(1, Decision.KEEP, event_id="first")])
     size = log.path.stat().st_size
-    for room in (0, 40):  # nothing of the next line is written, or a piece of it
-        with files_up_to(size + room), pytest.raises((OSError, VisnecError)):
+    for space in (0, 40):  # no byte of the next line is written, or the start of it
+        with files_up_to(size + space), pytest.raises((OSError, VisnecError)):
             log.append([DecisionDraft(2, Decision.DROP, event_id="second")])
     log.append([DecisionDraft(2, Decision.DROP, event_id="second")])  # the browser's next try
     found = [(event.event_id, event.row_idx) for event in read_events(workspace)]
@@ -119,7 +119,7 @@ def press(app: AppTest, label: str) -> AppTest:
     return button.click().run()
 
 
-def test_a_button_tells_that_a_decision_was_not_saved(shown: Path, draw: Draw) -> None:  # noqa: F811
+def test_a_button_reports_that_a_decision_was_not_saved(shown: Path, draw: Draw) -> None:  # noqa: F811
     app = draw("review", {"queue": "row_idx", "buttons": "1"}, {Key.REVIEWER: "Ann"})
     with files_up_to(0):
         app = press(app, "Keep")
@@ -132,7 +132,7 @@ def test_a_button_tells_that_a_decision_was_not_saved(shown: Path, draw: Draw) -
     assert (event.row_idx, event.decision) == (0, "keep")
 
 
-def test_the_form_tells_that_a_subset_was_not_saved(shown: Path, draw: Draw) -> None:  # noqa: F811
+def test_the_form_reports_that_a_subset_was_not_saved(shown: Path, draw: Draw) -> None:  # noqa: F811
     app = draw("subset", {"rule": "top-share"})
     app.text_input(key="subset_name").set_value("mine")
     with files_up_to(0):
@@ -142,7 +142,7 @@ def test_the_form_tells_that_a_subset_was_not_saved(shown: Path, draw: Draw) -> 
     assert not (shown / "subsets" / "mine.json").exists()
 
 
-def test_a_page_tells_that_the_database_cannot_be_built(root: Path) -> None:
+def test_a_page_reports_that_the_database_cannot_be_built(root: Path) -> None:
     (root / "visnec.duckdb").unlink()
     (root / ".visnec.duckdb.lock").unlink()
     (root / ".visnec.duckdb.lock").mkdir()

@@ -51,7 +51,7 @@ def done(*arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize("place", ODD_PLACES)
-def test_a_workspace_may_lie_anywhere(tmp_path: Path, place: str) -> None:
+def test_a_workspace_may_be_anywhere(tmp_path: Path, place: str) -> None:
     root = make_workspace(tmp_path / place / "ws", rows=ROWS).root
     done("build", "-w", root)
     assert "12" in done("status", "-w", root)
@@ -62,7 +62,7 @@ def test_a_workspace_may_lie_anywhere(tmp_path: Path, place: str) -> None:
     done("export-scores", "-w", root, "--to", tmp_path / place / "scores.csv")
 
 
-def test_two_dashboards_serve_one_workspace_in_an_odd_place(tmp_path: Path) -> None:
+def test_two_dashboards_serve_one_workspace_with_an_odd_path(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ä ?" / "ws", rows=ROWS)
     build_database(workspace)
     with ExitStack() as both:
@@ -76,7 +76,7 @@ def test_two_dashboards_serve_one_workspace_in_an_odd_place(tmp_path: Path) -> N
         assert "Traceback" not in (tmp_path / f"{name}.txt").read_text("utf-8", "replace")
 
 
-def test_a_newer_workspace_is_refused_kindly(root: Path) -> None:
+def test_a_newer_workspace_is_refused_with_a_message(root: Path) -> None:
     path = root / "workspace.json"
     settings = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
@@ -90,7 +90,7 @@ def test_a_newer_workspace_is_refused_kindly(root: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_settings_of_a_newer_minor_version_are_overlooked(root: Path) -> None:
+def test_settings_of_a_newer_minor_version_are_ignored(root: Path) -> None:
     path = root / "workspace.json"
     settings = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**settings, "invented_later": [1]}), "utf-8")
@@ -122,7 +122,7 @@ def test_a_database_of_another_version_names_the_remedy(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": "x"}', "\0"])
-def test_settings_that_cannot_be_read_are_told(root: Path, content: str) -> None:
+def test_unreadable_settings_are_reported(root: Path, content: str) -> None:
     (root / "workspace.json").write_text(content)
     code, said = run("status", "-w", root)
     assert (code, "workspace.json" in said) == (2, True)
@@ -142,7 +142,7 @@ def test_the_clock_may_go_backwards(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert Store(workspace).snapshot().fetch_rows(query, {}) == [("drop",)]
 
 
-def test_a_decision_that_finds_the_disk_full_is_not_taken_for_saved(
+def test_a_decision_on_a_full_disk_is_not_reported_as_saved(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = open_workspace(root)
@@ -167,7 +167,7 @@ POWERLESS = ("--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 
 
 def as_somebody(*arguments: str | Path) -> tuple[int, str]:
-    """The command as run by whoever may not write what is marked as not to be written."""
+    """Return a command prefix that runs as a user to whom file permissions apply."""
     dropping = shutil.which("setpriv") if os.geteuid() == 0 else ""
     if dropping is None:
         pytest.skip("the superuser may write anywhere")
@@ -180,7 +180,7 @@ def as_somebody(*arguments: str | Path) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
-def test_a_workspace_that_may_not_be_written_can_be_looked_at(root: Path, tmp_path: Path) -> None:
+def test_a_read_only_workspace_can_be_viewed(root: Path, tmp_path: Path) -> None:
     build_database(open_workspace(root))
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
     for folder in folders:

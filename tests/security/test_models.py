@@ -30,14 +30,14 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl"]
 )
-def test_weights_that_are_no_safetensors_are_refused(model: Path, name: str) -> None:
+def test_only_safetensors_weights_are_loaded(model: Path, name: str) -> None:
     for weights in model.glob("*.safetensors"):
         weights.rename(model / name)
     with pytest.raises(ModelError, match=r"contains no \*\.safetensors"):
         resolve_model_folder(str(model), None)
 
 
-def test_only_files_without_code_are_asked_of_the_hub() -> None:
+def test_only_files_without_code_are_downloaded_from_the_hub() -> None:
     from scoring.models import options
 
     assert set(options._WANTED_FILES) == {"*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"}
@@ -95,7 +95,7 @@ def test_no_module_trusts_remote_code() -> None:
         "{{ '{0.__class__.__mro__}'.format(messages) }}",
     ],
 )
-def test_a_chat_template_reaches_nothing_but_its_messages(template: str) -> None:
+def test_a_chat_template_can_access_only_its_messages(template: str) -> None:
     processor = load_processor(bundled_model())
     try:
         text = TemplateRenderer(processor, template)(MESSAGES)

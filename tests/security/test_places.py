@@ -45,7 +45,7 @@ def done(*arguments: str | Path) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_dataset_may_lie_anywhere(
+def test_a_dataset_may_be_anywhere(
     tmp_path: Path,
     place: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -174,7 +174,7 @@ def problem_of(fetcher: Fetcher, url: str) -> RemoteProblem:
         ("localhost", False),
     ],
 )
-def test_which_addresses_are_public(address: str, public: bool) -> None:
+def test_public_addresses_are_recognised(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
@@ -203,7 +203,7 @@ def test_a_public_image_is_fetched_from_the_address_that_was_checked(network: Ne
         "HTTP://127.0.0.1/red.png",
     ],
 )
-def test_addresses_inside_are_never_connected_to(network: Network, url: str) -> None:
+def test_private_addresses_are_never_connected_to(network: Network, url: str) -> None:
     problem = problem_of(network.fetcher(), url)
     assert problem.status in (Status.REFUSED_PATH, Status.MISSING_IMAGE)  # some do not resolve
     assert network.connected == []
@@ -226,25 +226,25 @@ def test_addresses_inside_are_never_connected_to(network: Network, url: str) -> 
         "http://pictures.example/" + "x" * 5000,
     ],
 )
-def test_odd_addresses_are_refused_before_anything_is_asked(network: Network, url: str) -> None:
+def test_odd_urls_are_refused_before_any_look_up(network: Network, url: str) -> None:
     assert problem_of(network.fetcher(), url).status is Status.REFUSED_PATH
     assert (network.resolved, network.connected) == ([], [])
 
 
-def test_line_ends_in_an_address_add_no_header(network: Network) -> None:
+def test_line_ends_in_a_url_add_no_header(network: Network) -> None:
     with pytest.raises(RemoteProblem):
         network.fetcher().fetch("http://pictures.example/a.png HTTP/1.1\r\nX-Evil: 1\r\n\r\n")
     assert all("\n" not in asked for asked in network.asked)
 
 
-def test_a_name_that_has_any_inner_address_is_refused(network: Network) -> None:
+def test_a_host_with_any_private_address_is_refused(network: Network) -> None:
     network.names["both.example"] = [[PUBLIC, "10.0.0.1"]]
     problem = problem_of(network.fetcher(), "http://both.example/red.png")
     assert "10.0.0.1, which is not a public address" in problem.reason
     assert network.connected == []
 
 
-def test_a_name_that_changes_its_address_is_asked_once(network: Network) -> None:
+def test_a_host_is_resolved_only_once(network: Network) -> None:
     network.names["rebound.example"] = [[PUBLIC], ["127.0.0.1"]]
     assert network.fetcher().fetch("http://rebound.example/red.png") == png()
     assert (network.resolved, network.connected) == (["rebound.example"], [PUBLIC])
@@ -282,7 +282,7 @@ def test_a_redirect_to_another_public_address_is_followed(network: Network) -> N
     assert network.connected == [PUBLIC, "198.41.0.4"]
 
 
-def test_encryption_is_not_given_up_on_the_way(
+def test_a_redirect_to_http_from_https_is_refused(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Fetcher, "_fetch_once", lambda *_: "http://pictures.example/red.png")
@@ -300,7 +300,7 @@ def test_size_and_time_have_limits(network: Network) -> None:
     assert (problem.status, "longer than 0.3 s" in problem.reason) == (Status.MISSING_IMAGE, True)
 
 
-def test_the_look_up_of_a_name_is_within_the_limit(network: Network) -> None:
+def test_resolving_a_host_has_a_time_limit(network: Network) -> None:
     def never(host: str, port: int) -> list[str]:
         network.stuck.wait()
         return []
@@ -314,7 +314,7 @@ def test_the_look_up_of_a_name_is_within_the_limit(network: Network) -> None:
 
 
 @pytest.mark.parametrize("path", ["/none.png", "/cut.png", "/zipped.png"])
-def test_what_is_not_answered_well_is_missing(network: Network, path: str) -> None:
+def test_bad_responses_are_missing_images(network: Network, path: str) -> None:
     problem = problem_of(network.fetcher(), f"http://pictures.example{path}")
     assert problem.status is Status.MISSING_IMAGE
 
@@ -354,7 +354,9 @@ def test_remote_images_are_refused_unless_asked_for(tmp_path: Path) -> None:
     assert isinstance(result.exception, InputError)
 
 
-def test_what_was_fetched_is_decoded_kept_and_told(network: Network, tmp_path: Path) -> None:
+def test_downloaded_images_are_decoded_stored_and_reported(
+    network: Network, tmp_path: Path
+) -> None:
     workspace = create_workspace(tmp_path / "ws")
     import_dataset(workspace, [dataset(tmp_path)], options=ReadOptions(allow_remote=True))
     workspace = open_workspace(tmp_path / "ws")
@@ -389,7 +391,7 @@ def outcome(url: str, roots: tuple[Path, ...]) -> tuple[Status, str]:
     return problem.value.status, problem.value.reason
 
 
-def test_a_cache_serves_addresses_and_no_paths(tmp_path: Path) -> None:
+def test_a_cache_serves_urls_but_not_paths(tmp_path: Path) -> None:
     cache = open_cache(tmp_path / "remote")
     path = cached_path(cache, URLS[0])
     path.parent.mkdir()

@@ -29,12 +29,12 @@ def address(route: Route) -> str:
     return str(route.url_path_for(route.name, **{name: int(v) for name, v in places.items()}))
 
 
-def test_all_of_them_are_plain_reading_routes() -> None:
+def test_all_routes_only_read() -> None:
     assert len(ROUTES) >= 3
     for route in ROUTES:
         assert type(route) is Route, "a mount or a WebSocket needs tests of its own"
         assert route.path.startswith(f"{PREFIX}/")
-        assert route.methods == {"GET", "HEAD"}, "what changes something is no route"
+        assert route.methods == {"GET", "HEAD"}, "routes must not change anything"
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
@@ -54,7 +54,7 @@ def test_all_of_them_are_plain_reading_routes() -> None:
     ],
     ids=lambda value: "key" if value == KEY else None,  # it is another one in each process
 )
-def test_each_refuses_whoever_is_no_page_of_ours(
+def test_each_route_refuses_requests_from_other_pages(
     client: TestClient, route: Route, headers: dict[str, str], key: str, status: int
 ) -> None:
     for method in ("GET", "HEAD"):
@@ -66,7 +66,7 @@ def test_each_refuses_whoever_is_no_page_of_ours(
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_each_refuses_to_be_written_to(client: TestClient, route: Route, method: str) -> None:
+def test_each_route_refuses_writes(client: TestClient, route: Route, method: str) -> None:
     foreign = {"origin": "http://attacker.invalid", "sec-fetch-site": "cross-site"}
     for headers in (foreign, {"origin": OWN, "sec-fetch-site": "same-origin"}):
         answer = client.request(method, address(route), params={"key": KEY}, headers=headers)

@@ -1,4 +1,4 @@
-"""What the command says of hostile data: letter by letter, and nothing that a terminal obeys."""
+"""Output about hostile data: shown literally, without control sequences."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def obeyed(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_every_way_of_speaking_shows_text_as_it_is(
+def test_every_kind_of_output_shows_text_literally(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_message(f"<{text}>")
@@ -98,7 +98,7 @@ def run(*arguments: str | Path) -> str:
     return result.stdout + result.stderr
 
 
-def test_the_commands_say_nothing_a_terminal_obeys(attacked: Path, tmp_path: Path) -> None:
+def test_commands_print_no_control_sequences(attacked: Path, tmp_path: Path) -> None:
     root = tmp_path / "ws"
     shutil.copytree(attacked, root)
     said = run("status", "-w", root)
@@ -113,7 +113,7 @@ def test_the_commands_say_nothing_a_terminal_obeys(attacked: Path, tmp_path: Pat
     assert obeyed(said) == set()
 
 
-def test_an_import_tells_hostile_records_and_names_as_text(tmp_path: Path) -> None:
+def test_an_import_prints_hostile_records_and_names_as_text(tmp_path: Path) -> None:
     name = "[red]\x1b[31m data\u202e.json"
     attack = "".join(ODD)
     turns = [{"from": "human", "value": f"<image>\n{attack}"}, {"from": "gpt", "value": attack}]
@@ -127,7 +127,7 @@ def test_an_import_tells_hostile_records_and_names_as_text(tmp_path: Path) -> No
     assert escape_controls(name) in said.replace("\n", "")
 
 
-def test_an_error_tells_hostile_values_as_text(
+def test_an_error_prints_hostile_values_as_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from scoring import cli

@@ -86,9 +86,7 @@ PARTS = sorted(Filter.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_part_of_a_filter_takes_a_statement_as_a_value_or_refuses_it(
-    odd: Store, part: str
-) -> None:
+def test_filters_treat_sql_as_a_value_or_refuse_it(odd: Store, part: str) -> None:
     scope = scope_of(odd)
     before = odd.snapshot().fetch_rows("SELECT count(*) FROM scores", {})
     for value in STATEMENTS:
@@ -123,9 +121,7 @@ class Payload:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", ["data.pkl", "data.json", "data.parquet", "data.tsv"])
-def test_pickles_are_refused_whatever_they_are_called(
-    tmp_path: Path, name: str, protocol: int
-) -> None:
+def test_pickles_are_refused_under_any_name(tmp_path: Path, name: str, protocol: int) -> None:
     path = tmp_path / name
     path.write_bytes(pickle.dumps(Payload(), protocol=protocol))
     with pytest.raises(RecordError):
@@ -133,9 +129,7 @@ def test_pickles_are_refused_whatever_they_are_called(
 
 
 @pytest.mark.parametrize("member", ["../../out.json", "/out.json", "a\\..\\out.json", "fine.json"])
-def test_a_zip_is_refused_whole_so_that_no_member_of_it_is_looked_at(
-    tmp_path: Path, member: str
-) -> None:
+def test_a_zip_is_refused_without_reading_its_members(tmp_path: Path, member: str) -> None:
     """What its members are called makes no difference: unpacking is the user's."""
     path = tmp_path / "data.json"
     with zipfile.ZipFile(path, "w") as archive:
@@ -149,7 +143,7 @@ LEADING_OUT = ("../out.json", "/out.json", "a/../../out.json", "a/b/../../../out
 
 
 @pytest.mark.parametrize("name", LEADING_OUT)
-def test_members_that_lead_out_are_refused_and_nothing_is_unpacked(
+def test_members_outside_the_archive_are_refused_and_nothing_is_unpacked(
     tmp_path: Path, name: str
 ) -> None:
     content = io.BytesIO()
@@ -201,7 +195,7 @@ def test_members_that_are_links_or_oddly_named_keep_their_place(tmp_path: Path) 
         "../a.tar#offset=0&bytes=512&member=a",
     ],
 )
-def test_references_of_other_kinds_open_nothing(tmp_path: Path, reference: str) -> None:
+def test_other_references_open_nothing(tmp_path: Path, reference: str) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "out.png").write_bytes(b"x")
     with pytest.raises(ImageProblem):

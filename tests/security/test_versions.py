@@ -61,7 +61,7 @@ def test_the_commands_read_all_of_it(frozen: Path) -> None:
     assert verify_manifest(frozen / "exports" / "kept", workspace).n_samples > 0
 
 
-def test_its_run_stays_and_another_one_is_scored_beside_it(frozen: Path) -> None:
+def test_its_run_is_kept_and_a_new_run_is_scored(frozen: Path) -> None:
     """Its scores were computed in another way, so that new ones may not come among them."""
     (part,) = (frozen / "runs" / "first" / "scores").glob("part-*.parquet")
     before = part.read_bytes()
@@ -75,7 +75,7 @@ def test_its_run_stays_and_another_one_is_scored_beside_it(frozen: Path) -> None
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_pages_draw_it_and_build_its_database(frozen: Path, draw: Draw, page: str) -> None:  # noqa: F811
+def test_the_pages_render_and_build_its_database(frozen: Path, draw: Draw, page: str) -> None:  # noqa: F811
     drawn = draw(page)
     assert not drawn.exception, drawn.exception[0].message
     assert page.capitalize() in written(drawn)
@@ -105,7 +105,7 @@ def test_the_pages_rebuild_a_damaged_database(frozen: Path, draw: Draw) -> None:
     Store(open_workspace(frozen))
 
 
-def test_the_pages_refuse_a_newer_workspace_kindly(frozen: Path) -> None:
+def test_the_pages_refuse_a_newer_workspace_with_a_message(frozen: Path) -> None:
     path = frozen / "workspace.json"
     settings = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
