@@ -72,8 +72,12 @@ LOCALS = {"one", "found", "place", "which", "behind", "said"}
 
 ALLOWED = {
     ("tests/test_style.py", ""),
+    ("scoring/models/probing.py", "stands"),
+    ("tests/engine/test_families.py", "say"),
+    ("tests/engine/test_image_removal.py", "tell"),
 }
-"""(path, phrase) pairs that are meant: the phrase is what someone else's format or rule is called.
+"""(path, phrase) pairs that are meant: the phrase is what someone else's format or rule is called,
+or part of a conversation whose tokens are measured.
 
 An empty phrase allows all of a file.
 """
