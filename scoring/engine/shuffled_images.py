@@ -57,8 +57,10 @@ def write_shuffled_images(path: Path, first_images: Iterable[list[str | None]], 
         first_images: The first image of every sample, None for samples without, in pieces.
         seed: Key of the digests.
     """
-    pieces = [pa.array(piece, pa.large_string()) for piece in first_images]
-    images = pc.unique(pa.chunked_array(pieces, pa.large_string()).drop_null())  # (images,)
+    present = ([image for image in piece if image is not None] for piece in first_images)
+    pieces = [pa.array(piece, pa.large_string()) for piece in present]
+    images = pc.unique(pa.chunked_array(pieces, pa.large_string()))  # (images,)
+    del pieces
     batches = [slice(at, at + _BATCH_ROWS) for at in range(0, len(images), _BATCH_ROWS)]
     keys = np.empty(len(images), np.uint64)
     for batch in batches:
