@@ -54,5 +54,5 @@ def test_each_bar_is_judged_separately(wall: float, cpu: float, said: str) -> No
         (scoring.Timing(wall * noise, cpu), scoring.Timing(1.0, 1.0)) for noise in (1.0, 0.1, 9.0)
     ]
     result = scoring.Result(2.67, 16, 6, pairs, 0.0, 3.0, 1.0, 1.0)
-    assert scoring.verdict(result, "mid") == said
-    assert scoring.verdict(result, "tiny") == "none set"
+    assert scoring.judge_bars(result, "mid") == said
+    assert scoring.judge_bars(result, "tiny") == "none set"
