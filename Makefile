@@ -7,7 +7,7 @@ TSC := $(VENV)/node/node_modules/.bin/tsc
 BIN := $(VENV)/bin
 PORT ?= 8501
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite test-failed test-long test-lowest bench check scripts format browser torchvision clean
+.PHONY: help demo test suite test-failed test-long test-lowest bench check docs scripts format browser torchvision clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ demo: $(VENV)/.installed ## set up, build the demo workspace, serve its dashboar
 	$(BIN)/visnec demo --port $(PORT)
 
 test: $(VENV)/.installed-dev browser torchvision ## set up, run every check and every test
-	@$(MAKE) --no-print-directory --jobs 2 check suite
+	@$(MAKE) --no-print-directory --jobs 2 check docs suite
 
 suite: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
@@ -47,6 +47,9 @@ scripts: ## the types of the browser scripts, where Node is installed
 	@if ! [ -x $(TSC) ] && ! npm install --silent --no-save --no-audit --prefix $(VENV)/node typescript@$(TYPESCRIPT); \
 	  then echo "No Node, or no package registry: the types of the browser scripts are not checked"; \
 	  else $(TSC) -p tests/frontend/tsconfig.json; fi
+
+docs: $(VENV)/.installed-dev ## the documentation as a site in site/
+	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
 
 format: $(VENV)/.installed-dev ## bring the code into format
 	$(BIN)/ruff format .
@@ -81,4 +84,4 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest.py
 	@touch $@
 
 clean: ## remove what make made: the environments, the demo workspace, caches
-	rm -rf $(VENV) $(LOWEST) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) demo build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import scoring
@@ -32,3 +33,15 @@ def test_the_way_from_a_workspace_to_figures_and_files(tmp_path: Path) -> None:
     definition = scoring.SubsetDefinition("some", rule, "again")
     folder = scoring.export_subset(workspace, scoring.Store(workspace), definition).folder
     assert scoring.verify_manifest(folder).n_samples == 2
+
+
+def test_image_folders_of_an_import_count_in_a_workspace_opened_before(tmp_path: Path) -> None:
+    """The folders are declared by the import; the caller's value is older than it."""
+    data = Path(__file__).parent.parent / "data" / "demo"
+    records = json.loads((data / "records.json").read_text("utf-8"))
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps([record for record in records if record["source"] == "words"][:3]))
+    workspace = scoring.create_workspace(tmp_path / "ws")
+    scoring.import_dataset(workspace, [file], [data / "images"])
+    run = scoring.score_dataset(workspace, scoring.load_model("tiny-vlm"), run_id="r")
+    assert run.statuses == {"scored": 3}

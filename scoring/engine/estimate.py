@@ -30,7 +30,7 @@ from scoring.models.base import VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS
 from scoring.runs.record import begin_run
 from scoring.samples import Sample, Status
-from scoring.workspace import Workspace
+from scoring.workspace import Workspace, open_workspace
 
 DEFAULT_SAMPLES = 64
 _RANGE_ROWS = 16
@@ -88,6 +88,7 @@ def estimate_run(
     Raises RunConflictError if the run was started with other settings.
     """
     options = options or ScoreOptions()
+    workspace = open_workspace(workspace.root)  # an import may have added image folders since
     record = build_run_record(workspace, model, options)
     if (workspace.run_dir(record.run_id) / "run.json").exists():
         begin_run(workspace, record)  # only compares: the record is there

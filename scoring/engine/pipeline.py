@@ -47,7 +47,7 @@ from scoring.runs.record import (
     utc_now,
 )
 from scoring.schemas import PREDICTIONS, SCORES
-from scoring.workspace import Workspace
+from scoring.workspace import Workspace, open_workspace
 
 _PACKAGES = ("visnec-studio", "torch", "transformers", "tokenizers", "pillow", "numpy")
 
@@ -81,6 +81,7 @@ def score_dataset(
         StorageError: Results cannot be written.
     """
     options = replace(options or ScoreOptions(), **settings)
+    workspace = open_workspace(workspace.root)  # an import may have added image folders since
     check_baselines(model, options.baselines)
     record = begin_run(workspace, build_run_record(workspace, model, options))
     task = build_scoring_task(workspace, record, model)
@@ -172,6 +173,7 @@ def predict_dataset(
         RunConflictError: The model reads prompts or images differently than in the run (template,
             dtype, processor), or the predictions were started with other settings.
     """
+    workspace = open_workspace(workspace.root)  # an import may have added image folders since
     record = read_run(workspace, run_id)
     if record.model_fingerprint != model.info.fingerprint:
         raise InputError(f"Run {run_id!r} was scored by {record.model}, not by {model.info.name}")

@@ -40,7 +40,7 @@ from scoring.exports.names import FOLDERS
 from scoring.exports.source_tables import resolve_columns
 from scoring.reviews.decisions import log_offsets
 from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_definition
-from scoring.workspace import Workspace
+from scoring.workspace import Workspace, open_workspace
 
 MANIFEST = "manifest.json"
 _WAIT_SECONDS = 0.2  # between two looks at whether another export is done
@@ -95,6 +95,7 @@ def export_subset(
     StorageError where the disk is full or may not be written. Then nothing is exported.
     """
     options = ExportOptions(format) if isinstance(format, str) else format
+    workspace = open_workspace(workspace.root)  # an import may have added image folders since
     options = resolve_columns(workspace, options)
     folder = (to or workspace.exports_dir / definition.name).absolute()
     with _told(folder), _locked(workspace, folder, on_wait):
