@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its record, its parts, its leases and its progress."""
+"""The files of a run: its record, its parts, its leases and its progress."""

@@ -1,7 +1,7 @@
-"""How far a run is: one file per process, summed up by whoever reads.
+"""Progress of a run: one file per process, added up by the reader.
 
-No process writes another's file, so none needs a lock. What the parts hold is counted by every
-process alike and taken from the one that has seen most; what is not in a part yet is added up.
+No process writes another's file, so no locks are needed. Every process counts the parts of all;
+the count of the one that has seen most is used. What is not in a part yet is added up.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _LISTED_SOURCES = 200
 
 @dataclass(slots=True)
 class SampleCounts:
-    """Samples that are done, in all, by status and by source."""
+    """Samples that are done: in total, by status and by source."""
 
     done: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: SampleCounts) -> None:
-        """Adds ``other`` to these."""
+        """Add ``other`` to these counts."""
         self.done += other.done
         self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
         self.sources = dict(Counter(self.sources) + Counter(other.sources))
@@ -45,10 +45,10 @@ class SampleCounts:
 
 @dataclass(frozen=True, slots=True)
 class ProcessProgress:
-    """What one process knows (``progress/<host>-<pid>.json``).
+    """The report of one process (``progress/<host>-<pid>.json``).
 
-    ``written``: what it has seen in the parts, its own and others'. ``in_flight``: what it has
-    worked out beyond that. ``total`` and ``source_totals``: what is to be done, by all together.
+    ``written``: samples it has seen in the parts, its own and others'. ``in_flight``: samples it
+    has finished beyond that. ``total`` and ``source_totals``: samples of all processes together.
     """
 
     phase: str  # score | predict
@@ -64,16 +64,16 @@ class ProcessProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is, all its processes together.
+    """The progress of a run, all its processes together.
 
-    ``sources``: samples done and to be done, by source, the largest first. A run is ``silent``
-    where its processes ended without a word: what they had not written yet is done again.
+    ``sources``: samples done and total, by source, the largest first. A run is ``silent`` if its
+    processes ended without reporting it: what they had not written will be done again.
     """
 
     phase: str  # score | predict
     done: int
     total: int
-    rate: float  # samples per second of the processes that are at work
+    rate: float  # samples per second of the active processes
     seconds_left: float | None
     state: str  # running | finished | stopped | silent
     updated_at: str
@@ -81,38 +81,37 @@ class RunProgress:
     host: str
     statuses: dict[str, int]
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
-    n_processes: int = 1  # at work
+    n_processes: int = 1  # active ones
     n_silent: int = 0
 
 
 def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
-    """How far a run is, or None where no process has reported on it."""
-    folder = _folder(workspace, run_id)
-    reports = [(path, report) for path in folder.glob("*.json") if (report := _read(path))]
+    """Return the progress of a run, or None if no process has reported on it."""
+    folder = workspace.run_dir(run_id) / "progress"
+    reports = [(path, report) for path in folder.glob("*.json") if (report := _read_report(path))]
     if not reports:
         return None
-    phase = max((report for _, report in reports), key=lambda one: one.updated_at).phase
-    living: list[ProcessProgress] = []
+    phase = max((report for _, report in reports), key=lambda report: report.updated_at).phase
+    active: list[ProcessProgress] = []
     ended: list[ProcessProgress] = []
     for path, report in reports:
         if report.phase == phase:
-            (living if _is_alive(folder, path, report) else ended).append(report)
-    return combine_reports(living, ended)
+            (active if _is_active(folder, path, report) else ended).append(report)
+    return _combine_reports(active, ended)
 
 
-def combine_reports(
-    living: Sequence[ProcessProgress], ended: Sequence[ProcessProgress]
+def _combine_reports(
+    active: Sequence[ProcessProgress], ended: Sequence[ProcessProgress]
 ) -> RunProgress:
-    """One account of reports on the same phase, of which at least one must be there."""
-    last = max((*living, *ended), key=lambda one: one.updated_at)
-    widest = max((*living, *ended), key=lambda one: (one.written.done, one.updated_at))
+    last = max((*active, *ended), key=lambda report: report.updated_at)
+    widest = max((*active, *ended), key=lambda report: (report.written.done, report.updated_at))
     counts = SampleCounts()
-    for part in (widest.written, *(one.in_flight for one in living)):
+    for part in (widest.written, *(report.in_flight for report in active)):
         counts.add(part)
     done = min(counts.done, widest.total)
-    rate = sum(one.rate for one in living)
-    n_silent = sum(one.state == "running" for one in ended)
-    if living:
+    rate = sum(report.rate for report in active)
+    n_silent = sum(report.state == "running" for report in ended)
+    if active:
         state = "running"
     elif done >= widest.total:
         state = "finished"
@@ -133,24 +132,23 @@ def combine_reports(
             name: (min(counts.sources.get(name, 0), total), total)
             for name, total in widest.source_totals.items()
         },
-        n_processes=len(living),
+        n_processes=len(active),
         n_silent=n_silent,
     )
 
 
 class ProgressFile:
-    """The report of this process; a thread of its own writes it anew about once a second.
+    """The report of this process; a thread rewrites it about once a second.
 
-    So a process that works long on one window is not taken for a silent one. That a report
-    cannot be written, on a full disk for one, stops no work.
+    So a process that works on one window for a long time does not count as silent. A report that
+    cannot be written, on a full disk for example, does not stop the work.
     """
 
     def __init__(self, workspace: Workspace, run_id: str) -> None:
-        self._folder = _folder(workspace, run_id)
-        process = identify_process()
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", process["host"])
-        self._path = self._folder / f"{name}-{process['pid']}.json"
-        self._process = process
+        self._folder = workspace.run_dir(run_id) / "progress"
+        self._process = identify_process()
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", self._process["host"])
+        self._path = self._folder / f"{name}-{self._process['pid']}.json"
         self._report: ProcessProgress | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -166,10 +164,10 @@ class ProgressFile:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._write()
+        self.write()
 
     def report(self, **values: Any) -> None:
-        """Takes the fields of ``ProcessProgress`` that the caller knows; its counts are copied."""
+        """Set the fields of ``ProcessProgress`` that the caller knows; counts are copied."""
         for name in ("written", "in_flight"):
             copy = SampleCounts()
             copy.add(values[name])
@@ -177,14 +175,7 @@ class ProgressFile:
         self._report = ProcessProgress(process=self._process, updated_at=utc_now(), **values)
 
     def write(self) -> None:
-        """Writes the report at once."""
-        self._write()
-
-    def _keep_writing(self) -> None:
-        while not self._ended.wait(_WRITE_SECONDS):
-            self._write()
-
-    def _write(self) -> None:
+        """Write the report now."""
         if self._report is None:
             return
         temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -196,11 +187,15 @@ class ProgressFile:
             finally:
                 temporary.unlink(missing_ok=True)
 
+    def _keep_writing(self) -> None:
+        while not self._ended.wait(_WRITE_SECONDS):
+            self.write()
+
     def _remove_ended(self) -> None:
-        """Of processes that are no longer at work, the parts tell all that matters."""
+        """Remove the reports of processes that ended: the parts contain all that counts."""
         for path in self._folder.glob("*.json"):
-            report = _read(path)
-            if report is None or not _is_alive(self._folder, path, report):
+            report = _read_report(path)
+            if report is None or not _is_active(self._folder, path, report):
                 path.unlink(missing_ok=True)
 
 
@@ -211,25 +206,21 @@ class Rate:
         self._points = deque([(time.monotonic(), 0)])
 
     def update(self, done: int) -> float:
-        """The rate now that this process has done ``done`` samples in all."""
-        moment = time.monotonic()
-        self._points.append((moment, done))
-        while len(self._points) > 2 and moment - self._points[1][0] > _RATE_SECONDS:
+        """Return the rate, now that this process has done ``done`` samples in total."""
+        now = time.monotonic()
+        self._points.append((now, done))
+        while len(self._points) > 2 and now - self._points[1][0] > _RATE_SECONDS:
             self._points.popleft()
         began, before = self._points[0]
-        return (done - before) / (moment - began) if moment > began else 0.0
+        return (done - before) / (now - began) if now > began else 0.0
 
 
 def largest_sources(totals: dict[str, int]) -> dict[str, int]:
-    """The largest sources with their totals: a file read every second stays small."""
+    """Return the largest sources with their totals: a file read every second stays small."""
     return dict(Counter(totals).most_common(_LISTED_SOURCES))
 
 
-def _folder(workspace: Workspace, run_id: str) -> Path:
-    return workspace.run_dir(run_id) / "progress"
-
-
-def _read(path: Path) -> ProcessProgress | None:
+def _read_report(path: Path) -> ProcessProgress | None:
     try:
         raw = json.loads(path.read_text("utf-8"))
         raw |= {name: SampleCounts(**raw[name]) for name in ("written", "in_flight")}
@@ -238,14 +229,14 @@ def _read(path: Path) -> ProcessProgress | None:
         return None
 
 
-def _is_alive(folder: Path, path: Path, report: ProcessProgress) -> bool:
+def _is_active(folder: Path, path: Path, report: ProcessProgress) -> bool:
     if report.state != "running" or has_exited(report.process):
         return False
     try:
         touched = path.stat().st_mtime
         if abs(time.time() - touched) < SILENT_SECONDS:
             return True
-        # This machine's clock may be off, or may have gone back since the last report.
+        # This machine's clock may be wrong, or may have gone back since the last report.
         return abs(read_file_clock(folder) - touched) < SILENT_SECONDS
     except OSError:
         return False

@@ -1,7 +1,7 @@
-"""A run: one model, template and dtype over one dataset, and the record that pins them down.
+"""A run: one model, template and dtype over one dataset, and the record that pins them.
 
-The run record is written once. Whoever goes on with the run must bring the same settings, model
-and dataset; what differs is named.
+The record is written once. Resuming the run needs the same settings, model and dataset; an error
+lists the differences.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from scoring.workspace import Workspace, check_name, write_json
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Everything that decides a run's numbers (``run.json``).
+    """Everything that determines a run's numbers (``run.json``).
 
     ``model``, ``revision``, ``device``, ``device_name``, ``processor``, ``shortcuts``,
-    ``created_at``, ``versions`` and ``notice`` are kept for the reader; the rest must be equal
-    when the run goes on. ``template_digest`` is of the template's text, ``model_files`` are the
-    digests of the model's files besides its weights that decide ids and pixels; runs of earlier
-    versions have neither, and what is not known is not compared. ``chat_template_kwargs`` are
-    variables that the template was rendered with. ``scoring_version`` is the SCORING_VERSION that
-    the run began with, None in scores from elsewhere and in runs of the first version.
-    ``baseline_parameters`` are those of the run's own baselines: ``blur_sigma`` (share of the
-    image's longer side), ``shuffle_seed``. ``tokens``: the parts hold a loss per answer token.
-    ``imported_from`` is the file (name and sha256) of scores that were computed elsewhere; what
-    nobody told of their settings is None, or empty.
+    ``created_at``, ``versions`` and ``notice`` are for the reader; the rest must be equal when the
+    run is resumed. ``template_digest`` is of the template's text; ``model_files`` are digests of
+    the model's files besides its weights that affect token ids and pixels. Runs of earlier versions
+    have neither, and unknown values are not compared. ``chat_template_kwargs`` are variables of
+    the template. ``scoring_version`` is the SCORING_VERSION at the start of the run, None for
+    imported scores and runs of the first version. ``baseline_parameters`` belong to the run's own
+    baselines: ``blur_sigma`` (share of the image's longer side), ``shuffle_seed``. ``tokens``: the
+    parts have a loss per answer token. ``imported_from`` is the file (name and sha256) of imported
+    scores, whose unknown settings are None or empty.
     """
 
     run_id: str
@@ -53,14 +52,14 @@ class RunRecord:
     notice: str | None = None
     tokens: bool = False
     baseline_parameters: dict[str, float] = field(default_factory=dict)
-    processor: str | None = None  # classes that made ids and pixels
-    device_name: str | None = None  # of the device's maker
+    processor: str | None = None  # classes that produced token ids and pixels
+    device_name: str | None = None  # the product name
     imported_from: str | None = None
     template_digest: str | None = None
     model_files: dict[str, str] | None = None
     revision: str | None = None
     shortcuts: tuple[str, ...] = ()
-    image_processor: str | None = None  # class and backend of what made pixels
+    image_processor: str | None = None  # class and backend that produced pixels
     gray_colour: tuple[int, ...] | None = None  # of the baseline gray
     adapter: str | None = None  # folder of the PEFT adapter
     adapter_fingerprint: str | None = None
@@ -71,26 +70,26 @@ class RunRecord:
 
     @property
     def image_processor_backend(self) -> str:
-        """pil or torchvision; auto where it is not known."""
+        """``pil`` or ``torchvision``; ``auto`` if unknown."""
         name, _, backend = (self.image_processor or "").partition(" (")
         return backend.rstrip(")") if name and backend in ("pil)", "torchvision)") else "auto"
 
     @property
     def started(self) -> datetime:
-        """When the run began: the date that chat templates write, also when the run resumes."""
+        """When the run began: the date in chat templates, also after resuming."""
         return datetime.fromisoformat(self.created_at)
 
     @property
     def first_baseline(self) -> str:
-        """The baseline that is meant where none is named; ``none`` stands first if it is there."""
+        """The default baseline: ``none`` if the run has it, as it comes first."""
         return next(iter(self.baselines), "none")
 
 
 SCORING_VERSION = 2
-"""Raised by each change after which the same settings give other scores: 2 takes the image out of
-the multimodal prompt, applies the head in float32 and scales deep greys."""
+"""Incremented by each change after which the same settings give other scores: 2 removes the image
+from the multimodal prompt, applies the head in float32 and scales 16-bit grey images."""
 
-_DECIDING = (
+_COMPARED = (
     "scoring_version",
     "model_fingerprint",
     "dataset_fingerprint",
@@ -112,104 +111,100 @@ _DECIDING = (
     "device_map",
     "chat_template_kwargs",
 )
-_MAY_BE_UNKNOWN = ("template_digest", "model_files", "image_processor")  # to earlier versions
+_MAY_BE_UNKNOWN = ("template_digest", "model_files", "image_processor")  # in earlier versions
 _REMEDIES = {
-    "image_processor": "--image-processor pil or torchvision chooses one",
+    "image_processor": "choose one with --image-processor pil or torchvision",
     "scoring_version": "as this version of VisNec Studio computes other scores",
 }
 
 
 def settings_digest(**settings: object) -> str:
-    """A short name for a run: a digest of the settings that decide its numbers."""
+    """Return a digest of the settings that determine a run's numbers, as its short name."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def begin_run(workspace: Workspace, record: RunRecord) -> RunRecord:
-    """Writes the record of a new run, or returns the one that is there.
+    """Write the record of a new run, or return the existing one.
 
-    Raises RunConflictError naming every setting in which the two differ.
+    Raises RunConflictError listing every setting that differs from the existing record.
     """
     path = workspace.run_dir(record.run_id) / "run.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(".run.lock")):  # of processes that begin together, one writes
+    with FileLock(path.with_name(".run.lock")):  # only one of several starting processes writes
         if not path.exists():
             write_json(path, asdict(record))
             return record
-    present = read_run(workspace, record.run_id)
-    changed = find_differences(present, {name: getattr(record, name) for name in _DECIDING})
+    existing = read_run(workspace, record.run_id)
+    changed = find_differences(existing, {name: getattr(record, name) for name in _COMPARED})
     if changed:
         raise RunConflictError(
-            f"run {record.run_id!r} began with other settings ({'; '.join(changed)}); "
-            "repeat the old ones, or give another name with --run"
+            f"Run {record.run_id!r} began with other settings ({'; '.join(changed)}). "
+            "Use the same settings, or choose another name with --run"
         )
-    return present
+    return existing
 
 
 def find_differences(record: RunRecord, settings: Mapping[str, object]) -> list[str]:
-    """In words, each of ``settings`` (field -> value now) that is not as ``record`` has it."""
-    found: list[str] = []
-    for name, value in settings.items():
+    """Describe each of ``settings`` (field -> value now) that differs from ``record``."""
+    differences: list[str] = []
+    for name, now in settings.items():
         before = getattr(record, name)
-        if before == value or (name in _MAY_BE_UNKNOWN and None in (before, value)):
+        if before == now or (name in _MAY_BE_UNKNOWN and None in (before, now)):
             continue
-        if isinstance(before, dict) and isinstance(value, dict):
-            keys = sorted({key for key, _ in before.items() ^ value.items()})
-            found += [
-                f"{name} {key}: {before.get(key)!r} then, {value.get(key)!r} now" for key in keys
+        if isinstance(before, dict) and isinstance(now, dict):
+            differences += [
+                f"{name} {key}: {before.get(key)!r} then, {now.get(key)!r} now"
+                for key in sorted({key for key, _ in before.items() ^ now.items()})
             ]
         else:
             remedy = f", {_REMEDIES[name]}" if name in _REMEDIES else ""
-            found.append(f"{name}: {before!r} then, {value!r} now{remedy}")
-    return found
+            differences.append(f"{name}: {before!r} then, {now!r} now{remedy}")
+    return differences
 
 
 def read_run(workspace: Workspace, run_id: str) -> RunRecord:
-    """The record of one run. Raises WorkspaceError naming the runs there are."""
+    """Read the record of one run. Raises WorkspaceError listing the known runs."""
     path = workspace.run_dir(run_id) / "run.json"
     try:
         raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         known = ", ".join(run.run_id for run in list_runs(workspace)) or "none yet"
-        raise WorkspaceError(f"no run {run_id!r} in {workspace.root}; there are: {known}") from None
-    known_fields = {item.name for item in fields(RunRecord)}
-    values = {name: value for name, value in raw.items() if name in known_fields}
-    lists = {name: tuple(values.get(name, ())) for name in ("baselines", "shortcuts")}
-    if values.get("gray_colour") is not None:
-        lists["gray_colour"] = tuple(values["gray_colour"])
+        raise WorkspaceError(f"No run {run_id!r} in {workspace.root}. Runs: {known}") from None
+    values = {item.name: raw[item.name] for item in fields(RunRecord) if item.name in raw}
+    values.setdefault("baselines", ())
+    for name in ("baselines", "shortcuts", "gray_colour"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])
     if values.get("image_processor") is None:
-        values["image_processor"] = _image_processor_of(values.get("processor"))
-    return RunRecord(**{**values, **lists})
-
-
-def _image_processor_of(classes: str | None) -> str | None:
-    """Class and backend as ``image_processor`` has them, of a run that only recorded classes."""
-    found = [name for name in (classes or "").split(", ") if "ImageProcessor" in name]
-    if not found:
-        return None
-    return f"{found[0]} ({'pil' if found[0].endswith('Pil') else 'torchvision'})"
+        # Runs of earlier versions recorded classes only.
+        classes = (values.get("processor") or "").split(", ")
+        processor = next((name for name in classes if "ImageProcessor" in name), "")
+        backend = "pil" if processor.endswith("Pil") else "torchvision"
+        values["image_processor"] = f"{processor} ({backend})" if processor else None
+    return RunRecord(**values)
 
 
 def list_runs(workspace: Workspace) -> list[RunRecord]:
-    """The runs of a workspace, oldest first."""
+    """Return the runs of a workspace, oldest first."""
     names = sorted(path.parent.name for path in workspace.runs_dir.glob("*/run.json"))
     runs = [read_run(workspace, name) for name in names]
     return sorted(runs, key=lambda run: (run.created_at, run.run_id))
 
 
 def read_run_or_latest(workspace: Workspace, run_id: str | None) -> RunRecord:
-    """The named run, or without a name the newest one. Raises WorkspaceError where none is."""
+    """Return the named run, or the newest one. Raises WorkspaceError if there is none."""
     if run_id is not None:
         return read_run(workspace, check_name(run_id, "run"))
     runs = list_runs(workspace)
     if not runs:
         raise WorkspaceError(
-            f"{workspace.root} has no run yet; "
-            f"score it with: visnec score -w {workspace.root} --model MODEL"
+            f"{workspace.root} has no run yet. "
+            f"Score it with: visnec score -w {workspace.root} --model MODEL"
         )
     return runs[-1]
 
 
 def utc_now() -> str:
-    """This moment in UTC, to the second."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Claims: one holder at a time, takeover from the dead and the silent, and no theft unnoticed."""
+"""Leases: one holder at a time, takeover from dead and silent owners, which these notice."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "claims"
 
 
-def leave_claim(folder: Path, chunk: int, seconds_ago: float = 0.0, **owner: object) -> Path:
-    """A claim as another process left it."""
+def leave_lease(folder: Path, chunk: int, seconds_ago: float = 0.0, **owner: object) -> Path:
+    """A lease as another process left it."""
     folder.mkdir(exist_ok=True)
     path = folder / f"chunk-{chunk:08d}.lock"
     path.write_text(json.dumps({**identify_process(), "token": "other"} | owner))
@@ -48,14 +48,14 @@ def test_a_chunk_has_one_holder_until_it_is_released(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_of_many_that_want_a_chunk_of_the_dead_one_gets_it(folder: Path) -> None:
+def test_one_of_many_takes_over_the_chunk_of_a_dead_process(folder: Path) -> None:
     for chunk in range(20):
-        leave_claim(folder, chunk, pid=ended_process() if chunk == 0 else 1, started="never")
+        leave_lease(folder, chunk, pid=ended_process() if chunk == 0 else 1, started="never")
     several = [ChunkLeases(folder).__enter__() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         for chunk in range(20):
             got = list(pool.map(lambda one, chunk=chunk: one.acquire(chunk), several))
-            assert any(got)  # a second one may be told so, and finds out before it writes
+            assert any(got)  # a second may believe so, and notices before it writes
             assert sum(one.is_held(chunk) for one in several) == 1
     for one in several:
         one.__exit__(None, None, None)
@@ -65,8 +65,8 @@ def test_of_many_that_want_a_chunk_of_the_dead_one_gets_it(folder: Path) -> None
     ("owner", "seconds_ago", "taken"),
     [
         ({}, 0.0, False),  # this very process, alive
-        ({"started": "before"}, 0.0, True),  # its number belongs to another one now
-        ({"host": "elsewhere"}, 30.0, False),  # of another machine only silence tells
+        ({"started": "before"}, 0.0, True),  # its pid belongs to another process now
+        ({"host": "elsewhere"}, 30.0, False),  # another machine: only silence counts
         ({"host": "elsewhere"}, 90.0, True),
         ({"host": "elsewhere"}, -30.0, False),
         ({"host": "elsewhere"}, -90.0, True),  # the clock went back, and no beat came since
@@ -74,35 +74,35 @@ def test_of_many_that_want_a_chunk_of_the_dead_one_gets_it(folder: Path) -> None
         ({}, 90.0, True),  # stopped, or without contact to the shared folder
     ],
 )
-def test_who_is_dead_or_silent_loses_a_claim(
+def test_dead_and_silent_owners_lose_their_lease(
     folder: Path, owner: dict[str, object], seconds_ago: float, taken: bool
 ) -> None:
-    leave_claim(folder, 0, seconds_ago, **owner)
+    leave_lease(folder, 0, seconds_ago, **owner)
     with ChunkLeases(folder) as mine:
         assert mine.acquire(0) is taken
 
 
-def test_a_claim_without_a_readable_owner_goes_by_its_silence(folder: Path) -> None:
-    leave_claim(folder, 0).write_text("")
-    leave_claim(folder, 1).write_text("{not json")
+def test_a_lease_without_a_readable_owner_expires_by_silence(folder: Path) -> None:
+    leave_lease(folder, 0).write_text("")
+    leave_lease(folder, 1).write_text("{not json")
     os.utime(folder / "chunk-00000001.lock", (0, 0))
     with ChunkLeases(folder) as mine:
         assert not mine.acquire(0)
         assert mine.acquire(1)
 
 
-def test_who_wakes_up_after_a_theft_notices_and_leaves_the_thief_alone(folder: Path) -> None:
-    with ChunkLeases(folder) as sleeper, ChunkLeases(folder) as thief:
-        assert sleeper.acquire(0)
+def test_an_expired_owner_notices_and_leaves_the_new_owner_alone(folder: Path) -> None:
+    with ChunkLeases(folder) as expired, ChunkLeases(folder) as successor:
+        assert expired.acquire(0)
         os.utime(folder / "chunk-00000000.lock", (0, 0))
-        assert thief.acquire(0)
-        assert not sleeper.is_held(0)
-        assert thief.is_held(0)
-        sleeper.release([0])
-        assert thief.is_held(0)
+        assert successor.acquire(0)
+        assert not expired.is_held(0)
+        assert successor.is_held(0)
+        expired.release([0])
+        assert successor.is_held(0)
 
 
-def test_one_touch_keeps_all_claims_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_touch_renews_all_leases(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ChunkLeases(folder) as mine:
         for chunk in range(3):
             mine.acquire(chunk)
@@ -111,7 +111,7 @@ def test_one_touch_keeps_all_claims_alive(folder: Path, monkeypatch: pytest.Monk
         assert [path.stat().st_mtime for path in sorted(folder.glob("*.lock"))] == [5.0] * 3
 
 
-def test_without_hard_links_claims_hold_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_work_without_hard_links(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "not permitted")
 
@@ -129,7 +129,7 @@ def test_without_hard_links_claims_hold_too(folder: Path, monkeypatch: pytest.Mo
     assert list(folder.iterdir()) == []
 
 
-def test_a_process_is_gone_when_it_ended_here_and_unknown_elsewhere() -> None:
+def test_a_process_has_exited_if_it_ended_here_and_is_unknown_elsewhere() -> None:
     assert not has_exited(identify_process())
     assert has_exited({**identify_process(), "pid": ended_process()})
     assert not has_exited({**identify_process(), "pid": ended_process(), "host": "elsewhere"})

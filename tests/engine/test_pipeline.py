@@ -205,7 +205,7 @@ def test_an_unknown_baseline_is_refused(workspace: Workspace) -> None:
 
 def test_an_unknown_run_lists_the_known_ones(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="mine")
-    with pytest.raises(WorkspaceError, match=r"no run 'yours' in .*; there are: mine"):
+    with pytest.raises(WorkspaceError, match=r"No run 'yours' in .*\. Runs: mine"):
         read_run(workspace, "yours")
 
 

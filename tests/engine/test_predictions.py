@@ -129,7 +129,7 @@ def test_predictions_of_two_settings_never_share_a_run(workspace: Workspace) -> 
 def test_damaged_prediction_settings_are_reported(workspace: Workspace) -> None:
     workspace.run_dir("old").mkdir(parents=True)
     (workspace.run_dir("old") / "predictions.json").write_text("{}")
-    with pytest.raises(RunConflictError, match="cannot be read"):
+    with pytest.raises(RunConflictError, match="Cannot read"):
         begin_predictions(workspace, "old", 16)
 
 
