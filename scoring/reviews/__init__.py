@@ -1,1 +1,1 @@
-"""What people decided: written so that nothing is lost, read as what holds now."""
+"""People's decisions: logged without loss, and resolved to the current decision per sample."""

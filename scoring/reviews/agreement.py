@@ -1,7 +1,7 @@
-"""How far reviewers agree: raw agreement and Cohen's kappa of every pair, and where they differ.
+"""Agreement of reviewers: raw agreement and Cohen's kappa of every pair.
 
-The one decision behind it: figures are over the samples that both of a pair decided, with keep,
-drop and unsure as three answers; whoever gave only a note decided nothing.
+Figures are over the samples that both of a pair decided, with keep, drop and unsure as three
+answers. A note without a decision does not count.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from scoring.reviews.resolution import LatestDecision
 class PairAgreement:
     """Two reviewers on the samples that both decided.
 
-    ``table`` counts (decision of one, decision of other). ``kappa`` is None where both gave the
-    same single answer throughout: chance alone would agree as often.
+    ``table`` counts (decision of first, decision of second). ``kappa`` is None if both gave one
+    and the same answer throughout: agreement by chance would be complete too.
     """
 
-    one: str
-    other: str
+    first: str
+    second: str
     table: Mapping[tuple[Decision, Decision], int]
 
     @property
@@ -45,23 +45,20 @@ class PairAgreement:
 
     @property
     def kappa(self) -> float | None:
-        """Cohen's kappa: agreement beyond chance, 1 at most, 0 as by chance."""
-        chance = self._chance()
-        return None if math.isclose(chance, 1.0) else (self.raw - chance) / (1 - chance)
-
-    def _chance(self) -> float:
+        """Cohen's kappa: agreement beyond chance; at most 1, and 0 for agreement by chance."""
         mine, yours = Counter[Decision](), Counter[Decision]()
         for (left, right), n in self.table.items():
             mine[left] += n
             yours[right] += n
-        return sum(mine[one] * yours[one] for one in Decision) / self.n_both**2
+        chance = sum(mine[decision] * yours[decision] for decision in Decision) / self.n_both**2
+        return None if math.isclose(chance, 1.0) else (self.raw - chance) / (1 - chance)
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """All reviewers of a workspace: the pairs, and the samples that several decided.
 
-    ``n_shared`` samples have two or more verdicts, ``n_unanimous`` of them only equal ones.
+    ``n_shared`` samples have two or more decisions; all are equal for ``n_unanimous`` of them.
     """
 
     pairs: tuple[PairAgreement, ...]
@@ -70,21 +67,21 @@ class Agreement:
 
     @property
     def raw(self) -> float | None:
-        """Share of shared samples on which all agree; None where none is shared."""
+        """Share of shared samples on which all agree; None if there are none."""
         return self.n_unanimous / self.n_shared if self.n_shared else None
 
 
 def reviewer_agreement(latest: Iterable[LatestDecision]) -> Agreement:
-    """Agreement of every pair with common samples, ascending by their names."""
-    given: dict[int, dict[str, Decision]] = defaultdict(dict)
-    for verdict in latest:
-        if verdict.decision is not None:
-            given[verdict.row_idx][verdict.reviewer] = verdict.decision
+    """Return the agreement of every pair with common samples, in ascending order of names."""
+    by_sample: dict[int, dict[str, Decision]] = defaultdict(dict)
+    for held in latest:
+        if held.decision is not None:
+            by_sample[held.row_idx][held.reviewer] = held.decision
     tables: dict[tuple[str, str], Counter[tuple[Decision, Decision]]] = defaultdict(Counter)
-    shared = [verdicts for verdicts in given.values() if len(verdicts) > 1]
-    for verdicts in shared:
-        for one, other in combinations(sorted(verdicts), 2):
-            tables[one, other][verdicts[one], verdicts[other]] += 1
-    pairs = tuple(PairAgreement(one, other, tables[one, other]) for one, other in sorted(tables))
-    unanimous = sum(len(set(verdicts.values())) == 1 for verdicts in shared)
-    return Agreement(pairs, len(shared), unanimous)
+    shared = [decisions for decisions in by_sample.values() if len(decisions) > 1]
+    for decisions in shared:
+        for first, second in combinations(sorted(decisions), 2):
+            tables[first, second][decisions[first], decisions[second]] += 1
+    pairs = tuple(PairAgreement(*names, tables[names]) for names in sorted(tables))
+    n_unanimous = sum(len(set(decisions.values())) == 1 for decisions in shared)
+    return Agreement(pairs, len(shared), n_unanimous)

@@ -1,9 +1,9 @@
-"""One decision log on disk: the form of an event, and how its file is read on and appended to.
+"""One decision log on disk: the form of an event, and reading and appending to its file.
 
-A log is a file of JSON lines that is never rewritten. The one decision behind it: an event
-counts once its line ends in a newline. A kill in the middle of a write leaves an unfinished last
-line; readers skip it, and the next writer closes it before it writes, so that what was whole
-counts and what was torn is counted as damaged and never hides another decision.
+A log is a file of JSON lines that is never rewritten. An event counts once its line ends in a
+newline. A kill in the middle of a write leaves an unfinished last line: readers skip it, and the
+next writer ends it before writing. So complete lines count, a torn line counts as damaged, and it
+never hides another decision.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from scoring.reviews.draws import parse_draw
 from scoring.unicode_text import replace_surrogates
 
 LOCK_SECONDS = 30.0
-_TAIL_BYTES = 512  # end of what was read, compared before reading on
+_TAIL_BYTES = 512  # the end of what was read, compared before reading further
 
-
-BULK = "bulk:"  # how the queue of a bulk decision begins; what follows names that decision
+BULK = "bulk:"  # prefix of a bulk decision's queue; the rest identifies the bulk decision
 
 
 class Decision(StrEnum):
-    """A person's verdict on a sample."""
+    """A person's decision on a sample."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -42,15 +41,14 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionDraft:
-    """What a page hands in. ``event_id`` comes from the browser where it may repeat a draft.
+    """A decision, note or undo to be written. Raises InputError for an invalid draft.
 
-    ``decision`` None with ``undoes`` is an undo; ``decision`` None alone only sets the note.
-    ``note`` None leaves an earlier note as it is, an empty one removes it. ``queue`` and
-    ``sampling_probability`` say how the sample came before the reviewer's eyes, so that shares
-    among the decisions can be carried over to the dataset. ``decided_at`` is ISO 8601 with a
-    zone, default now. ``draw`` is the written form of the :class:`~scoring.reviews.draws.Draw`
-    that brought the sample, None where it was none. Raises InputError for a draft that makes no
-    sense.
+    ``event_id`` comes from the browser if it may send the draft again. ``decision`` None with
+    ``undoes`` is an undo; ``decision`` None alone only sets the note. ``note`` None keeps an
+    earlier note, an empty one removes it. ``queue`` and ``sampling_probability`` record how the
+    sample was shown to the reviewer, so shares among the decisions can be generalised to the
+    dataset. ``decided_at`` is ISO 8601 with a time zone, by default now. ``draw`` is the written
+    form of the :class:`~scoring.reviews.draws.Draw` that selected the sample, None if none did.
     """
 
     row_idx: int
@@ -65,24 +63,24 @@ class DecisionDraft:
 
     def __post_init__(self) -> None:
         if isinstance(self.row_idx, bool) or operator.index(self.row_idx) < 0:
-            raise InputError(f"a decision needs a row_idx of 0 or more, got {self.row_idx!r}")
+            raise InputError(f"A decision needs a row_idx of 0 or more, got {self.row_idx!r}")
         if self.decision is not None and self.decision not in list(Decision):
-            raise InputError(f"{self.decision!r} is no decision; use keep, drop or unsure")
+            raise InputError(f"Invalid decision {self.decision!r}. Use keep, drop or unsure")
         if self.decision is not None and self.undoes is not None:
-            raise InputError("an event either decides or undoes; give two drafts")
+            raise InputError("An event either decides or undoes. Use two drafts")
         if self.decision is None and self.undoes is None and self.note is None:
-            raise InputError(f"the draft for row {self.row_idx} has no decision, note or undo")
+            raise InputError(f"The draft for row {self.row_idx} has no decision, note or undo")
         chance = self.sampling_probability
         if chance is not None and not 0 < chance <= 1:
-            raise InputError(f"a sampling probability lies in (0, 1], got {chance!r}")
+            raise InputError(f"A sampling probability must be in (0, 1], got {chance!r}")
         if self.draw is not None:
             parse_draw(self.draw)
-        _utc(self.decided_at)
+        _to_utc(self.decided_at)
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionEvent:
-    """One line of a log. ``reviewer`` and ``machine`` together name the log it stands in."""
+    """One line of a log. ``reviewer`` and ``machine`` together name the log."""
 
     event_id: str
     seq: int
@@ -99,26 +97,26 @@ class DecisionEvent:
 
     @property
     def in_bulk(self) -> bool:
-        """Whether the verdict was given to many samples at once."""
+        """Whether the decision was made on many samples at once."""
         return (self.queue or "").startswith(BULK)
 
 
 class LogTail:
-    """One log file in memory, read on from where the last look ended.
+    """One log file in memory; each refresh reads what was added since the last one.
 
-    ``refresh`` costs an ``open`` and a ``stat`` when nothing was added. A file that was replaced
-    or shortened is read again from its beginning, unless it begins with exactly what was read:
-    programs that sync folders put a longer copy in its place. ``events`` only ever grows; another
-    list takes its place where the events that were read no longer count. ``ends`` are the bytes
-    after each event's newline; ``damaged`` counts finished lines that are not events.
+    ``refresh`` costs an ``open`` and a ``stat`` if nothing was added. A file that was replaced or
+    shortened is read again from the beginning, unless it begins with exactly what was read:
+    programs that sync folders replace a log by a longer copy. ``events`` only ever grows; if the
+    events that were read no longer count, a new list replaces it. ``ends`` are the offsets after
+    each event's newline; ``damaged`` counts finished lines that are not events.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.events: list[DecisionEvent] = []
         self.ends: list[int] = []
         self.by_id: dict[str, DecisionEvent] = {}
@@ -134,33 +132,33 @@ class LogTail:
         return self.events[-1].seq if self.events else 0
 
     def refresh(self) -> None:
-        """Reads the lines finished since the last call."""
+        """Read the lines finished since the last call."""
         with self._lock:
             try:
                 with self.path.open("rb") as file:
-                    self._forget_if_replaced(file.fileno())
+                    self._reset_if_replaced(file.fileno())
                     file.seek(self._offset)
-                    self._take(file.read())
+                    self._add_lines(file.read())
             except FileNotFoundError:
                 if self._file_id is not None:
-                    self._forget()
+                    self._reset()
 
-    def _forget_if_replaced(self, descriptor: int) -> None:
+    def _reset_if_replaced(self, descriptor: int) -> None:
         stat = os.fstat(descriptor)
-        identity = (stat.st_dev, stat.st_ino)
-        if identity == self._file_id:
+        file_id = (stat.st_dev, stat.st_ino)
+        if file_id == self._file_id:
             tail = os.pread(descriptor, len(self._tail), self._offset - len(self._tail))
-            known = tail == self._tail
+            is_known = tail == self._tail
         else:
-            begins = hashlib.sha256(os.pread(descriptor, self._offset, 0))
-            known = begins.digest() == self._digest.digest()
-        if not known:
-            self._forget()
-        self._file_id = identity
+            start = hashlib.sha256(os.pread(descriptor, self._offset, 0))
+            is_known = start.digest() == self._digest.digest()
+        if not is_known:
+            self._reset()
+        self._file_id = file_id
 
-    def _take(self, data: bytes) -> None:
-        whole = data[: data.rfind(b"\n") + 1]
-        for line in whole.splitlines(keepends=True):
+    def _add_lines(self, data: bytes) -> None:
+        finished = data[: data.rfind(b"\n") + 1]
+        for line in finished.splitlines(keepends=True):
             self._offset += len(line)
             event = parse_event(line, machine=self.path.stem.rpartition("@")[2])
             if event is None:
@@ -169,12 +167,12 @@ class LogTail:
             self.events.append(event)
             self.ends.append(self._offset)
             self.by_id.setdefault(event.event_id, event)
-        self._tail = (self._tail + whole)[-_TAIL_BYTES:]
-        self._digest.update(whole)
+        self._tail = (self._tail + finished)[-_TAIL_BYTES:]
+        self._digest.update(finished)
 
 
 class LogWriter:
-    """Context in which one thread of one process alone writes a log and knows all of it."""
+    """Context in which only one thread of one process writes a log, and has read all of it."""
 
     def __init__(self, tail: LogTail) -> None:
         self._tail = tail
@@ -185,18 +183,18 @@ class LogWriter:
         )
 
     def __enter__(self) -> None:
-        """Takes the lock, closes a torn last line, reads what others added."""
+        """Acquire the lock, end a torn last line, and read what others added."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._threads.acquire()
         try:
             self._processes.acquire(timeout=LOCK_SECONDS, poll_interval=0.002)
-            _close_torn_line(self._path)
+            _end_torn_line(self._path)
             self._tail.refresh()
         except Timeout:
             self.__exit__()
             raise VisnecError(
-                f"the decision log {self._path.name} has been locked by another process for "
-                f"{LOCK_SECONDS:g} s; nothing was written: try again, or end that process"
+                f"The decision log {self._path.name} has been locked by another process for "
+                f"{LOCK_SECONDS:g} s, so nothing was written. Try again, or end that process"
             ) from None
         except BaseException:
             self.__exit__()
@@ -207,7 +205,7 @@ class LogWriter:
         self._threads.release()
 
     def write(self, events: list[DecisionEvent]) -> None:
-        """Appends the events; returns when they are on disk."""
+        """Append the events; returns when they are on disk."""
         if events:
             _append_durably(self._path, b"".join(map(format_event, events)))
             self._tail.refresh()
@@ -216,7 +214,7 @@ class LogWriter:
 def new_event(
     draft: DecisionDraft, event_id: str, seq: int, reviewer: str, machine: str
 ) -> DecisionEvent:
-    """The event that a draft becomes."""
+    """Return the event of a draft."""
     return DecisionEvent(
         event_id=replace_surrogates(event_id),
         seq=seq,
@@ -227,21 +225,21 @@ def new_event(
         note=_clean_or_none(draft.note),
         queue=_clean_or_none(draft.queue),
         sampling_probability=draft.sampling_probability,
-        decided_at=_utc(draft.decided_at),
+        decided_at=_to_utc(draft.decided_at),
         undoes=_clean_or_none(draft.undoes),
         draw=_draw_or_none(draft.draw),
     )
 
 
 def format_event(event: DecisionEvent) -> bytes:
-    """The line of an event, newline included."""
+    """Return the line of an event, including its newline."""
     return json.dumps(asdict(event), ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
-    """The event of a finished line, None where the line is none.
+    """Parse a finished line; None if it is not an event.
 
-    ``machine`` stands in where the line does not name one.
+    ``machine`` is used if the line does not name one.
     """
     try:
         raw: dict[str, Any] = json.loads(line)
@@ -256,7 +254,7 @@ def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
             note=_clean_or_none(raw.get("note")),
             queue=_clean_or_none(raw.get("queue")),
             sampling_probability=None if chance is None else float(chance),
-            decided_at=_utc(str(raw["decided_at"])),
+            decided_at=_to_utc(str(raw["decided_at"])),
             undoes=_clean_or_none(raw.get("undoes")),
             draw=_draw_or_none(raw.get("draw")),
         )
@@ -269,15 +267,15 @@ def _clean_or_none(text: object) -> str | None:
 
 
 def _draw_or_none(text: object) -> str | None:
-    """A record of a draw that cannot be read costs the decision nothing but its weight."""
+    """Return a draw in its written form; an unreadable one costs the decision only its weight."""
     try:
         return None if text is None else str(parse_draw(str(text)))
     except InputError:
         return None
 
 
-def _utc(moment: str | None) -> str:
-    """The moment (default now) as UTC to the millisecond, so that text order is time order."""
+def _to_utc(moment: str | None) -> str:
+    """Return the moment (default now) in UTC to the millisecond: text order is time order."""
     if moment is None:
         return datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
@@ -290,7 +288,7 @@ def _utc(moment: str | None) -> str:
 
 
 def _append_durably(path: Path, data: bytes) -> None:
-    """Appends in one go and returns when the bytes, and a new file's name, are on disk."""
+    """Append the bytes; returns when they, and a new file's name, are on disk."""
     created = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -308,7 +306,7 @@ def _append_durably(path: Path, data: bytes) -> None:
             os.close(folder)
 
 
-def _close_torn_line(path: Path) -> None:
+def _end_torn_line(path: Path) -> None:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

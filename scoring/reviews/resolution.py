@@ -1,7 +1,7 @@
-"""From decision events to what holds: undos, the latest decision of each reviewer, the outcome.
+"""Resolves decision events: undos, each reviewer's current decision, and the majority.
 
-Pure functions on values. :func:`resolve_decision` alone decides which decision holds: for one
-sample and one reviewer, so that a new event changes nothing but its own sample and reviewer.
+Pure functions on values. :func:`resolve_decision` alone decides which decision is current, for one
+sample and one reviewer, so a new event affects only its own sample and reviewer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from scoring.reviews.draws import unrecorded_draw
 
 @dataclass(frozen=True, slots=True)
 class LatestDecision:
-    """What holds for a sample and reviewer after all undos.
+    """A reviewer's current decision on a sample, after all undos.
 
-    ``decision`` is None where the reviewer left only a note. ``decided_at`` and ``event_id`` are
-    those of the verdict, or of the note where there is no verdict. ``queue``,
-    ``sampling_probability`` and ``draw`` say how the sample came before the reviewer: by the first
-    random draw that a verdict followed (at ``drawn_at``), because looking at it again elsewhere
-    does not undo the draw; without any, by the queue of the verdict that holds.
-    ``first_decided_at`` is when the first verdict was given that was not taken back.
+    ``decision`` is None if the reviewer left only a note. ``decided_at`` and ``event_id`` belong
+    to the decision, or to the note if there is no decision. ``queue``, ``sampling_probability``
+    and ``draw`` record how the sample was first drawn at random for a decision (at ``drawn_at``),
+    because looking at it again elsewhere does not undo the draw; without a draw, ``queue`` is that
+    of the current decision. ``first_decided_at`` is the time of the first decision not undone.
     """
 
     row_idx: int
@@ -41,7 +40,7 @@ class LatestDecision:
 
 @dataclass(frozen=True, slots=True)
 class ReviewerProgress:
-    """How many samples a reviewer has verdicts on, by verdict, and when the last one was given."""
+    """How many samples a reviewer has decided, by decision, and the time of the last one."""
 
     reviewer: str
     keep: int
@@ -51,12 +50,12 @@ class ReviewerProgress:
 
     @property
     def decided(self) -> int:
-        """Samples with a verdict."""
+        """Samples with a decision."""
         return self.keep + self.drop + self.unsure
 
 
 def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
-    """What holds per sample and reviewer after undos, ascending by (row_idx, reviewer).
+    """Return the current decision per sample and reviewer, ascending by (row_idx, reviewer).
 
     Args:
         events: all events, log by log in the order of the logs' names, each log in its order.
@@ -64,20 +63,19 @@ def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
     by_sample: dict[tuple[int, str], list[DecisionEvent]] = defaultdict(list)
     for event in events:
         by_sample[event.row_idx, event.reviewer].append(event)
-    found = (resolve_decision(by_sample[key])[0] for key in sorted(by_sample))
-    return [latest for latest in found if latest is not None]
+    resolved = (resolve_decision(by_sample[key])[0] for key in sorted(by_sample))
+    return [latest for latest in resolved if latest is not None]
 
 
 def majority_decisions(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
-    """The verdict of each sample: keep or drop by the majority of its reviewers.
+    """Return the decision on each sample: keep or drop by the majority of its reviewers.
 
-    ``unsure`` is an abstention. Samples with a tie, or with nothing but ``unsure``, are absent:
-    there the rule decides.
+    ``unsure`` is an abstention. Samples with a tie, or only ``unsure``, are absent: there the
+    rule decides.
     """
     lead: dict[int, int] = defaultdict(int)
-    for verdict in latest:
-        keep, drop = verdict.decision is Decision.KEEP, verdict.decision is Decision.DROP
-        lead[verdict.row_idx] += keep - drop
+    for held in latest:
+        lead[held.row_idx] += (held.decision is Decision.KEEP) - (held.decision is Decision.DROP)
     return {
         row_idx: Decision.KEEP if votes > 0 else Decision.DROP
         for row_idx, votes in sorted(lead.items())
@@ -86,11 +84,11 @@ def majority_decisions(latest: Iterable[LatestDecision]) -> dict[int, Decision]:
 
 
 def find_conflicts(latest: Iterable[LatestDecision]) -> list[int]:
-    """Samples to look at again: as many for keep as for drop, or anybody unsure. Ascending."""
+    """Return samples to review again, ascending: a tie of keep and drop, or anyone unsure."""
     votes: dict[int, list[Decision]] = defaultdict(list)
-    for verdict in latest:
-        if verdict.decision is not None:
-            votes[verdict.row_idx].append(verdict.decision)
+    for held in latest:
+        if held.decision is not None:
+            votes[held.row_idx].append(held.decision)
     return sorted(
         row_idx
         for row_idx, given in votes.items()
@@ -99,61 +97,64 @@ def find_conflicts(latest: Iterable[LatestDecision]) -> list[int]:
 
 
 def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress]:
-    """Samples decided by each reviewer, ascending by name."""
-    given: dict[str, list[LatestDecision]] = defaultdict(list)
-    for verdict in latest:
-        if verdict.decision is not None:
-            given[verdict.reviewer].append(verdict)
-    return [
-        ReviewerProgress(
-            reviewer,
-            keep=sum(one.decision is Decision.KEEP for one in verdicts),
-            drop=sum(one.decision is Decision.DROP for one in verdicts),
-            unsure=sum(one.decision is Decision.UNSURE for one in verdicts),
-            last_decided_at=max(one.decided_at for one in verdicts),
+    """Count the samples decided by each reviewer, in ascending order of names."""
+    by_reviewer: dict[str, list[LatestDecision]] = defaultdict(list)
+    for held in latest:
+        if held.decision is not None:
+            by_reviewer[held.reviewer].append(held)
+    progress = []
+    for reviewer, decisions in sorted(by_reviewer.items()):
+        counts = Counter(held.decision for held in decisions)
+        progress.append(
+            ReviewerProgress(
+                reviewer,
+                keep=counts[Decision.KEEP],
+                drop=counts[Decision.DROP],
+                unsure=counts[Decision.UNSURE],
+                last_decided_at=max(held.decided_at for held in decisions),
+            )
         )
-        for reviewer, verdicts in sorted(given.items())
-    ]
+    return progress
 
 
 def resolve_decision(
     events: Sequence[DecisionEvent],
 ) -> tuple[LatestDecision | None, dict[str, str]]:
-    """Which decision of one reviewer holds for one sample, and which events are undone.
+    """Resolve which decision of one reviewer on one sample is current.
 
     Inside a log the later event wins; between machines of the reviewer the later ``decided_at``.
-    A verdict without a note leaves an earlier note as it is. An undo takes back an event of its
-    own reviewer about its own sample only.
+    A decision without a note keeps an earlier note. An undo reverts only an event of its own
+    reviewer on its own sample.
 
     Args:
-        events: all events of the reviewer about the sample, log by log in the order of the logs'
+        events: all events of the reviewer on the sample, log by log in the order of the logs'
             names, each log in its order.
 
     Returns:
-        The decision or note that holds, None where there is neither; and event id -> id of the
-        undo that takes it back.
+        The current decision or note, None if there is neither; and event id -> id of the undo that
+        reverts it.
     """
-    if len(events) == 1 and events[0].undoes is None:  # as for most samples
+    if len(events) == 1 and events[0].undoes is None:  # the case of most samples
         return _latest_of_log(events), {}
     unique = {event.event_id: event for event in events}
-    undone = _undone_events(unique.values())
+    undone = _find_undone(unique.values())
     logs: dict[str, list[DecisionEvent]] = defaultdict(list)
     for event in unique.values():
         if event.undoes is None and event.event_id not in undone:
             logs[event.machine].append(event)
     latest: LatestDecision | None = None
     for machine in sorted(logs):
-        found = _latest_of_log(logs[machine])
-        if found is not None:
-            latest = _later(latest, found)
+        other = _latest_of_log(logs[machine])
+        if other is not None:
+            latest = other if latest is None else _merge_machines(latest, other)
     return latest, undone
 
 
-def _undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
-    """Event id -> id of the undo that takes it back; an undo that was itself undone takes nothing.
+def _find_undone(events: Iterable[DecisionEvent]) -> dict[str, str]:
+    """Return event id -> id of the undo that reverts it; an undo that is undone reverts nothing.
 
-    Undos are resolved from the last of each chain backwards; the chain, not the clock, gives the
-    order.
+    Undos are resolved backwards from the last of each chain; the chain gives the order, not the
+    clock.
     """
     undos = {event.event_id: event for event in events if event.undoes is not None}
     if not undos:
@@ -173,47 +174,47 @@ def _undone_events(events: Iterable[DecisionEvent]) -> dict[str, str]:
 
 
 def _latest_of_log(log: Sequence[DecisionEvent]) -> LatestDecision | None:
-    """The last verdict and the last note about a sample in one log; undone ones are not in it."""
-    verdict = next((event for event in reversed(log) if event.decision is not None), None)
-    noted = next((event for event in reversed(log) if event.note is not None), None)
-    said = verdict or noted
-    note = noted.note if noted is not None else None
-    if said is None or (verdict is None and not note):
+    """Return the last decision and the last note in one log, which has no undone events."""
+    decisions = [event for event in log if event.decision is not None]
+    notes = [event for event in log if event.note is not None]
+    note = notes[-1].note if notes else None
+    if not decisions and not note:
         return None
-    verdicts = [event for event in log if event.decision is not None]
-    drawn = next((event for event in verdicts if event.sampling_probability is not None), None)
-    came = drawn or said
+    current = decisions[-1] if decisions else notes[-1]
+    drawn = next((event for event in decisions if event.sampling_probability is not None), None)
+    shown_by = drawn or current
     return LatestDecision(
-        said.row_idx,
-        said.reviewer,
-        said.decision,
-        note or None,
-        said.decided_at,
-        said.event_id,
-        came.queue,
-        came.sampling_probability,
-        None if drawn is None else drawn.draw or unrecorded_draw(drawn.queue),
-        None if drawn is None else drawn.decided_at,
-        verdicts[0].decided_at if verdicts else None,
+        row_idx=current.row_idx,
+        reviewer=current.reviewer,
+        decision=current.decision,
+        note=note or None,
+        decided_at=current.decided_at,
+        event_id=current.event_id,
+        queue=shown_by.queue,
+        sampling_probability=shown_by.sampling_probability,
+        draw=None if drawn is None else drawn.draw or unrecorded_draw(drawn.queue),
+        drawn_at=None if drawn is None else drawn.decided_at,
+        first_decided_at=decisions[0].decided_at if decisions else None,
     )
 
 
-def _later(one: LatestDecision | None, other: LatestDecision) -> LatestDecision:
-    """Two machines of one reviewer: a verdict beats a mere note, else the later clock wins."""
-    if one is None:
-        return other
+def _merge_machines(first: LatestDecision, second: LatestDecision) -> LatestDecision:
+    """Merge two machines of one reviewer: a decision beats a mere note, else the later clock."""
     loser, winner = sorted(
-        (one, other), key=lambda said: (said.decision is not None, said.decided_at, said.event_id)
+        (first, second),
+        key=lambda held: (held.decision is not None, held.decided_at, held.event_id),
     )
-    firsts = [said.first_decided_at for said in (one, other) if said.first_decided_at is not None]
-    drawn = [said for said in (one, other) if said.drawn_at is not None]
-    came = min(drawn, key=lambda said: (str(said.drawn_at), said.event_id), default=winner)
+    starts = [
+        held.first_decided_at for held in (first, second) if held.first_decided_at is not None
+    ]
+    drawn = [held for held in (first, second) if held.drawn_at is not None]
+    shown_by = min(drawn, key=lambda held: (str(held.drawn_at), held.event_id), default=winner)
     return replace(
         winner,
         note=winner.note or loser.note,
-        queue=came.queue,
-        sampling_probability=came.sampling_probability,
-        draw=came.draw,
-        drawn_at=came.drawn_at,
-        first_decided_at=min(firsts, default=None),
+        queue=shown_by.queue,
+        sampling_probability=shown_by.sampling_probability,
+        draw=shown_by.draw,
+        drawn_at=shown_by.drawn_at,
+        first_decided_at=min(starts, default=None),
     )

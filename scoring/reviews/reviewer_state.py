@@ -1,7 +1,7 @@
-"""Which decision holds for every sample and reviewer, kept up to date log by log; pure.
+"""The current decision of every sample and reviewer, updated log by log. Pure.
 
-Everything here depends on what the logs contain, never on the order in which their events arrived:
-adding events one by one gives what reading all logs at once gives.
+The state depends on the contents of the logs, never on the order in which their events arrived:
+adding events one by one gives the same as reading all logs at once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SampleKey = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class UndoableDecision:
-    """A decision on one sample that holds, and what would hold for the sample without it.
+    """A current decision on one sample.
 
-    ``then`` is what holds once this decision and every later one is taken back.
+    ``then`` is the sample's decision once this one and every later one are undone.
     """
 
     event_id: str
@@ -34,7 +34,7 @@ class UndoableDecision:
 
 @dataclass(frozen=True, slots=True)
 class BulkDecision:
-    """A decision on many samples at once, as far as it still holds: on ``n`` of them."""
+    """A decision on many samples at once, still current for ``n`` of them."""
 
     queue: str
     decision: str
@@ -43,7 +43,7 @@ class BulkDecision:
 
 
 class DecisionState:
-    """Decisions of all reviewers: what holds, what can be undone next, and how many there are."""
+    """Decisions of all reviewers: which are current, what can be undone next, and counts."""
 
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}  # ascending by name
@@ -51,16 +51,16 @@ class DecisionState:
         self._undone: dict[SampleKey, dict[str, str]] = {}  # samples with undos only
         self._n_decided: Counter[str] = Counter()
 
-    # ---- events in ---------------------------------------------------------------------------
+    # ---- adding events -----------------------------------------------------------------------
 
     def extend_log(self, name: str, events: Iterable[DecisionEvent]) -> set[int]:
-        """Adds the events that a log has grown by; returns the rows for which others hold now."""
+        """Add a log's new events; returns the rows whose current decision changed."""
         if name not in self._logs:
             return self.replace_log(name, events)
         return self._update(self._logs[name].add(events))
 
     def replace_log(self, name: str, events: Iterable[DecisionEvent]) -> set[int]:
-        """Reads a log as if it never had other events; returns the rows that this changed."""
+        """Replace all events of a log; returns the rows whose current decision changed."""
         before, log = self._logs.get(name), _Log(name)
         keys = log.add(events)
         self._logs = dict(sorted((self._logs | {name: log}).items()))
@@ -89,10 +89,10 @@ class DecisionState:
         """Events of a reviewer about a sample, ordered as :func:`resolve_decision` expects."""
         return [event for log in self._logs.values() for event in log.by_sample.get(key, ())]
 
-    # ---- what holds --------------------------------------------------------------------------
+    # ---- current decisions -------------------------------------------------------------------
 
     def list_latest(self, rows: Iterable[int] | None = None) -> list[LatestDecision]:
-        """What holds per sample and reviewer, ascending; of all samples, or of these ``rows``."""
+        """Return the current decisions per sample and reviewer, ascending; of all or these rows."""
         if rows is None:
             return [self._latest[key] for key in sorted(self._latest)]
         keys = product(sorted(rows), self._reviewers())
@@ -102,55 +102,55 @@ class DecisionState:
         return sorted({reviewer for log in self._logs.values() for reviewer in log.reviewers})
 
     def list_decided(self, reviewer: str, rows: Iterable[int]) -> dict[int, Decision]:
-        """Row -> the reviewer's decision, for those of ``rows`` that have one."""
-        found = ((row_idx, self._latest.get((row_idx, reviewer))) for row_idx in rows)
-        return {row: latest.decision for row, latest in found if latest and latest.decision}
+        """Return row -> the reviewer's decision, for those of ``rows`` that have one."""
+        current = ((row_idx, self._latest.get((row_idx, reviewer))) for row_idx in rows)
+        return {row: latest.decision for row, latest in current if latest and latest.decision}
 
     def count_decided(self, reviewer: str) -> int:
-        """Samples on which the reviewer has a decision."""
+        """Return the number of samples that the reviewer has decided."""
         return self._n_decided[reviewer]
 
     def list_history(self, row_idx: int) -> list[DecisionEvent]:
-        """Every event about a sample, undone ones and undos included, by time."""
+        """Return every event on a sample by time, including undone ones and undos."""
         events = [
-            one for reviewer in self._reviewers() for one in self._events((row_idx, reviewer))
+            event for reviewer in self._reviewers() for event in self._events((row_idx, reviewer))
         ]
         return sorted(events, key=lambda event: (event.decided_at, event.machine, event.seq))
 
-    # ---- what can be undone ------------------------------------------------------------------
+    # ---- undo --------------------------------------------------------------------------------
 
     def find_undo(self, event: DecisionEvent) -> str | None:
-        """Id of the undo that takes the event back, None where it is not undone."""
+        """Return the id of the undo that reverts the event, None if it is not undone."""
         return self._undone.get((event.row_idx, event.reviewer), {}).get(event.event_id)
 
     def find_undo_target(self, reviewer: str) -> list[DecisionEvent]:
-        """What an undo takes back next: the reviewer's last decision that holds.
+        """Return what an undo reverts next: the reviewer's last current decision.
 
-        One event, or all that holds of a bulk decision; empty where nothing is left.
+        One event, or the current part of a bulk decision; empty if there is nothing left.
         """
-        given = (self._holding(events) for events in self._given(reviewer, True, False))
+        given = (self._not_undone(events) for events in self._latest_first(reviewer, True, False))
         return next((events for events in given if events), [])
 
     def list_undoable(self, reviewer: str, n: int) -> list[UndoableDecision]:
-        """The last ``n`` decisions on one sample each, oldest first: undo takes them from the end.
+        """Return the last ``n`` decisions on single samples, oldest first: undo starts at the end.
 
-        Bulk decisions are left out: they are undone where they were given.
+        Bulk decisions are left out: they are undone on the page where they were made.
         """
-        taken: dict[int, set[str]] = defaultdict(set)
-        found: list[UndoableDecision] = []
-        single = (events for events in self._given(reviewer, False) if self._holding(events))
+        undone: dict[int, set[str]] = defaultdict(set)
+        decisions: list[UndoableDecision] = []
+        single = (e for e in self._latest_first(reviewer, False) if self._not_undone(e))
         for [event] in islice(single, n):
-            gone = taken[event.row_idx]
-            gone.add(event.event_id)
-            events = self._events((event.row_idx, reviewer))
-            left, _ = resolve_decision([one for one in events if one.event_id not in gone])
+            row = event.row_idx
+            undone[row].add(event.event_id)
+            events = self._events((row, reviewer))
+            left, _ = resolve_decision([e for e in events if e.event_id not in undone[row]])
             then = left.decision if left else None
-            found.append(UndoableDecision(event.event_id, event.row_idx, str(event.decision), then))
-        return found[::-1]
+            decisions.append(UndoableDecision(event.event_id, row, str(event.decision), then))
+        return decisions[::-1]
 
     def find_last_bulk(self, reviewer: str) -> BulkDecision | None:
-        """The reviewer's last decision on many samples of which anything holds."""
-        given = (self._holding(events) for events in self._given(reviewer, True))
+        """Return the reviewer's last bulk decision that is still current for any sample."""
+        given = (self._not_undone(events) for events in self._latest_first(reviewer, True))
         events = next((events for events in given if events), None)
         if events is None:
             return None
@@ -158,20 +158,20 @@ class DecisionState:
         return BulkDecision(str(first.queue), str(first.decision), len(events), first.decided_at)
 
     def list_bulk_events(self, reviewer: str, queue: str) -> list[DecisionEvent]:
-        """What still holds of the reviewer's bulk decision of that queue."""
-        given = (events for events in self._given(reviewer, True) if events[0].queue == queue)
-        return self._holding(next(given, ()))
+        """Return the events of the reviewer's bulk decision of that queue that are not undone."""
+        given = (e for e in self._latest_first(reviewer, True) if e[0].queue == queue)
+        return self._not_undone(next(given, ()))
 
-    def _holding(self, events: Sequence[DecisionEvent]) -> list[DecisionEvent]:
+    def _not_undone(self, events: Sequence[DecisionEvent]) -> list[DecisionEvent]:
         return [event for event in events if self.find_undo(event) is None]
 
-    def _given(self, reviewer: str, *in_bulk: bool) -> Iterator[list[DecisionEvent]]:
-        """Decisions of a reviewer as they were given, the latest first, undone ones included.
+    def _latest_first(self, reviewer: str, *in_bulk: bool) -> Iterator[list[DecisionEvent]]:
+        """Return decisions of a reviewer in the order they were made, including undone ones.
 
-        Each log keeps its own order, whatever its clock says; between logs the clock decides.
+        Each log keeps its own order regardless of its clock; between logs the clock decides.
         """
         logs = [log.latest_first(reviewer, kind) for log in self._logs.values() for kind in in_bulk]
-        seen: set[tuple[int, str]] = set()  # an event may be in two logs: a copied file
+        seen: set[tuple[int, str]] = set()  # a copied file has the same events twice
         for *_, events in heapq.merge(*logs, reverse=True):
             first = events[0].row_idx, events[0].event_id
             if first not in seen:
@@ -180,8 +180,8 @@ class DecisionState:
 
 
 @dataclass(slots=True)
-class _Given:
-    """Decisions in the order they were given; lists side by side cost less than many tuples."""
+class _Timeline:
+    """Decisions in the order they were made; three lists cost less memory than many tuples."""
 
     clocks: list[str]
     numbers: list[int]
@@ -189,28 +189,24 @@ class _Given:
 
 
 class _Log:
-    """The events of one log: by sample, and its decisions in the order they were given."""
+    """The events of one log: by sample, and its decisions in the order they were made."""
 
     def __init__(self, name: str) -> None:
         self.by_sample: dict[SampleKey, list[DecisionEvent]] = {}
-        self.reviewers: set[str] = set()  # one person, except in files that were put together
+        self.reviewers: set[str] = set()  # one person, except in merged files
         self._name = name
-        self._clock = ""  # the latest moment so far: a clock that is set back changes no order
+        self._clock = ""  # the latest time so far: setting the clock back does not change the order
         self._n = 0
-        self._given: dict[tuple[str, bool], _Given] = {}  # by reviewer and whether in bulk
+        self._timelines: dict[tuple[str, bool], _Timeline] = {}  # by reviewer and whether in bulk
         self._bulks: dict[tuple[str, str], list[DecisionEvent]] = {}
 
     def add(self, events: Iterable[DecisionEvent]) -> set[SampleKey]:
-        """Adds events in the log's order; returns the samples and reviewers they are about."""
+        """Add events in the log's order; returns the samples and reviewers that they concern."""
         keys = set()
         for event in events:
             key = (event.row_idx, event.reviewer)
             keys.add(key)
-            about = self.by_sample.get(key)
-            if about is None:
-                self.by_sample[key] = [event]
-            else:
-                about.append(event)
+            self.by_sample.setdefault(key, []).append(event)
             self.reviewers.add(event.reviewer)
             self._clock = max(self._clock, event.decided_at)
             self._n += 1
@@ -225,22 +221,21 @@ class _Log:
             events.append(event)
             if len(events) > 1:
                 return
-        given = self._given.get((event.reviewer, event.in_bulk))
-        if given is None:
-            given = self._given[event.reviewer, event.in_bulk] = _Given([], [], [])
-        given.clocks.append(self._clock)
-        given.numbers.append(self._n)
-        given.events.append(events)
+        key = event.reviewer, event.in_bulk
+        timeline = self._timelines.setdefault(key, _Timeline([], [], []))
+        timeline.clocks.append(self._clock)
+        timeline.numbers.append(self._n)
+        timeline.events.append(events)
 
     def latest_first(
         self, reviewer: str, in_bulk: bool
     ) -> Iterator[tuple[str, str, int, list[DecisionEvent]]]:
-        """Decisions, the events of each behind what gives it its place among those of all logs."""
-        given = self._given.get((reviewer, in_bulk), _Given([], [], []))
-        for at in reversed(range(len(given.events))):
-            events = given.events[at]
-            place = given.clocks[at], self._name, given.numbers[at]
-            yield *place, events if isinstance(events, list) else [events]
+        """Return decisions with the key that orders them among those of all logs."""
+        timeline = self._timelines.get((reviewer, in_bulk), _Timeline([], [], []))
+        for index in reversed(range(len(timeline.events))):
+            events = timeline.events[index]
+            key = timeline.clocks[index], self._name, timeline.numbers[index]
+            yield *key, events if isinstance(events, list) else [events]
 
 
 def _is_decided(latest: LatestDecision | None) -> bool:

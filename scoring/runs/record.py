@@ -87,7 +87,8 @@ class RunRecord:
 
 SCORING_VERSION = 2
 """Incremented by each change after which the same settings give other scores: 2 removes the image
-from the multimodal prompt, applies the head in float32 and scales 16-bit grey images."""
+from the multimodal prompt, applies the head in float32, and scales grey images with more than 8
+bits."""
 
 _COMPARED = (
     "scoring_version",

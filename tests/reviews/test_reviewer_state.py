@@ -1,4 +1,4 @@
-"""Which decision holds: kept up to date event by event, it is what all logs at once give."""
+"""The current decisions: updated event by event, they equal those from all logs at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def undoable(state: DecisionState, n: int = 99) -> list[tuple[str, str | None]]:
     return [(one.event_id, one.then) for one in state.list_undoable("ada", n)]
 
 
-def test_the_latest_decision_holds_and_an_undo_brings_the_earlier_one_back() -> None:
+def test_the_latest_decision_is_current_and_an_undo_restores_the_earlier_one() -> None:
     state = DecisionState()
     log = [event("a", 7, KEEP, 1), event("b", 7, DROP, 2), event("c", 9, UNSURE, 3)]
     assert state.extend_log("ada@desk", log) == {7, 9}
@@ -70,19 +70,19 @@ def test_events_that_change_nothing_change_no_row() -> None:
     assert undoable(state) == [("a", None)]
 
 
-def test_an_undo_shows_what_holds_then_whatever_the_clocks_say() -> None:
-    """The desk's clock was set back after noon, so the laptop's decision holds at first."""
+def test_undoable_decisions_show_the_decision_after_undo_with_skewed_clocks() -> None:
+    """The clock of "desk" was set back after noon, so the laptop's decision is current at first."""
     desk = [event("a", 7, KEEP, 10), event("b", 7, DROP, 5)]
     laptop = [event("c", 7, UNSURE, 7, machine="laptop")]
     state = state_of({"ada@desk": desk, "ada@laptop": laptop})
     assert state.list_decided("ada", [7]) == {7: UNSURE}
-    # Each log keeps its own order: b was given after a.
+    # Each log keeps its own order: b was made after a.
     assert undoable(state) == [("c", None), ("a", UNSURE), ("b", KEEP)]
     state.extend_log("ada@desk", [event("d", 7, None, 6, undoes="b")])
     assert state.list_decided("ada", [7]) == {7: KEEP}
 
 
-def test_a_bulk_decision_is_one_and_its_place_is_where_it_was_given() -> None:
+def test_a_bulk_decision_counts_as_one_at_the_time_it_was_made() -> None:
     bulk = [event(f"b{row}", row, DROP, 2, queue=f"{BULK}x") for row in (1, 2, 3)]
     log = [event("a", 1, KEEP, 1), *bulk, event("c", 4, KEEP, 3)]
     state = state_of({"ada@desk": log})
@@ -141,7 +141,7 @@ def logs_of_any_kind(draw: st.DrawFn) -> Logs:
 
 
 def answers(state: DecisionState) -> dict[str, object]:
-    """Everything that pages and commands ask."""
+    """Every answer that pages and commands use."""
     return {
         "latest": state.list_latest(),
         "rows": [state.list_latest([row]) for row in ROWS],
@@ -161,7 +161,7 @@ def answers(state: DecisionState) -> dict[str, object]:
 
 @settings(max_examples=150, deadline=None)
 @given(logs_of_any_kind(), st.randoms(use_true_random=False), st.integers(1, 4))
-def test_event_by_event_in_any_order_is_what_all_logs_at_once_give(
+def test_event_by_event_in_any_order_equals_all_logs_at_once(
     logs: Logs, chance: object, size: int
 ) -> None:
     state = DecisionState()
@@ -198,7 +198,7 @@ def test_logs_that_are_replaced_or_removed_leave_nothing_behind(first: Logs, sec
 
 @settings(max_examples=100, deadline=None)
 @given(logs_of_any_kind())
-def test_undo_after_undo_shows_what_was_promised_until_nothing_is_left(logs: Logs) -> None:
+def test_repeated_undo_restores_what_was_shown_until_nothing_is_left(logs: Logs) -> None:
     state = state_of(logs)
     name, promised = "ada@desk", state.list_undoable("ada", 99)
     for n, one in enumerate(reversed(promised)):

@@ -44,7 +44,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return create_workspace(tmp_path / "ws")
 
 
-def standing(workspace: Workspace) -> dict[int, Decision | None]:
+def current(workspace: Workspace) -> dict[int, Decision | None]:
     return {one.row_idx: one.decision for one in latest_decisions(read_events(workspace))}
 
 
@@ -105,22 +105,22 @@ def test_an_outbox_may_repeat_its_drafts(workspace: Workspace) -> None:
     assert [event.event_id for event in read_events(workspace)] == ["a", "b", "c", "d"]
 
 
-def test_undo_appends_and_brings_back_what_stood_before(workspace: Workspace) -> None:
+def test_undo_appends_and_restores_the_earlier_decision(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(5, KEEP, "a"), DecisionDraft(5, DROP, "b"), DecisionDraft(6, KEEP)])
     undo = log.undo("b", "u1")
     assert undo is not None
     assert (undo.seq, undo.undoes, undo.row_idx, undo.decision) == (4, "b", 5, None)
-    assert standing(workspace) == {5: KEEP, 6: KEEP}
+    assert current(workspace) == {5: KEEP, 6: KEEP}
     assert log.undo("b", "u2") == undo  # once is enough
     assert log.undo("b", "u1") == undo  # the outbox sends it again
     redo = log.undo("u1")
     assert redo is not None
-    assert standing(workspace) == {5: DROP, 6: KEEP}
+    assert current(workspace) == {5: DROP, 6: KEEP}
     assert len(log.events()) == 5
 
 
-def test_undo_without_a_name_goes_back_verdict_by_verdict(workspace: Workspace) -> None:
+def test_undo_without_an_id_reverts_decision_by_decision(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, DROP, "b")])
     log.append([DecisionDraft(2, None, "n", note="look again")])
@@ -130,16 +130,16 @@ def test_undo_without_a_name_goes_back_verdict_by_verdict(workspace: Workspace) 
     assert (left.row_idx, left.decision, left.note, left.event_id) == (2, None, "look again", "n")
 
 
-def test_a_bulk_decision_is_undone_whole_and_leaves_single_ones(workspace: Workspace) -> None:
+def test_a_bulk_decision_is_undone_completely_without_single_ones(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a")])
     events = log.append_bulk([2, 3, 4], DROP)
     assert len({event.queue for event in events}) == 1
     assert all(event.in_bulk for event in events)
     log.undo(events[1].event_id)  # one of them alone: that works too
-    assert standing(workspace) == {1: KEEP, 2: DROP, 4: DROP}
+    assert current(workspace) == {1: KEEP, 2: DROP, 4: DROP}
     log.undo()
-    assert standing(workspace) == {1: KEEP}
+    assert current(workspace) == {1: KEEP}
     [bulk] = {event.queue for event in log.append_bulk([5, 6], UNSURE)}
     log.append([DecisionDraft(7, KEEP)])
     assert [event.row_idx for event in log.undo_bulk(str(bulk))] == [5, 6]
@@ -148,32 +148,32 @@ def test_a_bulk_decision_is_undone_whole_and_leaves_single_ones(workspace: Works
         event.queue for event in open_review_log(workspace, "ada", "laptop").append_bulk([8], KEEP)
     }
     assert [event.row_idx for event in log.undo_bulk(str(far))] == [8]
-    assert standing(workspace) == {1: KEEP, 7: KEEP}
+    assert current(workspace) == {1: KEEP, 7: KEEP}
     log.undo()
     log.undo()
-    assert standing(workspace) == {}
+    assert current(workspace) == {}
     assert log.undo() is None
 
 
-def test_undo_refuses_what_this_reviewer_did_not_do(workspace: Workspace) -> None:
+def test_undo_refuses_events_of_other_reviewers(workspace: Workspace) -> None:
     open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, KEEP, "a")])
     ben = open_review_log(workspace, "ben", "desk")
-    with pytest.raises(InputError, match="no event 'a' in the decision logs of 'ben'"):
+    with pytest.raises(InputError, match="No event 'a' in the decision logs of 'ben'"):
         ben.undo("a")
-    assert standing(workspace) == {1: KEEP}
+    assert current(workspace) == {1: KEEP}
 
 
 def test_undo_reaches_the_same_reviewer_on_another_machine(workspace: Workspace) -> None:
     open_review_log(workspace, "Ada L.", "desk").append([DecisionDraft(1, KEEP, "a")])
     open_review_log(workspace, "Ada L.", "laptop").undo("a")
-    assert standing(workspace) == {}
+    assert current(workspace) == {}
     assert len(list(workspace.reviews_dir.glob("*.jsonl"))) == 2
 
 
 def test_order_is_the_sequence_number_not_the_clock(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, decided_at=LATER), DecisionDraft(1, DROP, decided_at=NOON)])
-    assert standing(workspace) == {1: DROP}
+    assert current(workspace) == {1: DROP}
 
 
 def test_between_machines_of_a_reviewer_the_later_clock_wins(workspace: Workspace) -> None:
@@ -208,7 +208,7 @@ def test_looking_at_a_sample_again_does_not_undo_its_draw(workspace: Workspace) 
         [DecisionDraft(1, UNSURE, queue="lowest", decided_at="2026-01-02T14:00:00Z")]
     )
     assert came() == (UNSURE, "random seed 1", 0.25, draw, noon)
-    log.undo(log.events()[1].event_id)  # the draw is gone with its verdict; another remains
+    log.undo(log.events()[1].event_id)  # the draw is undone with its decision; another remains
     assert came()[1:3] == ("random seed 2", 0.5)
 
 
@@ -223,10 +223,10 @@ def test_a_draw_that_was_not_recorded_is_one_of_all_samples(workspace: Workspace
 
 
 @pytest.mark.parametrize("text", ["", "x", "[1]", '{"filter": 1}', '{"low": "x"}', "[" * 9000])
-def test_a_record_that_is_no_draw_is_refused_in_a_draft_and_passed_over_in_a_log(
+def test_an_invalid_draw_is_refused_in_a_draft_and_ignored_in_a_log(
     workspace: Workspace, text: str
 ) -> None:
-    with pytest.raises(InputError, match="no record of a random draw"):
+    with pytest.raises(InputError, match="Invalid record of a random draw"):
         DecisionDraft(1, KEEP, draw=text)
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP)])
@@ -251,25 +251,25 @@ def test_notes_stay_until_they_are_replaced_or_removed(workspace: Workspace) -> 
     assert note() == "blurred"
     log.append([DecisionDraft(1, None, note="")])
     assert note() is None
-    assert standing(workspace) == {1: DROP}
+    assert current(workspace) == {1: DROP}
 
 
-@pytest.mark.parametrize("cut", [1, 5, 40, -2, -1])
-def test_a_torn_last_line_hides_nothing_and_is_closed(workspace: Workspace, cut: int) -> None:
+@pytest.mark.parametrize("end", [1, 5, 40, -2, -1])
+def test_a_torn_last_line_hides_nothing_and_is_ended(workspace: Workspace, end: int) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, DROP, "b")])
     whole, torn = log.path.read_bytes().splitlines(keepends=True)
-    log.path.write_bytes(whole + torn[:cut])
-    assert standing(workspace) == {1: KEEP}
+    log.path.write_bytes(whole + torn[:end])
+    assert current(workspace) == {1: KEEP}
     assert log_offsets(workspace) == {"ada@desk": 1}
     reopened = open_review_log(workspace, "ada", "desk")
     [repeated, fresh] = reopened.append([DecisionDraft(2, DROP, "b"), DecisionDraft(3, KEEP, "c")])
     assert [event.seq for event in read_events(workspace)] == [1, 2, 3]
     assert (repeated.seq, fresh.seq) == (2, 3)
-    assert standing(workspace) == {1: KEEP, 2: DROP, 3: KEEP}
-    # Without its newline (cut -1) the line was whole, so it counts and is not damaged.
+    assert current(workspace) == {1: KEEP, 2: DROP, 3: KEEP}
+    # Without its newline (end -1) the line was whole, so it counts and is not damaged.
     damaged = decision_feed(workspace).damaged_lines()
-    assert damaged == ({} if cut == -1 else {"ada@desk": 1})
+    assert damaged == ({} if end == -1 else {"ada@desk": 1})
 
 
 def test_damaged_lines_are_counted_and_hide_nothing(workspace: Workspace) -> None:
@@ -279,7 +279,7 @@ def test_damaged_lines_are_counted_and_hide_nothing(workspace: Workspace) -> Non
     with log.path.open("ab") as file:
         file.write(b"\n".join(bad) + b"\n\n")
     log.append([DecisionDraft(2, DROP)])
-    assert standing(workspace) == {1: KEEP, 2: DROP}
+    assert current(workspace) == {1: KEEP, 2: DROP}
     assert [event.seq for event in read_events(workspace)] == [1, 2]
     assert decision_feed(workspace).damaged_lines() == {"ada@desk": len(bad)}
 
@@ -309,7 +309,7 @@ def test_a_reviewer_may_have_any_name(workspace: Workspace, name: str) -> None:
     assert latest.reviewer == name
 
 
-def test_names_that_look_alike_have_logs_of_their_own(workspace: Workspace) -> None:
+def test_similar_names_have_separate_logs(workspace: Workspace) -> None:
     names = ["ada", "Ada", "ADA", "a da", "a-da", "a/da", "ádá"]
     for row, name in enumerate(names):
         open_review_log(workspace, f" {name} ", "desk").append([DecisionDraft(row, KEEP)])
@@ -337,16 +337,16 @@ def test_lone_surrogates_never_reach_the_disk(workspace: Workspace) -> None:
     [
         ({"row_idx": -1}, "row_idx of 0 or more, got -1"),
         ({"row_idx": True}, "row_idx of 0 or more, got True"),
-        ({"decision": "maybe"}, "'maybe' is no decision; use keep, drop or unsure"),
+        ({"decision": "maybe"}, "Invalid decision 'maybe'. Use keep, drop or unsure"),
         ({"undoes": "x"}, "either decides or undoes"),
-        ({"decision": None}, "the draft for row 3 has no decision, note or undo"),
-        ({"sampling_probability": 0.0}, "lies in .0, 1., got 0.0"),
+        ({"decision": None}, "The draft for row 3 has no decision, note or undo"),
+        ({"sampling_probability": 0.0}, "must be in .0, 1., got 0.0"),
         ({"sampling_probability": float("nan")}, "got nan"),
         ({"decided_at": "2026-01-02T12:00:00"}, "ISO 8601 with a time zone"),
         ({"decided_at": "yesterday"}, "got 'yesterday'"),
     ],
 )
-def test_drafts_without_sense_are_refused(change: dict[str, object], message: str) -> None:
+def test_invalid_drafts_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         DecisionDraft(**{"row_idx": 3, "decision": KEEP, **change})  # type: ignore[arg-type]
 
@@ -369,7 +369,7 @@ def test_lines_with_fewer_and_with_unknown_keys_are_read(workspace: Workspace) -
     assert event == expected
 
 
-def verdict(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
+def held(row: int, reviewer: str, decision: Decision | None) -> LatestDecision:
     return LatestDecision(row, reviewer, decision, None, NOON, f"{row}{reviewer}")
 
 
@@ -386,7 +386,7 @@ def test_the_majority_decides_and_a_tie_or_unsure_leaves_it_to_the_rule() -> Non
         8: [DROP, None, DROP, KEEP],
     }
     latest = [
-        verdict(row, f"r{i}", one) for row, given in table.items() for i, one in enumerate(given)
+        held(row, f"r{i}", one) for row, given in table.items() for i, one in enumerate(given)
     ]
     assert majority_decisions(latest) == {0: KEEP, 1: DROP, 4: KEEP, 5: DROP, 8: DROP}
     assert find_conflicts(latest) == [2, 3, 5, 6]
@@ -404,7 +404,7 @@ def test_progress_counts_samples_not_events(workspace: Workspace) -> None:
     assert progress[1].last_decided_at == "2026-01-02T12:00:00.000+00:00"
 
 
-def test_all_that_asks_for_a_workspaces_decisions_reads_its_logs_once(
+def test_all_callers_in_a_process_share_one_view_of_the_logs(
     workspace: Workspace,
 ) -> None:
     log = open_review_log(workspace, "ada", "desk")
@@ -427,7 +427,7 @@ def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
     assert [(one.row_idx, one.decision) for one in latest_now(workspace)] == [(1, DROP), (2, KEEP)]
 
 
-def test_the_feed_answers_each_asker_what_changed_since_then(workspace: Workspace) -> None:
+def test_the_feed_reports_changes_to_each_caller_since_its_last_call(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
     feed = decision_feed(workspace)
@@ -442,7 +442,7 @@ def test_the_feed_answers_each_asker_what_changed_since_then(workspace: Workspac
     assert (second.rows, [one.event_id for one in second.latest]) == ({2, 3}, ["c", "d"])
     log.undo("a")
     assert feed.read_changes(second.version).rows == {1}
-    third = feed.read_changes(first.version)  # another asker, who looked last before both
+    third = feed.read_changes(first.version)  # another caller, whose last call was before both
     assert third.rows == {1, 2, 3}
     assert [(one.row_idx, one.decision) for one in third.latest] == [(2, DROP), (3, DROP)]
     log.path.unlink()
@@ -450,7 +450,7 @@ def test_the_feed_answers_each_asker_what_changed_since_then(workspace: Workspac
     assert (gone.rows, gone.latest) == ({2, 3}, [])
 
 
-def test_a_longer_copy_in_a_logs_place_is_read_on_and_another_log_from_the_beginning(
+def test_a_longer_copy_is_continued_and_another_log_is_read_again(
     workspace: Workspace,
 ) -> None:
     log = open_review_log(workspace, "ada", "desk")
@@ -466,7 +466,7 @@ def test_a_longer_copy_in_a_logs_place_is_read_on_and_another_log_from_the_begin
         copy.replace(log.path)
         assert [event.event_id for event in log.events()] == ids
         assert [event.event_id for event in log._tail.events] == ids
-    assert [event.decision for event in before] == [KEEP, KEEP, KEEP]  # read on, then left
+    assert [event.decision for event in before] == [KEEP, KEEP, KEEP]  # continued, then replaced
     assert [event.decision for event in log.events()] == [DROP, KEEP, KEEP]
 
 
@@ -496,15 +496,15 @@ def test_the_feed_notices_a_log_that_was_replaced(workspace: Workspace) -> None:
     assert (event.seq, [one.event_id for one in latest_now(workspace)]) == (1, ["g0"])
 
 
-def test_an_undo_takes_back_only_what_is_about_its_own_sample(workspace: Workspace) -> None:
+def test_an_undo_reverts_only_events_on_its_own_sample(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, None, undoes="a")])
-    assert standing(workspace) == {1: KEEP}
+    assert current(workspace) == {1: KEEP}
     log.append([DecisionDraft(1, None, undoes="a")])
-    assert standing(workspace) == {}
+    assert current(workspace) == {}
 
 
-def test_undo_takes_back_the_reviewers_latest_on_any_machine(workspace: Workspace) -> None:
+def test_undo_reverts_the_reviewers_latest_on_any_machine(workspace: Workspace) -> None:
     desk, laptop = (open_review_log(workspace, "ada", name) for name in ("desk", "laptop"))
     desk.append([DecisionDraft(1, KEEP, "a", decided_at=NOON)])
     laptop.append([DecisionDraft(2, DROP, "b", decided_at=LATER)])
@@ -512,14 +512,14 @@ def test_undo_takes_back_the_reviewers_latest_on_any_machine(workspace: Workspac
     assert [event.undoes if event else None for event in undone] == ["b", "a", None]
 
 
-def test_nobody_undoes_what_another_reviewer_decided(workspace: Workspace) -> None:
+def test_an_undo_of_another_reviewers_decision_has_no_effect(workspace: Workspace) -> None:
     open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, KEEP, "a")])
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, None, undoes="a")])
-    assert standing(workspace) == {1: KEEP}
+    assert current(workspace) == {1: KEEP}
     assert [one.decision for one in latest_now(workspace)] == [KEEP]
 
 
-def test_offsets_replay_the_logs_as_they_stood(workspace: Workspace) -> None:
+def test_offsets_replay_the_logs_as_they_were(workspace: Workspace) -> None:
     ada = open_review_log(workspace, "ada", "desk")
     ada.append([DecisionDraft(1, KEEP), DecisionDraft(2, KEEP)])
     offsets = log_offsets(workspace)
@@ -554,7 +554,7 @@ def test_threads_share_a_log(workspace: Workspace) -> None:
     assert {event.row_idx for event in events} == {100 * i + j for i in range(4) for j in range(20)}
 
 
-def test_a_log_that_another_process_keeps_is_waited_for_and_then_told(
+def test_a_log_locked_by_another_process_is_an_error_after_a_wait(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = open_review_log(workspace, "ada", "desk")
@@ -563,12 +563,12 @@ def test_a_log_that_another_process_keeps_is_waited_for_and_then_told(
     with FileLock(workspace.reviews_dir / ".ada@desk.jsonl.lock"):
         with pytest.raises(VisnecError, match="locked by another process"):
             log.append([DecisionDraft(2, KEEP)])
-        assert standing(workspace) == {1: KEEP}
+        assert current(workspace) == {1: KEEP}
     log.append([DecisionDraft(3, DROP)])
-    assert standing(workspace) == {1: KEEP, 3: DROP}
+    assert current(workspace) == {1: KEEP, 3: DROP}
 
 
-# Appends one decision after the other and says each once append has returned.
+# Appends decisions one by one and prints each once append has returned.
 WRITER = """
 import sys
 from pathlib import Path
@@ -627,17 +627,17 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(
     process = writer(workspace, "ada", 0, 100_000)
     assert process.stdout is not None
     begin(process)
-    said = [process.stdout.readline() for _ in range(acknowledged + 1)][1:]
+    lines = [process.stdout.readline() for _ in range(acknowledged + 1)][1:]
     process.send_signal(signal.SIGKILL)
-    said += process.stdout.readlines()
+    lines += process.stdout.readlines()
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    rows = [int(line) for line in said if line.endswith("\n")]
+    rows = [int(line) for line in lines if line.endswith("\n")]
     stored = [event.row_idx for event in read_events(workspace)]
     assert stored[: len(rows)] == rows
     assert len(stored) <= len(rows) + 1
-    # Whoever comes next writes on at once: the lock died with its owner.
+    # The next writer can write at once: the lock was released with its owner.
     log = open_review_log(workspace, "ada", "desk")
     [event] = log.append([DecisionDraft(5, DROP, "next")])
     assert event.seq == len(stored) + 1
-    assert standing(workspace)[5] is DROP
+    assert current(workspace)[5] is DROP

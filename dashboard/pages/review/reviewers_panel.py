@@ -53,7 +53,7 @@ def _show_agreement(agreement: Agreement) -> None:
     st.subheader("Agreement", anchor=False)
     rows = [
         (
-            f"{pair.one} and {pair.other}",
+            f"{pair.first} and {pair.second}",
             formatting.count(pair.n_both),
             f"{pair.raw:.1%}",
             formatting.ABSENT if pair.kappa is None else f"{pair.kappa:.2f}",
