@@ -41,7 +41,7 @@ def commands(mark: str) -> list[str]:
 def test_the_commands_of_the_documentation_run(
     demo_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = commands("runs as it stands")
+    lines = commands("runs")
     assert len(lines) >= 25
     assert demo_workspace == tmp_path / "demo"
     (tmp_path / "data").symlink_to(ROOT / "data")
@@ -103,7 +103,7 @@ def test_the_tutorial_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)  # noqa: S102 - our own notebook
     assert names["run"].n_succeeded > 400
-    assert names["by_source"]["median_visnec"].is_monotonic_decreasing
+    assert names["by_source"]["median_visnec"].dropna().is_monotonic_decreasing
     assert 20 < names["report"].n_samples < 120
 
 

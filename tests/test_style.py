@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("scoring", "dashboard", "tests", "benchmarks", "docs", "data")
-SKIPPED = ("tests/golden", "tests/workspaces/version", "data/demo", "data/tiny-vlm")
+SOURCES = ("scoring", "dashboard", "tests", "benchmarks", "docs")
+SKIPPED = ("tests/golden", "tests/workspaces/version")
 
 PHRASES = {
     r"tells?|told": "reports, prints, shows",
@@ -89,7 +89,7 @@ _PATTERN = re.compile(
 
 def source_files(*suffixes: str, folders: tuple[str, ...] = SOURCES) -> list[Path]:
     files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
-    files += ROOT.glob("*.md")
+    files += [*ROOT.glob("*.md"), ROOT / "data" / "README.md"]
     return sorted(
         path
         for path in files
