@@ -53,8 +53,8 @@ def read_registry(
     if remote:
         local = [name for name in listed if isinstance(listed[name].get(_FILE), str)]
         raise InputError(
-            f"{path}: not local files, and never downloaded because a list names them: "
-            f"{', '.join(remote[:5])}. Select the local ones, as in "
+            f"{path} lists datasets without a local file ({', '.join(remote[:5])}), which are "
+            "never downloaded. Select the local ones, as in "
             f"{path.name}#{','.join(local[:3]) or 'NAME'}, and name datasets on the hub as "
             "hf:OWNER/NAME"
         )

@@ -307,7 +307,7 @@ def _add_prefix(prefix: str, image: str) -> str:
 
 
 class HashingReader(io.RawIOBase):
-    """A file that hashes what is read from it, so that one pass serves both."""
+    """A file that hashes what is read from it, so one pass does both."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

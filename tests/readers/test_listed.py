@@ -90,8 +90,8 @@ def test_user_options_override_those_of_a_list(listed: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "message"),
     [
-        ("", r"never downloaded because a list names them: far.+dataset_info\.json#chat,odd,flat"),
-        ("#far", "not local files, .+: far"),
+        ("", r"without a local file \(far\).+dataset_info\.json#chat,odd,flat"),
+        ("#far", r"without a local file \(far\)"),
         ("#nothing", "has no dataset 'nothing'. Choose from: chat, odd, flat, far"),
     ],
 )
