@@ -24,7 +24,7 @@ from dashboard.server.guard import allowed_hosts, guard_middleware
 from dashboard.server.routes import ROUTES
 from scoring.errors import InputError
 
-APP = Path(__file__).parent.parent / "app.py"
+APP = Path(__file__).with_name("app.py")
 WARM_UP_SECONDS = 1.5  # longest delay of the server's start for it
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from dashboard.data.context import WORKSPACE_VARIABLE, Context
 from dashboard.data.samples import read_page, read_page_at
+from dashboard.server.serve import APP
 from dashboard.view.state import Group, Key, View, read_view
 from scoring.database.filters import Filter
 from scoring.database.queries.browse import matching_rows
@@ -21,7 +21,6 @@ from scoring.samples import Status
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, data_of, written
 
-APP = Path(dashboard.__file__).with_name("app.py")
 PAGES = ("overview", "explore", "review", "subset", "runs")
 STALE = {
     "run": "gone",
@@ -80,6 +79,11 @@ def test_a_missing_workspace_is_reported_with_the_remedy(
     app = AppTest.from_file(APP, default_timeout=60).run()
     assert not app.exception
     assert "is not a workspace" in written(app)
+
+
+def test_streamlit_finds_no_pages_of_its_own() -> None:
+    """With a folder of that name next to the script, links open with "Page not found"."""
+    assert not (APP.parent / "pages").exists()
 
 
 def test_a_missing_database_is_built(root: Path, draw: Draw) -> None:

@@ -166,7 +166,7 @@ def _show_both_sides(context: Context, view: View) -> None:
     threshold = view.threshold(context.workspace.bands)
     about, number = _show_page_line(view, [6, 3, 3, 2, 2], "Per side")
     with about:
-        figures.show_caption("The samples nearest to the threshold on each side")
+        figures.show_caption("Nearest to the threshold")
     with number:
         url_widgets.choose_number("cut", "Threshold", threshold)
     reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)

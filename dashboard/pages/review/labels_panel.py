@@ -66,8 +66,8 @@ def show_threshold_quality() -> None:
 def _show_too_few(labels: WeightedLabels) -> None:
     notices.show_empty(
         "Not enough randomly sampled decisions",
-        f"{formatting.plural(len(labels), 'decision')} so far, {MIN_LABELS} needed to estimate "
-        "precision and recall. Decisions represent the dataset only in a random queue.",
+        f"{len(labels)} of {MIN_LABELS} decisions needed to estimate precision and recall. Only a "
+        "random queue represents the dataset.",
     )
     if st.button("Review a random sample", icon=":material/casino:"):
         change_view(queue=Queue.STRATIFIED, who=QueueScope.UNDECIDED, row=None)

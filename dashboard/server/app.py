@@ -1,4 +1,8 @@
-"""The script that Streamlit runs on every rerun: style, navigation, and the requested page."""
+"""The script that Streamlit runs on every rerun: style, navigation, and the requested page.
+
+It is not next to the folder ``pages``: Streamlit would take that for pages of its own and answer a
+link to one of ours with "Page not found".
+"""
 
 from __future__ import annotations
 
