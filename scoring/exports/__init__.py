@@ -1,9 +1,10 @@
-"""The formats of an export: one module per kind of file, and here what each one is made of.
+"""Export a subset: one module per kind of file, and here the table of formats.
 
-- options, chosen, edits: which samples go out, and what is changed about their records
-- texts, tables, source_tables, shards, images: the files
-- card, plots, croissant: what tells people and tools about them
+- options, export_plan, export_records, json_edits: which samples, and the changes to their records
+- texts, tables, source_tables, shards, images: the formats
+- card, plots, croissant: descriptions for people and tools
 - files: how a file is written and compared
+- export, manifest, verify, manifest_diff: the folder, and how it is rebuilt and compared
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ __all__ = [
     "is_output_name",
     "options_from_dict",
     "plan_export",
-    "read_outputs",
+    "plan_outputs",
 ]
 
-_MAKERS: Mapping[str, Callable[[ExportPlan], list[OutputFile]]] = {
+_FORMAT_OUTPUTS: Mapping[str, Callable[[ExportPlan], list[OutputFile]]] = {
     "llava": array_outputs,
     "jsonl": line_outputs,
     "parquet": parquet_outputs,
@@ -41,12 +42,15 @@ _MAKERS: Mapping[str, Callable[[ExportPlan], list[OutputFile]]] = {
 }
 
 
-def read_outputs(chosen: ExportPlan) -> list[OutputFile]:
-    """The files of an export, to be written or compared in this order, each to its end."""
-    of_source = chosen.options.columns == "source"
-    make = source_outputs if of_source else _MAKERS[chosen.options.format]
-    outputs = make(chosen)
-    images = chosen.options.images
-    if images != "none" and chosen.options.format != "webdataset":
-        outputs.append(image_list(chosen, link=images == "link", keep=images != "embed"))
+def plan_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return the files of an export. Write or compare them in this order, each to its end."""
+    options = plan.options
+    make_outputs = (
+        source_outputs if options.columns == "source" else _FORMAT_OUTPUTS[options.format]
+    )
+    outputs = make_outputs(plan)
+    if options.images != "none" and options.format != "webdataset":
+        outputs.append(
+            image_list(plan, link=options.images == "link", keep=options.images != "embed")
+        )
     return outputs

@@ -1,7 +1,7 @@
-"""Croissant metadata of an export: what dataset searches and loaders read (format version 1.0).
+"""Croissant metadata of an export, for dataset search and loaders (format version 1.0).
 
-The one decision behind it: it tells files with their digests, and columns where the format has
-fixed ones; what the records of a JSON file hold is their own affair and is not guessed.
+It lists files with their digests, and columns where the format has fixed ones. The fields of JSON
+records are not guessed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scoring.exports import ExportPlan, FileDigest
 from scoring.exports.tables import table_schema
 
 CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"
-_KINDS: Final = {
+_FORMATS: Final = {
     ".json": "application/json",
     ".jsonl": "application/jsonlines",
     ".parquet": "application/x-parquet",
@@ -45,6 +45,7 @@ _COLUMNS: Final = {
     "turn_mask": "Of each answer whether it is to be trained on.",
     "record": "The record as its file held it.",
 }
+_WEIGHT: Final = "How often the sample counts in training; the mean is 1."
 _IMAGES: Final = {
     "@type": "cr:FileSet",
     "@id": "images",
@@ -63,45 +64,45 @@ _OWN_NAMES: Final = {
 }  # fmt: skip
 
 
-def croissant_bytes(chosen: ExportPlan, facts: Sequence[FileDigest], description: str) -> bytes:
-    """The content of ``croissant.json`` for files that lie beside it."""
-    name = chosen.outcome.definition.name
-    value: dict[str, Any] = {
-        "@context": _context(),
-        "@type": "sc:Dataset",
-        "name": name,
-        "conformsTo": CONFORMS_TO,
-        "description": description,
-        **_said(chosen),
-        "distribution": [_file(fact) for fact in facts],
-    }
-    if chosen.options.images in ("copy", "link"):
-        value["distribution"].append(_IMAGES)
-    if chosen.options.format == "parquet" and chosen.options.columns != "source":
-        value["recordSet"] = [_records(chosen)]
-    return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
-
-
-def _said(chosen: ExportPlan) -> dict[str, str]:
-    """What only the owner of a dataset knows about it."""
-    options = chosen.options
-    said = {
+def croissant_bytes(plan: ExportPlan, files: Sequence[FileDigest], description: str) -> bytes:
+    """Return the content of ``croissant.json`` for the files next to it."""
+    options = plan.options
+    from_owner = {
         "license": options.license,
         "url": options.url,
         "datePublished": options.date_published,
     }
-    return {name: one for name, one in said.items() if one is not None}
+    value: dict[str, Any] = {
+        "@context": _context(),
+        "@type": "sc:Dataset",
+        "name": plan.outcome.definition.name,
+        "conformsTo": CONFORMS_TO,
+        "description": description,
+        **{name: text for name, text in from_owner.items() if text is not None},
+        "distribution": [_file_object(file) for file in files],
+    }
+    if options.images in ("copy", "link"):
+        value["distribution"].append(_IMAGES)
+    if options.format == "parquet" and options.columns != "source":
+        value["recordSet"] = [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "samples",
+                "name": "samples",
+                "key": {"@id": "samples/row_idx"},
+                "field": [_field(field, options.weight_key) for field in table_schema(plan)],
+            }
+        ]
+    return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _context() -> dict[str, Any]:
-    prefixed = {name: f"cr:{name}" for name in sorted(_OWN_NAMES)}
+    terms = {name: f"cr:{name}" for name in sorted(_OWN_NAMES)}
     return {
         "@language": "en",
         "@vocab": "https://schema.org/",
-        **{
-            key: value if key != "conformsTo" else "dct:conformsTo"
-            for key, value in prefixed.items()
-        },
+        **terms,
+        "conformsTo": "dct:conformsTo",
         "cr": "http://mlcommons.org/croissant/",
         "data": {"@id": "cr:data", "@type": "@json"},
         "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
@@ -112,55 +113,43 @@ def _context() -> dict[str, Any]:
     }
 
 
-def _file(fact: FileDigest) -> dict[str, Any]:
-    suffix = fact.name[fact.name.rindex(".") :]
+def _file_object(file: FileDigest) -> dict[str, Any]:
+    suffix = file.name[file.name.rindex(".") :]
     return {
         "@type": "cr:FileObject",
-        "@id": fact.name,
-        "name": fact.name,
-        "contentUrl": fact.name,
-        "contentSize": f"{fact.bytes} B",
-        "encodingFormat": _KINDS.get(suffix, "application/octet-stream"),
-        "sha256": fact.sha256,
-    }
-
-
-def _records(chosen: ExportPlan) -> dict[str, Any]:
-    schema = table_schema(chosen)
-    return {
-        "@type": "cr:RecordSet",
-        "@id": "samples",
-        "name": "samples",
-        "key": {"@id": "samples/row_idx"},
-        "field": [_field(field, chosen.options.weight_key) for field in schema],
+        "@id": file.name,
+        "name": file.name,
+        "contentUrl": file.name,
+        "contentSize": f"{file.bytes} B",
+        "encodingFormat": _FORMATS.get(suffix, "application/octet-stream"),
+        "sha256": file.sha256,
     }
 
 
 def _field(field: pa.Field, weight_key: str) -> dict[str, Any]:
-    kind = field.type
-    repeated = pa.types.is_list(kind)
-    inner = kind.value_type if repeated else kind
-    told = "How often the sample counts in training; the mean is 1."
+    is_list = pa.types.is_list(field.type)
+    kind = field.type.value_type if is_list else field.type
+    is_weight = field.name == weight_key
     value: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"samples/{field.name}",
         "name": field.name,
-        "description": told if field.name == weight_key else _COLUMNS[field.name],
+        "description": _WEIGHT if is_weight else _COLUMNS[field.name],
     }
     source = {"fileObject": {"@id": "samples.parquet"}, "extract": {"column": field.name}}
-    if repeated:
+    if is_list:
         value["repeated"] = True
-    if pa.types.is_struct(inner):
-        names = [inner.field(place).name for place in range(inner.num_fields)]
-        value["subField"] = [
-            {
-                "@type": "cr:Field",
-                "@id": f"samples/{field.name}/{name}",
-                "name": name,
-                "dataType": "sc:Text",  # sc:ImageObject stands for one image, not for a list
-                "source": source | {"transform": {"jsonPath": name}},
-            }
-            for name in names
-        ]
-        return value
-    return value | {"dataType": _TYPES[str(inner)], "source": source}
+    if not pa.types.is_struct(kind):
+        return value | {"dataType": _TYPES[str(kind)], "source": source}
+    names = [kind.field(number).name for number in range(kind.num_fields)]
+    value["subField"] = [
+        {
+            "@type": "cr:Field",
+            "@id": f"samples/{field.name}/{name}",
+            "name": name,
+            "dataType": "sc:Text",  # sc:ImageObject is one image, not a list
+            "source": source | {"transform": {"jsonPath": name}},
+        }
+        for name in names
+    ]
+    return value

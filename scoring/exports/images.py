@@ -1,9 +1,8 @@
-"""The images that an exported subset uses: under which name each goes along, and a list of them.
+"""Export the images that a subset uses, and list them in ``images.jsonl``.
 
-The one decision behind it: an image keeps the path that its record gives, inside ``images/``, so
-that the records stay untouched and a trainer takes that folder as its image folder. An image that
-is stored inside another file, and one whose path is absolute or contains ``..``, is named by a
-digest, and the record names it so.
+An image keeps the path that its record gives, inside ``images/``: records stay untouched, and a
+trainer uses that folder as its image folder. An image that is stored inside another file, or whose
+path is absolute or contains ``..``, is named by a digest, and the record is given that name.
 """
 
 from __future__ import annotations
@@ -19,7 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
-from scoring.exports.files import Chunk, FileDigest, OnSamples, flush_file
+from scoring.exports.files import (
+    Chunk,
+    FileDigest,
+    FileMismatch,
+    OnSamples,
+    flush_file,
+    open_output,
+)
 from scoring.exports.options import VERSION
 from scoring.image_references import image_path, split_reference
 from scoring.images.containers import EmbeddedProblem, read_embedded
@@ -38,28 +44,32 @@ _SUFFIXES = {
     b"MM\0*": ".tif",
 }
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
-_CANNOT_HOLD = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+_UNSUPPORTED_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+_NAME_IN_USE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+
+PlaceImage = Callable[[ImageLocation, bytes, str], None]
+"""Called with an image, its bytes and its name inside the export."""
 
 
-def read_image_bytes(place: ImageLocation) -> bytes:
-    """The encoded image as it lies there; of a part of an image the whole. Raises ImageProblem."""
+def read_image_bytes(location: ImageLocation) -> bytes:
+    """Return the encoded image, whole even where the record uses a part. Raise ImageProblem."""
     try:
-        if place.member:
-            return read_embedded(place.path, place.member)
-        return place.path.read_bytes()
+        if location.member:
+            return read_embedded(location.path, location.member)
+        return location.path.read_bytes()
     except FileNotFoundError:
-        raise ImageProblem(Status.MISSING_IMAGE, f"{place.path.name} is gone") from None
+        raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
     except (EmbeddedProblem, OSError) as error:
-        raise ImageProblem(Status.BAD_IMAGE, f"{place.name}: {error}") from error
+        raise ImageProblem(Status.BAD_IMAGE, f"{location.name}: {error}") from error
 
 
 def image_suffix(content: bytes) -> str:
-    """``.jpg``, ``.png`` ... by the first bytes; ``.img`` for anything else."""
-    return next((one for magic, one in _SUFFIXES.items() if content.startswith(magic)), ".img")
+    """Return ``.jpg``, ``.png`` ... by the first bytes; ``.img`` for anything else."""
+    return next((s for magic, s in _SUFFIXES.items() if content.startswith(magic)), ".img")
 
 
 def keeps_path(path: str, version: int = VERSION) -> bool:
-    """Whether the path that a record gives leads to the image inside ``images/`` too."""
+    """Return whether the path that a record gives leads to the image inside ``images/`` too."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts:
         return False
@@ -67,43 +77,43 @@ def keeps_path(path: str, version: int = VERSION) -> bool:
 
 
 def image_name(
-    reference: str, place: ImageLocation, content: bytes | None = None, version: int = VERSION
+    reference: str, location: ImageLocation, content: bytes | None = None, version: int = VERSION
 ) -> str:
-    """The name inside ``images/``, with ``/``: never absolute, and without ``..``."""
+    """Return the name inside ``images/``, with ``/``: never absolute, and without ``..``."""
     path = image_path(reference)
-    bare = path.partition("###[")[0] if place.box else path
-    if not place.member and keeps_path(bare, version):
-        return "/".join(PurePosixPath(bare).parts)
+    whole = path.partition("###[")[0] if location.box else path
+    if not location.member and keeps_path(whole, version):
+        return "/".join(PurePosixPath(whole).parts)
     digest = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-    if not place.member:
-        suffix = place.path.suffix
+    if not location.member:
+        suffix = location.path.suffix
         if version > 2 and not _SUFFIX.fullmatch(suffix):
             suffix = ".img"
         return f"elsewhere/{digest}{suffix}"
-    content = read_image_bytes(place) if content is None else content
+    content = read_image_bytes(location) if content is None else content
     return f"embedded/{digest}{image_suffix(content)}"
 
 
 def exported_path(reference: str, roots: Sequence[Path]) -> str:
-    """The path inside ``images/`` that leads to the image, with the box that a record cuts out.
+    """Return the path inside ``images/`` that leads to the image, with the record's box if any.
 
-    That of the record itself where it does, and where the image is missing.
+    This is the record's own path where that works, and where the image is missing.
     """
     path = image_path(reference)
     if split_reference(path) is None and keeps_path(path):
         return path
     try:
-        place = resolve_image(reference, roots)
-        name = image_name(reference, place)
+        location = resolve_image(reference, roots)
+        name = image_name(reference, location)
     except ImageProblem:
         return path
-    return name + "".join(path.partition("###[")[1:]) if place.box else name
+    return name + "".join(path.partition("###[")[1:]) if location.box else name
 
 
 def list_missing_images(
     references: Iterable[tuple[int, str]], roots: Sequence[Path]
 ) -> Iterator[dict[str, object]]:
-    """What ``images.jsonl`` would say of each image that is in none of the folders."""
+    """Yield the lines of ``images.jsonl`` for images that are in none of the folders."""
     for row_idx, reference in distinct_images(references):
         try:
             resolve_image(reference, roots)
@@ -117,7 +127,7 @@ def list_missing_images(
 
 
 def distinct_images(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Each image once, with the first row that uses it."""
+    """Yield each image once, with the first row that uses it."""
     seen: set[bytes] = set()
     for row_idx, reference in references:
         key = hashlib.blake2b(reference.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -128,140 +138,135 @@ def distinct_images(references: Iterable[tuple[int, str]]) -> Iterator[tuple[int
 
 @dataclass(frozen=True, slots=True)
 class ImagesFile:
-    """``images.jsonl``, a line per image used, and the files it names.
+    """``images.jsonl``, with a line per image used, and the files it names.
 
-    ``references`` are those of the samples, with their rows; each image counts once. A line says
-    under which file it went along, its size and sha256, or why it could not. ``undecodable`` are
-    images that were left out although they are there, and why.
+    ``references`` are the images of the samples with their rows; each image counts once. A line
+    gives the file of the image, its size and sha256, or why it was not exported. ``undecodable``
+    maps images that are present but left out to the reason.
     """
 
     references: Iterable[tuple[int, str]]
     roots: Sequence[Path]
     link: bool = False
-    keep_files: bool = True  # webdataset and embedding tables hold the images themselves
-    tally: dict[str, int] = field(default_factory=dict)  # files, bytes, missing: filled on the way
+    keep_files: bool = True  # webdataset and embedding tables contain the images themselves
+    counts: dict[str, int] = field(default_factory=dict)  # files, bytes, missing, undecodable
     undecodable: Mapping[str, str] = field(default_factory=dict)
     version: int = VERSION
     name: str = LIST
 
-    def write(self, path: Path, told: OnSamples) -> FileDigest:
-        """Writes the list and puts the files beside it."""
+    def write(self, path: Path, on_samples: OnSamples) -> FileDigest:
+        """Write the list and place the files next to it."""
         digest, size = hashlib.sha256(), 0
-        place = self._placing(path.parent) if self.keep_files else None
+        place_image = self._image_placer(path.parent) if self.keep_files else None
         with path.open("wb") as file:
-            for _, line in self.lines(place):
+            for _, line in self.generate_lines(place_image):
                 file.write(line)
                 digest.update(line)
                 size += len(line)
-                told(self.name, 1)
+                on_samples(self.name, 1)
             flush_file(file)
         if self.keep_files:
             os.sync()  # thousands of small files: one flush instead of one for each
         return FileDigest(self.name, size, digest.hexdigest())
 
-    def compare(self, path: Path, told: OnSamples) -> tuple[str | None, FileDigest]:
-        """Against the images of the workspace as they are now, and the files beside the list."""
+    def compare(self, path: Path, on_samples: OnSamples) -> FileDigest:
+        """Compare with the images of the workspace as they are now, and check the files."""
         digest, size = hashlib.sha256(), 0
-        nothing = FileDigest(self.name, 0, "")
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return f"{self.name} is missing beside the manifest", nothing
-        with file:
-            for row_idx, line in self.lines(None):
-                if (there := file.readline()) != line:
-                    rebuilt = json.loads(line)
-                    return (
+        with open_output(path, self.name) as file:
+            for row_idx, line in self.generate_lines(None):
+                value = json.loads(line)
+                if (found := file.readline()) != line:
+                    raise FileMismatch(
                         f"{self.name} differs from what the workspace rebuilds, first for the "
-                        f"image {rebuilt['image']!r} of row {row_idx}: there stands "
-                        f"{there[:120]!r}, rebuilt is {line[:120]!r}"
-                    ), nothing
-                if problem := self._file_problem(path.parent, json.loads(line)):
-                    return problem, nothing
+                        f"image {value['image']!r} of row {row_idx}: found {found[:120]!r}, "
+                        f"expected {line[:120]!r}"
+                    )
+                if "file" in value:
+                    _check_image(path.parent, value["file"], value["sha256"])
                 digest.update(line)
                 size += len(line)
-                told(self.name, 1)
+                on_samples(self.name, 1)
             if file.read(1):
-                return f"{self.name} goes on after its end, from byte {size}", nothing
-        return None, FileDigest(self.name, size, digest.hexdigest())
+                raise FileMismatch(f"{self.name} has extra bytes from byte {size} on")
+        return FileDigest(self.name, size, digest.hexdigest())
 
-    def lines(self, put: Callable[[ImageLocation, bytes, str], None] | None) -> Iterator[Chunk]:
-        """The lines of the list; ``put`` is called with each image, its bytes and its name."""
-        self.tally.update(files=0, bytes=0, missing=0)
+    def generate_lines(self, place_image: PlaceImage | None) -> Iterator[Chunk]:
+        """Yield the lines of the list, calling ``place_image`` for each image."""
+        self.counts.update(files=0, bytes=0, missing=0)
         for row_idx, reference in distinct_images(self.references):
             line: dict[str, object] = {"image": image_path(reference)}
             if reason := self.undecodable.get(reference):
                 line |= {"status": str(Status.BAD_IMAGE), "problem": reason, "undecodable": True}
-                self.tally["undecodable"] = self.tally.get("undecodable", 0) + 1
-                yield row_idx, json.dumps(line, ensure_ascii=True).encode() + b"\n"
-                continue
-            try:
-                place = resolve_image(reference, self.roots)
-                content = read_image_bytes(place)
-            except ImageProblem as problem:
-                line |= {"status": str(problem.status), "problem": str(problem)}
-                self.tally["missing"] += 1
+                self.counts["undecodable"] = self.counts.get("undecodable", 0) + 1
             else:
-                name = f"{FOLDER}/{image_name(reference, place, content, self.version)}"
-                line |= {"file": name} if self.keep_files else {}
-                line |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                self.tally["files"] += 1
-                self.tally["bytes"] += len(content)
-                if put is not None:
-                    put(place, content, name)
+                line |= self._export_image(reference, place_image)
             yield row_idx, json.dumps(line, ensure_ascii=True).encode() + b"\n"
 
-    def _placing(self, folder: Path) -> Callable[[ImageLocation, bytes, str], None]:
+    def _export_image(self, reference: str, place_image: PlaceImage | None) -> dict[str, object]:
+        try:
+            location = resolve_image(reference, self.roots)
+            content = read_image_bytes(location)
+        except ImageProblem as problem:
+            self.counts["missing"] += 1
+            return {"status": str(problem.status), "problem": str(problem)}
+        name = f"{FOLDER}/{image_name(reference, location, content, self.version)}"
+        self.counts["files"] += 1
+        self.counts["bytes"] += len(content)
+        if place_image is not None:
+            place_image(location, content, name)
+        line: dict[str, object] = {"file": name} if self.keep_files else {}
+        return line | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def _image_placer(self, folder: Path) -> PlaceImage:
         (folder / FOLDER).mkdir(exist_ok=True)
 
-        def put(place: ImageLocation, content: bytes, name: str) -> None:
+        def place_image(location: ImageLocation, content: bytes, name: str) -> None:
             try:
-                self._put(place, content, folder / name)
+                self._place_image(location, content, folder / name)
             except OSError as error:
-                if error.errno in _CANNOT_HOLD:
-                    raise _unholdable(name, error) from error
-                if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
-                    raise _two_images(name) from error
+                if error.errno in _UNSUPPORTED_NAME:
+                    raise _unsupported_name(name, error) from error
+                if error.errno in _NAME_IN_USE:
+                    raise _ambiguous_name(name) from error
                 raise
 
-        return put
+        return place_image
 
-    def _put(self, place: ImageLocation, content: bytes, target: Path) -> None:
+    def _place_image(self, location: ImageLocation, content: bytes, target: Path) -> None:
         if target.is_file():  # another reference to the same file
             if target.read_bytes() != content:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self.link and not place.member:
+        if self.link and not location.member:
             with suppress(OSError):  # another disk, or a file system without links
-                os.link(place.path, target)
+                os.link(location.path, target)
                 return
         target.write_bytes(content)
 
-    def _file_problem(self, folder: Path, line: dict[str, object]) -> str | None:
-        if "file" not in line:
-            return None
-        path = folder / str(line["file"])
-        try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError:
-            return f"{line['file']} is missing beside the manifest"
-        return None if digest == line["sha256"] else f"{line['file']} is not the image it was"
+
+def _check_image(folder: Path, name: str, sha256: str) -> None:
+    try:
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    except OSError:
+        raise FileMismatch(f"{name} is missing next to the manifest") from None
+    if digest != sha256:
+        raise FileMismatch(f"{name} has changed since the export")
 
 
-def _two_images(name: str) -> InputError:
-    path = name.removeprefix(f"{FOLDER}/")
+def _ambiguous_name(name: str) -> InputError:
     return InputError(
-        f"files of this dataset name two different images {path!r}, each in a folder of its own; "
-        "one folder of images cannot hold both under the path that the records give: export as "
-        "webdataset or with images embedded in a table, or export the sources one by one"
+        f"Files of this dataset name two different images {name.removeprefix(FOLDER + '/')!r}, "
+        "each in a folder of its own. One image folder cannot contain both under the path that the "
+        "records give. Export as webdataset or with images embedded in a table, or export the "
+        "sources one by one."
     )
 
 
-def _unholdable(name: str, error: OSError) -> InputError:
+def _unsupported_name(name: str, error: OSError) -> InputError:
     path = name.removeprefix(f"{FOLDER}/")
     shown = path if len(path) <= 160 else f"{path[:80]}...{path[-60:]}"
     return InputError(
-        f"the image {shown!r} cannot have that name in the export ({error.strerror}); export to a "
-        "shorter path or another file system, as webdataset, or with images embedded in a table"
+        f"The image {shown!r} cannot have that name in the export ({error.strerror}). Export to a "
+        "shorter path or another file system, as webdataset, or with images embedded in a table."
     )

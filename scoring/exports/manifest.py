@@ -1,7 +1,7 @@
-"""The manifest of an export: every input that decided its bytes, and the bytes' digests.
+"""The manifest of an export: every input that decided its bytes, and the digests of the bytes.
 
-The one decision behind it: a manifest holds no clock time and no path of a machine, so the same
-workspace and choices give the same manifest, byte for byte, wherever the workspace lies.
+A manifest contains no clock time and no path of a machine: the same workspace and options give the
+same manifest, byte for byte, wherever the workspace is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -48,8 +47,10 @@ class LogDigest:
 
 @dataclass(frozen=True, slots=True)
 class ExportInputs:
-    """What an export is made from. ``dataset``, ``run`` and ``clustering`` are facts to read;
-    ``parts`` are the files that hold the records, the scores and the clusters.
+    """The inputs of an export.
+
+    ``dataset``, ``run`` and ``clustering`` describe them for people; ``parts`` are the files with
+    the records, scores and clusters.
     """
 
     workspace_id: str
@@ -62,14 +63,21 @@ class ExportInputs:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` holds.
+    """The contents of ``manifest.json``.
 
-    ``selected_sha256`` is the digest of the selected row_idx, one decimal number a line;
-    ``counts`` are numbers of samples before and after, and what was done to records on the way.
-    ``derived`` names the ways in which records differ from those that came in: ``turns``,
-    ``weights``, ``records`` (rewritten, because they came from a file that is not JSON),
-    ``encoding`` (converted to UTF-8 on import), ``images`` (records name the copies of images
-    whose own paths lead out of a folder).
+    Attributes:
+        options: How the subset was written.
+        derived: In which ways records differ from the imported ones: ``turns``, ``weights``,
+            ``records`` (rewritten, because their file was not JSON), ``encoding`` (converted to
+            UTF-8 on import), ``images`` (records name the copies of images whose own paths lead
+            outside of a folder).
+        subset: The rule and how decisions count.
+        inputs: Everything the export was made from.
+        bands: The band limits of the categories.
+        counts: Numbers of samples before and after, and of changes to records.
+        selected_sha256: Digest of the selected row_idx, one decimal number per line.
+        outputs: The files.
+        versions: This program and the libraries it used.
     """
 
     options: ExportOptions
@@ -89,36 +97,38 @@ class Manifest:
 
     @property
     def n_missing_images(self) -> int:
-        """Images that the export was to hold and that were not there."""
+        """Number of images that should be in the export and were missing."""
         return int(self.counts.get("written", {}).get("images", {}).get("missing", 0))
 
     def image_notes(self) -> list[str]:
-        """What the export lacks of its images, in sentences; empty where nothing."""
+        """Return sentences about images that were not exported; the card contains them."""
         images = self.counts.get("written", {}).get("images", {})
         notes = []
         if n := self.n_missing_images:
-            what = f"{n:,} images were" if n > 1 else "1 image was"
-            notes.append(f"{what} missing and not exported; images.jsonl lists them")
+            count = f"{n:,} images were" if n > 1 else "1 image was"
+            notes.append(f"{count} missing and not exported; images.jsonl lists them")
         if n := int(images.get("undecodable", 0)):
-            what = f"{n:,} images" if n > 1 else "1 image"
+            count = f"{n:,} images" if n > 1 else "1 image"
             notes.append(
-                f"{what} cannot be decoded and would stop a reader, so not exported; "
+                f"{count} cannot be decoded and would stop a reader, so not exported; "
                 "images.jsonl lists them"
             )
         return notes
 
-    def written(self, chosen: ExportPlan, outputs: Iterable[FileDigest]) -> Manifest:
-        """The manifest once these files are written."""
-        done = chosen.counts()
-        counts = {**self.counts, "written": done} if done else self.counts
-        return replace(self, counts=counts, derived=tuple(chosen.derived()), outputs=tuple(outputs))
+    def with_outputs(self, plan: ExportPlan, outputs: Iterable[FileDigest]) -> Manifest:
+        """Return the manifest with these files, once they are written."""
+        changes = plan.count_changes()
+        counts = {**self.counts, "written": changes} if changes else self.counts
+        derived = tuple(plan.derived_kinds())
+        return replace(self, counts=counts, derived=derived, outputs=tuple(outputs))
 
     def to_dict(self) -> dict[str, Any]:
-        """The manifest as JSON values."""
+        """Return the manifest as JSON values."""
         inputs = asdict(self.inputs)
         inputs["parts"] = [part.to_dict() for part in self.inputs.parts]
         options = self.options.to_dict()
-        subset = {key: one for key, one in self.subset.to_dict().items() if key != "created_at"}
+        subset = self.subset.to_dict()
+        del subset["created_at"]
         return {
             "manifest_version": self.options.version,
             "workspace_id": inputs.pop("workspace_id"),
@@ -126,64 +136,65 @@ class Manifest:
             "options": options,
             "derived": list(self.derived),
             "subset": subset,
-            **{name: getattr(self, name) for name in ("bands", "counts", "selected_sha256")},
+            "bands": self.bands,
+            "counts": self.counts,
+            "selected_sha256": self.selected_sha256,
             "outputs": [output.to_dict() for output in self.outputs],
             "inputs": inputs,
             "versions": self.versions,
         }
 
     def to_bytes(self) -> bytes:
-        """The content of ``manifest.json``; its last entry is a digest of all the others."""
+        """Return the content of ``manifest.json``; its last entry is a digest of all others."""
         value = self.to_dict()
-        value["manifest_sha256"] = _digest(value)
+        value["manifest_sha256"] = digest_manifest(value)
         text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
         return text.encode() + b"\n"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file, or in the folder of an export.
+    """Read the manifest in a file, or in the folder of an export.
 
-    Raises InputError for what is no manifest, or one of a later version.
+    Raises:
+        InputError: The file is not a manifest, or one of a later version.
     """
     path = manifest_path(path)
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = int(value["manifest_version"])
         if version <= VERSION:
-            return _from_dict(value, version)
+            return _parse_manifest(value, version)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name an export's manifest.json") from None
+        raise InputError(f"{path} does not exist. Name an export's manifest.json.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-        raise InputError(f"{path} is no manifest of an export: {error!r}") from error
+        raise InputError(f"{path} is not a manifest of an export: {error!r}") from error
     raise InputError(
-        f"{path} was written by a newer VisNec Studio (manifest version {version}, this one "
-        f"reads up to {VERSION}); upgrade visnec-studio"
+        f"{path} was written by a newer VisNec Studio (manifest version {version}; this one reads "
+        f"up to {VERSION}). Upgrade visnec-studio."
     )
 
 
 def is_edited(path: Path) -> bool:
-    """Whether a readable manifest says other things than it was written with."""
+    """Return whether a readable manifest was changed after it was written."""
     value: dict[str, Any] = json.loads(manifest_path(path).read_text("utf-8"))
-    return bool(value.pop("manifest_sha256", None) != _digest(value))
+    return bool(value.pop("manifest_sha256", None) != digest_manifest(value))
 
 
 def manifest_path(path: Path) -> Path:
-    """The manifest's own path, for it or for the folder of its export."""
+    """Return the path of the manifest, given that or the folder of its export."""
     return path / "manifest.json" if path.is_dir() else path
 
 
-def build_manifest(
-    chosen: ExportPlan, inputs: ExportInputs, bands: Mapping[str, float]
-) -> Manifest:
-    """The manifest of an export that is still to be written: ``outputs`` are empty."""
-    outcome = chosen.outcome
+def build_manifest(plan: ExportPlan, inputs: ExportInputs, bands: Mapping[str, float]) -> Manifest:
+    """Return the manifest of an export that is not written yet: ``outputs`` are empty."""
+    outcome = plan.outcome
     return Manifest(
-        options=chosen.options,
+        options=plan.options,
         derived=(),
         subset=outcome.definition,
         inputs=inputs,
         bands=bands,
-        counts=_counts(outcome, bands),
+        counts=_count_samples(outcome, bands),
         selected_sha256=digest_rows(outcome.subset.selected),
         outputs=(),
         versions=library_versions(),
@@ -196,13 +207,22 @@ def read_inputs(
     parts: Iterable[str],
     until: Mapping[str, int] | None = None,
 ) -> ExportInputs:
-    """The facts of what is there now.
+    """Read the inputs of a subset as they are now.
 
-    ``parts`` are names inside the workspace; those that this subset does not read are left out.
-    Decision logs count up to ``until``, default their ends, and not at all where verdicts are
-    left out. Raises FileNotFoundError for a part that is gone.
+    Args:
+        workspace: The workspace.
+        definition: The subset. Decision logs count only where decisions override its rule.
+        parts: Names inside the workspace; those that this subset does not use are left out.
+        until: Last event of each decision log; by default their ends.
+
+    Raises:
+        FileNotFoundError: A part is gone.
     """
-    used = [name for name in parts if _is_used(name, definition)]
+    folders = (
+        "dataset/",
+        f"runs/{definition.run_id}/scores/",
+        f"clusters/{definition.clustering_id}/",
+    )
     offsets = dict(until if until is not None else log_offsets(workspace))
     digests = log_digests(workspace, offsets) if definition.hand_wins else {}
     return ExportInputs(
@@ -210,47 +230,66 @@ def read_inputs(
         dataset=dataset_facts(workspace),
         run=run_facts(workspace, definition.run_id),
         clustering=clustering_facts(workspace, definition.clustering_id),
-        parts=tuple(digest_file(workspace.root, name) for name in sorted(used)),
-        decision_logs={name: LogDigest(offsets[name], one) for name, one in digests.items()},
+        parts=tuple(
+            digest_file(workspace.root, name)
+            for name in sorted(part for part in parts if part.startswith(folders))
+        ),
+        decision_logs={name: LogDigest(offsets[name], digest) for name, digest in digests.items()},
     )
 
 
 def dataset_facts(workspace: Workspace) -> dict[str, Any]:
-    """What was imported, without the moment."""
+    """Return the record of the import without its time."""
     facts = read_dataset_info(workspace).as_json()
     del facts["imported_at"]
     return facts
 
 
 def run_facts(workspace: Workspace, run_id: str) -> dict[str, Any]:
-    """The run record without its moment; of a model's local path only the last name."""
+    """Return the run record without its time and the folders of a local model."""
     facts = asdict(read_run(workspace, run_id))
     del facts["created_at"]
-    return facts | {"model": _without_folders(facts["model"])}
-
-
-def _without_folders(name: str) -> str:
-    return PurePath(name).name if PurePath(name).is_absolute() else name
+    return facts | {"model": _strip_folders(facts["model"])}
 
 
 def clustering_facts(workspace: Workspace, clustering_id: str | None) -> dict[str, Any] | None:
-    """The clustering without its moment and its names; of an embedder's local path only the last
-    name. None without a clustering.
+    """Return the clustering without its time, cluster names and the folders of a local embedder.
+
+    None without a clustering.
     """
     for clustering in list_clusterings(workspace):
         if clustering.clustering_id == clustering_id:
             facts = asdict(clustering)
             del facts["created_at"], facts["clusters"]
-            return facts | {"embedder": _without_folders(facts["embedder"])}
+            return facts | {"embedder": _strip_folders(facts["embedder"])}
     return None
 
 
-def _is_used(part: str, definition: SubsetDefinition) -> bool:
-    folders = ("dataset/", f"runs/{definition.run_id}/scores/")
-    return part.startswith(folders) or part.startswith(f"clusters/{definition.clustering_id}/")
+def digest_rows(rows: NDArray[Any]) -> str:
+    """Return the digest of row numbers, one decimal number per line."""
+    digest = hashlib.sha256()
+    for start in range(0, len(rows), 100_000):
+        lines = "".join(f"{row}\n" for row in rows[start : start + 100_000].tolist())
+        digest.update(lines.encode())
+    return digest.hexdigest()
 
 
-def _counts(outcome: ResolvedSubset, bands: Mapping[str, float]) -> dict[str, Any]:
+def digest_manifest(value: Mapping[str, Any]) -> str:
+    """Return the digest of a manifest's values without ``manifest_sha256``."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of this program and the libraries that affect an export."""
+    libraries = {name: metadata.version(name) for name in _LIBRARIES}
+    return {PROGRAM: scoring.__version__, "python": platform.python_version(), **libraries}
+
+
+def _strip_folders(name: str) -> str:
+    return PurePath(name).name if PurePath(name).is_absolute() else name
+
+
+def _count_samples(outcome: ResolvedSubset, bands: Mapping[str, float]) -> dict[str, Any]:
     subset = outcome.subset
     return {
         "samples": len(outcome.candidates),
@@ -259,73 +298,31 @@ def _counts(outcome: ResolvedSubset, bands: Mapping[str, float]) -> dict[str, An
         "hand_dropped": subset.n_hand_dropped,
         "hand_unknown": subset.n_hand_unknown,
         "by_reason": [
-            {"kept": one.kept, "reason": str(one.reason), "samples": one.n}
-            for one in subset.count_reasons()
+            {"kept": count.kept, "reason": str(count.reason), "samples": count.n}
+            for count in subset.count_reasons()
         ],
-        "by_source": _before_after(outcome.by_source()),
-        "by_status": _before_after(outcome.by_status()),
-        "by_category": _before_after(outcome.by_category(Bands(**bands))),
+        "by_source": _before_and_after(outcome.by_source()),
+        "by_status": _before_and_after(outcome.by_status()),
+        "by_category": _before_and_after(outcome.by_category(Bands(**bands))),
     }
 
 
-def _before_after(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+def _before_and_after(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
     return {
         str(name): {"before": int(before), "after": int(after)}
         for name, before, after in zip(frame.index, frame["samples"], frame["kept"], strict=True)
     }
 
 
-def digest_rows(rows: NDArray[np.int64]) -> str:
-    """The digest of row numbers, one decimal number a line."""
-    digest = hashlib.sha256()
-    for start in range(0, len(rows), 100_000):
-        digest.update(
-            "".join(f"{row}\n" for row in rows[start : start + 100_000].tolist()).encode()
-        )
-    return digest.hexdigest()
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def library_versions() -> dict[str, str]:
-    """This program and the libraries that have a part in what comes out."""
-    libraries = {name: metadata.version(name) for name in _LIBRARIES}
-    return {
-        PROGRAM: scoring.__version__,
-        "python": platform.python_version(),
-        **libraries,
-    }
-
-
-def _from_dict(value: Mapping[str, Any], version: int) -> Manifest:
-    raw = value["inputs"]
-    clustering = raw["clustering"]
-    if clustering:  # the first versions kept the whole path of a local embedder
-        clustering = clustering | {"embedder": _without_folders(str(clustering["embedder"]))}
-    logs = {
-        name: LogDigest(int(one["until"]), one["sha256"])
-        for name, one in raw["decision_logs"].items()
-    }
-    inputs = ExportInputs(
-        workspace_id=str(value["workspace_id"]),
-        parts=tuple(FileDigest(**one) for one in raw["parts"]),
-        decision_logs=logs,
-        dataset=raw["dataset"],
-        run=raw["run"],
-        clustering=clustering,
-    )
-    outputs = tuple(FileDigest(**one) for one in value["outputs"])
-    if version < 3:  # whose digests of values depended on how many rows were taken at a time
-        outputs = tuple(replace(one, content_sha256=None) for one in outputs)
-    # Names from a manifest become paths, so only names that an export gives may stand there.
-    strange = [one.name for one in outputs if not is_output_name(one.name)]
-    if strange or not outputs:
-        raise ValueError(f"the outputs are not those of an export: {strange[:1]}")
-    odd = [one.name for one in inputs.parts if not _PART.fullmatch(one.name) or ".." in one.name]
-    if odd:
-        raise ValueError(f"{odd[0]!r} is no part of a workspace")
+def _parse_manifest(value: Mapping[str, Any], version: int) -> Manifest:
+    inputs = _parse_inputs(value)
+    outputs = tuple(FileDigest(**output) for output in value["outputs"])
+    if version < 3:  # whose digests of values depended on how rows were batched
+        outputs = tuple(replace(output, content_sha256=None) for output in outputs)
+    # Names from a manifest become paths, so only names that an export writes are allowed.
+    invalid = [output.name for output in outputs if not is_output_name(output.name)]
+    if invalid or not outputs:
+        raise ValueError(f"the outputs are not those of an export: {invalid[:1]}")
     return Manifest(
         options=options_from_dict(
             {"format": value["format"], **value.get("options", {}), "version": version}
@@ -338,4 +335,26 @@ def _from_dict(value: Mapping[str, Any], version: int) -> Manifest:
         selected_sha256=value["selected_sha256"],
         outputs=outputs,
         versions=value["versions"],
+    )
+
+
+def _parse_inputs(value: Mapping[str, Any]) -> ExportInputs:
+    inputs = value["inputs"]
+    clustering = inputs["clustering"]
+    if clustering:  # the first versions kept the whole path of a local embedder
+        clustering = clustering | {"embedder": _strip_folders(str(clustering["embedder"]))}
+    parts = tuple(FileDigest(**part) for part in inputs["parts"])
+    for part in parts:
+        if not _PART.fullmatch(part.name) or ".." in part.name:
+            raise ValueError(f"{part.name!r} is not a part of a workspace")
+    return ExportInputs(
+        workspace_id=str(value["workspace_id"]),
+        dataset=inputs["dataset"],
+        run=inputs["run"],
+        clustering=clustering,
+        parts=parts,
+        decision_logs={
+            name: LogDigest(int(log["until"]), log["sha256"])
+            for name, log in inputs["decision_logs"].items()
+        },
     )

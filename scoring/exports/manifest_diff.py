@@ -1,8 +1,7 @@
-"""Two exports side by side: which facts of their manifests differ, and which samples.
+"""Compare two exports: the facts of their manifests that differ, and their samples.
 
-The one decision behind it: a manifest holds no rows, so they are chosen anew from the inputs it
-names. Where the database at hand was built from those very inputs it serves; else they are built
-into one of their own, as for a check.
+A manifest contains no rows, so they are selected again from the inputs it names: in the database of
+the workspace if that was built from the same inputs, otherwise in a temporary one as for verifying.
 """
 
 from __future__ import annotations
@@ -24,62 +23,73 @@ _LEFT_OUT = ("manifest_sha256", "outputs", "selected_sha256")
 
 
 def is_manifest_path(text: str) -> bool:
-    """Whether an argument names an export or its manifest, not a saved subset."""
+    """Return whether an argument names an export or its manifest, not a saved subset."""
     path = Path(text)
     return (path.suffix == ".json" or len(path.parts) > 1) and manifest_path(path).is_file()
 
 
 def resolve_manifest(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset:
-    """The samples of an export. Raises InputError where its workspace cannot give them any more."""
+    """Select the samples of an export again.
+
+    Raises:
+        InputError: The manifest is of another workspace, or the workspace has changed.
+    """
     if manifest.inputs.workspace_id != workspace.settings.workspace_id:
         raise InputError(
-            f"the export of {manifest.subset.name} is of workspace {manifest.inputs.workspace_id}, "
-            f"{workspace.root} is {workspace.settings.workspace_id}; name the right one with -w"
+            f"The export of {manifest.subset.name} is from workspace "
+            f"{manifest.inputs.workspace_id}, and {workspace.root} is workspace "
+            f"{workspace.settings.workspace_id}. Name the right one with -w."
         )
-    if (found := _at_hand(workspace, store, manifest)) is not None:
-        return found
-    with rebuilt_plan(manifest, workspace) as chosen:
-        outcome = chosen.outcome
-    if digest_rows(outcome.subset.selected) != manifest.selected_sha256:
+    outcome = _resolve_in_store(workspace, store, manifest)
+    if outcome is not None and _has_samples(outcome, manifest):
+        return outcome
+    with rebuilt_plan(manifest, workspace) as plan:
+        outcome = plan.outcome
+    if not _has_samples(outcome, manifest):
         raise InputError(
-            f"the workspace no longer gives the samples of the export of {manifest.subset.name}; "
-            "visnec verify says what changed"
+            f"The workspace no longer gives the samples of the export of {manifest.subset.name}. "
+            "Run visnec verify to see what changed."
         )
     return outcome
 
 
-def _at_hand(workspace: Workspace, store: Store, manifest: Manifest) -> ResolvedSubset | None:
-    """From the database as it is; None where it does not give what the manifest says."""
+def _resolve_in_store(
+    workspace: Workspace, store: Store, manifest: Manifest
+) -> ResolvedSubset | None:
+    """Use the current database; return None where it was built from other parts."""
     until = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
-    now = read_inputs(workspace, manifest.subset, store.part_names(), until)
-    if now.parts != manifest.inputs.parts:
+    inputs = read_inputs(workspace, manifest.subset, store.part_names(), until)
+    if inputs.parts != manifest.inputs.parts:
         return None
-    found = read_candidates(store, manifest.subset.scope)
-    outcome = resolve_definition(workspace, manifest.subset, found, until)
-    outcome = plan_export(workspace, store, outcome, manifest.options).outcome
-    same = digest_rows(outcome.subset.selected) == manifest.selected_sha256
-    return outcome if same else None
+    rows = read_candidates(store, manifest.subset.scope)
+    outcome = resolve_definition(workspace, manifest.subset, rows, until)
+    return plan_export(workspace, store, outcome, manifest.options).outcome
+
+
+def _has_samples(outcome: ResolvedSubset, manifest: Manifest) -> bool:
+    return digest_rows(outcome.subset.selected) == manifest.selected_sha256
 
 
 def diff_manifests(a: Manifest, b: Manifest) -> list[tuple[str, Any, Any]]:
-    """(fact, its value in a, in b) of every fact that differs; None where one has it not."""
-    first, second = dict(_flat("", a.to_dict())), dict(_flat("", b.to_dict()))
-    keys = list(dict.fromkeys([*first, *second]))
+    """Return (fact, its value in a, in b) for every difference; None where a fact is absent."""
+    first, second = dict(_flatten("", a.to_dict())), dict(_flatten("", b.to_dict()))
     return [
-        (key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)
+        (key, first.get(key), second.get(key))
+        for key in dict.fromkeys([*first, *second])
+        if first.get(key) != second.get(key)
     ]
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if name or key not in _LEFT_OUT:
-                yield from _flat(f"{name}.{key}" if name else str(key), inner)
+                yield from _flatten(f"{name}.{key}" if name else str(key), inner)
     elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
-        for place, inner in enumerate(value):
-            own = inner.get("name") or place
+        for number, inner in enumerate(value):
+            label = inner.get("name") or number
             if "reason" in inner:  # of counts by outcome and reason
-                own = f"{'kept' if inner['kept'] else 'dropped'} {inner['reason']}"
-            yield from _flat(f"{name}.{own}", inner)
+                label = f"{'kept' if inner['kept'] else 'dropped'} {inner['reason']}"
+            yield from _flatten(f"{name}.{label}", inner)
     else:
         yield name, list(value) if isinstance(value, tuple) else value

@@ -1,7 +1,7 @@
 """Names of the files of an export.
 
-The one decision behind it: names in a manifest become paths, and an export replaces what lies in
-its folder, so only names that an export gives may stand in either place.
+Names in a manifest become paths, and an export replaces the contents of its folder, so only names
+that an export writes are allowed in either.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ _NAME = re.compile(
 
 
 def is_output_name(name: str) -> bool:
-    """Whether a file of an export may be called so."""
+    """Return whether an export writes files of this name."""
     return _NAME.fullmatch(name) is not None

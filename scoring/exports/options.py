@@ -1,7 +1,6 @@
-"""What an export looks like beyond which samples are in it: its format and what goes along.
+"""Options of an export: its format and everything else that decides its bytes.
 
-The one decision behind it: everything that decides the bytes is in this one frozen value. It
-stands in the manifest, so an export with all its extras is repeated from there alone.
+The manifest contains them, so an export with all its extras can be repeated from the manifest.
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ from scoring.errors import InputError
 from scoring.options import Option
 
 VERSION: Final = 3
-"""Of the rules by which exports are written, and of manifests. Version 1 had no options; up to 2,
-images with unusual names were renamed without their records, members of tar files were named after
-the kind of their image, and images that cannot be decoded were embedded.
+"""Version of the rules by which exports are written, and of manifests.
+
+Version 1 had no options. Up to version 2, images with unusual names were renamed without their
+records, members of tar files were named after the format of their image, and images that cannot be
+decoded were embedded.
 """
 
 FORMATS: Final[Mapping[str, str]] = {
@@ -30,7 +31,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "ids": "ids and row numbers only",
     "dropped": "what is left out, and why",
 }
-"""Formats and what each is, in words."""
+"""Formats and a description of each. Cards of earlier exports contain these descriptions."""
 
 TABLES = ("parquet", "huggingface")
 RECORDS = ("llava", "jsonl", "webdataset")
@@ -99,7 +100,7 @@ class ExportOptions:
         Option("Also write README.md with figures and plots, and croissant.json.", panel=_CARD),
     ] = False
     license: Annotated[
-        str | None, Option("Licence for the card: an SPDX id or a URL.", panel=_CARD)
+        str | None, Option("License for the card: an SPDX id or a URL.", panel=_CARD)
     ] = None
     url: Annotated[str | None, Option("URL of the dataset for the card.", panel=_CARD)] = None
     date_published: Annotated[
@@ -117,58 +118,60 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise InputError(f"no format {self.format!r}; there are: {', '.join(FORMATS)}")
+            raise InputError(
+                f"Unknown format {self.format!r}. Choose one of: {', '.join(FORMATS)}."
+            )
         if self.version not in range(1, VERSION + 1):
-            raise InputError(f"version is one of 1 to {VERSION}; got {self.version!r}")
-        _check_word("images", self.images, get_args(Images))
-        _check_word("turns", self.turns, get_args(TurnChoice))
+            raise InputError(f"version must be 1 to {VERSION}, not {self.version!r}.")
+        _check_choice("images", self.images, get_args(Images))
+        _check_choice("turns", self.turns, get_args(TurnChoice))
         if self.weights is not None:
-            _check_word("weights", self.weights, get_args(Weighting))
-        for what in (self.weight_key, self.mask_key):
-            if not isinstance(what, str) or not _KEY.fullmatch(what):
-                raise InputError(f"{what!r} is no key for a record; use letters, digits and '_'")
+            _check_choice("weights", self.weights, get_args(Weighting))
+        for key in (self.weight_key, self.mask_key):
+            if not isinstance(key, str) or not _KEY.fullmatch(key):
+                raise InputError(f"Invalid key {key!r} for a record. Use letters, digits and '_'.")
         if self.columns is not None:
             self._check_columns()
         self._check_images()
         self._check_turns()
         self._check_weights()
-        said = (self.license, self.url, self.date_published)
-        if not self.card and any(one is not None for one in said):
-            raise InputError("licence, address and date stand in the card; ask for it too")
+        for_card = (self.license, self.url, self.date_published)
+        if not self.card and any(value is not None for value in for_card):
+            raise InputError("License, URL and date are written to the card. Add --card.")
 
     def _check_images(self) -> None:
         if self.images == "embed" and self.format not in TABLES:
             raise InputError(
-                f"images can be embedded in {' or '.join(TABLES)}, not in {self.format}; "
-                "use copy or link"
+                f"Images can be embedded in {' or '.join(TABLES)}, not in {self.format}. Use copy "
+                "or link."
             )
         if self.images != "none" and self.format in ("ids", "dropped"):
-            raise InputError(f"no images go with the format {self.format}; leave them out")
+            raise InputError(f"The format {self.format} has no images. Leave them out.")
 
     def _check_columns(self) -> None:
-        _check_word("columns", self.columns, get_args(Columns))
+        _check_choice("columns", self.columns, get_args(Columns))
         if self.format != "parquet":
-            raise InputError(f"columns are chosen of the format parquet, not of {self.format}")
+            raise InputError(f"Columns can be chosen for the format parquet, not {self.format}.")
         if self.columns == "source" and (self.images == "embed" or self.turns != "keep"):
             raise InputError(
-                "the columns of the source hold turns and images as they came; embed images and "
-                "take turns out with the columns understood"
+                "The columns of the source contain turns and images unchanged. To embed images or "
+                "remove turns, use the columns understood."
             )
 
     def _check_turns(self) -> None:
-        limits = [one for one in (self.turn_min, self.turn_max) if one is not None]
-        if not all(isinstance(one, int | float) and math.isfinite(one) for one in limits):
-            raise InputError(f"a limit of turns is a number, got {limits}")
+        limits = [limit for limit in (self.turn_min, self.turn_max) if limit is not None]
+        if not all(isinstance(limit, int | float) and math.isfinite(limit) for limit in limits):
+            raise InputError(f"A turn limit must be a finite number; got {limits}.")
         if self.turns == "keep" and limits:
-            raise InputError("a limit of turns needs turns drop or mask")
+            raise InputError("A turn limit needs turns drop or mask.")
         if self.turns != "keep" and not limits:
-            raise InputError(f"turns {self.turns} needs a lowest or highest score of a turn")
+            raise InputError(f"turns {self.turns} needs a lowest or highest score of a turn.")
 
     def _check_weights(self) -> None:
         if self.weights == "column" and self.format in ("ids", "dropped"):
-            raise InputError(f"the format {self.format} has no columns; repeat or ignore weights")
+            raise InputError(f"The format {self.format} has no columns. Repeat or ignore weights.")
         if self.epoch_size is not None and self.weights != "repeat":
-            raise InputError("the size of an epoch goes with weights repeat")
+            raise InputError("The size of an epoch needs weights repeat.")
 
     @property
     def places_images(self) -> bool:
@@ -186,19 +189,20 @@ class ExportOptions:
         return self.places_images or self.holds_images
 
     def to_dict(self) -> dict[str, Any]:
-        """The choices that differ from the plain ones, and the format; without the version."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        del values["version"]
-        plain = {one.name: one.default for one in fields(self)}
-        chosen = {key: value for key, value in values.items() if value != plain[key]}
-        return {"format": self.format, **chosen}
+        """Return the format and the options that differ from the defaults, without the version."""
+        changed = {
+            option.name: getattr(self, option.name)
+            for option in fields(self)
+            if option.name != "version" and getattr(self, option.name) != option.default
+        }
+        return {"format": self.format, **changed}
 
 
 def options_from_dict(value: Mapping[str, Any]) -> ExportOptions:
-    """The options that ``to_dict`` gave. Raises InputError, TypeError for others."""
+    """Return the options that ``to_dict`` gave. Raises InputError, TypeError for others."""
     return ExportOptions(**value)
 
 
-def _check_word(what: str, word: object, known: tuple[str, ...]) -> None:
-    if word not in known:
-        raise InputError(f"{what} is one of {', '.join(known)}; got {word!r}")
+def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"Unknown {option} {value!r}. Choose one of: {', '.join(choices)}.")

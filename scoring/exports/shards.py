@@ -1,122 +1,105 @@
-"""WebDataset: tar files whose samples are a record and its images under one key.
+"""Write WebDataset shards: tar files whose samples are a record and its images under one key.
 
-The one decision behind it: the tar headers are written by hand, without owner and moment, so that
-a shard is the same bytes on every machine and can be compared as it streams. Members have the same
-names in every sample and shard: readers that fix their columns by the first samples would pass over
-images that are called otherwise.
+Headers have no owner and no time, which makes a shard the same bytes on every machine. Members have
+the same names in every sample and shard: readers that fix their columns by the first samples would
+skip images with other names.
 """
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Iterator
 
 import pyarrow.compute as pc
 
-from scoring.exports.export_plan import ExportPlan, ExportRecord
+from scoring.exports.export_plan import ExportPlan
+from scoring.exports.export_records import ExportRecord, read_records
 from scoring.exports.files import BytesFile, Chunk, OutputFile
 from scoring.exports.images import ImagesFile, image_suffix
 from scoring.images.decode import ImageProblem
 
 SHARD_SAMPLES = 5_000
 _SUFFIX = ".jpg"
-_BLOCK = 512
 
 
-def shard_outputs(chosen: ExportPlan) -> list[OutputFile]:
-    """``samples-000000.tar`` ..., and ``images.jsonl``: which images they hold, which were missing.
+def shard_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return ``samples-000000.tar`` ..., and ``images.jsonl`` with their images and missing ones.
 
     The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
-    ``KEY.1.jpg`` ... in every sample where any has several images). A repeated sample has the keys
-    ``KEY-1`` ... An image is called ``.jpg`` whatever its kind, and its bytes are as they came:
-    readers choose a decoder for images by the suffix, and the kind of image by the bytes.
+    ``KEY.1.jpg`` ... in every sample if any has several images). A repeated sample has the keys
+    ``KEY-1`` ... An image is called ``.jpg`` whatever its format, and its bytes are unchanged:
+    readers choose the image decoder by the suffix, and the format by the bytes.
     """
-    n = max(1, -(-len(chosen.rows) // SHARD_SAMPLES))
-    samples = _samples(chosen)
-    if chosen.options.version > 2:
-        chosen.tally.most_images = _most_images(chosen)
+    n = max(1, -(-len(plan.rows) // SHARD_SAMPLES))
+    samples = _read_samples(plan)
+    if plan.options.version > 2:
+        plan.stats.most_images = _most_images(plan)
     files: list[OutputFile] = [
-        BytesFile(
-            f"samples-{place:06d}.tar",
-            _shard(chosen, samples, (place + 1) * SHARD_SAMPLES),
-        )
-        for place in range(n)
+        BytesFile(f"samples-{shard:06d}.tar", _shard_chunks(plan, samples, shard))
+        for shard in range(n)
     ]
-    return [*files, image_list(chosen, keep=False)]
+    return [*files, image_list(plan, keep=False)]
 
 
-def image_list(chosen: ExportPlan, link: bool = False, keep: bool = True) -> ImagesFile:
-    """The list of all images used, with the files themselves beside it where ``keep``."""
+def image_list(plan: ExportPlan, link: bool = False, keep: bool = True) -> ImagesFile:
+    """Return the list of all images used, with the image files next to it if ``keep``."""
     return ImagesFile(
-        chosen.references(),
-        chosen.workspace.image_roots,
+        plan.read_references(),
+        plan.workspace.image_roots,
         link,
         keep,
-        chosen.tally.images,
-        chosen.tally.undecodable,
-        chosen.options.version,
+        plan.stats.images,
+        plan.stats.undecodable,
+        plan.options.version,
     )
 
 
 def tar_member(name: str, content: bytes) -> bytes:
-    """A regular file in ustar form, padded to whole blocks; ``name`` has at most 99 bytes."""
-    fields = [
-        name.encode("ascii").ljust(100, b"\0"),
-        b"0000644\0" + b"0000000\0" * 2,
-        b"%011o\0" % len(content),
-        b"00000000000\0",
-        b" " * 8,  # the checksum counts as spaces
-        b"0" + b"\0" * 100,
-        b"ustar\x0000",
-    ]
-    header = b"".join(fields).ljust(_BLOCK, b"\0")
-    header = header[:148] + b"%06o\0 " % sum(header) + header[156:]
-    return header + content + b"\0" * (-len(content) % _BLOCK)
+    """Return a regular file in ustar form, padded to whole blocks."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    header = info.tobuf(tarfile.USTAR_FORMAT)
+    return header + content + b"\0" * (-len(content) % tarfile.BLOCKSIZE)
 
 
-def _samples(chosen: ExportPlan) -> Iterator[tuple[ExportRecord, list[str]]]:
-    """Records with the images of each; both streams go through the same rows."""
-    images = chosen.tables(["images"])
-    waiting: Iterator[list[str]] = iter(())
-    for written in chosen.records():
-        found = next(waiting, None)
-        if found is None:
-            waiting = iter(next(images)[1].column("images").to_pylist())
-            found = next(waiting)
-        yield written, found
+def _read_samples(plan: ExportPlan) -> Iterator[tuple[ExportRecord, list[str]]]:
+    """Yield records with the images of each."""
+    tables = (table for _, table in plan.read_tables(["images"]))
+    images = (references for table in tables for references in table.column("images").to_pylist())
+    return zip(read_records(plan), images, strict=True)
 
 
-def _most_images(chosen: ExportPlan) -> int:
-    tables = (table for _, table in chosen.tables(["n_images"]))
+def _most_images(plan: ExportPlan) -> int:
+    tables = (table for _, table in plan.read_tables(["n_images"]))
     return max((pc.max(table.column("n_images")).as_py() for table in tables), default=0)
 
 
-def _shard(
-    chosen: ExportPlan, samples: Iterator[tuple[ExportRecord, list[str]]], end: int
+def _shard_chunks(
+    plan: ExportPlan, samples: Iterator[tuple[ExportRecord, list[str]]], shard: int
 ) -> Iterator[Chunk]:
-    place = end - SHARD_SAMPLES
-    while place < min(end, len(chosen.rows)):
-        written, references = next(samples)
-        place = written.place + 1
-        times = chosen.times(written.place)
-        pictures = _pictures(chosen, written.place, references) if times else []
-        for time in range(times):
-            key = f"{written.row_idx:09d}" + (f"-{time}" if time else "")
-            yield written.row_idx, tar_member(f"{key}.json", written.record)
-            for suffix, content in pictures:
+    first = shard * SHARD_SAMPLES
+    for position in range(first, min(first + SHARD_SAMPLES, len(plan.rows))):
+        record, references = next(samples)
+        n_repeats = plan.n_repeats(position)
+        images = _read_images(plan, position, references) if n_repeats else []
+        for repeat in range(n_repeats):
+            key = f"{record.row_idx:09d}" + (f"-{repeat}" if repeat else "")
+            yield record.row_idx, tar_member(f"{key}.json", record.record)
+            for suffix, content in images:
                 yield None, tar_member(key + suffix, content)
-    yield None, b"\0" * (2 * _BLOCK)
+    yield None, b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
-def _pictures(chosen: ExportPlan, place: int, references: list[str]) -> list[tuple[str, bytes]]:
-    """(suffix, bytes) of the images that are there and can be decoded."""
-    by_kind = chosen.options.version < 3
-    several = (len(references) if by_kind else chosen.tally.most_images) > 1
-    found: list[tuple[str, bytes]] = []
+def _read_images(plan: ExportPlan, position: int, references: list[str]) -> list[tuple[str, bytes]]:
+    """Return (suffix, bytes) of the images that are present and can be decoded."""
+    suffix_by_format = plan.options.version < 3
+    numbered = (len(references) if suffix_by_format else plan.stats.most_images) > 1
+    images: list[tuple[str, bytes]] = []
     for number, reference in enumerate(references):
         try:
-            content = chosen.image_bytes(place, reference)
+            content = plan.read_image(position, reference)
         except ImageProblem:
             continue
-        suffix = image_suffix(content) if by_kind else _SUFFIX
-        found.append((f".{number}{suffix}" if several else suffix, content))
-    return found
+        suffix = image_suffix(content) if suffix_by_format else _SUFFIX
+        images.append((f".{number}{suffix}" if numbered else suffix, content))
+    return images

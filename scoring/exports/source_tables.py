@@ -1,7 +1,7 @@
-"""Tables as they came: the rows of a Parquet or Arrow dataset that a subset keeps.
+"""Export the selected rows of a Parquet or Arrow dataset with all their columns.
 
-The one decision behind it: the rows are read again from the dataset's own files, by the place that
-was noted at import, so every column goes out as it came in, those that nobody understood included.
+The rows are read again from the dataset's own files, at the positions recorded on import: every
+column is exported unchanged, including those that were never parsed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ TABLE_KINDS = ("parquet", "arrow")
 
 
 def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptions:
-    """The options with a word on the columns of a table, where the user gave none.
+    """Return the options with the columns of a table decided.
 
-    A dataset of tables keeps its own columns unless the choices need the understood ones. Raises
-    InputError where its own are asked for and it has none, or several kinds.
+    A dataset of tables keeps its own columns unless the options need the understood ones.
+
+    Raises:
+        InputError: The options ask for the dataset's own columns, and it has none, or several
+            kinds.
     """
     if options.format != "parquet" or options.columns == "understood":
         return options
@@ -49,118 +52,120 @@ def resolve_columns(workspace: Workspace, options: ExportOptions) -> ExportOptio
 
 
 def source_schema(workspace: Workspace) -> pa.Schema:
-    """The columns that all files of the dataset have.
+    """Return the columns of the dataset's files.
 
-    Raises InputError where they are no tables or differ, WorkspaceError where one is gone.
+    Raises:
+        InputError: The files are not tables, or their columns differ.
+        WorkspaceError: A file is gone.
     """
-    found: pa.Schema | None = None
+    common: pa.Schema | None = None
     for file in read_dataset_info(workspace).files:
         if file.container not in TABLE_KINDS:
             raise InputError(
-                f"{file.name} is no Parquet or Arrow file, so the dataset has no columns of its "
-                "own; export with --columns understood"
+                f"{file.name} is not a Parquet or Arrow file, so the dataset has no columns of its "
+                "own. Export with --columns understood."
             )
-        schema = read_table_schema(_path(workspace, file))
-        if found is not None and not schema.equals(found):
+        schema = read_table_schema(_locate_file(workspace, file))
+        if common is not None and not schema.equals(common):
             raise InputError(
-                f"the columns of {file.name} are not those of the files before it; export with "
-                "--columns understood"
+                f"The columns of {file.name} differ from those of the files before it. Export with "
+                "--columns understood."
             )
-        found = schema if found is None else found
-    if found is None:
-        raise InputError("the dataset has no file")
-    return found
+        common = schema if common is None else common
+    if common is None:
+        raise InputError("The dataset has no files.")
+    return common
 
 
-def source_outputs(chosen: ExportPlan) -> list[OutputFile]:
-    """``samples.parquet`` with the rows and columns of the dataset's files."""
-    schema = source_schema(chosen.workspace)
-    if chosen.weights is not None and chosen.options.weights == "column":
-        schema = _with_weight(schema, chosen.options.weight_key)
-    _check_paths(chosen)
-    return [TableFile("samples.parquet", schema, _tables(chosen, schema))]
+def source_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return ``samples.parquet`` with the rows and columns of the dataset's files."""
+    schema = source_schema(plan.workspace)
+    if plan.weights is not None and plan.options.weights == "column":
+        schema = _add_weight_column(schema, plan.options.weight_key)
+    if plan.options.places_images:
+        _check_paths(plan)
+    return [TableFile("samples.parquet", schema, _read_rows(plan, schema))]
 
 
-def _check_paths(chosen: ExportPlan) -> None:
-    """Raises InputError where a row names an image by a path that its copy cannot have."""
-    if not chosen.options.places_images:
-        return
-    for row_idx, reference in chosen.references():
+def _check_paths(plan: ExportPlan) -> None:
+    """Raise InputError where a row names an image by a path that its copy cannot have."""
+    for row_idx, reference in plan.read_references():
         path = image_path(reference)
-        if split_reference(path) is None and chosen.exported_path(reference) != path:
+        if split_reference(path) is None and plan.exported_path(reference) != path:
             raise InputError(
-                f"row {row_idx} names its image {path!r}, which leads out of the export's images; "
-                "rows go out as they came, so export with --columns understood, whose paths lead "
-                "to the copies"
+                f"Row {row_idx} names its image {path!r}, which is outside of the export's images, "
+                "and rows are exported unchanged. Export with --columns understood, whose paths "
+                "lead to the copies."
             )
 
 
-def _with_weight(schema: pa.Schema, key: str) -> pa.Schema:
+def _add_weight_column(schema: pa.Schema, key: str) -> pa.Schema:
     if key in schema.names:
-        raise InputError(f"the dataset has a column {key!r} already; name another --weight-key")
+        raise InputError(f"The dataset has a column {key!r} already. Name another --weight-key.")
     metadata = dict(schema.metadata or {})
     try:
-        told = json.loads(metadata[b"huggingface"])
-        told["info"]["features"][key] = {"_type": "Value", "dtype": "float64"}
-        metadata[b"huggingface"] = json.dumps(told).encode()
+        value = json.loads(metadata[b"huggingface"])
+        value["info"]["features"][key] = {"_type": "Value", "dtype": "float64"}
+        metadata[b"huggingface"] = json.dumps(value).encode()
     except (KeyError, TypeError, ValueError):
         metadata.pop(b"huggingface", None)
     return schema.append(pa.field(key, pa.float64())).with_metadata(metadata or None)
 
 
-def _tables(chosen: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
+def _read_rows(plan: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
     yield schema.empty_table()
-    first = place = 0
-    for file in read_dataset_info(chosen.workspace).files:
-        end = first + file.n_records
-        n = int(np.searchsorted(chosen.rows, end)) - place
-        if n:
-            rows = _places(chosen, place, place + n)
-            yield from _of_file(chosen, schema, file, rows, place)
-        first, place = end, place + n
+    first_row = position = 0
+    for file in read_dataset_info(plan.workspace).files:
+        end_row = first_row + file.n_records
+        end = int(np.searchsorted(plan.rows, end_row))
+        if end > position:
+            yield from _read_file_rows(plan, schema, file, position, end)
+        first_row, position = end_row, end
 
 
-def _of_file(
-    chosen: ExportPlan, schema: pa.Schema, file: DatasetFile, rows: Ints, place: int
+def _read_file_rows(
+    plan: ExportPlan, schema: pa.Schema, file: DatasetFile, start: int, end: int
 ) -> Iterator[pa.Table]:
-    n_read = 0
-    for batch in read_rows(_path(chosen.workspace, file), file.name, rows):
+    """Yield the rows of the samples at positions ``start`` to ``end``, all from one file."""
+    rows = _rows_in_file(plan, start, end)
+    position = start
+    for batch in read_rows(_locate_file(plan.workspace, file), file.name, rows):
         table = pa.Table.from_batches([batch])
-        begin, n_read = place + n_read, n_read + len(batch)
-        span = slice(begin, begin + len(batch))
-        if len(schema) > table.num_columns and chosen.weights is not None:
-            table = table.append_column(schema.field(-1), pa.array(chosen.weights[span]))
+        span = slice(position, position + len(batch))
+        position += len(batch)
+        if len(schema) > table.num_columns and plan.weights is not None:
+            table = table.append_column(schema.field(-1), pa.array(plan.weights[span]))
         table = table.replace_schema_metadata(schema.metadata)
-        yield from [table] if chosen.repeats is None else repeat_rows(table, chosen.repeats[span])
-    if n_read < len(rows):
+        yield from [table] if plan.repeats is None else repeat_rows(table, plan.repeats[span])
+    if position < end:
         raise WorkspaceError(
-            f"{file.name} holds fewer rows than were imported; bring back the file as it was, or "
-            "export with --columns understood"
+            f"{file.name} has fewer rows than were imported. Restore the file, or export with "
+            "--columns understood."
         )
 
 
-def _places(chosen: ExportPlan, begin: int, end: int) -> Ints:
-    """The rows of their own file that the samples at these places came from."""
-    found = np.empty(end - begin, np.int64)
-    done = 0
-    for table in read_columns(chosen.workspace, ["row_idx", "origin"], chosen.rows[begin:end]):
+def _rows_in_file(plan: ExportPlan, start: int, end: int) -> Ints:
+    """Return the rows within their own file of the samples at these positions."""
+    rows = np.empty(end - start, np.int64)
+    n = 0
+    for table in read_columns(plan.workspace, ["row_idx", "origin"], plan.rows[start:end]):
         origins = table.column("origin").to_pylist()
-        found[done : done + len(origins)] = [int(one.rpartition("#row=")[2]) for one in origins]
-        done += len(origins)
-    return found[:done]
+        rows[n : n + len(origins)] = [int(origin.rpartition("#row=")[2]) for origin in origins]
+        n += len(origins)
+    return rows[:n]
 
 
-def _path(workspace: Workspace, file: DatasetFile) -> Path:
-    """Where the file lies. Raises WorkspaceError where it is gone or another one."""
+def _locate_file(workspace: Workspace, file: DatasetFile) -> Path:
+    """Return the path of a dataset file. Raise WorkspaceError where it is gone or has changed."""
     path = find_container(file.name, workspace.image_roots)
     if path is None or not path.is_file():
         raise WorkspaceError(
-            f"{file.name} is gone; its rows are read from it: say where it is with visnec "
-            "relocate, or export with --columns understood"
+            f"{file.name} is gone, and its rows are read from it. Give its location with visnec "
+            "relocate, or export with --columns understood."
         )
     if path.stat().st_size != file.bytes:
         raise WorkspaceError(
-            f"{path} is not the file that was imported ({path.stat().st_size:,} bytes, it had "
-            f"{file.bytes:,}); bring it back, or export with --columns understood"
+            f"{path} is not the file that was imported ({path.stat().st_size:,} bytes instead of "
+            f"{file.bytes:,}). Restore it, or export with --columns understood."
         )
     return path

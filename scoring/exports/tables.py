@@ -1,8 +1,8 @@
-"""Formats that are tables: Parquet, and the folder that ``datasets.load_from_disk`` reads.
+"""Write table formats: Parquet, and the folder that ``datasets.load_from_disk`` reads.
 
-The one decision behind it: both hold the same columns, understood the same way for every family of
-records, with the exact record beside them, so that nothing is lost and nothing must be parsed. The
-folder is written with pyarrow alone: an Arrow stream per shard and the two JSON files beside them.
+Both have the same columns for every family of records, with the exact record among them: nothing is
+lost and nothing must be parsed. The folder is written with pyarrow alone: an Arrow stream per shard
+and two JSON files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.dataset.records import sample_from_row
-from scoring.exports.export_plan import ExportPlan, conversation_turn
+from scoring.exports.export_plan import ExportPlan
+from scoring.exports.export_records import (
+    build_record,
+    conversation_turn,
+    exported_turns,
+    train_mask,
+)
 from scoring.exports.files import BytesFile, OutputFile, TableFile, repeat_rows
 from scoring.image_references import image_path
 from scoring.images.decode import ImageProblem
@@ -29,12 +35,12 @@ _PIECE_BYTES = 16 << 20  # of embedded images that become a table at a time
 _TEXT = pa.string()
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", _TEXT)])
 _TURN = pa.struct([("from", _TEXT), ("value", _TEXT)])
-_READ = ["original", "id", "source", "images", "turns", "status", "reason", "origin"]
+_DATASET_COLUMNS = ["original", "id", "source", "images", "turns", "status", "reason", "origin"]
 
 
-def table_schema(chosen: ExportPlan) -> pa.Schema:
-    """The columns. Losses and scores are in nats per answer token, null where there are none."""
-    embedded = chosen.options.images == "embed"
+def table_schema(plan: ExportPlan) -> pa.Schema:
+    """Return the columns. Losses and scores are in nats per answer token, null where unscored."""
+    embedded = plan.options.images == "embed"
     fields = [
         pa.field("row_idx", pa.int64()),
         pa.field("id", _TEXT),
@@ -47,32 +53,31 @@ def table_schema(chosen: ExportPlan) -> pa.Schema:
         pa.field("visnec", pa.float64()),
         pa.field("n_answer_tokens", pa.int64()),
     ]
-    if chosen.weights is not None and chosen.options.weights != "repeat":
-        fields.append(pa.field(chosen.options.weight_key, pa.float64()))
-    if chosen.options.turns == "mask":
+    if plan.weights is not None and plan.options.weights != "repeat":
+        fields.append(pa.field(plan.options.weight_key, pa.float64()))
+    if plan.options.turns == "mask":
         fields.append(pa.field("turn_mask", pa.list_(pa.bool_())))
     return pa.schema([*fields, pa.field("record", pa.binary())])
 
 
-def parquet_outputs(chosen: ExportPlan) -> list[OutputFile]:
-    """``samples.parquet``, with the metadata by which ``datasets`` knows images."""
-    schema = table_schema(chosen)
+def parquet_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return ``samples.parquet``, with the metadata by which ``datasets`` recognises images."""
+    schema = table_schema(plan)
     features = json.dumps({"info": {"features": _features(schema)}})
     schema = schema.with_metadata({"huggingface": features})
-    return [TableFile("samples.parquet", schema, _tables(chosen, schema))]
+    return [TableFile("samples.parquet", schema, _build_tables(plan, schema))]
 
 
-def folder_outputs(chosen: ExportPlan) -> list[OutputFile]:
-    """Arrow streams, ``dataset_info.json`` and ``state.json``."""
-    schema = table_schema(chosen)
-    shard = _EMBEDDED_SHARD_ROWS if chosen.options.images == "embed" else _SHARD_ROWS
-    n = max(1, -(-chosen.n_written // shard))
-    names = [f"data-{place:05d}-of-{n:05d}.arrow" for place in range(n)]
-    tables = _Cut(_tables(chosen, schema), shard)
+def folder_outputs(plan: ExportPlan) -> list[OutputFile]:
+    """Return the Arrow streams, ``dataset_info.json`` and ``state.json``."""
+    schema = table_schema(plan)
+    shard_rows = _EMBEDDED_SHARD_ROWS if plan.options.images == "embed" else _SHARD_ROWS
+    n = max(1, -(-plan.n_written // shard_rows))
+    names = [f"data-{shard:05d}-of-{n:05d}.arrow" for shard in range(n)]
+    splitter = _ShardSplitter(_build_tables(plan, schema), shard_rows)
     files: list[OutputFile] = [
-        TableFile(name, schema, tables.next(), _STREAM_ROWS) for name in names
+        TableFile(name, schema, splitter.next_shard(), _STREAM_ROWS) for name in names
     ]
-    fingerprint = hashlib.sha256(json.dumps(_facts(chosen), sort_keys=True).encode())
     info = {
         "citation": "",
         "description": "",
@@ -82,7 +87,7 @@ def folder_outputs(chosen: ExportPlan) -> list[OutputFile]:
     }
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
-        "_fingerprint": fingerprint.hexdigest()[:16],
+        "_fingerprint": _fingerprint(plan),
         "_format_columns": None,
         "_format_kwargs": {},
         "_format_type": None,
@@ -95,44 +100,44 @@ def folder_outputs(chosen: ExportPlan) -> list[OutputFile]:
     return files
 
 
-class _Cut:
-    """One stream of tables handed out as shards, each of which must be read to its end."""
+class _ShardSplitter:
+    """Splits one stream of tables into shards, each of which must be read to its end."""
 
     def __init__(self, tables: Iterator[pa.Table], rows: int) -> None:
         self._tables, self._rows = tables, rows
         self._rest: pa.Table | None = None
 
-    def next(self) -> Iterator[pa.Table]:
-        """The next shard."""
-        left = self._rows
-        while left:
+    def next_shard(self) -> Iterator[pa.Table]:
+        """Yield the tables of the next shard."""
+        n_left = self._rows
+        while n_left:
             table = self._rest if self._rest is not None else next(self._tables, None)
             if table is None:
                 return
-            self._rest = table.slice(left) if len(table) > left else None
-            yield table.slice(0, left)
-            left -= min(left, len(table))
+            self._rest = table.slice(n_left) if len(table) > n_left else None
+            yield table.slice(0, n_left)
+            n_left -= min(n_left, len(table))
 
 
-def _tables(chosen: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
-    for start, table in chosen.tables(_READ):
-        for first, piece, images in _pieces(chosen, start, table):
-            made = _table(chosen, schema, first, piece, images)
-            if chosen.repeats is None:
-                yield made
+def _build_tables(plan: ExportPlan, schema: pa.Schema) -> Iterator[pa.Table]:
+    for start, table in plan.read_tables(_DATASET_COLUMNS):
+        for first, piece, images in _split_by_images(plan, start, table):
+            built = _build_table(plan, schema, first, piece, images)
+            if plan.repeats is None:
+                yield built
             else:
-                yield from repeat_rows(made, chosen.repeats[first : first + len(piece)])
+                yield from repeat_rows(built, plan.repeats[first : first + len(piece)])
 
 
-def _pieces(
-    chosen: ExportPlan, start: int, table: pa.Table
+def _split_by_images(
+    plan: ExportPlan, start: int, table: pa.Table
 ) -> Iterator[tuple[int, pa.Table, list[list[Any]]]]:
     """Yield (position of the first row, rows, images of each), in pieces of bounded memory."""
     first = n_bytes = 0
     images: list[list[Any]] = []
     for offset, references in enumerate(table.column("images").to_pylist()):
-        images.append(_images(chosen, start + offset, references))
-        n_bytes += sum(len(one["bytes"]) for one in images[-1] if isinstance(one, dict))
+        images.append(_image_values(plan, start + offset, references))
+        n_bytes += sum(len(image["bytes"]) for image in images[-1] if isinstance(image, dict))
         if n_bytes >= _PIECE_BYTES:
             yield start + first, table.slice(first, len(images)), images
             first, n_bytes, images = offset + 1, 0, []
@@ -140,66 +145,67 @@ def _pieces(
         yield start + first, table.slice(first), images
 
 
-def _table(
-    chosen: ExportPlan, schema: pa.Schema, start: int, table: pa.Table, images: list[list[Any]]
+def _build_table(
+    plan: ExportPlan, schema: pa.Schema, start: int, table: pa.Table, images: list[list[Any]]
 ) -> pa.Table:
-    rows = [
-        row | {"row_idx": int(chosen.rows[start + i])} for i, row in enumerate(table.to_pylist())
-    ]
+    selected = plan.rows[start : start + len(table)]
+    rows = table.to_pylist()
     samples = [sample_from_row(row) for row in rows]
     records = [
-        chosen.finished(start + place, row["original"], sample).record
-        for place, (row, sample) in enumerate(zip(rows, samples, strict=True))
+        build_record(plan, position, row["original"], sample).record
+        for position, (row, sample) in enumerate(zip(rows, samples, strict=True), start)
     ]
-    found = chosen.outcome.candidates
-    places = np.searchsorted(found.row_idx, chosen.rows[start : start + len(rows)])
-    scored = found.scored[places]
+    candidates = plan.outcome.candidates
+    found = np.searchsorted(candidates.row_idx, selected)
     columns: dict[str, Any] = {
-        "row_idx": [row["row_idx"] for row in rows],
+        "row_idx": selected,
         "id": [row["id"] for row in rows],
         "source": [row["source"] for row in rows],
         "images": images,
         "conversations": [
-            [conversation_turn(turn) for turn in chosen.turns(sample)] for sample in samples
+            [conversation_turn(turn) for turn in exported_turns(plan, sample)] for sample in samples
         ],
-        "status": [str(STATUSES[code]) for code in found.status[places].tolist()],
-        "loss_text": _known(found.loss_text[places]),
-        "loss_multimodal": _known(found.loss_multimodal[places]),
-        "visnec": _known(found.visnec[places]),
-        "n_answer_tokens": pa.array(found.n_answer_tokens[places], mask=~scored),
-        "turn_mask": [chosen.mask(sample) for sample in samples],
+        "status": [str(STATUSES[code]) for code in candidates.status[found].tolist()],
+        "loss_text": _nan_to_null(candidates.loss_text[found]),
+        "loss_multimodal": _nan_to_null(candidates.loss_multimodal[found]),
+        "visnec": _nan_to_null(candidates.visnec[found]),
+        "n_answer_tokens": pa.array(
+            candidates.n_answer_tokens[found], mask=~candidates.scored[found]
+        ),
+        "turn_mask": [train_mask(plan, sample) for sample in samples],
         "record": records,
     }
-    if chosen.weights is not None:
-        columns[chosen.options.weight_key] = chosen.weights[start : start + len(rows)]
-    arrays = {name: pa.array(columns[name], schema.field(name).type) for name in schema.names}
+    if plan.weights is not None:
+        columns[plan.options.weight_key] = plan.weights[start : start + len(rows)]
+    arrays = {field.name: pa.array(columns[field.name], field.type) for field in schema}
     return pa.Table.from_pydict(arrays, schema)
 
 
-def _images(chosen: ExportPlan, place: int, references: list[str]) -> list[Any]:
-    if chosen.options.images != "embed":
-        return list(map(chosen.exported_path, references))
-    return [_embedded(chosen, place, one) for one in references] if chosen.times(place) else []
+def _image_values(plan: ExportPlan, position: int, references: list[str]) -> list[Any]:
+    """Return paths, or embedded images of which those that cannot be read are None.
 
-
-def _embedded(chosen: ExportPlan, place: int, reference: str) -> dict[str, Any] | None:
-    """None for an image that is missing or cannot be decoded; images.jsonl says which and why.
-
-    Loading stops at bytes that cannot be decoded, and opens a path that has no bytes.
+    images.jsonl lists these. ``datasets`` stops loading at bytes that cannot be decoded, and opens
+    a path without bytes.
     """
-    try:
-        content = chosen.image_bytes(place, reference)
-    except ImageProblem:
-        return None
-    return {"bytes": content, "path": image_path(reference)}
+    if plan.options.images != "embed":
+        return list(map(plan.exported_path, references))
+    values: list[dict[str, Any] | None] = []
+    for reference in references if plan.n_repeats(position) else ():
+        try:
+            content = plan.read_image(position, reference)
+        except ImageProblem:
+            values.append(None)
+        else:
+            values.append({"bytes": content, "path": image_path(reference)})
+    return values
 
 
-def _known(values: Any) -> pa.Array:
+def _nan_to_null(values: Any) -> pa.Array:
     return pa.array(values, pa.float64(), from_pandas=True)
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """The columns as ``datasets`` writes them down."""
+    """Return the columns in the notation of ``datasets``."""
     return {field.name: _feature(field.type) for field in schema}
 
 
@@ -216,8 +222,9 @@ def _feature(kind: pa.DataType) -> Any:
     return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
 
 
-def _facts(chosen: ExportPlan) -> dict[str, Any]:
-    info = chosen.outcome.definition.to_dict()
-    del info["created_at"]
-    rows = hashlib.sha256(np.ascontiguousarray(chosen.rows, "<i8").tobytes()).hexdigest()
-    return {"subset": info, "rows": rows, "options": chosen.options.to_dict()}
+def _fingerprint(plan: ExportPlan) -> str:
+    subset = plan.outcome.definition.to_dict()
+    del subset["created_at"]
+    rows = hashlib.sha256(np.ascontiguousarray(plan.rows, "<i8").tobytes()).hexdigest()
+    value = {"subset": subset, "rows": rows, "options": plan.options.to_dict()}
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

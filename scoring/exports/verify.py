@@ -1,14 +1,15 @@
-"""Checks that an export is what its workspace rebuilds, byte by byte.
+"""Verify that an export is what its workspace rebuilds, byte by byte.
 
-The one decision behind it: nothing of the export is believed. The database is built anew in a
-temporary folder from the very parts that the manifest names, the rule is applied with the
-decisions up to the recorded offsets, and every output is compared with what comes out, piece by
-piece, so that a difference is told with its file, byte and row, and with the inputs that changed.
+Nothing in the export is trusted. A database is built in a temporary folder from the parts that the
+manifest names, the rule is applied with the decisions up to the recorded events, and every file is
+compared with the result as it streams, so a difference is reported with its file, byte and row, and
+with the inputs that changed.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,9 +22,9 @@ from scoring.database.build.build import build_database, list_parts
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, VerificationError, VisnecError
-from scoring.exports import ExportPlan, plan_export, read_outputs
+from scoring.exports import ExportPlan, plan_export, plan_outputs
 from scoring.exports.card import card_outputs
-from scoring.exports.files import FileDigest, OutputFile, digest_file
+from scoring.exports.files import FileDigest, FileMismatch, OutputFile, digest_file
 from scoring.exports.manifest import (
     PROGRAM,
     ExportInputs,
@@ -34,7 +35,6 @@ from scoring.exports.manifest import (
     is_edited,
     library_versions,
     manifest_path,
-    read_inputs,
     read_manifest,
     run_facts,
 )
@@ -42,29 +42,18 @@ from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.subsets.definitions import resolve_definition
 from scoring.workspace import Workspace, open_workspace, write_json
 
-__all__ = [
-    "ExportInputs",
-    "FileDigest",
-    "Manifest",
-    "VerifyReport",
-    "build_manifest",
-    "read_inputs",
-    "read_manifest",
-    "verify_manifest",
-]
-
 _STEP = 1000  # samples between two reports of progress
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done in words, steps or samples done so far, and in all."""
+"""Called with a description of the step, steps or samples done so far, and in all."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
     """An export that its workspace rebuilds exactly.
 
-    ``changed_inputs`` are inputs that changed without effect on it, ``notes`` what came to the
-    workspace since and was rightly left out, and what the export lacks of its images.
+    ``changed_inputs`` are inputs that changed without an effect on it. ``notes`` are later
+    additions to the workspace, which do not count, and images that were not exported.
     """
 
     manifest: Manifest
@@ -77,122 +66,144 @@ class VerifyReport:
 def verify_manifest(
     path: Path, workspace: Workspace | None = None, progress: Progress | None = None
 ) -> VerifyReport:
-    """Rebuilds an export from its workspace and compares every byte.
+    """Rebuild an export from its workspace and compare every byte.
 
-    ``path`` is the manifest or its folder. Without ``workspace`` it is the one around the export.
-    Needs room for a database in the temporary folder. Raises InputError where manifest or
-    workspace cannot be used, VerificationError naming the first difference and what changed.
+    Needs space for a database in the temporary folder.
+
+    Args:
+        path: The manifest or its folder.
+        workspace: By default the workspace that contains the export.
+        progress: Called with steps and samples done.
+
+    Raises:
+        InputError: The manifest or the workspace cannot be used.
+        VerificationError: The export differs; the message names the first difference and the
+            inputs that changed.
     """
     path = manifest_path(path)
     manifest = read_manifest(path)
-    workspace = workspace or _workspace_around(path)
+    workspace = workspace or _find_workspace(path)
     if workspace.settings.workspace_id != manifest.inputs.workspace_id:
         raise InputError(
-            f"{path} was exported from workspace {manifest.inputs.workspace_id}, "
-            f"{workspace.root} is {workspace.settings.workspace_id}; name the right one with -w"
+            f"{path} was exported from workspace {manifest.inputs.workspace_id}, and "
+            f"{workspace.root} is workspace {workspace.settings.workspace_id}. Name the right one "
+            "with -w."
         )
-    changed, notes = _changed_inputs(manifest, workspace), _notes(manifest, workspace)
+    changed, notes = _changed_inputs(manifest, workspace), _later_inputs(manifest, workspace)
+    problem = None
     try:
-        problem = _compare(manifest, path, workspace, progress or (lambda *_: None))
+        _compare_export(manifest, path, workspace, progress or (lambda *_: None))
+    except FileMismatch as mismatch:
+        problem = str(mismatch)
     except (VisnecError, OSError, pa.ArrowException) as error:
         problem = f"the workspace cannot rebuild it: {error}"
     if problem is not None:
-        raise VerificationError(_explain(problem, changed, notes, manifest, path))
-    n_samples = int(manifest.counts["selected"])
-    lacking = manifest.image_notes()
-    return VerifyReport(manifest, path, n_samples, tuple(changed), (*notes, *lacking))
-
-
-def _compare(
-    manifest: Manifest, path: Path, workspace: Workspace, progress: Progress
-) -> str | None:
-    """The first difference in words, None where there is none."""
-    with rebuilt_plan(manifest, workspace, progress) as chosen:
-        again = build_manifest(chosen, manifest.inputs, manifest.bands)
-        told = _Told(progress, chosen.n_written)
-        facts: list[FileDigest] = []
-        for output in read_outputs(chosen):
-            difference, fact = output.compare(path.parent / output.name, told.step)
-            if difference is not None:
-                return difference + _other_samples(manifest, again)
-            facts.append(fact)
-        if is_edited(path):
-            return "the manifest was edited: it says other things than it was written with"
-        again = again.written(chosen, facts)
-        if chosen.options.card:
-            cards = card_outputs(chosen, again)
-            difference, of_cards = _compare_cards(manifest, path, cards)
-            if difference is not None:
-                return difference
-            again = again.written(chosen, [*facts, *of_cards])
-    return _compare_manifests(manifest, again)
+        causes = _find_causes(manifest, path, changed)
+        raise VerificationError(". ".join([problem, *causes, *notes]))
+    return VerifyReport(
+        manifest,
+        path,
+        int(manifest.counts["selected"]),
+        tuple(changed),
+        (*notes, *manifest.image_notes()),
+    )
 
 
 @contextmanager
 def rebuilt_plan(
     manifest: Manifest, workspace: Workspace, progress: Progress | None = None
 ) -> Iterator[ExportPlan]:
-    """The samples of an export, chosen anew from the very inputs that its manifest names."""
+    """Yield the plan of an export, selected again from the inputs that its manifest names."""
     offsets = {name: log.until for name, log in manifest.inputs.decision_logs.items()}
-    with _snapshot(workspace, manifest) as snapshot:
-        build_database(snapshot, progress)
-        store = Store(snapshot)
-        found = read_candidates(store, manifest.subset.scope)
-        outcome = resolve_definition(workspace, manifest.subset, found, offsets)
+    with _linked_workspace(workspace, manifest) as copy:
+        build_database(copy, progress)
+        store = Store(copy)
+        rows = read_candidates(store, manifest.subset.scope)
+        outcome = resolve_definition(workspace, manifest.subset, rows, offsets)
         yield plan_export(workspace, store, outcome, manifest.options)
 
 
-def _compare_cards(
-    manifest: Manifest, path: Path, cards: list[OutputFile]
-) -> tuple[str | None, list[FileDigest]]:
-    """Cards byte by byte; those of another version of this program are told by their digest."""
-    said = {one.name: one for one in manifest.outputs}
-    facts: list[FileDigest] = []
+def _compare_export(
+    manifest: Manifest, path: Path, workspace: Workspace, progress: Progress
+) -> None:
+    """Raise FileMismatch with the first difference."""
+    with rebuilt_plan(manifest, workspace, progress) as plan:
+        rebuilt = build_manifest(plan, manifest.inputs, manifest.bands)
+        done: Counter[str] = Counter()
+
+        def count_samples(name: str, n: int) -> None:
+            before = done[name]
+            done[name] += n
+            if done[name] // _STEP > before // _STEP or done[name] == plan.n_written:
+                n_done = min(done[name], plan.n_written)
+                progress(f"compare {name}", n_done, plan.n_written)
+
+        try:
+            files = [
+                output.compare(path.parent / output.name, count_samples)
+                for output in plan_outputs(plan)
+            ]
+        except FileMismatch as mismatch:
+            if manifest.selected_sha256 == rebuilt.selected_sha256:
+                raise
+            now, then = rebuilt.counts["selected"], manifest.counts.get("selected")
+            raise FileMismatch(
+                f"{mismatch}; other samples are selected now: {now} instead of {then}"
+            ) from None
+        if is_edited(path):
+            raise FileMismatch("the manifest was edited after it was written")
+        rebuilt = rebuilt.with_outputs(plan, files)
+        if plan.options.card:
+            cards = _compare_cards(manifest, path, card_outputs(plan, rebuilt))
+            rebuilt = rebuilt.with_outputs(plan, [*files, *cards])
+    _compare_manifests(manifest, rebuilt)
+
+
+def _compare_cards(manifest: Manifest, path: Path, cards: list[OutputFile]) -> list[FileDigest]:
+    """Compare cards byte by byte; those of another version of this program by their digest."""
+    recorded = {output.name: output for output in manifest.outputs}
+    files: list[FileDigest] = []
     for card in cards:
         if manifest.versions.get(PROGRAM) == library_versions()[PROGRAM]:
-            difference, fact = card.compare(path.parent / card.name, lambda *_: None)
-            if difference is not None:
-                return difference, facts
-            facts.append(fact)
-        elif card.name in said:
+            files.append(card.compare(path.parent / card.name, lambda *_: None))
+        elif card.name in recorded:
             try:
-                fact = digest_file(path.parent, card.name)
+                file = digest_file(path.parent, card.name)
             except FileNotFoundError:
-                return f"{card.name} is missing beside the manifest", facts
-            if fact != said[card.name]:
-                return f"{card.name} is not the file of the manifest", facts
-            facts.append(fact)
-    return None, facts
+                raise FileMismatch(f"{card.name} is missing next to the manifest") from None
+            if file != recorded[card.name]:
+                raise FileMismatch(f"{card.name} is not the file of the manifest")
+            files.append(file)
+    return files
 
 
-def _other_samples(manifest: Manifest, again: Manifest) -> str:
-    if manifest.selected_sha256 == again.selected_sha256:
-        return ""
-    now, then = again.counts["selected"], manifest.counts.get("selected")
-    return f"; it takes other samples now: {now} instead of {then}"
-
-
-def _compare_manifests(manifest: Manifest, again: Manifest) -> str | None:
-    """What a manifest says otherwise than the rebuilt one; its library versions may differ."""
-    said = {one.name: one for one in manifest.outputs}
-    made = {one.name: one for one in again.outputs}
-    if said.keys() != made.keys():
-        names = ", ".join(sorted(said.keys() ^ made.keys()))
-        return f"the manifest names other files than are rebuilt: {names}"
-    if names := ", ".join(name for name in said if not said[name].same_content(made[name])):
-        return f"the manifest's size or sha256 of {names} is not that of the file"
-    if manifest.selected_sha256 != again.selected_sha256:
-        return "the manifest's digest of the selected rows is not that of the export"
-    for key, value in again.counts.items():
+def _compare_manifests(manifest: Manifest, rebuilt: Manifest) -> None:
+    """Compare a manifest with the rebuilt one; library versions may differ."""
+    recorded = {output.name: output for output in manifest.outputs}
+    files = {output.name: output for output in rebuilt.outputs}
+    if recorded.keys() != files.keys():
+        names = ", ".join(sorted(recorded.keys() ^ files.keys()))
+        raise FileMismatch(f"the manifest names other files than are rebuilt: {names}")
+    changed = [name for name in recorded if not recorded[name].has_same_content(files[name])]
+    if changed:
+        raise FileMismatch(
+            f"the manifest's size or sha256 of {', '.join(changed)} is not that of the file"
+        )
+    if manifest.selected_sha256 != rebuilt.selected_sha256:
+        raise FileMismatch("the manifest's digest of the selected rows is not that of the export")
+    for key, value in rebuilt.counts.items():
         if manifest.counts.get(key) != value:
-            return f"the manifest says {key} = {manifest.counts.get(key)}, rebuilt is {value}"
-    if manifest.derived != again.derived and manifest.derived:
-        return f"the manifest calls derived {manifest.derived}, rebuilt is {again.derived}"
-    return None
+            raise FileMismatch(
+                f"the manifest has {key} = {manifest.counts.get(key)}, and {value} is rebuilt"
+            )
+    if manifest.derived != rebuilt.derived and manifest.derived:
+        raise FileMismatch(
+            f"the manifest lists {manifest.derived} as derived, and {rebuilt.derived} is rebuilt"
+        )
 
 
 def _changed_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
-    """Every recorded input that is no longer what it was, in words."""
+    """Describe every recorded input that has changed."""
     inputs, subset = manifest.inputs, manifest.subset
     changed: list[str] = []
     facts: list[tuple[str, Any, Callable[[], Any]]] = [
@@ -204,32 +215,31 @@ def _changed_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
             lambda: clustering_facts(workspace, subset.clustering_id),
         ),
     ]
-    for what, then, read in facts:
+    for title, before, read_facts in facts:
         try:
-            now = read()
+            now = read_facts()
         except (VisnecError, OSError, ValueError, TypeError, KeyError) as error:
-            changed.append(f"{what} cannot be read ({error})")
+            changed.append(f"{title} cannot be read ({error})")
         else:
-            changed += _changed_facts(what, then, now)
-    changed += _changed_parts(inputs, workspace)
-    return changed + _changed_logs(inputs, workspace)
+            changed += _changed_facts(title, before, now)
+    return changed + _changed_parts(inputs, workspace) + _changed_logs(inputs, workspace)
 
 
 def _changed_facts(
-    what: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+    title: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
 ) -> list[str]:
-    if then is None or now is None:
-        return [] if then == now else [f"{what} {'is new' if then is None else 'is gone'}"]
-    keys = [key for key in {**then, **now} if _plain(then.get(key)) != _plain(now.get(key))]
-    return [f"{what}: {', '.join(keys)}"] if keys else []
+    if before is None or now is None:
+        return [] if before == now else [f"{title} {'is new' if before is None else 'is gone'}"]
+    keys = [key for key in {**before, **now} if _as_json(before.get(key)) != _as_json(now.get(key))]
+    return [f"{title}: {', '.join(keys)}"] if keys else []
 
 
-def _plain(value: object) -> object:
-    """Tuples as the lists that JSON makes of them."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+def _as_json(value: object) -> object:
+    """Convert tuples to lists, as JSON does."""
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _as_json(item) for key, item in value.items()}
     return value
 
 
@@ -257,47 +267,44 @@ def _changed_logs(inputs: ExportInputs, workspace: Workspace) -> list[str]:
     return changed
 
 
-def _notes(manifest: Manifest, workspace: Workspace) -> list[str]:
-    """What came since the export and is left out when it is rebuilt."""
+def _later_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
+    """Describe what was added since the export; rebuilding it ignores these."""
     inputs, subset = manifest.inputs, manifest.subset
     notes = []
-    known = {part.name for part in inputs.parts}
-    found = {name for name, _ in list_parts(workspace).list_kinds(workspace)}
-    of_run = f"runs/{subset.run_id}/scores/"
-    if new := sum(name.startswith(of_run) for name in found - known):
-        notes.append(f"{new} score part(s) of run {subset.run_id} came later and are left out")
+    recorded = {part.name for part in inputs.parts}
+    present = {name for name, _ in list_parts(workspace).list_kinds(workspace)}
+    scores = f"runs/{subset.run_id}/scores/"
+    if n := sum(name.startswith(scores) for name in present - recorded):
+        notes.append(f"{n} score part(s) of run {subset.run_id} are newer and were ignored")
     if subset.hand_wins:
-        then = {name: log.until for name, log in inputs.decision_logs.items()}
-        later = {
-            name: end for name, end in log_offsets(workspace).items() if end > then.get(name, 0)
-        }
+        until = {name: log.until for name, log in inputs.decision_logs.items()}
+        ends = log_offsets(workspace)
+        later = sorted(name for name, end in ends.items() if end > until.get(name, 0))
         if later:
-            notes.append(f"later decisions in {', '.join(sorted(later))} are left out")
+            notes.append(f"later decisions in {', '.join(later)} were ignored")
     return notes
 
 
-def _explain(
-    problem: str, changed: list[str], notes: list[str], manifest: Manifest, path: Path
-) -> str:
-    tampered = [
-        one.name
-        for one in manifest.outputs
-        if (path.parent / one.name).is_file()
-        and digest_file(path.parent, one.name).sha256 != one.sha256
+def _find_causes(manifest: Manifest, path: Path, changed: list[str]) -> list[str]:
+    """Describe what may have caused a difference."""
+    causes = [
+        f"{output.name} is no longer the file of the manifest"
+        for output in manifest.outputs
+        if (path.parent / output.name).is_file()
+        and digest_file(path.parent, output.name).sha256 != output.sha256
     ]
-    causes = [f"{name} is no longer the file of the manifest" for name in tampered]
     if is_edited(path):
         causes.append("the manifest itself was edited")
-    causes += [f"changed since the export: {one}" for one in changed]
+    causes += [f"changed since the export: {change}" for change in changed]
     if not causes:
-        versions = ", ".join(f"{name} {one}" for name, one in manifest.versions.items())
+        versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
         causes.append(f"no recorded input changed; it was exported with {versions}")
-    return ". ".join([problem, *causes, *notes])
+    return causes
 
 
 @contextmanager
-def _snapshot(workspace: Workspace, manifest: Manifest) -> Iterator[Workspace]:
-    """A temporary workspace that links to the recorded parts and to nothing else."""
+def _linked_workspace(workspace: Workspace, manifest: Manifest) -> Iterator[Workspace]:
+    """Yield a temporary workspace that links to the recorded parts and nothing else."""
     subset = manifest.subset
     names = [part.name for part in manifest.inputs.parts]
     names += ["dataset/dataset.json", f"runs/{subset.run_id}/run.json"]
@@ -316,22 +323,8 @@ def _snapshot(workspace: Workspace, manifest: Manifest) -> Iterator[Workspace]:
         yield Workspace(root, workspace.settings)
 
 
-class _Told:
-    """Passes every thousandth sample of a file on, and the last."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-        self._done: dict[str, int] = {}
-
-    def step(self, name: str, n: int) -> None:
-        before = self._done.get(name, 0)
-        done = self._done[name] = before + n
-        if done // _STEP > before // _STEP or done == self._total:
-            self._progress(f"compare {name}", min(done, self._total), self._total)
-
-
-def _workspace_around(path: Path) -> Workspace:
+def _find_workspace(path: Path) -> Workspace:
     for folder in path.absolute().parents:
         if (folder / "workspace.json").exists():
             return open_workspace(folder)
-    raise InputError(f"{path} does not lie in its workspace; name that with -w")
+    raise InputError(f"{path} is not inside a workspace. Name its workspace with -w.")

@@ -18,11 +18,11 @@ from filelock import FileLock
 
 from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
-from scoring.exports import read_outputs
+from scoring.exports import plan_outputs
 from scoring.exports.export import check_folder, export_subset
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import OutputFile
-from scoring.exports.json_edits import one_line
+from scoring.exports.json_edits import remove_line_breaks
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions
 from scoring.reviews.decision_log import Decision, DecisionDraft
@@ -128,7 +128,7 @@ def test_an_empty_subset_is_an_empty_file(
     ],
 )
 def test_line_breaks_between_tokens_go_and_nothing_else(record: bytes, line: bytes) -> None:
-    assert one_line(record) == line
+    assert remove_line_breaks(record) == line
     texts = [one.decode("utf-8", "surrogateescape") for one in (record, line)]
     assert json.loads(texts[0]) == json.loads(texts[1])
 
@@ -194,7 +194,7 @@ def test_progress_ends_at_the_total(workspace: Workspace, store: Store) -> None:
 def test_an_export_is_never_overwritten_unasked(workspace: Workspace, store: Store) -> None:
     folder = export_subset(workspace, store, ALL).folder
     before = (folder / "samples.json").read_bytes()
-    with pytest.raises(InputError, match="holds an export already"):
+    with pytest.raises(InputError, match="contains an export"):
         export_subset(workspace, store, replace(ALL, rule=TopCount(1)))
     assert (folder / "samples.json").read_bytes() == before
     export_subset(workspace, store, FIRST_THREE, folder, "ids", overwrite=True)
@@ -209,10 +209,10 @@ def test_foreign_folders_are_left_alone(
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match=r"other things than an export \(thesis.tex\)"):
+    with pytest.raises(InputError, match=r"other files than an export \(thesis.tex\)"):
         export_subset(workspace, store, ALL, home, overwrite=overwrite)
     (home / "manifest.json").write_text("{}")
-    with pytest.raises(InputError, match=r"other things than an export \(thesis.tex\)"):
+    with pytest.raises(InputError, match=r"other files than an export \(thesis.tex\)"):
         export_subset(workspace, store, ALL, home, overwrite=overwrite)
     assert (home / "thesis.tex").read_text() == "years of work"
     with pytest.raises(InputError, match="is a file"):
@@ -225,7 +225,7 @@ def test_foreign_folders_are_left_alone(
 def test_unknown_formats_are_refused_with_those_there_are(
     workspace: Workspace, store: Store
 ) -> None:
-    with pytest.raises(InputError, match="no format 'csv'; there are: llava, jsonl, parquet"):
+    with pytest.raises(InputError, match=r"Unknown format 'csv'\. Choose one of: llava, jsonl"):
         export_subset(workspace, store, ALL, format="csv")
 
 
@@ -248,7 +248,7 @@ def test_bad_records_leave_only_by_a_verdict_and_never_spoil_a_file(tmp_path: Pa
     log.append([DecisionDraft(1, Decision.KEEP)])
     torn = replace(everything, name="torn")
     for file_format in ("llava", "jsonl"):
-        with pytest.raises(RecordError, match="row 1 was kept by a reviewer, but its record is no"):
+        with pytest.raises(RecordError, match="Row 1 was kept by a reviewer, but its record"):
             export_subset(workspace, store, torn, format=file_format)
     leftovers = [path.name for path in workspace.exports_dir.iterdir() if path.is_dir()]
     assert sorted(leftovers) == ["all", "kept"]
@@ -261,8 +261,8 @@ def test_rows_that_the_dataset_lacks_are_told(workspace: Workspace, store: Store
     lacking = replace(outcome, subset=replace(outcome.subset, selected=np.array([1, 4, 6])))
     for file_format in ("llava", "jsonl", "ids", "parquet", "huggingface", "webdataset"):
         chosen = ExportPlan(workspace, lacking, ExportOptions(file_format))
-        with pytest.raises(WorkspaceError, match="the dataset parts lack row 6"):
-            for output in read_outputs(chosen):
+        with pytest.raises(WorkspaceError, match="The dataset parts lack row 6"):
+            for output in plan_outputs(chosen):
                 output.write(workspace.root / output.name.replace("/", "-"), lambda *_: None)
 
 
@@ -300,7 +300,7 @@ def test_a_failing_write_leaves_the_old_export(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", full_disk)
-    with pytest.raises(StorageError, match="No space left on device; what lay there is untouched"):
+    with pytest.raises(StorageError, match=r"No space left.*; the earlier export is unchanged"):
         export_subset(workspace, store, FIRST_THREE, folder, overwrite=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in workspace.exports_dir.iterdir() if path.is_dir()] == ["all"]
@@ -359,7 +359,7 @@ def test_a_killed_export_leaves_no_half_folder(
         assert (folder / "samples.json").read_bytes() == GOLDEN_ARRAY
     # The next export puts an earlier one back where it was and clears the rest away.
     if earlier:
-        with pytest.raises(InputError, match="holds an export already"):
+        with pytest.raises(InputError, match="contains an export"):
             export_subset(workspace, store, ALL, folder)
         assert (folder / "samples.json").read_bytes() == GOLDEN_ARRAY
     export_subset(workspace, store, ALL, folder, overwrite=True)
@@ -375,12 +375,12 @@ def test_what_cannot_be_read_is_not_called_a_place_that_cannot_be_written(
     def unreadable(chosen: ExportPlan) -> list[OutputFile]:
         raise PermissionError(errno.EACCES, "Permission denied", str(part))
 
-    monkeypatch.setattr("scoring.exports.export.read_outputs", unreadable)
+    monkeypatch.setattr("scoring.exports.export.plan_outputs", unreadable)
     with pytest.raises(StorageError) as caught:
         export_subset(workspace, Store(workspace), ALL, tmp_path / "out")
     said = str(caught.value)
     assert f"stopped: {part} cannot be read (Permission denied); nothing was left there" in said
-    assert said.endswith("Export again when it can")
+    assert said.endswith("Export again when it can be read.")
 
 
 def test_an_export_that_waits_for_another_is_told_so(workspace: Workspace) -> None:

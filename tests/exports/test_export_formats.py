@@ -226,9 +226,9 @@ def test_changed_images_are_found(pictured: Workspace) -> None:
     name = copy.relative_to(folder).as_posix()
     content = copy.read_bytes()
     copy.write_bytes(content + b"\0")
-    assert f"{name} is not the image it was" in failure(folder)
+    assert f"{name} has changed since the export" in failure(folder)
     copy.unlink()
-    assert f"{name} is missing beside the manifest" in failure(folder)
+    assert f"{name} is missing next to the manifest" in failure(folder)
     copy.write_bytes(content)
     verify_manifest(folder)
     original = pictured.root / name
@@ -282,7 +282,7 @@ def test_weights_become_a_column_or_repeats(workspace: Workspace) -> None:
 
 
 def test_weights_need_a_word_about_them(workspace: Workspace) -> None:
-    with pytest.raises(RuleError, match="say what becomes of them"):
+    with pytest.raises(RuleError, match="Choose how to export them"):
         export(workspace, WEIGHTED, ExportOptions("llava"))
     with pytest.raises(RuleError, match="gives no weights"):
         export(workspace, ALL, ExportOptions("llava", weights="repeat"))
@@ -291,7 +291,7 @@ def test_weights_need_a_word_about_them(workspace: Workspace) -> None:
 def test_a_key_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
     record = b'{"weight": 3, "image": "a/1.png", "conversations": ' + RECORDS[5][17:]
     workspace = golden_workspace(tmp_path, [record, RECORDS[0]], [0.5, 0.25])
-    with pytest.raises(RecordError, match="row 0 cannot take a weight: it has a key 'weight'"):
+    with pytest.raises(RecordError, match="Cannot add a weight to row 0: it has a key 'weight'"):
         export(workspace, WEIGHTED, ExportOptions("jsonl", weights="column"))
     options = ExportOptions("jsonl", weights="column", weight_key="sampling_weight")
     line = (export(workspace, WEIGHTED, options).folder / "samples.jsonl").read_bytes()
@@ -354,7 +354,7 @@ def test_records_that_were_no_json_are_written_anew_and_called_derived(tmp_path:
     workspace = open_workspace(workspace.root)
     write_run(workspace, [Row(turns=(("q", "a", 4, 4.0, 0.0),))] * 2, info.fingerprint)
     build_database(workspace)
-    with pytest.raises(InputError, match=r"row 0 lies inside train\.parquet"):
+    with pytest.raises(InputError, match=r"row 0 is inside train\.parquet"):
         export(workspace, ALL, ExportOptions("llava"))
     result = export(workspace, ALL, ExportOptions("llava", images="copy"))
     records = json.loads((result.folder / "samples.json").read_bytes())
@@ -383,7 +383,7 @@ def test_a_card_shows_no_text_of_the_dataset_as_markdown(tmp_path: Path) -> None
     columns = pq.read_schema(folder / "samples.parquet").names
     assert [field["name"] for field in metadata["recordSet"][0]["field"]] == columns
     (folder / "README.md").write_text(card + "!")
-    assert "README.md goes on after its end" in failure(folder)
+    assert "README.md has extra bytes" in failure(folder)
 
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], None], **options: Any) -> None:
@@ -412,9 +412,9 @@ def test_tables_are_compared_by_their_values(workspace: Workspace) -> None:
     rewrite(path, lambda rows: rows.pop())
     assert "samples.parquet" in failure(folder)
     path.write_bytes(before[:-9])
-    assert "samples.parquet is not the table that is rebuilt" in failure(folder)
+    assert "samples.parquet cannot be read as the rebuilt table" in failure(folder)
     path.unlink()
-    assert "samples.parquet is missing beside the manifest" in failure(folder)
+    assert "samples.parquet is missing next to the manifest" in failure(folder)
 
 
 def test_the_digest_of_values_knows_no_chunks() -> None:
@@ -455,16 +455,19 @@ def test_a_workspace_that_cannot_be_written_exports_to_elsewhere(
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"format": "csv"}, "no format 'csv'"),
+        ({"format": "csv"}, "Unknown format 'csv'"),
         ({"format": "llava", "images": "embed"}, "can be embedded in parquet or huggingface"),
-        ({"format": "ids", "images": "copy"}, "no images go with the format ids"),
-        ({"format": "llava", "images": "zip"}, "images is one of none, copy, link, embed"),
+        ({"format": "ids", "images": "copy"}, "The format ids has no images"),
+        (
+            {"format": "llava", "images": "zip"},
+            r"Unknown images 'zip'\. Choose one of: none, copy, li",
+        ),
         ({"turns": "drop"}, "turns drop needs a lowest or highest score"),
         ({"turn_min": 0.5}, "needs turns drop or mask"),
-        ({"turns": "drop", "turn_min": float("nan")}, "a limit of turns is a number"),
+        ({"turns": "drop", "turn_min": float("nan")}, "turn limit must be a finite number"),
         ({"format": "ids", "weights": "column"}, "has no columns"),
-        ({"epoch_size": 5}, "goes with weights repeat"),
-        ({"weight_key": "a b"}, "is no key for a record"),
+        ({"epoch_size": 5}, "needs weights repeat"),
+        ({"weight_key": "a b"}, "for a record"),
     ],
 )
 def test_choices_that_do_not_fit_together_are_refused(choice: dict[str, Any], said: str) -> None:
@@ -479,7 +482,7 @@ def test_options_are_what_was_saved() -> None:
 
 
 def test_a_manifest_of_the_first_version_still_verifies(workspace: Workspace) -> None:
-    from scoring.exports.manifest import _digest
+    from scoring.exports.manifest import digest_manifest
 
     folder = export(workspace, ALL, ExportOptions("llava")).folder
     path = folder / "manifest.json"
@@ -487,7 +490,7 @@ def test_a_manifest_of_the_first_version_still_verifies(workspace: Workspace) ->
     for key in ("options", "derived", "manifest_sha256"):
         del value[key]
     value["manifest_version"] = 1
-    value["manifest_sha256"] = _digest(value)
+    value["manifest_sha256"] = digest_manifest(value)
     path.write_text(json.dumps(value))
     assert verify_manifest(folder).n_samples == 6
 

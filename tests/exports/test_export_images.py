@@ -294,7 +294,7 @@ def test_a_path_that_cannot_be_written_anew_is_refused_with_its_row(tmp_path: Pa
     inside = str(tmp_path / "pictures" / "1.png")
     turns = [{"from": "human", "value": f"<img>{inside}</img>q"}, {"from": "gpt", "value": "a"}]
     workspace = make(tmp_path, [record("1.png"), {"conversations": turns}], {"1.png": picture()})
-    with pytest.raises(RecordError, match=r"row 1 names an image by a path .*/pictures/1\.png'"):
+    with pytest.raises(RecordError, match=r"Row 1 names an image by a path .*/pictures/1\.png'"):
         export(workspace, BESIDE[0])
     assert [one.name for one in workspace.exports_dir.iterdir()] == [".export.lock"]
     verify_manifest(export(workspace, INSIDE[0]))
@@ -330,7 +330,7 @@ def test_rows_of_a_table_that_lead_out_of_the_images_need_the_understood_columns
     workspace = create_workspace(tmp_path / "ws")
     info = import_dataset(workspace, [tmp_path / "train.parquet"], [tmp_path / "pictures"])
     workspace = score(workspace, 1, info.fingerprint, {})
-    with pytest.raises(InputError, match=r"row 0 names its image .*--columns understood"):
+    with pytest.raises(InputError, match=r"Row 0 names its image .*--columns understood"):
         export(workspace, ExportOptions("parquet", images="copy"))
     folder = export(workspace, ExportOptions("parquet", images="copy", columns="understood"))
     [row] = pq.read_table(folder / "samples.parquet").to_pylist()

@@ -116,7 +116,7 @@ def test_what_its_owner_says_stands_in_the_card(pictured: Workspace) -> None:
     assert metadata.url == "https://example.org/d"
     assert str(metadata.date_published).startswith("2026-05-01")
     assert 'license: "cc-by-4.0"' in (folder / "README.md").read_text("utf-8").split("---")[1]
-    with pytest.raises(InputError, match="stand in the card"):
+    with pytest.raises(InputError, match="written to the card"):
         ExportOptions("jsonl", license="mit")
 
 

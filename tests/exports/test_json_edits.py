@@ -9,9 +9,9 @@ import pytest
 from scoring.exports.json_edits import (
     EditError,
     add_key,
-    cut_turns,
-    mask_turns,
-    without_turns,
+    mask_record_turns,
+    remove_record_turns,
+    remove_turns,
 )
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
@@ -37,7 +37,7 @@ def sample_of(record: bytes) -> Sample:
 
 
 def cut(record: bytes, *answers: int) -> bytes:
-    return cut_turns(record, sample_of(record).turns, answers)
+    return remove_record_turns(record, sample_of(record).turns, answers)
 
 
 def test_the_first_turn_goes_and_its_image_moves_to_the_next_question() -> None:
@@ -85,7 +85,7 @@ def test_what_is_cut_reads_as_the_turns_that_stay() -> None:
         (CHAT, (1,)),
     ):
         again = sample_of(cut(record, *answers))
-        assert list(again.turns) == without_turns(sample_of(record).turns, answers)
+        assert list(again.turns) == remove_turns(sample_of(record).turns, answers)
         assert again.images == sample_of(record).images
 
 
@@ -103,8 +103,8 @@ def test_several_images_keep_their_order() -> None:
         Turn(Role.HUMAN, "three", (5,)),
         Turn(Role.ASSISTANT, "C"),
     ]
-    assert without_turns(turns, [0, 1])[0] == Turn(Role.HUMAN, "\n\nthree", (0, 0, 1, 7))
-    assert without_turns(turns, [1, 2])[0] == Turn(Role.HUMAN, "one\n\n", (0, 3, 4, 5))
+    assert remove_turns(turns, [0, 1])[0] == Turn(Role.HUMAN, "\n\nthree", (0, 0, 1, 7))
+    assert remove_turns(turns, [1, 2])[0] == Turn(Role.HUMAN, "one\n\n", (0, 3, 4, 5))
 
 
 def test_images_of_several_questions_stand_in_the_record_as_in_the_turns() -> None:
@@ -117,11 +117,11 @@ def test_images_of_several_questions_stand_in_the_record_as_in_the_turns() -> No
     turns = sample_of(record).turns
     after = cut(record, 0, 1)
     assert b'"<image><image>\\n<image>\\nthree"' in after
-    assert list(sample_of(after).turns) == without_turns(turns, [0, 1])
+    assert list(sample_of(after).turns) == remove_turns(turns, [0, 1])
 
 
 def test_a_mask_is_a_key_of_the_answer_alone() -> None:
-    assert mask_turns(THREE, sample_of(THREE).turns, [0, 2], "loss") == THREE.replace(
+    assert mask_record_turns(THREE, sample_of(THREE).turns, [0, 2], "loss") == THREE.replace(
         b'"why":[1.50]}', b'"why":[1.50], "loss": false}'
     ).replace(b'"value":"C" }', b'"value":"C", "loss": false }')
 
@@ -132,7 +132,7 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
     assert add_key(b'{"a":"\xff}"\n}', "w", "1") == b'{"a":"\xff}", "w": 1\n}'
     with pytest.raises(EditError, match="a key 'z' of its own"):
         add_key(THREE, "z", "1")
-    with pytest.raises(EditError, match="no object"):
+    with pytest.raises(EditError, match="not an object"):
         add_key(b"[1]", "w", "1")
 
 
@@ -151,7 +151,7 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
             b'{"conversations":[{"from":"human","value":"<image>1"},{"from":"observation","value":'
             b'"t"},{"from":"gpt","value":"A"},{"from":"human","value":"2"},'
             b'{"from":"gpt","value":"B"}],"image":"x.png"}',
-            "not its turns one by one",
+            "not correspond to its turns",
         ),
         (
             b'{"conversations":[{"from":"human","value":"<img>a/x.png</img>1"},{"from":"gpt",'

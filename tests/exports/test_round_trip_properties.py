@@ -18,7 +18,13 @@ from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import export_subset
-from scoring.exports.json_edits import add_key, cut_turns, mask_turns, one_line, without_turns
+from scoring.exports.json_edits import (
+    add_key,
+    mask_record_turns,
+    remove_line_breaks,
+    remove_record_turns,
+    remove_turns,
+)
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
 from scoring.rules.thresholds import Threshold
@@ -135,9 +141,9 @@ def test_a_dropped_turn_changes_no_other(record: Record, data: st.DataObject) ->
     answers = data.draw(
         st.sets(st.integers(0, sample.n_turns - 1), min_size=1, max_size=sample.n_turns - 1)
     )
-    cut = cut_turns(record.text.encode(), sample.turns, answers).decode()
+    cut = remove_record_turns(record.text.encode(), sample.turns, answers).decode()
     again = sample_of(cut.encode())
-    assert list(again.turns) == without_turns(sample.turns, answers)
+    assert list(again.turns) == remove_turns(sample.turns, answers)
     assert again.images == sample.images
     assert sum(len(turn.image_offsets) for turn in again.turns) == len(sample.images)
     before, after = json.loads(record.text), json.loads(cut)
@@ -164,7 +170,7 @@ def bare(message: dict[str, str]) -> dict[str, str]:
 def test_a_masked_turn_is_the_same_turn(record: Record, data: st.DataObject) -> None:
     sample = record.sample
     answers = data.draw(st.sets(st.integers(0, sample.n_turns - 1)))
-    masked = mask_turns(record.text.encode(), sample.turns, answers, "loss")
+    masked = mask_record_turns(record.text.encode(), sample.turns, answers, "loss")
     again = sample_of(masked)
     assert (again.turns, again.images) == (sample.turns, sample.images)
     turns = json.loads(masked)["conversations"]
@@ -179,7 +185,7 @@ def test_a_masked_turn_is_the_same_turn(record: Record, data: st.DataObject) -> 
 def test_a_key_more_and_lines_less_leave_the_rest(record: Record) -> None:
     original = record.text.encode()
     assert add_key(original, "weight", "1e-7").replace(b', "weight": 1e-7', b"") == original
-    line = one_line(original)
+    line = remove_line_breaks(original)
     assert b"\n" not in line
     assert json.loads(line) == json.loads(original)
     assert [turn.role for turn in record.sample.turns[:2]] == [Role.HUMAN, Role.ASSISTANT]

@@ -165,17 +165,17 @@ def test_a_manifest_that_says_nothing_of_columns_replays_the_understood_ones(
 def test_columns_of_the_source_are_refused_where_there_are_none(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="embed images and"):
+    with pytest.raises(InputError, match="embed images or"):
         ExportOptions("parquet", columns="source", images="embed")
-    with pytest.raises(InputError, match="of the format parquet, not of llava"):
+    with pytest.raises(InputError, match="for the format parquet, not llava"):
         ExportOptions("llava", columns="source")
     (tmp_path / "t.csv").write_text("question,answer\nq,a\n")
     (tmp_path / "other").mkdir()
     table = scored(tmp_path / "other", tmp_path / "t.csv")
-    with pytest.raises(InputError, match=r"t\.csv is no Parquet or Arrow file"):
+    with pytest.raises(InputError, match=r"t\.csv is not a Parquet or Arrow file"):
         export(table, columns="source")
     (tmp_path / "1.parquet").unlink()
-    with pytest.raises(WorkspaceError, match=r"1\.parquet is gone; .+visnec relocate"):
+    with pytest.raises(WorkspaceError, match=r"1\.parquet is gone, .+visnec relocate"):
         export(workspace, columns="source")
     pq.write_table(TABLE, tmp_path / "1.parquet")
     with pytest.raises(WorkspaceError, match="is not the file that was imported"):

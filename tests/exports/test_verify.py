@@ -18,8 +18,8 @@ from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, VerificationError, WorkspaceError
 from scoring.exports.export import export_subset
-from scoring.exports.manifest import _digest
-from scoring.exports.verify import read_manifest, verify_manifest
+from scoring.exports.manifest import digest_manifest, read_manifest
+from scoring.exports.verify import verify_manifest
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import (
@@ -87,7 +87,7 @@ def test_an_export_elsewhere_needs_its_workspace_named(
 ) -> None:
     folder = tmp_path / "elsewhere"
     export_subset(workspace, Store(workspace), POSITIVE, folder)
-    with pytest.raises(InputError, match="does not lie in its workspace; name that with -w"):
+    with pytest.raises(InputError, match="is not inside a workspace"):
         verify_manifest(folder)
     assert verify_manifest(folder, workspace).n_samples == 4
     (tmp_path / "other").mkdir()
@@ -132,8 +132,8 @@ def test_later_decisions_and_scores_are_left_out(tmp_path: Path) -> None:
     report = verify_manifest(folder)
     assert report.changed_inputs == ()
     assert report.notes == (
-        f"1 score part(s) of run {RUN_ID} came later and are left out",
-        "later decisions in ada@desk, ben@desk are left out",
+        f"1 score part(s) of run {RUN_ID} are newer and were ignored",
+        "later decisions in ada@desk, ben@desk were ignored",
     )
     # Exported again, both count.
     again = export_subset(workspace, Store(workspace), POSITIVE, folder, overwrite=True)
@@ -167,7 +167,7 @@ def test_a_changed_byte_is_found_with_its_row(workspace: Workspace) -> None:
     message = failure(folder)
     assert f"samples.json differs from what the workspace rebuilds, first at byte {at}" in message
     assert "(row 2)" in message
-    assert "there stands b'N" in message
+    assert "found b'N" in message
     assert "samples.json is no longer the file of the manifest" in message
     assert "changed since the export" not in message
     assert "other samples" not in message
@@ -176,10 +176,10 @@ def test_a_changed_byte_is_found_with_its_row(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda content: content + b" ", "samples.json goes on after its end, from byte"),
-        (lambda content: content[:-1], "there stands the end of the file, rebuilt is b'\\n'"),
+        (lambda content: content + b" ", "samples.json has extra bytes from byte"),
+        (lambda content: content[:-1], "found the end of the file, expected b'\\n'"),
         (lambda content: b"", "first at byte 0 (between two records)"),
-        (lambda content: content[:300], "first at byte 300 (row 1): there stands the end"),
+        (lambda content: content[:300], "first at byte 300 (row 1): found the end"),
         (lambda content: content.replace(b",\n{", b", {", 1), "(between two records)"),
     ],
 )
@@ -195,7 +195,7 @@ def test_cut_and_lengthened_files_are_found(
 def test_a_missing_file_is_named(workspace: Workspace) -> None:
     folder = exported(workspace, file_format="ids")
     (folder / "row_idx.txt").unlink()
-    assert "row_idx.txt is missing beside the manifest" in failure(folder)
+    assert "row_idx.txt is missing next to the manifest" in failure(folder)
 
 
 def test_a_changed_decision_log_is_named(workspace: Workspace) -> None:
@@ -237,14 +237,14 @@ def test_a_changed_record_is_named_with_its_part(workspace: Workspace) -> None:
 
     change_part(workspace.dataset_dir / "part-00000.parquet", change)
     message = failure(folder)
-    assert "(row 1): there stands b'quotes" in message
+    assert "(row 1): found b'quotes" in message
     assert "changed since the export: dataset/part-00000.parquet" in message
     assert "no longer the file of the manifest" not in message
 
 
 def test_records_without_bytes_are_told(workspace: Workspace) -> None:
     change_part(workspace.dataset_dir / "part-00000.parquet", lambda row: row.update(original=None))
-    with pytest.raises(WorkspaceError, match="hold no record bytes of row 0"):
+    with pytest.raises(WorkspaceError, match="lack the record bytes of row 0"):
         exported(workspace)
     assert not (workspace.exports_dir / "positive").exists()
 
@@ -259,8 +259,8 @@ def test_a_changed_score_is_named_with_its_part(workspace: Workspace) -> None:
     change_part(workspace.run_dir(RUN_ID) / "scores" / "part-00000.parquet", change)
     message = failure(folder)
     # Row 0 is left out now, so row 1 stands where it stood.
-    assert "first at byte 4 (row 1): there stands b'zeta" in message
-    assert "it takes other samples now: 3 instead of 4" in message
+    assert "first at byte 4 (row 1): found b'zeta" in message
+    assert "other samples are selected now: 3 instead of 4" in message
     assert f"changed since the export: runs/{RUN_ID}/scores/part-00000.parquet" in message
 
 
@@ -325,8 +325,8 @@ def test_an_edited_manifest_is_noticed(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda value: value["counts"].update(selected=5), "says selected = 5, rebuilt is 4"),
-        (lambda value: value["counts"]["by_source"]["a"].update(after=0), "says by_source = "),
+        (lambda value: value["counts"].update(selected=5), "has selected = 5, and 4 is rebuilt"),
+        (lambda value: value["counts"]["by_source"]["a"].update(after=0), "has by_source = "),
         (lambda value: value.update(selected_sha256="0"), "digest of the selected rows"),
         (lambda value: value["outputs"][0].update(bytes=1), "size or sha256 of samples.json"),
     ],
@@ -334,12 +334,12 @@ def test_an_edited_manifest_is_noticed(
 def test_a_manifest_signed_anew_must_still_tell_the_truth(
     workspace: Workspace, change: Callable[[dict[str, Any]], None], expected: str
 ) -> None:
-    from scoring.exports.manifest import _digest
+    from scoring.exports.manifest import digest_manifest
 
     def sign(value: dict[str, Any]) -> None:
         change(value)
         del value["manifest_sha256"]
-        value["manifest_sha256"] = _digest(value)
+        value["manifest_sha256"] = digest_manifest(value)
 
     folder = exported(workspace)
     edit_manifest(folder, sign)
@@ -362,7 +362,7 @@ def test_what_is_no_manifest_is_refused(
 ) -> None:
     folder = exported(workspace)
     edit_manifest(folder, change)
-    with pytest.raises(InputError, match="is no manifest of an export"):
+    with pytest.raises(InputError, match="is not a manifest of an export"):
         read_manifest(folder)
 
 
@@ -372,7 +372,7 @@ def test_newer_and_missing_manifests_are_told(workspace: Workspace, tmp_path: Pa
     with pytest.raises(InputError, match="manifest version 4"):
         read_manifest(folder)
     (folder / "manifest.json").write_text("not json")
-    with pytest.raises(InputError, match="is no manifest of an export"):
+    with pytest.raises(InputError, match="is not a manifest of an export"):
         read_manifest(folder)
     with pytest.raises(InputError, match="does not exist"):
         verify_manifest(tmp_path / "nowhere")
@@ -413,7 +413,7 @@ def test_of_a_local_embedder_only_its_last_name_is_told(tmp_path: Path) -> None:
     # Manifests of earlier versions kept the whole path, and go on being verified.
     del value["manifest_sha256"], value["inputs"]["clustering"]["weights"]
     value["inputs"]["clustering"]["embedder"] = "/home/ada/mine"
-    value["manifest_sha256"] = _digest(value)
+    value["manifest_sha256"] = digest_manifest(value)
     manifest_file.write_text(json.dumps(value))
     assert verify_manifest(manifest_file).changed_inputs == (
         f"clustering {CLUSTERING_ID}: weights",

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import IO
 
 from scoring.errors import RecordError
-from scoring.exports.json_edits import one_line
+from scoring.exports.json_edits import remove_line_breaks
 from scoring.readers.detect import open_decompressed
 from scoring.readers.json_stream import (
     RawRecord,
@@ -103,5 +103,5 @@ def _assert_slice(record: RawRecord, content: bytes) -> None:
 
 def _reread(original: bytes, options: ReadOptions) -> Sample:
     """The sample of a record that an export changed."""
-    (record,) = read_json_lines(io.BytesIO(one_line(original)), NAME)
+    (record,) = read_json_lines(io.BytesIO(remove_line_breaks(original)), NAME)
     return to_sample(0, record, NAME, options)

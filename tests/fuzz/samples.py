@@ -8,10 +8,10 @@ from collections.abc import Callable
 from scoring.exports.json_edits import (
     EditError,
     add_key,
-    cut_turns,
-    mask_turns,
-    one_line,
-    without_turns,
+    mask_record_turns,
+    remove_line_breaks,
+    remove_record_turns,
+    remove_turns,
 )
 from scoring.samples import Sample, Status
 
@@ -38,7 +38,7 @@ def assert_editable(sample: Sample, read: Callable[[bytes], Sample]) -> int:
     ``read`` reads a record as ``sample`` was read. Returns the number of changes.
     """
     record = sample.original
-    line = one_line(record)
+    line = remove_line_breaks(record)
     assert b"\n" not in line
     assert b"\r" not in line
     assert plain(json.loads(_text(line))) == plain(json.loads(_text(record)))
@@ -65,11 +65,11 @@ def _assert_key_added(record: bytes) -> None:
 
 def _assert_cut(sample: Sample, answers: tuple[int, ...], read: Callable[[bytes], Sample]) -> bool:
     try:
-        cut = read(cut_turns(sample.original, sample.turns, answers))
-        masked = read(mask_turns(sample.original, sample.turns, answers, _KEY))
+        cut = read(remove_record_turns(sample.original, sample.turns, answers))
+        masked = read(mask_record_turns(sample.original, sample.turns, answers, _KEY))
     except (EditError, ValueError, IndexError, RecursionError):
         return False
-    assert list(cut.turns) == without_turns(sample.turns, answers)
+    assert list(cut.turns) == remove_turns(sample.turns, answers)
     assert cut.images == sample.images
     assert (masked.turns, masked.images) == (sample.turns, sample.images)
     return True
