@@ -201,6 +201,22 @@ def cached_query(
     return cache.get(key, query)
 
 
+def run_query(
+    context: Context, query: Callable[..., T], *parameters: object, decisions: bool = True
+) -> T:
+    """Return ``query(store, scope, filter, *parameters, bands)``, cached.
+
+    ``decisions`` is as in :func:`cached_query`.
+    """
+    return cached_query(
+        context,
+        query.__name__,
+        lambda: query(*query_arguments(context), *parameters, context.bands),
+        *parameters,
+        decisions=decisions,
+    )
+
+
 def query_arguments(context: Context) -> tuple[Store, Scope, Filter]:
     """Return the first arguments of most queries."""
     return context.store, context.scope, context.filter

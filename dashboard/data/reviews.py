@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dashboard.data.context import Context, cached_query, query_arguments
+from dashboard.data.context import Context, query_arguments, run_query
 from dashboard.data.scores import read_other_scopes
 from dashboard.view.state import Queue, QueueScope, View
 from scoring.database.queries.compare import other_name
@@ -130,8 +130,4 @@ def read_labels(context: Context) -> WeightedLabels:
     """
     if not context.filter.needs_bands:
         context = replace(context, bands=context.workspace.bands)
-    return cached_query(
-        context,
-        "labels",
-        lambda: read_hand_labels(*query_arguments(context), context.bands),
-    )
+    return run_query(context, read_hand_labels)

@@ -7,7 +7,7 @@ from typing import Final
 
 from dashboard.data.cache import APP_CACHE
 from dashboard.data.cards import Card, build_card, build_tile
-from dashboard.data.context import Context, cached_query, query_arguments
+from dashboard.data.context import Context, cached_query, query_arguments, run_query
 from dashboard.view.state import View
 from scoring.database.queries.browse import fetch_page, read_rows
 from scoring.database.queries.detail import (
@@ -31,9 +31,7 @@ IMAGE_SIZE: Final = 2048
 
 def count_samples(context: Context) -> int:
     """Return the number of samples that match the filter."""
-    return cached_query(
-        context, "count", lambda: sample_count(*query_arguments(context), context.bands)
-    )
+    return run_query(context, sample_count)
 
 
 def read_page(context: Context, view: View) -> Page:
@@ -43,14 +41,7 @@ def read_page(context: Context, view: View) -> Page:
 
 def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
     """Return at most ``limit`` samples from a position in an order."""
-    return cached_query(
-        context,
-        "page",
-        lambda: fetch_page(*query_arguments(context), sort, cursor, limit, context.bands),
-        sort,
-        cursor,
-        limit,
-    )
+    return run_query(context, fetch_page, sort, cursor, limit)
 
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:

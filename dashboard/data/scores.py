@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.data.context import Context, cached_query, query_arguments
+from dashboard.data.context import Context, cached_query, query_arguments, run_query
 from dashboard.data.facts import read_scopes
 from dashboard.text import formatting
 from dashboard.view.state import Group
@@ -39,12 +39,7 @@ GROUP_BINS = 48
 
 def read_summary(context: Context) -> ScoreSummary:
     """Return counts, categories, mean and quantiles."""
-    return cached_query(
-        context,
-        "summary",
-        lambda: score_summary(*query_arguments(context), context.bands),
-        decisions=False,
-    )
+    return run_query(context, score_summary, decisions=False)
 
 
 def read_threshold_counts(context: Context, threshold: float) -> ThresholdCounts:
@@ -94,58 +89,36 @@ def read_ecdf(context: Context) -> list[tuple[float, float]]:
 
 def read_loss_plane(context: Context, bins: int = 48) -> LossPlane:
     """Return counts of scored samples by both losses."""
-    return cached_query(
-        context,
-        "plane",
-        lambda: loss_plane(*query_arguments(context), bins, context.bands),
-        bins,
-        decisions=False,
-    )
+    return run_query(context, loss_plane, bins, decisions=False)
 
 
 # ---- groups --------------------------------------------------------------------------------------
 
 
-def read_by_source(context: Context) -> pd.DataFrame:
-    """Return statistics per source, the largest first."""
-    return cached_query(
-        context, "by_source", lambda: by_source(*query_arguments(context), context.bands)
-    )
+_GROUP_QUERIES = {
+    Group.SOURCE: (by_source, "source", "source"),
+    Group.CLUSTER: (by_cluster, "cluster_id", "name"),
+    Group.KIND: (by_answer_kind, "answer_kind", "answer_kind"),
+    Group.TURN: (by_turn, "turn", "place"),
+    Group.LENGTH: (by_answer_length, "max_tokens", "span"),
+}
 
 
 def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame, str, str]:
     """Return statistics per group, the column with the group's key, and the one with its name."""
-    if group is Group.SOURCE:
-        return read_by_source(context), "source", "source"
-    if group is Group.CLUSTER:
-        if context.scope.clustering_id is None:
-            return pd.DataFrame(), "cluster_id", "name"
-        frame = cached_query(
-            context, "by_cluster", lambda: by_cluster(*query_arguments(context), context.bands)
-        )
-        return frame, "cluster_id", "name"
-    if group is Group.KIND:
-        frame = cached_query(
-            context, "by_kind", lambda: by_answer_kind(*query_arguments(context), context.bands)
-        )
-        return frame, "answer_kind", "answer_kind"
+    query, key, name = _GROUP_QUERIES[group]
+    if group is Group.CLUSTER and context.scope.clustering_id is None:
+        return pd.DataFrame(), key, name
+    frame = run_query(context, query, decisions=group is not Group.TURN)
     if group is Group.TURN:
-        frame = cached_query(
-            context,
-            "by_turn",
-            lambda: by_turn(*query_arguments(context), context.bands),
-            decisions=False,
-        )
-        names = [f"answer {turn + 1}" for turn in frame["turn"]]
-        return frame.assign(place=names), "turn", "place"
-    frame = cached_query(
-        context, "by_length", lambda: by_answer_length(*query_arguments(context), context.bands)
-    )
-    spans = [
-        formatting.plural(int(low), "token") if low == high else f"{low:,} to {high:,} tokens"
-        for low, high in zip(frame["min_tokens"], frame["max_tokens"], strict=True)
-    ]
-    return frame.assign(span=spans), "max_tokens", "span"
+        frame = frame.assign(place=[f"answer {turn + 1}" for turn in frame["turn"]])
+    if group is Group.LENGTH:
+        spans = [
+            formatting.plural(int(low), "token") if low == high else f"{low:,} to {high:,} tokens"
+            for low, high in zip(frame["min_tokens"], frame["max_tokens"], strict=True)
+        ]
+        frame = frame.assign(span=spans)
+    return frame, key, name
 
 
 def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, list[int]]:
@@ -177,9 +150,7 @@ def read_cluster_names(context: Context) -> dict[int, str]:
 
 def read_status_counts(context: Context) -> pd.DataFrame:
     """Return status and n; the counts add up to the samples under the filter."""
-    return cached_query(
-        context, "statuses", lambda: status_counts(*query_arguments(context), context.bands)
-    )
+    return run_query(context, status_counts)
 
 
 def read_status_reasons(context: Context) -> pd.DataFrame:
@@ -212,9 +183,4 @@ def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
 
 def read_health(context: Context) -> ScoreHealth:
     """Return how many scores rest on little, are near a limit, or depend on the baseline."""
-    return cached_query(
-        context,
-        "health",
-        lambda: score_health(*query_arguments(context), context.bands),
-        decisions=False,
-    )
+    return run_query(context, score_health, decisions=False)

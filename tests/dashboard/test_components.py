@@ -16,7 +16,7 @@ from dashboard.data.actions import Receipt
 from dashboard.data.cards import build_card
 from dashboard.data.context import Context
 from dashboard.data.samples import read_cards, read_page, read_record, read_tiles
-from dashboard.data.scores import read_by_source, read_summary
+from dashboard.data.scores import read_group_statistics, read_summary
 from dashboard.frontend import assets
 from dashboard.pages.explore.open_sample import Action, read_action
 from dashboard.pages.overview.threshold_editor import (
@@ -30,7 +30,7 @@ from dashboard.pages.overview.threshold_editor import (
     read_action as read_editor_action,
 )
 from dashboard.pages.review.review_deck import read_outbox
-from dashboard.view.state import View
+from dashboard.view.state import Group, View
 from dashboard.widgets import breakdown
 from dashboard.widgets.filter_bar import read_range
 from scoring.database.filters import Filter, Range
@@ -265,7 +265,7 @@ def test_all_cards_are_plain_json(root: Path, context: Context) -> None:
 
 
 def test_table_rows_add_up_and_contain_no_nan(root: Path, context: Context) -> None:
-    rows = breakdown.read_rows(read_by_source(context), "source", "source")
+    rows = breakdown.read_rows(*read_group_statistics(context, Group.SOURCE))
     summary = read_summary(context)
     for category in Category:
         assert sum(row[category] for row in rows) == summary.categories[category]
