@@ -13,7 +13,7 @@ from typing import Any
 
 from dashboard.data.cache import APP_CACHE
 from scoring.database.build.build import Progress, build_database
-from scoring.database.build.refresh import build_if_behind
+from scoring.database.build.refresh import build_if_outdated
 from scoring.database.values import BuildReport
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError, StorageError, VisnecError
@@ -167,7 +167,7 @@ class _BackgroundBuilder:
     def _build(self, workspace: Workspace) -> None:
         started = time.monotonic()
         try:
-            build_if_behind(workspace, wait=False)
+            build_if_outdated(workspace, wait=False)
         except (VisnecError, OSError):
             pass  # the page reports the problem when it opens the database itself
         finally:

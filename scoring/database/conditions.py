@@ -351,8 +351,10 @@ def _look_up_matches(
         if where.runs:
             conditions.append(_any_of([_RUNS[agreement] for agreement in where.runs]))
         if where.other_category:
-            codes = [_category_condition(one, bands, of_other) for one in where.other_category]
-            conditions.append(_any_of(codes))
+            categories = [
+                _category_condition(category, bands, of_other) for category in where.other_category
+            ]
+            conditions.append(_any_of(categories))
         template = _OTHER_ROWS_COMPARED if where.runs else _OTHER_ROWS
         query = template.format(conditions=_all_of(conditions))
         matches.append(snapshot.match_rows(query, of_other))

@@ -42,7 +42,7 @@ _MEMORY_LIMIT = "600MB"  # larger sorts spill to disk
 _CACHE_BYTES = 480 << 20
 _MATCH_ROW_BYTES = 16
 _MAX_THREADS = 8
-# No query may reach the disk or the network, whatever values it gets.
+# No query may reach the disk or the network, no matter which values it gets.
 _RESTRICT_ACCESS = ("SET enable_external_access = false", "SET lock_configuration = true")
 _FINAL_DECISIONS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
 _PARAMETER = re.compile(r"\$([a-z_]+)")

@@ -1,7 +1,7 @@
-"""What questions to the database are about, and what their answers hold. No SQL here.
+"""Arguments and results of queries.
 
-The one decision behind it: whatever is absent is None in a value and NaN or None in a frame, and
-never 0. Losses and scores are in nats per answer token.
+A missing value is None in a value and NaN or None in a frame, never 0. Losses and scores are in
+nats per answer token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scoring.database.frames import records_to_frame
 from scoring.necessity import Category
 
 Record = dict[str, Any]
-"""One row of an answer by column; NULL is None."""
+"""One row of a result by column; NULL is None."""
 
 PAGE_COLUMNS: Final[Mapping[str, type]] = {
     "row_idx": int,
@@ -39,12 +39,12 @@ PAGE_COLUMNS: Final[Mapping[str, type]] = {
     "cluster": object,
     "decision": object,
 }
-"""What is told of a sample in a list, and what it is in a frame."""
+"""Columns of a sample in a list, with their types in a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which scores a question is about: a run, one of its blind baselines, and a clustering."""
+    """The scores that a query is about: a run, one of its blind baselines, and a clustering."""
 
     run_id: str
     baseline: str = "none"
@@ -52,7 +52,7 @@ class Scope:
 
 
 class Sort(StrEnum):
-    """Orders of a page; a minus means descending. Samples without the value stand last."""
+    """Orders of a page; a minus means descending. Samples without the value come last."""
 
     VISNEC_ASC = "visnec"
     VISNEC_DESC = "-visnec"
@@ -64,9 +64,9 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place between two samples of a page's order, and the direction to read from there.
+    """A position between two samples of an order, and the direction to read from there.
 
-    ``value`` is that of the sort (None among the samples without one), ``row_idx`` breaks ties.
+    ``value`` is that of the sort (None among the samples without one); ``row_idx`` breaks ties.
     """
 
     value: float | None
@@ -78,8 +78,8 @@ class Cursor:
 class Page:
     """Samples under a filter in the order of a sort.
 
-    ``records`` have PAGE_COLUMNS, of which images is a list. ``total`` counts all samples under
-    the filter. ``next`` and ``previous`` are None at the ends.
+    ``records`` have PAGE_COLUMNS, where images is a list. ``total`` counts all samples under the
+    filter. ``next`` and ``previous`` are None at the ends.
     """
 
     records: list[Record]
@@ -115,11 +115,11 @@ class ScoreSummary:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdCounts:
-    """What a cut ``minimum <= visnec < maximum`` keeps and drops, in samples and answer tokens.
+    """What ``minimum <= visnec < maximum`` keeps and drops, in samples and answer tokens.
 
-    Samples without a score are neither: ``n_unscored``. ``by_source`` has source, kept, dropped,
-    unscored, kept_tokens and dropped_tokens, the source with most scores first. Tokens are None
-    where scores do not tell them.
+    Samples without a score are neither kept nor dropped: ``n_unscored``. ``by_source`` has source,
+    kept, dropped, unscored, kept_tokens and dropped_tokens, the source with most scores first.
+    Tokens are None for imported scores.
     """
 
     n_kept: int
@@ -135,7 +135,7 @@ class LossPlane:
     """Scored samples by their two losses.
 
     ``counts[y, x]`` is the number of samples with ``edges[x] <= loss_text < edges[x + 1]`` and
-    ``edges[y] <= loss_multimodal < edges[y + 1]``; the last bins also take what lies above.
+    ``edges[y] <= loss_multimodal < edges[y + 1]``; the last bins include what is above.
     """
 
     counts: NDArray[np.int64]
@@ -144,7 +144,7 @@ class LossPlane:
 
 @dataclass(frozen=True, slots=True)
 class SampleDetail:
-    """All that the database knows about one sample.
+    """All that the database has about one sample.
 
     ``scores``: one row per baseline of the run (baseline, status, reason, loss_text,
     loss_multimodal, visnec, n_answer_tokens, truncated; the sums and counts of end tokens and
@@ -182,7 +182,7 @@ class SampleDetail:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build put into the database, and how long it took."""
+    """Counts of a build, and how long it took."""
 
     n_samples: int
     n_runs: int
@@ -198,7 +198,7 @@ class BuildReport:
 class BuildState:
     """How the database relates to the parts on disk.
 
-    ``n_new_parts`` are not in it yet; they hold ``n_new_scores`` scores, of all runs and baselines.
+    ``n_new_parts`` are not in it yet; they have ``n_new_scores`` scores, of all runs and baselines.
     """
 
     built_at: str
@@ -208,5 +208,5 @@ class BuildState:
 
     @property
     def stale(self) -> bool:
-        """Whether a build would show more than the database does."""
+        """Whether a build would add something."""
         return self.n_new_parts > 0

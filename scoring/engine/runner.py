@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.build.refresh import build_if_behind
+from scoring.database.build.refresh import build_if_outdated
 from scoring.engine.plan import Plan
 from scoring.engine.prefetch import Prefetcher, Window
 from scoring.engine.run_counts import RunCounts
@@ -154,7 +154,7 @@ class Runner:
             finally:
                 self._finish(more_to_come=chunks is not None and not self._stop.is_set())
         if self._build:
-            build_if_behind(phase.workspace)
+            build_if_outdated(phase.workspace)
         self._show_progress()
         return replace(summarize_run(phase.run_id, self._counts, self._scores), done_before=before)
 
@@ -227,7 +227,7 @@ class Runner:
     def _build_during_run(self) -> None:
         """Build the database with the results so far; a failure here must not end the scoring."""
         try:
-            build_if_behind(self._phase.workspace, wait=False)
+            build_if_outdated(self._phase.workspace, wait=False)
         except Exception as error:  # noqa: BLE001 - the build at the end raises
             if not self._has_warned:
                 reason = " ".join(str(error).split())

@@ -114,7 +114,7 @@ def test_errors_name_the_part_and_what_could_stand_there(text: str, names: list[
 def test_values_are_checked_in_python_too() -> None:
     with pytest.raises(FilterError, match="decision"):
         Filter(decision=("maybe",))
-    with pytest.raises(FilterError, match="source: does not take 'scenes'"):
+    with pytest.raises(FilterError, match="source: does not accept 'scenes'"):
         Filter(source="scenes")  # type: ignore[arg-type]
     assert Filter(category=("redundant",)).category == (  # type: ignore[arg-type]
         Category.REDUNDANT,

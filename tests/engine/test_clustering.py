@@ -97,7 +97,7 @@ def test_more_clusters_than_instructions_are_as_many_as_there_are(workspace: Wor
 
 
 def test_no_clusters_are_refused(workspace: Workspace) -> None:
-    with pytest.raises(InputError, match="at least 1; got 0"):
+    with pytest.raises(InputError, match="at least 1, got 0"):
         cluster_dataset(workspace, PlaneEmbedder(), k=0)
 
 
@@ -204,7 +204,7 @@ def test_a_package_whose_files_are_others_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config.json is not the file of the published"):
         PackagedEmbedder(tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"config.json cannot be read"):
+    with pytest.raises(ModelError, match=r"Cannot read .* config.json"):
         PackagedEmbedder(tmp_path)
 
 

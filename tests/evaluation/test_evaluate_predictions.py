@@ -137,9 +137,9 @@ def test_unknown_names_are_reported(both: Store, tmp_path: Path) -> None:
         rows(both, "model:none seen:right")
     with pytest.raises(InputError, match="Unknown measure 'taste'"):
         evaluate_predictions(both, SCOPE, measure="taste")
-    with pytest.raises(FilterError, match="measure: does not take 'taste'"):
+    with pytest.raises(FilterError, match="measure: does not accept 'taste'"):
         parse_filter("measure:taste")
-    with pytest.raises(FilterError, match="blind: does not take 'maybe'"):
+    with pytest.raises(FilterError, match="blind: does not accept 'maybe'"):
         parse_filter("blind:maybe")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scoring.database.build.build import build_database
-from scoring.database.build.refresh import build_if_behind
+from scoring.database.build.refresh import build_if_outdated
 from scoring.database.connection import Store
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import score_dataset
@@ -112,7 +112,7 @@ def test_new_parts_are_noticed_despite_a_database_from_the_future(workspace: Wor
     build_database(workspace)
     set_back(workspace.root)
     score_dataset(workspace, FakeModel(), run_id="run", build=False)
-    assert build_if_behind(workspace) is not None
+    assert build_if_outdated(workspace) is not None
     count = "SELECT count(*) FROM scores WHERE status = 'scored'"
     assert Store(workspace).snapshot().fetch_rows(count, {}) == [(N,)]
 

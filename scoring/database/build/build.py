@@ -314,9 +314,9 @@ def _part_files(folder: Path) -> tuple[Path, ...]:
 
 
 def literal_paths(paths: Sequence[Path]) -> list[str]:
-    """File names for DuckDB, which would read ``*``, ``?`` and ``[`` in them as patterns.
+    """Return file names for DuckDB, in which ``*``, ``?`` and ``[`` would be patterns.
 
-    Every snapshot says ``hive_partitioning = false`` too: a folder ``a=b`` above would be a column.
+    Statements also set ``hive_partitioning = false``: a parent folder ``a=b`` would be a column.
     """
     return [re.sub(r"[*?[]", r"[\g<0>]", str(path)) for path in paths]
 

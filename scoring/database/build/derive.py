@@ -160,9 +160,9 @@ INSERT_SCORES = """
             CASE
                 WHEN m.status IS NULL THEN s.reason
                 WHEN m.status <> 'scored' THEN m.reason
-                WHEN m.no_token THEN 'the part holds no answer tokens for it'
+                WHEN m.no_token THEN 'the part has no answer tokens for it'
                 WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN m.reason
-                ELSE 'a loss in the part is no finite number'
+                ELSE 'a loss in the part is not a finite number'
             END AS reason
         FROM samples s LEFT JOIN means m USING (row_idx)
         LEFT JOIN (

@@ -11,7 +11,7 @@ from scoring.errors import WorkspaceError
 from scoring.workspace import Workspace
 
 
-def build_if_behind(workspace: Workspace, *, wait: bool = True) -> BuildReport | None:
+def build_if_outdated(workspace: Workspace, *, wait: bool = True) -> BuildReport | None:
     """Build the database if it lacks a finished part; return None if it lacks none.
 
     ``wait``: wait while another process does this, or leave it to that process.
@@ -19,12 +19,12 @@ def build_if_behind(workspace: Workspace, *, wait: bool = True) -> BuildReport |
     lock = FileLock(workspace.root / ".visnec.follow.lock", timeout=-1 if wait else 0)
     try:
         with lock:
-            return build_database(workspace) if _is_behind(workspace) else None
+            return build_database(workspace) if _is_outdated(workspace) else None
     except Timeout:
         return None
 
 
-def _is_behind(workspace: Workspace) -> bool:
+def _is_outdated(workspace: Workspace) -> bool:
     if not workspace.database.exists():
         return True
     try:

@@ -164,7 +164,7 @@ def _correlate_ranks(ranks: Floats, other_ranks: Floats) -> float | None:
 
 
 def _top_threshold(values: Floats, share: float) -> float | None:
-    """The value that keeps the top share; None where that is no sample."""
+    """The value that keeps the top share; None where it would keep none."""
     count = int(share * len(values))
     return float(np.partition(values, -count)[-count]) if count else None
 

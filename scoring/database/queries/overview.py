@@ -166,8 +166,8 @@ def _quantiles(ascending: NDArray[np.float64]) -> dict[float, float]:
 def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
     """Return about ``bins`` round bin edges for the scores of a scope, with 0 as an edge.
 
-    They span 99 % of all its scores whatever the filter, so that an axis does not move while
-    filters change. Where nothing is scored: -1 to 1.
+    They span 99 % of all its scores, independent of filters, so that an axis does not move while
+    these change. Where nothing is scored: -1 to 1.
     """
     snapshot = store.snapshot()
     check_scope(snapshot, scope)

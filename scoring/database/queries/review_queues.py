@@ -2,8 +2,8 @@
 
 A queue that is a random draw records each sample's sampling probability, so that shares among the
 decisions can be projected to the dataset; an order by score is not a draw. A random order mixes the
-row numbers with a seed, so that the same samples come in the same order on every machine, whatever
-the filter or the reviewer leaves out. The first k samples of a random queue are a random draw
+row numbers with a seed, so that the same samples come in the same order on every machine and under
+every filter. The first k samples of a random queue are a random draw
 for any k, because few queues are ever finished.
 """
 
@@ -122,9 +122,10 @@ def review_queue(
             samples; ``random`` takes any; ``stratified`` takes about the same number of scored
             samples of every source and category, in a random order in which all of these advance
             together; ``runs:RUN/BASELINE`` those whose ranks differ most from another run's;
-            ``conflicts`` those with as many keep as drop, or with any unsure; ``reviewers`` those
-            with different decisions; ``rule:0.25`` those whose decision disagrees with keeping
-            ``visnec >= 0.25``, the furthest from it first; ``row_idx`` any in dataset order.
+            ``conflicts`` those with equally many keep and drop, or with any unsure;
+            ``reviewers`` those with different decisions; ``rule:0.25`` those whose decision
+            disagrees with keeping ``visnec >= 0.25``, the furthest from it first; ``row_idx`` any
+            in dataset order.
         undecided_by: Leave out what this reviewer has decided.
         decided_by: Leave out what this reviewer has not decided ("only mine").
 

@@ -2,7 +2,7 @@
 
 Searching ten million samples takes seconds, and a person wants to see at once whether the words are
 right. Samples are searched block by block in dataset order until there are enough hits or the time
-is up; the result says how far that was. The complete result is that of the filter itself.
+is up; the result includes how far that was. The complete result is that of the filter itself.
 """
 
 from __future__ import annotations

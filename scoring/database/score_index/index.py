@@ -114,7 +114,7 @@ class ScoreIndex:
         return counts.astype(np.int64)
 
     def position_of(self, visnec: float | None) -> int:
-        """Return how many scores are below the limit; None is no lower limit."""
+        """Return how many scores are below the limit; None: no lower limit."""
         return 0 if visnec is None else int(np.searchsorted(self.visnec, visnec, side="left"))
 
     def end_of(self, visnec: float | None) -> int:
