@@ -2,12 +2,12 @@
 
     python -m benchmarks.store_queries [N] [--repeat 15] [--workspace DIR]
 
-Writes a synthetic workspace into a temporary folder (or uses one that lies in DIR), builds its
-database in a process of its own, and prints a Markdown table: for each question under each filter
-the first answer, then median / slowest of the next ones, in milliseconds, and in brackets the
-median time of the processor over all threads, which other work on the machine changes little. Each
-next answer is about another threshold, so nothing is answered from a page's cache. Memory is that
-of the process that reads. Results: benchmarks/results/store_queries.md.
+Writes a synthetic workspace into a temporary folder (or uses the one in DIR), builds its database
+in a separate process, and prints a Markdown table: for each query under each filter the first time,
+then median / slowest of the next ones, in milliseconds, and in brackets the median processor time
+over all threads, which depends little on other load. Each next query has another threshold, so that
+no result comes from a page's cache. Memory is that of the reading process.
+Results: benchmarks/results/store_queries.md.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ QUESTIONS: dict[str, Question] = {
     "histogram": lambda store, f, _: score_histogram(
         store, SCOPE, f, histogram_edges(store, SCOPE)
     ),
-    "cut_counts": lambda store, f, t: count_kept(store, SCOPE, f, t, None),
+    "count_kept": lambda store, f, t: count_kept(store, SCOPE, f, t, None),
     "score_summary": lambda store, f, t: score_summary(store, SCOPE, f, Bands(0.0, t)),
     "by_source": lambda store, f, t: by_source(store, SCOPE, f, Bands(0.0, t)),
     "by_cluster": lambda store, f, t: by_cluster(store, SCOPE, f, Bands(0.0, t)),
@@ -114,7 +114,7 @@ def measure(question: Question, store: Store, which: Filter, repeat: int) -> str
 
 def threshold_moves(store: Store, which: Filter, repeat: int) -> str:
     """All figures of a page after a move of the threshold: median / 95th percentile, CPU."""
-    names = ("cut_counts", "score_summary", "by_source", "by_cluster", "page, at a threshold")
+    names = ("count_kept", "score_summary", "by_source", "by_cluster", "page, at a threshold")
     times, busy = [], []
     for place in range(4 * repeat):
         threshold = 0.05 + 0.9 * place / (4 * repeat)
@@ -128,7 +128,7 @@ def threshold_moves(store: Store, which: Filter, repeat: int) -> str:
 
 
 def resident() -> int:
-    """Memory of this process now, in MB; the peak so far where that cannot be told."""
+    """Memory of this process now, in MB; the peak so far where that is unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""Pages, queues and single samples; every order is checked against plain Python."""
+"""Pages, queues and single samples; every order against plain Python."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ KEYS = {
 
 @pytest.mark.parametrize("sort", Sort)
 @pytest.mark.parametrize("limit", [1, 3, 11, 100])
-def test_pages_hold_every_sample_once_in_order(store: Store, sort: Sort, limit: int) -> None:
+def test_every_sample_is_on_one_page_in_order(store: Store, sort: Sort, limit: int) -> None:
     column, sign = KEYS[sort]
     truth = read_truth(store)
     ordered = sorted(
@@ -94,7 +94,7 @@ def test_pages_hold_every_sample_once_in_order(store: Store, sort: Sort, limit: 
     assert all(len(page) == limit for page in pages[:-1])
 
 
-def test_the_order_by_hand(store: Store) -> None:
+def test_order_against_a_written_out_list(store: Store) -> None:
     assert all_pages(store, EVERYTHING, Sort.VISNEC_DESC, 4) == [
         [3, 0, 6, 2],
         [9, 5, 1, 8],
@@ -110,7 +110,7 @@ def test_pages_under_a_filter(plausible: Store, sort: Sort) -> None:
     assert rows == matching_rows(plausible, SCOPE, which).tolist()
 
 
-def test_a_page_knows_its_total_and_its_ends(store: Store) -> None:
+def test_page_has_total_and_ends(store: Store) -> None:
     page = fetch_page(store, SCOPE, EVERYTHING, limit=11)
     assert (page.total, page.next, page.previous) == (11, None, None)
     page = fetch_page(store, SCOPE, Filter(source=("scenes",)), "visnec", limit=2)
@@ -126,7 +126,7 @@ def test_a_page_knows_its_total_and_its_ends(store: Store) -> None:
     assert (none.total, none.next, none.previous) == (0, None, None)
 
 
-def test_a_cursor_may_stand_where_no_sample_is(store: Store) -> None:
+def test_cursor_may_be_between_samples(store: Store) -> None:
     page = fetch_page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1), 2)
     assert page.rows["row_idx"].tolist() == [2, 0]
     page = fetch_page(store, SCOPE, EVERYTHING, "visnec", Cursor(0.2, -1, backward=True), 2)
@@ -213,7 +213,7 @@ PREDICATES = {
 
 
 @pytest.mark.parametrize("text", PREDICATES)
-def test_filters_choose_what_plain_python_chooses(plausible: Store, text: str) -> None:
+def test_filters_select_the_same_samples_as_plain_python(plausible: Store, text: str) -> None:
     expected = [row["row_idx"] for row in read_truth(plausible) if PREDICATES[text](row)]
     assert matching_rows(plausible, SCOPE, parse_filter(text)).tolist() == expected
     assert sample_count(plausible, SCOPE, parse_filter(text)) == len(expected)
@@ -263,7 +263,7 @@ def test_an_unknown_queue_names_the_queues(store: Store, order: str) -> None:
         review_queue(store, SCOPE, EVERYTHING, order, 3)
 
 
-def test_candidates_are_all_samples_in_their_order(store: Store) -> None:
+def test_candidates_are_all_samples_in_dataset_order(store: Store) -> None:
     found = read_candidates(store, SCOPE)
     assert found.row_idx.tolist() == list(range(11))
     assert found.sources == ("charts", "digits", "scenes")
@@ -285,7 +285,7 @@ def test_candidates_are_all_samples_in_their_order(store: Store) -> None:
     assert read_candidates(store, Scope(RUN_ID)).cluster_id.tolist() == [-1] * 11
 
 
-def test_a_sample_in_full(plausible: Store) -> None:
+def test_sample_detail_is_complete(plausible: Store) -> None:
     truth = read_truth(plausible)
     detail = sample_detail(plausible, SCOPE, 0)
     assert (detail.row_idx, detail.id, detail.source) == (0, "scenes-0", "scenes")
@@ -309,7 +309,7 @@ def test_a_sample_in_full(plausible: Store) -> None:
     assert detail.n_neighbours == 1
 
 
-def test_many_samples_at_once_are_what_each_is_alone(plausible: Store) -> None:
+def test_details_of_many_samples_equal_those_of_each(plausible: Store) -> None:
     rows = [4, 0, 5, 0, 239, 17]
     found = sample_details(plausible, SCOPE, rows)
     assert found == {row: sample_detail(plausible, SCOPE, row) for row in rows}
@@ -327,7 +327,7 @@ def test_a_sample_without_image_or_score(plausible: Store) -> None:
         sample_detail(plausible, SCOPE, 240)
 
 
-def test_clusters_that_leave_samples_out_still_add_up(tmp_path: Any) -> None:
+def test_samples_outside_all_clusters_are_counted(tmp_path: Any) -> None:
     workspace, _ = built(tmp_path, n=24)
     path = next(workspace.clusters_dir.glob("*/clusters.parquet"))
     pq.write_table(pq.read_table(path).slice(0, 20), path)

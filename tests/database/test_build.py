@@ -90,7 +90,7 @@ def test_losses_are_means_over_the_answer_tokens_of_all_turns(tmp_path: Path) ->
     ) == [(0, 1.5, 0.5, 1.0, 4), (1, 3.0, 1.0, 2.0, 2)]
 
 
-def test_typed_scores_arrive_to_the_last_bit(tmp_path: Path) -> None:
+def test_scores_are_stored_bit_for_bit(tmp_path: Path) -> None:
     typed = [0.1, -0.3, 1e-9, -2.7, 3.4727, 0.2058]
     workspace = make(tmp_path, visnec=typed)
     build_database(workspace)
@@ -111,12 +111,12 @@ def test_every_sample_has_a_row_for_each_run_and_baseline(tmp_path: Path) -> Non
         ("none", 8, 11),
         ("gray", 8, 11),
     ]
-    # The second baseline's text-only loss lies 0.125 lower.
+    # The second baseline's text-only loss is 0.125 lower.
     shifted = "SELECT visnec FROM scores WHERE row_idx = 3 ORDER BY visnec"
     assert ask(workspace, shifted) == [(1.875,), (2.0,)]
 
 
-def test_scores_lie_in_the_order_of_the_score(tmp_path: Path) -> None:
+def test_scores_are_sorted_in_the_table(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=SCORES, tokens=TOKENS)
     build_database(workspace)
     found = ask(workspace, "SELECT row_idx, visnec FROM scores")
@@ -124,7 +124,7 @@ def test_scores_lie_in_the_order_of_the_score(tmp_path: Path) -> None:
     assert ask(workspace, "SELECT count(*) FROM scores WHERE isnan(visnec)") == [(0,)]
 
 
-def test_a_run_without_parts_shows_what_the_records_rule_out(tmp_path: Path) -> None:
+def test_run_without_parts_has_the_statuses_of_the_records(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5, Status.TEXT_ONLY, Status.NO_ANSWER], with_run=False)
     write_run(workspace, [], "f")
     build_database(workspace)
@@ -136,7 +136,7 @@ def test_a_run_without_parts_shows_what_the_records_rule_out(tmp_path: Path) -> 
     assert ask(workspace, "SELECT n_scored, min_visnec FROM runs") == [(0, None)]
 
 
-def test_a_workspace_with_nothing_but_records(tmp_path: Path) -> None:
+def test_workspace_with_records_only(tmp_path: Path) -> None:
     workspace = make(tmp_path, n=12, with_run=False, with_clusters=False)
     report = build_database(workspace)
     assert (report.n_samples, report.n_runs, report.n_clusterings, report.n_decisions) == (
@@ -155,7 +155,7 @@ def test_an_empty_dataset(tmp_path: Path) -> None:
     assert fetch_page(store, SCOPE, Filter()).rows.empty
 
 
-def test_a_sample_scored_twice_counts_once_and_the_first_part_wins(tmp_path: Path) -> None:
+def test_sample_scored_twice_counts_once_from_the_first_part(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5, 1.0], tokens=[2, 2])
     second = [{"row_idx": 0, "turns": [turn(8.0, 0.0, 2)]}]
     write_scores(workspace, "part-00001.parquet", second * 2)
@@ -168,7 +168,7 @@ def test_a_sample_scored_twice_counts_once_and_the_first_part_wins(tmp_path: Pat
     assert ask(workspace, "SELECT row_idx, visnec FROM turn_scores") == [(0, 0.5), (1, 1.0)]
 
 
-def test_the_same_row_in_two_baselines_is_no_repetition(tmp_path: Path) -> None:
+def test_same_row_in_two_baselines_counts_twice(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5], tokens=[2])
     write_scores(
         workspace,
@@ -176,14 +176,14 @@ def test_the_same_row_in_two_baselines_is_no_repetition(tmp_path: Path) -> None:
         [{"row_idx": 0, "baseline": "blur", "turns": [turn(8.0, 0.0, 2)]}],
     )
     build_database(workspace)
-    # "blur" stands in no run.json, yet nothing that a part holds is left out.
+    # "blur" is in no run.json, but nothing in a part is left out.
     assert ask(workspace, "SELECT baseline, visnec FROM scores ORDER BY baseline") == [
         ("blur", 4.0),
         ("none", 0.5),
     ]
 
 
-def test_scores_that_are_no_numbers_become_a_status(tmp_path: Path) -> None:
+def test_non_finite_scores_become_a_status(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5, None, None, None], tokens=[2, 2, 2, 2])
     rows = [
         {"row_idx": 1, "turns": [turn(math.nan, 1.0, 2)]},
@@ -228,7 +228,7 @@ def test_ends_and_thoughts_are_summed_over_the_turns_of_a_sample(tmp_path: Path)
     ]
 
 
-def test_parts_of_earlier_versions_count_beside_those_of_this_one(tmp_path: Path) -> None:
+def test_parts_of_earlier_versions_are_read_with_current_ones(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5, None], tokens=[2, 2])
     old = turn(3.0, 1.0, 2) | {"delta_sq_sum": 4.0}
     row = {"row_idx": 1, "baseline": "none", "status": "scored", "turns": [old]}
@@ -246,7 +246,7 @@ def test_parts_of_earlier_versions_count_beside_those_of_this_one(tmp_path: Path
         (folder / name).unlink()
 
 
-def test_a_database_built_before_there_were_segments_is_read(tmp_path: Path) -> None:
+def test_database_without_token_segments_is_read(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5], tokens=[2])
     build_database(workspace)
     with duckdb.connect(str(workspace.database)) as con:
@@ -256,7 +256,7 @@ def test_a_database_built_before_there_were_segments_is_read(tmp_path: Path) -> 
     assert found == [(0.5, None)]
 
 
-def test_a_part_that_is_not_finished_is_left_alone(tmp_path: Path) -> None:
+def test_unfinished_part_is_ignored(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5])
     folder = workspace.run_dir(RUN_ID) / "scores"
     (folder / ".part-00001.parquet.x1.tmp").write_bytes(b"half a file")
@@ -283,7 +283,7 @@ def test_tables_have_the_columns_that_people_and_scripts_rely_on(tmp_path: Path)
     ]
 
 
-def test_the_file_holds_the_decisions_of_its_time(tmp_path: Path) -> None:
+def test_file_has_the_decisions_at_build_time(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5, 1.0])
     append_decisions(workspace, [decision_event(1, 1, "keep", note="seen")])
     build_database(workspace)
@@ -343,14 +343,14 @@ def test_a_broken_part_is_named_and_the_old_database_stays(tmp_path: Path) -> No
     assert leftovers(workspace) == []
 
 
-def test_missing_samples_are_not_passed_over(tmp_path: Path) -> None:
+def test_missing_samples_are_an_error(tmp_path: Path) -> None:
     workspace = make(tmp_path, n=100, part_rows=50)
     (workspace.dataset_dir / "part-00001.parquet").unlink()
     with pytest.raises(WorkspaceError, match="100 samples"):
         build_database(workspace)
 
 
-def test_a_status_of_a_newer_version_is_not_passed_over(tmp_path: Path) -> None:
+def test_unknown_status_is_an_error(tmp_path: Path) -> None:
     workspace = make(tmp_path, visnec=[0.5, None])
     write_scores(
         workspace, "part-00001.parquet", [{"row_idx": 1, "status": "too_odd", "turns": []}]
@@ -389,7 +389,7 @@ build_database(open_workspace(Path(sys.argv[1])), die)
 
 
 @pytest.mark.parametrize("moment", ["scores", "finish"])
-def test_a_killed_build_leaves_the_old_database_and_the_next_one_tidies_up(
+def test_killed_build_keeps_the_old_database_and_the_next_one_cleans_up(
     tmp_path: Path, moment: str
 ) -> None:
     workspace = make(tmp_path, visnec=[0.5, 1.0])

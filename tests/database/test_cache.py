@@ -28,7 +28,7 @@ def test_least_recently_used_entry_is_dropped_first() -> None:
     assert made == ["a", "b", "c", "b"]
 
 
-def test_what_could_not_be_made_is_tried_again() -> None:
+def test_failed_computation_is_tried_again() -> None:
     cache = QueryCache(max_bytes=10)
     with pytest.raises(ZeroDivisionError):
         cache.get_or_compute("a", lambda: 1 // 0, lambda _: 1)

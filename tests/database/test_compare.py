@@ -1,4 +1,4 @@
-"""Two sets of scores beside each other, worked out by hand."""
+"""Comparing two sets of scores, against written-out figures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_bands_and_filter(two: Store) -> None:
     assert some.flips.sum() == 3
 
 
-def test_density_holds_every_sample(two: Store) -> None:
+def test_density_counts_every_sample(two: Store) -> None:
     found = compare_scopes(two, SCOPE, OTHER, bins=6)
     assert found.density.sum() == 5
     assert found.density.shape == (len(found.edges_there) - 1, len(found.edges_here) - 1)
@@ -68,7 +68,7 @@ def test_density_holds_every_sample(two: Store) -> None:
     assert found.density[y, x] == 1
 
 
-def test_the_widest_apart_come_first(two: Store) -> None:
+def test_largest_rank_differences_come_first(two: Store) -> None:
     apart = compare_scopes(two, SCOPE, OTHER).furthest
     # Gaps of 1, 1, 1.5, 1 and 0.5 ranks.
     assert apart["row_idx"].tolist() == [2, 0, 1, 3, 4]
@@ -77,7 +77,7 @@ def test_the_widest_apart_come_first(two: Store) -> None:
     assert (queue.rows, queue.probabilities, queue.n_eligible) == ([2, 0], [None, None], 5)
 
 
-def test_with_itself_and_with_nothing(two: Store) -> None:
+def test_comparison_with_itself_and_with_no_common_samples(two: Store) -> None:
     same = compare_scopes(two, SCOPE, SCOPE)
     assert same.spearman == pytest.approx(1)
     assert same.furthest.empty
@@ -89,14 +89,14 @@ def test_with_itself_and_with_nothing(two: Store) -> None:
     assert (one.n_both, one.spearman) == (1, None)
 
 
-def test_what_cannot_be_compared_is_named(two: Store, tmp_path: Path) -> None:
+def test_scopes_that_cannot_be_compared_are_refused(two: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'third'"):
         compare_scopes(two, SCOPE, Scope("third"))
     with pytest.raises(InputError, match="between 0 and 1"):
         compare_scopes(two, SCOPE, OTHER, share=15)
 
 
-def test_against_plain_ranks_on_many(plausible: Store) -> None:
+def test_comparison_agrees_with_plain_ranks(plausible: Store) -> None:
     gray = Scope(SCOPE.run_id, "gray", SCOPE.clustering_id)
     found = compare_scopes(plausible, SCOPE, gray)
     assert found.n_both == found.n_here > 100

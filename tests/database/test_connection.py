@@ -1,4 +1,4 @@
-"""The store: follows new files and new decisions, shared by threads, closed to the outside."""
+"""The store follows new files and decisions, serves threads, and reaches nothing outside."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_database_of_another_version_is_explained(tmp_path: Path) -> None:
         Store(workspace)
 
 
-def test_unknown_runs_and_clusterings_are_named_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_runs_and_clusterings_are_refused_naming_the_known_ones(tmp_path: Path) -> None:
     _, store = built(tmp_path, n=6)
     with pytest.raises(InputError, match=rf"'other'.*{RUN_ID} \(none\)"):
         sample_count(store, Scope("other"))
@@ -63,7 +63,7 @@ def test_unknown_runs_and_clusterings_are_named_with_those_there_are(tmp_path: P
         sample_count(store, Scope(RUN_ID), Filter(cluster=(1,)))
 
 
-def test_a_new_database_is_seen_and_a_reading_goes_on(tmp_path: Path) -> None:
+def test_store_follows_a_new_database_and_a_snapshot_does_not(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     old, generation = store.snapshot(), store.generation
     assert score_summary(store, SCOPE).n_scored == 8
@@ -84,7 +84,7 @@ def test_a_new_database_is_seen_and_a_reading_goes_on(tmp_path: Path) -> None:
     assert old.fetch_rows("SELECT count(visnec) FROM scores") == [(8,)]
 
 
-def test_a_deleted_database_is_missed_by_nobody_who_reads(tmp_path: Path) -> None:
+def test_deleted_database_stays_readable_while_open(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     workspace.database.unlink()
     assert sample_count(store, SCOPE) == 11
@@ -92,7 +92,7 @@ def test_a_deleted_database_is_missed_by_nobody_who_reads(tmp_path: Path) -> Non
     assert sample_count(store, SCOPE) == 11
 
 
-def test_decisions_are_seen_at_once_and_undone_at_once(tmp_path: Path) -> None:
+def test_decisions_and_undo_are_visible_at_once(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     before = store.decisions_generation
     keep = decision_event(1, 2, "keep")
@@ -104,7 +104,7 @@ def test_decisions_are_seen_at_once_and_undone_at_once(tmp_path: Path) -> None:
     assert decision_counts(store, SCOPE) == {"keep": 0, "drop": 1, "unsure": 0, "none": 10}
 
 
-def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
+def test_final_decision_of_several_reviewers(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     for reviewer, verdicts in {
         "ada": ["keep", "keep", "drop", "unsure"],
@@ -116,14 +116,14 @@ def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
             for row, verdict in enumerate(verdicts)
             if verdict
         ]
-        append_decisions(workspace, events, f"{reviewer}@desk")
+        append_decisions(workspace, events, f"{reviewer}@laptop")
 
     def rows(text: str) -> list[int]:
         return matching_rows(store, SCOPE, parse_filter(text)).tolist()
 
     assert rows("decision:keep") == [0]  # two against one
     assert rows("decision:drop") == [2]
-    assert rows("decision:unsure") == [1, 3]  # a tie, and nobody sure
+    assert rows("decision:unsure") == [1, 3]  # a tie, and only unsure
     assert rows("decision:none") == [4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:none,keep") == [0, 4, 5, 6, 7, 8, 9, 10]
     assert rows("decision:keep,drop,unsure,none") == list(range(11))
@@ -131,7 +131,7 @@ def test_the_verdict_of_several_reviewers(tmp_path: Path) -> None:
     assert review_queue(store, SCOPE, Filter(), "row_idx", 3, undecided_by="ada").rows == [4, 5, 6]
 
 
-def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> None:
+def test_incremental_decisions_equal_a_fresh_read(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, n=20)
     dice = random.Random(3)  # noqa: S311 - repeatable on purpose
     logs = [open_review_log(workspace, name, "desk") for name in ("ada", "ben")]
@@ -149,7 +149,7 @@ def test_one_more_decision_leaves_what_a_fresh_look_finds(tmp_path: Path) -> Non
                 assert store.snapshot().fetch_rows(table) == fresh.fetch_rows(table)
 
 
-def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
+def test_note_alone_is_not_a_decision(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
     append_decisions(workspace, [decision_event(1, 5, None, note="odd picture")])
     assert decision_counts(store, SCOPE)["none"] == 11
@@ -159,7 +159,7 @@ def test_a_note_alone_is_no_decision(tmp_path: Path) -> None:
     assert (held["reviewer"], held["decision"], held["note"]) == ("ada", None, "odd picture")
 
 
-def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -> None:
+def test_threads_get_correct_results_while_the_database_changes(tmp_path: Path) -> None:
     """A connection shared by threads would mix up these answers, or raise."""
     workspace, store = built(tmp_path, n=240)
     expected = {
@@ -215,12 +215,12 @@ def test_many_threads_get_only_right_answers_while_all_changes(tmp_path: Path) -
         "INSTALL httpfs",
     ],
 )
-def test_a_query_reaches_neither_disk_nor_network(store: Store, query: str) -> None:
+def test_query_reaches_neither_disk_nor_network(store: Store, query: str) -> None:
     with pytest.raises(duckdb.Error):
         store.snapshot().fetch_rows(query)
 
 
-def test_text_of_a_filter_is_a_value_and_never_sql(store: Store) -> None:
+def test_text_of_a_filter_is_never_sql(store: Store) -> None:
     hostile = "'); DROP TABLE decisions; --"
     for which in (Filter(text=hostile), Filter(source=(hostile,)), Filter(text="100%_\\")):
         assert sample_count(store, SCOPE, which) == 0

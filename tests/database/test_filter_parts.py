@@ -1,4 +1,4 @@
-"""The newer parts of a filter: each against samples that were worked out by hand."""
+"""Newer parts of a filter, each against a written-out list of samples."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROWS = [
     Row(turns=(("Which?", "B", 4, 2.0, 0.5),), image="two.png", source="b"),
     Row(turns=(("How many?", "12", 4, 0.5, 1.5),), image="three.png", source="b"),
     Row(turns=(("Where?", "on the left", 4, 0.375, 0.25),), image="two.png", source="b"),
-    Row(status=Status.TEXT_ONLY, turns=(("Tell me", "one " * 9, 4, 0, 0),), source="b"),
+    Row(status=Status.TEXT_ONLY, turns=(("Describe", "one " * 9, 4, 0, 0),), source="b"),
 ]
 
 
@@ -99,7 +99,7 @@ CHOSEN = {
 
 
 @pytest.mark.parametrize("text", CHOSEN)
-def test_a_part_chooses_these_samples(parts: Store, text: str) -> None:
+def test_filter_part_selects_these_samples(parts: Store, text: str) -> None:
     which = parse_filter(text)
     assert parse_filter(str(which)) == which
     assert matching_rows(parts, SCOPE, which).tolist() == CHOSEN[text]
@@ -107,7 +107,7 @@ def test_a_part_chooses_these_samples(parts: Store, text: str) -> None:
     assert sample_count(parts, SCOPE, which) == len(CHOSEN[text])
 
 
-def test_the_limits_of_the_bands_in_use_decide(parts: Store) -> None:
+def test_current_band_limits_apply(parts: Store) -> None:
     which, bands = parse_filter("certainty:undecided"), Bands(-2.0, 5.0)
     assert matching_rows(parts, SCOPE, which, bands).tolist() == []
     assert score_summary(parts, SCOPE, which, bands).n_samples == 0
@@ -125,15 +125,15 @@ def test_every_part_is_described() -> None:
     ("text", "names"),
     [
         ("text:~/open", ["does not end", "slash"]),
-        ("runs:differ", ["name it too", "other:RUN/BASELINE"]),
-        ("other_category:redundant", ["name it too"]),
+        ("runs:differ", ["Name it too", "other:RUN/BASELINE"]),
+        ("other_category:redundant", ["Name it too"]),
         ("kind:essay", ["'essay'", "yes/no"]),
         ("certainty:maybe", ["'maybe'", "undecided"]),
         ("length:short", ["length:short", "length:1..20"]),
         ("other:a,b", ["one value"]),
     ],
 )
-def test_what_does_not_parse_is_explained(text: str, names: list[str]) -> None:
+def test_invalid_filter_is_explained(text: str, names: list[str]) -> None:
     with pytest.raises(FilterError) as error:
         parse_filter(text)
     for name in names:
@@ -141,7 +141,7 @@ def test_what_does_not_parse_is_explained(text: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["~/(a/", "~/[z/", "~/a**/", r"~/\1/"])
-def test_a_bad_pattern_is_explained(parts: Store, text: str) -> None:
+def test_invalid_regular_expression_is_explained(parts: Store, text: str) -> None:
     with pytest.raises(FilterError, match="Invalid regular expression ") as error:
         sample_count(parts, SCOPE, Filter(text=text))
     assert "Invalid Input Error" not in str(error.value)
@@ -149,18 +149,20 @@ def test_a_bad_pattern_is_explained(parts: Store, text: str) -> None:
         first_hits(parts, SCOPE, Filter(text=text))
 
 
-def test_a_run_that_is_not_there_is_named(parts: Store) -> None:
+def test_missing_run_is_named(parts: Store) -> None:
     with pytest.raises(InputError, match="no scores of run 'third'"):
         sample_count(parts, SCOPE, parse_filter("other:third"))
 
 
-def test_hostile_text_is_only_text(parts: Store) -> None:
+def test_hostile_text_is_matched_as_text(parts: Store) -> None:
     for text in ("'; DROP TABLE scores; --", "%", "_", '"', "\\", "\ud800", "~/'; --/"):
         assert sample_count(parts, SCOPE, Filter(text=text)) == 0
     assert sample_count(parts, SCOPE, Filter(image=("' OR 1=1 --",))) == 0
 
 
-def test_first_hits_tell_how_far_they_looked(parts: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_hits_report_how_far_they_searched(
+    parts: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(search, "_BLOCK_ROWS", 2)
     which = Filter(text="~/wh(at|ere|ich|y)/")  # rows 0, 1, 2 and 4
     found = first_hits(parts, SCOPE, which, limit=3, seconds=60)
@@ -186,7 +188,7 @@ def test_health(parts: Store) -> None:
     assert (nothing.n_scored, nothing.n_undecided, nothing.n_differing) == (0, 0, 0)
 
 
-def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> None:
+def test_one_word_with_a_scored_end_token_is_one_token(tmp_path: Path) -> None:
     typed = [0.5, 0.5, 0.5, 0.5, None]
     workspace, store = built(tmp_path, visnec=typed, tokens=[1, 2, 2, 3, 1])
     found = score_health(store, SCOPE)
@@ -201,8 +203,8 @@ def test_one_word_and_a_scored_end_token_stand_on_one_token(tmp_path: Path) -> N
     assert found.n_one_token == 1
 
 
-def test_what_the_parts_tell_of_content_counts(tmp_path: Path) -> None:
-    """Three answer tokens each: one content token beside an end and a thought, or three."""
+def test_content_tokens_come_from_the_parts(tmp_path: Path) -> None:
+    """Three answer tokens each: one content token with an end and a thought, or three."""
     workspace, store = built(tmp_path, visnec=[0.5, 0.5], tokens=[3, 3])
     part = next((workspace.run_dir(RUN_ID) / "scores").glob("part-*.parquet"))
     rows = pq.read_table(part).to_pylist()
@@ -248,7 +250,7 @@ def test_health_without_a_second_baseline(tmp_path: Path) -> None:
     assert matching_rows(store, SCOPE, parse_filter("baselines:differ")).tolist() == []
 
 
-def test_categories_of_a_flip_are_a_filter(parts: Store) -> None:
+def test_flip_is_a_filter(parts: Store) -> None:
     other = other_name(SCOPE)
     assert other == f"{RUN_ID}/none"
     which = flip_filter(parse_filter("source:b"), SCOPE, Category.REDUNDANT, Category.MISALIGNED)

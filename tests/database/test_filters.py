@@ -75,7 +75,7 @@ filters = st.builds(
 
 
 @given(filters)
-def test_what_is_written_reads_back_equal(which: Filter) -> None:
+def test_written_filter_parses_to_an_equal_one(which: Filter) -> None:
     assert parse_filter(str(which)) == which
     assert str(parse_filter(str(which))) == str(which)
 
@@ -88,7 +88,7 @@ def test_what_is_written_reads_back_equal(which: Filter) -> None:
         ("visnec:0.5", ["visnec:0.5", "visnec:0.25.."]),
         ("visnec:a..b", ["visnec:a..b"]),
         ("visnec:..", ["lower or an upper limit"]),
-        ("visnec:2..1", ["2..1", "swap"]),
+        ("visnec:2..1", ["2..1", "Swap"]),
         ("visnec:..inf", ["finite"]),
         ("visnec:nan..", ["finite"]),
         ("visnec:0..1,2..3", ["one value"]),
@@ -99,12 +99,12 @@ def test_what_is_written_reads_back_equal(which: Filter) -> None:
         ("source:a source:b", ["twice", "source:a,b"]),
         ("source:", ["no value"]),
         ("source:a,", ["no value"]),
-        ('text:"open', ["not closed"]),
+        ('text:"open', ["unclosed"]),
         ('source:a"b"', ["without a space"]),
         (r'text:"\x"', ["quoted"]),
     ],
 )
-def test_errors_name_the_part_and_what_could_stand_there(text: str, names: list[str]) -> None:
+def test_errors_name_the_part_and_what_it_accepts(text: str, names: list[str]) -> None:
     with pytest.raises(FilterError) as error:
         parse_filter(text)
     for name in names:

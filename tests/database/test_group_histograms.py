@@ -1,4 +1,4 @@
-"""Histograms of groups, by hand on the eleven typed samples, and as parts of the whole."""
+"""Histograms of groups, on the eleven typed samples and as parts of the total."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.synthetic import Row, typed_row
 EDGES = [-1.0, 0.0, 0.5, 1.0]
 
 
-def test_each_group_by_hand(store: Store) -> None:
+def test_histograms_of_each_group(store: Store) -> None:
     assert group_histograms(store, SCOPE, "source", EDGES) == {
         "scenes": [0, 1, 3],  # 0.125; 0.5, 0.5 and, beyond the last edge, 2.0
         "digits": [1, 0, 0],
@@ -33,7 +33,7 @@ def test_each_group_by_hand(store: Store) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("which", [Filter(), Filter(source=("words", "scenes"))])
-def test_the_groups_add_up_to_the_whole(plausible: Store, group: str, which: Filter) -> None:
+def test_groups_add_up_to_the_total(plausible: Store, group: str, which: Filter) -> None:
     whole = score_histogram(plausible, SCOPE, which, EDGES)["n"].tolist()
     groups = group_histograms(plausible, SCOPE, group, EDGES, which)
     assert [sum(one) for one in zip(*groups.values(), strict=True)] == whole
@@ -55,7 +55,7 @@ def conversations(root: Path) -> Store:
     return built(root, rows=rows)[1]
 
 
-def test_answers_by_their_turn_by_hand(tmp_path: Path) -> None:
+def test_histograms_of_each_turn(tmp_path: Path) -> None:
     store = conversations(tmp_path)
     edges = [-1.0, 0.0, 0.25, 1.0]
     # Row 0 answers once, row 1 twice, row 2 three times; a bin holds its left edge.

@@ -23,7 +23,7 @@ N = 665_000
 
 
 @pytest.mark.long
-def test_answers_are_exact_and_memory_is_bounded(
+def test_results_are_exact_and_memory_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "_MEMORY_CAP", 256 << 20)

@@ -1,4 +1,4 @@
-"""Counts, distributions, cuts and groups against values worked out by hand.
+"""Counts, distributions, thresholds and groups against written-out values.
 
 Scored in the fixture, ascending: -1 (row 8), -0.25 (1), 0 (5), 0.125 (9), 0.25 (2), 0.5 (0),
 0.5 (6), 2 (3); with 16, 4, 2, 4, 8, 2, 4 and 1 answer tokens.
@@ -66,7 +66,7 @@ def test_dataset_counts(store: Store, plausible: Store) -> None:
     assert counts.loc["chat", "with_image"] == 0
 
 
-def test_statuses_stand_in_the_order_of_the_closed_list_and_add_up(store: Store) -> None:
+def test_statuses_follow_the_closed_list_and_add_up(store: Store) -> None:
     assert status_counts(store, SCOPE).values.tolist() == [
         ["scored", 8],
         ["pending", 1],
@@ -107,7 +107,7 @@ def test_summary(store: Store) -> None:
     assert (summary.mean_loss_text, summary.mean_loss_multimodal) == (0.828125, 0.5625)
 
 
-def test_bands_are_the_users_to_move(store: Store) -> None:
+def test_given_bands_replace_those_of_the_workspace(store: Store) -> None:
     bands = Bands(-0.5, 0.5)
     summary = score_summary(store, SCOPE, bands=bands)
     assert list(summary.categories.values()) == [1, 4, 3]
@@ -135,7 +135,7 @@ def test_nothing_scored_under_a_filter_is_none_and_not_zero(store: Store) -> Non
     assert status_counts(store, SCOPE, nothing).empty
 
 
-def test_bins_hold_their_left_edge_and_the_outer_ones_what_lies_outside(store: Store) -> None:
+def test_bins_include_their_left_edge_and_outer_bins_the_rest(store: Store) -> None:
     bars = score_histogram(store, SCOPE, EVERYTHING, [-0.5, 0.0, 0.25, 0.5])
     assert bars.values.tolist() == [[-0.5, 0.0, 2], [0.0, 0.25, 2], [0.25, 0.5, 4]]
     one = score_histogram(store, SCOPE, EVERYTHING, [0.3, 0.4])
@@ -157,7 +157,7 @@ def test_edges_are_round_and_the_same_under_every_filter(store: Store, plausible
     assert bars["n"].sum() == score_summary(plausible, SCOPE).n_scored
 
 
-def test_a_cut_keeps_its_minimum_and_not_its_maximum(store: Store) -> None:
+def test_threshold_keeps_its_minimum_and_not_its_maximum(store: Store) -> None:
     cut = count_kept(store, SCOPE, EVERYTHING, 0.125, None)
     assert (cut.n_kept, cut.n_dropped, cut.n_unscored) == (5, 3, 3)
     assert (cut.tokens_kept, cut.tokens_dropped) == (19, 22)
@@ -183,12 +183,12 @@ def test_the_threshold_of_a_share(store: Store, share: float, threshold: float) 
     assert threshold_for_share(store, SCOPE, EVERYTHING, share) == threshold
 
 
-def test_a_share_is_a_share(store: Store) -> None:
+def test_share_outside_0_to_1_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="15 %"):
         threshold_for_share(store, SCOPE, EVERYTHING, 15)
 
 
-def test_the_threshold_of_a_share_keeps_that_many(plausible: Store) -> None:
+def test_threshold_for_a_share_keeps_that_share(plausible: Store) -> None:
     n = score_summary(plausible, SCOPE).n_scored
     for count in (1, 2, 17, n - 1, n):
         share = min((count + 0.5) / n, 1.0)
@@ -262,7 +262,7 @@ def test_groups_by_turn(plausible: Store) -> None:
     assert scenes["turn"].tolist() == [0]
 
 
-def test_groups_count_verdicts_and_add_up(plausible: Store) -> None:
+def test_groups_count_decisions_and_add_up(plausible: Store) -> None:
     verdicts = decision_counts(plausible, SCOPE)
     assert verdicts["keep"] > 0 < verdicts["drop"]
     total = sample_count(plausible, SCOPE)
@@ -274,7 +274,7 @@ def test_groups_count_verdicts_and_add_up(plausible: Store) -> None:
         }
 
 
-def test_a_filter_may_name_everything_at_once(plausible: Store) -> None:
+def test_filter_with_every_part(plausible: Store) -> None:
     which = parse_filter(
         "source:digits,scenes cluster:0,1,2 category:misaligned,redundant status:scored "
         'decision:keep,none visnec:-1..1 loss_text:0.. loss_multimodal:..9 tokens:3.. text:"COLOUR"'

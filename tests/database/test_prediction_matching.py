@@ -1,4 +1,4 @@
-"""Matches in the database: those of the parts, or derived anew from the texts."""
+"""Matches in the database: those of the parts, or recomputed from the texts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def predictions(workspace: Workspace) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_matches_of_this_version_are_taken_from_the_parts(workspace: Workspace) -> None:
+def test_current_matches_come_from_the_parts(workspace: Workspace) -> None:
     row = to_prediction_row(match_prediction(1, "answer 1", "no", "answer 1", ""), 16)
     write(workspace, [row | {"f1_text": 0.75}], PREDICTIONS, "0")  # not what would be derived
     assert predictions(workspace) == [(1, True, 0.75, False, None, MATCH_VERSION, 16)]
 
 
-def test_what_is_older_is_compared_anew_from_the_texts(
+def test_older_matches_are_recomputed_from_the_texts(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction_matching, "_BLOCK_ROWS", 1)

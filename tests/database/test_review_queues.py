@@ -1,4 +1,4 @@
-"""Review queues: order, sampling probabilities, and what reviewers take out."""
+"""Review queues: order, sampling probabilities, and what reviewers leave out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVERYTHING = Filter()
 
 @pytest.fixture(scope="module")
 def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The samples of SCORES with verdicts of ada and ben; row 8 has -1, row 3 has 2."""
+    """The samples of SCORES with decisions of ada and ben; row 8 has -1, row 3 has 2."""
     root = tmp_path_factory.mktemp("reviewed")
     workspace = make_workspace(root / "ws", visnec=SCORES, tokens=TOKENS, with_images=False)
     drawn = {"queue": "random seed 1", "sampling_probability": 0.25}
@@ -55,7 +55,7 @@ def rows(store: Store, order: str, limit: int = 11, **options: object) -> list[i
     return queue.rows
 
 
-def test_an_order_by_score_is_no_draw(reviewed: Store) -> None:
+def test_order_by_score_is_not_a_draw(reviewed: Store) -> None:
     queue = review_queue(reviewed, SCOPE, EVERYTHING, "lowest", 3)
     assert (queue.rows, queue.probabilities) == ([8, 1, 5], [None] * 3)
     assert (queue.name, queue.n_eligible) == ("lowest", 8)
@@ -75,7 +75,7 @@ def test_a_random_draw_records_its_probability(reviewed: Store) -> None:
     assert mine.probabilities == [3 / 6] * 3
 
 
-def test_strata_get_equal_shares_as_far_as_they_go(reviewed: Store) -> None:
+def test_strata_get_equal_shares_as_far_as_possible(reviewed: Store) -> None:
     """Scored, by source and category: scenes 2 redundant.. as listed below."""
     strata = {
         ("scenes", "redundant"): {9},
@@ -119,12 +119,12 @@ def test_an_even_chance_inside_a_stratum(plausible: Store) -> None:
     assert chi < len(members) + 4 * np.sqrt(2 * len(members))
 
 
-def test_where_people_differ(reviewed: Store) -> None:
+def test_queues_of_disagreement(reviewed: Store) -> None:
     # Row 1 is a tie, and ada alone is unsure about row 9; they differ about row 1 only.
     assert rows(reviewed, "conflicts") == [1, 9]
     assert rows(reviewed, "conflicts", decided_by="ben") == [1]
     assert rows(reviewed, "reviewers") == [1]
-    # keep below the cut: row 8 (-1); drop above: row 0 (0.5). Row 1 is a tie, hence unsure.
+    # keep below the threshold: row 8 (-1); drop above: row 0 (0.5). Row 1 is a tie, hence unsure.
     assert rows(reviewed, "rule:0.25") == [8, 0]
     assert rows(reviewed, "rule:0.6") == [8]
 
@@ -143,13 +143,13 @@ def test_an_unknown_queue_names_the_queues(reviewed: Store, order: str) -> None:
         rows(reviewed, order)
 
 
-def test_the_conflict_queue_holds_what_the_conflict_count_counts(tmp_path: Path) -> None:
+def test_conflict_queue_agrees_with_the_conflict_count(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ws", visnec=[0.5] * 6, with_images=False)
     given = ["keep keep drop", "keep drop", "unsure drop", "keep keep", "keep drop unsure", "drop"]
     for row, said in enumerate(given):
         for number, decision in enumerate(said.split()):
             event = decision_event(row + 1, row, decision, reviewer=f"r{number}")
-            append_decisions(workspace, [event], f"r{number}@desk")
+            append_decisions(workspace, [event], f"r{number}@laptop")
     build_database(workspace)
     counted = find_conflicts(latest_decisions(read_events(workspace)))
     assert rows(Store(workspace), "conflicts") == counted == [1, 2, 4]
@@ -162,7 +162,7 @@ def test_the_conflict_queue_holds_what_the_conflict_count_counts(tmp_path: Path)
 def test_labels_carry_how_they_were_drawn(reviewed: Store) -> None:
     """Rows 8 and 0 of 8 scored ones were drawn, row 3 was chosen in between; 1 and 9 are open.
 
-    The first draw tells 8 times row 8, the second rows 8 and 3 and 6 times row 0; half of each.
+    The first draw estimates 8 times row 8, the second rows 8 and 3 and 6 times row 0; each is half.
     """
     labels = read_hand_labels(reviewed, SCOPE)
     assert labels.visnec.tolist() == [-1.0, 2.0, 0.5]
@@ -191,8 +191,8 @@ N = 1200
 
 
 def wanted(row: int) -> bool:
-    """The truth that reviewers would tell: half of the misaligned, a third of the redundant, and
-    nine in ten of the vision-critical ones are to be kept."""
+    """Whether reviewers would keep it: half of the misaligned, a third of the redundant and nine in
+    ten of the vision-critical samples."""
     return row % 2 == 0 if row < 100 else row % 3 == 0 if row < 400 else row % 10 != 0
 
 
@@ -205,7 +205,7 @@ def population(tmp_path: Path) -> Workspace:
 
 
 def decide(workspace: Workspace, queue: ReviewQueue, first: int, reviewer: str = "ada") -> None:
-    """The first so many of a queue, told truly."""
+    """Decide the first samples of a queue, as ``wanted``."""
     drafts = [
         DecisionDraft(
             row,
@@ -225,7 +225,7 @@ KEPT = 0.9  # precision from 0.25 on
 
 @pytest.mark.parametrize("order", ["stratified", "random"])
 @pytest.mark.parametrize("first", [90, 200, 400])
-def test_a_queue_that_was_left_tells_the_truth_about_the_whole(
+def test_unfinished_queue_gives_unbiased_estimates(
     population: Workspace, order: str, first: int
 ) -> None:
     store = Store(population)
@@ -246,7 +246,7 @@ def test_a_queue_that_was_left_tells_the_truth_about_the_whole(
         assert abs(found.value - truth) < 3 * np.sqrt(truth * (1 - truth) / found.effective)
 
 
-def test_any_beginning_of_a_stratified_queue_is_spread_over_the_strata(
+def test_any_prefix_of_a_stratified_queue_covers_the_strata(
     population: Workspace,
 ) -> None:
     """Nine strata with equal quotas: the first nine are one of each, the next nine another."""
@@ -262,8 +262,8 @@ def test_any_beginning_of_a_stratified_queue_is_spread_over_the_strata(
     assert len(first) > 3  # not always the largest
 
 
-def test_drawing_anew_counts_nothing_twice(population: Workspace) -> None:
-    """Half a queue, then the rest drawn anew with another seed, in the end everything."""
+def test_second_draw_counts_no_sample_twice(population: Workspace) -> None:
+    """Half a queue, then the rest redrawn with another seed, in the end everything."""
     store = Store(population)
     for seed in (1, 2):
         queue = review_queue(store, SCOPE, EVERYTHING, "stratified", 180, seed, undecided_by="ada")
@@ -283,8 +283,8 @@ def test_drawing_anew_counts_nothing_twice(population: Workspace) -> None:
     assert cut.wrongly_dropped.value == pytest.approx(TRUTH)
 
 
-def test_what_was_chosen_before_a_draw_does_not_bias_it(population: Workspace) -> None:
-    """All misaligned ones were judged by hand first; a random draw stands for the other 1100."""
+def test_earlier_chosen_samples_do_not_bias_a_draw(population: Workspace) -> None:
+    """All misaligned samples were decided first; a random draw represents the other 1100."""
     store = Store(population)
     lowest = review_queue(store, SCOPE, EVERYTHING, "lowest", 100)
     decide(population, lowest, 100)
@@ -325,7 +325,7 @@ def test_a_draw_by_category_is_bound_to_its_limits(population: Workspace) -> Non
     assert len(read_hand_labels(store, SCOPE, redundant)) == 30
     moved = Bands(0.0, 0.5)
     assert len(read_hand_labels(store, SCOPE, redundant, moved)) == 0
-    # A stratified draw of everything needs its own limits only to tell its strata.
+    # A stratified draw of everything needs its own limits only for its strata.
     queue = review_queue(
         store, SCOPE, EVERYTHING, "stratified", 90, bands=moved, undecided_by="ada"
     )
@@ -333,7 +333,7 @@ def test_a_draw_by_category_is_bound_to_its_limits(population: Workspace) -> Non
     assert read_hand_labels(store, SCOPE).weight.sum() == pytest.approx(N)
 
 
-def test_draws_of_older_logs_count_as_draws_of_everything(population: Workspace) -> None:
+def test_draws_without_a_record_count_as_draws_from_all_samples(population: Workspace) -> None:
     store = Store(population)
     queue = review_queue(store, SCOPE, EVERYTHING, "stratified", 90)
     decide(population, replace(queue, draw=None), 90)

@@ -1,4 +1,4 @@
-"""Sorted columns in memory against plain Python, with blocks so small that every edge is met."""
+"""Sorted columns in memory against plain Python, with blocks so small that every edge occurs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "source:scenes", "cluster:0,1 tokens:4..", "visnec:0..0.5"])
-def test_groups_left_of_any_position_are_what_plain_counting_gives(
-    plausible: Store, text: str
-) -> None:
+def test_group_counts_below_any_position(plausible: Store, text: str) -> None:
     one = open_score_index(plausible, SCOPE, parse_filter(text))
     one.memo.clear()  # other tests made its tables with larger blocks
     table = one.group_table(SOURCE)
@@ -67,7 +65,7 @@ def test_groups_left_of_any_position_are_what_plain_counting_gives(
         "cluster:4711",
     ],
 )
-def test_groups_are_cut_from_all_samples_as_they_would_be_read(plausible: Store, text: str) -> None:
+def test_index_of_groups_equals_the_one_read_from_the_database(plausible: Store, text: str) -> None:
     which = parse_filter(text)
     read = open_score_index(Store(plausible.workspace), SCOPE, which)
     whole = Store(plausible.workspace)
@@ -88,9 +86,7 @@ def test_groups_are_cut_from_all_samples_as_they_would_be_read(plausible: Store,
 
 @pytest.mark.parametrize("text", ["", "source:scenes,words", "cluster:0,5", "text:colour"])
 @pytest.mark.parametrize("band", ["", "category:misaligned,vision-critical", "visnec:0.1..0.8"])
-def test_figures_of_sources_are_those_of_plain_python(
-    plausible: Store, text: str, band: str
-) -> None:
+def test_figures_of_sources_agree_with_plain_python(plausible: Store, text: str, band: str) -> None:
     bands = Bands(-0.1, 0.6)
     rows = [row for row in read_truth(plausible) if _meets(row, text, band, bands)]
     which = parse_filter(f"{text} {band}")
@@ -128,7 +124,7 @@ def _meets(row: dict[str, Any], text: str, band: str, bands: Bands) -> bool:
     return of_text and of_band
 
 
-def test_a_filter_on_score_or_category_is_a_stretch_of_the_slice_without_it(store: Store) -> None:
+def test_filter_on_score_or_category_is_a_range_of_the_index(store: Store) -> None:
     one = open_score_index(store, SCOPE, EVERYTHING)
     assert one.row_idx.tolist() == [8, 1, 5, 9, 2, 0, 6, 3]
     assert one.n_unscored == 3
@@ -149,7 +145,7 @@ def test_samples_outside_the_clustering_have_code_0(store: Store) -> None:
 @pytest.mark.parametrize("sort", ["visnec", "-visnec"])
 @pytest.mark.parametrize("limit", [1, 3, 7])
 @pytest.mark.parametrize("text", ["", "source:digits,charts", "category:vision-critical"])
-def test_pages_from_memory_are_those_of_the_database(
+def test_pages_from_memory_equal_those_of_the_database(
     tmp_path: Path, sort: str, limit: int, text: str
 ) -> None:
     """Ties of three at both ends and in the middle; forward to the end and back again."""
@@ -208,14 +204,14 @@ def test_thresholds_for_a_number_of_answer_tokens(store: Store) -> None:
         threshold(-5)
 
 
-def test_a_token_threshold_keeps_no_more_than_asked_but_for_ties(plausible: Store) -> None:
+def test_token_threshold_keeps_no_more_than_requested_except_ties(plausible: Store) -> None:
     for tokens in range(0, 4000, 171):
         found = threshold_for_tokens(plausible, SCOPE, EVERYTHING, tokens)
         cut = count_kept(plausible, SCOPE, EVERYTHING, found, None)
         assert cut.tokens_kept <= tokens
 
 
-def test_the_curve_of_shares(store: Store) -> None:
+def test_score_ecdf(store: Store) -> None:
     assert score_ecdf(store, SCOPE, points=3).values.tolist() == [[-1, 1 / 8], [0.125, 0.5], [2, 1]]
     every = score_ecdf(store, SCOPE)
     assert every["visnec"].tolist() == [-1, -0.25, 0, 0.125, 0.25, 0.5, 2]

@@ -63,7 +63,7 @@ def test_the_tokens_of_a_sample_come_in_their_order(tmp_path: Path) -> None:
     assert unknown["text"].tolist() == [None, None, None]
 
 
-def test_what_was_not_scored_has_no_tokens(tmp_path: Path) -> None:
+def test_unscored_sample_has_no_tokens(tmp_path: Path) -> None:
     store = with_tokens(tmp_path, [TOKENS, {}, {}])
     assert token_scores(store, Scope(RUN_ID), 1) is None
     assert token_scores(store, Scope(RUN_ID), 99) is None
@@ -71,12 +71,12 @@ def test_what_was_not_scored_has_no_tokens(tmp_path: Path) -> None:
         token_scores(store, Scope(RUN_ID, "gray"), 0)
 
 
-def test_a_run_without_token_values_says_so(store: Store) -> None:
+def test_run_without_token_values_gives_none(store: Store) -> None:
     assert token_scores(store, Scope(RUN_ID), 0) is None
 
 
 @pytest.mark.parametrize("old", [0, 1])
-def test_parts_from_before_token_values_stand_beside_newer_ones(tmp_path: Path, old: int) -> None:
+def test_parts_without_token_values_are_read_with_newer_ones(tmp_path: Path, old: int) -> None:
     workspace = make_workspace(tmp_path / "ws", with_images=False, visnec=[0.5, 1.0], part_rows=1)
     part = sorted((workspace.run_dir(RUN_ID) / "scores").glob("part-*.parquet"))[old]
     names = [name for name in schemas.SCORES.names if not name.startswith("token_")]

@@ -68,7 +68,9 @@ def workspace(tmp_path: Path) -> Workspace:
     return import_questions(tmp_path, QUESTIONS)
 
 
-def test_similar_instructions_meet_and_each_text_is_embedded_once(workspace: Workspace) -> None:
+def test_similar_instructions_share_a_cluster_and_each_text_is_embedded_once(
+    workspace: Workspace,
+) -> None:
     embedder = PlaneEmbedder()
     found = cluster_dataset(workspace, embedder, k=2)
     assert sorted(embedder.seen) == sorted(set(QUESTIONS))
@@ -90,13 +92,13 @@ def test_the_same_clustering_is_not_made_again(workspace: Workspace) -> None:
     assert len(list_clusterings(workspace)) == 2
 
 
-def test_more_clusters_than_instructions_are_as_many_as_there_are(workspace: Workspace) -> None:
+def test_at_most_one_cluster_per_instruction(workspace: Workspace) -> None:
     found = cluster_dataset(workspace, PlaneEmbedder(), k=50)
     assert sum(one.size for one in found.clusters) == 5
     assert len(found.clusters) <= 3
 
 
-def test_no_clusters_are_refused(workspace: Workspace) -> None:
+def test_zero_clusters_are_refused(workspace: Workspace) -> None:
     with pytest.raises(InputError, match="at least 1, got 0"):
         cluster_dataset(workspace, PlaneEmbedder(), k=0)
 
@@ -110,7 +112,7 @@ def test_kmeans_is_the_papers_call() -> None:
     np.testing.assert_allclose(distances, nearest, rtol=1e-3)
 
 
-def test_the_names_come_from_the_most_typical_instructions(tmp_path: Path) -> None:
+def test_names_are_the_most_typical_instructions(tmp_path: Path) -> None:
     # Two groups far apart; the most frequent instruction near a centre names its cluster.
     texts = ["What colour?"] * 3 + [
         "What colour is it?",
@@ -126,7 +128,7 @@ def test_the_names_come_from_the_most_typical_instructions(tmp_path: Path) -> No
 
 
 class LongEmbedder:
-    """Each text at a place of its own, which its number gives; fails when told to."""
+    """Each text at a place of its own, given by its number; fails on request."""
 
     name = "long"
     weights: str | None = None
@@ -146,9 +148,7 @@ class LongEmbedder:
         return np.sin(angle).astype(np.float32)
 
 
-def test_what_was_embedded_is_kept_through_an_interruption(
-    tmp_path: Path, small_parts: None
-) -> None:
+def test_embedding_resumes_after_an_interruption(tmp_path: Path, small_parts: None) -> None:
     workspace = import_questions(tmp_path, [f"number {n}" for n in range(100)])
     with pytest.raises(KeyboardInterrupt):
         cluster_dataset(workspace, LongEmbedder(fail_at=48), k=3)
@@ -187,7 +187,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(instructions, name, value)
 
 
-def test_a_sweep_gives_each_number_of_clusters(workspace: Workspace) -> None:
+def test_sweep_makes_each_number_of_clusters(workspace: Workspace) -> None:
     embedder = PlaneEmbedder()
     found = sweep_clusterings(workspace, embedder, [(3, 42), (1, 42), (3, 42)])
     assert [one.k for one in found] == [3, 1, 3]
@@ -198,7 +198,7 @@ def test_a_sweep_gives_each_number_of_clusters(workspace: Workspace) -> None:
     }
 
 
-def test_a_package_whose_files_are_others_is_refused(tmp_path: Path) -> None:
+def test_package_with_other_files_is_refused(tmp_path: Path) -> None:
     for name in PACKAGED_FILES:
         (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(ModelError, match=r"config.json is not the file of the published"):
@@ -209,7 +209,7 @@ def test_a_package_whose_files_are_others_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(has_packaged_weights(), reason="the package is installed")
-def test_a_package_that_is_not_there_is_named() -> None:
+def test_missing_package_is_named() -> None:
     with pytest.raises(ModelError, match="embeddings-offline"):
         load_embedder(PACKAGED)
 
@@ -257,7 +257,7 @@ def test_tfidf_survives_texts_without_words(texts: list[str]) -> None:
     assert np.isfinite(embedder.embed(texts)).all()
 
 
-def test_an_embedder_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_embedder_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as without a network
     with pytest.raises(ModelError, match="--embedder tfidf"):
         load_embedder("nowhere/no-model")

@@ -1,4 +1,4 @@
-"""Which embedder is taken, what it is recorded as, and what of its vectors is kept."""
+"""Which embedder is chosen, how it is recorded, and which of its vectors are reused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def packaged_folder() -> Path:
 
 
 class CountingEmbedder:
-    """Each text at a place of its own; counts what it embeds. ``weights`` as a test says."""
+    """Each text at a place of its own; counts what it embeds."""
 
     name = "counting"
 
@@ -64,7 +64,7 @@ class CountingEmbedder:
 
 
 def add(root: Path, *questions: str) -> Workspace:
-    """The workspace with these samples, beside those that it held."""
+    """The workspace with these samples added."""
     turns = [[{"from": "human", "value": q}, {"from": "gpt", "value": "a"}] for q in questions]
     file = root / f"{len(list(root.iterdir()))}.json"
     file.write_text(json.dumps([{"conversations": one} for one in turns]))
@@ -74,7 +74,7 @@ def add(root: Path, *questions: str) -> Workspace:
     return open_workspace(root / "ws")
 
 
-def test_added_samples_cost_their_new_texts_only(tmp_path: Path) -> None:
+def test_added_samples_embed_only_new_texts(tmp_path: Path) -> None:
     cluster_dataset(add(tmp_path, "aaa", "b", "aaa"), CountingEmbedder("w1"), k=2)
     workspace = add(tmp_path, "b", "cc", "dddd")
     again = CountingEmbedder("w1")
@@ -85,13 +85,13 @@ def test_added_samples_cost_their_new_texts_only(tmp_path: Path) -> None:
         assert vectors[:, 0].tolist() == [3, 1, 3, 1, 2, 4]
 
 
-def test_of_an_endless_instruction_the_beginning_is_embedded(tmp_path: Path) -> None:
+def test_only_the_beginning_of_a_huge_instruction_is_embedded(tmp_path: Path) -> None:
     embedder = CountingEmbedder("w1")
     cluster_dataset(add(tmp_path, "a" * 300_000, "b"), embedder, k=2)
     assert [len(text) for text in embedder.seen] == [200_000, 1]
 
 
-def test_one_that_learns_from_the_dataset_embeds_all_of_it_anew(tmp_path: Path) -> None:
+def test_fitted_embedder_embeds_the_whole_dataset_again(tmp_path: Path) -> None:
     cluster_dataset(add(tmp_path, "aaa", "b"), CountingEmbedder(None), k=2)
     again = CountingEmbedder(None)
     cluster_dataset(add(tmp_path, "cc"), again, k=2)
@@ -112,7 +112,7 @@ def test_other_weights_under_the_same_name_make_other_vectors_and_clusters(tmp_p
     }
 
 
-def test_a_record_from_before_weights_were_recorded_is_read(tmp_path: Path) -> None:
+def test_record_without_weights_is_read(tmp_path: Path) -> None:
     workspace = add(tmp_path, "aaa", "b")
     made = cluster_dataset(workspace, TfidfEmbedder(), k=2)
     path = workspace.clusters_dir / made.clustering_id / "clustering.json"
@@ -141,7 +141,7 @@ def test_without_network_it_is_the_package(offline: Path) -> None:
 
 
 @needs_both
-def test_what_was_had_from_the_hub_is_taken_first(offline: Path) -> None:
+def test_cached_hub_model_comes_first(offline: Path) -> None:
     files = offline / "models--sentence-transformers--all-MiniLM-L6-v2" / "snapshots" / "1a2b"
     shutil.copytree(packaged_folder(), files)
     (files.parent.parent / "refs").mkdir()
@@ -169,7 +169,7 @@ def test_another_model_at_the_same_path_has_another_digest(tmp_path: Path) -> No
     assert not np.allclose(after.embed(["a cat"]), before.embed(["a cat"]), atol=0.1)
 
 
-def test_clusters_that_are_not_the_papers_are_told() -> None:
+def test_note_for_embedders_other_than_the_papers() -> None:
     said = embedder_note("tfidf")
     assert said is not None
     assert "do not give the paper's selection" in said
@@ -181,7 +181,7 @@ def test_clusters_that_are_not_the_papers_are_told() -> None:
         assert embedder_note(name) is None
 
 
-def test_each_k_means_is_told_before_it_begins(tmp_path: Path) -> None:
+def test_each_kmeans_is_announced_before_it_starts(tmp_path: Path) -> None:
     workspace = add(tmp_path, "aaa", "b", "cc")
     told: list[str] = []
     settings = [(2, 42), (1, 7)]
