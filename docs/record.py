@@ -27,6 +27,7 @@ FRAME_MS = 90
 
 
 def main() -> None:
+    """Build the demo, serve it, and record all pictures."""
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = build_demo(Path(folder) / "demo")
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(ARGUMENTS))
@@ -44,10 +45,11 @@ def main() -> None:
 def record_demo(page: Page) -> list[tuple[Image.Image, int]]:
     """Drag the threshold to the right and back, then open a sample; return frames and times."""
     frames = [(take_frame(page), 900)]
-    grip = page.locator(".handle.cut .grip").bounding_box()
-    assert grip is not None
-    x, y = grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2
-    page.mouse.move(x, y)
+    page.locator(".handle.cut .grip").hover()
+    x, y = page.locator(".handle.cut .grip").evaluate(
+        "(grip) => { const box = grip.getBoundingClientRect();"
+        " return [box.x + box.width / 2, box.y + box.height / 2]; }"
+    )
     page.mouse.down()
     for offset in [*range(0, 160, 16), *range(160, -60, -20)]:
         page.mouse.move(x + offset, y)
@@ -69,6 +71,7 @@ def record_demo(page: Page) -> list[tuple[Image.Image, int]]:
 
 
 def record_review(page: Page, address: str) -> None:
+    """Decide about four samples and picture the fifth."""
     page.goto(f"{address}/review")
     page.get_by_label("Your name").fill("Ada")
     page.keyboard.press("Enter")
@@ -81,6 +84,7 @@ def record_review(page: Page, address: str) -> None:
 
 
 def take_frame(page: Page) -> Image.Image:
+    """Return a screenshot in the size of the animation."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     return picture.resize(GIF_SIZE, Image.Resampling.LANCZOS)
 
