@@ -57,20 +57,20 @@ class DecisionState:
         """Add a log's new events; returns the rows whose current decision changed."""
         if name not in self._logs:
             return self.replace_log(name, events)
-        return self._update(self._logs[name].add(events))
+        return self._resolve_samples(self._logs[name].add_events(events))
 
     def replace_log(self, name: str, events: Iterable[DecisionEvent]) -> set[int]:
         """Replace all events of a log; returns the rows whose current decision changed."""
         before, log = self._logs.get(name), _Log(name)
-        keys = log.add(events)
+        keys = log.add_events(events)
         self._logs = dict(sorted((self._logs | {name: log}).items()))
-        return self._update(keys | before.by_sample.keys() if before else keys)
+        return self._resolve_samples(keys | before.by_sample.keys() if before else keys)
 
-    def _update(self, keys: Iterable[SampleKey]) -> set[int]:
+    def _resolve_samples(self, keys: Iterable[SampleKey]) -> set[int]:
         changed = set()
         for key in keys:
             before = self._latest.get(key)
-            latest, undone = resolve_decision(self._events(key))
+            latest, undone = resolve_decision(self._list_events(key))
             if undone:
                 self._undone[key] = undone
             else:
@@ -85,8 +85,8 @@ class DecisionState:
             self._n_decided[key[1]] += _is_decided(latest) - _is_decided(before)
         return changed
 
-    def _events(self, key: SampleKey) -> list[DecisionEvent]:
-        """Events of a reviewer about a sample, ordered as :func:`resolve_decision` expects."""
+    def _list_events(self, key: SampleKey) -> list[DecisionEvent]:
+        """Return a reviewer's events on a sample, ordered as :func:`resolve_decision` expects."""
         return [event for log in self._logs.values() for event in log.by_sample.get(key, ())]
 
     # ---- current decisions -------------------------------------------------------------------
@@ -95,10 +95,10 @@ class DecisionState:
         """Return the current decisions per sample and reviewer, ascending; of all or these rows."""
         if rows is None:
             return [self._latest[key] for key in sorted(self._latest)]
-        keys = product(sorted(rows), self._reviewers())
+        keys = product(sorted(rows), self._list_reviewers())
         return [self._latest[key] for key in keys if key in self._latest]
 
-    def _reviewers(self) -> list[str]:
+    def _list_reviewers(self) -> list[str]:
         return sorted({reviewer for log in self._logs.values() for reviewer in log.reviewers})
 
     def list_decided(self, reviewer: str, rows: Iterable[int]) -> dict[int, Decision]:
@@ -113,7 +113,9 @@ class DecisionState:
     def list_history(self, row_idx: int) -> list[DecisionEvent]:
         """Return every event on a sample by time, including undone ones and undos."""
         events = [
-            event for reviewer in self._reviewers() for event in self._events((row_idx, reviewer))
+            event
+            for reviewer in self._list_reviewers()
+            for event in self._list_events((row_idx, reviewer))
         ]
         return sorted(events, key=lambda event: (event.decided_at, event.machine, event.seq))
 
@@ -142,7 +144,7 @@ class DecisionState:
         for [event] in islice(single, n):
             row = event.row_idx
             undone[row].add(event.event_id)
-            events = self._events((row, reviewer))
+            events = self._list_events((row, reviewer))
             left, _ = resolve_decision([e for e in events if e.event_id not in undone[row]])
             then = left.decision if left else None
             decisions.append(UndoableDecision(event.event_id, row, str(event.decision), then))
@@ -200,7 +202,7 @@ class _Log:
         self._timelines: dict[tuple[str, bool], _Timeline] = {}  # by reviewer and whether in bulk
         self._bulks: dict[tuple[str, str], list[DecisionEvent]] = {}
 
-    def add(self, events: Iterable[DecisionEvent]) -> set[SampleKey]:
+    def add_events(self, events: Iterable[DecisionEvent]) -> set[SampleKey]:
         """Add events in the log's order; returns the samples and reviewers that they concern."""
         keys = set()
         for event in events:

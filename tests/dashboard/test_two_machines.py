@@ -1,4 +1,4 @@
-"""One reviewer on two machines, whose logs meet in a synced folder: pages and library agree."""
+"""One reviewer on two machines with a synced folder of logs: pages and library agree."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def workspace(tmp_path: Path) -> Workspace:
 def event(
     event_id: str, seq: int, decision: Decision | None, clock: str, undoes: str | None = None
 ) -> DecisionEvent:
-    """An event about row 7 at ``clock`` (HH:MM); its machine is added by :func:`write_log`."""
+    """An event on row 7 at ``clock`` (HH:MM); its machine is added by :func:`write_log`."""
     moment = f"2026-01-02T{clock}:00.000+00:00"
     return DecisionEvent(event_id, seq, "ada", "", 7, decision, None, None, None, moment, undoes)
 
 
 def write_log(workspace: Workspace, machine: str, *events: DecisionEvent) -> Path:
-    """Puts a whole log in place by rename, as the programs do that sync folders."""
+    """Put a complete log in place by rename, as programs do that sync folders."""
     path = workspace.reviews_dir / f"ada@{machine}.jsonl"
     lines = (json.dumps(asdict(one) | {"machine": machine}) + "\n" for one in events)
     arriving = path.with_name(f".{path.name}.arriving")
@@ -42,7 +42,7 @@ def write_log(workspace: Workspace, machine: str, *events: DecisionEvent) -> Pat
 
 
 def shown(workspace: Workspace) -> tuple[str | None, int, list[str]]:
-    """The deck's decision on row 7, its count, and what its undo takes back, the last first."""
+    """Return the deck's decision on row 7, its count, and what undo reverts, the last first."""
     own = read_own_decisions(workspace, "ada", [7], 9)
     return own.decided.get(7), own.n_decided, [one.event_id for one in reversed(own.history)]
 
@@ -61,7 +61,7 @@ def test_an_older_decision_that_arrives_later_does_not_replace_a_newer_one(
     assert shown(workspace) == ("keep", 1, ["at-desk", "at-laptop"])
 
 
-def test_an_undo_of_an_undo_holds_however_the_clocks_are_set(workspace: Workspace) -> None:
+def test_an_undo_of_an_undo_counts_with_skewed_clocks(workspace: Workspace) -> None:
     first = event("first", 1, KEEP, "12:00")
     redo = event("redo", 2, None, "12:01", undoes="undo")
     write_log(workspace, "desk", first, redo)
@@ -71,7 +71,7 @@ def test_an_undo_of_an_undo_holds_however_the_clocks_are_set(workspace: Workspac
     assert shown(workspace) == ("keep", 1, ["first"])
 
 
-def test_a_redo_that_arrives_before_its_undo_holds(workspace: Workspace) -> None:
+def test_a_redo_that_arrives_before_its_undo_counts(workspace: Workspace) -> None:
     write_log(
         workspace,
         "desk",
@@ -96,7 +96,7 @@ def test_a_log_that_was_replaced_or_removed_counts_as_it_is_now(workspace: Works
     assert shown(workspace) == (None, 0, [])
 
 
-def test_a_removed_log_takes_its_undo_with_it(workspace: Workspace) -> None:
+def test_removing_a_log_removes_its_undo(workspace: Workspace) -> None:
     write_log(workspace, "desk", event("first", 1, KEEP, "12:00"))
     path = write_log(workspace, "laptop", event("undo", 1, None, "12:01", undoes="first"))
     assert shown(workspace) == (None, 0, [])
