@@ -1,12 +1,12 @@
-"""How long do exports and their checks take, and does their memory stay bounded?
+"""Measure time and peak memory of exports and their verification.
 
     python -m benchmarks.exports [N] [--keep FOLDER]
     python -m benchmarks.exports --large [N]
 
 Writes N conversations of three answers (about 1.3 KB each, one in sixteen without an image, 2,000
 pictures shared by the others), imports them, gives them scores, and exports nearly all of them in
-each format, each in a process of its own; then each export is verified, rebuilding the database.
-``--large`` does the same with N records (160 if not given) that hold an image of 4 MB each: as
+each format, each in its own process; then each export is verified, rebuilding the database.
+``--large`` does the same with N records (160 if not given) that contain an image of 4 MB each: as
 base64 in JSON lines, and as bytes in a Parquet file with a single row group.
 Prints a Markdown table. Results: benchmarks/results/exports.md.
 """
@@ -54,7 +54,7 @@ from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import open_workspace
 
 def peak():
-    # Of this process alone: what getrusage tells begins with the parent's.
+    # Of this process alone: getrusage starts with the value of the parent.
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 workspace, folder = open_workspace(Path(sys.argv[1])), Path(sys.argv[2])
@@ -222,7 +222,7 @@ def _scores(rows: np.ndarray) -> pa.Table:  # type: ignore[type-arg]
 
 
 def run(program: str, arguments: list[str]) -> dict[str, float]:
-    """What a program in a process of its own says of itself."""
+    """Run a program in its own process; return the JSON that it prints."""
     done = subprocess.run(  # noqa: S603 - this very interpreter
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )

@@ -72,12 +72,15 @@ LOCALS = {"one", "found", "place", "which", "behind", "said"}
 
 ALLOWED = {
     ("tests/test_style.py", ""),
+    ("scoring/exports/card.py", "beside"),
+    ("scoring/exports/card.py", "anew"),
+    ("scoring/exports/card.py", "by hand"),
     ("scoring/models/probing.py", "stands"),
     ("tests/engine/test_families.py", "say"),
     ("tests/engine/test_image_removal.py", "tell"),
 }
 """(path, phrase) pairs that are meant: the phrase is what someone else's format or rule is called,
-or part of a conversation whose tokens are measured.
+part of a conversation whose tokens are measured, or part of a file that is compared byte by byte.
 
 An empty phrase allows all of a file.
 """

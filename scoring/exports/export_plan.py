@@ -105,13 +105,13 @@ class ExportPlan:
         """
         position = 0
         for table in read_columns(self.workspace, ["row_idx", *columns], self.rows):
-            found = table.column("row_idx").to_numpy()
-            expected = self.rows[position : position + len(found)]
-            if not np.array_equal(found, expected):
-                raise _missing_row(int(np.setdiff1d(expected, found)[0]))
-            if len(found):
+            present = table.column("row_idx").to_numpy()
+            expected = self.rows[position : position + len(present)]
+            if not np.array_equal(present, expected):
+                raise _missing_row(int(np.setdiff1d(expected, present)[0]))
+            if len(present):
                 yield position, table
-            position += len(found)
+            position += len(present)
         if position < len(self.rows):
             raise _missing_row(int(self.rows[position]))
 

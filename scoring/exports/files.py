@@ -106,9 +106,9 @@ class BytesFile:
         digest, size = hashlib.sha256(), 0
         with open_output(path, self.name) as file:
             for row_idx, chunk in self.chunks:
-                found = file.read(len(chunk))
-                if found != chunk:
-                    raise self._describe_difference(size, row_idx, found, chunk)
+                actual = file.read(len(chunk))
+                if actual != chunk:
+                    raise self._describe_difference(size, row_idx, actual, chunk)
                 digest.update(chunk)
                 size += len(chunk)
                 if row_idx is not None:
@@ -118,12 +118,14 @@ class BytesFile:
         return FileDigest(self.name, size, digest.hexdigest())
 
     def _describe_difference(
-        self, offset: int, row_idx: int | None, found: bytes, expected: bytes
+        self, offset: int, row_idx: int | None, actual: bytes, expected: bytes
     ) -> FileMismatch:
-        pairs = zip(found, expected, strict=False)
-        same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(expected)))
+        pairs = zip(actual, expected, strict=False)
+        same = next(
+            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(actual), len(expected))
+        )
         where = f"row {row_idx}" if row_idx is not None else "between two records"
-        shown = repr(found[same : same + _SHOWN]) if found[same:] else "the end of the file"
+        shown = repr(actual[same : same + _SHOWN]) if actual[same:] else "the end of the file"
         return FileMismatch(
             f"{self.name} differs from what the workspace rebuilds, first at byte {offset + same} "
             f"({where}): found {shown}, expected {expected[same : same + _SHOWN]!r}"
@@ -163,11 +165,11 @@ class TableFile:
         try:
             with open_output(path, self.name) as file:
                 tables = _read_tables(file, self.name)
-                for found, expected in _align_tables(tables, self.tables, self.schema):
+                for actual, expected in _align_tables(tables, self.tables, self.schema):
                     if expected is None:
                         raise FileMismatch(f"{self.name} has more rows than are rebuilt")
-                    if found is None or not _are_equal(found, expected):
-                        raise _describe_table_difference(self.name, found, expected)
+                    if actual is None or not _are_equal(actual, expected):
+                        raise _describe_table_difference(self.name, actual, expected)
                     digest.update(expected)
                     on_samples(self.name, len(expected))
         except (pa.ArrowException, ValueError, OSError) as error:
@@ -324,11 +326,11 @@ def _read_tables(file: Any, name: str) -> Iterator[pa.Table]:
 
 
 def _align_tables(
-    found: Iterable[pa.Table], expected: Iterable[pa.Table], schema: pa.Schema
+    actual: Iterable[pa.Table], expected: Iterable[pa.Table], schema: pa.Schema
 ) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
     """Yield equally many rows of both streams at a time; None where one has ended."""
     streams = [
-        (table.cast(schema) for table in stream if len(table)) for stream in (found, expected)
+        (table.cast(schema) for table in stream if len(table)) for stream in (actual, expected)
     ]
     rests: list[pa.Table | None] = [None, None]
     while True:
@@ -354,14 +356,14 @@ def _are_equal(a: pa.Table, b: pa.Table) -> bool:
 
 
 def _describe_table_difference(
-    name: str, found: pa.Table | None, expected: pa.Table
+    name: str, actual: pa.Table | None, expected: pa.Table
 ) -> FileMismatch:
     id_column = "row_idx" if "row_idx" in expected.column_names else expected.column_names[0]
     rows = [_shorten(value) for value in expected.column(id_column).to_pylist()]
-    if found is None:
+    if actual is None:
         return FileMismatch(f"{name} ends too early: row {rows[0]} is missing")
-    for position in range(min(len(found), len(expected))):
-        pair = [table.slice(position, 1).combine_chunks() for table in (found, expected)]
+    for position in range(min(len(actual), len(expected))):
+        pair = [table.slice(position, 1).combine_chunks() for table in (actual, expected)]
         if not _are_equal(*pair):
             there, rebuilt = (table.to_pylist()[0] for table in pair)
             column = next((key for key in rebuilt if there[key] != rebuilt[key]), "")
@@ -370,7 +372,7 @@ def _describe_table_difference(
                 f"in {column!r}: found {_shorten(there.get(column))}, "
                 f"expected {_shorten(rebuilt.get(column))}"
             )
-    return FileMismatch(f"{name} has {len(found)} rows, and {len(expected)} are rebuilt")
+    return FileMismatch(f"{name} has {len(actual)} rows, and {len(expected)} are rebuilt")
 
 
 def _shorten(value: object) -> str:

@@ -175,10 +175,10 @@ class ImagesFile:
         with open_output(path, self.name) as file:
             for row_idx, line in self.generate_lines(None):
                 value = json.loads(line)
-                if (found := file.readline()) != line:
+                if (actual := file.readline()) != line:
                     raise FileMismatch(
                         f"{self.name} differs from what the workspace rebuilds, first for the "
-                        f"image {value['image']!r} of row {row_idx}: found {found[:120]!r}, "
+                        f"image {value['image']!r} of row {row_idx}: found {actual[:120]!r}, "
                         f"expected {line[:120]!r}"
                     )
                 if "file" in value:

@@ -27,7 +27,7 @@ def shard_outputs(plan: ExportPlan) -> list[OutputFile]:
 
     The key of a sample is its row_idx; members are ``KEY.json`` and ``KEY.jpg`` (``KEY.0.jpg``,
     ``KEY.1.jpg`` ... in every sample if any has several images). A repeated sample has the keys
-    ``KEY-1`` ... An image is called ``.jpg`` whatever its format, and its bytes are unchanged:
+    ``KEY-1`` ... Every image is called ``.jpg``, and its bytes are unchanged:
     readers choose the image decoder by the suffix, and the format by the bytes.
     """
     n = max(1, -(-len(plan.rows) // SHARD_SAMPLES))

@@ -156,7 +156,7 @@ def _build_table(
         for position, (row, sample) in enumerate(zip(rows, samples, strict=True), start)
     ]
     candidates = plan.outcome.candidates
-    found = np.searchsorted(candidates.row_idx, selected)
+    indices = np.searchsorted(candidates.row_idx, selected)
     columns: dict[str, Any] = {
         "row_idx": selected,
         "id": [row["id"] for row in rows],
@@ -165,12 +165,12 @@ def _build_table(
         "conversations": [
             [conversation_turn(turn) for turn in exported_turns(plan, sample)] for sample in samples
         ],
-        "status": [str(STATUSES[code]) for code in candidates.status[found].tolist()],
-        "loss_text": _nan_to_null(candidates.loss_text[found]),
-        "loss_multimodal": _nan_to_null(candidates.loss_multimodal[found]),
-        "visnec": _nan_to_null(candidates.visnec[found]),
+        "status": [str(STATUSES[code]) for code in candidates.status[indices].tolist()],
+        "loss_text": _nan_to_null(candidates.loss_text[indices]),
+        "loss_multimodal": _nan_to_null(candidates.loss_multimodal[indices]),
+        "visnec": _nan_to_null(candidates.visnec[indices]),
         "n_answer_tokens": pa.array(
-            candidates.n_answer_tokens[found], mask=~candidates.scored[found]
+            candidates.n_answer_tokens[indices], mask=~candidates.scored[indices]
         ),
         "turn_mask": [train_mask(plan, sample) for sample in samples],
         "record": records,

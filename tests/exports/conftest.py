@@ -1,4 +1,4 @@
-"""Workspaces whose records, scores and verdicts are typed in."""
+"""Workspaces with hand-written records, scores and decisions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scoring.samples import Status
 from scoring.workspace import Workspace, create_workspace
 from tests.synthetic import RUN_ID, typed_row, write_clusters, write_run
 
-# Records as no serialiser would print them again: what they hold is told in test_export.py.
+# Records that no serialiser would print the same way again.
 RECORDS = [
     b'{"zeta": [1.50, 1e-7, -0, 12345678901234567890], "id": "7", "image": "a/1.png",'
     b' "conversations": [{"from":"human","value":"<image>\\nWho?"},{"from":"gpt","value":"A"}]}',
@@ -40,7 +40,7 @@ def golden_workspace(
     scores: Sequence[float | Status] = SCORES,
     container: str = "array",
 ) -> Workspace:
-    """A workspace into which these records were imported, with these scores and one cluster."""
+    """A workspace with these records, these scores and one cluster."""
     workspace = create_workspace(root / "ws")
     source = root / ("records.json" if container == "array" else "records.jsonl")
     array = b"\n[ " + b"\n,\t".join(records) + b" ]"

@@ -68,7 +68,7 @@ def test_all_records_of_every_kind(workspace: Workspace, store: Store) -> None:
     assert [json.loads(record) for record in RECORDS] == json.loads(content)
 
 
-def test_the_original_order_is_kept_whatever_the_scores(workspace: Workspace, store: Store) -> None:
+def test_records_keep_their_original_order(workspace: Workspace, store: Store) -> None:
     definition = SubsetDefinition("two", TopCount(2), RUN_ID)  # scores 0.75 and 1.0
     folder = export_subset(workspace, store, definition).folder
     content = (folder / "samples.json").read_bytes()
@@ -87,9 +87,9 @@ def test_lines_hold_one_record_each(workspace: Workspace, store: Store) -> None:
     assert json.loads(pretty) == json.loads(RECORDS[3])
 
 
-def test_ids_and_row_numbers_stand_line_by_line(workspace: Workspace, store: Store) -> None:
+def test_ids_and_row_numbers_are_written_line_by_line(workspace: Workspace, store: Store) -> None:
     folder = export_subset(workspace, store, ALL, format="ids").folder
-    # Ids repeat, are numbers, hold a line break, or are missing: the row number tells.
+    # Ids repeat, are numbers, contain a line break, or are missing.
     assert (folder / "ids.txt").read_bytes() == b"7\n7\n7\npretty\nline\\nbreak\n\n"
     assert (folder / "row_idx.txt").read_bytes() == b"0\n1\n2\n3\n4\n5\n"
     some = SubsetDefinition("some", Threshold(min=0.75), RUN_ID)
@@ -127,13 +127,13 @@ def test_an_empty_subset_is_an_empty_file(
         (b'{"a": "\xff\xfe",\n"b": 1e-7}', b'{"a": "\xff\xfe","b": 1e-7}'),
     ],
 )
-def test_line_breaks_between_tokens_go_and_nothing_else(record: bytes, line: bytes) -> None:
+def test_only_line_breaks_between_tokens_are_removed(record: bytes, line: bytes) -> None:
     assert remove_line_breaks(record) == line
     texts = [one.decode("utf-8", "surrogateescape") for one in (record, line)]
     assert json.loads(texts[0]) == json.loads(texts[1])
 
 
-def test_the_manifest_holds_the_digests_and_the_counts(workspace: Workspace, store: Store) -> None:
+def test_the_manifest_has_digests_and_counts(workspace: Workspace, store: Store) -> None:
     result = export_subset(workspace, store, FIRST_THREE, format="ids")
     manifest = read_manifest(result.folder)
     [ids, rows] = manifest.outputs
@@ -174,7 +174,7 @@ def test_the_same_state_gives_the_same_folder_byte_for_byte(
     assert b"202" not in contents[0]["manifest.json"].replace(b"sha256", b"").split(b'"inputs"')[0]
 
 
-def test_a_local_models_path_stays_at_home(workspace: Workspace, store: Store) -> None:
+def test_a_local_models_path_is_not_exported(workspace: Workspace, store: Store) -> None:
     path = workspace.run_dir(RUN_ID) / "run.json"
     run = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(run | {"model": "/somewhere/private/llava-7b"}))
@@ -191,7 +191,7 @@ def test_progress_ends_at_the_total(workspace: Workspace, store: Store) -> None:
         assert seen.pop() == (total, total)
 
 
-def test_an_export_is_never_overwritten_unasked(workspace: Workspace, store: Store) -> None:
+def test_an_export_is_overwritten_only_on_request(workspace: Workspace, store: Store) -> None:
     folder = export_subset(workspace, store, ALL).folder
     before = (folder / "samples.json").read_bytes()
     with pytest.raises(InputError, match="contains an export"):
@@ -222,14 +222,14 @@ def test_foreign_folders_are_left_alone(
     assert export_subset(workspace, store, ALL, tmp_path / "empty").n_samples == 6
 
 
-def test_unknown_formats_are_refused_with_those_there_are(
+def test_unknown_formats_are_refused_with_the_known_ones(
     workspace: Workspace, store: Store
 ) -> None:
     with pytest.raises(InputError, match=r"Unknown format 'csv'\. Choose one of: llava, jsonl"):
         export_subset(workspace, store, ALL, format="csv")
 
 
-def test_bad_records_leave_only_by_a_verdict_and_never_spoil_a_file(tmp_path: Path) -> None:
+def test_bad_records_are_exported_only_by_decision_and_never_break_a_file(tmp_path: Path) -> None:
     good = RECORDS[0]
     records = [good, b'{"id": "torn", "conv', b'["no", "object"]', b'{"id": "no turns"}']
     bad = Status.BAD_RECORD
@@ -256,7 +256,7 @@ def test_bad_records_leave_only_by_a_verdict_and_never_spoil_a_file(tmp_path: Pa
     assert (folder / "row_idx.txt").read_bytes() == b"0\n1\n2\n3\n"
 
 
-def test_rows_that_the_dataset_lacks_are_told(workspace: Workspace, store: Store) -> None:
+def test_rows_missing_from_the_dataset_are_reported(workspace: Workspace, store: Store) -> None:
     outcome = read_outcome(workspace, store, ALL)
     lacking = replace(outcome, subset=replace(outcome.subset, selected=np.array([1, 4, 6])))
     for file_format in ("llava", "jsonl", "ids", "parquet", "huggingface", "webdataset"):
@@ -337,7 +337,7 @@ export.export_subset(workspace, Store(workspace), definition, progress=progress,
 
 @pytest.mark.parametrize("moment", ["writing", "renaming"])
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_killed_export_leaves_no_half_folder(
+def test_a_killed_export_leaves_no_partial_folder(
     workspace: Workspace, store: Store, moment: str, earlier: bool
 ) -> None:
     folder = workspace.exports_dir / "all"
@@ -367,7 +367,7 @@ def test_a_killed_export_leaves_no_half_folder(
     assert len(json.loads((folder / "samples.json").read_bytes())) == len(RECORDS)
 
 
-def test_what_cannot_be_read_is_not_called_a_place_that_cannot_be_written(
+def test_an_unreadable_input_is_not_reported_as_an_unwritable_target(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = workspace.root / "dataset" / "part-000000.parquet"
@@ -383,7 +383,7 @@ def test_what_cannot_be_read_is_not_called_a_place_that_cannot_be_written(
     assert said.endswith("Export again when it can be read.")
 
 
-def test_an_export_that_waits_for_another_is_told_so(workspace: Workspace) -> None:
+def test_an_export_reports_that_it_waits_for_another(workspace: Workspace) -> None:
     workspace.exports_dir.mkdir(exist_ok=True)
     lock = FileLock(workspace.exports_dir / ".export.lock")
     waited: list[int] = []

@@ -1,4 +1,4 @@
-"""Every format of an export, read back by what reads such files, and replayed from its manifest."""
+"""Every format of an export, read back by its usual readers and replayed from its manifest."""
 
 from __future__ import annotations
 
@@ -112,9 +112,7 @@ def multi_turn(tmp_path: Path) -> Workspace:
 
 
 @pytest.mark.parametrize("options", EVERY.values(), ids=EVERY.keys())
-def test_every_export_replays_and_is_the_same_twice(
-    pictured: Workspace, options: ExportOptions
-) -> None:
+def test_every_export_replays_and_repeats(pictured: Workspace, options: ExportOptions) -> None:
     folders = [export(pictured, ALL, options, name).folder for name in ("one", "two")]
     names = [sorted(str(p.relative_to(one)) for p in one.rglob("*")) for one in folders]
     assert names[0] == names[1]
@@ -129,7 +127,7 @@ def test_every_export_replays_and_is_the_same_twice(
     assert str(pictured.root).encode() not in (folders[0] / "manifest.json").read_bytes()
 
 
-def test_parquet_holds_the_exact_records_beside_what_they_say(workspace: Workspace) -> None:
+def test_parquet_has_exact_records_and_parsed_columns(workspace: Workspace) -> None:
     folder = export(workspace, ALL, ExportOptions("parquet")).folder
     rows = pq.read_table(folder / "samples.parquet").to_pylist()
     assert [row["record"] for row in rows] == RECORDS
@@ -144,7 +142,7 @@ def test_parquet_holds_the_exact_records_beside_what_they_say(workspace: Workspa
     ]
 
 
-def test_the_saved_folder_says_what_its_columns_are(pictured: Workspace) -> None:
+def test_the_saved_folder_describes_its_columns(pictured: Workspace) -> None:
     options = ExportOptions("huggingface", images="embed")
     folder = export(pictured, ALL, options).folder
     state = json.loads((folder / "state.json").read_text())
@@ -198,7 +196,7 @@ def test_a_shard_holds_record_and_image_under_one_key(pictured: Workspace) -> No
     assert digest in [one.get("sha256") for one in listed]
 
 
-def test_images_go_along_under_the_paths_of_their_records(pictured: Workspace) -> None:
+def test_images_are_exported_under_the_paths_of_their_records(pictured: Workspace) -> None:
     copied = export(pictured, ALL, ExportOptions("llava", images="copy"), "copied").folder
     linked = export(pictured, ALL, ExportOptions("llava", images="link"), "linked").folder
     records = json.loads((copied / "samples.json").read_bytes())
@@ -238,7 +236,7 @@ def test_changed_images_are_found(pictured: Workspace) -> None:
     )
 
 
-def test_what_is_left_out_is_told_with_who_left_it_out(tmp_path: Path) -> None:
+def test_dropped_samples_are_listed_with_who_dropped_them(tmp_path: Path) -> None:
     scores: list[float | Status] = [0.5, 0.25, 0.75, 1.0, -0.5, Status.TEXT_ONLY]
     workspace = golden_workspace(tmp_path, RECORDS, scores)
     log = open_review_log(workspace, "ada", "desk")
@@ -281,7 +279,7 @@ def test_weights_become_a_column_or_repeats(workspace: Workspace) -> None:
         verify_manifest(export(workspace, WEIGHTED, chosen, "again").folder)
 
 
-def test_weights_need_a_word_about_them(workspace: Workspace) -> None:
+def test_weights_need_an_option(workspace: Workspace) -> None:
     with pytest.raises(RuleError, match="Choose how to export them"):
         export(workspace, WEIGHTED, ExportOptions("llava"))
     with pytest.raises(RuleError, match="gives no weights"):
@@ -298,7 +296,7 @@ def test_a_key_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
     assert line.startswith(record[:-1] + b', "sampling_weight": ')
 
 
-def test_low_answers_go_and_the_rest_is_untouched(tmp_path: Path) -> None:
+def test_low_answers_are_removed_and_the_rest_is_unchanged(tmp_path: Path) -> None:
     workspace = multi_turn(tmp_path)
     result = export(workspace, ALL, ExportOptions("jsonl", turns="drop", turn_min=0.0))
     lines = (result.folder / "samples.jsonl").read_text().splitlines()
@@ -341,7 +339,7 @@ def test_low_answers_are_masked_in_records_and_tables(tmp_path: Path) -> None:
     assert table.column("turn_mask").to_pylist() == [[False, True], [True, False, True]]
 
 
-def test_records_that_were_no_json_are_written_anew_and_called_derived(tmp_path: Path) -> None:
+def test_records_that_were_not_json_are_rebuilt_and_marked_derived(tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (9, 9), "red").save(picture, "PNG")
     rows = [
@@ -417,7 +415,7 @@ def test_tables_are_compared_by_their_values(workspace: Workspace) -> None:
     assert "samples.parquet is missing next to the manifest" in failure(folder)
 
 
-def test_the_digest_of_values_knows_no_chunks() -> None:
+def test_the_digest_of_values_is_independent_of_chunks() -> None:
     values = {"a": [[1], None, [], [2, 3]], "b": ["x", None, "", "é"], "row_idx": [0, 1, 2, 3]}
     whole = pa.table(values)
     parts = pa.concat_tables([pa.table(values).slice(0, 1), pa.table(values).slice(1)])
@@ -442,7 +440,7 @@ def test_a_full_disk_leaves_nothing(
     assert [one.name for one in workspace.exports_dir.iterdir()] == [".export.lock"]
 
 
-def test_a_workspace_that_cannot_be_written_exports_to_elsewhere(
+def test_a_read_only_workspace_exports_to_another_folder(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     workspace.exports_dir.write_text("no folder can be made here")
@@ -470,12 +468,12 @@ def test_a_workspace_that_cannot_be_written_exports_to_elsewhere(
         ({"weight_key": "a b"}, "for a record"),
     ],
 )
-def test_choices_that_do_not_fit_together_are_refused(choice: dict[str, Any], said: str) -> None:
+def test_options_that_cannot_be_combined_are_refused(choice: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         options_from_dict(choice)
 
 
-def test_options_are_what_was_saved() -> None:
+def test_options_round_trip() -> None:
     for options in EVERY.values():
         assert options_from_dict(json.loads(json.dumps(options.to_dict()))) == options
     assert ExportOptions().to_dict() == {"format": "llava"}
@@ -495,7 +493,7 @@ def test_a_manifest_of_the_first_version_still_verifies(workspace: Workspace) ->
     assert verify_manifest(folder).n_samples == 6
 
 
-def test_two_exports_differ_in_facts_and_samples(workspace: Workspace) -> None:
+def test_two_exports_are_compared_by_facts_and_samples(workspace: Workspace) -> None:
     one = export(workspace, ALL, ExportOptions("llava"))
     other = export(workspace, replace(ALL, rule=TopShare(0.5)), ExportOptions("ids"))
     facts = {key: (a, b) for key, a, b in diff_manifests(one.manifest, other.manifest)}
@@ -551,7 +549,7 @@ LARGE = {
 
 
 @pytest.mark.parametrize("kind", LARGE)
-def test_large_records_are_held_a_few_at_a_time(
+def test_large_records_are_processed_a_few_at_a_time(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """32 records of 1 MB, in one row group where they come as a table, with budgets of 2 MB."""

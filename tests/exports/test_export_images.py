@@ -1,4 +1,4 @@
-"""Images that go along with an export: missing ones, odd names, and what reads them afterwards."""
+"""Exported images: missing ones, unusual names, and the libraries that read them."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("options", BESIDE, ids=lambda one: one.images)
-def test_images_keep_every_name_that_the_file_system_holds(
+def test_images_keep_every_name_that_the_file_system_supports(
     tmp_path: Path, options: ExportOptions
 ) -> None:
     contents = {name: picture(size=number + 1) for number, name in enumerate(ODD_NAMES)}
@@ -195,7 +195,7 @@ def test_images_keep_every_name_that_the_file_system_holds(
     assert verify_manifest(folder).n_samples == len(ODD_NAMES)
 
 
-def test_a_path_that_the_file_system_cannot_hold_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_path_that_the_file_system_does_not_support_is_refused(tmp_path: Path) -> None:
     """It fits where the image is, by a few characters, and not where the copy would be."""
     length = 4090 - len(f"{tmp_path}/pictures/")
     folders = (length - 10) // 201
@@ -206,7 +206,7 @@ def test_a_path_that_the_file_system_cannot_hold_is_refused_by_its_name(tmp_path
     assert [one.name for one in workspace.exports_dir.iterdir()] == [".export.lock"]
 
 
-def led_astray(root: Path) -> tuple[Workspace, list[bytes]]:
+def outside_paths(root: Path) -> tuple[Workspace, list[bytes]]:
     """Records whose paths would lead out of the export, each in another shape, and their images."""
     outside = str(root / "pictures" / "sub" / "1.png")
     part = {"type": "image", "image": "sub/../2.png"}
@@ -234,10 +234,8 @@ def led_astray(root: Path) -> tuple[Workspace, list[bytes]]:
 
 
 @pytest.mark.parametrize("options", BESIDE, ids=lambda one: one.images)
-def test_records_whose_paths_lead_out_name_their_copies(
-    tmp_path: Path, options: ExportOptions
-) -> None:
-    workspace, (first, second, third) = led_astray(tmp_path)
+def test_records_with_outside_paths_name_the_copies(tmp_path: Path, options: ExportOptions) -> None:
+    workspace, (first, second, third) = outside_paths(tmp_path)
     folder = export(workspace, options)
     text = (folder / ("samples.json" if options.format == "llava" else "samples.jsonl")).read_text()
     records = (
@@ -290,7 +288,7 @@ def test_only_the_path_of_the_image_changes_in_a_record(tmp_path: Path) -> None:
     assert (folder / "samples.json").read_bytes() == b"[\n" + expected + b"\n]\n"
 
 
-def test_a_path_that_cannot_be_written_anew_is_refused_with_its_row(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_rewritten_is_refused_with_its_row(tmp_path: Path) -> None:
     inside = str(tmp_path / "pictures" / "1.png")
     turns = [{"from": "human", "value": f"<img>{inside}</img>q"}, {"from": "gpt", "value": "a"}]
     workspace = make(tmp_path, [record("1.png"), {"conversations": turns}], {"1.png": picture()})
@@ -301,10 +299,10 @@ def test_a_path_that_cannot_be_written_anew_is_refused_with_its_row(tmp_path: Pa
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "huggingface"])
-def test_tables_name_the_copies_and_hold_the_record_as_it_came(
+def test_tables_name_the_copies_and_keep_the_record_unchanged(
     tmp_path: Path, file_format: str
 ) -> None:
-    workspace, (first, *_) = led_astray(tmp_path)
+    workspace, (first, *_) = outside_paths(tmp_path)
     folder = export(workspace, ExportOptions(file_format, images="copy"))
     if file_format == "parquet":
         rows = pq.read_table(folder / "samples.parquet").to_pylist()
@@ -319,7 +317,7 @@ def test_tables_name_the_copies_and_hold_the_record_as_it_came(
     verify_manifest(folder)
 
 
-def test_rows_of_a_table_that_lead_out_of_the_images_need_the_understood_columns(
+def test_table_rows_with_outside_paths_need_the_understood_columns(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "pictures").mkdir()
@@ -361,7 +359,7 @@ def test_datasets_and_webdataset_read_every_image_of_mixed_kinds(tmp_path: Path)
     opened = webdataset.WebDataset(shard, shardshuffle=False).decode("pil").to_tuple("jpg", "json")
     assert [image.size for image, _ in opened] == [(n, n) for n in range(1, 13)]
     raw = list(webdataset.WebDataset(shard, shardshuffle=False))
-    for number, one in enumerate(raw):  # as they came, whatever they are called
+    for number, one in enumerate(raw):  # unchanged bytes, under any name
         assert one["jpg"] == (tmp_path / "pictures" / f"{number}.img").read_bytes()
 
 
@@ -437,8 +435,8 @@ def test_images_that_cannot_be_decoded_stay_out_of_shards_and_are_copied(tmp_pat
         assert (folder / "images" / name).read_bytes() == original.read_bytes()
 
 
-def test_images_of_imported_scores_are_tried_too(tmp_path: Path) -> None:
-    """No model of this program has decoded them, whatever their status says."""
+def test_images_of_imported_scores_are_decoded_too(tmp_path: Path) -> None:
+    """No model of this program has decoded them, even if their status is scored."""
     images = {"good.jpg": picture("JPEG", 200), "cut.jpg": picture("JPEG", 200)[:-400]}
     workspace = make(tmp_path, [record(name) for name in images], images)
     path = workspace.run_dir(RUN_ID) / "run.json"
@@ -450,7 +448,9 @@ def test_images_of_imported_scores_are_tried_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", BESIDE + INSIDE, ids=lambda one: f"{one.format} {one.images}")
-def test_exports_of_the_version_before_still_verify(tmp_path: Path, options: ExportOptions) -> None:
+def test_exports_of_the_previous_version_still_verify(
+    tmp_path: Path, options: ExportOptions
+) -> None:
     """Whose rules for images were others: names were changed, records were not."""
     contents = {"a\u202fb.png": picture(), "b.jpg": picture("JPEG"), "cut.jpg": picture()[:40]}
     records = [record(str(tmp_path / "pictures" / "b.jpg")), *map(record, contents)]

@@ -89,12 +89,12 @@ def test_webdataset_reads_the_tar_files(pictured: Workspace) -> None:
     ],
     ids=lambda one: f"{one.format} {one.images}",
 )
-def test_mlcroissant_takes_the_metadata(pictured: Workspace, options: ExportOptions) -> None:
+def test_mlcroissant_accepts_the_metadata(pictured: Workspace, options: ExportOptions) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     folder, records = export(pictured, options)
     dataset = mlcroissant.Dataset(jsonld=folder / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors
-    left = {"citeAs", "datePublished", "license", "url", "version"}  # its owner's to say
+    left = {"citeAs", "datePublished", "license", "url", "version"}  # only the owner knows these
     for warning in dataset.metadata.ctx.issues.warnings:
         assert any(f"/{name}" in warning for name in left), warning
     names = [one.id for one in dataset.metadata.distribution]
@@ -107,7 +107,7 @@ def test_mlcroissant_takes_the_metadata(pictured: Workspace, options: ExportOpti
         )
 
 
-def test_what_its_owner_says_stands_in_the_card(pictured: Workspace) -> None:
+def test_the_card_has_license_url_and_date(pictured: Workspace) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     said = {"license": "cc-by-4.0", "url": "https://example.org/d", "date_published": "2026-05-01"}
     folder, _ = export(pictured, ExportOptions("jsonl", card=True, **said))

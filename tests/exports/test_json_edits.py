@@ -1,4 +1,4 @@
-"""Cuts into the bytes of records: what goes, what moves, and that nothing else is touched."""
+"""Edits of record bytes: removed turns, moved images, added keys, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cut(record: bytes, *answers: int) -> bytes:
     return remove_record_turns(record, sample_of(record).turns, answers)
 
 
-def test_the_first_turn_goes_and_its_image_moves_to_the_next_question() -> None:
+def test_the_image_of_a_removed_first_turn_moves_to_the_next_question() -> None:
     assert cut(THREE, 0) == (
         b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
         b'{"value":"<image>\\ntwo \\ud83d\\ude00?","from":"human"},   {"from":"gpt","value":"B"},\t'
@@ -48,7 +48,7 @@ def test_the_first_turn_goes_and_its_image_moves_to_the_next_question() -> None:
     )
 
 
-def test_a_turn_in_the_middle_goes_and_nothing_moves() -> None:
+def test_a_removed_turn_in_the_middle_moves_nothing() -> None:
     assert cut(THREE, 1) == (
         b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
         b'{"from":"human","value":"<image>\\nna\\u00efve one?"} ,\n'
@@ -57,7 +57,7 @@ def test_a_turn_in_the_middle_goes_and_nothing_moves() -> None:
     )
 
 
-def test_several_turns_go_at_once() -> None:
+def test_several_turns_are_removed_at_once() -> None:
     assert cut(THREE, 0, 1) == (
         b'{ "z":1e-7, "image" : "a\\/1.png","conversations":[ '
         b'{"from":"human","value":"<image>\\nthree?"},{"from":"gpt","value":"C" } ] ,"id":7}'
@@ -76,7 +76,7 @@ def test_after_the_last_question_an_image_moves_to_the_one_before() -> None:
     )
 
 
-def test_what_is_cut_reads_as_the_turns_that_stay() -> None:
+def test_the_edited_record_parses_as_the_remaining_turns() -> None:
     for record, answers in (
         (THREE, (0,)),
         (THREE, (1,)),
@@ -89,7 +89,7 @@ def test_what_is_cut_reads_as_the_turns_that_stay() -> None:
         assert again.images == sample_of(record).images
 
 
-def test_a_list_that_is_null_is_none() -> None:
+def test_a_null_list_does_not_count() -> None:
     record = CHAT.replace(b'"images"', b'"conversations":null,"images"')
     assert cut(record, 1) == cut(CHAT, 1).replace(b'"images"', b'"conversations":null,"images"')
 
@@ -107,7 +107,7 @@ def test_several_images_keep_their_order() -> None:
     assert remove_turns(turns, [1, 2])[0] == Turn(Role.HUMAN, "one\n\n", (0, 3, 4, 5))
 
 
-def test_images_of_several_questions_stand_in_the_record_as_in_the_turns() -> None:
+def test_images_of_several_questions_have_the_same_order_in_record_and_turns() -> None:
     record = (
         b'{"image":["1.png","2.png","3.png"],"conversations":['
         b'{"from":"human","value":"<image><image>one"},{"from":"gpt","value":"A"},'
@@ -120,13 +120,13 @@ def test_images_of_several_questions_stand_in_the_record_as_in_the_turns() -> No
     assert list(sample_of(after).turns) == remove_turns(turns, [0, 1])
 
 
-def test_a_mask_is_a_key_of_the_answer_alone() -> None:
+def test_a_mask_is_a_key_of_the_answer_only() -> None:
     assert mask_record_turns(THREE, sample_of(THREE).turns, [0, 2], "loss") == THREE.replace(
         b'"why":[1.50]}', b'"why":[1.50], "loss": false}'
     ).replace(b'"value":"C" }', b'"value":"C", "loss": false }')
 
 
-def test_a_key_stands_at_the_end_of_the_record() -> None:
+def test_a_key_is_added_at_the_end_of_the_record() -> None:
     assert add_key(THREE, "weight", "1.5") == THREE[:-1] + b', "weight": 1.5}'
     assert add_key(b"{ }", "w", "1") == b'{"w": 1 }'
     assert add_key(b'{"a":"\xff}"\n}', "w", "1") == b'{"a":"\xff}", "w": 1\n}'
@@ -146,7 +146,7 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
             b'{"role":"assistant","content":"B"}],"images":["x.png"]}',
             "not a plain text",
         ),
-        # What a tool says became one turn with its neighbour.
+        # The turn of a tool was merged with its neighbour.
         (
             b'{"conversations":[{"from":"human","value":"<image>1"},{"from":"observation","value":'
             b'"t"},{"from":"gpt","value":"A"},{"from":"human","value":"2"},'
@@ -168,12 +168,12 @@ def test_a_key_stands_at_the_end_of_the_record() -> None:
         ),
     ],
 )
-def test_what_cannot_be_cut_says_why(record: bytes, why: str) -> None:
+def test_records_that_cannot_be_edited_give_a_reason(record: bytes, why: str) -> None:
     with pytest.raises(EditError, match=why):
         cut(record, 0)
 
 
-def test_an_image_without_a_place_needs_no_move() -> None:
+def test_an_image_without_a_placeholder_is_not_moved() -> None:
     record = (
         b'{"image":"x.png","conversations":[{"from":"human","value":"1"},{"from":"gpt","value":'
         b'"A"},{"from":"human","value":"2"},{"from":"gpt","value":"B"}]}'

@@ -1,4 +1,4 @@
-"""Whatever a record looks like: kept records come out as they came in, and a cut cuts nothing else.
+"""Records of any shape: kept ones are exported unchanged, and an edit changes nothing else.
 
 Records are made as text, token by token, so that key order, number forms, escapes, spaces and
 repeated identifiers are such as no printer would choose.
@@ -54,7 +54,7 @@ def joined(draw: st.DrawFn, opening: str, members: list[str], closing: str) -> s
 
 @st.composite
 def objects(draw: st.DrawFn, members: list[tuple[str, str]]) -> str:
-    """An object of these keys and values, in any order, with keys that nobody knows."""
+    """An object of these keys and values, in any order, with unknown keys."""
     more = draw(st.lists(st.tuples(TEXTS.map("?{}".format), VALUES), max_size=3))
     keyed = {json.dumps(key): value for key, value in more} | {
         json.dumps(key): value for key, value in members
@@ -174,15 +174,15 @@ def test_a_masked_turn_is_the_same_turn(record: Record, data: st.DataObject) -> 
     again = sample_of(masked)
     assert (again.turns, again.images) == (sample.turns, sample.images)
     turns = json.loads(masked)["conversations"]
-    told = [turn.pop("loss", True) for turn in turns if turn["from"] == "gpt"]
-    assert told == [place not in answers for place in range(sample.n_turns)]
+    masks = [turn.pop("loss", True) for turn in turns if turn["from"] == "gpt"]
+    assert masks == [place not in answers for place in range(sample.n_turns)]
     assert turns == json.loads(record.text)["conversations"]
     assert masked.replace(b', "loss": false', b"") == record.text.encode()
 
 
 @given(records())
 @settings(max_examples=60, deadline=None)
-def test_a_key_more_and_lines_less_leave_the_rest(record: Record) -> None:
+def test_added_keys_and_removed_line_breaks_leave_the_rest(record: Record) -> None:
     original = record.text.encode()
     assert add_key(original, "weight", "1e-7").replace(b', "weight": 1e-7', b"") == original
     line = remove_line_breaks(original)

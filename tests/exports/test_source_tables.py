@@ -1,4 +1,4 @@
-"""Parquet and Arrow datasets go out as they came: every column, every value, in their order."""
+"""Parquet and Arrow datasets are exported unchanged: every column and value, in order."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def export(workspace: Workspace, **options: Any) -> ExportResult:
     return export_subset(workspace, Store(workspace), subset, to, chosen, overwrite=True)
 
 
-def test_every_column_goes_out_as_it_came(workspace: Workspace, tmp_path: Path) -> None:
+def test_every_column_is_exported_unchanged(workspace: Workspace, tmp_path: Path) -> None:
     done = export(workspace, card=True)
     found = pq.read_table(done.folder / "samples.parquet")
     of_source = pq.read_schema(tmp_path / "0.parquet")
     assert found.schema.equals(of_source, check_metadata=True)
-    assert repr(found.to_pylist()) == repr(TABLE.to_pylist())  # NaN is no equal of itself
+    assert repr(found.to_pylist()) == repr(TABLE.to_pylist())  # NaN does not equal itself
     assert read_manifest(done.folder / "manifest.json").options.columns == "source"
     assert done.manifest.derived == ()
     verify_manifest(done.folder / "manifest.json", workspace)
@@ -105,7 +105,7 @@ def test_every_column_goes_out_as_it_came(workspace: Workspace, tmp_path: Path) 
     assert [(one.turns, one.status) for one in again] == [(o.turns, o.status) for o in before]
 
 
-def test_of_a_subset_the_rows_that_are_kept(workspace: Workspace) -> None:
+def test_a_subset_exports_its_rows(workspace: Workspace) -> None:
     open_review_log(workspace, "ann").append_bulk([0, 2], "drop")
     build_database(workspace)
     done = export(workspace)
@@ -117,7 +117,7 @@ def test_of_a_subset_the_rows_that_are_kept(workspace: Workspace) -> None:
         verify_manifest(done.folder / "manifest.json", workspace)
 
 
-def test_weights_stand_in_a_column_of_their_own_or_repeat_rows(workspace: Workspace) -> None:
+def test_weights_become_a_column_or_repeat_rows(workspace: Workspace) -> None:
     done = export(workspace, weights="column", weight_key="w")
     found = pq.read_table(done.folder / "samples.parquet")
     assert found.column_names == [*SCHEMA.names, "w"]
@@ -133,7 +133,7 @@ def test_weights_stand_in_a_column_of_their_own_or_repeat_rows(workspace: Worksp
         export(workspace, weights="column", weight_key="flag")
 
 
-def test_an_arrow_dataset_goes_out_as_it_came(tmp_path: Path) -> None:
+def test_an_arrow_dataset_is_exported_unchanged(tmp_path: Path) -> None:
     with pa.OSFile(str(tmp_path / "d.arrow"), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as to:
         for start in range(0, 5, 2):
             to.write_table(TABLE.slice(start, 2))
@@ -142,7 +142,7 @@ def test_an_arrow_dataset_goes_out_as_it_came(tmp_path: Path) -> None:
     assert repr(found.to_pylist()) == repr(TABLE.to_pylist())
 
 
-def test_what_was_understood_is_there_on_request_and_where_it_is_needed(
+def test_understood_columns_are_exported_on_request_and_when_needed(
     workspace: Workspace,
 ) -> None:
     for options in ({"columns": "understood"}, {"images": "embed"}):
@@ -152,7 +152,7 @@ def test_what_was_understood_is_there_on_request_and_where_it_is_needed(
         verify_manifest(done.folder / "manifest.json", workspace)
 
 
-def test_a_manifest_that_says_nothing_of_columns_replays_the_understood_ones(
+def test_a_manifest_without_columns_replays_the_understood_ones(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoring.exports.export.resolve_columns", lambda _, options: options)
@@ -162,9 +162,7 @@ def test_a_manifest_that_says_nothing_of_columns_replays_the_understood_ones(
     verify_manifest(done.folder / "manifest.json", workspace)
 
 
-def test_columns_of_the_source_are_refused_where_there_are_none(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_source_columns_are_refused_if_there_are_none(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="embed images or"):
         ExportOptions("parquet", columns="source", images="embed")
     with pytest.raises(InputError, match="for the format parquet, not llava"):

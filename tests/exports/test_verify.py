@@ -1,4 +1,4 @@
-"""A manifest rebuilds its export byte for byte, or says what is different and why."""
+"""A manifest rebuilds its export byte for byte, or reports what differs and why."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def exported(
 
 
 def decide(workspace: Workspace, *verdicts: tuple[int, Decision]) -> None:
-    log = open_review_log(workspace, "ada", "desk")
+    log = open_review_log(workspace, "ada", "laptop")
     log.append([DecisionDraft(row_idx, decision) for row_idx, decision in verdicts])
 
 
@@ -116,14 +116,14 @@ def test_verifying_changes_nothing_in_the_workspace(workspace: Workspace) -> Non
     assert state() == before
 
 
-def test_later_decisions_and_scores_are_left_out(tmp_path: Path) -> None:
+def test_later_decisions_and_scores_are_ignored(tmp_path: Path) -> None:
     scores: list[float | Status] = [0.5, 0.75, Status.PENDING, 0.1]
     workspace = golden_workspace(tmp_path, RECORDS[:4], scores)
     decide(workspace, (3, KEEP))
     folder = exported(workspace)
     assert json.loads((folder / "samples.json").read_bytes())[-1]["id"] == "pretty"
     decide(workspace, (3, DROP), (0, DROP))
-    open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP)])
+    open_review_log(workspace, "ben", "laptop").append([DecisionDraft(1, DROP)])
     turn = {"turn": 0, "loss_text_sum": 8.0, "loss_multimodal_sum": 0.0, "n_answer_tokens": 4}
     late = {"row_idx": 2, "baseline": "none", "status": "scored", "truncated": False}
     table = pa.Table.from_pylist([late | {"turns": [turn]}], SCORES)
@@ -133,14 +133,14 @@ def test_later_decisions_and_scores_are_left_out(tmp_path: Path) -> None:
     assert report.changed_inputs == ()
     assert report.notes == (
         f"1 score part(s) of run {RUN_ID} are newer and were ignored",
-        "later decisions in ada@desk, ben@desk were ignored",
+        "later decisions in ada@laptop, ben@laptop were ignored",
     )
     # Exported again, both count.
     again = export_subset(workspace, Store(workspace), POSITIVE, folder, overwrite=True)
     assert again.outcome.subset.selected.tolist() == [2]
 
 
-def test_parts_that_the_database_does_not_hold_yet_are_not_in_the_manifest(
+def test_parts_that_are_not_in_the_database_yet_are_not_in_the_manifest(
     workspace: Workspace,
 ) -> None:
     part = workspace.run_dir(RUN_ID) / "scores" / "part-00000.parquet"
@@ -158,7 +158,7 @@ def failure(folder: Path, workspace: Workspace | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_changed_byte_is_found_with_its_row(workspace: Workspace) -> None:
+def test_a_changed_byte_is_reported_with_its_row(workspace: Workspace) -> None:
     folder = exported(workspace)
     path = folder / "samples.json"
     content = path.read_bytes()
@@ -183,7 +183,7 @@ def test_a_changed_byte_is_found_with_its_row(workspace: Workspace) -> None:
         (lambda content: content.replace(b",\n{", b", {", 1), "(between two records)"),
     ],
 )
-def test_cut_and_lengthened_files_are_found(
+def test_truncated_and_extended_files_are_reported(
     workspace: Workspace, change: Callable[[bytes], bytes], expected: str
 ) -> None:
     folder = exported(workspace)
@@ -201,23 +201,23 @@ def test_a_missing_file_is_named(workspace: Workspace) -> None:
 def test_a_changed_decision_log_is_named(workspace: Workspace) -> None:
     decide(workspace, (4, KEEP), (0, DROP))
     folder = exported(workspace)
-    log = workspace.reviews_dir / "ada@desk.jsonl"
+    log = workspace.reviews_dir / "ada@laptop.jsonl"
     log.write_bytes(log.read_bytes().replace(b'"drop"', b'"keep"'))
     message = failure(folder)
     assert "first at byte" in message
-    assert "changed since the export: the decision log ada@desk, up to event 2" in message
+    assert "changed since the export: the decision log ada@laptop, up to event 2" in message
     log.unlink()
     message = failure(folder)
-    assert "the decision log ada@desk lacks event 2 or is gone" in message
+    assert "the decision log ada@laptop lacks event 2 or is gone" in message
 
 
-def test_a_log_changed_without_effect_is_told_but_passes(workspace: Workspace) -> None:
+def test_a_log_changed_without_effect_is_reported_and_passes(workspace: Workspace) -> None:
     decide(workspace, (4, KEEP))
     folder = exported(workspace)
-    log = workspace.reviews_dir / "ada@desk.jsonl"
+    log = workspace.reviews_dir / "ada@laptop.jsonl"
     log.write_bytes(log.read_bytes().replace(b'"note": null', b'"note": "x"'))
     report = verify_manifest(folder)
-    assert report.changed_inputs == ("the decision log ada@desk, up to event 1",)
+    assert report.changed_inputs == ("the decision log ada@laptop, up to event 1",)
 
 
 def change_part(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -242,7 +242,7 @@ def test_a_changed_record_is_named_with_its_part(workspace: Workspace) -> None:
     assert "no longer the file of the manifest" not in message
 
 
-def test_records_without_bytes_are_told(workspace: Workspace) -> None:
+def test_records_without_bytes_are_reported(workspace: Workspace) -> None:
     change_part(workspace.dataset_dir / "part-00000.parquet", lambda row: row.update(original=None))
     with pytest.raises(WorkspaceError, match="lack the record bytes of row 0"):
         exported(workspace)
@@ -258,7 +258,7 @@ def test_a_changed_score_is_named_with_its_part(workspace: Workspace) -> None:
 
     change_part(workspace.run_dir(RUN_ID) / "scores" / "part-00000.parquet", change)
     message = failure(folder)
-    # Row 0 is left out now, so row 1 stands where it stood.
+    # Row 0 is left out now, so row 1 is in its position.
     assert "first at byte 4 (row 1): found b'zeta" in message
     assert "other samples are selected now: 3 instead of 4" in message
     assert f"changed since the export: runs/{RUN_ID}/scores/part-00000.parquet" in message
@@ -290,7 +290,7 @@ def test_a_part_that_is_gone_or_broken_is_named(workspace: Workspace) -> None:
     assert f"runs/{RUN_ID}/scores/part-00000.parquet is gone" in failure(folder)
 
 
-def test_a_changed_run_record_is_told(workspace: Workspace) -> None:
+def test_a_changed_run_record_is_reported(workspace: Workspace) -> None:
     folder = exported(workspace)
     path = workspace.run_dir(RUN_ID) / "run.json"
     run = json.loads(path.read_text("utf-8"))
@@ -331,7 +331,7 @@ def test_an_edited_manifest_is_noticed(
         (lambda value: value["outputs"][0].update(bytes=1), "size or sha256 of samples.json"),
     ],
 )
-def test_a_manifest_signed_anew_must_still_tell_the_truth(
+def test_a_manifest_with_a_new_digest_must_still_be_correct(
     workspace: Workspace, change: Callable[[dict[str, Any]], None], expected: str
 ) -> None:
     from scoring.exports.manifest import digest_manifest
@@ -357,7 +357,7 @@ def test_a_manifest_signed_anew_must_still_tell_the_truth(
         lambda value: value["inputs"]["parts"][0].update(name="/etc/passwd"),
     ],
 )
-def test_what_is_no_manifest_is_refused(
+def test_files_that_are_not_manifests_are_refused(
     workspace: Workspace, change: Callable[[dict[str, Any]], None]
 ) -> None:
     folder = exported(workspace)
@@ -366,7 +366,7 @@ def test_what_is_no_manifest_is_refused(
         read_manifest(folder)
 
 
-def test_newer_and_missing_manifests_are_told(workspace: Workspace, tmp_path: Path) -> None:
+def test_newer_and_missing_manifests_are_reported(workspace: Workspace, tmp_path: Path) -> None:
     folder = exported(workspace)
     edit_manifest(folder, lambda value: value.update(manifest_version=4))
     with pytest.raises(InputError, match="manifest version 4"):
@@ -385,7 +385,7 @@ def test_reading_a_manifest_gives_what_was_written(workspace: Workspace) -> None
     assert read_manifest(path).to_bytes() == result.manifest.to_bytes() == path.read_bytes()
 
 
-def test_nothing_here_loads_torch() -> None:
+def test_exports_do_not_load_torch() -> None:
     modules = "subsets.selection, subsets.definitions, exports.verify, reviews.decisions"
     imports = "".join(f"import scoring.{module}; " for module in modules.split(", "))
     program = f"import sys; {imports}print('torch' in sys.modules)"
@@ -398,7 +398,7 @@ def test_nothing_here_loads_torch() -> None:
     assert answer.stdout == "False\n", answer.stderr
 
 
-def test_of_a_local_embedder_only_its_last_name_is_told(tmp_path: Path) -> None:
+def test_folders_of_a_local_embedder_are_not_exported(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ws", 40)
     path = workspace.clusters_dir / CLUSTERING_ID / "clustering.json"
     record = json.loads(path.read_text()) | {"embedder": "/home/ada/mine", "weights": "abc"}
