@@ -1,1 +1,1 @@
-"""The bundled demo data and the bundled model, with the scripts that remake them."""
+"""The bundled demo data and the bundled model, with the scripts that rebuild them."""

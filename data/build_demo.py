@@ -1,14 +1,14 @@
-"""Writes the demo: records in LLaVA-1.5 JSON, their images, and what the digit images show.
+"""Writes the demo: records in LLaVA-1.5 JSON, their images, and the contents of the digit images.
 
     python -m data.build_demo [--out data/demo]
 
-Every record says how it was made (``made``), so that a score can be held against it:
-``vision_critical`` (the answer is in the image alone), ``redundant`` (the text or common knowledge
+Every record contains how it was made (``made``), for comparison with its score:
+``vision_critical`` (the answer is in the image only), ``redundant`` (the text or common knowledge
 answers it), ``misaligned`` (the answer contradicts the image), ``text_only`` (no image). Six
 records are broken on purpose (``broken``).
 
-The decision here: all pictures and all questions that text answers come from the demo's side of
-the hold-out rules (``data.synthetic.pictures``, ``data.synthetic.facts``).
+All pictures and all questions that text answers come from the demo's side of the split
+(``data.synthetic.pictures``, ``data.synthetic.facts``).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ PLAN = {
     "words": {"vision_critical": 50, "redundant": 80, "misaligned": 14},
     "digits": {"vision_critical": 74, "redundant": 16, "misaligned": 34},
 }
-"""How many records of each source are made in which way: words are mostly redundant, digits
-carry the most wrong answers."""
+"""Number of records per source and kind: words are mostly redundant, digits have the most wrong
+answers."""
 
 TEXT_ONLY_RECORDS = 40
 
@@ -55,7 +55,7 @@ STATED_SHARE = 0.4
 LISTING_SHARE = 0.07
 
 SHARES, SHARE_WEIGHTS = (1, 2, 3, 4), (25, 35, 25, 15)
-"""How many records share a picture."""
+"""Number of records that share a picture."""
 
 TURNS, TURN_WEIGHTS = (1, 2, 3), (75, 16, 9)
 PALETTE_SIZE = 64
@@ -71,14 +71,14 @@ Record = dict[str, Any]
 
 
 class Album:
-    """The pictures of one source: numbers them, draws them, remembers what they show."""
+    """The pictures of one source: numbers them, draws them, records what they show."""
 
     def __init__(self, images: Path, source: str) -> None:
         self._images, self._source = images, source
         self.contents: dict[str, Picture] = {}
 
     def add(self, picture: Picture) -> str:
-        """Write a picture (digits excepted: those are drawn later) and return its path."""
+        """Write a picture (except digits, which are drawn later) and return its path."""
         name = f"{self._source}/{len(self.contents) + 1:04}.png"
         self.contents[name] = picture
         if not isinstance(picture, DigitSheet):
@@ -110,7 +110,7 @@ def draw_source(rng: random.Random, album: Album, source: str) -> Iterator[Recor
 def draw_questions(
     rng: random.Random, picture: Picture, source: str, made: str, asked: set[str]
 ) -> list[Question]:
-    """Draw the turns of a record: all of one kind, none asked of this picture before."""
+    """Return random turns of a record: all of one kind, none asked about this picture before."""
     if made != "redundant" and rng.random() < LISTING_SHARE:
         listing = picture.listing_question(rng)
         if listing.text not in asked:
@@ -128,7 +128,7 @@ def draw_questions(
 
 
 def draw_question(rng: random.Random, picture: Picture, source: str, made: str) -> Question:
-    """Draw one question of the kind that a record of this make asks."""
+    """Return a random question of the kind that a record with this ``made`` asks."""
     if made != "redundant":
         return vary_form(rng, rng.choice(picture.questions(rng)))
     if rng.random() < STATED_SHARE:
@@ -180,7 +180,7 @@ def conversations(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 def draw_broken(rng: random.Random, albums: dict[str, Album], images: Path) -> list[Record]:
-    """Return six records that cannot be scored: no file, no image in it, no answer."""
+    """Return six records that cannot be scored: no file, not an image, or no answer."""
     write_broken_images(albums["scenes"], images)
     cases = (
         ("scenes", "missing_image", "scenes/9001.png"),
@@ -196,7 +196,7 @@ def draw_broken(rng: random.Random, albums: dict[str, Album], images: Path) -> l
 def broken_record(
     rng: random.Random, album: Album, source: str, why: str, image: str | None
 ) -> Record:
-    """Return a record as it would have been, with its image or its answer spoilt."""
+    """Return a normal record with its image or its answer broken."""
     picture = random_picture(rng, source, for_demo=True)
     questions = draw_questions(rng, picture, source, "vision_critical", set())[:1]
     record = image_record(rng, source, "vision_critical", image or album.add(picture), questions)
@@ -206,7 +206,7 @@ def broken_record(
 
 
 def write_broken_images(scenes: Album, images: Path) -> None:
-    """Write a PNG that ends in its middle, and a text file where an image should be."""
+    """Write a truncated PNG, and a text file where an image should be."""
     folder = images / "broken"
     folder.mkdir(parents=True, exist_ok=True)
     whole = (images / next(iter(scenes.contents))).read_bytes()
@@ -256,7 +256,7 @@ def describe_pictures(albums: dict[str, Album]) -> dict[str, dict[str, Any]]:
 
 
 def write_json(path: Path, values: list[Any] | dict[str, Any]) -> None:
-    """Write JSON with one entry per line, so that a change shows as few lines."""
+    """Write JSON with one entry per line, to keep diffs short."""
     pairs = enumerate(values) if isinstance(values, list) else values.items()
     is_list = isinstance(values, list)
     lines = [

@@ -1,10 +1,10 @@
-"""Measures the bundled model on the demo, in the plainest way: one sample at a time.
+"""Measures the bundled model on the demo in the simplest way: one sample at a time.
 
     python -m data.evaluate_tiny_vlm [--model data/tiny-vlm] [--demo data/demo] [--no-generate]
 
 Each sample is run with and without its image, with full logits; the loss is the mean over all
-answer tokens, end tokens included (nats per token). Nothing of the scoring engine is used, so that
-the engine can be held against this. Prints JSON.
+answer tokens, including end tokens (nats per token). The scoring engine is not used, so its results
+can be compared with these. Prints JSON.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """Losses of one sample (nats per answer token) and which of its turns were predicted."""
+    """Losses of a sample (nats per answer token) and which of its turns were predicted."""
 
     record: Record
     loss_text: float
@@ -67,7 +67,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def answer_losses(self, record: Record, image: Image.Image | None) -> tuple[Tensor, Tensor]:
-        """Return for all answer tokens the loss, and whether the token was the likeliest."""
+        """Return the loss of every answer token, and whether it was the most likely token."""
         text, spans = self._render(record, with_image=image is not None)
         inputs = self._inputs(text, image)
         logits = self._model(**inputs).logits[0, :-1].float()
@@ -103,8 +103,8 @@ class PlainModel:
         return self._processor(text=text, return_tensors="pt", **images)
 
     def _answer_positions(self, ids: list[int], turns: int) -> Tensor:
-        """Return where answer tokens stand among the targets: after each assistant marker, up to
-        and with the end token.
+        """Return the positions of answer tokens in the targets: after each assistant marker, up to
+        and including the end token.
         """
         marker = self._tokenizer.convert_tokens_to_ids(ASSISTANT)
         positions, inside, seen = [], False, 0
@@ -120,7 +120,7 @@ class PlainModel:
         return torch.tensor(positions)
 
     def turn_hits(self, record: Record, hits: Tensor) -> tuple[bool, ...]:
-        """Say for each turn whether all of its answer tokens were the likeliest ones."""
+        """Return for each turn whether all of its answer tokens were the most likely ones."""
         answers = [turn["value"] for turn in record["conversations"] if turn["from"] == "gpt"]
         encoded = [self._tokenizer(" " + answer)["input_ids"] for answer in answers]
         parts = torch.split(hits, [len(ids) + 1 for ids in encoded])
@@ -147,7 +147,7 @@ def measure(model: PlainModel, record: Record, roots: Iterable[Path], generate: 
 
 
 def describe_groups(measured: list[Measured]) -> dict[str, Any]:
-    """Return the distribution of the score for each way of making."""
+    """Return the distribution of the score for each value of ``made``."""
     groups: dict[str, list[float]] = defaultdict(list)
     for one in measured:
         groups[one.record["made"]].append(one.visnec)
@@ -175,8 +175,8 @@ def separation(measured: list[Measured]) -> dict[str, float]:
 
 
 def accuracy_by_question(measured: list[Measured]) -> dict[str, dict[str, Any]]:
-    """Return for each kind of question how often the right answer was the likeliest one, with the
-    image, and the mean score of samples that ask it alone.
+    """Return for each kind of question how often the right answer was the most likely one, with the
+    image, and the mean score of samples that ask only it.
     """
     hits: dict[str, list[bool]] = defaultdict(list)
     scores: dict[str, list[float]] = defaultdict(list)
@@ -208,7 +208,7 @@ def generation_accuracy(measured: list[Measured]) -> dict[str, float]:
 
 
 def normal(text: str) -> str:
-    """Return the words of a text in small letters."""
+    """Return the words of a text in lower case."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 

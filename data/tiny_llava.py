@@ -1,8 +1,7 @@
 """The bundled model's parts: tokenizer, processor, untrained model, and batches to train it on.
 
-It is a LLaVA in every respect but size: a CLIP tower, a projector of two layers, a Llama. The
-decision here: an object of a picture fills one patch (16 of 64 pixels), so that a tower of three
-layers can name it.
+It is a LLaVA in every respect except size: a CLIP tower, a projector of two layers, a Llama. Each
+object in a picture fills one patch (16 of 64 pixels), so a tower of three layers can name it.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ IGNORED = -100
 
 VOCABULARY = 1280
 WORD_PATTERN = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s"
-"""Words with the space before them; digits one by one, so that numbers are read digit by digit."""
+"""Words with the space before them; single digits, so that numbers are read digit by digit."""
 
 TOKENIZER_SEED, MODEL_SEED = 1, 3
 
@@ -75,7 +74,7 @@ class Batch:
 
 
 class Encoder:
-    """Turns dialogues into token ids; remembers texts that it has seen."""
+    """Turns dialogues into token ids; caches the ids of texts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
@@ -88,7 +87,7 @@ class Encoder:
         return self._known[text]
 
     def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
-        """Return ids and labels; the labels hold answer tokens, end tokens included."""
+        """Return ids and labels; the labels contain answer tokens, including end tokens."""
         ids, labels = [BOS], [IGNORED]
         image = [IMAGE] * IMAGE_TOKENS if dialogue.picture is not None else []
         for question, answer in dialogue.turns:
@@ -101,7 +100,7 @@ class Encoder:
 
 
 def build_tokenizer(n_dialogues: int = 20_000) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE from training dialogues."""
+    """Train a byte-level BPE tokenizer on training dialogues."""
     rng = seeded(TOKENIZER_SEED)
 
     def texts() -> Iterator[str]:
@@ -153,7 +152,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 
 def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
     """Return the untrained model: CLIP tower 3 x 128, Llama 4 x 128, tied embeddings."""
-    # 0.08 instead of the customary 0.02: at this width the smaller one hardly learns to see.
+    # 0.08 instead of the usual 0.02: at this width a model with 0.02 hardly learns to see.
     text = {
         "model_type": "llama",
         "hidden_size": 128,
@@ -197,7 +196,7 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
 
 
 def to_pixels(images: Iterable[Image.Image]) -> Tensor:
-    """Return (N, 3, 64, 64) as the processor would: bicubic, then mean and deviation."""
+    """Return (N, 3, 64, 64) as the processor would: bicubic, then mean and standard deviation."""
     size = (PIXELS, PIXELS)
     small = [np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images]
     stacked = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)
@@ -205,7 +204,7 @@ def to_pixels(images: Iterable[Image.Image]) -> Tensor:
 
 
 def make_batch(dialogues: list[Dialogue], encoder: Encoder) -> Batch:
-    """Pad dialogues on the right to the longest one."""
+    """Return a batch of dialogues, padded on the right to the longest one."""
     encoded = [encoder.encode(dialogue) for dialogue in dialogues]
     shape = (len(encoded), max(len(ids) for ids, _ in encoded))
     input_ids, labels = torch.full(shape, PAD), torch.full(shape, IGNORED)

@@ -1,12 +1,12 @@
-"""Trains the bundled model: a LLaVA of about a million parameters, from nothing, on any machine.
+"""Trains the bundled model from scratch: a LLaVA of about a million parameters, on any machine.
 
     python -m data.train_tiny_vlm [--out data/tiny-vlm] [--steps N] [--tower-steps N]
 
-Four stages, each with a fixed seed and a fixed number of steps: a tokenizer is learnt from
+There are four stages, each with a fixed seed and a fixed number of steps: a tokenizer is trained on
 training dialogues; the vision tower learns to name what each patch shows; then, with the tower
-frozen, projector and language model learn to answer, with the loss on answer tokens alone; two
-shorter drills of what is learnt last end it. ``--start FOLDER`` goes straight to the drills. Every
-picture is drawn afresh, so none is seen twice. It runs on a GPU if there is one.
+frozen, projector and language model learn to answer, with the loss on answer tokens only; finally
+two shorter drills practise what is learnt last. ``--start FOLDER`` skips to the drills. Every
+picture is newly drawn; none is used twice. Uses a GPU if there is one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HERE = Path(__file__).parent
 
 STEPS, TOWER_STEPS, DRILL_STEPS, COPY_STEPS = 5000, 500, 1100, 450
 LOOKING_SHARE = 0.25
-"""The part of the steps that mostly looks (``LOOKING``); the rest talks as the demo does."""
+"""Share of the steps with mostly pictures (``LOOKING``); the rest has dialogues as in the demo."""
 
 BATCH, BATCHES_PER_SORT = 64, 4
 TOWER_BATCH = 128
@@ -51,11 +51,11 @@ TOWER_RATE, MATRIX_RATE, OTHER_RATE = 2e-3, 5e-3, 3e-3
 WEIGHT_DECAY, CLIP, WARM_UP = 0.02, 1.0, 100
 TOWER_SEED, DIALOGUE_SEED, DRILL_SEED = 2, 4, 6
 DRILL_SHARE = 0.4
-"""The drill's full rates as a share of those before it."""
+"""Full learning rates of the drills, as a share of those before them."""
 
 
 def draw_batches(encoder: Encoder, steps: int, drill: Mixture | None = None) -> Iterator[Batch]:
-    """Yield ``steps`` batches or a few more; dialogues of like length share one, which saves
+    """Yield ``steps`` batches or a few more; dialogues of similar length share a batch, which saves
     padding.
     """
     rng = seeded(DRILL_SEED if drill else DIALOGUE_SEED)
@@ -71,13 +71,13 @@ def draw_batches(encoder: Encoder, steps: int, drill: Mixture | None = None) -> 
 
 
 def schedule(step: int, steps: int) -> float:
-    """Return the share of the full rate: a linear start, then half a cosine down to 1 %."""
+    """Return the share of the full rate: linear warm-up, then half a cosine down to 1 %."""
     fall = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
     return fall * min(1.0, (step + 1) / WARM_UP)
 
 
 class Descent:
-    """One or two optimizers that step together, at a share of their own rates."""
+    """One or two optimizers that step together, each at a share of its own rate."""
 
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
         self._groups = [
@@ -88,7 +88,7 @@ class Descent:
         self._optimizers = optimizers
 
     def step(self, loss: Tensor, share: float) -> float:
-        """Go one step down the gradient of the loss; return the loss before it."""
+        """Take a gradient step; return the loss before it."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -101,7 +101,7 @@ class Descent:
 
 
 def tower_descent(modules: Iterable[nn.Module]) -> Descent:
-    """Return AdamW that lets biases and norms be."""
+    """Return AdamW with weight decay on matrices only, not on biases and norms."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
@@ -113,7 +113,7 @@ def tower_descent(modules: Iterable[nn.Module]) -> Descent:
 def model_descent(model: LlavaForConditionalGeneration) -> Descent:
     """Return Muon for the matrices and AdamW for embeddings, norms and biases.
 
-    Muon took about half the steps of AdamW alone to the same loss here.
+    Here Muon reached the same loss in about half the steps of AdamW alone.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in trained if p.ndim == 2 and "embed" not in name]
@@ -126,7 +126,9 @@ def model_descent(model: LlavaForConditionalGeneration) -> Descent:
 
 
 def train_tower(model: LlavaForConditionalGeneration, steps: int, device: str) -> None:
-    """Teach the vision tower what each patch shows: shape, colour, letter, digit, bar, place."""
+    """Train the vision tower to name what each patch shows: shape, colour, letter, digit, bar,
+    position.
+    """
     tower = model.model.vision_tower
     torch.manual_seed(TOWER_SEED)
     width = tower.config.hidden_size
@@ -144,7 +146,7 @@ def train_tower(model: LlavaForConditionalGeneration, steps: int, device: str) -
 
 
 def draw_patches(rng: random.Random, device: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return pixels (B, 3, 64, 64) and, for each lesson, labels (B * 16)."""
+    """Return pixels (B, 3, 64, 64) and, for each kind of label, labels (B * 16)."""
     pictures = [random_picture(rng, rng.choice(SOURCES), False) for _ in range(TOWER_BATCH)]
     labels = [complete_labels(picture.patch_labels()) for picture in pictures]
     stacked = {
@@ -161,7 +163,7 @@ def train_model(
     device: str,
     drill: Mixture | None = None,
 ) -> None:
-    """Train projector and language model to answer; the tower stays as it is."""
+    """Train projector and language model to answer; the tower is frozen."""
     model.train()
     model.model.vision_tower.requires_grad_(False)
     descent, progress = model_descent(model), Progress("drill" if drill else "model", steps)
@@ -178,14 +180,14 @@ def train_model(
 
 
 class Progress:
-    """Prints a running mean of the loss now and then, to standard error."""
+    """Prints a running mean of the loss to stderr every 50 steps."""
 
     def __init__(self, name: str, steps: int) -> None:
         self._name, self._steps = name, steps
         self._start, self._mean = time.monotonic(), float("nan")
 
     def note(self, step: int, loss: float) -> None:
-        """Take in the loss of a step."""
+        """Add the loss of a step to the mean; print it every 50 steps."""
         self._mean = loss if math.isnan(self._mean) else 0.98 * self._mean + 0.02 * loss
         if (step + 1) % 50 == 0 or step + 1 == self._steps:
             seconds = time.monotonic() - self._start
@@ -232,7 +234,7 @@ def main() -> None:
 
 
 def read_arguments() -> argparse.Namespace:
-    """Return the command line's choices; the defaults made the committed weights."""
+    """Return the command line options; the defaults produced the committed weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "tiny-vlm")
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -71,6 +71,13 @@ def test_linked_files_exist() -> None:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_paths_in_security_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    paths = re.findall(r"`((?:tests|scoring|dashboard|docs)/[^`]*|[\w./]+\.py)`", text)
+    assert len(paths) > 25
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_options_named_in_the_text_exist() -> None:
     """Every ``--option`` in running text is an option of some command."""
     text = "\n".join(path.read_text("utf-8") for path in pages())

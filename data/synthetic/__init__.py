@@ -1,1 +1,1 @@
-"""Pictures that are drawn by rule, and questions about them: for the demo and for training."""
+"""Generated pictures and questions about them, for the demo and for training."""

@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """What a bar chart shows; all that is needed to draw it. No two bars are equally high."""
+    """The content of a bar chart, enough to draw it. No two bars have the same height."""
 
     background: Colour
     bars: tuple[Bar, ...]
@@ -65,7 +65,7 @@ class Chart:
         return image
 
     def patch_labels(self) -> PatchLabels:
-        """Return the bar's colour, height and rank (1 tallest, 2 between, 3 shortest) for each
+        """Return the bar's colour, height and rank (1 tallest, 2 middle, 3 shortest) for each
         cell of its column.
         """
         labels = empty_labels("colour", "value", "rank")
@@ -78,12 +78,12 @@ class Chart:
 
     @property
     def tallest(self) -> Bar:
-        """The highest bar."""
+        """The tallest bar."""
         return max(self.bars, key=lambda bar: bar.value)
 
     @property
     def shortest(self) -> Bar:
-        """The lowest bar."""
+        """The shortest bar."""
         return min(self.bars, key=lambda bar: bar.value)
 
     def questions(self, rng: random.Random) -> list[Question]:
@@ -115,7 +115,7 @@ class Chart:
         return ", ".join(f"{bar.colour} {NUMBERS[bar.value]}" for bar in bars)
 
     def listing_question(self, rng: random.Random) -> Question:
-        """Return the request to list all bars; wrong lists are those of other charts."""
+        """Return the request to list all bars; wrong answers are the lists of other charts."""
         others = (random_chart(rng).listing() for _ in range(3))
         return ask(rng, "list", _LIST, self.listing(), others)
 
@@ -151,7 +151,7 @@ class Chart:
 
 
 def random_chart(rng: random.Random) -> Chart:
-    """Return a chart of two to four bars, side by side, no two of equal height or colour."""
+    """Return a chart of two to four bars side by side; no two share a height or a colour."""
     number = rng.randint(MIN_BARS, MAX_BARS)
     first = rng.randint(0, CELLS_PER_ROW - number)
     colours = rng.sample(COLOUR_NAMES, number)
@@ -166,7 +166,7 @@ def _counts() -> tuple[str, ...]:
 
 @cache
 def _empty_chart(background: Colour) -> Image.Image:
-    """Return the ground with grid lines, numbers at the axis and the base line."""
+    """Return the background with grid lines, axis numbers and the base line."""
     image = Image.new("RGB", (SIDE, SIDE), background)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(11)

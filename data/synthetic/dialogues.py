@@ -1,8 +1,8 @@
 """Training dialogues: a picture or none, and one to five turns about it or about anything.
 
-The decision here: one dialogue in five is asked about a picture that is not shown, in the very
-form in which a text-only pass asks it (the line break stays, the picture goes). So the model
-knows both inputs, and its loss without the image is a calibrated guess, not a surprise.
+One dialogue in five asks about a picture that is not shown, in exactly the form of a text-only pass
+(the line break stays, the picture is removed). The model therefore knows both inputs, and without
+the image it makes a calibrated guess.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ HARD_KINDS = frozenset(
     {"exists", "bar exists", "digit exists", "says", "compare", "count of colour", "count of shape"}
 )
 HARD_WEIGHT = 3
-"""Questions that look at all of a picture are learnt last, so they are asked more often."""
+"""Questions about the whole picture are learnt last, so they are asked more often."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which dialogues are drawn, as shares: of dialogues the first three, of turns the others."""
+    """Shares of the dialogues to draw: the first three of dialogues, the others of turns."""
 
     blind: float
     text_only: float
@@ -46,30 +46,30 @@ class Mixture:
 
 
 LOOKING = Mixture(0.08, 0.03, 0.4, 0.10, 0.04, (10, 15, 20, 20, 20, 15))
-"""For the first part of the training: mostly pictures, and lists of all that they show."""
+"""First part of the training: mostly pictures, and lists of everything that they show."""
 
 TALKING = Mixture(0.2, 0.06, 0.06, 0.32, 0.10, (30, 22, 20, 16, 12))
-"""For the rest: as in the demo, and blind often enough that a guess is calibrated."""
+"""Rest of the training: as in the demo, without the picture often enough to calibrate guesses."""
 
 DRILLING = Mixture(
     0.2, 0.04, 0.03, 0.22, 0.22, (30, 22, 20, 16, 12), 0.3, source_weights=(26, 22, 14, 38)
 )
-"""Then: what is learnt late, lettered options and answers that the question states."""
+"""First drill, of what is learnt late: lettered options and answers that the question states."""
 
 COPYING = Mixture(0.2, 0.04, 0.03, 0.2, 0.1, (30, 22, 20, 16, 12), number=0.4)
-"""At the end: what is learnt last, to repeat a number that the question states digit by digit."""
+"""Last drill, of what is learnt last: to repeat, digit by digit, a number in the question."""
 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """The picture that is shown (None: none) and the question and answer of each turn."""
+    """The picture shown (or None), and the question and answer of each turn."""
 
     picture: Picture | None
     turns: tuple[tuple[str, str], ...]
 
 
 def random_dialogue(rng: random.Random, mixture: Mixture = TALKING) -> Dialogue:
-    """Draw one training dialogue; its pictures and facts are on the training side."""
+    """Return a random training dialogue; its pictures and facts are on the training side."""
     number = rng.choices(range(1, len(mixture.turn_weights) + 1), mixture.turn_weights)[0]
     draw = rng.random()
     if draw < mixture.text_only:
@@ -87,7 +87,7 @@ def random_dialogue(rng: random.Random, mixture: Mixture = TALKING) -> Dialogue:
 
 
 def vary_form(rng: random.Random, question: Question, choice: float = _CHOICE_SHARE) -> Question:
-    """Now and then offer lettered options, or ask for a short answer."""
+    """Sometimes offer lettered options, or ask for a short answer."""
     draw = rng.random()
     if not can_offer_choices(question):
         return question
@@ -116,7 +116,7 @@ def _random_questions(
 
 
 def _stated_number(rng: random.Random) -> Question:
-    """Return a question that states the number of some sign, whatever the picture shows."""
+    """Return a question that states the number of some sign, independent of the picture."""
     while True:
         sign = random_picture(rng, "words", for_demo=False)
         stated = rng.choice(sign.stated_questions(rng))
@@ -125,7 +125,7 @@ def _stated_number(rng: random.Random) -> Question:
 
 
 def _shuffle_hard_ones_first(rng: random.Random, questions: list[Question]) -> list[Question]:
-    """Return the questions in random order; the hard ones are likelier to come early."""
+    """Return the questions in random order; hard ones are more likely to come early."""
     weights = [HARD_WEIGHT if question.kind in HARD_KINDS else 1 for question in questions]
     keys = [rng.random() ** (1 / weight) for weight in weights]
     order = sorted(range(len(questions)), key=lambda place: -keys[place])

@@ -1,6 +1,6 @@
 """Digit sheets: one to three handwritten digits in different inks, and questions about them.
 
-The decision here: every fifth scan is kept for the demo, the others train the model.
+Every fifth scan is reserved for the demo; the others train the model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _INKS = tuple(name for name in COLOUR_NAMES if name != "yellow")
 
 @dataclass(frozen=True)
 class Digit:
-    """A scan in an ink, in a cell."""
+    """A scan with its ink and its cell."""
 
     scan: int
     colour: str
@@ -50,7 +50,7 @@ class Digit:
 
 @dataclass(frozen=True)
 class DigitSheet:
-    """What a sheet shows; all that is needed to draw it. No two digits have the same ink."""
+    """The content of a sheet, enough to draw it. No two digits have the same ink."""
 
     background: Colour
     digits: tuple[Digit, ...]
@@ -101,7 +101,7 @@ class DigitSheet:
         )
 
     def listing_question(self, rng: random.Random) -> Question:
-        """Return the request to list all digits; wrong lists are those of other sheets."""
+        """Return the request to list all digits; wrong answers are the lists of other sheets."""
         others = (random_digit_sheet(rng).listing() for _ in range(3))
         return ask(rng, "list", _LIST, self.listing(), others)
 
@@ -137,7 +137,7 @@ class DigitSheet:
 
 
 def random_digit_sheet(rng: random.Random, for_demo: bool = False) -> DigitSheet:
-    """Return a sheet of one to three digits, of the demo's scans or of the training scans."""
+    """Return a sheet of one to three digits, from the demo's scans or from the training scans."""
     number = rng.choice((1, 1, 2, 2, 3))
     scans = rng.sample(scans_for(for_demo), number)
     inks = rng.sample(_INKS, number)
@@ -147,7 +147,7 @@ def random_digit_sheet(rng: random.Random, for_demo: bool = False) -> DigitSheet
 
 
 def scans_for(demo: bool) -> list[int]:
-    """Return the numbers of the scans that the demo, or the training, may use."""
+    """Return the indices of the scans that the demo (or the training) may use."""
     every = range(len(load_digit_classes()))
     return [scan for scan in every if (scan % DEMO_SCANS_EVERY == 0) == demo]
 

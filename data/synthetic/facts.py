@@ -1,7 +1,7 @@
 """Questions that text alone answers: facts, sums, opposites, and what the question itself states.
 
-The decision here: every family has several wordings, and one question in four (by its own text,
-see ``is_demo_question``) is kept for the demo. So a fact of the demo recurs in the training in
+Every family has several wordings, and one question in four (decided by its text, see
+``is_demo_question``) is reserved for the demo. A fact of the demo may occur in the training data in
 other words, but its question does not.
 """
 
@@ -23,12 +23,12 @@ Family = Callable[[random.Random], Question]
 
 
 def is_demo_question(text: str) -> bool:
-    """Say whether a question that text alone answers is kept for the demo."""
+    """Return whether a question that text alone answers is reserved for the demo."""
     return is_held_out(text, DEMO_QUESTIONS_ONE_IN)
 
 
 def random_fact(rng: random.Random, families: tuple[str, ...], for_demo: bool) -> Question:
-    """Draw a question of one of the families, of the demo's questions or of the training's."""
+    """Return a random question of one of the families, from the demo's side or the training's."""
     for _ in range(_MAX_DRAWS):
         question = _frame(rng, FAMILIES[rng.choice(families)](rng))
         if is_demo_question(question.text) == for_demo:
@@ -39,7 +39,7 @@ def random_fact(rng: random.Random, families: tuple[str, ...], for_demo: bool) -
 
 
 def _frame(rng: random.Random, question: Question) -> Question:
-    """Now and then put a few polite words around a question: more ways to ask the same."""
+    """Sometimes put a few polite words around a question, for more variety."""
     before, after = rng.choice(_FRAMES) if rng.random() < _FRAMED_SHARE else ("", "")
     return replace(question, text=before + question.text + after)
 

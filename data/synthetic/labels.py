@@ -1,4 +1,4 @@
-"""What each cell of a picture shows, as numbers: the lesson that the vision tower learns first."""
+"""What each cell of a picture shows, as numbers: the first task of the vision tower."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from data.synthetic.palette import N_CELLS
 
 PatchLabels = dict[str, npt.NDArray[np.int64]]
-"""For some of ``LABEL_SIZES``: sixteen numbers, one per cell; 0 says that there is none."""
+"""For some of ``LABEL_SIZES``: sixteen numbers, one per cell; 0 means none."""
 
 LABEL_SIZES = {
     "shape": 7,
@@ -22,10 +22,10 @@ LABEL_SIZES = {
 
 
 def empty_labels(*names: str) -> PatchLabels:
-    """Return labels that say "none" in every cell."""
+    """Return labels with "none" in every cell."""
     return {name: np.zeros(N_CELLS, dtype=np.int64) for name in names}
 
 
 def complete_labels(labels: PatchLabels) -> PatchLabels:
-    """Return the labels with those that the picture has no use for, and each cell's number."""
+    """Return the labels, the unused ones filled with "none", and each cell's number."""
     return {**empty_labels(*LABEL_SIZES), **labels, "cell": np.arange(N_CELLS)}

@@ -1,4 +1,4 @@
-"""Colours, numbers and places that all pictures share, and the helpers that word them."""
+"""Colours, numbers and positions that all pictures share, and helpers that put them into words."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ N_CELLS = CELLS_PER_ROW * CELLS_PER_ROW
 
 
 def quadrant_of(cell: int) -> str:
-    """Return in which quarter of the picture a cell lies."""
+    """Return the quarter of the picture that a cell is in."""
     row, column = divmod(cell, CELLS_PER_ROW)
     half = CELLS_PER_ROW // 2
     return QUADRANTS[2 * (row // half) + column // half]
 
 
 def cell_corner(cell: int) -> tuple[int, int]:
-    """Return the left and upper pixel of a cell."""
+    """Return the left and top pixel of a cell."""
     row, column = divmod(cell, CELLS_PER_ROW)
     return column * CELL, row * CELL
 
@@ -67,13 +67,13 @@ def counted(count: int, noun: str) -> str:
 
 
 def is_held_out(text: str, one_in: int) -> bool:
-    """Say whether a text belongs to the demo (one in ``one_in``) or to the training data.
+    """Return whether a text belongs to the demo (one in ``one_in``) or to the training data.
 
-    The rule looks at nothing but the text, so that anyone can check a record without a list.
+    The rule depends only on the text: any record can be checked without a list.
     """
     return zlib.crc32(text.encode("utf-8")) % one_in == 0
 
 
 def seeded(seed: int) -> random.Random:
-    """Return the generator that everything here draws from: equal seeds, equal data."""
+    """Return the random generator for all data here: equal seeds give equal data."""
     return random.Random(seed)  # noqa: S311 (drawing pictures, not secrets)

@@ -1,8 +1,7 @@
-"""The four kinds of pictures behind one name, and the rule that keeps the demo's apart.
+"""The four kinds of pictures with one interface, and the split between demo and training pictures.
 
-The decision here: a picture is the demo's or the training's by what it shows (its
-``picture_key``) and by nothing else. So no picture of one side can come up on the other, whatever
-the seeds. A digit sheet goes by its scans.
+Only what a picture shows decides whether it belongs to the demo or to the training data, so no
+picture can occur on both sides, with any seeds. For digit sheets the scans decide.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ DEMO_PICTURES_ONE_IN = 8
 
 
 class Picture(Protocol):
-    """A frozen dataclass that says what a picture shows."""
+    """A frozen dataclass that describes what a picture shows."""
 
     def draw(self) -> Image.Image:
         """Return the picture, 256 x 256 pixels."""
@@ -59,7 +58,7 @@ SOURCES = ("scenes", "charts", "words", "digits")
 
 
 def random_picture(rng: random.Random, source: str, for_demo: bool) -> Picture:
-    """Draw pictures of a source until one is on the wanted side of the hold-out."""
+    """Return a random picture of a source, on the demo's or the training's side of the split."""
     if source == "digits":
         return random_digit_sheet(rng, for_demo)
     while True:
@@ -75,6 +74,6 @@ def describe_picture(picture: Picture) -> dict[str, Any]:
 
 
 def is_demo_picture(source: str, description: dict[str, Any]) -> bool:
-    """Say whether a scene, chart or sign is kept for the demo."""
+    """Return whether a scene, chart or sign is reserved for the demo."""
     key = source + json.dumps(description, sort_keys=True)
     return is_held_out(key, DEMO_PICTURES_ONE_IN)

@@ -1,7 +1,7 @@
 """A question about a picture: its wording, its answer, and the answers that would be wrong.
 
-The decision here: the wording settles the form of the answer (word, phrase or sentence), as a
-person's would, and a wrong answer always has the form of the right one.
+The wording determines the form of the answer (word, phrase or sentence), as in a person's question,
+and a wrong answer always has the same form as the right one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from data.synthetic.palette import with_article
 
 Wording = tuple[str, str]
-"""A question and its answer, both with ``{slots}``; ``{value}`` is what the answer says."""
+"""A question and its answer, both with ``{slots}``; ``{value}`` is the answer's content."""
 
 LETTERS = "ABCD"
 CHOICE_HINT = "Answer with the option's letter."
@@ -38,7 +38,7 @@ def ask(
     pool: Iterable[str],
     **slots: str,
 ) -> Question:
-    """Word a question at random; ``pool`` holds the values an answer may have."""
+    """Return a question in a random wording; ``pool`` contains the possible answer values."""
     question, answer = rng.choice(wordings)
 
     def fill(said: str) -> str:
@@ -61,12 +61,12 @@ def offer_choices(rng: random.Random, question: Question) -> Question:
 
 
 def can_offer_choices(question: Question) -> bool:
-    """Say whether lettered options suit: short answers, and at least three wrong ones."""
+    """Return whether lettered options are possible: short answers, at least three wrong ones."""
     short = not question.answer.endswith(".") and len(question.answer.split()) <= 2
     return short and len(question.wrong) >= len(LETTERS) - 1 and "\n" not in question.text
 
 
 def ask_for_one_word(question: Question) -> Question:
-    """Return the question with LLaVA's request for a short answer below it."""
+    """Return the question followed by LLaVA's request for a short answer."""
     text = f"{question.text}\n{SHORT_HINT}"
     return Question(question.kind, text, question.answer, question.wrong)

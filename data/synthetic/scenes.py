@@ -1,4 +1,4 @@
-"""Scenes: one to four coloured shapes on a calm ground, and questions about them."""
+"""Scenes: one to four coloured shapes on a plain background, and questions about them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene shows; all that is needed to draw it."""
+    """The content of a scene, enough to draw it."""
 
     background: Colour
     things: tuple[Thing, ...]
@@ -109,7 +109,7 @@ class Scene:
         )
 
     def listing_question(self, rng: random.Random) -> Question:
-        """Return the request to list everything; wrong lists are those of other scenes."""
+        """Return the request to list everything; wrong answers are the lists of other scenes."""
         others = (random_scene(rng).listing() for _ in range(3))
         return ask(rng, "list", _LIST, self.listing(), others)
 
@@ -162,7 +162,7 @@ def random_scene(rng: random.Random) -> Scene:
     """Return a scene of one to four shapes in different cells."""
     number = rng.randint(1, MAX_THINGS)
     cells = rng.sample(range(N_CELLS), number)
-    # Some scenes repeat a shape or a colour, else "how many circles" would nearly always be one.
+    # Some scenes repeat a shape or a colour; otherwise nearly every count would be one.
     shapes = rng.sample(SHAPES, rng.choice((1, 2, 6)))
     colours = rng.sample(COLOUR_NAMES, rng.choice((1, 3, 7, 7)))
     things = [_random_thing(rng, cell, shapes, colours) for cell in cells]
@@ -178,7 +178,7 @@ def _random_thing(
 
 
 def _present_or_absent(rng: random.Random, present: set[str], every: tuple[str, ...]) -> str:
-    """Pick a present value half of the time, so that yes and no are equally likely."""
+    """Pick a present value half of the time, which makes yes and no equally likely."""
     absent = [value for value in every if value not in present]
     return rng.choice(absent if rng.random() < 0.5 else sorted(present))
 
@@ -205,7 +205,7 @@ def _counts(noun: str) -> tuple[str, ...]:
 
 
 def _names(rng: random.Random, thing: Thing) -> tuple[str, ...]:
-    """Return the thing's name and wrong ones: another colour, another shape, both."""
+    """Return the name of the thing and wrong names: other colour, other shape, or both."""
     colour = rng.choice([name for name in COLOUR_NAMES if name != thing.colour])
     shape = rng.choice([name for name in SHAPES if name != thing.shape])
     return thing.name, f"{colour} {thing.shape}", f"{thing.colour} {shape}", f"{colour} {shape}"
@@ -213,7 +213,7 @@ def _names(rng: random.Random, thing: Thing) -> tuple[str, ...]:
 
 @cache
 def _shape_mask(shape: str, radius: int) -> Image.Image:
-    """Return an antialiased mask of ``2 * radius`` pixels: drawn four times as large, reduced."""
+    """Return an antialiased mask of ``2 * radius`` pixels, drawn larger and reduced."""
     size = 2 * radius * _OVERSAMPLE
     image = Image.new("L", (size, size), 0)
     draw = ImageDraw.Draw(image)

@@ -38,7 +38,7 @@ _BOARD_COLOURS = COLOUR_NAMES
 
 @dataclass(frozen=True)
 class Sign:
-    """What a sign shows; all that is needed to draw it. Each letter fills one cell."""
+    """The content of a sign, enough to draw it. Each letter fills one cell."""
 
     background: Colour
     text: str
@@ -71,7 +71,7 @@ class Sign:
 
     @property
     def is_number(self) -> bool:
-        """Say whether the sign shows digits."""
+        """Return whether the sign shows digits."""
         return self.text.isdigit()
 
     def questions(self, rng: random.Random) -> list[Question]:
@@ -103,7 +103,7 @@ class Sign:
         return ", ".join(self.text)
 
     def listing_question(self, rng: random.Random) -> Question:
-        """Return the request to spell the sign; wrong spellings are those of other signs."""
+        """Return the request to spell the sign; wrong answers are the spellings of other signs."""
         others = (", ".join(text) for text in rng.sample(_others_like(rng, self.text), 3))
         wordings = _LIST_DIGITS if self.is_number else _LIST_LETTERS
         return ask(rng, "list", wordings, self.listing(), others)
@@ -150,7 +150,7 @@ def _others_like(rng: random.Random, text: str) -> tuple[str, ...]:
 
 @cache
 def _board_mask(width: int) -> Image.Image:
-    """Return a rounded board, drawn four times as large and reduced."""
+    """Return the mask of a rounded board, drawn at four times the size and reduced."""
     image = Image.new("L", (width * 4, CELL * 4), 0)
     box = (_MARGIN * 4, _MARGIN * 4, (width - _MARGIN) * 4 - 1, (CELL - _MARGIN) * 4 - 1)
     ImageDraw.Draw(image).rounded_rectangle(box, radius=40, fill=255)
@@ -159,7 +159,7 @@ def _board_mask(width: int) -> Image.Image:
 
 @cache
 def _symbol_mask(symbol: str) -> Image.Image:
-    """Return a letter or digit in the middle of a cell, in Pillow's own font."""
+    """Return the mask of a letter or digit centred in a cell, in Pillow's own font."""
     image = Image.new("L", (CELL, CELL), 0)
     font = ImageFont.load_default(_FONT_SIZE)
     draw = ImageDraw.Draw(image)
