@@ -1,7 +1,7 @@
 """VisNec Studio's library: score, select, review and export by visual necessity.
 
-The same verbs as the ``visnec`` command, as functions. Names are imported on first use, so that
-``import scoring`` stays quick and whoever only reads a workspace never loads torch.
+The verbs of the ``visnec`` command as functions. Names are imported on first use: ``import
+scoring`` is fast, and code that only reads a workspace never loads torch.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ _HOMES = {
     "create_workspace": "scoring.workspace",
     "open_workspace": "scoring.workspace",
     "import_dataset": "scoring.dataset.importing",
+    "ReadOptions": "scoring.readers.options",
     "relocate_images": "scoring.dataset.relocation",
     "load_model": "scoring.models",
+    "ModelOptions": "scoring.models.options",
     "score_dataset": "scoring.engine.pipeline",
     "predict_dataset": "scoring.engine.pipeline",
+    "ScoreOptions": "scoring.engine.options",
     "cluster_dataset": "scoring.clustering.clusters",
     "build_database": "scoring.database.build.build",
     "sweep_clusterings": "scoring.clustering.clusters",
     "load_embedder": "scoring.clustering.embedders",
+    "create_subsets": "scoring.subsets.create",
+    "SelectOptions": "scoring.subsets.create",
     "select": "scoring.subsets.selection",
     "rule_from_dict": "scoring.rules",
     "ablation_arms": "scoring.rules",
@@ -37,14 +42,17 @@ _HOMES = {
     "repeat_counts": "scoring.subsets.weights",
     "SubsetDefinition": "scoring.subsets.definitions",
     "export_subset": "scoring.exports.export",
+    "ExportOptions": "scoring.exports.options",
     "verify_manifest": "scoring.exports.verify",
     "import_scores": "scoring.exchange.imported_scores",
     "export_scores": "scoring.exchange.score_export",
     "import_predictions": "scoring.predictions.imported",
+    "EvaluationOptions": "scoring.evaluation.options",
     "evaluate_predictions": "scoring.database.queries.evaluation",
     "evaluate": "scoring.database.queries.evaluation:evaluate_predictions",
     "Store": "scoring.database.connection",
     "Scope": "scoring.database.values",
+    "read_status": "scoring.status",
     "build_demo": "scoring.demo.build",
 }
 __all__ = ["__version__", *_HOMES]
@@ -53,5 +61,5 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'scoring' has no attribute {name!r}")
-    home, _, other = _HOMES[name].partition(":")
-    return getattr(import_module(home), other or name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)

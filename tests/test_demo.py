@@ -119,10 +119,10 @@ def test_the_model_is_small_and_says_what_it_is(demo_built: Path) -> None:
 
 
 def test_a_second_demo_keeps_what_is_done(demo_workspace: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     before = (demo_workspace / "visnec.duckdb").stat().st_mtime_ns
-    build_demo(demo_workspace, say=said.append)
-    assert said == []
+    build_demo(demo_workspace, on_message=messages.append)
+    assert messages == []
     assert (demo_workspace / "visnec.duckdb").stat().st_mtime_ns == before
 
 

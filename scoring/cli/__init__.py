@@ -34,7 +34,7 @@ def _print_version(requested: bool) -> None:
 
 
 @app.callback()
-def visnec(
+def show_version(
     version: Annotated[
         bool,
         typer.Option(

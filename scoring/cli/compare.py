@@ -124,7 +124,9 @@ def diff(
     result = compare_subsets(subset_a.subset, subset_b.subset, subset_a.candidates)
     facts = diff_manifests(manifest_a, manifest_b) if manifest_a and manifest_b else []
     if facts:
-        shortened = [(fact, _shorten(in_a), _shorten(in_b)) for fact, in_a, in_b in facts]
+        shortened = [
+            (fact, _shorten_value(in_a), _shorten_value(in_b)) for fact, in_a, in_b in facts
+        ]
         show_table(make_table("Facts that differ", ["fact", "a", "b"], shortened))
     show_table(make_table(f"a: {a}, b: {b}", *frame_rows(result.by_source)))
     show_message(
@@ -145,7 +147,7 @@ def diff(
             "by_source": frame_records(result.by_source),
         }
         if manifest_a and manifest_b:
-            values["facts"] = [{"fact": fact, "a": in_a, "b": in_b} for fact, in_a, in_b in facts]
+            values["facts"] = [{"fact": fact, "a": x, "b": y} for fact, x, y in facts]
         if rows:
             values |= {"only_a": result.only_a.tolist(), "only_b": result.only_b.tolist()}
         print_json(values)
@@ -164,7 +166,7 @@ def _read_subset_or_export(
     return resolve_manifest(workspace, store, manifest), manifest
 
 
-def _shorten(value: object) -> str:
+def _shorten_value(value: object) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
 

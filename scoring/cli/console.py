@@ -239,7 +239,7 @@ def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
     with _progress_bar("samples/s") as bar:
         tasks: dict[str, Any] = {}
 
-        def update(progress: RunProgress) -> None:
+        def update_task(progress: RunProgress) -> None:
             phase = progress.phase
             if phase not in tasks:
                 names = {"score": "Scoring", "predict": "Predicting"}
@@ -247,7 +247,7 @@ def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
             rate = f"{progress.rate:,.1f}" if progress.rate else ""
             bar.update(tasks[phase], completed=progress.done, total=progress.total, rate=rate)
 
-        yield update
+        yield update_task
 
 
 @contextmanager

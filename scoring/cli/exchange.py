@@ -103,8 +103,8 @@ def export_scores(
             "--decimals",
             min=1,
             max=17,
-            help="Digits after the decimal point; the paper's script writes 6. Default: as many "
-            "as restore the exact number.",
+            help="Digits after the decimal point; the paper's script writes 6. Default: enough "
+            "to restore the exact number.",
         ),
     ] = None,
     json: JsonOption = False,

@@ -52,7 +52,7 @@ def export(
     opened = open_workspace(workspace)
     definition = read_subset(opened, name)
     interrupted = exit_on_interrupt(
-        lambda: "Nothing of this export was kept; run the same command to start again."
+        lambda: "No part of this export was kept; run the same command to start again."
     )
     with interrupted, count_progress("Exporting") as show:
         result = export_subset(
@@ -129,13 +129,13 @@ def _report_waiting_once() -> Callable[[], None]:
     """Return a function whose first call reports that another export is running."""
     reported = False
 
-    def report() -> None:
+    def report_waiting() -> None:
         nonlocal reported
         if not reported:
             reported = True
             show_message("Waiting for another export of this workspace to finish")
 
-    return report
+    return report_waiting
 
 
 def _show_changes(manifest: Manifest) -> None:

@@ -75,7 +75,7 @@ def import_data(
 ) -> None:
     """Import a dataset into a workspace; JSON records are kept byte for byte."""
     if dry_run:
-        _preview(files, images or (), options, json)
+        _show_preview(files, images or (), options, json)
         return
     from scoring.database.build.build import build_database
     from scoring.dataset.image_root_detection import read_root_detections
@@ -151,7 +151,7 @@ def relocate(
         print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
 
 
-def _preview(
+def _show_preview(
     files: Sequence[str], images: Sequence[Path], options: ReadOptions, json: bool
 ) -> None:
     """Show how an import would read the files, without a workspace."""

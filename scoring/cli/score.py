@@ -151,7 +151,7 @@ def predict(
         typer.Option(
             "--rotate-choices/--no-rotate-choices",
             help="Ask each multiple-choice question once per option, with the options rotated, to "
-            "tell knowledge from a preference for one letter. Default: as in the run's earlier "
+            "separate knowledge from a preference for one letter. Default: as in the run's earlier "
             "predictions, else no.",
             rich_help_panel="Predictions",
         ),

@@ -45,11 +45,11 @@ def demo(
     from scoring.demo.build import build_demo
 
     with stop_on_interrupt() as stop, run_progress("Demo") as show:
-        built = build_demo(workspace, say=show_message, on_progress=show, stop=stop)
+        built = build_demo(workspace, on_message=show_message, on_progress=show, stop=stop)
     if stop.is_set():
         stop_command()
     if serve:
-        _serve(built, port)
+        _serve_workspace(built, port)
     else:
         show_message(f"The demo workspace is ready. Open it with: visnec dashboard -w {workspace}")
         print_line(str(built.root))
@@ -57,7 +57,7 @@ def demo(
 
 def dashboard(workspace: WorkspaceOption, port: PortOption = 8501) -> None:
     """Serve the dashboard of a workspace on this machine (127.0.0.1)."""
-    _serve(open_workspace(workspace), port)
+    _serve_workspace(open_workspace(workspace), port)
 
 
 def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
@@ -105,7 +105,7 @@ def doctor(json: JsonOption = False) -> None:
         print_text(f"{name:18} {value}")
 
 
-def _serve(workspace: Workspace, port: int) -> None:
+def _serve_workspace(workspace: Workspace, port: int) -> None:
     from dashboard.server.serve import serve
 
     free_port = _find_free_port(port)

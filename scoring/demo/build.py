@@ -1,6 +1,6 @@
-"""The demo workspace: the bundled dataset, scored, predicted and clustered by the bundled model.
+"""Build the demo workspace: the bundled dataset, scored, predicted and clustered.
 
-Each step keeps what it finished, so that a second demo starts in seconds.
+Each step keeps its results, so a second demo starts in seconds.
 """
 
 from __future__ import annotations
@@ -27,74 +27,73 @@ from scoring.workspace import Workspace, create_workspace, open_workspace, save_
 
 DEMO_RUN = "demo"
 DEMO_CLUSTERS = 8
+DEMO_BASELINES = ("none", "gray")  # two, to have something to compare
 _IMAGES = "demo-images"
 
-DEMO_BASELINES = ("none", "gray")  # two, so that there is something to compare
-
-Say = Callable[[str], None]
+OnProgress = Callable[[RunProgress], None]
+OnMessage = Callable[[str], None]
 
 
 def build_demo(
     root: Path,
     *,
-    say: Say = lambda _: None,
-    on_progress: Callable[[RunProgress], None] | None = None,
+    on_message: OnMessage = lambda _: None,
+    on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Workspace:
-    """Builds the demo workspace at ``root``, or finishes the one that is there."""
-    workspace = _imported(create_workspace(root), say)
-    if not _finished(workspace):
-        _score(workspace, say, on_progress, stop)
-    if not (stop and stop.is_set()):
-        _cluster(workspace, say)
+    """Build the demo workspace at ``root``, or finish an unfinished one."""
+    workspace = _import_demo(create_workspace(root), on_message)
+    if not _has_predictions(workspace):
+        _score_demo(workspace, on_message, on_progress, stop)
+    if not (stop and stop.is_set()) and not list_clusterings(workspace):
+        on_message("Clustering the instructions")
+        embedder = load_embedder(PACKAGED if has_packaged_weights() else TFIDF)
+        cluster_dataset(workspace, embedder, k=DEMO_CLUSTERS)
+        build_database(workspace)
     return workspace
 
 
-def _imported(workspace: Workspace, say: Say) -> Workspace:
+def _import_demo(workspace: Workspace, on_message: OnMessage) -> Workspace:
+    """Import the demo dataset, or check that the workspace contains this version of it."""
     data = bundled_dataset()
-    images = workspace.root / _IMAGES
+    records, images = data / "records.json", workspace.root / _IMAGES
     if not workspace.dataset_dir.exists():
-        say("Rendering the handwritten digits")
+        on_message("Rendering the handwritten digits")
         write_digit_images(images, data)
-        say("Importing the demo dataset")
-        import_dataset(workspace, [data / "records.json"], [data / "images", images])
+        on_message("Importing the demo dataset")
+        import_dataset(workspace, [records], [data / "images", images])
         workspace = open_workspace(workspace.root)
         settings = replace(workspace.settings, notice=MODEL_NOTICE)
         save_settings(replace(workspace, settings=settings))
-    _check_version(workspace, data / "records.json")
-    return open_workspace(workspace.root)
-
-
-def _check_version(workspace: Workspace, records: Path) -> None:
-    """Raises WorkspaceError where the workspace holds something else than this version's demo."""
     digest = hashlib.sha256(records.read_bytes()).hexdigest()
     if [file.sha256 for file in read_dataset_info(workspace).files] != [digest]:
         raise WorkspaceError(
-            f"{workspace.root} was not built from the demo data of this version; "
-            "remove the folder, or name another with -w"
+            f"{workspace.root} was not built from the demo data of this version. Remove the folder "
+            "or name another one with -w."
         )
+    return open_workspace(workspace.root)
 
 
-def _finished(workspace: Workspace) -> bool:
+def _has_predictions(workspace: Workspace) -> bool:
     runs = [run.run_id for run in list_runs(workspace)]
     progress = read_progress(workspace, DEMO_RUN) if DEMO_RUN in runs else None
     done = progress is not None and (progress.phase, progress.state) == ("predict", "finished")
     return done and workspace.database.exists()
 
 
-def _score(
+def _score_demo(
     workspace: Workspace,
-    say: Say,
-    on_progress: Callable[[RunProgress], None] | None,
+    on_message: OnMessage,
+    on_progress: OnProgress | None,
     stop: threading.Event | None,
 ) -> None:
-    say("Loading the demonstration model")
+    on_message("Loading the demonstration model")
     from scoring.engine.pipeline import predict_dataset, score_dataset
     from scoring.models import load_model
 
     model = load_model(BUNDLED_MODEL, device="cpu")
-    with _one_thread():
-        say("Scoring each sample with and without its image")
+    with _single_thread():
+        on_message("Scoring each sample with and without its image")
         score_dataset(
             workspace,
             model,
@@ -106,28 +105,20 @@ def _score(
         )
         if stop and stop.is_set():
             return
-        say("Predicting answers with and without the image")
+        on_message("Predicting answers with and without the image")
         predict_dataset(
             workspace, model, DEMO_RUN, max_new_tokens=16, on_progress=on_progress, stop=stop
         )
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """A model this small gains nothing from threads, and on a busy machine loses a lot by them."""
+def _single_thread() -> Iterator[None]:
+    """Run torch on one thread: a model this small loses time to more on a busy machine."""
     import torch
 
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
-
-
-def _cluster(workspace: Workspace, say: Say) -> None:
-    if not list_clusterings(workspace):
-        say("Clustering the instructions")
-        embedder = load_embedder(PACKAGED if has_packaged_weights() else TFIDF)
-        cluster_dataset(workspace, embedder, k=DEMO_CLUSTERS)
-        build_database(workspace)
+        torch.set_num_threads(previous)

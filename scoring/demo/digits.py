@@ -1,11 +1,9 @@
-"""Draws scikit-learn's handwritten digits as the demo's digit images.
+"""Draw scikit-learn's handwritten digits as the demo's digit images.
 
 The scans are real handwriting (8 x 8 pixels, 1,797 of them) that every installation of
-scikit-learn carries, so the demo's digit images are drawn when the demo is built and are not
-committed. ``demo/digits.json`` names the scans, their tints and their places.
-
-The decision here: the model's training draws its digits with the same functions, so that the
-demo shows the model pictures of the kind it knows.
+scikit-learn includes, so the demo's digit images are drawn when the demo is built and are not
+committed. ``demo/digits.json`` lists the scans, their tints and their cells. The training of the
+bundled model draws its digits with the same functions.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ _INK_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class DigitMark:
-    """One handwritten digit in a picture: which scan, in which tint, in which cell."""
+    """One handwritten digit in a picture: its scan, its tint and its cell."""
 
     scan: int
     colour: Colour
@@ -47,12 +45,12 @@ class DigitMark:
 
 
 def load_digit_classes() -> tuple[int, ...]:
-    """Return the digit (0 to 9) that each of the 1,797 scans shows."""
+    """Return the digit (0 to 9) of each of the 1,797 scans."""
     return _load_scans()[1]
 
 
 def draw_digits(background: Colour, marks: Sequence[DigitMark]) -> Image.Image:
-    """Return a picture of ``SIDE`` x ``SIDE`` pixels that shows the digits on a plain ground."""
+    """Return a picture of ``SIDE`` x ``SIDE`` pixels with the digits on a plain background."""
     image = Image.new("RGB", (SIDE, SIDE), background)
     for mark in marks:
         row, column = divmod(mark.cell, CELLS_PER_ROW)
@@ -96,7 +94,7 @@ def _load_scans() -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
 
 @cache
 def _ink_mask(scan: int) -> Image.Image:
-    """Return the scan enlarged to a cell: a smooth mask, 255 where the ink is, else 0."""
+    """Return the scan enlarged to a cell: a smooth mask, 255 on the ink, else 0."""
     # A margin of one pixel: many scans touch their upper and lower border.
     ink = np.pad(_load_scans()[0][scan], 1) / _INK_MAXIMUM
     small = Image.fromarray((ink * 255).astype(np.uint8))
