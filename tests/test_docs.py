@@ -95,7 +95,7 @@ def known_options() -> set[str]:
     parameters = [*group.params]
     for command in group.commands.values():
         parameters += command.params
-    return {
+    return {"--help"} | {
         option
         for parameter in parameters
         for option in [*parameter.opts, *parameter.secondary_opts]

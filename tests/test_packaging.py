@@ -1,4 +1,4 @@
-"""The wheel: it holds what the command, the dashboard and the demo need, and nothing else."""
+"""The wheel contains what the command, the dashboard and the demo need, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_code_assets_data_and_the_model(wheel: Path) -> None:
+def test_the_wheel_contains_code_assets_data_and_the_model(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(
         ["git", "ls-files", "scoring", "dashboard", "data/demo", "data/tiny-vlm"],
@@ -45,7 +45,7 @@ def test_the_wheel_holds_code_assets_data_and_the_model(wheel: Path) -> None:
 
 
 def test_the_demo_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    """Unpacked elsewhere, with nothing of the checkout on the path."""
+    """Unpacked elsewhere, without the checkout on the path."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import scoring, sys; assert 'site' in scoring.__file__;"
