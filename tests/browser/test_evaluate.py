@@ -18,7 +18,7 @@ from tests.evaluation.conftest import write_lines
 
 def test_from_the_figures_to_the_samples_behind_a_cell(demo: Watched) -> None:
     page = demo.open("evaluate", "?cut=0.5")
-    expect(page.get_by_text("With and without the image")).to_be_visible()
+    expect(page.get_by_role("heading", name="With and without the image")).to_be_visible()
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     page.get_by_role("tab", name="By score band").click()
     expect(page.get_by_role("cell", name="and more")).to_be_visible()
