@@ -1,7 +1,7 @@
 """Ordinary buttons for a decision on one sample: the accessible alternative to the keyed deck.
 
 The row is part of each button's arguments, so a click decides about the sample that was shown with
-it, whatever the page shows by the time the click arrives.
+it, even if the page shows another sample by the time the click arrives.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ Cell = str | Bar | Link
 class Table:
     """Rows of cells.
 
-    ``numbers`` are the columns to align right, ``total`` says that the last row is a sum,
+    ``numbers`` are the columns to align right, ``total`` marks the last row as a sum,
     ``swatches`` are the categories of the rows, if any, and ``row_headers`` makes the first cell of
     each row a heading.
     """

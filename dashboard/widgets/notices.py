@@ -25,7 +25,7 @@ def _show_notice(kind: str, title: str, text: str = "", command: str | None = No
 
 
 def show_problem(error: Exception, title: str = "Not available yet") -> None:
-    """Show an expected error; its message says what to do."""
+    """Show an expected error; its message explains what to do."""
     _show_notice("problem", title, formatting.describe_error(error))
 
 
@@ -79,26 +79,26 @@ def show_empty(title: str, text: str, command: str | None = None) -> None:
     st.html(f'<div class="vn-empty">{body}</div>')
 
 
-def set_message(kind: str, title: str, text: str = "", place: str = "") -> None:
+def set_message(kind: str, title: str, text: str = "", section: str = "") -> None:
     """Leave a message for the next rerun of the page; for callbacks.
 
-    ``place`` is the part of the page that shows it, by default the top.
+    ``section`` is the part of the page that shows it, by default the top.
     """
-    st.session_state[Key.MESSAGE] = (place, (kind, title, text))
+    st.session_state[Key.MESSAGE] = (section, (kind, title, text))
 
 
 @contextmanager
-def set_message_on_failure(title: str, place: str = "") -> Iterator[None]:
+def set_message_on_failure(title: str, section: str = "") -> Iterator[None]:
     """Leave a message about an expected error of the enclosed lines; for callbacks."""
     try:
         yield
     except (VisnecError, OSError) as error:
-        set_message("problem", title, formatting.describe_error(error), place)
+        set_message("problem", title, formatting.describe_error(error), section)
 
 
-def show_message(place: str = "") -> None:
+def show_message(section: str = "") -> None:
     """Show the message that a callback left for this part of the page, once."""
     wanted, message = st.session_state.get(Key.MESSAGE, (None, None))
-    if message is not None and wanted == place:
+    if message is not None and wanted == section:
         del st.session_state[Key.MESSAGE]
         _show_notice(*message)

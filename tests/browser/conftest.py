@@ -31,12 +31,12 @@ ARGUMENTS = (
     "--no-first-run",
 )
 PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "runs")
-# The navigation's own address of the first page.
+# The first page has an empty address.
 ADDRESSES = {name: "" if name == "overview" else name for name in PAGES}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs Chromium."""
+    """Mark all tests of this folder: they need Chromium."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -56,7 +56,7 @@ class Served:
 def serving(
     root: Path, log: Path, port: int | None = None, before: Sequence[str] = ()
 ) -> Iterator[Served]:
-    """Serves a workspace through the command that users call; ``before`` is put in front of it."""
+    """Serve a workspace with the users' command; ``before`` is put in front of it."""
     port = port or _free_port()
     code = "from scoring.cli import main; main()"
     command = [
@@ -109,7 +109,7 @@ def _wait_until_up(served: Served, process: subprocess.Popen[bytes], log: Path) 
 
 @pytest.fixture(scope="session")
 def demo_server(demo_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The demo, served from a copy that the tests may decide on."""
+    """Serve a copy of the demo that tests may change."""
     folder = tmp_path_factory.mktemp("served")
     root = folder / "demo"
     shutil.copytree(demo_built, root)
@@ -119,7 +119,7 @@ def demo_server(demo_built: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="session")
 def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A workspace whose every text is an attack."""
+    """Serve a workspace in which every text is an attack."""
     folder = tmp_path_factory.mktemp("hostile")
     hostile.build_hostile_workspace(folder / "workspace")
     with serving(folder / "workspace", folder / "log.txt") as served:
@@ -128,7 +128,7 @@ def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests; skips them in a line where there is none and none was."""
+    """Start one Chromium for all tests; skip them if the set-up found none."""
     path = find_chromium()
     if path is None:
         (pytest.fail if is_required() else pytest.skip)(
@@ -142,7 +142,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Watched:
-    """A page together with what went wrong on it and what it asked of others."""
+    """A page with its script errors and its requests to other hosts."""
 
     page: Page
     server: Served
@@ -150,13 +150,13 @@ class Watched:
     errors: list[str] = field(default_factory=list)
 
     def open(self, name: str, query: str = "") -> Page:
-        """Opens a page of the dashboard and waits until it is drawn."""
+        """Open a page of the dashboard and wait until it is drawn."""
         self.page.goto(f"{self.server.address}/{ADDRESSES[name]}{query}")
         self.settle()
         return self.page
 
     def settle(self) -> None:
-        """Waits until Streamlit has drawn the page and no script runs."""
+        """Wait until Streamlit has drawn the page and no script runs."""
         expect(self.page.locator("h1").first).to_be_visible()
         expect(self.page.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
         expect(self.page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
@@ -164,7 +164,7 @@ class Watched:
         expect(app).to_have_attribute("data-test-script-state", "notRunning")
 
     def assert_sound(self) -> None:
-        """No exception on the page, none in its scripts, nothing asked of another host."""
+        """Check that nothing failed on the page and no other host was requested."""
         expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
         expect(self.page.get_by_text("Something went wrong on this page")).to_have_count(0)
         assert self.errors == []
@@ -173,7 +173,7 @@ class Watched:
 
 @contextmanager
 def watching(browser: Browser, server: Served) -> Iterator[Watched]:
-    """A page in a browser profile of its own."""
+    """Open a page in its own browser profile."""
     context = browser.new_context(viewport={"width": 1440, "height": 950})
     context.set_default_timeout(90_000)
     page = context.new_page()
@@ -200,7 +200,7 @@ def _note_socket(watched: Watched, url: str) -> None:
 
 @pytest.fixture
 def demo(browser: Browser, demo_server: Served) -> Iterator[Watched]:
-    """A fresh browser profile on the demo."""
+    """Open a new browser profile on the demo."""
     expect.set_options(timeout=90_000)
     with watching(browser, demo_server) as watched:
         yield watched
@@ -215,8 +215,10 @@ def _tab(browser: Browser, demo_server: Served) -> Iterator[Watched]:
 
 @pytest.fixture
 def visited(_tab: Watched) -> Watched:
-    """One browser profile on the demo for all tests of a module, for those that leave nothing in
-    it: a browser that has been here before draws in half the time."""
+    """Share one browser profile on the demo between tests of a module that leave nothing behind.
+
+    Pages open in half the time in a browser that has visited them before.
+    """
     _tab.errors.clear()
     _tab.foreign.clear()
     return _tab
@@ -224,7 +226,7 @@ def visited(_tab: Watched) -> Watched:
 
 @pytest.fixture
 def attacked(browser: Browser, hostile_server: Served) -> Iterator[Watched]:
-    """A fresh browser profile on the hostile workspace."""
+    """Open a new browser profile on the hostile workspace."""
     expect.set_options(timeout=90_000)
     with watching(browser, hostile_server) as watched:
         yield watched

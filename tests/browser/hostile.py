@@ -1,8 +1,8 @@
-"""A small workspace in which every text that a dataset, a run or a person can bring is an attack.
+"""A small workspace in which every text of the dataset, the runs and the reviewers is an attack.
 
-Each text would fetch from another host, run a script, break out of its element or obey a control
-character if any page read it as anything but text. A script that runs says so in
-``window.attacked``. Row 0 carries all of them at once in each of its fields.
+Each text would fetch from another host, run a script, break out of its element or act as a control
+character if a page treated it as anything but text. A script that runs sets ``window.attacked``.
+Row 0 has all of them at once in each of its fields.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _N = 24
 
 
 def as_file(attack: str) -> str:
-    """The attack as a file can be called."""
+    """Return the attack as a valid file name."""
     return attack.replace("/", "_").replace("\0", "")
 
 
 def build_hostile_workspace(root: Path) -> None:
-    """Writes the workspace, its database included."""
+    """Write the workspace with its database."""
     rows = [_everything(), *(_row(i) for i in range(1, _N))]
     workspace = make_workspace(root, rows=rows, with_clusters=False, with_predictions=True)
     workspace = replace(workspace, settings=replace(workspace.settings, notice=f"{ALL} notice"))
@@ -81,7 +81,7 @@ def build_hostile_workspace(root: Path) -> None:
 
 
 def break_subset(root: Path) -> None:
-    """A subset as the library would refuse to save it, for its file may come from elsewhere."""
+    """Write a subset that the library would not save; its file may come from elsewhere."""
     write_json(root / "subsets" / "broken.json", {"name": ALL, "rule": {"kind": ALL}})
 
 
@@ -103,7 +103,7 @@ def _everything() -> Row:
 
 
 def _row(i: int) -> Row:
-    """One sample: one attack in its source, identifier, image name, texts and reason."""
+    """Return a sample with one attack in its source, id, image name, texts and reason."""
     attack = ATTACKS[i % len(ATTACKS)]
     status = Status.MISSING_IMAGE if i % 5 == 4 else None
     row = typed_row(0.125 * (i % 9) - 0.25, i) if status is None else typed_row(status, i)
@@ -122,7 +122,7 @@ def _row(i: int) -> Row:
 
 
 def _score_otherwise(workspace: Workspace, rows: list[Row], fingerprint: str) -> None:
-    """An earlier run that gives every sample another's scores."""
+    """Add an earlier run that gives every sample another sample's scores."""
     others = [
         replace(row, turns=rows[-1 - i].turns[:1] * len(row.turns)) for i, row in enumerate(rows)
     ]
@@ -131,32 +131,32 @@ def _score_otherwise(workspace: Workspace, rows: list[Row], fingerprint: str) ->
 
 
 def _settings() -> dict[str, Any]:
-    """All that a run record tells in words."""
+    """Return all texts of a run record."""
     told = {name: f"{ALL} {name}" for name in ("model", "notice", *SETTINGS)}
     return {**told, "versions": {ALL: f"{ALL} version"}, "tokens": True}
 
 
 def _name_files(workspace: Workspace) -> None:
-    """What the dataset's files are called, and what they were taken for."""
+    """Give the dataset's files hostile names and formats."""
     path = workspace.dataset_dir / "dataset.json"
     files = json.loads(path.read_text("utf-8"))["files"]
     _change(path, files=[{**one, "name": f"{ALL} name", "why": f"{ALL} why"} for one in files])
 
 
 def _decide(workspace: Workspace) -> None:
-    """Every reviewer about row 0 and about a row of their own; a log that is torn."""
+    """Let every reviewer decide about row 0 and one other row; damage one log."""
     events = []
     for n, attack in enumerate(ATTACKS, 1):
         said = {"reviewer": attack, "note": f"{attack} note", "queue": f"{attack} queue"}
         events.append(decision_event(2 * n - 1, 0, ("keep", "drop")[n % 2], **said))
         events.append(decision_event(2 * n, n, "keep", **said))
-    append_decisions(workspace, events, "attacker@desk")
-    torn = workspace.reviews_dir / f"{as_file(ATTACKS[1])}@desk.jsonl"
+    append_decisions(workspace, events, "attacker@laptop")
+    torn = workspace.reviews_dir / f"{as_file(ATTACKS[1])}@laptop.jsonl"
     torn.write_text(f'{{"{ALL}\n', "utf-8")
 
 
 def _bring_scores(workspace: Workspace) -> None:
-    """A run whose scores came from a file with a hostile name."""
+    """Add a run whose scores were imported from a file with a hostile name."""
     path = workspace.root.parent / f"{as_file(ATTACKS[0])}.csv"
     path.write_text("row_idx,loss_multimodal,loss_text,visnec\n0,0.5,1.0,0.5\n1,0.5,0.25,-0.25\n")
     import_scores(workspace, path, model=ALL, run_id=IMPORTED_RUN, check=False)
@@ -165,7 +165,7 @@ def _bring_scores(workspace: Workspace) -> None:
 
 
 def _bring_predictions(workspace: Workspace) -> None:
-    """Models with hostile names, in a file with one, and records that fit no sample."""
+    """Import models and a file with hostile names, and records that match no sample."""
     path = workspace.root.parent / f"{as_file(ATTACKS[2])}.jsonl"
     lines = [{"id": f"{attack} unknown", "prediction": attack} for attack in ATTACKS]
     lines += [
@@ -178,7 +178,7 @@ def _bring_predictions(workspace: Workspace) -> None:
 
 
 def _choose(workspace: Workspace) -> None:
-    """A subset, exported into folders with hostile names; another about what is not there."""
+    """Save a subset, export it to folders with hostile names; save one of a missing run."""
     subset = SubsetDefinition(SUBSET, Threshold(min=0.0), MAIN_RUN, "none", synthetic.CLUSTERING_ID)
     save_subset(workspace, subset)
     done = export_subset(workspace, Store(workspace), subset, format="llava")

@@ -16,7 +16,7 @@ from tests.browser.conftest import Watched
 from tests.evaluation.conftest import write_lines
 
 
-def test_from_the_figures_to_the_samples_behind_a_cell(demo: Watched) -> None:
+def test_a_cell_opens_its_samples(demo: Watched) -> None:
     page = demo.open("evaluate", "?cut=0.5")
     expect(page.get_by_role("heading", name="With and without the image")).to_be_visible()
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
@@ -33,7 +33,10 @@ def test_from_the_figures_to_the_samples_behind_a_cell(demo: Watched) -> None:
 
 
 def import_oracle(workspace: Workspace, folder: Path) -> None:
-    """A model that sees everything; blind it knows every second answer, its text model none."""
+    """Import a model that is always right with the image, every second time without.
+
+    Its text-only model is never right.
+    """
     rows: list[tuple[int, str]] = []
     for table in read_columns(workspace, ["row_idx", "answer"]):
         rows += zip(table["row_idx"].to_pylist(), table["answer"].to_pylist(), strict=True)
@@ -51,7 +54,7 @@ def value(page: Page, name: str) -> Locator:
     return page.locator(".vn-figure", has_text=name).locator(".vn-value").first
 
 
-def test_every_control_moves_the_figures(demo: Watched, tmp_path: Path) -> None:
+def test_every_control_changes_the_figures(demo: Watched, tmp_path: Path) -> None:
     import_oracle(open_workspace(demo.server.root), tmp_path)
     page = demo.open("evaluate")
     part = page.get_by_text(re.compile(r"^The necessary part contains"))
@@ -73,7 +76,7 @@ def test_every_control_moves_the_figures(demo: Watched, tmp_path: Path) -> None:
     blind = float(value(page, "Without image, all samples").inner_text().rstrip(" %"))
     assert 45 < blind < 55
     leaked = value(page, "Leakage, all samples").inner_text()
-    assert leaked == f"{blind:.1f} points"  # its text-only model knows nothing
+    assert leaked == f"{blind:.1f} points"  # its text-only model is never right
 
     order = page.locator(".vn-table", has_text="Necessary part").last
     expect(order.get_by_role("row", name=re.compile("^oracle 1 100.0 %"))).to_be_visible()

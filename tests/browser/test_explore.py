@@ -1,4 +1,4 @@
-"""Explore as a person uses it: filter, page, open a sample by key and by click, and go back."""
+"""Explore: filter, page, open a sample by key and by click, and go back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scope_of(store: Store) -> Scope:
 
 
 def expect_image(watched: Watched) -> None:
-    """The sample's image is there, decoded, and larger than nothing."""
+    """Check that the sample's image is decoded and not empty."""
     picture = watched.page.locator("article.card img.picture").first
     expect(picture).to_be_visible()
     watched.page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
@@ -52,7 +52,7 @@ def test_a_filter_lists_what_matches_it(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_a_filter_typed_as_text_stays_where_it_was_typed(visited: Watched) -> None:
+def test_a_typed_filter_stays_in_its_field(visited: Watched) -> None:
     page = visited.open("explore")
     page.get_by_text("Filter as text").click()
     field = page.get_by_label("For commands and links")
@@ -86,7 +86,7 @@ def test_a_sample_opens_with_its_image_and_both_predictions(visited: Watched) ->
     visited.assert_sound()
 
 
-def test_samples_are_opened_and_left_by_keys(visited: Watched) -> None:
+def test_keys_open_and_close_samples(visited: Watched) -> None:
     page = visited.open("explore")
     tiles(visited).first.focus()
     page.keyboard.press("ArrowRight")
@@ -105,7 +105,7 @@ def test_samples_are_opened_and_left_by_keys(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_the_list_is_as_it_was_after_a_sample(visited: Watched) -> None:
+def test_the_list_is_unchanged_after_closing_a_sample(visited: Watched) -> None:
     page = visited.open("explore", "?sort=row_idx&size=24&tiles=small")
     tiles(visited).nth(2).click()
     expect(page.locator("article.card")).to_be_visible()
@@ -119,7 +119,7 @@ def test_the_list_is_as_it_was_after_a_sample(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_the_image_is_enlarged_by_click_and_by_key(visited: Watched) -> None:
+def test_click_and_key_enlarge_the_image(visited: Watched) -> None:
     page = visited.open("explore", "?filter=source:scenes+status:scored")
     tiles(visited).first.click()
     expect_image(visited)
@@ -131,7 +131,7 @@ def test_the_image_is_enlarged_by_click_and_by_key(visited: Watched) -> None:
     assert picture.evaluate("image => image.clientWidth") == before
 
 
-def test_pages_follow_one_another(visited: Watched) -> None:
+def test_next_and_previous_page(visited: Watched) -> None:
     page = visited.open("explore")
     first = row_of(tiles(visited).first)
     page.get_by_role("button", name="Next").first.click()
@@ -168,7 +168,7 @@ def test_all_samples_on_an_image_are_listed(visited: Watched) -> None:
     assert {row_of(tile) for tile in tiles(visited).all()} == wanted
 
 
-def test_a_copied_link_leads_to_exactly_this_sample(demo: Watched) -> None:
+def test_a_copied_link_opens_exactly_this_sample(demo: Watched) -> None:
     demo.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = demo.open("explore", "?filter=source:scenes&sample=2&low=-0.5")
     page.get_by_role("button", name="Copy link").click()
@@ -184,7 +184,7 @@ def test_a_copied_link_leads_to_exactly_this_sample(demo: Watched) -> None:
     expect(page).to_have_url(re.compile("low=-0.5"))
 
 
-def test_words_are_marked_against_the_reference_too(visited: Watched) -> None:
+def test_differing_words_are_marked_against_the_reference(visited: Watched) -> None:
     page = visited.open("explore", "?sample=3")
     card = page.locator("article.card")
     blind, seeing = card.locator(".answer.blind p"), card.locator(".answer.seeing p")
@@ -198,8 +198,8 @@ def test_words_are_marked_against_the_reference_too(visited: Watched) -> None:
 
 
 @pytest.mark.parametrize("several_at_once", [True, False])
-def test_every_picture_of_a_page_comes(demo: Watched, several_at_once: bool) -> None:
-    if not several_at_once:  # the pictures come one by one then
+def test_every_picture_of_a_page_loads(demo: Watched, several_at_once: bool) -> None:
+    if not several_at_once:  # then the pictures load one by one
         demo.page.route("**/visnec/thumbnails?*", lambda route: route.abort())
     page = demo.open("explore", "?filter=status:scored")
     images = page.locator(".tile img")
@@ -214,7 +214,7 @@ def test_every_picture_of_a_page_comes(demo: Watched, several_at_once: bool) -> 
     )
 
 
-def test_many_are_decided_at_once_and_taken_back_at_once(demo: Watched) -> None:
+def test_a_bulk_decision_is_saved_and_undone_as_a_whole(demo: Watched) -> None:
     page = demo.open("review", "?queue=row_idx")
     page.get_by_label("Your name").fill("Bulk")
     page.keyboard.press("Enter")
@@ -238,14 +238,14 @@ def test_many_are_decided_at_once_and_taken_back_at_once(demo: Watched) -> None:
 
     assert dropped() == sorted(rows)
 
-    # A second verdict on the same ones and two more leaves the first alone, and says so.
+    # A second decision on the same samples and two more keeps the first and reports it.
     tiles(demo).nth(1).focus()
     page.keyboard.press("x")
     for _ in range(5):
         page.keyboard.press("Shift+ArrowRight")
     bar.get_by_role("button", name="keep 6").click()
     expect(bar.locator(".said")).to_contain_text(
-        "Saved: keep on 2 samples. 4 samples already had your verdict and stayed."
+        "Saved: keep on 2 samples. Skipped 4 samples that already had your decision."
     )
     assert dropped() == sorted(rows)
     bar.get_by_role("button", name="Undo").click()
@@ -254,7 +254,7 @@ def test_many_are_decided_at_once_and_taken_back_at_once(demo: Watched) -> None:
     demo.assert_sound()
 
 
-def test_a_name_is_asked_for_where_several_can_be_decided_at_once(demo: Watched) -> None:
+def test_a_bulk_decision_asks_for_the_name_first(demo: Watched) -> None:
     page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
     expect(page.locator(".selection")).to_have_count(2)
     expect(page.locator(".selection button")).to_have_count(0)
@@ -272,7 +272,7 @@ def test_a_name_is_asked_for_where_several_can_be_decided_at_once(demo: Watched)
     expect(kept.locator(".said")).to_contain_text("Saved: drop on 1 sample.")
     expect(dropped.locator(".said")).not_to_contain_text("Saved")
 
-    # Back from a sample, its picture has the focus, on its side only.
+    # After closing a sample, its picture has the focus, on its side only.
     right.locator(f'.tile[data-row="{row}"]').click()
     expect(page.locator("article.card")).to_be_visible()
     page.keyboard.press("Escape")
@@ -290,7 +290,7 @@ def test_pictures_are_a_list_of_buttons(visited: Watched) -> None:
     ).to_have_count(24)
 
 
-def test_both_sides_of_the_cut_stand_beside_each_other(visited: Watched) -> None:
+def test_both_sides_of_the_threshold_are_listed(visited: Watched) -> None:
     page = visited.open("explore", "?layout=cut&cut=0.25&size=24")
     expect(page.locator(".grid")).to_have_count(2)
     values = [

@@ -1,7 +1,6 @@
-"""Hostile text on every page: nothing of it runs, nothing of it is fetched, all of it can be read.
+"""Hostile text on every page: none of it runs or is fetched, and all of it is shown as text.
 
-One visit a page collects everything: what is closed is opened, then all text that stands in the
-page is read, that inside components included.
+One visit per page opens everything that is folded and then reads all text, components included.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tests.browser.hostile import (
     break_subset,
 )
 
-# All text of the page, in its order; what stands in a script or a style is no text.
+# All text of the page in order, without scripts and styles.
 _READ = """() => {
     const found = [];
     const read = (node) => {
@@ -51,25 +50,25 @@ _FIRST = "?" + urlencode({"run": MAIN_RUN})
 
 
 def assert_read(watched: Watched, texts: Iterable[str]) -> None:
-    """All of these stand in the page letter by letter, and nothing of them ran."""
+    """Check that the page shows all of these texts literally and ran none of them."""
     page, wanted = watched.page, list(texts)
     assert page.evaluate("window.attacked ?? null") is None
     expect(page.locator("h1").first).to_be_visible()
     watched.assert_sound()
-    try:  # parts of a page draw themselves once the page stands
+    try:  # some parts of a page are drawn after the page
         page.wait_for_function(_ALL_SHOWN, arg=[_DROPPED.sub("", one) for one in wanted])
     except PlaywrightTimeoutError:
         shown = _DROPPED.sub("", page.evaluate(_READ))
         assert [one for one in wanted if _DROPPED.sub("", one) not in shown] == [], shown
 
 
-def with_each(*said: str, attacks: Iterable[str] = ATTACKS) -> list[str]:
-    """Every attack with what was said behind it."""
-    return [f"{attack}{one}" for attack in attacks for one in said]
+def append_each(*endings: str, attacks: Iterable[str] = ATTACKS) -> list[str]:
+    """Return every attack with each of the endings."""
+    return [f"{attack}{ending}" for attack in attacks for ending in endings]
 
 
 def as_reviewer(watched: Watched, query: str) -> Page:
-    """Opens Review under a name."""
+    """Open Review with a name."""
     page = watched.open("review", query)
     page.get_by_label("Your name").fill("Ann")
     page.keyboard.press("Enter")
@@ -79,7 +78,7 @@ def as_reviewer(watched: Watched, query: str) -> Page:
 
 
 def unfold(watched: Watched, *names: str) -> None:
-    """Opens the expanders of these names."""
+    """Open the expanders of these names."""
     for name in names:
         expanders = watched.page.locator('[data-testid="stExpander"]')
         expanders.locator("summary", has_text=name).click()
@@ -93,13 +92,13 @@ def test_overview(attacked: Watched) -> None:
     assert_read(attacked, [*ATTACKS, ALL, *facts])
     which = Filter(source=ATTACKS)
     attacked.open("overview", f"{_FIRST}&{urlencode({'group': 'cluster', 'filter': str(which)})}")
-    assert_read(attacked, [*ATTACKS, *with_each(" cluster")])
+    assert_read(attacked, [*ATTACKS, *append_each(" cluster")])
 
 
 def test_explore_with_an_open_sample(attacked: Watched) -> None:
     page = attacked.open("explore", f"{_FIRST}&size=48")
     expect(page.locator(".tile").last).to_be_visible()
-    assert_read(attacked, [*with_each(" Question"), *with_each(" answer")])
+    assert_read(attacked, [*append_each(" Question"), *append_each(" answer")])
     page = attacked.open("explore", f"{_FIRST}&sample=0")
     expect(page.locator('article.card[data-row="0"]')).to_be_visible()
     unfold(attacked, "History", "Raw record")
@@ -107,8 +106,8 @@ def test_explore_with_an_open_sample(attacked: Watched) -> None:
         attacked,
         [
             *(f"{ALL} {one}" for one in ("question", "answer", "blind", "seeing")),
-            *with_each(" note", " queue"),
-            *with_each(" brought", attacks=PRINTABLE),
+            *append_each(" note", " queue"),
+            *append_each(" brought", attacks=PRINTABLE),
             f"{ATTACKS[0]} cluster",
             as_file(ATTACKS[0]),
             json.dumps(ALL),
@@ -124,7 +123,7 @@ def test_explore_with_an_open_sample(attacked: Watched) -> None:
 def test_compare(attacked: Watched) -> None:
     page = attacked.open("compare", f"{_FIRST}&{urlencode({'other': f'{RUN_ID}/none'})}")
     expect(page.locator(".tile").last).to_be_visible()
-    assert_read(attacked, [MAIN_RUN, RUN_ID, *with_each(" Question"), *with_each(" answer")])
+    assert_read(attacked, [MAIN_RUN, RUN_ID, *append_each(" Question"), *append_each(" answer")])
 
 
 def test_evaluate(attacked: Watched) -> None:
@@ -137,10 +136,10 @@ def test_review_with_keys_and_with_buttons(attacked: Watched) -> None:
     page = as_reviewer(attacked, f"{_FIRST}&queue=row_idx&who=all&row=0")
     expect(page.locator('article.card[data-row="0"]')).to_be_visible()
     said = [f"{ALL} {one}" for one in ("question", "answer", "blind", "seeing")]
-    assert_read(attacked, [*said, f"{as_file(ATTACKS[1])}@desk"])
+    assert_read(attacked, [*said, f"{as_file(ATTACKS[1])}@laptop"])
     card = page.locator("article.card")
     assert card.locator("script, iframe, style, img:not(.picture)").count() == 0
-    for attack in ATTACKS:  # a row of the table of reviewers each
+    for attack in ATTACKS:  # each has a row in the table of reviewers
         name = _DROPPED.sub("", attack)
         expect(page.locator("td").get_by_text(name, exact=True).first).to_be_visible()
     attacked.open("review", f"{_FIRST}&queue=row_idx&who=all&row=0&buttons=1")
@@ -151,7 +150,7 @@ def test_review_with_keys_and_with_buttons(attacked: Watched) -> None:
 def test_subset_with_its_exports(attacked: Watched) -> None:
     page = attacked.open("subset", f"{_FIRST}&rule=per-source&panel=compare")
     folders = [as_file(attack) for attack in PRINTABLE]
-    assert_read(attacked, [*ATTACKS, ALL, *with_each(" cluster"), SUBSET, *folders])
+    assert_read(attacked, [*ATTACKS, ALL, *append_each(" cluster"), SUBSET, *folders])
     assert_read(attacked, [f"run {ALL}", as_file(f"{ATTACKS[0]} spoilt")])
     for container, button in ((f"saved-{SUBSET}", "Export"), ("export-of-", "Files")):
         box = page.locator(f'[class*="st-key-{container}"]').first

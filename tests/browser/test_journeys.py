@@ -1,4 +1,4 @@
-"""Overview, Explore and Subset as a person uses them."""
+"""Typical ways through Overview, Explore and Subset."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.browser.conftest import Watched
 
 
 def kept_by_store(demo: Watched, cut: float) -> int:
-    """How many samples a cut keeps, asked of the database itself."""
+    """Count the samples that a threshold keeps, in the database."""
     store = Store(open_workspace(demo.server.root))
     scope = Scope(str(fetch_scopes(store).iloc[-1]["run_id"]), "none")
     return int(count_kept(store, scope, Filter(), cut, None).n_kept)
 
 
 def is_exact(live: Locator) -> int:
-    """The count beside the histogram once the server has confirmed it."""
+    """Return the count next to the histogram once the server has confirmed it."""
     expect(live.page.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
     expect(live).to_have_attribute("data-exact", "yes")
     return int(live.get_attribute("data-kept") or "-1")
@@ -43,7 +43,7 @@ def test_a_typed_threshold_changes_the_exact_count(demo: Watched) -> None:
     demo.assert_sound()
 
 
-def test_a_limit_dragged_by_the_mouse_is_counted_on_release(demo: Watched) -> None:
+def test_a_limit_dragged_with_the_mouse_is_counted_on_release(demo: Watched) -> None:
     page = demo.open("overview")
     live = page.locator(".live")
     before = is_exact(live)

@@ -1,6 +1,6 @@
-"""The pages on a dataset as large as LLaVA-665K: what they show is what the library counts.
+"""The pages on a dataset as large as LLaVA-665K: they show what the library counts.
 
-``VISNEC_LARGE_ROWS`` says how many records (default 665,000).
+``VISNEC_LARGE_ROWS`` is the number of records (default 665,000).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scoring.workspace import open_workspace
 from tests.browser.conftest import Served, Watched, serving, watching
 from tests.browser.test_explore import expect_image, row_of, tiles
 from tests.browser.test_review import CHOICES, all_saved, begin, on_disk, row_on_show
-from tests.browser.test_threshold_editor import cut_in_url, drag, live, value_of
+from tests.browser.test_threshold_editor import drag, live, threshold_in_url, value_of
 
 pytestmark = pytest.mark.long
 
@@ -33,7 +33,7 @@ KEYS = "kduukdkkudkdukkddukd"
 
 @pytest.fixture(scope="module")
 def large_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A workspace made through the public commands, served."""
+    """Serve a workspace made with the public commands."""
     folder = tmp_path_factory.mktemp("large")
     make_workspace(folder, ROWS)
     with serving(folder / "workspace", folder / "log.txt") as served:
@@ -61,7 +61,7 @@ def expect_counts(watched: Watched, asked: tuple[Store, Scope], cut: float) -> N
     expect(figure.locator(".vn-value")).to_have_text(f"{counts.n_kept:,}")
 
 
-def test_the_cut_typed_and_dragged_counts_exactly(
+def test_typed_and_dragged_thresholds_count_exactly(
     large: Watched, asked: tuple[Store, Scope]
 ) -> None:
     view = large.open("overview")
@@ -78,7 +78,7 @@ def test_the_cut_typed_and_dragged_counts_exactly(
         cut_now = value_of(large, "cut")
         expect_counts(large, asked, cut_now)
         large.settle()
-        assert cut_in_url(large) == cut_now
+        assert threshold_in_url(large) == cut_now
     large.assert_sound()
 
 
@@ -107,7 +107,7 @@ def test_a_filter_its_pages_and_a_sample(large: Watched, asked: tuple[Store, Sco
     large.assert_sound()
 
 
-def test_twenty_decisions_by_key_are_on_disk(large: Watched) -> None:
+def test_twenty_keyed_decisions_are_on_disk(large: Watched) -> None:
     deck = begin(large, "Large", "?queue=threshold")
     expected: dict[int, str] = {}
     for key in KEYS:

@@ -1,4 +1,4 @@
-"""A page that was opened before anything was there: what a scorer does shows up by itself."""
+"""A page opened before anything was scored shows new results without a reload."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def visnec(*arguments: object) -> None:
 
 
 def figure(page: Page, name: str) -> Locator:
-    """The number in a box of the Overview, once it is redrawn."""
+    """Return the number of a figure on the Overview, once it is redrawn."""
     named = page.locator(".vn-name").get_by_text(name, exact=True)
     return page.locator("[data-stale='false'] .vn-figure").filter(has=named).locator(".vn-value")
 
 
 @pytest.fixture
 def unscored(demo_built: Path, tmp_path: Path) -> Path:
-    """The demo's dataset, with nothing scored."""
+    """Return the demo's dataset without scores."""
     root = tmp_path / "unscored"
     shutil.copytree(demo_built, root, ignore=shutil.ignore_patterns("runs", "visnec.duckdb"))
     return root
 
 
-def test_a_scorers_parts_come_in_without_a_reload(
+def test_results_of_a_running_scorer_load_automatically(
     browser: Browser, unscored: Path, tmp_path: Path
 ) -> None:
     expect.set_options(timeout=90_000)

@@ -1,4 +1,4 @@
-"""The overview as a person uses it: what narrows it, and where it leads."""
+"""The Overview: its filters and its links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.browser.conftest import Watched
 from tests.browser.test_threshold_editor import expect_kept
 
 
-def test_a_link_shows_a_colleague_the_same_thing(visited: Watched) -> None:
+def test_a_link_shows_a_colleague_the_same_view(visited: Watched) -> None:
     page = visited.open("overview", "?cut=0.4&low=-0.1&high=0.5")
     expect_kept(visited, 0.4)
     expect(page.get_by_role("spinbutton", name="Misaligned below")).to_have_value("-0.100")
@@ -31,7 +31,7 @@ def test_a_link_shows_a_colleague_the_same_thing(visited: Watched) -> None:
     expect_kept(visited, 0.4)
 
 
-def test_a_source_narrows_the_page_and_leads_to_its_samples(visited: Watched) -> None:
+def test_a_source_filters_the_page_and_opens_its_samples(visited: Watched) -> None:
     page = visited.open("overview")
     table = page.get_by_role("region", name="Scores by source")
     table.get_by_role("button", name="median VisNec").click()
@@ -53,7 +53,7 @@ def test_a_source_narrows_the_page_and_leads_to_its_samples(visited: Watched) ->
     visited.assert_sound()
 
 
-def test_turns_stand_side_by_side_and_lead_to_their_samples(visited: Watched) -> None:
+def test_turns_are_listed_and_open_their_samples(visited: Watched) -> None:
     page = visited.open("overview", "?group=turn")
     table = page.get_by_role("region", name="Scores by turn")
     rows = table.locator("tbody tr")
@@ -74,7 +74,7 @@ def test_turns_stand_side_by_side_and_lead_to_their_samples(visited: Watched) ->
     visited.assert_sound()
 
 
-def test_a_box_in_the_loss_plane_narrows_the_page(visited: Watched) -> None:
+def test_a_box_in_the_loss_plane_filters_the_page(visited: Watched) -> None:
     page = visited.open("overview")
     plane = page.locator(".js-plotly-plot .nsewdrag").first
     plane.scroll_into_view_if_needed()
@@ -99,7 +99,7 @@ def test_a_box_in_the_loss_plane_narrows_the_page(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_a_stretch_of_the_comparison_narrows_it(visited: Watched) -> None:
+def test_a_range_of_the_comparison_filters_it(visited: Watched) -> None:
     page = visited.open("compare")
     density = page.locator(".js-plotly-plot .nsewdrag").first
     density.scroll_into_view_if_needed()

@@ -1,4 +1,4 @@
-"""Every page on the demo and on hostile links; and who the server answers to."""
+"""Every page on the demo and with hostile links; requests that the server refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dashboard.view.state import View
 from tests.browser.conftest import PAGES, Served, Watched
 from tests.browser.hostile import ATTACKS
 
-# What a page shows besides what it opens with.
+# Other states of a page.
 QUERIES = {
     "overview": ("", "?group=cluster&filter=source:scenes", "?group=turn"),
     "explore": ("", "?layout=cut&size=24", "?sample=3"),
@@ -45,12 +45,12 @@ HOSTILE_LINKS = (
 
 
 def rgb(colour: str) -> str:
-    """A colour as the browser's computed style writes it."""
+    """Return a colour as the browser's computed style writes it."""
     return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 
 def enter(watched: Watched, name: str, query: str = "") -> Page:
-    """Opens a page; on Review also gives a name, so that the deck is drawn."""
+    """Open a page; on Review also enter a name, which the deck needs."""
     page = watched.open(name, query)
     if name == "review":
         field = page.get_by_label("Your name")
@@ -64,21 +64,21 @@ def enter(watched: Watched, name: str, query: str = "") -> Page:
 
 
 def assert_nothing_ran(watched: Watched) -> None:
-    """No attack ran in the page or in a frame of it, and the page can still be seen."""
+    """Check that no attack ran in the page or its frames and the page is still visible."""
     assert watched.page.evaluate("window.attacked ?? null") is None
     expect(watched.page.locator("h1").first).to_be_visible()
     watched.assert_sound()
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_draws_and_asks_no_other_host(demo: Watched, name: str) -> None:
+def test_a_page_opens_and_requests_no_other_host(demo: Watched, name: str) -> None:
     page = enter(demo, name)
     expect(page.locator("h1").first).to_have_text(name.capitalize())
     demo.assert_sound()
 
 
 def test_no_page_is_wider_than_a_narrow_window(demo: Watched) -> None:
-    """In light and in dark, which a page follows while it is open."""
+    """In light and dark; an open page follows a change."""
     demo.page.set_viewport_size({"width": 900, "height": 900})
     for name in PAGES:
         for query in QUERIES.get(name, ("",)):
@@ -114,7 +114,7 @@ def test_a_page_works_with_a_hostile_link(visited: Watched, name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_parameter_of_a_link_may_be_hostile(attacked: Watched, name: str) -> None:
-    """All at once, each with an attack; then each as long and odd as a link can be."""
+    """All at once, each with an attack; then each as long and strange as a link allows."""
     odd = ("\u202e\0" + "9" * 400, "-1e309", "\x1b[31m", "[" * 300, "a" * 1000, "%00%0d%0a")
     for texts in (ATTACKS, odd):
         query = {one: texts[n % len(texts)] for n, one in enumerate(fields(View))}
@@ -132,7 +132,7 @@ def test_an_ignored_part_of_a_link_is_reported(visited: Watched) -> None:
 
 
 def ask(server: Served, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage]:
-    """Asks the server with these headers, as no browser would."""
+    """Send a request with these headers, as no browser would."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.putrequest("GET", path, skip_host="Host" in headers)
     for name, value in headers.items():
@@ -144,7 +144,7 @@ def ask(server: Served, path: str, **headers: str) -> tuple[int, http.client.HTT
 
 
 def own_address(demo: Watched) -> str:
-    """The address, with its key, from which the deck took a picture."""
+    """Return the address, with its key, of a picture in the deck."""
     page = enter(demo, "review", "?queue=row_idx")
     picture = page.locator("article.card img.picture").first
     expect(picture).to_be_visible()
@@ -153,7 +153,7 @@ def own_address(demo: Watched) -> str:
     return address
 
 
-def test_the_servers_routes_answer_only_to_their_own_pages(demo: Watched) -> None:
+def test_routes_answer_only_to_their_own_pages(demo: Watched) -> None:
     path, server = own_address(demo), demo.server
     own = f"127.0.0.1:{server.port}"
     assert ask(server, path)[0] == 200
@@ -171,7 +171,7 @@ def test_a_foreign_host_name_is_refused_everywhere(demo_server: Served, path: st
     assert ask(demo_server, path, Host="rebound.invalid")[0] == 400
 
 
-def test_answers_carry_the_policy_that_keeps_pages_local(demo_server: Served) -> None:
+def test_responses_have_the_policy_that_keeps_pages_local(demo_server: Served) -> None:
     headers = ask(demo_server, "/")[1]
     assert "connect-src 'self'" in headers["content-security-policy"]
     assert "img-src 'self' data: blob:" in headers["content-security-policy"]
@@ -179,7 +179,7 @@ def test_answers_carry_the_policy_that_keeps_pages_local(demo_server: Served) ->
     assert headers.get("access-control-allow-origin") is None
 
 
-def test_no_address_names_a_file(demo: Watched) -> None:
+def test_no_address_contains_a_file_name(demo: Watched) -> None:
     query = own_address(demo).partition("?")[2]
     for path in (
         "../../etc/passwd",

@@ -1,4 +1,4 @@
-"""What the whole server, Streamlit's own routes included, answers to requests of other sites."""
+"""Responses of the whole server, Streamlit's routes included, to requests of other sites."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STREAMLITS_OWN = (
 
 
 def handshake(server: Served, **headers: str) -> int:
-    """The status that answers a WebSocket handshake with these headers."""
+    """Return the status of a WebSocket handshake with these headers."""
     own = f"127.0.0.1:{server.port}"
     given = {"Host": own} | {name.replace("_", "-"): value for name, value in headers.items()}
     key = base64.b64encode(os.urandom(16)).decode()
@@ -41,7 +41,7 @@ def handshake(server: Served, **headers: str) -> int:
     return int(status)
 
 
-def test_only_our_own_pages_open_the_socket(demo_server: Served) -> None:
+def test_only_own_pages_open_the_socket(demo_server: Served) -> None:
     own = f"127.0.0.1:{demo_server.port}"
     assert handshake(demo_server, Origin=f"http://{own}") == 101
     for origin in (
@@ -60,7 +60,7 @@ def test_only_our_own_pages_open_the_socket(demo_server: Served) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("path", STREAMLITS_OWN)
-def test_a_request_of_another_site_changes_nothing(
+def test_a_request_from_another_site_changes_nothing(
     demo_server: Served, path: str, method: str
 ) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", demo_server.port, timeout=30)
@@ -80,7 +80,7 @@ def test_a_request_of_another_site_changes_nothing(
 def test_pages_are_served_to_browsers_only(
     demo_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the user's own settings of Streamlit say."""
+    """The user's own Streamlit settings do not matter."""
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "config.toml").write_text("[server]\nenableAgentApi = true\n")
     monkeypatch.setenv("HOME", str(tmp_path))

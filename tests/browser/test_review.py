@@ -1,4 +1,4 @@
-"""Review as a person does it: keys only, then the log on disk is the judge."""
+"""Review by keys; the expected decisions are read from the log on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRESS = """([key, n]) => { for (let i = 0; i < n; i++) window.dispatchEvent(
 
 
 def begin(demo: Watched, reviewer: str, query: str = "?queue=row_idx") -> Any:
-    """Opens Review in somebody's name and returns the deck, which shows its first sample."""
+    """Open Review under a name and return the deck with its first sample."""
     page = demo.open("review", query)
     page.get_by_label("Your name").fill(reviewer)
     page.keyboard.press("Enter")
@@ -37,7 +37,7 @@ def begin(demo: Watched, reviewer: str, query: str = "?queue=row_idx") -> Any:
 
 
 def row_on_show(deck: Any) -> int:
-    """The row of the sample that is drawn, once it is the one that is due."""
+    """Return the row of the sample on show, once it is the current one."""
     for _ in range(1800):
         row = deck.get_attribute("data-row")
         if row and deck.locator(f'article.card[data-row="{row}"]').is_visible():
@@ -47,24 +47,24 @@ def row_on_show(deck: Any) -> int:
 
 
 def all_saved(deck: Any) -> None:
-    """Waits until the server has confirmed everything."""
+    """Wait until the server has confirmed everything."""
     expect(deck).to_have_attribute("data-waiting", "0")
     expect(deck.locator(".saved")).to_have_text("all saved")
 
 
 def on_disk(demo: Watched, reviewer: str) -> tuple[dict[int, str], list[DecisionEvent]]:
-    """What holds of a reviewer's decisions by the log alone, and the events."""
+    """Return a reviewer's current decisions and all events, from the log alone."""
     events = [e for e in read_events(open_workspace(demo.server.root)) if e.reviewer == reviewer]
     latest = latest_decisions(events)
     return {one.row_idx: str(one.decision) for one in latest if one.decision}, events
 
 
 def on_page(deck: Any) -> dict[int, str]:
-    """What the page says this reviewer has decided."""
+    """Return this reviewer's decisions as the page shows them."""
     return dict(json.loads(deck.get_attribute("data-history")))
 
 
-def test_ten_samples_by_keyboard_one_undone_survive_a_reload(demo: Watched) -> None:
+def test_ten_keyed_decisions_and_an_undo_survive_a_reload(demo: Watched) -> None:
     deck = begin(demo, "Keys Only")
     expected: dict[int, str] = {}
     for key in "kdukkddukk":
@@ -99,7 +99,7 @@ def test_a_burst_of_twenty_keys_loses_and_misplaces_none(demo: Watched) -> None:
     deck = begin(demo, "Burst")
     first = row_on_show(deck)
     keys = "kdukkdduukkkdkudkduk"
-    # One task of the browser dispatches all of them: no gap at all, no drawing in between.
+    # One browser task dispatches all of them: no gap and no drawing in between.
     demo.page.evaluate(
         "keys => { for (const key of keys) window.dispatchEvent("
         "new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })); }",
@@ -114,7 +114,7 @@ def test_a_burst_of_twenty_keys_loses_and_misplaces_none(demo: Watched) -> None:
     demo.assert_sound()
 
 
-def test_typed_bursts_land_on_the_samples_in_their_order(demo: Watched) -> None:
+def test_key_bursts_decide_the_samples_in_order(demo: Watched) -> None:
     deck = begin(demo, "Typist")
     first = row_on_show(deck)
     demo.page.keyboard.type("kdkdkdkdkdkdkdkdkdkd")
@@ -123,14 +123,14 @@ def test_typed_bursts_land_on_the_samples_in_their_order(demo: Watched) -> None:
     assert on_disk(demo, "Typist")[0] == expected
 
 
-def test_decisions_wait_in_the_browser_while_the_server_is_out_of_reach(demo: Watched) -> None:
+def test_decisions_wait_in_the_browser_while_the_server_is_unreachable(demo: Watched) -> None:
     deck = begin(demo, "Offline")
     first = row_on_show(deck)
-    demo.page.evaluate("WebSocket.prototype.send = () => {}")  # nothing leaves this page any more
+    demo.page.evaluate("WebSocket.prototype.send = () => {}")  # the page can no longer send
     for key in "kdu":
         demo.page.keyboard.press(key)
     expect(deck).to_have_attribute("data-waiting", "3")
-    # Drawn only when the last decision was kept.
+    # Drawn only once the last decision was stored.
     expect(deck).to_have_attribute("data-row", str(first + 3))
     assert row_on_show(deck) == first + 3
     assert on_disk(demo, "Offline")[0] == {}
@@ -142,7 +142,7 @@ def test_decisions_wait_in_the_browser_while_the_server_is_out_of_reach(demo: Wa
     assert holds == {first: "keep", first + 1: "drop", first + 2: "unsure"}
 
 
-def test_keys_rest_in_a_field_and_the_note_belongs_to_its_sample(demo: Watched) -> None:
+def test_keys_are_off_in_a_field_and_a_note_belongs_to_its_sample(demo: Watched) -> None:
     deck = begin(demo, "Notes")
     row = row_on_show(deck)
     demo.page.keyboard.press("n")
@@ -158,7 +158,7 @@ def test_keys_rest_in_a_field_and_the_note_belongs_to_its_sample(demo: Watched) 
     ]
 
 
-def test_help_opens_by_its_key_and_the_buttons_name_their_keys(demo: Watched) -> None:
+def test_help_opens_with_its_key_and_buttons_show_their_keys(demo: Watched) -> None:
     deck = begin(demo, "Helped")
     expect(deck.locator(".help")).to_be_hidden()
     demo.page.keyboard.press("?")
@@ -169,7 +169,7 @@ def test_help_opens_by_its_key_and_the_buttons_name_their_keys(demo: Watched) ->
         expect(button.locator("kbd")).to_have_text(key)
 
 
-def test_a_remembered_name_that_is_not_taken_is_asked_anew(demo: Watched) -> None:
+def test_a_remembered_name_that_is_rejected_is_asked_again(demo: Watched) -> None:
     demo.page.add_init_script("localStorage.setItem('visnec-reviewer', '\\u200b')")
     demo.open("review")
     field = demo.page.get_by_label("Your name")
@@ -188,7 +188,7 @@ def test_the_name_is_asked_once_and_a_link_does_not_change_it(demo: Watched) -> 
     expect(deck.locator(".count")).to_contain_text("by First Name in total")
 
 
-def test_plain_buttons_decide_about_the_sample_they_were_drawn_for(demo: Watched) -> None:
+def test_plain_buttons_decide_about_their_own_sample(demo: Watched) -> None:
     begin(demo, "Plain")
     page = demo.open("review", "?queue=row_idx&buttons=1")
     expect(page.get_by_text("Sample 1 of")).to_be_visible()
@@ -217,7 +217,7 @@ def test_plain_buttons_decide_about_the_sample_they_were_drawn_for(demo: Watched
     demo.assert_sound()
 
 
-def test_an_empty_queue_says_so(demo: Watched) -> None:
+def test_an_empty_queue_is_reported(demo: Watched) -> None:
     page = demo.open("review", "?queue=row_idx&filter=text%3Anothinglikethis")
     page.get_by_label("Your name").fill("Empty")
     page.keyboard.press("Enter")
@@ -231,13 +231,17 @@ def test_every_queue_opens_with_a_sample(demo: Watched) -> None:
         open_review_log(workspace, f"Queues {name}").append([DecisionDraft(590, decision)])
     against = [DecisionDraft(row, Decision.DROP) for row in range(500, 540)]
     open_review_log(workspace, "Queues One").append(against)
-    decided = (Queue.CONFLICTS, Queue.REVIEWERS, Queue.RULE)  # apart from what other tests decide
+    decided = (
+        Queue.CONFLICTS,
+        Queue.REVIEWERS,
+        Queue.RULE,
+    )  # independent of other tests' decisions
     seen = {}
     for queue in set(Queue) - {Queue.THRESHOLD, Queue.RANDOM, Queue.STRATIFIED}:  # tested elsewhere
         own = "&filter=reviewer%3A%22Queues+One%22" if queue in decided else ""
         deck = begin(demo, "Queues", f"?queue={queue}&seed=7&who=all{own}")
         seen[queue] = row_on_show(deck)
-        if queue is Queue.LOWEST:  # those with a score, of all
+        if queue is Queue.LOWEST:  # only samples with a score
             expect(deck.locator(".count")).to_contain_text("(600 samples in all)")
         demo.assert_sound()
         demo.page.evaluate("localStorage.clear()")
@@ -258,7 +262,7 @@ def test_a_stratified_queue_records_its_draw(demo: Watched) -> None:
     assert (draw.stratified, draw.filter) == (True, "category:redundant")
 
 
-def test_other_scores_take_the_place_of_those_that_were_fetched_ahead(demo: Watched) -> None:
+def test_prefetched_scores_are_replaced_by_other_scores(demo: Watched) -> None:
     deck = begin(demo, "Baselines")
     row = row_on_show(deck)
     score = deck.locator("article.card .scores .big b")
@@ -281,7 +285,7 @@ def test_review_colours_the_answer_tokens(demo: Watched) -> None:
     assert end["height"] < 40
 
 
-def test_undo_goes_on_beyond_what_the_browser_was_given(demo: Watched) -> None:
+def test_undo_continues_beyond_the_history_in_the_browser(demo: Watched) -> None:
     deck = begin(demo, "Long Way Back")
     row_on_show(deck)
     for key, n, left in (("k", 205, 205), ("z", 200, 5), ("z", 5, 0)):
@@ -314,7 +318,7 @@ def test_the_deck_shows_what_is_exported_when_the_log_of_another_machine_arrives
     all_saved(deck)
     expect(deck.locator("button.drop")).to_have_attribute("aria-pressed", "true")
     assert on_page(deck) == on_disk(demo, "Two Machines")[0] == {row: "drop", row + 1: "unsure"}
-    laptop.path.unlink()  # both decisions go with the log that they are in
+    laptop.path.unlink()  # both decisions disappear with their log
     demo.page.reload()
     deck = demo.page.locator(".vn:has(.buttons)")
     expect(deck.locator(".count")).to_contain_text("0 by Two Machines in total")
@@ -322,7 +326,7 @@ def test_the_deck_shows_what_is_exported_when_the_log_of_another_machine_arrives
     demo.assert_sound()
 
 
-def test_a_server_that_is_stopped_and_started_again_finds_every_decision(
+def test_a_restarted_server_has_every_decision(
     browser: Browser, demo_workspace: Path, tmp_path: Path
 ) -> None:
     with serving(demo_workspace, tmp_path / "first.txt") as served, ExitStack() as stack:
@@ -334,14 +338,14 @@ def test_a_server_that_is_stopped_and_started_again_finds_every_decision(
         row_on_show(deck)
         keep = stack.pop_all()  # the page outlives its server
     with keep:
-        for key in "du":  # whether or not Streamlit's dialog has taken the focus by now
+        for key in "du":  # Streamlit's dialog may have the focus by now
             watched.page.evaluate(PRESS, [key, 1])
         expect(deck).to_have_attribute("data-waiting", "2")
         expect(deck.locator(".saved")).to_contain_text("Server unreachable")
         expect(deck.locator(".saved")).to_contain_text("2 decisions are stored in this browser")
         dialog = watched.page.get_by_role(
             "dialog"
-        )  # Streamlit's own; keys are its while it is open
+        )  # Streamlit's dialog; it receives the keys while it is open
         expect(dialog).to_contain_text("not responding")
         watched.page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
@@ -357,7 +361,7 @@ def test_a_server_that_is_stopped_and_started_again_finds_every_decision(
                 first + 2: "unsure",
                 first + 3: "keep",
             }
-            # Cards and pictures come with the new server's key.
+            # Cards and pictures load with the new server's key.
             row_on_show(deck)
             expect(deck.locator("article.card img.picture")).to_be_visible()
             shown = deck.locator("article.card img.picture").evaluate("one => one.naturalWidth")
@@ -383,12 +387,12 @@ def test_blind_first_hides_image_and_reference_until_a_key_reveals_them(demo: Wa
     demo.assert_sound()
 
 
-def test_keys_can_be_changed_and_the_change_outlives_the_page(demo: Watched) -> None:
+def test_changed_keys_survive_a_reload(demo: Watched) -> None:
     deck = begin(demo, "Own Keys")
     row = row_on_show(deck)
     demo.page.keyboard.press("?")
     deck.locator(".help").get_by_role("button", name="keep: K; change").click()
-    demo.page.keyboard.press("d")  # taken by drop: the two change places
+    demo.page.keyboard.press("d")  # used by drop: the two swap keys
     expect(deck.locator("button.keep kbd")).to_have_text("D")
     expect(deck.locator("button.drop kbd")).to_have_text("K")
     demo.page.reload()

@@ -1,4 +1,4 @@
-"""One workspace that several dashboards serve at once, and one that may not be written."""
+"""A workspace that two dashboards serve at once, and a read-only one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def assert_all_pages(watched: Watched) -> None:
 
 
 def decide(watched: Watched, reviewer: str, keys: str) -> Any:
-    """Opens Review and decides on the first samples of the file."""
+    """Open Review and decide about the first samples of the file."""
     deck = begin(watched, reviewer)
     for key in keys:
         row = row_on_show(deck)
@@ -44,9 +44,7 @@ def decisions(root: Path) -> list[tuple[str, int, str]]:
     return sorted((event.reviewer, event.row_idx, str(event.decision)) for event in events)
 
 
-def test_two_dashboards_keep_and_show_the_decisions_of_both(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_two_dashboards_save_and_show_all_decisions(browser: Browser, tmp_path: Path) -> None:
     expect.set_options(timeout=90_000)
     workspace = make_workspace(tmp_path / "ä ?" / "ws", rows=ROWS)
     build_database(workspace)
@@ -91,7 +89,7 @@ def not_to_be_written(root: Path) -> Iterator[None]:
             folder.chmod(0o755)
 
 
-def test_a_workspace_that_may_not_be_written_is_shown_and_a_decision_waits(
+def test_a_read_only_workspace_is_shown_and_a_decision_waits(
     browser: Browser, tmp_path: Path
 ) -> None:
     expect.set_options(timeout=90_000)
@@ -109,7 +107,7 @@ def test_a_workspace_that_may_not_be_written_is_shown_and_a_decision_waits(
             expect(deck.locator(".saved")).to_contain_text("check the permissions")
             expect(deck).to_have_attribute("data-waiting", "1")
             assert decisions(root) == []
-        watched.page.reload()  # the browser has kept it, and hands it in again
+        watched.page.reload()  # the browser has kept it and sends it again
         deck = watched.page.locator(".vn:has(.buttons)")
         all_saved(deck)
         assert decisions(root) == [("Ann", 0, "keep")]

@@ -1,9 +1,8 @@
-"""Minutes of everything at once on one workspace: nothing is lost, and no page fails.
+"""Several minutes of all activities at once on one workspace: nothing is lost, no page fails.
 
-A scorer works on one run after another, is killed at its work and started again; the database is
-rebuilt; three reviewers decide; one exports and verifies; and a fourth walks through the pages and
-decides there by keys. At the end every count must add up. ``VISNEC_SOAK_MINUTES`` says how long
-(default 3).
+A scorer works on one run after another, is killed and started again; the database is rebuilt; three
+reviewers decide; one exports and verifies; and a fourth visits the pages and decides there by keys.
+At the end every count must add up. ``VISNEC_SOAK_MINUTES`` sets the duration (default 3).
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ CHOICES = {"k": "keep", "d": "drop", "u": "unsure"}
 
 
 class Crew:
-    """Threads that repeat their work until told to stop; the first failure of any is kept."""
+    """Threads that repeat their work until they are stopped; the first failure is kept."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -56,7 +55,7 @@ class Crew:
             try:
                 while not self.over.wait(pause):
                     work()
-            except BaseException as error:  # noqa: BLE001 - told by the test
+            except BaseException as error:  # noqa: BLE001 - reported by the test
                 self.failures.append(error)
 
         thread = threading.Thread(target=repeat)
@@ -82,7 +81,7 @@ def scorer(workspace: Workspace, run: str) -> subprocess.Popen[bytes]:
 def work_and_die(
     workspace: Workspace, dice: random.Random, over: threading.Event, counted: Counter[str]
 ) -> None:
-    """A scorer that is killed at its work; where it was quicker, the next run is begun."""
+    """Kill a running scorer; if it had finished, start the next run."""
     run = f"soak-{counted['runs']}"
     process = scorer(workspace, run)
     reports = workspace.run_dir(run) / "progress"
@@ -100,12 +99,12 @@ def work_and_die(
 
 
 def _reported(folder: Path, began: float) -> bool:
-    """Whether a process has said since that it is at work."""
+    """Return whether a process has reported progress since then."""
     return any(path.stat().st_mtime >= began for path in folder.glob("*.json"))
 
 
 def decide(log: ReviewLog, dice: random.Random, n_samples: int, noted: list[str]) -> None:
-    """One draft, sometimes handed in twice; what was acknowledged is noted."""
+    """Send one draft, sometimes twice, and note the confirmed ones."""
     choice = dice.choice(list(Decision))
     draft = DecisionDraft(dice.randrange(n_samples), choice, event_id=f"{dice.getrandbits(96):x}")
     for _ in range(dice.choice((1, 1, 2))):
@@ -125,7 +124,7 @@ def export_once(workspace: Workspace, folder: Path, counted: Counter[str]) -> No
 
 
 def decide_by_keys(seen: Watched, dice: random.Random, expected: dict[int, str]) -> None:
-    """Three verdicts on the Review page, each on the sample that is shown when the key is hit."""
+    """Decide three times on the Review page, each time about the sample on show."""
     deck = seen.page.locator(".vn:has(.buttons)")
     field = seen.page.get_by_label("Your name")
     expect(field.or_(deck).first).to_be_visible()
@@ -141,7 +140,7 @@ def decide_by_keys(seen: Watched, dice: random.Random, expected: dict[int, str])
 
 
 def by_the_logs(workspace: Workspace) -> list[tuple[int, str, str]]:
-    """(row, reviewer, decision) that holds, worked out from the lines themselves."""
+    """Return the current (row, reviewer, decision), computed from the log lines."""
     holds: dict[tuple[int, str], list[tuple[str, str]]] = defaultdict(list)
     for path in sorted(workspace.reviews_dir.glob("[!.]*.jsonl")):
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]

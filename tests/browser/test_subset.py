@@ -40,7 +40,7 @@ def _size(page: Page) -> str:
     return figure.inner_text()
 
 
-def test_a_rule_is_picked_changed_saved_and_compared(demo: Watched) -> None:
+def test_a_rule_is_chosen_changed_saved_and_compared(demo: Watched) -> None:
     page = demo.open("subset")
     page.get_by_label("Select by").click()
     page.get_by_role("option", name="Highest scores per group").click()
@@ -60,7 +60,7 @@ def test_a_rule_is_picked_changed_saved_and_compared(demo: Watched) -> None:
 
     demo.open("subset", "?rule=per-source&share=0.2&panel=compare&subset_b=by-source")
     overlap = page.locator(".vn-figure", has_text="Overlap").locator(".vn-value").first
-    assert 45 < float(overlap.inner_text().rstrip(" %")) < 55  # half of it
+    assert 45 < float(overlap.inner_text().rstrip(" %")) < 55  # about half
     only_there = page.get_by_role("radio", name="Only in B")
     only_there.click()
     demo.settle()
@@ -87,7 +87,7 @@ def test_limits_of_one_source_are_typed_into_the_table(demo: Watched) -> None:
 
 
 def _type_into(page: Page, row: int, column: int, value: str) -> None:
-    """Types into a cell of the table, counted from 0; its rows are 35 pixels high."""
+    """Type into a cell of the table, counted from 0; its rows are 35 pixels high."""
     table = page.locator('[data-testid="stDataFrame"]')
     table.scroll_into_view_if_needed()
     box = table.bounding_box()

@@ -1,5 +1,5 @@
-"""Whole ways through the Subset page: weights with every choice of an export, and arms with an
-export that waits, is stopped, and comes as one archive."""
+"""Longer ways through the Subset page: weights with every export option, and arms with an export
+that waits, is stopped, and is downloaded as an archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.browser.conftest import Watched
 
 
 def figure(page: Page, name: str) -> Locator:
-    """The value of a figure."""
+    """Return the value of a figure."""
     return page.locator(".vn-figure", has_text=name).locator(".vn-value").first
 
 
@@ -43,7 +43,7 @@ def save_as(page: Page, name: str) -> None:
     expect(page.get_by_text(f"Saved as {name}")).to_be_visible()
 
 
-def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path: Path) -> None:
+def test_a_weighted_mixture_is_exported_with_every_option(demo: Watched, tmp_path: Path) -> None:
     page = demo.open("subset", "?rule=weights")
     share = figure(page, "Effective share").inner_text()
     fill(page, "Temperature", "0.2")
@@ -51,7 +51,7 @@ def test_a_mixture_by_weights_goes_out_with_every_choice(demo: Watched, tmp_path
     expect(figure(page, "Effective share")).not_to_have_text(share)
     expect(page.get_by_text("Expected mixture by source")).to_be_visible()
 
-    # What other tests have decided about the same workspace does not count here.
+    # Decisions of other tests on the same workspace do not count here.
     page.locator("label", has_text="Manual decisions override the rule").click()
     expect(page).to_have_url(re.compile("hand=0"))
     demo.settle()
@@ -133,7 +133,7 @@ def test_save_arms_stop_a_waiting_export_and_download_an_archive(demo: Watched) 
             "img", name="armed is waiting for another export of this workspace"
         )
         expect(waits).to_be_visible()
-        # Streamlit has a button of this name, too, while a page is being drawn.
+        # Streamlit shows a button of this name, too, while a page runs.
         page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
         expect(page.get_by_text("The export of armed was stopped")).to_be_visible()
     assert not (exports / "armed").exists()

@@ -1,4 +1,4 @@
-"""The threshold editor as a person uses it: limits typed, stepped, dragged and moved by keys."""
+"""The threshold editor: limits typed, stepped, dragged and moved by keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.browser.conftest import Served, Watched, serving, watching
 
 
 def counts_above(server: Served, cut: float) -> ThresholdCounts:
-    """The library's own counts for a cut on the demo's run."""
+    """Return the library's counts for a threshold on the demo's run."""
     store = Store(open_workspace(server.root))
     run_id, baseline = store.snapshot().scopes[-1][0], "none"
     return count_kept(store, Scope(run_id, baseline), Filter(), cut, None)
@@ -30,17 +30,17 @@ def kept_above(server: Served, cut: float) -> int:
 
 
 def live(watched: Watched) -> Locator:
-    """The line of counts below the histogram."""
+    """Return the line of counts below the histogram."""
     return watched.page.locator(".live")
 
 
-def cut_in_url(watched: Watched) -> float | None:
+def threshold_in_url(watched: Watched) -> float | None:
     values = parse_qs(urlsplit(watched.page.url).query).get("cut")
     return float(values[0]) if values else None
 
 
 def expect_kept(watched: Watched, cut: float) -> None:
-    """Exact counts on the page, as the library gives them."""
+    """Check that the page shows the library's exact counts."""
     n = kept_above(watched.server, cut)
     expect(live(watched)).to_have_attribute("data-exact", "yes")
     expect(live(watched)).to_have_attribute("data-kept", str(n))
@@ -61,13 +61,13 @@ def test_a_typed_threshold_changes_the_counts(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_a_top_share_moves_the_cut(visited: Watched) -> None:
+def test_a_top_share_moves_the_threshold(visited: Watched) -> None:
     page = visited.open("overview")
     field = page.get_by_role("spinbutton", name="Share to keep, %")
     field.fill("20")
     field.press("Enter")
     expect(page).to_have_url(re.compile("cut="))
-    cut = cut_in_url(visited)
+    cut = threshold_in_url(visited)
     assert cut is not None
     expect_kept(visited, cut)
     expect(page.locator(".vn-figure", has_text="kept samples")).to_contain_text(
@@ -75,7 +75,7 @@ def test_a_top_share_moves_the_cut(visited: Watched) -> None:
     )
 
 
-def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None:
+def test_a_number_of_samples_or_answer_tokens_moves_the_threshold(visited: Watched) -> None:
     page = visited.open("overview")
     for name, wanted in (("Samples to keep", 40), ("Answer tokens to keep", 700)):
         before = page.url
@@ -83,7 +83,7 @@ def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None
         field.fill(str(wanted))
         field.press("Enter")
         expect(page).not_to_have_url(before)
-        cut = cut_in_url(visited)
+        cut = threshold_in_url(visited)
         assert cut is not None
         expect_kept(visited, cut)
         counts = counts_above(visited.server, cut)
@@ -93,7 +93,7 @@ def test_so_many_samples_or_answer_tokens_move_the_cut(visited: Watched) -> None
     visited.assert_sound()
 
 
-def test_a_field_is_stepped_and_what_is_half_typed_can_be_left(visited: Watched) -> None:
+def test_a_field_is_stepped_and_an_unfinished_value_is_discarded(visited: Watched) -> None:
     page = visited.open("overview")
     field = page.get_by_role("spinbutton", name="Threshold: keep scores from")
     box = field.locator("xpath=..")
@@ -115,7 +115,7 @@ def test_a_field_is_stepped_and_what_is_half_typed_can_be_left(visited: Watched)
     visited.assert_sound()
 
 
-def test_what_was_typed_last_goes_along_to_the_next_page(visited: Watched) -> None:
+def test_the_last_typed_value_is_kept_on_the_next_page(visited: Watched) -> None:
     page = visited.open("overview")
     page.get_by_role("spinbutton", name="Threshold: keep scores from").fill("0.45")
     page.get_by_role("button", name="Create subset from threshold").click()
@@ -138,7 +138,7 @@ def test_counts_on_a_logarithmic_scale(visited: Watched) -> None:
     assert bars.get_attribute("d") == linear
 
 
-def test_without_an_answer_limits_are_told_and_wishes_refused_in_words(visited: Watched) -> None:
+def test_invalid_limits_are_explained_and_limits_work_without_the_route(visited: Watched) -> None:
     page = visited.open("overview")
     expect_kept(visited, 0.25)
     page.route("**/visnec/cut**", lambda route: route.abort())
@@ -150,7 +150,7 @@ def test_without_an_answer_limits_are_told_and_wishes_refused_in_words(visited: 
     cut = page.get_by_role("spinbutton", name="Threshold: keep scores from")
     cut.fill("0.4")
     cut.press("Enter")
-    expect_kept(visited, 0.4)  # by the page itself
+    expect_kept(visited, 0.4)  # from the page itself
     expect(page.get_by_text("The threshold was not moved")).to_be_hidden()
     page.unroute("**/visnec/cut**")
 
@@ -185,13 +185,13 @@ def test_a_typed_band_limit_pushes_the_other_and_both_are_saved(
 
 
 def grip_of(watched: Watched, limit: str) -> tuple[float, float]:
-    """The middle of what a limit is taken hold of by."""
+    """Return the centre of a limit's handle."""
     box: Any = watched.page.locator(f'[data-limit="{limit}"] .grip').bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def drag(watched: Watched, limit: str, by: int) -> None:
-    """Drags a limit of the histogram sideways, in steps, and checks the count on the way."""
+    """Drag a limit sideways in steps and check the count on the way."""
     page = watched.page
     x, y = grip_of(watched, limit)
     page.mouse.move(x, y)
@@ -213,12 +213,12 @@ def value_of(watched: Watched, name: str) -> float:
     return float(str(slider.get_attribute("aria-valuenow")))
 
 
-def test_the_cut_is_dragged(visited: Watched) -> None:
+def test_the_threshold_is_dragged(visited: Watched) -> None:
     page = visited.open("overview")
     expect_kept(visited, 0.25)
     drag(visited, "cut", 120)
     expect(page).to_have_url(re.compile("cut="))
-    cut = cut_in_url(visited)
+    cut = threshold_in_url(visited)
     assert cut is not None
     assert cut > 0.3
     expect_kept(visited, cut)
@@ -229,7 +229,7 @@ def test_the_cut_is_dragged(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_all_three_limits_can_be_taken_from_one_place(visited: Watched) -> None:
+def test_all_three_limits_can_be_dragged_from_one_position(visited: Watched) -> None:
     page = visited.open("overview", "?low=0.25&high=0.25&cut=0.25")
     expect_kept(visited, 0.25)
     drag(visited, "low", -90)
@@ -239,7 +239,7 @@ def test_all_three_limits_can_be_taken_from_one_place(visited: Watched) -> None:
     expect(page).not_to_have_url(re.compile(r"high=0\.25\b"))
     high = value_of(visited, "upper band limit")
     assert low < 0.25 < high
-    assert cut_in_url(visited) == 0.25
+    assert threshold_in_url(visited) == 0.25
     drag(visited, "cut", 30)
     expect(page).not_to_have_url(re.compile(r"cut=0\.25\b"))
     assert value_of(visited, "lower band limit") == low
@@ -247,7 +247,7 @@ def test_all_three_limits_can_be_taken_from_one_place(visited: Watched) -> None:
     visited.assert_sound()
 
 
-def test_a_cut_that_nobody_set_goes_with_the_upper_band_limit(visited: Watched) -> None:
+def test_an_unset_threshold_follows_the_upper_band_limit(visited: Watched) -> None:
     page = visited.open("overview")
     expect_kept(visited, 0.25)
     drag(visited, "high", 60)
@@ -256,7 +256,7 @@ def test_a_cut_that_nobody_set_goes_with_the_upper_band_limit(visited: Watched) 
     expect_kept(visited, value_of(visited, "upper band limit"))
 
 
-def test_what_both_sides_are_made_of_follows_the_cut(visited: Watched) -> None:
+def test_the_sources_of_both_sides_follow_the_threshold(visited: Watched) -> None:
     page = visited.open("overview", "?cut=0.1")
     kept = page.locator('.vn-mix [aria-label^="kept:"]')
     dropped = page.locator('.vn-mix [aria-label^="dropped:"]')
@@ -275,7 +275,7 @@ def test_what_both_sides_are_made_of_follows_the_cut(visited: Watched) -> None:
     assert kept.bounding_box() is not None
 
 
-def test_a_stretch_drawn_across_the_bars_narrows_the_page(visited: Watched) -> None:
+def test_a_range_dragged_across_the_histogram_filters_the_page(visited: Watched) -> None:
     page = visited.open("overview")
     expect_kept(visited, 0.25)
     box: Any = page.locator("svg.plot").bounding_box()
@@ -296,7 +296,7 @@ def test_a_stretch_drawn_across_the_bars_narrows_the_page(visited: Watched) -> N
     expect(page.get_by_role("button", name=f"Show {n:,} samples")).to_be_visible()
     expect(page.locator(".brushed")).to_be_hidden()
 
-    # A click is no stretch.
+    # A click is not a range.
     page.mouse.click(box["x"] + 0.4 * box["width"], y)
     page.get_by_role("button", name="Clear all").click()
     expect(page).not_to_have_url(re.compile("filter="))

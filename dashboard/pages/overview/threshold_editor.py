@@ -2,7 +2,7 @@
 
 Only bins go to the browser, never rows. While a limit moves, the browser estimates counts from the
 bins. Once it stops, the browser requests exact counts from a route of the dashboard, shows them,
-and then reports the limits to the page, which redraws whatever else depends on them.
+and then reports the limits to the page, which redraws everything else that depends on them.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def _show_deck(
         queue_name=queue.name,
         chances=list(queue.probabilities),
         draw=queue.draw,
-        said=queue.extent,
+        extent=queue.extent,
         start=row,
         decided={str(row_idx): decision for row_idx, decision in own.decided.items()},
         history=[asdict(decision) for decision in own.history],

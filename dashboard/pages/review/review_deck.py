@@ -30,10 +30,10 @@ class Deck:
     """The data that the browser gets.
 
     ``deck`` names its outbox by workspace and reviewer. ``chances`` has one entry per row of
-    ``queue``: its probability in a random queue; ``draw`` is what it was drawn from, ``said`` how
-    much of the dataset the queue is. ``decided`` are the reviewer's decisions on rows of the queue
-    and of ``history``, ``n_decided`` counts those on any sample. ``history`` are the last ones
-    made, each with ``then``: the decision on its sample once it and the later ones are undone.
+    ``queue``: its probability in a random queue; ``draw`` is what it was drawn from and ``extent``
+    how much of the dataset the queue is. ``decided`` are the reviewer's decisions on rows of the
+    queue and of ``history``; ``n_decided`` counts those on any sample. ``history`` are the last
+    ones made, each with ``then``: the decision on its sample once it and the later ones are undone.
     ``receipt`` is about the outbox with the number ``answered``. A new address of the ``cards``
     makes the browser load them again. ``explore`` plus a row is the address of a sample. ``blind``
     hides each sample's image and reference at first.
@@ -46,7 +46,7 @@ class Deck:
     queue_name: str
     chances: Sequence[float | None]
     draw: str | None
-    said: str
+    extent: str
     start: int | None
     decided: Mapping[str, str]
     history: Sequence[Mapping[str, Any]]
@@ -75,9 +75,11 @@ def show_deck(key: str, deck: Deck, save_outbox: Callable[[], None]) -> bool:
 
     ``save_outbox`` is called when the browser has sent its outbox; see :func:`read_outbox`.
     """
+    data = asdict(deck)
+    data["said"] = data.pop("extent")
     result = _deck(
         key=key,
-        data=asdict(deck),
+        data=data,
         default={"outbox": None},
         on_outbox_change=save_outbox,
         on_rebuild_change=lambda: None,

@@ -40,8 +40,8 @@ _TURNS = {
 }
 
 
-def show_export_button(context: Context, definition: SubsetDefinition, place: str) -> None:
-    """Show a button that unfolds the options; ``place`` shows the outcome of a short export."""
+def show_export_button(context: Context, definition: SubsetDefinition, section: str) -> None:
+    """Show a button that unfolds the options; ``section`` shows the outcome of a short export."""
     name = definition.name
     with st.popover("Export", icon=":material/download:"):
         chosen = _choose_options(definition)
@@ -61,7 +61,7 @@ def show_export_button(context: Context, definition: SubsetDefinition, place: st
             key=f"export-{name}",
             type="primary",
         ):
-            _start_export(context, definition, chosen, folder, exists, place, allow_missing)
+            _start_export(context, definition, chosen, folder, exists, section, allow_missing)
 
 
 def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _start_export(
     chosen: dict[str, Any],
     folder: Path,
     overwrite: bool,
-    place: str,
+    section: str,
     allow_missing: bool,
 ) -> None:
     try:
@@ -180,5 +180,5 @@ def _start_export(
         dismiss_export_job(context.workspace.root, job)
         n_samples = formatting.plural(job.result.n_samples, "sample")
         details = "\n".join([str(job.folder), *job.result.manifest.image_notes()])
-        notices.set_message("done", f"Exported {n_samples} of {definition.name}", details, place)
+        notices.set_message("done", f"Exported {n_samples} of {definition.name}", details, section)
     st.rerun()

@@ -114,8 +114,8 @@ RULE_MEANINGS: Final = {
     "twice as often as before.",
     RuleKind.RANDOM: "A random part of the scored samples. The same seed draws the same samples.",
     RuleKind.ABLATION: "The best samples by one of the two losses, to show what the score adds.",
-    RuleKind.CONTROL: "As many samples as another rule selects, in another order. The options of "
-    "that rule are set here too.",
+    RuleKind.CONTROL: "The same number of samples as another rule, in another order. The options "
+    "of that rule are set here too.",
 }
 REASON_NAMES: Final = {
     Reason.RULE: "rule",

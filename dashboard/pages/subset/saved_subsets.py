@@ -20,7 +20,7 @@ from scoring.rules import Ablation, Control, RandomShare, WeightingRule, ablatio
 from scoring.runs.record import utc_now
 from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
 
-_PLACE: Final = "saved subsets"
+_SECTION: Final = "saved subsets"
 _SAVE: Final = "save form"
 _ARM_MEANINGS: Final = {
     "text-loss": "highest text-only losses of each cluster",
@@ -60,7 +60,7 @@ def _save_subset(context: Context, view: View) -> None:
 def show_saved_subsets(context: Context) -> None:
     """Show the saved subsets, newest first."""
     st.subheader("Saved subsets", anchor=False)
-    notices.show_message(_PLACE)
+    notices.show_message(_SECTION)
     try:
         saved = list_subsets(context.workspace)
     except VisnecError as error:
@@ -99,7 +99,7 @@ def _show_subset(context: Context, definition: SubsetDefinition) -> None:
             help="Sets the controls above to this rule",
         )
         _show_arms(context, definition)
-        export_form.show_export_button(context, definition, _PLACE)
+        export_form.show_export_button(context, definition, _SECTION)
         with st.popover("", icon=":material/delete:", help="Delete this subset"):
             st.text(f"Delete {name}? Its exports are kept.")
             st.button("Delete", key=f"forget-{name}", on_click=_delete_subset, args=(name,))
@@ -114,14 +114,14 @@ def _open_subset(definition: SubsetDefinition) -> None:
         "note",
         f"These controls cannot show {definition.name}",
         f"Its rule is {definition.rule}. It can still be exported.",
-        _PLACE,
+        _SECTION,
     )
 
 
 def _delete_subset(name: str) -> None:
-    with notices.set_message_on_failure("The subset was not deleted", _PLACE):
+    with notices.set_message_on_failure("The subset was not deleted", _SECTION):
         delete_subset(read_workspace(), name)
-        notices.set_message("done", f"Deleted {name}", "Its exports are kept.", _PLACE)
+        notices.set_message("done", f"Deleted {name}", "Its exports are kept.", _SECTION)
 
 
 # ---- arms ----------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _save_arms(context: Context, arms: dict[str, SubsetDefinition]) -> None:
             save_subset(context.workspace, replace(arm, created_at=utc_now()))
         except (VisnecError, OSError) as error:
             problem = formatting.describe_error(error)
-            notices.set_message("problem", f"The arm {arm.name} was not saved", problem, _PLACE)
+            notices.set_message("problem", f"The arm {arm.name} was not saved", problem, _SECTION)
             return
     names = ", ".join(arm.name for arm in arms.values())
-    notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _PLACE)
+    notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _SECTION)
