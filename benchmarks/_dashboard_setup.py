@@ -1,8 +1,8 @@
-"""A workspace of any size for measuring the dashboard, made with the public commands alone.
+"""A workspace of any size for measuring the dashboard, created with the public commands only.
 
 Records and scores are written as files that a curator could have (JSONL, the paper's CSV) and
-imported by `visnec import` and `visnec import-scores`. All records share 2,000 images of a common
-size, because the dashboard is measured and not the disk.
+imported by `visnec import` and `visnec import-scores`. All records share 2,000 images of a typical
+size: the dashboard is measured, not the disk.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What do clusters cost: time and memory from the instructions to the finished clustering?
+"""Measures time and memory of clustering, from the instructions to the finished clusters.
 
     python -m benchmarks.clustering [N] [--embedder NAME] [--texts 2000]
 
 Writes a dataset of N samples with distinct instructions into a temporary folder and clusters it
-with vectors that cost nothing (384 dimensions, as all-MiniLM-L6-v2 gives), so that what remains
-is the reading, the parts, the matrix and the k-means; then clusters again with another K, from
-the parts. With --embedder, also the rate of a real embedder. Results:
+with vectors that take almost no time (384 dimensions, as from all-MiniLM-L6-v2). The measurement
+therefore covers reading, the parts, the matrix and k-means. It then clusters again with another K,
+from the parts. With --embedder, it also measures the rate of a real embedder. Results:
 benchmarks/results/clustering.md.
 """
 
@@ -29,13 +29,13 @@ from tests.synthetic_large import make_large_workspace
 
 
 class FreeEmbedder:
-    """Unit vectors from a text's own bytes, without a model."""
+    """Unit vectors from a text's hash, without a model."""
 
     name = "free"
     weights = "its code"
 
     def prepare(self, texts: Sequence[str]) -> None:
-        """Nothing to learn."""
+        """Do nothing: there is nothing to learn."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         seeds = np.array([1 + (hash(text) & 0xFFFF) for text in texts])
@@ -44,7 +44,7 @@ class FreeEmbedder:
 
 
 class Watch:
-    """The highest private memory of this process, looked at twenty times a second."""
+    """The peak of this process's private memory, sampled twenty times a second."""
 
     def __init__(self) -> None:
         self.peak, self._stop = 0, threading.Event()
@@ -64,7 +64,7 @@ class Watch:
 
 
 def private_memory() -> int:
-    """Bytes that only this process holds; mapped files are left out, the system may drop them."""
+    """Return private memory in bytes, without mapped files, which the system may drop."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
@@ -79,15 +79,18 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ")
     print(f"load average {os.getloadavg()[0]:.1f}.\n")
-    print("| what | seconds | private memory at most, MB |\n|---|---|---|")
+    print("| step | seconds | peak private memory, MB |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         workspace = make_large_workspace(Path(folder) / "ws", options.n, distinct_questions=True)
-        for k, what in ((20, "first clustering, K = 20"), (30, "another, K = 30, from the parts")):
+        for k, step in (
+            (20, "first clustering, K = 20"),
+            (30, "second clustering, K = 30, from the parts"),
+        ):
             begun = time.perf_counter()
             with Watch() as watch:
                 cluster_dataset(workspace, FreeEmbedder(), k=k)
             seconds = time.perf_counter() - begun
-            print(f"| {options.n:,} samples: {what} | {seconds:.1f} | {watch.peak >> 20} |")
+            print(f"| {options.n:,} samples: {step} | {seconds:.1f} | {watch.peak >> 20} |")
     if options.embedder:
         embedder = load_embedder(options.embedder)
         texts = [

@@ -54,7 +54,7 @@ BARS = {
 
 
 def spread_thresholds(n: int, start: float = START) -> list[float]:
-    """Return distinct thresholds across the middle of the scores, each far from the one before."""
+    """Return distinct thresholds across the middle of the scores, each far from the previous."""
     return [round(start + 0.01 * (number * 37 % 97), 4) for number in range(n)]
 
 

@@ -1,6 +1,6 @@
-// The clock inside the page: every time runs from the browser's own event to the frame in which the
-// answer stands. Components draw into shadow roots; their hosts are looked up again only when one
-// has gone or something is not found.
+// The clock inside the page: every time runs from the browser's own event to the frame that shows the
+// result. Components draw into shadow roots; their hosts are looked up again only when a host was
+// removed or something is not found.
 window.VNB = {
   at: 0, hosts: [],
   roots() {
@@ -20,7 +20,7 @@ window.VNB = {
   exact() {
     const live = this.one(".live"), cut = this.one('[data-limit="cut"]');
     if (!live || !cut || live.dataset.exact !== "yes") return null;
-    const figure = this.all(".vn-figure").find((one) => one.textContent.startsWith("kept samples"));
+    const figure = this.all(".vn-figure").find((one) => one.textContent.startsWith("Kept samples"));
     const said = figure?.querySelector(".vn-value")?.textContent.replaceAll(",", "");
     return said === live.dataset.kept ? Number(cut.getAttribute("aria-valuenow")) : null;
   },
@@ -43,7 +43,7 @@ window.VNB = {
     const image = card.querySelector("img.picture");
     return Boolean(image && this.loaded(image));
   }; },
-  // The row whose card and picture stand in the review deck, or null.
+  // The row whose card and image are shown in the review deck, or null.
   reviewed() {
     const deck = this.one(".vn:has(.buttons)");
     if (!deck || !deck.dataset.row) return null;
@@ -56,7 +56,7 @@ window.VNB = {
     const deck = this.one(".vn:has(.buttons)");
     this.pressed = []; this.drawn = new Map(); this.due = [Number(deck.dataset.row)];
     this.onKey = (event) => { if ("kdu".includes(event.key)) this.pressed.push(event.timeStamp || performance.now()); };
-    // Several changes may come at once: what each one replaced tells those between.
+    // Several changes may arrive at once: the old values give the rows in between.
     this.seen = new MutationObserver((changes) => {
       for (const value of [...changes.slice(1).map((one) => one.oldValue), deck.dataset.row]) {
         if (Number(value) !== this.due.at(-1)) this.due.push(Number(value));
@@ -68,7 +68,7 @@ window.VNB = {
       if (row !== null && !this.drawn.has(row)) this.drawn.set(row, performance.now());
     });
   },
-  // [row, when its key came, when the next one's picture stood] of every key
+  // For every key: [row, time of the key, time at which the next row's image was shown]
   endReview() {
     this.cards.stop();
     this.seen.disconnect();
@@ -76,9 +76,9 @@ window.VNB = {
     return this.pressed.map((when, i) => [this.due[i] ?? -1, when, this.drawn.get(this.due[i + 1]) ?? 0]);
   },
   press(keys) { for (const key of keys) window.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })); },
-  // Looks in the frame after each change of the page, after each picture, and ten times a second.
-  // To look in every frame would make the browser draw frames that nobody needs, and take from it
-  // the time that is measured here.
+  // Call look in the frame after each change of the page, after each loaded image, and ten times a
+  // second. Calling it in every frame would make the browser draw unnecessary frames and distort the
+  // measurement.
   onChange(look) {
     let due = false;
     const watched = new Set(), end = new AbortController();
@@ -111,7 +111,7 @@ window.VNB = {
     });
   }); },
 };
-// First of all listeners, because the page's own may keep a key from those behind them.
+// Registered before all other listeners: the page's own may stop a key from reaching later ones.
 for (const kind of ["keydown", "pointerup", "click"]) window.addEventListener(kind, (event) => {
   VNB.at = event.timeStamp;
   if (kind === "keydown") VNB.onKey?.(event);

@@ -76,7 +76,7 @@ CASES: dict[str, dict[str, object]] = {
     "jsonl": {"format": "jsonl"},
     "jsonl, weights as a column": {"format": "jsonl", "weights": "column"},
     "jsonl, repeated by weights": {"format": "jsonl", "weights": "repeat"},
-    "llava, answers under 0 taken out": {"format": "llava", "turns": "drop", "turn_min": 0.0},
+    "llava, answers under 0 removed": {"format": "llava", "turns": "drop", "turn_min": 0.0},
     "llava with images linked": {"format": "llava", "images": "link"},
     "parquet": {"format": "parquet"},
     "huggingface": {"format": "huggingface"},
@@ -93,7 +93,7 @@ LARGE_CASES: dict[str, dict[str, object]] = {
     "webdataset": {"format": "webdataset"},
 }
 TABLE_CASES = {
-    "parquet, rows as they came": {"format": "parquet"},
+    "parquet, rows unchanged": {"format": "parquet"},
     "parquet, images embedded": {"format": "parquet", "images": "embed"},
     "webdataset": {"format": "webdataset"},
 }
@@ -111,7 +111,7 @@ print(json.dumps({"n": info.n_samples, "s": time.perf_counter() - begun, "peak":
 
 
 def make(root: Path, n: int) -> Workspace:
-    """A workspace of ``n`` samples with real records, pictures and scores."""
+    """Create a workspace of ``n`` samples with real records, pictures and scores."""
     images = root / "images"
     images.mkdir(parents=True)
     draw = random.Random(7)  # noqa: S311 - repeatable on purpose
@@ -130,7 +130,7 @@ def make(root: Path, n: int) -> Workspace:
 
 
 def score(root: Path, n: int) -> Workspace:
-    """The workspace with scores of all its samples but each sixteenth, and its database."""
+    """Add scores of all samples except every sixteenth, and the database; return the workspace."""
     workspace = open_workspace(root)
     fingerprint = read_dataset_info(workspace).fingerprint
     write_json(
@@ -146,7 +146,7 @@ def score(root: Path, n: int) -> Workspace:
 
 
 def write_large(folder: Path, n: int, kind: str) -> Path:
-    """Records with an image of 4 MB inside: ``jsonl`` in base64, ``parquet`` in one row group."""
+    """Write records that contain a 4 MB image: ``jsonl`` base64, ``parquet`` in one row group."""
     path = folder / f"records.{kind}"
     rows: list[dict[str, object]] = []
     with path.open("w") as file:
@@ -166,7 +166,7 @@ def write_large(folder: Path, n: int, kind: str) -> Path:
             file.write(json.dumps({"image": encoded, "conversations": turns}) + "\n")
     if rows:
         table = pa.Table.from_pylist(rows)
-        # Pages of a value each, as writers make them that go by bytes.
+        # Pages of one value each, as from writers that limit pages by bytes.
         choices = {"compression": "none", "use_dictionary": False, "write_batch_size": 1}
         pq.write_table(table, path, row_group_size=n, **choices)
     return path
@@ -231,12 +231,12 @@ def run(program: str, arguments: list[str]) -> dict[str, float]:
 
 
 def cells(found: dict[str, float]) -> str:
-    """Samples, seconds, and the peak of resident memory in MB."""
+    """Return table cells: samples, seconds, and the peak of resident memory in MB."""
     return f"{found['n']:,} | {found['s']:,.1f} | {found['peak']:,.0f}"
 
 
 def print_cases(workspace: Workspace, cases: dict[str, dict[str, object]], temporary: Path) -> None:
-    """A row of the table for each export and its check."""
+    """Print a row for each export and its verification."""
     for name, choice in cases.items():
         folder = temporary / "out" / name.replace(" ", "-").replace("%", "")
         arguments = [str(workspace.root), str(folder), json.dumps(choice)]
@@ -247,7 +247,7 @@ def print_cases(workspace: Workspace, cases: dict[str, dict[str, object]], tempo
 
 
 def measure_large(n: int, temporary: Path) -> None:
-    """The exports of large records: imported, exported and verified."""
+    """Import, export and verify large records."""
     for kind, cases in (("jsonl", LARGE_CASES), ("parquet", TABLE_CASES)):
         folder = temporary / kind
         folder.mkdir()
@@ -260,7 +260,9 @@ def measure_large(n: int, temporary: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("n", nargs="?", type=int)
-    parser.add_argument("--keep", type=Path, help="make the workspace there, or use what is there")
+    parser.add_argument(
+        "--keep", type=Path, help="create the workspace there, or use it if it exists"
+    )
     parser.add_argument("--large", action="store_true", help="records that hold large images")
     given = parser.parse_args()
     n = given.n or (160 if given.large else 665_000)

@@ -1,11 +1,11 @@
-"""How fast do datasets import, in how much memory, and where does the time go?
+"""Measures the speed and memory of imports, and the time of each step.
 
     python -m benchmarks.import_records [MEGABYTES ...] [--only KIND]
 
 Writes a JSON array and a JSONL file of records of about 900 bytes, and one Parquet file and one
-tar with images inside, into a temporary folder; imports each in a process of its own and prints a
-Markdown table; JSON also without the short way for common records. Then the steps of a JSON import,
-each alone, over the first megabytes, which name the bottleneck. Results:
+tar with images inside, into a temporary folder; imports each in its own process and prints a
+Markdown table. JSON is also imported without the fast path for common records. Then it measures
+each step of a JSON import alone, over the first megabytes, to show the bottleneck. Results:
 benchmarks/results/import_records.md.
 """
 
@@ -43,7 +43,7 @@ found = {"n": info.n_samples, "seconds": seconds, "worked": worked}
 print(json.dumps({**found, "before": before, "peak": peak}))
 """
 
-LONG_WAY = (
+NO_FAST_PATH = (
     "import scoring.readers.records as records; records.parse_plain_record = lambda _: None\n"
 )
 
@@ -52,7 +52,7 @@ STEP_MEGABYTES = 50
 
 
 def records(megabytes: int) -> Iterator[str]:
-    """Single- and two-turn records as JSON, until they have that size."""
+    """Yield single- and two-turn records as JSON, up to that total size."""
     words = SENTENCE.split()
     row = size = 0
     while size < megabytes * 1_000_000:
@@ -85,7 +85,7 @@ def write_lines(path: Path, megabytes: int) -> None:
 
 
 def jpegs() -> Iterator[bytes]:
-    """Noise of about 100 KB, some images over and over."""
+    """Yield JPEGs of noise of about 100 KB, repeating eight images."""
     draw = random.Random(7)  # noqa: S311 - repeatable on purpose
     made = []
     for _ in range(8):
@@ -132,7 +132,7 @@ def write_tar(path: Path, megabytes: int) -> None:
 
 
 def steps(path: Path) -> Iterator[tuple[str, float]]:
-    """CPU seconds of each step of a JSON import alone, over the whole file."""
+    """Yield the CPU seconds of each step of a JSON import, run alone over the whole file."""
     from scoring.dataset.parts import GROUP_ROWS, PartWriter, dataset_table
     from scoring.readers import records as records_module
     from scoring.readers.json_stream import read_json_array
@@ -144,20 +144,20 @@ def steps(path: Path) -> Iterator[tuple[str, float]]:
             while reader.read(1 << 20):
                 pass
 
-    def cutting() -> None:
+    def splitting() -> None:
         with path.open("rb") as file:
             found.extend(read_json_array(file, "x"))
 
-    def understanding() -> None:
+    def interpreting() -> None:
         samples.extend(to_sample(i, record, "x") for i, record in enumerate(found))
 
-    def understanding_the_long_way() -> None:
-        short = records_module.parse_plain_record
+    def interpreting_without_fast_path() -> None:
+        fast_path = records_module.parse_plain_record
         records_module.parse_plain_record = lambda _: None
         try:
             kept.extend(to_sample(i, record, "x") for i, record in enumerate(found))
         finally:
-            records_module.parse_plain_record = short
+            records_module.parse_plain_record = fast_path
 
     def building() -> None:
         for start in range(0, len(samples), GROUP_ROWS):
@@ -174,9 +174,9 @@ def steps(path: Path) -> Iterator[tuple[str, float]]:
     kept: list = []  # type: ignore[type-arg]
     named: list[tuple[str, Callable[[], None]]] = [
         ("reading and hashing", reading),
-        ("cutting and parsing", cutting),
-        ("understanding", understanding),
-        ("understanding without the short way", understanding_the_long_way),
+        ("splitting and parsing", splitting),
+        ("interpreting records", interpreting),
+        ("interpreting records without the fast path", interpreting_without_fast_path),
         ("building columns", building),
         ("building and writing columns", building_and_writing),
     ]
@@ -197,9 +197,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     kinds = {
         "records.json": write_array,
-        "records.json (the long way)": write_array,
+        "records.json (without the fast path)": write_array,
         "records.jsonl": write_lines,
-        "records.jsonl (the long way)": write_lines,
+        "records.jsonl (without the fast path)": write_lines,
         "images.parquet": write_parquet,
         "images.tar": write_tar,
     }
@@ -208,7 +208,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name.partition(" ")[0]
                 write(path, size)
-                program = LONG_WAY + IMPORT if "long way" in name else IMPORT
+                program = NO_FAST_PATH + IMPORT if "fast path" in name else IMPORT
                 command = [sys.executable, "-c", program, str(path), f"{folder}/workspace"]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
                 found = json.loads(done.stdout)

@@ -3,7 +3,7 @@
     python -m benchmarks.memory [N ...]
 
 Writes N records whose images are shared at random distances, imports them, scores all of them with
-a model that computes nothing and the first few thousand with the bundled model, and builds the
+a model that computes nothing (and the first few thousand with the bundled model), and builds the
 database of the same workspace, each step in its own process; prints a Markdown table. Only the
 bundled model opens images: the other figures are for everything around a model. The memory before a
 step (for the bundled model: after loading it) is printed next to its peak. Results:
@@ -155,7 +155,7 @@ def read_in_plan_order(workspace: object) -> None:
 
 
 def write_records(path: Path, n: int) -> None:
-    """Conversations of one to eight turns; one record in sixteen has no image."""
+    """Write conversations of one to eight turns; one record in sixteen has no image."""
     draw = random.Random(1)  # noqa: S311 - the same records every time
     with path.open("w") as file:
         for row in range(n):

@@ -159,10 +159,10 @@ def count_flops(work: Callable[[], object]) -> float:
 
 
 def least_flops(bench: Bench, samples: Sequence[Sample]) -> float:
-    """Return the minimum for any exact method: each image and each beginning of a text, once.
+    """Return the minimum for any exact method: each image and each prefix of a text, once.
 
-    The vision tower once per image; the language model once for each distinct beginning of a
-    token sequence (with the same image); the head, and all of the last layer but its keys and
+    The vision tower runs once per image; the language model once for each distinct prefix of a
+    token sequence (with the same image); the head, and all of the last layer except its keys and
     values, at the answer tokens of both passes.
     """
     images: dict[str, EncodedSample] = {}

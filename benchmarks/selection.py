@@ -1,10 +1,11 @@
-"""How long does each selection rule take, and how much memory beyond its samples?
+"""Measures the time of each selection rule, and its memory in addition to the samples.
 
     python -m benchmarks.selection [N ...] [--repeat 3]
 
-Makes columns of N samples in memory (19 of 20 scored, six sources, twenty clusters) and prints a
-Markdown table: the median of the times in seconds of the whole ``select`` with 10,000 verdicts,
-and the highest memory that numpy held beyond the columns. Results: benchmarks/results/selection.md.
+Creates columns of N samples in memory (19 of 20 scored, six sources, twenty clusters) and prints a
+Markdown table: the median time in seconds of a complete ``select`` with 10,000 decisions, and the
+peak of the memory that numpy allocated beyond the columns.
+Results: benchmarks/results/selection.md.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ from scoring.subsets.weights import repeat_counts
 
 SOURCES = ("charts", "chat", "digits", "documents", "scenes", "words")
 N_CLUSTERS = 20
-N_VERDICTS = 10_000
+N_DECISIONS = 10_000
 
 
 def make_candidates(n: int, seed: int = 7) -> Candidates:
-    """Columns as a scored dataset of this size has them."""
+    """Return random columns like those of a scored dataset of this size."""
     draw = np.random.default_rng(seed)
     row_idx = np.arange(n)
     scored = row_idx % 20 != 0
@@ -74,7 +75,7 @@ def make_candidates(n: int, seed: int = 7) -> Candidates:
 
 
 def rules(n: int) -> list[Rule]:
-    """One of each, taking about 15 %."""
+    """Return one rule of each kind, selecting about 15 %."""
     count = 15 * n // 100
     return [
         Threshold(min=0.25),
@@ -97,7 +98,7 @@ def rules(n: int) -> list[Rule]:
 
 
 def measure(work: Callable[[], object], repeat: int) -> str:
-    """Median seconds and highest memory in MB, as two cells."""
+    """Return median seconds and peak memory in MB, as two table cells."""
     times = []
     for _ in range(repeat):
         begun = time.perf_counter()
@@ -113,8 +114,8 @@ def measure(work: Callable[[], object], repeat: int) -> str:
 def report(n: int, repeat: int) -> None:
     found = make_candidates(n)
     draw = np.random.default_rng(1)
-    verdicts = draw.choice(n, N_VERDICTS, replace=False).tolist()
-    hand = {row: (Decision.KEEP, Decision.DROP)[row % 2] for row in verdicts}
+    decided_rows = draw.choice(n, N_DECISIONS, replace=False).tolist()
+    hand = {row: (Decision.KEEP, Decision.DROP)[row % 2] for row in decided_rows}
     size = sum(getattr(found, name).nbytes for name in found.__slots__ if name != "sources")
     print(f"## {n:,} samples\n\nTheir columns take {size / 2**20:,.0f} MB.\n")
     print("| rule | seconds | MB beyond the columns |\n|---|---|---|")

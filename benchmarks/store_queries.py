@@ -1,12 +1,12 @@
-"""How long does the database take to build and to answer, at a given number of samples?
+"""Measures the time to build and to query the database, at a given number of samples.
 
     python -m benchmarks.store_queries [N] [--repeat 15] [--workspace DIR]
 
 Writes a synthetic workspace into a temporary folder (or uses the one in DIR), builds its database
 in a separate process, and prints a Markdown table: for each query under each filter the first time,
 then median / slowest of the next ones, in milliseconds, and in brackets the median processor time
-over all threads, which depends little on other load. Each next query has another threshold, so that
-no result comes from a page's cache. Memory is that of the reading process.
+over all threads, which depends little on other load. Every query has another threshold, so no
+result comes from a page's cache. Memory is that of the reading process.
 Results: benchmarks/results/store_queries.md.
 """
 
@@ -100,7 +100,7 @@ QUESTIONS: dict[str, Question] = {
 
 
 def measure(question: Question, store: Store, which: Filter, repeat: int) -> str:
-    """First answer, then median / slowest of the next ones, in milliseconds; in brackets CPU."""
+    """Return the first time, then median / slowest of the next ones, in ms; CPU in brackets."""
     times, busy = [], []
     for place in range(repeat + 1):
         threshold = 0.05 + 0.9 * place / repeat
@@ -113,7 +113,7 @@ def measure(question: Question, store: Store, which: Filter, repeat: int) -> str
 
 
 def threshold_moves(store: Store, which: Filter, repeat: int) -> str:
-    """All figures of a page after a move of the threshold: median / 95th percentile, CPU."""
+    """Time all figures of a page after the threshold moves: median / 95th percentile, CPU."""
     names = ("count_kept", "score_summary", "by_source", "by_cluster", "page, at a threshold")
     times, busy = [], []
     for place in range(4 * repeat):
@@ -128,7 +128,7 @@ def threshold_moves(store: Store, which: Filter, repeat: int) -> str:
 
 
 def resident() -> int:
-    """Memory of this process now, in MB; the peak so far where that is unknown."""
+    """Return the current memory of this process in MB, or the peak so far if that is unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -137,7 +137,7 @@ def resident() -> int:
 
 
 def build(root: Path) -> None:
-    """Builds the database and prints how long it took, for the process that asked for it."""
+    """Build the database and print the time, peak memory and file size."""
     report = build_database(open_workspace(root))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     size = open_workspace(root).database.stat().st_size >> 20
@@ -145,7 +145,7 @@ def build(root: Path) -> None:
 
 
 def ask_everything(root: Path, repeat: int) -> None:
-    """Prints the table of a workspace whose database is built."""
+    """Print the table of a workspace whose database exists."""
     store = Store(open_workspace(root))
     print("| first, then median / slowest, ms |", end="")
     print("", " | ".join(f"`{f}`" if f else "all" for f in FILTERS), "|")
@@ -160,7 +160,7 @@ def ask_everything(root: Path, repeat: int) -> None:
             everyday = resident()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(f"\nMemory of the reading process: {everyday} MB after the figures of four filters,")
-    print(f"{resident()} MB after all questions, {peak} MB at the peak (comparison, candidates).")
+    print(f"{resident()} MB after all queries, {peak} MB at the peak (comparison, candidates).")
 
 
 def main() -> None:
