@@ -97,6 +97,14 @@ def _current_key(name: str) -> str:
     return f"{name}.{record.serial}" if record and record.serial else name
 
 
+def bind_widget(
+    name: str, value: object, callback: Callable[..., None], *args: object
+) -> dict[str, Any]:
+    """Return the arguments of a widget that shows ``value`` and calls ``callback`` on a change."""
+    key = widget_key(name, value)
+    return {"key": key, "on_change": on_user_change, "args": (name, callback, *args)}
+
+
 # ---- widgets for fields of the view --------------------------------------------------------------
 
 
@@ -110,7 +118,7 @@ def _bind_field(
         entered = consume_value(name)
         change_view(**{field: entered if convert is None else convert(entered)})
 
-    return {"key": widget_key(name, value), "on_change": on_user_change, "args": (name, write)}
+    return bind_widget(name, value, write)
 
 
 def choose_option(

@@ -111,18 +111,6 @@ def _show_link_problem(context: Context) -> None:
         notices.show_problem(FilterError(context.filter_problem), "Part of the filter was ignored")
 
 
-def _bind_widget(
-    field: str, value: object, handle: Callable[..., None], *args: object
-) -> dict[str, Any]:
-    """Return the arguments that bind a widget to a field of the filter."""
-    name = f"filter.{field}"
-    return {
-        "key": url_widgets.widget_key(name, value),
-        "on_change": url_widgets.on_user_change,
-        "args": (name, handle, *args),
-    }
-
-
 def _choose_values(
     field: str,
     label: str,
@@ -140,8 +128,11 @@ def _choose_values(
         options,
         format_func=name,
         placeholder="all",
-        **_bind_widget(
-            field, [value for value in options if value in chosen], _change_values, field
+        **url_widgets.bind_widget(
+            f"filter.{field}",
+            [value for value in options if value in chosen],
+            _change_values,
+            field,
         ),
     )
 
@@ -152,7 +143,7 @@ def _choose_pills(field: str, label: str, chosen: Sequence[Any], names: dict[str
         list(names),
         selection_mode="multi",
         format_func=names.__getitem__,
-        **_bind_widget(field, list(map(str, chosen)), _change_values, field),
+        **url_widgets.bind_widget(f"filter.{field}", list(map(str, chosen)), _change_values, field),
     )
 
 
@@ -172,7 +163,7 @@ def _type_text(current: Filter) -> None:
         help="Searches turns and ids. ~/colou?r/ is a regular expression (RE2); ~/colou?r/c is "
         "case-sensitive.",
         icon=":material/search:",
-        **_bind_widget("text", current.text or "", _change_text),
+        **url_widgets.bind_widget("filter.text", current.text or "", _change_text),
     )
 
 
@@ -197,7 +188,7 @@ def _type_range(current: Filter) -> None:
                 value=None,
                 step=0.05,
                 format="%.2f",
-                **_bind_widget(side, value, _change_range, side),
+                **url_widgets.bind_widget(f"filter.{side}", value, _change_range, side),
             )
 
 
@@ -224,8 +215,8 @@ def _show_expression(current: Filter, compact: bool) -> None:
         st.text_input(
             "For commands and links",
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            **_bind_widget(
-                "expression", str(current) if typed is None else typed, _change_expression
+            **url_widgets.bind_widget(
+                "filter.expression", str(current) if typed is None else typed, _change_expression
             ),
         )
         if problem:

@@ -99,19 +99,15 @@ def _choose_model(
             st.selectbox(
                 "Model",
                 list(models),
-                key=url_widgets.widget_key(_MODEL, name),
                 format_func=describe_model,
-                on_change=url_widgets.on_user_change,
-                args=(_MODEL, _change_model, run),
+                **url_widgets.bind_widget(_MODEL, name, _change_model, run),
             )
         with second:
             st.selectbox(
                 "Correct if",
                 list(MEASURES),
-                key=url_widgets.widget_key(_MEASURE, measure),
                 format_func=lambda measure: f"{measure}: {MEASURES[measure]}",
-                on_change=url_widgets.on_user_change,
-                args=(_MEASURE, _change_measure),
+                **url_widgets.bind_widget(_MEASURE, measure, _change_measure),
             )
         with third:
             url_widgets.choose_number(

@@ -61,10 +61,8 @@ def _choose_subsets(
             st.selectbox(
                 "A",
                 ["", *saved],
-                key=url_widgets.widget_key(_A, first),
                 format_func=lambda name: name or _CURRENT.capitalize(),
-                on_change=url_widgets.on_user_change,
-                args=(_A, _change_a),
+                **url_widgets.bind_widget(_A, first, _change_a),
             )
         with right:
             url_widgets.choose_option("subset_b", "B", list(saved), second)

@@ -81,9 +81,7 @@ def show_rule(context: Context, view: View) -> None:
         "Select by",
         FAMILIES,
         format_func=lambda family: family.name,
-        key=url_widgets.widget_key(_FAMILY, family),
-        on_change=url_widgets.on_user_change,
-        args=(_FAMILY, _change_family),
+        **url_widgets.bind_widget(_FAMILY, family, _change_family),
     )
     figures.show_caption(family.meaning)
     if len(family.rules) > 1:
