@@ -46,7 +46,7 @@ EXPORT = """
 import json, re, sys, time
 from pathlib import Path
 from scoring.exports.export import export_subset
-from scoring.exports import options_from_dict
+from scoring.exports.options import options_from_dict
 from scoring.exports.verify import verify_manifest
 from scoring.rules import TopShare, Weights
 from scoring.database.connection import Store

@@ -19,10 +19,9 @@ from typing import Literal
 from dashboard.data.cache import APP_CACHE
 from dashboard.data.context import Context
 from scoring.errors import InputError, VisnecError
-from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, Progress, check_folder, export_subset
 from scoring.exports.manifest import Manifest, read_manifest
-from scoring.exports.names import FOLDERS
+from scoring.exports.options import FOLDERS, ExportOptions
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
 

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scoring.exports import FORMATS, ExportPlan, FileDigest
 from scoring.exports.croissant import croissant_bytes
-from scoring.exports.files import BytesFile, OutputFile
+from scoring.exports.export_plan import ExportPlan
+from scoring.exports.files import BytesFile, FileDigest, OutputFile
 from scoring.exports.manifest import Manifest
+from scoring.exports.options import FORMATS
 from scoring.exports.plots import draw_score_histogram, draw_source_bars
 
 _MAX_ROWS = 40

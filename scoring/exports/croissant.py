@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from scoring.exports import ExportPlan, FileDigest
+from scoring.exports.export_plan import ExportPlan
+from scoring.exports.files import FileDigest
 from scoring.exports.tables import table_schema
 
 CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"

@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, MissingImagesError, StorageError
-from scoring.exports import ExportOptions, ExportPlan, is_output_name, plan_export, plan_outputs
 from scoring.exports.card import card_outputs
+from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import BytesFile, FileDigest, OutputFile
+from scoring.exports.formats import plan_outputs
 from scoring.exports.images import LIST, list_missing_images
 from scoring.exports.manifest import (
     ExportInputs,
@@ -29,7 +30,7 @@ from scoring.exports.manifest import (
     read_inputs,
     read_manifest,
 )
-from scoring.exports.names import FOLDERS
+from scoring.exports.options import FOLDERS, ExportOptions, is_output_name
 from scoring.exports.source_tables import resolve_columns
 from scoring.exports.staging import StagingArea
 from scoring.reviews.decisions import log_offsets

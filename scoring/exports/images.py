@@ -19,11 +19,11 @@ from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
 from scoring.exports.files import (
+    BytesFile,
     Chunk,
     FileDigest,
     FileMismatch,
     OnSamples,
-    flush_file,
     open_output,
 )
 from scoring.exports.options import VERSION
@@ -156,18 +156,11 @@ class ImagesFile:
 
     def write(self, path: Path, on_samples: OnSamples) -> FileDigest:
         """Write the list and place the files next to it."""
-        digest, size = hashlib.sha256(), 0
         place_image = self._image_placer(path.parent) if self.keep_files else None
-        with path.open("wb") as file:
-            for _, line in self.generate_lines(place_image):
-                file.write(line)
-                digest.update(line)
-                size += len(line)
-                on_samples(self.name, 1)
-            flush_file(file)
+        digest = BytesFile(self.name, self.generate_lines(place_image)).write(path, on_samples)
         if self.keep_files:
             os.sync()  # thousands of small files: one flush instead of one for each
-        return FileDigest(self.name, size, digest.hexdigest())
+        return digest
 
     def compare(self, path: Path, on_samples: OnSamples) -> FileDigest:
         """Compare with the images of the workspace as they are now, and check the files."""

@@ -23,9 +23,9 @@ import scoring
 from scoring.clustering.clusters import list_clusterings
 from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
-from scoring.exports import ExportOptions, ExportPlan, is_output_name, options_from_dict
+from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest, digest_file
-from scoring.exports.options import VERSION
+from scoring.exports.options import VERSION, ExportOptions, is_output_name, options_from_dict
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.runs.record import read_run

@@ -42,6 +42,17 @@ TurnChoice = Literal["keep", "drop", "mask"]
 _WEIGHTS, _TURNS, _CARD = "Weights", "Turns", "Dataset card"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
+FOLDERS = ("images", "plots")
+"""Folders of an export."""
+
+# Names in a manifest become paths, and an export replaces the contents of its folder, so only
+# names that an export writes are allowed in either.
+_NAME = re.compile(
+    r"samples\.(json|jsonl|parquet)|samples-\d{6}\.tar|data-\d{5}-of-\d{5}\.arrow"
+    r"|(dataset_info|state|croissant)\.json|(ids|row_idx)\.txt|(dropped|images)\.jsonl"
+    r"|README\.md|plots/[a-z_]+\.svg"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
@@ -206,3 +217,8 @@ def options_from_dict(value: Mapping[str, Any]) -> ExportOptions:
 def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"Unknown {option} {value!r}. Choose one of: {', '.join(choices)}.")
+
+
+def is_output_name(name: str) -> bool:
+    """Return whether an export writes files of this name."""
+    return _NAME.fullmatch(name) is not None

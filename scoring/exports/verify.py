@@ -22,9 +22,10 @@ from scoring.database.build.build import build_database, list_parts
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.errors import InputError, VerificationError, VisnecError
-from scoring.exports import ExportPlan, plan_export, plan_outputs
 from scoring.exports.card import card_outputs
+from scoring.exports.export_plan import ExportPlan, plan_export
 from scoring.exports.files import FileDigest, FileMismatch, OutputFile, digest_file
+from scoring.exports.formats import plan_outputs
 from scoring.exports.manifest import (
     PROGRAM,
     ExportInputs,

@@ -100,7 +100,7 @@ def test_two_exports_side_by_side(root: Path, context: Context, draw: Draw) -> N
 
 
 def options() -> Any:
-    from scoring.exports import ExportOptions
+    from scoring.exports.options import ExportOptions
 
     return ExportOptions("llava")
 

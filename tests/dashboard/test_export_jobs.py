@@ -22,8 +22,8 @@ from dashboard.pages.subset.export_list import describe_progress
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, StorageError
-from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, OnWait, Progress, export_subset
+from scoring.exports.options import ExportOptions
 from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace

@@ -29,7 +29,7 @@ from dashboard.widgets.filter_bar import CLEAR, read_chips, remove_chip
 from scoring.database.filters import Filter, Range
 from scoring.database.values import LossPlane
 from scoring.errors import InputError, RuleError
-from scoring.exports import ExportOptions
+from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.necessity import Bands, Category
 from scoring.rules import (

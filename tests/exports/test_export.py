@@ -18,10 +18,10 @@ from filelock import FileLock
 
 from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, StorageError, WorkspaceError
-from scoring.exports import plan_outputs
 from scoring.exports.export import check_folder, export_subset
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import OutputFile
+from scoring.exports.formats import plan_outputs
 from scoring.exports.json_edits import remove_line_breaks
 from scoring.exports.manifest import read_manifest
 from scoring.exports.options import ExportOptions

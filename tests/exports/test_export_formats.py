@@ -24,12 +24,13 @@ from scoring import import_dataset
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, RecordError, RuleError, StorageError, VerificationError
-from scoring.exports import FORMATS, ExportOptions, files, options_from_dict
+from scoring.exports import files
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.export_plan import plan_export
 from scoring.exports.files import ContentDigest
 from scoring.exports.manifest import read_manifest
 from scoring.exports.manifest_diff import diff_manifests, is_manifest_path, resolve_manifest
+from scoring.exports.options import FORMATS, ExportOptions, options_from_dict
 from scoring.exports.shards import tar_member
 from scoring.exports.verify import verify_manifest
 from scoring.images import containers

@@ -20,9 +20,9 @@ from scoring.cli import app
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, MissingImagesError, RecordError
-from scoring.exports import ExportOptions
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
+from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.rules import TopShare
 from scoring.samples import Status

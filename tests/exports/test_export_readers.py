@@ -13,10 +13,10 @@ from PIL import Image
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError
-from scoring.exports import ExportOptions
 from scoring.exports.card import card_text
 from scoring.exports.export import export_subset
 from scoring.exports.manifest import read_manifest
+from scoring.exports.options import ExportOptions
 from scoring.rules import TopShare
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace

@@ -17,9 +17,9 @@ from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.errors import InputError, VerificationError, WorkspaceError
-from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.manifest import read_manifest
+from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import TopShare, Weights

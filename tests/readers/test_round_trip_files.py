@@ -24,8 +24,8 @@ from scoring.database.values import Scope
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
-from scoring.exports import ExportOptions
 from scoring.exports.export import ExportResult, export_subset
+from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.images.decode import open_reference
 from scoring.images.thumbnails import load_thumbnail

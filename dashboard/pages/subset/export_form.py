@@ -12,8 +12,7 @@ from dashboard.data.exports import default_export_folder, dismiss_export_job, st
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
-from scoring.exports import FORMATS, ExportOptions, options_from_dict
-from scoring.exports.options import TABLES
+from scoring.exports.options import FORMATS, TABLES, ExportOptions, options_from_dict
 from scoring.rules import WeightingRule
 from scoring.subsets.definitions import SubsetDefinition
 

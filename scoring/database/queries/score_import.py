@@ -19,6 +19,7 @@ from scoring.schemas import IMPORTED_SCORES
 
 TOLERANCE = 1e-5  # nats: three numbers of six decimals differ by less from rounding alone
 _MEMORY_LIMIT = "400MB"
+_THREADS = 4  # each needs its share of the memory
 _EXAMPLES = 5  # of each issue, those that come first in the file
 
 _CREATE = (
@@ -205,7 +206,11 @@ class ScoreMatcher:
         self._folder = folder
         self._con = duckdb.connect(
             str(folder / "scores.duckdb"),
-            config={"memory_limit": _MEMORY_LIMIT, "temp_directory": str(folder / "spill")},
+            config={
+                "memory_limit": _MEMORY_LIMIT,
+                "threads": _THREADS,
+                "temp_directory": str(folder / "spill"),
+            },
         )
         self._con.execute("SET enable_progress_bar = false")  # it draws on stdout
         for statement in _CREATE:
