@@ -1,8 +1,8 @@
-"""Finds the Chromium that the browser tests drive, or installs one where that may be.
+"""Finds the Chromium for the browser tests, or installs one where that is allowed.
 
-Run as a script by the test set-up. Where there is none and none can be had, it says so in one
-line and the browser tests skip themselves; everything else runs. They never skip where the set-up
-had found one, nor where ``VISNEC_BROWSER=required`` says that they must run.
+The test set-up runs this as a script. If there is no Chromium and none can be installed, it prints
+one line and the browser tests are skipped; everything else runs. They fail instead if the set-up
+had found one before, or if ``VISNEC_BROWSER=required`` is set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# The build without windows, which Playwright's own download is too, draws with half the work.
+# The build without windows (also Playwright's own download) needs half the work for drawing.
 NAMES = (
     "chromium-headless-shell",
     "chromium",
@@ -27,7 +27,7 @@ MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
 def find_chromium() -> str | None:
-    """Path of a Chromium: $CHROMIUM, one on the PATH, or the one that Playwright keeps."""
+    """Return the path of a Chromium: $CHROMIUM, one on the PATH, or Playwright's own."""
     named = os.environ.get("CHROMIUM")
     if named:
         return named
@@ -38,7 +38,7 @@ def find_chromium() -> str | None:
 
 
 def is_required() -> bool:
-    """Whether browser tests without a Chromium have failed."""
+    """Return whether browser tests fail, instead of being skipped, without a Chromium."""
     return os.environ.get("VISNEC_BROWSER") == "required" or FOUND.exists()
 
 
@@ -51,7 +51,7 @@ def _of_playwright() -> str | None:
 
 
 def install_chromium() -> str | None:
-    """Tries Playwright's download, then Debian's package where we are root."""
+    """Try Debian's package if we are root, then Playwright's download."""
     commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
         install = ["apt-get", "install", "-y"]
@@ -70,5 +70,5 @@ if __name__ == "__main__":
         path = install_chromium()
     FOUND.touch() if path else FOUND.unlink(missing_ok=True)
     print(  # noqa: T201 - a script
-        f"Browser tests use {path}" if path else "No Chromium to be had: browser tests are skipped"
+        f"Browser tests use {path}" if path else "No Chromium available: browser tests are skipped"
     )

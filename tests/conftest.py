@@ -12,26 +12,26 @@ from filelock import FileLock
 
 from dashboard.data.cache import APP_CACHE
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of a test run share the cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo workspace as `visnec demo` builds it. Not to be changed by a test.
+    """The demo workspace as `visnec demo` builds it. Tests must not change it.
 
-    ``VISNEC_TEST_DEMO`` may name one that is ready, to spare the building.
+    ``VISNEC_TEST_DEMO`` may name an existing one, which skips the build.
     """
     ready = os.environ.get("VISNEC_TEST_DEMO")
     if ready:
         return Path(ready)
     from scoring.demo.build import build_demo
 
-    # Several processes of one test run build it once, between them.
+    # The processes of a test run share one build.
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo_built"
     with FileLock(f"{root}.lock"):
-        build_demo(root)  # finds itself done where another process was first
+        build_demo(root)  # does nothing if another process was first
     return root
 
 
@@ -52,7 +52,7 @@ def demo_workspace(demo_built: Path, tmp_path: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no process waits for it at the end; commands before
-    browsers, so that not all wait for the first demo."""
+    """Start the slowest tests first, so that no process waits for them at the end: commands before
+    browsers, so that not all of them wait for the first demo."""
     first = ("tests/test_", "tests/browser/")
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in first])

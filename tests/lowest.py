@@ -2,7 +2,8 @@
 
     python tests/lowest.py > lowest.txt
 
-The floors have one home, ``pyproject.toml``: ``streamlit>=1.66,<2`` becomes ``streamlit==1.66``.
+The lowest versions are defined in ``pyproject.toml``: ``streamlit>=1.66,<2`` becomes
+``streamlit==1.66``.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ _FLOOR = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?\s*[>=]=(?P<version>[
 
 
 def lowest_versions(project: Path = PROJECT) -> dict[str, str]:
-    """Name -> lowest version of what the project and its extras depend on.
+    """Return name -> lowest version of each dependency of the project and its extras.
 
-    Raises ValueError for a dependency without a lowest version.
+    Raises:
+        ValueError: A dependency has no lowest version.
     """
     table = tomllib.loads(project.read_text("utf-8"))["project"]
     lowest: dict[str, str] = {}
-    for one in sum(table["optional-dependencies"].values(), table["dependencies"]):
-        floor = _FLOOR.match(one)
+    for requirement in sum(table["optional-dependencies"].values(), table["dependencies"]):
+        floor = _FLOOR.match(requirement)
         if floor is None:
-            raise ValueError(f"{one!r} names no lowest version; write it as name>=version")
+            raise ValueError(f"{requirement!r} has no lowest version; write it as name>=version")
         lowest[floor["name"]] = floor["version"]
     return lowest
 

@@ -1,9 +1,9 @@
-"""A real small workspace with values that a test types in, or with plausible ones by seed.
+"""A small real workspace with exact values from a test, or with plausible random ones.
 
-It writes the files of a workspace itself, through the part schemas, so that the database, the
-selection and the pages can be tested without a model. Typed scores are stored exactly: answer
-token counts are powers of two, and the losses are chosen so that their difference is the typed
-value to the last bit.
+It writes the files of a workspace itself, with the schemas of the parts, so that the database, the
+selection and the pages can be tested without a model. Scores given by a test are stored exactly:
+answer token counts are powers of two, and the losses are chosen so that their difference is the
+given value to the last bit.
 
     python -m tests.synthetic DEST [N]
 """
@@ -39,7 +39,7 @@ _HOSTILE = (
     "![a picture](http://example.invalid/beacon.png) **bold** What colour is it?",
     '=HYPERLINK("http://example.invalid") naïve café 図 – what colour is it?',
 )
-# What the record alone rules out; every other status is found while scoring.
+# Statuses that the record alone decides; every other status is detected while scoring.
 _BY_RECORD = {
     Status.TEXT_ONLY: "the record names no image",
     Status.NO_ANSWER: "the conversation holds no answer",
@@ -54,8 +54,8 @@ _REASONS = _BY_RECORD | {
 class Row:
     """One sample to write. ``turns`` are (question, answer, tokens, text loss, multimodal loss).
 
-    ``reason`` is why it has no score, ``predictions`` (text-only, multimodal) are what the run
-    predicts, ``tokens`` the texts of the first answer's tokens; None: plausible ones, or none.
+    ``reason`` is why it has no score, ``predictions`` (text-only, multimodal) are the run's
+    predictions, ``tokens`` the texts of the first answer's tokens; None: plausible ones, or none.
     """
 
     status: Status = Status.SCORED
@@ -71,7 +71,7 @@ class Row:
 
 
 def typed_row(value: float | Status | None, position: int = 0, tokens: int = 4) -> Row:
-    """A row with exactly this VisNec score, or with this status; None means pending."""
+    """Return a row with exactly this VisNec score, or with this status; None means pending."""
     sources = ("scenes", "digits", "charts")
     source = sources[position % len(sources)]
     row = Row(
@@ -138,7 +138,7 @@ def make_workspace(
 
 
 def plausible_rows(n: int, seed: int = 7) -> list[Row]:
-    """Samples of five sources in turn, with every kind of row that the pages must show."""
+    """Return samples of five sources in turn, with every kind of row that the pages must show."""
     draw = random.Random(seed)  # noqa: S311 - repeatable on purpose
     return [_plausible_row(i, n, draw) for i in range(n)]
 
@@ -146,7 +146,7 @@ def plausible_rows(n: int, seed: int = 7) -> list[Row]:
 def _plausible_row(i: int, n: int, draw: random.Random) -> Row:
     source = ("scenes", "digits", "charts", "words", "scenes", "chat")[i % 6]
     cluster = {"scenes": draw.randrange(2), "digits": 2, "charts": 3, "words": 4, "chat": 5}[source]
-    # The two scenes of a round through the sources ask about the same picture.
+    # The two scenes in each cycle of sources ask about the same picture.
     image = None if source == "chat" else f"{source}/{i // 6:05d}.png"
     row = Row(
         source=source,
@@ -203,14 +203,14 @@ def _plausible_losses(draw: random.Random, shift: float = 0.4) -> tuple[int, flo
 
 
 def _losses(visnec: float) -> tuple[float, float]:
-    """Losses whose difference is exactly ``visnec``, around 0.5 where floating point allows it."""
+    """Return losses that differ by exactly ``visnec``, around 0.5 if floating point allows it."""
     if visnec >= -0.5 and (0.5 + visnec) - 0.5 == visnec:
         return 0.5 + visnec, 0.5
     return (visnec, 0.0) if visnec >= 0 else (0.0, -visnec)
 
 
 def original_record(row_idx: int, row: Row) -> bytes:
-    """The record of a row as LLaVA JSON; where the extra keys stand differs from row to row."""
+    """Return the record of a row as LLaVA JSON; separators and escapes vary from row to row."""
     conversation = []
     for turn, (question, answer, *_) in enumerate(row.turns):
         placeholder = "<image>\n" if row.image and turn == 0 else ""
@@ -225,7 +225,7 @@ def original_record(row_idx: int, row: Row) -> bytes:
 
 
 def write_dataset(workspace: Workspace, rows: Sequence[Row], part_rows: int, container: str) -> str:
-    """Writes the dataset parts and ``dataset.json``; returns the dataset's fingerprint."""
+    """Write the dataset parts and ``dataset.json``; return the dataset's fingerprint."""
     originals = [original_record(i, row) for i, row in enumerate(rows)]
     values = [_dataset_row(i, row, originals[i]) for i, row in enumerate(rows)]
     _write_parts(workspace.dataset_dir, values, schemas.DATASET, part_rows)
@@ -280,9 +280,9 @@ def write_run(
     part_rows: int = 50,
     created_at: str = CREATED_AT,
 ) -> None:
-    """Writes ``run.json`` and the score parts; pending rows stand in no part.
+    """Write ``run.json`` and the score parts; pending rows are in none of the parts.
 
-    Baselines after the first get a text-only loss that is 0.125 nats per answer token lower each.
+    Each baseline after the first has a text-only loss that is 0.125 nats per answer token lower.
     """
     record = run_record(run_id, model, fingerprint, baselines, created_at)
     write_json(workspace.run_dir(run_id) / "run.json", record)
@@ -302,7 +302,7 @@ def run_record(
     baselines: Sequence[str],
     created_at: str = CREATED_AT,
 ) -> dict[str, Any]:
-    """What ``run.json`` holds."""
+    """Return the contents of ``run.json``."""
     return {
         "run_id": run_id,
         "model": model,
@@ -355,7 +355,7 @@ def _token_values(row: Row, texts: Sequence[str], lower: float) -> dict[str, Any
 
 
 def write_predictions(workspace: Workspace, rows: Sequence[Row], run_id: str = RUN_ID) -> None:
-    """Predictions of the scored rows: right with the image, mostly wrong without it."""
+    """Write predictions of the scored rows: right with the image, mostly wrong without it."""
     values = []
     for i, row in enumerate(rows):
         if row.status is Status.SCORED:
@@ -394,7 +394,7 @@ def write_clusters(
     clustering_id: str = CLUSTERING_ID,
     names: Sequence[str] = CLUSTER_NAMES,
 ) -> None:
-    """One clustering with the cluster numbers of the rows."""
+    """Write a clustering with the cluster numbers of the rows."""
     folder = workspace.clusters_dir / clustering_id
     folder.mkdir(parents=True, exist_ok=True)
     values = [
@@ -418,7 +418,7 @@ def write_clusters(
 
 
 def decision_event(seq: int, row_idx: int, decision: str | None, **changes: Any) -> dict[str, Any]:
-    """One line of a decision log, with readable defaults."""
+    """Return a line of a decision log, with readable defaults."""
     event = {
         "event_id": f"event-{changes.get('reviewer', 'ada')}-{seq:05d}",
         "seq": seq,
@@ -437,7 +437,7 @@ def decision_event(seq: int, row_idx: int, decision: str | None, **changes: Any)
 def append_decisions(
     workspace: Workspace, events: Iterable[dict[str, Any]], log: str = "ada@desk"
 ) -> None:
-    """Appends lines to one decision log."""
+    """Append lines to a decision log."""
     workspace.reviews_dir.mkdir(parents=True, exist_ok=True)
     with (workspace.reviews_dir / f"{log}.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
@@ -462,7 +462,7 @@ def write_decisions(workspace: Workspace, n: int, seed: int = 7) -> None:
 
 
 def write_images(root: Path, rows: Sequence[Row]) -> None:
-    """Renders a PNG for every row that has one; bad ones are truncated, missing ones left out."""
+    """Write a PNG for every row that has an image; truncate bad ones, leave out missing ones."""
     for row in rows:
         if row.image is None or row.status is Status.MISSING_IMAGE or (root / row.image).exists():
             continue
@@ -474,7 +474,7 @@ def write_images(root: Path, rows: Sequence[Row]) -> None:
 
 
 def render_image(row: Row) -> Image.Image:
-    """A small picture that goes with the row's first answer as far as its source allows."""
+    """Return a small picture that matches the row's first answer if its source allows it."""
     answer = row.turns[0][1] if row.turns else ""
     picture = Image.new("RGB", (128, 96), "#f3efe6")
     pen = ImageDraw.Draw(picture)
@@ -501,7 +501,7 @@ def _write_parts(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes a workspace with everything in it."""
+    """Write a workspace with every kind of content."""
     n = int(arguments[1]) if len(arguments) > 1 else 120
     make_workspace(
         Path(arguments[0]), n, baselines=("none", "gray"), with_decisions=True, running=True

@@ -1,4 +1,4 @@
-"""A workspace of any size, for measuring: columns made at once, no images, one run, one clustering.
+"""A workspace of any size, for benchmarks: whole columns, no images, one run, one clustering.
 
 python -m tests.synthetic_large DEST [N]
 """
@@ -28,9 +28,9 @@ _PART_ROWS = 100_000
 def make_large_workspace(
     root: Path, n: int = 665_000, seed: int = 7, distinct_questions: bool = False
 ) -> Workspace:
-    """Writes ``n`` samples, 19 of 20 of them scored, every source in turn, three on each image.
+    """Write ``n`` samples, 19 of 20 of them scored, sources in turn, three samples per image.
 
-    Their questions are of 10,000 kinds unless every one shall be its own.
+    There are 10,000 distinct questions, or ``n`` with ``distinct_questions``.
     """
     workspace = create_workspace(root)
     draw = np.random.default_rng(seed)
@@ -135,9 +135,11 @@ def _write_clusters(workspace: Workspace, n: int, draw: np.random.Generator) -> 
 
 
 def _filled(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.Table:
-    """A table in which what is not measured here is null."""
+    """Return the table with nulls in the columns that are not given."""
     n = len(columns["row_idx"])
-    absent = {one.name: pa.nulls(n, one.type) for one in schema if one.name not in columns}
+    absent = {
+        column.name: pa.nulls(n, column.type) for column in schema if column.name not in columns
+    }
     return pa.table(columns | absent, schema)
 
 
@@ -155,7 +157,7 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes one large workspace."""
+    """Write a large workspace."""
     make_large_workspace(Path(arguments[0]), int(arguments[1]) if arguments[1:] else 665_000)
 
 

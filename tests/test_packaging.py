@@ -77,6 +77,6 @@ def test_the_lowest_versions_are_the_floors_of_the_project(tmp_path: Path) -> No
     expected = {"torch": "2.6", "streamlit": "1.66", "ray": "2.50", "weights": "0.1.0"}
     assert lowest_versions(project) == expected
     project.write_text(table.replace("torch>=2.6", "torch<3"))
-    with pytest.raises(ValueError, match="'torch<3' names no lowest version"):
+    with pytest.raises(ValueError, match="'torch<3' has no lowest version"):
         lowest_versions(project)
     assert {"streamlit", "typer", "pandas", "ray", "pytest"} <= lowest_versions().keys()

@@ -78,6 +78,7 @@ ALLOWED = {
     ("scoring/models/probing.py", "stands"),
     ("tests/engine/test_families.py", "say"),
     ("tests/engine/test_image_removal.py", "tell"),
+    ("tests/synthetic.py", "say"),
 }
 """(path, phrase) pairs that are meant: the phrase is what someone else's format or rule is called,
 part of a conversation whose tokens are measured, or part of a file that is compared byte by byte.

@@ -24,7 +24,7 @@ from tests.fuzz.samples import assert_writable
 
 MAX_RECORDS = 2000
 FIRST = 128
-"""The first byte of an input from which on it is a whole file; below, it goes to a parser."""
+"""Inputs whose first byte is at least this are whole files; others go to a parser."""
 
 
 @cache
@@ -33,7 +33,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _dataset(path: Path, keep_going: bool) -> list[Sample]:
-    """The samples of a file that anybody may have called a dataset."""
+    """Return the samples of a file given as a dataset."""
     samples: list[Sample] = []
     options = ReadOptions(keep_going=keep_going)
     for source in open_sources([path], options):
@@ -57,11 +57,12 @@ def _listed(path: Path, keep_going: bool) -> list[Sample]:
 def _images(path: Path, keep_going: bool) -> list[Sample]:
     """Check that each image by key can be read at the position in its reference."""
     for reference in index_keyed_images([path]).values():
-        place = split_reference(reference)
-        assert place is not None
-        assert place[0] == path.name
+        parts = split_reference(reference)
+        assert parts is not None
+        file_name, position = parts
+        assert file_name == path.name
         try:
-            assert isinstance(read_embedded(path, place[1]), bytes)
+            assert isinstance(read_embedded(path, position), bytes)
         except EmbeddedProblem as problem:
             assert str(problem)
     return []
@@ -86,9 +87,9 @@ def tagged_file(kind: str, content: bytes, *, keep_going: bool = False) -> bytes
 
 
 def check_file(data: bytes) -> list[Sample]:
-    """Reads a whole file; the samples that came of it."""
-    keep_going, which = divmod(data[0] - FIRST, len(_NAMES))
-    name, read = KINDS[_NAMES[which]]
+    """Read a whole file and check its samples; return them."""
+    keep_going, kind = divmod(data[0] - FIRST, len(_NAMES))
+    name, read = KINDS[_NAMES[kind]]
     path = Path(_folder().name) / name
     path.write_bytes(data[1:])
     try:

@@ -1,9 +1,9 @@
 """Properties of parsing any bytes as records.
 
-A file is read or refused with a RecordError, nothing else; every record becomes a sample that can
-be stored; and a JSON record's bytes are a slice of the file that parses to
-the record again, which an export may edit. The first byte of the input chooses the reader, so that
-one corpus serves all; its upper half is for whole files (see ``files``).
+A file is either read or refused with a RecordError. Every record becomes a sample that can be
+stored. The bytes of a JSON record are a slice of the file that parses to the record again, and
+exports can edit it. The first byte of the input selects the reader, so one corpus serves all
+readers; its upper half is for whole files (see ``files``).
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ _FAMILIES = (None, *FAMILIES)
 def tagged(
     reader: str, content: bytes, *, keep_going: bool = False, family: str | None = None
 ) -> bytes:
-    """An input whose first byte chooses ``reader`` and how it is to read."""
+    """Return an input whose first byte selects ``reader`` and its options."""
     choice = _FAMILIES.index(family) * 2 * len(_NAMES) + keep_going * len(_NAMES)
     return bytes([choice + _NAMES.index(reader)]) + content
 
 
 def check(data: bytes) -> list[Sample]:
-    """Reads ``data`` and asserts all of it; the samples that came of it."""
+    """Read ``data`` and check every property; return the samples."""
     if not data:
         return []
     if data[0] >= FIRST:
         return check_file(data)
-    rest, which = divmod(data[0], len(_NAMES))
+    rest, reader_number = divmod(data[0], len(_NAMES))
     family, go_on = divmod(rest, 2)
-    reader, content = _NAMES[which], data[1:]
+    reader, content = _NAMES[reader_number], data[1:]
     options = ReadOptions(_FAMILIES[family % len(_FAMILIES)], keep_going=bool(go_on))
     records: list[RawRecord] = []
     try:
@@ -102,6 +102,6 @@ def _assert_slice(record: RawRecord, content: bytes) -> None:
 
 
 def _reread(original: bytes, options: ReadOptions) -> Sample:
-    """The sample of a record that an export changed."""
+    """Read the record that an export changed."""
     (record,) = read_json_lines(io.BytesIO(remove_line_breaks(original)), NAME)
     return to_sample(0, record, NAME, options)

@@ -1,4 +1,4 @@
-"""What must hold for any sample that readers make, and for what exports cut out of its record."""
+"""Properties of every sample that readers produce, and of the edits that exports make to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEY = "a key of ours"
 
 
 def assert_writable(sample: Sample) -> None:
-    """The sample fits into a part: text that is UTF-8, places that lie in their text."""
+    """Check that the sample can be stored: texts are UTF-8, image positions are in their text."""
     texts = [sample.id, sample.source, sample.reason, sample.origin, *sample.images]
     texts += [turn.text for turn in sample.turns]
     for text in texts:
@@ -76,7 +76,7 @@ def _assert_cut(sample: Sample, answers: tuple[int, ...], read: Callable[[bytes]
 
 
 def plain(value: object) -> str:
-    """``value`` in one form, its integers as text: those of a hundred digits and more are so."""
+    """Return ``value`` as JSON with integers as text, as those of a hundred digits or more are."""
     return json.dumps(_plain(value))
 
 

@@ -1,4 +1,4 @@
-"""The record parsers on inputs that were found by fuzzing, and on what hypothesis makes up."""
+"""The record parsers on inputs from fuzzing and on random ones from hypothesis."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_any_json_becomes_one_sample_per_record(
         ("object", f"{{{named}}}"),
         ("within", f'{{"meta": 1, "data": {{{named}}}}}'),
     ):
-        found = check(tagged(reader, content.encode(), keep_going=keep_going, family=family))
-        assert len(found) == len(values), reader
+        samples = check(tagged(reader, content.encode(), keep_going=keep_going, family=family))
+        assert len(samples) == len(values), reader
     assert set(JSON_READERS) == {"array", "lines", "values", "object", "within"}
 
 

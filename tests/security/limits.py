@@ -1,4 +1,4 @@
-"""Disks that take no more: a limit on how large a file may grow holds for the superuser too."""
+"""Full disks, simulated by a limit on file size, which applies to the superuser too."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 MIB = 1 << 20
-N_MIB = 272  # just above the limit of a record, far below what compression could do
+N_MIB = 272  # just above the limit of a record, far below what compression can reach
 RECORD = b'{"image":"a.png","conversations":[{"from":"human","value":"'
-MOST_MIB = 1100  # a record of 256 MiB is held as bytes and as text while it is read
+MOST_MIB = 1100  # a record of 256 MiB is in memory as bytes and as text while it is read
 _IMPORT = """
 import json, sys
 from pathlib import Path
@@ -52,7 +52,7 @@ print(json.dumps([output, (after - before) // 1024]))
 """
 
 
-def told(code: str, *arguments: Path) -> tuple[str, int]:
+def run_and_measure(code: str, *arguments: Path) -> tuple[str, int]:
     """Return the output of the process and its peak MiB (for an image: the increase)."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -61,7 +61,7 @@ def told(code: str, *arguments: Path) -> tuple[str, int]:
 
 
 def write_gzip(path: Path, head: bytes, fill: bytes) -> None:
-    """Members one after the other, which unpack as one."""
+    """Write consecutive gzip members, which unpack as one stream."""
     path.write_bytes(gzip.compress(head) + gzip.compress(fill * MIB) * N_MIB)
 
 
@@ -91,11 +91,11 @@ def test_a_decompression_bomb_is_refused(
     path = tmp_path / name
     (write_zstd if name.endswith(".zst") else write_gzip)(path, head, fill)
     assert path.stat().st_size < 2 * MIB
-    output, most = told(_IMPORT, path, tmp_path / "ws")
+    output, most = run_and_measure(_IMPORT, path, tmp_path / "ws")
     assert name in output
     assert why in output
     assert most < MOST_MIB
-    assert [one.name for one in (tmp_path / "ws").iterdir()] == ["workspace.json"]
+    assert [path.name for path in (tmp_path / "ws").iterdir()] == ["workspace.json"]
 
 
 # ---- images --------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_a_decompression_bomb_is_refused(
 
 def tiff(width: int, height: int) -> bytes:
     """Return a grey TIFF of the given size with one strip of packed zeros."""
-    strip = b"\x81\0" * (width * height // 128 // 1024)  # a piece of it: the rest is missing
+    strip = b"\x81\0" * (width * height // 128 // 1024)  # only the start; the rest is missing
     tags = [
         (256, 4, width),
         (257, 4, height),
@@ -121,7 +121,7 @@ def tiff(width: int, height: int) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """Return a lossless WebP of one colour and the given size: a header and five codes."""
+    """Return a single-colour lossless WebP of the given size: a header and five codes."""
     size = (width - 1) | (height - 1) << 14
     body = b"\x2f" + struct.pack("<I", size) + b"\x88\x88\x08\0\0\0"
     body += b"\0" * (len(body) % 2)
@@ -157,7 +157,7 @@ def test_an_image_with_too_many_pixels_is_not_decoded(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    output, added = told(_OPEN, path)
+    output, added = run_and_measure(_OPEN, path)
     assert output.startswith("bad_image: ")
     assert "limit of 100,000,000" in output
     assert added < 100
@@ -173,12 +173,12 @@ def test_metadata_bombs_take_bounded_memory(tmp_path: Path, kind: bytes, n_chunk
     Image.new("L", (1, 1)).save(sound, "PNG")
     content = sound.getvalue()
     (tmp_path / "a.png").write_bytes(content[:33] + chunk * n_chunks + content[33:])
-    output, added = told(_OPEN, tmp_path / "a.png")
+    output, added = run_and_measure(_OPEN, tmp_path / "a.png")
     assert output == "bad_image: a.png: its colour profile or comment is larger than 16 MiB"
     assert added < 300
 
 
 def test_the_same_image_within_the_limit_is_decoded(tmp_path: Path) -> None:
-    """So it is the size alone that is refused."""
+    """Only the size is refused."""
     (tmp_path / "a.webp").write_bytes(webp(64, 48))
-    assert told(_OPEN, tmp_path / "a.webp")[0] == ""
+    assert run_and_measure(_OPEN, tmp_path / "a.webp")[0] == ""

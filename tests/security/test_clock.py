@@ -1,4 +1,4 @@
-"""A clock that went back: what is on disk carries stamps of the future."""
+"""A clock that went back: files on disk have timestamps in the future."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def set_back(root: Path) -> None:
-    """Move the modification times of all files a day ahead."""
+    """Simulate a clock that was set back: move the modification times of all files a day ahead."""
     ahead = time.time() + BACK.total_seconds()
     for path in root.rglob("*"):
         os.utime(path, (ahead, ahead))
 
 
-def report(folder: Path, **changes: Any) -> Path:
-    """A report of a process on another machine that was killed."""
+def write_report(folder: Path, **changes: Any) -> Path:
+    """Write the progress report of a process on another machine that was killed."""
     path = folder / "elsewhere-7.json"
     folder.mkdir(parents=True, exist_ok=True)
     counts = {"done": 10, "statuses": {}, "sources": {}}
-    told = {
+    progress = {
         "phase": "score",
         "state": "running",
         "process": {"host": "elsewhere", "machine": "", "pid": 7, "started": ""},
@@ -70,18 +70,18 @@ def report(folder: Path, **changes: Any) -> Path:
         "in_flight": {**counts, "done": 0},
         "source_totals": {},
     }
-    path.write_text(json.dumps(told | changes))
+    path.write_text(json.dumps(progress | changes))
     return path
 
 
-def test_scoring_resumes_after_a_full_disk(workspace: Workspace) -> None:
+def test_scoring_resumes_after_the_clock_went_back(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="run", limit=10)
     claims = workspace.run_dir("run") / "claims" / "score"
     claims.mkdir(parents=True, exist_ok=True)
     dead = {"host": "elsewhere", "machine": "", "pid": 7, "started": "", "token": "dead"}
     for chunk in range(N):
         (claims / f"chunk-{chunk:08d}.lock").write_text(json.dumps(dead))
-    report(workspace.run_dir("run") / "progress")
+    write_report(workspace.run_dir("run") / "progress")
     set_back(workspace.root)
     summary = score_dataset(workspace, FakeModel(), run_id="run")
     assert summary.statuses == {"scored": N}
@@ -91,7 +91,7 @@ def test_scoring_resumes_after_a_full_disk(workspace: Workspace) -> None:
 
 def test_a_killed_run_is_silent_instead_of_active(workspace: Workspace) -> None:
     score_dataset(workspace, FakeModel(), run_id="run", limit=10)
-    report(workspace.run_dir("run") / "progress")
+    write_report(workspace.run_dir("run") / "progress")
     set_back(workspace.root)
     progress = read_progress(workspace, "run")
     assert progress is not None
@@ -99,7 +99,7 @@ def test_a_killed_run_is_silent_instead_of_active(workspace: Workspace) -> None:
 
 
 def test_a_process_that_reports_again_is_active(workspace: Workspace) -> None:
-    path = report(workspace.run_dir("run") / "progress")
+    path = write_report(workspace.run_dir("run") / "progress")
     set_back(workspace.root)
     os.utime(path)  # the first report after the clock went back
     progress = read_progress(workspace, "run")
@@ -118,7 +118,7 @@ def test_new_parts_are_noticed_despite_a_database_from_the_future(workspace: Wor
 
 
 def test_runs_with_future_dates_stay_in_the_list(workspace: Workspace) -> None:
-    """The record's own time is their order, and the only one that several machines share."""
+    """Runs are ordered by the time in their record, the only time that all machines share."""
     ahead = (datetime.now(UTC) + BACK).isoformat(timespec="seconds")
     fingerprint = "0" * 64
     record = run_record("ahead", "fake", fingerprint, ["none"], ahead)

@@ -37,11 +37,11 @@ def files_of(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def refused(code: int, said: str) -> None:
-    """An explained error, no traceback."""
-    assert code == 1, said
-    assert "Traceback" not in said
-    assert "error:" in said
+def assert_explained_error(code: int, output: str) -> None:
+    """Check for an error message without a traceback."""
+    assert code == 1, output
+    assert "Traceback" not in output
+    assert "error:" in output
 
 
 def test_an_import_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
@@ -53,18 +53,20 @@ def test_an_import_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
         for word in words
     ]  # fmt: skip
     (tmp_path / "data.json").write_text(json.dumps(records))
-    refused(*on_a_small_disk(20_000, "import", tmp_path / "data.json", "-w", tmp_path / "ws"))
+    assert_explained_error(
+        *on_a_small_disk(20_000, "import", tmp_path / "data.json", "-w", tmp_path / "ws")
+    )
     assert files_of(tmp_path / "ws") == ["workspace.json"]
-    code, said = on_a_small_disk(1 << 30, "import", tmp_path / "data.json", "-w", tmp_path / "ws")
-    assert code == 0, said
-    assert "4,000" in said
+    code, output = on_a_small_disk(1 << 30, "import", tmp_path / "data.json", "-w", tmp_path / "ws")
+    assert code == 0, output
+    assert "4,000" in output
 
 
 def test_a_failed_build_keeps_the_old_database(root: Path) -> None:
     before = (root / "visnec.duckdb").read_bytes()
-    code, said = on_a_small_disk(4096, "build", "-w", root)
-    assert (code in (1, 2), "Traceback" in said) == (True, False), said
-    assert "cannot be built" in said
+    code, output = on_a_small_disk(4096, "build", "-w", root)
+    assert (code in (1, 2), "Traceback" in output) == (True, False), output
+    assert "cannot be built" in output
     assert (root / "visnec.duckdb").read_bytes() == before
     assert [name for name in files_of(root) if ".tmp" in name] == []
     Store(open_workspace(root))
@@ -72,14 +74,14 @@ def test_a_failed_build_keeps_the_old_database(root: Path) -> None:
 
 def test_a_subset_is_saved_completely_or_not(root: Path) -> None:
     before = files_of(root)
-    refused(*on_a_small_disk(16, *SELECT, root))
+    assert_explained_error(*on_a_small_disk(16, *SELECT, root))
     assert files_of(root) == before
     assert on_a_small_disk(1 << 20, *SELECT, root)[0] == 0
 
 
 def test_a_failed_export_leaves_nothing(root: Path) -> None:
     assert on_a_small_disk(1 << 20, *SELECT, root)[0] == 0
-    refused(*on_a_small_disk(64, "export", "s", "-w", root))
+    assert_explained_error(*on_a_small_disk(64, "export", "s", "-w", root))
     assert not (root / "exports" / "s").exists()
 
 
@@ -97,7 +99,7 @@ def test_a_decision_is_on_disk_or_refused(root: Path) -> None:
     log = open_review_log(workspace, "Ann", "desk")
     log.append([DecisionDraft(1, Decision.KEEP, event_id="first")])
     size = log.path.stat().st_size
-    for space in (0, 40):  # no byte of the next line is written, or the start of it
+    for space in (0, 40):  # the next line is not written at all, or only its start
         with files_up_to(size + space), pytest.raises((OSError, VisnecError)):
             log.append([DecisionDraft(2, Decision.DROP, event_id="second")])
     log.append([DecisionDraft(2, Decision.DROP, event_id="second")])  # the browser's next try
@@ -115,7 +117,7 @@ def shown(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def press(app: AppTest, label: str) -> AppTest:
-    (button,) = [one for one in app.button if label in one.label]
+    (button,) = [button for button in app.button if label in button.label]
     return button.click().run()
 
 

@@ -1,4 +1,4 @@
-"""Workspaces of other versions, in odd places, on disks that are full or may not be written."""
+"""Workspaces of other versions, with odd paths, on full or read-only disks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.browser.conftest import serving
 from tests.synthetic import RUN_ID, make_workspace, typed_row
 
 ROWS = [typed_row(0.125 * (i % 9) - 0.25, i) for i in range(12)]
-ODD_PLACES = ("a b", "mit ä, 図 and é", "what?", "50%25", "#1", "[red]", "a;b'c\"d", "x&y=z")
+ODD_NAMES = ("a b", "mit ä, 図 and é", "what?", "50%25", "#1", "[red]", "a;b'c\"d", "x&y=z")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    result = CliRunner().invoke(app, list(map(str, arguments)))
     error = result.exception
     if isinstance(error, VisnecError):
         return error.exit_code, str(error)
@@ -44,22 +44,22 @@ def run(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def done(*arguments: str | Path) -> str:
-    code, said = run(*arguments)
-    assert code == 0, said
-    return said
+def run_ok(*arguments: str | Path) -> str:
+    code, output = run(*arguments)
+    assert code == 0, output
+    return output
 
 
-@pytest.mark.parametrize("place", ODD_PLACES)
-def test_a_workspace_may_be_anywhere(tmp_path: Path, place: str) -> None:
-    root = make_workspace(tmp_path / place / "ws", rows=ROWS).root
-    done("build", "-w", root)
-    assert "12" in done("status", "-w", root)
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_workspace_may_have_an_odd_path(tmp_path: Path, name: str) -> None:
+    root = make_workspace(tmp_path / name / "ws", rows=ROWS).root
+    run_ok("build", "-w", root)
+    assert "12" in run_ok("status", "-w", root)
     select = ("select", "-w", root, "--name", "s", "--rule", "top-count", "--count", "5")
-    done(*select, "--run", RUN_ID)
-    done("export", "s", "-w", root, "--format", "ids")
-    assert "Verified" in done("verify", root / "exports" / "s" / "manifest.json")
-    done("export-scores", "-w", root, "--to", tmp_path / place / "scores.csv")
+    run_ok(*select, "--run", RUN_ID)
+    run_ok("export", "s", "-w", root, "--format", "ids")
+    assert "Verified" in run_ok("verify", root / "exports" / "s" / "manifest.json")
+    run_ok("export-scores", "-w", root, "--to", tmp_path / name / "scores.csv")
 
 
 def test_two_dashboards_serve_one_workspace_with_an_odd_path(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_a_newer_workspace_is_refused_with_a_message(root: Path) -> None:
     path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
     before = path.read_bytes()
     for command in (("status",), ("build",), ("score", "--model", "tiny-vlm"), ("dashboard",)):
-        code, said = run(command[0], "-w", root, *command[1:])
-        assert (code, "newer VisNec Studio" in said) == (2, True), said
-        assert "upgrade visnec-studio" in said
+        code, output = run(command[0], "-w", root, *command[1:])
+        assert (code, "newer VisNec Studio" in output) == (2, True), output
+        assert "upgrade visnec-studio" in output
     with pytest.raises(WorkspaceError, match="newer"):
         create_workspace(root)
     assert path.read_bytes() == before
@@ -98,13 +98,13 @@ def test_settings_of_a_newer_minor_version_are_ignored(root: Path) -> None:
 
 
 def test_an_older_workspace_opens(root: Path) -> None:
-    """Only what the first version wrote: later settings have defaults."""
+    """The settings contain only those of the first version; later ones have defaults."""
     path = root / "workspace.json"
     settings = json.loads(path.read_text("utf-8"))
     first = {name: settings[name] for name in ("workspace_id", "schema_version", "image_roots")}
     path.write_text(json.dumps(first), "utf-8")
-    done("build", "-w", root)
-    done("status", "-w", root)
+    run_ok("build", "-w", root)
+    run_ok("status", "-w", root)
 
 
 @pytest.mark.parametrize("version", [schema.DATABASE_VERSION - 1, schema.DATABASE_VERSION + 1])
@@ -124,12 +124,12 @@ def test_a_database_of_another_version_names_the_remedy(
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": "x"}', "\0"])
 def test_unreadable_settings_are_reported(root: Path, content: str) -> None:
     (root / "workspace.json").write_text(content)
-    code, said = run("status", "-w", root)
-    assert (code, "workspace.json" in said) == (2, True)
+    code, output = run("status", "-w", root)
+    assert (code, "workspace.json" in output) == (2, True)
 
 
 def test_the_clock_may_go_backwards(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order of decisions is their number's, not the clock's."""
+    """Decisions are ordered by their number, not by the clock."""
     workspace = open_workspace(root)
     log = open_review_log(workspace, "Ann", "desk")
     log.append([DecisionDraft(3, Decision.KEEP, decided_at="2030-01-01T00:00:00+00:00")])
@@ -162,15 +162,15 @@ def test_a_decision_on_a_full_disk_is_not_reported_as_saved(
     assert [event.row_idx for event in fresh if event.event_id == "first"] == [1]
 
 
-# The superuser may write anywhere, unless it gives that power up.
+# The superuser can write anywhere unless it drops these capabilities.
 POWERLESS = ("--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 
 
-def as_somebody(*arguments: str | Path) -> tuple[int, str]:
-    """Return a command prefix that runs as a user to whom file permissions apply."""
+def run_unprivileged(*arguments: str | Path) -> tuple[int, str]:
+    """Return exit code and output of a command run by a user to whom file permissions apply."""
     dropping = shutil.which("setpriv") if os.geteuid() == 0 else ""
     if dropping is None:
-        pytest.skip("the superuser may write anywhere")
+        pytest.skip("the superuser can write anywhere")
     code = "from scoring.cli import main; main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     ended = subprocess.run(
@@ -186,16 +186,16 @@ def test_a_read_only_workspace_can_be_viewed(root: Path, tmp_path: Path) -> None
     for folder in folders:
         folder.chmod(0o555)
     try:
-        assert as_somebody("status", "-w", root)[0] == 0
+        assert run_unprivileged("status", "-w", root)[0] == 0
         to = tmp_path / "scores.csv"
-        assert as_somebody("export-scores", "-w", root, "--run", RUN_ID, "--to", to)[0] == 0
+        assert run_unprivileged("export-scores", "-w", root, "--run", RUN_ID, "--to", to)[0] == 0
         for command in (
             ("build",),
             ("select", "--name", "s", "--rule", "top-count", "--count", "3", "--run", RUN_ID),
         ):
-            code, said = as_somebody(command[0], "-w", root, *command[1:])
-            assert (code in (1, 2), "Traceback" in said) == (True, False), said
-            assert "Permission denied" in said
+            code, output = run_unprivileged(command[0], "-w", root, *command[1:])
+            assert (code in (1, 2), "Traceback" in output) == (True, False), output
+            assert "Permission denied" in output
     finally:
         for folder in folders:
             folder.chmod(0o755)

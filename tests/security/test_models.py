@@ -1,4 +1,4 @@
-"""A model folder is somebody else's work: its weights hold no code, its code is not run."""
+"""Model folders from others: weights that contain code are refused, and no code is run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_code_of_a_model_folder_is_not_run(model: Path) -> None:
 
 
 def test_no_module_trusts_remote_code() -> None:
-    """Neither as an argument nor through the ways that load pickles."""
+    """Neither by ``trust_remote_code`` nor by functions that load pickles."""
     trusting = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -101,5 +101,5 @@ def test_a_chat_template_can_access_only_its_messages(template: str) -> None:
         text = TemplateRenderer(processor, template)(MESSAGES)
     except (TemplateError, TypeError, AttributeError, ValueError):
         text = ""  # the sandbox refuses
-    assert text == ""  # or hides what it does not give
+    assert text == ""  # or renders undefined values as nothing
     assert len(MESSAGES) == 1

@@ -1,4 +1,4 @@
-"""A dataset in an oddly named place: imported with its images, scored, shown and exported."""
+"""A dataset in an oddly named folder: imported with its images, scored, shown and exported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, draw, written  # noqa: F401 - a fixture
 from tests.fakes import FakeModel
 
-PLACES = ("Meine Daten", "größe 図 и ещё", "50% & more #1", "a;b'c\"d")
+FOLDERS = ("Meine Daten", "größe 図 и ещё", "50% & more #1", "a;b'c\"d")
 IMAGES = ("ein Bild.png", "ß/é 図.png", "100%25.png", "what#1?.png")
 OWN = "http://127.0.0.1:8501"
 
@@ -39,21 +39,21 @@ def write_dataset(folder: Path) -> Path:
     return path
 
 
-def done(*arguments: str | Path) -> None:
+def run_command(*arguments: str | Path) -> None:
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, (result.output, result.exception)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_dataset_may_be_anywhere(
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_dataset_may_have_an_odd_path(
     tmp_path: Path,
-    place: str,
+    name: str,
     monkeypatch: pytest.MonkeyPatch,
     draw: Draw,  # noqa: F811
 ) -> None:
-    folder, root = tmp_path / place, tmp_path / place / "ws ä"
+    folder, root = tmp_path / name, tmp_path / name / "ws ä"
     data = write_dataset(folder)
-    done("import", data, "-w", root, "--images", folder / "Bilder 1")
+    run_command("import", data, "-w", root, "--images", folder / "Bilder 1")
     workspace = open_workspace(root)
     run = score_dataset(workspace, FakeModel(), run_id="run")
     assert run.statuses == {"scored": 4}
@@ -68,8 +68,8 @@ def test_a_dataset_may_be_anywhere(
                 assert answer.headers["content-type"] in ("image/png", "image/jpeg")
     assert "4 samples" in written(draw("explore"))
     select = ("select", "-w", root, "--name", "s", "--rule", "top-count", "--count", "4")
-    done(*select, "--run", "run")
-    done("export", "s", "-w", root, "--images", "copy", "--to", folder / "Ausfuhr é")
+    run_command(*select, "--run", "run")
+    run_command("export", "s", "-w", root, "--images", "copy", "--to", folder / "Ausfuhr é")
     (exported,) = (folder / "Ausfuhr é").glob("samples.json")
     assert [one["image"] for one in json.loads(exported.read_text("utf-8"))] == list(IMAGES)
-    done("verify", folder / "Ausfuhr é" / "manifest.json", "-w", root)
+    run_command("verify", folder / "Ausfuhr é" / "manifest.json", "-w", root)

@@ -1,7 +1,7 @@
-"""Images on other machines: off by default, and never a way into the network of this one.
+"""Remote images: off by default, and never a way into the local network.
 
-The server of these tests listens on the loopback address; a resolver and a connector that are
-handed in place it at a public one, so that what is asked of the network can be written down.
+The server of these tests listens on the loopback address. A custom resolver and connector present
+it at a public address and record every request.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def png(colour: tuple[int, int, int] = (255, 0, 0)) -> bytes:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Pictures, redirects and nonsense, by path."""
+    """Images, redirects and bad responses, by path."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -94,7 +94,7 @@ CONTENT = {
 
 @dataclass
 class Network:
-    """A network of one server: what names it has, and what was asked of it."""
+    """A network with one server: its host names, and the requests made to it."""
 
     port: int
     names: dict[str, list[list[str]]] = field(default_factory=dict)
@@ -124,12 +124,12 @@ class Network:
 def network() -> Iterator[Network]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         server.daemon_threads = True
-        found = Network(server.server_port, {"pictures.example": [[PUBLIC]]})
-        server.network = found  # type: ignore[attr-defined]
+        network = Network(server.server_port, {"pictures.example": [[PUBLIC]]})
+        server.network = network  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield found
-        found.stuck.set()
+        yield network
+        network.stuck.set()
         server.shutdown()
 
 
@@ -150,7 +150,7 @@ def problem_of(fetcher: Fetcher, url: str) -> RemoteProblem:
         ("10.1.2.3", False),
         ("172.16.0.1", False),
         ("192.168.1.1", False),
-        ("169.254.169.254", False),  # the metadata of cloud machines
+        ("169.254.169.254", False),  # metadata service of cloud machines
         ("100.64.0.1", False),
         ("192.0.2.1", False),
         ("198.18.0.1", False),
@@ -362,23 +362,23 @@ def test_downloaded_images_are_decoded_stored_and_reported(
     workspace = open_workspace(tmp_path / "ws")
     statuses = [one.status for one in read_samples(workspace)]
     assert statuses == [Status.PENDING] * 6 + [Status.REFUSED_PATH] * 2
-    assert outcome(URLS[0], workspace.image_roots)[0] is Status.MISSING_IMAGE  # nothing by itself
+    assert outcome(URLS[0], workspace.image_roots)[0] is Status.MISSING_IMAGE  # no download yet
     assert network.asked == []
 
     report = fetch_images(workspace, fetcher=network.fetcher())
     assert (report.fetched, report.present, report.refused, report.failed) == (1, 0, 4, 1)
     assert open_reference(URLS[0], workspace.image_roots).getpixel((0, 0)) == (255, 0, 0)
-    told = [outcome(url, workspace.image_roots) for url in URLS[1:6]]
-    assert [status for status, _ in told] == [
+    outcomes = [outcome(url, workspace.image_roots) for url in URLS[1:6]]
+    assert [status for status, _ in outcomes] == [
         Status.REFUSED_PATH,
         Status.BAD_IMAGE,
         Status.BAD_IMAGE,
         Status.BAD_IMAGE,
         Status.MISSING_IMAGE,
     ]
-    assert "not a public address" in told[0][1]
-    assert "not an image in a supported format" in told[2][1]
-    assert "returns HTTP status 404" in told[4][1]
+    assert "not a public address" in outcomes[0][1]
+    assert "not an image in a supported format" in outcomes[2][1]
+    assert "returns HTTP status 404" in outcomes[4][1]
 
     again = fetch_images(workspace, fetcher=network.fetcher())
     assert (again.fetched, again.present, again.refused, again.failed) == (0, 1, 4, 1)

@@ -41,9 +41,11 @@ ODD = (
 )
 
 
-def obeyed(text: str) -> set[str]:
-    """Characters that a terminal or a reader's eye would obey instead of show."""
-    kinds = {one: unicodedata.category(one) for one in text if one not in "\n\t"}
+def find_control_characters(text: str) -> set[str]:
+    """Return characters that control a terminal or the reading direction."""
+    kinds = {
+        character: unicodedata.category(character) for character in text if character not in "\n\t"
+    }
     return {one for one, kind in kinds.items() if kind in ("Cc", "Cs", "Zl", "Zp")} | {
         one
         for one in kinds
@@ -60,23 +62,23 @@ def test_every_kind_of_output_shows_text_literally(
     show_error(f"<{text}>")
     STDERR.print(make_table(f"<{text}>", [f"<{text}>"], [(f"<{text}>",)]), soft_wrap=True)
     out, err = capsys.readouterr()
-    assert obeyed(out + err) == set()
+    assert find_control_characters(out + err) == set()
     shown = f"<{escape_controls(text)}>"
     assert shown in out
-    assert err.count(shown) == 5  # a line, an error, and a table's title, column and cell
+    assert err.count(shown) == 5  # message, error, and the table's title, column and cell
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_json_on_stdout_is_the_same_value_without_control_characters(
+def test_json_on_stdout_is_the_same_value_without_find_control_characters(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_json({text: [text]})
     out = capsys.readouterr().out
-    assert obeyed(out) == set()
+    assert find_control_characters(out) == set()
     assert json.loads(out) == {text: [text]}
 
 
-def test_lines_and_tabs_stay() -> None:
+def test_newlines_and_tabs_are_kept() -> None:
     assert escape_text("a\n\tb") == "a\n\tb"
 
 
@@ -93,7 +95,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stdout + result.stderr
 
@@ -101,16 +103,16 @@ def run(*arguments: str | Path) -> str:
 def test_commands_print_no_control_sequences(attacked: Path, tmp_path: Path) -> None:
     root = tmp_path / "ws"
     shutil.copytree(attacked, root)
-    said = run("status", "-w", root)
-    assert escape_controls("".join(ODD[:-2])) in said
-    said += run("status", "-w", root, "--json")
-    said += run(
+    output = run("status", "-w", root)
+    assert escape_controls("".join(ODD[:-2])) in output
+    output += run("status", "-w", root, "--json")
+    output += run(
         "select", "-w", root, "--name", "s", "--rule", "per-source", "--share", "0.5",
         "--run", RUN_ID,
     )  # fmt: skip
-    said += run("export", "s", "-w", root, "--to", tmp_path / "out", "--format", "ids")
-    said += run("stability", "s", "-w", root)
-    assert obeyed(said) == set()
+    output += run("export", "s", "-w", root, "--to", tmp_path / "out", "--format", "ids")
+    output += run("stability", "s", "-w", root)
+    assert find_control_characters(output) == set()
 
 
 def test_an_import_prints_hostile_records_and_names_as_text(tmp_path: Path) -> None:
@@ -120,11 +122,11 @@ def test_an_import_prints_hostile_records_and_names_as_text(tmp_path: Path) -> N
     record = {"id": attack, "source": attack, "image": f"{attack}.png", "conversations": turns}
     bad = {"image": "a.png", "conversations": [{"from": attack, "value": attack}]}
     (tmp_path / name).write_text(json.dumps([record, bad]))
-    said = run("import", tmp_path / name, "-w", tmp_path / "ws", "--dry-run")
-    said += run("import", tmp_path / name, "-w", tmp_path / "ws")
-    said += run("status", "-w", tmp_path / "ws")
-    assert obeyed(said) == set()
-    assert escape_controls(name) in said.replace("\n", "")
+    output = run("import", tmp_path / name, "-w", tmp_path / "ws", "--dry-run")
+    output += run("import", tmp_path / name, "-w", tmp_path / "ws")
+    output += run("status", "-w", tmp_path / "ws")
+    assert find_control_characters(output) == set()
+    assert escape_controls(name) in output.replace("\n", "")
 
 
 def test_an_error_prints_hostile_values_as_text(
@@ -142,4 +144,4 @@ def test_an_error_prints_hostile_values_as_text(
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 2
-        assert obeyed(capsys.readouterr().err) == set()
+        assert find_control_characters(capsys.readouterr().err) == set()

@@ -1,4 +1,4 @@
-"""Values of a dataset that would be formulas, statements or code if anybody took them so."""
+"""Dataset values that look like formulas, SQL or code are treated as plain values."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_a_value_in_a_filter_is_only_a_value(odd: Store, value: str) -> None:
     count = "SELECT count(*) FROM scores"
     before = odd.snapshot().fetch_rows(count, {})
     plain = value.replace("\0", "")
-    found = matching_rows(odd, scope, Filter(source=(plain,)))
-    assert list(found) == [STATEMENTS.index(value)]
-    for which in (Filter(reviewer=(value,)), Filter(text=plain)):
-        matching_rows(odd, scope, which)
+    rows = matching_rows(odd, scope, Filter(source=(plain,)))
+    assert list(rows) == [STATEMENTS.index(value)]
+    for row_filter in (Filter(reviewer=(value,)), Filter(text=plain)):
+        matching_rows(odd, scope, row_filter)
     assert matching_rows(odd, scope, parse_filter(str(Filter(source=(plain,))))).size == 1
     assert odd.snapshot().fetch_rows(count, {}) == before
 
@@ -109,7 +109,7 @@ def test_a_spreadsheet_gets_no_formula(odd: Store, tmp_path: Path) -> None:
     assert all(cell.startswith("'") for cell in texts)
 
 
-# ---- files that would run, or lead out -----------------------------------------------------------
+# ---- files that contain code or point outside ----------------------------------------------------
 
 
 class Payload:
@@ -130,7 +130,7 @@ def test_pickles_are_refused_under_any_name(tmp_path: Path, name: str, protocol:
 
 @pytest.mark.parametrize("member", ["../../out.json", "/out.json", "a\\..\\out.json", "fine.json"])
 def test_a_zip_is_refused_without_reading_its_members(tmp_path: Path, member: str) -> None:
-    """What its members are called makes no difference: unpacking is the user's."""
+    """The names of its members make no difference: unpacking is left to the user."""
     path = tmp_path / "data.json"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(member, "[]")
@@ -171,7 +171,7 @@ def test_members_that_are_links_or_oddly_named_keep_their_place(tmp_path: Path) 
     workspace = create_workspace(tmp_path / "ws")
     info = import_dataset(workspace, [str(path)], options=ReadOptions("caption"))
     assert info.n_samples == 7
-    assert {one.name for one in tmp_path.iterdir()} == {"a.tar", "ws"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tar", "ws"}
 
 
 @pytest.mark.parametrize(

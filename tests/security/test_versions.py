@@ -33,14 +33,14 @@ PAGES = ("overview", "explore", "compare", "evaluate", "review", "subset", "runs
 
 @pytest.fixture(params=FROZEN, ids=lambda path: path.name)
 def frozen(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a workspace as that version wrote it, which the pages are about."""
+    """A copy of a workspace written by that version, opened by the pages."""
     root = tmp_path / "frozen"
     shutil.copytree(request.param, root)
     monkeypatch.setenv(WORKSPACE_VARIABLE, str(root))
     return root
 
 
-def test_there_is_one_of_every_version() -> None:
+def test_every_version_has_a_frozen_workspace() -> None:
     assert [path.name for path in FROZEN] == [f"version-{n + 1}" for n in range(SCHEMA_VERSION)]
 
 
@@ -54,15 +54,16 @@ def test_the_commands_read_all_of_it(frozen: Path) -> None:
     assert snapshot.fetch_rows(scored, {}) == [(7, 4.0)]
     assert snapshot.fetch_rows("SELECT count(*) FROM predictions", {}) == [(7,)]
     assert snapshot.fetch_rows("SELECT count(DISTINCT cluster_id) FROM clusters", {}) == [(2,)]
-    assert [one.id for one in read_samples(workspace)] == [f"s-{i}" for i in range(12)]
-    holds = {one.row_idx: one.decision for one in latest_decisions(read_events(workspace))}
-    assert {row: str(one) for row, one in holds.items() if one} == {0: "keep", 1: "drop"}
+    assert [sample.id for sample in read_samples(workspace)] == [f"s-{i}" for i in range(12)]
+    latest = {event.row_idx: event.decision for event in latest_decisions(read_events(workspace))}
+    decisions = {row: str(decision) for row, decision in latest.items() if decision}
+    assert decisions == {0: "keep", 1: "drop"}
     assert str(read_subset(workspace, "kept").rule) == "threshold min=0.25"
     assert verify_manifest(frozen / "exports" / "kept", workspace).n_samples > 0
 
 
 def test_its_run_is_kept_and_a_new_run_is_scored(frozen: Path) -> None:
-    """Its scores were computed in another way, so that new ones may not come among them."""
+    """Its scores were computed by another method and must not be mixed with new ones."""
     (part,) = (frozen / "runs" / "first" / "scores").glob("part-*.parquet")
     before = part.read_bytes()
     with pytest.raises(RunConflictError, match="scoring_version: None then, 2 now"):
@@ -70,8 +71,8 @@ def test_its_run_is_kept_and_a_new_run_is_scored(frozen: Path) -> None:
     assert part.read_bytes() == before
     score_dataset(open_workspace(frozen), FakeModel(), run_id="second")
     count = "SELECT run_id, count(*) FROM scores WHERE status = 'scored' GROUP BY 1 ORDER BY 1"
-    found = Store(open_workspace(frozen)).snapshot().fetch_rows(count, {})
-    assert found == [("first", 7), ("second", 7)]
+    counts = Store(open_workspace(frozen)).snapshot().fetch_rows(count, {})
+    assert counts == [("first", 7), ("second", 7)]
 
 
 @pytest.mark.parametrize("page", PAGES)
