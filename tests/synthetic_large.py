@@ -86,14 +86,14 @@ def _scores(rows: NDArray[np.int64], draw: np.random.Generator) -> pa.Table:
     tokens = draw.integers(2, 60, len(rows))
     multimodal = draw.gamma(2.0, 0.4, len(rows))
     text = np.abs(multimodal + draw.normal(0.35, 0.5, len(rows)))
+    values = {
+        "turn": pa.array(np.zeros(len(rows)), pa.int32()),
+        "loss_text_sum": pa.array(text * tokens),
+        "loss_multimodal_sum": pa.array(multimodal * tokens),
+        "n_answer_tokens": pa.array(tokens, pa.int32()),
+    }
     turns = pa.StructArray.from_arrays(
-        [
-            pa.array(np.zeros(len(rows)), pa.int32()),
-            pa.array(text * tokens),
-            pa.array(multimodal * tokens),
-            pa.array(tokens, pa.int32()),
-            pa.array((text - multimodal) ** 2 * tokens * 1.5),
-        ],
+        [values.get(item.name, pa.nulls(len(rows), item.type)) for item in schemas.TURN_SCORE],
         fields=list(schemas.TURN_SCORE),
     )
     offsets = np.concatenate([[0], np.cumsum(scored)])
