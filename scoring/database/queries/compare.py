@@ -122,12 +122,13 @@ def _compare_scores(
     edges: list[Floats],
 ) -> Comparison:
     """Compare two columns of scores, NaN in ``there`` without one."""
-    from scipy.stats import rankdata  # slow to import
-
     n_here = len(here)
     both = ~np.isnan(there)
     row_idx, here, there = row_idx[both], here[both], there[both]
-    ranks, other_ranks = rankdata(here) - 1, rankdata(there) - 1  # from 0, ties averaged
+    # From 0, ties averaged. pandas ranks like scipy.stats, which takes a second to import.
+    ranks, other_ranks = (
+        pd.Series(scores).rank().to_numpy(np.float64) - 1 for scores in (here, there)
+    )
     top_here, top_there = _top_threshold(here, share), _top_threshold(there, share)
     n_top_both = n_top_either = 0
     if top_here is not None and top_there is not None:

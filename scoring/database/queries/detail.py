@@ -78,11 +78,12 @@ _DECISIONS = """
 """
 # At most $limit samples on one of a sample's images, and how many there are.
 _NEIGHBOURS = """
-    WITH keys AS (
+    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx),
+    keys AS (
         SELECT DISTINCT row_idx AS of_row, md5_number_lower(image) AS image_key
         FROM (
-            SELECT row_idx, unnest(images) AS image
-            FROM samples WHERE row_idx IN (SELECT unnest($rows::BIGINT[]))
+            SELECT p.row_idx, unnest(p.images) AS image
+            FROM wanted JOIN samples p ON p.row_idx = wanted.row_idx
         )
     ),
     on_image AS (

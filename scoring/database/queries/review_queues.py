@@ -41,50 +41,45 @@ ORDERS = (
 )
 """The orders of a queue, as examples of how they are written."""
 
-# Rows in the order of a queue; {reviewed} leaves out samples by who decided on them.
-_QUEUES = {
-    "lowest": """
-        SELECT row_idx FROM matching
-        WHERE visnec IS NOT NULL AND {reviewed}
-        ORDER BY visnec, row_idx
-    """,
-    "highest": """
-        SELECT row_idx FROM matching
-        WHERE visnec IS NOT NULL AND {reviewed}
-        ORDER BY visnec DESC, row_idx
-    """,
-    "threshold": """
-        SELECT row_idx FROM matching
-        WHERE visnec IS NOT NULL AND {reviewed}
-        ORDER BY abs(visnec - $threshold), row_idx
-    """,
+# What may come up in a queue; {reviewed} leaves out samples by who decided on them.
+_SCORED = "SELECT * FROM matching WHERE visnec IS NOT NULL AND {reviewed}"
+_ELIGIBLE = {
+    "lowest": _SCORED,
+    "highest": _SCORED,
+    "threshold": _SCORED,
     "rule": """
-        SELECT matching.row_idx
+        SELECT matching.*
         FROM matching JOIN final_decisions f ON f.row_idx = matching.row_idx
         WHERE {reviewed} AND (
             f.decision = 'keep' AND visnec < $threshold
             OR f.decision = 'drop' AND visnec >= $threshold
         )
-        ORDER BY abs(visnec - $threshold) DESC, matching.row_idx
     """,
     "conflicts": """
-        SELECT row_idx FROM matching
+        SELECT * FROM matching
         WHERE {reviewed} AND row_idx IN (
             SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
             HAVING count_if(decision = 'keep') = count_if(decision = 'drop')
                 OR bool_or(decision = 'unsure')
         )
-        ORDER BY row_idx
     """,
     "reviewers": """
-        SELECT row_idx FROM matching
+        SELECT * FROM matching
         WHERE {reviewed} AND row_idx IN (
             SELECT row_idx FROM decisions WHERE decision IS NOT NULL GROUP BY row_idx
             HAVING count(DISTINCT decision) > 1
         )
-        ORDER BY row_idx
     """,
-    "row_idx": "SELECT row_idx FROM matching WHERE {reviewed} ORDER BY row_idx",
+    "row_idx": "SELECT * FROM matching WHERE {reviewed}",
+}
+_SORTED_BY = {
+    "lowest": "visnec, row_idx",
+    "highest": "visnec DESC, row_idx",
+    "threshold": "abs(visnec - $threshold), row_idx",
+    "rule": "abs(visnec - $threshold) DESC, row_idx",
+    "conflicts": "row_idx",
+    "reviewers": "row_idx",
+    "row_idx": "row_idx",
 }
 
 
@@ -157,11 +152,15 @@ def review_queue(
             reviewed.append(_UNDECIDED)
         if decided_by is not None:
             reviewed.append(_DECIDED)
-        statement = _QUEUES[name].format(reviewed=" AND ".join(reviewed))
+        eligible = _ELIGIBLE[name].format(reviewed=" AND ".join(reviewed))
         query = compile_query(store, scope, where, bands)
-        first = query.fetch_rows(f"{statement} LIMIT $limit", **values, limit=limit)
+        first = query.fetch_rows(
+            f"SELECT row_idx FROM ({eligible}) ORDER BY {_SORTED_BY[name]} LIMIT $limit",
+            **values,
+            limit=limit,
+        )
         rows = [row for (row,) in first]
-        n_eligible = int(query.fetch_value(f"SELECT count(*) FROM ({statement})", **values))
+        n_eligible = int(query.fetch_value(f"SELECT count(*) FROM ({eligible})", **values))
     rows = rows[:limit]
     return ReviewQueue(order, rows, [None] * len(rows), n_eligible)
 
