@@ -125,10 +125,7 @@ def _compare_scores(
     n_here = len(here)
     both = ~np.isnan(there)
     row_idx, here, there = row_idx[both], here[both], there[both]
-    # From 0, ties averaged. pandas ranks like scipy.stats, which takes a second to import.
-    ranks, other_ranks = (
-        pd.Series(scores).rank().to_numpy(np.float64) - 1 for scores in (here, there)
-    )
+    ranks, other_ranks = _rank_scores(here), _rank_scores(there)
     top_here, top_there = _top_threshold(here, share), _top_threshold(there, share)
     n_top_both = n_top_either = 0
     if top_here is not None and top_there is not None:
@@ -156,6 +153,11 @@ def _compare_scores(
         edges_there=edges[1],
         furthest=_furthest_ranks(row_idx, here, there, ranks, other_ranks),
     )
+
+
+def _rank_scores(scores: Floats) -> Floats:
+    """Ranks from 0, ties averaged; ``scipy.stats`` does the same and takes a second to import."""
+    return np.asarray(pd.Series(scores).rank() - 1, np.float64)
 
 
 def _correlate_ranks(ranks: Floats, other_ranks: Floats) -> float | None:
