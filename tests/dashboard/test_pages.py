@@ -210,7 +210,7 @@ def _press(app: AppTest, label: str) -> None:
 def test_first_hits_are_shown_while_all_samples_are_searched(
     root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_STRETCH", 30)
+    monkeypatch.setattr(search, "_BLOCK_ROWS", 30)
     link = {"filter": "text:colour", "size": "24"}
     with monkeypatch.context() as never:
         never.setattr(explore, "read_page", lambda *_: st.stop())

@@ -84,7 +84,7 @@ def test_a_newer_workspace_is_refused_with_a_message(root: Path) -> None:
     for command in (("status",), ("build",), ("score", "--model", "tiny-vlm"), ("dashboard",)):
         code, output = run(command[0], "-w", root, *command[1:])
         assert (code, "newer VisNec Studio" in output) == (2, True), output
-        assert "upgrade visnec-studio" in output
+        assert "Upgrade visnec-studio" in output
     with pytest.raises(WorkspaceError, match="newer"):
         create_workspace(root)
     assert path.read_bytes() == before
