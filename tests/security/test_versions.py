@@ -111,7 +111,7 @@ def test_the_pages_refuse_a_newer_workspace_with_a_message(frozen: Path) -> None
     settings = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**settings, "schema_version": SCHEMA_VERSION + 1}), "utf-8")
     before = path.read_bytes()
-    with pytest.raises(WorkspaceError, match="upgrade visnec-studio"):
+    with pytest.raises(WorkspaceError, match="Upgrade visnec-studio"):
         read_workspace()
     shown = AppTest.from_file(str(APP), default_timeout=60).run()
     assert not shown.exception

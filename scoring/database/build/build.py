@@ -203,6 +203,8 @@ def _insert_clustering(
 def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> None:
     repeated = bool(files) and _fetch_value(con, derive.HAS_REPEATED_SCORES, {"files": files})
     first_part_wins = derive.FIRST_PART_WINS if repeated else ""
+    of_run = {name: getattr(run, name) for name in derive.RUN_COLUMNS}
+    of_run["versions"] = json.dumps(run.versions)
     for position, baseline in enumerate(_list_baselines(con, run, files)):
         scope = {"run_id": run.run_id, "baseline": baseline}
         values = {"files": files, "baseline": baseline}
@@ -218,7 +220,7 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             con.execute(
                 derive.INSERT_TURN_SCORES.format(first_part_wins=first_part_wins), values | scope
             )
-        con.execute(derive.INSERT_RUN, _run_values(run) | scope | {"position": position})
+        con.execute(derive.INSERT_RUN, of_run | scope | {"position": position})
     if run.tokens and files:
         con.execute(derive.CREATE_TOKEN_PARTS)
         con.execute(derive.INSERT_TOKEN_PARTS, {"run_id": run.run_id, "files": files})
@@ -245,24 +247,6 @@ def _list_baselines(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[
     return list(dict.fromkeys([*run.baselines, *(baseline for (baseline,) in in_parts)]))
 
 
-def _run_values(run: RunRecord) -> dict[str, Any]:
-    names = (
-        "model",
-        "created_at",
-        "model_fingerprint",
-        "model_family",
-        "dataset_fingerprint",
-        "template",
-        "dtype",
-        "device",
-        "score_eos",
-        "max_length",
-        "truncate",
-        "notice",
-    )
-    return {name: getattr(run, name) for name in names} | {"versions": json.dumps(run.versions)}
-
-
 def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
     latest = latest_decisions(read_events(workspace))
     con.register("logged_decisions", decisions_table(latest))
@@ -282,15 +266,18 @@ def _check_dataset(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    return {
-        "n_samples": _fetch_value(con, "SELECT count(*) FROM samples"),
-        "n_runs": _fetch_value(con, "SELECT count(DISTINCT run_id) FROM runs"),
-        "n_scores": _fetch_value(con, "SELECT count(visnec) FROM scores"),
-        "n_predictions": _fetch_value(con, "SELECT count(*) FROM predictions"),
-        "n_clusterings": _fetch_value(con, "SELECT count(*) FROM clusterings"),
-        "n_decisions": _fetch_value(con, "SELECT count(decision) FROM decisions"),
-        "n_parts": _fetch_value(con, "SELECT count(*) FROM parts"),
-    }
+    counts = con.execute("""
+        SELECT
+            (SELECT count(*) FROM samples) AS n_samples,
+            (SELECT count(DISTINCT run_id) FROM runs) AS n_runs,
+            (SELECT count(visnec) FROM scores) AS n_scores,
+            (SELECT count(*) FROM predictions) AS n_predictions,
+            (SELECT count(*) FROM clusterings) AS n_clusterings,
+            (SELECT count(decision) FROM decisions) AS n_decisions,
+            (SELECT count(*) FROM parts) AS n_parts
+    """)
+    names = [column[0] for column in counts.description or ()]
+    return dict(zip(names, counts.fetchall()[0], strict=True))
 
 
 def _fetch_value(con: duckdb.DuckDBPyConnection, query: str, values: object = None) -> Any:

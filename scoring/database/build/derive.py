@@ -267,6 +267,11 @@ INSERT_CLUSTERS = """
     ORDER BY row_idx
 """
 
+# Columns of ``runs`` that are attributes of a run's record.
+RUN_COLUMNS = (
+    *("model", "created_at", "model_fingerprint", "model_family", "dataset_fingerprint"),
+    *("template", "dtype", "device", "score_eos", "max_length", "truncate", "notice"),
+)
 INSERT_RUN = """
     INSERT INTO runs BY NAME
     SELECT
