@@ -207,7 +207,7 @@ def test_the_environment_names_the_workspace(workspace: Workspace, tmp_path: Pat
     outside = Path(
         run("export", "s", "--to", str(tmp_path / "out"), root=workspace.root).stdout.strip()
     )
-    # An export inside a workspace belongs to that one, whatever the environment names.
+    # An export inside a workspace belongs to that workspace, regardless of the environment.
     assert run("verify", str(inside / "manifest.json"), root=tmp_path / "other").exit_code == 0
     assert run("verify", str(outside / "manifest.json"), root=workspace.root).exit_code == 0
 

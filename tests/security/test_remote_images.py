@@ -287,7 +287,7 @@ def test_a_redirect_to_http_from_https_is_refused(
 ) -> None:
     monkeypatch.setattr(Fetcher, "_fetch_once", lambda *_: "http://pictures.example/red.png")
     problem = problem_of(network.fetcher(), "https://pictures.example/to/it")
-    assert "without encryption" in problem.reason
+    assert "unencrypted URL" in problem.reason
 
 
 def test_size_and_time_have_limits(network: Network) -> None:

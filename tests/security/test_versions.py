@@ -116,5 +116,5 @@ def test_the_pages_refuse_a_newer_workspace_with_a_message(frozen: Path) -> None
     shown = AppTest.from_file(str(APP), default_timeout=60).run()
     assert not shown.exception
     assert "created by a newer VisNec Studio" in written(shown)
-    assert "upgrade visnec-studio" in written(shown)
+    assert "Upgrade visnec-studio" in written(shown)
     assert path.read_bytes() == before
