@@ -242,7 +242,7 @@ def test_every_queue_opens_with_a_sample(demo: Watched) -> None:
         deck = begin(demo, "Queues", f"?queue={queue}&seed=7&who=all{own}")
         seen[queue] = row_on_show(deck)
         if queue is Queue.LOWEST:  # only samples with a score
-            expect(deck.locator(".count")).to_contain_text("(600 samples in all)")
+            expect(deck.locator(".count")).to_contain_text("(out of 600 samples)")
         demo.assert_sound()
         demo.page.evaluate("localStorage.clear()")
     assert seen[Queue.ROW_IDX] == 0

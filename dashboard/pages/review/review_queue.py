@@ -45,8 +45,8 @@ class OpenQueue:
         """How much of the dataset the queue is; empty for all of it."""
         samples = formatting.plural(self.n_samples, "sample")
         if self.n_eligible > len(self.rows):
-            return f"the first of {formatting.count(self.n_eligible)} eligible, {samples} in all"
-        return f"{samples} in all" if self.n_samples > len(self.rows) else ""
+            return f"the first of {formatting.count(self.n_eligible)} eligible, out of {samples}"
+        return f"out of {samples}" if self.n_samples > len(self.rows) else ""
 
 
 def open_queue(context: Context, view: View, reviewer: str) -> OpenQueue:
