@@ -15,8 +15,6 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 SOURCES = ("scoring", "dashboard", "tests", "benchmarks", "docs")
 SKIPPED = ("tests/golden", "tests/workspaces/version")
@@ -78,6 +76,8 @@ ALLOWED = {
     ("scoring/models/probing.py", "stands"),
     ("tests/engine/test_families.py", "say"),
     ("tests/engine/test_image_removal.py", "tell"),
+    ("tests/reviews/test_reviewer_state.py", "desk"),
+    ("tests/reviews/test_reviews.py", "desk"),
     ("tests/synthetic.py", "say"),
 }
 """(path, phrase) pairs that are meant: the phrase is what someone else's format or rule is called,
@@ -186,20 +186,17 @@ def odd_names(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.xfail(reason="the texts are being rewritten", strict=False)
 def test_texts_are_plain_english() -> None:
     files = source_files(".py", ".md", ".js", ".css")
     assert len(files) > 300
     assert [line for path in files for line in findings(path)] == []
 
 
-@pytest.mark.xfail(reason="the texts are being rewritten", strict=False)
 def test_names_are_nouns_and_verbs_of_the_field() -> None:
     files = source_files(".py", folders=("scoring", "dashboard"))
     assert [line for path in files for line in odd_names(path)] == []
 
 
-@pytest.mark.xfail(reason="the texts are being rewritten", strict=False)
 def test_lines_of_scripts_are_short() -> None:
     lines = [
         f"{path.name}:{number}"

@@ -118,8 +118,8 @@ def read_latest_decisions(workspace: Workspace) -> list[LatestDecision]:
     return decision_feed(workspace).query_state(lambda state: state.list_latest())
 
 
-def read_decision_history(workspace: Workspace, row_idx: int) -> list[DecisionEvent]:
-    """Return every decision, note and undo on a sample, the oldest first."""
+def read_decision_history(workspace: Workspace, row_idx: int) -> list[tuple[DecisionEvent, bool]]:
+    """Return every decision, note and undo on a sample, oldest first, and whether it is undone."""
     return decision_feed(workspace).query_state(lambda state: state.list_history(row_idx))
 
 

@@ -9,7 +9,7 @@ const Card = (() => {
     if (card.images.length) {
       return card.images.map((image, i) => new ImageViewer(image, i, card.images.length).node);
     }
-    return el("div", { class: "no-image alone" }, el("b", {}, "No image"), quiet("This sample is text only."));
+    return el("div", { class: "no-image alone" }, el("b", {}, "No image"), quiet(card.reason ?? card.status_name));
   }
 
   // Both losses on one line; the range between them is the score.

@@ -98,7 +98,7 @@ class Gallery {
     const lacking = (text) => el("span", { class: "lacking" }, text);
     const onerror = (event) => event.target.replaceWith(lacking("no picture"));
     const image = tile.thumbnail
-      ? el("img", { "data-from": tile.thumbnail, alt: "", decoding: "async", onerror }) : lacking("text only");
+      ? el("img", { "data-from": tile.thumbnail, alt: "", decoding: "async", onerror }) : lacking("no image");
     const score = tile.visnec === null ? tile.status_name : VN.score(tile.visnec);
     const label = this.labelOf(tile);
     return el("button", {

@@ -21,8 +21,8 @@ function renderForm(known, send) {
   };
   return el("form", { class: "ask", onsubmit },
     el("label", { for: "vn-reviewer" }, "Your name"),
-    el("p", { class: "quiet" }, "Your name is stored with each decision, so several people can review the same data. "
-      + "It stays on this machine."),
+    el("p", { class: "quiet" }, "Your name is stored with each decision in the workspace, so several people can review "
+      + "the same data. This browser remembers it."),
     el("div", { class: "line" }, field, button));
 }
 

@@ -38,13 +38,13 @@ STATUS_MEANINGS: dict[Status, str] = {
     Status.PENDING: "Not scored yet.",
     Status.TEXT_ONLY: "The record has no image, so there is nothing to compare.",
     Status.VIDEO: "The record contains a video.",
-    Status.MISSING_IMAGE: "The image file is in none of the image folders.",
+    Status.MISSING_IMAGE: "The image was not found or not downloaded.",
     Status.BAD_IMAGE: "The image file cannot be decoded.",
     Status.REFUSED_PATH: "The image path points outside the image folders and was not opened.",
-    Status.BAD_RECORD: "The record could not be parsed.",
+    Status.BAD_RECORD: "The record could not be read, or the model could not process it.",
     Status.PLACEHOLDER_MISMATCH: "The numbers of image placeholders and images differ.",
     Status.NO_ANSWER: "The conversation has no answer to score.",
-    Status.TOO_LONG: "Longer than the run allows; --truncate scores the part that fits.",
+    Status.TOO_LONG: "Longer than the model or the run allows.",
     Status.TOKEN_MISMATCH: "The two passes did not see the same answer tokens.",
     Status.NON_FINITE: "A loss was not a finite number.",
     Status.OUT_OF_MEMORY: "The sample alone did not fit into memory.",
@@ -152,6 +152,11 @@ def plural(n: int, singular: str, many: str | None = None) -> str:
 def status_name(status: str) -> str:
     """Return a status in words; one unknown to this version is unchanged."""
     return STATUS_NAMES[Status(status)] if status in list(Status) else status
+
+
+def status_meaning(status: str) -> str:
+    """Return what a status means; empty for one unknown to this version."""
+    return STATUS_MEANINGS[Status(status)] if status in list(Status) else ""
 
 
 def describe_progress(progress: RunProgress, age: float | None) -> str:

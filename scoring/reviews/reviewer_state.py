@@ -110,14 +110,15 @@ class DecisionState:
         """Return the number of samples that the reviewer has decided."""
         return self._n_decided[reviewer]
 
-    def list_history(self, row_idx: int) -> list[DecisionEvent]:
-        """Return every event on a sample by time, including undone ones and undos."""
+    def list_history(self, row_idx: int) -> list[tuple[DecisionEvent, bool]]:
+        """Return every event on a sample by time, undos included, and whether it is undone."""
         events = [
             event
             for reviewer in self._list_reviewers()
             for event in self._list_events((row_idx, reviewer))
         ]
-        return sorted(events, key=lambda event: (event.decided_at, event.machine, event.seq))
+        events.sort(key=lambda event: (event.decided_at, event.machine, event.seq))
+        return [(event, self.find_undo(event) is not None) for event in events]
 
     # ---- undo --------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ def test_a_model_whose_scores_choose_the_necessary_part_is_marked(
 
 
 def test_a_filter_that_leaves_nothing_is_drawn(benchmark: Workspace, draw: Draw) -> None:
-    app = draw("evaluate", {"filter": "status:missing_image model:nobody"})
+    app = draw("evaluate", {"filter": "status:missing_image model:unknown"})
     assert not app.exception
     assert "No sample under this filter has a score." in written(app)
 

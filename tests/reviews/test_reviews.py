@@ -423,8 +423,26 @@ def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP, "c")])
     log.undo("a", "u")
     history = decision_feed(workspace).query_state(lambda state: state.list_history(1))
-    assert [event.event_id for event in history] == ["a", "c", "u"]
+    assert [(event.event_id, is_undone) for event, is_undone in history] == [
+        ("a", True),
+        ("c", False),
+        ("u", False),
+    ]
     assert [(one.row_idx, one.decision) for one in latest_now(workspace)] == [(1, DROP), (2, KEEP)]
+
+
+def test_an_undone_undo_reverts_nothing_in_the_history(workspace: Workspace) -> None:
+    log = open_review_log(workspace, "ada", "desk")
+    log.append([DecisionDraft(1, KEEP, "a")])
+    log.undo("a", "u")
+    log.undo("u", "v")
+    history = decision_feed(workspace).query_state(lambda state: state.list_history(1))
+    assert {event.event_id: is_undone for event, is_undone in history} == {
+        "a": False,
+        "u": True,
+        "v": False,
+    }
+    assert [(one.row_idx, one.decision) for one in latest_now(workspace)] == [(1, KEEP)]
 
 
 def test_the_feed_reports_changes_to_each_caller_since_its_last_call(workspace: Workspace) -> None:

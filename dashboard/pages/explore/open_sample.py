@@ -229,18 +229,17 @@ def _show_history(context: Context, row_idx: int) -> None:
     events = read_decision_history(context.workspace, row_idx)
     if not events:
         return
-    undone = {event.undoes for event in events if event.undoes}
     with st.expander(f"History: {formatting.plural(len(events), 'entry', 'entries')}"):
         rows = [
             (
                 formatting.moment(event.decided_at),
                 event.reviewer,
                 ("undo" if event.undoes else str(event.decision or "note"))
-                + (" (undone)" if event.event_id in undone else ""),
+                + (" (undone)" if is_undone else ""),
                 event.note or "",
                 "bulk decision" if event.in_bulk else event.queue or "",
             )
-            for event in events
+            for event, is_undone in events
         ]
         figures.show_table(Table(("When", "Reviewer", "What", "Note", "Queue"), rows))
 

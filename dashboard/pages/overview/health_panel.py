@@ -85,7 +85,7 @@ def _status_rows(health: ScoreHealth) -> list[_Row]:
             formatting.status_name(status),
             n,
             total,
-            formatting.STATUS_MEANINGS.get(Status(status), "") if status in list(Status) else "",
+            formatting.status_meaning(status),
             "status",
             (Status(status),),
         )

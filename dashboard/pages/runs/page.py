@@ -20,7 +20,6 @@ from scoring.database.filters import Filter
 from scoring.database.values import Scope
 from scoring.runs.progress import RunProgress, read_progress
 from scoring.runs.record import RunRecord, list_runs
-from scoring.samples import Status
 
 _SECONDS = 2
 _MAX_SOURCES = 12
@@ -244,7 +243,7 @@ def _show_statuses(stored: _StoredRun) -> None:
                     formatting.status_name(status),
                     formatting.count(row["n"]),
                     formatting.share(row["n"], total),
-                    formatting.STATUS_MEANINGS[Status(status)] if status in list(Status) else "",
+                    formatting.status_meaning(status),
                 )
             )
     rows.append(("All samples", formatting.count(total), formatting.share(total, total), ""))
