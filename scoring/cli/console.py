@@ -83,20 +83,19 @@ def configure_output(*, verbose: bool = False, quiet: bool = False) -> None:
 
 
 def show_message(text: str) -> None:
-    """Print a message to stderr."""
-    LOG.info("%s", text)
+    """Print a message to stderr; other log handlers get it escaped as well."""
+    LOG.info("%s", escape_controls(text))
 
 
 def show_warning(text: str) -> None:
     """Print a warning to stderr."""
-    LOG.warning("%s", text)
+    LOG.warning("%s", escape_controls(text))
 
 
 def show_error(text: str) -> None:
     """Print an error to stderr, with its traceback under ``--verbose``."""
-    LOG.error(
-        "%s", text, exc_info=LOG.isEnabledFor(logging.DEBUG) and sys.exc_info()[0] is not None
-    )
+    with_traceback = LOG.isEnabledFor(logging.DEBUG) and sys.exc_info()[0] is not None
+    LOG.error("%s", escape_controls(text), exc_info=with_traceback)
 
 
 def show_table(table: Table) -> None:
