@@ -49,7 +49,7 @@ scripts: ## the types of the browser scripts, where Node is installed
 	  else $(TSC) -p tests/frontend/tsconfig.json; fi
 
 docs: $(VENV)/.installed-dev ## the documentation as a site in site/
-	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: $(VENV)/.installed-dev ## bring the code into format
 	$(BIN)/ruff format .

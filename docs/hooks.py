@@ -21,19 +21,23 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def command_pages() -> str:
-    """Return the options of every command as tables."""
+    """Return the help, the examples and the options of every command."""
     group = get_command(cli.app)
     context = typer.Context(group, info_name="visnec")
-    pages = []
+    lines = []
     for name in group.list_commands(context):
         command = group.commands[name]
-        pages += [f"## visnec {name}", command.help or "", "| option | meaning |", "| --- | --- |"]
+        lines += [f"## visnec {name}", "", command.help or "", ""]
+        examples = re.findall(r"^\$ (.*)", (command.epilog or "").replace("\\[", "["), re.MULTILINE)
+        lines += [f"    {example}" for example in examples]
+        lines += ["", "| option | meaning |", "| --- | --- |"]
         for parameter in command.params:
             record = parameter.get_help_record(context) if parameter.name != "help" else None
-            option, meaning = record or (parameter.human_readable_name, "")
-            pages.append(f"| `{option.replace('|', '/')}` | {meaning.replace('|', '/')} |")
-        pages.append("")
-    return "\n".join(pages)
+            if record is not None:
+                option, meaning = (text.replace("|", "/") for text in record)
+                lines.append(f"| `{option}` | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def api_pages() -> str:
@@ -41,7 +45,8 @@ def api_pages() -> str:
     names = []
     for name, home in scoring._HOMES.items():
         module, _, renamed = home.partition(":")
-        names.append(f"## scoring.{name}\n\n::: {module}.{renamed or name}\n")
+        if not renamed:  # a second name of one that is listed
+            names.append(f"::: {module}.{name}\n")
     return "\n".join(names)
 
 
