@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -35,7 +36,7 @@ def test_the_wheel_contains_code_assets_data_and_the_model(wheel: Path) -> None:
         capture_output=True,
         text=True,
     ).stdout.split()
-    expected = {name.replace("data/", "scoring/bundled/", 1) for name in tracked}
+    expected = {re.sub("^data/", "scoring/bundled/", name) for name in tracked}
     assert expected <= names
     assert {name.split("/")[0] for name in names} == {
         "scoring",

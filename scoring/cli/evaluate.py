@@ -50,7 +50,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--blind",
-            metavar="\\[NAME=]FILE",
+            metavar="[NAME=]FILE",
             help="Predictions of a model without the images.",
             rich_help_panel=_FILES,
         ),
@@ -59,7 +59,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--text-model",
-            metavar="\\[NAME=]FILE",
+            metavar="[NAME=]FILE",
             help="Predictions of the text-only model that the model NAME is built on, for leakage.",
             rich_help_panel=_FILES,
         ),

@@ -58,7 +58,7 @@ class SelectOptions:
     limits: Annotated[
         Sequence[Any] | None,
         Option(
-            "NAME=LOW..HIGH, repeatable; either end may be left out. NAME is an answer type "
+            "Limits by name (repeatable); either end may be left out. NAME is an answer type "
             "(yes/no, choice, number, word, phrase, text) for answer-threshold, a source for "
             "budget.",
             panel=_RULE,
