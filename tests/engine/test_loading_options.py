@@ -193,7 +193,7 @@ def test_a_run_keeps_its_image_processor(tmp_path: Path) -> None:
     path.write_text(json.dumps({**raw, "image_processor": "CLIPImageProcessor (torchvision)"}))
     named = (
         r"image_processor: 'CLIPImageProcessor \(torchvision\)' then, "
-        r"'CLIPImageProcessorPil \(pil\)' now, --image-processor pil or torchvision"
+        r"'CLIPImageProcessorPil \(pil\)' now, choose one with --image-processor pil or torchvision"
     )
     with pytest.raises(RunConflictError, match=named):
         score_dataset(place, model)  # the name of a run does not depend on it
