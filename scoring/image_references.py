@@ -62,6 +62,13 @@ def is_fetchable(reference: str) -> bool:
     return _FETCHABLE.match(reference) is not None
 
 
+def explain_refused_url(reference: str) -> str:
+    """Return why the image of a URL is not downloaded, to append to the URL."""
+    if is_fetchable(reference):
+        return "is a URL; import with --allow-remote to download it"
+    return "cannot be downloaded: only http and https URLs are supported"
+
+
 def split_reference(reference: str) -> tuple[str, str] | None:
     """Return (name of the container file, position inside it); None for a path to a plain file."""
     match = _MEMBER.fullmatch(reference)

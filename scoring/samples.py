@@ -65,9 +65,9 @@ class Sample:
 
     ``row_idx`` is the 0-based position in the dataset and identifies the sample; ``id`` may repeat
     or be absent. ``status`` is ``pending`` if nothing in the record prevents scoring, otherwise
-    the status that does, explained by ``reason``. ``original`` holds the exact bytes of a JSON
-    record; for other files it is empty, and ``origin`` gives the file and the position in it
-    (``train.parquet#row=7``).
+    the status states why it cannot be scored, explained by ``reason``. ``original`` holds the exact
+    bytes of a JSON record; for other files it is empty, and ``origin`` gives the file and the
+    position in it (``train.parquet#row=7``).
     """
 
     row_idx: int

@@ -139,8 +139,8 @@ def build_workspace_database(workspace: Workspace, progress: Progress | None = N
         return build_database(workspace, progress)
     except OSError as error:
         raise StorageError(
-            f"the database of {workspace.root} cannot be built: {error.strerror or error}; free "
-            "some space, or ask someone with write access to run visnec build"
+            f"Cannot build the database of {workspace.root}: {error.strerror or error}. Free some "
+            "space, or ask someone with write access to run visnec build."
         ) from error
 
 

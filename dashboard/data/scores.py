@@ -51,7 +51,10 @@ def read_threshold_counts(context: Context, threshold: float) -> ThresholdCounts
 
 
 def choose_bin_count(summary: ScoreSummary) -> int:
-    """Return the number of histogram bins: more for more scores, as far as a screen can show."""
+    """Return the number of histogram bins.
+
+    It grows with the number of scores, up to what a screen can show.
+    """
     return min(max(int(math.sqrt(summary.n_scored) * 4), 60), 160)
 
 
@@ -182,5 +185,5 @@ def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
 
 
 def read_health(context: Context) -> ScoreHealth:
-    """Return how many scores rest on little, are near a limit, or depend on the baseline."""
+    """Return how many scores have few answer tokens, are near a limit or depend on a baseline."""
     return run_query(context, score_health, decisions=False)

@@ -38,7 +38,7 @@ AllowRemoteOption = Annotated[
     bool,
     typer.Option(
         "--allow-remote",
-        help="Download images behind http and https into the workspace, from public "
+        help="Download the images of http and https URLs into the workspace, from public "
         "addresses only.",
     ),
 ]

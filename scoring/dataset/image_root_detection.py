@@ -1,4 +1,4 @@
-"""Detection of the folder that the image paths of a file are relative to, by its first images.
+"""Detects which folder a file's image paths are relative to, by looking for its first images.
 
 One folder is chosen for the whole file and reported to the user. A file's paths are never tried in
 a folder that was chosen for another file.
@@ -23,7 +23,7 @@ from scoring.samples import Sample, Status
 from scoring.workspace import Workspace
 
 MAX_PROBES = 200  # images of a file to look for
-_MAX_WAITING = 5_000  # samples, and bytes of them, to hold back until the folder is known
+_MAX_WAITING = 5_000  # samples, and their total size, held back until the folder is known
 _MAX_WAITING_BYTES = 64 << 20
 _USUAL_NAMES = ("images", "image", "imgs", "img")
 _MAX_SUBFOLDERS = 50  # with more of them, only those with a usual name are examined
@@ -37,7 +37,8 @@ class RootDetection:
     Attributes:
         file: the dataset file.
         candidates: folders that were tried.
-        n_found: number of images found, by candidate. The first one with most images is chosen.
+        n_found: number of images found, by candidate. The first candidate
+            with the most images is chosen.
         n_tried: number of images that were looked for.
         n_refused: images that exist, but are reached through a link or ``..`` that leads outside
             the folders that may be read.

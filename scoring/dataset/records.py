@@ -149,8 +149,8 @@ def read_columns(
 def count_statuses(workspace: Workspace) -> tuple[Counter[str], Counter[tuple[str, str]]]:
     """Count the samples by status, and by status and reason those that need attention.
 
-    Samples that will be scored and samples that never had an image have no reason to be counted.
-    At most 10,000 different reasons are counted, by their first 600 characters.
+    Pending samples and records without an image are not counted by reason. At most
+    10,000 different reasons are counted, by their first 600 characters.
     """
     statuses, reasons = Counter[str](), Counter[tuple[str, str]]()
     for table in read_columns(workspace, ["status", "reason"]):

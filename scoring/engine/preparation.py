@@ -21,7 +21,7 @@ from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.samples import Role, Sample, Status, Turn
 
-# The most text that is tokenised: 16 characters for each token that the model takes, within limits.
+# Longest text that is tokenised: 16 characters per token that the model accepts, within limits.
 # Natural text has 1 to 5 characters per token, and a tokenizer uses up to 600 bytes per character:
 # without a limit, one text of 80 MB would end a run at the same sample each time.
 _CHARACTERS_PER_TOKEN = 16
@@ -102,7 +102,7 @@ def try_encode(encode: Callable[[], EncodedSample]) -> Encoded:
         reason = "preparing it takes more memory than this machine has"
         return Problem(Status.OUT_OF_MEMORY, reason)
     except Exception as error:  # noqa: BLE001 - processors raise any exception
-        reason = f"the model's processor fails on it: {type(error).__name__}: {error}"
+        reason = f"the model's processor failed: {type(error).__name__}: {error}"
         return Problem(Status.BAD_RECORD, reason)
 
 
@@ -245,7 +245,8 @@ class Preparer:
         if not self._truncate:
             return Problem(
                 Status.TOO_LONG,
-                f"{longest:,} tokens, the model takes {limit:,}; --truncate scores what fits",
+                f"{longest:,} tokens, but the model accepts {limit:,}; use --truncate to score the "
+                "part that fits",
             )
         kept = min(
             sum(turn >= 0 for turn in encoded.turn_ids[:limit]) for encoded in (multimodal, blind)

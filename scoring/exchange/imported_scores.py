@@ -92,7 +92,7 @@ def import_scores(
         issues = ImportIssues()
         with ScoreMatcher(folder) as matcher:
             n_rows = matcher.add_rows(read_score_cells(path, issues, on_bytes))
-            n_rows += issues.counts.get("row of another width", 0)
+            n_rows += issues.counts.get("row with the wrong number of cells", 0)
             columns = ["row_idx", "id", "images", "status", "reason"]
             samples = read_columns(workspace, columns)
             n_used = matcher.match_samples(samples, issues, check=check)

@@ -72,7 +72,7 @@ def _open_reader(
 ) -> pa.csv.CSVStreamingReader:
     def skip_row(row: pa.csv.InvalidRow) -> str:
         example = f"{row.actual_columns} cells instead of {row.expected_columns}: {row.text[:80]!r}"
-        issues.add("row of another width", 1, [example])
+        issues.add("row with the wrong number of cells", 1, [example])
         return "skip"
 
     codec = _CODECS.get(path.suffix)
@@ -88,16 +88,20 @@ def _open_reader(
 
 
 def _check_header(path: Path, names: Sequence[str], issues: ImportIssues) -> None:
-    lacking = [name for name in _REQUIRED if name not in names]
-    twice = [name for name in PAPER_COLUMNS if names.count(name) > 1]
-    if lacking or twice:
-        problem = f"lacks {', '.join(lacking)}" if lacking else f"names {', '.join(twice)} twice"
+    missing = [name for name in _REQUIRED if name not in names]
+    duplicates = [name for name in PAPER_COLUMNS if names.count(name) > 1]
+    if missing or duplicates:
+        problem = (
+            f"lacks {', '.join(missing)}"
+            if missing
+            else f"has more than one column named {', '.join(duplicates)}"
+        )
         raise InputError(
-            f"The header of {path} {problem}: it is {', '.join(names)[:300]!r}. Scores are read "
-            f"from {','.join(PAPER_COLUMNS)} (id, image_path and visnec are optional)."
+            f"The header of {path} {problem}. Found: {', '.join(names)[:300]!r}. Scores are "
+            f"read from {','.join(PAPER_COLUMNS)} (id, image_path and visnec are optional)."
         )
     others = [name for name in names if name not in PAPER_COLUMNS]
-    issues.add("column left out", len(others), others)
+    issues.add("column ignored", len(others), others)
 
 
 def write_score_csv(

@@ -25,6 +25,7 @@ from scoring.image_references import (
     RECORDS_ROOT,
     REMOTE_ROOT,
     ImageRoots,
+    explain_refused_url,
     is_fetchable,
     split_base,
     split_reference,
@@ -139,7 +140,7 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
     if _REMOTE.match(reference):
         if caches := containers[REMOTE_ROOT]:
             return _find_downloaded(reference, caches[0])
-        reason = f"{_quote(reference)} is on another machine; remote images are not downloaded"
+        reason = f"{_quote(reference)} {explain_refused_url(reference)}"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     return _find_in_folders(reference, folders)
 
@@ -147,7 +148,7 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
 def _find_downloaded(reference: str, cache: Path) -> ImageLocation:
     """Locate the image of a URL in the cache of downloaded images."""
     if not is_fetchable(reference):
-        reason = f"{_quote(reference)} is not downloaded; only http and https URLs are"
+        reason = f"{_quote(reference)} {explain_refused_url(reference)}"
         raise ImageProblem(Status.REFUSED_PATH, reason)
     path = cached_path(cache, reference)
     if path.is_file():
@@ -232,7 +233,7 @@ def _match_container(name: str, containers: Mapping[str, list[Path]]) -> Path | 
 
 
 def open_image(location: ImageLocation | Path, min_size: int | None = None) -> Image.Image:
-    """Decode an image to RGB, upright by its EXIF orientation; the first frame of several.
+    """Decode an image to RGB, rotated by its EXIF orientation; only the first frame.
 
     Colours of transparent pixels become visible, as in the training code of common models.
 

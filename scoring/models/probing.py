@@ -6,11 +6,11 @@ The resulting set is then checked on a larger batch: different images of several
 fails, each shortcut is measured again on that batch too.
 
 In a shorter format than float32 the same mathematics rounds differently, so the tolerance is wider
-there, and inputs that must not influence a shortcut are changed as well: the padding, the other
-branches of a tree, the last image feature. The losses may not change then, at any precision. At
-every precision the model must also read the same sample identically in each row of a batch, bit for
-bit, because a dependence on the row may be too small to detect in a batch of the probe's size and
-grow with the row.
+there, and inputs that must not affect the result are changed as well: the padding, the other
+branches of a tree, the last image feature. The losses must not change, at any precision. At every
+precision the model must also read the same sample identically in each row of a batch, bit for bit,
+because a dependence on the row may be too small to detect in a batch of the probe's size and grow
+with the row.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class _Probe:
             message = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
             reason = f"it fails on a short test conversation ({message})"
             raise unsupported_family(model.config.model_type, reason) from error
-        # a tree at any cost
+        # force trees: no minimum shared part
         self._limits = replace(tree_limits(model), min_shared=0.0, width=_ALL_TOKENS)
         self._exact = model.dtype == torch.float32
 
@@ -175,7 +175,7 @@ class _Probe:
     def _accept_shortcuts(
         self, groups: Sequence[list[EncodedSample]], *, every_row: bool
     ) -> Capabilities:
-        """Start with the safe way of batching, then add one shortcut at a time to the others."""
+        """Start without shortcuts; add them one at a time and keep those that pass."""
         accepted = Capabilities(split_head=self._head_is_separable())
         for shortcut in _SHORTCUTS:
             if shortcut == "causal_beginning" and not accepted.tree:

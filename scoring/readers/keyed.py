@@ -29,7 +29,7 @@ def index_keyed_images(files: Sequence[Path]) -> Mapping[str, InlineReference]:
     """Return the image references of ``files`` by key.
 
     Raises:
-        InputError: a file contains no images by key, or two files have the same name.
+        InputError: a file contains no images indexed by a key, or two files have the same name.
         RecordError: a file is damaged.
     """
     names = [path.name for path in files]
@@ -46,8 +46,9 @@ def index_keyed_images(files: Sequence[Path]) -> Mapping[str, InlineReference]:
         references.update(_index_table(path) if is_parquet else _index_object(path))
         if len(references) == n_before:
             raise InputError(
-                f"{path} contains no images by key. --images accepts folders, JSON files with one "
-                "object (key: base64), and Parquet files with a key column and an image column."
+                f"{path} contains no images indexed by a key. --images accepts folders, JSON files "
+                "with one object (key: base64), and Parquet files with a key column and an image "
+                "column."
             )
     return references
 
@@ -87,8 +88,9 @@ def _find_columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
     images = [name for name in (*BYTES_KEYS, *IMAGE_KEYS) if name in schema.names]
     if not keys or not images:
         raise InputError(
-            f"{path} has the columns {', '.join(schema.names)}. Images by key need one of "
-            f"{', '.join(_KEY_COLUMNS)} and one of {', '.join((*BYTES_KEYS, 'image'))}."
+            f"{path} has the columns {', '.join(schema.names)}. A table of images needs "
+            f"a key column ({', '.join(_KEY_COLUMNS)}) and an image column "
+            f"({', '.join((*BYTES_KEYS, 'image'))})."
         )
     image = quote(images[0], safe="")
     nested = pa.types.is_struct(schema.field(images[0]).type)

@@ -99,8 +99,9 @@ class ReadOptions:
     columns: Annotated[
         Mapping[str, str],
         Option(
-            "Which column is what, as WHAT=NAME (repeatable): id, source, image, conversations, "
-            "system, question, answer, caption. Dots lead into objects.",
+            "What each column contains, as WHAT=NAME (repeatable): id, source, image, "
+            "conversations, system, question, answer, caption. Use dots for nested fields, as in "
+            "meta.image.",
             "--column",
             _RECORDS,
             _parse_columns,
@@ -111,7 +112,7 @@ class ReadOptions:
     roles: Annotated[
         Mapping[str, Role],
         Option(
-            "Who speaks, as NAME=human, assistant or system (repeatable).",
+            "Maps a speaker name to human, assistant or system, as NAME=WHO (repeatable).",
             "--role",
             _RECORDS,
             _parse_roles,
@@ -129,8 +130,8 @@ class ReadOptions:
     allow_remote: Annotated[
         bool,
         Option(
-            "Accept images behind http and https and download them into the workspace, from public "
-            "addresses only."
+            "Accept http and https image URLs and download the images into the workspace, from "
+            "public addresses only."
         ),
     ] = False
     turn_keys: tuple[str, str] | None = None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from scoring.image_references import RECORDS_ROOT, is_fetchable
+from scoring.image_references import RECORDS_ROOT, explain_refused_url, is_fetchable
 from scoring.readers import llava, messages, pairs
 from scoring.readers.conversation import BadRecord, ParsedRecord
 from scoring.readers.json_stream import RawRecord
@@ -254,7 +254,7 @@ def _refuse_remote(parsed: ParsedRecord, allow_remote: bool) -> ParsedRecord:
             continue
         reason = None
         if _REMOTE.match(image):
-            reason = f"{image[:200]!r} is on another machine; remote images are not downloaded"
+            reason = f"{image[:200]!r} {explain_refused_url(image)}"
         elif image.lower().startswith("file:"):
             reason = f"{image[:200]!r} is a URL; only paths inside the image folders are read"
         if reason:

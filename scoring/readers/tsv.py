@@ -162,9 +162,9 @@ def _open_csv(
 def find_unquoted_line(file: IO[bytes], name: str, encoding: str = "") -> int | None:
     """Return the number of a line which proves that a TSV file was written without quoting.
 
-    The line has the number of columns in the header, and one of its fields starts with a quotation
-    mark; with quoting it would be invalid or swallow lines that are complete rows. None if all
-    quotation marks are balanced.
+    The line has the same number of columns as the header, and one of its fields starts with a
+    quotation mark; with quoting it would be invalid or swallow lines that are complete rows. None
+    if all quotation marks are balanced.
     """
     lines = _Lines(file, name, encoding=encoding)
     n_tabs = lines.read_line().count(b"\t")
@@ -221,7 +221,7 @@ def _are_rows(lines: list[bytes], n_tabs: int) -> bool:
 class SharedImages:
     """Benchmark rows that contain the index of another row in place of their image.
 
-    Remembers the latest MAX_SHARED_IMAGES rows with an image, the most recently used longest.
+    Keeps the MAX_SHARED_IMAGES most recently used rows with an image.
     """
 
     def __init__(self) -> None:

@@ -249,7 +249,7 @@ def test_a_bulk_decision_is_saved_and_undone_as_a_whole(demo: Watched) -> None:
     )
     assert dropped() == sorted(rows)
     bar.get_by_role("button", name="Undo").click()
-    expect(bar.locator(".said")).to_contain_text("Undone on 2 samples.")
+    expect(bar.locator(".said")).to_contain_text("Undid the decision on 2 samples.")
     assert dropped() == sorted(rows)
     demo.assert_sound()
 
@@ -258,7 +258,7 @@ def test_a_bulk_decision_asks_for_the_name_first(demo: Watched) -> None:
     page = demo.open("explore", "?layout=cut&cut=0.25&size=24")
     expect(page.locator(".selection")).to_have_count(2)
     expect(page.locator(".selection button")).to_have_count(0)
-    page.get_by_role("button", name="Decide about several samples").click()
+    page.get_by_role("button", name="Keep or drop several samples").click()
     page.get_by_label("Your name").fill("Side")
     page.keyboard.press("Enter")
     dropped, kept = page.locator(".selection").all()
@@ -279,7 +279,7 @@ def test_a_bulk_decision_asks_for_the_name_first(demo: Watched) -> None:
     expect(page.locator(f'.tile[data-row="{row}"]')).to_have_attribute("tabindex", "0")
     expect(kept.locator(".said")).to_contain_text("Saved: drop on 1 sample.")
     kept.get_by_role("button", name="Undo").click()
-    expect(kept.locator(".said")).to_contain_text("Undone on 1 sample.")
+    expect(kept.locator(".said")).to_contain_text("Undid the decision on 1 sample.")
     demo.assert_sound()
 
 

@@ -88,9 +88,11 @@ def test_the_last_bulk_decision_is_read_from_the_log(
     said = bulk.read_status()
     assert said is not None
     assert said.can_undo
-    assert said.text.startswith("Undone on 1 sample. Last bulk decision: keep on 3 samples, ")
+    assert said.text.startswith(
+        "Undid the decision on 1 sample. Last bulk decision: keep on 3 samples, "
+    )
     bulk.undo_decision()
-    assert bulk.read_status() == StatusMessage("Undone on 3 samples.")
+    assert bulk.read_status() == StatusMessage("Undid the decision on 3 samples.")
     assert [one.decision for one in latest_decisions(events_of(root))] == []
 
 

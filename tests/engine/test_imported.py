@@ -76,7 +76,10 @@ def test_every_row_and_every_sample_is_accounted_for(workspace: Workspace, tmp_p
     assert report.n_rows == 10
     assert report.statuses == {"scored": 2, "non_finite": 1, "pending": 4, "text_only": 1}
     assert issues_of(report) == {
-        "row of another width": (1, ["3 cells instead of 6: '7,digits-7,digits/00007.png'"]),
+        "row with the wrong number of cells": (
+            1,
+            ["3 cells instead of 6: '7,digits-7,digits/00007.png'"],
+        ),
         "row_idx is not a number": (1, ["'abc'"]),
         "row_idx outside of the dataset": (1, ["99"]),
         "row_idx repeated; the first row is used": (1, ["row_idx 6 in row 7 of the file"]),
@@ -147,8 +150,11 @@ def test_importing_again_changes_nothing_and_other_scores_are_refused(
     ("content", "message"),
     [
         ("", "cannot be read as CSV"),
-        ("row_idx,loss\n0,1\n", r"lacks loss_multimodal, loss_text: it is 'row_idx, loss'"),
-        ("row_idx,loss_text,loss_multimodal,loss_text\n0,1,1,1\n", "names loss_text twice"),
+        ("row_idx,loss\n0,1\n", r"lacks loss_multimodal, loss_text\. Found: 'row_idx, loss'"),
+        (
+            "row_idx,loss_text,loss_multimodal,loss_text\n0,1,1,1\n",
+            "has more than one column named loss_text",
+        ),
         (HEADER, "No row of .* fits this dataset of 8 samples"),
         (HEADER + "0,a,,1,1,0\n1,b,,1,1,0\n", r"another id: 2 \(such as row 0, id 'a'.*--no-check"),
         (HEADER + "500,a,,1,1,0\n", r"row_idx outside of the dataset: 1 \(such as 500\)"),
@@ -180,7 +186,7 @@ def test_any_order_of_rows_and_columns_and_compression(
     path.write_bytes(gzip.compress("\n".join(rows).encode()))
     report = import_scores(workspace, path, run_id="paper")
     assert report.statuses == {"scored": 7, "text_only": 1}
-    assert issues_of(report) == {"column left out": (1, ["extra"])}
+    assert issues_of(report) == {"column ignored": (1, ["extra"])}
     written = {row["row_idx"]: row["loss_text"] for row in rows_of(workspace, "paper")}
     assert written == {0: 0.5, 1: 1.5, 2: 2.5, 3: None, 4: 4.5, 5: 5.5, 6: 6.5, 7: 7.5}
     assert len(list((workspace.run_dir("paper") / "scores").glob("*.parquet"))) == 3

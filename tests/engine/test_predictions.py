@@ -98,7 +98,7 @@ def test_a_sample_without_prediction_has_a_reason_and_does_not_affect_others(roo
         "the processor refuses the sample",
         "no image",
         "the conversation has no human turn",
-        "the model's processor fails on it: ZeroDivisionError: division by zero",
+        "the model's processor failed: ZeroDivisionError: division by zero",
     ]
     assert "gone.png" in str(found[1].reason)
     assert found[0].reason == "the prompt does not fit the device's memory, even alone"

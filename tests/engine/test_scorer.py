@@ -104,7 +104,9 @@ def test_too_long_is_a_status_by_default(root: Path) -> None:
     model = FakeModel(max_length=5)
     (outcome,) = score(model, root, [sample(0, "a b c d e")])
     assert outcome.status is Status.TOO_LONG
-    assert outcome.reason == "8 tokens, the model takes 5; --truncate scores what fits"
+    assert outcome.reason == (
+        "8 tokens, but the model accepts 5; use --truncate to score the part that fits"
+    )
 
 
 def test_truncation_scores_the_same_answer_tokens_in_both_passes(root: Path) -> None:
@@ -258,7 +260,7 @@ def test_a_sample_that_a_processor_fails_on_is_reported(root: Path) -> None:
 
     odd, fine = score(Stumbling(), root, [sample(0, "odd"), sample(1, "fine")])
     assert (odd.status, fine.status) == (Status.BAD_RECORD, Status.SCORED)
-    assert odd.reason == "the model's processor fails on it: KeyError: 'odd'"
+    assert odd.reason == "the model's processor failed: KeyError: 'odd'"
 
 
 def test_a_model_without_a_masked_placeholder_is_refused_before_any_work() -> None:

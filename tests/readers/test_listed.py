@@ -173,8 +173,8 @@ def test_files_without_images_by_key_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
     for name, message in (
         ("gone", "gone does not exist"),
-        ("list.json", "contains no images by key. --images accepts"),
-        ("x.parquet", "has the columns x. Images by key need one of id, key"),
+        ("list.json", "contains no images indexed by a key. --images accepts"),
+        ("x.parquet", r"has the columns x. A table of images needs a key column \(id, key"),
     ):
         with pytest.raises(InputError, match=message):
             import_dataset(workspace, [data], [tmp_path / name])

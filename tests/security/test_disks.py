@@ -148,5 +148,5 @@ def test_a_page_reports_that_the_database_cannot_be_built(root: Path) -> None:
     (root / "visnec.duckdb").unlink()
     (root / ".visnec.duckdb.lock").unlink()
     (root / ".visnec.duckdb.lock").mkdir()
-    with pytest.raises(StorageError, match=r"cannot be built.*free some space"):
+    with pytest.raises(StorageError, match=r"Cannot build the database.*Free some space"):
         actions.build_workspace_database(open_workspace(root))

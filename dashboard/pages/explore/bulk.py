@@ -31,7 +31,8 @@ class _Outcome:
 def read_status() -> StatusMessage | None:
     """Return the status of the last bulk decision, and whether it can be undone.
 
-    It is read from the log, so it outlives the page; after an undo the previous one is next.
+    It is read from the log, so it outlives the page; after an undo, the one before it can be
+    undone.
     """
     reviewer: str | None = st.session_state.get(Key.REVIEWER)
     outcome: _Outcome | None = st.session_state.get(Key.BULK)
@@ -82,7 +83,7 @@ def undo_decision() -> None:
         return
     try:
         n = actions.undo_bulk(read_workspace(), reviewer, queue)
-        outcome = _Outcome(f"Undone on {formatting.plural(n, 'sample')}.")
+        outcome = _Outcome(f"Undid the decision on {formatting.plural(n, 'sample')}.")
     except (VisnecError, OSError) as error:
         outcome = _Outcome(f"Nothing was undone: {formatting.describe_error(error)}", failed=True)
     st.session_state[Key.BULK] = outcome

@@ -215,7 +215,7 @@ def _show_decision(context: Context, row_idx: int) -> None:
     name: str | None = st.session_state.get(Key.REVIEWER)
     if name is None:
         with st.container(horizontal=True):
-            reviewer.show_name_button(current_view().reviewer, "Decide about this sample")
+            reviewer.show_name_button(current_view().reviewer, "Keep or drop this sample")
             if st.button("Review this sample", icon=":material/fact_check:"):
                 go_to(PageName.REVIEW, row=row_idx)
         return

@@ -33,7 +33,7 @@ from scoring.database.values import Page, Sort
 _LAYOUTS = {Layout.PAGES: "All, page by page", Layout.THRESHOLD: "Both sides of the threshold"}
 # Widgets that an open sample replaces.
 _LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
-_SELECT_SEVERAL = "Decide about several samples"
+_SELECT_SEVERAL = "Keep or drop several samples"
 _SORTS = {
     Sort.VISNEC_DESC: "Highest VisNec",
     Sort.VISNEC_ASC: "Lowest VisNec",
@@ -132,7 +132,7 @@ def _show_first_hits(context: Context, view: View) -> Iterator[None]:
 
 
 def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) -> None:
-    """Show pictures to open and, once the reviewer's name is known, to decide about."""
+    """Show pictures to open and, once the reviewer's name is known, to keep or drop."""
 
     def decide_samples(request: BulkRequest) -> None:
         st.session_state[Key.BULK_PLACE] = key

@@ -20,7 +20,7 @@ from scoring.images.decode import ImageProblem
 def show_review(
     context: Context, queue: OpenQueue, reviewer: str, row: int | None, blind: bool = False
 ) -> bool:
-    """Show the next sample; return whether the reader asked for a new queue.
+    """Show the next sample; return whether the reviewer asked for a new queue.
 
     ``blind`` hides each sample's image and reference; they must be revealed before a decision.
     """
@@ -68,7 +68,7 @@ def show_review(
 def _show_end(queue: OpenQueue, reviewer: str) -> bool:
     notices.show_message()
     if queue.rows:
-        notices.show_empty("This queue is done", "You have decided about every sample in it.")
+        notices.show_empty("This queue is done", "You have decided every sample in it.")
     else:
         notices.show_empty(
             "This queue is empty",

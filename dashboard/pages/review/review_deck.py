@@ -34,8 +34,8 @@ class Deck:
     how much of the dataset the queue is. ``decided`` are the reviewer's decisions on rows of the
     queue and of ``history``; ``n_decided`` counts those on any sample. ``history`` are the last
     ones made, each with ``then``: the decision on its sample once it and the later ones are undone.
-    ``receipt`` is about the outbox with the number ``answered``. A new address of the ``cards``
-    makes the browser load them again. ``explore`` plus a row is the address of a sample. ``blind``
+    ``receipt`` is about the outbox with the number ``answered``. When the ``cards`` URL
+    changes, the browser reloads them. ``explore`` plus a row is the address of a sample. ``blind``
     hides each sample's image and reference at first.
     """
 
@@ -71,7 +71,7 @@ class Outbox:
 
 
 def show_deck(key: str, deck: Deck, save_outbox: Callable[[], None]) -> bool:
-    """Show the deck; return whether the reader just asked for a new queue.
+    """Show the deck; return whether the reviewer just asked for a new queue.
 
     ``save_outbox`` is called when the browser has sent its outbox; see :func:`read_outbox`.
     """
