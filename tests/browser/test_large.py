@@ -75,7 +75,7 @@ def test_typed_and_dragged_thresholds_count_exactly(
         expect_counts(large, asked, cut)
     for by in (60, -140, 25):
         drag(large, "cut", by)
-        cut_now = value_of(large, "cut")
+        cut_now = value_of(large, "threshold")
         expect_counts(large, asked, cut_now)
         large.settle()
         assert threshold_in_url(large) == cut_now

@@ -30,7 +30,7 @@ from dashboard.widgets.gallery import BulkRequest
 from scoring.database.filters import Range
 from scoring.database.values import Page, Sort
 
-_LAYOUTS = {Layout.PAGES: "All, page by page", Layout.THRESHOLD: "Both sides of the threshold"}
+_LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides"}
 # Widgets that an open sample replaces.
 _LIST_WIDGETS = ("filter.", "view.layout", "view.sort", "view.size", "view.tiles", "view.cut")
 _SELECT_SEVERAL = "Keep or drop several samples"
