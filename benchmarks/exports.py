@@ -46,7 +46,7 @@ EXPORT = """
 import json, re, sys, time
 from pathlib import Path
 from scoring.exports.export import export_subset
-from scoring.exports.options import options_from_dict
+from scoring.exports.options import ExportOptions
 from scoring.exports.verify import verify_manifest
 from scoring.rules import TopShare, Weights
 from scoring.database.connection import Store
@@ -60,7 +60,7 @@ def peak():
 workspace, folder = open_workspace(Path(sys.argv[1])), Path(sys.argv[2])
 choice = json.loads(sys.argv[3])
 rule = Weights() if "weights" in choice else TopShare(choice.pop("share", 1.0))
-options = options_from_dict(choice)
+options = ExportOptions(**choice)
 before, begun = peak(), time.perf_counter()
 if sys.argv[4] == "export":
     definition = SubsetDefinition("it", rule, "tiny-run", text_only="keep")

@@ -13,6 +13,12 @@ from typing import Any
 
 from scoring.errors import InputError
 
+RUN_HELP = "The run to use. Default: the newest."
+BASELINE_HELP = (
+    "Blind baseline whose scores are used. Default: none, or the first baseline of a run without "
+    "it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Option:

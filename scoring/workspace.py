@@ -179,7 +179,7 @@ def open_workspace(root: Path) -> Workspace:
     return Workspace(root, settings)
 
 
-def declared_roots(workspace: Workspace, roots: Iterable[Path]) -> tuple[str, ...]:
+def to_declared_roots(workspace: Workspace, roots: Iterable[Path]) -> tuple[str, ...]:
     """Return roots as stored in ``workspace.json``: relative if inside the workspace."""
     base = workspace.root.resolve()
     return tuple(

@@ -20,7 +20,7 @@ def test_every_name_can_be_imported() -> None:
     assert not hasattr(scoring, "nothing")
 
 
-def test_from_a_workspace_to_figures_and_files(tmp_path: Path) -> None:
+def test_all_steps_from_a_workspace_to_figures_and_files(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ws", visnec=[0.5, -0.25, 1.0], with_images=False)
     scoring.build_database(workspace)
     store, scope = scoring.Store(workspace), scoring.Scope(RUN_ID, "none")
@@ -38,7 +38,7 @@ def test_from_a_workspace_to_figures_and_files(tmp_path: Path) -> None:
     assert scoring.verify_manifest(folder).n_samples == 2
 
 
-def test_image_folders_of_an_import_count_in_a_workspace_opened_before(tmp_path: Path) -> None:
+def test_image_folders_of_an_import_apply_to_an_already_open_workspace(tmp_path: Path) -> None:
     """The folders are declared by the import; the caller's value is older than it."""
     data = Path(__file__).parent.parent / "data" / "demo"
     records = json.loads((data / "records.json").read_text("utf-8"))
@@ -60,7 +60,7 @@ def test_a_subset_is_created_from_options(tmp_path: Path) -> None:
     assert saved == ["high"]
 
 
-def test_options_are_given_whole_or_by_name(tmp_path: Path) -> None:
+def test_options_are_passed_as_an_object_or_by_name(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ws", visnec=[0.5, -0.25, 1.0])
     options = scoring.ScoreOptions("both", baselines=("none", "gray"))  # type: ignore[call-arg]
     summary = scoring.score_dataset(workspace, FakeModel(), options, limit=2)

@@ -29,7 +29,7 @@ def test_the_import_contracts_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_nothing_behind_the_dashboard_loads_a_model() -> None:
+def test_dashboard_loads_no_model_library() -> None:
     pages = sorted(path.parent.name for path in (ROOT / "dashboard" / "pages").glob("*/page.py"))
     assert len(pages) >= 5
     modules = [f"dashboard.pages.{page}.page" for page in pages]
@@ -40,13 +40,13 @@ def test_nothing_behind_the_dashboard_loads_a_model() -> None:
     assert not loaded & {"torch", "transformers", "sklearn", "sentence_transformers"}
 
 
-def test_importing_the_library_is_quick_work() -> None:
+def test_importing_the_library_loads_no_heavy_package() -> None:
     loaded = loaded_by("import scoring, scoring.cli")
     assert not loaded & {"torch", "transformers", "streamlit", "plotly", "sklearn"}
 
 
 @pytest.mark.parametrize("package", ["scoring", "dashboard"])
-def test_the_tree_in_contributing_is_the_one_on_disk(package: str) -> None:
+def test_tree_in_contributing_matches_the_folders_on_disk(package: str) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     tree = re.search(rf"^    {package}/\n((?:      .+\n)+)", text, re.MULTILINE)
     assert tree is not None
@@ -59,6 +59,6 @@ def test_the_tree_in_contributing_is_the_one_on_disk(package: str) -> None:
     assert named - {"build/", "queries/", "score_index/"} == there
 
 
-def test_no_page_draws_unescaped_html_by_streamlits_unsafe_switch() -> None:
+def test_no_page_allows_unsafe_html() -> None:
     sources = (ROOT / "dashboard").rglob("*.py")
     assert [path.name for path in sources if "unsafe_allow_html" in path.read_text("utf-8")] == []

@@ -80,7 +80,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def test_from_a_file_to_a_verified_export(data: Path, tmp_path: Path) -> None:
+def test_all_steps_from_a_file_to_a_verified_export(data: Path, tmp_path: Path) -> None:
     ws = tmp_path / "ws"
     imported = visnec("import", data, "-w", ws, "--images", data.parent / "images", "--json")
     assert imported.returncode == 0, imported.stderr
@@ -151,7 +151,7 @@ def test_wrong_usage_is_explained_with_exit_code_2(
 
 
 @pytest.mark.parametrize("command", cli.app.registered_commands, ids=lambda command: command.name)
-def test_every_command_has_help_two_examples_and_a_place_in_the_documentation(command: Any) -> None:
+def test_every_command_has_help_two_examples_and_documentation(command: Any) -> None:
     assert f"visnec {command.name}" in DOCUMENTATION
     done = CliRunner().invoke(cli.app, [command.name, "--help"], env={"COLUMNS": "300"})
     assert done.exit_code == 0
@@ -212,7 +212,7 @@ def test_the_environment_names_the_workspace(workspace: Workspace, tmp_path: Pat
     assert run("verify", str(outside / "manifest.json"), root=workspace.root).exit_code == 0
 
 
-def test_quiet_leaves_warnings_and_data(workspace: Workspace) -> None:
+def test_quiet_still_prints_warnings_and_data(workspace: Workspace) -> None:
     command = ["select", "--name", "s", "--rule", "top-count", "--count", "1", "-w"]
     quiet = CliRunner().invoke(cli.app, [*command, str(workspace.root), "--json", "--quiet"])
     assert quiet.exit_code == 0

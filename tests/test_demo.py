@@ -66,7 +66,7 @@ def auc(workspace: Workspace, higher: str, lower: str) -> float:
         ("vision_critical", "misaligned", 0.98),
     ],
 )
-def test_the_score_tells_the_kinds_apart_as_the_readme_says(
+def test_score_separates_the_kinds_as_stated_in_the_readme(
     demo_built: Path, higher: str, lower: str, at_least: float
 ) -> None:
     measured = auc(open_workspace(demo_built), higher, lower)
@@ -74,7 +74,7 @@ def test_the_score_tells_the_kinds_apart_as_the_readme_says(
     assert f"{measured:.3f}" in README.read_text("utf-8")
 
 
-def test_every_record_ends_with_the_status_it_was_made_for(demo_built: Path) -> None:
+def test_every_record_gets_its_intended_status(demo_built: Path) -> None:
     store = Store(open_workspace(demo_built))
     frame = status_counts(store, Scope(DEMO_RUN))
     found = {status: n for status, n in zip(frame["status"], frame["n"], strict=True) if n}
@@ -85,7 +85,7 @@ def test_every_record_ends_with_the_status_it_was_made_for(demo_built: Path) -> 
     assert found == expected
 
 
-def test_the_scores_are_the_golden_ones(demo_built: Path) -> None:
+def test_scores_match_the_golden_file(demo_built: Path) -> None:
     workspace = open_workspace(demo_built)
     golden = json.loads(GOLDEN.read_text("utf-8"))
     assert len(golden) >= 10
@@ -94,7 +94,7 @@ def test_the_scores_are_the_golden_ones(demo_built: Path) -> None:
         assert detail == pytest.approx(values, abs=1e-3), f"row {row}"
 
 
-def test_predictions_with_the_image_are_right_where_it_is_needed(demo_built: Path) -> None:
+def test_predictions_with_the_image_are_correct_where_it_is_needed(demo_built: Path) -> None:
     """A model that guessed would answer few of these; without the image it does."""
     store, scope = Store(open_workspace(demo_built)), Scope(DEMO_RUN)
     right_with = right_without = n = 0
@@ -110,7 +110,7 @@ def test_predictions_with_the_image_are_right_where_it_is_needed(demo_built: Pat
     assert right_without / n < 0.5
 
 
-def test_the_model_is_small_and_says_what_it_is(demo_built: Path) -> None:
+def test_model_is_small_and_described_by_a_notice(demo_built: Path) -> None:
     size = sum(path.stat().st_size for path in bundled_model().glob("*.safetensors"))
     assert 0 < size < 10_000_000
     notice = open_workspace(demo_built).settings.notice
@@ -118,7 +118,7 @@ def test_the_model_is_small_and_says_what_it_is(demo_built: Path) -> None:
     assert "demonstration model" in notice
 
 
-def test_a_second_demo_keeps_what_is_done(demo_workspace: Path) -> None:
+def test_building_the_demo_again_changes_nothing(demo_workspace: Path) -> None:
     messages: list[str] = []
     before = (demo_workspace / "visnec.duckdb").stat().st_mtime_ns
     build_demo(demo_workspace, on_message=messages.append)

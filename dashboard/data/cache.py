@@ -15,7 +15,7 @@ from cachetools import LRUCache, cached
 T = TypeVar("T")
 
 
-class AnswerCache:
+class ResultCache:
     """A thread-safe LRU cache; concurrent calls for one key wait for a single computation."""
 
     def __init__(self, size: int) -> None:
@@ -50,18 +50,18 @@ class AppCache:
     """The caches and registries of one server process, each with its number of entries."""
 
     def __init__(self) -> None:
-        self.answers = AnswerCache(512)  # results of queries
-        self.image_paths = AnswerCache(20_000)  # row -> image paths
-        self.images = AnswerCache(64)  # encoded images
-        self.candidates = AnswerCache(2)  # each holds columns of the whole dataset
-        self.subset_outcomes = AnswerCache(2)
-        self.subset_diffs = AnswerCache(2)
-        self.clustering_overlaps = AnswerCache(16)
-        self.stabilities = AnswerCache(16)
-        self.stores = AnswerCache(1)  # the open database; an earlier one is closed when unused
-        self.database_builders = AnswerCache(8)  # one per workspace
-        self.export_jobs = AnswerCache(8)  # a list per workspace
-        self.prefetches = AnswerCache(64)  # views whose queries were run in the background
+        self.answers = ResultCache(512)  # results of queries
+        self.image_paths = ResultCache(20_000)  # row -> image paths
+        self.images = ResultCache(64)  # encoded images
+        self.candidates = ResultCache(2)  # each holds columns of the whole dataset
+        self.subset_outcomes = ResultCache(2)
+        self.subset_diffs = ResultCache(2)
+        self.clustering_overlaps = ResultCache(16)
+        self.stabilities = ResultCache(16)
+        self.stores = ResultCache(1)  # the open database; an earlier one is closed when unused
+        self.database_builders = ResultCache(8)  # one per workspace
+        self.export_jobs = ResultCache(8)  # a list per workspace
+        self.prefetches = ResultCache(64)  # views whose queries were run in the background
 
     def clear(self) -> None:
         """Forget everything; a test starts with an empty cache."""

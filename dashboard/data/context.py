@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dashboard.data.cache import APP_CACHE, AnswerCache
+from dashboard.data.cache import APP_CACHE, ResultCache
 from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.view.state import View
 from scoring.database.connection import Store
@@ -174,7 +174,7 @@ def cached_query(
     query: Callable[[], T],
     *parameters: object,
     decisions: bool = True,
-    cache: AnswerCache = APP_CACHE.answers,
+    cache: ResultCache = APP_CACHE.answers,
 ) -> T:
     """Return a result that depends on the database, the context and ``parameters``.
 

@@ -21,7 +21,7 @@ from dashboard.data.context import Context
 from scoring.errors import InputError, VisnecError
 from scoring.exports.export import ExportResult, OnWait, Progress, check_folder, export_subset
 from scoring.exports.manifest import Manifest, read_manifest
-from scoring.exports.options import FOLDERS, ExportOptions
+from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace
 
@@ -216,7 +216,7 @@ def read_exports(workspace: Workspace) -> tuple[list[ExportSummary], list[str]]:
     """Return the workspace's exports by folder, and an error message for each unreadable one."""
     exports: list[ExportSummary] = []
     problems: list[str] = []
-    for path in sorted(workspace.exports_dir.glob("[!.]*/manifest.json")):
+    for path in sorted(workspace.exports_dir.glob(f"[!.]*/{MANIFEST}")):
         try:
             exports.append(_read_export(path))
         except (VisnecError, OSError) as error:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboard.data.cache import APP_CACHE, AnswerCache
+from dashboard.data.cache import APP_CACHE, ResultCache
 from dashboard.data.context import Context, cached_query
 from dashboard.data.facts import read_current_clusterings
 from dashboard.data.reviews import read_latest_decisions
@@ -111,7 +111,7 @@ def _cached_by_definition(
     query: Callable[[], T],
     *definitions: SubsetDefinition,
     parameters: tuple[object, ...] = (),
-    cache: AnswerCache = APP_CACHE.answers,
+    cache: ResultCache = APP_CACHE.answers,
 ) -> T:
     """Return a result that depends on definitions and not on what else the view shows."""
     keys = [

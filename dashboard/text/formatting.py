@@ -58,7 +58,6 @@ CATEGORY_MEANINGS: dict[Category, str] = {
 
 _PHASES = {"score": "scoring", "predict": "writing predictions"}
 
-CHOICES = ("keep", "drop", "unsure")
 DECISION_MARKS: dict[str, str] = {"keep": "✓", "drop": "✕", "unsure": "?"}
 
 BASELINE_NAMES: dict[str, str] = {

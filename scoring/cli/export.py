@@ -17,7 +17,7 @@ from scoring.cli.console import (
     show_message,
 )
 from scoring.cli.options import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
-from scoring.exports.options import ExportOptions
+from scoring.exports.options import MANIFEST, ExportOptions
 from scoring.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def export(
             f"visnec build -w {workspace}"
         )
     show_message(f"{result.n_samples:,} samples; check them at any time with:")
-    show_message(f"visnec verify {result.folder / 'manifest.json'} -w {workspace}")
+    show_message(f"visnec verify {result.folder / MANIFEST} -w {workspace}")
     _show_changes(result.manifest)
     if json:
         print_json(result.manifest.to_dict())

@@ -229,12 +229,12 @@ def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
     outcomes: dict[tuple[Any, ...], list[RootDetection]] = {}
     for detection in detections:
         if detection.n_tried:
-            best = detection.candidates[detection.best]
+            best = detection.candidates[detection.best_index]
             others = tuple(folder for folder in detection.candidates if folder != best)
             outcome = (best, others, detection.remedy, detection.ambiguous)
             outcomes.setdefault(outcome, []).append(detection)
     for (best, others, folders, ambiguous), alike in outcomes.items():
-        n_found = sum(detection.n_found[detection.best] for detection in alike)
+        n_found = sum(detection.n_found[detection.best_index] for detection in alike)
         n_tried = sum(detection.n_tried for detection in alike)
         also = f" (also tried: {', '.join(others)})" if others else ""
         show_message(f"{n_found:,} of the first {n_tried:,} images are in {best}{also}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scoring.options import BASELINE_HELP, RUN_HELP
+
 WORKSPACE_VARIABLE = "VISNEC_WORKSPACE"
 
 WorkspaceOption = Annotated[
@@ -23,15 +25,12 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print the result as JSON to stdout.", rich_help_panel="Output"),
 ]
-RunOption = Annotated[
-    str | None, typer.Option("--run", help="The run to use. Default: the newest.")
-]
+RunOption = Annotated[str | None, typer.Option("--run", help=RUN_HELP)]
 BaselineOption = Annotated[
     str | None,
     typer.Option(
         "--baseline",
-        help="Blind baseline whose scores are used. Default: none, or the first baseline of a run "
-        "without it.",
+        help=BASELINE_HELP,
     ),
 ]
 AllowRemoteOption = Annotated[

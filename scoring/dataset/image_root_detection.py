@@ -57,7 +57,7 @@ class RootDetection:
     n_deep_greys: int = 0
 
     @property
-    def best(self) -> int:
+    def best_index(self) -> int:
         """Index of the chosen candidate."""
         return max(range(len(self.candidates)), key=lambda index: self.n_found[index])
 
@@ -108,7 +108,7 @@ class RootDetector:
         self._probes: list[str] = []
         self._detection: RootDetection | None = None
         self.has_inline_images = False
-        self.is_undecided = True  # whether more images are needed
+        self.needs_more_probes = True
 
     def add_sample(self, sample: Sample) -> None:
         """Use a sample's first image as a probe, until there are enough of them."""
@@ -116,19 +116,23 @@ class RootDetector:
             if isinstance(image, InlineReference):
                 is_own = image.startswith(f"{RECORDS_ROOT}#")
                 self.has_inline_images = self.has_inline_images or is_own
-            elif not is_fetchable(image) and self.is_undecided and sample.status is Status.PENDING:
+            elif (
+                not is_fetchable(image)
+                and self.needs_more_probes
+                and sample.status is Status.PENDING
+            ):
                 self._probes.append(image)
-                self.is_undecided = len(self._probes) < MAX_PROBES
+                self.needs_more_probes = len(self._probes) < MAX_PROBES
 
     def folders(self) -> tuple[Path, ...]:
         """Return the folders for the file's images: the chosen one, then other declared ones."""
         detection = self.detect()
-        best = Path(detection.candidates[detection.best])
+        best = Path(detection.candidates[detection.best_index])
         return tuple(dict.fromkeys((best, *self._declared, *self._link_targets)))
 
     def detect(self) -> RootDetection:
         """Return the result; no further probes are accepted."""
-        self.is_undecided = False
+        self.needs_more_probes = False
         if self._detection is None:
             self._detection = self._search()
         return self._detection
@@ -148,7 +152,9 @@ class RootDetector:
                 ambiguous = chosen
         best = max(located, key=lambda folder: len(located[folder]))
         missing = [image for image in self._probes if image not in located[best]]
-        refused, remedy = ({}, []) if ambiguous else self._find_remedy(missing, best)
+        refused, suggested_roots = (
+            ({}, []) if ambiguous else self._find_suggested_roots(missing, best)
+        )
         greys = {image for image, location in located[best].items() if is_deep_grey(location)}
         return RootDetection(
             self._source.file.name,
@@ -156,7 +162,7 @@ class RootDetector:
             tuple(self._count_probes(images) for images in located.values()),
             len(self._probes),
             self._count_probes(refused),
-            tuple(map(str, remedy)),
+            tuple(map(str, suggested_roots)),
             tuple(map(str, ambiguous)),
             self._count_probes(greys),
         )
@@ -186,7 +192,7 @@ class RootDetector:
         new = [path for path in dict.fromkeys(folders) if path not in self._near and path.is_dir()]
         return [path for path in new if path.resolve().is_relative_to(path.parent) == inside]
 
-    def _find_remedy(
+    def _find_suggested_roots(
         self, missing: Sequence[str], best: Path
     ) -> tuple[Mapping[str, Path], Sequence[Path]]:
         """Return the missing images that exist but may not be read, and the folders to declare.
@@ -279,7 +285,7 @@ class FileBases:
         bases = [list(map(str, folders)) for folders in self.bases]
         return {"default": list(map(str, self.default)), "bases": bases}
 
-    def find_base(self, folders: tuple[Path, ...]) -> int | None:
+    def find_or_add_base(self, folders: tuple[Path, ...]) -> int | None:
         """Return the number of the base with these folders, adding it if new; None: no base."""
         self.default = self.default or folders
         for number, known in enumerate((self.default, *self.bases), start=-1):
@@ -306,15 +312,15 @@ class FileBases:
             waiting.append(sample)
             size += len(sample.original)
             if (
-                not detector.is_undecided
+                not detector.needs_more_probes
                 or len(waiting) >= _MAX_WAITING
                 or size >= _MAX_WAITING_BYTES
             ):
-                base, is_decided = self.find_base(detector.folders()), True
+                base, is_decided = self.find_or_add_base(detector.folders()), True
                 yield from (_add_base(held, base) for held in waiting)
                 waiting.clear()
         if waiting:
-            base = self.find_base(detector.folders())
+            base = self.find_or_add_base(detector.folders())
             yield from (_add_base(held, base) for held in waiting)
 
 

@@ -29,9 +29,9 @@ from scoring.runs.record import list_runs
 from scoring.samples import Sample
 from scoring.workspace import (
     Workspace,
-    declared_roots,
     resolve_links,
     save_settings,
+    to_declared_roots,
     write_json,
 )
 
@@ -283,8 +283,8 @@ def _declare_roots(
     is_inline = state.has_inline_images or records in present
     roots = dict.fromkeys([*present, *folders, *map(resolve_links, containers)])
     roots.pop(records, None)  # must be last: another folder may have the same name
-    declared = declared_roots(workspace, [*roots, *([records] if is_inline else [])])
-    bases = tuple(declared_roots(workspace, base) for base in state.bases.bases)
+    declared = to_declared_roots(workspace, [*roots, *([records] if is_inline else [])])
+    bases = tuple(to_declared_roots(workspace, base) for base in state.bases.bases)
     save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
 
 

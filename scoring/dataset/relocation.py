@@ -17,7 +17,7 @@ from scoring.errors import InputError
 from scoring.image_references import ImageRoots, is_fetchable, split_base
 from scoring.images.decode import ImageProblem, resolve_image
 from scoring.samples import Status
-from scoring.workspace import Workspace, declared_roots, open_workspace, save_settings
+from scoring.workspace import Workspace, open_workspace, save_settings, to_declared_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def relocate_images(workspace: Workspace, moves: Sequence[str]) -> Relocation:
             f"None of the first {len(images):,} images would be found ({reason}), so nothing was "
             f"changed. The current image folders are {_format_roots(old)}."
         )
-    bases = tuple(declared_roots(workspace, base) for base in new.bases)
-    settings = workspace.settings.with_roots(declared_roots(workspace, new), bases)
+    bases = tuple(to_declared_roots(workspace, base) for base in new.bases)
+    settings = workspace.settings.with_roots(to_declared_roots(workspace, new), bases)
     save_settings(replace(workspace, settings=settings))
     return Relocation(open_workspace(workspace.root).image_roots, len(images), n_before, n_after)
 

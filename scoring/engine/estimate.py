@@ -23,7 +23,7 @@ from scoring.engine.pipeline import build_run_record, open_shuffled_images, scor
 from scoring.engine.plan import Plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import default_threads
-from scoring.engine.preparation import Blind, Prepared
+from scoring.engine.preparation import BlindPass, Prepared
 from scoring.engine.run_counts import RunCounts
 from scoring.engine.scorer import Scorer
 from scoring.models.base import VisionLanguageModel
@@ -116,7 +116,7 @@ def estimate_run(
     most = busy + timing.prepare_seconds
     multimodal = [sample.multimodal for sample in timing.prepared if sample.multimodal is not None]
     firsts = [sample.blind[0] for sample in timing.prepared]
-    text = [blind.encoded for blind in firsts if isinstance(blind, Blind)]
+    text = [blind.encoded for blind in firsts if isinstance(blind, BlindPass)]
     return RunEstimate(
         run_id=record.run_id,
         n_samples=counts.total,

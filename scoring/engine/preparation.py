@@ -25,7 +25,7 @@ from scoring.samples import Role, Sample, Status, Turn
 # Natural text has 1 to 5 characters per token, and a tokenizer uses up to 600 bytes per character:
 # without a limit, one text of 80 MB would end a run at the same sample each time.
 _CHARACTERS_PER_TOKEN = 16
-_LEAST_LIMIT, _MOST_LIMIT = 1_000_000, 16_000_000
+_MIN_CHARACTERS, _MAX_CHARACTERS = 1_000_000, 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Blind:
+class BlindPass:
     """A sample encoded for the pass of a blind baseline; ``truncated``: some answers were cut."""
 
     encoded: EncodedSample
@@ -54,13 +54,13 @@ class Prepared:
 
     row_idx: int
     multimodal: EncodedSample | None
-    blind: tuple[Blind | Problem, ...]
+    blind: tuple[BlindPass | Problem, ...]
 
     def encoded_samples(self) -> Iterator[EncodedSample]:
         """Yield the model's inputs, pass by pass."""
         if self.multimodal is not None:
             yield self.multimodal
-        yield from (blind.encoded for blind in self.blind if isinstance(blind, Blind))
+        yield from (blind.encoded for blind in self.blind if isinstance(blind, BlindPass))
 
 
 Images = Sequence[Image.Image] | Problem
@@ -157,7 +157,7 @@ class Preparer:
             return Problem(sample.status, sample.reason)
         n_characters = sum(len(turn.text) for turn in sample.turns)
         max_length = self._model.info.max_length
-        limit = min(max(_CHARACTERS_PER_TOKEN * max_length, _LEAST_LIMIT), _MOST_LIMIT)
+        limit = min(max(_CHARACTERS_PER_TOKEN * max_length, _MIN_CHARACTERS), _MAX_CHARACTERS)
         if n_characters <= limit:
             return None
         reason = (
@@ -221,14 +221,14 @@ class Preparer:
         kept = [
             len(blind_pass.encoded.answer_ids)
             for blind_pass in matched
-            if isinstance(blind_pass, Blind)
+            if isinstance(blind_pass, BlindPass)
         ]
         longest = _truncate_answers(multimodal, max(kept)) if kept else None
         return Prepared(sample.row_idx, longest, tuple(matched))
 
     def _match_answers(
         self, sample: Sample, multimodal: EncodedSample, blind: Encoded, baseline: str
-    ) -> Blind | Problem:
+    ) -> BlindPass | Problem:
         """Return the blind pass, truncated if needed, or why it cannot be compared."""
         if isinstance(blind, Problem):
             return blind
@@ -241,7 +241,7 @@ class Preparer:
         limit = self._model.info.max_length
         longest = max(len(multimodal.input_ids), len(blind.input_ids))
         if longest <= limit:
-            return Blind(blind)
+            return BlindPass(blind)
         if not self._truncate:
             return Problem(
                 Status.TOO_LONG,
@@ -259,7 +259,7 @@ class Preparer:
         if any(turn.image_offsets for turn in sample.turns[last_turn:]):
             reason = f"an image comes after the truncation at the model's {limit:,} tokens"
             return Problem(Status.TOO_LONG, reason)
-        return Blind(_truncate_answers(blind, kept), truncated=kept < len(blind.answer_ids))
+        return BlindPass(_truncate_answers(blind, kept), truncated=kept < len(blind.answer_ids))
 
 
 def _truncate_answers(encoded: EncodedSample, n_answers: int) -> EncodedSample:

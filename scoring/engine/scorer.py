@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
 from scoring.engine.isolation import PROBE_CONVERSATION, FaultIsolator, probe_image
-from scoring.engine.preparation import Blind, OnOpened, Prepared, Preparer, Problem
+from scoring.engine.preparation import BlindPass, OnOpened, Prepared, Preparer, Problem
 from scoring.engine.shuffled_images import ShuffledImages
 from scoring.errors import InputError
 from scoring.models.base import VisionLanguageModel
@@ -179,7 +179,7 @@ class Scorer:
         outcomes: list[SampleScore] = []
         for index, baseline in enumerate(self._baselines):
             blind = [item.blind[index] for item in prepared]
-            text = self._text_pass([b.encoded if isinstance(b, Blind) else b for b in blind])
+            text = self._text_pass([b.encoded if isinstance(b, BlindPass) else b for b in blind])
             passes = zip(prepared, blind, text, multimodal, strict=True)
             outcomes += [
                 self._score_sample(item.row_idx, baseline, blind_pass, *losses)
@@ -188,7 +188,12 @@ class Scorer:
         return outcomes
 
     def _score_sample(
-        self, row_idx: int, baseline: str, blind: Blind | Problem, text: Losses, multimodal: Losses
+        self,
+        row_idx: int,
+        baseline: str,
+        blind: BlindPass | Problem,
+        text: Losses,
+        multimodal: Losses,
     ) -> SampleScore:
         """Compare the losses of both passes: (answer_tokens,) each, of the same token ids."""
         if isinstance(blind, Problem):

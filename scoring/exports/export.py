@@ -30,14 +30,13 @@ from scoring.exports.manifest import (
     read_inputs,
     read_manifest,
 )
-from scoring.exports.options import FOLDERS, ExportOptions, is_output_name
+from scoring.exports.options import FOLDERS, MANIFEST, ExportOptions, is_output_name
 from scoring.exports.source_tables import resolve_columns
 from scoring.exports.staging import StagingArea
 from scoring.reviews.decisions import log_offsets
 from scoring.subsets.definitions import ResolvedSubset, SubsetDefinition, resolve_definition
 from scoring.workspace import Workspace, open_workspace
 
-MANIFEST = "manifest.json"
 _WAIT_SECONDS = 0.2  # between two attempts while another export is running
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHOWN = 3  # missing images that an error names
@@ -138,7 +137,7 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
     own = {name for name in present if name in (MANIFEST, *FOLDERS) or is_output_name(name)}
     foreign = sorted(present - own)
     if foreign or MANIFEST not in present:
-        shown = ", ".join(foreign[:3]) or "no manifest.json"
+        shown = ", ".join(foreign[:3]) or f"no {MANIFEST}"
         raise InputError(
             f"{folder} contains other files than an export ({shown}). Name another folder."
         )

@@ -25,7 +25,7 @@ from scoring.dataset.records import read_dataset_info
 from scoring.errors import InputError
 from scoring.exports.export_plan import ExportPlan
 from scoring.exports.files import FileDigest, digest_file
-from scoring.exports.options import VERSION, ExportOptions, is_output_name, options_from_dict
+from scoring.exports.options import MANIFEST, VERSION, ExportOptions, is_output_name
 from scoring.necessity import Bands
 from scoring.reviews.decisions import log_digests, log_offsets
 from scoring.runs.record import read_run
@@ -182,7 +182,7 @@ def is_edited(path: Path) -> bool:
 
 def manifest_path(path: Path) -> Path:
     """Return the path of the manifest, given that or the folder of its export."""
-    return path / "manifest.json" if path.is_dir() else path
+    return path / MANIFEST if path.is_dir() else path
 
 
 def build_manifest(plan: ExportPlan, inputs: ExportInputs, bands: Mapping[str, float]) -> Manifest:
@@ -324,8 +324,8 @@ def _parse_manifest(value: Mapping[str, Any], version: int) -> Manifest:
     if invalid or not outputs:
         raise ValueError(f"the outputs are not those of an export: {invalid[:1]}")
     return Manifest(
-        options=options_from_dict(
-            {"format": value["format"], **value.get("options", {}), "version": version}
+        options=ExportOptions(
+            **{"format": value["format"], **value.get("options", {}), "version": version}
         ),
         derived=tuple(value.get("derived", ())),
         subset=definition_from_dict(value["subset"]),

@@ -42,6 +42,7 @@ TurnChoice = Literal["keep", "drop", "mask"]
 _WEIGHTS, _TURNS, _CARD = "Weights", "Turns", "Dataset card"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
+MANIFEST = "manifest.json"
 FOLDERS = ("images", "plots")
 """Folders of an export."""
 
@@ -207,11 +208,6 @@ class ExportOptions:
             if option.name != "version" and getattr(self, option.name) != option.default
         }
         return {"format": self.format, **changed}
-
-
-def options_from_dict(value: Mapping[str, Any]) -> ExportOptions:
-    """Return the options that ``to_dict`` gave. Raises InputError, TypeError for others."""
-    return ExportOptions(**value)
 
 
 def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:

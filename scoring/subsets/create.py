@@ -9,12 +9,13 @@ from typing import Annotated, Any
 from scoring.clustering.clusters import list_clusterings
 from scoring.database.connection import Store
 from scoring.errors import InputError
-from scoring.options import Option
+from scoring.options import BASELINE_HELP, RUN_HELP, Option
 from scoring.rules import Rule, ablation_arms, parse_ranges, rule_from_dict
 from scoring.runs.record import read_run_or_latest, utc_now
 from scoring.subsets.definitions import (
     ResolvedSubset,
     SubsetDefinition,
+    name_arm,
     read_outcome,
     read_subset,
     save_subset,
@@ -102,14 +103,11 @@ class SelectOptions:
     ] = None
     max_weight: Annotated[float | None, Option("Highest weight.", panel=_RULE)] = None
     seed: Annotated[int | None, Option("Seed of a random rule, or of --arms.", panel=_RULE)] = None
-    run_id: Annotated[
-        str | None, Option("The run to use. Default: the newest.", "--run", _SCORES)
-    ] = None
+    run_id: Annotated[str | None, Option(RUN_HELP, "--run", _SCORES)] = None
     baseline: Annotated[
         str | None,
         Option(
-            "Blind baseline whose scores are used. Default: none, or the first baseline of a run "
-            "without it.",
+            BASELINE_HELP,
             panel=_SCORES,
         ),
     ] = None
@@ -164,7 +162,7 @@ def create_subsets(
     definitions = [definition]
     if options.arms:
         definitions += [
-            replace(definition, name=f"{definition.name}-{arm}", rule=rule)
+            replace(definition, name=name_arm(definition.name, arm), rule=rule)
             for arm, rule in ablation_arms(definition.rule, options.seed or 0).items()
         ]
     resolved = [read_outcome(workspace, store, each) for each in definitions]

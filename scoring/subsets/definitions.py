@@ -75,6 +75,11 @@ def definition_from_dict(value: Mapping[str, Any]) -> SubsetDefinition:
     return SubsetDefinition(**(known | {"rule": rule_from_dict(value["rule"])}))
 
 
+def name_arm(name: str, arm: str) -> str:
+    """Return the name of a comparison arm of the subset ``name``, short enough for a file name."""
+    return f"{name[:80]}-{arm}"
+
+
 def save_subset(
     workspace: Workspace, definition: SubsetDefinition, overwrite: bool = False
 ) -> Path:

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dashboard.data.cache import AnswerCache
+from dashboard.data.cache import ResultCache
 
 
 def test_concurrent_callers_share_one_computation() -> None:
-    answers, asked, go_on = AnswerCache(10), threading.Event(), threading.Event()
+    answers, asked, go_on = ResultCache(10), threading.Event(), threading.Event()
     reads: list[int] = []
 
     def read() -> str:
@@ -30,7 +30,7 @@ def test_concurrent_callers_share_one_computation() -> None:
 
 
 def test_a_failed_computation_is_repeated() -> None:
-    answers = AnswerCache(10)
+    answers = ResultCache(10)
     with pytest.raises(ZeroDivisionError):
         answers.get(("question",), lambda: 1 // 0)
     assert answers.get(("question",), lambda: 2) == 2

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scoring.engine.baselines import BaselineSettings
-from scoring.engine.preparation import Blind, Prepared, Preparer
+from scoring.engine.preparation import BlindPass, Prepared, Preparer
 from scoring.models.base import ModelInfo
 from scoring.models.hf import HfModel
 from scoring.samples import Role, Sample, Turn
@@ -56,8 +56,8 @@ def test_losses_of_a_truncated_sample_are_the_first_of_the_whole(
     assert cut.multimodal is not None
     pairs = [(whole.multimodal, cut.multimodal)]
     for before, after in zip(whole.blind, cut.blind, strict=True):
-        assert isinstance(before, Blind)
-        assert isinstance(after, Blind)
+        assert isinstance(before, BlindPass)
+        assert isinstance(after, BlindPass)
         assert (before.truncated, after.truncated) == (False, True)
         assert after.encoded.answer_ids == cut.multimodal.answer_ids
         pairs.append((before.encoded, after.encoded))

@@ -30,7 +30,7 @@ from scoring.exports.export_plan import plan_export
 from scoring.exports.files import ContentDigest
 from scoring.exports.manifest import read_manifest
 from scoring.exports.manifest_diff import diff_manifests, is_manifest_path, resolve_manifest
-from scoring.exports.options import FORMATS, ExportOptions, options_from_dict
+from scoring.exports.options import FORMATS, ExportOptions
 from scoring.exports.shards import tar_member
 from scoring.exports.verify import verify_manifest
 from scoring.images import containers
@@ -471,12 +471,12 @@ def test_a_read_only_workspace_exports_to_another_folder(
 )
 def test_options_that_cannot_be_combined_are_refused(choice: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        options_from_dict(choice)
+        ExportOptions(**choice)
 
 
 def test_options_round_trip() -> None:
     for options in EVERY.values():
-        assert options_from_dict(json.loads(json.dumps(options.to_dict()))) == options
+        assert ExportOptions(**json.loads(json.dumps(options.to_dict()))) == options
     assert ExportOptions().to_dict() == {"format": "llava"}
 
 

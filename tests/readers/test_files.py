@@ -552,7 +552,7 @@ def test_a_preview_reports_the_format_and_images(tmp_path: Path) -> None:
     )
     assert preview.sample is not None and preview.sample.answer == "a0"
     assert preview.detection.candidates == (str(tmp_path / "ann"), str(tmp_path))
-    assert (preview.detection.n_found, preview.detection.n_tried, preview.detection.best) == (
+    assert (preview.detection.n_found, preview.detection.n_tried, preview.detection.best_index) == (
         (0, 1),
         2,
         1,

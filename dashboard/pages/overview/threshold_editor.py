@@ -82,7 +82,7 @@ def show_editor(context: Context, summary: ScoreSummary, threshold: float) -> No
         default={"limits": None},
         on_limits_change=lambda: _call(_change_limits, read_limits(_read_sent("limits"))),
         on_brushed_change=lambda: _call(_filter_by_score, read_score_range(_read_sent("brushed"))),
-        on_log_change=lambda: _change_scale(_read_sent("log") == "on"),
+        on_log_change=lambda: change_view(log=_read_sent("log") == "on"),
         on_act_change=lambda: _call(_handle_action, read_action(_read_sent("act"))),
     )
     action = read_action(result.act)
@@ -124,10 +124,6 @@ def _change_limits(limits: dict[str, float]) -> None:
 def _filter_by_score(ends: tuple[float, float]) -> None:
     change_view(filter=replace(current_view().filter, visnec=Range(*ends)))
     rerun_fragment(Fragment.SCORES)
-
-
-def _change_scale(log_counts: bool) -> None:
-    change_view(log=log_counts)
 
 
 def _handle_action(action: EditorAction) -> None:

@@ -12,7 +12,7 @@ from dashboard.data.exports import default_export_folder, dismiss_export_job, st
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
-from scoring.exports.options import FORMATS, TABLES, ExportOptions, options_from_dict
+from scoring.exports.options import FORMATS, MANIFEST, TABLES, ExportOptions
 from scoring.rules import WeightingRule
 from scoring.subsets.definitions import SubsetDefinition
 
@@ -54,7 +54,7 @@ def show_export_button(context: Context, definition: SubsetDefinition, section: 
         )
         folder = Path(typed).expanduser() if typed else default
         st.code(str(folder), language=None, wrap_lines=True)
-        exists = (folder / "manifest.json").exists()
+        exists = (folder / MANIFEST).exists()
         if st.button(
             "Replace the existing export" if exists else "Export now",
             key=f"export-{name}",
@@ -64,7 +64,7 @@ def show_export_button(context: Context, definition: SubsetDefinition, section: 
 
 
 def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
-    """Return the options for ``options_from_dict``, and whether images may be missing."""
+    """Return the arguments of ``ExportOptions``, and whether images may be missing."""
     name = definition.name
     file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
     figures.show_caption(FORMATS[file_format])
@@ -166,7 +166,7 @@ def _start_export(
     allow_missing: bool,
 ) -> None:
     try:
-        options: ExportOptions = options_from_dict(chosen)
+        options = ExportOptions(**chosen)
         job = start_export(context, definition, options, folder, overwrite, allow_missing)
     except (VisnecError, OSError) as error:
         notices.show_problem(error, "The export was not started")

@@ -18,7 +18,13 @@ from dashboard.widgets.figures import Table
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, WeightingRule, ablation_arms
 from scoring.runs.record import utc_now
-from scoring.subsets.definitions import SubsetDefinition, delete_subset, list_subsets, save_subset
+from scoring.subsets.definitions import (
+    SubsetDefinition,
+    delete_subset,
+    list_subsets,
+    name_arm,
+    save_subset,
+)
 
 _SECTION: Final = "saved subsets"
 _SAVE: Final = "save form"
@@ -154,7 +160,7 @@ def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
     if isinstance(rule, Ablation | Control | RandomShare | WeightingRule):
         return {}
     return {
-        kind: replace(definition, name=f"{definition.name[:80]}-{kind}", rule=control)
+        kind: replace(definition, name=name_arm(definition.name, kind), rule=control)
         for kind, control in ablation_arms(rule).items()
         if definition.clustering_id is not None or not uses_clusters(control)
     }
