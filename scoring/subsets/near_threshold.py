@@ -38,7 +38,10 @@ def format_near_threshold(rule: Rule, candidates: Candidates, noise: Noise | Non
     if noise is None:
         return f"Noise of the scores: {UNKNOWN}" if isinstance(rule, _WITH_THRESHOLD) else None
     n = count_near_threshold(rule, candidates, noise)
-    return None if n is None else f"{n:,} scores are within the noise of the threshold ({noise})"
+    if n is None:
+        return None
+    scores = "1 score is" if n == 1 else f"{n:,} scores are"
+    return f"{scores} within the noise of the threshold ({noise})"
 
 
 def count_near_threshold(rule: Rule, candidates: Candidates, noise: Noise) -> int | None:

@@ -145,7 +145,7 @@ def texts() -> dict[str, Case]:
             Status.SCORED,
         ),
         "100,000 tokens": Case(
-            asking("plain.png", answer="red " * 100_000), Status.TOO_LONG, "the model takes 512"
+            asking("plain.png", answer="red " * 100_000), Status.TOO_LONG, "the model accepts 512"
         ),
         "answer first": Case(
             asking("plain.png") | {"conversations": talk("red", "<image>?", first="gpt")}, bad

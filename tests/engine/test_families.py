@@ -453,9 +453,9 @@ def test_the_supported_families_are_the_tested_ones() -> None:
     assert set(SUPPORTED) == {RECIPES[name]().model_type for name in CONFIRMED}
 
 
-def test_the_readme_names_every_supported_family() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    assert [name for name in SUPPORTED.values() if name not in readme] == []
+def test_the_documentation_names_every_supported_family() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+    assert [name for name in SUPPORTED.values() if name not in page] == []
 
 
 def test_a_family_that_needs_an_image_is_refused() -> None:
