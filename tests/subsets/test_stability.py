@@ -238,7 +238,7 @@ def test_scores_within_the_noise_of_a_threshold_are_counted() -> None:
     assert format_near_threshold(TopCount(2), columns, noise) == (
         "2 scores are within the noise of the threshold (± 0.01 in bfloat16)"
     )
-    assert format_near_threshold(Threshold(max=0.91), columns, noise) == (
+    assert format_near_threshold(Threshold(max=0.909), columns, noise) == (
         "1 score is within the noise of the threshold (± 0.01 in bfloat16)"
     )
     assert format_near_threshold(RandomShare(0.5), columns, noise) is None
