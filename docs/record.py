@@ -1,6 +1,6 @@
 """Record the pictures of README and docs from the demo: ``python docs/record.py`` in a clone.
 
-Needs Chromium and the development environment. Writes demo.gif, overview.png and review.png.
+Needs Chromium and the development environment. Writes demo.webp, overview.png and review.png.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.chromium import find_chromium  # noqa: E402
 
 DOCS = ROOT / "docs"
 SIZE = {"width": 1280, "height": 960}
-GIF_SIZE = (896, 672)
+FRAME_SIZE = (896, 672)
 FRAME_MS = 90
 
 
@@ -37,7 +37,7 @@ def main() -> None:
             expect(page.locator(".handle.cut")).to_be_visible(timeout=60_000)
             page.wait_for_timeout(2_000)
             page.screenshot(path=DOCS / "overview.png")
-            save_gif(record_demo(page))
+            save_animation(record_demo(page))
             record_review(page, served.address)
         browser.close()
 
@@ -45,11 +45,11 @@ def main() -> None:
 def record_demo(page: Page) -> list[tuple[Image.Image, int]]:
     """Drag the threshold to the right and back, then open a sample; return frames and times."""
     frames = [(take_frame(page), 900)]
-    page.locator(".handle.cut .grip").hover()
-    x, y = page.locator(".handle.cut .grip").evaluate(
-        "(grip) => { const box = grip.getBoundingClientRect();"
-        " return [box.x + box.width / 2, box.y + box.height / 2]; }"
-    )
+    box = page.locator(".handle.cut .grip").bounding_box()
+    if box is None:
+        raise RuntimeError("the threshold is not drawn")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
     page.mouse.down()
     for offset in [*range(0, 160, 16), *range(160, -60, -20)]:
         page.mouse.move(x + offset, y)
@@ -86,20 +86,21 @@ def record_review(page: Page, address: str) -> None:
 def take_frame(page: Page) -> Image.Image:
     """Return a screenshot in the size of the animation."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return picture.resize(GIF_SIZE, Image.Resampling.LANCZOS)
+    return picture.resize(FRAME_SIZE, Image.Resampling.LANCZOS)
 
 
-def save_gif(frames: list[tuple[Image.Image, int]]) -> None:
-    """Write the frames with one palette, so only changed pixels are stored."""
-    sheet = Image.new("RGB", (GIF_SIZE[0], GIF_SIZE[1] * 3))
-    for i, (frame, _) in enumerate([frames[0], *frames[-2:]]):
-        sheet.paste(frame, (0, i * GIF_SIZE[1]))
-    palette = sheet.quantize(256)
-    pictures = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame, _ in frames]
+def save_animation(frames: list[tuple[Image.Image, int]]) -> None:
+    """Write the frames and their times in milliseconds as an animated WebP file."""
+    pictures = [frame for frame, _ in frames]
     times = [time for _, time in frames]
-    file = DOCS / "demo.gif"
     pictures[0].save(
-        file, save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=True
+        DOCS / "demo.webp",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=times,
+        loop=0,
+        quality=70,
+        method=6,
     )
 
 
