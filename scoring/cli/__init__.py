@@ -46,7 +46,7 @@ def show_version(
 
 
 _COMMANDS = (
-    ("demo", serve.demo, "Start", "visnec demo", "visnec demo --no-serve -w /tmp/demo"),
+    ("demo", serve.demo, "Start", "visnec demo", "visnec demo --no-serve -w demo"),
     (
         "dashboard", serve.dashboard, "Start",
         "visnec dashboard -w work", "visnec dashboard -w work --port 0",

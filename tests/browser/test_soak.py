@@ -145,12 +145,12 @@ def by_the_logs(workspace: Workspace) -> list[tuple[int, str, str]]:
     for path in sorted(workspace.reviews_dir.glob("[!.]*.jsonl")):
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         for line in sorted(lines, key=lambda one: one["seq"]):
-            verdicts = holds[line["row_idx"], line["reviewer"]]
+            decisions = holds[line["row_idx"], line["reviewer"]]
             if line["undoes"]:
-                verdicts[:] = [one for one in verdicts if one[0] != line["undoes"]]
+                decisions[:] = [one for one in decisions if one[0] != line["undoes"]]
             elif line["decision"]:
-                verdicts.append((line["event_id"], line["decision"]))
-    return sorted((*key, verdicts[-1][1]) for key, verdicts in holds.items() if verdicts)
+                decisions.append((line["event_id"], line["decision"]))
+    return sorted((*key, decisions[-1][1]) for key, decisions in holds.items() if decisions)
 
 
 @pytest.mark.long

@@ -106,15 +106,15 @@ def test_decisions_and_undo_are_visible_at_once(tmp_path: Path) -> None:
 
 def test_final_decision_of_several_reviewers(tmp_path: Path) -> None:
     workspace, store = built(tmp_path, visnec=SCORES, tokens=TOKENS)
-    for reviewer, verdicts in {
+    for reviewer, decisions in {
         "ada": ["keep", "keep", "drop", "unsure"],
         "ben": ["keep", "drop", "drop", "unsure"],
         "cem": ["drop", None, None, None],
     }.items():
         events = [
-            decision_event(row + 1, row, verdict, reviewer=reviewer)
-            for row, verdict in enumerate(verdicts)
-            if verdict
+            decision_event(row + 1, row, decision, reviewer=reviewer)
+            for row, decision in enumerate(decisions)
+            if decision
         ]
         append_decisions(workspace, events, f"{reviewer}@laptop")
 

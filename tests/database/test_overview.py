@@ -263,14 +263,14 @@ def test_groups_by_turn(plausible: Store) -> None:
 
 
 def test_groups_count_decisions_and_add_up(plausible: Store) -> None:
-    verdicts = decision_counts(plausible, SCOPE)
-    assert verdicts["keep"] > 0 < verdicts["drop"]
+    counts = decision_counts(plausible, SCOPE)
+    assert counts["keep"] > 0 < counts["drop"]
     total = sample_count(plausible, SCOPE)
     for group in (by_source, by_cluster, by_answer_kind):
         frame = group(plausible, SCOPE)
         assert frame["n"].sum() == total == 240
         assert frame[["keep", "drop", "unsure"]].sum().to_dict() == {
-            name: verdicts[name] for name in ("keep", "drop", "unsure")
+            name: counts[name] for name in ("keep", "drop", "unsure")
         }
 
 

@@ -48,9 +48,9 @@ def exported(
     return export_subset(workspace, Store(workspace), definition, format=file_format).folder
 
 
-def decide(workspace: Workspace, *verdicts: tuple[int, Decision]) -> None:
+def decide(workspace: Workspace, *decisions: tuple[int, Decision]) -> None:
     log = open_review_log(workspace, "ada", "laptop")
-    log.append([DecisionDraft(row_idx, decision) for row_idx, decision in verdicts])
+    log.append([DecisionDraft(row_idx, decision) for row_idx, decision in decisions])
 
 
 RULES: list[Rule] = [
