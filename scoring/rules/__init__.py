@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from scoring.errors import RuleError
 from scoring.rules.arms import LOSSES, RANKINGS, Ablation, Control, RandomShare, ablation_arms
-from scoring.rules.base import Rule, WeightingRule, parse_ranges
-from scoring.rules.budget import Budget
+from scoring.rules.base import Rule, parse_ranges
+from scoring.rules.limits import AnswerThresholds, Budget, Threshold
 from scoring.rules.ranking import Per
 from scoring.rules.shares import (
     ClusterShare,
@@ -27,7 +27,6 @@ from scoring.rules.shares import (
     TopTokens,
     length_rank,
 )
-from scoring.rules.thresholds import AnswerThresholds, Threshold
 from scoring.rules.weighting import WeightBy, Weights
 
 __all__ = [
@@ -52,7 +51,6 @@ __all__ = [
     "TopShare",
     "TopTokens",
     "WeightBy",
-    "WeightingRule",
     "Weights",
     "ablation_arms",
     "length_rank",

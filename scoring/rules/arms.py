@@ -12,15 +12,7 @@ from typing import Any, ClassVar, cast, get_args
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import (
-    Rule,
-    SerializableRule,
-    WeightingRule,
-    check_choice,
-    check_count,
-    check_seed,
-    check_share,
-)
+from scoring.rules.base import Rule, check_choice, check_count, check_seed, check_share
 from scoring.rules.candidates import Candidates, Floats, Mask
 from scoring.rules.ranking import (
     Per,
@@ -32,6 +24,7 @@ from scoring.rules.ranking import (
     select_share,
     to_mask,
 )
+from scoring.rules.weighting import Weights
 
 RANKINGS: dict[str, Callable[[Candidates], Floats]] = {
     "visnec": lambda candidates: candidates.visnec,
@@ -49,7 +42,7 @@ LOSSES = tuple(name for name in RANKINGS if name != "visnec")
 
 
 @dataclass(frozen=True, slots=True)
-class RandomShare(SerializableRule):
+class RandomShare(Rule):
     """A random share (``int(share * scored samples)``) or count of the scored samples.
 
     Each sample gets a number from ``seed`` and its ``row_idx`` (SplitMix64), and the lowest are
@@ -79,7 +72,7 @@ class RandomShare(SerializableRule):
 
 
 @dataclass(frozen=True, slots=True)
-class Ablation(SerializableRule):
+class Ablation(Rule):
     """The best by one loss alone: ``int(share * n)`` of each cluster, source or of the dataset.
 
     ``by`` is one of ``LOSSES``. The arms of the paper's ablation are ``text-loss`` and
@@ -105,12 +98,12 @@ class Ablation(SerializableRule):
 
 
 @dataclass(frozen=True, slots=True)
-class Control(SerializableRule):
+class Control(Rule):
     """The same number of samples as another rule, in another order: a fair arm of a comparison.
 
     ``by`` is ``random`` (using ``seed``) or one of ``RANKINGS``; ``per`` matches the numbers in
-    each cluster or source too, not only in total. Raises RuleError for weighting rules, which
-    select everything.
+    each cluster or source too, not only in total. Raises RuleError for ``Weights``, which select
+    everything.
     """
 
     of: Rule
@@ -124,7 +117,7 @@ class Control(SerializableRule):
             from scoring.rules import rule_from_dict  # the registry imports this class
 
             object.__setattr__(self, "of", rule_from_dict(cast(Mapping[str, Any], self.of)))
-        if not isinstance(self.of, SerializableRule) or isinstance(self.of, WeightingRule):
+        if not isinstance(self.of, Rule) or isinstance(self.of, Weights):
             raise RuleError(f"A control needs a rule that selects part of the samples: {self.of}")
         check_choice(self.by, ("random", *RANKINGS), "--by")
         check_choice(self.per, get_args(Per), "--per")

@@ -7,12 +7,13 @@ keeps its meaning or reports what is wrong with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, cast
 
 from scoring.errors import RuleError
-from scoring.rules.candidates import Candidates, Floats, Mask
+from scoring.rules.candidates import Candidates, Mask
 
 MAX_SEED = 2**63 - 1
 
@@ -20,59 +21,39 @@ NamedLimits = tuple[tuple[str, float | None, float | None], ...]
 """(name, lower, upper) for groups of samples; None means no limit on that side."""
 
 
-class Rule(Protocol):
-    """A selection rule: an immutable value that selects some of the scored samples."""
-
-    name: ClassVar[str]
-
-    def select_mask(self, candidates: Candidates) -> Mask:
-        """Return which candidates the rule selects, shape (n,); False without a score."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the rule as JSON values, with its name under ``rule``."""
-        ...
-
-
-@runtime_checkable
-class WeightingRule(Protocol):
-    """A rule that also assigns weights: how often each sample counts in training."""
-
-    def compute_weights(self, candidates: Candidates) -> Floats:
-        """Return weights of shape (n,): 0 for unselected samples, mean 1 over the scored."""
-        ...
-
-
-class SerializableRule:
-    """Base of all rules: how they are saved as JSON and printed."""
+class Rule(ABC):
+    """A selection rule: an immutable dataclass that selects some of the scored samples."""
 
     __slots__ = ()
     name: ClassVar[str]
 
+    @abstractmethod
+    def select_mask(self, candidates: Candidates) -> Mask:
+        """Return which candidates the rule selects, shape (n,); False without a score."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as JSON values, with its name under ``rule``."""
         saved: dict[str, Any] = {"rule": self.name}
-        for name, value in self._options():
-            if isinstance(value, SerializableRule):
-                saved[name] = value.to_dict()
-            else:
-                saved[name] = [list(item) for item in value] if isinstance(value, tuple) else value
+        for field in fields(cast(Any, self)):
+            value = getattr(self, field.name)
+            if isinstance(value, Rule):
+                value = value.to_dict()
+            elif isinstance(value, tuple):
+                value = [list(item) for item in value]
+            saved[field.name] = value
         return saved
 
     def __str__(self) -> str:
         words = [self.name]
-        for name, value in self._options():
-            if isinstance(value, SerializableRule):
-                words.append(f"{name}=({value})")
+        for field in fields(cast(Any, self)):
+            value = getattr(self, field.name)
+            if isinstance(value, Rule):
+                words.append(f"{field.name}=({value})")
             elif isinstance(value, tuple):
                 words += [f"{group}={format_range(low, high)}" for group, low, high in value]
             elif value is not None:
-                words.append(f"{name}={value}")
+                words.append(f"{field.name}={value}")
         return " ".join(words)
-
-    def _options(self) -> Iterator[tuple[str, Any]]:
-        for field in fields(cast(Any, self)):
-            yield field.name, getattr(self, field.name)
 
 
 def format_range(low: float | None, high: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from scoring.errors import RuleError
-from scoring.rules.base import SerializableRule, check_count, check_share
+from scoring.rules.base import Rule, check_count, check_share
 from scoring.rules.candidates import Candidates, Floats, Ints, Mask
 from scoring.rules.ranking import (
     Per,
@@ -21,7 +21,7 @@ from scoring.rules.ranking import (
 
 
 @dataclass(frozen=True, slots=True)
-class _ShareRule(SerializableRule):
+class _ShareRule(Rule):
     share: float
 
     def __post_init__(self) -> None:
@@ -29,13 +29,12 @@ class _ShareRule(SerializableRule):
 
 
 @dataclass(frozen=True, slots=True)
-class _GroupShare(SerializableRule):
-    share: float
+class _GroupShare(_ShareRule):
     at_least: int = 0
     per: ClassVar[Per]
 
     def __post_init__(self) -> None:
-        check_share(self.share)
+        _ShareRule.__post_init__(self)  # super() does not work with slots
         check_count(self.at_least, lowest=0, what=f"The minimum per {self.per}")
 
     def select_mask(self, candidates: Candidates) -> Mask:
@@ -55,7 +54,7 @@ class TopShare(_ShareRule):
 
 
 @dataclass(frozen=True, slots=True)
-class TopCount(SerializableRule):
+class TopCount(Rule):
     """The ``count`` highest scores, or all scored samples if there are fewer."""
 
     count: int
@@ -71,7 +70,7 @@ class TopCount(SerializableRule):
 
 
 @dataclass(frozen=True, slots=True)
-class TopTokens(SerializableRule):
+class TopTokens(Rule):
     """The highest scores whose answer tokens add up to at most ``tokens``.
 
     It ends before the first sample that would exceed the budget, so a larger budget contains a

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from scoring.errors import RuleError
-from scoring.rules.base import SerializableRule, check_choice, is_finite
+from scoring.rules.base import Rule, check_choice, is_finite
 from scoring.rules.candidates import Candidates, Floats, Mask
 from scoring.rules.ranking import scored_positions
 
@@ -23,7 +24,7 @@ _TOLERANCE = 1e-13
 
 
 @dataclass(frozen=True, slots=True)
-class Weights(SerializableRule):
+class Weights(Rule):
     """All scored samples, weighted by their scores.
 
     ``softmax``: proportional to ``exp(visnec / temperature)``, with the temperature in nats per
@@ -59,21 +60,12 @@ class Weights(SerializableRule):
         scored = scored_positions(candidates)
         if len(scored):
             visnec = candidates.visnec[scored]
-            logits = visnec if self.by == "softmax" else np.log(_share_below(visnec))
+            logits = visnec
+            if self.by == "rank":
+                logits = np.log((pd.Series(visnec).rank().to_numpy() - 0.5) / len(visnec))
             highest = np.inf if self.max_weight is None else self.max_weight
             weights[scored] = _normalize_mean(logits / self.temperature, self.min_weight, highest)
         return np.round(weights, WEIGHT_DECIMALS)
-
-
-def _share_below(values: Floats) -> Floats:
-    """Return the share of values below each one; equal values (itself included) count half."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    sizes = np.diff(np.append(starts, len(values)))
-    shares = np.empty(len(values))
-    shares[order] = np.repeat((2 * starts + sizes) / (2 * len(values)), sizes)
-    return shares
 
 
 def _normalize_mean(logits: Floats, lowest: float, highest: float) -> Floats:

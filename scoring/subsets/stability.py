@@ -21,7 +21,7 @@ from scoring.database.queries.browse import score_column
 from scoring.database.values import Scope
 from scoring.errors import RuleError
 from scoring.precision import noise_of
-from scoring.rules import Ablation, Control, RandomShare, Rule, WeightingRule
+from scoring.rules import Ablation, Control, RandomShare, Rule, Weights
 from scoring.rules.base import check_count, check_seed
 from scoring.rules.candidates import STATUSES, Candidates, Floats, Mask
 from scoring.rules.ranking import random_numbers
@@ -183,7 +183,7 @@ def inclusion_probabilities(
     """
     check_count(n_draws, what="The number of draws")
     check_seed(seed)
-    if isinstance(rule, (Ablation, Control, RandomShare, WeightingRule)):
+    if isinstance(rule, (Ablation, Control, RandomShare, Weights)):
         raise RuleError(f"Stability needs a rule that selects samples by their scores, got: {rule}")
     selected = rule.select_mask(candidates)
     in_use = Replicate("", "", dtype, lambda: candidates.visnec)

@@ -19,7 +19,7 @@ from scoring.dataset.records import read_dataset_info
 from scoring.exchange.imported_scores import import_scores
 from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions
-from scoring.rules.thresholds import Threshold
+from scoring.rules import Threshold
 from scoring.samples import Status
 from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import Workspace, save_settings, write_json

@@ -30,7 +30,7 @@ from scoring.exports.export import export_subset
 from scoring.exports.verify import verify_manifest
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import ReviewLog, open_review_log, read_events
-from scoring.rules.thresholds import Threshold
+from scoring.rules import Threshold
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import Workspace, open_workspace
 from tests.browser.conftest import PAGES, Watched, serving, watching

@@ -27,7 +27,7 @@ from scoring.exports.json_edits import (
 )
 from scoring.readers.json_stream import RawRecord
 from scoring.readers.records import to_sample
-from scoring.rules.thresholds import Threshold
+from scoring.rules import Threshold
 from scoring.samples import Role, Sample
 from scoring.subsets.definitions import SubsetDefinition
 from scoring.workspace import create_workspace, open_workspace

@@ -25,7 +25,7 @@ from scoring.exports.export import export_subset
 from scoring.predictions.imported import import_predictions
 from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
-from scoring.rules.thresholds import Threshold
+from scoring.rules import Threshold
 from scoring.subsets.definitions import SubsetDefinition, save_subset
 from scoring.workspace import create_workspace, open_workspace
 from tests.fakes import FakeModel

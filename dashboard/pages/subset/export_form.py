@@ -13,7 +13,7 @@ from dashboard.text import formatting
 from dashboard.widgets import figures, notices
 from scoring.errors import VisnecError
 from scoring.exports.options import FORMATS, MANIFEST, TABLES, ExportOptions
-from scoring.rules import WeightingRule
+from scoring.rules import Weights
 from scoring.subsets.definitions import SubsetDefinition
 
 _WAIT_SECONDS = 1.5  # a small export finishes before the page is drawn again
@@ -87,7 +87,7 @@ def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
         chosen["columns"] = st.selectbox(
             "Columns", list(_COLUMNS), key=f"columns-{name}", format_func=_COLUMNS.__getitem__
         )
-    if isinstance(definition.rule, WeightingRule):
+    if isinstance(definition.rule, Weights):
         chosen |= _choose_weights(name)
     chosen |= _choose_turns(name)
     chosen["card"] = st.checkbox(

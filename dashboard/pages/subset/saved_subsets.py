@@ -16,7 +16,7 @@ from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
 from dashboard.widgets.figures import Table
 from scoring.errors import VisnecError
-from scoring.rules import Ablation, Control, RandomShare, WeightingRule, ablation_arms
+from scoring.rules import Ablation, Control, RandomShare, Weights, ablation_arms
 from scoring.runs.record import utc_now
 from scoring.subsets.definitions import (
     SubsetDefinition,
@@ -157,7 +157,7 @@ def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
     Without a clustering only those that need none; empty for a rule that is an arm or weighs.
     """
     rule = definition.rule
-    if isinstance(rule, Ablation | Control | RandomShare | WeightingRule):
+    if isinstance(rule, Ablation | Control | RandomShare | Weights):
         return {}
     return {
         kind: replace(definition, name=name_arm(definition.name, kind), rule=control)
