@@ -8,19 +8,24 @@ itself: no single baseline is right for all questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from scoring.engine.shuffled_images import ShuffledImages
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
 from scoring.options import Option
 from scoring.samples import Status
+from scoring.workspace import open_atomic
 
 NONE = "none"  # the placeholder and its tokens are removed: the paper's text, the default
 REFERENCE = "reference"  # the placeholder is masked and keeps its position: the paper's code
@@ -35,6 +40,14 @@ DEFAULT_SHUFFLE_SEED = 42
 _CACHED_GRAYS = 16
 _CACHED_PIXELS = 4_000_000
 _TRIALS = 32  # images tried in the shuffled order before a sample is left without a partner
+_BATCH_ROWS = 65_536
+_SHUFFLED_SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),  # in the order of the dataset
+        ("key", pa.uint64()),  # ascending: the shuffled order
+        ("place", pa.int64()),  # index into the column image of the one with this key
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,32 +130,25 @@ class BaselineImages:
         self._roots, self._shuffled = image_roots, shuffled
         # One object per common size: a model processes the same object once.
         self._cached_gray = lru_cache(_CACHED_GRAYS)(self._new_gray)
-        self._makers: dict[str, Callable[..., list[Image.Image]]] = {
-            GRAY: self._gray_images,
-            BLUR: self._blurred_images,
-            SHUFFLED: self._other_images,
-        }
-
-    def uses_images(self, baseline: str) -> bool:
-        """Return whether the blind pass shows any image."""
-        return baseline in self._makers
 
     def make_images(
         self, baseline: str, references: Sequence[str], images: Sequence[Image.Image]
     ) -> list[Image.Image]:
         """Return a replacement for each of ``images``, named by ``references``.
 
-        Raises ImageProblem.
+        Returns nothing for a baseline that shows no image. Raises ImageProblem.
         """
-        return self._makers[baseline](references, images)
-
-    def _gray_images(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
-        return [
-            (self._cached_gray if image.width * image.height <= _CACHED_PIXELS else self._new_gray)(
-                image.size
-            )
-            for image in images
-        ]
+        if baseline == GRAY:
+            grays = []
+            for image in images:
+                is_common = image.width * image.height <= _CACHED_PIXELS
+                grays.append((self._cached_gray if is_common else self._new_gray)(image.size))
+            return grays
+        if baseline == BLUR:
+            share = self._settings.blur_sigma
+            blurs = [ImageFilter.GaussianBlur(share * max(image.size)) for image in images]
+            return [image.filter(blur) for image, blur in zip(images, blurs, strict=True)]
+        return self._other_images(references, images) if baseline == SHUFFLED else []
 
     def _new_gray(self, size: tuple[int, int]) -> Image.Image:
         if self._neutral_colour is None:
@@ -150,10 +156,6 @@ class BaselineImages:
                 Status.BAD_IMAGE, "the colour that the model maps to zero is not known"
             )
         return Image.new("RGB", size, self._neutral_colour)
-
-    def _blurred_images(self, _: Sequence[str], images: Sequence[Image.Image]) -> list[Image.Image]:
-        share = self._settings.blur_sigma
-        return [image.filter(ImageFilter.GaussianBlur(share * max(image.size))) for image in images]
 
     def _other_images(
         self, references: Sequence[str], images: Sequence[Image.Image]
@@ -172,7 +174,8 @@ class BaselineImages:
                 break
             try:
                 image = open_reference(reference, self._roots)
-                if not any(_have_equal_pixels(image, own) for own in images):
+                alike = (own for own in images if own.size == image.size)
+                if all(own.tobytes() != image.tobytes() for own in alike):
                     others.append(image)
             except ImageProblem as error:
                 problem = error
@@ -187,5 +190,55 @@ class BaselineImages:
         )
 
 
-def _have_equal_pixels(first: Image.Image, second: Image.Image) -> bool:
-    return first.size == second.size and first.tobytes() == second.tobytes()
+class ShuffledImages:
+    """The distinct first images of a dataset's samples in a circular, shuffled order.
+
+    They are sorted by a keyed digest of their paths, so the order depends only on the set of paths
+    and the seed. It is stored in a memory-mapped Arrow file.
+    """
+
+    def __init__(self, path: Path, seed: int) -> None:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self._seed, self._images = seed, table.column("image")
+        self._keys: NDArray[np.uint64] = table.column("key").to_numpy()
+        self._indices: NDArray[np.int64] = table.column("place").to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def images_after(self, image: str) -> Iterator[str]:
+        """Yield every other image once, starting after ``image`` in the shuffled order."""
+        start = int(np.searchsorted(self._keys, _image_keys([image], self._seed)[0], side="right"))
+        for step in range(len(self._keys)):
+            index = self._indices[(start + step) % len(self._keys)]
+            other: str = self._images[int(index)].as_py()
+            if other != image:
+                yield other
+
+
+def write_shuffled_images(path: Path, first_images: Iterable[list[str | None]], seed: int) -> None:
+    """Write the shuffled order of the images, atomically.
+
+    Args:
+        path: Target file.
+        first_images: The first image of every sample, None for samples without, in pieces.
+        seed: Key of the digests.
+    """
+    pieces = (pa.array(piece, pa.large_string()).drop_null() for piece in first_images)
+    images = pc.unique(pa.chunked_array(pieces, pa.large_string()))  # (images,)
+    batches = [slice(at, at + _BATCH_ROWS) for at in range(0, len(images), _BATCH_ROWS)]
+    keys = np.empty(len(images), np.uint64)
+    for batch in batches:
+        keys[batch] = _image_keys(images[batch].to_pylist(), seed)
+    order = np.argsort(keys)
+    with open_atomic(path) as file, pa.ipc.new_file(file, _SHUFFLED_SCHEMA) as writer:
+        for batch in batches:
+            columns = [images[batch].cast(pa.string()), keys[order[batch]], order[batch]]
+            writer.write_batch(pa.record_batch(columns, _SHUFFLED_SCHEMA))
+
+
+def _image_keys(images: Iterable[str], seed: int) -> NDArray[np.uint64]:
+    """Return eight bytes of a digest of each image's path, keyed with the seed."""
+    key = str(seed).encode()
+    digests = [hashlib.blake2b(image.encode(), digest_size=8, key=key).digest() for image in images]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

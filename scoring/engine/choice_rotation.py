@@ -57,19 +57,14 @@ def rotate_choices(turns: Sequence[Turn], reference: str) -> tuple[Rotation, ...
     right_index = letters.index(right)
     rotations = []
     for shift in range(len(spans)):
-        question = _rotate_text(text, [(start, end) for _, start, end in spans], shift)
+        pieces, copied = [], 0
+        for index, (_, start, end) in enumerate(spans):
+            _, first, last = spans[(index + shift) % len(spans)]  # the option that moves here
+            pieces += [text[copied:start], text[first:last]]
+            copied = end
+        question = "".join((*pieces, text[copied:]))
         if list(list_options(question)) != letters:
             return ()  # the text of an option reads as a letter elsewhere
         moved = (*turns[:-1], replace(turns[-1], text=question))
         rotations.append(Rotation(moved, letters[(right_index - shift) % len(letters)], question))
     return tuple(rotations)
-
-
-def _rotate_text(text: str, spans: Sequence[tuple[int, int]], shift: int) -> str:
-    """Return ``text`` with each of ``spans`` replaced by the one ``shift`` positions later."""
-    pieces, copied = [], 0
-    for index, (start, end) in enumerate(spans):
-        first, last = spans[(index + shift) % len(spans)]
-        pieces += [text[copied:start], text[first:last]]
-        copied = end
-    return "".join((*pieces, text[copied:]))

@@ -19,7 +19,7 @@ import numpy as np
 from scoring import errors
 from scoring.engine.pipeline import (
     build_run_record,
-    build_scoring_task,
+    build_scorer,
     read_run_summary,
     scoring_phase,
 )
@@ -87,7 +87,7 @@ class ScoreChunks:
         threading.Thread(target=self._watch_flag, args=(stop_flag,), daemon=True).start()
         self._runner = Runner(
             scoring_phase(workspace, self._record, options.limit),
-            build_scoring_task(workspace, self._record, model),
+            build_scorer(workspace, self._record, model),
             stop=self._stop,
             build=False,
         )

@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from scoring.engine.options import ScoreOptions
-from scoring.engine.pipeline import build_run_record, open_shuffled_images, scoring_phase
+from scoring.engine.pipeline import build_run_record, build_scorer, scoring_phase
 from scoring.engine.plan import Plan
 from scoring.engine.predictions import Predictor
 from scoring.engine.prefetch import default_threads
-from scoring.engine.preparation import BlindPass, Prepared
+from scoring.engine.preparation import Prepared
 from scoring.engine.run_counts import RunCounts
-from scoring.engine.scorer import Scorer
-from scoring.models.base import VisionLanguageModel
+from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.predictions.records import DEFAULT_MAX_NEW_TOKENS
 from scoring.runs.record import begin_run
 from scoring.samples import Sample, Status
@@ -94,45 +93,54 @@ def estimate_run(
         begin_run(workspace, record)  # only compares: the record is there
     phase = scoring_phase(workspace, record, options.limit)
     counts = phase.count_rows()
+    ranges = _read_ranges(phase.plan, counts, n_samples)
+    n_tried = sum(map(len, ranges))
+    prepared: list[Prepared] = []
+    statuses: Counter[str] = Counter()
+    prepare_seconds = score_seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "images.arrow"
-        scorer = Scorer(
-            model,
-            workspace.image_roots,
-            baselines=options.baselines,
-            shuffled=open_shuffled_images(workspace, path, options.baselines),
-            truncate=options.truncate,
-            tokens=options.tokens,
-        )
-        ranges = _read_ranges(phase.plan, counts, n_samples)
-        timing = _time_scoring(scorer, ranges)
+        scorer = build_scorer(workspace, record, model, Path(folder))
+        if ranges:
+            scorer.score(scorer.prepare(ranges[0]))  # a warm-up
+            started = time.perf_counter()
+            prepared = [item for samples in ranges for item in scorer.prepare(samples)]
+            ready = time.perf_counter()
+            # All at once, as in a run: batches are formed from all available samples.
+            scores = scorer.score(prepared)[:n_tried]
+            score_seconds = (time.perf_counter() - ready) / n_tried
+            prepare_seconds = (ready - started) / n_tried
+            statuses = Counter(score.status.value for score in scores)
     limit_tokens = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
     predictor = Predictor(model, workspace.image_roots, max_new_tokens=limit_tokens)
     predict_seconds = _time_prediction(predictor, ranges) if predict and ranges else None
+    busy = score_seconds + (predict_seconds or 0.0)
+    least = max(busy, prepare_seconds / default_threads())
     n_left = counts.total - counts.counts.done
-    device_bytes, device_total = _device_memory(model.info.device)
-    busy = timing.score_seconds + (predict_seconds or 0.0)
-    least = max(busy, timing.prepare_seconds / default_threads())
-    most = busy + timing.prepare_seconds
-    multimodal = [sample.multimodal for sample in timing.prepared if sample.multimodal is not None]
-    firsts = [sample.blind[0] for sample in timing.prepared]
-    text = [blind.encoded for blind in firsts if isinstance(blind, BlindPass)]
+    device_bytes = device_total = None
+    if model.info.device.startswith("cuda"):
+        import torch
+
+        device_bytes = torch.cuda.max_memory_allocated(model.info.device)
+        device_total = torch.cuda.mem_get_info(model.info.device)[1]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    multimodal = [item.multimodal for item in prepared if item.multimodal is not None]
+    text = [item.blind[0] for item in prepared if isinstance(item.blind[0], EncodedSample)]
     return RunEstimate(
         run_id=record.run_id,
         n_samples=counts.total,
         n_done=counts.counts.done,
         n_left=n_left,
-        n_tried=sum(map(len, ranges)),
-        statuses=timing.statuses,
+        n_tried=n_tried,
+        statuses=dict(statuses),
         tokens_multimodal=_token_stats([len(encoded.input_ids) for encoded in multimodal]),
         tokens_text=_token_stats([len(encoded.input_ids) for encoded in text]),
         answer_tokens=_token_stats([len(encoded.answer_ids) for encoded in text]),
-        prepare_seconds=timing.prepare_seconds,
-        score_seconds=timing.score_seconds,
+        prepare_seconds=prepare_seconds,
+        score_seconds=score_seconds,
         predict_seconds=predict_seconds,
         samples_per_second=1 / least if least else 0.0,
-        seconds=(n_left * least, n_left * most),
-        process_bytes=_process_bytes(),
+        seconds=(n_left * least, n_left * (busy + prepare_seconds)),
+        process_bytes=peak if sys.platform == "darwin" else peak * 1024,
         device_bytes=device_bytes,
         device_total_bytes=device_total,
     )
@@ -152,32 +160,6 @@ def _read_ranges(plan: Plan, counts: RunCounts, n_samples: int) -> list[list[Sam
     ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Timing:
-    """Prepared samples, and the seconds per sample of both halves of the work."""
-
-    prepared: list[Prepared]
-    statuses: dict[str, int]
-    prepare_seconds: float
-    score_seconds: float
-
-
-def _time_scoring(scorer: Scorer, ranges: Sequence[Sequence[Sample]]) -> _Timing:
-    """Measure preparation and scoring; the first range runs once before, as a warm-up."""
-    if not ranges:
-        return _Timing([], {}, 0.0, 0.0)
-    scorer.score(scorer.prepare(ranges[0]))
-    started = time.perf_counter()
-    prepared = [item for samples in ranges for item in scorer.prepare(samples)]
-    ready = time.perf_counter()
-    # All at once, as in a run: batches are formed from all available samples.
-    scores = scorer.score(prepared)[: len(prepared)]
-    done = time.perf_counter()
-    n = len(prepared)
-    statuses = dict(Counter(score.status.value for score in scores))
-    return _Timing(prepared, statuses, (ready - started) / n, (done - ready) / n)
-
-
 def _time_prediction(predictor: Predictor, ranges: Sequence[Sequence[Sample]]) -> float:
     """Return the seconds per sample of predicting answers."""
     samples = [
@@ -195,18 +177,3 @@ def _time_prediction(predictor: Predictor, ranges: Sequence[Sequence[Sample]]) -
 
 def _token_stats(lengths: Sequence[int]) -> TokenStats | None:
     return TokenStats(sum(lengths) / len(lengths), max(lengths)) if lengths else None
-
-
-def _process_bytes() -> int:
-    """Return the peak memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _device_memory(device: str) -> tuple[int | None, int | None]:
-    """Return (peak, total) memory of a GPU in bytes."""
-    if not device.startswith("cuda"):
-        return None, None
-    import torch
-
-    return torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]

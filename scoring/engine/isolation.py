@@ -49,29 +49,24 @@ class FaultIsolator(Generic[Result]):
         A Problem or None among ``samples`` stays in its place. Raises any exception of ``run`` if
         the model fails on every sample.
         """
-        results = iter(self._run_samples([s for s in samples if isinstance(s, EncodedSample)]))
-        return [next(results) if isinstance(s, EncodedSample) else s for s in samples]
-
-    def _run_samples(self, samples: Sequence[EncodedSample]) -> list[Result | Problem | None]:
-        if not samples:
-            return []
-        results: list[Result | Problem | None]
+        encoded = [sample for sample in samples if isinstance(sample, EncodedSample)]
+        results: list[Result | Problem | None] = []
         try:
-            results = list(self._run(samples))
+            results = list(self._run(encoded)) if encoded else []
         except Exception as error:
-            if len(samples) > 1:
-                results = [self._run_alone(sample) for sample in samples]
-            else:
+            if len(encoded) == 1:
                 results = [_failure_reason(error)]
+            else:
+                results = [self._run_alone(sample) for sample in encoded]
             all_failed = all(isinstance(result, Problem) for result in results)
-            if all_failed and not self._model_works(len(samples)):
+            if all_failed and not self._model_works(len(encoded)):
                 raise
         if self._succeeded is None:
-            for sample, result in zip(samples, results, strict=True):
-                if result is not None and not isinstance(result, Problem):
-                    self._succeeded = sample
-                    break
-        return results
+            pairs = zip(encoded, results, strict=True)
+            good = (one for one, result in pairs if not isinstance(result, Problem | None))
+            self._succeeded = next(good, None)
+        remaining = iter(results)
+        return [next(remaining) if isinstance(s, EncodedSample) else s for s in samples]
 
     def _run_alone(self, sample: EncodedSample) -> Result | Problem | None:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -24,14 +23,15 @@ from scoring.engine.baselines import (
     GRAY,
     SHUFFLED,
     BaselineSettings,
+    ShuffledImages,
+    write_shuffled_images,
 )
 from scoring.engine.options import ScoreOptions
 from scoring.engine.plan import open_plan
+from scoring.engine.predictions import Predictor
 from scoring.engine.run_counts import positions_with_status
 from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summarize_run
 from scoring.engine.scorer import Scorer, check_baselines
-from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
-from scoring.engine.tasks import PredictionTask, ScoringTask
 from scoring.errors import InputError, RunConflictError
 from scoring.images.thumbnails import thumbnail_writer
 from scoring.models.base import ModelInfo, VisionLanguageModel
@@ -84,15 +84,18 @@ def score_dataset(
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     check_baselines(model, options.baselines)
     record = begin_run(workspace, build_run_record(workspace, model, options))
-    task = build_scoring_task(workspace, record, model)
-    if options.retry:
-        phase = _retry_phase(workspace, record, options)
-        retried = Runner(phase, task, on_progress=on_progress, stop=stop, build=False).run()
-        if retried.stopped:
-            summary = read_run_summary(workspace, record.run_id, options.limit)
-            return replace(summary, stopped=True)
+    scorer = build_scorer(workspace, record, model)
     phase = scoring_phase(workspace, record, options.limit)
-    return Runner(phase, task, on_progress=on_progress, stop=stop, build=build).run()
+    if options.retry:
+        wanted = phase.wanted & positions_with_status(phase.plan, phase.journal, options.retry)
+        attempt = Journal(phase.journal.folder, SCORES, retry=phase.journal.last_retry() + 1)
+        retry = replace(phase, wanted=wanted, journal=attempt)
+        retried = Runner(retry, scorer, on_progress=on_progress, stop=stop, build=False).run()
+        # positions_with_status has read the parts, so the rest needs a journal of its own
+        phase = scoring_phase(workspace, record, options.limit)
+        if retried.stopped:
+            return replace(summarize_run(record.run_id, phase.count_rows()), stopped=True)
+    return Runner(phase, scorer, on_progress=on_progress, stop=stop, build=build).run()
 
 
 def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = None) -> RunPhase:
@@ -103,41 +106,47 @@ def scoring_phase(workspace: Workspace, record: RunRecord, limit: int | None = N
     return RunPhase(workspace, record.run_id, "score", plan, journal, wanted, record.baselines)
 
 
-def _retry_phase(workspace: Workspace, record: RunRecord, options: ScoreOptions) -> RunPhase:
-    """Return the rows of a run that ended with a status to retry, as a separate attempt."""
-    phase = scoring_phase(workspace, record, options.limit)
-    wanted = phase.wanted & positions_with_status(phase.plan, phase.journal, options.retry)
-    journal = Journal(phase.journal.folder, SCORES, retry=phase.journal.last_retry() + 1)
-    return replace(phase, wanted=wanted, journal=journal)
-
-
 def read_run_summary(workspace: Workspace, run_id: str, limit: int | None = None) -> RunSummary:
     """Return the current state of a run from its parts, including those of other processes."""
     phase = scoring_phase(workspace, read_run(workspace, run_id), limit)
     return summarize_run(run_id, phase.count_rows())
 
 
-def build_scoring_task(
-    workspace: Workspace, record: RunRecord, model: VisionLanguageModel
-) -> ScoringTask:
-    """Return the task that scores samples by a run's record; dates in prompts are the run's."""
+def build_scorer(
+    workspace: Workspace,
+    record: RunRecord,
+    model: VisionLanguageModel,
+    trial_folder: Path | None = None,
+) -> Scorer:
+    """Return the scorer for a run by its record; dates in prompts are the run's.
+
+    For a trial, the shuffled order of the images is written to ``trial_folder`` and no thumbnails
+    are.
+    """
     model.freeze_date(record.started)
     baselines = BaselineSettings(
         record.baselines,
         record.baseline_parameters.get("blur_sigma", DEFAULT_BLUR_SIGMA),
         int(record.baseline_parameters.get("shuffle_seed", DEFAULT_SHUFFLE_SEED)),
     )
-    path = workspace.run_dir(record.run_id) / "images.arrow"
-    return ScoringTask(
-        Scorer(
-            model,
-            workspace.image_roots,
-            baselines=baselines,
-            shuffled=open_shuffled_images(workspace, path, baselines),
-            truncate=bool(record.truncate),
-            tokens=record.tokens,
-            on_opened=thumbnail_writer(workspace),
-        )
+    shuffled = None
+    if SHUFFLED in baselines.names:
+        # The order depends on the dataset and the seed alone: a missing one is written identically.
+        path = (trial_folder or workspace.run_dir(record.run_id)) / "images.arrow"
+        if not path.exists():
+            tables = read_columns(workspace, ["images"])
+            columns = (table.column(0).to_pylist() for table in tables)
+            first_images = ([paths[0] if paths else None for paths in lists] for lists in columns)
+            write_shuffled_images(path, first_images, baselines.shuffle_seed)
+        shuffled = ShuffledImages(path, baselines.shuffle_seed)
+    return Scorer(
+        model,
+        workspace.image_roots,
+        baselines=baselines,
+        shuffled=shuffled,
+        truncate=bool(record.truncate),
+        tokens=record.tokens,
+        on_opened=None if trial_folder else thumbnail_writer(workspace),
     )
 
 
@@ -184,12 +193,17 @@ def predict_dataset(
             "the same settings, or score another --run."
         )
     model.freeze_date(record.started)
-    prediction_settings = begin_predictions(
+    fixed = begin_predictions(
         workspace, run_id, max_new_tokens, rotate_choices, model.info.chat_template_kwargs
     )
-    task = PredictionTask(model, workspace, prediction_settings)
+    predictor = Predictor(
+        model,
+        workspace.image_roots,
+        max_new_tokens=fixed.max_new_tokens,
+        rotate_choices=fixed.rotate_choices,
+    )
     phase = _prediction_phase(workspace, record, rows)
-    return Runner(phase, task, on_progress=on_progress, stop=stop, build=build).run()
+    return Runner(phase, predictor, on_progress=on_progress, stop=stop, build=build).run()
 
 
 def count_unfinished_thoughts(workspace: Workspace, run_id: str) -> int:
@@ -239,6 +253,10 @@ def build_run_record(
     if parameters := baselines.run_parameters():
         deciding["baseline_parameters"] = parameters
     known = {name: value for name, value in deciding.items() if value is not None}
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
     return RunRecord(
         run_id=options.run_id or settings_digest(**known),
         model=info.name,
@@ -252,7 +270,7 @@ def build_run_record(
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
         adapter=info.adapter,
         created_at=utc_now(),
-        versions=_package_versions(),
+        versions=versions,
         notice=info.notice,
         **deciding,  # type: ignore[arg-type]
     )
@@ -269,31 +287,3 @@ def _reading_settings(info: ModelInfo) -> dict[str, object]:
         "quantization": info.quantization,
         "device_map": info.device_map,
     }
-
-
-def _package_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions
-
-
-def open_shuffled_images(
-    workspace: Workspace, path: Path, baselines: BaselineSettings
-) -> ShuffledImages | None:
-    """Open the shuffled order of the dataset's images at ``path``; None if no baseline needs it.
-
-    It depends on the dataset and the seed alone, so a missing one is written again identically.
-    """
-    if SHUFFLED not in baselines.names:
-        return None
-    if not path.exists():
-        write_shuffled_images(path, _first_images(workspace), baselines.shuffle_seed)
-    return ShuffledImages(path, baselines.shuffle_seed)
-
-
-def _first_images(workspace: Workspace) -> Iterator[list[str | None]]:
-    """Yield the first image of each sample, in the order of the dataset, in pieces."""
-    for table in read_columns(workspace, ["images"]):
-        yield [paths[0] if paths else None for paths in table.column(0).to_pylist()]

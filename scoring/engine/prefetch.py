@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.engine.plan import Plan, split_at_images
-from scoring.engine.tasks import SampleTask
 from scoring.models.base import EncodedSample
 from scoring.samples import Sample
 
@@ -37,19 +36,35 @@ class Window:
     positions: NDArray[np.int64]
 
 
+class SampleTask(Protocol):
+    """Turns samples into rows of a run's journal, in two steps."""
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Any]:
+        """Decode and tokenise samples; called in threads, ahead of ``compute_rows``."""
+        ...
+
+    def compute_rows(self, items: list[Any]) -> list[dict[str, Any]]:
+        """Run the model on prepared items and return rows of the journal."""
+        ...
+
+    def encoded_samples(self, item: Any) -> Iterable[EncodedSample]:
+        """Return the encoded samples in an item, whose tensors count towards the memory limit."""
+        ...
+
+
 class Prefetcher:
     """A queue that returns windows prepared, in the order they were put; it re-raises errors."""
 
     def __init__(
         self,
         plan: Plan,
-        task: SampleTask[Any],
+        task: SampleTask,
         threads: int | None = None,
         held_bytes: int | None = None,
     ) -> None:
         self._plan, self._task = plan, task
         self._pool = ThreadPoolExecutor(default_threads() if threads is None else threads, "ahead")
-        self._pending: deque[tuple[Window, list[Future[_Group]]]] = deque()
+        self._pending: deque[tuple[Window, list[Future[tuple[list[Any], int]]]]] = deque()
         self._budget = _ByteBudget(HELD_BYTES if held_bytes is None else held_bytes)
         self._n_groups = 0
 
@@ -85,9 +100,25 @@ class Prefetcher:
         exceptions of the preparation.
         """
         window, groups = self._pending.popleft()
-        return window, self._iter_pieces(groups)
 
-    def _prepare_group(self, number: int, samples: Sequence[Sample]) -> _Group:
+        def iter_pieces() -> Iterator[list[Any]]:
+            piece: list[Any] = []
+            held = 0
+            for group in groups:
+                items, n_bytes = group.result()
+                piece, held = piece + items, held + n_bytes
+                if held >= self._budget.limit // 2:  # the whole window would block the next ones
+                    yield piece
+                    self._budget.release(held)
+                    piece, held = [], 0
+            if piece:
+                yield piece
+                self._budget.release(held)
+
+        return window, iter_pieces()
+
+    def _prepare_group(self, number: int, samples: Sequence[Sample]) -> tuple[list[Any], int]:
+        """Return prepared items, and the bytes of their tensors."""
         expected, n_bytes = self._budget.reserve(number), 0
         try:
             items = self._task.prepare(samples)
@@ -97,24 +128,6 @@ class Prefetcher:
             return items, n_bytes
         finally:
             self._budget.record_use(expected, n_bytes)
-
-    def _iter_pieces(self, groups: Sequence[Future[_Group]]) -> Iterator[list[Any]]:
-        piece: list[Any] = []
-        held = 0
-        for group in groups:
-            items, n_bytes = group.result()
-            piece, held = piece + items, held + n_bytes
-            if held >= self._budget.limit // 2:  # the whole window would block the next ones
-                yield piece
-                self._budget.release(held)
-                piece, held = [], 0
-        if piece:
-            yield piece
-            self._budget.release(held)
-
-
-_Group = tuple[list[Any], int]
-"""Prepared items, and the bytes of their tensors."""
 
 
 class _ByteBudget:
@@ -129,7 +142,9 @@ class _ByteBudget:
     def reserve(self, number: int) -> int:
         """Wait until bytes are free; return those reserved until the group's use is known."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._may_enter(number))
+            self._changed.wait_for(
+                lambda: self._closed or (number == self._next and self._held < self.limit)
+            )
             if self._closed:
                 raise CancelledError
             self._next += 1
@@ -138,15 +153,11 @@ class _ByteBudget:
             self._changed.notify_all()
             return expected
 
-    def _may_enter(self, number: int) -> bool:
-        return number == self._next and self._held < self.limit
-
     def record_use(self, expected: int, actual: int) -> None:
         """Record the bytes that a group actually uses."""
         with self._changed:
-            self._held += actual - expected
             self._last_use = actual
-            self._changed.notify_all()
+            self.release(expected - actual)
 
     def release(self, n_bytes: int) -> None:
         """Record that bytes are no longer held."""

@@ -7,15 +7,21 @@ for one baseline or for all of them; no content of a sample may stop a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
 
-from scoring.engine.baselines import GRAY, NONE, REFERENCE, BaselineImages, BaselineSettings
-from scoring.engine.shuffled_images import ShuffledImages
+from scoring.engine.baselines import (
+    GRAY,
+    NONE,
+    REFERENCE,
+    BaselineImages,
+    BaselineSettings,
+    ShuffledImages,
+)
 from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
@@ -36,17 +42,13 @@ class Problem:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BlindPass:
-    """A sample encoded for the pass of a blind baseline; ``truncated``: some answers were cut."""
-
-    encoded: EncodedSample
-    truncated: bool = False
+Images = Sequence[Image.Image] | Problem
+Encoded = EncodedSample | Problem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A sample ready for the passes, or its problem, under each blind baseline in order.
+    """A sample encoded for the passes, or its problem, under each blind baseline in order.
 
     ``multimodal`` is None if no baseline needs it. It extends as far as the baseline that keeps
     most of it: the losses of its first tokens do not depend on later ones.
@@ -54,17 +56,9 @@ class Prepared:
 
     row_idx: int
     multimodal: EncodedSample | None
-    blind: tuple[BlindPass | Problem, ...]
-
-    def encoded_samples(self) -> Iterator[EncodedSample]:
-        """Yield the model's inputs, pass by pass."""
-        if self.multimodal is not None:
-            yield self.multimodal
-        yield from (blind.encoded for blind in self.blind if isinstance(blind, BlindPass))
+    blind: tuple[Encoded, ...]
 
 
-Images = Sequence[Image.Image] | Problem
-Encoded = EncodedSample | Problem
 OnOpened = Callable[[ImageLocation, Image.Image], None]
 """Gets each decoded image and where it is stored."""
 
@@ -138,14 +132,15 @@ class Preparer:
         loader = ImageLoader(self._roots, self._on_opened)
         for references, neighbours in groupby(samples, key=lambda sample: sample.images):
             group = list(neighbours)
-            problems = {sample.row_idx: self._find_problem(sample) for sample in group}
-            pending = [sample for sample in group if problems[sample.row_idx] is None]
-            ready = self._prepare_group(pending, references, loader) if pending else {}
-            for sample in group:
-                problem = problems[sample.row_idx]
-                prepared.append(
-                    ready[sample.row_idx] if problem is None else self._unscored(sample, problem)
-                )
+            problems = [self._find_problem(sample) for sample in group]
+            pending = [s for s, problem in zip(group, problems, strict=True) if problem is None]
+            ready = iter(self._prepare_group(pending, references, loader) if pending else ())
+            prepared += [
+                Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
+                if problem is not None
+                else next(ready)
+                for sample, problem in zip(group, problems, strict=True)
+            ]
         return prepared
 
     def _find_problem(self, sample: Sample) -> Problem | None:
@@ -166,36 +161,34 @@ class Preparer:
         )
         return Problem(Status.TOO_LONG, reason)
 
-    def _unscored(self, sample: Sample, problem: Problem) -> Prepared:
-        return Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
-
     def _prepare_group(
         self, samples: Sequence[Sample], references: Sequence[str], loader: ImageLoader
-    ) -> dict[int, Prepared]:
-        """Prepare samples with the same images; return them by row_idx."""
+    ) -> list[Prepared]:
+        """Prepare samples with the same images: one baseline after the other, to hold few."""
         images = loader.load_images(references)
-        multimodal = {sample.row_idx: self._encode(sample.turns, images) for sample in samples}
-        blind: dict[int, list[Encoded]] = {sample.row_idx: [] for sample in samples}
+        multimodal = [self._encode(sample.turns, images) for sample in samples]
+        blind: list[list[Encoded]] = [[] for _ in samples]
         for baseline in self._baselines:
             replacements = self._replace_images(baseline, references, images)
-            for sample in samples:
-                with_image = multimodal[sample.row_idx]
-                blind[sample.row_idx].append(
-                    with_image
-                    if isinstance(with_image, Problem)
-                    else self._encode(sample.turns, replacements, baseline)
-                )
-        return {
-            sample.row_idx: self._match_passes(
-                sample, multimodal[sample.row_idx], blind[sample.row_idx]
-            )
-            for sample in samples
-        }
+            for sample, seen, passes in zip(samples, multimodal, blind, strict=True):
+                if isinstance(seen, EncodedSample):
+                    encoded = self._encode(sample.turns, replacements, baseline)
+                    passes.append(self._match_answers(sample, seen, encoded, baseline))
+                else:
+                    passes.append(seen)
+        prepared = []
+        for sample, seen, passes in zip(samples, multimodal, blind, strict=True):
+            kept = [len(one.answer_ids) for one in passes if isinstance(one, EncodedSample)]
+            longest = None
+            if isinstance(seen, EncodedSample) and kept:
+                longest = _truncate_answers(seen, max(kept))
+            prepared.append(Prepared(sample.row_idx, longest, tuple(passes)))
+        return prepared
 
     def _replace_images(self, baseline: str, references: Sequence[str], images: Images) -> Images:
-        """Return the images of a blind pass, or none if its baseline shows no image."""
-        if not self._baseline_images.uses_images(baseline) or isinstance(images, Problem):
-            return ()
+        """Return the images of a blind pass."""
+        if isinstance(images, Problem):
+            return images
         try:
             return self._baseline_images.make_images(baseline, references, images)
         except ImageProblem as problem:
@@ -208,27 +201,9 @@ class Preparer:
             return try_encode(lambda: self._model.encode_masked(turns))
         return try_encode(lambda: self._model.encode(turns, images))
 
-    def _match_passes(
-        self, sample: Sample, multimodal: Encoded, blind: Sequence[Encoded]
-    ) -> Prepared:
-        """Truncate both passes of each baseline to the same answer tokens."""
-        if isinstance(multimodal, Problem):
-            return self._unscored(sample, multimodal)
-        matched = [
-            self._match_answers(sample, multimodal, encoded, baseline)
-            for baseline, encoded in zip(self._baselines, blind, strict=True)
-        ]
-        kept = [
-            len(blind_pass.encoded.answer_ids)
-            for blind_pass in matched
-            if isinstance(blind_pass, BlindPass)
-        ]
-        longest = _truncate_answers(multimodal, max(kept)) if kept else None
-        return Prepared(sample.row_idx, longest, tuple(matched))
-
     def _match_answers(
         self, sample: Sample, multimodal: EncodedSample, blind: Encoded, baseline: str
-    ) -> BlindPass | Problem:
+    ) -> Encoded:
         """Return the blind pass, truncated if needed, or why it cannot be compared."""
         if isinstance(blind, Problem):
             return blind
@@ -241,7 +216,7 @@ class Preparer:
         limit = self._model.info.max_length
         longest = max(len(multimodal.input_ids), len(blind.input_ids))
         if longest <= limit:
-            return BlindPass(blind)
+            return blind
         if not self._truncate:
             return Problem(
                 Status.TOO_LONG,
@@ -259,7 +234,7 @@ class Preparer:
         if any(turn.image_offsets for turn in sample.turns[last_turn:]):
             reason = f"an image comes after the truncation at the model's {limit:,} tokens"
             return Problem(Status.TOO_LONG, reason)
-        return BlindPass(_truncate_answers(blind, kept), truncated=kept < len(blind.answer_ids))
+        return _truncate_answers(blind, kept)
 
 
 def _truncate_answers(encoded: EncodedSample, n_answers: int) -> EncodedSample:
@@ -268,21 +243,16 @@ def _truncate_answers(encoded: EncodedSample, n_answers: int) -> EncodedSample:
     if n_answers == len(answers):
         return encoded
     end = answers[n_answers - 1] + 1
+    inputs = dict(encoded.inputs)
+    for key, value in inputs.items():  # those with one value per token, (1, length, ...)
+        if tuple(getattr(value, "shape", ())[:2]) == (1, len(encoded.input_ids)):
+            inputs[key] = value[:, :end]
     return replace(
         encoded,
         input_ids=encoded.input_ids[:end],
         turn_ids=encoded.turn_ids[:end],
-        inputs=_truncate_inputs(encoded.inputs, len(encoded.input_ids), end),
+        inputs=inputs,
         pieces=encoded.pieces[:n_answers],
         segments=encoded.segments[:n_answers],
+        truncated=True,
     )
-
-
-def _truncate_inputs(inputs: Mapping[str, object], length: int, end: int) -> dict[str, object]:
-    """Truncate inputs with one value per token, (1, length, ...); pixels and sizes stay."""
-    return {
-        key: value[:, :end]  # type: ignore[index]
-        if tuple(getattr(value, "shape", ())[:2]) == (1, length)
-        else value
-        for key, value in inputs.items()
-    }

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from scoring.database.build.refresh import build_if_outdated
 from scoring.engine.plan import Plan
-from scoring.engine.prefetch import Prefetcher, Window
+from scoring.engine.prefetch import Prefetcher, SampleTask, Window
 from scoring.engine.run_counts import RunCounts
-from scoring.engine.tasks import SampleTask
 from scoring.errors import StorageError
 from scoring.runs.journal import Journal
 from scoring.runs.leases import ChunkLeases
@@ -117,7 +116,7 @@ class Runner:
     def __init__(
         self,
         phase: RunPhase,
-        task: SampleTask[Any],
+        task: SampleTask,
         *,
         on_progress: OnProgress | None = None,
         stop: threading.Event | None = None,

@@ -7,7 +7,7 @@ score without these needs no second pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
+from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings, ShuffledImages
 from scoring.engine.isolation import PROBE_CONVERSATION, FaultIsolator, probe_image
-from scoring.engine.preparation import BlindPass, OnOpened, Prepared, Preparer, Problem
-from scoring.engine.shuffled_images import ShuffledImages
+from scoring.engine.preparation import Encoded, OnOpened, Prepared, Preparer, Problem
 from scoring.errors import InputError
-from scoring.models.base import VisionLanguageModel
+from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.necessity import visnec_score
 from scoring.samples import Role, Sample, Segment, Status, Turn
@@ -145,17 +144,7 @@ class Scorer:
         tokens: bool = False,
         on_opened: OnOpened | None = None,
     ) -> None:
-        """Create a scorer.
-
-        Args:
-            model: The model.
-            image_roots: Folders that images may be read from.
-            baselines: Blind baselines; by default ``none``.
-            shuffled: Order of the dataset's images, for the baseline of that name.
-            truncate: Whether to score the part of a too long sample that fits.
-            tokens: Whether to keep the losses of every answer token.
-            on_opened: Gets each decoded image.
-        """
+        """Create a scorer; ``tokens`` keeps the loss of every answer token, see ``Preparer``."""
         settings = baselines or BaselineSettings()
         self._baselines, self._tokens = settings.names, tokens
         self._multimodal_pass, self._text_pass = (
@@ -179,7 +168,7 @@ class Scorer:
         outcomes: list[SampleScore] = []
         for index, baseline in enumerate(self._baselines):
             blind = [item.blind[index] for item in prepared]
-            text = self._text_pass([b.encoded if isinstance(b, BlindPass) else b for b in blind])
+            text = self._text_pass(blind)
             passes = zip(prepared, blind, text, multimodal, strict=True)
             outcomes += [
                 self._score_sample(item.row_idx, baseline, blind_pass, *losses)
@@ -187,11 +176,20 @@ class Scorer:
             ]
         return outcomes
 
+    def compute_rows(self, prepared: list[Prepared]) -> list[dict[str, Any]]:
+        """Return a row of ``schemas.SCORES`` per sample and baseline."""
+        return [score_row(score) for score in self.score(prepared)]
+
+    def encoded_samples(self, item: Prepared) -> Iterator[EncodedSample]:
+        """Yield the inputs of all passes."""
+        passes = (item.multimodal, *item.blind)
+        return (encoded for encoded in passes if isinstance(encoded, EncodedSample))
+
     def _score_sample(
         self,
         row_idx: int,
         baseline: str,
-        blind: BlindPass | Problem,
+        blind: Encoded,
         text: Losses,
         multimodal: Losses,
     ) -> SampleScore:
@@ -207,16 +205,16 @@ class Scorer:
         else:
             multimodal = multimodal[: len(text)]  # another baseline may keep more of it
             if np.isfinite(text).all() and np.isfinite(multimodal).all():
-                turns, pieces = blind.encoded.answer_turns, blind.encoded.pieces
+                turns, pieces = blind.answer_turns, blind.pieces
                 texts = pieces if len(pieces) == len(text) else None
                 return SampleScore(
                     row_idx,
                     baseline,
                     Status.SCORED,
                     truncated=blind.truncated,
-                    turns=turn_scores(turns, text, multimodal, blind.encoded.segments),
-                    text_altered=blind.encoded.text_altered,
-                    thoughts_dropped=blind.encoded.thoughts_dropped,
+                    turns=turn_scores(turns, text, multimodal, blind.segments),
+                    text_altered=blind.text_altered,
+                    thoughts_dropped=blind.thoughts_dropped,
                     tokens=TokenLosses(turns, texts, text, multimodal) if self._tokens else None,
                 )
             problem = _NO_NUMBER

@@ -62,6 +62,7 @@ class EncodedSample:
         segments: (answer_tokens,) the Segment of each; empty if the model does not know them.
         text_altered: Control tokens in its text were broken up so they are read as text.
         thoughts_dropped: Number of answers whose thought the chat template leaves out.
+        truncated: Some of its answers were cut to fit the model.
     """
 
     input_ids: tuple[int, ...]
@@ -72,6 +73,7 @@ class EncodedSample:
     segments: tuple[int, ...] = ()
     text_altered: bool = False
     thoughts_dropped: int = 0
+    truncated: bool = False
 
     @property
     def answer_ids(self) -> tuple[int, ...]:

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoring.engine.baselines import BLUR, GRAY, SHUFFLED, BaselineImages, BaselineSettings
-from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
+from scoring.engine.baselines import (
+    BLUR,
+    GRAY,
+    SHUFFLED,
+    BaselineImages,
+    BaselineSettings,
+    ShuffledImages,
+    write_shuffled_images,
+)
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem
 from scoring.samples import Status

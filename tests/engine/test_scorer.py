@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from scoring.engine.baselines import BaselineSettings
+from scoring.engine.baselines import BaselineSettings, ShuffledImages, write_shuffled_images
 from scoring.engine.scorer import (
     SampleScore,
     Scorer,
@@ -20,7 +20,6 @@ from scoring.engine.scorer import (
     score_row,
     turn_scores,
 )
-from scoring.engine.shuffled_images import ShuffledImages, write_shuffled_images
 from scoring.errors import InputError
 from scoring.images.decode import open_image
 from scoring.models.base import EncodedSample

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from scoring.engine.baselines import BaselineSettings
-from scoring.engine.preparation import BlindPass, Prepared, Preparer
-from scoring.models.base import ModelInfo
+from scoring.engine.preparation import Prepared, Preparer
+from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.hf import HfModel
 from scoring.samples import Role, Sample, Turn
 from tests.families import family_model
@@ -56,11 +56,11 @@ def test_losses_of_a_truncated_sample_are_the_first_of_the_whole(
     assert cut.multimodal is not None
     pairs = [(whole.multimodal, cut.multimodal)]
     for before, after in zip(whole.blind, cut.blind, strict=True):
-        assert isinstance(before, BlindPass)
-        assert isinstance(after, BlindPass)
+        assert isinstance(before, EncodedSample)
+        assert isinstance(after, EncodedSample)
         assert (before.truncated, after.truncated) == (False, True)
-        assert after.encoded.answer_ids == cut.multimodal.answer_ids
-        pairs.append((before.encoded, after.encoded))
+        assert after.answer_ids == cut.multimodal.answer_ids
+        pairs.append((before, after))
     for before, after in pairs:
         kept = len(after.answer_ids)
         assert 0 < kept < len(before.answer_ids)

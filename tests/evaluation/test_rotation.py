@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from scoring.database.build.build import build_database
 from scoring.database.build.schema import LATER_COLUMNS
@@ -19,19 +19,19 @@ from scoring.database.queries.browse import matching_rows
 from scoring.database.queries.evaluation import evaluate_predictions
 from scoring.database.values import Scope
 from scoring.engine.choice_rotation import Rotation, rotate_choices
-from scoring.engine.predictions import Predictor, RotatingPredictor
+from scoring.engine.predictions import Predictor
 from scoring.errors import RunConflictError
 from scoring.evaluation.accuracy import Accuracy
+from scoring.models.base import EncodedSample
 from scoring.predictions.answer_match import find_option_spans, list_options
 from scoring.predictions.records import (
-    Prediction,
     PredictionSettings,
     begin_predictions,
-    match_prediction,
     to_prediction_row,
 )
 from scoring.samples import Role, Sample, Turn
 from scoring.schemas import PREDICTIONS
+from tests.fakes import FakeModel
 from tests.synthetic import RUN_ID, Row, make_workspace
 
 QUESTION = "What is it?\nA. cat\nB. a big dog\nC. eel\nAnswer with the letter."
@@ -103,17 +103,17 @@ def test_option_spans_are_found() -> None:
 # ---- with a model, through the store -------------------------------------------------------------
 
 
-class Parrot:
-    """A predictor with fixed answers: "A" without an image, "a big dog" with one."""
+class Parrot(FakeModel):
+    """A model with fixed answers: "A" without an image, "a big dog" with one."""
 
-    def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
-        return list(samples)
+    def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
+        return ["a big dog" if prompt.inputs["seen"] else "A" for prompt in prompts]
 
-    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
-        return [
-            match_prediction(one.row_idx, "A", "a big dog", one.answer, one.question)
-            for one in samples
-        ]
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> Predictor:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    return Predictor(Parrot(), [tmp_path], rotate_choices=True)
 
 
 def sample(row_idx: int, question: str, answer: str) -> Sample:
@@ -126,8 +126,7 @@ def sample(row_idx: int, question: str, answer: str) -> Sample:
     return Sample(row_idx=row_idx, id=None, source="", images=("a.png",), turns=turns, original=b"")
 
 
-def test_each_order_is_asked_and_counted() -> None:
-    predictor = RotatingPredictor(cast(Predictor, Parrot()))
+def test_each_order_is_asked_and_counted(predictor: Predictor) -> None:
     samples = [sample(0, QUESTION, "B"), sample(1, "How many?", "two"), sample(2, QUESTION, "C")]
     asked = predictor.prepare(samples)
     assert [len(question.rotated) for question in asked] == [2, 0, 2]
@@ -142,13 +141,14 @@ def test_each_order_is_asked_and_counted() -> None:
     assert found[0].match_text.letter is False
 
 
-def test_the_measure_counts_answers_that_are_right_in_every_order(tmp_path: Path) -> None:
+def test_the_measure_counts_answers_that_are_right_in_every_order(
+    predictor: Predictor, tmp_path: Path
+) -> None:
     rows = [
         Row(image=f"{i}.png", turns=((QUESTION, answer, 4, 1.0, 0.5),))
         for i, answer in enumerate(("B", "C", "B"))
     ]
     place = make_workspace(tmp_path / "ws", rows=rows, with_images=False, with_predictions=False)
-    predictor = RotatingPredictor(cast(Predictor, Parrot()))
     asked = predictor.prepare([sample(0, QUESTION, "B"), sample(1, QUESTION, "C")])
     table = [to_prediction_row(one, 8) for one in predictor.predict(asked)]
     folder = place.run_dir(RUN_ID) / "predictions"
