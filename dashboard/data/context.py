@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from dashboard.data.cache import APP_CACHE, ResultCache
 from dashboard.data.facts import read_clusterings, read_scopes
@@ -24,6 +25,7 @@ from scoring.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE: Final = "VISNEC_WORKSPACE"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _pinned_stores: ContextVar[dict[Store, Store] | None] = ContextVar("pinned_stores", default=None)
@@ -40,6 +42,11 @@ class Context:
     filter: Filter
     edition: str  # fingerprint of the dataset
     filter_problem: str | None = None  # why the view's filter was ignored
+
+    @property
+    def selection(self) -> tuple[Store, Scope, Filter]:
+        """The first arguments of most queries."""
+        return self.store, self.scope, self.filter
 
     def without_filter(self) -> Context:
         """Return the same context for all samples."""
@@ -176,47 +183,42 @@ def cached_query(
     decisions: bool = True,
     cache: ResultCache = APP_CACHE.answers,
 ) -> T:
-    """Return a result that depends on the database, the context and ``parameters``.
+    """Return a result that depends on the database, the context and hashable ``parameters``.
 
     Args:
         context: The scope, filter and band limits that the query uses.
         name: Distinguishes queries with the same parameters.
         query: Computes the result if it is not cached.
-        parameters: Further hashable values that the result depends on.
+        parameters: What else the result depends on.
         decisions: Whether the result depends on decisions even if the filter does not.
         cache: Where to keep the result.
     """
     store = context.store
     by_decision = decisions or context.filter.needs_decisions
-    key = (
-        context.workspace.root,
-        name,
-        store.generation,
-        store.decisions_generation if by_decision else "",
-        context.scope,
-        str(context.filter),
-        context.bands,
-        *parameters,
-    )
-    return cache.get(key, query)
+    generations = store.generation, store.decisions_generation if by_decision else ""
+    choices = context.scope, str(context.filter), context.bands
+    return cache.get((context.workspace.root, name, *generations, *choices, *parameters), query)
 
 
-def run_query(
-    context: Context, query: Callable[..., T], *parameters: object, decisions: bool = True
-) -> T:
-    """Return ``query(store, scope, filter, *parameters, bands)``, cached.
+def cached_read(
+    *, decisions: bool = True
+) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
+    """Cache a function of a context and hashable parameters like :func:`cached_query`."""
 
-    ``decisions`` is as in :func:`cached_query`.
-    """
-    return cached_query(
-        context,
-        query.__name__,
-        lambda: query(*query_arguments(context), *parameters, context.bands),
-        *parameters,
-        decisions=decisions,
-    )
+    def decorate(
+        read: Callable[Concatenate[Context, P], T],
+    ) -> Callable[Concatenate[Context, P], T]:
+        @wraps(read)
+        def read_cached(context: Context, /, *values: P.args, **named: P.kwargs) -> T:
+            return cached_query(
+                context,
+                read.__name__,
+                lambda: read(context, *values, **named),
+                *values,
+                *named.items(),
+                decisions=decisions,
+            )
 
+        return read_cached
 
-def query_arguments(context: Context) -> tuple[Store, Scope, Filter]:
-    """Return the first arguments of most queries."""
-    return context.store, context.scope, context.filter
+    return decorate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dashboard.data.context import Context, query_arguments, run_query
+from dashboard.data.context import Context, cached_query
 from dashboard.data.scores import read_other_scopes
 from dashboard.view.state import Queue, QueueScope, View
 from scoring.database.queries.compare import other_name
@@ -46,7 +46,7 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
     At most MAX_QUEUE samples. Not cached: a page reads it once, when a queue starts.
     """
     return review_queue(
-        *query_arguments(context),
+        *context.selection,
         queue_order(context, view),
         MAX_QUEUE,
         view.seed,
@@ -130,4 +130,6 @@ def read_labels(context: Context) -> WeightedLabels:
     """
     if not context.filter.needs_bands:
         context = replace(context, bands=context.workspace.bands)
-    return run_query(context, read_hand_labels)
+    return cached_query(
+        context, "labels", lambda: read_hand_labels(*context.selection, context.bands)
+    )

@@ -7,18 +7,13 @@ from typing import Final
 
 from dashboard.data.cache import APP_CACHE
 from dashboard.data.cards import Card, build_card, build_tile
-from dashboard.data.context import Context, cached_query, query_arguments, run_query
+from dashboard.data.context import Context, cached_query, cached_read
 from dashboard.view.state import View
 from scoring.database.queries.browse import fetch_page, read_rows
-from scoring.database.queries.detail import (
-    sample_detail,
-    sample_details,
-    token_scores,
-    token_scores_of,
-)
+from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
 from scoring.database.queries.search import FirstHits, first_hits, is_large, is_searched
-from scoring.database.values import Cursor, Page, SampleDetail, Sort
+from scoring.database.values import Cursor, Page, Sort
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_image, resolve_image
@@ -29,9 +24,10 @@ from scoring.workspace import Workspace
 IMAGE_SIZE: Final = 2048
 
 
+@cached_read()
 def count_samples(context: Context) -> int:
     """Return the number of samples that match the filter."""
-    return run_query(context, sample_count)
+    return sample_count(*context.selection, context.bands)
 
 
 def read_page(context: Context, view: View) -> Page:
@@ -39,17 +35,17 @@ def read_page(context: Context, view: View) -> Page:
     return read_page_at(context, view.sort, view.page, view.size)
 
 
+@cached_read()
 def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
     """Return at most ``limit`` samples from a position in an order."""
-    return run_query(context, fetch_page, sort, cursor, limit)
+    return fetch_page(*context.selection, sort, cursor, limit, context.bands)
 
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:
     """Return some samples that contain the filter's text; None if the full answer is as quick."""
-    store, scope, where = query_arguments(context)
-    if is_searched(store, where) or not is_large(store):
+    if is_searched(context.store, context.filter) or not is_large(context.store):
         return None
-    return first_hits(store, scope, where, limit, bands=context.bands)
+    return first_hits(*context.selection, limit, bands=context.bands)
 
 
 def read_tiles(context: Context, page: Page | FirstHits) -> list[Card]:
@@ -65,68 +61,34 @@ def read_row_tiles(context: Context, rows: Sequence[int]) -> list[Card]:
     """Return the gallery's tiles for these rows, in their order."""
     wanted = list(rows)
     records = cached_query(
-        context,
-        "rows",
-        lambda: read_rows(context.store, context.scope, wanted),
-        tuple(wanted),
+        context, "rows", lambda: read_rows(context.store, context.scope, wanted), tuple(wanted)
     )
     return [build_tile(row, context.bands, context.edition) for row in records]
 
 
 def read_card(context: Context, row_idx: int) -> Card:
-    """Return one sample in full, with token losses if the run has them.
-
-    Raises:
-        InputError: If the dataset has no such row.
-    """
-    tokens = cached_query(
-        context,
-        "tokens",
-        lambda: token_scores(context.store, context.scope, row_idx),
-        row_idx,
-        decisions=False,
+    """Return one sample in full, cached; see :func:`read_cards`."""
+    card: Card = cached_query(
+        context, "card", lambda: read_cards(context, [row_idx])[0], row_idx, context.edition
     )
-    sample, detail = read_record(context.workspace, row_idx), read_detail(context, row_idx)
-    noise = score_noise(context.store, context.scope)
-    return build_card(
-        sample, detail, context.scope.baseline, context.bands, context.edition, tokens, noise
-    )
+    return card
 
 
 def read_cards(context: Context, rows: Sequence[int]) -> list[Card]:
-    """Return samples in full, in the order of ``rows``.
+    """Return samples in full, in the order of ``rows``, with token losses if the run has them.
 
     Raises:
         InputError: If the dataset lacks one of the rows.
     """
+    found = read_samples(context.workspace, sorted(set(rows)))
+    samples = {sample.row_idx: sample for sample in found}
+    if missing := set(rows) - samples.keys():
+        raise InputError(f"the dataset has no row {min(missing)}")
     details = sample_details(context.store, context.scope, rows)
-    samples = {
-        sample.row_idx: sample for sample in read_samples(context.workspace, sorted(set(rows)))
-    }
     tokens = token_scores_of(context.store, context.scope, rows)
     noise = score_noise(context.store, context.scope)
-    return [
-        build_card(
-            samples[row],
-            details[row],
-            context.scope.baseline,
-            context.bands,
-            context.edition,
-            tokens.get(row),
-            noise,
-        )
-        for row in rows
-    ]
-
-
-def read_detail(context: Context, row_idx: int) -> SampleDetail:
-    """Return what the database has about one sample."""
-    return cached_query(
-        context,
-        "detail",
-        lambda: sample_detail(context.store, context.scope, row_idx),
-        row_idx,
-    )
+    shown = context.scope.baseline, context.bands, context.edition
+    return [build_card(samples[row], details[row], *shown, tokens.get(row), noise) for row in rows]
 
 
 def read_record(workspace: Workspace, row_idx: int) -> Sample:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.data.context import Context, cached_query, query_arguments, run_query
+from dashboard.data.context import Context, cached_query, cached_read
 from dashboard.data.facts import read_scopes
 from dashboard.text import formatting
 from dashboard.view.state import Group
 from scoring.database.queries.compare import Comparison, compare_scopes
+from scoring.database.queries.evaluation import evaluate_predictions
 from scoring.database.queries.health import ScoreHealth, score_health
 from scoring.database.queries.overview import (
     cluster_names,
@@ -32,19 +33,21 @@ from scoring.database.score_index.groups import (
 )
 from scoring.database.score_index.thresholds import count_kept, score_ecdf
 from scoring.database.values import LossPlane, Scope, ScoreSummary, ThresholdCounts
+from scoring.evaluation.evaluate import Evaluation
 
 GROUP_BINS = 48
 """Number of bins of a group's small histogram."""
 
 
+@cached_read(decisions=False)
 def read_summary(context: Context) -> ScoreSummary:
     """Return counts, categories, mean and quantiles."""
-    return run_query(context, score_summary, decisions=False)
+    return score_summary(*context.selection, context.bands)
 
 
 def read_threshold_counts(context: Context, threshold: float) -> ThresholdCounts:
     """Return exactly what a threshold keeps and drops."""
-    return count_kept(*query_arguments(context), threshold, None, context.bands)
+    return count_kept(*context.selection, threshold, None, context.bands)
 
 
 # ---- distributions -------------------------------------------------------------------------------
@@ -58,41 +61,31 @@ def choose_bin_count(summary: ScoreSummary) -> int:
     return min(max(int(math.sqrt(summary.n_scored) * 4), 60), 160)
 
 
+@cached_read(decisions=False)
 def read_histogram(context: Context, bins: int) -> tuple[list[float], list[int]]:
     """Return round edges that do not change with the filter, and the counts between them."""
-
-    def read() -> tuple[list[float], list[int]]:
-        edges = histogram_edges(context.store, context.scope, bins)
-        frame = score_histogram(*query_arguments(context), edges, context.bands)
-        return edges, [int(n) for n in frame["n"]]
-
-    return cached_query(context, "histogram", read, bins, decisions=False)
+    edges = histogram_edges(context.store, context.scope, bins)
+    frame = score_histogram(*context.selection, edges, context.bands)
+    return edges, [int(n) for n in frame["n"]]
 
 
+@cached_read(decisions=False)
 def read_histogram_edges(context: Context, bins: int) -> list[float]:
     """Return round edges that do not change with the filter."""
-    return cached_query(
-        context,
-        "edges",
-        lambda: histogram_edges(context.store, context.scope, bins),
-        bins,
-        decisions=False,
-    )
+    return histogram_edges(context.store, context.scope, bins)
 
 
+@cached_read(decisions=False)
 def read_ecdf(context: Context) -> list[tuple[float, float]]:
     """Return scores, ascending, with the share of scored samples at or below each."""
-
-    def read() -> list[tuple[float, float]]:
-        frame = score_ecdf(*query_arguments(context), bands=context.bands)
-        return list(zip(frame["visnec"].tolist(), frame["share"].tolist(), strict=True))
-
-    return cached_query(context, "ecdf", read, decisions=False)
+    frame = score_ecdf(*context.selection, bands=context.bands)
+    return list(zip(frame["visnec"].tolist(), frame["share"].tolist(), strict=True))
 
 
-def read_loss_plane(context: Context, bins: int = 48) -> LossPlane:
+@cached_read(decisions=False)
+def read_loss_plane(context: Context) -> LossPlane:
     """Return counts of scored samples by both losses."""
-    return run_query(context, loss_plane, bins, decisions=False)
+    return loss_plane(*context.selection, 48, context.bands)
 
 
 # ---- groups --------------------------------------------------------------------------------------
@@ -112,7 +105,12 @@ def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame,
     query, key, name = _GROUP_QUERIES[group]
     if group is Group.CLUSTER and context.scope.clustering_id is None:
         return pd.DataFrame(), key, name
-    frame = run_query(context, query, decisions=group is not Group.TURN)
+    frame = cached_query(
+        context,
+        query.__name__,
+        lambda: query(*context.selection, context.bands),
+        decisions=group is not Group.TURN,
+    )
     if group is Group.TURN:
         frame = frame.assign(place=[f"answer {turn + 1}" for turn in frame["turn"]])
     if group is Group.LENGTH:
@@ -124,41 +122,45 @@ def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame,
     return frame, key, name
 
 
+@cached_read(decisions=False)
 def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, list[int]]:
     """Return counts per group between the edges of the histogram with ``bins`` bins.
 
     The group "turn" counts answers by their 0-based position in the conversation.
     """
-
-    def read() -> dict[Any, list[int]]:
-        edges = histogram_edges(context.store, context.scope, bins)
-        store, scope, where = query_arguments(context)
-        if group == "turn":
-            return dict(turn_histograms(store, scope, edges, where, context.bands))
-        return group_histograms(store, scope, group, edges, where, context.bands)
-
-    return cached_query(context, "group histograms", read, group, bins, decisions=False)
+    edges = histogram_edges(context.store, context.scope, bins)
+    store, scope, where = context.selection
+    if group == "turn":
+        return dict(turn_histograms(store, scope, edges, where, context.bands))
+    return group_histograms(store, scope, group, edges, where, context.bands)
 
 
+@cached_read()
 def read_cluster_names(context: Context) -> dict[int, str]:
     """Return cluster number to name; empty without a clustering."""
     clustering = context.scope.clustering_id
-    if clustering is None:
-        return {}
-    return cached_query(context, "cluster_names", lambda: cluster_names(context.store, clustering))
+    return {} if clustering is None else cluster_names(context.store, clustering)
 
 
 # ---- statuses ------------------------------------------------------------------------------------
 
 
+@cached_read()
 def read_status_counts(context: Context) -> pd.DataFrame:
     """Return status and n; the counts add up to the samples under the filter."""
-    return run_query(context, status_counts)
+    return status_counts(*context.selection, context.bands)
 
 
+@cached_read()
 def read_status_reasons(context: Context) -> pd.DataFrame:
     """Return the most frequent reasons of each status with an example."""
-    return cached_query(context, "reasons", lambda: status_reasons(context.store, context.scope))
+    return status_reasons(context.store, context.scope)
+
+
+@cached_read(decisions=False)
+def read_health(context: Context) -> ScoreHealth:
+    """Return how many scores have few answer tokens, are near a limit or depend on a baseline."""
+    return score_health(*context.selection, context.bands)
 
 
 # ---- other sets of scores ------------------------------------------------------------------------
@@ -166,24 +168,25 @@ def read_status_reasons(context: Context) -> pd.DataFrame:
 
 def read_other_scopes(context: Context) -> list[Scope]:
     """Return the sets of scores to compare with: other baselines and other runs."""
-    frame = read_scopes(context.store)
-    scored: pd.DataFrame = frame[frame["n_scored"] > 0]
-    pairs = zip(scored["run_id"], scored["baseline"], strict=True)
-    current = context.scope
-    scopes = [Scope(str(run), str(baseline), current.clustering_id) for run, baseline in pairs]
+    frame, current = read_scopes(context.store), context.scope
     return [
-        scope
-        for scope in scopes
-        if (scope.run_id, scope.baseline) != (current.run_id, current.baseline)
+        Scope(str(run), str(baseline), current.clustering_id)
+        for run, baseline, n in zip(
+            frame["run_id"], frame["baseline"], frame["n_scored"], strict=True
+        )
+        if n > 0 and (run, baseline) != (current.run_id, current.baseline)
     ]
 
 
 def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
     """Return how the view's scores and another set of scores are related under the filter."""
-    store, scope, where = query_arguments(context)
+    store, scope, where = context.selection
     return compare_scopes(store, scope, other, where, share, bands=context.bands)
 
 
-def read_health(context: Context) -> ScoreHealth:
-    """Return how many scores have few answer tokens, are near a limit or depend on a baseline."""
-    return run_query(context, score_health, decisions=False)
+@cached_read(decisions=False)
+def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
+    """Return all models' results; samples that need the image are those from ``threshold``."""
+    return evaluate_predictions(
+        *context.selection, measure=measure, threshold=threshold, bands=context.bands
+    )

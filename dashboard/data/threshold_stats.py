@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard.charts.theme import SOURCE_COLOURS
-from dashboard.data.context import Context, cached_query, open_view_context, query_arguments
+from dashboard.data.context import Context, cached_read, open_view_context
 from dashboard.data.reviews import read_labels
 from dashboard.data.scores import read_summary, read_threshold_counts
 from dashboard.text import formatting
-from dashboard.view.parameters import read_number
+from dashboard.view.parameters import NUMBER
 from dashboard.view.state import View
 from scoring.database.queries.overview import score_noise
 from scoring.database.score_index.thresholds import (
@@ -25,7 +24,7 @@ from scoring.database.score_index.thresholds import (
     threshold_for_share,
     threshold_for_tokens,
 )
-from scoring.database.values import Record, ScoreSummary, ThresholdCounts
+from scoring.database.values import Record
 from scoring.errors import WorkspaceError
 from scoring.necessity import Category
 from scoring.precision import UNKNOWN
@@ -37,17 +36,8 @@ _LARGEST: Final = 2**53  # largest integer that a browser represents exactly
 Stats = dict[str, Any]
 
 
-class InvalidThreshold(ValueError):
-    """The request does not describe a threshold."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSplit:
-    """Kept and dropped samples of one source, or of all sources without a colour of their own."""
-
-    name: str
-    kept: int
-    dropped: int
+class InvalidRequest(ValueError):
+    """The request does not describe a threshold, or rows."""
 
 
 def threshold_stats(view: View, request: Mapping[str, str] | None = None) -> Stats:
@@ -64,7 +54,7 @@ def threshold_stats(view: View, request: Mapping[str, str] | None = None) -> Sta
         token counts.
 
     Raises:
-        InvalidThreshold: If the request is not one of these.
+        InvalidRequest: If the request is not one of these.
         InputError: For a request in tokens if the run has no token counts.
         WorkspaceError: If nothing is scored.
     """
@@ -75,9 +65,7 @@ def threshold_stats(view: View, request: Mapping[str, str] | None = None) -> Sta
         threshold = view.threshold(context.workspace.bands)
     else:
         threshold = resolve_threshold(context, request)
-    return cached_query(
-        context, "threshold stats", lambda: _compute_stats(context, threshold), threshold
-    )
+    return _compute_stats(context, threshold)
 
 
 def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
@@ -85,21 +73,21 @@ def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
 
     A request that would keep nothing gives a threshold just above the highest score.
     """
-    arguments, bands = query_arguments(context), context.bands
+    selection, bands = context.selection, context.bands
     try:
         if "share" in request:
             share = float(request["share"])
             if not 0 <= share <= 1:
-                raise InvalidThreshold
-            threshold = threshold_for_share(*arguments, share, bands)
+                raise InvalidRequest
+            threshold = threshold_for_share(*selection, share, bands)
         elif "samples" in request:
-            threshold = threshold_for_count(*arguments, _read_count(request["samples"]), bands)
+            threshold = threshold_for_count(*selection, _read_count(request["samples"]), bands)
         elif "tokens" in request:
-            threshold = threshold_for_tokens(*arguments, _read_count(request["tokens"]), bands)
+            threshold = threshold_for_tokens(*selection, _read_count(request["tokens"]), bands)
         else:
-            threshold = read_number(request["cut"])
+            threshold = NUMBER.read(request["cut"])
     except (KeyError, OverflowError, ValueError):
-        raise InvalidThreshold(
+        raise InvalidRequest(
             "a threshold is a score, a share, or a number of samples or answer tokens"
         ) from None
     if math.isfinite(threshold):
@@ -115,69 +103,48 @@ def _read_count(text: str) -> int:
     return count
 
 
+@cached_read()
 def _compute_stats(context: Context, threshold: float) -> Stats:
+    count, share, score = formatting.count, formatting.share, formatting.score
     summary, counts = read_summary(context), read_threshold_counts(context, threshold)
+    n_kept, n_dropped, tokens = counts.n_kept, counts.n_dropped, None
+    scored = n_kept + n_dropped
+    wrongly_dropped = describe_wrongly_dropped(read_labels(context), threshold, n_dropped)
     n_near, noise_note = None, UNKNOWN
     if noise := score_noise(context.store, context.scope):
-        n_near = count_near(*query_arguments(context), threshold, noise.band, context.bands)
+        n_near = count_near(*context.selection, threshold, noise.band, context.bands)
         noise_note = str(noise)
-    scored = counts.n_kept + counts.n_dropped
-    tokens = None
-    if counts.tokens_kept is not None and counts.tokens_dropped is not None:
-        tokens = counts.tokens_kept + counts.tokens_dropped
     figures = [
-        ("Kept samples", formatting.count(counts.n_kept), formatting.share(counts.n_kept, scored)),
-        (
-            "Dropped samples",
-            formatting.count(counts.n_dropped),
-            formatting.share(counts.n_dropped, scored),
-        ),
-        (
-            "Wrongly dropped",
-            *describe_wrongly_dropped(read_labels(context), threshold, counts.n_dropped),
-        ),
-        ("Within the noise", formatting.count(n_near), noise_note),
-        *_describe_tokens(counts),
-        *_describe_scores(summary),
+        ("Kept samples", count(n_kept), share(n_kept, scored)),
+        ("Dropped samples", count(n_dropped), share(n_dropped, scored)),
+        ("Wrongly dropped", *wrongly_dropped),
+        ("Within the noise", count(n_near), noise_note),
+    ]
+    if counts.tokens_kept is None or counts.tokens_dropped is None:
+        figures.append(("Answer tokens", formatting.ABSENT, formatting.UNKNOWN))
+    else:
+        tokens = counts.tokens_kept + counts.tokens_dropped
+        for side, n in (("Kept", counts.tokens_kept), ("Dropped", counts.tokens_dropped)):
+            figures.append((f"{side} answer tokens", count(n), share(n, tokens)))
+    low, median, high = (summary.quantiles.get(quantile) for quantile in (0.05, 0.5, 0.95))
+    extremes = f"lowest {score(summary.min_visnec, 2)}, highest {score(summary.max_visnec, 2)}"
+    figures += [
+        ("Median score", score(median), f"mean {score(summary.mean)}"),
+        ("5 % to 95 %", f"{score(low, 2)} … {score(high, 2)}", extremes),
     ]
     return {
         "low": context.bands.low,
         "high": context.bands.high,
         "cut": threshold,
         "scored": scored,
-        "kept": counts.n_kept,
+        "kept": n_kept,
         "misaligned": summary.categories[Category.MISALIGNED],
         "critical": summary.categories[Category.VISION_CRITICAL],
         "kept_tokens": counts.tokens_kept,
         "tokens": tokens,
         "figures": [{"name": name, "value": value, "note": note} for name, value, note in figures],
-        "parts": [
-            [split.name, split.kept, split.dropped] for split in split_by_source(counts.by_source)
-        ],
+        "parts": split_by_source(counts.by_source),
     }
-
-
-def _describe_tokens(counts: ThresholdCounts) -> list[tuple[str, str, str]]:
-    if counts.tokens_kept is None or counts.tokens_dropped is None:
-        return [("Answer tokens", formatting.ABSENT, formatting.UNKNOWN)]
-    tokens = counts.tokens_kept + counts.tokens_dropped
-    return [
-        (f"{side} answer tokens", formatting.count(n), formatting.share(n, tokens))
-        for side, n in (("Kept", counts.tokens_kept), ("Dropped", counts.tokens_dropped))
-    ]
-
-
-def _describe_scores(summary: ScoreSummary) -> list[tuple[str, str, str]]:
-    low, median, high = (summary.quantiles.get(quantile) for quantile in (0.05, 0.5, 0.95))
-    return [
-        ("Median score", formatting.score(median), f"mean {formatting.score(summary.mean)}"),
-        (
-            "5 % to 95 %",
-            f"{formatting.score(low, 2)} … {formatting.score(high, 2)}",
-            f"lowest {formatting.score(summary.min_visnec, 2)}, "
-            f"highest {formatting.score(summary.max_visnec, 2)}",
-        ),
-    ]
 
 
 def describe_wrongly_dropped(
@@ -197,21 +164,17 @@ def describe_wrongly_dropped(
     )
 
 
-def split_by_source(by_source: Sequence[Record]) -> list[SourceSplit]:
-    """Return the largest sources with a scored sample, one per colour, the rest summed as one.
+def split_by_source(by_source: Sequence[Record]) -> list[list[Any]]:
+    """Return name, kept and dropped samples of the largest sources with a scored sample.
 
-    Empty if all samples come from one source.
+    One per colour, the rest summed as one. Empty if all samples come from one source.
     """
-    splits = [SourceSplit(row["source"], row["kept"], row["dropped"]) for row in by_source]
-    splits = [split for split in splits if split.kept + split.dropped]
+    splits = [[row["source"], row["kept"], row["dropped"]] for row in by_source]
+    splits = [split for split in splits if split[1] + split[2]]
     if len(splits) < 2:
         return []
-    if len(splits) <= len(SOURCE_COLOURS):
-        return splits
-    largest, rest = splits[: len(SOURCE_COLOURS) - 1], splits[len(SOURCE_COLOURS) - 1 :]
-    others = SourceSplit(
-        f"{len(rest)} others",
-        sum(split.kept for split in rest),
-        sum(split.dropped for split in rest),
-    )
-    return [*largest, others]
+    n_own = len(SOURCE_COLOURS) - 1
+    if len(splits) > len(SOURCE_COLOURS):
+        _, kept, dropped = zip(*splits[n_own:], strict=True)
+        splits[n_own:] = [[f"{len(kept)} others", sum(kept), sum(dropped)]]
+    return splits

@@ -18,14 +18,13 @@ from starlette.routing import Route
 from dashboard.data.activity import state_digest
 from dashboard.data.context import open_view_context, read_workspace, single_snapshot
 from dashboard.data.samples import read_cards, read_image, read_thumbnail
-from dashboard.data.threshold_stats import InvalidThreshold, threshold_stats
+from dashboard.data.threshold_stats import InvalidRequest, threshold_stats
 from dashboard.server.guard import is_own_page
 from dashboard.view.links import PREFIX
 from dashboard.view.parameters import MAX_ROW
 from dashboard.view.state import View, read_view
 from scoring.errors import VisnecError, WorkspaceError
 from scoring.images.decode import ImageProblem
-from scoring.workspace import Workspace
 
 MAX_ROWS: Final = 32
 _CACHED = {"cache-control": "private, max-age=86400, immutable"}
@@ -33,10 +32,6 @@ _NOT_CACHED = {"cache-control": "no-store"}
 _SCOPE_PARAMETERS = ("run", "baseline", "clustering", "filter", "low", "high")
 
 Handler = Callable[[Request], Response]
-
-
-class InvalidRows(ValueError):
-    """The requested rows are not row numbers."""
 
 
 def guard_route(handler: Handler) -> Handler:
@@ -48,7 +43,7 @@ def guard_route(handler: Handler) -> Handler:
         try:
             with single_snapshot():
                 return handler(request)
-        except (InvalidRows, InvalidThreshold) as error:
+        except InvalidRequest as error:
             return _refuse(str(error), 400)
         except (ImageProblem, VisnecError) as error:
             return _refuse(str(error), 404)
@@ -71,29 +66,27 @@ def send_thumbnail(request: Request) -> Response:
 def send_thumbnails(request: Request) -> Response:
     """Send several thumbnails in one response: data URLs, null for each missing one."""
     workspace = read_workspace()
-    thumbnails = [_thumbnail_data_url(workspace, row) for row in _read_rows(request)]
+    thumbnails: list[str | None] = []
+    for row in _read_rows(request):
+        try:
+            content = base64.b64encode(read_thumbnail(workspace, row)).decode()
+            thumbnails.append(f"data:image/jpeg;base64,{content}")
+        except (ImageProblem, VisnecError):
+            thumbnails.append(None)
     return JSONResponse(thumbnails, headers=_NOT_CACHED if None in thumbnails else _CACHED)
-
-
-def _thumbnail_data_url(workspace: Workspace, row_idx: int) -> str | None:
-    try:
-        content = read_thumbnail(workspace, row_idx)
-    except (ImageProblem, VisnecError):
-        return None
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def _read_rows(request: Request) -> list[int]:
     """Return the first MAX_ROWS requested rows.
 
     Raises:
-        InvalidRows: If they are not integers.
+        InvalidRequest: If they are not integers.
         OverflowError: If one is too large for any dataset.
     """
     try:
         rows = [int(row) for row in request.query_params.get("rows", "").split(",")]
     except ValueError:
-        raise InvalidRows("rows must be integers") from None
+        raise InvalidRequest("rows must be integers") from None
     if max(rows) >= MAX_ROW:
         raise OverflowError(rows)
     return rows[:MAX_ROWS]

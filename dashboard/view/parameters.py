@@ -1,124 +1,104 @@
 """URL parameters: for each type of value how it is written into a URL and read from it.
 
-Values come from outside: a reader raises ValueError for anything unexpected, and is always fast.
+Values come from outside: reading raises ValueError for anything unexpected, and is always fast.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
+from scoring.database.filters import Filter, parse_filter
+from scoring.database.values import Cursor
 from scoring.rules.base import NamedLimits, is_finite, is_int, normalize_limits
 
-MAX_TEXT: Final = 4000
 MAX_ROW: Final = 2**62
 MAX_COUNT: Final = 10**9
+_MAX_TEXT: Final = 4000
 _MAX_NUMBER: Final = 1e6
+_MAX_CLUSTER: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """How one field of a view is read from a URL and written into it."""
 
-    read: Callable[[str], Any]
-    write: Callable[[Any], str]
+    convert: Callable[[str], Any]
+    is_valid: Callable[[Any], bool]
     expects: str
+    write: Callable[[Any], str] = str
 
-
-def read_number(text: str) -> float:
-    """Return a finite number. Raises ValueError."""
-    value = float(text)
-    if not math.isfinite(value) or abs(value) > _MAX_NUMBER:
-        raise ValueError(text)
-    return value
-
-
-def read_share(text: str) -> float:
-    """Return a number above 0 and at most 1. Raises ValueError."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError(text)
-    return value
-
-
-def read_row(text: str) -> int:
-    """Return a row number. Raises ValueError."""
-    value = int(text)
-    if not 0 <= value < MAX_ROW:
-        raise ValueError(text)
-    return value
-
-
-def _read_flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError(text)
-    return text == "1"
-
-
-def _read_name(text: str) -> str:
-    cleaned = "".join(character for character in text if character.isprintable()).strip()
-    if not cleaned or len(cleaned) > 200:
-        raise ValueError(text)
-    return cleaned
-
-
-NUMBER: Final = Parameter(read_number, repr, "a finite number")
-SHARE: Final = Parameter(read_share, repr, "a share between 0 and 1")
-FLAG: Final = Parameter(_read_flag, lambda value: "1" if value else "0", "0 or 1")
-NAME: Final = Parameter(_read_name, str, "a name")
-ROW: Final = Parameter(read_row, str, "an integer of 0 or more")
-
-
-def enum_parameter(kind: type[StrEnum], among: Sequence[StrEnum] | None = None) -> Parameter:
-    """Return a parameter for a value of an enumeration, or of ``among`` its values."""
-    values = tuple(kind) if among is None else tuple(among)
-
-    def read(text: str) -> StrEnum:
-        if text not in values:
-            raise ValueError(text)
-        return kind(text)
-
-    return Parameter(read, str, f"one of {', '.join(values)}")
-
-
-def name_parameter(names: Sequence[str]) -> Parameter:
-    """Return a parameter for one of some names."""
-
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(text)
-        return text
-
-    return Parameter(read, str, f"one of {', '.join(names)}")
-
-
-def integer_parameter(lowest: int, highest: int) -> Parameter:
-    """Return a parameter for an integer from ``lowest`` to ``highest``, both included."""
-
-    def read(text: str) -> int:
-        value = int(text)
-        if not lowest <= value <= highest:
+    def read(self, text: str) -> Any:
+        """Return the value. Raises ValueError, or VisnecError with a message for the reader."""
+        value = self.convert(text)
+        if not self.is_valid(value):
             raise ValueError(text)
         return value
 
-    return Parameter(read, str, f"an integer from {lowest} to {highest}")
+
+def choice_parameter(values: Iterable[object]) -> Parameter:
+    """Return a parameter for one of some values."""
+    by_text = {str(value): value for value in values}
+    return Parameter(by_text.get, lambda value: value is not None, f"one of {', '.join(by_text)}")
 
 
-def _is_score(value: object) -> bool:
-    return isinstance(value, int | float) and is_finite(value) and abs(value) <= _MAX_NUMBER
+def integer_parameter(lowest: int, highest: int, expects: str | None = None) -> Parameter:
+    """Return a parameter for an integer from ``lowest`` to ``highest``, both included."""
+    expects = expects or f"an integer from {lowest} to {highest}"
+    return Parameter(int, lambda value: lowest <= value <= highest, expects)
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and is_int(value) and 0 <= value <= MAX_COUNT
+def _read_name(text: str) -> str:
+    return "".join(character for character in text if character.isprintable()).strip()
 
 
-def _limits_parameter(is_valid: Callable[[object], bool]) -> Parameter:
+# Comparisons with NaN are false.
+NUMBER: Final = Parameter(float, lambda x: abs(x) <= _MAX_NUMBER, "a finite number", repr)
+SHARE: Final = Parameter(float, lambda x: 0 < x <= 1, "a share between 0 and 1", repr)
+FLAG: Final = Parameter(
+    {"0": False, "1": True}.get,
+    lambda flag: flag is not None,
+    "0 or 1",
+    lambda flag: str(int(flag)),
+)
+NAME: Final = Parameter(_read_name, lambda name: 0 < len(name) <= 200, "a name")
+ROW: Final = integer_parameter(0, MAX_ROW - 1, "an integer of 0 or more")
+
+
+def _read_filter(text: str) -> Filter:
+    if len(text) > _MAX_TEXT:
+        raise ValueError(text)
+    return parse_filter(text)
+
+
+def _read_cursor(text: str) -> Cursor:
+    """Read ``>0.25,17``: after sample 17 with that value; ``<`` is before it, ``-`` no value."""
+    direction, (value, row) = text[:1], text[1:].split(",")
+    if direction not in ("<", ">"):
+        raise ValueError(text)
+    row_idx = -1 if row == "-1" else ROW.read(row)  # -1: before the first row
+    return Cursor(None if value == "-" else NUMBER.read(value), row_idx, direction == "<")
+
+
+def format_cursor(cursor: Cursor) -> str:
+    """Return a page's position as it is written in a URL."""
+    value = "-" if cursor.value is None else repr(float(cursor.value))
+    return f"{'<' if cursor.backward else '>'}{value},{cursor.row_idx}"
+
+
+FILTER: Final = Parameter(
+    _read_filter,
+    lambda where: all(0 <= cluster <= _MAX_CLUSTER for cluster in where.cluster),
+    "a filter",
+)
+CURSOR: Final = Parameter(_read_cursor, lambda _: True, "the position of a page", format_cursor)
+
+
+def _limits_parameter(is_valid: Callable[[Any], bool]) -> Parameter:
     def read(text: str) -> NamedLimits:
-        if len(text) > MAX_TEXT:
+        if len(text) > _MAX_TEXT:
             raise ValueError(text)
         try:
             given = json.loads(text)
@@ -129,12 +109,11 @@ def _limits_parameter(is_valid: Callable[[object], bool]) -> Parameter:
         return normalize_limits(given, is_valid)
 
     def write(limits: NamedLimits) -> str:
-        return json.dumps(
-            [list(limit) for limit in limits], ensure_ascii=False, separators=(",", ":")
-        )
+        return json.dumps(limits, ensure_ascii=False, separators=(",", ":"))
 
-    return Parameter(read, write, 'a list of limits such as [["name",0.1,null]]')
+    expects = 'a list of limits such as [["name",0.1,null]]'
+    return Parameter(read, lambda _: True, expects, write)
 
 
-SCORE_LIMITS: Final = _limits_parameter(_is_score)
-SIZE_LIMITS: Final = _limits_parameter(_is_size)
+SCORE_LIMITS: Final = _limits_parameter(lambda end: is_finite(end) and abs(end) <= _MAX_NUMBER)
+SIZE_LIMITS: Final = _limits_parameter(lambda end: is_int(end) and 0 <= end <= MAX_COUNT)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import streamlit as st
 
 from dashboard.view.parameters import (
+    CURSOR,
+    FILTER,
     FLAG,
     MAX_COUNT,
-    MAX_TEXT,
     NAME,
     NUMBER,
     ROW,
@@ -25,20 +26,16 @@ from dashboard.view.parameters import (
     SHARE,
     SIZE_LIMITS,
     Parameter,
-    enum_parameter,
+    choice_parameter,
     integer_parameter,
-    name_parameter,
-    read_number,
-    read_row,
 )
-from scoring.database.filters import Filter, parse_filter
+from scoring.database.filters import Filter
 from scoring.database.values import Cursor, Sort
 from scoring.errors import VisnecError
 from scoring.necessity import Bands
 from scoring.rules import LOSSES, RANKINGS, Per, WeightBy
 from scoring.rules.base import NamedLimits
 
-_MAX_CLUSTER = 2**31 - 1
 PAGE_SIZES: Final = (24, 48, 96, 192)
 MAX_DRAWS: Final = 2000
 MAX_SEED: Final = 2**53 - 1  # the largest whole number that a browser holds
@@ -160,56 +157,56 @@ class View:
     limit, and without ``per`` the rule's default applies.
     """
 
-    run: str | None = None
-    baseline: str | None = None
-    clustering: str | None = None
-    other: str | None = None
-    filter: Filter = field(default_factory=Filter)
-    low: float | None = None
-    high: float | None = None
-    cut: float | None = None
-    log: bool = False
-    group: Group = Group.SOURCE
-    sort: Sort = Sort.VISNEC_DESC
-    page: Cursor | None = None
-    size: int = 48
-    tiles: Tiles = Tiles.MEDIUM
-    layout: Layout = Layout.PAGES
-    sample: int | None = None
-    row: int | None = None
-    queue: Queue = Queue.THRESHOLD
-    who: QueueScope = QueueScope.UNDECIDED
-    seed: int = 1
-    reviewer: str | None = None
-    buttons: bool = False
-    blind: bool = False
-    rule: RuleKind = RuleKind.THRESHOLD
-    share: float = 0.15
-    count: int = 1000
-    minimum: float | None = None
-    maximum: float | None = None
-    text_only: bool = False
-    unscored: bool = False
-    hand: bool = True
-    by_count: bool = False
-    tokens: int = 100_000
-    at_least: int = 0
-    floor: int = 0
-    ceiling: int | None = None
-    answer_limits: NamedLimits = ()
-    source_limits: NamedLimits = ()
-    loss: str = LOSSES[0]
-    arm: str = ARMS[0]
-    per: str | None = None
-    of: RuleKind = RuleKind.TOP_SHARE
-    weigh: str = "softmax"
-    temperature: float = 1.0
-    min_weight: float = 0.0
-    max_weight: float = 10.0
-    panel: Panel = Panel.EDGE
-    draws: int = 200
-    subset_a: str | None = None
-    subset_b: str | None = None
+    run: Annotated[str | None, NAME] = None
+    baseline: Annotated[str | None, NAME] = None
+    clustering: Annotated[str | None, NAME] = None
+    other: Annotated[str | None, NAME] = None
+    filter: Annotated[Filter, FILTER] = field(default=Filter())
+    low: Annotated[float | None, NUMBER] = None
+    high: Annotated[float | None, NUMBER] = None
+    cut: Annotated[float | None, NUMBER] = None
+    log: Annotated[bool, FLAG] = False
+    group: Annotated[Group, choice_parameter(Group)] = Group.SOURCE
+    sort: Annotated[Sort, choice_parameter(Sort)] = Sort.VISNEC_DESC
+    page: Annotated[Cursor | None, CURSOR] = None
+    size: Annotated[int, choice_parameter(PAGE_SIZES)] = 48
+    tiles: Annotated[Tiles, choice_parameter(Tiles)] = Tiles.MEDIUM
+    layout: Annotated[Layout, choice_parameter(Layout)] = Layout.PAGES
+    sample: Annotated[int | None, ROW] = None
+    row: Annotated[int | None, ROW] = None
+    queue: Annotated[Queue, choice_parameter(Queue)] = Queue.THRESHOLD
+    who: Annotated[QueueScope, choice_parameter(QueueScope)] = QueueScope.UNDECIDED
+    seed: Annotated[int, integer_parameter(0, MAX_SEED)] = 1
+    reviewer: Annotated[str | None, NAME] = None
+    buttons: Annotated[bool, FLAG] = False
+    blind: Annotated[bool, FLAG] = False
+    rule: Annotated[RuleKind, choice_parameter(RuleKind)] = RuleKind.THRESHOLD
+    share: Annotated[float, SHARE] = 0.15
+    count: Annotated[int, integer_parameter(0, MAX_COUNT)] = 1000
+    minimum: Annotated[float | None, NUMBER] = None
+    maximum: Annotated[float | None, NUMBER] = None
+    text_only: Annotated[bool, FLAG] = False
+    unscored: Annotated[bool, FLAG] = False
+    hand: Annotated[bool, FLAG] = True
+    by_count: Annotated[bool, FLAG] = False
+    tokens: Annotated[int, integer_parameter(1, MAX_COUNT)] = 100_000
+    at_least: Annotated[int, integer_parameter(0, MAX_COUNT)] = 0
+    floor: Annotated[int, integer_parameter(0, MAX_COUNT)] = 0
+    ceiling: Annotated[int | None, integer_parameter(1, MAX_COUNT)] = None
+    answer_limits: Annotated[NamedLimits, SCORE_LIMITS] = ()
+    source_limits: Annotated[NamedLimits, SIZE_LIMITS] = ()
+    loss: Annotated[str, choice_parameter(LOSSES)] = LOSSES[0]
+    arm: Annotated[str, choice_parameter(ARMS)] = ARMS[0]
+    per: Annotated[str | None, choice_parameter(GROUPS)] = None
+    of: Annotated[RuleKind, choice_parameter(ACCOMPANIED)] = RuleKind.TOP_SHARE
+    weigh: Annotated[str, choice_parameter(WEIGHINGS)] = "softmax"
+    temperature: Annotated[float, NUMBER] = 1.0
+    min_weight: Annotated[float, NUMBER] = 0.0
+    max_weight: Annotated[float, NUMBER] = 10.0
+    panel: Annotated[Panel, choice_parameter(Panel)] = Panel.EDGE
+    draws: Annotated[int, integer_parameter(10, MAX_DRAWS)] = 200
+    subset_a: Annotated[str | None, NAME] = None
+    subset_b: Annotated[str | None, NAME] = None
 
     def bands(self, default: Bands) -> Bands:
         """Return the band limits: those of the link, or the workspace's."""
@@ -222,90 +219,9 @@ class View:
         return self.bands(default).high if self.cut is None else self.cut
 
 
-def _read_page_size(text: str) -> int:
-    value = int(text)
-    if value not in PAGE_SIZES:
-        raise ValueError(text)
-    return value
-
-
-def _read_filter(text: str) -> Filter:
-    if len(text) > MAX_TEXT:
-        raise ValueError(text)
-    parsed = parse_filter(text)
-    if any(not 0 <= cluster <= _MAX_CLUSTER for cluster in parsed.cluster):
-        raise ValueError(text)
-    return parsed
-
-
-def _read_cursor(text: str) -> Cursor:
-    """Read ``>0.25,17``: after sample 17 with that value; ``<`` is before it, ``-`` no value."""
-    direction, (value, row) = text[:1], text[1:].split(",")
-    if direction not in ("<", ">"):
-        raise ValueError(text)
-    row_idx = -1 if row == "-1" else read_row(row)  # -1: before the first row
-    return Cursor(None if value == "-" else read_number(value), row_idx, direction == "<")
-
-
-def format_cursor(cursor: Cursor) -> str:
-    """Return a page's position as it is written in a URL."""
-    value = "-" if cursor.value is None else repr(float(cursor.value))
-    return f"{'<' if cursor.backward else '>'}{value},{cursor.row_idx}"
-
-
 _PARAMETERS: Final[dict[str, Parameter]] = {
-    "run": NAME,
-    "baseline": NAME,
-    "clustering": NAME,
-    "other": NAME,
-    "filter": Parameter(_read_filter, str, "a filter"),
-    "low": NUMBER,
-    "high": NUMBER,
-    "cut": NUMBER,
-    "log": FLAG,
-    "group": enum_parameter(Group),
-    "sort": enum_parameter(Sort),
-    "page": Parameter(_read_cursor, format_cursor, "the position of a page"),
-    "size": Parameter(_read_page_size, str, f"one of {', '.join(map(str, PAGE_SIZES))}"),
-    "tiles": enum_parameter(Tiles),
-    "layout": enum_parameter(Layout),
-    "sample": ROW,
-    "row": ROW,
-    "queue": enum_parameter(Queue),
-    "who": enum_parameter(QueueScope),
-    "seed": integer_parameter(0, MAX_SEED),
-    "reviewer": NAME,
-    "buttons": FLAG,
-    "blind": FLAG,
-    "rule": enum_parameter(RuleKind),
-    "share": SHARE,
-    "count": integer_parameter(0, MAX_COUNT),
-    "minimum": NUMBER,
-    "maximum": NUMBER,
-    "text_only": FLAG,
-    "unscored": FLAG,
-    "hand": FLAG,
-    "by_count": FLAG,
-    "tokens": integer_parameter(1, MAX_COUNT),
-    "at_least": integer_parameter(0, MAX_COUNT),
-    "floor": integer_parameter(0, MAX_COUNT),
-    "ceiling": integer_parameter(1, MAX_COUNT),
-    "answer_limits": SCORE_LIMITS,
-    "source_limits": SIZE_LIMITS,
-    "loss": name_parameter(LOSSES),
-    "arm": name_parameter(ARMS),
-    "per": name_parameter(GROUPS),
-    "of": enum_parameter(RuleKind, ACCOMPANIED),
-    "weigh": name_parameter(WEIGHINGS),
-    "temperature": NUMBER,
-    "min_weight": NUMBER,
-    "max_weight": NUMBER,
-    "panel": enum_parameter(Panel),
-    "draws": integer_parameter(10, MAX_DRAWS),
-    "subset_a": NAME,
-    "subset_b": NAME,
+    name: hint.__metadata__[0] for name, hint in get_type_hints(View, include_extras=True).items()
 }
-_DEFAULT: Final = View()
 
 
 def read_view(parameters: Mapping[str, str]) -> tuple[View, list[str]]:
@@ -339,7 +255,7 @@ def write_view(view: View) -> dict[str, str]:
     written: dict[str, str] = {}
     for item in fields(View):
         value = getattr(view, item.name)
-        if value is not None and value != getattr(_DEFAULT, item.name):
+        if value is not None and value != item.default:
             written[item.name] = _PARAMETERS[item.name].write(value)
     return written
 

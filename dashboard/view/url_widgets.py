@@ -141,65 +141,26 @@ def choose_option(
 def choose_number(
     field: str,
     label: str,
-    value: float | None,
+    value: T,
     *,
-    step: float = 0.01,
-    lowest: float | None = None,
-    highest: float | None = None,
-    digits: str = "%.3f",
-    help: str | None = None,  # noqa: A002
     convert: Callable[[Any], Any] | None = None,
-    placeholder: str | None = None,
     optional: bool = False,
-) -> float | None:
-    """Show a number input; None if it is ``optional`` and left empty."""
+    **options: Any,
+) -> T:
+    """Show an input for a number, with the ``options`` of :func:`streamlit.number_input`.
+
+    It is None if it is ``optional`` and left empty.
+    """
     start: Any = None if optional else "min"
-    number: float | None = st.number_input(
-        label,
-        value=start,
-        min_value=lowest,
-        max_value=highest,
-        step=step,
-        format=digits,
-        help=help,
-        placeholder=placeholder,
-        **_bind_field(field, value, convert),
-    )
+    options = {"step": 0.01, "format": "%.3f", "value": start} | options
+    number: T = st.number_input(label, **options, **_bind_field(field, value, convert))
     return number
 
 
-def choose_count(
-    field: str,
-    label: str,
-    value: int,
-    *,
-    lowest: int = 0,
-    highest: int | None = None,
-    help: str | None = None,  # noqa: A002
-) -> int:
-    """Show an input for an integer."""
-    number: int = st.number_input(
-        label,
-        min_value=lowest,
-        max_value=highest,
-        step=1,
-        help=help,
-        **_bind_field(field, value),
-    )
-    return number
-
-
-def choose_optional_count(field: str, label: str, value: int | None, *, highest: int) -> None:
-    """Show an input for an integer of at least 1 that may be left empty."""
-    st.number_input(
-        label,
-        value=None,
-        min_value=1,
-        max_value=highest,
-        step=1,
-        placeholder="no limit",
-        **_bind_field(field, value),
-    )
+def choose_count(field: str, label: str, value: T, **options: Any) -> T:
+    """Show an input for an integer of at least 0; see :func:`choose_number`."""
+    options = {"min_value": 0} | options
+    return choose_number(field, label, value, step=1, format=None, **options)
 
 
 def choose_flag(field: str, label: str, value: bool, help: str | None = None) -> bool:  # noqa: A002

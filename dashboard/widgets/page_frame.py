@@ -13,7 +13,7 @@ from dashboard.data.context import (
     open_view_context,
     read_workspace,
 )
-from dashboard.data.facts import read_build_state, read_clusterings, read_scopes
+from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.state import View, open_view
@@ -119,7 +119,7 @@ def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
         notices.show_note("", notice)
     if context is None:
         return
-    state = read_build_state(context.store)
+    state = context.store.build_state()
     if state.stale and not running:
         notices.show_note(
             f"{formatting.plural(state.n_new_parts, 'new result file')} since this database was "

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboard.view.parameters import format_cursor
 from dashboard.view.state import (
     Queue,
     QueueScope,
     RuleKind,
     View,
-    format_cursor,
     read_view,
     write_view,
 )

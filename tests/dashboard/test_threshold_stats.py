@@ -12,8 +12,7 @@ from dashboard.data.context import Context
 from dashboard.data.samples import read_page
 from dashboard.data.scores import read_summary
 from dashboard.data.threshold_stats import (
-    InvalidThreshold,
-    SourceSplit,
+    InvalidRequest,
     resolve_threshold,
     split_by_source,
     threshold_stats,
@@ -32,7 +31,7 @@ def by_source(rows: list[tuple[str, int, int]]) -> list[Record]:
 
 def test_sources_without_a_score_are_left_out() -> None:
     rows = by_source([("scenes", 3, 1), ("digits", 0, 2), ("chat", 0, 0)])
-    assert split_by_source(rows) == [SourceSplit("scenes", 3, 1), SourceSplit("digits", 0, 2)]
+    assert split_by_source(rows) == [["scenes", 3, 1], ["digits", 0, 2]]
 
 
 def test_a_single_source_is_not_split() -> None:
@@ -44,9 +43,9 @@ def test_sources_beyond_the_colours_are_summed() -> None:
     rows = by_source([(f"s{number}", 100 - number, 1) for number in range(n)])
     parts = split_by_source(rows)
     assert len(parts) == len(SOURCE_COLOURS)
-    assert parts[-1].name == "3 others"
-    for side in ("kept", "dropped"):
-        assert sum(getattr(part, side) for part in parts) == sum(row[side] for row in rows)
+    assert parts[-1][0] == "3 others"
+    for i, side in ((1, "kept"), (2, "dropped")):
+        assert sum(part[i] for part in parts) == sum(row[side] for row in rows)
 
 
 def test_stats_are_what_the_library_counts(context: Context) -> None:
@@ -113,7 +112,7 @@ INVALID = [
 
 @pytest.mark.parametrize("parameters", INVALID, ids=str)
 def test_an_invalid_request_is_refused(context: Context, parameters: dict[str, str]) -> None:
-    with pytest.raises(InvalidThreshold):
+    with pytest.raises(InvalidRequest):
         resolve_threshold(context, parameters)
 
 

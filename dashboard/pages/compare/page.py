@@ -81,9 +81,9 @@ def _choose_other(context: Context, view: View) -> Scope:
             "Top share to compare",
             view.share,
             step=0.05,
-            lowest=0.01,
-            highest=1.0,
-            digits="%.2f",
+            min_value=0.01,
+            max_value=1.0,
+            format="%.2f",
         )
     return others[name]
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.charts import evaluation_charts
 from dashboard.data.context import Context, open_view_context, single_snapshot
-from dashboard.data.evaluate import read_evaluation, read_models
+from dashboard.data.scores import read_evaluation
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.navigation import PageName, page_link
@@ -17,7 +17,7 @@ from dashboard.view.state import View, change_view, current_view
 from dashboard.widgets import figures, filter_bar, notices, page_frame
 from dashboard.widgets.figures import Cell, Figure, Link, Table
 from scoring.database.filters import Filter, Range
-from scoring.database.queries.prediction_correctness import PredictingModel
+from scoring.database.queries.prediction_correctness import PredictingModel, fetch_models
 from scoring.evaluation.accuracy import (
     DEFAULT_MEASURE,
     MEASURES,
@@ -40,7 +40,7 @@ def render() -> None:
     context = page_frame.require_scores(opened)
     if context is None:
         return
-    if not read_models(context):
+    if not fetch_models(context.store):
         root = context.workspace.root
         notices.show_empty(
             "No predictions yet",
@@ -61,7 +61,7 @@ def _show_evaluation() -> None:
     if context is None:
         return
     filter_bar.show_filter_strip(context, "All samples of the benchmark.")
-    models = {model.name: model for model in read_models(context)}
+    models = {model.name: model for model in fetch_models(context.store)}
     name, measure = _choose_model(context, view, models)
     evaluation = read_evaluation(context, measure, view.threshold(context.workspace.bands))
     model = next(model for model in evaluation.models if model.model == name)

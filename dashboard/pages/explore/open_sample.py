@@ -8,16 +8,8 @@ import streamlit as st
 
 from dashboard.data.cards import Card
 from dashboard.data.context import Context, open_view_context
-from dashboard.data.evaluate import read_imported_answers
 from dashboard.data.reviews import read_decision_history, read_own_decisions
-from dashboard.data.samples import (
-    read_card,
-    read_detail,
-    read_page,
-    read_page_at,
-    read_record,
-    read_tiles,
-)
+from dashboard.data.samples import read_card, read_page, read_page_at, read_record, read_tiles
 from dashboard.frontend import assets
 from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
@@ -26,6 +18,8 @@ from dashboard.widgets import decision_buttons, figures, gallery, notices, revie
 from dashboard.widgets.decision_buttons import Sampling
 from dashboard.widgets.figures import Table
 from scoring.database.filters import Filter
+from scoring.database.queries.detail import sample_detail
+from scoring.database.queries.prediction_correctness import imported_answers
 from scoring.database.values import Cursor, Sort
 from scoring.errors import InputError
 
@@ -119,7 +113,7 @@ def _handle_action(
     elif action.name == "image":
         context = open_view_context(current_view()).context
         if context is not None:
-            images = read_detail(context, card["row_idx"]).images
+            images = sample_detail(context.store, context.scope, card["row_idx"]).images
             change_view(filter=Filter(image=images), sample=None)
     elif action.name == "back":
         _close_sample(card)
@@ -189,7 +183,7 @@ def _close_sample(card: Card | None) -> None:
 
 def _show_imported_answers(context: Context, row_idx: int) -> None:
     """Show what imported models predicted for the sample, if any."""
-    answers = read_imported_answers(context, row_idx)
+    answers = imported_answers(context.store, row_idx)
     if answers.empty:
         return
     rows = [

@@ -185,15 +185,23 @@ def _show_field(view: View, field: str) -> None:
     if field in _COUNTS:
         label, lowest, highest = _COUNTS[field]
         value = min(max(value, lowest), highest)
-        url_widgets.choose_count(field, label, value, lowest=lowest, highest=highest)
+        url_widgets.choose_count(field, label, value, min_value=lowest, max_value=highest)
     elif field == "at_least":
         groups = {RuleKind.PER_SOURCE: "source", RuleKind.ABLATION: "group"}
         group = groups.get(kind, "cluster")
         about = f"Keeps small {group}s whose share rounds down to zero"
         label, value = f"Minimum per {group}", min(value, MAX_COUNT)
-        url_widgets.choose_count(field, label, value, lowest=0, highest=MAX_COUNT, help=about)
+        url_widgets.choose_count(field, label, value, max_value=MAX_COUNT, help=about)
     elif field == "ceiling":
-        url_widgets.choose_optional_count(field, "Ceiling per source", value, highest=MAX_COUNT)
+        url_widgets.choose_count(
+            field,
+            "Ceiling per source",
+            value,
+            min_value=1,
+            max_value=MAX_COUNT,
+            optional=True,
+            placeholder="no limit",
+        )
     elif field in ("loss", "arm"):
         orders = list(LOSSES if field == "loss" else ARMS)
         label = "Rank by" if field == "loss" else "Select by order"
@@ -215,9 +223,9 @@ def _show_number(field: str, value: float) -> None:
             "Share, %",
             round(100 * value, 6),
             step=1.0,
-            lowest=0.01,
-            highest=100.0,
-            digits="%.2f",
+            min_value=0.01,
+            max_value=100.0,
+            format="%.2f",
             convert=lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
         )
     elif field == "temperature":
@@ -225,18 +233,18 @@ def _show_number(field: str, value: float) -> None:
             "Low: the best samples dominate. High: all count alike. In nats per answer token for "
             "weights by score."
         )
-        number(field, "Temperature", value, step=0.05, lowest=0.001, help=about)
+        number(field, "Temperature", value, step=0.05, min_value=0.001, help=about)
     elif field == "min_weight":
-        number(field, "Lowest weight", value, step=0.05, lowest=0.0, highest=1.0)
+        number(field, "Lowest weight", value, step=0.05, min_value=0.0, max_value=1.0)
     else:
         number(
             field,
             "Highest weight",
             value or None,
             step=1.0,
-            lowest=1.0,
-            highest=1e6,
-            digits="%.2f",
+            min_value=1.0,
+            max_value=1e6,
+            format="%.2f",
             optional=True,
             placeholder="no limit",
             convert=lambda weight: weight or 0.0,

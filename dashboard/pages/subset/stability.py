@@ -40,7 +40,7 @@ def _choose_draws(view: View, is_known: bool) -> bool:
         field, button, _ = st.columns([2, 2, 5], vertical_alignment="bottom")
         with field:
             url_widgets.choose_count(
-                "draws", "Draws", view.draws, lowest=_MIN_DRAWS, highest=MAX_DRAWS
+                "draws", "Draws", view.draws, min_value=_MIN_DRAWS, max_value=MAX_DRAWS
             )
         return button.button(
             "Compute",
