@@ -1,4 +1,4 @@
-"""Everything that pages write: decisions, band limits and the derived database.
+"""What pages write: decisions of the browser, band limits and the derived database.
 
 A decision counts as saved only after :func:`record_decisions` has returned: by then it is on disk.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dashboard.data.cache import APP_CACHE
-from scoring.database.build.build import Progress, build_database
+from scoring.database.build.build import build_database
 from scoring.database.build.refresh import build_if_outdated
 from scoring.database.values import BuildReport
 from scoring.dataset.records import read_dataset_info
@@ -87,15 +87,10 @@ def _parse_draft(raw: Mapping[str, Any], n_samples: int) -> DecisionDraft:
     )
 
 
-def record_decision(workspace: Workspace, reviewer: str, draft: DecisionDraft) -> DecisionEvent:
-    """Save one decision made with a plain button."""
-    return open_review_log(workspace, reviewer).append([draft])[0]
-
-
 def record_bulk(
     workspace: Workspace, reviewer: str, rows: Sequence[int], decision: Decision
 ) -> list[DecisionEvent]:
-    """Save one decision on many samples; :func:`undo_bulk` undoes all of it.
+    """Save one decision on many samples; ``undo_bulk`` of the log undoes all of it.
 
     Raises:
         InputError: If the dataset lacks one of the rows; then none is saved.
@@ -107,19 +102,6 @@ def record_bulk(
     return open_review_log(workspace, reviewer).append_bulk(rows, decision)
 
 
-def undo_bulk(workspace: Workspace, reviewer: str, queue: str) -> int:
-    """Undo a bulk decision; return the number of samples that it still applied to."""
-    return len(open_review_log(workspace, reviewer).undo_bulk(queue))
-
-
-def undo_last_decision(workspace: Workspace, reviewer: str) -> list[DecisionEvent]:
-    """Undo the reviewer's latest decision that still holds, a bulk decision as a whole.
-
-    Returns the undo events; empty if there was nothing to undo.
-    """
-    return open_review_log(workspace, reviewer).undo_latest()
-
-
 def save_bands(workspace: Workspace, bands: Bands) -> Workspace:
     """Make these band limits the workspace's defaults; other settings stay as they are on disk."""
     current = open_workspace(workspace.root)
@@ -128,7 +110,7 @@ def save_bands(workspace: Workspace, bands: Bands) -> Workspace:
     return changed
 
 
-def build_workspace_database(workspace: Workspace, progress: Progress | None = None) -> BuildReport:
+def build_workspace_database(workspace: Workspace) -> BuildReport:
     """Build the derived database from the parts.
 
     Raises:
@@ -136,7 +118,7 @@ def build_workspace_database(workspace: Workspace, progress: Progress | None = N
         WorkspaceError: If the parts cannot be read.
     """
     try:
-        return build_database(workspace, progress)
+        return build_database(workspace)
     except OSError as error:
         raise StorageError(
             f"Cannot build the database of {workspace.root}: {error.strerror or error}. Free some "
@@ -144,33 +126,31 @@ def build_workspace_database(workspace: Workspace, progress: Progress | None = N
         ) from error
 
 
+@dataclass
+class _BackgroundBuilds:
+    """Keeps the builds of one workspace to one at a time, with pauses."""
+
+    is_building: threading.Lock = field(default_factory=threading.Lock)
+    pause_until: float = 0.0
+
+
 def build_in_background(workspace: Workspace) -> None:
     """Add new parts to the database in a background thread, but not too often.
 
     A build takes longer the larger the workspace is, so the pause grows with the last build's time.
     """
-    APP_CACHE.database_builders.get(workspace.root, _BackgroundBuilder).start_if_idle(workspace)
+    builds = APP_CACHE.background_builds.get(workspace.root, _BackgroundBuilds)
 
-
-class _BackgroundBuilder:
-    """Builds the database of one workspace in at most one thread at a time."""
-
-    def __init__(self) -> None:
-        self._busy = threading.Lock()
-        self._pause_until = 0.0
-
-    def start_if_idle(self, workspace: Workspace) -> None:
-        if time.monotonic() < self._pause_until or not self._busy.acquire(blocking=False):
-            return
-        threading.Thread(target=self._build, args=(workspace,), daemon=True).start()
-
-    def _build(self, workspace: Workspace) -> None:
+    def build() -> None:
         started = time.monotonic()
         try:
             build_if_outdated(workspace, wait=False)
         except (VisnecError, OSError):
             pass  # the page reports the problem when it opens the database itself
         finally:
-            elapsed = time.monotonic() - started
-            self._pause_until = time.monotonic() + max(_MIN_PAUSE_SECONDS, 10 * elapsed)
-            self._busy.release()
+            ended = time.monotonic()
+            builds.pause_until = ended + max(_MIN_PAUSE_SECONDS, 10 * (ended - started))
+            builds.is_building.release()
+
+    if time.monotonic() >= builds.pause_until and builds.is_building.acquire(blocking=False):
+        threading.Thread(target=build, daemon=True).start()

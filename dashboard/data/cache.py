@@ -59,7 +59,7 @@ class AppCache:
         self.clustering_overlaps = ResultCache(16)
         self.stabilities = ResultCache(16)
         self.stores = ResultCache(1)  # the open database; an earlier one is closed when unused
-        self.database_builders = ResultCache(8)  # one per workspace
+        self.background_builds = ResultCache(8)  # one per workspace
         self.export_jobs = ResultCache(8)  # a list per workspace
         self.prefetches = ResultCache(64)  # views whose queries were run in the background
 

@@ -6,17 +6,17 @@ the rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from dashboard.data.cache import APP_CACHE, ResultCache
-from dashboard.data.context import Context, cached_query
-from dashboard.data.facts import read_current_clusterings
+from dashboard.data.context import Context, cached_query, cached_read
 from dashboard.data.reviews import read_latest_decisions
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.overview import score_noise
@@ -45,10 +45,53 @@ from scoring.subsets.weights import effective_share, repeat_counts
 _MAX_REPEATS: Final = 5
 _N_UNSURE: Final = 21
 
+P = ParamSpec("P")
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
 
 
+def _read_candidates(context: Context, scope: Scope) -> Candidates:
+    store = context.store
+    key = (context.workspace.root, store.generation, scope)
+    return APP_CACHE.candidates.get(key, lambda: read_candidates(store, scope))
+
+
+def _cached_by_definition(
+    cache: ResultCache = APP_CACHE.answers,
+) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
+    """Cache a function of definitions or their outcomes, whatever else the view shows."""
+
+    def decorate(
+        read: Callable[Concatenate[Context, P], T],
+    ) -> Callable[Concatenate[Context, P], T]:
+        @wraps(read)
+        def read_cached(context: Context, /, *values: P.args, **named: P.kwargs) -> T:
+            return cached_query(
+                replace(
+                    context.without_filter(), scope=Scope("", ""), bands=context.workspace.bands
+                ),
+                read.__name__,
+                lambda: read(context, *values, **named),
+                *map(_make_key, values),
+                cache=cache,
+            )
+
+        return read_cached
+
+    return decorate
+
+
+def _make_key(value: object) -> object:
+    """Return what a result depends on; the name of a definition and its time are left out."""
+    definition = value.definition if isinstance(value, ResolvedSubset) else value
+    if not isinstance(definition, SubsetDefinition):
+        return value
+    options = sorted((name, repr(option)) for name, option in definition.rule.to_dict().items())
+    treatment = definition.text_only, definition.unscored, definition.hand_wins
+    return tuple(options), treatment, definition.scope
+
+
+@_cached_by_definition(APP_CACHE.subset_outcomes)
 def read_subset_outcome(context: Context, definition: SubsetDefinition) -> ResolvedSubset:
     """Return what a definition selects now.
 
@@ -56,36 +99,22 @@ def read_subset_outcome(context: Context, definition: SubsetDefinition) -> Resol
         RuleError: If the rule does not apply to these scores.
         InputError: If the scores do not exist.
     """
-
-    def resolve() -> ResolvedSubset:
-        candidates = _read_candidates(context, definition.scope)
-        return apply_definition(definition, candidates, read_latest_decisions(context.workspace))
-
-    return _cached_by_definition(
-        context, "outcome", resolve, definition, cache=APP_CACHE.subset_outcomes
-    )
+    candidates = _read_candidates(context, definition.scope)
+    return apply_definition(definition, candidates, read_latest_decisions(context.workspace))
 
 
+@_cached_by_definition()
 def read_subset_size(context: Context, definition: SubsetDefinition) -> tuple[int, int]:
     """Return the number of selected samples and of candidates; cached far longer than outcomes."""
-
-    def count() -> tuple[int, int]:
-        outcome = read_subset_outcome(context, definition)
-        return len(outcome.subset.selected), len(outcome.candidates)
-
-    return _cached_by_definition(context, "size", count, definition)
+    outcome = read_subset_outcome(context, definition)
+    return len(outcome.subset.selected), len(outcome.candidates)
 
 
+@_cached_by_definition()
 def describe_near_threshold(context: Context, outcome: ResolvedSubset) -> str | None:
     """Return in words how many scores are within the noise of the rule's threshold."""
-    definition = outcome.definition
-    noise = score_noise(context.store, definition.scope)
-    return _cached_by_definition(
-        context,
-        "near",
-        lambda: format_near_threshold(definition.rule, outcome.candidates, noise),
-        definition,
-    )
+    noise = score_noise(context.store, outcome.definition.scope)
+    return format_near_threshold(outcome.definition.rule, outcome.candidates, noise)
 
 
 def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[int]:
@@ -97,39 +126,6 @@ def read_best_rows(context: Context, scope: Scope, rows: Ints, n: int) -> list[i
         high = scores >= limit
         rows, scores = rows[high], scores[high]
     return [int(row) for row in rows[np.argsort(-scores, kind="stable")][:n]]
-
-
-def _read_candidates(context: Context, scope: Scope) -> Candidates:
-    store = context.store
-    key = (context.workspace.root, store.generation, scope)
-    return APP_CACHE.candidates.get(key, lambda: read_candidates(store, scope))
-
-
-def _cached_by_definition(
-    context: Context,
-    name: str,
-    query: Callable[[], T],
-    *definitions: SubsetDefinition,
-    parameters: tuple[object, ...] = (),
-    cache: ResultCache = APP_CACHE.answers,
-) -> T:
-    """Return a result that depends on definitions and not on what else the view shows."""
-    keys = [
-        (
-            tuple(sorted((name, repr(value)) for name, value in definition.rule.to_dict().items())),
-            (definition.text_only, definition.unscored, definition.hand_wins),
-            definition.scope,
-        )
-        for definition in definitions
-    ]
-    return cached_query(
-        replace(context.without_filter(), scope=Scope("", ""), bands=context.workspace.bands),
-        name,
-        query,
-        *keys,
-        *parameters,
-        cache=cache,
-    )
 
 
 # ---- candidates ----------------------------------------------------------------------------------
@@ -145,25 +141,22 @@ class CandidateCounts:
     n_decided: int
 
 
+@cached_read()
 def read_candidate_counts(context: Context) -> CandidateCounts:
     """Return how many samples of each kind a rule can choose from."""
 
-    def count() -> CandidateCounts:
-        candidates = _read_candidates(context, context.scope)
-        scored = candidates.scored
-        return CandidateCounts(
-            _count_codes(candidates.status, list(STATUSES)),
-            _count_codes(candidates.source[scored], list(candidates.sources)),
-            _count_codes(candidates.answer_kind[scored], list(ANSWER_KINDS)),
-            len(majority_decisions(read_latest_decisions(context.workspace))),
-        )
+    def count(codes: NDArray[Any], names: Iterable[T]) -> dict[T, int]:
+        listed = list(names)
+        return dict(zip(listed, np.bincount(codes, minlength=len(listed)).tolist(), strict=True))
 
-    return cached_query(context, "candidate counts", count)
-
-
-def _count_codes(codes: NDArray[Any], names: Sequence[T]) -> dict[T, int]:
-    counts = np.bincount(codes, minlength=len(names)).tolist()
-    return dict(zip(names, counts, strict=True))
+    candidates = _read_candidates(context, context.scope)
+    scored = candidates.scored
+    return CandidateCounts(
+        count(candidates.status, STATUSES),
+        count(candidates.source[scored], candidates.sources),
+        count(candidates.answer_kind[scored], ANSWER_KINDS),
+        len(majority_decisions(read_latest_decisions(context.workspace))),
+    )
 
 
 # ---- weights -------------------------------------------------------------------------------------
@@ -184,72 +177,55 @@ class WeightStats:
     epoch: int
 
 
-def read_weight_stats(context: Context, outcome: ResolvedSubset) -> WeightStats | None:
+@_cached_by_definition()
+def read_weight_stats(_: Context, outcome: ResolvedSubset) -> WeightStats | None:
     """Return how uneven a subset's weights are; None without any weight above 0."""
-
-    def compute() -> WeightStats | None:
-        subset = outcome.subset
-        if subset.weights is None or not subset.kept.any():
-            return None
-        weights = subset.weights[subset.kept]
-        counts = repeat_counts(subset.row_idx, subset.weights)[subset.kept]
-        repeats = np.bincount(np.minimum(counts, _MAX_REPEATS), minlength=_MAX_REPEATS + 1)
-        return WeightStats(
-            effective_share(subset.weights),
-            float(weights.min()),
-            float(weights.max()),
-            tuple(int(n) for n in repeats),
-            int(counts.sum()),
-        )
-
-    return _cached_by_definition(context, "weights", compute, outcome.definition)
+    subset = outcome.subset
+    if subset.weights is None or not subset.kept.any():
+        return None
+    weights = subset.weights[subset.kept]
+    counts = repeat_counts(subset.row_idx, subset.weights)[subset.kept]
+    repeats = np.bincount(np.minimum(counts, _MAX_REPEATS), minlength=_MAX_REPEATS + 1)
+    return WeightStats(
+        effective_share(subset.weights),
+        float(weights.min()),
+        float(weights.max()),
+        tuple(repeats.tolist()),
+        int(counts.sum()),
+    )
 
 
 # ---- comparisons ---------------------------------------------------------------------------------
 
 
+@_cached_by_definition(APP_CACHE.subset_diffs)
 def read_subset_diff(context: Context, a: SubsetDefinition, b: SubsetDefinition) -> SubsetDiff:
     """Return what two subsets have in common. Raises like :func:`read_subset_outcome`."""
-
-    def compare() -> SubsetDiff:
-        first, second = read_subset_outcome(context, a), read_subset_outcome(context, b)
-        return compare_subsets(first.subset, second.subset, first.candidates)
-
-    return _cached_by_definition(context, "diff", compare, a, b, cache=APP_CACHE.subset_diffs)
+    first, second = read_subset_outcome(context, a), read_subset_outcome(context, b)
+    return compare_subsets(first.subset, second.subset, first.candidates)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExportDiff:
-    """Differences of two exports: facts of their manifests (name, in a, in b), and samples."""
+def read_export_diff(
+    context: Context, a: Manifest, b: Manifest
+) -> tuple[list[tuple[str, Any, Any]], SubsetDiff]:
+    """Return the facts of two manifests that differ (name, in a, in b), and compare the samples.
 
-    facts: tuple[tuple[str, Any, Any], ...]
-    samples: SubsetDiff
-
-
-def read_export_diff(context: Context, a: Manifest, b: Manifest) -> ExportDiff:
-    """Select the samples of both exports again and compare them.
-
-    Takes a while if the database is newer than the exports.
+    They are selected again, which takes a while if the database is newer than the exports.
 
     Raises:
         InputError: If the workspace can no longer reproduce one of them.
     """
     first, second = (resolve_manifest(context.workspace, context.store, each) for each in (a, b))
     samples = compare_subsets(first.subset, second.subset, first.candidates)
-    return ExportDiff(tuple(diff_manifests(a, b)), samples)
+    return diff_manifests(a, b), samples
 
 
-def read_clustering_overlaps(context: Context, definition: SubsetDefinition) -> pd.DataFrame:
+@_cached_by_definition(APP_CACHE.clustering_overlaps)
+def read_clustering_overlaps(
+    context: Context, definition: SubsetDefinition, clusterings: tuple[str, ...]
+) -> pd.DataFrame:
     """Return how much a subset depends on the clustering: a, b, n_a, n_b, both, jaccard."""
-    names = tuple(read_current_clusterings(context.store)["clustering_id"])
-    return _cached_by_definition(
-        context,
-        "overlaps",
-        lambda: read_overlaps(context.workspace, context.store, definition, names),
-        definition,
-        parameters=names,
-        cache=APP_CACHE.clustering_overlaps,
-    )
+    return read_overlaps(context.workspace, context.store, definition, clusterings)
 
 
 # ---- stability -----------------------------------------------------------------------------------
@@ -319,5 +295,5 @@ def read_stability(
 def _stability_key(
     context: Context, definition: SubsetDefinition, n_draws: int
 ) -> tuple[object, ...]:
-    database = (context.workspace.root, context.store.generation)
-    return (*database, str(definition.rule), definition.scope, n_draws)
+    root, generation = context.workspace.root, context.store.generation
+    return root, generation, str(definition.rule), definition.scope, n_draws

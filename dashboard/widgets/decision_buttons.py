@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.data import actions
+from dashboard.data.actions import MAX_NOTE
 from dashboard.data.context import read_workspace
 from dashboard.text import formatting
 from dashboard.view.state import change_view
 from dashboard.widgets import notices
 from scoring.reviews.decision_log import Decision, DecisionDraft
+from scoring.reviews.decisions import open_review_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def save_decision(
         draw=sampling.draw,
     )
     with notices.set_message_on_failure("The decision was not saved"):
-        actions.record_decision(read_workspace(), reviewer, draft)
+        open_review_log(read_workspace(), reviewer).append([draft])
         notices.set_message("done", f"Saved: {choice}, row {row_idx:,}")
         if next_row is not None:
             change_view(row=next_row)
@@ -79,7 +80,7 @@ def save_decision(
 def undo_decision(reviewer: str) -> None:
     """Undo the reviewer's latest decision; one on several samples is undone as a whole."""
     with notices.set_message_on_failure("The decision was not undone"):
-        events = actions.undo_last_decision(read_workspace(), reviewer)
+        events = open_review_log(read_workspace(), reviewer).undo_latest()
         if not events:
             notices.set_message("note", "Nothing to undo")
         elif len(events) > 1:
@@ -93,9 +94,7 @@ def show_note_form(row_idx: int, reviewer: str, note: str) -> None:
     """Show a field with the reviewer's note on the sample and a button that saves it."""
     with st.form(f"note-form-{row_idx}", border=False):
         field, button = st.columns([5, 1], vertical_alignment="bottom")
-        field.text_input(
-            "Note on this sample", note, key=f"note-{row_idx}", max_chars=actions.MAX_NOTE
-        )
+        field.text_input("Note on this sample", note, key=f"note-{row_idx}", max_chars=MAX_NOTE)
         button.form_submit_button(
             "Save note", on_click=save_note, args=(row_idx, reviewer), width="stretch"
         )
@@ -105,5 +104,6 @@ def save_note(row_idx: int, reviewer: str) -> None:
     """Save the note typed for this row."""
     note = str(st.session_state.get(f"note-{row_idx}", "")).strip()
     with notices.set_message_on_failure("The note was not saved"):
-        actions.record_decision(read_workspace(), reviewer, DecisionDraft(row_idx, None, note=note))
+        draft = DecisionDraft(row_idx, None, note=note)
+        open_review_log(read_workspace(), reviewer).append([draft])
         notices.set_message("done", f"Note saved, row {row_idx:,}")

@@ -327,7 +327,7 @@ def test_the_overlap_chart_is_the_table_of_overlaps(swept: Workspace) -> None:
     context = open_view_context(View()).context
     assert context is not None
     definition = read_definition(context, View(rule=RuleKind.PAPER, share=0.25))
-    frame = read_clustering_overlaps(context, definition)
+    frame = read_clustering_overlaps(context, definition, ("by-1", "by-2", "by-3"))
     pairs = frame[frame["a"] != frame["b"]].set_index(["a", "b"])["jaccard"].to_dict()
     assert pairs == pytest.approx(OVERLAPS)
     names = {"by-1": "K = 1", "by-2": "K = 2", "by-3": "K = 3"}

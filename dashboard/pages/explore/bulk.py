@@ -17,6 +17,7 @@ from dashboard.text import formatting
 from dashboard.view.state import Key
 from dashboard.widgets.gallery import BulkRequest, StatusMessage
 from scoring.errors import VisnecError
+from scoring.reviews.decisions import open_review_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def undo_decision() -> None:
     if reviewer is None or queue is None:
         return
     try:
-        n = actions.undo_bulk(read_workspace(), reviewer, queue)
+        n = len(open_review_log(read_workspace(), reviewer).undo_bulk(queue))
         outcome = _Outcome(f"Undid the decision on {formatting.plural(n, 'sample')}.")
     except (VisnecError, OSError) as error:
         outcome = _Outcome(f"Nothing was undone: {formatting.describe_error(error)}", failed=True)

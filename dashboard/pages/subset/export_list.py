@@ -219,10 +219,11 @@ def _compare_exports(context: Context, exports: list[ExportSummary]) -> None:
     compared, diff = st.session_state.get("export_diff", (None, None))
     if diff is None or compared != about:
         return
+    facts, samples = diff
     names = (a.folder.name, b.folder.name)
-    comparison.show_figures(diff.samples, names)
-    if diff.facts:
-        rows = [(fact, _shorten(first), _shorten(second)) for fact, first, second in diff.facts]
+    comparison.show_figures(samples, names)
+    if facts:
+        rows = [(fact, _shorten(first), _shorten(second)) for fact, first, second in facts]
         figures.show_table(Table(("Difference", *names), rows))
     else:
         figures.show_caption("Apart from the files, both manifests are the same.")

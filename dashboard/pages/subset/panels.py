@@ -112,7 +112,7 @@ def _show_clusterings(context: Context, definition: SubsetDefinition) -> None:
     names = _name_clusterings(frame.to_dict("records"))
     try:
         with st.spinner("Applying the rule to each clustering …"):
-            overlaps = read_clustering_overlaps(context, definition)
+            overlaps = read_clustering_overlaps(context, definition, tuple(names))
     except VisnecError as error:
         notices.show_problem(error, "The rule cannot be applied to every clustering")
         return
