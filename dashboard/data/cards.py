@@ -49,9 +49,14 @@ def build_card(
         tokens: Losses of the answer tokens, if the run has them.
         noise: Numerical noise of the run's dtype, if known.
     """
-    score = _score_of(detail.scores, baseline)
-    category = _category(score["visnec"], bands)
+    row = next((row for row in detail.scores if row["baseline"] == baseline), {})
+    score = _score(row, bands)
+    visnec = score["visnec"]
     others = _other_scores(detail, baseline, bands)
+    agreeing = [other for other in others if other["category"] == score["category"]]
+    turn_scores = {
+        int(turn["turn"]): turn for turn in detail.turn_scores if turn["baseline"] == baseline
+    }
     return {
         "row_idx": sample.row_idx,
         "id": sample.id,
@@ -61,81 +66,93 @@ def build_card(
         "status": detail.status,
         "status_name": formatting.status_name(detail.status),
         "reason": detail.reason,
-        "category": category,
         **score,
+        "truncated": bool(row.get("truncated") or False),
+        **_segments(row),
         "noise": str(noise) if noise else None,
-        "nearest": _nearest_limit(score["visnec"], bands, noise),
+        "nearest": None if visnec is None else _nearest_limit(visnec, bands, noise),
         "baseline": formatting.BASELINE_NAMES.get(baseline, baseline),
         "other_scores": others[:MAX_OTHER_SCORES],
         "n_others": len(others),
-        "n_agreeing": None
-        if score["visnec"] is None
-        else sum(other["category"] == category for other in others),
+        "n_agreeing": None if visnec is None else len(agreeing),
         "images": [
             {"url": image_url(sample.row_idx, position, edition), "path": image_path(path)}
             for position, path in enumerate(sample.images)
         ],
-        "turns": _messages(
-            sample.turns, detail.turn_scores, baseline, bands, _tokens_by_answer(tokens)
-        ),
+        "turns": _messages(sample.turns, turn_scores, bands, _tokens_by_answer(tokens)),
         "answer": sample.answer,
-        "predictions": _predictions(detail.predictions, sample.answer or ""),
+        "predictions": [_predictions(row, sample.answer or "") for row in detail.predictions],
         "decisions": [
             {name: _string(row[name]) for name in ("reviewer", "decision", "note", "decided_at")}
             for row in detail.decisions
         ],
         "neighbours": [
-            _neighbour(row, bands, edition) for row in detail.neighbours[:MAX_NEIGHBOURS]
+            _summary(row, bands, edition, 300, 300) for row in detail.neighbours[:MAX_NEIGHBOURS]
         ],
         "n_neighbours": detail.n_neighbours,
     }
 
 
-def _score_of(scores: Sequence[Record], baseline: str) -> dict[str, Any]:
-    row = next((row for row in scores if row["baseline"] == baseline), {})
+def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
+    """Return the gallery's tile for one row of a page."""
+    tile = _summary(row, bands, edition, 240, 160)
+    n_images = 0 if row["images"] is None else len(row["images"])
+    thumbnail = tile["thumbnail"] if n_images else None
+    return tile | {"status": row["status"], "n_images": n_images, "thumbnail": thumbnail}
+
+
+def _summary(
+    row: Mapping[Any, Any], bands: Bands, edition: str, question_length: int, answer_length: int
+) -> Card:
+    """Return a sample in a few lines, for a tile or the list of neighbours."""
+    visnec = _number(row["visnec"])
     return {
-        "visnec": _number(row.get("visnec")),
-        "loss_text": _number(row.get("loss_text")),
-        "loss_multimodal": _number(row.get("loss_multimodal")),
-        "n_answer_tokens": _whole(row.get("n_answer_tokens")),
-        "truncated": bool(row.get("truncated") or False),
-        **_segments(row),
+        "row_idx": int(row["row_idx"]),
+        "source": row["source"],
+        "question": (_string(row["question"]) or "")[:question_length],
+        "answer": (_string(row["answer"]) or "")[:answer_length],
+        "visnec": visnec,
+        "category": _category(visnec, bands),
+        "status_name": formatting.status_name(str(row["status"])),
+        "decision": _string(row["decision"]),
+        "thumbnail": thumbnail_url(int(row["row_idx"]), edition),
     }
+
+
+def _losses(row: Mapping[Any, Any]) -> dict[str, float | None]:
+    return {name: _number(row.get(name)) for name in ("visnec", "loss_text", "loss_multimodal")}
+
+
+def _score(row: Mapping[Any, Any], bands: Bands) -> dict[str, Any]:
+    """Return the score of a sample or an answer with its category; None without a score."""
+    losses = _losses(row)
+    category = _category(losses["visnec"], bands)
+    n_answer_tokens = _whole(row.get("n_answer_tokens"))
+    return {**losses, "category": category, "n_answer_tokens": n_answer_tokens}
 
 
 def _segments(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the score without the end token, and those of thought and content if there is a
     thought; None if the run does not distinguish these tokens, or none is left."""
-    n, n_end, n_thought = (
-        _whole(row.get(name)) for name in ("n_answer_tokens", "n_end_tokens", "n_thought_tokens")
-    )
-    segments: dict[str, Any] = {
-        "visnec_without_end": _number(row.get("visnec_without_end")) if n_end else None,
-        "n_content_tokens": None,
-        "thought": None,
-    }
-    if n is None or n_end is None or n_thought is None:
-        return segments
-    n_content = n - n_end - n_thought
-    segments["n_content_tokens"] = n_content
-    if n_thought:
-        thought = row["thought_loss_text_sum"] - row["thought_loss_multimodal_sum"]
+    names = ("n_answer_tokens", "n_end_tokens", "n_thought_tokens")
+    n, n_end, n_thought = (_whole(row.get(name)) for name in names)
+    n_content = thought = None
+    if n is not None and n_end is not None and n_thought is not None:
+        n_content = n - n_end - n_thought
+    if n_thought and n_content is not None:
+        gain = row["thought_loss_text_sum"] - row["thought_loss_multimodal_sum"]
         end = row["end_loss_text_sum"] - row["end_loss_multimodal_sum"]
-        rest = row["visnec"] * n - thought - end
-        segments["thought"] = {
-            "n": n_thought,
-            "visnec": thought / n_thought,
-            "content": rest / n_content if n_content else None,
-        }
-    return segments
+        content = (row["visnec"] * n - gain - end) / n_content if n_content else None
+        thought = {"n": n_thought, "visnec": gain / n_thought, "content": content}
+    return {
+        "visnec_without_end": _number(row.get("visnec_without_end")) if n_end else None,
+        "n_content_tokens": n_content,
+        "thought": thought,
+    }
 
 
-def _nearest_limit(
-    visnec: float | None, bands: Bands, noise: Noise | None
-) -> dict[str, Any] | None:
+def _nearest_limit(visnec: float, bands: Bands, noise: Noise | None) -> dict[str, Any]:
     """Return the band limit nearest to a score, and the score's distance from it."""
-    if visnec is None:
-        return None
     limit = min((bands.low, bands.high), key=lambda limit: abs(visnec - limit))
     within = noise is not None and abs(visnec - limit) <= noise.band
     return {"limit": limit, "distance": visnec - limit, "within_noise": within}
@@ -158,47 +175,33 @@ def _other_scores(detail: SampleDetail, baseline: str, bands: Bands) -> list[dic
 
 def _tokens_by_answer(tokens: pd.DataFrame | None) -> dict[int, list[dict[str, Any]]]:
     """Return tokens with text and both losses by answer; empty if their texts are unknown."""
-    if tokens is None or tokens["text"].isna().any():
-        return {}
     by_answer: dict[int, list[dict[str, Any]]] = {}
-    for row in tokens.to_dict("records"):
-        token = {
-            "text": row["text"],
-            "visnec": _number(row["visnec"]),
-            "loss_text": _number(row["loss_text"]),
-            "loss_multimodal": _number(row["loss_multimodal"]),
-        }
-        by_answer.setdefault(int(row["turn"]), []).append(token)
+    if tokens is not None and not tokens["text"].isna().any():
+        for row in tokens.to_dict("records"):
+            token = {"text": row["text"], **_losses(row)}
+            by_answer.setdefault(int(row["turn"]), []).append(token)
     return by_answer
 
 
 def _messages(
     turns: Sequence[Turn],
-    turn_scores: Sequence[Record],
-    baseline: str,
+    turn_scores: Mapping[int, Record],
     bands: Bands,
     tokens: Mapping[int, list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     """Return messages in pieces; answers with their own scores, and their tokens' if known."""
-    by_answer = {int(row["turn"]): row for row in turn_scores if row["baseline"] == baseline}
     shown: list[dict[str, Any]] = []
     answers = images = 0
     for turn in turns:
         parts, images = _split_at_images(turn, images)
         message: dict[str, Any] = {"role": _ROLE_NAMES[turn.role], "parts": parts}
         if turn.role is Role.ASSISTANT:
-            row = by_answer.get(answers)
             if answers in tokens:
                 message["tokens"] = tokens[answers]
+            score = _score(turn_scores.get(answers, {}), bands)
+            if score["visnec"] is not None:
+                message |= score
             answers += 1
-            if row is not None and (visnec := _number(row["visnec"])) is not None:
-                message |= {
-                    "visnec": visnec,
-                    "category": bands.category_of(visnec).value,
-                    "loss_text": _number(row["loss_text"]),
-                    "loss_multimodal": _number(row["loss_multimodal"]),
-                    "n_answer_tokens": _whole(row["n_answer_tokens"]),
-                }
         shown.append(message)
     return shown
 
@@ -222,35 +225,24 @@ def _split_at_images(turn: Turn, first_image: int) -> tuple[list[dict[str, Any]]
     return parts, first_image
 
 
-def _predictions(predictions: Sequence[Record], answer: str) -> list[dict[str, Any]]:
-    """Return both predictions of each run and how they match the answer.
+def _predictions(row: Record, answer: str) -> dict[str, Any]:
+    """Return both predictions of a run and how they match the answer.
 
     Each is a list of pieces [text, differs]: once compared with the other prediction, and once
-    with the reference answer.
+    (``off``) with the reference answer.
     """
-    shown: list[dict[str, Any]] = []
-    for row in predictions:
-        blind, seeing = _string(row["prediction_text"]), _string(row["prediction_multimodal"])
-        left, right = word_differences(blind or "", seeing or "")
-        shown.append(
-            {
-                "run": row["run_id"],
-                "model": row["model"],
-                "text": None if blind is None else _pieces(left),
-                "multimodal": None if seeing is None else _pieces(right),
-                "text_off": None if blind is None else _off_reference(answer, blind),
-                "multimodal_off": None if seeing is None else _off_reference(answer, seeing),
-                "text_match": None if blind is None else _describe_match(row, "text"),
-                "multimodal_match": None if seeing is None else _describe_match(row, "multimodal"),
-                "same": blind is not None and blind == seeing,
-                "reason": _string(row["reason"]),
+    shown = {"run": row["run_id"], "model": row["model"], "reason": _string(row["reason"])}
+    texts = {name: _string(row[f"prediction_{name}"]) for name in ("text", "multimodal")}
+    compared = word_differences(*(text or "" for text in texts.values()))
+    for (name, text), pieces in zip(texts.items(), compared, strict=True):
+        shown |= {name: None, f"{name}_off": None, f"{name}_match": None}
+        if text is not None:
+            shown |= {
+                name: _pieces(pieces),
+                f"{name}_off": _pieces(word_differences(answer, text)[1]),
+                f"{name}_match": _describe_match(row, name),
             }
-        )
     return shown
-
-
-def _off_reference(answer: str, prediction: str) -> list[list[Any]]:
-    return _pieces(word_differences(answer, prediction)[1])
 
 
 def _pieces(pieces: Sequence[Piece]) -> list[list[Any]]:
@@ -259,51 +251,11 @@ def _pieces(pieces: Sequence[Piece]) -> list[list[Any]]:
 
 def _describe_match(row: Mapping[Any, Any], prediction: str) -> dict[str, Any]:
     """Return whether a prediction matches the reference answer, also in words."""
-    exact, letter = _flag(row[f"exact_{prediction}"]), _flag(row[f"letter_{prediction}"])
-    f1 = _number(row[f"f1_{prediction}"])
+    exact, letter, f1 = (_number(row[f"{name}_{prediction}"]) for name in ("exact", "letter", "f1"))
     if exact or letter:
         return {"same": True, "said": "= reference" if exact else "= reference, same option"}
     near = f" · token F1 {f1:.2f}" if f1 and letter is None else ""
     return {"same": False, "said": f"≠ reference{near}"}
-
-
-def _flag(value: object) -> bool | None:
-    """Return a truth value from a frame's cell, where a missing one may be None or NaN."""
-    return None if _string(value) is None else bool(value)
-
-
-def _neighbour(row: Mapping[Any, Any], bands: Bands, edition: str) -> dict[str, Any]:
-    visnec = _number(row["visnec"])
-    return {
-        "row_idx": int(row["row_idx"]),
-        "source": row["source"],
-        "question": (_string(row["question"]) or "")[:300],
-        "answer": (_string(row["answer"]) or "")[:300],
-        "visnec": visnec,
-        "category": _category(visnec, bands),
-        "status_name": formatting.status_name(str(row["status"])),
-        "decision": _string(row["decision"]),
-        "thumbnail": thumbnail_url(int(row["row_idx"]), edition),
-    }
-
-
-def build_tile(row: Mapping[Any, Any], bands: Bands, edition: str) -> Card:
-    """Return the gallery's tile for one row of a page."""
-    visnec = _number(row["visnec"])
-    n_images = 0 if row["images"] is None else len(row["images"])
-    return {
-        "row_idx": int(row["row_idx"]),
-        "source": row["source"],
-        "question": (_string(row["question"]) or "")[:240],
-        "answer": (_string(row["answer"]) or "")[:160],
-        "visnec": visnec,
-        "category": _category(visnec, bands),
-        "status": row["status"],
-        "status_name": formatting.status_name(str(row["status"])),
-        "decision": _string(row["decision"]),
-        "n_images": n_images,
-        "thumbnail": thumbnail_url(int(row["row_idx"]), edition) if n_images else None,
-    }
 
 
 def _category(visnec: float | None, bands: Bands) -> str | None:

@@ -10,14 +10,8 @@ import streamlit as st
 
 from dashboard.data.context import single_snapshot
 from dashboard.frontend import assets
-from dashboard.pages.compare import page as compare
-from dashboard.pages.evaluate import page as evaluate
-from dashboard.pages.explore import page as explore
-from dashboard.pages.overview import page as overview
-from dashboard.pages.review import page as review
-from dashboard.pages.runs import page as runs
-from dashboard.pages.subset import page as subset
-from dashboard.view.navigation import PageName, open_navigation
+from dashboard.server.pages import RENDERERS
+from dashboard.view.navigation import open_navigation
 from dashboard.widgets import notices
 from scoring.errors import VisnecError
 
@@ -32,17 +26,7 @@ def main() -> None:
     )
     st.html(f"<style>{assets.page_style()}</style>")
     st.logo(assets.logo(), size="medium")
-    page = open_navigation(
-        {
-            PageName.OVERVIEW: overview.render,
-            PageName.EXPLORE: explore.render,
-            PageName.COMPARE: compare.render,
-            PageName.EVALUATE: evaluate.render,
-            PageName.REVIEW: review.render,
-            PageName.SUBSET: subset.render,
-            PageName.RUNS: runs.render,
-        }
-    )
+    page = open_navigation(RENDERERS)
     try:
         with single_snapshot():
             page.run()

@@ -16,21 +16,8 @@ from scoring.samples import Status
 ABSENT = "–"
 UNKNOWN = "unknown: these scores were computed elsewhere"
 
-STATUS_NAMES: dict[Status, str] = {
-    Status.SCORED: "scored",
-    Status.PENDING: "pending",
-    Status.TEXT_ONLY: "text only",
-    Status.VIDEO: "video",
-    Status.MISSING_IMAGE: "missing image",
-    Status.BAD_IMAGE: "bad image",
-    Status.REFUSED_PATH: "refused path",
-    Status.BAD_RECORD: "bad record",
-    Status.PLACEHOLDER_MISMATCH: "placeholder mismatch",
-    Status.NO_ANSWER: "no answer",
-    Status.TOO_LONG: "too long",
-    Status.TOKEN_MISMATCH: "token mismatch",
-    Status.NON_FINITE: "non-finite loss",
-    Status.OUT_OF_MEMORY: "out of memory",
+STATUS_NAMES: dict[Status, str] = {status: status.replace("_", " ") for status in Status} | {
+    Status.NON_FINITE: "non-finite loss"
 }
 
 STATUS_MEANINGS: dict[Status, str] = {
