@@ -58,7 +58,14 @@ def score_distributed(
         )
     if job.score.retry:
         raise InputError("--engine ray cannot retry. Use --retry without it, or with --workers.")
-    ray = _import_ray()
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InputError(
+            "--engine ray needs Ray, which is not installed; "
+            "install it with: pip install 'visnec-studio[ray]'"
+        ) from error
     stop = stop or threading.Event()
     must_start = not ray.is_initialized()
     if must_start:
@@ -78,47 +85,29 @@ class ScoreChunks:
     def __init__(self, job: str, stop_flag: Any) -> None:
         from scoring.models import load_model
 
-        self._job = Job.from_json(job)
-        workspace = open_workspace(Path(self._job.workspace))
-        model = load_model(**asdict(self._job.model))
-        options = self._job.score
+        given = Job.from_json(job)
+        workspace = open_workspace(Path(given.workspace))
+        model, options = load_model(**asdict(given.model)), given.score
         self._record = begin_run(workspace, build_run_record(workspace, model, options))
-        self._stop = threading.Event()
-        threading.Thread(target=self._watch_flag, args=(stop_flag,), daemon=True).start()
-        self._runner = Runner(
-            scoring_phase(workspace, self._record, options.limit),
-            build_scorer(workspace, self._record, model),
-            stop=self._stop,
-            build=False,
-        )
+        stop = threading.Event()
+
+        def watch_flag() -> None:
+            import ray
+
+            while not stop.wait(_POLL_SECONDS):
+                if ray.get(stop_flag.is_set.remote()):
+                    stop.set()
+
+        threading.Thread(target=watch_flag, daemon=True).start()
+        phase = scoring_phase(workspace, self._record, options.limit)
+        scorer = build_scorer(workspace, self._record, model)
+        self._runner = Runner(phase, scorer, stop=stop, build=False)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score the chunks in the column ``chunk``; return their run and the rows scored."""
         summary = self._runner.run(batch["chunk"].tolist())
         done = np.array([summary.done - summary.done_before])
         return {"run_id": np.array([self._record.run_id]), "done": done}
-
-    def _watch_flag(self, stop_flag: Any) -> None:
-        import ray
-
-        while not self._stop.wait(_POLL_SECONDS):
-            if ray.get(stop_flag.is_set.remote()):
-                self._stop.set()
-
-
-class _StopFlag:
-    """Set by the driver, read by all actors."""
-
-    def __init__(self) -> None:
-        self._is_set = False
-
-    def set(self) -> None:
-        """Request a stop."""
-        self._is_set = True
-
-    def is_set(self) -> bool:
-        """Return whether a stop was requested."""
-        return self._is_set
 
 
 def _run_actors(
@@ -129,9 +118,16 @@ def _run_actors(
     on_progress: Callable[[RunProgress], None] | None,
     stop: threading.Event,
 ) -> WorkersResult:
-    flag = ray.remote(num_cpus=0)(_StopFlag).remote()
+    flag = ray.remote(num_cpus=0)(threading.Event).remote()  # an actor, read by all others
     run_id, finished = job.score.run_id, threading.Event()
-    threading.Thread(target=_forward_stop, args=(stop, finished, flag), daemon=True).start()
+
+    def forward_stop() -> None:
+        while not finished.wait(0.2):
+            if stop.is_set():
+                flag.set.remote()
+                return
+
+    threading.Thread(target=forward_stop, daemon=True).start()
     try:
         while True:
             n_done = 0
@@ -149,50 +145,28 @@ def _run_actors(
 
 def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: Any) -> Any:
     """Yield one row per batch of chunks, when it is done."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
     plan = open_plan(workspace)
     n_rows = len(plan.rows) if job.score.limit is None else min(job.score.limit, len(plan.rows))
     n_chunks = int(plan.chunk_of(np.array([n_rows - 1]))[0]) + 1 if n_rows else 0
-    blocks = max(1, -(-n_chunks // BATCH_CHUNKS))
-    numbers = np.arange(n_chunks)
-    dataset = ray.data.from_numpy(np.array_split(numbers, blocks)).rename_columns({"data": "chunk"})
-    return dataset.map_batches(
-        ScoreChunks,
-        batch_size=BATCH_CHUNKS,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        fn_constructor_kwargs={"job": job.to_json(), "stop_flag": flag},
-        **_actor_resources(ray, job, actors),
-    ).iter_rows()
-
-
-def _actor_resources(ray: Any, job: Job, actors: int) -> dict[str, float]:
-    """Return the resources of an actor: a GPU if there are any, and never the last CPU."""
+    blocks = np.array_split(np.arange(n_chunks), max(1, -(-n_chunks // BATCH_CHUNKS)))
     available = ray.cluster_actor_resources()
     cpus = max(available.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
     resources: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
     if available.get("GPU", 0) and job.model.device in (None, "cuda"):
         resources["num_gpus"] = min(1.0, available["GPU"] / actors)
-    return resources
-
-
-def _forward_stop(stop: threading.Event, finished: threading.Event, flag: Any) -> None:
-    while not finished.wait(0.2):
-        if stop.is_set():
-            flag.set.remote()
-            return
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise InputError(
-            "--engine ray needs Ray, which is not installed; "
-            "install it with: pip install 'visnec-studio[ray]'"
-        ) from error
-    return ray
+    return (
+        ray.data.from_numpy(blocks)
+        .rename_columns({"data": "chunk"})
+        .map_batches(
+            ScoreChunks,
+            batch_size=BATCH_CHUNKS,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            fn_constructor_kwargs={"job": job.to_json(), "stop_flag": flag},
+            **resources,
+        )
+        .iter_rows()
+    )
 
 
 def _actor_error(error: Exception) -> VisnecError:

@@ -71,9 +71,8 @@ class Plan:
         samples: list[Sample] = []
         for group in dict.fromkeys((positions // GROUP_ROWS).tolist()):
             mine = positions[positions // GROUP_ROWS == group] % GROUP_ROWS
-            samples += map(
-                sample_from_row, self._read_group(group).take(pa.array(mine)).to_pylist()
-            )
+            rows = self._read_group(group).take(pa.array(mine)).to_pylist()
+            samples += map(sample_from_row, rows)
         return samples
 
     def _read_group(self, group: int) -> pa.Table:
@@ -96,12 +95,10 @@ class Plan:
             table = pq.read_table(path, columns=["row_idx", "source", "leader"])
             end = start + len(table)
             self.rows[start:end] = table.column("row_idx").to_numpy()
-            encoded = pc.dictionary_encode(pc.fill_null(table.column("source"), ""))
-            encoded = encoded.combine_chunks()
-            codes = [
-                source_codes.setdefault(source, len(source_codes))
-                for source in encoded.dictionary.to_pylist()
-            ]
+            sources = pc.fill_null(table.column("source"), "")
+            encoded = pc.dictionary_encode(sources).combine_chunks()
+            names = encoded.dictionary.to_pylist()
+            codes = [source_codes.setdefault(name, len(source_codes)) for name in names]
             self.source_codes[start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
             leaders = table.column("leader").to_numpy()
             borders.append(start + np.flatnonzero(np.diff(leaders, prepend=last)))

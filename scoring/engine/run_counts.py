@@ -64,7 +64,15 @@ class RunCounts:
     def read_new_parts(self) -> None:
         """Add the parts that have appeared since the last call."""
         for table in self._journal.read_new(self._columns):
-            self._add_part(table)
+            positions = self._plan.position_of[table.column("row_idx").to_numpy()]
+            is_new = ~self._done[positions]
+            positions = positions[is_new]
+            self._count_outcomes(table.filter(pa.array(is_new)), positions)
+            positions = np.unique(positions)
+            self._done[positions] = True
+            finished = positions[self._wanted[positions]]
+            np.subtract.at(self.open_rows, self._plan.chunk_of(finished), 1)
+            self.counts.add(SampleCounts(len(finished), {}, self._count_by_source(finished)))
 
     def open_positions(self, chunk: int) -> NDArray[np.int64]:
         """Return the positions of ``chunk`` that are wanted and in no part, ascending."""
@@ -85,22 +93,12 @@ class RunCounts:
         """Number of wanted positions that have a result."""
         return int((self.succeeded & self._wanted).sum())
 
-    def _add_part(self, table: pa.Table) -> None:
-        positions = self._plan.position_of[table.column("row_idx").to_numpy()]
-        is_new = ~self._done[positions]
-        table, positions = table.filter(pa.array(is_new)), positions[is_new]
-        if self._first is not None:
-            self._count_statuses(table, positions)
-        else:
+    def _count_outcomes(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
+        """Count the statuses of scores, or the predictions, in the new rows of a part."""
+        if self._first is None:
             self.succeeded[positions] = table.column("reason").is_null().to_numpy()
             self.n_thoughts_unfinished += _count_positive(table, "thoughts_unfinished")
-        positions = np.unique(positions)
-        self._done[positions] = True
-        finished = positions[self._wanted[positions]]
-        np.subtract.at(self.open_rows, self._plan.chunk_of(finished), 1)
-        self.counts.add(SampleCounts(len(finished), {}, self._count_by_source(finished)))
-
-    def _count_statuses(self, table: pa.Table, positions: NDArray[np.int64]) -> None:
+            return
         scored = pc.equal(table.column("status"), Status.SCORED.value).to_numpy()
         self.succeeded[positions[scored]] = True
         grouped = table.group_by(["baseline", "status"]).aggregate([([], "count_all")])

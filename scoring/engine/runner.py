@@ -164,7 +164,6 @@ class Runner:
                 self._ahead.put_window(window)
             if len(self._ahead):
                 self._compute_window()
-                self._flush_if_due()
                 continue
             self._flush()
             if chunks is not None or not self._counts.open_rows.any():
@@ -185,9 +184,8 @@ class Runner:
         chunks: list[int] = []
         missing = self._phase.plan.chunk_rows
         for chunk in self._sweep:
-            if chunk in self._leases.held or not self._counts.open_rows[chunk]:
-                continue
-            if not self._leases.acquire(chunk):
+            is_open = chunk not in self._leases.held and self._counts.open_rows[chunk]
+            if not is_open or not self._leases.acquire(chunk):
                 continue
             self._counts.read_new_parts()  # the previous owner flushes before releasing its lease
             open_positions = self._counts.open_positions(chunk)
@@ -213,8 +211,6 @@ class Runner:
         self._in_flight.add(self._counts.count_rows(rows))
         self._n_own += len(window.positions)
         self._report_if_due()
-
-    def _flush_if_due(self) -> None:
         n_rows = sum(map(len, self._computed.values()))
         if time.monotonic() - self._flushed > FLUSH_SECONDS or n_rows > _MOST_BUFFERED:
             self._flush()
@@ -244,16 +240,16 @@ class Runner:
         self._in_flight = SampleCounts()
         held = [chunk for chunk in sorted(computed) if self._leases.is_held(chunk)]
         rows = [row for chunk in held for row in computed[chunk]]
-        if rows:
-            journal = self._phase.journal
-            try:
+        journal = self._phase.journal
+        try:
+            if rows:
                 journal.write_part(held[0], rows)
-            except OSError as error:
-                raise StorageError(
-                    f"A part cannot be written to {journal.folder} ({error.strerror or error}). "
-                    f"{self._counts.counts.done:,} of {self._counts.total:,} samples are saved. "
-                    "Fix this (is the disk full?), then run the same command to resume."
-                ) from error
+        except OSError as error:
+            raise StorageError(
+                f"A part cannot be written to {journal.folder} ({error.strerror or error}). "
+                f"{self._counts.counts.done:,} of {self._counts.total:,} samples are saved. "
+                "Fix this (is the disk full?), then run the same command to resume."
+            ) from error
         self._counts.read_new_parts()
         self._leases.release(computed)
         self._flushed = time.monotonic()
@@ -285,9 +281,7 @@ class Runner:
             self._show_progress()
 
     def _show_progress(self) -> None:
-        if self._on_progress is None:
-            return
-        self._file.write()
-        progress = read_progress(self._phase.workspace, self._phase.run_id)
-        if progress is not None:
-            self._on_progress(progress)
+        if self._on_progress is not None:
+            self._file.write()
+            if progress := read_progress(self._phase.workspace, self._phase.run_id):
+                self._on_progress(progress)

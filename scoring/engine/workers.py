@@ -32,8 +32,6 @@ STOPPED = 130  # exit code of a worker that was asked to stop
 _POLL_SECONDS = 0.2
 _TAIL_LINES = 15
 
-SendMessage = Callable[[dict[str, Any]], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -99,7 +97,7 @@ def run_workers(
             if stop.is_set():
                 for worker in running:
                     worker.ask_to_stop()
-            for worker in [worker for worker in running if worker.has_exited()]:
+            for worker in [worker for worker in running if worker.process.poll() is not None]:
                 running.remove(worker)
                 if (lost := worker.describe_loss()) is not None:
                     lost_workers.append(lost)
@@ -109,9 +107,12 @@ def run_workers(
             if on_progress and run_id and (progress := read_progress(workspace, run_id)):
                 on_progress(progress)
     finally:
-        for worker in workers:
-            worker.terminate()
-    stopped = stop.is_set() or STOPPED in [worker.exit_code for worker in workers]
+        for worker in workers:  # that have not exited by themselves
+            worker.ask_to_stop()
+            if worker.process.poll() is None:
+                worker.process.terminate()
+                worker.process.wait()
+    stopped = stop.is_set() or STOPPED in [worker.process.returncode for worker in workers]
     return WorkersResult(_find_run_id(workers), stopped, tuple(lost_workers))
 
 
@@ -121,7 +122,7 @@ class _Worker:
     def __init__(self, number: int, n: int, job: Job) -> None:
         self.number, self.run_id = number, job.score.run_id
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "scoring.cli.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -130,25 +131,27 @@ class _Worker:
             env=worker_environment(number, n, job.model.device),
             start_new_session=True,  # Ctrl-C reaches only the parent, which passes it on
         )
-        self._stdin = cast("IO[str]", self._process.stdin)
+        self._stdin, stdout, stderr = (
+            cast("IO[str]", pipe)
+            for pipe in (self.process.stdin, self.process.stdout, self.process.stderr)
+        )
         with suppress(BrokenPipeError):  # it died at once; its output shows why
             self._stdin.write(job.to_json() + "\n")
             self._stdin.flush()
+
+        def read_stdout() -> None:
+            for line in stdout:
+                with suppress(ValueError, AttributeError):  # a library may write to stdout as well
+                    self.run_id = json.loads(line).get("run_id", self.run_id)
+
+        def read_stderr() -> None:
+            self._tail.extend(line.rstrip("\n") for line in stderr)
+
         self._listeners = [
-            threading.Thread(target=target, daemon=True)
-            for target in (self._read_stdout, self._read_stderr)
+            threading.Thread(target=target, daemon=True) for target in (read_stdout, read_stderr)
         ]
         for listener in self._listeners:
             listener.start()
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it is running."""
-        return self._process.returncode
-
-    def has_exited(self) -> bool:
-        """Return whether the process has ended."""
-        return self._process.poll() is not None
 
     def ask_to_stop(self) -> None:
         """Close its pipe."""
@@ -157,27 +160,11 @@ class _Worker:
 
     def describe_loss(self) -> LostWorker | None:
         """Return the exit code and output of a worker that failed."""
-        if self._process.returncode in (0, STOPPED):
+        if self.process.returncode in (0, STOPPED):
             return None
         for listener in self._listeners:
             listener.join(timeout=5)
-        return LostWorker(self.number, self._process.returncode, "\n".join(self._tail))
-
-    def terminate(self) -> None:
-        """End it, if it has not exited by itself."""
-        self.ask_to_stop()
-        if not self.has_exited():
-            self._process.terminate()
-            self._process.wait()
-
-    def _read_stdout(self) -> None:
-        for line in cast("IO[str]", self._process.stdout):
-            with suppress(ValueError, AttributeError):  # a library may write to stdout as well
-                self.run_id = json.loads(line).get("run_id", self.run_id)
-
-    def _read_stderr(self) -> None:
-        for line in cast("IO[str]", self._process.stderr):
-            self._tail.append(line.rstrip("\n"))
+        return LostWorker(self.number, self.process.returncode, "\n".join(self._tail))
 
 
 def _find_run_id(workers: Sequence[_Worker]) -> str | None:
@@ -189,22 +176,21 @@ def worker_environment(number: int, n: int, device: str | None) -> dict[str, str
     cores = max(1, usable_cores() // n)
     environment = {**os.environ, "VISNEC_CORES": str(cores)}
     environment.setdefault("OMP_NUM_THREADS", str(cores))
-    if device in (None, "cuda") and (devices := visible_devices()):
+    if device not in (None, "cuda"):
+        return environment
+    configured = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if configured is None:
+        import torch  # takes seconds to import and is only needed here
+
+        devices = list(map(str, range(torch.cuda.device_count())))
+    else:
+        devices = [name.strip() for name in configured.split(",") if name.strip()]
+    if devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     return environment
 
 
-def visible_devices() -> Sequence[str]:
-    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
-    configured = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if configured is not None:
-        return [device.strip() for device in configured.split(",") if device.strip()]
-    import torch  # takes seconds to import and is only needed here
-
-    return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def run_job(job: Job, send: SendMessage, stop: threading.Event) -> bool:
+def run_job(job: Job, send: Callable[[dict[str, Any]], None], stop: threading.Event) -> bool:
     """Do the work of a worker; return whether it was stopped before the end."""
     from scoring.models import load_model
 
@@ -216,12 +202,7 @@ def run_job(job: Job, send: SendMessage, stop: threading.Event) -> bool:
     summary = score_dataset(workspace, model, options, stop=stop, build=False)
     if not job.predict or summary.stopped:
         return summary.stopped
-    predicted = predict_dataset(
-        workspace,
-        model,
-        record.run_id,
-        max_new_tokens=job.max_new_tokens,
-        stop=stop,
-        build=False,
-    )
-    return predicted.stopped
+    limit = job.max_new_tokens
+    return predict_dataset(
+        workspace, model, record.run_id, max_new_tokens=limit, stop=stop, build=False
+    ).stopped

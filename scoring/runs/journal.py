@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,28 +53,24 @@ class Journal:
         return path
 
     def read_new(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Return the named columns of each part that this journal has not read yet, by name."""
-        for path in sorted(self.folder.glob(f"{self._prefix}*.parquet")):
-            if path.name not in self._seen:
-                yield self._read_part(path, columns)
-                self._seen.add(path.name)
+        """Return the named columns of each part that this journal has not read yet, by name.
 
-    def _read_part(self, path: Path, columns: Sequence[str]) -> pa.Table:
-        """Read the named columns of one part; null where an earlier version did not write them."""
-        with pq.ParquetFile(path) as file:
-            present = [name for name in columns if name in file.schema_arrow.names]
-            table = file.read(present)
-        for name in columns:
-            if name not in present:
+        Values are null where an earlier version did not write a column.
+        """
+        for path in sorted(self.folder.glob(f"{self._prefix}*.parquet")):
+            if path.name in self._seen:
+                continue
+            with pq.ParquetFile(path) as file:
+                table = file.read([name for name in columns if name in file.schema_arrow.names])
+            for name in set(columns).difference(table.column_names):
                 field = self.schema.field(name)
                 table = table.append_column(field, pa.nulls(len(table), field.type))
-        return table.select(list(columns))
+            yield table.select(list(columns))
+            self._seen.add(path.name)
 
     def remove_abandoned(self) -> None:
         """Remove unfinished files that killed processes left behind some time ago."""
-        leftovers = list(self.folder.glob(".part-*.tmp"))
-        if leftovers:
-            now = read_file_clock(self.folder)
-            for path in leftovers:
-                if path.exists() and now - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    path.unlink(missing_ok=True)
+        for path in self.folder.glob(".part-*.tmp"):
+            with suppress(FileNotFoundError):  # its process has just renamed it
+                if read_file_clock(self.folder) - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    path.unlink()

@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 HEARTBEAT_SECONDS = 5.0
@@ -42,25 +41,32 @@ class ChunkLeases:
         self._heart.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._heart.join()
         self.release(sorted(self.held))
         self._owner.unlink(missing_ok=True)
-        self._remove_orphans()
+        for path in self._folder.glob("owner-*"):  # that killed processes left behind
+            owner = _read_owner(path)
+            if owner is not None and self._is_abandoned(path, owner):
+                path.unlink(missing_ok=True)
+        for path in self._folder.glob(".*.taken"):
+            if self._is_silent(path):
+                path.unlink(missing_ok=True)
 
     def acquire(self, chunk: int) -> bool:
         """Take the lease of ``chunk`` unless a living process holds it."""
         path = self._lease_path(chunk)
-        if self._create_lease(path) or (self._remove_stale(path) and self._create_lease(path)):
-            self.held.add(chunk)
-            return True
-        return False
+        if not self._create_lease(path):
+            owner = _read_owner(path)  # None: it was released just now
+            if owner is not None:
+                is_taken = owner == self._me or not self._is_abandoned(path, owner)
+                if is_taken or not _remove_lease(path, owner):
+                    return False
+            if not self._create_lease(path):
+                return False
+        self.held.add(chunk)
+        return True
 
     def is_held(self, chunk: int) -> bool:
         """Return whether this process still holds ``chunk``: no one has taken it over."""
@@ -93,14 +99,8 @@ class ChunkLeases:
             self._copies.add(path)
         return True
 
-    def _remove_stale(self, path: Path) -> bool:
-        """Remove a lease whose owner is dead or silent; True if there is no lease now."""
-        owner = _read_owner(path)
-        if owner is None:
-            return True
-        if owner == self._me or not (_is_dead(owner) or self._is_silent(path)):
-            return False
-        return _remove_lease(path, owner)
+    def _is_abandoned(self, path: Path, owner: str) -> bool:
+        return _is_dead(owner) or self._is_silent(path)
 
     def _is_silent(self, path: Path) -> bool:
         """A time stamp in the future is old too: the clock went back and was not renewed since."""
@@ -113,16 +113,6 @@ class ChunkLeases:
             for path in (self._owner, *self._copies.copy()):
                 with suppress(OSError):  # the next heartbeat may work; if not, others take over
                     os.utime(path)
-
-    def _remove_orphans(self) -> None:
-        """Remove files that killed processes left behind."""
-        for path in self._folder.glob("owner-*"):
-            owner = _read_owner(path)
-            if owner is not None and (_is_dead(owner) or self._is_silent(path)):
-                path.unlink(missing_ok=True)
-        for path in self._folder.glob(".*.taken"):
-            if self._is_silent(path):
-                path.unlink(missing_ok=True)
 
 
 def identify_process() -> dict[str, Any]:

@@ -6,13 +6,13 @@ the count of the one that has seen most is used. What is not in a part yet is ad
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -97,12 +97,6 @@ def read_progress(workspace: Workspace, run_id: str) -> RunProgress | None:
     for path, report in reports:
         if report.phase == phase:
             (active if _is_active(folder, path, report) else ended).append(report)
-    return _combine_reports(active, ended)
-
-
-def _combine_reports(
-    active: Sequence[ProcessProgress], ended: Sequence[ProcessProgress]
-) -> RunProgress:
     last = max((*active, *ended), key=lambda report: report.updated_at)
     widest = max((*active, *ended), key=lambda report: (report.written.done, report.updated_at))
     counts = SampleCounts()
@@ -157,7 +151,10 @@ class ProgressFile:
     def __enter__(self) -> Self:
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._remove_ended()
+            for path in self._folder.glob("*.json"):  # of ended processes: the parts have all
+                report = _read_report(path)
+                if report is None or not _is_active(self._folder, path, report):
+                    path.unlink(missing_ok=True)
         self._thread.start()
         return self
 
@@ -168,11 +165,9 @@ class ProgressFile:
 
     def report(self, **values: Any) -> None:
         """Set the fields of ``ProcessProgress`` that the caller knows; counts are copied."""
-        for name in ("written", "in_flight"):
-            copy = SampleCounts()
-            copy.add(values[name])
-            values[name] = copy
-        self._report = ProcessProgress(process=self._process, updated_at=utc_now(), **values)
+        self._report = ProcessProgress(
+            process=self._process, updated_at=utc_now(), **copy.deepcopy(values)
+        )
 
     def write(self) -> None:
         """Write the report now."""
@@ -190,13 +185,6 @@ class ProgressFile:
     def _keep_writing(self) -> None:
         while not self._ended.wait(_WRITE_SECONDS):
             self.write()
-
-    def _remove_ended(self) -> None:
-        """Remove the reports of processes that ended: the parts contain all that counts."""
-        for path in self._folder.glob("*.json"):
-            report = _read_report(path)
-            if report is None or not _is_active(self._folder, path, report):
-                path.unlink(missing_ok=True)
 
 
 class Rate:
