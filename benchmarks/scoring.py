@@ -225,20 +225,20 @@ def matrix_rate(bench: Bench) -> float:
 
 def overhead_ms(bench: Bench, samples: Sequence[Sample]) -> float:
     """Return the engine's own milliseconds per sample: both passes, with a free network."""
-    scorer = Scorer(bench.model, [bench.folder])
-    prepared = scorer.prepare(samples)
-    kept = bench.model._engine
-    bench.model._engine = LossEngine(
+    kept = bench.model.answer_losses
+    bench.model.answer_losses = LossEngine(
         _FreeNetwork(bench.network), 0, bench.model.capabilities, TokenBudget(1 << 14)
-    )
+    ).answer_losses
     try:
+        scorer = Scorer(bench.model, [bench.folder])
+        prepared = scorer.prepare(samples)
         times = []
         for _ in range(7):
             started = time.process_time()
             scorer.score(prepared)
             times.append(time.process_time() - started)
     finally:
-        bench.model._engine = kept
+        bench.model.answer_losses = kept
     return statistics.median(times) / len(samples) * 1000
 
 

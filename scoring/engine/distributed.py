@@ -150,7 +150,7 @@ def _score_chunks(ray: Any, workspace: Workspace, job: Job, actors: int, flag: A
     n_rows = len(plan.rows) if job.score.limit is None else min(job.score.limit, len(plan.rows))
     n_chunks = int(plan.chunk_of(np.array([n_rows - 1]))[0]) + 1 if n_rows else 0
     blocks = np.array_split(np.arange(n_chunks), max(1, -(-n_chunks // BATCH_CHUNKS)))
-    available = ray.cluster_actor_resources()
+    available = ray.cluster_resources()
     cpus = max(available.get("CPU", 1.0) - _SPARE_CPUS, 0.5)
     resources: dict[str, float] = {"num_cpus": min(1.0, int(100 * cpus / actors) / 100)}
     if available.get("GPU", 0) and job.model.device in (None, "cuda"):

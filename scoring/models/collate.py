@@ -8,6 +8,7 @@ asynchronous.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from scoring.models.base import EncodedSample
-from scoring.models.rows import PADDING, SHARED, Row, lay_out_tokens
+from scoring.models.rows import SHARED, Row, lay_out_tokens
 
 Tensors = dict[str, torch.Tensor]
 
@@ -63,11 +64,6 @@ def padding_mask(rows: Sequence[Row], samples: Sequence[EncodedSample]) -> torch
     return pad_rows(masks, 0)
 
 
-def branch_numbers(rows: Sequence[Row]) -> torch.Tensor:
-    """Return (batch, longest): the branch of each token, for ``tree_mask``."""
-    return pad_rows([row.branches for row in rows], PADDING)
-
-
 def tree_mask(branches: torch.Tensor) -> torch.Tensor:
     """Return (batch, 1, longest, longest) booleans: whether a query token attends to a key token.
 
@@ -78,11 +74,6 @@ def tree_mask(branches: torch.Tensor) -> torch.Tensor:
     key = branches[:, None, :]  # (batch, 1, longest)
     related = (key == SHARED) | (key == branches[:, :, None])  # (batch, longest, longest)
     return (related & (position[:, None] >= position)).unsqueeze(1)
-
-
-def plain_positions(rows: Sequence[Row]) -> torch.Tensor:
-    """Return (batch, longest): each token's position in its own sample."""
-    return pad_rows([row.positions for row in rows], 0)
 
 
 def row_inputs(
@@ -123,7 +114,10 @@ def prompt_inputs(samples: Sequence[EncodedSample], pad_id: int) -> Tensors:
         if key in collated:
             continue
         if all(_is_per_token(sample, key) for sample in owners):
-            collated[key] = torch.cat([_pad_left(sample.inputs[key], width) for sample in owners])
+            values = [sample.inputs[key] for sample in owners]  # (1, length, ...) each
+            shapes = [(width, *value.shape[2:]) for value in values]
+            padded = map(partial(_pad_to_shape, left=True), values, shapes)
+            collated[key] = torch.cat(list(padded))
         else:
             collated[key] = concatenate_inputs([sample.inputs for sample in owners], key)
     return collated
@@ -156,16 +150,10 @@ def _is_per_token(sample: EncodedSample, key: str) -> bool:
     return value is not None and tuple(value.shape[:2]) == (1, len(sample.input_ids))
 
 
-def _pad_left(value: torch.Tensor, length: int) -> torch.Tensor:
-    """Return ``value`` with zeros before it: (1, length, ...)."""
-    zeros = value.new_zeros(1, length - value.shape[1], *value.shape[2:])
-    return torch.cat([zeros, value], dim=1)
-
-
-def _pad_to_shape(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return ``value`` with zeros after it, so its dimensions after the first are ``shape``."""
+def _pad_to_shape(value: torch.Tensor, shape: Sequence[int], left: bool = False) -> torch.Tensor:
+    """Return ``value`` with zeros, so its dimensions after the first are ``shape``."""
     missing = [large - small for small, large in zip(value.shape[1:], shape, strict=True)]
     if not any(missing):
         return value
-    padding = [size for gap in reversed(missing) for size in (0, gap)]
+    padding = [size for gap in reversed(missing) for size in ((gap, 0) if left else (0, gap))]
     return torch.nn.functional.pad(value, padding)

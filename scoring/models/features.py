@@ -27,12 +27,6 @@ class ImageFeatures:
     pooled: torch.Tensor
     layers: tuple[torch.Tensor, ...]
 
-    def with_last_changed(self) -> ImageFeatures:
-        """Return these features with a changed last token, to test which positions see it."""
-        pooled = self.pooled.clone()
-        pooled[-1] = 1 - pooled[-1]
-        return ImageFeatures(pooled, self.layers)
-
 
 class VisionTower:
     """The image half of a transformers model."""

@@ -17,25 +17,21 @@ from numpy.typing import NDArray
 
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget, run_divisible
-from scoring.models.capabilities import Capabilities
+from scoring.models.capabilities import Capabilities, limit_last_mlp, tree_attention
 from scoring.models.collate import (
     Tensors,
-    branch_numbers,
     input_device,
     input_shapes,
     pad_rows,
     padding_mask,
-    plain_positions,
     row_inputs,
     to_device,
     tree_mask,
 )
 from scoring.models.features import FeatureCache, VisionTower
-from scoring.models.last_layer import limit_last_mlp
 from scoring.models.losses import answer_token_losses, head_in_float32, head_losses
 from scoring.models.memory import translate_out_of_memory
-from scoring.models.rows import Row, TreeLimits, plan_rows, split_row
-from scoring.models.tree_attention import tree_attention
+from scoring.models.rows import PADDING, Row, TreeLimits, plan_rows, split_row
 
 Losses = NDArray[np.float32]
 """(answer_tokens,) nats."""
@@ -69,7 +65,7 @@ class LossEngine:
             key = (row.is_tree, self._batch_key(samples[row.members[0]]))
             groups.setdefault(key, []).append(row)
         done: list[Row] = []
-        row_losses: list[torch.Tensor] = []
+        row_losses: list[torch.Tensor] = []  # (answer_tokens,) per row, member by member
         for group in groups.values():
             for row, losses in run_divisible(
                 group,
@@ -81,7 +77,15 @@ class LossEngine:
                 if losses is not None:
                     done.append(row)
                     row_losses.append(losses)
-        return _split_by_sample(len(samples), done, row_losses)
+        results: list[Losses | None] = [None] * len(samples)
+        # all losses are copied from the device at once: (answer_tokens of all rows,)
+        whole: Losses = torch.cat(row_losses).cpu().numpy() if done else np.empty(0, np.float32)
+        start = 0
+        for row in done:
+            for member, length in zip(row.members, row.counts, strict=True):
+                results[member] = whole[start : start + length]
+                start += length
+        return results
 
     def group_for_batches(self, samples: Sequence[EncodedSample]) -> list[list[int]]:
         """Return indices of ``samples`` in groups that can run in one batch, one row per sample."""
@@ -137,7 +141,8 @@ class LossEngine:
             tensors["attention_mask"] = padding_mask(rows, samples)  # (batch, longest)
         inputs: dict[str, Any] = {key: self._to_device(value) for key, value in tensors.items()}
         if rows[0].is_tree:
-            inputs["attention_mask"] = tree_mask(self._to_device(branch_numbers(rows)))
+            branches = pad_rows([row.branches for row in rows], PADDING)  # (batch, longest)
+            inputs["attention_mask"] = tree_mask(self._to_device(branches))
         if self._caches(firsts[0]):
             inputs["mm_encoder_outputs"] = features.get_features(rows)
         return inputs
@@ -203,7 +208,7 @@ def tree_positions(
     In the latter (M-RoPE) the first is the position in the sample and the other three are the
     model's own for the shared part of a row; text after it continues from the highest.
     """
-    positions = plain_positions(rows)  # (batch, longest)
+    positions = pad_rows([row.positions for row in rows], 0)  # (batch, longest), in each sample
     get_rope_index = getattr(model.base_model, "get_rope_index", None)
     if get_rope_index is None:
         return positions
@@ -212,38 +217,16 @@ def tree_positions(
         first = samples[row.members[0]]
         if first.image_key is None:
             continue
-        shared_grid = _shared_grid(get_rope_index, first, row.shared)  # (3, shared)
+        accepted = inspect.signature(get_rope_index).parameters
+        per_token = (1, len(first.input_ids))
+        inputs = {
+            key: value[:, : row.shared] if tuple(value.shape) == per_token else value
+            for key, value in first.inputs.items()
+            if key in accepted
+        }
+        ids = torch.tensor([first.input_ids[: row.shared]])  # (1, shared)
+        shared_grid = get_rope_index(input_ids=ids, **inputs)[0][:, 0]  # (3, shared)
         shift = int(shared_grid.max()) + 1 - row.shared
         grids[:, index] += shift
         grids[:, index, : row.shared] = shared_grid
     return torch.cat([positions[None], grids])
-
-
-def _shared_grid(get_rope_index: Any, sample: EncodedSample, shared: int) -> torch.Tensor:
-    """Return (3, shared): the model's positions of the first ``shared`` tokens."""
-    accepted = inspect.signature(get_rope_index).parameters
-    length = len(sample.input_ids)
-    inputs = {
-        key: value[:, :shared] if tuple(value.shape) == (1, length) else value
-        for key, value in sample.inputs.items()
-        if key in accepted
-    }
-    ids = torch.tensor([sample.input_ids[:shared]])  # (1, shared)
-    positions: torch.Tensor = get_rope_index(input_ids=ids, **inputs)[0]  # (3, 1, shared)
-    return positions[:, 0]
-
-
-def _split_by_sample(
-    count: int, rows: Sequence[Row], row_losses: Sequence[torch.Tensor]
-) -> list[Losses | None]:
-    """Copy all losses from the device at once and split them by sample."""
-    results: list[Losses | None] = [None] * count
-    if not rows:
-        return results
-    losses: Losses = torch.cat(list(row_losses)).cpu().numpy()  # (answer_tokens of all rows,)
-    start = 0
-    for row in rows:
-        for member, length in zip(row.members, row.counts, strict=True):
-            results[member] = losses[start : start + length]
-            start += length
-    return results

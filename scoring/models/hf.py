@@ -9,21 +9,17 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+from transformers import GenerationConfig
 
 from scoring.errors import ModelError
-from scoring.models.base import Colour, EncodedSample, ModelInfo
+from scoring.models.base import EncodedSample, ModelInfo
 from scoring.models.batching import TokenBudget, run_batched
 from scoring.models.collate import input_device, prompt_inputs, to_device
 from scoring.models.encoding import create_encoder
@@ -39,7 +35,6 @@ from scoring.models.loading import (
     TemplateRenderer,
     choose_template,
     end_markers,
-    greedy_generation_config,
     load_model_and_processor,
     max_context_length,
     resolve_device,
@@ -49,34 +44,38 @@ from scoring.models.neutral_colour import measure_neutral_colour
 from scoring.models.options import LoadOptions, ModelOptions
 from scoring.models.probing import measure_capabilities, measure_token_budget
 from scoring.models.processors import image_processor_backend
-from scoring.samples import Turn
 from scoring.thoughts import opened_thought
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_INFO = Path("/proc/cpuinfo")  # on Linux
+_GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 _PROMPT_END = 32  # tokens; the last of them may open a thought
 _PROMPT_BUDGET = 8192  # initial budget: padded tokens of a batch of prompts and answers
 
 
 class HfModel:
-    """A ``VisionLanguageModel`` from a transformers model and its processor."""
+    """A ``VisionLanguageModel`` from a transformers model and its processor; see the protocol."""
 
     def __init__(
         self, model: Any, processor: Any, info: ModelInfo, render: TemplateRenderer
     ) -> None:
-        self._model, self._info = model, info
-        model.generation_config = greedy_generation_config(model.generation_config)
-        self._tokenizer = processor.tokenizer
+        self._model, self._tokenizer = model, processor.tokenizer
+        # Greedy decoding: published beams and penalties are ignored.
+        kept = {name: getattr(model.generation_config, name, None) for name in _GENERATION_KEPT}
+        model.generation_config = GenerationConfig(do_sample=False, num_beams=1, **kept)
+        self.freeze_date = render.freeze_date
         self._encoder = create_encoder(model, processor, render, info)
-        self._render = render
+        self.encode, self.encode_masked = self._encoder.encode, self._encoder.encode_masked
+        self.encode_prompt = self._encoder.encode_prompt
+        self.neutral_colour = cache(lambda: measure_neutral_colour(model, self.encode))
         self._pad_id = self._tokenizer.pad_token_id or 0
-        probing = (model, self._encoder.encode, self._pad_id)
+        probing = (model, self.encode, self._pad_id)
         self.capabilities = measure_capabilities(*probing)
-        self._info = replace(info, shortcuts=self.capabilities.names)
-        self._budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
-        self._engine = LossEngine(model, self._pad_id, self.capabilities, self._budget)
+        self.info = replace(info, shortcuts=self.capabilities.names)
+        budget = TokenBudget(measure_token_budget(*probing, self.capabilities))
+        self._engine = LossEngine(model, self._pad_id, self.capabilities, budget)
+        self.answer_losses = self._engine.answer_losses
         batched = self.capabilities.batched  # otherwise prompts are answered one by one as well
-        self._neutral_colour = cache(lambda: measure_neutral_colour(model, self._encoder.encode))
         self._prompt_budget = TokenBudget(_PROMPT_BUDGET if batched else 1)
 
     @classmethod
@@ -87,17 +86,7 @@ class HfModel:
         load_options: LoadOptions,
         notice: str | None = None,
     ) -> HfModel:
-        """Load a model from ``folder``.
-
-        Args:
-            options: The model's name for the run record, and how it computes and prompts.
-            folder: Folder with the weights and the processor.
-            load_options: The parsed options for loading.
-            notice: A notice to show with the scores.
-
-        Raises:
-            ModelError: The model cannot be loaded or cannot be scored.
-        """
+        """Load a model from ``folder``; ``notice`` is shown with the scores. Raises ModelError."""
         name, device = options.name, resolve_device(options.device)
         dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
         if dtype not in _DTYPES:
@@ -111,6 +100,12 @@ class HfModel:
         parts = [processor, getattr(processor, "image_processor", None), processor.tokenizer]
         backend = image_processor_backend(processor)
         adapter = load_options.adapter
+        device_name = platform.processor() or platform.machine()
+        if torch.device(device).type == "cuda":
+            device_name = str(torch.cuda.get_device_name(device))
+        elif _CPU_INFO.is_file():
+            match = re.search(r"^model name\s*: (.+)$", _CPU_INFO.read_text("utf-8"), re.MULTILINE)
+            device_name = match[1] if match else device_name
         info = ModelInfo(
             name=name,
             fingerprint=weights_fingerprint(folder),
@@ -124,7 +119,7 @@ class HfModel:
             files=hash_deciding_files(folder),
             revision=options.revision,
             processor=", ".join(type(part).__name__ for part in parts if part is not None),
-            device_name=_device_name(device),
+            device_name=device_name,
             image_processor=f"{type(processor.image_processor).__name__} ({backend})",
             adapter=None if adapter is None else str(adapter),
             adapter_fingerprint=None if adapter is None else adapter_fingerprint(adapter),
@@ -134,35 +129,6 @@ class HfModel:
             notice=notice,
         )
         return cls(model, processor, info, render)
-
-    @property
-    def info(self) -> ModelInfo:
-        """Identity and settings."""
-        return self._info
-
-    def neutral_colour(self) -> Colour | None:
-        """Return the colour that the model maps to zero, measured on the first call."""
-        return self._neutral_colour()
-
-    def freeze_date(self, moment: datetime) -> None:
-        """Make ``moment`` the date that the chat template may write; see the protocol."""
-        self._render.freeze_date(moment)
-
-    def encode(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        """Tokenise a conversation, with or without its images; see the protocol."""
-        return self._encoder.encode(turns, images)
-
-    def encode_masked(self, turns: Sequence[Turn]) -> EncodedSample:
-        """Tokenise a conversation for the ``reference`` baseline; see the protocol."""
-        return self._encoder.encode_masked(turns)
-
-    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[Image.Image]) -> EncodedSample:
-        """Tokenise a conversation that the model will continue; see the protocol."""
-        return self._encoder.encode_prompt(turns, images)
-
-    def answer_losses(self, samples: Sequence[EncodedSample]) -> list[NDArray[np.float32] | None]:
-        """Return the losses of the answer tokens, in batches that fit; see the protocol."""
-        return self._engine.answer_losses(samples)
 
     def generate(self, prompts: Sequence[EncodedSample], max_new_tokens: int) -> list[str | None]:
         """Return greedy answers, in batches that fit; see the protocol."""
@@ -187,14 +153,10 @@ class HfModel:
             device, dtype = input_device(self._model), self._model.dtype
             inputs = {key: to_device(value, device, dtype) for key, value in tensors.items()}
             generated = self._model.generate(
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                pad_token_id=self._pad_id,
+                **inputs, max_new_tokens=max_new_tokens, pad_token_id=self._pad_id
             )  # (batch, longest + new_tokens)
-        new = generated[
-            : len(batch), inputs["input_ids"].shape[1] :
-        ].tolist()  # (batch, new_tokens)
-        return [self._decode_answer(*pair) for pair in zip(batch, new, strict=True)]
+        new = generated[: len(batch), inputs["input_ids"].shape[1] :]  # (batch, new_tokens)
+        return [self._decode_answer(*pair) for pair in zip(batch, new.tolist(), strict=True)]
 
     def _decode_answer(self, prompt: EncodedSample, new: Sequence[int]) -> str:
         """Return the text after ``prompt`` up to the first end token, without control tokens.
@@ -209,14 +171,3 @@ class HfModel:
         text = self._tokenizer.decode([token for token in answer if token not in controls])
         opening = opened_thought(self._tokenizer.decode(prompt.input_ids[-_PROMPT_END:]))
         return f"{opening}\n{text}".strip()
-
-
-def _device_name(device: str) -> str:
-    """Return the vendor's name of the device, if the system provides one."""
-    if torch.device(device).type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    with suppress(OSError):
-        match = re.search(r"^model name\s*: (.+)$", _CPU_INFO.read_text("utf-8"), re.MULTILINE)
-        if match:
-            return match[1]
-    return platform.processor() or platform.machine()

@@ -79,7 +79,6 @@ _TURN_ENDS = (
     "<|END_RESPONSE|>",
 )
 _IMAGE_ADAPTER = "vision-lora"  # its place in the folder of Phi-4-multimodal
-_GENERATION_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DATE_LETTERS, _NUMBERS = "aAbBcdfHIjmMpSuUVwWxXyYzZGFTDR", "dmHMSIj"  # of strftime
 _FROZEN_DATE = (
     "{{% macro strftime_now(format) %}}{{% set found = namespace(text=format) %}}"
@@ -103,10 +102,7 @@ class TemplateRenderer:
     """
 
     def __init__(
-        self,
-        processor: Any,
-        template: str | None,
-        variables: Mapping[str, Any] | None = None,
+        self, processor: Any, template: str | None, variables: Mapping[str, Any] | None = None
     ) -> None:
         self._processor, self._template = processor, template
         self.variables = dict(variables or {})
@@ -133,14 +129,10 @@ class TemplateRenderer:
 
     def __call__(self, messages: Messages, *, prompt: bool = False) -> str:
         """Return the text of ``messages``; with ``prompt`` it asks for the next answer."""
-        text = self._processor.apply_chat_template(
-            messages,
-            chat_template=self._dated,
-            tokenize=False,
-            add_generation_prompt=prompt,
-            **self.variables,
+        settings = {"chat_template": self._dated, "tokenize": False, **self.variables}
+        return str(
+            self._processor.apply_chat_template(messages, add_generation_prompt=prompt, **settings)
         )
-        return str(text)
 
     def freeze_date(self, moment: datetime) -> None:
         """Make ``moment`` the current date for templates that use it."""
@@ -148,9 +140,8 @@ class TemplateRenderer:
         source = str(template.get("default") if isinstance(template, dict) else template)
         if "strftime_now" in source:
             formats = {f"%{letter}": moment.strftime(f"%{letter}") for letter in _DATE_LETTERS}
-            formats |= {
-                f"%-{letter}": formats[f"%{letter}"].lstrip("0") or "0" for letter in _NUMBERS
-            }
+            for letter in _NUMBERS:
+                formats[f"%-{letter}"] = formats[f"%{letter}"].lstrip("0") or "0"
             self._dated = _FROZEN_DATE.format(json.dumps(formats)) + source
 
 
@@ -251,26 +242,12 @@ def _add_adapter(model: Any, folder: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise ModelError(f"The adapter {folder} cannot be loaded: {reason}") from error
-    unmatched = sorted(
-        [*report.missing_keys, *report.unexpected_keys]
-        + [str(key) for key in report.mismatched_keys]
-    )
-    if unmatched:
+    keys = (*report.missing_keys, *report.unexpected_keys, *report.mismatched_keys)
+    if unmatched := sorted(map(str, keys)):
         raise ModelError(
             f"The adapter {folder} does not fit this model: {len(unmatched)} of its weights do not "
             f"match, first {unmatched[0]}"
         )
-
-
-def greedy_generation_config(
-    published: transformers.GenerationConfig,
-) -> transformers.GenerationConfig:
-    """Return settings for greedy decoding, ignoring published beams and penalties.
-
-    Only the tokens that start and end a text are kept from ``published``.
-    """
-    kept = {name: getattr(published, name, None) for name in _GENERATION_KEPT}
-    return transformers.GenerationConfig(do_sample=False, num_beams=1, **kept)
 
 
 def _load_error(name: str, error: Exception) -> ModelError:
@@ -324,8 +301,6 @@ def choose_template(
 def max_context_length(model: Any, processor: Any) -> int:
     """Return the number of tokens that the model's positions and its tokenizer allow."""
     config = model.config.get_text_config()
-    limits = [
-        getattr(config, "max_position_embeddings", None),
-        processor.tokenizer.model_max_length,
-    ]
-    return int(min([limit for limit in limits if limit] or [_LONGEST], default=_LONGEST))
+    positions = getattr(config, "max_position_embeddings", None)
+    limits = (positions, processor.tokenizer.model_max_length)
+    return int(min((limit for limit in limits if limit), default=_LONGEST))

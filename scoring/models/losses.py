@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +19,9 @@ _WEIGHTS_PER_CHUNK = 1 << 25  # 128 MB in float32
 
 
 def answer_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return -log P of each target in nats, in float32 for every dtype of the model.
+    """Return -log P of each of ``targets`` (answer_tokens,) in nats, in float32 for every dtype.
 
-    Args:
-        logits: (answer_tokens, vocabulary).
-        targets: (answer_tokens,) token ids.
+    ``logits`` are (answer_tokens, vocabulary).
     """
     return cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
@@ -66,7 +63,16 @@ def head_in_float32(model: Any) -> Iterator[None]:
     # accelerate wraps forward to fetch offloaded weights, and keeps the layer's own one here.
     name = "_old_forward" if hasattr(head, "_old_forward") else "forward"
     before = vars(head).get(name)
-    setattr(head, name, partial(_float32_logits, head))
+
+    def float32_logits(hidden: torch.Tensor) -> torch.Tensor:
+        """Return (..., vocabulary) from (..., width); weights are converted in chunks of rows."""
+        wide = hidden.float()  # (..., width)
+        rows = max(1, _WEIGHTS_PER_CHUNK // head.weight.shape[1])
+        chunks = [linear(wide, weight.float()) for weight in torch.split(head.weight, rows)]
+        logits = torch.cat(chunks, dim=-1)  # (..., vocabulary)
+        return logits if head.bias is None else logits + head.bias.float()
+
+    setattr(head, name, float32_logits)
     try:
         yield
     finally:
@@ -74,12 +80,3 @@ def head_in_float32(model: Any) -> Iterator[None]:
             delattr(head, name)
         else:
             setattr(head, name, before)
-
-
-def _float32_logits(head: torch.nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-    """Return (..., vocabulary) from (..., width); the weights are converted in chunks of rows."""
-    wide = hidden.float()  # (..., width)
-    rows = max(1, _WEIGHTS_PER_CHUNK // head.weight.shape[1])
-    chunks = [linear(wide, weight.float()) for weight in torch.split(head.weight, rows)]
-    logits = torch.cat(chunks, dim=-1)  # (..., vocabulary)
-    return logits if head.bias is None else logits + head.bias.float()

@@ -16,7 +16,8 @@ with the row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,10 @@ from PIL import Image
 
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
-from scoring.models.capabilities import Capabilities
+from scoring.models.capabilities import Capabilities, limit_last_mlp
 from scoring.models.collate import input_device, single_sample_inputs
 from scoring.models.features import VisionTower
 from scoring.models.forward import LossEngine, Losses, tree_limits
-from scoring.models.last_layer import limit_last_mlp
 from scoring.models.loading import unsupported_family
 from scoring.models.losses import answer_token_losses, head_in_float32
 from scoring.models.memory import LEAST_GPU_TOKENS, cpu_token_budget, gpu_token_budget
@@ -43,14 +43,7 @@ _EXACT_TOKEN = 5e-5  # and a single token
 _ROUNDED = 0.05  # nats per answer token that bfloat16's and float16's rounding may change a mean by
 _ROUNDED_TOKEN = 0.25  # and a single token
 _ALL_TOKENS = 1 << 20  # a budget for all probes in one batch
-_SHORTCUTS = (
-    "batched",
-    "maskless",
-    "feature_cache",
-    "tree",
-    "causal_beginning",
-    "short_last_layer",
-)
+_SHORTCUTS = [field.name for field in fields(Capabilities) if field.name != "split_head"]
 _COPIES = 8  # of the longest probe, in the batch whose memory is measured
 _COMMON_SIZE = (160, 120)
 _SIZES = (*[_COMMON_SIZE] * 8, (120, 160), (224, 112))
@@ -64,14 +57,7 @@ def measure_capabilities(model: Any, encode: Encode, pad_id: int) -> Capabilitie
     """Return the shortcuts that ``model`` can use without changing its losses.
 
     A shortcut that fails in any way is not used; a model that cannot read the probes uses none.
-
-    Args:
-        model: The transformers model.
-        encode: Tokenises a conversation with its images.
-        pad_id: Token id for padding.
-
-    Raises:
-        ModelError: The model fails on a single sample without any shortcut.
+    Raises ModelError if the model fails on a single sample without any shortcut.
     """
     if model.config.is_encoder_decoder:
         reason = "it has an encoder and a decoder, and only decoders are scored"
@@ -144,6 +130,19 @@ class _FirstLayerReached(Exception):
     """Ends a forward pass at the first layer, as only its inputs are needed."""
 
 
+def _false_if_it_fails(check: Callable[..., bool]) -> Callable[..., bool]:
+    """Make ``check`` return False where it raises: families raise in their own ways."""
+
+    @wraps(check)
+    def passes(*arguments: Any) -> bool:
+        try:
+            return check(*arguments)
+        except Exception:  # noqa: BLE001
+            return False
+
+    return passes
+
+
 class _Probe:
     """Runs the probes one at a time and with shortcuts, and compares the losses."""
 
@@ -189,18 +188,17 @@ class _Probe:
                 accepted = candidate
         return accepted
 
+    @_false_if_it_fails
     def _ignores_row(self, capabilities: Capabilities) -> bool:
         """Return whether the first layer gets the same inputs for a sample in each row of a batch.
 
         Compares the positions, the mask and the embeddings of text, which are looked up rather
         than computed in sums whose order could differ between rows.
         """
-        if not capabilities.batched:
-            return True
-        try:
-            return all(self._reads_rows_alike(capabilities, group[0]) for group in self._large)
-        except Exception:  # noqa: BLE001 as in _losses_agree
-            return False
+        samples = [group[0] for group in self._large]
+        return not capabilities.batched or all(
+            self._reads_rows_alike(capabilities, sample) for sample in samples
+        )
 
     def _reads_rows_alike(self, capabilities: Capabilities, sample: EncodedSample) -> bool:
         image = VisionTower(self._model).image_token
@@ -223,28 +221,27 @@ class _Probe:
             pass
         finally:
             hook.remove()
-        return bool(recorded) and all(map(_has_equal_rows, recorded))
+        rows_first = [  # in any dimension that could be rows
+            tensor.movedim(axis, 0)
+            for tensor in recorded
+            for axis, size in enumerate(tensor.shape)
+            if size == _ROWS
+        ]
+        return bool(recorded) and all(bool((rows == rows[:1]).all()) for rows in rows_first)
 
+    @_false_if_it_fails
     def _ignores_irrelevant(self, capabilities: Capabilities) -> bool:
         """Return whether irrelevant inputs have no influence: see the module's docstring."""
-        try:
-            if capabilities.short_last_layer and not self._ignores_last_mlp_elsewhere():
-                return False
-            if capabilities.tree:
-                is_causal = self._branches_are_separate(capabilities) and self._image_is_causal()
-                return is_causal and self._beginning_is_visible()
-            return self._ignores_padding(capabilities)
-        except Exception:  # noqa: BLE001 as in _losses_agree
+        if capabilities.short_last_layer and not self._ignores_last_mlp_elsewhere():
             return False
-
-    def _ignores_padding(self, capabilities: Capabilities) -> bool:
-        losses = [
-            LossEngine(self._model, pad_id, capabilities, TokenBudget(_ALL_TOKENS)).answer_losses(
-                self._with_image
-            )
-            for pad_id in (self._pad_id, self._with_image[0].input_ids[-1])
+        if capabilities.tree:
+            is_causal = self._branches_are_separate(capabilities) and self._image_is_causal()
+            return is_causal and self._beginning_is_visible()
+        engines = [
+            LossEngine(self._model, padding, capabilities, TokenBudget(_ALL_TOKENS))
+            for padding in (self._pad_id, self._with_image[0].input_ids[-1])
         ]
-        return _are_close(*losses)
+        return _are_close(*(engine.answer_losses(self._with_image) for engine in engines))
 
     def _ignores_last_mlp_elsewhere(self) -> bool:
         """Return whether the last MLP's output at other positions has no influence."""
@@ -270,22 +267,21 @@ class _Probe:
     def _image_is_causal(self) -> bool:
         """Return whether an image's tokens depend only on earlier ones, as those of text do."""
         tower, sample = VisionTower(self._model), self._with_image[0]
-        image_positions = [
-            position
-            for position, token in enumerate(sample.input_ids)
-            if token == tower.image_token
-        ]
+        ids = np.asarray(sample.input_ids)
+        last_image_token = int(np.flatnonzero(ids == tower.image_token)[-1])
         with torch.inference_mode():
-            features = tower.encode_images([sample])
+            (features,) = tower.encode_images([sample])
             inputs = single_sample_inputs(self._model, sample)
             for key in tower.replaced_inputs(list(inputs)):
                 inputs.pop(key)
             states = []
-            for variant in (features[0], features[0].with_last_changed()):
+            changed = features.pooled.clone()
+            changed[-1] = 1 - changed[-1]
+            for variant in (features, replace(features, pooled=changed)):
                 output = self._model.base_model(
                     **inputs, mm_encoder_outputs=tower.pack_features([variant]), use_cache=False
                 )
-                states.append(output[0][0, : max(image_positions)])  # (tokens before it, width)
+                states.append(output[0][0, :last_image_token])  # (tokens before it, width)
         return bool(torch.equal(*states))
 
     def _beginning_is_visible(self) -> bool:
@@ -313,26 +309,22 @@ class _Probe:
                 hook.remove()
         return len(sees_first) == len(layers) and all(sees_first)
 
+    @_false_if_it_fails
     def _losses_agree(
         self, capabilities: Capabilities, groups: Sequence[Sequence[EncodedSample]]
     ) -> bool:
         """Return whether the losses of each group, run together, are those of its samples alone."""
-        try:
-            if capabilities.tree and not plan_rows(self._with_image, self._limits)[0].is_tree:
-                return False  # the probes do not exercise a tree
-            return all(self._group_agrees(capabilities, group) for group in groups)
-        except Exception:  # noqa: BLE001 families raise in their own ways
-            return False
-
-    def _group_agrees(self, capabilities: Capabilities, samples: Sequence[EncodedSample]) -> bool:
+        if capabilities.tree and not plan_rows(self._with_image, self._limits)[0].is_tree:
+            return False  # the probes do not exercise a tree
         of_mean, of_token = (EXACT, _EXACT_TOKEN) if self._exact else (_ROUNDED, _ROUNDED_TOKEN)
-        for sample, losses in zip(samples, self._run_losses(capabilities, samples), strict=True):
-            plain = self._plain[id(sample)]  # (answer_tokens,)
-            if losses is None or len(losses) != len(plain):
-                return False
-            differences = losses.astype(np.float64) - plain  # (answer_tokens,)
-            if not (abs(differences.mean()) <= of_mean and np.abs(differences).max() <= of_token):
-                return False
+        for group in groups:
+            for sample, losses in zip(group, self._run_losses(capabilities, group), strict=True):
+                plain = self._plain[id(sample)]  # (answer_tokens,)
+                if losses is None or len(losses) != len(plain):
+                    return False
+                off = losses.astype(np.float64) - plain  # (answer_tokens,)
+                if not (abs(off.mean()) <= of_mean and np.abs(off).max() <= of_token):
+                    return False
         return True
 
     def _run_losses(
@@ -342,17 +334,15 @@ class _Probe:
         engine = LossEngine(self._model, self._pad_id, capabilities, budget, self._limits)
         return engine.answer_losses(samples)
 
+    @_false_if_it_fails
     def _head_is_separable(self) -> bool:
         """Return whether the output embeddings turn the base model's states into the logits."""
-        try:
-            with torch.inference_mode(), head_in_float32(self._model):
-                inputs = single_sample_inputs(self._model, self._without_image[0])
-                hidden = self._model.base_model(**inputs, use_cache=False)[0]  # (1, length, width)
-                logits = self._model.get_output_embeddings()(hidden)  # (1, length, vocabulary)
-                expected = self._model(**inputs, use_cache=False).logits
-            return bool(torch.equal(logits, expected))
-        except Exception:  # noqa: BLE001 as in _losses_agree
-            return False
+        with torch.inference_mode(), head_in_float32(self._model):
+            inputs = single_sample_inputs(self._model, self._without_image[0])
+            hidden = self._model.base_model(**inputs, use_cache=False)[0]  # (1, length, width)
+            logits = self._model.get_output_embeddings()(hidden)  # (1, length, vocabulary)
+            expected = self._model(**inputs, use_cache=False).logits
+        return bool(torch.equal(logits, expected))
 
 
 def _nested_tensors(value: Any) -> list[torch.Tensor]:
@@ -364,15 +354,6 @@ def _nested_tensors(value: Any) -> list[torch.Tensor]:
     if isinstance(value, (tuple, list)):
         return [tensor for part in value for tensor in _nested_tensors(part)]
     return []
-
-
-def _has_equal_rows(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is the same for each row, in any dimension that could be rows."""
-    return all(
-        bool((tensor == tensor.narrow(axis, 0, 1)).all())
-        for axis, size in enumerate(tensor.shape)
-        if size == _ROWS
-    )
 
 
 def _are_close(before: Sequence[Losses | None], after: Sequence[Losses | None]) -> bool:
@@ -397,7 +378,5 @@ def plain_losses(model: Any, sample: EncodedSample) -> NDArray[np.float32]:
         is_answer = torch.tensor([turn >= 0 for turn in sample.turn_ids], device=logits.device)
         is_answer[0] = False
         targets = inputs["input_ids"][0].to(logits.device)[is_answer]  # (answer_tokens,)
-        losses: NDArray[np.float32] = (
-            answer_token_losses(logits[:-1][is_answer[1:]], targets).cpu().numpy()
-        )
-    return losses
+        losses = answer_token_losses(logits[:-1][is_answer[1:]], targets)  # (answer_tokens,)
+        return losses.cpu().numpy()

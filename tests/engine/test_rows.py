@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from scoring.models.base import EncodedSample
-from scoring.models.collate import branch_numbers, pad_rows, plain_positions, tree_mask
-from scoring.models.rows import TreeLimits, build_row, plan_rows, split_row
+from scoring.models.collate import pad_rows, tree_mask
+from scoring.models.rows import PADDING, TreeLimits, build_row, plan_rows, split_row
 
 PICTURE, OTHER = object(), object()
 IMAGE = 9  # the image token
@@ -54,13 +54,13 @@ def test_nothing_predicts_the_first_token() -> None:
 def test_a_branch_attends_to_the_beginning_and_itself() -> None:
     row = build_row([RED, BLUE], [0, 1], 4)
     short = build_row([RED], [0], 6)
-    mask = tree_mask(branch_numbers([row, short]))[:, 0]
+    mask = tree_mask(pad_rows([row.branches, short.branches], PADDING))[:, 0]
     assert mask.shape == (2, 9, 9)
     assert mask[0, 5].tolist() == [True] * 6 + [False] * 3
     assert mask[0, 7].tolist() == [True] * 4 + [False] * 2 + [True] * 2 + [False]
     assert mask[1, 5].tolist() == [True] * 6 + [False] * 3  # a token does not attend to padding
     assert mask[1, 8].any()  # and padding attends to something, or its output would be NaN
-    assert plain_positions([row, short])[1].tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
+    assert pad_rows([row.positions, short.positions], 0)[1].tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
 
 
 def test_padding_on_the_right_or_left() -> None:
