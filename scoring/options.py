@@ -1,7 +1,8 @@
-"""Describe the fields of options dataclasses, so that library and command line share one list.
+"""Describe options, so that library and command line share one list.
 
-A field is declared once, as ``Annotated[type, Option("What it does.")] = default``. The library
-takes the dataclass; ``scoring.cli.commands`` turns every described field into an option.
+A field of an options dataclass, or a parameter of a command, is declared once, as
+``Annotated[type, Option("What it does.")] = default``. The library takes the dataclass;
+``scoring.cli.commands`` turns every described field into an option.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ BASELINE_HELP = (
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """The description of a field.
+    """The description of a field or parameter.
 
     Args:
-        help: What the field does, shown by ``--help``.
-        flag: Name of the command-line option; by default ``--field-name``.
+        help: What it does, shown by ``--help``.
+        flag: Names of the command-line option, separated by spaces; by default ``--field-name``.
         panel: Heading under which ``--help`` lists the option.
         parse: Converts the text of the command line (a list of texts if ``repeatable``) to the
-            value of the field. Without it the type of the field decides.
+            value. Without it the declared type decides.
         repeatable: Whether the option may be given several times.
         metavar: Name of the value in ``--help``.
         min: Smallest value of a number.
+        max: Largest value of a number.
+        envvar: Environment variable with the default.
+        is_argument: Whether the value is given by its position, without a flag.
     """
 
     help: str
@@ -42,6 +46,9 @@ class Option:
     repeatable: bool = False
     metavar: str | None = None
     min: int | None = None
+    max: int | None = None
+    envvar: str | None = None
+    is_argument: bool = False
 
 
 def parse_json_object(flag: str) -> Callable[[str], dict[str, Any]]:

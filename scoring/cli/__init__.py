@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from scoring import __version__
-from scoring.cli import compare, evaluate, exchange, export, import_dataset, score, select, serve
+from scoring.cli import evaluate, export, import_dataset, score, serve, subsets
 from scoring.cli.commands import add_command
 from scoring.cli.console import print_line, show_error
 from scoring.errors import VisnecError
@@ -75,12 +75,12 @@ _COMMANDS = (
         'visnec predict -w work --only "category:misaligned source:charts"',
     ),
     (
-        "import-scores", exchange.import_scores, "Scores",
+        "import-scores", import_dataset.import_scores, "Scores",
         "visnec import-scores visnec.csv -w work --baseline reference --model llava-1.5-7b",
         "visnec import-scores scores.csv.gz -w work --run elsewhere --no-check",
     ),
     (
-        "export-scores", exchange.export_scores, "Scores",
+        "export-scores", export.export_scores, "Scores",
         "visnec export-scores -w work --to scores.csv",
         "visnec export-scores -w work --run qwen --format csv > scores.csv",
     ),
@@ -90,22 +90,22 @@ _COMMANDS = (
         "visnec evaluate big=seen.jsonl --blind blind.jsonl -w work --measure letter",
     ),
     (
-        "cluster", select.cluster, "Subsets and exports",
+        "cluster", subsets.cluster, "Subsets and exports",
         "visnec cluster -w work --k 20",
         "visnec cluster -w work --sweep 10,20,20:7,30 --share 0.15",
     ),
     (
-        "select", select.select, "Subsets and exports",
+        "select", subsets.select, "Subsets and exports",
         "visnec select -w work --name keep15 --rule paper --share 0.15",
         "visnec select -w work --name above --rule threshold --min 0.25 --text-only keep",
     ),
     (
-        "stability", compare.stability, "Subsets and exports",
+        "stability", subsets.stability, "Subsets and exports",
         "visnec stability keep15 -w work",
         "visnec stability keep15 -w work --draws 200 --to inclusion.csv",
     ),
     (
-        "diff", compare.diff, "Subsets and exports",
+        "diff", subsets.diff, "Subsets and exports",
         "visnec diff keep15 random15 -w work",
         "visnec diff a/manifest.json b/manifest.json -w work --json --rows",
     ),

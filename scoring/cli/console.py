@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import pandas as pd
 import typer
@@ -33,10 +33,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from scoring.options import Option
 from scoring.runs.progress import RunProgress
 
 if TYPE_CHECKING:
     from scoring.engine.runner import RunSummary
+    from scoring.workspace import Workspace
 
 STDERR = Console(stderr=True, highlight=False, emoji=False)
 STDOUT = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -77,7 +79,22 @@ LOG.addHandler(ConsoleHandler())
 LOG.setLevel(logging.INFO)
 
 
-def configure_output(*, verbose: bool = False, quiet: bool = False) -> None:
+def configure_output(
+    verbose: Annotated[
+        bool,
+        Option(
+            "Also print debug messages, and the traceback of an error.", "--verbose -v", "Output"
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        Option(
+            "Print only warnings and errors to stderr, without progress bars.",
+            "--quiet -q",
+            "Output",
+        ),
+    ] = False,
+) -> None:
     """Set which messages reach stderr; with ``quiet`` there are no tables and progress bars."""
     LOG.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
@@ -98,10 +115,10 @@ def show_error(text: str) -> None:
     LOG.error("%s", escape_controls(text), exc_info=with_traceback)
 
 
-def show_table(table: Table) -> None:
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table to stderr, unless messages are off."""
     if LOG.isEnabledFor(logging.INFO):
-        STDERR.print(table)
+        STDERR.print(make_table(title, columns, rows))
 
 
 def print_text(text: str) -> None:
@@ -138,33 +155,29 @@ def exit_on_interrupt(result: Callable[[], str]) -> Iterator[None]:
 
 def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Return a table with right-aligned numbers and thousands separators."""
+
+    def format_cell(value: object) -> str:
+        if isinstance(value, float):
+            return "-" if math.isnan(value) else f"{value:,.4f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
     table = Table(title=escape_text(title), title_justify="left", title_style="bold", box=None)
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(escape_text(column), justify="right" if is_number else "left")
     for row in rows:
-        table.add_row(*(escape_text(_format_cell(value)) for value in row))
+        table.add_row(*(escape_text(format_cell(value)) for value in row))
     return table
 
 
-def _format_cell(value: object) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:,.4f}"
-    return str(value)
+def show_frame(title: str, frame: pd.DataFrame) -> None:
+    """Print a frame to stderr as a table, index first."""
+    values = frame.reset_index().to_dict("split")
+    show_table(title, [str(column) for column in values["columns"]], values["data"])
 
 
-def status_table(title: str, statuses: Mapping[str, int]) -> Table:
-    """Return counts by status with their total."""
-    rows = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
-    return make_table(title, ["status", "samples"], [*rows, ("all", sum(statuses.values()))])
-
-
-def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return samples by status under each blind baseline of a run; each column adds up."""
-    if len(by_baseline) == 1:
-        return status_table(title, next(iter(by_baseline.values())))
+def show_statuses(title: str, by_baseline: Mapping[str, Mapping[str, int]]) -> None:
+    """Print samples by status under each blind baseline of a run; each column adds up."""
     totals = Counter[str]()
     for statuses in by_baseline.values():
         totals.update(statuses)
@@ -173,42 +186,38 @@ def baselines_table(title: str, by_baseline: Mapping[str, Mapping[str, int]]) ->
         for status in sorted(totals, key=lambda status: (-totals[status], status))
     ]
     rows.append(["all", *(sum(statuses.values()) for statuses in by_baseline.values())])
-    return make_table(title, ["samples by status", *by_baseline], rows)
+    several = len(by_baseline) > 1
+    columns = ["samples by status", *by_baseline] if several else ["status", "samples"]
+    show_table(title, columns, rows)
 
 
-def frame_rows(frame: pd.DataFrame) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the column names of a frame, index first, and its rows as plain values."""
-    flat = frame.reset_index()
-    rows = [
-        tuple(value.item() if hasattr(value, "item") else value for value in row)
-        for row in flat.itertuples(index=False)
-    ]
-    return [str(column) for column in flat.columns], rows
+def show_issues(title: str, unit: str, issues: Sequence[Mapping[str, Any]]) -> None:
+    """Print the problems of an import, if any, with two examples of each."""
+    if issues:
+        rows = [(each["what"], each["n"], "; ".join(each["examples"][:2])) for each in issues]
+        show_table(title, ["problem", unit, "such as"], rows)
 
 
-def frame_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as JSON values, with null for NaN."""
-    columns, rows = frame_rows(frame)
-    return [
-        {
-            column: None if isinstance(value, float) and math.isnan(value) else value
-            for column, value in zip(columns, row, strict=True)
-        }
-        for row in rows
-    ]
+def frame_records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the rows of a frame as JSON values, index first, with null for NaN."""
+    flat = frame.reset_index().astype(object)
+    return flat.where(flat.notna(), None).to_dict("records")
 
 
 def describe_progress(summary: RunSummary, result: str) -> str:
     """Return how many samples of a run are done, and how many of these have ``result``."""
-    n_succeeded = f"{summary.n_succeeded:,}" if summary.n_succeeded else "none"
-    have = "has" if summary.n_succeeded < 2 else "have"
     done = f"{summary.done:,} of {summary.total:,} samples are done"
-    return f"{done}, {n_succeeded} {have} {result}" if summary.done else done
+    if not summary.done:
+        return done
+    have = "has" if summary.n_succeeded < 2 else "have"
+    return (
+        f"{done}, {f'{summary.n_succeeded:,}' if summary.n_succeeded else 'none'} {have} {result}"
+    )
 
 
 def show_run_outcome(summary: RunSummary) -> None:
     """Print the statuses of a run and how many samples were not scored exactly as recorded."""
-    show_table(baselines_table(f"Run {summary.run_id}", summary.by_baseline))
+    show_statuses(f"Run {summary.run_id}", summary.by_baseline)
     if summary.n_text_altered:
         show_message(
             f"{summary.n_text_altered:,} samples contain control tokens of the model in their "
@@ -221,9 +230,11 @@ def show_run_outcome(summary: RunSummary) -> None:
         )
 
 
-def warn_unfinished_thoughts(n_samples: int) -> None:
-    """Warn about predictions that end inside a thought."""
-    if n_samples:
+def warn_unfinished_thoughts(workspace: Workspace, run_id: str) -> None:
+    """Warn about predictions of a run that end inside a thought."""
+    from scoring.engine.pipeline import count_unfinished_thoughts
+
+    if n_samples := count_unfinished_thoughts(workspace, run_id):
         show_warning(
             f"{n_samples:,} samples have a prediction that ends inside a thought and therefore "
             "contains no answer. Raise --max-new-tokens, or switch thoughts off where the chat "
@@ -233,18 +244,18 @@ def warn_unfinished_thoughts(n_samples: int) -> None:
 
 
 @contextmanager
-def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
+def run_progress() -> Iterator[Callable[[RunProgress], None]]:
     """Show a progress bar with done/total, rate and time left, fed by the reports of a run."""
+    names = {"score": "Scoring", "predict": "Predicting"}
     with _progress_bar("samples/s") as bar:
         tasks: dict[str, Any] = {}
 
         def update_task(progress: RunProgress) -> None:
-            phase = progress.phase
+            phase, total = progress.phase, progress.total
             if phase not in tasks:
-                names = {"score": "Scoring", "predict": "Predicting"}
-                tasks[phase] = bar.add_task(names.get(phase, label), total=progress.total, rate="")
+                tasks[phase] = bar.add_task(names[phase], total=total, rate="")
             rate = f"{progress.rate:,.1f}" if progress.rate else ""
-            bar.update(tasks[phase], completed=progress.done, total=progress.total, rate=rate)
+            bar.update(tasks[phase], completed=progress.done, total=total, rate=rate)
 
         yield update_task
 
@@ -252,9 +263,8 @@ def run_progress(label: str) -> Iterator[Callable[[RunProgress], None]]:
 @contextmanager
 def count_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar fed with (done, total)."""
-    with _progress_bar("") as bar:
-        task = bar.add_task(label, total=None, rate="")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with phase_progress(label) as (show, _):
+        yield show
 
 
 @contextmanager

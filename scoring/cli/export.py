@@ -1,14 +1,23 @@
-"""The commands export and verify."""
+"""The commands export, verify and export-scores."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from scoring.cli.commands import (
+    WORKSPACE_VARIABLE,
+    BaselineOption,
+    JsonOption,
+    RunOption,
+    SubsetArgument,
+    WorkspaceOption,
+)
 from scoring.cli.console import (
     count_progress,
     exit_on_interrupt,
@@ -16,32 +25,51 @@ from scoring.cli.console import (
     print_line,
     show_message,
 )
-from scoring.cli.options import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.exports.options import MANIFEST, ExportOptions
-from scoring.workspace import open_workspace
+from scoring.options import Option
+from scoring.runs.record import read_run_or_latest
+from scoring.workspace import open_atomic, open_workspace
 
 if TYPE_CHECKING:
     from scoring.exports.manifest import Manifest
 
 
+@dataclass(frozen=True, slots=True)
+class ExportScoresOptions:
+    """Which scores are written, where and how."""
+
+    run_id: RunOption = None
+    to: Annotated[Path | None, Option("The file to write. Default: stdout.")] = None
+    baseline: BaselineOption = None
+    file_format: Annotated[
+        str,
+        Option(
+            "visnec-csv (the paper's columns, scored samples only) or csv (every sample with its "
+            "status; safe to open in a spreadsheet).",
+            "--format",
+        ),
+    ] = "visnec-csv"
+    decimals: Annotated[
+        int | None,
+        Option(
+            "Digits after the decimal point; the paper's script writes 6. Default: enough to "
+            "restore the exact number.",
+            min=1,
+            max=17,
+        ),
+    ] = None
+
+
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A saved subset.")],
+    name: SubsetArgument,
     workspace: WorkspaceOption,
     options: ExportOptions,
-    to: Annotated[
-        Path | None,
-        typer.Option("--to", help="Folder to write. Default: WORKSPACE/exports/NAME."),
-    ] = None,
+    to: Annotated[Path | None, Option("Folder to write. Default: WORKSPACE/exports/NAME.")] = None,
     allow_missing_images: Annotated[
         bool,
-        typer.Option(
-            "--allow-missing-images",
-            help="Export even if images are missing; without it nothing is exported then.",
-        ),
+        Option("Export even if images are missing; without it nothing is exported then."),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an export in that folder.")
-    ] = False,
+    overwrite: Annotated[bool, Option("Replace an export in that folder.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write a subset, each record byte for byte, with a manifest that can rebuild it."""
@@ -51,6 +79,11 @@ def export(
 
     opened = open_workspace(workspace)
     definition = read_subset(opened, name)
+
+    @cache  # shown once
+    def report_waiting() -> None:
+        show_message("Waiting for another export of this workspace to finish")
+
     interrupted = exit_on_interrupt(
         lambda: "No part of this export was kept; run the same command to start again."
     )
@@ -63,7 +96,7 @@ def export(
             options,
             show,
             overwrite,
-            _report_waiting_once(),
+            report_waiting,
             allow_missing_images,
         )
     if result.n_new_parts:
@@ -82,16 +115,15 @@ def export(
 
 def verify(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="manifest.json of an export, or its folder.")
+        Path,
+        Option("manifest.json of an export, or its folder.", metavar="MANIFEST", is_argument=True),
     ],
     workspace: Annotated[
         Path | None,
-        typer.Option(
-            "--workspace",
-            "-w",
-            help="The workspace that it was exported from. Default: the one around the export, "
-            f"else {WORKSPACE_VARIABLE}.",
-            show_default=False,
+        Option(
+            "The workspace that it was exported from. Default: the one around the export, else "
+            f"{WORKSPACE_VARIABLE}.",
+            "--workspace -w",
         ),
     ] = None,
     json: JsonOption = False,
@@ -125,17 +157,29 @@ def verify(
         )
 
 
-def _report_waiting_once() -> Callable[[], None]:
-    """Return a function whose first call reports that another export is running."""
-    reported = False
+def export_scores(
+    workspace: WorkspaceOption, options: ExportScoresOptions, json: JsonOption = False
+) -> None:
+    """Write the scores of a run as CSV."""
+    from scoring.database.connection import Store
+    from scoring.database.values import Scope
+    from scoring.exchange import score_export
 
-    def report_waiting() -> None:
-        nonlocal reported
-        if not reported:
-            reported = True
-            show_message("Waiting for another export of this workspace to finish")
-
-    return report_waiting
+    opened = open_workspace(workspace)
+    record = read_run_or_latest(opened, options.run_id)
+    scope = Scope(record.run_id, options.baseline or record.first_baseline)
+    store, to = Store(opened), options.to
+    with nullcontext(sys.stdout) if to is None else open_atomic(to, "w") as file:
+        report = score_export.export_scores(
+            store, scope, file, file_format=options.file_format, decimals=options.decimals
+        )
+    left_out = f"; {report.n_left_out:,} samples without a score are left out"
+    show_message(
+        f"{report.n_rows:,} rows written to {to or 'stdout'}"
+        + (left_out if report.n_left_out else "")
+    )
+    if json and to is not None:
+        print_json({"file": str(to), "run_id": scope.run_id, **asdict(report)})
 
 
 def _show_changes(manifest: Manifest) -> None:

@@ -1,81 +1,98 @@
-"""The commands import and relocate."""
+"""The commands import, relocate and import-scores."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from scoring.cli.commands import JsonOption, WorkspaceOption
 from scoring.cli.console import (
     count_progress,
     exit_on_interrupt,
     print_json,
+    show_issues,
     show_message,
-    show_table,
+    show_statuses,
     show_warning,
-    status_table,
 )
-from scoring.cli.options import JsonOption, WorkspaceOption
 from scoring.cli.score import download_images
+from scoring.options import Option
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
 if TYPE_CHECKING:
     from scoring.dataset.image_root_detection import RootDetection
-    from scoring.dataset.importing import Preview
 
 _FILES_SHOWN = 8
 _REASONS_SHOWN = 5
 _ROOTS_SHOWN = 4
 _CHARACTERS_SHOWN = 600
-_TO_SCORE = "to score"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportScoresOptions:
+    """What is recorded of scores that were computed elsewhere, and how they are checked."""
+
+    model: Annotated[str, Option("The model that computed them; only recorded.")] = "unknown"
+    run_id: Annotated[
+        str | None, Option("Name of the run. Default: a digest of the file.", "--run")
+    ] = None
+    baseline: Annotated[
+        str,
+        Option(
+            "What replaced the image: none, or reference for files of the paper's script, which "
+            "masks the placeholder."
+        ),
+    ] = "none"
+    check: Annotated[
+        bool,
+        Option(
+            "Import only rows whose id and image path, where given, match the sample.",
+            "--check/--no-check",
+        ),
+    ] = True
 
 
 def import_data(
     files: Annotated[
         list[str],
-        typer.Argument(
+        Option(
+            "Files, folders or patterns: JSON, JSONL (also .gz, .zst), Parquet, saved Hugging Face "
+            "datasets, WebDataset tars, TSV, CSV; hf:OWNER/NAME from the hub; lists of datasets "
+            "(dataset_info.json#NAME).",
             metavar="DATA...",
-            help="Files, folders or patterns: JSON, JSONL (also .gz, .zst), Parquet, saved Hugging "
-            "Face datasets, WebDataset tars, TSV, CSV; hf:OWNER/NAME from the hub; lists of "
-            "datasets (dataset_info.json#NAME).",
+            is_argument=True,
         ),
     ],
     workspace: WorkspaceOption,
     options: ReadOptions,
     images: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--images",
-            help="Folder that image paths are relative to, or a JSON or Parquet file that contains "
+        tuple[Path, ...],
+        Option(
+            "Folder that image paths are relative to, or a JSON or Parquet file that contains "
             "images by key (repeatable). Default: the folder of a file or its parent, whichever "
-            "contains its first images.",
+            "contains its first images."
         ),
-    ] = None,
+    ] = (),
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Only show the detected formats and the first record of each file."
-        ),
+        bool, Option("Only show the detected formats and the first record of each file.")
     ] = False,
     append: Annotated[
         bool,
-        typer.Option(
-            "--append",
-            help="Add to the dataset in the workspace: rows, scores and decisions stay as they "
-            "are, new samples follow them.",
+        Option(
+            "Add to the dataset in the workspace: rows, scores and decisions stay as they are, new "
+            "samples follow them."
         ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Import a dataset into a workspace; JSON records are kept byte for byte."""
     if dry_run:
-        _show_preview(files, images or (), options, json)
+        _show_preview(files, images, options, json)
         return
     from scoring.database.build.build import build_database
     from scoring.dataset.image_root_detection import read_root_detections
@@ -90,24 +107,23 @@ def import_data(
     interrupted = exit_on_interrupt(lambda: kept if has_staged_import(created) else nothing)
     with interrupted, count_progress("Importing (bytes)") as show:
         info = import_dataset(
-            created,
-            files,
-            images or (),
-            lambda _, done, total: show(done, total),
-            options,
-            append,
+            created, files, images, lambda _, done, total: show(done, total), options, append
         )
     opened = open_workspace(workspace)
     n_known = 0 if before is None else len(before.files)
     for file in info.files[n_known:][:_FILES_SHOWN]:
         _show_format(file.name, file.format, file.container, file.why)
-        _show_unread_keys(file.unread)
+        for key, count in list(file.unread.items())[:_FILES_SHOWN]:
+            show_warning(
+                f"{count:,} records seem to hold an image under {key!r}, which was not read; to "
+                f"read it: --column image={key}"
+            )
     _show_remaining(len(info.files) - n_known)
     _show_detections(read_root_detections(opened)[n_known:], f"run visnec relocate -w {workspace}")
     if options.allow_remote:
         download_images(opened)
     counts, reasons = count_statuses(opened)
-    statuses = {(_TO_SCORE if name == Status.PENDING else name): n for name, n in counts.items()}
+    statuses = {("to score" if name == Status.PENDING else name): n for name, n in counts.items()}
     build_database(opened)
     if before is not None:
         n_added = info.n_samples - before.n_samples
@@ -117,7 +133,7 @@ def import_data(
             else "All of this data is already in the workspace; nothing was added"
         )
     title = "Imported" if before is None else "Now"
-    show_table(status_table(f"{title} {info.n_samples:,} samples", statuses))
+    show_statuses(f"{title} {info.n_samples:,} samples", {"samples": statuses})
     for (status, reason), count in reasons.most_common(_REASONS_SHOWN):
         show_message(f"{status} ({count:,}): {reason}")
     _show_roots(opened)
@@ -130,10 +146,9 @@ def relocate(
     workspace: WorkspaceOption,
     images: Annotated[
         list[str],
-        typer.Option(
-            "--images",
-            help="Where the images are now: OLD=NEW for each folder or file that moved, including "
-            "everything below it, or only the new folder, which replaces all (repeatable).",
+        Option(
+            "Where the images are now: OLD=NEW for each folder or file that moved, including "
+            "everything below it, or only the new folder, which replaces all (repeatable)."
         ),
     ],
     json: JsonOption = False,
@@ -151,6 +166,38 @@ def relocate(
         print_json({**asdict(result), "roots": [str(root) for root in result.roots]})
 
 
+def import_scores(
+    file: Annotated[
+        Path,
+        Option(
+            "row_idx,id,image_path,loss_multimodal,loss_text,visnec, as the paper's script writes "
+            "it; may be compressed as .gz, .bz2 or .zst.",
+            metavar="CSV",
+            is_argument=True,
+        ),
+    ],
+    workspace: WorkspaceOption,
+    options: ImportScoresOptions,
+    json: JsonOption = False,
+) -> None:
+    """Import scores that were computed elsewhere, joined to the dataset by row_idx."""
+    from scoring.exchange import imported_scores
+
+    opened = open_workspace(workspace)
+    with count_progress("Reading scores (bytes)") as show:
+        report = imported_scores.import_scores(opened, file, **asdict(options), on_bytes=show)
+    if report.already:
+        show_message(f"{file} is already imported; nothing was changed.")
+    show_statuses(f"Run {report.run_id}", {"samples": report.statuses})
+    show_issues("Rows that could not be imported", "rows", report.findings)
+    scored = report.statuses.get("scored", 0)
+    show_message(
+        f"{report.n_rows:,} rows read; {scored:,} of {report.n_samples:,} samples have a score"
+    )
+    if json:
+        print_json(asdict(report))
+
+
 def _show_preview(
     files: Sequence[str], images: Sequence[Path], options: ReadOptions, json: bool
 ) -> None:
@@ -158,30 +205,29 @@ def _show_preview(
     from scoring.dataset.importing import preview_dataset
 
     previews = preview_dataset(files, images, options)
-    for preview in previews[:_FILES_SHOWN]:
-        detected = preview.source.format
-        _show_format(preview.source.file.name, detected.family, detected.container, detected.why)
-        if preview.sample is not None:
-            for line in _describe_sample(preview.sample):
+    records = []
+    for number, preview in enumerate(previews):
+        sample, detected, name = preview.sample, preview.source.format, preview.source.file.name
+        if number < _FILES_SHOWN:
+            _show_format(name, detected.family, detected.container, detected.why)
+            for line in _describe_sample(sample) if sample is not None else ():
                 show_message(f"    {line}")
+        described = {} if sample is None else asdict(sample)
+        described.pop("original", None)
+        records.append(
+            {
+                "file": name,
+                "format": detected.family,
+                "container": detected.container,
+                "why": detected.why,
+                "first_record": described or None,
+                "images": asdict(preview.detection),
+            }
+        )
     _show_remaining(len(previews))
     _show_detections([preview.detection for preview in previews], "import them with")
     if json:
-        print_json([_preview_json(preview) for preview in previews])
-
-
-def _preview_json(preview: Preview) -> dict[str, Any]:
-    sample, detected = preview.sample, preview.source.format
-    described = {} if sample is None else asdict(sample)
-    described.pop("original", None)
-    return {
-        "file": preview.source.file.name,
-        "format": detected.family,
-        "container": detected.container,
-        "why": detected.why,
-        "first_record": described or None,
-        "images": asdict(preview.detection),
-    }
+        print_json(records)
 
 
 def _describe_sample(sample: Sample) -> list[str]:
@@ -205,15 +251,6 @@ def _show_format(name: str, family: str, container: str, why: str) -> None:
     show_message(
         f"{name}: read as records of format {family}, file type {container}, because {why}"
     )
-
-
-def _show_unread_keys(unread: Mapping[str, int]) -> None:
-    """Name the keys that seem to contain images but were not read."""
-    for key, count in list(unread.items())[:_FILES_SHOWN]:
-        show_warning(
-            f"{count:,} records seem to hold an image under {key!r}, which was not read; to read "
-            f"it: --column image={key}"
-        )
 
 
 def _show_remaining(n_files: int) -> None:
@@ -263,8 +300,6 @@ def _show_detections(detections: Sequence[RootDetection], remedy: str) -> None:
 
 
 def _show_roots(workspace: Workspace) -> None:
-    roots = workspace.image_roots
-    folders = (*roots, *(folder for base in roots.bases for folder in base))
-    names = list(dict.fromkeys(map(str, folders)))
+    names = [str(folder) for folder in workspace.image_roots.all_folders()]
     more = f" and {len(names) - _ROOTS_SHOWN:,} more" if len(names) > _ROOTS_SHOWN else ""
     show_message(f"Image folders: {', '.join(names[:_ROOTS_SHOWN])}{more}")

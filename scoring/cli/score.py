@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from scoring.bundled import BUNDLED_MODEL
+from scoring.cli.commands import JsonOption, RunOption, WorkspaceOption
 from scoring.cli.console import (
     count_progress,
     describe_progress,
-    make_table,
     print_json,
     run_progress,
     show_message,
@@ -23,18 +23,11 @@ from scoring.cli.console import (
     stop_on_interrupt,
     warn_unfinished_thoughts,
 )
-from scoring.cli.options import (
-    AllowRemoteOption,
-    JsonOption,
-    MaxNewTokensOption,
-    RunOption,
-    WorkspaceOption,
-)
 from scoring.engine.options import ScoreOptions
 from scoring.errors import InputError, VisnecError, WorkerError
 from scoring.models.options import ModelOptions, check_template, resolve_model_folder
-from scoring.options import parse_json_object
-from scoring.runs.record import RunRecord, read_run_or_latest
+from scoring.options import Option, parse_json_object
+from scoring.runs.record import read_run_or_latest
 from scoring.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -42,7 +35,65 @@ if TYPE_CHECKING:
     from scoring.engine.workers import Job, LostWorker, WorkersResult
     from scoring.models.hf import HfModel
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_PREDICTIONS, _PROCESSES = "Predictions", "Several processes"
+_UNITS = ((86_400, "days"), (3600, "h"), (60, "min"))
+
+MaxNewTokensOption = Annotated[
+    int | None,
+    Option(
+        "Longest prediction, in tokens. Default: the limit of the run's earlier predictions, else "
+        "64.",
+        panel=_PREDICTIONS,
+        min=1,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Which samples of a run get predictions, and what differs from the run's own model.
+
+    None means the setting of the run's earlier predictions, or of the run.
+    """
+
+    run_id: RunOption = None
+    only: Annotated[
+        str | None,
+        Option(
+            "Predict only samples that match this filter, for example 'category:misaligned "
+            "source:charts'."
+        ),
+    ] = None
+    max_new_tokens: MaxNewTokensOption = None
+    rotate_choices: Annotated[
+        bool | None,
+        Option(
+            "Ask each multiple-choice question once per option, with the options rotated, to "
+            "separate knowledge from a preference for one letter. Default: as in the run's earlier "
+            "predictions, else no.",
+            "--rotate-choices/--no-rotate-choices",
+            _PREDICTIONS,
+        ),
+    ] = None
+    template: Annotated[
+        str | None,
+        Option(
+            "The Jinja file that the run was scored with, if any; other templates are known from "
+            "the run."
+        ),
+    ] = None
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            "Variables for the chat template as a JSON object. Default: those of the run's earlier "
+            "predictions, else of the run.",
+            parse=parse_json_object("--chat-template-kwargs"),
+            metavar="JSON",
+        ),
+    ] = None
+    device: Annotated[str | None, Option("cpu, cuda, ... Default: that of the run.")] = None
+    revision: Annotated[str | None, Option("Revision of the model, if not the run's.")] = None
+    adapter: Annotated[str | None, Option("Folder of the run's adapter, if it moved.")] = None
 
 
 def score(
@@ -50,41 +101,39 @@ def score(
     model: ModelOptions,
     options: ScoreOptions,
     predict: Annotated[
-        bool,
-        typer.Option(
-            "--predict",
-            help="Also generate answers with and without the image.",
-            rich_help_panel="Predictions",
-        ),
+        bool, Option("Also generate answers with and without the image.", panel=_PREDICTIONS)
     ] = False,
     max_new_tokens: MaxNewTokensOption = None,
     estimate: Annotated[
         bool,
-        typer.Option(
-            "--estimate",
-            help="Only try a few samples and report the tokens, time and memory that the run will "
-            "take on one process; nothing is scored.",
+        Option(
+            "Only try a few samples and report the tokens, time and memory that the run will take "
+            "on one process; nothing is scored."
         ),
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(
-            "--workers",
+        Option(
+            "Processes of this machine that share the work, one per GPU where there are any.",
+            panel=_PROCESSES,
             min=1,
-            help="Processes of this machine that share the work, one per GPU where there are any.",
-            rich_help_panel="Several processes",
         ),
     ] = 1,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(
-            "--engine",
-            help="Where workers run: processes of this machine, or actors of a Ray cluster (needs "
-            "the extra \\[ray]).",
-            rich_help_panel="Several processes",
+        Option(
+            "Where workers run: processes of this machine, or actors of a Ray cluster (needs the "
+            "extra [ray]).",
+            panel=_PROCESSES,
         ),
     ] = "local",
-    allow_remote: AllowRemoteOption = False,
+    allow_remote: Annotated[
+        bool,
+        Option(
+            "Download the images of http and https URLs into the workspace, from public addresses "
+            "only."
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Score each sample with and without its image; run the command again to resume."""
@@ -108,25 +157,21 @@ def score(
         if json:
             print_json(asdict(expected))
         return
-    from scoring.engine.pipeline import count_unfinished_thoughts, predict_dataset, score_dataset
+    from scoring.engine.pipeline import predict_dataset, score_dataset
 
-    with stop_on_interrupt() as stop, run_progress("Scoring") as show:
+    with stop_on_interrupt() as stop, run_progress() as show:
         summary = score_dataset(opened, loaded, options, on_progress=show, stop=stop)
-        done, stopped = describe_progress(summary, "a score"), summary.stopped
+        run_id, stopped = summary.run_id, summary.stopped
+        done = describe_progress(summary, "a score")
         if predict and not stopped:
             predicted = predict_dataset(
-                opened,
-                loaded,
-                summary.run_id,
-                max_new_tokens=max_new_tokens,
-                on_progress=show,
-                stop=stop,
+                opened, loaded, run_id, max_new_tokens=max_new_tokens, on_progress=show, stop=stop
             )
             stopped = predicted.stopped
             done += f"; predictions: {describe_progress(predicted, 'both')}"
     show_run_outcome(summary)
     if predict:
-        warn_unfinished_thoughts(count_unfinished_thoughts(opened, summary.run_id))
+        warn_unfinished_thoughts(opened, run_id)
     show_message(done)
     if stopped:
         stop_command()
@@ -134,102 +179,63 @@ def score(
         print_json(asdict(summary))
 
 
-def predict(
-    workspace: WorkspaceOption,
-    run: RunOption = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            "--only",
-            help="Predict only samples that match this filter, for example "
-            "'category:misaligned source:charts'.",
-        ),
-    ] = None,
-    max_new_tokens: MaxNewTokensOption = None,
-    rotate_choices: Annotated[
-        bool | None,
-        typer.Option(
-            "--rotate-choices/--no-rotate-choices",
-            help="Ask each multiple-choice question once per option, with the options rotated, to "
-            "separate knowledge from a preference for one letter. Default: as in the run's earlier "
-            "predictions, else no.",
-            rich_help_panel="Predictions",
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            "--template",
-            help="The Jinja file that the run was scored with, if any; other templates are known "
-            "from the run.",
-        ),
-    ] = None,
-    chat_template_kwargs: Annotated[
-        str | None,
-        typer.Option(
-            "--chat-template-kwargs",
-            metavar="JSON",
-            help="Variables for the chat template as a JSON object. Default: those of the run's "
-            "earlier predictions, else of the run.",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, ... Default: that of the run.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option("--revision", help="Revision of the model, if not the run's.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", help="Folder of the run's adapter, if it moved.")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
+def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOption = False) -> None:
     """Generate answers with and without the image, using the model of a run."""
     opened = open_workspace(workspace)
-    record = read_run_or_latest(opened, run)
+    record = read_run_or_latest(opened, options.run_id)
     if record.imported_from:
         raise InputError(
             f"The scores of run {record.run_id!r} were imported, so there is no model to predict "
             "with. Score a run with a model, or name one with --run."
         )
-    if template is None and record.template.startswith("file:"):
+    if options.template is None and record.template.startswith("file:"):
         raise InputError(
             f"Run {record.run_id!r} was scored with a template file ({record.template}). Pass that "
             "file with --template."
         )
-    variables = None
-    if chat_template_kwargs is not None:
-        variables = parse_json_object("--chat-template-kwargs")(chat_template_kwargs)
-    loaded = _load_model(
-        opened,
-        ModelOptions(
-            name=record.model,
-            template=template or record.template,
-            chat_template_kwargs=_prediction_variables(opened, record, variables),
-            score_eos=record.score_eos is not False,
-            dtype=record.dtype,
-            device=device or record.device,
-            revision=revision or record.revision,
-            image_processor=record.image_processor_backend,
-            adapter=adapter or record.adapter,
-        ),
-        quantization=record.quantization,
-        device_map=record.device_map,
-    )
-    from scoring.engine.pipeline import count_unfinished_thoughts, predict_dataset
+    variables = options.chat_template_kwargs
+    if variables is None:
+        from scoring.predictions.records import read_prediction_settings
 
-    with stop_on_interrupt() as stop, run_progress("Predicting") as show:
+        earlier = read_prediction_settings(opened, record.run_id) or record
+        variables = earlier.chat_template_kwargs
+    model = ModelOptions(
+        name=record.model,
+        template=options.template or record.template,
+        chat_template_kwargs=variables,
+        score_eos=record.score_eos is not False,
+        dtype=record.dtype,
+        device=options.device or record.device,
+        revision=options.revision or record.revision,
+        image_processor=record.image_processor_backend,
+        adapter=options.adapter or record.adapter,
+    )
+    loaded = _load_model(
+        opened, model, quantization=record.quantization, device_map=record.device_map
+    )
+    rows = None
+    if options.only:
+        from scoring.database.connection import Store
+        from scoring.database.filters import parse_filter
+        from scoring.database.queries.browse import matching_rows
+        from scoring.database.values import Scope
+
+        scope, query = Scope(record.run_id, record.first_baseline), parse_filter(options.only)
+        rows = matching_rows(Store(opened), scope, query, opened.bands)
+    from scoring.engine.pipeline import predict_dataset
+
+    with stop_on_interrupt() as stop, run_progress() as show:
         summary = predict_dataset(
             opened,
             loaded,
             record.run_id,
-            rows=_matching_rows(opened, record, only) if only else None,
-            max_new_tokens=max_new_tokens,
-            rotate_choices=rotate_choices,
+            rows=rows,
+            max_new_tokens=options.max_new_tokens,
+            rotate_choices=options.rotate_choices,
             on_progress=show,
             stop=stop,
         )
-    warn_unfinished_thoughts(count_unfinished_thoughts(opened, record.run_id))
+    warn_unfinished_thoughts(opened, record.run_id)
     show_message(describe_progress(summary, "both predictions"))
     if summary.stopped:
         stop_command()
@@ -280,35 +286,13 @@ def _load_model(workspace: Workspace, options: ModelOptions, **settings: Any) ->
     return model
 
 
-def _prediction_variables(
-    workspace: Workspace, record: RunRecord, variables: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
-    """Return the template variables given, else those of earlier predictions, else the run's."""
-    from scoring.predictions.records import read_prediction_settings
-
-    if variables is not None:
-        return variables
-    earlier = read_prediction_settings(workspace, record.run_id)
-    return earlier.chat_template_kwargs if earlier else record.chat_template_kwargs
-
-
-def _matching_rows(workspace: Workspace, record: RunRecord, only: str) -> Any:
-    from scoring.database.connection import Store
-    from scoring.database.filters import parse_filter
-    from scoring.database.queries.browse import matching_rows
-    from scoring.database.values import Scope
-
-    scope = Scope(record.run_id, record.first_baseline)
-    return matching_rows(Store(workspace), scope, parse_filter(only), workspace.bands)
-
-
 def _score_in_workers(
     workspace: Workspace, job: Job, workers: int, engine: str, json: bool
 ) -> None:
     """Score with several processes and report the outcome, also by the exit code."""
     from scoring.database.build.refresh import build_if_outdated
     from scoring.dataset.records import read_dataset_info
-    from scoring.engine.pipeline import count_unfinished_thoughts, read_run_summary
+    from scoring.engine.pipeline import read_run_summary
     from scoring.engine.workers import run_workers
 
     read_dataset_info(workspace)  # before the slow part: is there anything to score?
@@ -321,16 +305,23 @@ def _score_in_workers(
         check_template(job.model.template)
         if job.model.name != BUNDLED_MODEL:
             resolve_model_folder(job.model.name, job.model.revision)
+
+    def warn_lost_worker(worker: LostWorker) -> None:
+        show_warning(
+            f"Worker {worker.number} ended with code {worker.exit_code}; the other workers score "
+            f"its samples. Its last output:\n{worker.output_tail}"
+        )
+
     kind = "Ray actors" if engine == "ray" else "workers"
     show_message(f"Starting {workers} {kind}; each loads {job.model.name}")
-    with stop_on_interrupt() as stop, run_progress("Scoring") as show:
+    with stop_on_interrupt() as stop, run_progress() as show:
         if engine == "ray":
             from scoring.engine.distributed import score_distributed
 
             outcome = score_distributed(workspace, job, workers, on_progress=show, stop=stop)
         else:
             outcome = run_workers(
-                workspace, job, workers, on_progress=show, on_lost=_warn_lost_worker, stop=stop
+                workspace, job, workers, on_progress=show, on_lost=warn_lost_worker, stop=stop
             )
     if outcome.run_id is None:
         raise _startup_error(outcome)
@@ -338,7 +329,7 @@ def _score_in_workers(
     summary = read_run_summary(workspace, outcome.run_id, job.score.limit)
     show_run_outcome(summary)
     if job.predict:
-        warn_unfinished_thoughts(count_unfinished_thoughts(workspace, outcome.run_id))
+        warn_unfinished_thoughts(workspace, outcome.run_id)
     done = describe_progress(summary, "a score")
     if json:
         print_json(asdict(summary))
@@ -353,13 +344,6 @@ def _score_in_workers(
         stop_command()
 
 
-def _warn_lost_worker(worker: LostWorker) -> None:
-    show_warning(
-        f"Worker {worker.number} ended with code {worker.exit_code}; the other workers score its "
-        f"samples. Its last output:\n{worker.output_tail}"
-    )
-
-
 def _startup_error(outcome: WorkersResult) -> typer.Exit | VisnecError:
     """Return why no worker started the run."""
     if outcome.stopped and not outcome.lost:
@@ -371,44 +355,37 @@ def _startup_error(outcome: WorkersResult) -> typer.Exit | VisnecError:
 
 
 def _show_estimate(estimate: RunEstimate) -> None:
+    def format_tokens(tokens: TokenStats | None) -> str:
+        return "-" if tokens is None else f"{tokens.mean:,.0f} a sample, at most {tokens.most:,}"
+
+    def format_duration(seconds: float) -> str:
+        for unit, name in _UNITS:
+            if seconds >= 2 * unit:
+                return f"{seconds / unit:,.1f} {name}"
+        return f"{seconds:,.0f} s"
+
     rows = [
         ("samples to score", f"{estimate.n_left:,} ({estimate.n_done:,} are done)"),
-        ("tokens with the image", _format_tokens(estimate.tokens_multimodal)),
-        ("tokens without it", _format_tokens(estimate.tokens_text)),
-        ("answer tokens", _format_tokens(estimate.answer_tokens)),
+        ("tokens with the image", format_tokens(estimate.tokens_multimodal)),
+        ("tokens without it", format_tokens(estimate.tokens_text)),
+        ("answer tokens", format_tokens(estimate.answer_tokens)),
         ("preparing a sample", f"{estimate.prepare_seconds * 1000:,.1f} ms on one core"),
         ("scoring a sample", f"{estimate.score_seconds * 1000:,.1f} ms"),
     ]
     if estimate.predict_seconds is not None:
         rows.append(("predicting a sample", f"{estimate.predict_seconds * 1000:,.1f} ms"))
-    shortest, longest = (_format_duration(seconds) for seconds in estimate.seconds)
-    duration = shortest if shortest == longest else f"{shortest} to {longest}"
+    duration = " to ".join(dict.fromkeys(map(format_duration, estimate.seconds)))
     rate = f"up to {estimate.samples_per_second:,.1f} samples/s, with one process"
-    rows += [("expected time", f"{duration}, {rate}"), ("memory", _format_memory(estimate))]
+    memory = f"{estimate.process_bytes / 1e9:,.1f} GB in the process"
+    if estimate.device_bytes is not None and estimate.device_total_bytes is not None:
+        used, total = estimate.device_bytes / 1e9, estimate.device_total_bytes / 1e9
+        memory = f"{used:,.1f} GB of {total:,.1f} GB on the GPU, {memory}"
+    rows += [("expected time", f"{duration}, {rate}"), ("memory", memory)]
     if estimate.n_left:
         title = f"RunEstimate for run {estimate.run_id}, from {estimate.n_tried:,} samples tried"
-        show_table(make_table(title, ["", ""], rows))
+        show_table(title, ["", ""], rows)
     else:
         show_message(f"Nothing left to score: all {estimate.n_samples:,} samples are done.")
     if estimate.n_tried and not estimate.statuses.get("scored"):
         statuses = ", ".join(f"{status} {n:,}" for status, n in estimate.statuses.items())
         show_warning(f"None of the samples tried got a score ({statuses}). Resolve that first.")
-
-
-def _format_tokens(tokens: TokenStats | None) -> str:
-    return "-" if tokens is None else f"{tokens.mean:,.0f} a sample, at most {tokens.most:,}"
-
-
-def _format_duration(seconds: float) -> str:
-    for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:,.1f} {name}"
-    return f"{seconds:,.0f} s"
-
-
-def _format_memory(estimate: RunEstimate) -> str:
-    process = f"{estimate.process_bytes / 1e9:,.1f} GB in the process"
-    if estimate.device_bytes is None or estimate.device_total_bytes is None:
-        return process
-    used, total = estimate.device_bytes / 1e9, estimate.device_total_bytes / 1e9
-    return f"{used:,.1f} GB of {total:,.1f} GB on the GPU, {process}"

@@ -6,11 +6,10 @@ import os
 import platform
 import socket
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from scoring import __version__
+from scoring.cli.commands import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.cli.console import (
     STDOUT,
     make_table,
@@ -22,29 +21,27 @@ from scoring.cli.console import (
     stop_command,
     stop_on_interrupt,
 )
-from scoring.cli.options import WORKSPACE_VARIABLE, JsonOption, WorkspaceOption
 from scoring.errors import InputError
+from scoring.options import Option
 from scoring.workspace import Workspace, open_workspace
 
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
+PortOption = Annotated[int, Option("Port; 0: any free one.", min=0, max=65535)]
 
 
 def demo(
     workspace: Annotated[
         Path,
-        typer.Option(
-            "--workspace", "-w", help="Folder of the demo workspace.", envvar=WORKSPACE_VARIABLE
-        ),
+        Option("Folder of the demo workspace.", "--workspace -w", envvar=WORKSPACE_VARIABLE),
     ] = Path("demo"),
     serve: Annotated[
-        bool, typer.Option("--serve/--no-serve", help="Open the dashboard when it is built.")
+        bool, Option("Open the dashboard when it is built.", "--serve/--no-serve")
     ] = True,
     port: PortOption = 8501,
 ) -> None:
     """Build the demo workspace from the bundled data and model, and serve the dashboard."""
     from scoring.demo.build import build_demo
 
-    with stop_on_interrupt() as stop, run_progress("Demo") as show:
+    with stop_on_interrupt() as stop, run_progress() as show:
         built = build_demo(workspace, on_message=show_message, on_progress=show, stop=stop)
     if stop.is_set():
         stop_command()
@@ -71,65 +68,29 @@ def status(workspace: WorkspaceOption, json: JsonOption = False) -> None:
     info = contents["dataset"]
     files = ", ".join(file["name"] for file in info["files"])
     print_text(f"{info['n_samples']:,} samples from {files}")
-    rows: list[tuple[Any, ...]] = [
-        (
-            run["run_id"],
-            run["model"],
-            run["state"],
-            run["done"],
-            run["total"],
-            f"{run['rate']:,.1f}" if run["rate"] else "",
-            f"{run['seconds_left'] / 60:,.0f} min" if run["seconds_left"] else "",
-        )
-        for run in contents["runs"]
-    ]
-    if rows:
+    runs = contents["runs"]
+    if runs:
         columns = ["run", "model", "state", "done", "total", "samples/s", "left"]
+        rows = [
+            (
+                *(run[name] for name in ("run_id", "model", "state", "done", "total")),
+                f"{run['rate']:,.1f}" if run["rate"] else "",
+                f"{run['seconds_left'] / 60:,.0f} min" if run["seconds_left"] else "",
+            )
+            for run in runs
+        ]
         STDOUT.print(make_table("Runs", columns, rows))
-    for run in contents["runs"]:
-        rows = sorted(run["statuses"].items())
-        STDOUT.print(make_table(f"Statuses of {run['run_id']}", ["status", "samples"], rows))
+    for run in runs:
+        statuses = sorted(run["statuses"].items())
+        STDOUT.print(make_table(f"Statuses of {run['run_id']}", ["status", "samples"], statuses))
     if reviewers := contents["reviewers"]:
-        rows = [tuple(reviewer.values()) for reviewer in reviewers]
-        STDOUT.print(make_table("Decisions", list(reviewers[0]), rows))
+        decisions = [tuple(reviewer.values()) for reviewer in reviewers]
+        STDOUT.print(make_table("Decisions", list(reviewers[0]), decisions))
     print_text(f"Subsets: {', '.join(contents['subsets']) or 'none yet'}")
 
 
 def doctor(json: JsonOption = False) -> None:
     """Show what this machine offers: Python, torch, device, dtype, memory, model cache."""
-    facts = _describe_machine()
-    if json:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        print_text(f"{name:18} {value}")
-
-
-def _serve_workspace(workspace: Workspace, port: int) -> None:
-    from dashboard.server.serve import serve
-
-    free_port = _find_free_port(port)
-    if free_port != port and port:
-        show_message(f"Port {port} is in use; serving on {free_port} instead")
-    show_message(f"Serving the dashboard of {workspace.root}; press Ctrl-C to stop")
-    print_line(f"http://127.0.0.1:{free_port}")
-    serve(workspace.root, free_port)
-
-
-def _find_free_port(preferred: int) -> int:
-    """Return ``preferred`` if it is free, else any free port."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise InputError("There is no free port on 127.0.0.1. Name one with --port.")
-
-
-def _describe_machine() -> dict[str, Any]:
     import torch
     import transformers
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -149,4 +110,32 @@ def _describe_machine() -> dict[str, Any]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         facts["memory"] = f"{gib:.1f} GiB"
-    return facts
+    if json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        print_text(f"{name:18} {value}")
+
+
+def _serve_workspace(workspace: Workspace, preferred: int) -> None:
+    from dashboard.server.serve import serve
+
+    port = _find_free_port(preferred)
+    if preferred not in (0, port):
+        show_message(f"Port {preferred} is in use; serving on {port} instead")
+    show_message(f"Serving the dashboard of {workspace.root}; press Ctrl-C to stop")
+    print_line(f"http://127.0.0.1:{port}")
+    serve(workspace.root, port)
+
+
+def _find_free_port(preferred: int) -> int:
+    """Return ``preferred`` if it is free, else any free port."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise InputError("There is no free port on 127.0.0.1. Name one with --port.")

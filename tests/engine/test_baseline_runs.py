@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from scoring.cli.console import baselines_table
+from scoring.cli.console import show_statuses
 from scoring.database.connection import Store
 from scoring.database.queries.overview import status_counts
 from scoring.database.values import Scope
@@ -110,14 +108,11 @@ def test_a_refused_baseline_creates_no_run(workspace: Workspace) -> None:
     assert list_runs(workspace) == []
 
 
-def test_the_final_table_adds_up_under_each_baseline() -> None:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(
-        baselines_table(
-            "Run x", {"none": {"scored": 9, "too_long": 1}, "gray": {"scored": 8, "non_finite": 2}}
-        )
+def test_the_final_table_adds_up_under_each_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    show_statuses(
+        "Run x", {"none": {"scored": 9, "too_long": 1}, "gray": {"scored": 8, "non_finite": 2}}
     )
-    lines = [line.split() for line in console.export_text().splitlines()]
+    lines = [line.split() for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         ["Run", "x"],
         ["samples", "by", "status", "none", "gray"],
