@@ -13,6 +13,8 @@ import json
 import operator
 import os
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -113,7 +115,7 @@ class LogTail:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._reading, self._writing = threading.Lock(), threading.Lock()
         self._reset()
 
     def _reset(self) -> None:
@@ -122,6 +124,7 @@ class LogTail:
         self.by_id: dict[str, DecisionEvent] = {}
         self.damaged = 0
         self._offset = 0
+        self._is_torn = False
         self._tail = b""
         self._digest = hashlib.sha256()
         self._file_id: tuple[int, int] | None = None
@@ -133,7 +136,7 @@ class LogTail:
 
     def refresh(self) -> None:
         """Read the lines finished since the last call."""
-        with self._lock:
+        with self._reading:
             try:
                 with self.path.open("rb") as file:
                     self._reset_if_replaced(file.fileno())
@@ -158,6 +161,7 @@ class LogTail:
 
     def _add_lines(self, data: bytes) -> None:
         finished = data[: data.rfind(b"\n") + 1]
+        self._is_torn = len(finished) < len(data)
         for line in finished.splitlines(keepends=True):
             self._offset += len(line)
             event = parse_event(line, machine=self.path.stem.rpartition("@")[2])
@@ -170,70 +174,58 @@ class LogTail:
         self._tail = (self._tail + finished)[-_TAIL_BYTES:]
         self._digest.update(finished)
 
-
-class LogWriter:
-    """Context in which only one thread of one process writes a log, and has read all of it."""
-
-    def __init__(self, tail: LogTail) -> None:
-        self._tail = tail
-        self._path = tail.path
-        self._threads = threading.Lock()
-        self._processes = FileLock(
-            self._path.with_name(f".{self._path.name}.lock"), thread_local=False
-        )
-
-    def __enter__(self) -> None:
-        """Acquire the lock, end a torn last line, and read what others added."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._threads.acquire()
-        try:
-            self._processes.acquire(timeout=LOCK_SECONDS, poll_interval=0.002)
-            _end_torn_line(self._path)
-            self._tail.refresh()
-        except Timeout:
-            self.__exit__()
-            raise VisnecError(
-                f"The decision log {self._path.name} has been locked by another process for "
-                f"{LOCK_SECONDS:g} s, so nothing was written. Try again, or end that process"
-            ) from None
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._processes.release()
-        self._threads.release()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer of the log, having read all of it; a torn last line is ended."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        others = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        with self._writing:
+            try:
+                held = others.acquire(timeout=LOCK_SECONDS, poll_interval=0.002)
+            except Timeout:
+                raise VisnecError(
+                    f"The decision log {self.path.name} has been locked by another process for "
+                    f"{LOCK_SECONDS:g} s, so nothing was written. Try again, or end that process"
+                ) from None
+            with held:
+                self.refresh()
+                if self._is_torn:
+                    self._append_durably(b"\n")
+                yield
 
     def write(self, events: list[DecisionEvent]) -> None:
-        """Append the events; returns when they are on disk."""
+        """Append the events, with the log locked; returns when they are on disk."""
         if events:
-            _append_durably(self._path, b"".join(map(format_event, events)))
-            self._tail.refresh()
+            encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+            lines = [f"{encode(asdict(event))}\n" for event in events]
+            self._append_durably("".join(lines).encode())
+
+    def _append_durably(self, data: bytes) -> None:
+        """Append the bytes and read them; returns when they, and a new file's name, are on disk."""
+        created = not self.path.exists()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if created:
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        self.refresh()
 
 
 def new_event(
     draft: DecisionDraft, event_id: str, seq: int, reviewer: str, machine: str
 ) -> DecisionEvent:
     """Return the event of a draft."""
-    return DecisionEvent(
-        event_id=replace_surrogates(event_id),
-        seq=seq,
-        reviewer=reviewer,
-        machine=machine,
-        row_idx=operator.index(draft.row_idx),
-        decision=None if draft.decision is None else Decision(draft.decision),
-        note=_clean_or_none(draft.note),
-        queue=_clean_or_none(draft.queue),
-        sampling_probability=draft.sampling_probability,
-        decided_at=_to_utc(draft.decided_at),
-        undoes=_clean_or_none(draft.undoes),
-        draw=_draw_or_none(draft.draw),
-    )
-
-
-def format_event(event: DecisionEvent) -> bytes:
-    """Return the line of an event, including its newline."""
-    return json.dumps(asdict(event), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    log = {"event_id": event_id, "seq": seq, "reviewer": reviewer, "machine": machine}
+    return _build_event(asdict(draft) | log | {"decided_at": _to_utc(draft.decided_at)})
 
 
 def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
@@ -242,24 +234,27 @@ def parse_event(line: bytes, machine: str = "") -> DecisionEvent | None:
     ``machine`` is used if the line does not name one.
     """
     try:
-        raw: dict[str, Any] = json.loads(line)
-        decision, chance = raw["decision"], raw.get("sampling_probability")
-        return DecisionEvent(
-            event_id=replace_surrogates(str(raw["event_id"])),
-            seq=int(raw["seq"]),
-            reviewer=replace_surrogates(str(raw["reviewer"])),
-            machine=replace_surrogates(str(raw.get("machine", machine))),
-            row_idx=int(raw["row_idx"]),
-            decision=None if decision is None else Decision(decision),
-            note=_clean_or_none(raw.get("note")),
-            queue=_clean_or_none(raw.get("queue")),
-            sampling_probability=None if chance is None else float(chance),
-            decided_at=_to_utc(str(raw["decided_at"])),
-            undoes=_clean_or_none(raw.get("undoes")),
-            draw=_draw_or_none(raw.get("draw")),
-        )
+        return _build_event({"machine": machine} | json.loads(line))
     except (ValueError, KeyError, TypeError, RecursionError, InputError):
         return None
+
+
+def _build_event(raw: Mapping[str, Any]) -> DecisionEvent:
+    decision, chance = raw["decision"], raw.get("sampling_probability")
+    return DecisionEvent(
+        event_id=replace_surrogates(str(raw["event_id"])),
+        seq=int(raw["seq"]),
+        reviewer=replace_surrogates(str(raw["reviewer"])),
+        machine=replace_surrogates(str(raw["machine"])),
+        row_idx=int(raw["row_idx"]),
+        decision=None if decision is None else Decision(decision),
+        note=_clean_or_none(raw.get("note")),
+        queue=_clean_or_none(raw.get("queue")),
+        sampling_probability=None if chance is None else float(chance),
+        decided_at=_to_utc(str(raw["decided_at"])),
+        undoes=_clean_or_none(raw.get("undoes")),
+        draw=_draw_or_none(raw.get("draw")),
+    )
 
 
 def _clean_or_none(text: object) -> str | None:
@@ -285,33 +280,3 @@ def _to_utc(moment: str | None) -> str:
     if parsed is None or parsed.tzinfo is None:
         raise InputError(f"decided_at must be ISO 8601 with a time zone, got {moment!r}")
     return parsed.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def _append_durably(path: Path, data: bytes) -> None:
-    """Append the bytes; returns when they, and a new file's name, are on disk."""
-    created = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if created:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _end_torn_line(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-    except FileNotFoundError:
-        return
-    if torn:
-        _append_durably(path, b"\n")

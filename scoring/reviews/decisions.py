@@ -32,7 +32,6 @@ from scoring.reviews.decision_log import (
     DecisionDraft,
     DecisionEvent,
     LogTail,
-    LogWriter,
     new_event,
 )
 from scoring.reviews.resolution import LatestDecision
@@ -55,7 +54,6 @@ class ReviewLog:
         self.machine = machine
         self._feed = feed
         self._tail = feed.open_tail(path)
-        self._writer = LogWriter(self._tail)
 
     def append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
         """Write the drafts and return their events, in order, once they are on disk.
@@ -63,80 +61,36 @@ class ReviewLog:
         A draft whose ``event_id`` is in the log is not written again; its stored event is
         returned. Raises VisnecError while another process keeps the log locked.
         """
-        with self._writer:
+        with self._tail.lock():
             return self._append(drafts)
 
     def append_bulk(self, rows: Sequence[int], decision: Decision) -> list[DecisionEvent]:
         """Write one decision on many samples at once, under a queue of its own.
 
-        :meth:`undo_bulk` reverts all of it, as does :meth:`undo` while it is the latest.
+        :meth:`undo_bulk` reverts all of it, as does :meth:`undo_latest` while it is the latest.
         """
         name = f"{BULK}{uuid.uuid4().hex[:12]}"
         return self.append([DecisionDraft(row, decision, queue=name) for row in rows])
 
-    def undo(
-        self, event_id: str | None = None, new_event_id: str | None = None
-    ) -> DecisionEvent | None:
-        """Revert one event, or the reviewer's latest current decision.
-
-        If the latest decision is part of a bulk decision, all of that is reverted. Undoing an
-        event twice returns the same undo event; undoing an undo restores the decision. Raises
-        InputError for an event that is in no log of this reviewer.
-
-        Returns:
-            The (last) undo event, or None if there is nothing to undo.
-        """
-        with self._writer:
-            if new_event_id is not None and new_event_id in self._tail.by_id:
-                return self._tail.by_id[new_event_id]
-            if event_id is None:
-                return next(reversed(self._undo_latest(new_event_id)), None)
-            event = self._find_event(event_id)
-            undo_id = self._feed.query_state(lambda state: state.find_undo(event))
-            if undo_id is not None:
-                return self._find_event(undo_id)
-            return self._revert([event], new_event_id)[0]
-
     def undo_latest(self) -> list[DecisionEvent]:
-        """Revert the latest decision; returns every undo event, several for a bulk decision."""
-        with self._writer:
-            return self._undo_latest()
+        """Revert the reviewer's latest current decision; returns every undo event.
+
+        These are several for a bulk decision, and none if there is nothing to undo.
+        """
+        return self._revert(lambda state: state.find_undo_target(self.reviewer))
 
     def undo_bulk(self, name: str) -> list[DecisionEvent]:
         """Revert what is still current of the bulk decision of that queue; returns the undos."""
-        with self._writer:
-            events = self._feed.query_state(
-                lambda state: state.list_bulk_events(self.reviewer, name)
-            )
-            return self._revert(events)
-
-    def events(self) -> list[DecisionEvent]:
-        """Return all events of this log, in order."""
-        self._tail.refresh()
-        return list(self._tail.events)
-
-    def _undo_latest(self, new_event_id: str | None = None) -> list[DecisionEvent]:
-        events = self._feed.query_state(lambda state: state.find_undo_target(self.reviewer))
-        return self._revert(events, new_event_id)
+        return self._revert(lambda state: state.list_bulk_events(self.reviewer, name))
 
     def _revert(
-        self, events: Sequence[DecisionEvent], new_event_id: str | None = None
+        self, find_events: Callable[[DecisionState], list[DecisionEvent]]
     ) -> list[DecisionEvent]:
-        """Write an undo of each event; ``new_event_id`` is its id if there is only one."""
-        undo_id = new_event_id if len(events) == 1 else None
-        return self._append(
-            [DecisionDraft(event.row_idx, None, undo_id, undoes=event.event_id) for event in events]
-        )
-
-    def _find_event(self, event_id: str) -> DecisionEvent:
-        """Return an event of this reviewer on any machine: a host may change its name."""
-        event = self._feed.find_event(self.reviewer, event_id)
-        if event is None:
-            raise InputError(
-                f"No event {event_id!r} in the decision logs of {self.reviewer!r}. "
-                "Only the reviewer who made a decision can undo it"
+        with self._tail.lock():
+            events = self._feed.query_state(find_events)
+            return self._append(
+                [DecisionDraft(event.row_idx, None, undoes=event.event_id) for event in events]
             )
-        return event
 
     def _append(self, drafts: Sequence[DecisionDraft]) -> list[DecisionEvent]:
         new = dict[str, DecisionEvent]()
@@ -150,7 +104,7 @@ class ReviewLog:
                 event = new_event(draft, event_id, seq, self.reviewer, self.machine)
                 new[event_id] = event
             events.append(event)
-        self._writer.write(list(new.values()))
+        self._tail.write(list(new.values()))
         return events
 
 
@@ -197,13 +151,6 @@ class DecisionFeed:
                 rows = {row for row, _ in takewhile(lambda change: change[1] > since, latest_first)}
             return DecisionChanges(self._version, rows, self._state.list_latest(rows))
 
-    def find_event(self, reviewer: str, event_id: str) -> DecisionEvent | None:
-        """Return an event by its id, None if it is not in the reviewer's logs."""
-        with self._lock:
-            self._refresh()
-            events = (tail.by_id.get(event_id) for tail in self._tails.values())
-            return next((event for event in events if event and event.reviewer == reviewer), None)
-
     def damaged_lines(self) -> dict[str, int]:
         """Return the number of lines that are not events, torn or damaged, by name of the log."""
         with self._lock:
@@ -220,32 +167,24 @@ class DecisionFeed:
             self._tails.setdefault(path.name, LogTail(path))
         for name, tail in self._tails.items():
             tail.refresh()
-            changed = self._update_state(name, tail.events)
+            events = tail.events
+            known, n_known = self._read.get(name, (events, 0))
+            is_replaced = known is not events
+            start = 0 if is_replaced else n_known
+            new = events[start:]
+            self._read[name] = events, start + len(new)
+            update = self._state.replace_log if is_replaced else self._state.extend_log
+            changed = update(name, new) if new or is_replaced else set()
             self._version += bool(changed)
             for row_idx in changed:
                 self._changed.pop(row_idx, None)
                 self._changed[row_idx] = self._version
 
-    def _update_state(self, name: str, events: list[DecisionEvent]) -> set[int]:
-        """Add a log's new events, or all of them if it was replaced; returns the changed rows."""
-        known, n_known = self._read.get(name, (events, 0))
-        if known is not events:
-            new = events[:]
-            self._read[name] = events, len(new)
-            return self._state.replace_log(name, new)
-        new = events[n_known:]
-        self._read[name] = events, n_known + len(new)
-        return self._state.extend_log(name, new) if new else set()
-
 
 @lru_cache(maxsize=8)
-def _feed_of_folder(reviews_dir: Path) -> DecisionFeed:
-    return DecisionFeed(reviews_dir)
-
-
 def decision_feed(workspace: Workspace) -> DecisionFeed:
     """Return the workspace's logs in memory, shared by all callers in this process."""
-    return _feed_of_folder(workspace.reviews_dir)
+    return DecisionFeed(workspace.reviews_dir)
 
 
 def open_review_log(workspace: Workspace, reviewer: str, machine: str | None = None) -> ReviewLog:

@@ -139,7 +139,7 @@ def test_incremental_decisions_equal_a_fresh_read(tmp_path: Path) -> None:
     for step in range(40):
         log = dice.choice(logs)
         if dice.random() < 0.3:
-            log.undo()
+            log.undo_latest()
         else:
             rows = dice.sample(range(20), 3)
             log.append([DecisionDraft(row, dice.choice(list(Decision))) for row in rows])

@@ -17,6 +17,7 @@ from scoring.errors import InputError, VisnecError
 from scoring.reviews import decision_log
 from scoring.reviews.decision_log import Decision, DecisionDraft, DecisionEvent
 from scoring.reviews.decisions import (
+    ReviewLog,
     decision_feed,
     log_digests,
     log_offsets,
@@ -50,6 +51,11 @@ def current(workspace: Workspace) -> dict[int, Decision | None]:
 
 def latest_now(workspace: Workspace) -> list[LatestDecision]:
     return decision_feed(workspace).query_state(lambda state: state.list_latest())
+
+
+def undo_event(log: ReviewLog, event: DecisionEvent, undo_id: str | None = None) -> DecisionEvent:
+    """Undo one event, as the browser does."""
+    return log.append([DecisionDraft(event.row_idx, None, undo_id, undoes=event.event_id)])[0]
 
 
 def test_a_decision_is_a_line_on_disk_when_append_returns(workspace: Workspace) -> None:
@@ -107,25 +113,23 @@ def test_an_outbox_may_repeat_its_drafts(workspace: Workspace) -> None:
 
 def test_undo_appends_and_restores_the_earlier_decision(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
-    log.append([DecisionDraft(5, KEEP, "a"), DecisionDraft(5, DROP, "b"), DecisionDraft(6, KEEP)])
-    undo = log.undo("b", "u1")
-    assert undo is not None
+    drafts = [DecisionDraft(5, KEEP, "a"), DecisionDraft(5, DROP, "b"), DecisionDraft(6, KEEP)]
+    _, event, _ = log.append(drafts)
+    undo = undo_event(log, event, "u1")
     assert (undo.seq, undo.undoes, undo.row_idx, undo.decision) == (4, "b", 5, None)
     assert current(workspace) == {5: KEEP, 6: KEEP}
-    assert log.undo("b", "u2") == undo  # once is enough
-    assert log.undo("b", "u1") == undo  # the outbox sends it again
-    redo = log.undo("u1")
-    assert redo is not None
+    assert undo_event(log, event, "u1") == undo  # the outbox sends it again
+    undo_event(log, undo)
     assert current(workspace) == {5: DROP, 6: KEEP}
-    assert len(log.events()) == 5
+    assert len(list(read_events(workspace))) == 5
 
 
-def test_undo_without_an_id_reverts_decision_by_decision(workspace: Workspace) -> None:
+def test_undo_latest_reverts_decision_by_decision(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
     log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, DROP, "b")])
     log.append([DecisionDraft(2, None, "n", note="look again")])
-    rows = [event.undoes if event else None for event in (log.undo(), log.undo(), log.undo())]
-    assert rows == ["b", "a", None]
+    undone = [[event.undoes for event in log.undo_latest()] for _ in range(3)]
+    assert undone == [["b"], ["a"], []]
     [left] = latest_decisions(read_events(workspace))
     assert (left.row_idx, left.decision, left.note, left.event_id) == (2, None, "look again", "n")
 
@@ -136,9 +140,9 @@ def test_a_bulk_decision_is_undone_completely_without_single_ones(workspace: Wor
     events = log.append_bulk([2, 3, 4], DROP)
     assert len({event.queue for event in events}) == 1
     assert all(event.in_bulk for event in events)
-    log.undo(events[1].event_id)  # one of them alone: that works too
+    undo_event(log, events[1])  # one of them alone: that works too
     assert current(workspace) == {1: KEEP, 2: DROP, 4: DROP}
-    log.undo()
+    log.undo_latest()
     assert current(workspace) == {1: KEEP}
     [bulk] = {event.queue for event in log.append_bulk([5, 6], UNSURE)}
     log.append([DecisionDraft(7, KEEP)])
@@ -149,23 +153,15 @@ def test_a_bulk_decision_is_undone_completely_without_single_ones(workspace: Wor
     }
     assert [event.row_idx for event in log.undo_bulk(str(far))] == [8]
     assert current(workspace) == {1: KEEP, 7: KEEP}
-    log.undo()
-    log.undo()
+    log.undo_latest()
+    log.undo_latest()
     assert current(workspace) == {}
-    assert log.undo() is None
-
-
-def test_undo_refuses_events_of_other_reviewers(workspace: Workspace) -> None:
-    open_review_log(workspace, "ada", "desk").append([DecisionDraft(1, KEEP, "a")])
-    ben = open_review_log(workspace, "ben", "desk")
-    with pytest.raises(InputError, match="No event 'a' in the decision logs of 'ben'"):
-        ben.undo("a")
-    assert current(workspace) == {1: KEEP}
+    assert log.undo_latest() == []
 
 
 def test_undo_reaches_the_same_reviewer_on_another_machine(workspace: Workspace) -> None:
-    open_review_log(workspace, "Ada L.", "desk").append([DecisionDraft(1, KEEP, "a")])
-    open_review_log(workspace, "Ada L.", "laptop").undo("a")
+    [event] = open_review_log(workspace, "Ada L.", "desk").append([DecisionDraft(1, KEEP, "a")])
+    undo_event(open_review_log(workspace, "Ada L.", "laptop"), event)
     assert current(workspace) == {}
     assert len(list(workspace.reviews_dir.glob("*.jsonl"))) == 2
 
@@ -208,7 +204,9 @@ def test_looking_at_a_sample_again_does_not_undo_its_draw(workspace: Workspace) 
         [DecisionDraft(1, UNSURE, queue="lowest", decided_at="2026-01-02T14:00:00Z")]
     )
     assert came() == (UNSURE, "random seed 1", 0.25, draw, noon)
-    log.undo(log.events()[1].event_id)  # the draw is undone with its decision; another remains
+    undo_event(
+        log, list(read_events(workspace))[1]
+    )  # the draw is undone with its decision; another remains
     assert came()[1:3] == ("random seed 2", 0.5)
 
 
@@ -245,9 +243,9 @@ def test_notes_stay_until_they_are_replaced_or_removed(workspace: Workspace) -> 
     log.append([DecisionDraft(1, KEEP, note="blurred")])
     log.append([DecisionDraft(1, DROP)])
     assert note() == "blurred"
-    log.append([DecisionDraft(1, None, "n", note="too dark")])
+    [event] = log.append([DecisionDraft(1, None, "n", note="too dark")])
     assert note() == "too dark"
-    log.undo("n")
+    undo_event(log, event)
     assert note() == "blurred"
     log.append([DecisionDraft(1, None, note="")])
     assert note() is None
@@ -396,7 +394,7 @@ def test_progress_counts_samples_not_events(workspace: Workspace) -> None:
     ada = open_review_log(workspace, "ada", "desk")
     ada.append([DecisionDraft(1, KEEP), DecisionDraft(1, DROP), DecisionDraft(2, UNSURE)])
     ada.append([DecisionDraft(3, KEEP), DecisionDraft(4, None, note="?")])
-    ada.undo()
+    ada.undo_latest()
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(9, KEEP, decided_at=NOON)])
     progress = reviewer_progress(latest_now(workspace))
     counts = [(one.reviewer, one.keep, one.drop, one.unsure, one.decided) for one in progress]
@@ -417,11 +415,11 @@ def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
     assert latest_now(workspace) == []
     before = logs_generation(workspace)
     log = open_review_log(workspace, "ada", "desk")
-    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
+    event, _ = log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
     assert logs_generation(workspace) != before
     assert [one.event_id for one in latest_now(workspace)] == ["a", "b"]
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP, "c")])
-    log.undo("a", "u")
+    undo_event(log, event, "u")
     history = decision_feed(workspace).query_state(lambda state: state.list_history(1))
     assert [(event.event_id, is_undone) for event, is_undone in history] == [
         ("a", True),
@@ -433,9 +431,8 @@ def test_the_feed_reads_what_was_added(workspace: Workspace) -> None:
 
 def test_an_undone_undo_reverts_nothing_in_the_history(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
-    log.append([DecisionDraft(1, KEEP, "a")])
-    log.undo("a", "u")
-    log.undo("u", "v")
+    [event] = log.append([DecisionDraft(1, KEEP, "a")])
+    undo_event(log, undo_event(log, event, "u"), "v")
     history = decision_feed(workspace).query_state(lambda state: state.list_history(1))
     assert {event.event_id: is_undone for event, is_undone in history} == {
         "a": False,
@@ -447,7 +444,7 @@ def test_an_undone_undo_reverts_nothing_in_the_history(workspace: Workspace) -> 
 
 def test_the_feed_reports_changes_to_each_caller_since_its_last_call(workspace: Workspace) -> None:
     log = open_review_log(workspace, "ada", "desk")
-    log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
+    event, _ = log.append([DecisionDraft(1, KEEP, "a"), DecisionDraft(2, KEEP, "b")])
     feed = decision_feed(workspace)
     first = feed.read_changes()
     assert (first.rows, [one.row_idx for one in first.latest]) == (None, [1, 2])
@@ -458,7 +455,7 @@ def test_the_feed_reports_changes_to_each_caller_since_its_last_call(workspace: 
     log.append([DecisionDraft(2, DROP, "c"), DecisionDraft(3, DROP, "d")])
     second = feed.read_changes(first.version)
     assert (second.rows, [one.event_id for one in second.latest]) == ({2, 3}, ["c", "d"])
-    log.undo("a")
+    undo_event(log, event)
     assert feed.read_changes(second.version).rows == {1}
     third = feed.read_changes(first.version)  # another caller, whose last call was before both
     assert third.rows == {1, 2, 3}
@@ -482,10 +479,10 @@ def test_a_longer_copy_is_continued_and_another_log_is_read_again(
         copy = log.path.with_name(".arriving")
         copy.write_bytes(content)
         copy.replace(log.path)
-        assert [event.event_id for event in log.events()] == ids
+        log._tail.refresh()
         assert [event.event_id for event in log._tail.events] == ids
     assert [event.decision for event in before] == [KEEP, KEEP, KEEP]  # continued, then replaced
-    assert [event.decision for event in log.events()] == [DROP, KEEP, KEEP]
+    assert [event.decision for event in log._tail.events] == [DROP, KEEP, KEEP]
 
 
 def test_a_log_that_cannot_be_read_hides_no_change_of_another(workspace: Workspace) -> None:
@@ -526,8 +523,8 @@ def test_undo_reverts_the_reviewers_latest_on_any_machine(workspace: Workspace) 
     desk, laptop = (open_review_log(workspace, "ada", name) for name in ("desk", "laptop"))
     desk.append([DecisionDraft(1, KEEP, "a", decided_at=NOON)])
     laptop.append([DecisionDraft(2, DROP, "b", decided_at=LATER)])
-    undone = [desk.undo(), desk.undo(), desk.undo()]
-    assert [event.undoes if event else None for event in undone] == ["b", "a", None]
+    undone = [[event.undoes for event in desk.undo_latest()] for _ in range(3)]
+    assert undone == [["b"], ["a"], []]
 
 
 def test_an_undo_of_another_reviewers_decision_has_no_effect(workspace: Workspace) -> None:
@@ -544,7 +541,7 @@ def test_offsets_replay_the_logs_as_they_were(workspace: Workspace) -> None:
     digests = log_digests(workspace, offsets)
     then = latest_decisions(read_events(workspace))
     ada.append([DecisionDraft(1, DROP)])
-    ada.undo()
+    ada.undo_latest()
     open_review_log(workspace, "ben", "desk").append([DecisionDraft(1, DROP)])
     assert offsets == {"ada@desk": 2}
     assert latest_decisions(read_events(workspace, offsets)) == then

@@ -76,7 +76,7 @@ def freeze(folder: Path) -> None:
     log = open_review_log(workspace, "Ann", "desk")
     log.append([DecisionDraft(0, Decision.KEEP, note="sharp"), DecisionDraft(1, Decision.DROP)])
     log.append([DecisionDraft(4, Decision.DROP)])
-    log.undo()
+    log.undo_latest()
     build_database(workspace)
     subset = SubsetDefinition("kept", Threshold(min=0.25), "first")
     save_subset(workspace, subset)
