@@ -19,13 +19,9 @@ __all__ = ["VisionLanguageModel", "load_model"]
 def load_model(name: str, **settings: Any) -> HfModel:
     """Load a model by Hugging Face id or by path; ``tiny-vlm`` is the bundled demonstration model.
 
-    Args:
-        name: Hugging Face id or folder.
-        settings: Fields of ``ModelOptions`` by name, as in ``load_model(..., dtype="bfloat16")``.
-            ``quantization`` and ``device_map`` may be mappings.
-
-    Raises:
-        ModelError: The model cannot be loaded or cannot be scored.
+    ``settings`` are fields of ``ModelOptions`` by name, as in ``load_model(..., dtype="float16")``;
+    ``quantization`` and ``device_map`` may be mappings. Raises ModelError if the model cannot be
+    loaded or cannot be scored.
     """
     options = ModelOptions(name, **settings)
     load_options = LoadOptions.from_model_options(options)

@@ -27,20 +27,23 @@ def control_pattern(processor: Any, render: Any, end_markers: Sequence[str]) -> 
     These are BOS, EOS and padding, the placeholders of images, videos and sounds, the
     ``end_markers``, and every special token that the chat template writes.
     """
-    added = processor.tokenizer.added_tokens_decoder.values()
+    tokenizer = processor.tokenizer
+    added = tokenizer.added_tokens_decoder.values()
     special = {str(token.content) for token in added if token.special}
     special.difference_update(*THOUGHT_MARKS)
     written = "\n".join(_template_outputs(render))
     controls = {token for token in special if token in written or _MEDIA.search(token)}
-    controls |= {*_named_tokens(processor), *end_markers, *_MARKERS}
+    # tokens that the tokenizer or processor names, such as bos_token and image_token
+    named = {**vars(processor), **tokenizer.special_tokens_map}
+    for name in ("image_token", "video_token"):  # properties in some processors
+        named[name] = getattr(processor, name, None)
+    for name, token in named.items():
+        if name.endswith("_token") and name not in _NOT_CONTROLLING and token is not None:
+            controls.add(str(token))
+    ids = [number for number in getattr(processor, "image_token_ids", []) if number is not None]
+    controls |= {*tokenizer.convert_ids_to_tokens(ids), *end_markers, *_MARKERS}
     longest_first = sorted((token for token in controls if token.strip()), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)))
-
-
-def control_ids(tokenizer: Any, controls: re.Pattern[str]) -> frozenset[int]:
-    """Return the ids of the tokens that ``controls`` matches."""
-    added = tokenizer.added_tokens_decoder.items()
-    return frozenset(number for number, token in added if controls.fullmatch(str(token.content)))
 
 
 def _template_outputs(render: Any) -> Iterator[str]:
@@ -58,16 +61,3 @@ def _template_outputs(render: Any) -> Iterator[str]:
             yield render_messages(lambda chat: render(chat, prompt=True), messages)
         except PromptProblem:  # templates may refuse a system prompt or a missing image
             continue
-
-
-def _named_tokens(processor: Any) -> Iterator[str]:
-    """Yield tokens named by the tokenizer or processor, such as ``bos_token``, ``image_token``."""
-    tokenizer = processor.tokenizer
-    names = {**vars(processor), **tokenizer.special_tokens_map}
-    for name in ("image_token", "video_token"):  # properties in some processors
-        names[name] = getattr(processor, name, None)
-    for name, token in names.items():
-        if name.endswith("_token") and name not in _NOT_CONTROLLING and token is not None:
-            yield str(token)
-    ids = [number for number in getattr(processor, "image_token_ids", []) if number is not None]
-    yield from tokenizer.convert_ids_to_tokens(ids)

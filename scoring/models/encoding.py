@@ -26,7 +26,7 @@ from PIL import Image
 from transformers.image_utils import make_flat_list_of_images
 
 from scoring.models.base import EncodedSample, ModelInfo
-from scoring.models.control_tokens import control_ids, control_pattern
+from scoring.models.control_tokens import control_pattern
 from scoring.models.image_removal import ImagePlaceholders
 from scoring.models.loading import TemplateRenderer, end_markers, unsupported_family
 from scoring.models.prompting import (
@@ -37,7 +37,6 @@ from scoring.models.prompting import (
     render_chat,
     render_messages,
     to_messages,
-    token_segments,
     token_turns,
 )
 from scoring.models.tokenizer_input import (
@@ -114,13 +113,12 @@ class Encoder:
         answer_lead: str = "",
         masks_move_positions: bool = False,
     ) -> None:
-        """Create an encoder.
+        """Create an encoder from a processor of transformers and its chat template.
 
         Args:
-            processor: The processor of transformers.
-            render: Renders messages with the chat template.
+            processor, render: The processor, and what renders messages with the template.
             ends: End-of-turn tokens that a template may write after an answer.
-            score_eos: Whether end-of-turn tokens count as answer tokens.
+            score_eos: Whether these count as answer tokens.
             pad_to_square: Whether images are padded to a square, as for LLaVA-1.5.
             answer_lead: Text that counts as part of an answer if it is directly before it.
             masks_move_positions: Whether the model counts positions by the attention mask.
@@ -129,7 +127,8 @@ class Encoder:
         self._ends, self._score_eos, self._lead = tuple(ends), score_eos, answer_lead
         self._masks_move_positions = masks_move_positions
         self._controls = control_pattern(processor, render, ends)
-        self.control_ids = control_ids(processor.tokenizer, self._controls)
+        added = processor.tokenizer.added_tokens_decoder.items()
+        self.control_ids = {n for n, token in added if self._controls.fullmatch(str(token.content))}
         self._prompt_render = partial(render, prompt=True)
         self._placeholders = ImagePlaceholders(render, self._controls)
         self._prompt_placeholders = ImagePlaceholders(self._prompt_render, self._controls)
@@ -158,7 +157,14 @@ class Encoder:
         n_images = sum(len(turn.image_offsets) for turn in turns)
         neutral = self._neutralize_turns(turns)
         chat = self._render_chat(neutral)
-        masked = self._replace_placeholders(chat.text, n_images)
+        processor = self._local.processor
+        placeholder = getattr(processor, "image_token", None)
+        found = re.finditer(re.escape(placeholder), chat.text) if placeholder else ()
+        placeholders = [match.span() for match in found]
+        if len(placeholders) != n_images:
+            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
+        padding = processor.tokenizer.pad_token or processor.tokenizer.eos_token
+        masked = make_replacements(chat.text, placeholders, padding)
         tokenised = self._run_processor(apply_replacements(chat.text, masked))
         spans = {tuple(item["new_span"]) for item in masked}
         offsets = (tokenised.offsets - tokenised.n_added).tolist()  # (length, 2)
@@ -173,16 +179,6 @@ class Encoder:
         """Return the texts whose tokens are scored, with their end markers."""
         chat = self._render_chat(self._neutralize_turns(turns))
         return [chat.text[span.start : span.end] for span in chat.answers]
-
-    def _replace_placeholders(self, text: str, n_images: int) -> Replacements:
-        """Return replacements of the placeholders of ``text`` by the padding token."""
-        processor = self._local.processor
-        token = getattr(processor, "image_token", None)
-        spans = [match.span() for match in re.finditer(re.escape(token), text)] if token else []
-        if len(spans) != n_images:
-            raise PromptProblem(Status.PLACEHOLDER_MISMATCH, _NO_SINGLE_MARK)
-        padding = processor.tokenizer.pad_token or processor.tokenizer.eos_token
-        return make_replacements(text, spans, padding)
 
     def _neutralize_turns(self, turns: Sequence[Turn]) -> list[Turn]:
         return [neutralize_turn(turn, self._controls) for turn in turns]
@@ -224,7 +220,13 @@ class Encoder:
             raise PromptProblem(
                 Status.PLACEHOLDER_MISMATCH, f"the processor refuses the sample: {error}"
             ) from error
-        inputs = {key: _as_tensor(key, value) for key, value in batch.items()}
+        inputs = {}
+        for key, value in batch.items():
+            is_tensor = isinstance(value, torch.Tensor)
+            if key in _NOT_TENSORS:  # converting these would go number by number, only to be undone
+                inputs[key] = value.tolist() if is_tensor else value
+            else:
+                inputs[key] = value if is_tensor else torch.from_numpy(np.asarray(value))
         ids = inputs.pop("input_ids")[0]
         offsets = np.array(inputs.pop("offset_mapping")[0]).reshape(-1, 2)
         replaced = (inputs.pop("text_replacement_offsets", None) or [[]])[0]
@@ -235,23 +237,14 @@ class Encoder:
 
 @dataclass(slots=True)
 class _Tokenised:
-    """The output of a processor for a text.
-
-    Attributes:
-        ids: Token ids.
-        offsets: (length, 2) the tokens' character spans in ``text``.
-        text: The text that was passed to the tokenizer.
-        replaced: Its expanded placeholders.
-        n_added: Characters that the processor put before the text it was called with.
-        inputs: The model's other inputs.
-    """
+    """The output of a processor for a text."""
 
     ids: list[int]
-    offsets: NDArray[np.int64]
-    text: str
-    replaced: Replacements
-    n_added: int
-    inputs: dict[str, Any]
+    offsets: NDArray[np.int64]  # (length, 2) the tokens' character spans in ``text``
+    text: str  # that was passed to the tokenizer
+    replaced: Replacements  # its expanded placeholders
+    n_added: int  # characters that the processor put before the text it was called with
+    inputs: dict[str, Any]  # the model's other inputs
 
 
 @dataclass(slots=True, eq=False)
@@ -261,11 +254,6 @@ class _CachedImages:
     images: tuple[weakref.ref[Image.Image], ...]
     key: object = field(default_factory=object)
     pixels: Any = None
-
-    def is_for(self, images: Sequence[Image.Image]) -> bool:
-        """Return whether this is the output for these very objects."""
-        known = (reference() for reference in self.images)
-        return len(self.images) == len(images) and all(map(is_, known, images))
 
 
 class _ThreadLocalProcessor(threading.local):
@@ -282,7 +270,8 @@ class _ThreadLocalProcessor(threading.local):
     def cached_images(self, images: Sequence[Image.Image]) -> _CachedImages:
         """Return the entry of these very images, or a new one."""
         for cached in self._cache:
-            if cached.is_for(images):
+            known = (reference() for reference in cached.images)
+            if len(cached.images) == len(images) and all(map(is_, known, images)):
                 return cached
         self._cache.append(_CachedImages(tuple(weakref.ref(image) for image in images)))
         return self._cache[-1]
@@ -321,30 +310,18 @@ class _CachingImageProcessor:
             except MemoryError:
                 raise
             except Exception as error:
-                raise self._image_problem(images, settings, error) from error
+                reason = f"the model's image processor refuses the image: {error}"
+                problem = PromptProblem(Status.BAD_IMAGE, reason)
+                with suppress(Exception):  # is one refused alone?
+                    each = make_flat_list_of_images(images)
+                    if len(each) > 1 and all(self._inner(image, **settings) for image in each):
+                        first_line = str(error).splitlines()[0]
+                        reason = (
+                            f"the model accepts each of these {len(each)} images, but not together"
+                        )
+                        problem = PromptProblem(Status.BAD_RECORD, f"{reason}: {first_line}")
+                raise problem from error
         return copy.copy(cached.pixels)  # processors remove entries
-
-    def _image_problem(
-        self, images: Any, settings: dict[str, Any], error: Exception
-    ) -> PromptProblem:
-        """Attribute the error to an image only if one is refused alone."""
-        each = make_flat_list_of_images(images)
-        with suppress(Exception):
-            if len(each) > 1 and all(self._inner(image, **settings) for image in each):
-                reason = f"the model accepts each of these {len(each)} images, but not together"
-                return PromptProblem(Status.BAD_RECORD, f"{reason}: {str(error).splitlines()[0]}")
-        reason = f"the model's image processor refuses the image: {error}"
-        return PromptProblem(Status.BAD_IMAGE, reason)
-
-
-def _as_tensor(key: str, value: Any) -> Any:
-    """Return a processor's output as a tensor; ids and offsets stay lists.
-
-    Converting these would go number by number in Python, only to be undone later.
-    """
-    if key in _NOT_TENSORS:
-        return value.tolist() if isinstance(value, torch.Tensor) else value
-    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
 
 
 def _build_sample(
@@ -352,7 +329,7 @@ def _build_sample(
 ) -> EncodedSample:
     """Return ``tokenised`` with the answer tokens of ``chat``, the text before tokenisation."""
     spans = shift_answers(chat.answers, tokenised.replaced, tokenised.n_added)
-    turns = token_turns(tokenised.offsets, spans)  # (length,)
+    turns, segments = token_turns(tokenised.offsets, spans)  # (length,) each
     scored = turns != _NO_TURN  # (length,)
     return EncodedSample(
         tuple(tokenised.ids),
@@ -360,7 +337,7 @@ def _build_sample(
         tokenised.inputs,
         tuple(tokenised.text[start:end] for start, end in tokenised.offsets[scored].tolist()),
         image_key,
-        tuple(token_segments(tokenised.offsets, spans)[scored].tolist()),
+        tuple(segments[scored].tolist()),
         text_altered,
         chat.thoughts_dropped,
     )

@@ -127,11 +127,9 @@ def pad_lone_token(
 
 def image_token_id(model: Any) -> int | None:
     """Return the id of the token that image features replace."""
-    for name in ("image_token_id", "image_token_index"):
-        number = getattr(model.config, name, None)
-        if number is not None:
-            return int(number)
-    return None
+    names = ("image_token_id", "image_token_index")
+    numbers = (getattr(model.config, name, None) for name in names)
+    return next((int(number) for number in numbers if number is not None), None)
 
 
 def _flatten_images(features: Any) -> torch.Tensor:

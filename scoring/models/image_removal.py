@@ -10,10 +10,9 @@ Comparing these shows what is written for the images between any two texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Any
 
 from scoring.models.prompting import Messages, PromptProblem, Render, render_messages
 from scoring.samples import Status
@@ -69,8 +68,18 @@ class ImagePlaceholders:
 
     def _render_pieces(self, shape: Shape, copies: int) -> list[str]:
         """Return the text before, between and after the marks that replace texts, and the marks."""
-        text = render_messages(self._render, list(_marked_messages(shape, copies)))
-        return re.split(f"({_MARK}\\d+{_MARK})", text)
+        numbers = count()
+        messages: Messages = []
+        for role, parts in shape:
+            content: list[dict[str, str]] = []
+            for part in parts:
+                if part is None:
+                    content += [{"type": "image"}] * copies
+                else:
+                    text = part if part != "x" else f"{_MARK}{next(numbers)}{_MARK}"
+                    content.append({"type": "text", "text": text})
+            messages.append({"role": role, "content": content or [{"type": "text", "text": ""}]})
+        return re.split(f"({_MARK}\\d+{_MARK})", render_messages(self._render, messages))
 
     def _added_texts(self, fewer: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
         """Return the additions in ``more`` if each piece has one insertion with placeholders."""
@@ -103,16 +112,3 @@ def _part_shapes(parts: Sequence[dict[str, str]]) -> tuple[str | None, ...]:
         None if part["type"] == "image" else "x" if part["text"].strip() else part["text"]
         for part in parts
     )
-
-
-def _marked_messages(shape: Shape, copies: int) -> Iterator[dict[str, Any]]:
-    numbers = count()
-    for role, parts in shape:
-        content: list[dict[str, str]] = []
-        for part in parts:
-            if part is None:
-                content += [{"type": "image"}] * copies
-            else:
-                text = part if part != "x" else f"{_MARK}{next(numbers)}{_MARK}"
-                content.append({"type": "text", "text": text})
-        yield {"role": role, "content": content or [{"type": "text", "text": ""}]}

@@ -51,7 +51,12 @@ def _measure_colour(model: Any, encode: Encode) -> Colour | None:
         return encode(_CONVERSATION, [Image.new("RGB", _SIZE, colour)])
 
     samples = [encode_colour(colour) for colour in (_BLACK, *_PRIMARIES)]
-    if _count_changing_inputs(samples) != 1:
+    n_changing = sum(  # of the model's inputs
+        any(not torch.equal(value, other.inputs[name]) for other in samples[1:])
+        for name, value in samples[0].inputs.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+    )
+    if n_changing != 1:
         return None
     recorded = [_record_layer_inputs(model, sample) for sample in samples]
     first = next(
@@ -60,56 +65,36 @@ def _measure_colour(model: Any, encode: Encode) -> Colour | None:
         if any(not torch.equal(inputs[0], other) for other in inputs[1:])
     )
     black, *primaries = (inputs[first] for inputs in recorded)  # (values,) each
-    channels = []
+    levels: list[float] = []  # of each channel, that give zero
+    slopes: list[float] = []  # response per level
+    responding: list[torch.Tensor] = []  # (values,) flags of values that respond
     for primary in primaries:
-        channel = _measure_channel(black, primary)
-        if channel is None:
+        response = (primary - black) / 255  # (values,)
+        slopes.append(float(response.max()))
+        if slopes[-1] <= 0:
             return None
-        channels.append(channel)
-    estimate = _round_levels([zero for zero, _, _ in channels])
+        responding.append(response >= _FULL_RESPONSE * slopes[-1])
+        zeros = -black[responding[-1]] / response[responding[-1]]
+        if float(zeros.max() - zeros.min()) > _SPREAD:
+            return None
+        levels.append(float(zeros.median()))
+    estimate = _round_levels(levels)
     if estimate is None:
         return None
     # Near zero a short format resolves far less than a level, so one step gives the exact level.
     residual = _record_layer_inputs(model, encode_colour(estimate))[first]  # (values,)
     return _round_levels(
         [
-            level - float(residual[responding].median()) / slope
-            for level, (_, slope, responding) in zip(estimate, channels, strict=True)
+            level - float(residual[flags].median()) / slope
+            for level, slope, flags in zip(estimate, slopes, responding, strict=True)
         ]
     )
-
-
-def _measure_channel(
-    black: torch.Tensor, primary: torch.Tensor
-) -> tuple[float, float, torch.Tensor] | None:
-    """Return (level that gives zero, response per level, (values,) flags of values that respond).
-
-    ``black`` and ``primary`` are (values,): the first layer's inputs for black and for one colour.
-    """
-    response = (primary - black) / 255  # (values,)
-    slope = float(response.max())
-    if slope <= 0:
-        return None
-    responding = response >= _FULL_RESPONSE * slope
-    zeros = -black[responding] / response[responding]
-    if float(zeros.max() - zeros.min()) > _SPREAD:
-        return None
-    return float(zeros.median()), slope, responding
 
 
 def _round_levels(levels: Sequence[float]) -> Colour | None:
     # A half, which a mean of 0.5 gives, is rounded up in every format.
     red, green, blue = (math.floor(level + 0.5 + _TIE) for level in levels)
     return (red, green, blue) if all(0 <= level <= 255 for level in (red, green, blue)) else None
-
-
-def _count_changing_inputs(samples: Sequence[EncodedSample]) -> int:
-    """Return how many of the model's inputs depend on the colour."""
-    return sum(
-        any(not torch.equal(value, other.inputs[name]) for other in samples[1:])
-        for name, value in samples[0].inputs.items()
-        if isinstance(value, torch.Tensor) and value.is_floating_point()
-    )
 
 
 def _record_layer_inputs(model: Any, sample: EncodedSample) -> list[torch.Tensor]:

@@ -115,19 +115,12 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a model is loaded, besides its dtype and device.
+    """How a model is loaded, besides its dtype and device."""
 
-    Attributes:
-        image_processor: pil, torchvision, or auto for the default of transformers.
-        adapter: Folder of a PEFT adapter.
-        quantization: A quantization configuration of transformers as a mapping.
-        device_map: A strategy of accelerate, or module name -> device.
-    """
-
-    image_processor: str = "auto"
-    adapter: Path | None = None
-    quantization: Mapping[str, Any] | None = None
-    device_map: str | Mapping[str, Any] | None = None
+    image_processor: str = "auto"  # pil, torchvision, or auto for the default of transformers
+    adapter: Path | None = None  # folder of a PEFT adapter
+    quantization: Mapping[str, Any] | None = None  # configuration of transformers
+    device_map: str | Mapping[str, Any] | None = None  # strategy, or module name -> device
 
     @classmethod
     def from_model_options(cls, options: ModelOptions) -> LoadOptions:
@@ -143,10 +136,21 @@ class LoadOptions:
         if options.quantization is not None or device_map is not None:
             option = "--quantization" if device_map is None else "--device-map"
             _require_package("accelerate", option, "device-map")
+        adapter = None
+        if options.adapter is not None:
+            adapter = Path(options.adapter)
+            if not adapter.is_dir():
+                raise ModelError(f"The adapter folder {options.adapter} does not exist")
+            if missing := [name for name in _ADAPTER_FILES if not (adapter / name).is_file()]:
+                raise ModelError(
+                    f"{options.adapter} is not a PEFT adapter in safetensors: "
+                    f"missing {' and '.join(missing)}"
+                )
+            _require_package("peft", "--adapter", "adapters")
         is_strategy = isinstance(device_map, str) and device_map in DEVICE_MAPS
         return cls(
             image_processor,
-            None if options.adapter is None else _check_adapter(options.adapter),
+            adapter,
             _parse_mapping("--quantization", options.quantization, QUANTIZATIONS),
             device_map if is_strategy else _parse_mapping("--device-map", device_map, {}),
         )
@@ -158,19 +162,6 @@ def _require_package(package: str, option: str, extra: str) -> None:
             f"{option} needs {package}, which is not installed: "
             f"pip install 'visnec-studio[{extra}]'"
         )
-
-
-def _check_adapter(name: str) -> Path:
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ModelError(f"The adapter folder {name} does not exist")
-    missing = [file for file in _ADAPTER_FILES if not (folder / file).is_file()]
-    if missing:
-        raise ModelError(
-            f"{name} is not a PEFT adapter in safetensors: missing {' and '.join(missing)}"
-        )
-    _require_package("peft", "--adapter", "adapters")
-    return folder
 
 
 def _parse_mapping(
@@ -203,9 +194,8 @@ def resolve_model_folder(name: str, revision: str | None) -> Path:
     path = Path(name)
     if path.is_dir():
         if not any(path.glob("*.safetensors")):
-            raise ModelError(
-                f"{path} contains no *.safetensors; other weight formats are not loaded"
-            )
+            reason = "contains no *.safetensors; other weight formats are not loaded"
+            raise ModelError(f"{path} {reason}")
         return path
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ModelError(f"The model folder {name} does not exist")
@@ -213,10 +203,7 @@ def resolve_model_folder(name: str, revision: str | None) -> Path:
 
     try:
         folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=_WANTED_FILES,
-            ignore_patterns=_UNWANTED_FILES,
+            name, revision=revision, allow_patterns=_WANTED_FILES, ignore_patterns=_UNWANTED_FILES
         )
         return Path(folder)
     except Exception as error:

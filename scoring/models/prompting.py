@@ -103,22 +103,19 @@ class RenderedChat:
 
 def to_messages(turns: Iterable[Turn]) -> Messages:
     """Convert turns to chat-template messages, with a part for each image at its position."""
-    return [{"role": _ROLE_NAMES[turn.role], "content": _message_parts(turn)} for turn in turns]
-
-
-def _message_parts(turn: Turn) -> list[dict[str, str]]:
-    if not turn.image_offsets:
-        return [{"type": "text", "text": turn.text}]
-    parts: list[dict[str, str]] = []
-    start = 0
-    for offset in turn.image_offsets:
-        if offset > start:
-            parts.append({"type": "text", "text": turn.text[start:offset]})
-        parts.append({"type": "image"})
-        start = offset
-    if start < len(turn.text):
-        parts.append({"type": "text", "text": turn.text[start:]})
-    return parts
+    messages: Messages = []
+    for turn in turns:
+        parts: list[dict[str, str]] = []
+        start = 0
+        for offset in turn.image_offsets:
+            if offset > start:
+                parts.append({"type": "text", "text": turn.text[start:offset]})
+            parts.append({"type": "image"})
+            start = offset
+        if start < len(turn.text) or not parts:
+            parts.append({"type": "text", "text": turn.text[start:]})
+        messages.append({"role": _ROLE_NAMES[turn.role], "content": parts})
+    return messages
 
 
 def render_chat(
@@ -133,11 +130,8 @@ def render_chat(
     With ``score_eos``, an end marker directly after an answer belongs to it, as in the LLaVA
     training labels, and so does ``answer_lead`` directly before it. Blank answers have no span.
     For an answer with a thought, templates may keep everything, rewrite the marks around the
-    thought, or keep only the final answer.
-
-    Raises:
-        PromptProblem: The template refuses the conversation, drops or repeats an answer, or
-            rewrites it in another way.
+    thought, or keep only the final answer. Raises PromptProblem if the template refuses the
+    conversation, drops or repeats an answer, or rewrites it in another way.
     """
     messages = to_messages(turns)
     text = render_messages(render, messages)
@@ -152,9 +146,8 @@ def render_chat(
             chat = _rebuild_chat(trimmed, marked, markers, answer_lead)
             if chat is not None and chat.text == text:
                 return chat
-    raise PromptProblem(
-        Status.BAD_RECORD, "the chat template rewrites, drops or reorders an answer"
-    )
+    reason = "the chat template rewrites, drops or reorders an answer"
+    raise PromptProblem(Status.BAD_RECORD, reason)
 
 
 def render_messages(render: Render, messages: Messages) -> str:
@@ -162,22 +155,17 @@ def render_messages(render: Render, messages: Messages) -> str:
     try:
         return render(messages)
     except Exception as error:
-        raise PromptProblem(
-            Status.BAD_RECORD, f"the chat template refuses the conversation: {error}"
-        ) from error
+        reason = f"the chat template refuses the conversation: {error}"
+        raise PromptProblem(Status.BAD_RECORD, reason) from error
 
 
 def _with_sentinels(messages: Messages, answers: Sequence[AnswerParts], mark: str) -> Messages:
-    marked: Messages = []
-    numbered = enumerate(answers)
-    for message in messages:
-        if message["role"] == "assistant":
-            turn, answer = next(numbered)
-            thought = f"{mark}{turn}t{mark}" if answer.thought else ""
-            text = f"{answer.opening}{thought}{answer.closing}{mark}{turn}{mark}"
-            marked.append({**message, "content": [{"type": "text", "text": text}]})
-        else:
-            marked.append(message)
+    marked = list(messages)
+    positions = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+    for turn, (position, answer) in enumerate(zip(positions, answers, strict=True)):
+        thought = f"{mark}{turn}t{mark}" if answer.thought else ""
+        text = f"{answer.opening}{thought}{answer.closing}{mark}{turn}{mark}"
+        marked[position] = {"role": "assistant", "content": [{"type": "text", "text": text}]}
     return marked
 
 
@@ -233,34 +221,23 @@ def emits_end_marker(render: Render, end_markers: Sequence[str]) -> bool:
 
 def token_turns(
     offsets: NDArray[np.integer[Any]], answers: Sequence[AnswerSpan]
-) -> NDArray[np.int64]:
-    """Return (tokens,): the turn whose answer each token overlaps, or -1.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (tokens,) the turn whose answer each token overlaps, and (tokens,) its Segment, or -1.
 
     ``offsets`` (tokens, 2) are the tokens' character spans in the text that ``answers`` refer to.
-    The first token of a text is never an answer token: no logit predicts it.
+    The first token of a text is never an answer token: no logit predicts it. A token that overlaps
+    the content of an answer belongs to it, no matter what else it overlaps.
     """
     turns = np.full(len(offsets), -1, dtype=np.int64)  # (tokens,)
     starts, ends = offsets[:, 0], offsets[:, 1]  # (tokens,) each
     for span in answers:
         turns[(starts < ends) & (starts < span.end) & (ends > span.start)] = span.turn
     turns[:1] = -1
-    return turns
-
-
-def token_segments(
-    offsets: NDArray[np.integer[Any]], answers: Sequence[AnswerSpan]
-) -> NDArray[np.int64]:
-    """Return (tokens,): the Segment of each token's answer, or -1 outside the answers.
-
-    The arguments are those of ``token_turns``. A token that overlaps the content belongs to it, no
-    matter what else it overlaps.
-    """
-    turns = token_turns(offsets, answers)  # (tokens,)
     segments = np.where(turns < 0, -1, Segment.CONTENT)  # (tokens,)
     for span in answers:
         inside = turns == span.turn  # (tokens,)
         if span.thought_end is not None:
-            segments[inside & (offsets[:, 1] <= span.thought_end)] = Segment.THOUGHT
+            segments[inside & (ends <= span.thought_end)] = Segment.THOUGHT
         if span.content_end is not None:
-            segments[inside & (offsets[:, 0] >= span.content_end)] = Segment.END
-    return segments
+            segments[inside & (starts >= span.content_end)] = Segment.END
+    return turns, segments

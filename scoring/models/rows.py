@@ -122,41 +122,28 @@ def plan_rows(samples: Sequence[EncodedSample], limits: TreeLimits | None) -> li
     if limits is None:
         lengths = [len(sample.input_ids) for sample in samples]
         return [build_row(samples, [index], length) for index, length in enumerate(lengths)]
-    groups: dict[object, list[int]] = {}
+    groups: dict[object, list[int]] = {}  # of samples that may share a row
     for index, sample in enumerate(samples):
-        groups.setdefault(_group_key(index, sample), []).append(index)
-    return [
-        build_row(samples, members, shared)
-        for indices in groups.values()
-        for members, shared in _plan_trees(samples, indices, limits)
-    ]
-
-
-def _group_key(index: int, sample: EncodedSample) -> object:
-    """Return a key that is equal for samples that may share a row."""
-    if "attention_mask" in sample.inputs:
-        return ("alone", index)
-    if sample.image_key is not None:
-        return ("image", id(sample.image_key))
-    has_image = any(key.startswith("pixel") for key in sample.inputs)
-    return ("alone", index) if has_image else "text"
-
-
-def _plan_trees(
-    samples: Sequence[EncodedSample], indices: Sequence[int], limits: TreeLimits
-) -> list[tuple[list[int], int]]:
-    """Return (members, number of shared tokens) of each row, from samples sorted by their ids."""
-    trees: list[tuple[list[int], int]] = []
-    for index in sorted(indices, key=lambda index: (samples[index].input_ids, index)):
-        if trees:
-            members, shared = trees[-1]
-            common = _common_length(samples, [*members[:1], index], shared)
-            if _fits_tree(samples, [*members, index], common, limits):
-                members.append(index)
-                trees[-1] = (members, common)
-                continue
-        trees.append(([index], len(samples[index].input_ids)))
-    return trees
+        key: object = "text"
+        if "attention_mask" in sample.inputs:
+            key = ("alone", index)
+        elif sample.image_key is not None:
+            key = ("image", id(sample.image_key))
+        elif any(name.startswith("pixel") for name in sample.inputs):
+            key = ("alone", index)
+        groups.setdefault(key, []).append(index)
+    trees: list[tuple[list[int], int]] = []  # members and number of shared tokens of each row
+    for indices in groups.values():
+        first_tree = len(trees)
+        for index in sorted(indices, key=lambda index: (samples[index].input_ids, index)):
+            if len(trees) > first_tree:
+                members, shared = trees[-1]
+                common = _common_length(samples, [*members[:1], index], shared)
+                if _fits_tree(samples, [*members, index], common, limits):
+                    trees[-1] = ([*members, index], common)
+                    continue
+            trees.append(([index], len(samples[index].input_ids)))
+    return [build_row(samples, members, shared) for members, shared in trees]
 
 
 def _common_length(samples: Sequence[EncodedSample], indices: Sequence[int], at_most: int) -> int:

@@ -86,10 +86,8 @@ def make_replacements(text: str, spans: Sequence[tuple[int, int]], by: str) -> l
     made: list[dict[str, Any]] = []
     gain = 0
     for start, end in spans:
-        new_span = (start + gain, start + gain + len(by))
-        made.append(
-            {"span": (start, end), "new_span": new_span, "text": text[start:end], "replacement": by}
-        )
+        spans_of = {"span": (start, end), "new_span": (start + gain, start + gain + len(by))}
+        made.append({**spans_of, "text": text[start:end], "replacement": by})
         gain += len(by) - (end - start)
     return made
 
@@ -99,7 +97,9 @@ def shift_answers(
 ) -> tuple[AnswerSpan, ...]:
     """Shift answer spans by ``n_added`` characters put before the text, then by ``replaced``."""
 
-    def shift_position(position: int) -> int:
+    def shift_position(position: int | None) -> Any:
+        if position is None:
+            return None
         position += n_added
         gain = 0
         for item in replaced:
@@ -107,16 +107,8 @@ def shift_answers(
                 gain = item["new_span"][1] - item["span"][1]
         return position + gain
 
-    def shift_optional(position: int | None) -> int | None:
-        return None if position is None else shift_position(position)
-
+    names = ("start", "end", "content_end", "thought_end")
     return tuple(
-        replace(
-            answer,
-            start=shift_position(answer.start),
-            end=shift_position(answer.end),
-            content_end=shift_optional(answer.content_end),
-            thought_end=shift_optional(answer.thought_end),
-        )
+        replace(answer, **{name: shift_position(getattr(answer, name)) for name in names})
         for answer in answers
     )

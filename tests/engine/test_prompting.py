@@ -16,7 +16,6 @@ from scoring.models.prompting import (
     neutralize_turn,
     render_chat,
     to_messages,
-    token_segments,
     token_turns,
 )
 from scoring.samples import Role, Segment, Status, Turn
@@ -95,11 +94,11 @@ def test_whether_a_template_marks_the_end_of_an_answer() -> None:
 def test_tokens_belong_to_the_answer_they_overlap() -> None:
     # characters:  0 1 2 3 4 5 6 7; the answer is at 3..6
     offsets = np.array([(0, 0), (0, 2), (2, 4), (4, 6), (6, 8)])
-    assert token_turns(offsets, [AnswerSpan(0, 3, 6)]).tolist() == [-1, -1, 0, 0, -1]
+    assert token_turns(offsets, [AnswerSpan(0, 3, 6)])[0].tolist() == [-1, -1, 0, 0, -1]
 
 
 def test_the_first_token_is_never_an_answer_token() -> None:
-    assert token_turns(np.array([(0, 2), (2, 4)]), [AnswerSpan(0, 0, 4)]).tolist() == [-1, 0]
+    assert token_turns(np.array([(0, 2), (2, 4)]), [AnswerSpan(0, 0, 4)])[0].tolist() == [-1, 0]
 
 
 def test_answer_spans_contain_the_end_of_their_content() -> None:
@@ -114,15 +113,15 @@ def test_tokens_belong_to_the_thought_the_content_or_the_end_of_their_answer() -
     # characters: 0-2 the question, 2-6 a thought, 6-10 the content, 10-12 the end marker
     offsets = np.array([(0, 2), (2, 4), (4, 6), (6, 10), (10, 12), (12, 13)])
     span = AnswerSpan(0, 2, 12, content_end=10, thought_end=6)
-    assert token_segments(offsets, [span]).tolist() == [
+    assert token_turns(offsets, [span])[1].tolist() == [
         -1, Segment.THOUGHT, Segment.THOUGHT, Segment.CONTENT, Segment.END, -1,
     ]  # fmt: skip
     # A token that overlaps the content belongs to it.
     straddling = np.array([(0, 2), (2, 5), (5, 7), (7, 9), (9, 12)])
-    assert token_segments(straddling, [span]).tolist() == [
+    assert token_turns(straddling, [span])[1].tolist() == [
         -1, Segment.THOUGHT, Segment.CONTENT, Segment.CONTENT, Segment.CONTENT,
     ]  # fmt: skip
-    assert token_segments(offsets, [AnswerSpan(0, 2, 12)]).tolist() == [-1, 0, 0, 0, 0, -1]
+    assert token_turns(offsets, [AnswerSpan(0, 2, 12)])[1].tolist() == [-1, 0, 0, 0, 0, -1]
 
 
 def test_control_tokens_are_broken_up_and_images_keep_their_position() -> None:
