@@ -17,12 +17,7 @@ from typing import Any
 import numpy as np
 
 from scoring import errors
-from scoring.engine.pipeline import (
-    build_run_record,
-    build_scorer,
-    read_run_summary,
-    scoring_phase,
-)
+from scoring.engine.pipeline import build_run_record, build_scorer, read_run_summary, scoring_phase
 from scoring.engine.plan import open_plan
 from scoring.engine.runner import Runner
 from scoring.engine.workers import Job, WorkersResult

@@ -41,11 +41,7 @@ class RunCounts:
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        journal: Journal,
-        wanted: NDArray[np.bool_],
-        baselines: Sequence[str] = (),
+        self, plan: Plan, journal: Journal, wanted: NDArray[np.bool_], baselines: Sequence[str] = ()
     ) -> None:
         self._plan, self._journal, self._wanted = plan, journal, wanted
         self._first = baselines[0] if baselines else None

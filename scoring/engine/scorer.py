@@ -186,12 +186,7 @@ class Scorer:
         return (encoded for encoded in passes if isinstance(encoded, EncodedSample))
 
     def _score_sample(
-        self,
-        row_idx: int,
-        baseline: str,
-        blind: Encoded,
-        text: Losses,
-        multimodal: Losses,
+        self, row_idx: int, baseline: str, blind: Encoded, text: Losses, multimodal: Losses
     ) -> SampleScore:
         """Compare the losses of both passes: (answer_tokens,) each, of the same token ids."""
         if isinstance(blind, Problem):

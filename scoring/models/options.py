@@ -75,8 +75,7 @@ class ModelOptions:
         ),
     ] = None
     device: Annotated[
-        str | None,
-        Option("cpu, cuda, cuda:1, ... Default: a GPU if there is one.", panel=_LOADING),
+        str | None, Option("cpu, cuda, cuda:1, ... Default: a GPU if there is one.", panel=_LOADING)
     ] = None
     revision: Annotated[
         str | None, Option("Revision of the model on the Hugging Face Hub.", panel=_LOADING)
