@@ -28,6 +28,7 @@ from benchmarks._scoring_setup import SHAPES, build_model, make_samples
 from scoring.bundled import BUNDLED_MODEL, bundled_dataset
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
+from scoring.engine.preparation import Preparer
 from scoring.engine.scorer import Scorer
 from scoring.models import forward, load_model
 from scoring.models.hf import HfModel
@@ -110,7 +111,7 @@ def format_table(
     exact: Scores | None = None
     for setting in SETTINGS:
         with use_output_embeddings(setting):
-            scorer = Scorer(load(setting.dtype), roots)
+            scorer = Scorer(Preparer(load(setting.dtype), roots))
             alone, batched, shuffled = score_in_batches(scorer, samples)
         exact = alone if exact is None else exact
         from_exact = np.concatenate([batched - exact, shuffled - exact])

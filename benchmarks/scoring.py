@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._scoring_setup import SHAPES, build_model, make_samples, run_scores
 from scoring.engine.plan import CHUNK_ROWS
+from scoring.engine.preparation import Preparer
 from scoring.engine.scorer import Scorer
 from scoring.models.base import EncodedSample
 from scoring.models.batching import TokenBudget
@@ -104,7 +105,7 @@ def score_engine(bench: Bench, samples: Sequence[Sample]) -> Scores:
     """Score the product's way: a run over an imported dataset, or the engine in one thread."""
     if bench.as_a_run:
         return run_scores(bench.model, bench.folder, samples)
-    scorer = Scorer(bench.model, [bench.folder])
+    scorer = Scorer(Preparer(bench.model, [bench.folder]))
     windows = [samples[start : start + CHUNK_ROWS] for start in range(0, len(samples), CHUNK_ROWS)]
     outcomes = [score for window in windows for score in scorer.score(scorer.prepare(window))]
     return [(_or_nan(score.loss_multimodal), _or_nan(score.loss_text)) for score in outcomes]
@@ -230,7 +231,7 @@ def overhead_ms(bench: Bench, samples: Sequence[Sample]) -> float:
         _FreeNetwork(bench.network), 0, bench.model.capabilities, TokenBudget(1 << 14)
     ).answer_losses
     try:
-        scorer = Scorer(bench.model, [bench.folder])
+        scorer = Scorer(Preparer(bench.model, [bench.folder]))
         prepared = scorer.prepare(samples)
         times = []
         for _ in range(7):

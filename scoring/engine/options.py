@@ -14,10 +14,6 @@ from scoring.samples import Status
 _RETRYABLE = [status.value for status in Status if status not in (Status.SCORED, Status.PENDING)]
 
 
-def _split_statuses(text: str) -> tuple[str, ...]:
-    return tuple(status.strip() for status in text.split(","))
-
-
 @dataclass(frozen=True, slots=True)
 class ScoreOptions:
     """What to score and how; ``baselines``, ``tokens`` and ``truncate`` are part of the run.
@@ -42,7 +38,7 @@ class ScoreOptions:
         Option(
             "Also score the run's samples with one of these statuses again, for example "
             "missing_image,bad_image once the images are available.",
-            parse=_split_statuses,
+            parse=lambda text: tuple(status.strip() for status in text.split(",")),
             metavar="STATUS,...",
         ),
     ] = ()

@@ -29,6 +29,7 @@ from scoring.engine.baselines import (
 from scoring.engine.options import ScoreOptions
 from scoring.engine.plan import open_plan
 from scoring.engine.predictions import Predictor
+from scoring.engine.preparation import Preparer
 from scoring.engine.run_counts import positions_with_status
 from scoring.engine.runner import OnProgress, Runner, RunPhase, RunSummary, summarize_run
 from scoring.engine.scorer import Scorer, check_baselines
@@ -49,6 +50,10 @@ from scoring.runs.record import (
 from scoring.schemas import PREDICTIONS, SCORES
 from scoring.workspace import Workspace, open_workspace
 
+_COPIED = (  # from the model's description to the run's record, for the reader
+    *("device", "device_name", "processor", "revision", "shortcuts"),
+    *("image_processor", "adapter", "notice"),
+)
 _PACKAGES = ("visnec-studio", "torch", "transformers", "tokenizers", "pillow", "numpy")
 
 
@@ -68,17 +73,14 @@ def score_dataset(
     outcome replaces the old one, whose parts are kept.
 
     Args:
-        workspace: The workspace with the dataset.
-        model: The model that scores.
-        options: What to score.
+        workspace, model, options: The dataset, the model that scores, and what to score.
         on_progress: Called with the progress of the run.
         stop: Set it to stop after the samples in flight; everything scored is kept.
         build: Whether to bring the database up to date at the end.
         settings: Fields of ``ScoreOptions`` by name, as in ``score_dataset(..., tokens=True)``.
 
-    Raises:
-        RunConflictError: The run was started with other settings.
-        StorageError: Results cannot be written.
+    Raises RunConflictError if the run was started with other settings, and StorageError if results
+    cannot be written.
     """
     options = replace(options or ScoreOptions(), **settings)
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
@@ -139,15 +141,12 @@ def build_scorer(
             first_images = ([paths[0] if paths else None for paths in lists] for lists in columns)
             write_shuffled_images(path, first_images, baselines.shuffle_seed)
         shuffled = ShuffledImages(path, baselines.shuffle_seed)
-    return Scorer(
-        model,
-        workspace.image_roots,
-        baselines=baselines,
-        shuffled=shuffled,
-        truncate=bool(record.truncate),
-        tokens=record.tokens,
-        on_opened=None if trial_folder else thumbnail_writer(workspace),
+    on_opened = None if trial_folder else thumbnail_writer(workspace)
+    truncate = bool(record.truncate)
+    preparer = Preparer(
+        model, workspace.image_roots, baselines, shuffled, truncate=truncate, on_opened=on_opened
     )
+    return Scorer(preparer, tokens=record.tokens)
 
 
 def predict_dataset(
@@ -168,19 +167,16 @@ def predict_dataset(
     may differ from the run's, but not between predictions of one run.
 
     Args:
-        workspace: The workspace with the run.
-        model: The model that scored the run.
-        run_id: The run.
+        workspace, model, run_id: The run and the model that scored it.
         rows: Only these rows; by default all scored ones.
         max_new_tokens: Tokens per answer; by default as the run's predictions started, or 64.
         rotate_choices: Whether to ask each multiple-choice question once per option, with the
             options rotated; by default as the run's predictions started, or not.
         on_progress, stop, build: As in ``score_dataset``.
 
-    Raises:
-        InputError: The model is not the run's.
-        RunConflictError: The model reads prompts or images differently than in the run (template,
-            dtype, processor), or the predictions were started with other settings.
+    Raises InputError if the model is not the run's, and RunConflictError if it reads prompts or
+    images differently than in the run (template, dtype, processor) or the predictions were started
+    with other settings.
     """
     workspace = open_workspace(workspace.root)  # an import may have added image folders since
     record = read_run(workspace, run_id)
@@ -261,17 +257,10 @@ def build_run_record(
         run_id=options.run_id or settings_digest(**known),
         model=info.name,
         model_family=info.family,
-        device=info.device,
-        device_name=info.device_name,
-        processor=info.processor,
-        revision=info.revision,
-        shortcuts=info.shortcuts,
-        image_processor=info.image_processor,
         gray_colour=model.neutral_colour() if GRAY in baselines.names else None,
-        adapter=info.adapter,
         created_at=utc_now(),
         versions=versions,
-        notice=info.notice,
+        **{name: getattr(info, name) for name in _COPIED},
         **deciding,  # type: ignore[arg-type]
     )
 

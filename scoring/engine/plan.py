@@ -32,26 +32,19 @@ _CACHED_GROUPS = 4
 
 
 class Plan:
-    """The rows of a dataset in the order of runs. A position is an index in that order.
-
-    Attributes:
-        rows: (n,) int64, the row_idx at each position.
-        position_of: (n,) int64, its inverse.
-        source_codes: (n,) int32, indices into ``source_names``, by position.
-        chunk_starts: (n_chunks,) int64, the first position of each chunk; see
-            ``split_between_groups``.
-    """
+    """The rows of a dataset in the order of runs. A position is an index in that order."""
 
     def __init__(self, folder: Path, n_samples: int) -> None:
         self.chunk_rows = CHUNK_ROWS
         self._folder = folder
         self._lock = threading.Lock()
         self._groups: dict[int, pa.Table] = {}
-        self.rows = np.empty(n_samples, dtype=np.int64)
-        self.source_codes = np.empty(n_samples, dtype=np.int32)
+        self.rows = np.empty(n_samples, dtype=np.int64)  # (n,) the row_idx at each position
+        self.source_codes = np.empty(n_samples, dtype=np.int32)  # (n,) indices into source_names
         self.source_names: list[str] = []
+        # (n_chunks,) the first position of each chunk
         self.chunk_starts = split_between_groups(self._read_order(), n_samples, CHUNK_ROWS)
-        self.position_of = np.empty(n_samples, dtype=np.int64)
+        self.position_of = np.empty(n_samples, dtype=np.int64)  # (n,) the inverse of rows
         self.position_of[self.rows] = np.arange(n_samples)
 
     def chunk_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -110,17 +110,17 @@ class Preparer:
         self,
         model: VisionLanguageModel,
         image_roots: Sequence[Path],
-        baselines: BaselineSettings,
+        baselines: BaselineSettings | None = None,
         shuffled: ShuffledImages | None = None,
         *,
         truncate: bool = False,
         on_opened: OnOpened | None = None,
     ) -> None:
-        self._model, self._roots, self._truncate = model, image_roots, truncate
-        self._on_opened = on_opened
-        self._baselines = baselines.names
-        neutral = model.neutral_colour() if GRAY in baselines.names else None
-        self._baseline_images = BaselineImages(baselines, neutral, image_roots, shuffled)
+        settings = baselines or BaselineSettings()
+        self.model, self.baselines = model, settings.names
+        self._roots, self._truncate, self._on_opened = image_roots, truncate, on_opened
+        neutral = model.neutral_colour() if GRAY in self.baselines else None
+        self._baseline_images = BaselineImages(settings, neutral, image_roots, shuffled)
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
         """Prepare each sample and return them in order.
@@ -136,7 +136,7 @@ class Preparer:
             pending = [s for s, problem in zip(group, problems, strict=True) if problem is None]
             ready = iter(self._prepare_group(pending, references, loader) if pending else ())
             prepared += [
-                Prepared(sample.row_idx, None, (problem,) * len(self._baselines))
+                Prepared(sample.row_idx, None, (problem,) * len(self.baselines))
                 if problem is not None
                 else next(ready)
                 for sample, problem in zip(group, problems, strict=True)
@@ -151,7 +151,7 @@ class Preparer:
         if sample.status is not Status.PENDING:
             return Problem(sample.status, sample.reason)
         n_characters = sum(len(turn.text) for turn in sample.turns)
-        max_length = self._model.info.max_length
+        max_length = self.model.info.max_length
         limit = min(max(_CHARACTERS_PER_TOKEN * max_length, _MIN_CHARACTERS), _MAX_CHARACTERS)
         if n_characters <= limit:
             return None
@@ -168,7 +168,7 @@ class Preparer:
         images = loader.load_images(references)
         multimodal = [self._encode(sample.turns, images) for sample in samples]
         blind: list[list[Encoded]] = [[] for _ in samples]
-        for baseline in self._baselines:
+        for baseline in self.baselines:
             replacements = self._replace_images(baseline, references, images)
             for sample, seen, passes in zip(samples, multimodal, blind, strict=True):
                 if isinstance(seen, EncodedSample):
@@ -198,8 +198,8 @@ class Preparer:
         if isinstance(images, Problem):
             return images
         if baseline == REFERENCE:
-            return try_encode(lambda: self._model.encode_masked(turns))
-        return try_encode(lambda: self._model.encode(turns, images))
+            return try_encode(lambda: self.model.encode_masked(turns))
+        return try_encode(lambda: self.model.encode(turns, images))
 
     def _match_answers(
         self, sample: Sample, multimodal: EncodedSample, blind: Encoded, baseline: str
@@ -213,7 +213,7 @@ class Preparer:
             return Problem(Status.TOKEN_MISMATCH, reason)
         if not multimodal.answer_ids:
             return Problem(Status.NO_ANSWER, "no answer token is left to score")
-        limit = self._model.info.max_length
+        limit = self.model.info.max_length
         longest = max(len(multimodal.input_ids), len(blind.input_ids))
         if longest <= limit:
             return blind

@@ -27,31 +27,24 @@ _COUNTED = (
 
 
 class RunCounts:
-    """The completed and the open positions of a plan, among those that are ``wanted``.
-
-    Attributes:
-        total: Number of wanted positions.
-        counts: Counts of the completed ones, with their statuses under the first baseline.
-        open_rows: (n_chunks,) number of open positions in each chunk.
-        succeeded: (n,) flags by position: it has a score under any baseline, or both predictions.
-        source_totals: Number of wanted positions by source.
-        by_baseline: Rows of the run by status under each blind baseline, wanted or not.
-        n_text_altered, n_thoughts_dropped: Samples of the run, see ``RunSummary``.
-        n_thoughts_unfinished: Samples with a prediction that ends inside a thought.
-    """
+    """The completed and the open positions of a plan, among those that are ``wanted``."""
 
     def __init__(
         self, plan: Plan, journal: Journal, wanted: NDArray[np.bool_], baselines: Sequence[str] = ()
     ) -> None:
         self._plan, self._journal, self._wanted = plan, journal, wanted
         self._first = baselines[0] if baselines else None
-        self._done = np.zeros(len(wanted), dtype=bool)  # (n,)
+        self._done = np.zeros(len(wanted), dtype=bool)  # (n,) by position, as all flags
+        # it has a score under any baseline, or both predictions
         self.succeeded = np.zeros(len(wanted), dtype=bool)
+        # (n_chunks,) open positions in each chunk
         self.open_rows = np.add.reduceat(wanted.astype(np.int64), plan.chunk_starts)
         self.total = int(wanted.sum())
-        self.source_totals = self._count_by_source(np.flatnonzero(wanted))
+        self.source_totals = self._count_by_source(np.flatnonzero(wanted))  # of wanted positions
+        # rows of the run by status under each blind baseline, wanted or not
         self.by_baseline: dict[str, Counter[str]] = {name: Counter() for name in baselines}
-        self.counts = SampleCounts()
+        self.counts = SampleCounts()  # of the completed ones; statuses under the first baseline
+        # samples of the run, see RunSummary; unfinished: a prediction that ends inside a thought
         self.n_text_altered = self.n_thoughts_dropped = self.n_thoughts_unfinished = 0
         columns = _COUNTED if baselines else (*_COUNTED, "reason")
         self._columns = [name for name in columns if name in journal.schema.names]

@@ -31,7 +31,6 @@ from scoring.runs.progress import (
     Rate,
     RunProgress,
     SampleCounts,
-    largest_sources,
     read_progress,
 )
 from scoring.workspace import Workspace
@@ -274,7 +273,7 @@ class Runner:
             rate=self._rate.update(self._n_own),
             written=self._counts.counts,
             in_flight=self._in_flight,
-            source_totals=largest_sources(self._counts.source_totals),
+            source_totals=self._counts.source_totals,
         )
         self._reported = time.monotonic()
         if state == "running":

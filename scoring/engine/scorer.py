@@ -11,20 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings, ShuffledImages
+from scoring.engine.baselines import GRAY, REFERENCE, BaselineSettings
 from scoring.engine.isolation import PROBE_CONVERSATION, FaultIsolator, probe_image
-from scoring.engine.preparation import Encoded, OnOpened, Prepared, Preparer, Problem
+from scoring.engine.preparation import Encoded, Prepared, Preparer, Problem
 from scoring.errors import InputError
 from scoring.models.base import EncodedSample, VisionLanguageModel
 from scoring.models.prompting import PromptProblem
 from scoring.necessity import visnec_score
-from scoring.samples import Role, Sample, Segment, Status, Turn
+from scoring.samples import Role, Segment, Status, Turn
 from scoring.unicode_text import replace_surrogates
 
 Losses = NDArray[np.float32] | Problem | None
@@ -56,25 +55,12 @@ class TurnScore:
     n_thought_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenLosses:
-    """Losses of each answer token in nats; all fields have the shape (answer_tokens,).
-
-    ``turns`` is the answer that a token belongs to, ``texts`` the token as text; None if the model
-    does not report it.
-    """
-
-    turns: tuple[int, ...]
-    texts: tuple[str, ...] | None
-    loss_text: NDArray[np.float32]
-    loss_multimodal: NDArray[np.float32]
-
-
 @dataclass(frozen=True, slots=True)
 class SampleScore:
     """The outcome for one sample and blind baseline; ``turns`` is empty unless it was scored.
 
-    ``text_altered`` and ``thoughts_dropped`` are as in ``EncodedSample``.
+    ``text_altered`` and ``thoughts_dropped`` are as in ``EncodedSample``; ``tokens`` are columns
+    of ``schemas.SCORES`` with a value per answer token, if they are kept.
     """
 
     row_idx: int
@@ -85,7 +71,7 @@ class SampleScore:
     turns: tuple[TurnScore, ...] = ()
     text_altered: bool = False
     thoughts_dropped: int = 0
-    tokens: TokenLosses | None = field(default=None, compare=False)
+    tokens: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def n_answer_tokens(self) -> int:
@@ -133,31 +119,14 @@ class Scorer:
     ``prepare`` decodes and tokenises and may run in threads ahead of ``score``, which computes.
     """
 
-    def __init__(
-        self,
-        model: VisionLanguageModel,
-        image_roots: Sequence[Path],
-        *,
-        baselines: BaselineSettings | None = None,
-        shuffled: ShuffledImages | None = None,
-        truncate: bool = False,
-        tokens: bool = False,
-        on_opened: OnOpened | None = None,
-    ) -> None:
-        """Create a scorer; ``tokens`` keeps the loss of every answer token, see ``Preparer``."""
-        settings = baselines or BaselineSettings()
-        self._baselines, self._tokens = settings.names, tokens
+    def __init__(self, preparer: Preparer, *, tokens: bool = False) -> None:
+        """Create a scorer; with ``tokens`` it keeps the loss of every answer token."""
+        self.prepare, self._baselines, self._tokens = preparer.prepare, preparer.baselines, tokens
+        model = preparer.model
         self._multimodal_pass, self._text_pass = (
             FaultIsolator(model.answer_losses, partial(model.encode, PROBE_CONVERSATION, images))
             for images in ([probe_image()], [])
         )
-        self._preparer = Preparer(
-            model, image_roots, settings, shuffled, truncate=truncate, on_opened=on_opened
-        )
-
-    def prepare(self, samples: Sequence[Sample]) -> list[Prepared]:
-        """Prepare samples for the passes, or determine why they have no score; in order."""
-        return self._preparer.prepare(samples)
 
     def score(self, prepared: Sequence[Prepared]) -> list[SampleScore]:
         """Return one outcome per sample and baseline: all of the first baseline, then the next.
@@ -200,8 +169,15 @@ class Scorer:
         else:
             multimodal = multimodal[: len(text)]  # another baseline may keep more of it
             if np.isfinite(text).all() and np.isfinite(multimodal).all():
-                turns, pieces = blind.answer_turns, blind.pieces
-                texts = pieces if len(pieces) == len(text) else None
+                turns, tokens = blind.answer_turns, {}
+                if self._tokens:
+                    texts = [replace_surrogates(piece) for piece in blind.pieces]
+                    tokens = {
+                        "token_turns": turns,
+                        "token_texts": texts if len(texts) == len(text) else None,
+                        "token_loss_text": text,
+                        "token_loss_multimodal": multimodal,
+                    }
                 return SampleScore(
                     row_idx,
                     baseline,
@@ -210,7 +186,7 @@ class Scorer:
                     turns=turn_scores(turns, text, multimodal, blind.segments),
                     text_altered=blind.text_altered,
                     thoughts_dropped=blind.thoughts_dropped,
-                    tokens=TokenLosses(turns, texts, text, multimodal) if self._tokens else None,
+                    tokens=tokens,
                 )
             problem = _NO_NUMBER
         return SampleScore(row_idx, baseline, problem.status, problem.reason, blind.truncated)
@@ -222,13 +198,10 @@ def turn_scores(
     multimodal: NDArray[np.float32],
     segments: Sequence[int] = (),
 ) -> tuple[TurnScore, ...]:
-    """Return the sums per turn, in float64, of the losses of answer tokens.
+    """Return the sums per turn, in float64, of the losses of answer tokens in nats.
 
-    Args:
-        turns: (answer_tokens,) ascending: the answers of a conversation follow one another.
-        text: (answer_tokens,) nats without the image.
-        multimodal: (answer_tokens,) nats with the image.
-        segments: (answer_tokens,) segments of the tokens; empty if they are unknown.
+    All arguments are (answer_tokens,). ``turns`` are ascending: the answers of a conversation
+    follow one another. ``segments`` are empty if they are unknown.
     """
     turn_numbers, starts = np.unique(turns, return_index=True)  # (turns,) each
     values = np.stack([text, multimodal, np.ones(len(text))])  # (3, answer_tokens), float64
@@ -250,7 +223,7 @@ def turn_scores(
 
 def score_row(score: SampleScore) -> dict[str, Any]:
     """Return a row of ``schemas.SCORES``."""
-    row: dict[str, Any] = {
+    return {
         "row_idx": score.row_idx,
         "baseline": score.baseline,
         "status": score.status.value,
@@ -259,13 +232,5 @@ def score_row(score: SampleScore) -> dict[str, Any]:
         "turns": [asdict(turn) for turn in score.turns],
         "text_altered": score.text_altered,
         "thoughts_dropped": score.thoughts_dropped,
-    }
-    if score.tokens is None:
-        return row
-    texts = score.tokens.texts
-    return row | {
-        "token_turns": score.tokens.turns,
-        "token_texts": None if texts is None else [replace_surrogates(text) for text in texts],
-        "token_loss_text": score.tokens.loss_text,
-        "token_loss_multimodal": score.tokens.loss_multimodal,
+        **score.tokens,
     }

@@ -52,28 +52,21 @@ class ModelInfo:
 class EncodedSample:
     """One sample tokenised for one pass.
 
-    Attributes:
-        input_ids: (length,) token ids.
-        turn_ids: (length,) the answer that each token belongs to, or -1.
-        inputs: The model's other inputs, as the processor returned them for this one sample.
-        pieces: (answer_tokens,) answer tokens as text; empty if the model does not know them.
-        image_key: Shared by samples with the very same images (compared by identity), so their
-            image features are computed only once; None without an image.
-        segments: (answer_tokens,) the Segment of each; empty if the model does not know them.
-        text_altered: Control tokens in its text were broken up so they are read as text.
-        thoughts_dropped: Number of answers whose thought the chat template leaves out.
-        truncated: Some of its answers were cut to fit the model.
+    ``inputs`` are the model's other inputs, as the processor returned them for this one sample.
+    ``image_key`` is shared by samples with the very same images (compared by identity), so their
+    image features are computed only once; None without an image. ``pieces`` and ``segments`` are
+    empty if the model does not know them.
     """
 
-    input_ids: tuple[int, ...]
-    turn_ids: tuple[int, ...]
+    input_ids: tuple[int, ...]  # (length,) token ids
+    turn_ids: tuple[int, ...]  # (length,) the answer that each token belongs to, or -1
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    pieces: tuple[str, ...] = ()
+    pieces: tuple[str, ...] = ()  # (answer_tokens,) answer tokens as text
     image_key: object | None = None
-    segments: tuple[int, ...] = ()
-    text_altered: bool = False
-    thoughts_dropped: int = 0
-    truncated: bool = False
+    segments: tuple[int, ...] = ()  # (answer_tokens,) the Segment of each
+    text_altered: bool = False  # control tokens in its text were broken up, to be read as text
+    thoughts_dropped: int = 0  # answers whose thought the chat template leaves out
+    truncated: bool = False  # some of its answers were cut to fit the model
 
     @property
     def answer_ids(self) -> tuple[int, ...]:

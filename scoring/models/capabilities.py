@@ -22,25 +22,15 @@ _shared: ContextVar[int] = ContextVar("tokens that all rows of the batch share",
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Shortcuts that gave the same losses as one sample at a time with all logits.
+    """Shortcuts that gave the same losses as one sample at a time with all logits."""
 
-    Attributes:
-        batched: Several rows in a batch, padded on the right and masked.
-        maskless: The same without the mask, which allows the kernel for causal attention.
-        feature_cache: The vision tower runs once per distinct image.
-        tree: Samples with the same beginning share a row.
-        causal_beginning: The shared beginning goes through the causal kernel.
-        split_head: The output head is applied to the answer positions only, in chunks.
-        short_last_layer: The last layer's MLP runs at the answer positions only.
-    """
-
-    batched: bool = False
-    maskless: bool = False
-    feature_cache: bool = False
-    tree: bool = False
-    causal_beginning: bool = False
-    split_head: bool = False
-    short_last_layer: bool = False
+    batched: bool = False  # several rows in a batch, padded on the right and masked
+    maskless: bool = False  # the same without the mask: allows the kernel for causal attention
+    feature_cache: bool = False  # the vision tower runs once per distinct image
+    tree: bool = False  # samples with the same beginning share a row
+    causal_beginning: bool = False  # the shared beginning goes through the causal kernel
+    split_head: bool = False  # the output head runs at the answer positions only, in chunks
+    short_last_layer: bool = False  # the last layer's MLP runs at the answer positions only
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -115,13 +115,10 @@ class Encoder:
     ) -> None:
         """Create an encoder from a processor of transformers and its chat template.
 
-        Args:
-            processor, render: The processor, and what renders messages with the template.
-            ends: End-of-turn tokens that a template may write after an answer.
-            score_eos: Whether these count as answer tokens.
-            pad_to_square: Whether images are padded to a square, as for LLaVA-1.5.
-            answer_lead: Text that counts as part of an answer if it is directly before it.
-            masks_move_positions: Whether the model counts positions by the attention mask.
+        ``ends`` are end-of-turn tokens that the template may write after an answer; they count as
+        answer tokens with ``score_eos``, and so does ``answer_lead`` directly before an answer.
+        ``pad_to_square`` pads images as for LLaVA-1.5. ``masks_move_positions``: the model counts
+        positions by the attention mask.
         """
         self.render = render
         self._ends, self._score_eos, self._lead = tuple(ends), score_eos, answer_lead

@@ -26,17 +26,13 @@ PADDING = -2  # branch number of the padding after a row
 class TreeLimits:
     """Limits of a tree.
 
-    Attributes:
-        width: The model's hidden size.
-        window: Tokens that its attention looks back at most (None: all).
-        image_token: Id of an image placeholder.
-        min_shared: Least share of a sample's tokens that must be common to others; with less, the
-            dense mask costs more than is saved.
+    ``min_shared`` is the least share of a sample's tokens that must be common to others; with less,
+    the dense mask costs more than is saved.
     """
 
-    width: int
-    window: int | None = None
-    image_token: int | None = None
+    width: int  # the model's hidden size
+    window: int | None = None  # tokens that its attention looks back at most; None: all
+    image_token: int | None = None  # id of an image placeholder
     min_shared: float = 0.15
 
     def branch_tokens(self, shared: int) -> int:
@@ -51,28 +47,16 @@ class TreeLimits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One row of a batch.
+    """One row of a batch; its answer tokens are ordered member by member."""
 
-    Attributes:
-        members: Indices of its samples in the call.
-        shared: Number of tokens that all members share.
-        ids: (length,) token ids.
-        positions: (length,) each token's position in its own sample.
-        branches: (length,) each token's branch.
-        predicting: (answer_tokens,) for each answer token, member by member, the index in the row
-            whose output predicts it.
-        targets: (answer_tokens,) the answer tokens themselves.
-        counts: Number of answer tokens of each member.
-    """
-
-    members: tuple[int, ...]
-    shared: int
-    ids: Integers
-    positions: Integers
-    branches: Integers
-    predicting: Integers
-    targets: Integers
-    counts: tuple[int, ...]
+    members: tuple[int, ...]  # indices of its samples in the call
+    shared: int  # tokens that all members share
+    ids: Integers  # (length,) token ids
+    positions: Integers  # (length,) each token's position in its own sample
+    branches: Integers  # (length,) each token's branch
+    predicting: Integers  # (answer_tokens,) index in the row whose output predicts the token
+    targets: Integers  # (answer_tokens,) the answer tokens themselves
+    counts: tuple[int, ...]  # answer tokens of each member
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -164,7 +164,12 @@ class ProgressFile:
         self.write()
 
     def report(self, **values: Any) -> None:
-        """Set the fields of ``ProcessProgress`` that the caller knows; counts are copied."""
+        """Set the fields of ``ProcessProgress`` that the caller knows; counts are copied.
+
+        Only the largest sources are listed: a file that is read every second stays small.
+        """
+        largest = Counter(values["source_totals"]).most_common(_LISTED_SOURCES)
+        values["source_totals"] = dict(largest)
         self._report = ProcessProgress(
             process=self._process, updated_at=utc_now(), **copy.deepcopy(values)
         )
@@ -201,11 +206,6 @@ class Rate:
             self._points.popleft()
         began, before = self._points[0]
         return (done - before) / (now - began) if now > began else 0.0
-
-
-def largest_sources(totals: dict[str, int]) -> dict[str, int]:
-    """Return the largest sources with their totals: a file read every second stays small."""
-    return dict(Counter(totals).most_common(_LISTED_SOURCES))
 
 
 def _read_report(path: Path) -> ProcessProgress | None:

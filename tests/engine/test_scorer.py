@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from scoring.engine.baselines import BaselineSettings, ShuffledImages, write_shuffled_images
+from scoring.engine.preparation import Preparer
 from scoring.engine.scorer import (
     SampleScore,
     Scorer,
@@ -53,9 +54,7 @@ def score(
     shuffled: ShuffledImages | None = None,
 ) -> list[SampleScore]:
     blind = BaselineSettings(tuple(baselines))
-    scorer = Scorer(
-        model, [root], baselines=blind, shuffled=shuffled, truncate=truncate, tokens=tokens
-    )
+    scorer = Scorer(Preparer(model, [root], blind, shuffled, truncate=truncate), tokens=tokens)
     return scorer.score(scorer.prepare(samples))
 
 
@@ -329,7 +328,7 @@ def test_an_image_after_the_truncation_cannot_be_scored(
 def test_token_losses_are_kept_on_request(root: Path) -> None:
     model = FakeModel({"x": ([4.0], [0.0]), "y \ud800": ([1.0, 2.0], [2.0, 1.0])})
     plain = score(model, root, [sample(0, "x", "y \ud800")])[0]
-    assert plain.tokens is None
+    assert plain.tokens == {}
     assert "token_turns" not in score_row(plain)
     row = score_row(score(model, root, [sample(0, "x", "y \ud800")], tokens=True)[0])
     assert row["token_turns"] == (0, 1, 1)
@@ -344,8 +343,7 @@ def test_tokens_of_a_truncated_sample_are_the_scored_ones(root: Path) -> None:
     (outcome,) = score(
         FakeModel(max_length=5), root, [sample(0, "a b c")], truncate=True, tokens=True
     )
-    assert outcome.tokens is not None
-    assert outcome.tokens.texts == ("a", "b")
+    assert outcome.tokens["token_texts"] == ["a", "b"]
 
 
 def test_sums_per_turn() -> None:
