@@ -24,7 +24,7 @@ from data.synthetic.palette import (
     with_article,
 )
 from data.synthetic.questions import Question, Wording, ask
-from scoring.demo.digits import DigitMark, draw_digits, load_digit_classes
+from scoring.demo.digits import DigitMark, draw_digits, load_scans
 
 DEMO_SCANS_EVERY = 5
 MAX_DIGITS = 3
@@ -45,7 +45,7 @@ class Digit:
     @property
     def word(self) -> str:
         """The digit as a word: ``seven``."""
-        return NUMBERS[load_digit_classes()[self.scan]]
+        return NUMBERS[load_scans()[1][self.scan]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def random_digit_sheet(rng: random.Random, for_demo: bool = False) -> DigitSheet
 
 def scans_for(demo: bool) -> list[int]:
     """Return the indices of the scans that the demo (or the training) may use."""
-    every = range(len(load_digit_classes()))
+    every = range(len(load_scans()[1]))
     return [scan for scan in every if (scan % DEMO_SCANS_EVERY == 0) == demo]
 
 

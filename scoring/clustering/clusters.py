@@ -32,8 +32,6 @@ from scoring.runs.record import settings_digest, utc_now
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, open_atomic, write_json
 
-OnPhase = Callable[[str], None]
-
 DEFAULT_K = 20
 DEFAULT_SEED = 42
 _BATCH = 2048
@@ -94,7 +92,7 @@ def sweep_clusterings(
     embedder: Embedder,
     settings: Sequence[tuple[int, int]],
     on_progress: OnProgress | None = None,
-    on_phase: OnPhase | None = None,
+    on_phase: Callable[[str], None] | None = None,
 ) -> list[Clustering]:
     """Make a clustering for each (number of clusters, seed), in this order, from one embedding.
 
@@ -121,14 +119,8 @@ def sweep_clusterings(
                     on_phase(f"k-means, {k} clusters, seed {seed}")
                 folder = folders[k, seed]
                 labels, distances = run_kmeans(vectors, min(k, len(instructions.texts)), seed)
-                table = pa.table(
-                    {
-                        "row_idx": instructions.row_idx,
-                        "cluster_id": labels,
-                        "distance": distances,
-                    },
-                    CLUSTERS,
-                )
+                columns = [instructions.row_idx, labels, distances]
+                table = pa.table(dict(zip(CLUSTERS.names, columns, strict=True)), CLUSTERS)
                 with open_atomic(folder / "clusters.parquet") as file:
                     pq.write_table(table, file)
                 clustering = Clustering(
@@ -178,22 +170,16 @@ def _describe_clusters(
         nearest = members[np.argsort(distances[members], kind="stable")][:_NEAREST]
         texts = [instructions.texts[i] for i in instructions.text_idx[nearest]]
         typical = [text for text, _ in Counter(texts).most_common(_N_TYPICAL)]
-        yield Cluster(
-            cluster_id=int(cluster_id),
-            name=_shorten_text(typical[0]),
-            size=len(members),
-            typical=tuple(text[:_MAX_TYPICAL] for text in typical),
-        )
-
-
-def _shorten_text(text: str) -> str:
-    words = text.split()
-    return " ".join(words[:_NAME_WORDS]) + ("…" if len(words) > _NAME_WORDS else "")
+        words = typical[0].split()
+        name = " ".join(words[:_NAME_WORDS]) + ("…" if len(words) > _NAME_WORDS else "")
+        shortened = tuple(text[:_MAX_TYPICAL] for text in typical)
+        yield Cluster(int(cluster_id), name, len(members), shortened)
 
 
 def _read_clustering(folder: Path) -> Clustering:
     raw = json.loads((folder / "clustering.json").read_text("utf-8"))
-    clusters = [
-        cluster | {"typical": tuple(cluster.get("typical", ()))} for cluster in raw["clusters"]
-    ]
-    return Clustering(**(raw | {"clusters": tuple(Cluster(**cluster) for cluster in clusters)}))
+    raw["clusters"] = tuple(
+        Cluster(**(cluster | {"typical": tuple(cluster.get("typical", ()))}))
+        for cluster in raw["clusters"]
+    )
+    return Clustering(**raw)

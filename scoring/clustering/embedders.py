@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,11 @@ def load_embedder(name: str | None = None) -> Embedder:
         return PackagedEmbedder()
     if name is not None:
         return SentenceEmbedder(name)
-    loaders: list[Callable[[], Embedder]] = []
-    if find_spec("sentence_transformers"):
-        loaders.append(partial(SentenceEmbedder, PAPER_EMBEDDER, local=True))
-    if has_packaged_weights():
-        loaders.append(PackagedEmbedder)
-    if find_spec("sentence_transformers"):
-        loaders.append(partial(SentenceEmbedder, PAPER_EMBEDDER))
+    loaders: tuple[Callable[[], Embedder], ...] = (
+        partial(SentenceEmbedder, PAPER_EMBEDDER, local=True),
+        PackagedEmbedder,
+        partial(SentenceEmbedder, PAPER_EMBEDDER),
+    )
     for load in loaders:
         with suppress(ModelError):
             return load()
@@ -82,12 +79,12 @@ def _digest_of_model(name: str) -> str:
 
         full_name = name if "/" in name else f"sentence-transformers/{name}"
         folder = Path(snapshot_download(full_name, local_files_only=True))
-    files = [
-        path for path in folder.rglob("*") if path.suffix in _DIGESTED_SUFFIXES and path.is_file()
-    ]
-    return _joined_digest(
-        {path.relative_to(folder).as_posix(): _file_digest(path) for path in files}
-    )
+    digests = {
+        path.relative_to(folder).as_posix(): _file_digest(path)
+        for path in folder.rglob("*")
+        if path.suffix in _DIGESTED_SUFFIXES and path.is_file()
+    }
+    return _joined_digest(digests)
 
 
 def _joined_digest(digests: Mapping[str, str]) -> str:
@@ -218,25 +215,22 @@ class PackagedEmbedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See the protocol; texts of similar length share a batch."""
+        import torch
+
         vectors = np.zeros((len(texts), self._model.config.hidden_size), np.float32)
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(by_length), _BATCH):
             batch = by_length[start : start + _BATCH]
-            vectors[batch] = self._embed_batch([texts[i] for i in batch])
+            encoded = self._tokenizer.encode_batch([texts[i] for i in batch])
+            ids = torch.tensor([each.ids for each in encoded])  # (texts, tokens)
+            mask = torch.tensor([each.attention_mask for each in encoded])  # (texts, tokens)
+            with torch.inference_mode():
+                # (texts, tokens, dimensions)
+                hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+                total = (hidden * mask[:, :, None]).sum(1)  # (texts, dimensions)
+                unit = torch.nn.functional.normalize(total / mask.sum(1, keepdim=True), dim=1)
+            vectors[batch] = unit.numpy()
         return vectors
-
-    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        import torch
-
-        encoded = self._tokenizer.encode_batch(texts)
-        ids = torch.tensor([encoding.ids for encoding in encoded])  # (texts, tokens)
-        mask = torch.tensor([encoding.attention_mask for encoding in encoded])  # (texts, tokens)
-        with torch.inference_mode():
-            # (texts, tokens, dimensions)
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-            total = (hidden * mask[:, :, None]).sum(1)  # (texts, dimensions)
-            vectors = torch.nn.functional.normalize(total / mask.sum(1, keepdim=True), dim=1)
-        return np.asarray(vectors.numpy(), dtype=np.float32)
 
 
 def check_packaged_files(folder: Path) -> None:

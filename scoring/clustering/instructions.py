@@ -43,20 +43,16 @@ class Embedder(Protocol):
     @property
     def name(self) -> str:
         """Name that the clustering records."""
-        ...
 
     @property
     def weights(self) -> str | None:
         """Digest of all that determines a vector; None where it is fitted to the dataset."""
-        ...
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Fit to all texts before the first of them is embedded."""
-        ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (texts, dimensions) of unit length; equal texts get equal vectors."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +170,7 @@ def _embed_missing(
 
 
 def _read_keys(folder: Path) -> list[tuple[Path, Keys]]:
-    """The finished parts with the keys of their rows."""
+    """Return the finished parts with the keys of their rows."""
     return [
         (path.with_name(path.name.removesuffix(_KEYS) + ".npy"), np.load(path))
         for path in sorted(folder.glob(f"part-*{_KEYS}"))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ DEMO_CLUSTERS = 8
 DEMO_BASELINES = ("none", "gray")  # two, to have something to compare
 _IMAGES = "demo-images"
 
-OnProgress = Callable[[RunProgress], None]
+OnProgress = Callable[[RunProgress], None] | None
 OnMessage = Callable[[str], None]
 
 
@@ -38,12 +37,15 @@ def build_demo(
     root: Path,
     *,
     on_message: OnMessage = lambda _: None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = None,
     stop: threading.Event | None = None,
 ) -> Workspace:
     """Build the demo workspace at ``root``, or finish an unfinished one."""
     workspace = _import_demo(create_workspace(root), on_message)
-    if not _has_predictions(workspace):
+    is_scored = any(run.run_id == DEMO_RUN for run in list_runs(workspace))
+    progress = read_progress(workspace, DEMO_RUN) if is_scored else None
+    finished = progress and (progress.phase, progress.state) == ("predict", "finished")
+    if not (finished and workspace.database.exists()):
         _score_demo(workspace, on_message, on_progress, stop)
     if not (stop and stop.is_set()) and not list_clusterings(workspace):
         on_message("Clustering the instructions")
@@ -74,25 +76,22 @@ def _import_demo(workspace: Workspace, on_message: OnMessage) -> Workspace:
     return open_workspace(workspace.root)
 
 
-def _has_predictions(workspace: Workspace) -> bool:
-    runs = [run.run_id for run in list_runs(workspace)]
-    progress = read_progress(workspace, DEMO_RUN) if DEMO_RUN in runs else None
-    done = progress is not None and (progress.phase, progress.state) == ("predict", "finished")
-    return done and workspace.database.exists()
-
-
 def _score_demo(
     workspace: Workspace,
     on_message: OnMessage,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
     stop: threading.Event | None,
 ) -> None:
     on_message("Loading the demonstration model")
+    import torch
+
     from scoring.engine.pipeline import predict_dataset, score_dataset
     from scoring.models import load_model
 
     model = load_model(BUNDLED_MODEL, device="cpu")
-    with _single_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a model this small loses time to more on a busy machine
+    try:
         on_message("Scoring each sample with and without its image")
         score_dataset(
             workspace,
@@ -109,16 +108,5 @@ def _score_demo(
         predict_dataset(
             workspace, model, DEMO_RUN, max_new_tokens=16, on_progress=on_progress, stop=stop
         )
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Run torch on one thread: a model this small loses time to more on a busy machine."""
-    import torch
-
-    previous = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
     finally:
-        torch.set_num_threads(previous)
+        torch.set_num_threads(threads)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +43,6 @@ class DigitMark:
     cell: int
 
 
-def load_digit_classes() -> tuple[int, ...]:
-    """Return the digit (0 to 9) of each of the 1,797 scans."""
-    return _load_scans()[1]
-
-
 def draw_digits(background: Colour, marks: Sequence[DigitMark]) -> Image.Image:
     """Return a picture of ``SIDE`` x ``SIDE`` pixels with the digits on a plain background."""
     image = Image.new("RGB", (SIDE, SIDE), background)
@@ -68,23 +62,18 @@ def write_digit_images(destination: Path, demo_dir: Path) -> int:
     folder = destination / "digits"
     folder.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        marks = [_read_mark(mark) for mark in picture["marks"]]
-        image = draw_digits(_read_colour(picture["background"]), marks)
+        marks = [
+            DigitMark(mark["scan"], tuple(mark["colour"]), mark["cell"])
+            for mark in picture["marks"]
+        ]
+        image = draw_digits(tuple(picture["background"]), marks)
         image.save(folder / Path(picture["file"]).name, optimize=True)
     return len(pictures)
 
 
-def _read_mark(mark: dict[str, Any]) -> DigitMark:
-    return DigitMark(int(mark["scan"]), _read_colour(mark["colour"]), int(mark["cell"]))
-
-
-def _read_colour(values: Sequence[int]) -> Colour:
-    red, green, blue = values
-    return int(red), int(green), int(blue)
-
-
 @cache
-def _load_scans() -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
+def load_scans() -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
+    """Return the 1,797 scans and the digit (0 to 9) of each."""
     # Imported here: scikit-learn takes a second, and only the demo needs it in this module.
     from sklearn.datasets import load_digits
 
@@ -96,7 +85,7 @@ def _load_scans() -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
 def _ink_mask(scan: int) -> Image.Image:
     """Return the scan enlarged to a cell: a smooth mask, 255 on the ink, else 0."""
     # A margin of one pixel: many scans touch their upper and lower border.
-    ink = np.pad(_load_scans()[0][scan], 1) / _INK_MAXIMUM
+    ink = np.pad(load_scans()[0][scan], 1) / _INK_MAXIMUM
     small = Image.fromarray((ink * 255).astype(np.uint8))
     large = np.asarray(small.resize((CELL, CELL), Image.Resampling.BICUBIC)) / 255.0
     # Enlarging blurs the strokes; a little gain gives them an edge again.

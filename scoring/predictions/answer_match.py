@@ -26,9 +26,7 @@ _DIGITS = {word: str(value) for value, word in enumerate((*_NUMBER_WORDS, "ten")
 _PUNCTUATION = re.compile(r"((?<!\w)-(?=\.?\d)|(?<![^\W\d])\.(?=\d))|[!-#&-/:-@\[-`{-~]")
 _APOSTROPHES = re.compile("['\u2019]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d\d\d(?!\d))")
-_IDEOGRAPH = re.compile(
-    "([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])"
-)  # each is one word in token F1
+_IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 
 _LETTER = r"\(?\s*([A-Za-z])\s*\)?\s*[.:,]?"
 _BARE = re.compile(_LETTER)
@@ -45,9 +43,11 @@ _UNLISTED = "ABCDE"  # letters that are choices if the question lists none
 
 @dataclass(frozen=True, slots=True)
 class AnswerMatch:
-    """How a prediction compares with the reference; ``letter`` is None if that is not a choice.
+    """How a prediction compares with the reference.
 
-    ``f1`` is between 0 and 1.
+    ``exact``: both are equal after normalisation; nothing matches a blank reference. ``letter``:
+    both choose the same option; None if the reference is not a choice. ``f1``, from 0 to 1: the
+    harmonic mean of precision and recall over normalised words with repetition.
     """
 
     exact: bool
@@ -56,11 +56,23 @@ class AnswerMatch:
 
 
 def match_answer(prediction: str, reference: str, question: str = "") -> AnswerMatch:
-    """Apply all measures to one prediction; ``question`` may list the options of a choice."""
+    """Apply all measures to one prediction; ``question`` may list the options of a choice.
+
+    A reference is a choice if it is a letter, a letter with its option, or the text of exactly
+    one of the options that ``question`` lists. A prediction may be any of these too, or contain
+    "the answer is B"; one that names several options chooses none of them.
+    """
+    given, wanted = normalise_answer(prediction), normalise_answer(reference)
+    letter = find_reference_letter(reference, question)
+    is_right = None
+    if letter is not None:
+        is_right = find_chosen_letter(prediction, list_options(question)) == letter
+    given_words, wanted_words = _count_words(given), _count_words(wanted)
+    common = (given_words & wanted_words).total()
     return AnswerMatch(
-        exact=is_exact_match(prediction, reference),
-        letter=is_letter_match(prediction, reference, question),
-        f1=token_f1(prediction, reference),
+        exact=bool(wanted) and given == wanted,
+        letter=is_right,
+        f1=2 * common / (given_words.total() + wanted_words.total()) if common else 0.0,
     )
 
 
@@ -110,38 +122,9 @@ def _simplify_character(character: str) -> str:
     return " " if separates else character
 
 
-def is_exact_match(prediction: str, reference: str) -> bool:
-    """Return whether both are equal after normalisation; nothing matches a blank reference."""
-    wanted = normalise_answer(reference)
-    return bool(wanted) and normalise_answer(prediction) == wanted
-
-
-def token_f1(prediction: str, reference: str) -> float:
-    """Return the harmonic mean of precision and recall over normalised words with repetition.
-
-    0 if either has no word. Each ideograph counts as a word.
-    """
-    given, wanted = _count_words(prediction), _count_words(reference)
-    common = sum((given & wanted).values())
-    return 2 * common / (given.total() + wanted.total()) if common else 0.0
-
-
 def _count_words(text: str) -> Counter[str]:
-    plain = normalise_answer(text)
-    return Counter((plain if plain.isascii() else _IDEOGRAPH.sub(r" \1 ", plain)).split())
-
-
-def is_letter_match(prediction: str, reference: str, question: str = "") -> bool | None:
-    """Return whether prediction and reference choose the same option; None without a choice.
-
-    A reference is a choice if it is a letter, a letter with its option, or the text of exactly
-    one of the options that ``question`` lists. A prediction may be any of these too, or contain
-    "the answer is B"; one that names several options chooses none of them.
-    """
-    wanted = find_reference_letter(reference, question)
-    if wanted is None:
-        return None
-    return find_chosen_letter(prediction, list_options(question)) == wanted
+    """Count the words of a normalised text; each ideograph is one."""
+    return Counter((text if text.isascii() else _IDEOGRAPH.sub(r" \1 ", text)).split())
 
 
 def list_options(question: str) -> dict[str, str]:
@@ -163,15 +146,13 @@ def find_option_spans(question: str) -> list[tuple[str, int, int]]:
         run.append(mark)
     if len(run) < 2:
         return []
-    begins = [mark.end() for mark in run]
     # Lines after the last option are an instruction, not part of the option.
-    last = question[begins[-1] :].split("\n", 1)[0]
-    ends = [mark.start() for mark in run[1:]] + [begins[-1] + len(last)]
+    last_line, _, _ = question[run[-1].end() :].partition("\n")
+    ends = [mark.start() for mark in run[1:]] + [run[-1].end() + len(last_line)]
     spans = []
-    for mark, begin, end in zip(run, begins, ends, strict=True):
-        text = question[begin:end]
-        left = begin + len(text) - len(text.lstrip())
-        spans.append((mark[1], left, left + len(text.strip())))
+    for mark, end in zip(run, ends, strict=True):
+        text = question[mark.end() : end].lstrip()
+        spans.append((mark[1], end - len(text), end - len(text) + len(text.rstrip())))
     return spans
 
 
@@ -199,7 +180,7 @@ def find_chosen_letter(prediction: str, options: Mapping[str, str] | None = None
         return _known_letter(bare[1].upper(), options)
     if letter := _letter_of_text(text, options):
         return letter
-    named = [match for match in _NAMED.finditer(text) if _names_choice(match, text)]
+    named = [match for match in _NAMED.finditer(text) if _names_choice(match)]
     letters = {(match[1] or match[2]).upper() for match in named}
     if not named:
         letters = set(_BRACKETED.findall(text))
@@ -212,9 +193,9 @@ def _join_lines(text: str) -> str:
     return " ".join(final_answer(text).split())
 
 
-def _names_choice(match: re.Match[str], text: str) -> bool:
+def _names_choice(match: re.Match[str]) -> bool:
     """Return False for "the answer is a cat", True for "the answer is a", "option B because"."""
-    if match[1] or not re.match(r" \w", text[match.end() :]):
+    if match[1] or not re.match(r" \w", match.string[match.end() :]):
         return True
     return match[2].isupper() and match[2] not in "AI"
 

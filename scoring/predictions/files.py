@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from scoring.errors import InputError
 from scoring.readers.encodings import NOT_UTF8, advise_encoding
@@ -77,7 +77,8 @@ def read_prediction_lines(path: Path) -> Iterator[PredictionLine]:
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
     try:
-        with _open_file(path) as file:
+        open_file: Any = gzip.open if path.suffix == ".gz" else open
+        with open_file(path, "rb") as file:
             for line, record in enumerate(_read_records(path, file), 1):
                 if record.problem and NOT_UTF8 in record.problem:
                     file.seek(0)
@@ -89,11 +90,6 @@ def read_prediction_lines(path: Path) -> Iterator[PredictionLine]:
         raise InputError(f"Cannot read {path}: {error}") from error
 
 
-def _open_file(path: Path) -> IO[bytes]:
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
-    return cast(IO[bytes], opened)
-
-
 def _read_records(path: Path, file: IO[bytes]) -> Iterable[RawRecord]:
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if suffix.lower() in _DELIMITERS:
@@ -103,39 +99,29 @@ def _read_records(path: Path, file: IO[bytes]) -> Iterable[RawRecord]:
     file.seek(0)
     if head.startswith("["):
         return read_json_array(file, path.name, keep_going=True)
-    value, text = _first_object(head)
-    if _is_keyed_by_id(head, value, text):
-        return map(_add_id, read_json_object(file, path.name, keep_going=True))
-    read = read_json_values if "\n" in text else read_json_lines
-    return read(file, path.name, keep_going=True)
-
-
-def _first_object(head: str) -> tuple[dict[str, object] | None, str]:
-    """Return the first JSON object and its text; (None, "") if it does not end in ``head``."""
     try:
         value, end = json.JSONDecoder().raw_decode(head)
     except (ValueError, RecursionError):
-        return None, ""
-    return (value, head[:end]) if isinstance(value, dict) else (None, "")
-
-
-def _is_keyed_by_id(head: str, value: dict[str, object] | None, text: str) -> bool:
-    """Return whether a file is one JSON object with the predictions under their samples' ids."""
+        value, end = None, 0
+    text = head[:end] if isinstance(value, dict) else ""  # else longer than the head, or damaged
     first = _FIRST_MEMBER.match(head)
-    if first is None or first[1] in _RECORD_KEYS:
-        return False
-    if value is None:  # longer than what was read, or damaged
-        return not head.partition("\n")[0].rstrip().endswith("}")
-    return not head[len(text) :].strip() and not _RECORD_KEYS & value.keys()
+    is_keyed = first is not None and first[1] not in _RECORD_KEYS  # by the ids of the samples
+    if is_keyed and text:
+        is_keyed = not head[end:].strip() and not _RECORD_KEYS & value.keys()
+    elif is_keyed:
+        is_keyed = not head.partition("\n")[0].rstrip().endswith("}")
+    if is_keyed:
+        return map(_add_id, read_json_object(file, path.name, keep_going=True))
+    read = read_json_values if "\n" in text else read_json_lines
+    return read(file, path.name, keep_going=True)
 
 
 def _add_id(record: RawRecord) -> RawRecord:
     """Return a member of an object as a record with the key as its id."""
     if record.problem:
         return record
-    given = (
-        record.value if isinstance(record.value, Mapping) else {PREDICTION_KEYS[0]: record.value}
-    )
+    value = record.value
+    given = value if isinstance(value, Mapping) else {PREDICTION_KEYS[0]: value}
     return replace(record, value={ID_KEYS[0]: record.key, **given})
 
 

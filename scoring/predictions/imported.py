@@ -138,14 +138,22 @@ def import_predictions(
     default = (model or path.name.partition(".")[0], sight)
     answers = _assign_to_samples(workspace, lines, default, issues)
     if not answers:
-        raise InputError(f"No record of {path} matches this dataset{_describe_issues(issues)}")
+        found = "; ".join(
+            f"{each['what']}: {each['n']:,}"
+            + (f" (such as {each['examples'][0]})" if each["examples"] else "")
+            for each in issues.as_rows()
+        )
+        reasons = f": {found}" if found else "; it has none"
+        raise InputError(f"No record of {path} matches this dataset{reasons}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     dataset = read_dataset_info(workspace)
-    sets = {
-        key: PredictionSet(
-            model=check_model_name(key[0]),
-            sight=str(key[1]),
+    runs = {run.run_id for run in list_runs(workspace)}
+    sets = []
+    for (name, seen), predictions in answers.items():
+        record = PredictionSet(
+            model=check_model_name(name),
+            sight=str(seen),
             file=path.name,
             sha256=digest,
             imported_at=utc_now(),
@@ -155,19 +163,16 @@ def import_predictions(
             n_taken=len(predictions),
             findings=issues.as_rows(),
         )
-        for key, predictions in answers.items()
-    }
-    runs = {run.run_id for run in list_runs(workspace)}
-    for record in sets.values():
         if record.model in runs:
             raise InputError(
                 f"{record.model!r} is the name of a run, whose own predictions are evaluated "
                 f"anyway. Give these another name: NAME={record.file}"
             )
-    new = [key for key, record in sets.items() if not _is_imported(workspace, record, replace)]
-    for key in new:
-        _write_set(workspace, sets[key], answers[key])
-    return PredictionImport(path.name, tuple(sets.values()), already=not new)
+        sets.append((record, predictions))
+    new = [item for item in sets if not _is_imported(workspace, item[0], replace)]
+    for record, predictions in new:
+        _write_set(workspace, record, predictions)
+    return PredictionImport(path.name, tuple(record for record, _ in sets), already=not new)
 
 
 def import_prediction_files(
@@ -178,17 +183,17 @@ def import_prediction_files(
     A file without the image that names no model belongs to the one model of the files with the
     image. Raises InputError if there is not exactly one such model.
     """
-    seen_models = [
-        model or path.name.partition(".")[0]
-        for model, path in map(_split_model, files.get(Sight.SEEN, ()))
-    ]
+    seen = [_split_model(text) for text in files.get(Sight.SEEN, ())]
+    seen_models = [model or path.name.partition(".")[0] for model, path in seen]
     for sight, texts in files.items():
         for text in texts:
             model, path = _split_model(text)
-            if model is None and sight is not Sight.SEEN:
-                if len(seen_models) == 1:
-                    model = seen_models[0]
-                elif not _names_models(path):
+            if model is None and sight is not Sight.SEEN and len(seen_models) == 1:
+                model = seen_models[0]
+            elif model is None and sight is not Sight.SEEN:
+                valid = (line for line in read_prediction_lines(path) if line.problem is None)
+                first = next(valid, None)
+                if first is None or first.model is None:
                     option = "--blind" if sight is Sight.BLIND else "--text-model"
                     raise InputError(
                         f"Which model do the predictions in {text} belong to? Write {option} "
@@ -202,22 +207,6 @@ def _split_model(text: str) -> tuple[str | None, Path]:
     model, equals, path = text.partition("=")
     is_named = equals and not Path(text).exists()
     return (model, Path(path)) if is_named else (None, Path(text))
-
-
-def _names_models(path: Path) -> bool:
-    """Whether the records of a file name their model."""
-    valid = (line for line in read_prediction_lines(path) if line.problem is None)
-    first = next(valid, None)
-    return first is not None and first.model is not None
-
-
-def _describe_issues(issues: ImportIssues) -> str:
-    kinds = [
-        f"{kind}: {n:,}"
-        + (f" (such as {issues.examples[kind][0]})" if issues.examples[kind] else "")
-        for kind, n in issues.counts.items()
-    ]
-    return f": {'; '.join(kinds)}" if kinds else "; it has none"
 
 
 def _assign_to_samples(
@@ -304,15 +293,13 @@ def _write_set(workspace: Workspace, record: PredictionSet, predictions: dict[in
     """Write the record first: a set counts only once its predictions are there."""
     folder = _set_folder(workspace, record)
     rows_wanted = np.fromiter(predictions, np.int64, len(predictions))
+    columns = ["row_idx", "question", "answer"]
     rows = [
-        to_evaluation_row(
-            sample["row_idx"],
-            predictions[sample["row_idx"]],
-            sample["answer"] or "",
-            sample["question"] or "",
+        to_evaluation_row(row_idx, predictions[row_idx], answer or "", question or "")
+        for table in read_columns(workspace, columns, rows_wanted)
+        for row_idx, question, answer in zip(
+            *(table[name].to_pylist() for name in columns), strict=True
         )
-        for table in read_columns(workspace, ["row_idx", "question", "answer"], rows_wanted)
-        for sample in table.to_pylist()
     ]
     (folder / _PREDICTIONS).unlink(missing_ok=True)
     write_json(folder / _RECORD, asdict(record))
@@ -322,12 +309,5 @@ def _write_set(workspace: Workspace, record: PredictionSet, predictions: dict[in
 
 def to_evaluation_row(row_idx: int, prediction: str, answer: str, question: str) -> dict[str, Any]:
     """Return a row of ``schemas.EVALUATION``."""
-    match = match_answer(prediction, answer, question)
-    return {
-        "row_idx": row_idx,
-        "prediction": prediction,
-        "exact": match.exact,
-        "letter": match.letter,
-        "f1": match.f1,
-        "matched_by": MATCH_VERSION,
-    }
+    match = asdict(match_answer(prediction, answer, question))
+    return {"row_idx": row_idx, "prediction": prediction, **match, "matched_by": MATCH_VERSION}

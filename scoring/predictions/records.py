@@ -51,25 +51,13 @@ class Prediction:
 
 def to_prediction_row(prediction: Prediction, max_new_tokens: int | None) -> dict[str, Any]:
     """Return a row of ``schemas.PREDICTIONS``; ``max_new_tokens`` is None if not recorded."""
-    row: dict[str, Any] = {
-        "row_idx": prediction.row_idx,
-        "prediction_text": prediction.prediction_text,
-        "prediction_multimodal": prediction.prediction_multimodal,
-        "reason": prediction.reason,
-        "max_new_tokens": max_new_tokens,
-        "matched_by": MATCH_VERSION,
-        "thoughts_unfinished": sum(
-            text is not None and ends_in_thought(text)
-            for text in (prediction.prediction_text, prediction.prediction_multimodal)
-        ),
-        "rotations": prediction.rotations,
-        "rotated_right_text": prediction.rotated_right_text,
-        "rotated_right_multimodal": prediction.rotated_right_multimodal,
-    }
-    passes = (("text", prediction.match_text), ("multimodal", prediction.match_multimodal))
-    for name, match in passes:
-        row |= {f"{measure}_{name}": getattr(match, measure, None) for measure in MEASURES}
-    return row
+    row = asdict(prediction)
+    for name in ("text", "multimodal"):
+        match = row.pop(f"match_{name}") or {}
+        row |= {f"{measure}_{name}": match.get(measure) for measure in MEASURES}
+    texts = (prediction.prediction_text, prediction.prediction_multimodal)
+    row["thoughts_unfinished"] = sum(text is not None and ends_in_thought(text) for text in texts)
+    return row | {"max_new_tokens": max_new_tokens, "matched_by": MATCH_VERSION}
 
 
 def match_prediction(

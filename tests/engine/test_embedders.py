@@ -129,7 +129,7 @@ def test_record_without_weights_is_read(tmp_path: Path) -> None:
 def test_without_network_and_weights_it_is_tfidf(
     offline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedders, "has_packaged_weights", lambda: False)
+    monkeypatch.setattr(embedders, "PACKAGED", "no-such-package")
     assert load_embedder(None).name == "tfidf"
 
 

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from scoring.predictions.answer_match import (
     AnswerMatch,
     find_chosen_letter,
-    is_exact_match,
-    is_letter_match,
     list_options,
     match_answer,
     normalise_answer,
-    token_f1,
 )
 
 OPTIONS = "Which animal is it?\nA. cat\nB. a dog\nC. horse\nAnswer with the option's letter."
@@ -84,22 +81,23 @@ def test_normalising_again_changes_nothing_of_likely_characters(text: str) -> No
     ],
 )
 def test_exact_match_and_token_f1(prediction: str, reference: str, exact: bool, f1: float) -> None:
-    assert is_exact_match(prediction, reference) is exact
-    assert token_f1(prediction, reference) == pytest.approx(f1)
+    match = match_answer(prediction, reference)
+    assert match.exact is exact
+    assert match.f1 == pytest.approx(f1)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_token_f1_is_symmetric_and_1_for_an_exact_match(one: str, other: str) -> None:
-    f1 = token_f1(one, other)
-    assert f1 == token_f1(other, one)
-    assert 0 <= f1 <= 1
-    if is_exact_match(one, other):
-        assert f1 == 1
+    match = match_answer(one, other)
+    assert match.f1 == match_answer(other, one).f1
+    assert 0 <= match.f1 <= 1
+    if match.exact:
+        assert match.f1 == 1
 
 
 @given(st.permutations(["red", "blue", "cat", "cat"]))
 def test_token_f1_ignores_word_order(words: list[str]) -> None:
-    assert token_f1(" ".join(words), "red blue cat cat") == 1
+    assert match_answer(" ".join(words), "red blue cat cat").f1 == 1
 
 
 def test_options_listed_in_a_question() -> None:
@@ -115,7 +113,7 @@ def test_options_listed_in_a_question() -> None:
 @pytest.mark.parametrize("prediction", ["B", "b", "(B)", "B.", "B)", " b. ", "(b)", "B. a dog"])
 def test_a_letter_is_found_in_any_notation(prediction: str) -> None:
     assert find_chosen_letter(prediction) == "B"
-    assert is_letter_match(prediction, "B", OPTIONS) is True
+    assert match_answer(prediction, "B", OPTIONS).letter is True
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_the_choice_of_a_prediction(prediction: str, letter: str | None) -> None
     ],
 )
 def test_letter_match(prediction: str, reference: str, question: str, matches: bool | None) -> None:
-    assert is_letter_match(prediction, reference, question) is matches
+    assert match_answer(prediction, reference, question).letter is matches
 
 
 def test_all_measures_at_once() -> None:
