@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._scoring_setup import SHAPES, build_model, make_samples
-from scoring.bundled import BUNDLED_MODEL, bundled_dataset
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_samples
 from scoring.engine.preparation import Preparer
@@ -129,7 +129,7 @@ def format_table(
 
 def bundled_samples(folder: Path, count: int) -> tuple[list[Sample], list[Path]]:
     """Return evenly spaced samples of the bundled dataset whose images exist."""
-    data = bundled_dataset()
+    data = bundled_folder("demo")
     roots = [data / "images"]
     workspace = create_workspace(folder / "workspace")
     import_dataset(workspace, [data / "records.json"], roots)

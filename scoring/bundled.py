@@ -11,17 +11,8 @@ MODEL_NOTICE = (
 )
 
 
-def bundled_dataset() -> Path:
-    """Return the folder of the demo dataset."""
-    return _bundled_folder("demo")
-
-
-def bundled_model() -> Path:
-    """Return the folder of the demonstration model."""
-    return _bundled_folder(BUNDLED_MODEL)
-
-
-def _bundled_folder(name: str) -> Path:
+def bundled_folder(name: str) -> Path:
+    """Return the folder of the demo dataset (``demo``) or of the demonstration model."""
     package = Path(__file__).parent
     installed = package / "bundled" / name
     return installed if installed.is_dir() else package.parent / "data" / name

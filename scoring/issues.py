@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 _MAX_EXAMPLES = 5
@@ -22,10 +23,7 @@ class ImportIssues:
             return
         self.counts[kind] = self.counts.get(kind, 0) + n
         kept = self.examples.setdefault(kind, [])
-        for example in examples:
-            if len(kept) >= _MAX_EXAMPLES:
-                break
-            kept.append(example)
+        kept.extend(islice(examples, _MAX_EXAMPLES - len(kept)))
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return one row per kind, for a table or for JSON: what, n, examples."""

@@ -41,21 +41,11 @@ def _run_status(workspace: Workspace, run: RunRecord) -> dict[str, Any]:
     }
     if run.imported_from:
         report = read_import_report(workspace, run.run_id)
-        return status | {
-            "state": "imported",
-            "done": report.n_samples,
-            "total": report.n_samples,
-            "statuses": report.statuses,
-        }
+        counts = {"done": report.n_samples, "total": report.n_samples, "statuses": report.statuses}
+        return status | {"state": "imported"} | counts
     if progress := read_progress(workspace, run.run_id):
-        return status | {
-            "state": f"{progress.phase} {progress.state}",
-            "done": progress.done,
-            "total": progress.total,
-            "rate": progress.rate,
-            "seconds_left": progress.seconds_left,
-            "processes": progress.n_processes,
-            "sources": progress.sources,
-            "statuses": progress.statuses,
-        }
+        status["state"] = f"{progress.phase} {progress.state}"
+        status["processes"] = progress.n_processes
+        for name in ("done", "total", "rate", "seconds_left", "sources", "statuses"):
+            status[name] = getattr(progress, name)
     return status

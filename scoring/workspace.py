@@ -46,6 +46,16 @@ class WorkspaceSettings:
         return replace(self, image_roots=roots, image_bases=bases, schema_version=version)
 
 
+class _Path:
+    """A path inside the workspace."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, workspace: Workspace, owner: type | None = None) -> Path:
+        return workspace.root / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Paths of one workspace folder. Constructing it does not access the disk."""
@@ -53,54 +63,19 @@ class Workspace:
     root: Path
     settings: WorkspaceSettings = field(compare=False)
 
-    @property
-    def dataset_dir(self) -> Path:
-        """Parquet parts of the imported records, and ``dataset.json``."""
-        return self.root / "dataset"
-
-    @property
-    def runs_dir(self) -> Path:
-        """One folder per run."""
-        return self.root / "runs"
+    dataset_dir = _Path("dataset")  # Parquet parts of the imported records, and dataset.json
+    runs_dir = _Path("runs")  # one folder per run
+    clusters_dir = _Path("clusters")  # one folder per clustering
+    reviews_dir = _Path("reviews")  # append-only decision logs, one per reviewer and machine
+    subsets_dir = _Path("subsets")  # saved subsets, stored as rules instead of rows
+    exports_dir = _Path("exports")  # default folder for exports
+    thumbnails_dir = _Path("thumbnails")  # cache of thumbnails; may be deleted
+    remote_dir = _Path("remote")  # downloaded images, by the digest of their URL
+    database = _Path("visnec.duckdb")  # derived from the other files
 
     def run_dir(self, run_id: str) -> Path:
         """The run record and the parts of one run."""
         return self.runs_dir / check_name(run_id, "run")
-
-    @property
-    def clusters_dir(self) -> Path:
-        """One folder per clustering."""
-        return self.root / "clusters"
-
-    @property
-    def reviews_dir(self) -> Path:
-        """Append-only decision logs, one per reviewer and machine."""
-        return self.root / "reviews"
-
-    @property
-    def subsets_dir(self) -> Path:
-        """Saved subsets, stored as rules instead of rows."""
-        return self.root / "subsets"
-
-    @property
-    def exports_dir(self) -> Path:
-        """Default folder for exports."""
-        return self.root / "exports"
-
-    @property
-    def thumbnails_dir(self) -> Path:
-        """Cache of thumbnails; may be deleted."""
-        return self.root / "thumbnails"
-
-    @property
-    def remote_dir(self) -> Path:
-        """Downloaded images, by the digest of their URL."""
-        return self.root / "remote"
-
-    @property
-    def database(self) -> Path:
-        """The derived DuckDB file."""
-        return self.root / "visnec.duckdb"
 
     @property
     def image_roots(self) -> ImageRoots:

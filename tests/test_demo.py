@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scoring.bundled import bundled_dataset, bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates
 from scoring.database.queries.detail import sample_detail
@@ -38,7 +38,7 @@ def made(row: dict[str, object]) -> str:
 
 def records() -> list[dict[str, object]]:
     found: list[dict[str, object]] = json.loads(
-        (bundled_dataset() / "records.json").read_text("utf-8")
+        (bundled_folder("demo") / "records.json").read_text("utf-8")
     )
     return found
 
@@ -111,7 +111,7 @@ def test_predictions_with_the_image_are_correct_where_it_is_needed(demo_built: P
 
 
 def test_model_is_small_and_described_by_a_notice(demo_built: Path) -> None:
-    size = sum(path.stat().st_size for path in bundled_model().glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in bundled_folder(BUNDLED_MODEL).glob("*.safetensors"))
     assert 0 < size < 10_000_000
     notice = open_workspace(demo_built).settings.notice
     assert notice is not None

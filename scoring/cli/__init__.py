@@ -45,85 +45,66 @@ def show_version(
     """Find the samples of a multimodal instruction dataset that really need their image."""
 
 
-_COMMANDS = (
-    ("demo", serve.demo, "Start", "visnec demo", "visnec demo --no-serve -w demo"),
-    (
-        "dashboard", serve.dashboard, "Start",
-        "visnec dashboard -w work", "visnec dashboard -w work --port 0",
+_COMMANDS = {
+    "Start": (
+        ("demo", serve.demo, "visnec demo", "visnec demo --no-serve -w demo"),
+        ("dashboard", serve.dashboard,
+         "visnec dashboard -w work", "visnec dashboard -w work --port 0"),
+        ("status", serve.status, "visnec status -w work", "visnec status -w work --json"),
+        ("doctor", serve.doctor, "visnec doctor", "visnec doctor --json"),
     ),
-    ("status", serve.status, "Start", "visnec status -w work", "visnec status -w work --json"),
-    ("doctor", serve.doctor, "Start", "visnec doctor", "visnec doctor --json"),
-    (
-        "import", import_dataset.import_data, "Data",
-        "visnec import llava_v1_5_mix665k.json -w work --images /data/llava",
-        "visnec import data.parquet -w work --column question=q --column answer=a --dry-run",
+    "Data": (
+        ("import", import_dataset.import_data,
+         "visnec import llava_v1_5_mix665k.json -w work --images /data/llava",
+         "visnec import data.parquet -w work --column question=q --column answer=a --dry-run"),
+        ("relocate", import_dataset.relocate,
+         "visnec relocate -w work --images /old/images=/new/images",
+         "visnec relocate -w work --images /data/coco"),
+        ("build", score.build, "visnec build -w work", "visnec build -w work --json"),
     ),
-    (
-        "relocate", import_dataset.relocate, "Data",
-        "visnec relocate -w work --images /old/images=/new/images",
-        "visnec relocate -w work --images /data/coco",
+    "Scores": (
+        ("score", score.score,
+         "visnec score -w work --model llava-hf/llava-1.5-7b-hf --predict",
+         "visnec score -w work --model Qwen/Qwen2.5-VL-3B-Instruct --run qwen --limit 1000"),
+        ("predict", score.predict,
+         "visnec predict -w work --run qwen",
+         'visnec predict -w work --only "category:misaligned source:charts"'),
+        ("import-scores", import_dataset.import_scores,
+         "visnec import-scores visnec.csv -w work --baseline reference --model llava-1.5-7b",
+         "visnec import-scores scores.csv.gz -w work --run elsewhere --no-check"),
+        ("export-scores", export.export_scores,
+         "visnec export-scores -w work --to scores.csv",
+         "visnec export-scores -w work --run qwen --format csv > scores.csv"),
+        ("evaluate", evaluate.evaluate,
+         "visnec evaluate -w work",
+         "visnec evaluate big=seen.jsonl --blind blind.jsonl -w work --measure letter"),
     ),
-    ("build", score.build, "Data", "visnec build -w work", "visnec build -w work --json"),
-    (
-        "score", score.score, "Scores",
-        "visnec score -w work --model llava-hf/llava-1.5-7b-hf --predict",
-        "visnec score -w work --model Qwen/Qwen2.5-VL-3B-Instruct --run qwen --limit 1000",
+    "Subsets and exports": (
+        ("cluster", subsets.cluster,
+         "visnec cluster -w work --k 20",
+         "visnec cluster -w work --sweep 10,20,20:7,30 --share 0.15"),
+        ("select", subsets.select,
+         "visnec select -w work --name keep15 --rule paper --share 0.15",
+         "visnec select -w work --name above --rule threshold --min 0.25 --text-only keep"),
+        ("stability", subsets.stability,
+         "visnec stability keep15 -w work",
+         "visnec stability keep15 -w work --draws 200 --to inclusion.csv"),
+        ("diff", subsets.diff,
+         "visnec diff keep15 random15 -w work",
+         "visnec diff a/manifest.json b/manifest.json -w work --json --rows"),
+        ("export", export.export,
+         "visnec export keep15 -w work --images copy --card --to keep15",
+         "visnec export weighted -w work --format parquet --weights column"),
+        ("verify", export.verify,
+         "visnec verify work/exports/keep15/manifest.json",
+         "visnec verify keep15/manifest.json -w work"),
     ),
-    (
-        "predict", score.predict, "Scores",
-        "visnec predict -w work --run qwen",
-        'visnec predict -w work --only "category:misaligned source:charts"',
-    ),
-    (
-        "import-scores", import_dataset.import_scores, "Scores",
-        "visnec import-scores visnec.csv -w work --baseline reference --model llava-1.5-7b",
-        "visnec import-scores scores.csv.gz -w work --run elsewhere --no-check",
-    ),
-    (
-        "export-scores", export.export_scores, "Scores",
-        "visnec export-scores -w work --to scores.csv",
-        "visnec export-scores -w work --run qwen --format csv > scores.csv",
-    ),
-    (
-        "evaluate", evaluate.evaluate, "Scores",
-        "visnec evaluate -w work",
-        "visnec evaluate big=seen.jsonl --blind blind.jsonl -w work --measure letter",
-    ),
-    (
-        "cluster", subsets.cluster, "Subsets and exports",
-        "visnec cluster -w work --k 20",
-        "visnec cluster -w work --sweep 10,20,20:7,30 --share 0.15",
-    ),
-    (
-        "select", subsets.select, "Subsets and exports",
-        "visnec select -w work --name keep15 --rule paper --share 0.15",
-        "visnec select -w work --name above --rule threshold --min 0.25 --text-only keep",
-    ),
-    (
-        "stability", subsets.stability, "Subsets and exports",
-        "visnec stability keep15 -w work",
-        "visnec stability keep15 -w work --draws 200 --to inclusion.csv",
-    ),
-    (
-        "diff", subsets.diff, "Subsets and exports",
-        "visnec diff keep15 random15 -w work",
-        "visnec diff a/manifest.json b/manifest.json -w work --json --rows",
-    ),
-    (
-        "export", export.export, "Subsets and exports",
-        "visnec export keep15 -w work --images copy --card --to keep15",
-        "visnec export weighted -w work --format parquet --weights column",
-    ),
-    (
-        "verify", export.verify, "Subsets and exports",
-        "visnec verify work/exports/keep15/manifest.json",
-        "visnec verify keep15/manifest.json -w work",
-    ),
-)  # fmt: skip
-"""Name, function, panel of ``visnec --help`` and two examples."""
+}  # fmt: skip
+"""Name, function and two examples of each command, by the panel of ``visnec --help``."""
 
-for _name, _function, _panel, *_examples in _COMMANDS:
-    add_command(app, _name, _function, *_examples, panel=_panel)
+for _panel, _commands in _COMMANDS.items():
+    for _name, _function, *_examples in _commands:
+        add_command(app, _name, _function, *_examples, panel=_panel)
 
 _DISK_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),

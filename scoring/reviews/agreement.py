@@ -50,7 +50,7 @@ class PairAgreement:
         for (left, right), n in self.table.items():
             mine[left] += n
             yours[right] += n
-        chance = sum(mine[decision] * yours[decision] for decision in Decision) / self.n_both**2
+        chance = sum(n * yours[decision] for decision, n in mine.items()) / self.n_both**2
         return None if math.isclose(chance, 1.0) else (self.raw - chance) / (1 - chance)
 
 

@@ -210,15 +210,14 @@ def read_events(
     With ``until`` (log name -> last sequence number, from :func:`log_offsets`) the logs are read
     as they were then; a log that is not in it did not exist.
     """
-    for path in _log_paths(workspace.reviews_dir):
-        last = math.inf if until is None else until.get(path.stem, 0)
-        yield from (event for event in _read_log(path).events if event.seq <= last)
+    for log in _read_logs(workspace):
+        last = math.inf if until is None else until.get(log.path.stem, 0)
+        yield from (event for event in log.events if event.seq <= last)
 
 
 def log_offsets(workspace: Workspace) -> dict[str, int]:
     """Return log name -> sequence number of its last finished event, for logs with events."""
-    logs = {path.stem: _read_log(path) for path in _log_paths(workspace.reviews_dir)}
-    return {name: log.last_seq for name, log in logs.items() if log.events}
+    return {log.path.stem: log.last_seq for log in _read_logs(workspace) if log.events}
 
 
 def log_digests(workspace: Workspace, offsets: Mapping[str, int]) -> dict[str, str]:
@@ -227,13 +226,12 @@ def log_digests(workspace: Workspace, offsets: Mapping[str, int]) -> dict[str, s
     A log that is missing, or has no such event, is left out.
     """
     digests: dict[str, str] = {}
-    for path in _log_paths(workspace.reviews_dir):
-        log = _read_log(path)
+    for log in _read_logs(workspace):
         ends = {event.seq: end for event, end in zip(log.events, log.ends, strict=True)}
-        end = ends.get(offsets.get(path.stem, 0))
+        end = ends.get(offsets.get(log.path.stem, 0))
         if end is not None:
-            with path.open("rb") as file:
-                digests[path.stem] = hashlib.sha256(file.read(end)).hexdigest()
+            with log.path.open("rb") as file:
+                digests[log.path.stem] = hashlib.sha256(file.read(end)).hexdigest()
     return digests
 
 
@@ -249,10 +247,11 @@ def logs_generation(workspace: Workspace) -> str:
     return hashlib.sha256("\n".join(sorted(states)).encode()).hexdigest()[:16]
 
 
-def _read_log(path: Path) -> LogTail:
-    log = LogTail(path)
-    log.refresh()
-    return log
+def _read_logs(workspace: Workspace) -> Iterator[LogTail]:
+    for path in _log_paths(workspace.reviews_dir):
+        log = LogTail(path)
+        log.refresh()
+        yield log
 
 
 def _log_paths(reviews_dir: Path) -> list[Path]:

@@ -57,8 +57,7 @@ class ReviewerProgress:
 def latest_decisions(events: Iterable[DecisionEvent]) -> list[LatestDecision]:
     """Return the current decision per sample and reviewer, ascending by (row_idx, reviewer).
 
-    Args:
-        events: all events, log by log in the order of the logs' names, each log in its order.
+    ``events`` are all events, log by log in the order of the logs' names, each log in its order.
     """
     by_sample: dict[tuple[int, str], list[DecisionEvent]] = defaultdict(list)
     for event in events:
@@ -105,15 +104,9 @@ def reviewer_progress(latest: Iterable[LatestDecision]) -> list[ReviewerProgress
     progress = []
     for reviewer, decisions in sorted(by_reviewer.items()):
         counts = Counter(held.decision for held in decisions)
-        progress.append(
-            ReviewerProgress(
-                reviewer,
-                keep=counts[Decision.KEEP],
-                drop=counts[Decision.DROP],
-                unsure=counts[Decision.UNSURE],
-                last_decided_at=max(held.decided_at for held in decisions),
-            )
-        )
+        keep, drop, unsure = (counts[decision] for decision in Decision)
+        last = max(held.decided_at for held in decisions)
+        progress.append(ReviewerProgress(reviewer, keep, drop, unsure, last))
     return progress
 
 
@@ -124,11 +117,7 @@ def resolve_decision(
 
     Inside a log the later event wins; between machines of the reviewer the later ``decided_at``.
     A decision without a note keeps an earlier note. An undo reverts only an event of its own
-    reviewer on its own sample.
-
-    Args:
-        events: all events of the reviewer on the sample, log by log in the order of the logs'
-            names, each log in its order.
+    reviewer on its own sample. ``events`` are ordered as for :func:`latest_decisions`.
 
     Returns:
         The current decision or note, None if there is neither; and event id -> id of the undo that
@@ -204,9 +193,7 @@ def _merge_machines(first: LatestDecision, second: LatestDecision) -> LatestDeci
         (first, second),
         key=lambda held: (held.decision is not None, held.decided_at, held.event_id),
     )
-    starts = [
-        held.first_decided_at for held in (first, second) if held.first_decided_at is not None
-    ]
+    starts = [start for start in (first.first_decided_at, second.first_decided_at) if start]
     drawn = [held for held in (first, second) if held.drawn_at is not None]
     shown_by = min(drawn, key=lambda held: (str(held.drawn_at), held.event_id), default=winner)
     return replace(

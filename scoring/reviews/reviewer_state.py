@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, product
 
 from scoring.reviews.decision_log import Decision, DecisionEvent
@@ -82,7 +82,8 @@ class DecisionState:
             else:
                 del self._latest[key]
             changed.add(key[0])
-            self._n_decided[key[1]] += _is_decided(latest) - _is_decided(before)
+            is_decided, was_decided = (bool(held and held.decision) for held in (latest, before))
+            self._n_decided[key[1]] += is_decided - was_decided
         return changed
 
     def _list_events(self, key: SampleKey) -> list[DecisionEvent]:
@@ -186,9 +187,9 @@ class DecisionState:
 class _Timeline:
     """Decisions in the order they were made; three lists cost less memory than many tuples."""
 
-    clocks: list[str]
-    numbers: list[int]
-    events: list[DecisionEvent | list[DecisionEvent]]
+    clocks: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    events: list[DecisionEvent | list[DecisionEvent]] = field(default_factory=list)
 
 
 class _Log:
@@ -213,33 +214,26 @@ class _Log:
             self.reviewers.add(event.reviewer)
             self._clock = max(self._clock, event.decided_at)
             self._n += 1
-            if event.decision is not None and event.undoes is None:
-                self._add_decision(event)
+            if event.decision is None or event.undoes is not None:
+                continue
+            decided: DecisionEvent | list[DecisionEvent] = event
+            if event.in_bulk:
+                decided = self._bulks.setdefault((event.reviewer, str(event.queue)), [])
+                decided.append(event)
+                if len(decided) > 1:
+                    continue
+            timeline = self._timelines.setdefault((event.reviewer, event.in_bulk), _Timeline())
+            timeline.clocks.append(self._clock)
+            timeline.numbers.append(self._n)
+            timeline.events.append(decided)
         return keys
-
-    def _add_decision(self, event: DecisionEvent) -> None:
-        events: DecisionEvent | list[DecisionEvent] = event
-        if event.in_bulk:
-            events = self._bulks.setdefault((event.reviewer, str(event.queue)), [])
-            events.append(event)
-            if len(events) > 1:
-                return
-        key = event.reviewer, event.in_bulk
-        timeline = self._timelines.setdefault(key, _Timeline([], [], []))
-        timeline.clocks.append(self._clock)
-        timeline.numbers.append(self._n)
-        timeline.events.append(events)
 
     def latest_first(
         self, reviewer: str, in_bulk: bool
     ) -> Iterator[tuple[str, str, int, list[DecisionEvent]]]:
         """Return decisions with the key that orders them among those of all logs."""
-        timeline = self._timelines.get((reviewer, in_bulk), _Timeline([], [], []))
+        timeline = self._timelines.get((reviewer, in_bulk), _Timeline())
         for index in reversed(range(len(timeline.events))):
             events = timeline.events[index]
             key = timeline.clocks[index], self._name, timeline.numbers[index]
             yield *key, events if isinstance(events, list) else [events]
-
-
-def _is_decided(latest: LatestDecision | None) -> bool:
-    return latest is not None and latest.decision is not None

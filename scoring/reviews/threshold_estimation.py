@@ -9,7 +9,7 @@ labels allow. A share without labels is None, never 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from scoring.errors import InputError
 
+CURVE_POINTS = 60
 _FOLDS = 10
 
 
@@ -123,7 +124,13 @@ def estimate_label_weights(
     weights = np.zeros(len(drawn))
     for number in np.unique(stratum[drawn]).tolist():
         inside = np.flatnonzero(stratum == number)
-        weights[inside] = _weights_in_stratum(drawn[inside], sizes[number])
+        is_drawn = drawn[inside]
+        later = is_drawn.sum() - np.cumsum(is_drawn)  # each later draw knows the label
+        in_stratum = later.astype(np.float64)
+        edges = np.flatnonzero(np.diff(is_drawn, prepend=False, append=False))
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            in_stratum[begin:end] = sizes[number] - begin + in_stratum[end - 1]
+        weights[inside] = in_stratum / is_drawn.sum()
     if families is not None:
         family_of = np.array([families[number] for number in stratum.tolist()], np.int64)
         for family in set(families.values()):
@@ -133,15 +140,6 @@ def estimate_label_weights(
     return weights
 
 
-def _weights_in_stratum(drawn: NDArray[np.bool_], size: int) -> NDArray[np.float64]:
-    n_drawn = int(drawn.sum())
-    weights = (n_drawn - np.cumsum(drawn)).astype(np.float64)  # each later draw knows the label
-    edges = np.flatnonzero(np.diff(drawn, prepend=False, append=False))
-    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        weights[begin:end] = size - begin + weights[end - 1]
-    return weights / n_drawn
-
-
 def _rescale(weights: NDArray[np.float64], inside: NDArray[np.bool_], size: int) -> None:
     """Scale some of the weights to add up to ``size``, unless all of them are zero."""
     total = float(weights[inside].sum())
@@ -149,17 +147,19 @@ def _rescale(weights: NDArray[np.float64], inside: NDArray[np.bool_], size: int)
         weights[inside] *= size / total
 
 
-def estimate_quality(
-    labels: WeightedLabels, threshold: float, confidence: float = 0.95
-) -> ThresholdQuality:
-    """Estimate precision, recall and wrong outcomes at one threshold.
-
-    Raises InputError for a confidence outside (0, 1).
-    """
+def estimate_quality(labels: WeightedLabels, threshold: float) -> ThresholdQuality:
+    """Estimate precision, recall and wrong outcomes at one threshold, with 95 % intervals."""
     kept, wanted = labels.visnec >= threshold, labels.keep
 
     def estimate(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> ShareEstimate | None:
-        return _estimate_share(hits[among], labels.weight[among], confidence)
+        if not among.any():
+            return None
+        weight = labels.weight[among]
+        total = float(weight.sum())
+        value = min(1.0, float(weight[hits[among]].sum()) / total)
+        effective = total * total / float((weight * weight).sum())
+        low, high = wilson_interval(value, effective)
+        return ShareEstimate(value, min(low, value), max(high, value), len(weight), effective)
 
     return ThresholdQuality(
         threshold=float(threshold),
@@ -170,23 +170,16 @@ def estimate_quality(
     )
 
 
-def estimate_quality_curve(
-    labels: WeightedLabels,
-    thresholds: Sequence[float] | None = None,
-    confidence: float = 0.95,
-    points: int = 60,
-) -> list[ThresholdQuality]:
-    """Estimate the quality at every threshold, ascending; by default at ``points`` label scores.
+def estimate_quality_curve(labels: WeightedLabels) -> list[ThresholdQuality]:
+    """Estimate the quality at the scores of the labels, ascending, at most ``CURVE_POINTS``.
 
     The quality only changes at scores of labels, so these are all the thresholds to try. Empty
     without labels.
     """
-    if thresholds is None:
-        scores = np.unique(labels.visnec)
-        if len(scores) > points:
-            scores = scores[np.unique(np.linspace(0, len(scores) - 1, points).astype(int))]
-        thresholds = scores.tolist()
-    return [estimate_quality(labels, value, confidence) for value in sorted(set(thresholds))]
+    scores = np.unique(labels.visnec)
+    if len(scores) > CURVE_POINTS:
+        scores = scores[np.unique(np.linspace(0, len(scores) - 1, CURVE_POINTS).astype(int))]
+    return [estimate_quality(labels, threshold) for threshold in scores.tolist()]
 
 
 def suggest_threshold(labels: WeightedLabels) -> ThresholdSuggestion | None:
@@ -195,8 +188,7 @@ def suggest_threshold(labels: WeightedLabels) -> ThresholdSuggestion | None:
     The F1 on the labels that chose a threshold is too high. So each tenth of the labels, dealt out
     in the order of their scores, is evaluated at the threshold that the other nine tenths choose.
 
-    Returns:
-        None without a label to keep.
+    None without a label to keep.
     """
     threshold = _best_threshold(labels, np.ones(len(labels), np.bool_))
     if threshold is None:
@@ -226,27 +218,11 @@ def _best_threshold(labels: WeightedLabels, mask: NDArray[np.bool_]) -> float | 
     return float(visnec[np.argmax(np.where(last_of_equals, f1, -1.0))])
 
 
-def wilson_interval(share: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a share among ``n`` (effective) observations."""
-    if not 0 < confidence < 1:
-        raise InputError(
-            f"The confidence must be between 0 and 1 (0.95 is 95 %), got {confidence!r}"
-        )
+def wilson_interval(share: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a share among ``n`` (effective) observations."""
     if n <= 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(0.975)
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _estimate_share(
-    hits: NDArray[np.bool_], weight: NDArray[np.float64], confidence: float
-) -> ShareEstimate | None:
-    if not len(hits):
-        return None
-    total = float(weight.sum())
-    value = min(1.0, float(weight[hits].sum()) / total)
-    effective = total * total / float((weight * weight).sum())
-    low, high = wilson_interval(value, effective, confidence)
-    return ShareEstimate(value, min(low, value), max(high, value), len(hits), effective)

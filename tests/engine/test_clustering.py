@@ -16,12 +16,13 @@ from sklearn.cluster import MiniBatchKMeans
 
 from scoring.clustering import instructions
 from scoring.clustering.clusters import (
+    PACKAGED,
+    PAPER_EMBEDDER,
     cluster_dataset,
     list_clusterings,
     run_kmeans,
     sweep_clusterings,
 )
-from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER
 from scoring.clustering.embedders import (
     PACKAGED_FILES,
     PackagedEmbedder,

@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from scoring.clustering import embedders, instructions
-from scoring.clustering.clusters import cluster_dataset, list_clusterings, sweep_clusterings
-from scoring.clustering.embedder_names import PACKAGED, PAPER_EMBEDDER, embedder_note
+from scoring.clustering.clusters import (
+    PACKAGED,
+    PAPER_EMBEDDER,
+    cluster_dataset,
+    embedder_note,
+    list_clusterings,
+    sweep_clusterings,
+)
 from scoring.clustering.embedders import (
     PackagedEmbedder,
     SentenceEmbedder,

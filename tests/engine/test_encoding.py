@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoring.bundled import bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
@@ -51,7 +51,7 @@ class CountingImages:
 
 
 def counting_encoder(**settings: Any) -> tuple[Encoder, CountingImages]:
-    processor = load_processor(bundled_model())
+    processor = load_processor(bundled_folder(BUNDLED_MODEL))
     images = CountingImages(processor.image_processor)
     processor.image_processor = images
     return Encoder(processor, TemplateRenderer(processor, None), ("</s>",), **settings), images
@@ -226,7 +226,7 @@ def test_a_template_that_writes_no_placeholder_has_no_reference_baseline(tmp_pat
         "{% for m in messages %}{{ m.role }}: {% for c in m.content if c.type == 'text' %}"
         "{{ c.text }}{% endfor %}{{ eos_token }}{% endfor %}"
     )
-    processor = load_processor(bundled_model())
+    processor = load_processor(bundled_folder(BUNDLED_MODEL))
     encoder = Encoder(processor, TemplateRenderer(processor, template.read_text()), ("</s>",))
     with pytest.raises(PromptProblem, match="one placeholder token"):
         encoder.encode_masked(TALK)
@@ -236,4 +236,4 @@ def test_a_template_without_images_is_refused_at_load(tmp_path: Path) -> None:
     template = tmp_path / "mute.jinja"
     template.write_text("{% for m in messages %}{{ m.content[-1].text }}</s>{% endfor %}")
     with pytest.raises(ModelError, match="cannot be scored"):
-        load_model(str(bundled_model()), template=str(template), device="cpu")
+        load_model(str(bundled_folder(BUNDLED_MODEL)), template=str(template), device="cpu")

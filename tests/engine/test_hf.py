@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from scoring.bundled import bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.errors import ModelError
 from scoring.models import load_model
 from scoring.models.base import EncodedSample
@@ -34,13 +34,15 @@ TALKS = [
 
 @pytest.fixture(scope="module")
 def model() -> HfModel:
-    return load_model(str(bundled_model()), device="cpu")
+    return load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
 
 
 def plain_losses(turns: tuple[Turn, ...], image: Image.Image | None) -> list[float]:
     """Batch 1, full logits, log-softmax; answer tokens located by growing prefixes."""
-    processor = AutoProcessor.from_pretrained(bundled_model())
-    network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(bundled_folder(BUNDLED_MODEL))
+    network = AutoModelForImageTextToText.from_pretrained(
+        bundled_folder(BUNDLED_MODEL), dtype=torch.float32
+    )
 
     def ids_of(messages: list[dict[str, object]], prompt: bool = False) -> dict[str, torch.Tensor]:
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
@@ -87,7 +89,7 @@ def test_a_batch_may_mix_samples_with_and_without_images(model: HfModel) -> None
 def test_both_passes_have_the_same_answer_tokens_and_end_with_the_end_token(
     model: HfModel,
 ) -> None:
-    tokenizer = AutoProcessor.from_pretrained(bundled_model()).tokenizer
+    tokenizer = AutoProcessor.from_pretrained(bundled_folder(BUNDLED_MODEL)).tokenizer
     for talk in TALKS:
         with_image, without = model.encode(talk, [RED]), model.encode(talk, [])
         assert with_image.answer_ids == without.answer_ids
@@ -96,8 +98,8 @@ def test_both_passes_have_the_same_answer_tokens_and_end_with_the_end_token(
 
 
 def test_the_end_token_is_excluded_on_request() -> None:
-    with_end = load_model(str(bundled_model())).encode(TALKS[0], [])
-    without = load_model(str(bundled_model()), score_eos=False).encode(TALKS[0], [])
+    with_end = load_model(str(bundled_folder(BUNDLED_MODEL))).encode(TALKS[0], [])
+    without = load_model(str(bundled_folder(BUNDLED_MODEL)), score_eos=False).encode(TALKS[0], [])
     assert without.answer_ids == with_end.answer_ids[:-1]
 
 
@@ -114,7 +116,7 @@ def test_the_bundled_model_has_its_info(model: HfModel) -> None:
 
 
 def test_reduced_precision_stays_close(model: HfModel) -> None:
-    half = load_model(str(bundled_model()), dtype="bfloat16", device="cpu")
+    half = load_model(str(bundled_folder(BUNDLED_MODEL)), dtype="bfloat16", device="cpu")
     exact = model.answer_losses([model.encode(TALKS[1], [RED])])[0]
     rounded = half.answer_losses([half.encode(TALKS[1], [RED])])[0]
     assert rounded.dtype == np.float32
@@ -122,7 +124,7 @@ def test_reduced_precision_stays_close(model: HfModel) -> None:
 
 
 def test_llava_v1_is_the_reference_prompt() -> None:
-    model = load_model(str(bundled_model()), template="llava_v1")
+    model = load_model(str(bundled_folder(BUNDLED_MODEL)), template="llava_v1")
     talk = (
         Turn(Role.HUMAN, "What is it?\n", (12,)),
         Turn(Role.ASSISTANT, "red"),
@@ -148,14 +150,16 @@ def test_a_model_that_cannot_be_loaded_raises_the_reason(tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"cannot be loaded|has no processor"):
         load_model(str(tmp_path))
     with pytest.raises(ModelError, match="Unknown dtype 'int3'"):
-        load_model(str(bundled_model()), dtype="int3")
+        load_model(str(bundled_folder(BUNDLED_MODEL)), dtype="int3")
     with pytest.raises(ModelError, match=r"Unknown template .nowhere\.jinja."):
-        load_model(str(bundled_model()), template="nowhere.jinja")
+        load_model(str(bundled_folder(BUNDLED_MODEL)), template="nowhere.jinja")
 
 
 def greedy_loop(prompt: EncodedSample, n_tokens: int) -> list[int]:
     """The most likely token, one at a time, with full forward passes."""
-    network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
+    network = AutoModelForImageTextToText.from_pretrained(
+        bundled_folder(BUNDLED_MODEL), dtype=torch.float32
+    )
     ids = torch.tensor([prompt.input_ids])
     with torch.inference_mode():
         for _ in range(n_tokens):
@@ -166,7 +170,7 @@ def greedy_loop(prompt: EncodedSample, n_tokens: int) -> list[int]:
 
 
 def test_predictions_are_greedy_for_any_published_settings(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(bundled_model(), tmp_path / "model"))
+    folder = Path(shutil.copytree(bundled_folder(BUNDLED_MODEL), tmp_path / "model"))
     path = folder / "generation_config.json"
     settings = {
         **json.loads(path.read_text()),
@@ -202,10 +206,10 @@ def test_predictions_keep_content_tokens_and_end_at_the_first_end_token(model: H
 def test_a_prediction_starts_with_the_thought_that_its_prompt_opens(
     tmp_path: Path, prompt: str, begin: str
 ) -> None:
-    own = (bundled_model() / "chat_template.jinja").read_text()
+    own = (bundled_folder(BUNDLED_MODEL) / "chat_template.jinja").read_text()
     template = tmp_path / "thinking.jinja"
     template.write_text(f"{own}{{% if add_generation_prompt %}}{{{{ {prompt!r} }}}}{{% endif %}}")
-    thinking = load_model(str(bundled_model()), template=str(template), device="cpu")
+    thinking = load_model(str(bundled_folder(BUNDLED_MODEL)), template=str(template), device="cpu")
     question = thinking.encode_prompt((Turn(Role.HUMAN, "\nWhat?", (0,)),), [RED])
     (red,) = thinking._tokenizer.encode(" red", add_special_tokens=False)
     assert thinking._decode_answer(question, [red]).replace(" ", "") == begin + "red"

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
-from scoring.bundled import bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, score_dataset
 from scoring.errors import ModelError, RunConflictError
@@ -145,8 +145,8 @@ OFFLOADED = {
 
 def test_weights_on_disk_give_the_same_scores(tmp_path: Path) -> None:
     place = workspace_of(tmp_path)
-    whole = load_model(str(bundled_model()), device="cpu")
-    spread = load_model(str(bundled_model()), device="cpu", device_map=OFFLOADED)
+    whole = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
+    spread = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu", device_map=OFFLOADED)
     assert next(spread._model.model.vision_tower.parameters()).device.type == "meta"
     assert spread.capabilities == whole.capabilities
     score_dataset(place, whole, run_id="whole")
@@ -161,10 +161,10 @@ def test_weights_on_disk_give_the_same_scores(tmp_path: Path) -> None:
 
 def test_quantisation_is_given_by_name_or_as_json() -> None:
     pytest.importorskip("optimum.quanto")
-    exact = load_model(str(bundled_model()), device="cpu")
-    small = load_model(str(bundled_model()), device="cpu", quantization="quanto-int8")
+    exact = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
+    small = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu", quantization="quanto-int8")
     as_json = json.dumps({"quant_method": "quanto", "weights": "int8"})
-    again = load_model(str(bundled_model()), device="cpu", quantization=as_json)
+    again = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu", quantization=as_json)
     assert small.info.quantization == again.info.quantization
     assert 1e-6 < largest_difference(sample_losses(small), sample_losses(exact)) < 0.5
     assert small.capabilities.batched
@@ -173,7 +173,7 @@ def test_quantisation_is_given_by_name_or_as_json() -> None:
 def test_a_quantised_run_is_not_resumed_without_quantisation(tmp_path: Path) -> None:
     """Only the record is compared, which needs no library."""
     place = workspace_of(tmp_path)
-    model = load_model(str(bundled_model()), device="cpu")
+    model = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
     score_dataset(place, model, run_id="mine", limit=1)
     path = place.run_dir("mine") / "run.json"
     raw = json.loads(path.read_text())
@@ -184,7 +184,7 @@ def test_a_quantised_run_is_not_resumed_without_quantisation(tmp_path: Path) -> 
 
 def test_a_run_keeps_its_image_processor(tmp_path: Path) -> None:
     place = workspace_of(tmp_path)
-    model = load_model(str(bundled_model()), device="cpu")
+    model = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
     assert model.info.image_processor == "CLIPImageProcessorPil (pil)"
     run = score_dataset(place, model, limit=1).run_id
     path = place.run_dir(run) / "run.json"
@@ -214,7 +214,7 @@ def test_a_run_of_an_earlier_version_keeps_its_recorded_classes(
     tmp_path: Path, processor: str | None, goes_on: bool
 ) -> None:
     place = workspace_of(tmp_path)
-    model = load_model(str(bundled_model()), device="cpu", image_processor="pil")
+    model = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu", image_processor="pil")
     run = score_dataset(place, model, limit=1).run_id
     path = place.run_dir(run) / "run.json"
     raw = json.loads(path.read_text())
@@ -242,7 +242,7 @@ def test_a_run_of_an_earlier_version_keeps_its_recorded_classes(
 )
 def test_an_invalid_option_is_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        load_model(str(bundled_model()), **options)  # type: ignore[arg-type]
+        load_model(str(bundled_folder(BUNDLED_MODEL)), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

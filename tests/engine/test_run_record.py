@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner
 
 from scoring import cli
-from scoring.bundled import BUNDLED_MODEL, bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info
 from scoring.engine.pipeline import predict_dataset, score_dataset
@@ -61,12 +61,12 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the bundled model that a test may change."""
-    return Path(shutil.copytree(bundled_model(), tmp_path / "model"))
+    return Path(shutil.copytree(bundled_folder(BUNDLED_MODEL), tmp_path / "model"))
 
 
 @pytest.fixture(scope="module")
 def model() -> HfModel:
-    return load_model(str(bundled_model()), device="cpu")
+    return load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
 
 
 def loaded(folder: Path, template: str | None = None) -> HfModel:
@@ -86,14 +86,16 @@ def test_the_record_contains_the_deciding_settings(workspace: Workspace, model: 
     assert (record.dtype, record.device, record.device_name is not None) == ("float32", "cpu", True)
     assert (record.template, record.score_eos, record.truncate) == ("own", True, False)
     assert record.baselines == ("none",)
-    weights = hashlib.sha256((bundled_model() / "model.safetensors").read_bytes()).hexdigest()
+    weights = hashlib.sha256(
+        (bundled_folder(BUNDLED_MODEL) / "model.safetensors").read_bytes()
+    ).hexdigest()
     assert record.model_fingerprint == hashlib.sha256(weights.encode()).hexdigest()
     assert record.dataset_fingerprint == read_dataset_info(workspace).origin
     assert record.processor is not None
     assert record.processor.startswith("LlavaProcessor, CLIPImageProcessor")
     assert record.model_files is not None
     assert record.model_files == {
-        name: hashlib.sha256((bundled_model() / name).read_bytes()).hexdigest()[:12]
+        name: hashlib.sha256((bundled_folder(BUNDLED_MODEL) / name).read_bytes()).hexdigest()[:12]
         for name in (
             "config.json",
             "processor_config.json",
@@ -200,8 +202,10 @@ def losses(workspace: Workspace, run: str) -> list[float]:
 
 def plain_loss(answer: str) -> float:
     """The prompt of TEMPLATE written out; batch 1, full logits, log-softmax."""
-    processor = AutoProcessor.from_pretrained(bundled_model())
-    network = AutoModelForImageTextToText.from_pretrained(bundled_model(), dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(bundled_folder(BUNDLED_MODEL))
+    network = AutoModelForImageTextToText.from_pretrained(
+        bundled_folder(BUNDLED_MODEL), dtype=torch.float32
+    )
     begin = "Read this.user: <image>\nWhat colour is it?assistant: "
     text = f"{begin}{answer}{processor.tokenizer.eos_token}"
     picture = Image.new("RGB", (64, 64), (200, 30, 30))
@@ -216,7 +220,7 @@ def plain_loss(answer: str) -> float:
 
 
 def test_scoring_with_a_template_file(workspace: Workspace, template: Path) -> None:
-    model = loaded(bundled_model(), str(template))
+    model = loaded(bundled_folder(BUNDLED_MODEL), str(template))
     assert model.info.template == f"file:{hashlib.sha256(TEMPLATE.encode()).hexdigest()[:12]}"
     run = score_dataset(workspace, model).run_id
     expected = [plain_loss(answer) for answer in ("red", "blue", "green")]
@@ -226,10 +230,12 @@ def test_scoring_with_a_template_file(workspace: Workspace, template: Path) -> N
 def test_predictions_need_the_template_of_the_scores(
     workspace: Workspace, template: Path, model: HfModel
 ) -> None:
-    score_dataset(workspace, loaded(bundled_model(), str(template)), run_id="mine")
+    score_dataset(workspace, loaded(bundled_folder(BUNDLED_MODEL), str(template)), run_id="mine")
     with pytest.raises(RunConflictError, match=r"template: 'file:.*' then, 'own' now"):
         predict_dataset(workspace, model, "mine")
-    half = load_model(str(bundled_model()), template=str(template), dtype="bfloat16", device="cpu")
+    half = load_model(
+        str(bundled_folder(BUNDLED_MODEL)), template=str(template), dtype="bfloat16", device="cpu"
+    )
     with pytest.raises(RunConflictError, match="dtype: 'float32' then, 'bfloat16' now"):
         predict_dataset(workspace, half, "mine")
     asked = ("predict", "-w", str(workspace.root))

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from scoring import cli
-from scoring.bundled import bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.dataset.importing import import_dataset
 from scoring.engine.pipeline import predict_dataset, read_run_summary, score_dataset
 from scoring.errors import InputError, ModelError, RunConflictError
@@ -73,7 +73,10 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def loaded(template: str, **variables: Any) -> HfModel:
     return load_model(
-        str(bundled_model()), template=template, device="cpu", chat_template_kwargs=variables
+        str(bundled_folder(BUNDLED_MODEL)),
+        template=template,
+        device="cpu",
+        chat_template_kwargs=variables,
     )
 
 
@@ -166,7 +169,7 @@ def test_thoughts_that_the_template_drops_are_counted_and_not_scored(
 
 def test_kept_thoughts_have_their_own_sums(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [(ASKED, "<think>two red</think>\n\nred")])
-    model = load_model(str(bundled_model()), device="cpu")
+    model = load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
     run = score_dataset(workspace, model, tokens=True).run_id
     (row,) = parts(workspace, run, "scores")
     (turn,) = row["turns"]
@@ -185,7 +188,9 @@ def test_altered_texts_are_counted(tmp_path: Path) -> None:
 
 
 def test_parts_of_earlier_versions_are_counted_too(workspace: Workspace) -> None:
-    run = score_dataset(workspace, load_model(str(bundled_model()), device="cpu")).run_id
+    run = score_dataset(
+        workspace, load_model(str(bundled_folder(BUNDLED_MODEL)), device="cpu")
+    ).run_id
     (part,) = (workspace.run_dir(run) / "scores").glob("part-*.parquet")
     table = pq.read_table(part)
     pq.write_table(table.drop_columns(["text_altered", "thoughts_dropped"]), part)

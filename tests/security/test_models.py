@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jinja2.exceptions import TemplateError
 
-from scoring.bundled import bundled_model
+from scoring.bundled import BUNDLED_MODEL, bundled_folder
 from scoring.errors import ModelError
 from scoring.models.loading import TemplateRenderer, load_model_and_processor
 from scoring.models.options import resolve_model_folder
@@ -23,7 +23,7 @@ MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    shutil.copytree(bundled_model(), folder)
+    shutil.copytree(bundled_folder(BUNDLED_MODEL), folder)
     return folder
 
 
@@ -96,7 +96,7 @@ def test_no_module_trusts_remote_code() -> None:
     ],
 )
 def test_a_chat_template_can_access_only_its_messages(template: str) -> None:
-    processor = load_processor(bundled_model())
+    processor = load_processor(bundled_folder(BUNDLED_MODEL))
     try:
         text = TemplateRenderer(processor, template)(MESSAGES)
     except (TemplateError, TypeError, AttributeError, ValueError):

@@ -37,7 +37,7 @@ from dashboard.view.state import (
     change_view,
 )
 from dashboard.widgets import figures, notices
-from scoring.clustering.embedder_names import embedder_note
+from scoring.clustering.clusters import embedder_note
 from scoring.errors import RuleError
 from scoring.rules import LOSSES, PAPER_RULES, Control
 from scoring.samples import Status
