@@ -29,7 +29,6 @@ from playwright.sync_api import Browser, sync_playwright
 from benchmarks import _dashboard_setup as setup
 from benchmarks._dashboard_browser import Busy, Figures, Tab, open_tab, percentile
 from scoring.database.connection import Store
-from scoring.database.filters import Filter
 from scoring.database.score_index.thresholds import count_kept
 from scoring.database.values import Scope
 from scoring.reviews.decisions import read_events
@@ -292,7 +291,7 @@ def check_counts(root: Path, kept: dict[float, int]) -> str:
     wrong = [
         threshold
         for threshold, n in kept.items()
-        if count_kept(store, scope, Filter(), threshold, None).n_kept != n
+        if count_kept(store.view(scope), threshold, None).n_kept != n
     ]
     return f"{len(kept) - len(wrong)} of {len(kept)} counts on the page equal the library's."
 

@@ -221,7 +221,7 @@ def predict(workspace: WorkspaceOption, options: PredictOptions, json: JsonOptio
         from scoring.database.values import Scope
 
         scope, query = Scope(record.run_id, record.first_baseline), parse_filter(options.only)
-        rows = matching_rows(Store(opened), scope, query, opened.bands)
+        rows = matching_rows(Store(opened).view(scope, query, opened.bands))
     from scoring.engine.pipeline import predict_dataset
 
     with stop_on_interrupt() as stop, run_progress() as show:

@@ -8,15 +8,13 @@ memory, so that the next query under the same filter only compares numbers.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
-import pandas as pd
-from numpy.typing import NDArray
 
-from scoring.database.connection import Match, Snapshot, Store
+from scoring.database.connection import Match, Reader, Snapshot, View
 from scoring.database.filters import DECISIONS, Filter, Range
 from scoring.database.queries.prediction_correctness import correctness_query
 from scoring.database.values import Scope
@@ -24,8 +22,6 @@ from scoring.errors import FilterError, InputError
 from scoring.evaluation.accuracy import DEFAULT_MEASURE
 from scoring.necessity import Bands, Category
 from scoring.predictions.files import Sight
-
-EVERYTHING = Filter()
 
 # The rows of ``scores`` that a query is about, as ``matching``; ``clustered`` has the cluster_id of
 # the scope's clustering. Not materialized: DuckDB reads only the columns that a query uses.
@@ -104,19 +100,15 @@ _RUNS = {
     "agree": "category_code(s.visnec, $low, $high) = category_code(t.visnec, $low, $high)",
 }
 _OTHER_ROWS = """
-    SELECT s.row_idx FROM scores s
+    SELECT s.row_idx FROM scores s {join}
     WHERE s.run_id = $other_run AND s.baseline = $other_baseline AND s.visnec IS NOT NULL
         AND {conditions}
 """
-_OTHER_ROWS_COMPARED = """
-    SELECT s.row_idx
-    FROM scores s
+_JOIN_COMPARED = """
     JOIN (
         SELECT row_idx, visnec FROM scores
         WHERE run_id = $run_id AND baseline = $baseline AND visnec IS NOT NULL
     ) t USING (row_idx)
-    WHERE s.run_id = $other_run AND s.baseline = $other_baseline AND s.visnec IS NOT NULL
-        AND {conditions}
 """
 _JUDGED_ROWS = """
     SELECT t.row_idx FROM samples t LEFT JOIN ({judged}) j ON j.row_idx = t.row_idx
@@ -136,67 +128,36 @@ _MATCHES_EXACT_CASE = "regexp_matches({column}, $text)"
 _ALL_ROWS = (0, 1 << 62)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """The samples of a scope under a filter, for statements over ``matching`` or ``clustered``.
+@dataclass(eq=False, kw_only=True)
+class Query(Reader):
+    """The samples of a view, for statements over ``matching`` or ``clustered``.
 
-    Statements are whole ones; ``relations`` puts the definitions of both before them. They may
-    name the parameters in ``values``: run_id, baseline, clustering_id, low, high and noise. ``key``
+    Statements are whole ones; the definitions of both relations are put before them. They may name
+    the parameters in ``values``: run_id, baseline, clustering_id, low, high and noise. ``key``
     differs between queries about different rows, within one snapshot.
     """
 
     snapshot: Snapshot
-    relations: str
-    values: dict[str, Any] = field(default_factory=dict)
-    key: Hashable = None
-    matches: tuple[Match, ...] = ()  # referenced here so that their tables exist while it runs
-
-    def complete(self, statement: str, **values: Any) -> tuple[str, dict[str, Any]]:
-        """Return the statement with the definitions of its relations, and all values."""
-        return f"{self.relations}{statement}", self.values | values
-
-    def fetch_rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Return all rows as tuples."""
-        return self.snapshot.fetch_rows(*self.complete(statement, **values))
-
-    def fetch_value(self, statement: str, **values: Any) -> Any:
-        """Return the first column of the first row."""
-        return self.fetch_rows(statement, **values)[0][0]
-
-    def fetch_frame(self, statement: str, **values: Any) -> pd.DataFrame:
-        """Return a frame, as :meth:`Snapshot.fetch_frame`."""
-        return self.snapshot.fetch_frame(*self.complete(statement, **values))
-
-    def fetch_arrays(self, statement: str, **values: Any) -> dict[str, NDArray[Any]]:
-        """Return one array per column, as :meth:`Snapshot.fetch_arrays`."""
-        return self.snapshot.fetch_arrays(*self.complete(statement, **values))
-
-    def fetch_batches(self, statement: str, **values: Any) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield arrays, as :meth:`Snapshot.fetch_batches`."""
-        return self.snapshot.fetch_batches(*self.complete(statement, **values))
+    key: Hashable
+    matches: list[Match]  # referenced here so that their tables exist while it runs
 
 
-def compile_query(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> Query:
-    """Return the query about the samples within a scope that match a filter.
-
-    Categories are those of ``bands``, by default the workspace's.
+def compile_query(view: View) -> Query:
+    """Return the query about the samples of a view.
 
     Raises:
         InputError: for a run, baseline or clustering that the database lacks, naming those it has.
         FilterError: for an invalid regular expression.
     """
-    snapshot = store.snapshot()
+    snapshot, scope, where = view.store.snapshot(), view.scope, view.where
     check_scope(snapshot, scope)
-    bands = bands or store.bands
     noise = snapshot.noises[scope.run_id, scope.baseline]
     values: dict[str, Any] = {
         "run_id": scope.run_id,
         "baseline": scope.baseline,
         "clustering_id": scope.clustering_id,
-        "low": bands.low,
-        "high": bands.high,
+        "low": view.bands.low,
+        "high": view.bands.high,
         "noise": noise.band if noise else None,
     }
     conditions = ["s.run_id = $run_id", "s.baseline = $baseline"]
@@ -211,10 +172,17 @@ def compile_query(
             name for name in DECISIONS if (name in where.decision) is not with_none
         ]
     if where.cluster:
-        conditions.append(_cluster_condition(snapshot, scope, where))
+        if scope.clustering_id is None:
+            raise InputError(
+                f"The filter names clusters ({', '.join(map(str, where.cluster))}) but no "
+                "clustering is selected. Create one with visnec cluster, or remove that part of "
+                "the filter."
+            )
+        in_scores = scope.clustering_id == snapshot.clustering_in_scores
+        conditions.append("s.cluster_id = ANY($clusters)" if in_scores else _CLUSTERS)
         values["clusters"] = list(where.cluster)
     for alternatives in (
-        [_category_condition(category, bands, values) for category in where.category],
+        [_category_condition(category, view.bands, values) for category in where.category],
         [CERTAINTY[certainty] for certainty in where.certainty],
         [_BASELINES[agreement] for agreement in where.baselines],
     ):
@@ -223,16 +191,23 @@ def compile_query(
         limits: Range | None = getattr(where, name)
         if limits is not None:
             conditions.append(_range_condition(name, column, limits.min, limits.max, values))
-    matches = _look_up_matches(snapshot, scope, where, values, bands)
+    matches = _look_up_matches(snapshot, view, values)
     conditions += [f"s.row_idx IN (FROM {match.table})" for match in matches]
     key = (
         str(where),
-        bands if where.needs_bands else None,
+        view.bands if where.needs_bands else None,
         snapshot.decisions_version if where.needs_decisions else None,
     )
     cluster_id, join = cluster_column(snapshot, scope)
     relations = _RELATIONS.format(conditions=_all_of(conditions), cluster_id=cluster_id, join=join)
-    return Query(snapshot, relations, values, key, matches)
+    return Query(
+        connection=snapshot.connection,
+        relations=relations,
+        values=values,
+        snapshot=snapshot,
+        key=key,
+        matches=matches,
+    )
 
 
 def check_scope(snapshot: Snapshot, scope: Scope) -> None:
@@ -263,9 +238,8 @@ def cluster_column(snapshot: Snapshot, scope: Scope) -> tuple[str, str]:
 def parse_other_scope(scope: Scope, other: str) -> Scope:
     """Return the scope that ``other:`` names: RUN/BASELINE, or RUN with the same baseline."""
     run_id, slash, baseline = other.rpartition("/")
-    return (
-        replace(scope, run_id=run_id, baseline=baseline) if slash else replace(scope, run_id=other)
-    )
+    named = {"run_id": run_id, "baseline": baseline} if slash else {"run_id": other}
+    return replace(scope, **named)
 
 
 def text_query(
@@ -276,37 +250,22 @@ def text_query(
     Only ``rows[0] <= row_idx < rows[1]`` are searched. Raises FilterError where the text is a
     regular expression that RE2 rejects.
     """
-    pattern = where.pattern
-    if pattern is None:
+    if where.pattern is None:
         text, condition = where.text or "", _CONTAINS
     else:
-        text = pattern.expression
-        condition = _MATCHES_EXACT_CASE if pattern.case_sensitive else _MATCHES_ANY_CASE
-        _check_pattern(snapshot, text)
+        text, case_sensitive = where.pattern
+        condition = _MATCHES_EXACT_CASE if case_sensitive else _MATCHES_ANY_CASE
+        try:
+            snapshot.fetch_rows("SELECT regexp_matches('', $text)", {"text": _to_utf8(text)})
+        except duckdb.Error as error:
+            problem = str(error).partition(":")[2].strip() or str(error)
+            raise FilterError(
+                f"Invalid regular expression ~/{text}/: {problem}. Escape literal characters with "
+                r"a backslash, such as \( or \."
+            ) from error
     columns = ("question", "answer", "id", "text")
     query = _TEXT_ROWS.format(**{name: condition.format(column=name) for name in columns})
     return query, {"text": _to_utf8(text), "first_row": rows[0], "end_row": rows[1]}
-
-
-def _check_pattern(snapshot: Snapshot, expression: str) -> None:
-    try:
-        snapshot.fetch_rows("SELECT regexp_matches('', $text)", {"text": _to_utf8(expression)})
-    except duckdb.Error as error:
-        problem = str(error).partition(":")[2].strip() or str(error)
-        raise FilterError(
-            f"Invalid regular expression ~/{expression}/: {problem}. Escape literal characters "
-            r"with a backslash, such as \( or \."
-        ) from error
-
-
-def _cluster_condition(snapshot: Snapshot, scope: Scope, where: Filter) -> str:
-    if scope.clustering_id is None:
-        raise InputError(
-            f"The filter names clusters ({', '.join(map(str, where.cluster))}) but no clustering "
-            "is selected. Create one with visnec cluster, or remove that part of the filter."
-        )
-    in_scores = scope.clustering_id == snapshot.clustering_in_scores
-    return "s.cluster_id = ANY($clusters)" if in_scores else _CLUSTERS
 
 
 def _category_condition(category: Category, bands: Bands, values: dict[str, Any]) -> str:
@@ -328,44 +287,45 @@ def _range_condition(
     return _all_of(conditions)
 
 
-def _all_of(conditions: Sequence[str]) -> str:
+def _all_of(conditions: Iterable[str]) -> str:
     return " AND ".join(f"({condition})" for condition in conditions)
 
 
-def _any_of(conditions: Sequence[str]) -> str:
+def _any_of(conditions: Iterable[str]) -> str:
     return " OR ".join(f"({condition})" for condition in conditions)
 
 
-def _look_up_matches(
-    snapshot: Snapshot, scope: Scope, where: Filter, values: dict[str, Any], bands: Bands
-) -> tuple[Match, ...]:
+def _look_up_matches(snapshot: Snapshot, view: View, values: dict[str, Any]) -> list[Match]:
     """Look up the conditions that reach beyond ``scores``, or take them from the cache."""
-    matches = []
+    where, matches = view.where, []
     if where.text:
         matches.append(snapshot.match_rows(*text_query(snapshot, where)))
     if where.other:
-        other = parse_other_scope(scope, where.other)
+        other = parse_other_scope(view.scope, where.other)
         check_scope(snapshot, other)
         of_other = values | {"other_run": other.run_id, "other_baseline": other.baseline}
         conditions = ["true"]
         if where.runs:
-            conditions.append(_any_of([_RUNS[agreement] for agreement in where.runs]))
+            conditions.append(_any_of(_RUNS[agreement] for agreement in where.runs))
         if where.other_category:
-            categories = [
-                _category_condition(category, bands, of_other) for category in where.other_category
-            ]
-            conditions.append(_any_of(categories))
-        template = _OTHER_ROWS_COMPARED if where.runs else _OTHER_ROWS
-        query = template.format(conditions=_all_of(conditions))
+            conditions.append(
+                _any_of(
+                    _category_condition(category, view.bands, of_other)
+                    for category in where.other_category
+                )
+            )
+        query = _OTHER_ROWS.format(
+            conditions=_all_of(conditions), join=_JOIN_COMPARED if where.runs else ""
+        )
         matches.append(snapshot.match_rows(query, of_other))
     for sight, wanted in ((Sight.BLIND, where.blind), (Sight.SEEN, where.seen)):
         if wanted:
-            model, measure = where.model or scope.run_id, where.measure or DEFAULT_MEASURE
+            model, measure = where.model or view.scope.run_id, where.measure or DEFAULT_MEASURE
             judged, of_model = correctness_query(snapshot, model, sight, measure)
             conditions = [_CORRECTNESS[name] for name in wanted]
             query = _JUDGED_ROWS.format(judged=judged, conditions=_any_of(conditions))
             matches.append(snapshot.match_rows(query, of_model))
-    return tuple(matches)
+    return matches
 
 
 def _to_utf8(text: str) -> str:

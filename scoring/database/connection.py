@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from numpy.typing import NDArray
 from scoring.database.build import schema
 from scoring.database.build.build import decisions_table, list_parts
 from scoring.database.cache import QueryCache
-from scoring.database.frames import nan_to_none
-from scoring.database.values import BuildState, Record
+from scoring.database.filters import EVERYTHING, Filter
+from scoring.database.values import BuildState, Record, Scope
 from scoring.errors import OutdatedError
 from scoring.necessity import Bands
 from scoring.precision import noise_of
@@ -67,13 +68,80 @@ def _drop_table(con: duckdb.DuckDBPyConnection, table: str) -> None:
         cursor.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-class Snapshot:
+@dataclass(eq=False)
+class Reader:
+    """Runs statements with named parameters (``$run_id``) on a connection of its own.
+
+    ``relations`` is put before each statement; ``values`` are those of its parameters. Values that
+    a statement does not name are ignored.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    relations: str = ""
+    values: Record = field(default_factory=dict)
+
+    def _complete(self, query: str, values: Mapping[str, Any] | None) -> tuple[str, Record]:
+        statement = self.relations + query
+        return statement, _used(statement, self.values | dict(values or {}))
+
+    def fetch_rows(
+        self, query: str, values: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return all rows as tuples."""
+        with closing(self.connection.cursor()) as cursor:
+            return cursor.execute(*self._complete(query, values)).fetchall()
+
+    def fetch_value(self, query: str, values: Mapping[str, Any] | None = None) -> Any:
+        """Return the first column of the first row."""
+        return self.fetch_rows(query, values)[0][0]
+
+    def fetch_records(self, query: str, values: Mapping[str, Any] | None = None) -> list[Record]:
+        """Return all rows by column name."""
+        with closing(self.connection.cursor()) as cursor:
+            rows = cursor.execute(*self._complete(query, values)).fetchall()
+            names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def fetch_frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return a frame; NULL is NaN in float columns and None everywhere else."""
+        with closing(self.connection.cursor()) as cursor:
+            frame: pd.DataFrame = cursor.execute(*self._complete(query, values)).df()
+        for name, column in frame.items():
+            if isinstance(column.dtype, pd.StringDtype) or (
+                isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and column.hasnans
+            ):
+                frame[name] = column.astype(object).where(column.notna(), None)
+            elif isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
+                frame[name] = column.to_numpy(column.dtype.type)
+        return frame
+
+    def fetch_arrays(
+        self, query: str, values: Mapping[str, Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Return one array per column; only float columns may contain NULL, as NaN."""
+        with closing(self.connection.cursor()) as cursor:
+            columns = cursor.execute(*self._complete(query, values)).fetchnumpy()
+        return {name: np.ma.filled(column, np.nan) for name, column in columns.items()}
+
+    def fetch_batches(
+        self, query: str, values: Mapping[str, Any] | None = None, size: int = 1 << 18
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield arrays of ``size`` rows at a time, for results too large to have in two copies."""
+        statement, used = self._complete(query, values)
+        with closing(self.connection.cursor()) as cursor:
+            for batch in cursor.sql(statement, params=used).to_arrow_reader(size):
+                yield {
+                    name: column.to_numpy(zero_copy_only=False)
+                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                }
+
+
+class Snapshot(Reader):
     """One version of the database file, open for reading; queries never see a later version.
 
     Decisions are the exception: ``load_decisions`` replaces them and ``decisions_version`` counts.
-    Queries are whole statements with named parameters (``$run_id``); values that a statement does
-    not name are ignored. ``cache`` keeps results. ``scopes`` are (run_id, baseline), oldest run
-    first, ``noises`` the noise of their dtype.
+    ``cache`` keeps results. ``scopes`` are (run_id, baseline), oldest run first, ``noises`` the
+    noise of their dtype.
     """
 
     def __init__(self, workspace: Workspace, generation: str = "") -> None:
@@ -82,19 +150,17 @@ class Snapshot:
         self.decisions_version = 0
         self._feed_version: int | None = None
         self.cache = QueryCache(_CACHE_BYTES)
-        self._con = duckdb.connect(
-            ":memory:",
-            config={
-                "memory_limit": _MEMORY_LIMIT,
-                "threads": min(os.cpu_count() or 1, _MAX_THREADS),
-                # A separate folder: queries can reach into it even without external access.
-                "temp_directory": str(Path(tempfile.gettempdir()) / "visnec-spill"),
-            },
-        )
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": _MEMORY_LIMIT,
+            "threads": min(os.cpu_count() or 1, _MAX_THREADS),
+            # A separate folder: queries can reach into it even without external access.
+            "temp_directory": str(Path(tempfile.gettempdir()) / "visnec-spill"),
+        }
+        super().__init__(duckdb.connect(":memory:", config=config))
         try:
             self._attach(workspace)
         except BaseException:
-            self._con.close()
+            self.connection.close()
             raise
         runs = self.fetch_rows(
             "SELECT run_id, baseline, dtype FROM runs ORDER BY created_at, run_id, position"
@@ -111,7 +177,7 @@ class Snapshot:
         """Attach the file and show each of its tables as a view; add what an older build lacks."""
         remedy = f"Rebuild it with: visnec build -w {workspace.root}"
         try:
-            self._con.execute("ATTACH ? AS built (READ_ONLY)", [str(workspace.database)])
+            self.connection.execute("ATTACH ? AS built (READ_ONLY)", [str(workspace.database)])
             versions = self.fetch_rows("SELECT database_version FROM built.build_info")
         except duckdb.Error as error:
             raise OutdatedError(f"Cannot read {workspace.database} ({error}). {remedy}") from error
@@ -126,7 +192,7 @@ class Snapshot:
             present.setdefault(table, set()).add(column)
         for name, columns in schema.TABLES.items():
             if name in schema.LATER_TABLES and name not in present:
-                self._con.execute(f"CREATE TABLE {name} ({columns})")
+                self.connection.execute(f"CREATE TABLE {name} ({columns})")
             elif name != "decisions":
                 later = schema.LATER_COLUMNS.get(name, {})
                 missing = [
@@ -134,65 +200,22 @@ class Snapshot:
                     for column, kind in later.items()
                     if column not in present[name]
                 ]
-                self._con.execute(
+                self.connection.execute(
                     f"CREATE VIEW {name} AS SELECT *{''.join(missing)} FROM built.main.{name}"
                 )
         for statement in (*schema.CREATE_MACROS, *_RESTRICT_ACCESS):
-            self._con.execute(statement)
+            self.connection.execute(statement)
 
-    def fetch_rows(
-        self, query: str, values: Mapping[str, Any] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Return all rows as tuples."""
-        with closing(self._con.cursor()) as cursor:
-            return cursor.execute(query, _used(query, values)).fetchall()
-
-    def fetch_value(self, query: str, values: Mapping[str, Any] | None = None) -> Any:
-        """Return the first column of the first row."""
-        return self.fetch_rows(query, values)[0][0]
-
-    def fetch_records(self, query: str, values: Mapping[str, Any] | None = None) -> list[Record]:
-        """Return all rows by column name."""
-        with closing(self._con.cursor()) as cursor:
-            rows = cursor.execute(query, _used(query, values)).fetchall()
-            names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-    def fetch_frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return a frame; NULL is NaN in float columns and None everywhere else."""
-        with closing(self._con.cursor()) as cursor:
-            return nan_to_none(cursor.execute(query, _used(query, values)).df())
-
-    def fetch_arrays(
-        self, query: str, values: Mapping[str, Any] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Return one array per column; only float columns may contain NULL, as NaN."""
-        with closing(self._con.cursor()) as cursor:
-            columns = cursor.execute(query, _used(query, values)).fetchnumpy()
-        return {
-            name: column.filled(np.nan)
-            if isinstance(column, np.ma.MaskedArray)
-            else np.asarray(column)
-            for name, column in columns.items()
-        }
-
-    def fetch_batches(
-        self, query: str, values: Mapping[str, Any], size: int = 1 << 18
-    ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield arrays of ``size`` rows at a time, for results too large to have in two copies."""
-        with closing(self._con.cursor()) as cursor:
-            relation = cursor.sql(query, params=_used(query, values))
-            for batch in relation.to_arrow_reader(size):
-                yield {
-                    name: column.to_numpy(zero_copy_only=False)
-                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
-                }
+    def source_names(self) -> list[str]:
+        """Return the sources of the dataset by number."""
+        rows = self.fetch_rows("SELECT source FROM sources ORDER BY source_no")
+        return [str(source) for (source,) in rows]
 
     def match_rows(self, query: str, values: Mapping[str, Any]) -> Match:
         """Return the rows of a query of one column, looked up once and kept while they fit."""
         return self.cache.get_or_compute(
             _match_key(query, values),
-            lambda: Match(self._con, query, values),
+            lambda: Match(self.connection, query, values),
             lambda match: match.n_rows * _MATCH_ROW_BYTES,
         )
 
@@ -225,7 +248,7 @@ class Snapshot:
             "new_final": pa.Table.from_pydict(final, _FINAL_DECISIONS),
             "new_rows": pa.table({"row_idx": pa.array(rows or (), pa.int64())}),
         }
-        with closing(self._con.cursor()) as cursor:
+        with closing(self.connection.cursor()) as cursor:
             for name, table in tables.items():
                 cursor.register(name, table)
             cursor.execute("BEGIN")
@@ -259,6 +282,19 @@ def _match_key(query: str, values: Mapping[str, Any]) -> tuple[object, ...]:
     return "match", query, tuple(sorted(_used(query, values).items()))
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The samples that a query is about: those with the scores of a scope under a filter.
+
+    ``bands`` are the limits of the categories.
+    """
+
+    store: Store
+    scope: Scope
+    where: Filter
+    bands: Bands
+
+
 class Store:
     """The database of a workspace, open for reading in any number of threads.
 
@@ -275,10 +311,9 @@ class Store:
         self._part_rows: dict[str, int] = {}
         self.snapshot()
 
-    @property
-    def bands(self) -> Bands:
-        """The category limits of the workspace, the default of every query."""
-        return self.workspace.bands
+    def view(self, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None) -> View:
+        """Return the samples of a scope under a filter, with the workspace's limits by default."""
+        return View(self, scope, where, bands or self.workspace.bands)
 
     @property
     def generation(self) -> str:
@@ -320,21 +355,16 @@ class Store:
         known = {path for (path,) in snapshot.fetch_rows("SELECT path FROM parts")}
         kinds = dict(list_parts(self.workspace).list_kinds(self.workspace))
         new = sorted(kinds.keys() - known)
+        for part in new:
+            if kinds[part] == "scores" and part not in self._part_rows:
+                with suppress(OSError, pa.ArrowInvalid):  # by its footer, once: parts never change
+                    self._part_rows[part] = pq.read_metadata(self.workspace.root / part).num_rows
         return BuildState(
             snapshot.fetch_value("SELECT built_at FROM build_info"),
             n_parts=len(known),
             n_new_parts=len(new),
-            n_new_scores=sum(self._count_rows(path) for path in new if kinds[path] == "scores"),
+            n_new_scores=sum(self._part_rows.get(part, 0) for part in new),
         )
-
-    def _count_rows(self, part: str) -> int:
-        """Rows of a part by its footer, read once: parts never change."""
-        if part not in self._part_rows:
-            try:
-                self._part_rows[part] = pq.read_metadata(self.workspace.root / part).num_rows
-            except (OSError, pa.ArrowInvalid):
-                return 0
-        return self._part_rows[part]
 
 
 def _file_generation(workspace: Workspace) -> str | None:

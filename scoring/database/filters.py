@@ -3,8 +3,8 @@
     source:scenes,"my set" category:misaligned visnec:-1..0.25 decision:none text:"what colour"
 
 Parts are joined by "and", the values of one part by "or"; a range includes its lower limit and not
-its upper one. ``PARTS`` describes every part. A filter has one written form, so that
-``parse_filter(str(f)) == f``: its text can be a URL, a cache key and a line in a manifest.
+its upper one. A filter has one written form, so that ``parse_filter(str(f)) == f``: its text can be
+a URL, a cache key and a line in a manifest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,12 +31,35 @@ _RANGES = ("visnec", "loss_text", "loss_multimodal", "tokens", "content", "lengt
 _SINGLE = ("other", "model", "measure", "text")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ANSWER_KINDS,
-    "decision": DECISIONS,
+    "category": tuple(Category),
+    "status": tuple(Status),
     "certainty": CERTAINTIES,
+    "decision": DECISIONS,
     "baselines": AGREEMENTS,
+    "other_category": tuple(Category),
     "runs": AGREEMENTS,
     "blind": CORRECTNESS,
     "seen": CORRECTNESS,
+}
+_EXAMPLES = {
+    **{name: f"{name}: with any of {', '.join(some)}" for name, some in _CHOICES.items()},
+    "source": 'source:coco,"my set"',
+    "cluster": "cluster:0,7 (numbers of the clustering)",
+    "reviewer": "reviewer:ada,ben",
+    "image": 'image:"coco/000000000009.jpg"',
+    "visnec": "visnec:-1..0.25, visnec:0.25.. or visnec:..0",
+    "loss_text": "loss_text:0..0.1",
+    "loss_multimodal": "loss_multimodal:2..",
+    "tokens": "tokens:3.. or tokens:1..4 (the upper limit is left out)",
+    "content": "content:1..2 for one token, content:2.. for several",
+    "length": "length:1..20 or length:200..",
+    "turns": "turns:1..2 for one answer, turns:2.. for several",
+    "baselines": "baselines:differ or baselines:agree",
+    "other": "other:RUN/BASELINE",
+    "runs": "runs:differ or runs:agree",
+    "model": "model:RUN or the name of imported predictions",
+    "measure": f"measure: with one of {', '.join(MEASURES)}",
+    "text": 'text:"what colour" or, as a regular expression, text:"~/colou?r/"',
 }
 _NAMES = ("other", "model", "measure")  # written without quotation marks where possible
 _PATTERN = re.compile(r"~/(.*)/(c?)", re.DOTALL)
@@ -71,63 +94,48 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """A regular expression (RE2) to search texts for."""
-
-    expression: str
-    case_sensitive: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Filter:
     """Samples that match every given part; an empty filter means all of them.
 
-    ``PARTS`` describes the parts. The values of a tuple are sorted, so that equal filters compare
-    and print equal. Raises FilterError for invalid values.
+    The values of a tuple are sorted, so that equal filters compare and print equal. Raises
+    FilterError for invalid values.
     """
 
     source: tuple[str, ...] = ()
-    cluster: tuple[int, ...] = ()
-    kind: tuple[str, ...] = ()
-    category: tuple[Category, ...] = ()
+    cluster: tuple[int, ...] = ()  # in the chosen clustering
+    kind: tuple[str, ...] = ()  # form of the first answer
+    category: tuple[Category, ...] = ()  # by the current band limits
     status: tuple[Status, ...] = ()
-    certainty: tuple[str, ...] = ()
-    decision: tuple[str, ...] = ()
-    reviewer: tuple[str, ...] = ()
-    image: tuple[str, ...] = ()
-    visnec: Range | None = None
+    certainty: tuple[str, ...] = ()  # undecided: a band limit is within the noise of the dtype
+    decision: tuple[str, ...] = ()  # over all reviewers, none where no one decided
+    reviewer: tuple[str, ...] = ()  # who decided on it
+    image: tuple[str, ...] = ()  # all samples with this image, by its path in the record
+    visnec: Range | None = None  # nats per answer token, as both losses
     loss_text: Range | None = None
     loss_multimodal: Range | None = None
-    tokens: Range | None = None
-    content: Range | None = None
-    length: Range | None = None
-    turns: Range | None = None
-    baselines: tuple[str, ...] = ()
-    other: str | None = None
-    other_category: tuple[Category, ...] = ()
-    runs: tuple[str, ...] = ()
-    blind: tuple[str, ...] = ()
-    seen: tuple[str, ...] = ()
-    model: str | None = None
-    measure: str | None = None
-    text: str | None = None
+    tokens: Range | None = None  # answer tokens that were scored
+    content: Range | None = None  # answer tokens without end-of-turn tokens and thoughts
+    length: Range | None = None  # characters of the first answer
+    turns: Range | None = None  # answers in the conversation
+    baselines: tuple[str, ...] = ()  # whether its category depends on the run's blind baseline
+    other: str | None = None  # a second set of scores to compare with, by run and baseline
+    other_category: tuple[Category, ...] = ()  # its category there
+    runs: tuple[str, ...] = ()  # whether its category is the same there
+    blind: tuple[str, ...] = ()  # whether the prediction without the image is right
+    seen: tuple[str, ...] = ()  # and the one with it; none without a prediction
+    model: str | None = None  # whose predictions: by default those of the run in view
+    measure: str | None = None  # what counts as right, by default auto
+    text: str | None = None  # words in question, answers or id, or a regular expression (RE2)
 
     def __post_init__(self) -> None:
-        set_part = object.__setattr__  # the dataclass is frozen
-        for name in ("source", "reviewer", "image"):
-            set_part(self, name, _sort_values(name, getattr(self, name), str))
-        set_part(self, "cluster", _sort_values("cluster", self.cluster, int))
-        for name, choices in _CHOICES.items():
-            set_part(self, name, _sort_values(name, getattr(self, name), str, choices))
-        for name, kind in _ENUMS.items():
-            set_part(self, name, _sort_values(name, getattr(self, name), kind, kind))
-        for name in _SINGLE:
-            set_part(self, name, getattr(self, name) or None)
-        if (
-            self.text is not None
-            and self.text.startswith("~/")
-            and not _PATTERN.fullmatch(self.text)
-        ):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.default == ():
+                value = _sort_values(item.name, value)
+            elif item.name in _SINGLE:
+                value = value or None
+            object.__setattr__(self, item.name, value)  # the dataclass is frozen
+        if self.text is not None and self.text.startswith("~/") and self.pattern is None:
             raise FilterError(
                 f"text:{_quote_value(self.text)} starts a regular expression that does not end. "
                 'Close it with a slash: text:"~/colou?r/"'
@@ -143,10 +151,10 @@ class Filter:
             )
 
     @property
-    def pattern(self) -> Pattern | None:
-        """The regular expression, if ``text`` is one."""
+    def pattern(self) -> tuple[str, bool] | None:
+        """The regular expression and whether it is case-sensitive, if ``text`` is one."""
         match = _PATTERN.fullmatch(self.text or "")
-        return Pattern(match[1], case_sensitive=bool(match[2])) if match else None
+        return (match[1], bool(match[2])) if match else None
 
     @property
     def needs_bands(self) -> bool:
@@ -160,22 +168,21 @@ class Filter:
         return bool(self.decision or self.reviewer)
 
     def __str__(self) -> str:
-        return " ".join(f"{name}:{text}" for name, text in self._written_parts() if text)
-
-    def __bool__(self) -> bool:
-        return bool(str(self))
-
-    def _written_parts(self) -> Iterable[tuple[str, str]]:
+        parts = []
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, tuple):
-                yield item.name, ",".join(_quote_value(str(element)) for element in value)
+                text = ",".join(_quote_value(str(element)) for element in value)
             elif isinstance(value, str):
                 is_name = item.name in _NAMES
-                quoted = _quote_value(value) if is_name else json.dumps(value, ensure_ascii=False)
-                yield item.name, quoted
+                text = _quote_value(value) if is_name else json.dumps(value, ensure_ascii=False)
             else:
-                yield item.name, "" if value is None else str(value)
+                text = "" if value is None else str(value)
+            parts += [f"{item.name}:{text}"] if text else []
+        return " ".join(parts)
+
+    def __bool__(self) -> bool:
+        return bool(str(self))
 
 
 def parse_filter(text: str) -> Filter:
@@ -183,13 +190,23 @@ def parse_filter(text: str) -> Filter:
 
     Raises FilterError naming the part that does not parse and what it accepts.
     """
+    names = [item.name for item in fields(Filter)]
     parts: dict[str, Any] = {}
     rest = text.strip()
     while rest:
-        name, rest = _parse_key(rest)
+        match = _KEY.match(rest)
+        if match is None:
+            word = rest.split()[0]
+            raise FilterError(
+                f"{word!r} is not a part of a filter. Write name:value with one of "
+                f"{', '.join(names)} (to search for a word: text:{_quote_value(word)})."
+            )
+        name = match[1]
+        if name not in names:
+            raise FilterError(f"A filter has no {name!r}. Use one of: {', '.join(names)}.")
         if name in parts:
             raise FilterError(f"The filter has {name!r} twice. Join its values: {name}:a,b")
-        values, rest = _parse_values(name, rest)
+        values, rest = _parse_values(name, rest[match.end() :])
         if name not in _RANGES and name not in _SINGLE:
             parts[name] = tuple(values)
         elif len(values) > 1:
@@ -202,28 +219,22 @@ def parse_filter(text: str) -> Filter:
     return Filter(**parts)
 
 
-def _parse_key(rest: str) -> tuple[str, str]:
-    match = _KEY.match(rest)
-    names = [item.name for item in fields(Filter)]
-    if match is None:
-        word = rest.split()[0]
-        raise FilterError(
-            f"{word!r} is not a part of a filter. Write name:value with one of {', '.join(names)} "
-            f"(to search for a word: text:{_quote_value(word)})."
-        )
-    if match[1] not in names:
-        raise FilterError(f"A filter has no {match[1]!r}. Use one of: {', '.join(names)}.")
-    return match[1], rest[match.end() :]
-
-
 def _parse_values(name: str, rest: str) -> tuple[list[str], str]:
+    """Parse values with commas between them; return them and the text after them."""
     values: list[str] = []
     while True:
         match = _QUOTED.match(rest) or _BARE.match(rest)
         if match is None:
             problem = "an unclosed quotation mark" if rest[:1] == '"' else "no value"
             raise FilterError(f"{name}: has {problem}. Write {_EXAMPLES[name]}.")
-        values.append(_unquote_value(name, match[0]))
+        try:
+            is_quoted = rest.startswith('"')
+            values.append(str(json.loads(match[0], strict=False)) if is_quoted else match[0])
+        except ValueError:
+            raise FilterError(
+                f"{match[0]} in {name}: is not quoted like a JSON string. "
+                'Write \\\\ for a backslash and \\" for a quotation mark.'
+            ) from None
         rest = rest[match.end() :]
         if not rest.startswith(","):
             break
@@ -236,18 +247,6 @@ def _parse_values(name: str, rest: str) -> tuple[list[str], str]:
     return values, rest
 
 
-def _unquote_value(name: str, value: str) -> str:
-    if not value.startswith('"'):
-        return value
-    try:
-        return str(json.loads(value, strict=False))
-    except ValueError:
-        raise FilterError(
-            f"{value} in {name}: is not quoted like a JSON string. "
-            'Write \\\\ for a backslash and \\" for a quotation mark.'
-        ) from None
-
-
 def _parse_range(name: str, value: str) -> Range:
     low, dots, high = value.partition("..")
     try:
@@ -258,23 +257,17 @@ def _parse_range(name: str, value: str) -> Range:
         raise FilterError(f"{name}:{value} is not a range. Write {_EXAMPLES[name]}.") from None
 
 
-def _sort_values(
-    name: str,
-    values: Iterable[Any],
-    kind: Callable[[Any], Any],
-    order: Iterable[Any] | None = None,
-) -> tuple[Any, ...]:
-    """Return the values as their type, each once, in the given order or ascending."""
+def _sort_values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values, each once: ascending, or in the order of the part's choices."""
+    kind, choices = int if name == "cluster" else str, _CHOICES.get(name)
     try:
         given = None if isinstance(values, str) else {kind(value) for value in values}
     except ValueError:
         given = None
-    if given is None or not given <= set(_CHOICES.get(name, given)):
+    if given is None or (choices is not None and not given <= set(choices)):
         wrong = repr(values) if isinstance(values, str) else ", ".join(map(repr, map(str, values)))
         raise FilterError(f"{name}: does not accept {wrong}. Write {_EXAMPLES[name]}.")
-    if order is None:
-        return tuple(sorted(given))
-    return tuple(value for value in map(kind, order) if value in given)
+    return tuple(sorted(given)) if choices is None else tuple(c for c in choices if c in given)
 
 
 def _format_number(value: float | None) -> str:
@@ -289,74 +282,4 @@ def _quote_value(value: str) -> str:
     return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
-_ENUMS: dict[str, type[Category] | type[Status]] = {
-    "category": Category,
-    "status": Status,
-    "other_category": Category,
-}
-
-_EXAMPLES = {
-    "source": 'source:coco,"my set"',
-    "cluster": "cluster:0,7 (numbers of the clustering)",
-    "kind": f"kind: with any of {', '.join(ANSWER_KINDS)}",
-    "category": f"category: with any of {', '.join(Category)}",
-    "status": f"status: with any of {', '.join(Status)}",
-    "certainty": f"certainty: with any of {', '.join(CERTAINTIES)}",
-    "decision": f"decision: with any of {', '.join(DECISIONS)}",
-    "reviewer": "reviewer:ada,ben",
-    "image": 'image:"coco/000000000009.jpg"',
-    "visnec": "visnec:-1..0.25, visnec:0.25.. or visnec:..0",
-    "loss_text": "loss_text:0..0.1",
-    "loss_multimodal": "loss_multimodal:2..",
-    "tokens": "tokens:3.. or tokens:1..4 (the upper limit is left out)",
-    "content": "content:1..2 for one token, content:2.. for several",
-    "length": "length:1..20 or length:200..",
-    "turns": "turns:1..2 for one answer, turns:2.. for several",
-    "baselines": "baselines:differ or baselines:agree",
-    "other": "other:RUN/BASELINE",
-    "other_category": f"other_category: with any of {', '.join(Category)}",
-    "runs": "runs:differ or runs:agree",
-    "blind": f"blind: with any of {', '.join(CORRECTNESS)}",
-    "seen": f"seen: with any of {', '.join(CORRECTNESS)}",
-    "model": "model:RUN or the name of imported predictions",
-    "measure": f"measure: with one of {', '.join(MEASURES)}",
-    "text": 'text:"what colour" or, as a regular expression, text:"~/colou?r/"',
-}
-
-PARTS: dict[str, tuple[str, str]] = {
-    name: (meaning, _EXAMPLES[name])
-    for name, meaning in {
-        "source": "where the sample comes from",
-        "cluster": "its cluster in the chosen clustering",
-        "kind": "form of its first answer",
-        "category": "what the score means, by the current band limits",
-        "status": "whether it was scored, or why not",
-        "certainty": (
-            "whether the score is within the noise of its dtype of a band limit (undecided) or "
-            "not (sure); unknown where the scores came without their dtype"
-        ),
-        "decision": "the decision over all reviewers, none where no one decided",
-        "reviewer": "who decided on it",
-        "image": "all samples with this image, by its path in the record",
-        "visnec": "VisNec score in nats per answer token",
-        "loss_text": "loss without the image in nats per answer token",
-        "loss_multimodal": "loss with the image in nats per answer token",
-        "tokens": "answer tokens that were scored",
-        "content": "answer tokens without end-of-turn tokens and thoughts",
-        "length": "characters of the first answer",
-        "turns": "answers in the conversation",
-        "baselines": "whether its category depends on the run's blind baseline",
-        "other": "a second set of scores to compare with, by run and baseline",
-        "other_category": "its category there",
-        "runs": "whether its category is the same there",
-        "blind": "whether the prediction without the image is right; none without one",
-        "seen": "whether the prediction with the image is right; none without one",
-        "model": "whose predictions: a run or an imported model; by default the run in view",
-        "measure": "what counts as right, by default auto (see visnec evaluate --help)",
-        "text": (
-            "words in question, answer, further turns or id, ignoring case; between ~/ and / a "
-            "regular expression (RE2), case-sensitive if it ends with /c"
-        ),
-    }.items()
-}
-"""Part of a filter to what it selects by and how it is written."""
+EVERYTHING = Filter()

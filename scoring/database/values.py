@@ -9,37 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.frames import records_to_frame
 from scoring.necessity import Category
 
 Record = dict[str, Any]
 """One row of a result by column; NULL is None."""
-
-PAGE_COLUMNS: Final[Mapping[str, type]] = {
-    "row_idx": int,
-    "id": object,
-    "source": object,
-    "images": object,
-    "question": object,
-    "answer": object,
-    "visnec": float,
-    "loss_text": float,
-    "loss_multimodal": float,
-    "n_answer_tokens": object,
-    "n_turns": object,
-    "status": object,
-    "reason": object,
-    "cluster_id": object,
-    "cluster": object,
-    "decision": object,
-}
-"""Columns of a sample in a list, with their types in a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +56,16 @@ class Cursor:
 class Page:
     """Samples under a filter in the order of a sort.
 
-    ``records`` have PAGE_COLUMNS, where images is a list. ``total`` counts all samples under the
-    filter. ``next`` and ``previous`` are None at the ends.
+    ``records`` have row_idx, id, source, images (a list), question, answer, visnec, loss_text,
+    loss_multimodal, n_answer_tokens, n_turns, status, reason, cluster_id, cluster (its name) and
+    decision. ``total`` counts all samples under the filter. ``next`` and ``previous`` are None at
+    the ends.
     """
 
     records: list[Record]
     total: int
     next: Cursor | None
     previous: Cursor | None
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """The records as a frame, with NaN for None in the three float columns."""
-        return records_to_frame(self.records, PAGE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

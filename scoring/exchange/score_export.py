@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from scoring.database.connection import Store
-from scoring.database.queries.score_export import SCORE_COLUMNS, read_score_rows
+from scoring.database.queries.export import SCORE_COLUMNS, read_score_rows
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.exchange.score_csv import PAPER_COLUMNS, write_score_csv

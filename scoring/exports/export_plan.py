@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from scoring.database.connection import Store
-from scoring.database.queries.turns import turns_outside
+from scoring.database.queries.export import turns_outside
 from scoring.dataset.records import read_columns, read_dataset_info
 from scoring.errors import RuleError, WorkspaceError
 from scoring.exports.images import exported_path, read_image_bytes

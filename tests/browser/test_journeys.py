@@ -7,7 +7,6 @@ import re
 from playwright.sync_api import Locator, expect
 
 from scoring.database.connection import Store
-from scoring.database.filters import Filter
 from scoring.database.queries.overview import fetch_scopes
 from scoring.database.score_index.thresholds import count_kept
 from scoring.database.values import Scope
@@ -20,7 +19,7 @@ def kept_by_store(demo: Watched, cut: float) -> int:
     """Count the samples that a threshold keeps, in the database."""
     store = Store(open_workspace(demo.server.root))
     scope = Scope(str(fetch_scopes(store).iloc[-1]["run_id"]), "none")
-    return int(count_kept(store, scope, Filter(), cut, None).n_kept)
+    return int(count_kept(store.view(scope), cut, None).n_kept)
 
 
 def is_exact(live: Locator) -> int:

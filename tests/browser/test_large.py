@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from benchmarks._dashboard_setup import make_workspace
 from scoring.database.connection import Store
-from scoring.database.filters import Filter, parse_filter
+from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import fetch_page
 from scoring.database.queries.overview import sample_count
 from scoring.database.score_index.thresholds import count_kept
@@ -24,6 +24,7 @@ from tests.browser.conftest import Served, Watched, serving, watching
 from tests.browser.test_explore import expect_image, row_of, tiles
 from tests.browser.test_review import CHOICES, all_saved, begin, on_disk, row_on_show
 from tests.browser.test_threshold_editor import drag, live, threshold_in_url, value_of
+from tests.database.conftest import row_indices
 
 pytestmark = pytest.mark.long
 
@@ -54,7 +55,7 @@ def asked(large_server: Served) -> tuple[Store, Scope]:
 
 
 def expect_counts(watched: Watched, asked: tuple[Store, Scope], cut: float) -> None:
-    counts = count_kept(*asked, Filter(), cut, None)
+    counts = count_kept(asked[0].view(asked[1]), cut, None)
     expect(live(watched)).to_have_attribute("data-exact", "yes")
     expect(live(watched)).to_have_attribute("data-kept", str(counts.n_kept))
     figure = watched.page.locator(".vn-figure", has_text="kept samples")
@@ -84,19 +85,20 @@ def test_typed_and_dragged_thresholds_count_exactly(
 
 def test_a_filter_its_pages_and_a_sample(large: Watched, asked: tuple[Store, Scope]) -> None:
     which = parse_filter('source:charts visnec:0..0.5 text:"animal"')
+    samples = asked[0].view(asked[1], which)
     view = large.open("explore", "?size=24")
     view.get_by_text("Filter as text").click()
     view.get_by_label("For commands and links").fill(str(which))
     view.keyboard.press("Enter")
     expect(view).to_have_url(re.compile("filter="))
-    n = sample_count(*asked, which)
+    n = sample_count(samples)
     assert n > 48
     expect(view.get_by_text(re.compile(rf"^{n:,} samples$"))).to_be_visible()
     large.settle()
-    first = fetch_page(*asked, which, Sort.VISNEC_DESC, None, 24)
-    assert [row_of(tile) for tile in tiles(large).all()] == first.rows["row_idx"].tolist()
+    first = fetch_page(samples, Sort.VISNEC_DESC)
+    assert [row_of(tile) for tile in tiles(large).all()] == row_indices(first)
     view.get_by_role("button", name="Next").first.click()
-    second = fetch_page(*asked, which, Sort.VISNEC_DESC, first.next, 24).rows["row_idx"].tolist()
+    second = row_indices(fetch_page(samples, Sort.VISNEC_DESC, first.next))
     expect(tiles(large).first).to_have_attribute("data-row", str(second[0]))
     assert [row_of(tile) for tile in tiles(large).all()] == second
     tiles(large).nth(3).click()

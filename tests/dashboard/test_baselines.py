@@ -9,7 +9,6 @@ import pytest
 from dashboard.data.context import Context, open_view_context
 from dashboard.text import formatting
 from dashboard.view.state import View
-from scoring.database.filters import Filter
 from scoring.database.queries.browse import fetch_page
 from scoring.database.queries.overview import sample_count, score_summary, status_counts
 from scoring.database.score_index.thresholds import count_kept
@@ -35,14 +34,14 @@ def test_none_is_shown_unless_another_is_chosen(root: Path) -> None:
 def test_each_sample_counts_once(root: Path, baseline: str) -> None:
     context = scope_of(View(baseline=baseline))
     store, scope = context.store, context.scope
-    assert sample_count(store, scope, Filter()) == 120
-    statuses = status_counts(store, scope)
+    assert sample_count(store.view(scope)) == 120
+    statuses = status_counts(store.view(scope))
     assert statuses["n"].sum() == 120
     scored = int(statuses.set_index("status")["n"]["scored"])
-    assert score_summary(store, scope, Filter()).n_scored == scored
-    cut = count_kept(store, scope, Filter(), 0.1, None)
+    assert score_summary(store.view(scope)).n_scored == scored
+    cut = count_kept(store.view(scope), 0.1, None)
     assert cut.n_kept + cut.n_dropped == scored
-    assert len(fetch_page(store, scope, Filter(), limit=500).rows) == 120
+    assert len(fetch_page(store.view(scope), limit=500).rows) == 120
 
 
 @pytest.mark.parametrize("page", ["overview", "explore"])

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from scoring.database.build.build import build_database
-from scoring.database.connection import Store
-from scoring.database.values import Scope
+from scoring.database.conditions import compile_query
+from scoring.database.connection import Store, View
+from scoring.database.values import Page, Scope
 from scoring.samples import Status
 from scoring.workspace import Workspace
 from tests.synthetic import CLUSTERING_ID, RUN_ID, make_workspace
@@ -25,6 +26,19 @@ def built(root: Path, **options: object) -> tuple[Workspace, Store]:
     workspace = make_workspace(root / "ws", with_images=False, **options)  # type: ignore[arg-type]
     build_database(workspace)
     return workspace, Store(workspace)
+
+
+def decision_counts(view: View) -> dict[str, int]:
+    counts = compile_query(view).fetch_rows("""
+        SELECT coalesce(f.decision, 'none'), count(*)
+        FROM matching s LEFT JOIN final_decisions f ON f.row_idx = s.row_idx
+        GROUP BY ALL
+    """)
+    return dict.fromkeys(("keep", "drop", "unsure", "none"), 0) | dict(counts)
+
+
+def row_indices(page: Page) -> list[int]:
+    return [record["row_idx"] for record in page.records]
 
 
 @pytest.fixture(scope="module")

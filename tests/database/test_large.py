@@ -16,7 +16,7 @@ from scoring.database.filters import parse_filter
 from scoring.database.queries.browse import fetch_page, matching_rows
 from scoring.database.queries.overview import histogram_edges, score_histogram, score_summary
 from scoring.database.score_index.thresholds import count_kept, threshold_for_share
-from tests.database.conftest import SCOPE
+from tests.database.conftest import SCOPE, row_indices
 from tests.synthetic_large import make_large_workspace
 
 N = 665_000
@@ -34,25 +34,25 @@ def test_results_are_exact_and_memory_is_bounded(
     store = Store(workspace)
 
     edges = histogram_edges(store, SCOPE)
-    bars = score_histogram(store, SCOPE, parse_filter(""), edges)
+    bars = score_histogram(store.view(SCOPE, parse_filter("")), edges)
     outer = np.array([-np.inf, *edges[1:-1], np.inf])
     assert bars["n"].tolist() == np.histogram(visnec, outer)[0].tolist()
 
-    cut = count_kept(store, SCOPE, parse_filter(""), 0.25, None)
+    cut = count_kept(store.view(SCOPE, parse_filter("")), 0.25, None)
     assert cut.n_kept == (visnec >= 0.25).sum()
-    threshold = threshold_for_share(store, SCOPE, parse_filter(""), 0.15)
+    threshold = threshold_for_share(store.view(SCOPE, parse_filter("")), 0.15)
     assert threshold == np.sort(visnec)[::-1][int(0.15 * len(visnec)) - 1]
-    summary = score_summary(store, SCOPE)
+    summary = score_summary(store.view(SCOPE))
     shares = list(summary.quantiles)
     assert list(summary.quantiles.values()) == pytest.approx(np.quantile(visnec, shares).tolist())
-    found = matching_rows(store, SCOPE, parse_filter("visnec:..-1"))
+    found = matching_rows(store.view(SCOPE, parse_filter("visnec:..-1")))
     assert found.tolist() == np.sort(rows[visnec < -1]).tolist()
 
     lowest = rows[np.lexsort((rows, visnec))]
-    page = fetch_page(store, SCOPE, parse_filter(""), limit=24)
-    assert page.rows["row_idx"].tolist() == lowest[:24].tolist()
-    page = fetch_page(store, SCOPE, parse_filter(""), after=page.next, limit=24)
-    assert page.rows["row_idx"].tolist() == lowest[24:48].tolist()
+    page = fetch_page(store.view(SCOPE, parse_filter("")), limit=24)
+    assert row_indices(page) == lowest[:24].tolist()
+    page = fetch_page(store.view(SCOPE, parse_filter("")), after=page.next, limit=24)
+    assert row_indices(page) == lowest[24:48].tolist()
 
 
 def read_scores(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -14,22 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import (
-    EVERYTHING,
-    Query,
-    check_scope,
-    cluster_column,
-    compile_query,
-)
-from scoring.database.connection import Snapshot, Store
-from scoring.database.filters import Filter
+from scoring.database.conditions import Query, check_scope, cluster_column, compile_query
+from scoring.database.connection import Snapshot, Store, View
 from scoring.database.queries.overview import sample_count
 from scoring.database.score_index.index import ScoreIndex, cached_score_index
-from scoring.database.score_index.paging import Key, next_keys
 from scoring.database.values import Cursor, Page, Record, Scope, Sort
 from scoring.errors import InputError
-from scoring.necessity import Bands
 from scoring.rules.candidates import STATUSES, Candidates
+
+Key = tuple[float | None, int]
+"""The value that a page is sorted by, and row_idx."""
 
 _ORDERS = {  # (column, whether descending)
     Sort.VISNEC_ASC: ("visnec", False),
@@ -75,13 +69,10 @@ _RECORDS = """
 
 
 def fetch_page(
-    store: Store,
-    scope: Scope,
-    where: Filter,
+    view: View,
     sort: Sort | str = Sort.VISNEC_ASC,
     after: Cursor | None = None,
     limit: int = 24,
-    bands: Bands | None = None,
     total: int | None = None,
 ) -> Page:
     """Return at most ``limit`` samples of an order, from a cursor that an earlier page returned.
@@ -93,27 +84,24 @@ def fetch_page(
         column, descending = _ORDERS[Sort(sort)]
     except ValueError:
         raise InputError(f"Unknown order {sort!r}. Choose one of: {', '.join(Sort)}.") from None
-    query = compile_query(store, scope, where, bands)
+    query = compile_query(view)
     is_by_score = column == "visnec"
-    index = cached_score_index(store, scope, where, bands) if is_by_score else None
+    index = cached_score_index(view) if is_by_score else None
     keys = _next_keys(query, index, column, descending, after, limit + 1)
     has_more = len(keys) > limit
     keys = keys[:limit]
     backward = after is not None and after.backward
     if backward:
         keys.reverse()
-    first = Cursor(*keys[0], backward=True) if keys else None
-    last = Cursor(*keys[-1]) if keys else None
+    rows = [row_idx for _, row_idx in keys]
+    scores = [value for value, _ in keys] if is_by_score else [None]
     return Page(
-        records=_fetch_records(
-            query.snapshot,
-            scope,
-            [row_idx for _, row_idx in keys],
-            [value for value, _ in keys] if is_by_score else [None],
-        ),
-        total=sample_count(store, scope, where, bands) if total is None else total,
-        next=last if has_more or backward else None,
-        previous=first if (has_more if backward else after is not None) else None,
+        records=_fetch_records(query.snapshot, view.scope, rows, scores),
+        total=sample_count(view) if total is None else total,
+        next=Cursor(*keys[-1]) if keys and (has_more or backward) else None,
+        previous=Cursor(*keys[0], backward=True)
+        if keys and (has_more if backward else after is not None)
+        else None,
     )
 
 
@@ -152,7 +140,7 @@ def _next_keys(
     after: Cursor | None,
     limit: int,
 ) -> list[Key]:
-    """(value, row_idx) of the next samples: those with a value, then those without.
+    """The next samples: those with a value, then those without.
 
     Reading backward reverses both halves. A half that is wholly before the cursor is skipped. The
     half with scores comes from the score index where there is one.
@@ -175,24 +163,52 @@ def _next_keys(
         if not missing:
             break
         if has_value and index is not None:
-            keys += next_keys(index, descending, after, missing)
+            keys += _next_in_index(index, descending, after, missing)
             continue
-        after_cursor, cursor = "true", {}
+        after_cursor, cursor = "true", dict[str, Any]()
         if after is not None and (after.value is not None) is has_value:
             after_cursor = (_AFTER_VALUE if has_value else _AFTER_ROW).format(**words)
             cursor = {"value": after.value, "row_idx": after.row_idx}
         template = _KEYS_WITH_VALUE if has_value else _KEYS_WITHOUT_VALUE
         statement = template.format(after_cursor=after_cursor, **words)
-        keys += query.fetch_rows(statement, **cursor, limit=missing)
+        keys += query.fetch_rows(statement, cursor | {"limit": missing})
     return keys
 
 
-def matching_rows(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> NDArray[np.int64]:
-    """Return the row_idx of all samples that match the filter, ascending."""
-    query = compile_query(store, scope, where, bands)
-    columns = query.fetch_arrays("SELECT row_idx FROM matching ORDER BY row_idx")
+def _next_in_index(
+    index: ScoreIndex, descending: bool, after: Cursor | None, limit: int
+) -> list[Key]:
+    """The next scored samples. Equal scores are by ascending row_idx, whichever way scores go."""
+    backward = after is not None and after.backward
+    ascends = descending is backward
+    begin, end = 0, len(index)
+    keys: list[Key] = []
+
+    def take_ties(visnec: float, row_idx: int | None = None) -> tuple[int, int]:
+        """Add the samples with this score, those beyond row_idx alone; return where they are."""
+        low, high = index.range_of(visnec)
+        first, last = low, high
+        if row_idx is not None and backward:
+            last = low + int(np.searchsorted(index.row_idx[low:high], row_idx, side="left"))
+        elif row_idx is not None:
+            first = low + int(np.searchsorted(index.row_idx[low:high], row_idx, side="right"))
+        missing = limit - len(keys)
+        positions = range(max(first, last - missing), last)[::-1]
+        if not backward:
+            positions = range(first, min(last, first + missing))
+        keys.extend((float(index.visnec[i]), int(index.row_idx[i])) for i in positions)
+        return (high, end) if ascends else (begin, low)
+
+    if after is not None and after.value is not None:
+        begin, end = take_ties(after.value, after.row_idx)
+    while len(keys) < limit and begin < end:
+        begin, end = take_ties(float(index.visnec[begin if ascends else end - 1]))
+    return keys
+
+
+def matching_rows(view: View) -> NDArray[np.int64]:
+    """Return the row_idx of all samples of a view, ascending."""
+    columns = compile_query(view).fetch_arrays("SELECT row_idx FROM matching ORDER BY row_idx")
     return columns["row_idx"].astype(np.int64, copy=False)
 
 
@@ -201,23 +217,21 @@ def read_candidates(store: Store, scope: Scope) -> Candidates:
 
     Without a clustering in the scope ``cluster_id`` is -1 everywhere.
     """
-    query = compile_query(store, scope)
+    query = compile_query(store.view(scope))
     n_samples = query.snapshot.fetch_value("SELECT n_samples FROM build_info")
     columns = {name: np.zeros(n_samples, kind) for name, kind in _CANDIDATE_COLUMNS.items()}
     # They come in the order of the scores, and each is put in its place without a sort.
-    statuses = [str(status) for status in STATUSES]
-    for batch in query.fetch_batches(_CANDIDATES, statuses=statuses):
+    statuses = {"statuses": [str(status) for status in STATUSES]}
+    for batch in query.fetch_batches(_CANDIDATES, statuses):
         for name, column in columns.items():
             column[batch["row_idx"]] = batch[name]
-    sources = query.snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
-    return Candidates(
-        row_idx=np.arange(n_samples), sources=tuple(str(source) for (source,) in sources), **columns
-    )
+    sources = tuple(query.snapshot.source_names())
+    return Candidates(row_idx=np.arange(n_samples), sources=sources, **columns)
 
 
 def score_column(store: Store, scope: Scope) -> NDArray[np.float64]:
     """Return the scores of a scope by row_idx, shape (samples of the dataset,), NaN without one."""
-    query = compile_query(store, scope)
+    query = compile_query(store.view(scope))
     column = np.full(query.snapshot.fetch_value("SELECT n_samples FROM build_info"), np.nan)
     for batch in query.fetch_batches(
         "SELECT row_idx, visnec FROM matching WHERE visnec IS NOT NULL"

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, check_scope, compile_query
-from scoring.database.connection import Store
+from scoring.database.conditions import check_scope, compile_query
+from scoring.database.connection import View
 from scoring.database.filters import Filter
 from scoring.database.queries.browse import score_column
 from scoring.database.queries.overview import histogram_edges
@@ -67,35 +67,24 @@ class Comparison:
         return int(self.flips.sum() - np.trace(self.flips))
 
 
-def compare_scopes(
-    store: Store,
-    scope: Scope,
-    other: Scope,
-    where: Filter = EVERYTHING,
-    share: float = 0.15,
-    bins: int = 48,
-    bands: Bands | None = None,
-) -> Comparison:
-    """Compare the scores of two scopes; the filter is about the first one.
+def compare_scopes(view: View, other: Scope, share: float = 0.15, bins: int = 48) -> Comparison:
+    """Compare the scores of a view with those of another scope.
 
     Raises InputError for a share outside 0 to 1 and for a missing scope.
     """
     if not 0 < share <= 1:
         raise InputError(f"A share is between 0 and 1 (0.15 is 15 %), got {share!r}.")
-    bands = bands or store.bands
-    query = compile_query(store, scope, where, bands)
+    query = compile_query(view)
     check_scope(query.snapshot, other)
 
     def compare() -> Comparison:
-        index = open_score_index(store, scope, where, bands)
-        there = score_column(store, other)[index.row_idx]
-        edges = [
-            np.asarray(histogram_edges(store, one_scope, bins)) for one_scope in (scope, other)
-        ]
-        return _compare_scores(index.row_idx, index.visnec, there, share, bands, edges)
+        index = open_score_index(view)
+        there = score_column(view.store, other)[index.row_idx]
+        edges = [np.asarray(histogram_edges(view.store, one, bins)) for one in (view.scope, other)]
+        return _compare_scores(index.row_idx, index.visnec, there, share, view.bands, edges)
 
     return query.snapshot.cache.get_or_compute(
-        ("compared", scope, other, query.key, share, bins, bands),
+        ("compared", view.scope, other, query.key, share, bins, view.bands),
         compare,
         lambda comparison: (
             comparison.density.nbytes + int(comparison.furthest.memory_usage().sum())
@@ -125,17 +114,29 @@ def _compare_scores(
     n_here = len(here)
     both = ~np.isnan(there)
     row_idx, here, there = row_idx[both], here[both], there[both]
-    ranks, other_ranks = _rank_scores(here), _rank_scores(there)
-    top_here, top_there = _top_threshold(here, share), _top_threshold(there, share)
+    # Ranks from 0, ties averaged; scipy.stats does the same and takes a second to import.
+    ranks, other_ranks = (
+        np.asarray(pd.Series(scores).rank() - 1, np.float64) for scores in (here, there)
+    )
+    spearman = None
+    if len(ranks) >= 2 and np.ptp(ranks) and np.ptp(other_ranks):
+        spearman = float(np.clip(np.corrcoef(ranks, other_ranks)[0, 1], -1, 1))
+    n_top = int(share * len(here))
+    top_here = top_there = None
     n_top_both = n_top_either = 0
-    if top_here is not None and top_there is not None:
+    if n_top:
+        top_here, top_there = (
+            float(np.partition(scores, -n_top)[-n_top]) for scores in (here, there)
+        )
         n_top_both = int(((here >= top_here) & (there >= top_there)).sum())
         n_top_either = int(((here >= top_here) | (there >= top_there)).sum())
+    gap = np.abs(ranks - other_ranks)
+    furthest = _find_furthest(gap, row_idx)
     n_categories = len(CATEGORIES)
     return Comparison(
         n_here=n_here,
         n_both=len(here),
-        spearman=_correlate_ranks(ranks, other_ranks),
+        spearman=spearman,
         share=share,
         top_here=top_here,
         top_there=top_there,
@@ -151,25 +152,24 @@ def _compare_scores(
         ),
         edges_here=edges[0],
         edges_there=edges[1],
-        furthest=_furthest_ranks(row_idx, here, there, ranks, other_ranks),
+        furthest=pd.DataFrame(
+            {
+                "row_idx": row_idx[furthest].astype(np.int64),
+                "visnec": here[furthest],
+                "other_visnec": there[furthest],
+                "rank": ranks[furthest] / max(len(gap), 1),
+                "other_rank": other_ranks[furthest] / max(len(gap), 1),
+            }
+        ),
     )
 
 
-def _rank_scores(scores: Floats) -> Floats:
-    """Ranks from 0, ties averaged; ``scipy.stats`` does the same and takes a second to import."""
-    return np.asarray(pd.Series(scores).rank() - 1, np.float64)
-
-
-def _correlate_ranks(ranks: Floats, other_ranks: Floats) -> float | None:
-    if len(ranks) < 2 or not np.ptp(ranks) or not np.ptp(other_ranks):
-        return None
-    return float(np.clip(np.corrcoef(ranks, other_ranks)[0, 1], -1, 1))
-
-
-def _top_threshold(values: Floats, share: float) -> float | None:
-    """The value that keeps the top share; None where it would keep none."""
-    count = int(share * len(values))
-    return float(np.partition(values, -count)[-count]) if count else None
+def _find_furthest(gap: Floats, row_idx: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The positions of the largest gaps above 0, the largest first, then by row_idx."""
+    n = min(_MAX_FURTHEST, len(gap))
+    furthest = np.argpartition(gap, len(gap) - n)[len(gap) - n :] if n else np.empty(0, np.int64)
+    furthest = furthest[gap[furthest] > 0]
+    return furthest[np.lexsort((row_idx[furthest], -gap[furthest]))]
 
 
 def _count_cells(
@@ -177,23 +177,3 @@ def _count_cells(
 ) -> NDArray[np.int64]:
     cells = rows.astype(np.int64) * shape[1] + columns
     return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
-
-
-def _furthest_ranks(
-    row_idx: NDArray[np.integer], here: Floats, there: Floats, ranks: Floats, other_ranks: Floats
-) -> pd.DataFrame:
-    """The samples whose ranks differ most, the largest difference first, then by row_idx."""
-    gap = np.abs(ranks - other_ranks)
-    n = min(_MAX_FURTHEST, len(gap))
-    furthest = np.argpartition(gap, len(gap) - n)[len(gap) - n :] if n else np.empty(0, np.int64)
-    furthest = furthest[gap[furthest] > 0]
-    furthest = furthest[np.lexsort((row_idx[furthest], -gap[furthest]))]
-    return pd.DataFrame(
-        {
-            "row_idx": row_idx[furthest].astype(np.int64),
-            "visnec": here[furthest],
-            "other_visnec": there[furthest],
-            "rank": ranks[furthest] / max(len(gap), 1),
-            "other_rank": other_ranks[furthest] / max(len(gap), 1),
-        }
-    )

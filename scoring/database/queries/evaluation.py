@@ -7,23 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from scoring.database.conditions import EVERYTHING, Query, compile_query
+from scoring.database.conditions import Query, compile_query
 from scoring.database.connection import Store
-from scoring.database.filters import Filter
-from scoring.database.queries.prediction_correctness import (
-    PredictingModel,
-    correctness_query,
-    list_models,
-)
+from scoring.database.filters import EVERYTHING, Filter
+from scoring.database.queries.prediction_correctness import correctness_query, list_models
 from scoring.database.values import Scope
 from scoring.errors import InputError
 from scoring.evaluation.accuracy import UNJUDGED, Correctness, list_cell_rows
-from scoring.evaluation.evaluate import (
-    Benchmark,
-    Evaluation,
-    ModelCorrectness,
-    evaluate_models,
-)
+from scoring.evaluation.evaluate import Benchmark, Evaluation, ModelCorrectness, evaluate_models
 from scoring.evaluation.options import EvaluationOptions
 from scoring.necessity import Bands
 from scoring.predictions.files import Sight
@@ -65,11 +56,10 @@ def evaluate_predictions(
         InputError: There are no predictions, or the model, measure or scope is unknown.
     """
     options = replace(options or EvaluationOptions(), **settings)
-    bands = bands or store.bands
-    query = compile_query(store, scope, where, bands)
-    benchmark, correctness = _read_correctness(query, options)
-    limit = bands.high if options.threshold is None else options.threshold
-    return evaluate_models(benchmark, correctness, limit, bands, options.n_bands)
+    view = store.view(scope, where, bands)
+    benchmark, correctness = _read_correctness(compile_query(view), options)
+    limit = view.bands.high if options.threshold is None else options.threshold
+    return evaluate_models(benchmark, correctness, limit, view.bands, options.n_bands)
 
 
 def read_cell_rows(
@@ -86,10 +76,9 @@ def read_cell_rows(
     Raises InputError as :func:`evaluate_predictions` does.
     """
     options = options or EvaluationOptions()
-    bands = bands or store.bands
-    query = compile_query(store, scope, where, bands)
-    benchmark, correctness = _read_correctness(query, options)
-    limit = bands.high if options.threshold is None else options.threshold
+    view = store.view(scope, where, bands)
+    benchmark, correctness = _read_correctness(compile_query(view), options)
+    limit = view.bands.high if options.threshold is None else options.threshold
     parts = {"all": np.ones(len(benchmark), np.bool_), "necessary": benchmark.visnec >= limit}
     return {
         of_model.model: {
@@ -115,33 +104,27 @@ def _read_correctness(
     for name in options.models:
         correctness_query(snapshot, name, Sight.SEEN, options.measure)  # raises for an unknown one
     columns = query.fetch_arrays(_SAMPLES)
-    sources = snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
     benchmark = Benchmark(
         row_idx=columns["row_idx"].astype(np.int64),
         visnec=columns["visnec"].astype(np.float64),
         source=columns["source"].astype(np.int32),
-        sources=tuple(str(source) for (source,) in sources),
+        sources=tuple(snapshot.source_names()),
         kind=columns["kind"].astype(np.int8),
     )
-    models = [known[name] for name in options.models] or list(known.values())
-    return benchmark, [_judge_model(query, benchmark, model, options.measure) for model in models]
-
-
-def _judge_model(
-    query: Query, benchmark: Benchmark, model: PredictingModel, measure: str
-) -> ModelCorrectness:
-    correctness: dict[str, Correctness] = {}
-    for sight in Sight:
-        if model.has_sight(sight):
-            columns = query.snapshot.fetch_arrays(
-                *correctness_query(query.snapshot, model.name, sight, measure)
-            )
+    judged = []
+    for model in [known[name] for name in options.models] or known.values():
+        correctness: dict[str, Correctness] = {}
+        for sight in filter(model.has_sight, Sight):
             of_sight = correctness[str(sight)] = np.full(len(benchmark), UNJUDGED, np.int8)
-            rows = columns["row_idx"].astype(np.int64)
+            predicted = snapshot.fetch_arrays(
+                *correctness_query(snapshot, model.name, sight, options.measure)
+            )
+            rows = predicted["row_idx"].astype(np.int64)
             if len(benchmark):
                 positions = np.searchsorted(benchmark.row_idx, rows).clip(max=len(benchmark) - 1)
                 inside = benchmark.row_idx[positions] == rows
-                of_sight[positions[inside]] = columns["is_right"][inside].astype(np.int8)
-    runs = {"run_id": query.values["run_id"], "model": model.name}
-    chose_part = model.own and bool(query.snapshot.fetch_rows(_SAME_WEIGHTS, runs))
-    return ModelCorrectness(model.name, **correctness, chose_part=chose_part)
+                of_sight[positions[inside]] = predicted["is_right"][inside].astype(np.int8)
+        runs = {"run_id": query.values["run_id"], "model": model.name}
+        chose_part = model.own and bool(snapshot.fetch_rows(_SAME_WEIGHTS, runs))
+        judged.append(ModelCorrectness(model.name, **correctness, chose_part=chose_part))
+    return benchmark, judged

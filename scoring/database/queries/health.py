@@ -14,14 +14,10 @@ from scoring.database.conditions import (
     COMPARED_ROWS,
     CONTENT_TOKENS,
     DIFFERING_ROWS,
-    EVERYTHING,
     compile_query,
 )
-from scoring.database.connection import Store
-from scoring.database.filters import Filter
+from scoring.database.connection import View
 from scoring.database.queries.overview import status_counts
-from scoring.database.values import Scope
-from scoring.necessity import Bands
 from scoring.precision import Noise
 
 _SCORED = f"""
@@ -58,19 +54,17 @@ class ScoreHealth:
     n_differing: int
 
 
-def score_health(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> ScoreHealth:
+def score_health(view: View) -> ScoreHealth:
     """Count what is not scored, based on one token, undecided or dependent on the baseline."""
-    query = compile_query(store, scope, where, bands)
-    statuses = status_counts(store, scope, where, bands)
-    noise = query.snapshot.noises[scope.run_id, scope.baseline]
+    query = compile_query(view)
+    statuses = status_counts(view)
+    noise = query.snapshot.noises[view.scope.run_id, view.scope.baseline]
     scored, one_token, undecided, truncated = query.fetch_rows(_SCORED)[0]
     compared = differing = 0
     if query.snapshot.fetch_rows(f"{COMPARED_ROWS} LIMIT 1", query.values):
         compared, differing = query.fetch_rows(_COMPARED)[0]
     return ScoreHealth(
-        statuses=dict(zip(statuses["status"], (int(n) for n in statuses["n"]), strict=True)),
+        statuses=dict(zip(statuses["status"], statuses["n"].tolist(), strict=True)),
         n_scored=scored,
         n_one_token=one_token,
         noise=noise,

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Query, check_scope, compile_query
-from scoring.database.connection import Store
-from scoring.database.filters import Filter
-from scoring.database.score_index.index import cached_score_index, open_score_index
+from scoring.database.conditions import check_scope, compile_query
+from scoring.database.connection import Store, View
+from scoring.database.score_index.index import KIND, cached_score_index, open_score_index
 from scoring.database.values import LossPlane, Scope, ScoreSummary
 from scoring.errors import InputError
-from scoring.necessity import CATEGORIES, Bands
+from scoring.necessity import CATEGORIES
 from scoring.precision import Noise
 from scoring.samples import Status
 
@@ -47,11 +45,8 @@ def score_noise(store: Store, scope: Scope) -> Noise | None:
 
 def prediction_counts(store: Store) -> dict[str, int]:
     """Return the number of samples with predictions by run; runs without any are absent."""
-    return dict(
-        store.snapshot().fetch_rows(
-            "SELECT run_id, count(*) FROM predictions GROUP BY run_id ORDER BY run_id"
-        )
-    )
+    counts = "SELECT run_id, count(*) FROM predictions GROUP BY run_id ORDER BY run_id"
+    return dict(store.snapshot().fetch_rows(counts))
 
 
 def fetch_clusterings(store: Store) -> pd.DataFrame:
@@ -61,15 +56,11 @@ def fetch_clusterings(store: Store) -> pd.DataFrame:
 
 def cluster_names(store: Store, clustering_id: str) -> dict[int, str]:
     """Return the names of a clustering's clusters by number, ascending."""
-    return dict(
-        store.snapshot().fetch_rows(
-            """
-            SELECT cluster_id, name FROM cluster_names
-            WHERE clustering_id = $clustering_id ORDER BY cluster_id
-            """,
-            {"clustering_id": clustering_id},
-        )
-    )
+    names = """
+        SELECT cluster_id, name FROM cluster_names
+        WHERE clustering_id = $clustering_id ORDER BY cluster_id
+    """
+    return dict(store.snapshot().fetch_rows(names, {"clustering_id": clustering_id}))
 
 
 def dataset_counts(store: Store) -> pd.DataFrame:
@@ -81,22 +72,17 @@ def dataset_counts(store: Store) -> pd.DataFrame:
     """)
 
 
-def sample_count(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> int:
-    """Return the number of samples that match the filter."""
-    index = cached_score_index(store, scope, where, bands)
+def sample_count(view: View) -> int:
+    """Return the number of samples of a view."""
+    index = cached_score_index(view)
     if index is not None:
         return len(index) + index.n_unscored
-    query = compile_query(store, scope, where, bands)
-    return int(query.fetch_value("SELECT count(*) FROM matching"))
+    return int(compile_query(view).fetch_value("SELECT count(*) FROM matching"))
 
 
-def status_counts(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> pd.DataFrame:
-    """Return status, n in the order of the closed list; adds up to the samples under the filter."""
-    index = open_score_index(store, scope, where, bands)
+def status_counts(view: View) -> pd.DataFrame:
+    """Return status, n in the order of the closed list; adds up to the samples of the view."""
+    index = open_score_index(view)
     counts = {str(Status.SCORED): len(index)} if len(index) else {}
     for status, n in index.unscored.groupby("status")["n"].sum().items():
         counts[str(status)] = counts.get(str(status), 0) + int(n)
@@ -104,14 +90,12 @@ def status_counts(
     return pd.DataFrame({"status": names, "n": [counts[name] for name in names]})
 
 
-def status_reasons(
-    store: Store, scope: Scope, limit_per_status: int = 5, where: Filter = EVERYTHING
-) -> pd.DataFrame:
+def status_reasons(view: View, limit_per_status: int = 5) -> pd.DataFrame:
     """Return why samples have no score: status, reason, n, example_row_idx.
 
     At most ``limit_per_status`` reasons for each status, the most frequent first.
     """
-    frame = compile_query(store, scope, where).fetch_frame(
+    frame = compile_query(view).fetch_frame(
         """
         SELECT status, reason, count(*) AS n, min(row_idx) AS example_row_idx
         FROM matching
@@ -120,47 +104,42 @@ def status_reasons(
         QUALIFY row_number() OVER (PARTITION BY status ORDER BY n DESC, reason) <= $limit
         ORDER BY n DESC, reason
         """,
-        limit=limit_per_status,
+        {"limit": limit_per_status},
     )
     order = frame["status"].map(_STATUS_ORDER).argsort(kind="stable")
     return frame.iloc[order].reset_index(drop=True)
 
 
-def score_summary(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> ScoreSummary:
-    """Return counts, categories, means, quantiles and extremes of the scores under a filter."""
-    bands = bands or store.bands
-    index = open_score_index(store, scope, where, bands)
+def score_summary(view: View) -> ScoreSummary:
+    """Return counts, categories, means, quantiles and extremes of the scores of a view."""
+    index = open_score_index(view)
     n = len(index)
     mean, mean_loss_text, mean_loss_multimodal = index.cached(
         "means",
-        lambda: compile_query(store, scope, where, bands).fetch_rows(
+        lambda: compile_query(view).fetch_rows(
             "SELECT avg(visnec), avg(loss_text), avg(loss_multimodal) FROM matching"
         )[0],
     )
-    ends = index.category_ends(bands)
+    quantiles: dict[float, float] = {}
+    if n:  # linearly interpolated; np.quantile would sort again
+        ranks = np.asarray(QUANTILES) * (n - 1)
+        below = np.floor(ranks).astype(np.int64)
+        low, high = index.visnec[below], index.visnec[np.minimum(below + 1, n - 1)]
+        values = low + (high - low) * (ranks - below)
+        quantiles = dict(zip(QUANTILES, values.tolist(), strict=True))
+    ends = index.category_ends(view.bands)
     return ScoreSummary(
         n_samples=n + index.n_unscored,
         n_scored=n,
         categories=dict(zip(CATEGORIES, np.diff(ends).tolist(), strict=True)),
         mean=mean,
-        quantiles=_quantiles(index.visnec) if n else {},
+        quantiles=quantiles,
         min_visnec=float(index.visnec[0]) if n else None,
         max_visnec=float(index.visnec[-1]) if n else None,
-        answer_tokens=index.count_tokens_below(n) if index.has_tokens else None,
+        answer_tokens=int(index.group_table(KIND).tokens[-1].sum()) if index.has_tokens else None,
         mean_loss_text=mean_loss_text,
         mean_loss_multimodal=mean_loss_multimodal,
     )
-
-
-def _quantiles(ascending: NDArray[np.float64]) -> dict[float, float]:
-    """Linearly interpolated; ``np.quantile`` would sort again."""
-    ranks = np.asarray(QUANTILES) * (len(ascending) - 1)
-    below = np.floor(ranks).astype(np.int64)
-    above = np.minimum(below + 1, len(ascending) - 1)
-    values = ascending[below] + (ascending[above] - ascending[below]) * (ranks - below)
-    return dict(zip(QUANTILES, values.tolist(), strict=True))
 
 
 def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
@@ -181,13 +160,7 @@ def histogram_edges(store: Store, scope: Scope, bins: int = 60) -> list[float]:
     return [float(f"{edge * step:.12g}") for edge in range(first, max(last, first + 1) + 1)]
 
 
-def score_histogram(
-    store: Store,
-    scope: Scope,
-    where: Filter,
-    edges: Sequence[float],
-    bands: Bands | None = None,
-) -> pd.DataFrame:
+def score_histogram(view: View, edges: Sequence[float]) -> pd.DataFrame:
     """Return left, right, n: scored samples with ``left <= visnec < right``.
 
     The first and the last bin include what is outside the edges, so that ``n`` adds up to the
@@ -196,52 +169,43 @@ def score_histogram(
     ascending = all(left < right for left, right in itertools.pairwise(edges))
     if len(edges) < 2 or not ascending or not np.isfinite(edges).all():
         raise InputError(f"Bin edges must be two or more finite, ascending numbers, got {edges}.")
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     inner = np.searchsorted(index.visnec, np.asarray(edges[1:-1], np.float64), side="left")
     n = np.diff(np.concatenate([[0], inner, [len(index)]]))
     return pd.DataFrame({"left": list(edges[:-1]), "right": list(edges[1:]), "n": n})
 
 
-def loss_plane(
-    store: Store,
-    scope: Scope,
-    where: Filter = EVERYTHING,
-    bins: int = 60,
-    bands: Bands | None = None,
-) -> LossPlane:
+def loss_plane(view: View, bins: int = 60) -> LossPlane:
     """Count scored samples by text-only loss (x) and multimodal loss (y).
 
     Both axes have the same edges, from 0 to beyond 99.5 % of either loss of the whole scope.
     """
-    query = compile_query(store, scope, where, bands)
+    query = compile_query(view)
     top = query.fetch_value(
         "SELECT high_loss FROM runs WHERE run_id = $run_id AND baseline = $baseline"
     )
     step = _round_step((top or 1.0) / bins)
+
+    def count() -> LossPlane:
+        cells = query.fetch_rows(
+            """
+            SELECT
+                least(greatest(floor(loss_text / $step), 0), $last)::INTEGER AS x,
+                least(greatest(floor(loss_multimodal / $step), 0), $last)::INTEGER AS y,
+                count(*)
+            FROM matching WHERE visnec IS NOT NULL GROUP BY x, y
+            """,
+            {"step": step, "last": bins - 1},
+        )
+        counts = np.zeros((bins, bins), np.int64)
+        for x, y, n in cells:
+            counts[y, x] = n
+        edges = np.array([float(f"{edge * step:.12g}") for edge in range(bins + 1)])
+        return LossPlane(counts, edges)
+
     return query.snapshot.cache.get_or_compute(
-        ("plane", scope, query.key, bins),
-        lambda: _count_plane(query, step, bins),
-        lambda plane: plane.counts.nbytes,
+        ("plane", view.scope, query.key, bins), count, lambda plane: plane.counts.nbytes
     )
-
-
-def _count_plane(query: Query, step: float, bins: int) -> LossPlane:
-    cells = query.fetch_rows(
-        """
-        SELECT
-            least(greatest(floor(loss_text / $step), 0), $last)::INTEGER AS x,
-            least(greatest(floor(loss_multimodal / $step), 0), $last)::INTEGER AS y,
-            count(*)
-        FROM matching WHERE visnec IS NOT NULL GROUP BY x, y
-        """,
-        step=step,
-        last=bins - 1,
-    )
-    counts = np.zeros((bins, bins), np.int64)
-    for x, y, n in cells:
-        counts[y, x] = n
-    edges = np.array([float(f"{edge * step:.12g}") for edge in range(bins + 1)])
-    return LossPlane(counts, edges)
 
 
 def _round_step(at_least: float) -> float:

@@ -9,21 +9,21 @@ draws left it out. Without any random draw nothing represents the dataset, and n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING, Query, compile_query
-from scoring.database.connection import Store
+from scoring.database.conditions import compile_query
+from scoring.database.connection import View
 from scoring.database.filters import Filter, Range, parse_filter
 from scoring.database.queries.browse import score_column
-from scoring.database.queries.strata import assign_strata, category_of_stratum, count_strata
-from scoring.database.score_index.index import SOURCE, ScoreIndex, open_score_index
+from scoring.database.queries.review_queues import assign_strata, count_strata
+from scoring.database.score_index.index import SOURCE, open_score_index
 from scoring.database.values import Scope
 from scoring.errors import FilterError
-from scoring.necessity import Bands
+from scoring.necessity import CATEGORIES, Bands
 from scoring.reviews.draws import Draw, parse_draw
 from scoring.reviews.threshold_estimation import WeightedLabels, estimate_label_weights
 
@@ -46,79 +46,48 @@ _LABELS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """Labelled samples in the order of their first decisions, column by column.
-
-    ``draw`` is the position in ``draws`` of the one before the first decision; -1 where there was
-    none, or one that does not represent these samples.
-    """
-
-    row_idx: NDArray[np.int64]
-    visnec: NDArray[np.float64]
-    keep: NDArray[np.bool_]
-    source: NDArray[np.int64]
-    draw: NDArray[np.int64]
-    draws: list[Draw]
-
-
-def read_hand_labels(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> WeightedLabels:
-    """Return the scored samples under the filter that reviewers decided to keep or drop.
+def read_hand_labels(view: View) -> WeightedLabels:
+    """Return the scored samples of a view that reviewers decided to keep or drop.
 
     A draw counts where all these samples could be drawn: made without a filter, under this one, or
     under one that includes it. Empty where none was drawn at random; ``n_undrawn`` counts the
     decisions that came from no draw.
     """
-    bands = bands or store.bands
-    where = _drop_undecided(where)
-    labels = _read_labels(compile_query(store, scope, where, bands), scope, where, bands)
-    weights = np.zeros(len(labels.visnec))
-    for number, draw in enumerate(labels.draws):
-        index = open_score_index(store, scope, where, bands)
-        drawn = labels.draw == number
-        if draw.stratified:
-            strata, sizes = _assign_strata_of_draw(store, index, scope, draw, labels, bands)
-            families = {stratum: category_of_stratum(stratum) for stratum in sizes}
-            given = estimate_label_weights(drawn, strata, sizes, families)
-        else:
-            one_stratum = np.zeros(len(drawn), np.int64)
-            given = estimate_label_weights(drawn, one_stratum, {0: len(index)})
-        weights += int(drawn.sum()) * given
-    used = weights > 0
-    n_drawn = int((labels.draw >= 0).sum())
-    return WeightedLabels(
-        labels.visnec[used],
-        labels.keep[used],
-        weights[used] / max(n_drawn, 1),
-        len(weights) - n_drawn,
-    )
-
-
-def _read_labels(query: Query, scope: Scope, where: Filter, bands: Bands) -> _Labels:
-    rows = query.fetch_rows(_LABELS)
+    view = replace(view, where=_drop_undecided(view.where))
+    query = compile_query(view)
+    rows = query.fetch_rows(_LABELS)  # in the order of the first decisions
     row_idx, visnec, keep, source, texts = zip(*rows, strict=True) if rows else ((),) * 5
     usable = {
-        text: _usable_draw(parse_draw(text), scope, where, bands, query.snapshot.scopes)
+        text: _usable_draw(parse_draw(text), view, query.snapshot.scopes)
         for text in dict.fromkeys(texts)
         if text is not None
     }
     draws = list(dict.fromkeys(draw for draw in usable.values() if draw is not None))
     numbers = {text: draws.index(draw) for text, draw in usable.items() if draw is not None}
-    return _Labels(
-        np.array(row_idx, np.int64),
-        np.array(visnec, np.float64),
-        np.array(keep, np.bool_),
-        np.array(source, np.int64),
-        np.array([numbers.get(text, -1) for text in texts], np.int64),
-        draws,
+    draw_of = np.array([numbers.get(text, -1) for text in texts], np.int64)
+    weights = np.zeros(len(rows))
+    for number, draw in enumerate(draws):
+        drawn = draw_of == number
+        if draw.stratified:
+            labels = (np.array(row_idx, np.int64), np.array(source), np.array(visnec, np.float64))
+            strata, sizes = _assign_strata_of_draw(view, draw, *labels)
+            families = {stratum: stratum % len(CATEGORIES) for stratum in sizes}
+            given = estimate_label_weights(drawn, strata, sizes, families)
+        else:
+            sizes = {0: len(open_score_index(view))}
+            given = estimate_label_weights(drawn, np.zeros(len(drawn), np.int64), sizes)
+        weights += int(drawn.sum()) * given
+    used = weights > 0
+    n_drawn = int((draw_of >= 0).sum())
+    return WeightedLabels(
+        np.array(visnec, np.float64)[used],
+        np.array(keep, np.bool_)[used],
+        weights[used] / max(n_drawn, 1),
+        len(rows) - n_drawn,
     )
 
 
-def _usable_draw(
-    draw: Draw, scope: Scope, where: Filter, bands: Bands, scopes: Sequence[tuple[str, str]]
-) -> Draw | None:
+def _usable_draw(draw: Draw, view: View, scopes: Sequence[tuple[str, str]]) -> Draw | None:
     """The draw, reduced to what matters, where it could draw any of the samples in view."""
     has_scores = (draw.run_id, draw.baseline) in [*scopes, (None, None)]
     if draw.stratified and not has_scores:
@@ -127,10 +96,11 @@ def _usable_draw(
         drawn_from = _drop_undecided(parse_filter(draw.filter))
     except FilterError:  # of a newer version
         return None
-    if not is_within(where, drawn_from):
+    if not is_within(view.where, drawn_from):
         return None
     parts = {item.name for item in fields(Filter) if getattr(drawn_from, item.name)}
     if not parts <= _PARTS_WITHOUT_SCORES:
+        scope, bands = view.scope, view.bands
         is_same = (draw.run_id, draw.baseline) == (scope.run_id, scope.baseline)
         is_same &= not drawn_from.cluster or draw.clustering_id == scope.clustering_id
         is_same &= not drawn_from.needs_bands or (draw.low, draw.high) == (bands.low, bands.high)
@@ -172,18 +142,23 @@ def _is_part_within(inner: Any, outer: Any) -> bool:
 
 
 def _assign_strata_of_draw(
-    store: Store, index: ScoreIndex, scope: Scope, draw: Draw, labels: _Labels, bands: Bands
+    view: View,
+    draw: Draw,
+    row_idx: NDArray[np.int64],
+    source: NDArray[np.int64],
+    visnec: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     """The stratum of every label in a stratified draw, and the sizes of the strata.
 
     The samples are those in view; scores and limits are those that the draw was made with.
     """
+    index, scope, bands = open_score_index(view), view.scope, view.bands
     if draw.low is not None and draw.high is not None:
         bands = Bands(draw.low, draw.high)
     drawn_by = Scope(draw.run_id or scope.run_id, draw.baseline or scope.baseline)
-    visnec, label_visnec = index.visnec, labels.visnec
+    all_visnec = index.visnec
     if (drawn_by.run_id, drawn_by.baseline) != (scope.run_id, scope.baseline):
-        scores = score_column(store, drawn_by)
-        visnec, label_visnec = scores[index.row_idx], scores[labels.row_idx]
-    sizes = count_strata(assign_strata(index.codes[SOURCE], visnec, bands))
-    return assign_strata(labels.source, label_visnec, bands), sizes
+        scores = score_column(view.store, drawn_by)
+        all_visnec, visnec = scores[index.row_idx], scores[row_idx]
+    sizes = count_strata(assign_strata(index.codes[SOURCE], all_visnec, bands))
+    return assign_strata(source, visnec, bands), sizes

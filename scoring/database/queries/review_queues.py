@@ -16,14 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.database.conditions import compile_query, parse_other_scope
-from scoring.database.connection import Snapshot, Store
-from scoring.database.filters import Filter
+from scoring.database.connection import Snapshot, View
 from scoring.database.queries.compare import compare_scopes
-from scoring.database.queries.strata import assign_strata, count_strata
 from scoring.database.score_index.index import SOURCE, open_score_index
-from scoring.database.values import Scope
 from scoring.errors import InputError
-from scoring.necessity import Bands
+from scoring.necessity import CATEGORIES, Bands
 from scoring.reviews.draws import STRATIFIED, Draw
 from scoring.rules.ranking import random_numbers
 
@@ -100,13 +97,10 @@ class ReviewQueue:
 
 
 def review_queue(
-    store: Store,
-    scope: Scope,
-    where: Filter,
+    view: View,
     order: str,
     limit: int,
     seed: int = 0,
-    bands: Bands | None = None,
     undecided_by: str | None = None,
     decided_by: str | None = None,
 ) -> ReviewQueue:
@@ -131,37 +125,32 @@ def review_queue(
     takes_argument = {known.partition(":")[0]: ":" in known for known in ORDERS}
     if name not in takes_argument or bool(argument) != takes_argument[name]:
         raise InputError(f"Unknown queue {order!r}. Choose one of: {', '.join(ORDERS)}.")
-    bands = bands or store.bands
     if name in ("random", STRATIFIED):
-        return _draw_queue(
-            store, scope, where, name, limit, seed, bands, (undecided_by, decided_by)
-        )
+        return _draw_queue(view, name, limit, seed, undecided_by, decided_by)
     if name == "runs":
-        other = parse_other_scope(scope, argument)
-        comparison = compare_scopes(store, scope, other, where, bands=bands)
+        comparison = compare_scopes(view, parse_other_scope(view.scope, argument))
         furthest = comparison.furthest["row_idx"].to_numpy()
-        is_open = _is_open(furthest, store.snapshot(), undecided_by, decided_by)
-        rows: list[int] = furthest[is_open].tolist()
+        is_open = _is_open(furthest, view.store.snapshot(), undecided_by, decided_by)
+        rows: list[int] = furthest[is_open].tolist()[:limit]
         n_eligible = comparison.n_both
     else:
         values: dict[str, Any] = {"undecided_by": undecided_by, "decided_by": decided_by}
         if argument:
-            values["threshold"] = _parse_number(name, argument)
+            try:
+                values["threshold"] = float(argument)
+            except ValueError:
+                raise InputError(f"{order} needs a number, such as {name}:0.25.") from None
         reviewed = ["true"]
-        if undecided_by is not None:
-            reviewed.append(_UNDECIDED)
-        if decided_by is not None:
-            reviewed.append(_DECIDED)
+        reviewed += [_UNDECIDED] if undecided_by is not None else []
+        reviewed += [_DECIDED] if decided_by is not None else []
         eligible = _ELIGIBLE[name].format(reviewed=" AND ".join(reviewed))
-        query = compile_query(store, scope, where, bands)
+        query = compile_query(view)
         first = query.fetch_rows(
             f"SELECT row_idx FROM ({eligible}) ORDER BY {_SORTED_BY[name]} LIMIT $limit",
-            **values,
-            limit=limit,
+            values | {"limit": limit},
         )
         rows = [row for (row,) in first]
-        n_eligible = int(query.fetch_value(f"SELECT count(*) FROM ({eligible})", **values))
-    rows = rows[:limit]
+        n_eligible = int(query.fetch_value(f"SELECT count(*) FROM ({eligible})", values))
     return ReviewQueue(order, rows, [None] * len(rows), n_eligible)
 
 
@@ -174,34 +163,31 @@ _DECIDED = """matching.row_idx IN (
 
 
 def _draw_queue(
-    store: Store,
-    scope: Scope,
-    where: Filter,
+    view: View,
     name: str,
     limit: int,
     seed: int,
-    bands: Bands,
-    reviewers: tuple[str | None, str | None],
+    undecided_by: str | None,
+    decided_by: str | None,
 ) -> ReviewQueue:
     """A random draw: from all samples, or from each stratum of the scored ones."""
     if name == STRATIFIED:
-        index = open_score_index(store, scope, where, bands)
+        index = open_score_index(view)
         rows = index.row_idx
-        strata = assign_strata(index.codes[SOURCE], index.visnec, bands)
+        strata = assign_strata(index.codes[SOURCE], index.visnec, view.bands)
     else:
-        query = compile_query(store, scope, where, bands)
-        rows = query.fetch_arrays("SELECT row_idx FROM matching")["row_idx"]
+        rows = compile_query(view).fetch_arrays("SELECT row_idx FROM matching")["row_idx"]
         strata = np.zeros(len(rows), np.int64)
-    is_open = _is_open(rows, store.snapshot(), *reviewers)
+    is_open = _is_open(rows, view.store.snapshot(), undecided_by, decided_by)
     drawn = draw_rows(rows[is_open], strata[is_open], limit, seed % 2**32)
     draw = Draw(
         stratified=name == STRATIFIED,
-        filter=str(where),
-        run_id=scope.run_id,
-        baseline=scope.baseline,
-        clustering_id=scope.clustering_id,
-        low=bands.low,
-        high=bands.high,
+        filter=str(view.where),
+        run_id=view.scope.run_id,
+        baseline=view.scope.baseline,
+        clustering_id=view.scope.clustering_id,
+        low=view.bands.low,
+        high=view.bands.high,
     )
     return ReviewQueue(
         name=f"{name} seed {seed}",
@@ -210,6 +196,27 @@ def _draw_queue(
         n_eligible=int(is_open.sum()),
         draw=str(draw),
     )
+
+
+def assign_strata(
+    source: NDArray[np.integer], visnec: NDArray[np.float64], bands: Bands
+) -> NDArray[np.int64]:
+    """Return each sample's stratum: 3 times the number of its source, plus its category's code.
+
+    Queues draw from these strata and labels are weighted by them; were they to differ, estimates
+    would be biased. A sample without a score (of another run, which a draw was made by) counts as
+    vision-critical.
+    """
+    codes = bands.category_codes(visnec)
+    codes[codes < 0] = len(CATEGORIES) - 1
+    return source.astype(np.int64) * len(CATEGORIES) + codes
+
+
+def count_strata(strata: NDArray[np.int64]) -> dict[int, int]:
+    """Return how many samples each occurring stratum has, ascending by stratum."""
+    counts = np.bincount(strata)
+    occurring = np.flatnonzero(counts)
+    return dict(zip(occurring.tolist(), counts[occurring].tolist(), strict=True))
 
 
 def draw_rows(
@@ -269,10 +276,3 @@ def _is_open(
             )
             is_open &= np.isin(rows, decided["row_idx"]) == keeps
     return is_open
-
-
-def _parse_number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{name}:{text} needs a number, such as {name}:0.25.") from None

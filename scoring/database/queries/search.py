@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass, replace
 
 from scoring.database.conditions import compile_query, text_query
-from scoring.database.connection import Store
+from scoring.database.connection import Store, View
 from scoring.database.filters import Filter
 from scoring.database.queries.browse import read_rows
-from scoring.database.values import Record, Scope
+from scoring.database.values import Record
 from scoring.errors import InputError
-from scoring.necessity import Bands
 
 _BLOCK_ROWS = 100_000
 
@@ -41,22 +40,15 @@ class FirstHits:
         return self.n_searched >= self.n_samples
 
 
-def first_hits(
-    store: Store,
-    scope: Scope,
-    where: Filter,
-    limit: int = 24,
-    seconds: float = 0.15,
-    bands: Bands | None = None,
-) -> FirstHits:
+def first_hits(view: View, limit: int = 24, seconds: float = 0.15) -> FirstHits:
     """Return hits of the filter's text after about ``seconds``, or once ``limit`` are found.
 
     At least one block of 100,000 samples is searched. Raises InputError for a filter without a
     text, FilterError for an invalid regular expression.
     """
-    if not where.text:
+    if not view.where.text:
         raise InputError("The filter has no text to search for. Write text:words.")
-    query = compile_query(store, scope, replace(where, text=None), bands)
+    query = compile_query(replace(view, where=replace(view.where, text=None)))
     n_samples = query.snapshot.fetch_value("SELECT n_samples FROM build_info")
     hits: list[tuple[float | None, int]] = []
     n_searched, until = 0, time.monotonic() + seconds
@@ -64,7 +56,7 @@ def first_hits(
         if n_searched and time.monotonic() >= until:
             break
         block = (n_searched, n_searched + _BLOCK_ROWS)
-        rows = query.snapshot.fetch_rows(*text_query(query.snapshot, where, block))
+        rows = query.snapshot.fetch_rows(*text_query(query.snapshot, view.where, block))
         n_searched = min(block[1], n_samples)
         if rows:
             hits += query.fetch_rows(
@@ -72,10 +64,10 @@ def first_hits(
                 SELECT visnec, row_idx FROM matching
                 WHERE row_idx IN (SELECT unnest($rows::BIGINT[]))
                 """,
-                rows=[row_idx for (row_idx,) in rows],
+                {"rows": [row_idx for (row_idx,) in rows]},
             )
     hits.sort(key=lambda hit: (hit[0] is None, -(hit[0] or 0.0), hit[1]))
-    records = read_rows(store, scope, [row_idx for _, row_idx in hits[:limit]])
+    records = read_rows(view.store, view.scope, [row_idx for _, row_idx in hits[:limit]])
     return FirstHits(records, len(hits), n_searched, n_samples)
 
 
@@ -91,12 +83,12 @@ def is_large(store: Store) -> bool:
     return n_samples > _BLOCK_ROWS
 
 
-def check_filter(store: Store, scope: Scope, where: Filter, bands: Bands | None = None) -> None:
+def check_filter(view: View) -> None:
     """Raise FilterError or InputError where this database cannot answer the filter.
 
     Examples are a regular expression that RE2 rejects and another run that was removed. The text
     is not searched yet: that may take a while.
     """
-    query = compile_query(store, scope, replace(where, text=None), bands)
-    if where.text:
-        text_query(query.snapshot, where)
+    query = compile_query(replace(view, where=replace(view.where, text=None)))
+    if view.where.text:
+        text_query(query.snapshot, view.where)

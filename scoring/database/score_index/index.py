@@ -18,10 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoring.database.build.schema import ANSWER_KINDS
-from scoring.database.conditions import EVERYTHING, Query, compile_query
-from scoring.database.connection import Store
-from scoring.database.filters import Filter
-from scoring.database.values import Scope
+from scoring.database.conditions import Query, compile_query
+from scoring.database.connection import View
+from scoring.database.filters import EVERYTHING, Filter
 from scoring.necessity import CATEGORIES, Bands
 from scoring.rules.shares import length_stratum
 
@@ -121,6 +120,10 @@ class ScoreIndex:
         """As :meth:`position_of` for an upper limit, where None includes all."""
         return len(self) if visnec is None else self.position_of(visnec)
 
+    def range_of(self, visnec: float) -> tuple[int, int]:
+        """Return the positions between which the samples with this score are."""
+        return self.position_of(visnec), int(np.searchsorted(self.visnec, visnec, side="right"))
+
     def category_ends(self, bands: Bands) -> list[int]:
         """Return the positions between which each category is: 0, ..., the number of scores."""
         return [0, *(self.end_of(bands.range_of(category)[1]) for category in CATEGORIES)]
@@ -155,48 +158,52 @@ class ScoreIndex:
         )
 
 
-def open_score_index(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> ScoreIndex:
-    """Return the scores of a scope under a filter, read on first use and kept while they fit.
+def open_score_index(view: View) -> ScoreIndex:
+    """Return the scores of a view, read on first use and kept while they fit.
 
     Raises InputError as :func:`scoring.database.conditions.compile_query` does.
     """
-    bands = bands or store.bands
-    base = replace(where, category=(), visnec=None)
-    query = compile_query(store, scope, base, bands)
-    everything = _cached_everything(store, scope, base)
+    base = replace(view.where, category=(), visnec=None)
+    query = compile_query(replace(view, where=base))
+    everything = _cached_everything(view, base)
 
     def build() -> ScoreIndex:
-        if everything is not None:
-            return _select_groups(_read_through_cache(everything, scope), base)
-        return _read_scores(query, in_order=base == EVERYTHING)
+        if everything is None:
+            return _read_scores(query, in_order=base == EVERYTHING)
+        whole = everything.snapshot.cache.get_or_compute(
+            _cache_key(everything, view),
+            lambda: _read_scores(everything, in_order=True),
+            _count_bytes,
+        )
+        return _select_groups(whole, base)
 
-    whole = query.snapshot.cache.get_or_compute(_cache_key(query, scope), build, _count_bytes)
-    if not where.category and where.visnec is None:
+    whole = query.snapshot.cache.get_or_compute(_cache_key(query, view), build, _count_bytes)
+    if base == view.where:
         return whole
-    ranges = _find_ranges(whole, where, bands)
+    ranges = _find_ranges(whole, view.where, view.bands)
     known: list[tuple[Ranges, ScoreIndex]] = whole.cached("ranges", list)
     for known_ranges, index in list(known):
         if known_ranges == ranges:
             return index
-    index = whole.select(lambda column: _take_ranges(column, ranges), whole.unscored.iloc[:0])
+
+    def take_ranges(column: NDArray[Any]) -> NDArray[Any]:
+        if len(ranges) == 1:
+            return column[slice(*ranges[0])]
+        return np.concatenate([column[:0], *(column[begin:end] for begin, end in ranges)])
+
+    index = whole.select(take_ranges, whole.unscored.iloc[:0])
     known.insert(0, (ranges, index))
     # Dragging a band limit makes one after the other; only several ranges in one are a copy.
     del known[2 if len(ranges) == 1 else 1 :]
     return index
 
 
-def cached_score_index(
-    store: Store, scope: Scope, where: Filter = EVERYTHING, bands: Bands | None = None
-) -> ScoreIndex | None:
+def cached_score_index(view: View) -> ScoreIndex | None:
     """As :func:`open_score_index`, but None where the scores would have to be read first."""
-    base = replace(where, category=(), visnec=None)
-    query = compile_query(store, scope, base, bands)
-    is_cached = _cache_key(query, scope) in query.snapshot.cache
-    if is_cached or _cached_everything(store, scope, base) is not None:
-        return open_score_index(store, scope, where, bands)
-    return None
+    base = replace(view.where, category=(), visnec=None)
+    query = compile_query(replace(view, where=base))
+    is_cached = _cache_key(query, view) in query.snapshot.cache
+    return open_score_index(view) if is_cached or _cached_everything(view, base) else None
 
 
 def length_codes(n_tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -213,39 +220,29 @@ def length_limits(code: int) -> tuple[int, int]:
     return longest // 2 + 1, longest
 
 
-def _cache_key(query: Query, scope: Scope) -> tuple[object, ...]:
-    return "score index", scope, query.key
+def _cache_key(query: Query, view: View) -> tuple[object, ...]:
+    return "score index", view.scope, query.key
 
 
-def _cached_everything(store: Store, scope: Scope, base: Filter) -> Query | None:
+def _cached_everything(view: View, base: Filter) -> Query | None:
     """The query for all samples, if its index is cached and the filter only names groups."""
     if base == EVERYTHING or replace(base, source=(), cluster=(), kind=()) != EVERYTHING:
         return None
-    query = compile_query(store, scope)
-    return query if _cache_key(query, scope) in query.snapshot.cache else None
-
-
-def _read_through_cache(everything: Query, scope: Scope) -> ScoreIndex:
-    return everything.snapshot.cache.get_or_compute(
-        _cache_key(everything, scope),
-        lambda: _read_scores(everything, in_order=True),
-        _count_bytes,
-    )
+    query = compile_query(replace(view, where=EVERYTHING))
+    return query if _cache_key(query, view) in query.snapshot.cache else None
 
 
 def _select_groups(whole: ScoreIndex, where: Filter) -> ScoreIndex:
     """The samples of the groups that the filter names, from the index of all samples."""
-    wanted = {}
-    if where.source:
-        wanted[SOURCE] = [
-            whole.sources.index(name) for name in where.source if name in whole.sources
-        ]
-    if where.cluster:
-        wanted[CLUSTER] = [number + 1 for number in where.cluster]
-    if where.kind:
-        wanted[KIND] = [ANSWER_KINDS.index(name) for name in where.kind]
+    wanted = {
+        SOURCE: [whole.sources.index(name) for name in where.source if name in whole.sources],
+        CLUSTER: [number + 1 for number in where.cluster],
+        KIND: [ANSWER_KINDS.index(name) for name in where.kind],
+    }
     keep, unscored = np.ones(len(whole), bool), whole.unscored
     for group, codes in wanted.items():
+        if not getattr(where, group):
+            continue
         allowed = np.isin(np.arange(whole.n_groups[group]), codes)
         keep &= allowed[whole.codes[group]]
         unscored = unscored[allowed[unscored[group].to_numpy(np.int64)]]
@@ -269,12 +266,6 @@ def _find_ranges(whole: ScoreIndex, where: Filter, bands: Bands) -> Ranges:
     return joined
 
 
-def _take_ranges(column: NDArray[Any], ranges: Ranges) -> NDArray[Any]:
-    if len(ranges) == 1:
-        return column[slice(*ranges[0])]
-    return np.concatenate([column[:0], *(column[begin:end] for begin, end in ranges)])
-
-
 def _read_scores(query: Query, in_order: bool) -> ScoreIndex:
     """Read the columns. ``in_order``: of all samples, which are sorted in the database."""
     columns = query.fetch_arrays(_SCORED if in_order else f"{_SCORED} ORDER BY visnec, row_idx")
@@ -282,11 +273,8 @@ def _read_scores(query: Query, in_order: bool) -> ScoreIndex:
         order = np.lexsort((columns["row_idx"], columns["visnec"]))
         columns = {name: column[order] for name, column in columns.items()}
     unscored = query.fetch_frame(_UNSCORED)
-    sources = query.snapshot.fetch_rows("SELECT source FROM sources ORDER BY source_no")
-    n_clusters = 1 + max(
-        int(columns["cluster"].max(initial=0)),
-        int(unscored["cluster"].max()) if len(unscored) else 0,
-    )
+    sources = query.snapshot.source_names()
+    n_clusters = 1 + int(max(columns["cluster"].max(initial=0), *unscored["cluster"], 0))
     most_tokens = columns["n_tokens"].max(initial=1)
     return ScoreIndex(
         visnec=columns["visnec"],
@@ -303,7 +291,7 @@ def _read_scores(query: Query, in_order: bool) -> ScoreIndex:
             KIND: len(ANSWER_KINDS),
             LENGTH: int(length_codes(most_tokens[None])[0]) + 1,
         },
-        sources=[str(source) for (source,) in sources],
+        sources=sources,
         unscored=unscored,
     )
 
@@ -336,10 +324,9 @@ def _build_group_table(index: ScoreIndex, group: str) -> GroupTable:
         rows = slice(first * block_rows, last * block_rows)
         cells = (np.arange(len(codes[rows])) // block_rows) * n_groups + codes[rows]
         shape = (last - first, n_groups)
-        counts[first + 1 : last + 1] = np.bincount(cells, minlength=shape[0] * n_groups).reshape(
-            shape
-        )
-        summed = np.bincount(cells, index.n_tokens[rows], shape[0] * n_groups)
+        n_cells = shape[0] * n_groups
+        counts[first + 1 : last + 1] = np.bincount(cells, minlength=n_cells).reshape(shape)
+        summed = np.bincount(cells, index.n_tokens[rows], n_cells)
         tokens[first + 1 : last + 1] = summed.reshape(shape)
     np.cumsum(counts, axis=0, out=counts)
     np.cumsum(tokens, axis=0, out=tokens)

@@ -7,58 +7,40 @@ keeps more only where scores are tied; ``count_kept`` reports what it keeps in f
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from scoring.database.conditions import EVERYTHING
-from scoring.database.connection import Store
-from scoring.database.filters import Filter
+from scoring.database.connection import View
 from scoring.database.score_index.index import KIND, SOURCE, ScoreIndex, open_score_index
-from scoring.database.values import Record, Scope, ThresholdCounts
+from scoring.database.values import ThresholdCounts
 from scoring.errors import InputError
-from scoring.necessity import Bands
 
 
-def count_kept(
-    store: Store,
-    scope: Scope,
-    where: Filter,
-    minimum: float | None,
-    maximum: float | None,
-    bands: Bands | None = None,
-) -> ThresholdCounts:
+def count_kept(view: View, minimum: float | None, maximum: float | None) -> ThresholdCounts:
     """Count what ``minimum <= visnec < maximum`` keeps and drops; None leaves a side open."""
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     first = index.position_of(minimum)
     last = max(first, index.end_of(maximum))
     table = index.group_table(SOURCE)
     kept = table.count_below(last) - table.count_below(first)
     tokens = table.count_tokens_below(last) - table.count_tokens_below(first)
-    has_tokens = index.has_tokens
-    columns: dict[str, NDArray[Any]] = {
-        "kept": kept,
-        "dropped": table.counts[-1] - kept,
-        "unscored": index.count_unscored(SOURCE),
+    dropped, dropped_tokens = table.counts[-1] - kept, table.tokens[-1] - tokens
+    columns = {
+        "source": index.sources,
+        "kept_tokens": tokens.tolist() if index.has_tokens else [None] * len(kept),
+        "dropped_tokens": dropped_tokens.tolist() if index.has_tokens else [None] * len(kept),
+        "kept": kept.tolist(),
+        "dropped": dropped.tolist(),
+        "unscored": index.count_unscored(SOURCE).tolist(),
     }
-    if has_tokens:
-        columns |= {"kept_tokens": tokens, "dropped_tokens": table.tokens[-1] - tokens}
-    unknown = {"kept_tokens": None, "dropped_tokens": None}
-    rows: list[Record] = [
-        {"source": source} | unknown | dict(zip(columns, numbers, strict=True))
-        for source, *numbers in zip(
-            index.sources, *(column.tolist() for column in columns.values()), strict=True
-        )
-    ]
-    n_kept, tokens_kept = int(kept.sum()), int(tokens.sum())
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return ThresholdCounts(
-        n_kept=n_kept,
-        n_dropped=len(index) - n_kept,
+        n_kept=int(kept.sum()),
+        n_dropped=int(dropped.sum()),
         n_unscored=index.n_unscored,
-        tokens_kept=tokens_kept if has_tokens else None,
-        tokens_dropped=int(table.tokens[-1].sum()) - tokens_kept if has_tokens else None,
+        tokens_kept=int(tokens.sum()) if index.has_tokens else None,
+        tokens_dropped=int(dropped_tokens.sum()) if index.has_tokens else None,
         by_source=sorted(
             (row for row in rows if row["kept"] + row["dropped"] + row["unscored"]),
             key=lambda row: (-row["kept"] - row["dropped"], row["source"]),
@@ -66,23 +48,14 @@ def count_kept(
     )
 
 
-def count_near(
-    store: Store,
-    scope: Scope,
-    where: Filter,
-    threshold: float,
-    distance: float,
-    bands: Bands | None = None,
-) -> int:
+def count_near(view: View, threshold: float, distance: float) -> int:
     """Count the scores that are at most ``distance`` from a threshold, below or above."""
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     beyond = math.nextafter(threshold + distance, math.inf)
     return index.position_of(beyond) - index.position_of(threshold - distance)
 
 
-def threshold_for_share(
-    store: Store, scope: Scope, where: Filter, share: float, bands: Bands | None = None
-) -> float:
+def threshold_for_share(view: View, share: float) -> float:
     """Return the lowest of the ``int(share * scored)`` highest scores.
 
     ``visnec >=`` this keeps that many samples, and more only where scores are tied. Infinity
@@ -90,26 +63,22 @@ def threshold_for_share(
     """
     if not 0 <= share <= 1:
         raise InputError(f"A share is between 0 and 1 (0.15 is 15 %), got {share!r}.")
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     return _threshold_for(index, int(share * len(index)))
 
 
-def threshold_for_count(
-    store: Store, scope: Scope, where: Filter, count: int, bands: Bands | None = None
-) -> float:
+def threshold_for_count(view: View, count: int) -> float:
     """Return the score that keeps the ``count`` highest, or all where there are fewer.
 
     Ties and none as in :func:`threshold_for_share`. Raises InputError for a count below 0.
     """
     if count < 0:
         raise InputError(f"A number of samples is 0 or more, got {count!r}.")
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     return _threshold_for(index, min(int(count), len(index)))
 
 
-def threshold_for_tokens(
-    store: Store, scope: Scope, where: Filter, tokens: int, bands: Bands | None = None
-) -> float:
+def threshold_for_tokens(view: View, tokens: int) -> float:
     """Return the lowest score whose samples have at most ``tokens`` answer tokens together.
 
     Samples are added from the highest score down until one more would exceed the number; those
@@ -118,10 +87,10 @@ def threshold_for_tokens(
     """
     if tokens < 0:
         raise InputError(f"A number of answer tokens is 0 or more, got {tokens!r}.")
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     if not index.has_tokens:
         raise InputError(
-            f"The scores of run {scope.run_id!r} were imported without answer tokens. "
+            f"The scores of run {view.scope.run_id!r} were imported without answer tokens. "
             "Choose the threshold by share, by count or as a score."
         )
     table = index.group_table(KIND)
@@ -136,13 +105,7 @@ def threshold_for_tokens(
     return _threshold_for(index, len(index) - begin - n_inside)
 
 
-def score_ecdf(
-    store: Store,
-    scope: Scope,
-    where: Filter = EVERYTHING,
-    points: int = 200,
-    bands: Bands | None = None,
-) -> pd.DataFrame:
+def score_ecdf(view: View, points: int = 200) -> pd.DataFrame:
     """Return visnec, share: the share of scored samples at or below ``points`` scores, ascending.
 
     The scores are those of evenly spaced ranks, the lowest and the highest included, each once.
@@ -150,7 +113,7 @@ def score_ecdf(
     """
     if points < 2:
         raise InputError(f"A curve needs two points or more, got {points!r}.")
-    index = open_score_index(store, scope, where, bands)
+    index = open_score_index(view)
     if not len(index):
         return pd.DataFrame({"visnec": np.empty(0), "share": np.empty(0)})
     ranks = np.linspace(0, len(index) - 1, min(points, len(index))).astype(np.int64)
