@@ -14,6 +14,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from dashboard.data.cache import APP_CACHE, ResultCache
 from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.view.state import View
+from scoring.database import connection
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
 from scoring.database.queries.search import check_filter
@@ -44,9 +45,9 @@ class Context:
     filter_problem: str | None = None  # why the view's filter was ignored
 
     @property
-    def selection(self) -> tuple[Store, Scope, Filter]:
-        """The first arguments of most queries."""
-        return self.store, self.scope, self.filter
+    def selection(self) -> connection.View:
+        """The samples in view, for queries."""
+        return self.store.view(self.scope, self.filter, self.bands)
 
     def without_filter(self) -> Context:
         """Return the same context for all samples."""
@@ -145,7 +146,7 @@ def open_view_context(view: View) -> OpenedWorkspace:
         problems += ("The filter's clusters were ignored: there is no clustering yet.",)
         where = replace(where, cluster=())
     try:
-        check_filter(store, scope, where, bands)
+        check_filter(store.view(scope, where, bands))
     except (FilterError, InputError) as error:
         where = replace(where, text=None) if where.pattern else Filter()
         filter_problem = str(error)

@@ -46,11 +46,10 @@ def read_queue(context: Context, view: View, reviewer: str) -> ReviewQueue:
     At most MAX_QUEUE samples. Not cached: a page reads it once, when a queue starts.
     """
     return review_queue(
-        *context.selection,
+        context.selection,
         queue_order(context, view),
         MAX_QUEUE,
         view.seed,
-        context.bands,
         undecided_by=reviewer if view.who is QueueScope.UNDECIDED else None,
         decided_by=reviewer if view.who is QueueScope.MINE else None,
     )
@@ -130,6 +129,4 @@ def read_labels(context: Context) -> WeightedLabels:
     """
     if not context.filter.needs_bands:
         context = replace(context, bands=context.workspace.bands)
-    return cached_query(
-        context, "labels", lambda: read_hand_labels(*context.selection, context.bands)
-    )
+    return cached_query(context, "labels", lambda: read_hand_labels(context.selection))

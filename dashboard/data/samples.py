@@ -27,7 +27,7 @@ IMAGE_SIZE: Final = 2048
 @cached_read()
 def count_samples(context: Context) -> int:
     """Return the number of samples that match the filter."""
-    return sample_count(*context.selection, context.bands)
+    return sample_count(context.selection)
 
 
 def read_page(context: Context, view: View) -> Page:
@@ -38,14 +38,14 @@ def read_page(context: Context, view: View) -> Page:
 @cached_read()
 def read_page_at(context: Context, sort: Sort, cursor: Cursor | None, limit: int) -> Page:
     """Return at most ``limit`` samples from a position in an order."""
-    return fetch_page(*context.selection, sort, cursor, limit, context.bands)
+    return fetch_page(context.selection, sort, cursor, limit)
 
 
 def read_first_hits(context: Context, limit: int) -> FirstHits | None:
     """Return some samples that contain the filter's text; None if the full answer is as quick."""
     if is_searched(context.store, context.filter) or not is_large(context.store):
         return None
-    return first_hits(*context.selection, limit, bands=context.bands)
+    return first_hits(context.selection, limit)
 
 
 def read_tiles(context: Context, page: Page | FirstHits) -> list[Card]:

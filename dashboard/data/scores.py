@@ -23,13 +23,14 @@ from scoring.database.queries.overview import (
     status_counts,
     status_reasons,
 )
-from scoring.database.score_index.group_histograms import group_histograms, turn_histograms
 from scoring.database.score_index.groups import (
     by_answer_kind,
     by_answer_length,
     by_cluster,
     by_source,
     by_turn,
+    group_histograms,
+    turn_histograms,
 )
 from scoring.database.score_index.thresholds import count_kept, score_ecdf
 from scoring.database.values import LossPlane, Scope, ScoreSummary, ThresholdCounts
@@ -42,12 +43,12 @@ GROUP_BINS = 48
 @cached_read(decisions=False)
 def read_summary(context: Context) -> ScoreSummary:
     """Return counts, categories, mean and quantiles."""
-    return score_summary(*context.selection, context.bands)
+    return score_summary(context.selection)
 
 
 def read_threshold_counts(context: Context, threshold: float) -> ThresholdCounts:
     """Return exactly what a threshold keeps and drops."""
-    return count_kept(*context.selection, threshold, None, context.bands)
+    return count_kept(context.selection, threshold, None)
 
 
 # ---- distributions -------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def choose_bin_count(summary: ScoreSummary) -> int:
 def read_histogram(context: Context, bins: int) -> tuple[list[float], list[int]]:
     """Return round edges that do not change with the filter, and the counts between them."""
     edges = histogram_edges(context.store, context.scope, bins)
-    frame = score_histogram(*context.selection, edges, context.bands)
+    frame = score_histogram(context.selection, edges)
     return edges, [int(n) for n in frame["n"]]
 
 
@@ -78,14 +79,14 @@ def read_histogram_edges(context: Context, bins: int) -> list[float]:
 @cached_read(decisions=False)
 def read_ecdf(context: Context) -> list[tuple[float, float]]:
     """Return scores, ascending, with the share of scored samples at or below each."""
-    frame = score_ecdf(*context.selection, bands=context.bands)
+    frame = score_ecdf(context.selection)
     return list(zip(frame["visnec"].tolist(), frame["share"].tolist(), strict=True))
 
 
 @cached_read(decisions=False)
 def read_loss_plane(context: Context) -> LossPlane:
     """Return counts of scored samples by both losses."""
-    return loss_plane(*context.selection, 48, context.bands)
+    return loss_plane(context.selection, 48)
 
 
 # ---- groups --------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ def read_group_statistics(context: Context, group: Group) -> tuple[pd.DataFrame,
     frame = cached_query(
         context,
         query.__name__,
-        lambda: query(*context.selection, context.bands),
+        lambda: query(context.selection),
         decisions=group is not Group.TURN,
     )
     if group is Group.TURN:
@@ -129,10 +130,9 @@ def read_group_histograms(context: Context, group: str, bins: int) -> dict[Any, 
     The group "turn" counts answers by their 0-based position in the conversation.
     """
     edges = histogram_edges(context.store, context.scope, bins)
-    store, scope, where = context.selection
     if group == "turn":
-        return dict(turn_histograms(store, scope, edges, where, context.bands))
-    return group_histograms(store, scope, group, edges, where, context.bands)
+        return dict(turn_histograms(context.selection, edges))
+    return group_histograms(context.selection, group, edges)
 
 
 @cached_read()
@@ -148,19 +148,19 @@ def read_cluster_names(context: Context) -> dict[int, str]:
 @cached_read()
 def read_status_counts(context: Context) -> pd.DataFrame:
     """Return status and n; the counts add up to the samples under the filter."""
-    return status_counts(*context.selection, context.bands)
+    return status_counts(context.selection)
 
 
 @cached_read()
 def read_status_reasons(context: Context) -> pd.DataFrame:
     """Return the most frequent reasons of each status with an example."""
-    return status_reasons(context.store, context.scope)
+    return status_reasons(context.store.view(context.scope))
 
 
 @cached_read(decisions=False)
 def read_health(context: Context) -> ScoreHealth:
     """Return how many scores have few answer tokens, are near a limit or depend on a baseline."""
-    return score_health(*context.selection, context.bands)
+    return score_health(context.selection)
 
 
 # ---- other sets of scores ------------------------------------------------------------------------
@@ -180,13 +180,17 @@ def read_other_scopes(context: Context) -> list[Scope]:
 
 def read_comparison(context: Context, other: Scope, share: float) -> Comparison:
     """Return how the view's scores and another set of scores are related under the filter."""
-    store, scope, where = context.selection
-    return compare_scopes(store, scope, other, where, share, bands=context.bands)
+    return compare_scopes(context.selection, other, share)
 
 
 @cached_read(decisions=False)
 def read_evaluation(context: Context, measure: str, threshold: float) -> Evaluation:
     """Return all models' results; samples that need the image are those from ``threshold``."""
     return evaluate_predictions(
-        *context.selection, measure=measure, threshold=threshold, bands=context.bands
+        context.store,
+        context.scope,
+        context.filter,
+        bands=context.bands,
+        measure=measure,
+        threshold=threshold,
     )

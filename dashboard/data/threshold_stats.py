@@ -73,17 +73,17 @@ def resolve_threshold(context: Context, request: Mapping[str, str]) -> float:
 
     A request that would keep nothing gives a threshold just above the highest score.
     """
-    selection, bands = context.selection, context.bands
+    selection = context.selection
     try:
         if "share" in request:
             share = float(request["share"])
             if not 0 <= share <= 1:
                 raise InvalidRequest
-            threshold = threshold_for_share(*selection, share, bands)
+            threshold = threshold_for_share(selection, share)
         elif "samples" in request:
-            threshold = threshold_for_count(*selection, _read_count(request["samples"]), bands)
+            threshold = threshold_for_count(selection, _read_count(request["samples"]))
         elif "tokens" in request:
-            threshold = threshold_for_tokens(*selection, _read_count(request["tokens"]), bands)
+            threshold = threshold_for_tokens(selection, _read_count(request["tokens"]))
         else:
             threshold = NUMBER.read(request["cut"])
     except (KeyError, OverflowError, ValueError):
@@ -112,7 +112,7 @@ def _compute_stats(context: Context, threshold: float) -> Stats:
     wrongly_dropped = describe_wrongly_dropped(read_labels(context), threshold, n_dropped)
     n_near, noise_note = None, UNKNOWN
     if noise := score_noise(context.store, context.scope):
-        n_near = count_near(*context.selection, threshold, noise.band, context.bands)
+        n_near = count_near(context.selection, threshold, noise.band)
         noise_note = str(noise)
     figures = [
         ("Kept samples", count(n_kept), share(n_kept, scored)),
