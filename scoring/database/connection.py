@@ -150,7 +150,7 @@ class Snapshot(Reader):
         self.decisions_version = 0
         self._feed_version: int | None = None
         self.cache = QueryCache(_CACHE_BYTES)
-        config: dict[str, str | bool | int | float | list[str]] = {
+        config: dict[str, Any] = {
             "memory_limit": _MEMORY_LIMIT,
             "threads": min(os.cpu_count() or 1, _MAX_THREADS),
             # A separate folder: queries can reach into it even without external access.
@@ -203,7 +203,7 @@ class Snapshot(Reader):
                 self.connection.execute(
                     f"CREATE VIEW {name} AS SELECT *{''.join(missing)} FROM built.main.{name}"
                 )
-        for statement in (*schema.CREATE_MACROS, *_RESTRICT_ACCESS):
+        for statement in (schema.CREATE_CATEGORY_CODE, *_RESTRICT_ACCESS):
             self.connection.execute(statement)
 
     def source_names(self) -> list[str]:
@@ -353,7 +353,7 @@ class Store:
         """Return when the database was built, and how many finished parts it lacks."""
         snapshot = self.snapshot()
         known = {path for (path,) in snapshot.fetch_rows("SELECT path FROM parts")}
-        kinds = dict(list_parts(self.workspace).list_kinds(self.workspace))
+        kinds = list_parts(self.workspace)
         new = sorted(kinds.keys() - known)
         for part in new:
             if kinds[part] == "scores" and part not in self._part_rows:

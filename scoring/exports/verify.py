@@ -273,7 +273,7 @@ def _later_inputs(manifest: Manifest, workspace: Workspace) -> list[str]:
     inputs, subset = manifest.inputs, manifest.subset
     notes = []
     recorded = {part.name for part in inputs.parts}
-    present = {name for name, _ in list_parts(workspace).list_kinds(workspace)}
+    present = list_parts(workspace).keys()
     scores = f"runs/{subset.run_id}/scores/"
     if n := sum(name.startswith(scores) for name in present - recorded):
         notes.append(f"{n} score part(s) of run {subset.run_id} are newer and were ignored")

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from filelock import FileLock
 from scoring.database.build import derive, schema
 from scoring.database.build.prediction_matching import insert_imported, insert_predictions
 from scoring.database.values import BuildReport
-from scoring.dataset.records import dataset_parts, read_dataset_info
+from scoring.dataset.records import DatasetInfo, dataset_parts, read_dataset_info
 from scoring.errors import WorkspaceError
 from scoring.predictions.imported import list_prediction_files, read_prediction_set
 from scoring.reviews.decisions import read_events
@@ -41,59 +41,39 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of the step, steps done so far, steps in all."""
 
 _MEMORY_CAP = 1 << 30
+_NUMBERS = {"row_idx": pa.int64(), "sampling_probability": pa.float64()}
 _DECISIONS = pa.schema(
-    [
-        ("row_idx", pa.int64()),
-        ("reviewer", pa.string()),
-        ("decision", pa.string()),
-        ("note", pa.string()),
-        ("decided_at", pa.string()),
-        ("event_id", pa.string()),
-        ("queue", pa.string()),
-        ("sampling_probability", pa.float64()),
-        ("draw", pa.string()),
-        ("drawn_at", pa.string()),
-        ("first_decided_at", pa.string()),
-    ]
+    [(item.name, _NUMBERS.get(item.name, pa.string())) for item in fields(LatestDecision)]
 )
+_COUNTS = """
+    SELECT
+        (SELECT count(*) FROM samples) AS n_samples,
+        (SELECT count(DISTINCT run_id) FROM runs) AS n_runs,
+        (SELECT count(visnec) FROM scores) AS n_scores,
+        (SELECT count(*) FROM predictions) AS n_predictions,
+        (SELECT count(*) FROM clusterings) AS n_clusterings,
+        (SELECT count(decision) FROM decisions) AS n_decisions,
+        (SELECT count(*) FROM parts) AS n_parts
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Clustering:
-    folder: Path
-    info: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The finished parts of a workspace at one moment, each list ascending by name."""
-
-    dataset: tuple[Path, ...]
-    scores: dict[str, tuple[Path, ...]]
-    predictions: dict[str, tuple[Path, ...]]
-    clusters: tuple[Path, ...]
-    evaluations: tuple[Path, ...] = ()
-
-    def list_kinds(self, workspace: Workspace) -> list[tuple[str, str]]:
-        """Return (path inside the workspace, kind) of every part."""
-        kinds = [("dataset", path) for path in self.dataset]
-        kinds += [("scores", path) for paths in self.scores.values() for path in paths]
-        kinds += [("predictions", path) for paths in self.predictions.values() for path in paths]
-        kinds += [("clusters", path) for path in self.clusters]
-        kinds += [("evaluations", path) for path in self.evaluations]
-        return [(path.relative_to(workspace.root).as_posix(), kind) for kind, path in kinds]
-
-
-def list_parts(workspace: Workspace) -> Parts:
-    """Return the parts that are in the workspace now, without unfinished files."""
+def list_parts(workspace: Workspace) -> dict[str, str]:
+    """Return the finished parts of the workspace at this moment, by path inside it, with kinds."""
     runs = sorted(path.parent for path in workspace.runs_dir.glob("*/run.json"))
-    return Parts(
-        dataset=tuple(dataset_parts(workspace)),
-        scores={run.name: _part_files(run / "scores") for run in runs},
-        predictions={run.name: _part_files(run / "predictions") for run in runs},
-        clusters=tuple(sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet"))),
-        evaluations=list_prediction_files(workspace),
-    )
+    parts = {
+        "dataset": dataset_parts(workspace),
+        "scores": [part for run in runs for part in sorted(run.glob("scores/part-*.parquet"))],
+        "predictions": [
+            part for run in runs for part in sorted(run.glob("predictions/part-*.parquet"))
+        ],
+        "clusters": sorted(workspace.clusters_dir.glob("[!.]*/clusters.parquet")),
+        "evaluations": list_prediction_files(workspace),
+    }
+    return {
+        path.relative_to(workspace.root).as_posix(): kind
+        for kind, paths in parts.items()
+        for path in paths
+    }
 
 
 def build_database(workspace: Workspace, progress: Progress | None = None) -> BuildReport:
@@ -129,65 +109,91 @@ def decisions_table(latest: Sequence[LatestDecision]) -> pa.Table:
 def _build(workspace: Workspace, path: Path, progress: Progress) -> dict[str, int]:
     dataset = read_dataset_info(workspace)
     parts = list_parts(workspace)
-    with _writable_path(path) as target, closing(_connect_writable(target)) as con:
-        for statement in schema.CREATE_TABLES:
-            con.execute(statement)
-        steps = list(_list_steps(con, workspace, parts))
-        for done, (name, step) in enumerate(steps):
-            progress(name, done, len(steps))
-            step()
-        progress("finish", len(steps), len(steps))
-        con.executemany("INSERT INTO parts VALUES (?, ?)", parts.list_kinds(workspace))
-        con.execute(
-            "INSERT INTO build_info VALUES (?, ?, ?, ?, ?)",
-            [
-                schema.DATABASE_VERSION,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                workspace.settings.workspace_id,
-                dataset.fingerprint,
-                dataset.n_samples,
-            ],
-        )
-        return _count_rows(con)
+    memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, _MEMORY_CAP)
+    with _writable_path(path) as target:
+        config: dict[str, Any] = {
+            "memory_limit": f"{memory}B",
+            "temp_directory": f"{target}.sort",
+        }
+        with closing(duckdb.connect(str(target), config=config)) as con:
+            con.execute("SET enable_progress_bar = false")  # it prints to stdout, which is for data
+            for name, columns in schema.TABLES.items():
+                con.execute(f"CREATE TABLE {name} ({columns})")
+            steps = list(_list_steps(con, workspace, parts, dataset))
+            for done, (name, step) in enumerate(steps):
+                progress(name, done, len(steps))
+                step()
+            progress("finish", len(steps), len(steps))
+            con.executemany("INSERT INTO parts VALUES (?, ?)", list(parts.items()))
+            con.execute(
+                "INSERT INTO build_info VALUES (?, ?, ?, ?, ?)",
+                [
+                    schema.DATABASE_VERSION,
+                    datetime.now(UTC).isoformat(timespec="seconds"),
+                    workspace.settings.workspace_id,
+                    dataset.fingerprint,
+                    dataset.n_samples,
+                ],
+            )
+            counts = con.execute(_COUNTS)
+            names = [column[0] for column in counts.description or ()]
+            return dict(zip(names, counts.fetchall()[0], strict=True))
 
 
 def _list_steps(
-    con: duckdb.DuckDBPyConnection, workspace: Workspace, parts: Parts
+    con: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    parts: dict[str, str],
+    dataset: DatasetInfo,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    yield "samples", partial(_insert_samples, con, workspace, parts.dataset)
-    clusterings = _read_clusterings(parts)
-    for clustering in clusterings:
-        name = clustering.info["clustering_id"]
-        newest = clustering is clusterings[-1]
-        yield f"clustering {name}", partial(_insert_clustering, con, clustering, newest)
+    def list_files(kind: str, folder: Path) -> list[str]:
+        prefix = f"{folder.relative_to(workspace.root).as_posix()}/"
+        names = [name for name in parts if parts[name] == kind and name.startswith(prefix)]
+        return literal_paths([workspace.root / name for name in names])
+
+    files = list_files("dataset", workspace.dataset_dir)
+    yield "samples", partial(_insert_samples, con, workspace, files, dataset.n_samples)
+    infos = []
+    for part in (part for part, kind in parts.items() if kind == "clusters"):
+        description = (workspace.root / part).with_name("clustering.json")
+        if description.exists():
+            infos.append(json.loads(description.read_text("utf-8")) | {"part": part})
+    infos.sort(key=lambda info: (info["created_at"], info["clustering_id"]))
+    for info in infos:
+        files = literal_paths([workspace.root / info["part"]])
+        insert = partial(_insert_clustering, con, info, files, info is infos[-1])
+        yield f"clustering {info['clustering_id']}", insert
     for run in list_runs(workspace):
-        name = run.run_id
-        scores = literal_paths(parts.scores.get(name, ()))
-        yield f"scores of run {name}", partial(_insert_run, con, run, scores)
-        predictions = literal_paths(parts.predictions.get(name, ()))
-        if predictions:
+        name, folder = run.run_id, workspace.run_dir(run.run_id)
+        yield f"scores of run {name}", partial(_insert_run, con, run, list_files("scores", folder))
+        if predictions := list_files("predictions", folder):
             insert = partial(insert_predictions, con, name, predictions)
             yield f"predictions of run {name}", insert
-    for path in parts.evaluations:
+    for path in (workspace.root / part for part, kind in parts.items() if kind == "evaluations"):
         yield f"predictions of {path.parent.name}", partial(_insert_evaluation, con, path)
     yield "decisions", partial(_insert_decisions, con, workspace)
 
 
 def _insert_samples(
-    con: duckdb.DuckDBPyConnection, workspace: Workspace, files: Sequence[Path]
+    con: duckdb.DuckDBPyConnection, workspace: Workspace, files: list[str], n_samples: int
 ) -> None:
     if files:
-        con.execute(derive.INSERT_SAMPLES, {"files": literal_paths(files)})
+        con.execute(derive.INSERT_SAMPLES, {"files": files})
         con.execute(derive.INSERT_SOURCES)
-        con.execute(derive.INSERT_CONVERSATIONS, {"files": literal_paths(files)})
+        con.execute(derive.INSERT_CONVERSATIONS, {"files": files})
         con.execute(derive.INSERT_SAMPLE_IMAGES)
-    _check_dataset(con, workspace)
+    # Every position must be there once, from 0 on: counts in = counts out.
+    actual = con.execute("SELECT count(*), min(row_idx), max(row_idx) FROM samples").fetchall()[0]
+    if actual != ((n_samples, 0, n_samples - 1) if n_samples else (0, None, None)):
+        raise WorkspaceError(
+            f"The dataset parts in {workspace.dataset_dir} do not have the {n_samples} samples of "
+            f"dataset.json (count, first and last row_idx: {actual}). Import the dataset again."
+        )
 
 
 def _insert_clustering(
-    con: duckdb.DuckDBPyConnection, clustering: _Clustering, newest: bool
+    con: duckdb.DuckDBPyConnection, info: dict[str, Any], files: list[str], newest: bool
 ) -> None:
-    info = clustering.info
     name = info["clustering_id"]
     con.execute(
         "INSERT INTO clusterings VALUES (?, ?, ?, ?, ?, ?)",
@@ -196,40 +202,37 @@ def _insert_clustering(
     names = [(name, cluster["cluster_id"], cluster["name"]) for cluster in info.get("clusters", ())]
     if names:
         con.executemany("INSERT INTO cluster_names VALUES (?, ?, ?)", names)
-    files = literal_paths([clustering.folder / "clusters.parquet"])
     con.execute(derive.INSERT_CLUSTERS, {"clustering_id": name, "files": files})
 
 
 def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> None:
-    repeated = bool(files) and _fetch_value(con, derive.HAS_REPEATED_SCORES, {"files": files})
-    first_part_wins = derive.FIRST_PART_WINS if repeated else ""
     of_run = {name: getattr(run, name) for name in derive.RUN_COLUMNS}
     of_run["versions"] = json.dumps(run.versions)
-    for position, baseline in enumerate(_list_baselines(con, run, files)):
+    baselines, first_part_wins = list(run.baselines), ""
+    if files:  # the run's baselines in its order, then those that only its parts name
+        in_parts = con.execute(derive.PART_BASELINES, {"files": files}).fetchall()
+        baselines = list(dict.fromkeys([*baselines, *(baseline for (baseline,) in in_parts)]))
+        if con.execute(derive.HAS_REPEATED_SCORES, {"files": files}).fetchall()[0][0]:
+            first_part_wins = derive.FIRST_PART_WINS
+    for position, baseline in enumerate(baselines):
         scope = {"run_id": run.run_id, "baseline": baseline}
         values = {"files": files, "baseline": baseline}
-        if not files:
-            con.execute(derive.NO_PART_SCORES)
-        elif run.imported_from:
-            con.execute(derive.PART_IMPORTED_SCORES.format(first_part_wins=first_part_wins), values)
-        else:
-            con.execute(derive.PART_SCORES.format(first_part_wins=first_part_wins), values)
+        con.execute(derive.CREATE_PART_SCORES)
+        if files:
+            insert = derive.PART_IMPORTED_SCORES if run.imported_from else derive.PART_SCORES
+            con.execute(insert.format(first_part_wins=first_part_wins), values)
         con.execute(derive.INSERT_SCORES, scope | {"kinds": list(schema.ANSWER_KINDS)})
         con.execute("DROP TABLE part_scores")
         if files and not run.imported_from:
-            con.execute(
-                derive.INSERT_TURN_SCORES.format(first_part_wins=first_part_wins), values | scope
-            )
+            insert = derive.INSERT_TURN_SCORES.format(first_part_wins=first_part_wins)
+            con.execute(insert, values | scope)
         con.execute(derive.INSERT_RUN, of_run | scope | {"position": position})
     if run.tokens and files:
         con.execute(derive.CREATE_TOKEN_PARTS)
         con.execute(derive.INSERT_TOKEN_PARTS, {"run_id": run.run_id, "files": files})
     con.execute(derive.INSERT_BASELINE_SPANS, {"run_id": run.run_id})
-    known = [str(status) for status in Status]
-    unknown = con.execute(
-        derive.UNKNOWN_STATUSES, {"run_id": run.run_id, "known": known}
-    ).fetchall()
-    if unknown:
+    known = {"run_id": run.run_id, "known": [str(status) for status in Status]}
+    if unknown := con.execute(derive.UNKNOWN_STATUSES, known).fetchall():
         raise WorkspaceError(
             f"Run {run.run_id!r} has samples with the status {unknown[0][0]!r}, which this version "
             "does not know. Upgrade visnec-studio to the version that scored it."
@@ -241,63 +244,10 @@ def _insert_evaluation(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     insert_imported(con, record.model, record.sight, literal_paths([path]))
 
 
-def _list_baselines(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]) -> list[str]:
-    """The run's baselines in its order, then those that only its parts name."""
-    in_parts = con.execute(derive.PART_BASELINES, {"files": files}).fetchall() if files else []
-    return list(dict.fromkeys([*run.baselines, *(baseline for (baseline,) in in_parts)]))
-
-
 def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    latest = latest_decisions(read_events(workspace))
-    con.register("logged_decisions", decisions_table(latest))
-    con.execute(derive.INSERT_DECISIONS)
+    con.register("logged_decisions", decisions_table(latest_decisions(read_events(workspace))))
+    con.execute("INSERT INTO decisions BY NAME FROM logged_decisions")
     con.unregister("logged_decisions")
-
-
-def _check_dataset(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    """Every position must be there once, from 0 on: counts in = counts out."""
-    expected = read_dataset_info(workspace).n_samples
-    actual = con.execute("SELECT count(*), min(row_idx), max(row_idx) FROM samples").fetchall()[0]
-    if actual != ((expected, 0, expected - 1) if expected else (0, None, None)):
-        raise WorkspaceError(
-            f"The dataset parts in {workspace.dataset_dir} do not have the {expected} samples of "
-            f"dataset.json (count, first and last row_idx: {actual}). Import the dataset again."
-        )
-
-
-def _count_rows(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    counts = con.execute("""
-        SELECT
-            (SELECT count(*) FROM samples) AS n_samples,
-            (SELECT count(DISTINCT run_id) FROM runs) AS n_runs,
-            (SELECT count(visnec) FROM scores) AS n_scores,
-            (SELECT count(*) FROM predictions) AS n_predictions,
-            (SELECT count(*) FROM clusterings) AS n_clusterings,
-            (SELECT count(decision) FROM decisions) AS n_decisions,
-            (SELECT count(*) FROM parts) AS n_parts
-    """)
-    names = [column[0] for column in counts.description or ()]
-    return dict(zip(names, counts.fetchall()[0], strict=True))
-
-
-def _fetch_value(con: duckdb.DuckDBPyConnection, query: str, values: object = None) -> Any:
-    return con.execute(query, values).fetchall()[0][0]
-
-
-def _read_clusterings(parts: Parts) -> list[_Clustering]:
-    """Clusterings whose assignments and description both exist, oldest first."""
-    clusterings = []
-    for path in parts.clusters:
-        description = path.with_name("clustering.json")
-        if description.exists():
-            clusterings.append(_Clustering(path.parent, json.loads(description.read_text("utf-8"))))
-    return sorted(
-        clusterings, key=lambda item: (item.info["created_at"], item.info["clustering_id"])
-    )
-
-
-def _part_files(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(folder.glob("part-*.parquet")))
 
 
 def literal_paths(paths: Sequence[Path]) -> list[str]:
@@ -318,16 +268,6 @@ def _writable_path(path: Path) -> Iterator[Path]:
         target = Path(folder) / path.name
         yield target
         shutil.move(target, path)
-
-
-def _connect_writable(path: Path) -> duckdb.DuckDBPyConnection:
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    memory = min(pages * size // 2, _MEMORY_CAP)
-    con = duckdb.connect(
-        str(path), config={"memory_limit": f"{memory}B", "temp_directory": f"{path}.sort"}
-    )
-    con.execute("SET enable_progress_bar = false")  # it prints to stdout, which is for data
-    return con
 
 
 def _remove_leftovers(workspace: Workspace) -> None:

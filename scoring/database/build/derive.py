@@ -63,8 +63,8 @@ PART_BASELINES = """
     SELECT DISTINCT baseline FROM read_parquet($files, hive_partitioning = false) ORDER BY baseline
 """
 
-# A run in progress may have no finished part yet.
-NO_PART_SCORES = """
+# Stays empty for a run in progress that has no finished part yet.
+CREATE_PART_SCORES = """
     CREATE OR REPLACE TEMP TABLE part_scores (
         row_idx BIGINT, status VARCHAR, reason VARCHAR, truncated BOOLEAN, text_sum DOUBLE,
         multimodal_sum DOUBLE, delta_sq_sum DOUBLE, n_tokens BIGINT, end_loss_text_sum DOUBLE,
@@ -77,7 +77,7 @@ NO_PART_SCORES = """
 # Parts of earlier versions have delta_sq_sum and lack the sums of segments; the cast makes missing
 # fields NULL.
 PART_SCORES = """
-    CREATE OR REPLACE TEMP TABLE part_scores AS
+    INSERT INTO part_scores BY NAME
     WITH rows AS (
         SELECT
             row_idx, status, reason, truncated, filename, file_row_number,
@@ -105,22 +105,17 @@ PART_SCORES = """
         list_sum([turn.thought_loss_text_sum FOR turn IN turns]) AS thought_loss_text_sum,
         list_sum([turn.thought_loss_multimodal_sum FOR turn IN turns])
             AS thought_loss_multimodal_sum,
-        list_sum([turn.n_thought_tokens FOR turn IN turns]) AS n_thought_tokens,
-        NULL::DOUBLE AS given_text, NULL::DOUBLE AS given_multimodal, NULL::DOUBLE AS given_visnec
+        list_sum([turn.n_thought_tokens FOR turn IN turns]) AS n_thought_tokens
     FROM rows
     {first_part_wins}
 """
 
 # Imported scores are means already, over an unknown number of tokens.
 PART_IMPORTED_SCORES = """
-    CREATE OR REPLACE TEMP TABLE part_scores AS
+    INSERT INTO part_scores BY NAME
     SELECT
-        row_idx, status, reason, false AS truncated, NULL::DOUBLE AS text_sum,
-        NULL::DOUBLE AS multimodal_sum, NULL::DOUBLE AS delta_sq_sum, NULL::BIGINT AS n_tokens,
-        NULL::DOUBLE AS end_loss_text_sum, NULL::DOUBLE AS end_loss_multimodal_sum,
-        NULL::BIGINT AS n_end_tokens, NULL::DOUBLE AS thought_loss_text_sum,
-        NULL::DOUBLE AS thought_loss_multimodal_sum, NULL::BIGINT AS n_thought_tokens,
-        loss_text AS given_text, loss_multimodal AS given_multimodal, visnec AS given_visnec
+        row_idx, status, reason, loss_text AS given_text, loss_multimodal AS given_multimodal,
+        visnec AS given_visnec
     FROM read_parquet($files, hive_partitioning = false, filename = true, file_row_number = true)
     WHERE baseline = $baseline
     {first_part_wins}
@@ -133,11 +128,12 @@ FIRST_PART_WINS = """
 
 # Without a part that has a sample, its record may already exclude a score. A scored row without
 # usable numbers gets a status instead: no page may meet a score that is not a number.
-INSERT_SCORES = """
+INSERT_SCORES = r"""
     INSERT INTO scores BY NAME
     WITH means AS (
         SELECT
-            *,
+            * EXCLUDE (status, reason, n_tokens), status AS part_status, reason AS part_reason,
+            n_tokens AS n_answer_tokens,
             coalesce(given_text, text_sum / n_tokens) AS loss_text,
             coalesce(given_multimodal, multimodal_sum / n_tokens) AS loss_multimodal,
             given_text IS NULL AND coalesce(n_tokens, 0) <= 0 AS no_token
@@ -145,23 +141,20 @@ INSERT_SCORES = """
     ),
     judged AS (
         SELECT
-            s.row_idx, s.source, s.answer_kind, s.answer_length, s.n_turns, c.cluster_id,
-            m.truncated, m.n_tokens, m.delta_sq_sum, m.loss_text, m.loss_multimodal,
-            m.text_sum, m.multimodal_sum, m.end_loss_text_sum, m.end_loss_multimodal_sum,
-            m.n_end_tokens, m.thought_loss_text_sum, m.thought_loss_multimodal_sum,
-            m.n_thought_tokens, m.given_visnec,
+            s.source, s.answer_kind, s.answer_length, s.n_turns, c.cluster_id,
+            m.* EXCLUDE (row_idx), s.row_idx,
             CASE
-                WHEN m.status IS NULL THEN s.status
-                WHEN m.status <> 'scored' THEN m.status
-                WHEN m.no_token THEN 'no_answer'
-                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN 'scored'
+                WHEN part_status IS NULL THEN s.status
+                WHEN part_status <> 'scored' THEN part_status
+                WHEN no_token THEN 'no_answer'
+                WHEN isfinite(loss_text) AND isfinite(loss_multimodal) THEN 'scored'
                 ELSE 'non_finite'
             END AS status,
             CASE
-                WHEN m.status IS NULL THEN s.reason
-                WHEN m.status <> 'scored' THEN m.reason
-                WHEN m.no_token THEN 'the part has no answer tokens for it'
-                WHEN isfinite(m.loss_text) AND isfinite(m.loss_multimodal) THEN m.reason
+                WHEN part_status IS NULL THEN s.reason
+                WHEN part_status <> 'scored' THEN part_reason
+                WHEN no_token THEN 'the part has no answer tokens for it'
+                WHEN isfinite(loss_text) AND isfinite(loss_multimodal) THEN part_reason
                 ELSE 'a loss in the part is not a finite number'
             END AS reason
         FROM samples s LEFT JOIN means m USING (row_idx)
@@ -172,18 +165,20 @@ INSERT_SCORES = """
     ),
     scored AS (
         SELECT
-            * EXCLUDE (loss_text, loss_multimodal, n_tokens),
-            CASE WHEN status = 'scored' THEN loss_text END AS loss_text,
-            CASE WHEN status = 'scored' THEN loss_multimodal END AS loss_multimodal,
-            CASE WHEN status = 'scored' THEN n_tokens END AS n_answer_tokens
+            row_idx, status, reason, source, answer_kind, answer_length, n_turns, cluster_id,
+            truncated, text_sum, multimodal_sum, delta_sq_sum, given_visnec,
+            CASE
+                WHEN status = 'scored'
+                THEN COLUMNS('^(end_|thought_)?loss_|^n_(answer|end|thought)_tokens$')
+            END AS '\0'
         FROM judged
     )
     SELECT
-        $run_id AS run_id, $baseline AS baseline, row_idx, status, reason,
+        $run_id AS run_id, $baseline AS baseline, source_no,
+        scored.* EXCLUDE (truncated, text_sum, multimodal_sum, delta_sq_sum, given_visnec),
         CASE
             WHEN status = 'scored' THEN coalesce(given_visnec, loss_text - loss_multimodal)
         END AS visnec,
-        loss_text, loss_multimodal, n_answer_tokens,
         CASE
             WHEN n_answer_tokens > 1 AND isfinite(delta_sq_sum)
             THEN sqrt(
@@ -192,22 +187,13 @@ INSERT_SCORES = """
                 ) / (n_answer_tokens - 1) / n_answer_tokens
             )
         END AS visnec_stderr,
-        CASE WHEN status = 'scored' THEN end_loss_text_sum END AS end_loss_text_sum,
-        CASE WHEN status = 'scored' THEN end_loss_multimodal_sum END AS end_loss_multimodal_sum,
-        CASE WHEN status = 'scored' THEN n_end_tokens END AS n_end_tokens,
-        CASE WHEN status = 'scored' THEN thought_loss_text_sum END AS thought_loss_text_sum,
-        CASE
-            WHEN status = 'scored' THEN thought_loss_multimodal_sum
-        END AS thought_loss_multimodal_sum,
-        CASE WHEN status = 'scored' THEN n_thought_tokens END AS n_thought_tokens,
         CASE
             WHEN n_answer_tokens > n_end_tokens
             THEN (text_sum - end_loss_text_sum - (multimodal_sum - end_loss_multimodal_sum))
                 / (n_answer_tokens - n_end_tokens)
         END AS visnec_without_end,
-        coalesce(truncated, false) AS truncated, source, source_no, answer_kind,
-        (list_position($kinds, answer_kind) - 1)::UTINYINT AS kind_no, answer_length, n_turns,
-        cluster_id
+        coalesce(truncated, false) AS truncated,
+        (list_position($kinds, answer_kind) - 1)::UTINYINT AS kind_no
     FROM scored JOIN sources USING (source)
     ORDER BY visnec NULLS LAST, row_idx
 """
@@ -288,6 +274,3 @@ INSERT_RUN = """
         ) AS high_loss
     FROM scores WHERE run_id = $run_id AND baseline = $baseline
 """
-
-# Decisions come from the logs, as the Arrow table logged_decisions.
-INSERT_DECISIONS = "INSERT INTO decisions BY NAME SELECT * FROM logged_decisions"

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -46,7 +47,7 @@ def write_in_plan_order(files: Sequence[Path], folder: Path) -> int:
     OSError, also for errors of DuckDB such as a full disk.
     """
     spill = folder / "sort"
-    config: dict[str, str | bool | int | float | list[str]] = {
+    config: dict[str, Any] = {
         "memory_limit": _MEMORY,
         "temp_directory": str(spill),
         "threads": min(os.cpu_count() or 1, _THREADS),

@@ -202,12 +202,8 @@ LATER_COLUMNS = {
 """Tables and columns (name to type) that were added without a new ``DATABASE_VERSION``: a database
 built earlier lacks them."""
 
-CREATE_TABLES = tuple(f"CREATE TABLE {name} ({columns})" for name, columns in TABLES.items())
-
-CREATE_MACROS = (
-    # The index of a score's category in ``necessity.CATEGORIES``; NULL without a score.
-    """
+# The index of a score's category in ``necessity.CATEGORIES``; NULL without a score.
+CREATE_CATEGORY_CODE = """
     CREATE MACRO category_code(visnec, low, high) AS
         CASE WHEN visnec < low THEN 0 WHEN visnec < high THEN 1 WHEN visnec >= high THEN 2 END
-    """,
-)
+"""
