@@ -41,7 +41,7 @@ def test_each_sample_counts_once(root: Path, baseline: str) -> None:
     assert score_summary(store.view(scope)).n_scored == scored
     cut = count_kept(store.view(scope), 0.1, None)
     assert cut.n_kept + cut.n_dropped == scored
-    assert len(fetch_page(store.view(scope), limit=500).rows) == 120
+    assert len(fetch_page(store.view(scope), limit=500).records) == 120
 
 
 @pytest.mark.parametrize("page", ["overview", "explore"])

@@ -20,6 +20,7 @@ from scoring.reviews.resolution import latest_decisions
 from scoring.samples import Status
 from scoring.workspace import open_workspace
 from tests.dashboard.conftest import Draw, data_of, written
+from tests.database.conftest import row_indices
 
 PAGES = ("overview", "explore", "review", "subset", "runs")
 STALE = {
@@ -130,7 +131,7 @@ def test_every_sample_is_on_exactly_one_page(root: Path, draw: Draw, context: Co
     seen: list[int] = []
     app = draw("explore")
     while True:
-        seen += [int(row) for row in read_page(context, view_of(app)).rows["row_idx"]]
+        seen += row_indices(read_page(context, view_of(app)))
         if button(app, "Next").disabled:
             break
         button(app, "Next").click().run()
@@ -142,7 +143,7 @@ def test_previous_and_next_follow_the_order_of_the_list(
     root: Path, draw: Draw, context: Context, sort: str
 ) -> None:
     view = read_view({"sort": sort})[0]
-    order = [int(row) for row in read_page(context, view).rows["row_idx"]]
+    order = row_indices(read_page(context, view))
     app = draw("explore", {"sort": sort, "sample": str(order[3])})
     button(app, "Next").click().run()
     assert parameter(app, "sample") == str(order[4])
@@ -157,10 +158,10 @@ def test_going_back_from_a_linked_sample_opens_its_page(
     root: Path, draw: Draw, context: Context
 ) -> None:
     everything = read_page_at(context, View().sort, None, 120)
-    last = int(everything.rows["row_idx"].iloc[-1])
+    last = row_indices(everything)[-1]
     app = draw("explore", {"sample": str(last)})
     button(app, "Back to the list").click().run()
-    assert last in set(read_page(context, view_of(app)).rows["row_idx"])
+    assert last in row_indices(read_page(context, view_of(app)))
 
 
 def test_a_button_decides_about_the_sample_above_it(root: Path, draw: Draw) -> None:

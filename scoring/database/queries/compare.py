@@ -80,7 +80,9 @@ def compare_scopes(view: View, other: Scope, share: float = 0.15, bins: int = 48
     def compare() -> Comparison:
         index = open_score_index(view)
         there = score_column(view.store, other)[index.row_idx]
-        edges = [np.asarray(histogram_edges(view.store, one, bins)) for one in (view.scope, other)]
+        edges = [
+            np.asarray(histogram_edges(view.store, scope, bins)) for scope in (view.scope, other)
+        ]
         return _compare_scores(index.row_idx, index.visnec, there, share, view.bands, edges)
 
     return query.snapshot.cache.get_or_compute(
