@@ -24,11 +24,6 @@ class Shade:
         """Return the version for the current theme."""
         return self.dark if dark else self.light
 
-    @property
-    def css(self) -> str:
-        """The colour as CSS that follows the page's colour scheme."""
-        return f"light-dark({self.light}, {self.dark})"
-
 
 CATEGORY_COLOURS: dict[Category, Shade] = {
     Category.MISALIGNED: Shade("#C2512F", "#F0845F"),
@@ -76,23 +71,21 @@ def category_label(category: Category) -> str:
 
 
 def css_variables() -> str:
-    """Return the palette as CSS custom properties, for the page and for every component."""
-    colours = {
-        "misaligned": CATEGORY_COLOURS[Category.MISALIGNED],
-        "redundant": CATEGORY_COLOURS[Category.REDUNDANT],
-        "vision-critical": CATEGORY_COLOURS[Category.VISION_CRITICAL],
-        "keep": DECISION_COLOURS["keep"],
-        "drop": DECISION_COLOURS["drop"],
-        "unsure": DECISION_COLOURS["unsure"],
+    """Return the palette as CSS custom properties that follow the page's colour scheme."""
+    colours: dict[str, Shade] = {
+        **{str(category): shade for category, shade in CATEGORY_COLOURS.items()},
+        **DECISION_COLOURS,
         "accent": ACCENT,
         "ink": INK,
         "quiet": QUIET_INK,
         "line": LINE,
         "paper": PAPER,
         "panel": PANEL,
+        **{f"source-{number}": shade for number, shade in enumerate(SOURCE_COLOURS)},
     }
-    colours |= {f"source-{number}": shade for number, shade in enumerate(SOURCE_COLOURS)}
-    return "".join(f"--vn-{name}:{shade.css};" for name, shade in colours.items())
+    return "".join(
+        f"--vn-{name}:light-dark({shade.light}, {shade.dark});" for name, shade in colours.items()
+    )
 
 
 def streamlit_theme() -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -51,16 +49,6 @@ _COLUMNS: Final = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramAxis:
-    """Bin edges of the small histograms, the band limits and the threshold (``cut``)."""
-
-    edges: Sequence[float]
-    low: float
-    high: float
-    cut: float
-
-
 def show_breakdown(
     key: str,
     label: str,
@@ -69,7 +57,7 @@ def show_breakdown(
     *,
     choose_row: Callable[[Any], None],
     chosen: Collection[object] = (),
-    limits: HistogramAxis | None = None,
+    limits: Mapping[str, object] | None = None,
 ) -> None:
     """Show the table.
 
@@ -81,7 +69,8 @@ def show_breakdown(
             with ``opens`` false cannot be chosen.
         choose_row: Callback that gets the key of a chosen row.
         chosen: Keys that the filter contains already.
-        limits: Axis of the histograms.
+        limits: Bin ``edges`` of the histograms, the band limits ``low`` and ``high``, and the
+            threshold ``cut``.
     """
 
     def handle_row() -> None:
@@ -101,7 +90,7 @@ def show_breakdown(
             "columns": columns,
             "rows": rows,
             "opens": True,
-            "limits": None if limits is None else {**asdict(limits), "edges": list(limits.edges)},
+            "limits": limits,
             "action": "add to the filter, or remove from it",
             "chosen": [value for value in chosen if isinstance(value, str | int)],
         },
@@ -112,27 +101,11 @@ def show_breakdown(
 def read_rows(frame: pd.DataFrame, key: str, name: str) -> list[dict[str, Any]]:
     """Return the rows of a database frame for :func:`show_breakdown`; missing values are None."""
     rows = []
-    for row in frame.to_dict("records"):
-        label = to_json_value(row[name])
-        rows.append(
-            {
-                **{
-                    column["key"]: to_json_value(row[column["key"]])
-                    for column in _COLUMNS
-                    if column["key"] in row
-                },
-                "key": to_json_value(row[key]),
-                "name": "no cluster" if label is None else str(label),
-                "misaligned": int(row["misaligned"]),
-                "redundant": int(row["redundant"]),
-                "vision-critical": int(row["vision_critical"]),
-            }
-        )
+    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+        shown = {column["key"]: row[column["key"]] for column in _COLUMNS if column["key"] in row}
+        shown["key"] = row[key]
+        shown["name"] = "no cluster" if row[name] is None else str(row[name])
+        for category in ("misaligned", "redundant", "vision-critical"):
+            shown[category] = int(row[category.replace("-", "_")])
+        rows.append(shown)
     return rows
-
-
-def to_json_value(value: Any) -> Any:
-    """Return a value of a frame as one that JSON can represent."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value.item() if hasattr(value, "item") else value

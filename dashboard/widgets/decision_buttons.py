@@ -6,7 +6,7 @@ it, even if the page shows another sample by the time the click arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -19,26 +19,13 @@ from scoring.reviews.decision_log import Decision, DecisionDraft
 from scoring.reviews.decisions import open_review_log
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How a sample came up for review: its queue and, in a random one, its probability and what it
-    was drawn from."""
-
-    queue: str | None = None
-    probability: float | None = None
-    draw: str | None = None
-
-
 def show_buttons(
-    row_idx: int,
-    reviewer: str,
-    sampling: Sampling,
-    decided: str | None,
-    next_row: int | None = None,
+    row_idx: int, reviewer: str, decided: str | None, next_row: int | None = None, **origin: Any
 ) -> None:
     """Show keep, drop and unsure for a sample, and undo of the latest decision.
 
     A decision moves the view to ``next_row``, if given; an undo moves it back to its row.
+    ``origin`` are the fields of the decision that record how the sample came up for review.
     """
     with st.container(horizontal=True, key="decision_buttons"):
         for choice in Decision:
@@ -47,7 +34,7 @@ def show_buttons(
                 key=f"decide-{choice}-{row_idx}",  # a late click must not meet another row
                 type="primary" if decided == choice else "secondary",
                 on_click=save_decision,
-                args=(row_idx, str(choice), reviewer, sampling, next_row),
+                args=(DecisionDraft(row_idx, choice, **origin), reviewer, next_row),
             )
         show_undo_button(reviewer)
 
@@ -59,20 +46,11 @@ def show_undo_button(reviewer: str) -> None:
     )
 
 
-def save_decision(
-    row_idx: int, choice: str, reviewer: str, sampling: Sampling, next_row: int | None = None
-) -> None:
+def save_decision(draft: DecisionDraft, reviewer: str, next_row: int | None) -> None:
     """Save the decision; it is on disk when this returns."""
-    draft = DecisionDraft(
-        row_idx,
-        Decision(choice),
-        queue=sampling.queue,
-        sampling_probability=sampling.probability,
-        draw=sampling.draw,
-    )
     with notices.set_message_on_failure("The decision was not saved"):
         open_review_log(read_workspace(), reviewer).append([draft])
-        notices.set_message("done", f"Saved: {choice}, row {row_idx:,}")
+        notices.set_message("done", f"Saved: {draft.decision}, row {draft.row_idx:,}")
         if next_row is not None:
             change_view(row=next_row)
 
@@ -92,18 +70,15 @@ def undo_decision(reviewer: str) -> None:
 
 def show_note_form(row_idx: int, reviewer: str, note: str) -> None:
     """Show a field with the reviewer's note on the sample and a button that saves it."""
+    key = f"note-{row_idx}"
+
+    def save_note() -> None:
+        draft = DecisionDraft(row_idx, None, note=str(st.session_state.get(key, "")).strip())
+        with notices.set_message_on_failure("The note was not saved"):
+            open_review_log(read_workspace(), reviewer).append([draft])
+            notices.set_message("done", f"Note saved, row {row_idx:,}")
+
     with st.form(f"note-form-{row_idx}", border=False):
         field, button = st.columns([5, 1], vertical_alignment="bottom")
-        field.text_input("Note on this sample", note, key=f"note-{row_idx}", max_chars=MAX_NOTE)
-        button.form_submit_button(
-            "Save note", on_click=save_note, args=(row_idx, reviewer), width="stretch"
-        )
-
-
-def save_note(row_idx: int, reviewer: str) -> None:
-    """Save the note typed for this row."""
-    note = str(st.session_state.get(f"note-{row_idx}", "")).strip()
-    with notices.set_message_on_failure("The note was not saved"):
-        draft = DecisionDraft(row_idx, None, note=note)
-        open_review_log(read_workspace(), reviewer).append([draft])
-        notices.set_message("done", f"Note saved, row {row_idx:,}")
+        field.text_input("Note on this sample", note, key=key, max_chars=MAX_NOTE)
+        button.form_submit_button("Save note", on_click=save_note, width="stretch")

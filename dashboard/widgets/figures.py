@@ -1,6 +1,7 @@
 """Figures, tables, charts and remarks of a page, as escaped HTML.
 
 Streamlit's own metric and table read their labels as Markdown; names from a dataset must stay text.
+Numbers in figures and tables are written by :func:`~dashboard.text.formatting.count`.
 """
 
 from __future__ import annotations
@@ -14,25 +15,18 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from scoring.database.filters import Range
-from scoring.necessity import Category
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A number with its name, a note below it, and a category's swatch where it has one."""
-
-    name: str
-    value: str
-    note: str = ""
-    category: Category | None = None
+from dashboard.data.context import Context
+from dashboard.text import formatting
+from dashboard.view.navigation import PageName, page_link
+from dashboard.view.state import View
+from scoring.database.filters import Filter, Range
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A table cell that draws shares of a whole (0 to 1), by CSS class; ``label`` describes it."""
+    """A table cell that draws a share of a whole (0 to 1); ``label`` describes it."""
 
-    shares: Mapping[str, float]
+    share: float
     label: str
 
 
@@ -46,41 +40,19 @@ class Link:
     strong: bool = False
 
 
-Cell = str | Bar | Link
+Cell = str | float | Bar | Link | None
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells.
-
-    ``numbers`` are the columns to align right, ``total`` marks the last row as a sum,
-    ``swatches`` are the categories of the rows, if any, and ``row_headers`` makes the first cell of
-    each row a heading.
-    """
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    numbers: Iterable[int] = ()
-    total: bool = False
-    swatches: Sequence[str] = ()
-    row_headers: bool = False
-
-
-def show_figures(figures: Iterable[Figure]) -> None:
-    """Show a row of figures that wraps."""
+def show_figures(*figures: tuple[str, str | float | None, str]) -> None:
+    """Show a row of figures that wraps: a name, a value, and a note below it."""
     body = ""
-    for figure in figures:
-        swatch = _format_swatch(figure.category) if figure.category else ""
-        note = f'<div class="vn-note">{escape(figure.note)}</div>' if figure.note else ""
+    for name, value, note in figures:
+        note = f'<div class="vn-note">{escape(note)}</div>' if note else ""
         body += (
-            f'<div class="vn-figure"><div class="vn-name">{swatch}{escape(figure.name)}</div>'
-            f'<div class="vn-value">{escape(figure.value)}</div>{note}</div>'
+            f'<div class="vn-figure"><div class="vn-name">{escape(name)}</div>'
+            f'<div class="vn-value">{_format_cell(value)}</div>{note}</div>'
         )
     st.html(f'<div class="vn-figures">{body}</div>')
-
-
-def _format_swatch(category: str) -> str:
-    return f'<span class="vn-swatch {escape(category)}" aria-hidden="true"></span>'
 
 
 def show_facts(facts: Mapping[str, str]) -> None:
@@ -89,27 +61,44 @@ def show_facts(facts: Mapping[str, str]) -> None:
     st.html(f'<dl class="vn-facts">{"".join(pairs)}</dl>')
 
 
-def show_table(table: Table) -> None:
-    """Show a small table; long ones belong in the breakdown component."""
-    numbers = frozenset(table.numbers)
-    classes = ["number" if i in numbers else "" for i in range(len(table.columns))]
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    numbers: Iterable[int] = (),
+    *,
+    total: bool = False,
+    swatches: Sequence[str] = (),
+    row_headers: bool = False,
+) -> None:
+    """Show a small table; long ones belong in the breakdown component.
+
+    Args:
+        columns: Headings.
+        rows: Cells.
+        numbers: Columns to align right.
+        total: Whether the last row is a sum.
+        swatches: The categories of the rows, if any.
+        row_headers: Whether the first cell of each row is a heading.
+    """
+    numbers = frozenset(numbers)
+    classes = ["number" if i in numbers else "" for i in range(len(columns))]
     head = "".join(
         f'<th class="{kind}" scope="col">{escape(name)}</th>'
-        for kind, name in zip(classes, table.columns, strict=True)
+        for kind, name in zip(classes, columns, strict=True)
     )
     body = ""
-    for position, row in enumerate(table.rows):
-        is_total = table.total and position == len(table.rows) - 1
-        swatch = _format_swatch(table.swatches[position]) if position < len(table.swatches) else ""
+    for position, row in enumerate(rows):
+        is_total = total and position == len(rows) - 1
         body += f'<tr class="{"total" if is_total else ""}">'
         for i, (kind, cell) in enumerate(zip(classes, row, strict=True)):
-            content = f"{swatch if i == 0 else ''}{_format_cell(cell)}"
-            is_heading = i == 0 and table.row_headers
-            body += (
-                f'<th scope="row">{content}</th>'
-                if is_heading
-                else f'<td class="{kind}">{content}</td>'
-            )
+            content = _format_cell(cell)
+            if i == 0 and position < len(swatches):
+                category = escape(swatches[position])
+                content = f'<span class="vn-swatch {category}" aria-hidden="true"></span>{content}'
+            if i == 0 and row_headers:
+                body += f'<th scope="row">{content}</th>'
+            else:
+                body += f'<td class="{kind}">{content}</td>'
         body += "</tr>"
     st.html(
         f'<div class="vn-table"><table><thead><tr>{head}</tr></thead>'
@@ -118,25 +107,35 @@ def show_table(table: Table) -> None:
 
 
 def _format_cell(cell: Cell) -> str:
-    if isinstance(cell, str):
-        return escape(cell)
-    if isinstance(cell, Link):
+    if isinstance(cell, Bar):
+        label = escape(cell.label)
+        segment = f'<span class="kept" style="width:{100 * cell.share:.2f}%"></span>'
+        image = f'role="img" aria-label="{label}" title="{label}"'
+        return f'<div class="vn-bar" {image}>{segment}</div>'
+    if not isinstance(cell, Link):
+        return escape(cell if isinstance(cell, str) else formatting.count(cell))
+    link = escape(cell.text)
+    if cell.address:
         strong = ' class="vn-flip"' if cell.strong else ""
-        link = f'<a href="{escape(cell.address)}" target="_self"{strong}>{escape(cell.text)}</a>'
-        if not cell.address:
-            link = escape(cell.text)
-        return f'{link} <span class="vn-where">{escape(cell.note)}</span>' if cell.note else link
-    segments = "".join(
-        f'<span class="{escape(kind)}" style="width:{100 * share:.2f}%"></span>'
-        for kind, share in cell.shares.items()
+        link = f'<a href="{escape(cell.address)}" target="_self"{strong}>{link}</a>'
+    return f'{link} <span class="vn-where">{escape(cell.note)}</span>' if cell.note else link
+
+
+def link_samples(
+    context: Context, view: View, where: Filter, n: int, n_all: int, strong: bool = False
+) -> Link:
+    """Return a cell with a number of samples and their share, which opens them in Explore."""
+    scope = context.scope
+    target = View(
+        run=scope.run_id, baseline=scope.baseline, low=view.low, high=view.high, filter=where
     )
-    label = escape(cell.label)
-    return f'<div class="vn-bar" role="img" aria-label="{label}" title="{label}">{segments}</div>'
+    address = page_link(PageName.EXPLORE, target) if n else ""
+    return Link(formatting.count(n), address, formatting.share(n, n_all), strong)
 
 
-def show_progress_bar(share: float, label: str) -> None:
-    """Show a bar filled to ``share`` (0 to 1)."""
-    width = 100 * min(max(share, 0.0), 1.0)
+def show_progress_bar(done: float, total: float, label: str) -> None:
+    """Show a bar with what is done out of the total."""
+    width = 100 * min(max(done / total if total else 0.0, 0.0), 1.0)
     st.html(
         f'<div class="vn-progress" role="img" aria-label="{escape(label)}">'
         f'<span style="width:{width:.2f}%"></span></div>'
@@ -146,6 +145,12 @@ def show_progress_bar(share: float, label: str) -> None:
 def show_caption(text: str) -> None:
     """Show a remark in quiet type."""
     st.html(f'<div class="vn-quiet">{escape(text)}</div>')
+
+
+def show_heading(title: str, remark: str) -> None:
+    """Show a title with a remark below it."""
+    st.subheader(title, anchor=False)
+    show_caption(remark)
 
 
 def show_entry(name: str, line: str, detail: str) -> None:
@@ -174,13 +179,8 @@ def use_dark_theme() -> bool:
 
 def show_chart(figure: Any, key: str, **selection: Any) -> None:
     """Show a plotly figure; ``selection`` is Streamlit's ``on_select`` and ``selection_mode``."""
-    st.plotly_chart(
-        figure,
-        theme="streamlit",
-        config={"displayModeBar": False, "scrollZoom": False},
-        key=key,
-        **selection,
-    )
+    config = {"displayModeBar": False, "scrollZoom": False}
+    st.plotly_chart(figure, theme="streamlit", config=config, key=key, **selection)
 
 
 def read_selected_range(state: Any, axis: str, lowest: float = -math.inf) -> Range | None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.charts.theme import category_label
 from dashboard.data.context import Context
@@ -27,12 +28,7 @@ from scoring.errors import FilterError
 from scoring.necessity import Category
 from scoring.samples import Status
 
-_DECISION_NAMES = {
-    "keep": "✓ keep",
-    "drop": "✕ drop",
-    "unsure": "? unsure",
-    "none": "undecided",
-}
+_DECISION_NAMES = {"keep": "✓ keep", "drop": "✕ drop", "unsure": "? unsure", "none": "undecided"}
 _PROBLEM = "filter.problem"
 CLEAR = ""
 _NAMES = {
@@ -58,33 +54,38 @@ def show_filter_bar(context: Context, compact: bool = False) -> None:
         _show_link_problem(context)
     with st.container(border=not compact, key="filter_bar"):
         source, cluster, text = st.columns([3, 3, 4])
-        with source:
-            sources = read_dataset_counts(context.store)["source"]
-            _choose_values("source", "Source", list(map(str, sources)), current.source)
-        with cluster:
-            clusters = read_cluster_names(context)
-            _choose_values(
-                "cluster",
-                "Cluster",
-                list(clusters),
-                current.cluster,
-                lambda number: clusters.get(number, str(number)),
-            )
-        with text:
-            _type_text(current)
+        sources = list(map(str, read_dataset_counts(context.store)["source"]))
+        _choose_values(source, "source", sources, current.source)
+        clusters = read_cluster_names(context)
+        _choose_values(
+            cluster, "cluster", list(clusters), current.cluster, lambda n: clusters.get(n, str(n))
+        )
+        text.text_input(
+            "Text",
+            max_chars=300,
+            placeholder="words, or ~/pattern/",
+            help="Searches turns and ids. ~/colou?r/ is a regular expression (RE2); ~/colou?r/c is "
+            "case-sensitive.",
+            icon=":material/search:",
+            **url_widgets.bind_widget("filter.text", current.text or "", _change_text),
+        )
         with st.container(key="wrap-filter"):
             category, decision, status, score = st.columns([4, 4, 3, 3])
-            with category:
-                names = {str(name): category_label(name) for name in Category}
-                _choose_pills("category", "Category", current.category, names)
-            with decision:
-                decisions = {name: _DECISION_NAMES[name] for name in DECISIONS}
-                _choose_pills("decision", "Decision", current.decision, decisions)
-            with status:
-                statuses = list(read_status_counts(context.without_filter())["status"])
-                _choose_values("status", "Status", statuses, current.status, formatting.status_name)
-            with score:
-                _type_range(current)
+        names = {str(name): category_label(name) for name in Category}
+        _choose_pills(category, "category", current.category, names)
+        decisions = {name: _DECISION_NAMES[name] for name in DECISIONS}
+        _choose_pills(decision, "decision", current.decision, decisions)
+        statuses = list(read_status_counts(context.without_filter())["status"])
+        _choose_values(status, "status", statuses, current.status, formatting.status_name)
+        for column, side, label in zip(
+            score.columns(2, gap="small"),
+            ("min", "max"),
+            ("Score from", "below"),
+            strict=True,
+        ):
+            value = getattr(current.visnec, side, None)
+            bound = url_widgets.bind_widget(f"filter.{side}", value, _change_range, side)
+            column.number_input(label, value=None, step=0.05, format="%.2f", **bound)
         if not compact:
             with st.container():  # of its own: the expander below stays open when chips change
                 show_filter_chips(context)
@@ -112,8 +113,8 @@ def _show_link_problem(context: Context) -> None:
 
 
 def _choose_values(
+    column: DeltaGenerator,
     field: str,
-    label: str,
     options: list[Any],
     chosen: Sequence[Any],
     name: Callable[[Any], str] = str,
@@ -123,23 +124,16 @@ def _choose_values(
     Values of a link that the workspace lacks stay visible, so they can be removed.
     """
     options = options + [value for value in chosen if value not in options]
-    st.multiselect(
-        label,
-        options,
-        format_func=name,
-        placeholder="all",
-        **url_widgets.bind_widget(
-            f"filter.{field}",
-            [value for value in options if value in chosen],
-            _change_values,
-            field,
-        ),
-    )
+    values = [value for value in options if value in chosen]
+    bound = url_widgets.bind_widget(f"filter.{field}", values, _change_values, field)
+    column.multiselect(field.capitalize(), options, format_func=name, placeholder="all", **bound)
 
 
-def _choose_pills(field: str, label: str, chosen: Sequence[Any], names: dict[str, str]) -> None:
-    st.pills(
-        label,
+def _choose_pills(
+    column: DeltaGenerator, field: str, chosen: Sequence[Any], names: dict[str, str]
+) -> None:
+    column.pills(
+        field.capitalize(),
         list(names),
         selection_mode="multi",
         format_func=names.__getitem__,
@@ -148,48 +142,30 @@ def _choose_pills(field: str, label: str, chosen: Sequence[Any], names: dict[str
 
 
 def _change_values(field: str) -> None:
-    values = tuple(url_widgets.consume_value(f"filter.{field}") or ())
     enums: dict[str, Any] = {"category": Category, "status": Status}
-    enum = enums.get(field)
-    changes: dict[str, Any] = {field: tuple(map(enum, values)) if enum else values}
+    enum = enums.get(field, lambda value: value)
+    values = url_widgets.consume_value(f"filter.{field}") or ()
+    changes: dict[str, Any] = {field: tuple(map(enum, values))}
     change_view(filter=replace(current_view().filter, **changes))
-
-
-def _type_text(current: Filter) -> None:
-    st.text_input(
-        "Text",
-        max_chars=300,
-        placeholder="words, or ~/pattern/",
-        help="Searches turns and ids. ~/colou?r/ is a regular expression (RE2); ~/colou?r/c is "
-        "case-sensitive.",
-        icon=":material/search:",
-        **url_widgets.bind_widget("filter.text", current.text or "", _change_text),
-    )
 
 
 def _change_text() -> None:
     words = str(url_widgets.consume_value("filter.text")).strip() or None
+    _try_filter(lambda: replace(current_view().filter, text=words))
+
+
+def _change_expression() -> None:
+    expression = str(url_widgets.consume_value("filter.expression"))
+    _try_filter(lambda: parse_filter(expression))
+
+
+def _try_filter(read: Callable[[], Filter]) -> None:
+    """Change the filter, or keep it and remember what is wrong with the new one."""
     st.session_state[_PROBLEM] = None
     try:
-        change_view(filter=replace(current_view().filter, text=words))
+        change_view(filter=read())
     except FilterError as error:
         st.session_state[_PROBLEM] = str(error)
-
-
-def _type_range(current: Filter) -> None:
-    limits = current.visnec
-    for column, side, label in zip(
-        st.columns(2, gap="small"), ("min", "max"), ("Score from", "below"), strict=True
-    ):
-        value = getattr(limits, side) if limits else None
-        with column:
-            st.number_input(
-                label,
-                value=None,
-                step=0.05,
-                format="%.2f",
-                **url_widgets.bind_widget(f"filter.{side}", value, _change_range, side),
-            )
 
 
 def _change_range(side: str) -> None:
@@ -212,25 +188,14 @@ def _show_expression(current: Filter, compact: bool) -> None:
     with st.container() if compact else st.expander("Filter as text", expanded=bool(problem)):
         # An invalid text stays in the field to be corrected.
         typed = url_widgets.current_value("filter.expression") if problem else None
+        shown = str(current) if typed is None else typed
         st.text_input(
             "For commands and links",
             placeholder='source:scenes category:misaligned visnec:-1..0.25 text:"what colour"',
-            **url_widgets.bind_widget(
-                "filter.expression", str(current) if typed is None else typed, _change_expression
-            ),
+            **url_widgets.bind_widget("filter.expression", shown, _change_expression),
         )
         if problem:
             notices.show_problem(FilterError(problem), "Invalid filter")
-
-
-def _change_expression() -> None:
-    try:
-        parsed = parse_filter(str(url_widgets.consume_value("filter.expression")))
-    except FilterError as error:
-        st.session_state[_PROBLEM] = str(error)
-        return
-    st.session_state[_PROBLEM] = None
-    change_view(filter=parsed)
 
 
 # ---- chips ---------------------------------------------------------------------------------------
@@ -260,36 +225,28 @@ def show_filter_chips(context: Context) -> None:
 
 def read_chips(current: Filter, cluster_names: Mapping[int, str]) -> list[Chip]:
     """Return a chip for each value of the filter, in the order of its text."""
+
+    def format_value(field: str, value: Any) -> str:
+        if isinstance(value, Range):  # it includes its lower limit and excludes its upper one
+            low = "" if value.min is None else f"from {formatting.limit(value.min)}"
+            high = "" if value.max is None else f"below {formatting.limit(value.max)}"
+            return " ".join(filter(None, (low, high)))
+        if field == "cluster":
+            return cluster_names.get(value, str(value))
+        if field == "status":
+            return formatting.status_name(value)
+        return "undecided" if field == "decision" and value == "none" else str(value)
+
     chips: list[Chip] = []
     for item in fields(current):
-        value = getattr(current, item.name)
-        name = _NAMES.get(item.name, item.name)
+        value, name = getattr(current, item.name), _NAMES.get(item.name, item.name)
         if isinstance(value, tuple):
-            chips += [
-                Chip(f"{item.name}={single}", name, _format_value(item.name, single, cluster_names))
-                for single in value
-            ]
+            for single in value:
+                text = format_value(item.name, single)
+                chips.append(Chip(f"{item.name}={single}", name, text))
         elif value is not None:
-            text = _format_range(value) if isinstance(value, Range) else str(value)
-            chips.append(Chip(f"{item.name}=", name, text))
+            chips.append(Chip(f"{item.name}=", name, format_value(item.name, value)))
     return chips
-
-
-def _format_value(field: str, value: object, cluster_names: Mapping[int, str]) -> str:
-    if field == "cluster" and isinstance(value, int):
-        return cluster_names.get(value, str(value))
-    if field == "status":
-        return formatting.status_name(str(value))
-    if field == "decision" and value == "none":
-        return "undecided"
-    return str(value)
-
-
-def _format_range(limits: Range) -> str:
-    """Return a range in words; it includes its lower limit and excludes its upper one."""
-    low = "" if limits.min is None else f"from {formatting.limit(limits.min)}"
-    high = "" if limits.max is None else f"below {formatting.limit(limits.max)}"
-    return " ".join(filter(None, (low, high)))
 
 
 def remove_chip(current: Filter, key: str) -> Filter:
@@ -303,5 +260,4 @@ def remove_chip(current: Filter, key: str) -> Filter:
     rest: Any = None
     if isinstance(values, tuple):
         rest = tuple(single for single in values if str(single) != value)
-    changes: dict[str, Any] = {field: rest}
-    return replace(current, **changes)
+    return replace(current, **{field: rest})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeGuard
 
 import streamlit as st
 
@@ -12,19 +13,8 @@ from dashboard.frontend import assets
 from scoring.reviews.decision_log import Decision
 
 _gallery = st.components.v2.component(
-    "visnec_gallery",
-    html=assets.HTML,
-    css=assets.style("gallery"),
-    js=assets.script("gallery"),
+    "visnec_gallery", html=assets.HTML, css=assets.style("gallery"), js=assets.script("gallery")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class BulkRequest:
-    """One decision on the selected samples."""
-
-    rows: tuple[int, ...]
-    decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +30,7 @@ class StatusMessage:
 class BulkCallbacks:
     """Callbacks for a decision on the selected samples and its undo, and the last outcome."""
 
-    decide: Callable[[BulkRequest], None]
+    decide: Callable[[Sequence[int], Decision], None]
     undo: Callable[[], None]
     status: StatusMessage | None
 
@@ -69,46 +59,45 @@ def show_gallery(
         return (st.session_state.get(key) or {}).get(name)
 
     def handle_open() -> None:
-        opened = _read_row(read_sent("opened"))
-        if open_row is not None and opened is not None:
+        opened = read_sent("opened")
+        if open_row is not None and is_row(opened):
             open_row(opened)
 
     def handle_decision() -> None:
         request = read_bulk_request(read_sent("bulk"))
         if bulk is not None and request is not None:
-            bulk.decide(request)
+            bulk.decide(*request)
 
     def handle_undo() -> None:
         if bulk is not None and read_sent("undo") is not None:
             bulk.undo()
 
-    status = bulk.status if bulk is not None else None
     result = _gallery(
         key=key,
         data={
             "tiles": list(tiles),
             "focus": focus,
             "selectable": bulk is not None,
-            "told": None if status is None else asdict(status),
+            "told": None if bulk is None or bulk.status is None else asdict(bulk.status),
             "size": size,
         },
         on_opened_change=handle_open,
         on_bulk_change=handle_decision,
         on_undo_change=handle_undo,
     )
-    return _read_row(result.opened)
+    return result.opened if is_row(result.opened) else None
 
 
-def read_bulk_request(value: object) -> BulkRequest | None:
-    """Return the decision that the browser sent, or None for an invalid one."""
-    if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
+def read_bulk_request(value: object) -> tuple[list[int], Decision] | None:
+    """Return the rows and the decision that the browser sent, or None for an invalid request."""
+    if not isinstance(value, dict) or value.get("decision") not in list(Decision):
         return None
-    rows = tuple(row for sent in value["rows"] if (row := _read_row(sent)) is not None)
-    if not rows or len(rows) != len(value["rows"]) or value.get("decision") not in list(Decision):
+    rows = value.get("rows")
+    if not isinstance(rows, list) or not rows or not all(map(is_row, rows)):
         return None
-    return BulkRequest(rows, Decision(value["decision"]))
+    return rows, Decision(value["decision"])
 
 
-def _read_row(value: object) -> int | None:
-    is_row = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if is_row and isinstance(value, int) else None
+def is_row(value: object) -> TypeGuard[int]:
+    """Return whether the browser sent a row number."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -5,7 +5,7 @@ Every text may contain data (names, paths, values), so it is escaped and never r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 
@@ -16,7 +16,8 @@ from dashboard.view.state import Key
 from scoring.errors import VisnecError
 
 
-def _show_notice(kind: str, title: str, text: str = "", command: str | None = None) -> None:
+def show_notice(kind: str, title: str, text: str = "", command: str | None = None) -> None:
+    """Show a message; ``kind`` is problem, note (worth knowing) or done."""
     body = f"<b>{escape(title)}</b>" if title else ""
     body += "".join(f"<p>{escape(part)}</p>" for part in text.split("\n") if part)
     body += f"<pre>{escape(command)}</pre>" if command else ""
@@ -26,7 +27,7 @@ def _show_notice(kind: str, title: str, text: str = "", command: str | None = No
 
 def show_problem(error: Exception, title: str = "Not available yet") -> None:
     """Show an expected error; its message explains what to do."""
-    _show_notice("problem", title, formatting.describe_error(error))
+    show_notice("problem", title, formatting.describe_error(error))
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def show_problem_on_failure(title: str) -> Iterator[None]:
 
 def show_fault(number: str) -> None:
     """Show that the program failed; the terminal has the details under ``number``."""
-    _show_notice(
+    show_notice(
         "problem",
         "Something went wrong on this page",
         "Your decisions and saved subsets are safe. Reload the page. If it happens again, look for "
@@ -50,7 +51,7 @@ def show_fault(number: str) -> None:
 
 def show_note(title: str, text: str = "", command: str | None = None) -> None:
     """Show something worth knowing."""
-    _show_notice("note", title, text, command)
+    show_notice("note", title, text, command)
 
 
 def show_details(title: str, text: str, summary: str, command: str) -> None:
@@ -59,17 +60,6 @@ def show_details(title: str, text: str, summary: str, command: str) -> None:
         f'<div class="vn-notice" role="status"><b>{escape(title)}</b> {escape(text)}'
         f"<details><summary>{escape(summary)}</summary><pre>{escape(command)}</pre></details></div>"
     )
-
-
-def show_done(title: str, text: str = "") -> None:
-    """Show that something was done."""
-    _show_notice("done", title, text)
-
-
-def show_link_problems(problems: Sequence[str]) -> None:
-    """Show the parts of a link that were ignored."""
-    if problems:
-        _show_notice("note", "Parts of this link were ignored", "\n".join(problems))
 
 
 def show_empty(title: str, text: str, command: str | None = None) -> None:
@@ -101,4 +91,4 @@ def show_message(section: str = "") -> None:
     wanted, message = st.session_state.get(Key.MESSAGE, (None, None))
     if message is not None and wanted == section:
         del st.session_state[Key.MESSAGE]
-        _show_notice(*message)
+        show_notice(*message)

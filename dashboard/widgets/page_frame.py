@@ -1,6 +1,10 @@
-"""The frame of every page: title, choice of scores, notices, and empty states."""
+"""The frame of every page: title, choice of scores, notices, empty states, and fragments."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
 import streamlit as st
 
@@ -12,18 +16,40 @@ from dashboard.data.context import (
     has_database,
     open_view_context,
     read_workspace,
+    single_snapshot,
 )
 from dashboard.data.facts import read_clusterings, read_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.state import View, open_view
+from dashboard.view.fragments import Fragment
+from dashboard.view.state import View, current_view, open_view
 from dashboard.widgets import notices, run_watcher
 from scoring.bundled import MODEL_NOTICE
 
-_OWN_MODEL = (
-    "visnec import DATA.json -w WORKSPACE --images FOLDER\n"
-    "visnec score -w WORKSPACE --model MODEL_ID_OR_PATH --predict"
-)
+P = ParamSpec("P")
+
+
+def view_fragment(
+    key: Fragment | None = None,
+) -> Callable[[Callable[Concatenate[Context, View, P], None]], Callable[P, None]]:
+    """Make a function with the context and the current view a fragment without these arguments.
+
+    All it reads is from one snapshot of the database. Nothing is shown before there are scores.
+    """
+
+    def make_fragment(show: Callable[Concatenate[Context, View, P], None]) -> Callable[P, None]:
+        @st.fragment(key=key)
+        @single_snapshot()
+        @functools.wraps(show)
+        def show_view(*args: P.args, **kwargs: P.kwargs) -> None:
+            view = current_view()
+            context = open_view_context(view).context
+            if context is not None:
+                show(context, view, *args, **kwargs)
+
+        return show_view
+
+    return make_fragment
 
 
 def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
@@ -42,10 +68,12 @@ def open_page(title: str, subtitle: str) -> tuple[View, OpenedWorkspace]:
     if opened.context is not None:
         with right:
             _show_scope(opened.context)
-    notices.show_link_problems([*problems, *opened.problems])
+    problems += opened.problems
+    if problems:
+        notices.show_note("Parts of this link were ignored", "\n".join(problems))
     state = read_state(opened)
     _show_notices(opened, running=bool(state.active))
-    run_watcher.watch_runs(state)
+    run_watcher.watch_runs(state, [])
     notices.show_message()
     return view, opened
 
@@ -84,11 +112,10 @@ def _show_scope(context: Context) -> None:
         url_widgets.choose_option(
             "run", "Run", list(models), scope.run_id, lambda run: f"{run} – {models[run]}"
         )
-        baselines = list(frame[frame["run_id"] == scope.run_id]["baseline"])
         url_widgets.choose_option(
             "baseline",
             "Blind baseline",
-            baselines,
+            list(frame[frame["run_id"] == scope.run_id]["baseline"]),
             scope.baseline,
             lambda name: formatting.BASELINE_NAMES.get(name, name),
             help="What replaces the image in the text-only pass",
@@ -99,9 +126,7 @@ def _show_scope(context: Context) -> None:
 
 
 def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
-    context = opened.context
-    own = opened.workspace.settings.notice
-    notice = None
+    context, own, notice = opened.context, opened.workspace.settings.notice, None
     if context is not None:
         frame = read_scopes(context.store)
         notice = frame[frame["run_id"] == context.scope.run_id]["notice"].iloc[0]
@@ -113,7 +138,8 @@ def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
             "Demonstration scores.",
             MODEL_NOTICE,
             "Score your own data with your own model",
-            _OWN_MODEL,
+            "visnec import DATA.json -w WORKSPACE --images FOLDER\n"
+            "visnec score -w WORKSPACE --model MODEL_ID_OR_PATH --predict",
         )
     elif notice:
         notices.show_note("", notice)
@@ -121,9 +147,9 @@ def _show_notices(opened: OpenedWorkspace, running: bool) -> None:
         return
     state = context.store.build_state()
     if state.stale and not running:
+        n_files = formatting.plural(state.n_new_parts, "new result file")
         notices.show_note(
-            f"{formatting.plural(state.n_new_parts, 'new result file')} since this database was "
-            "built",
+            f"{n_files} since this database was built",
             f"Figures are exact as of {formatting.moment(state.built_at)}.",
         )
         if st.button("Load new results", icon=":material/refresh:"):

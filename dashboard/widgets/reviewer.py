@@ -16,10 +16,7 @@ from dashboard.widgets import notices
 
 MAX_NAME = 80
 _name_form = st.components.v2.component(
-    "visnec_reviewer",
-    html=assets.HTML,
-    css=assets.style("reviewer"),
-    js=assets.script("reviewer"),
+    "visnec_reviewer", html=assets.HTML, css=assets.style("reviewer"), js=assets.script("reviewer")
 )
 
 
@@ -29,7 +26,15 @@ def ask_name(suggested: str | None) -> str | None:
     With Streamlit's login the name is the signed-in user's and cannot be chosen.
     """
     if is_login_configured():
-        return _show_login()
+        name = read_login_name()
+        if name is not None:
+            st.session_state[Key.REVIEWER] = name
+        elif st.user.is_logged_in:
+            notices.show_note("Your login has neither an e-mail address nor a name")
+        else:
+            st.session_state.pop(Key.REVIEWER, None)
+            st.button("Sign in to review", icon=":material/login:", on_click=st.login)
+        return name
     confirmed: str | None = st.session_state.get(Key.REVIEWER)
     result = _name_form(
         key="reviewer_name",
@@ -71,18 +76,6 @@ def read_login_name() -> str | None:
     if not st.user.is_logged_in:
         return None
     return read_name(st.user.get("email")) or read_name(st.user.get("name"))
-
-
-def _show_login() -> str | None:
-    given = read_login_name()
-    if given is not None:
-        st.session_state[Key.REVIEWER] = given
-    elif st.user.is_logged_in:
-        notices.show_note("Your login has neither an e-mail address nor a name")
-    else:
-        st.session_state.pop(Key.REVIEWER, None)
-        st.button("Sign in to review", icon=":material/login:", on_click=st.login)
-    return given
 
 
 def forget_name() -> None:

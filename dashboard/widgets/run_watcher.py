@@ -21,17 +21,13 @@ from dashboard.widgets import figures, poller, prefetch
 _SECONDS: Final = 3
 
 
-def watch_runs(drawn_from: WorkspaceState) -> None:
-    """Show the progress of active runs; rerun the page once its state is not ``drawn_from``."""
-    _watch_runs(drawn_from, [])
-
-
 @st.fragment
-def _watch_runs(drawn_from: WorkspaceState, beats: list[bool]) -> None:
-    """Rerun the page only from the second beat on.
+def watch_runs(drawn_from: WorkspaceState, beats: list[bool]) -> None:
+    """Show the progress of active runs; rerun the page once its state is not ``drawn_from``.
 
-    The first one belongs to the page's own run: aborting that would lose what the reader did to
-    start it, such as a name that was typed or a button that was pressed.
+    That happens from the second of the ``beats`` on, a list that starts empty. The first belongs to
+    the page's own run: aborting that would lose what the reader did to start it, such as a name
+    that was typed or a button that was pressed.
     """
     view = current_view()
     beats.append(True)
@@ -46,10 +42,9 @@ def _watch_runs(drawn_from: WorkspaceState, beats: list[bool]) -> None:
     if active:
         actions.build_in_background(opened.workspace)
     for run, progress in active.items():
-        share = progress.done / progress.total if progress.total else 0.0
         age = formatting.seconds_since(progress.updated_at)
         text = formatting.describe_progress(progress, age).rstrip(".")
-        figures.show_progress_bar(share, text)
+        figures.show_progress_bar(progress.done, progress.total, text)
         name = f"{run}: " if len(active) > 1 else ""
         figures.show_caption(f"{name}{text}. New results load automatically.")
     poller.rerun_every("watch", _SECONDS, state_url(), mark)

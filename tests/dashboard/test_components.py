@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 
-from dashboard.charts.score_charts import loss_plane_figure
+from dashboard.charts.plots import loss_plane_figure
 from dashboard.charts.theme import css_variables
 from dashboard.data import actions
 from dashboard.data.actions import Receipt
@@ -18,16 +19,13 @@ from dashboard.data.context import Context
 from dashboard.data.samples import read_cards, read_page, read_record, read_tiles
 from dashboard.data.scores import read_group_statistics, read_summary
 from dashboard.frontend import assets
-from dashboard.pages.explore.open_sample import Action, read_action
+from dashboard.pages.explore.open_sample import read_action
+from dashboard.pages.overview import threshold_editor
 from dashboard.pages.overview.threshold_editor import (
-    EditorAction,
     choose_step,
     read_limits,
     read_score_range,
     read_sequence_number,
-)
-from dashboard.pages.overview.threshold_editor import (
-    read_action as read_editor_action,
 )
 from dashboard.pages.review.review_deck import read_outbox
 from dashboard.view.state import Group, View
@@ -88,10 +86,14 @@ def test_a_limit_moves_in_steps_that_fit_the_axis(
     assert choose_step([lowest, 0.2, highest]) == pytest.approx(step)
 
 
-def test_requests_with_the_limits_from_the_browser() -> None:
-    assert read_editor_action("save") is EditorAction.SAVE
-    for senseless in (None, "delete", 3, ["save"], {}):
-        assert read_editor_action(senseless) is None
+def test_requests_with_the_limits_from_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: list[dict[str, Any]] = []
+    monkeypatch.setattr(threshold_editor, "change_view", lambda **change: changes.append(change))
+    monkeypatch.setattr(threshold_editor, "rerun_fragment", lambda _: None)
+    for action in ("reset", None, "delete", 3, ["save"], {}):
+        monkeypatch.setattr(st, "session_state", {"threshold_editor": {"act": action}})
+        threshold_editor.change_bands()
+    assert changes == [{"low": None, "high": None, "cut": None}]  # by the first alone
 
 
 def test_a_typed_range_in_reverse_order_is_swapped() -> None:
@@ -104,11 +106,11 @@ def test_a_typed_range_in_reverse_order_is_swapped() -> None:
 
 
 def test_actions_from_the_browser() -> None:
-    assert read_action({"action": "next", "row": 3}) == Action("next", 3)
+    assert read_action({"action": "next", "row": 3}) == ("next", 3)
     for senseless in (None, "next", {"action": "delete", "row": 3}, {"action": "next"}):
-        assert read_action(senseless) is None
+        assert read_action(senseless)[1] is None
     for row in (-1, 1.5, True, "3"):
-        assert read_action({"action": "open", "row": row}) is None
+        assert read_action({"action": "open", "row": row})[1] is None
 
 
 def test_an_outbox_from_the_browser() -> None:

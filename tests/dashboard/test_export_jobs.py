@@ -18,7 +18,7 @@ from dashboard.data.exports import (
     start_export_job,
     zip_export,
 )
-from dashboard.pages.subset.export_list import describe_progress
+from dashboard.pages.subset.exports import describe_progress
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.errors import InputError, StorageError

@@ -13,11 +13,10 @@ from dashboard.data.activity import WorkspaceState
 from dashboard.data.context import Context
 from dashboard.data.reviews import read_own_decisions, read_review_state
 from dashboard.pages.explore import bulk
-from dashboard.pages.review import page as review
 from dashboard.pages.review import review_deck
 from dashboard.view.state import Key
 from dashboard.widgets import page_frame, reviewer, run_watcher
-from dashboard.widgets.gallery import BulkRequest, StatusMessage
+from dashboard.widgets.gallery import StatusMessage
 from scoring.reviews.decision_log import Decision, DecisionEvent
 from scoring.reviews.decisions import open_review_log, read_events
 from scoring.reviews.draws import parse_draw
@@ -70,8 +69,8 @@ def test_the_last_bulk_decision_is_read_from_the_log(
 ) -> None:
     session[Key.REVIEWER] = "Ann"
     assert bulk.read_status() is None
-    bulk.decide_samples(BulkRequest((1, 2, 3), Decision.KEEP))
-    bulk.decide_samples(BulkRequest((3, 4), Decision.DROP))
+    bulk.decide_samples((1, 2, 3), Decision.KEEP)
+    bulk.decide_samples((3, 4), Decision.DROP)
     said = bulk.read_status()
     assert said is not None
     assert said.can_undo
@@ -100,7 +99,7 @@ def test_a_bulk_decision_on_missing_rows_saves_nothing(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     session[Key.REVIEWER] = "Ann"
-    bulk.decide_samples(BulkRequest((1, 120), Decision.KEEP))
+    bulk.decide_samples((1, 120), Decision.KEEP)
     said = bulk.read_status()
     assert said is not None
     assert said.failed
@@ -159,13 +158,13 @@ def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A session in the place of Streamlit's, and no URL to change."""
     state: dict[str, Any] = {}
     monkeypatch.setattr(st, "session_state", state)
-    monkeypatch.setattr(review, "change_view", lambda **changes: state.update(changes))
+    monkeypatch.setattr(review_deck, "change_view", lambda **changes: state.update(changes))
     return state
 
 
 def sent(context: Context, name: str, *drafts: dict[str, Any]) -> dict[str, Any]:
     """An outbox as the deck of ``name`` sends it."""
-    deck = review._name_deck(context.workspace, context.edition, name)
+    deck = review_deck.name_deck(context.workspace, context.edition, name)
     return {"deck": deck, "reviewer": name, "drafts": list(drafts), "row": 5, "n": 1}
 
 
@@ -177,9 +176,9 @@ def test_an_outbox_is_on_disk_before_its_receipt(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     outbox = sent(context, "Ann", draft("a", 3), draft("b", 4, "drop"), draft("c", 10**9))
-    session[review._DECK] = {"outbox": outbox}
-    review.save_outbox()
-    review.save_outbox()  # the browser repeats what it has no receipt for
+    session[review_deck.KEY] = {"outbox": outbox}
+    review_deck.save_outbox()
+    review_deck.save_outbox()  # the browser repeats what it has no receipt for
     answered, receipt = session[Key.REVIEW_RECEIPT]
     assert answered == 1
     assert receipt.saved == ("a-long-event-a", "a-long-event-b")
@@ -195,8 +194,8 @@ def test_an_outbox_counts_for_the_reviewer_who_decided(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     session[Key.REVIEWER] = "Somebody Else"
-    session[review._DECK] = {"outbox": sent(context, "Ann", draft("a", 3))}
-    review.save_outbox()
+    session[review_deck.KEY] = {"outbox": sent(context, "Ann", draft("a", 3))}
+    review_deck.save_outbox()
     assert [one.reviewer for one in events_of(root)] == ["Ann"]
     assert events_of(root, "Somebody Else") == []
 
@@ -207,15 +206,15 @@ def test_with_a_login_no_one_decides_in_anothers_name(
     monkeypatch.setattr(reviewer, "is_login_configured", lambda: True)
     monkeypatch.setattr(st, "user", Person(email="ben@example.org"))
     for name, saved in (("Ann", 0), ("ben@example.org", 1)):
-        session[review._DECK] = {"outbox": sent(context, name, draft("a", 3))}
-        review.save_outbox()
+        session[review_deck.KEY] = {"outbox": sent(context, name, draft("a", 3))}
+        review_deck.save_outbox()
         _, receipt = session[Key.REVIEW_RECEIPT]
         assert len(receipt.saved) == saved
         assert (receipt.problem is None) == bool(saved)
         assert len(events_of(root, name)) == saved
     monkeypatch.setattr(st, "user", Person(is_logged_in=False))
-    session[review._DECK] = {"outbox": sent(context, "ben@example.org", draft("b", 4))}
-    review.save_outbox()
+    session[review_deck.KEY] = {"outbox": sent(context, "ben@example.org", draft("b", 4))}
+    review_deck.save_outbox()
     assert "who is not signed in here" in session[Key.REVIEW_RECEIPT][1].problem
 
 
@@ -261,8 +260,8 @@ def test_an_outbox_of_another_dataset_is_neither_saved_nor_forgotten(
     root: Path, context: Context, session: dict[str, Any]
 ) -> None:
     outbox = sent(context, "Ann", draft("a", 3)) | {"deck": "of another workspace"}
-    session[review._DECK] = {"outbox": outbox}
-    review.save_outbox()
+    session[review_deck.KEY] = {"outbox": outbox}
+    review_deck.save_outbox()
     _, receipt = session[Key.REVIEW_RECEIPT]
     assert (receipt.saved, receipt.refused) == ((), ())
     assert "another dataset" in receipt.problem
@@ -276,8 +275,8 @@ def test_nothing_counts_as_saved_if_the_log_cannot_be_written(
         log.unlink()
     (root / "reviews").rmdir()
     (root / "reviews").write_text("a file where the folder should be")
-    session[review._DECK] = {"outbox": sent(context, "Zed", draft("a", 3))}
-    review.save_outbox()
+    session[review_deck.KEY] = {"outbox": sent(context, "Zed", draft("a", 3))}
+    review_deck.save_outbox()
     _, receipt = session[Key.REVIEW_RECEIPT]
     assert receipt.saved == ()
     assert receipt.problem

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
-from dashboard.charts.score_charts import loss_plane_figure
+from dashboard.charts.plots import loss_plane_figure
 from dashboard.data.context import Context
 from dashboard.data.exports import default_export_folder, read_exports, start_export
 from dashboard.data.samples import read_row_tiles

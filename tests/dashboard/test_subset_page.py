@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dashboard.charts.subset_charts import overlap_figure
+from dashboard.charts.plots import overlap_figure
 from dashboard.data.context import WORKSPACE_VARIABLE, Context, open_view_context
 from dashboard.data.subsets import (
     read_clustering_overlaps,
@@ -21,8 +21,8 @@ from dashboard.data.subsets import (
     read_subset_outcome,
     read_weight_stats,
 )
-from dashboard.pages.subset.limits_table import merge_edits
 from dashboard.pages.subset.rule_choices import FAMILIES, read_definition
+from dashboard.pages.subset.rule_controls import merge_edits
 from dashboard.pages.subset.saved_subsets import read_arms
 from dashboard.text import formatting
 from dashboard.view.state import RuleKind, View, read_view, write_view

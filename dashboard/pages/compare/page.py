@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.charts import score_charts
-from dashboard.data.context import Context, open_view_context, single_snapshot
+from dashboard.charts import plots
+from dashboard.data.context import Context
 from dashboard.data.samples import read_row_tiles
 from dashboard.data.scores import read_comparison, read_other_scopes
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.navigation import PageName, go_to, page_link
+from dashboard.view.navigation import PageName, go_to
 from dashboard.view.state import Queue, View, change_view, current_view
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame
-from dashboard.widgets.figures import Cell, Figure, Link, Table
 from scoring.database.queries.compare import Comparison, flip_filter, other_name
 from scoring.database.values import Scope
 from scoring.necessity import CATEGORIES
@@ -30,24 +29,19 @@ def render() -> None:
     context = page_frame.require_scores(opened)
     if context is None:
         return
-    if not read_other_scopes(context):
-        notices.show_empty(
-            "Only one set of scores",
-            "Score with another blind baseline or another model to compare.",
-            f"visnec score -w {context.workspace.root} --model MODEL --baseline none "
-            "--baseline gray --run BOTH",
-        )
+    if read_other_scopes(context):
+        _show_comparison()
         return
-    _show_comparison()
+    notices.show_empty(
+        "Only one set of scores",
+        "Score with another blind baseline or another model to compare.",
+        f"visnec score -w {context.workspace.root} --model MODEL --baseline none "
+        "--baseline gray --run BOTH",
+    )
 
 
-@st.fragment
-@single_snapshot()
-def _show_comparison() -> None:
-    view = current_view()
-    context = open_view_context(view).context
-    if context is None:
-        return
+@page_frame.view_fragment()
+def _show_comparison(context: Context, view: View) -> None:
     filter_bar.show_filter_strip(context, "All samples with a score in A and B.")
     other = _choose_other(context, view)
     comparison = read_comparison(context, other, view.share)
@@ -56,13 +50,44 @@ def _show_comparison() -> None:
             "No sample has both scores", "Remove part of the filter, or choose another B."
         )
         return
-    _show_figures(comparison, view)
+    spearman, overlap = comparison.spearman, comparison.overlap
+    figures.show_figures(
+        ("Scored in both", comparison.n_both, f"of {formatting.count(comparison.n_here)} in A"),
+        (
+            "Rank correlation",
+            formatting.ABSENT if spearman is None else f"{spearman:.3f}",
+            "Spearman; 1 is the same order",
+        ),
+        (
+            f"Overlap of the top {100 * view.share:.0f} %",
+            formatting.ABSENT if overlap is None else f"{100 * overlap:.1f} %",
+            f"Jaccard; {formatting.count(comparison.n_top_both)} in both",
+        ),
+        (
+            "Different category",
+            comparison.n_flipped,
+            formatting.share(comparison.n_flipped, comparison.n_both),
+        ),
+    )
     left, right = figures.pair_columns("compare")
     with left:
-        _show_density(context, other, comparison)
+        figures.show_heading(
+            "Score against score",
+            "On the line both scores are equal. Drag to filter by the score in A.",
+        )
+        names = _name_scope(context.scope), _name_scope(other)
+        figure = plots.comparison_figure(
+            comparison, *names, context.bands, figures.use_dark_theme()
+        )
+        figures.show_chart(figure, _DENSITY, on_select=_filter_by_score, selection_mode="box")
     with right:
+        figures.show_heading(
+            "Categories",
+            "Rows: category in A. Columns: category in B. Click a number to list its samples.",
+        )
         _show_flips(context, view, other, comparison)
-    _show_furthest_apart(context, view, other, comparison)
+    if not comparison.furthest.empty:
+        _show_furthest_apart(context, view, other, comparison)
 
 
 def _choose_other(context: Context, view: View) -> Scope:
@@ -92,47 +117,6 @@ def _name_scope(scope: Scope) -> str:
     return f"{scope.run_id} · {formatting.BASELINE_NAMES.get(scope.baseline, scope.baseline)}"
 
 
-def _show_figures(comparison: Comparison, view: View) -> None:
-    spearman, overlap = comparison.spearman, comparison.overlap
-    figures.show_figures(
-        [
-            Figure(
-                "Scored in both",
-                formatting.count(comparison.n_both),
-                f"of {formatting.count(comparison.n_here)} in A",
-            ),
-            Figure(
-                "Rank correlation",
-                formatting.ABSENT if spearman is None else f"{spearman:.3f}",
-                "Spearman; 1 is the same order",
-            ),
-            Figure(
-                f"Overlap of the top {100 * view.share:.0f} %",
-                formatting.ABSENT if overlap is None else f"{100 * overlap:.1f} %",
-                f"Jaccard; {formatting.count(comparison.n_top_both)} in both",
-            ),
-            Figure(
-                "Different category",
-                formatting.count(comparison.n_flipped),
-                formatting.share(comparison.n_flipped, comparison.n_both),
-            ),
-        ]
-    )
-
-
-def _show_density(context: Context, other: Scope, comparison: Comparison) -> None:
-    st.subheader("Score against score", anchor=False)
-    figures.show_caption("On the line both scores are equal. Drag to filter by the score in A.")
-    figure = score_charts.comparison_figure(
-        comparison,
-        _name_scope(context.scope),
-        _name_scope(other),
-        context.bands,
-        figures.use_dark_theme(),
-    )
-    figures.show_chart(figure, _DENSITY, on_select=_filter_by_score, selection_mode="box")
-
-
 def _filter_by_score() -> None:
     # A selection is an event: the redrawn figure forgets it, the filter keeps it.
     scores = figures.read_selected_range(st.session_state.get(_DENSITY), "x")
@@ -142,54 +126,36 @@ def _filter_by_score() -> None:
 
 def _show_flips(context: Context, view: View, other: Scope, comparison: Comparison) -> None:
     """Show categories in A against categories in B; each number opens its samples."""
-    st.subheader("Categories", anchor=False)
-    figures.show_caption(
-        "Rows: category in A. Columns: category in B. Click a number to list its samples."
-    )
-
-    def link_cell(i: int, j: int) -> Link:
-        n = int(comparison.flips[i, j])
-        target = View(
-            run=context.scope.run_id,
-            baseline=context.scope.baseline,
-            low=view.low,
-            high=view.high,
-            filter=flip_filter(context.filter, other, CATEGORIES[i], CATEGORIES[j]),
-        )
-        address = page_link(PageName.EXPLORE, target) if n else ""
-        share = formatting.share(n, comparison.n_both)
-        return Link(formatting.count(n), address, share, strong=i != j)
-
-    numbers = range(len(CATEGORIES))
-    rows: list[list[Cell]] = [[CATEGORIES[i], *(link_cell(i, j) for j in numbers)] for i in numbers]
+    rows: list[list[figures.Cell]] = []
+    for i, here in enumerate(CATEGORIES):
+        rows.append([here])
+        for j, there in enumerate(CATEGORIES):
+            where = flip_filter(context.filter, other, here, there)
+            n = int(comparison.flips[i, j])
+            rows[-1].append(
+                figures.link_samples(context, view, where, n, comparison.n_both, strong=i != j)
+            )
     columns = ("", *CATEGORIES)
-    figures.show_table(
-        Table(columns, rows, range(1, len(columns)), swatches=CATEGORIES, row_headers=True)
-    )
+    numbers = range(1, len(columns))
+    figures.show_table(columns, rows, numbers, swatches=CATEGORIES, row_headers=True)
 
 
 def _show_furthest_apart(
     context: Context, view: View, other: Scope, comparison: Comparison
 ) -> None:
-    if comparison.furthest.empty:
-        return
     title, button = st.columns([5, 2], vertical_alignment="bottom")
     with title:
-        st.subheader("Furthest apart", anchor=False)
-        figures.show_caption("The samples whose ranks differ most, with their score in A and in B.")
+        figures.show_heading(
+            "Furthest apart", "The samples whose ranks differ most, with their score in A and in B."
+        )
     if button.button("Review these", icon=":material/fact_check:", width="stretch"):
         go_to(PageName.REVIEW, queue=Queue.RUNS, other=other_name(other), row=None)
-    rows = comparison.furthest["row_idx"].head(_N_APART).astype(int).tolist()
-    scores = dict(
-        zip(comparison.furthest["row_idx"], comparison.furthest["other_visnec"], strict=True)
-    )
-    tiles = [
-        {
-            **tile,
-            "answer": f"B {formatting.score(float(scores[tile['row_idx']]))} · {tile['answer']}",
-        }
-        for tile in read_row_tiles(context, rows)
-    ]
+    frame = comparison.furthest.head(_N_APART)
+    scores = dict(zip(frame["row_idx"].astype(int), frame["other_visnec"], strict=True))
+    tiles = read_row_tiles(context, list(scores))
+    for tile in tiles:
+        score = formatting.score(float(scores[tile["row_idx"]]))
+        tile["answer"] = f"B {score} · {tile['answer']}"
     opened = gallery.show_gallery("apart", tiles, size=str(view.tiles))
     if opened is not None:
         go_to(PageName.EXPLORE, sample=opened)

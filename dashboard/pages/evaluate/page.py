@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
-from dashboard.charts import evaluation_charts
-from dashboard.data.context import Context, open_view_context, single_snapshot
+from dashboard.charts import plots
+from dashboard.data.context import Context
 from dashboard.data.scores import read_evaluation
 from dashboard.text import formatting
 from dashboard.view import url_widgets
-from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View, change_view, current_view
 from dashboard.widgets import figures, filter_bar, notices, page_frame
-from dashboard.widgets.figures import Cell, Figure, Link, Table
-from scoring.database.filters import Filter, Range
+from scoring.database.filters import Range
 from scoring.database.queries.prediction_correctness import PredictingModel, fetch_models
-from scoring.evaluation.accuracy import (
-    DEFAULT_MEASURE,
-    MEASURES,
-    Accuracy,
-    ContingencyTable,
-    Gain,
-    Leakage,
-)
+from scoring.evaluation.accuracy import DEFAULT_MEASURE, MEASURES, Accuracy, Gain, Leakage
 from scoring.evaluation.evaluate import SELF_SELECTION_NOTE, Evaluation, GroupResult, ModelResult
+from scoring.evaluation.model_ranks import Ranking
 from scoring.necessity import Category
 from scoring.predictions.imported import list_predictions
 
-_COLUMNS = ("Samples", "With image", "Without image", "Gain", "Leakage")
 _MODEL, _MEASURE = "evaluate.model", "evaluate.measure"
 
 
@@ -40,26 +32,21 @@ def render() -> None:
     context = page_frame.require_scores(opened)
     if context is None:
         return
-    if not fetch_models(context.store):
-        root = context.workspace.root
-        notices.show_empty(
-            "No predictions yet",
-            "Predict with the run's own model, or import predictions of other models: one JSON "
-            "object or CSV row per sample, with row_idx or id, and prediction.",
-            f"visnec predict -w {root}\n"
-            f"visnec evaluate NAME=PREDICTIONS.jsonl --blind NAME=BLIND.jsonl -w {root}",
-        )
+    if fetch_models(context.store):
+        _show_evaluation()
         return
-    _show_evaluation()
+    root = context.workspace.root
+    notices.show_empty(
+        "No predictions yet",
+        "Predict with the run's own model, or import predictions of other models: one JSON object "
+        "or CSV row per sample, with row_idx or id, and prediction.",
+        f"visnec predict -w {root}\n"
+        f"visnec evaluate NAME=PREDICTIONS.jsonl --blind NAME=BLIND.jsonl -w {root}",
+    )
 
 
-@st.fragment
-@single_snapshot()
-def _show_evaluation() -> None:
-    view = current_view()
-    context = open_view_context(view).context
-    if context is None:
-        return
+@page_frame.view_fragment()
+def _show_evaluation(context: Context, view: View) -> None:
     filter_bar.show_filter_strip(context, "All samples of the benchmark.")
     models = {model.name: model for model in fetch_models(context.store)}
     name, measure = _choose_model(context, view, models)
@@ -68,11 +55,22 @@ def _show_evaluation() -> None:
     _show_headline(model, evaluation)
     left, right = figures.pair_columns("evaluate")
     with left:
-        _show_bands(model)
+        st.subheader("By score", anchor=False)
+        if model.by_band:
+            figures.show_caption(
+                "Bands of about the same number of samples. The higher the score, the more the "
+                "answer needs the image."
+            )
+            figure = plots.accuracy_figure(model.by_band, figures.use_dark_theme())
+            figures.show_chart(figure, "accuracy_by_band")
+        else:
+            figures.show_caption("No sample under this filter has a score.")
     with right:
         _show_cells(context, view, model, evaluation)
     _show_groups(model)
-    _show_ranking(evaluation)
+    if evaluation.ranking is not None:
+        chose_part = {model.model for model in evaluation.models if model.chose_part}
+        _show_ranking(evaluation.ranking, chose_part)
     _show_imported(context)
 
 
@@ -95,41 +93,31 @@ def _choose_model(
 
     with st.container(key="wrap-evaluate"):
         first, second, third = st.columns([4, 4, 3])
-        with first:
-            st.selectbox(
-                "Model",
-                list(models),
-                format_func=describe_model,
-                **url_widgets.bind_widget(_MODEL, name, _change_model, run),
-            )
-        with second:
-            st.selectbox(
-                "Correct if",
-                list(MEASURES),
-                format_func=lambda measure: f"{measure}: {MEASURES[measure]}",
-                **url_widgets.bind_widget(_MEASURE, measure, _change_measure),
-            )
-        with third:
-            url_widgets.choose_number(
-                "cut",
-                "Threshold of the necessary part",
-                view.threshold(context.workspace.bands),
-                step=0.05,
-                help="VisNec score in nats per answer token; by default the upper band limit",
-            )
+    bound = url_widgets.bind_widget(_MODEL, name, _change_filter, _MODEL, "model", run)
+    first.selectbox("Model", list(models), format_func=describe_model, **bound)
+    second.selectbox(
+        "Correct if",
+        list(MEASURES),
+        format_func=lambda measure: f"{measure}: {MEASURES[measure]}",
+        **url_widgets.bind_widget(
+            _MEASURE, measure, _change_filter, _MEASURE, "measure", DEFAULT_MEASURE
+        ),
+    )
+    with third:
+        url_widgets.choose_number(
+            "cut",
+            "Threshold of the necessary part",
+            view.threshold(context.workspace.bands),
+            step=0.05,
+            help="VisNec score in nats per answer token; by default the upper band limit",
+        )
     return str(name), measure
 
 
-def _change_model(run: str) -> None:
-    name = str(url_widgets.consume_value(_MODEL))
-    current = current_view().filter
-    change_view(filter=replace(current, model=None if name == run else name))
-
-
-def _change_measure() -> None:
-    measure = str(url_widgets.consume_value(_MEASURE))
-    current = current_view().filter
-    change_view(filter=replace(current, measure=None if measure == DEFAULT_MEASURE else measure))
+def _change_filter(widget: str, field: str, default: str) -> None:
+    value = str(url_widgets.consume_value(widget))
+    changes: dict[str, Any] = {field: None if value == default else value}
+    change_view(filter=replace(current_view().filter, **changes))
 
 
 # ---- panels --------------------------------------------------------------------------------------
@@ -139,18 +127,12 @@ def _show_headline(model: ModelResult, evaluation: Evaluation) -> None:
     """Show accuracy on all samples and on the necessary part, gain and leakage."""
     whole, part = model.all, model.necessary
     figures.show_figures(
-        [
-            Figure("Accuracy, all samples", _format_share(whole.seen), _describe(whole.seen)),
-            Figure("Accuracy, necessary part", _format_share(part.seen), _describe(part.seen)),
-            Figure(
-                "Without image, all samples", _format_share(whole.blind), _describe(whole.blind)
-            ),
-            Figure(
-                "Without image, necessary part", _format_share(part.blind), _describe(part.blind)
-            ),
-            Figure("Multimodal gain, necessary part", *_format_gain(part.gain)),
-            Figure("Leakage, all samples", *_format_leakage(whole.leakage)),
-        ]
+        ("Accuracy, all samples", _format_share(whole.seen), _describe(whole.seen)),
+        ("Accuracy, necessary part", _format_share(part.seen), _describe(part.seen)),
+        ("Without image, all samples", _format_share(whole.blind), _describe(whole.blind)),
+        ("Without image, necessary part", _format_share(part.blind), _describe(part.blind)),
+        ("Multimodal gain, necessary part", *_format_gain(part.gain)),
+        ("Leakage, all samples", *_format_leakage(whole.leakage)),
     )
     n_unscored = evaluation.n_samples - evaluation.n_scored
     unscored = f" ({formatting.count(n_unscored)} have no score)" if n_unscored else ""
@@ -161,20 +143,6 @@ def _show_headline(model: ModelResult, evaluation: Evaluation) -> None:
     )
     if model.chose_part:
         figures.show_caption(f"{model.model}: {SELF_SELECTION_NOTE}.")
-
-
-def _show_bands(model: ModelResult) -> None:
-    """Show accuracy over the score bands."""
-    st.subheader("By score", anchor=False)
-    if not model.by_band:
-        figures.show_caption("No sample under this filter has a score.")
-        return
-    figures.show_caption(
-        "Bands of about the same number of samples. The higher the score, the more the answer "
-        "needs the image."
-    )
-    figure = evaluation_charts.accuracy_figure(model.by_band, figures.use_dark_theme())
-    figures.show_chart(figure, "accuracy_by_band")
 
 
 def _show_cells(context: Context, view: View, model: ModelResult, evaluation: Evaluation) -> None:
@@ -191,15 +159,17 @@ def _show_cells(context: Context, view: View, model: ModelResult, evaluation: Ev
         ("All samples", base, model.all.cells),
         ("Necessary part", necessary, model.necessary.cells),
     ):
-        if cells is not None:
-            rows: list[list[Cell]] = []
-            for blind in ("right", "wrong"):
-                links = (
-                    _link_cell(context, view, current, cells, blind, s) for s in ("right", "wrong")
-                )
-                rows.append([f"{blind.capitalize()} without image", *links])
-            columns = (name, "Right with image", "Wrong with image")
-            figures.show_table(Table(columns, rows, (1, 2), row_headers=True))
+        if cells is None:
+            continue
+        rows: list[list[figures.Cell]] = []
+        for blind in ("right", "wrong"):
+            rows.append([f"{blind.capitalize()} without image"])
+            for seen in ("right", "wrong"):
+                where = replace(current, blind=(blind,), seen=(seen,))
+                n = cells.count(blind, seen)
+                rows[-1].append(figures.link_samples(context, view, where, n, cells.n))
+        columns = (name, "Right with image", "Wrong with image")
+        figures.show_table(columns, rows, (1, 2), row_headers=True)
 
 
 def limit_to_part(limits: Range | None, threshold: float) -> Range:
@@ -208,21 +178,6 @@ def limit_to_part(limits: Range | None, threshold: float) -> Range:
         return Range(threshold, None)
     low = threshold if limits.min is None else max(limits.min, threshold)
     return Range(low, limits.max if limits.max is None else max(limits.max, low))
-
-
-def _link_cell(
-    context: Context, view: View, current: Filter, cells: ContingencyTable, blind: str, seen: str
-) -> Link:
-    n = cells.count(blind, seen)
-    target = View(
-        run=context.scope.run_id,
-        baseline=context.scope.baseline,
-        low=view.low,
-        high=view.high,
-        filter=replace(current, blind=(blind,), seen=(seen,)),
-    )
-    address = page_link(PageName.EXPLORE, target) if n else ""
-    return Link(formatting.count(n), address, formatting.share(n, cells.n))
 
 
 def _show_groups(model: ModelResult) -> None:
@@ -238,8 +193,8 @@ def _show_groups(model: ModelResult) -> None:
     for tab, (name, parts, swatches) in zip(tabs, groups, strict=True):
         rows = [
             (
-                evaluation_charts.format_band(part) if name == "score band" else part.name,
-                formatting.count(part.n_samples),
+                plots.format_band(part) if name == "score band" else part.name,
+                part.n_samples,
                 _format_accuracy(part.seen),
                 _format_accuracy(part.blind),
                 _join_note(*_format_gain(part.gain)),
@@ -247,26 +202,23 @@ def _show_groups(model: ModelResult) -> None:
             )
             for part in parts
         ]
-        columns = (name.capitalize(), *_COLUMNS)
+        name = name.capitalize()
+        columns = (name, "Samples", "With image", "Without image", "Gain", "Leakage")
         with tab:
-            figures.show_table(Table(columns, rows, range(1, len(columns)), swatches=swatches))
+            figures.show_table(columns, rows, range(1, len(columns)), swatches=swatches)
 
 
-def _show_ranking(evaluation: Evaluation) -> None:
-    """Show the ranking of the models on all samples and on the necessary part."""
-    ranking = evaluation.ranking
-    if ranking is None:
-        return
-    chose_part = {model.model for model in evaluation.models if model.chose_part}
-    st.subheader("Model ranking", anchor=False)
+def _show_ranking(ranking: Ranking, chose_part: set[str]) -> None:
+    """Show the models by rank on all samples and on the necessary part, which some chose."""
     agreement = ", ".join(
         f"{name} {formatting.ABSENT if value is None else f'{value:.2f}'}"
         for name, value in (("Spearman", ranking.spearman), ("Kendall", ranking.kendall))
     )
-    figures.show_caption(
+    figures.show_heading(
+        "Model ranking",
         f"{formatting.plural(ranking.n_common, 'sample')} that all models answered with the image, "
         f"{formatting.count(ranking.n_necessary)} of them in the necessary part. Agreement of the "
-        f"two rankings: {agreement}; 1 is the same order."
+        f"two rankings: {agreement}; 1 is the same order.",
     )
     rows = []
     for model in ranking.models:
@@ -282,18 +234,15 @@ def _show_ranking(evaluation: Evaluation) -> None:
             )
         )
     columns = ("Model", "Rank", "All samples", "Rank", "Necessary part")
-    figures.show_table(Table(columns, rows, (1, 2, 3, 4)))
+    figures.show_table(columns, rows, (1, 2, 3, 4))
     if chose_part:
         figures.show_caption(f"* {SELF_SELECTION_NOTE[0].upper()}{SELF_SELECTION_NOTE[1:]}.")
 
 
 def _show_imported(context: Context) -> None:
     """Show the imported predictions with the records that could not be matched."""
-    imported = list_predictions(context.workspace)
-    if not imported:
-        return
     rows = []
-    for predictions in imported:
+    for predictions in list_predictions(context.workspace):
         problems = [f"{issue['what']}: {issue['n']:,}" for issue in predictions.findings]
         is_current = predictions.dataset_fingerprint == context.edition
         rows.append(
@@ -301,15 +250,16 @@ def _show_imported(context: Context) -> None:
                 predictions.model,
                 formatting.SIGHT_NAMES.get(predictions.sight, predictions.sight),
                 predictions.file,
-                formatting.count(predictions.n_taken),
-                formatting.count(predictions.n_missing),
+                predictions.n_taken,
+                predictions.n_missing,
                 ("; ".join(problems) or "none")
                 + ("" if is_current else " (another version of the dataset)"),
             )
         )
-    with st.expander(f"Imported predictions: {formatting.plural(len(imported), 'file')}"):
-        columns = ("Model", "Input", "File", "Predicted", "Not predicted", "Problems")
-        figures.show_table(Table(columns, rows, (3, 4)))
+    if rows:
+        with st.expander(f"Imported predictions: {formatting.plural(len(rows), 'file')}"):
+            columns = ("Model", "Input", "File", "Predicted", "Not predicted", "Problems")
+            figures.show_table(columns, rows, (3, 4))
 
 
 def _format_share(accuracy: Accuracy | None) -> str:

@@ -6,7 +6,8 @@ counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
@@ -15,18 +16,10 @@ from dashboard.data.context import read_workspace
 from dashboard.data.reviews import read_last_bulk_decision, read_own_decisions
 from dashboard.text import formatting
 from dashboard.view.state import Key
-from dashboard.widgets.gallery import BulkRequest, StatusMessage
+from dashboard.widgets.gallery import StatusMessage
 from scoring.errors import VisnecError
+from scoring.reviews.decision_log import Decision
 from scoring.reviews.decisions import open_review_log
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What this session's last bulk decision or undo did; ``queue`` names a saved decision."""
-
-    text: str
-    queue: str | None = None
-    failed: bool = False
 
 
 def read_status() -> StatusMessage | None:
@@ -36,44 +29,46 @@ def read_status() -> StatusMessage | None:
     undone.
     """
     reviewer: str | None = st.session_state.get(Key.REVIEWER)
-    outcome: _Outcome | None = st.session_state.get(Key.BULK)
     if reviewer is None:
         return None
+    # What this session did last, and the queue of the decision it saved.
+    outcome: StatusMessage | None
+    outcome, queue = st.session_state.get(Key.BULK, (None, None))
     last = read_last_bulk_decision(read_workspace(), reviewer)
     st.session_state[Key.BULK_SHOWN] = last.queue if last else None
     if last is None:
-        return None if outcome is None else StatusMessage(outcome.text, failed=outcome.failed)
-    if outcome is not None and outcome.queue == last.queue:
-        return StatusMessage(outcome.text, can_undo=True)
+        return outcome
+    if outcome is not None and queue == last.queue:
+        return replace(outcome, can_undo=True)
     text = (
         f"Last bulk decision: {last.decision} on {formatting.plural(last.n, 'sample')}, "
         f"{formatting.moment(last.decided_at)}."
     )
     if outcome is None:
         return StatusMessage(text, can_undo=True)
-    return StatusMessage(f"{outcome.text} {text}", can_undo=True, failed=outcome.failed)
+    return replace(outcome, text=f"{outcome.text} {text}", can_undo=True)
 
 
-def decide_samples(request: BulkRequest) -> None:
+def decide_samples(selected: Sequence[int], decision: Decision) -> None:
     """Save the decision in the reviewer's name; callback of the gallery."""
     reviewer: str | None = st.session_state.get(Key.REVIEWER)
-    if reviewer is not None:
-        st.session_state[Key.BULK] = _save_decision(request, reviewer)
-
-
-def _save_decision(request: BulkRequest, reviewer: str) -> _Outcome:
-    workspace = read_workspace()
-    own = read_own_decisions(workspace, reviewer, request.rows, 0).decided
-    rows = [row for row in request.rows if row not in own]
+    if reviewer is None:
+        return
+    workspace, queue = read_workspace(), None
+    own = read_own_decisions(workspace, reviewer, selected, 0).decided
+    rows = [row for row in selected if row not in own]
     skipped = f"Skipped {formatting.plural(len(own), 'sample')} that already had your decision."
-    if not rows:
-        return _Outcome(f"Nothing changed. {skipped}")
-    try:
-        events = actions.record_bulk(workspace, reviewer, rows, request.decision)
-    except (VisnecError, OSError) as error:
-        return _Outcome(f"Nothing was saved: {formatting.describe_error(error)}", failed=True)
-    text = f"Saved: {request.decision} on {formatting.plural(len(rows), 'sample')}."
-    return _Outcome(f"{text} {skipped}" if own else text, events[0].queue)
+    if rows:
+        try:
+            queue = actions.record_bulk(workspace, reviewer, rows, decision)[0].queue
+            text = f"Saved: {decision} on {formatting.plural(len(rows), 'sample')}."
+            outcome = StatusMessage(f"{text} {skipped}" if own else text)
+        except (VisnecError, OSError) as error:
+            text = f"Nothing was saved: {formatting.describe_error(error)}"
+            outcome = StatusMessage(text, failed=True)
+    else:
+        outcome = StatusMessage(f"Nothing changed. {skipped}")
+    st.session_state[Key.BULK] = outcome, queue
 
 
 def undo_decision() -> None:
@@ -84,7 +79,8 @@ def undo_decision() -> None:
         return
     try:
         n = len(open_review_log(read_workspace(), reviewer).undo_bulk(queue))
-        outcome = _Outcome(f"Undid the decision on {formatting.plural(n, 'sample')}.")
+        outcome = StatusMessage(f"Undid the decision on {formatting.plural(n, 'sample')}.")
     except (VisnecError, OSError) as error:
-        outcome = _Outcome(f"Nothing was undone: {formatting.describe_error(error)}", failed=True)
-    st.session_state[Key.BULK] = outcome
+        text = f"Nothing was undone: {formatting.describe_error(error)}"
+        outcome = StatusMessage(text, failed=True)
+    st.session_state[Key.BULK] = outcome, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
 
@@ -15,8 +15,7 @@ from dashboard.text import formatting
 from dashboard.view.navigation import PageName, go_to, page_link
 from dashboard.view.state import Key, Tiles, View, change_view, current_view
 from dashboard.widgets import decision_buttons, figures, gallery, notices, reviewer
-from dashboard.widgets.decision_buttons import Sampling
-from dashboard.widgets.figures import Table
+from dashboard.widgets.gallery import is_row
 from scoring.database.filters import Filter
 from scoring.database.queries.detail import sample_detail
 from scoring.database.queries.prediction_correctness import imported_answers
@@ -42,14 +41,6 @@ _sample_view = st.components.v2.component(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A request of the reader; ``row`` is the sample to open, or the one that was shown."""
-
-    name: str
-    row: int
-
-
 def show_open_sample(context: Context, view: View, row_idx: int) -> None:
     """Show the sample, its decisions and similar samples, or that there is no such row."""
     try:
@@ -58,83 +49,7 @@ def show_open_sample(context: Context, view: View, row_idx: int) -> None:
         notices.show_problem(error, "No such sample")
         st.button("Back to the list", on_click=_close_sample, args=(None,))
         return
-    previous_row, next_row = _read_neighbours(context, view.sort, card)
-    _show_sample_line(card, previous_row, next_row)
-    exact_view = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
-    _show_card(card, page_link(PageName.EXPLORE, exact_view), previous_row, next_row)
-    _show_imported_answers(context, row_idx)
-    _show_decision(context, row_idx)
-    _show_history(context, row_idx)
-    _show_cluster(context, card)
-    with st.expander("Raw record"):
-        record = read_record(context.workspace, row_idx)
-        original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
-        st.code(original, language=None, wrap_lines=True)
-
-
-def _show_card(card: Card, link: str, previous_row: int | None, next_row: int | None) -> None:
-    """Show the sample; keys and clicks in the browser become actions here."""
-
-    def handle_change() -> None:
-        action = read_action((st.session_state.get("sample") or {}).get("action"))
-        if action is not None:
-            _handle_action(action, card, previous_row, next_row)
-
-    _sample_view(
-        key="sample",
-        data={
-            "card": card,
-            "link": link,
-            "previous": previous_row is not None,
-            "next": next_row is not None,
-        },
-        on_action_change=handle_change,
-    )
-
-
-def read_action(value: object) -> Action | None:
-    """Return the action that the browser sent, or None for an invalid one."""
-    if not isinstance(value, dict) or value.get("action") not in ACTIONS:
-        return None
-    row = value.get("row")
-    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
-        return None
-    return Action(value["action"], row)
-
-
-def _handle_action(
-    action: Action, card: Card, previous_row: int | None, next_row: int | None
-) -> None:
-    """Handle a key or click in the sample; ignore a key meant for a sample shown before."""
-    if action.name == "open":
-        open_row(action.row)
-    elif action.row != card["row_idx"]:
-        return
-    elif action.name == "image":
-        context = open_view_context(current_view()).context
-        if context is not None:
-            images = sample_detail(context.store, context.scope, card["row_idx"]).images
-            change_view(filter=Filter(image=images), sample=None)
-    elif action.name == "back":
-        _close_sample(card)
-    else:
-        open_row({"previous": previous_row, "next": next_row}[action.name])
-
-
-def _make_cursor(card: Card, sort: Sort, backward: bool = False) -> Cursor:
-    """Return the position in the list right after a sample, or before it."""
-    value = card[_SORT_VALUES[sort]]
-    return Cursor(None if value is None else float(value), card["row_idx"], backward)
-
-
-def _read_neighbours(context: Context, sort: Sort, card: Card) -> tuple[int | None, int | None]:
-    """Return the rows before and after this sample in the list, even if it is not in the list."""
-    before = read_page_at(context, sort, _make_cursor(card, sort, backward=True), limit=1).records
-    after = read_page_at(context, sort, _make_cursor(card, sort), limit=1).records
-    return before[-1]["row_idx"] if before else None, after[0]["row_idx"] if after else None
-
-
-def _show_sample_line(card: Card, previous_row: int | None, next_row: int | None) -> None:
+    neighbours = _read_neighbours(context, view.sort, card)
     with st.container(horizontal=True, key="sample_line"):
         st.button(
             "Back to the list",
@@ -144,19 +59,87 @@ def _show_sample_line(card: Card, previous_row: int | None, next_row: int | None
             args=(card,),
             help="Esc",
         )
-        for label, icon, row, key in (
-            ("Previous", ":material/chevron_left:", previous_row, "←"),
-            ("Next", ":material/chevron_right:", next_row, "→"),
-        ):
+        for name, icon, key in (("previous", "left", "←"), ("next", "right", "→")):
             st.button(
-                label,
-                key=f"sample-{label.lower()}",
-                icon=icon,
-                disabled=row is None,
+                name.capitalize(),
+                key=f"sample-{name}",
+                icon=f":material/chevron_{icon}:",
+                disabled=neighbours[name] is None,
                 on_click=open_row,
-                args=(row,),
+                args=(neighbours[name],),
                 help=key,
             )
+    exact_view = replace(view, run=context.scope.run_id, baseline=context.scope.baseline)
+    _show_card(card, page_link(PageName.EXPLORE, exact_view), neighbours)
+    _show_imported_answers(context, row_idx)
+    reviewer_name: str | None = st.session_state.get(Key.REVIEWER)
+    if reviewer_name is None:
+        with st.container(horizontal=True):
+            reviewer.show_name_button(current_view().reviewer, "Keep or drop this sample")
+            if st.button("Review this sample", icon=":material/fact_check:"):
+                go_to(PageName.REVIEW, row=row_idx)
+    else:
+        own = read_own_decisions(context.workspace, reviewer_name, [row_idx], 0)
+        decision_buttons.show_buttons(row_idx, reviewer_name, own.decided.get(row_idx))
+        notices.show_message()
+    _show_history(context, row_idx)
+    if card["cluster_id"] is not None:
+        _show_cluster(context, card)
+    with st.expander("Raw record"):
+        record = read_record(context.workspace, row_idx)
+        original = record.original.decode("utf-8", "replace") or f"stored in {record.origin}"
+        st.code(original, language=None, wrap_lines=True)
+
+
+def _show_card(card: Card, link: str, neighbours: dict[str, int | None]) -> None:
+    """Show the sample; keys and clicks in the browser become actions here."""
+
+    def handle_change() -> None:
+        action, row = read_action((st.session_state.get("sample") or {}).get("action"))
+        if action == "open":
+            open_row(row)
+        elif row != card["row_idx"]:
+            return  # a key that was meant for a sample shown before
+        elif action == "image":
+            context = open_view_context(current_view()).context
+            if context is not None:
+                images = sample_detail(context.store, context.scope, card["row_idx"]).images
+                change_view(filter=Filter(image=images), sample=None)
+        elif action == "back":
+            _close_sample(card)
+        else:
+            open_row(neighbours[action])
+
+    present = {name: row is not None for name, row in neighbours.items()}
+    data = {"card": card, "link": link, **present}
+    _sample_view(key="sample", data=data, on_action_change=handle_change)
+
+
+def read_action(value: object) -> tuple[str, int | None]:
+    """Return the action that the browser sent, and the row to open or the one that was shown.
+
+    The row is None for an invalid action.
+    """
+    if not isinstance(value, dict) or value.get("action") not in ACTIONS:
+        return "", None
+    row = value.get("row")
+    return value["action"], row if is_row(row) else None
+
+
+def _make_cursor(card: Card, sort: Sort, backward: bool = False) -> Cursor:
+    """Return the position in the list right after a sample, or before it."""
+    value = card[_SORT_VALUES[sort]]
+    return Cursor(None if value is None else float(value), card["row_idx"], backward)
+
+
+def _read_neighbours(context: Context, sort: Sort, card: Card) -> dict[str, int | None]:
+    """Return the rows before and after this sample in the list, even if it is not in the list."""
+    before = read_page_at(context, sort, _make_cursor(card, sort, backward=True), limit=1).records
+    after = read_page_at(context, sort, _make_cursor(card, sort), limit=1).records
+    return {
+        "previous": before[-1]["row_idx"] if before else None,
+        "next": after[0]["row_idx"] if after else None,
+    }
 
 
 def open_row(row_idx: int | None) -> None:
@@ -174,7 +157,7 @@ def _close_sample(card: Card | None) -> None:
         st.session_state[Key.GALLERY_FOCUS] = card["row_idx"]
         listed = {record["row_idx"] for record in read_page(context, view).records}
         if card["row_idx"] not in listed:
-            previous_row, _ = _read_neighbours(context, view.sort, card)
+            previous_row = _read_neighbours(context, view.sort, card)["previous"]
             page = None
             if previous_row is not None:
                 page = _make_cursor(read_card(context, previous_row), view.sort)
@@ -183,39 +166,16 @@ def _close_sample(card: Card | None) -> None:
 
 def _show_imported_answers(context: Context, row_idx: int) -> None:
     """Show what imported models predicted for the sample, if any."""
-    answers = imported_answers(context.store, row_idx)
-    if answers.empty:
-        return
-    rows = [
-        (
-            str(row["model"]),
-            formatting.SIGHT_NAMES.get(str(row["sight"]), str(row["sight"])),
-            str(row["prediction"])[:_MAX_ANSWER],
-            _format_match(row["exact"], row["letter"], row["f1"]),
-        )
-        for row in answers.to_dict("records")
-    ]
-    st.subheader("Predictions of other models", anchor=False)
-    figures.show_table(Table(("Model", "Input", "Prediction", "Against the reference"), rows))
-
-
-def _format_match(exact: bool, letter: bool | None, f1: float) -> str:
-    if letter is not None:
-        return "same choice" if letter else "different choice"
-    return "identical" if exact else f"token F1 {f1:.2f}"
-
-
-def _show_decision(context: Context, row_idx: int) -> None:
-    name: str | None = st.session_state.get(Key.REVIEWER)
-    if name is None:
-        with st.container(horizontal=True):
-            reviewer.show_name_button(current_view().reviewer, "Keep or drop this sample")
-            if st.button("Review this sample", icon=":material/fact_check:"):
-                go_to(PageName.REVIEW, row=row_idx)
-        return
-    own = read_own_decisions(context.workspace, name, [row_idx], 0)
-    decision_buttons.show_buttons(row_idx, name, Sampling(), own.decided.get(row_idx))
-    notices.show_message()
+    rows = []
+    for row in imported_answers(context.store, row_idx).to_dict("records"):
+        match = "identical" if row["exact"] else f"token F1 {row['f1']:.2f}"
+        if row["letter"] is not None:
+            match = "same choice" if row["letter"] else "different choice"
+        sight = formatting.SIGHT_NAMES.get(str(row["sight"]), str(row["sight"]))
+        rows.append((str(row["model"]), sight, str(row["prediction"])[:_MAX_ANSWER], match))
+    if rows:
+        st.subheader("Predictions of other models", anchor=False)
+        figures.show_table(("Model", "Input", "Prediction", "Against the reference"), rows)
 
 
 def _show_history(context: Context, row_idx: int) -> None:
@@ -235,15 +195,12 @@ def _show_history(context: Context, row_idx: int) -> None:
             )
             for event, is_undone in events
         ]
-        figures.show_table(Table(("When", "Reviewer", "What", "Note", "Queue"), rows))
+        figures.show_table(("When", "Reviewer", "What", "Note", "Queue"), rows)
 
 
 def _show_cluster(context: Context, card: Card) -> None:
     """Show samples with similar instructions, those nearest in score on both sides."""
-    cluster = card["cluster_id"]
-    if cluster is None:
-        return
-    similar = replace(context, filter=Filter(cluster=(int(cluster),)))
+    similar = replace(context, filter=Filter(cluster=(int(card["cluster_id"]),)))
     sort = Sort.VISNEC_DESC
     tiles: list[Card] = []
     for backward in (True, False):
@@ -253,8 +210,8 @@ def _show_cluster(context: Context, card: Card) -> None:
         return
     title, button = st.columns([5, 2], vertical_alignment="bottom")
     with title:
-        st.subheader("Similar instructions", anchor=False)
-        figures.show_caption(f"Nearest scores in the cluster “{card['cluster']}”")
+        remark = f"Nearest scores in the cluster “{card['cluster']}”"
+        figures.show_heading("Similar instructions", remark)
     if button.button("Show the whole cluster", icon=":material/grid_view:", width="stretch"):
         change_view(filter=similar.filter, sample=None)
         st.rerun(scope="fragment")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -10,25 +10,17 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data.cards import Card
-from dashboard.data.context import Context, open_view_context, single_snapshot
+from dashboard.data.context import Context
 from dashboard.data.samples import read_first_hits, read_page, read_page_at, read_tiles
 from dashboard.pages.explore import bulk, open_sample
 from dashboard.text import formatting
 from dashboard.view import url_widgets
 from dashboard.view.fragments import Fragment, rerun_fragment
-from dashboard.view.state import (
-    PAGE_SIZES,
-    Key,
-    Layout,
-    Tiles,
-    View,
-    change_view,
-    current_view,
-)
+from dashboard.view.state import PAGE_SIZES, Key, Layout, Tiles, View, change_view
 from dashboard.widgets import figures, filter_bar, gallery, notices, page_frame, reviewer
-from dashboard.widgets.gallery import BulkRequest
 from scoring.database.filters import Range
 from scoring.database.values import Page, Sort
+from scoring.reviews.decision_log import Decision
 
 _LAYOUTS = {Layout.PAGES: "All samples", Layout.THRESHOLD: "Both sides"}
 # Widgets that an open sample replaces.
@@ -51,13 +43,8 @@ def render() -> None:
         _show_samples()
 
 
-@st.fragment(key=Fragment.SAMPLES)
-@single_snapshot()
-def _show_samples() -> None:
-    view = current_view()
-    context = open_view_context(view).context
-    if context is None:
-        return
+@page_frame.view_fragment(Fragment.SAMPLES)
+def _show_samples(context: Context, view: View) -> None:
     if view.sample is not None:
         url_widgets.forget_widgets(*_LIST_WIDGETS)
         open_sample.show_open_sample(context, view, view.sample)
@@ -66,14 +53,9 @@ def _show_samples() -> None:
     _show_list()
 
 
-@st.fragment(key=Fragment.LISTED)
-@single_snapshot()
-def _show_list() -> None:
+@page_frame.view_fragment(Fragment.LISTED)
+def _show_list(context: Context, view: View) -> None:
     """Show the samples without the filter bar, which paging and a new threshold do not change."""
-    view = current_view()
-    context = open_view_context(view).context
-    if context is None:
-        return
     if view.layout is Layout.THRESHOLD:
         _show_both_sides(context, view)
     else:
@@ -92,12 +74,17 @@ def _show_page(context: Context, view: View) -> None:
         url_widgets.choose_option("sort", "Sort by", list(_SORTS), view.sort, _SORTS.__getitem__)
     with pager:
         _show_pager("above", page)
-    if not page.records:
-        _show_empty(context, view)
-        return
-    reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
-    _show_gallery("gallery", read_tiles(context, page), view, _pop_focus())
-    _show_pager("below", page)
+    if page.records:
+        reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
+        _show_gallery("gallery", read_tiles(context, page), view, _pop_focus())
+        _show_pager("below", page)
+    elif view.page is not None:
+        notices.show_empty("This page is empty", "The list has changed since the link was made.")
+        st.button("First page", on_click=change_view, kwargs={"page": None})
+    elif context.filter:
+        notices.show_empty("No matching samples", "Remove part of the filter, or clear it above.")
+    else:
+        notices.show_empty("The dataset is empty", "There are no samples to show.")
 
 
 def _show_page_line(view: View, widths: list[int], size_label: str) -> list[DeltaGenerator]:
@@ -122,9 +109,9 @@ def _show_first_hits(context: Context, view: View) -> Iterator[None]:
         return
     placeholder = st.empty()
     with placeholder.container():
-        searched = f"{hits.n_searched:,} of {hits.n_samples:,} samples searched"
         figures.show_inline_figure(
-            f"First {formatting.plural(hits.n_hits, 'hit')}, counting …", searched
+            f"First {formatting.plural(hits.n_hits, 'hit')}, counting …",
+            f"{hits.n_searched:,} of {hits.n_samples:,} samples searched",
         )
         gallery.show_gallery("first-hits", read_tiles(context, hits), size=str(view.tiles))
     yield
@@ -134,9 +121,13 @@ def _show_first_hits(context: Context, view: View) -> Iterator[None]:
 def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) -> None:
     """Show pictures to open and, once the reviewer's name is known, to keep or drop."""
 
-    def decide_samples(request: BulkRequest) -> None:
+    def decide_samples(rows: Sequence[int], decision: Decision) -> None:
         st.session_state[Key.BULK_PLACE] = key
-        bulk.decide_samples(request)
+        bulk.decide_samples(rows, decision)
+
+    def open_row(row_idx: int) -> None:
+        open_sample.open_row(row_idx)
+        rerun_fragment(Fragment.SAMPLES)
 
     callbacks = None
     if st.session_state.get(Key.REVIEWER) is not None:
@@ -144,66 +135,13 @@ def _show_gallery(key: str, tiles: list[Card], view: View, focus: int | None) ->
         shows_status = view.layout is Layout.PAGES or st.session_state.get(Key.BULK_PLACE) == key
         status = bulk.read_status() if shows_status else None
         callbacks = gallery.BulkCallbacks(decide_samples, bulk.undo_decision, status)
-    gallery.show_gallery(key, tiles, _open_row, focus=focus, bulk=callbacks, size=str(view.tiles))
+    gallery.show_gallery(key, tiles, open_row, focus=focus, bulk=callbacks, size=str(view.tiles))
 
 
 def _pop_focus() -> int | None:
     """Return the row of the sample that was just closed, once."""
     row: int | None = st.session_state.pop(Key.GALLERY_FOCUS, None)
     return row
-
-
-def _open_row(row_idx: int) -> None:
-    open_sample.open_row(row_idx)
-    rerun_fragment(Fragment.SAMPLES)
-
-
-# ---- both sides of the threshold -----------------------------------------------------------------
-
-
-def _show_both_sides(context: Context, view: View) -> None:
-    """Show the samples nearest to the threshold: dropped on the left, kept on the right."""
-    threshold = view.threshold(context.workspace.bands)
-    about, number = _show_page_line(view, [6, 3, 3, 2, 2], "Per side")
-    with about:
-        figures.show_caption("Nearest to the threshold")
-    with number:
-        url_widgets.choose_number("cut", "Threshold", threshold)
-    reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
-    sides, focus = st.columns(2, gap="large"), _pop_focus()
-    for column, side in zip(sides, ("dropped", "kept"), strict=True):
-        with column:
-            _show_side(context, view, threshold, side, focus)
-
-
-def _show_side(
-    context: Context, view: View, threshold: float, side: str, focus: int | None
-) -> None:
-    kept = side == "kept"
-    limits = context.filter.visnec
-    low, high = (limits.min, limits.max) if limits else (None, None)
-    if kept:
-        low = threshold if low is None else max(low, threshold)
-    else:
-        high = threshold if high is None else min(high, threshold)
-    if low is not None and high is not None and low >= high:
-        notices.show_empty(
-            f"No {side} samples here", "The filter's scores are on the other side of the threshold."
-        )
-        return
-    on_side = replace(context, filter=replace(context.filter, visnec=Range(low, high)))
-    sort = Sort.VISNEC_ASC if kept else Sort.VISNEC_DESC
-    page = read_page_at(on_side, sort, None, view.size)
-    figures.show_inline_figure(formatting.plural(page.total, "sample"), side)
-    if page.records:
-        _show_gallery(f"gallery-{side}", read_tiles(on_side, page), view, focus)
-    else:
-        notices.show_empty(
-            f"No {side} samples", "Move the threshold, or remove part of the filter."
-        )
-
-
-# ---- pages ---------------------------------------------------------------------------------------
 
 
 def _show_pager(position: str, page: Page) -> None:
@@ -223,11 +161,36 @@ def _show_pager(position: str, page: Page) -> None:
             )
 
 
-def _show_empty(context: Context, view: View) -> None:
-    if view.page is not None:
-        notices.show_empty("This page is empty", "The list has changed since the link was made.")
-        st.button("First page", on_click=change_view, kwargs={"page": None})
-    elif context.filter:
-        notices.show_empty("No matching samples", "Remove part of the filter, or clear it above.")
-    else:
-        notices.show_empty("The dataset is empty", "There are no samples to show.")
+# ---- both sides of the threshold -----------------------------------------------------------------
+
+
+def _show_both_sides(context: Context, view: View) -> None:
+    """Show the samples nearest to the threshold: dropped on the left, kept on the right."""
+    threshold = view.threshold(context.workspace.bands)
+    about, number = _show_page_line(view, [6, 3, 3, 2, 2], "Per side")
+    with about:
+        figures.show_caption("Nearest to the threshold")
+    with number:
+        url_widgets.choose_number("cut", "Threshold", threshold)
+    reviewer.show_name_button(view.reviewer, _SELECT_SEVERAL)
+    limits = context.filter.visnec
+    low, high = (limits.min, limits.max) if limits else (None, None)
+    sides = (
+        ("dropped", low, threshold if high is None else min(high, threshold), Sort.VISNEC_DESC),
+        ("kept", threshold if low is None else max(low, threshold), high, Sort.VISNEC_ASC),
+    )
+    focus = _pop_focus()
+    for column, (side, start, end, sort) in zip(st.columns(2, gap="large"), sides, strict=True):
+        with column:
+            if start is not None and end is not None and start >= end:
+                reason = "The filter's scores are on the other side of the threshold."
+                notices.show_empty(f"No {side} samples here", reason)
+                continue
+            on_side = replace(context, filter=replace(context.filter, visnec=Range(start, end)))
+            page = read_page_at(on_side, sort, None, view.size)
+            figures.show_inline_figure(formatting.plural(page.total, "sample"), side)
+            if page.records:
+                _show_gallery(f"gallery-{side}", read_tiles(on_side, page), view, focus)
+            else:
+                remedy = "Move the threshold, or remove part of the filter."
+                notices.show_empty(f"No {side} samples", remedy)

@@ -31,9 +31,8 @@ _NAMES = {
 _RANGES = {Group.LENGTH: "tokens", Group.TURN: "turns"}
 
 
-def show_groups(context: Context, threshold: float) -> None:
-    """Show the groups that the view names; choosing a row adds it to the filter."""
-    group = current_view().group
+def show_groups(context: Context, group: Group, threshold: float) -> None:
+    """Show the groups; choosing a row adds it to the filter."""
     title, choice = st.columns([2, 3], vertical_alignment="bottom")
     title.subheader(f"By {_NAMES[group]}", anchor=False)
     with choice:
@@ -50,15 +49,28 @@ def show_groups(context: Context, threshold: float) -> None:
         change_view(filter=toggle_row(current_view().filter, group, key))
         rerun_fragment(Fragment.SCORES)
 
-    edges = read_histogram_edges(context, GROUP_BINS)
+    chosen: list[Any]
+    if group is Group.TURN:
+        turns = context.filter.turns
+        chosen = [] if turns is None or turns.min is None else [int(turns.min) - 1]
+    elif group is Group.LENGTH:
+        tokens = context.filter.tokens
+        chosen = [] if tokens is None or tokens.max is None else [tokens.max - 1]
+    else:
+        chosen = list(getattr(context.filter, str(group)))
     breakdown.show_breakdown(
         f"by_{group}",
         f"Scores by {_NAMES[group]}",
         _NAMES[group].capitalize(),
         rows,
         choose_row=choose_row,
-        chosen=_chosen_rows(context.filter, group),
-        limits=breakdown.HistogramAxis(edges, context.bands.low, context.bands.high, threshold),
+        chosen=chosen,
+        limits={
+            "edges": list(read_histogram_edges(context, GROUP_BINS)),
+            "low": context.bands.low,
+            "high": context.bands.high,
+            "cut": threshold,
+        },
     )
     if group is Group.TURN:
         figures.show_caption(
@@ -87,20 +99,6 @@ def read_groups(context: Context, group: Group, threshold: float) -> list[dict[s
         if shares:
             row["kept_share"] = shares.get(row["key"])
     return rows
-
-
-def _chosen_rows(current: Filter, group: Group) -> list[Any]:
-    """Return the keys of the rows that the filter contains."""
-    if group is Group.TURN:
-        return (
-            []
-            if current.turns is None or current.turns.min is None
-            else [int(current.turns.min) - 1]
-        )
-    if group is Group.LENGTH:
-        tokens = current.tokens
-        return [] if tokens is None or tokens.max is None else [tokens.max - 1]
-    return list(getattr(current, str(group)))
 
 
 def clear_group(current: Filter, group: Group) -> Filter:

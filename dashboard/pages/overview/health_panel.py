@@ -13,7 +13,6 @@ from dashboard.text import formatting
 from dashboard.view.state import change_view, current_view
 from dashboard.widgets import breakdown, figures
 from scoring.database.filters import Filter, Range
-from scoring.database.queries.health import ScoreHealth
 from scoring.precision import UNKNOWN
 from scoring.samples import Status
 
@@ -36,14 +35,31 @@ class _Row:
 def show_health(context: Context) -> None:
     """Show both tables; choosing a row adds it to the filter, or removes it."""
     health = read_health(context)
+    name, meaning = formatting.status_name, formatting.status_meaning
+    total, scored = sum(health.statuses.values()), health.n_scored
     st.subheader("Statuses", anchor=False)
-    _show_rows("statuses", "Samples by status", "Status", _status_rows(health), context.filter)
-    st.subheader("Score health", anchor=False)
-    figures.show_caption(
+    rows = [
+        _Row(name(status), n, total, meaning(status), "status", (Status(status),))
+        for status, n in health.statuses.items()
+    ]
+    _show_rows("statuses", "Samples by status", "Status", rows, context.filter)
+    figures.show_heading(
+        "Score health",
         f"Noise of a score: {health.noise or UNKNOWN}. Rounding can change the category of a score "
-        "this close to a band limit."
+        "this close to a band limit.",
     )
-    _show_rows("health", "Score health", "Scores", _health_rows(health), context.filter)
+    rows = []
+    if (n := health.n_undecided) is not None:
+        noise = "within the noise"
+        rows.append(_Row("near a band limit", n, scored, noise, "certainty", ("undecided",)))
+    n, one_token = health.n_one_token, Range(1, 2)
+    rows.append(_Row("single content token", n, scored, "not averaged", "content", one_token))
+    # No filter selects truncated samples.
+    rows.append(_Row("truncated", health.n_truncated, scored, "the rest was not scored"))
+    if n_all := health.n_compared:
+        n, about = health.n_differing, "another category with another baseline"
+        rows.append(_Row("baseline-dependent", n, n_all, about, "baselines", ("differ",)))
+    _show_rows("health", "Score health", "Scores", rows, context.filter)
 
 
 def _show_rows(key: str, label: str, name: str, rows: list[_Row], current: Filter) -> None:
@@ -52,59 +68,22 @@ def _show_rows(key: str, label: str, name: str, rows: list[_Row], current: Filte
         if row is not None and row.field:
             change_view(filter=toggle_value(current_view().filter, row.field, row.value))
 
-    breakdown.show_breakdown(
-        key,
-        label,
-        name,
-        [
-            {
-                "key": row.name,
-                "name": row.name,
-                "n": row.n,
-                "share": row.n / row.total if row.total else None,
-                "about": row.about,
-                "opens": bool(row.field),
-            }
-            for row in rows
-        ],
-        choose_row=choose_row,
-        chosen=[row.name for row in rows if row.field and getattr(current, row.field) == row.value],
-    )
+    table = [
+        {
+            "key": row.name,
+            "name": row.name,
+            "n": row.n,
+            "share": row.n / row.total if row.total else None,
+            "about": row.about,
+            "opens": bool(row.field),
+        }
+        for row in rows
+    ]
+    chosen = [row.name for row in rows if row.field and getattr(current, row.field) == row.value]
+    breakdown.show_breakdown(key, label, name, table, choose_row=choose_row, chosen=chosen)
 
 
 def toggle_value(current: Filter, field: str, value: Any) -> Filter:
     """Return the filter with ``value`` in a field, or with the field empty if it had that value."""
     is_set = getattr(current, field) == value
     return replace(current, **{field: getattr(Filter(), field) if is_set else value})
-
-
-def _status_rows(health: ScoreHealth) -> list[_Row]:
-    total = sum(health.statuses.values())
-    return [
-        _Row(
-            formatting.status_name(status),
-            n,
-            total,
-            formatting.status_meaning(status),
-            "status",
-            (Status(status),),
-        )
-        for status, n in health.statuses.items()
-    ]
-
-
-def _health_rows(health: ScoreHealth) -> list[_Row]:
-    scored, rows = health.n_scored, []
-    if (n := health.n_undecided) is not None:
-        noise = "within the noise"
-        rows.append(_Row("near a band limit", n, scored, noise, "certainty", ("undecided",)))
-    n, one_token = health.n_one_token, Range(1, 2)
-    rows.append(_Row("single content token", n, scored, "not averaged", "content", one_token))
-    # No filter selects truncated samples.
-    rows.append(_Row("truncated", health.n_truncated, scored, "the rest was not scored"))
-    if health.n_compared:
-        n, about = health.n_differing, "another category with another baseline"
-        rows.append(
-            _Row("baseline-dependent", n, health.n_compared, about, "baselines", ("differ",))
-        )
-    return rows

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data.context import Context, OpenedWorkspace, open_view_context, single_snapshot
+from dashboard.data.context import Context
 from dashboard.data.facts import read_dataset_counts
 from dashboard.data.reviews import read_review_state
 from dashboard.data.scores import read_status_counts, read_summary
 from dashboard.pages.overview import groups_panel, health_panel, plane_panel, threshold_editor
 from dashboard.text import formatting
 from dashboard.view.fragments import Fragment
-from dashboard.view.state import current_view
+from dashboard.view.state import View
 from dashboard.widgets import figures, filter_bar, notices, page_frame
-from dashboard.widgets.figures import Figure
 from scoring.runs.record import list_runs
 from scoring.samples import Status
 
@@ -25,19 +24,16 @@ def render() -> None:
     if dataset is not None and context is None:
         imported = formatting.moment(dataset.imported_at)
         figures.show_figures(
-            [
-                Figure("Samples", formatting.count(dataset.n_samples), "imported"),
-                Figure("Files", formatting.count(len(dataset.files)), imported),
-            ]
+            ("Samples", dataset.n_samples, "imported"), ("Files", len(dataset.files), imported)
         )
     if page_frame.require_scores(opened) is None or context is None:
         return
-    _show_dataset(opened, context.without_filter())
+    _show_dataset(context.without_filter())
     _show_scores()
     _show_run(context)
 
 
-def _show_dataset(opened: OpenedWorkspace, context: Context) -> None:
+def _show_dataset(context: Context) -> None:
     statuses = read_status_counts(context)
     by_status = dict(zip(statuses["status"], statuses["n"], strict=True))
     total = int(statuses["n"].sum())
@@ -45,28 +41,21 @@ def _show_dataset(opened: OpenedWorkspace, context: Context) -> None:
     pending = int(by_status.get(Status.PENDING, 0))
     sources = read_dataset_counts(context.store)
     with_image = int(sources["with_image"].sum())
-    reviewers = read_review_state(opened.workspace).reviewers
+    reviewers = read_review_state(context.workspace).reviewers
     decided = sum(reviewer.decided for reviewer in reviewers)
-    count, share, plural = formatting.count, formatting.share, formatting.plural
     figures.show_figures(
-        [
-            Figure("Samples", count(total), plural(len(sources), "source")),
-            Figure("With an image", count(with_image), share(with_image, total)),
-            Figure("Scored", count(scored), share(scored, total)),
-            Figure("Pending", count(pending), "not scored yet" if pending else "none left"),
-            Figure("Without a score", count(total - scored - pending), "reasons below"),
-            Figure("Decisions", count(decided), plural(len(reviewers), "reviewer")),
-        ]
+        ("Samples", total, formatting.plural(len(sources), "source")),
+        ("With an image", with_image, formatting.share(with_image, total)),
+        ("Scored", scored, formatting.share(scored, total)),
+        ("Pending", pending, "not scored yet" if pending else "none left"),
+        ("Without a score", total - scored - pending, "reasons below"),
+        ("Decisions", decided, formatting.plural(len(reviewers), "reviewer")),
     )
 
 
-@st.fragment(key=Fragment.SCORES)
-@single_snapshot()
-def _show_scores() -> None:
+@page_frame.view_fragment(Fragment.SCORES)
+def _show_scores(context: Context, _view: View) -> None:
     """Show all that depends on the bands and the filter."""
-    context = open_view_context(current_view()).context
-    if context is None:
-        return
     filter_bar.show_filter_strip(
         context, "All samples. Choose a row or draw a box in the loss plane to filter."
     )
@@ -87,22 +76,18 @@ def _show_scores() -> None:
         health_panel.show_health(context)
 
 
-@st.fragment(key=Fragment.THRESHOLD)
-@single_snapshot()
-def _show_threshold() -> None:
+@page_frame.view_fragment(Fragment.THRESHOLD)
+def _show_threshold(context: Context, view: View) -> None:
     """Show what depends on the threshold: without filter, loss plane and statuses."""
-    context = open_view_context(current_view()).context
-    if context is None:
-        return
-    threshold = current_view().threshold(context.workspace.bands)
-    threshold_editor.show_editor(context, read_summary(context), threshold)
-    groups_panel.show_groups(context, threshold)
+    threshold = view.threshold(context.workspace.bands)
+    threshold_editor.show_editor(context, view, read_summary(context), threshold)
+    groups_panel.show_groups(context, view.group, threshold)
 
 
 def _show_run(context: Context) -> None:
     """Show the run and the settings that determined the scores."""
-    runs = {run.run_id: run for run in list_runs(context.workspace)}
     st.subheader("This run", anchor=False)
+    runs = {run.run_id: run for run in list_runs(context.workspace)}
     run = runs.get(context.scope.run_id)
     if run is None:
         return

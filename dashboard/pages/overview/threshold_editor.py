@@ -8,9 +8,8 @@ and then reports the limits to the page, which redraws everything else that depe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any, Final
 
 import streamlit as st
@@ -24,7 +23,7 @@ from dashboard.frontend import assets
 from dashboard.view.fragments import Fragment, rerun_fragment
 from dashboard.view.links import threshold_url
 from dashboard.view.navigation import PageName, go_to
-from dashboard.view.state import Queue, QueueScope, RuleKind, change_view, current_view
+from dashboard.view.state import Queue, QueueScope, RuleKind, View, change_view, current_view
 from dashboard.widgets import figures
 from scoring.database.filters import Range
 from scoring.database.values import ScoreSummary
@@ -40,30 +39,19 @@ _editor = st.components.v2.component(
 )
 
 
-class EditorAction(StrEnum):
-    """A button of the editor; it applies to the current limits."""
-
-    SUBSET = "subset"
-    REVIEW = "review"
-    SAVE = "save"
-    RESET = "reset"
-
-
 def show_heading() -> None:
     """Show title and instructions; a moved limit changes neither."""
-    st.subheader("VisNec score", anchor=False)
-    figures.show_caption(
+    figures.show_heading(
+        "VisNec score",
         "Text-only loss minus multimodal loss, in nats per answer token. Drag a limit, move it "
-        "with the arrow keys, or type it. Drag across the histogram to filter by score."
+        "with the arrow keys, or type it. Drag across the histogram to filter by score.",
     )
 
 
-def show_editor(context: Context, summary: ScoreSummary, threshold: float) -> None:
+def show_editor(context: Context, view: View, summary: ScoreSummary, threshold: float) -> None:
     """Show the editor; changes go into the view."""
-    view, own = current_view(), context.workspace.bands
+    own, generation = context.workspace.bands, context.store.generation
     edges, counts = read_histogram(context, choose_bin_count(summary))
-    generation = context.store.generation
-    state = st.session_state.get(_KEY) or {}
     result = _editor(
         key=_KEY,
         data={
@@ -77,18 +65,17 @@ def show_editor(context: Context, summary: ScoreSummary, threshold: float) -> No
             "own": {"low": own.low, "high": own.high},
             "log": view.log,  # symmetric-log heights, linear up to one sample
             "follows": view.cut is None,  # the threshold moves with the upper band limit
-            "seq": read_sequence_number(state.get("limits") or {}),
+            "seq": read_sequence_number(_read_sent("limits") or {}),
         },
         default={"limits": None},
-        on_limits_change=lambda: _call(_change_limits, read_limits(_read_sent("limits"))),
-        on_brushed_change=lambda: _call(_filter_by_score, read_score_range(_read_sent("brushed"))),
+        on_limits_change=_change_limits,
+        on_brushed_change=_filter_by_score,
         on_log_change=lambda: change_view(log=_read_sent("log") == "on"),
-        on_act_change=lambda: _call(_handle_action, read_action(_read_sent("act"))),
+        on_act_change=change_bands,
     )
-    action = read_action(result.act)
-    if action is EditorAction.SUBSET:
+    if result.act == "subset":
         go_to(PageName.SUBSET, rule=RuleKind.THRESHOLD, minimum=threshold, maximum=None)
-    if action is EditorAction.REVIEW:
+    if result.act == "review":
         go_to(PageName.REVIEW, queue=Queue.THRESHOLD, cut=threshold, row=None)
     if len(read_labels(context)) < MIN_LABELS and st.button(
         "Label samples to estimate wrong drops",
@@ -105,42 +92,36 @@ def _read_sent(name: str) -> Any:
     return (st.session_state.get(_KEY) or {}).get(name)
 
 
-def _call(handler: Callable[[Any], None], value: Any) -> None:
-    if value:
-        handler(value)
-
-
-def _change_limits(limits: dict[str, float]) -> None:
+def _change_limits() -> None:
     """Change the view; a threshold alone does not rerun what depends on the bands only."""
+    limits = read_limits(_read_sent("limits"))
     bands = current_view().bands(read_workspace().bands)
     low, high = limits.get("low", bands.low), limits.get("high", bands.high)
-    if low > high:
+    if not limits or low > high:
         return
     change_view(**limits)
     if (low, high) != (bands.low, bands.high):
         rerun_fragment(Fragment.SCORES)
 
 
-def _filter_by_score(ends: tuple[float, float]) -> None:
-    change_view(filter=replace(current_view().filter, visnec=Range(*ends)))
-    rerun_fragment(Fragment.SCORES)
+def _filter_by_score() -> None:
+    ends = read_score_range(_read_sent("brushed"))
+    if ends is not None:
+        change_view(filter=replace(current_view().filter, visnec=Range(*ends)))
+        rerun_fragment(Fragment.SCORES)
 
 
-def _handle_action(action: EditorAction) -> None:
-    if action is EditorAction.SAVE:
+def change_bands() -> None:
+    """Save the band limits or reset the view's; a callback cannot open another page."""
+    action = _read_sent("act")
+    if action == "save":
         workspace = read_workspace()
         actions.save_bands(workspace, current_view().bands(workspace.bands))
         change_view(low=None, high=None)
-    elif action is EditorAction.RESET:
+        rerun_fragment(Fragment.SCORES)
+    elif action == "reset":
         change_view(low=None, high=None, cut=None)
-    else:
-        return  # a callback cannot open another page
-    rerun_fragment(Fragment.SCORES)
-
-
-def read_action(value: object) -> EditorAction | None:
-    """Return the button that the browser sent, or None for an invalid one."""
-    return EditorAction(value) if isinstance(value, str) and value in list(EditorAction) else None
+        rerun_fragment(Fragment.SCORES)
 
 
 def choose_step(edges: Sequence[float]) -> float:
@@ -162,11 +143,9 @@ def read_limits(limits: object) -> dict[str, float]:
 
 def read_score_range(ends: object) -> tuple[float, float] | None:
     """Return both ends of the range that the browser sent, or None for an invalid one."""
-    if not isinstance(ends, list | tuple) or len(ends) != 2:
+    if not isinstance(ends, list | tuple) or len(ends) != 2 or not all(map(_is_limit, ends)):
         return None
-    if not all(map(_is_limit, ends)) or not ends[0] < ends[1]:
-        return None
-    return float(ends[0]), float(ends[1])
+    return (float(ends[0]), float(ends[1])) if ends[0] < ends[1] else None
 
 
 def _is_limit(value: object) -> bool:

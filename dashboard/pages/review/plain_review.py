@@ -18,17 +18,24 @@ from scoring.images.decode import ImageProblem
 
 
 def show_review(
-    context: Context, queue: OpenQueue, reviewer: str, row: int | None, blind: bool = False
+    context: Context, queue: OpenQueue, reviewer: str, row: int | None, blind: bool
 ) -> bool:
     """Show the next sample; return whether the reviewer asked for a new queue.
 
     ``blind`` hides each sample's image and reference; they must be revealed before a decision.
     """
-    rows = queue.rows
+    rows = queue.drawn.rows
     own = read_own_decisions(context.workspace, reviewer, rows, 0)
     due = row if row in rows else next((row for row in rows if row not in own.decided), None)
     if due is None:
-        return _show_end(queue, reviewer)
+        notices.show_message()
+        if rows:
+            notices.show_empty("This queue is done", "You have decided every sample in it.")
+        else:
+            remedy = "Choose another queue or filter, or include decided samples."
+            notices.show_empty("This queue is empty", f"No samples match. {remedy}")
+        decision_buttons.show_undo_button(reviewer)
+        return st.button("Look for more samples")
     position = rows.index(due)
     extent = f" ({queue.extent})" if queue.extent else ""
     figures.show_caption(
@@ -39,13 +46,18 @@ def show_review(
     card = read_card(context, due)
     revealed: set[int] = st.session_state.setdefault(Key.REVEALED, set())
     hidden = blind and due not in revealed
+
+    def reveal_sample() -> None:
+        revealed.add(due)
+        change_view(row=due)
+
     if hidden:
         with st.container(horizontal=True, key="decision_buttons"):
-            st.button("Reveal", icon=":material/visibility:", on_click=_reveal_sample, args=(due,))
+            st.button("Reveal", icon=":material/visibility:", on_click=reveal_sample)
             decision_buttons.show_undo_button(reviewer)
     else:
-        sampling = queue.sampling_of(position)
-        decision_buttons.show_buttons(due, reviewer, sampling, own.decided.get(due), next_row)
+        origin = queue.origin_of(position)
+        decision_buttons.show_buttons(due, reviewer, own.decided.get(due), next_row, **origin)
     notices.show_message()  # below the buttons, which must not move while someone clicks
     with st.container(horizontal=True):
         for label, target in (("Previous", previous_row), ("Next", next_row)):
@@ -58,29 +70,11 @@ def show_review(
             )
     if hidden:
         _show_question(card)
-        return False
-    own_notes = (note["note"] for note in card["decisions"] if note["reviewer"] == reviewer)
-    decision_buttons.show_note_form(due, reviewer, next(own_notes, None) or "")
-    _show_card(context, card)
-    return False
-
-
-def _show_end(queue: OpenQueue, reviewer: str) -> bool:
-    notices.show_message()
-    if queue.rows:
-        notices.show_empty("This queue is done", "You have decided every sample in it.")
     else:
-        notices.show_empty(
-            "This queue is empty",
-            "No samples match. Choose another queue or filter, or include decided samples.",
-        )
-    decision_buttons.show_undo_button(reviewer)
-    return st.button("Look for more samples")
-
-
-def _reveal_sample(row_idx: int) -> None:
-    st.session_state[Key.REVEALED].add(row_idx)
-    change_view(row=row_idx)
+        own_notes = (note["note"] for note in card["decisions"] if note["reviewer"] == reviewer)
+        decision_buttons.show_note_form(due, reviewer, next(own_notes, None) or "")
+        _show_card(context, card)
+    return False
 
 
 def _show_question(card: Card) -> None:
@@ -91,8 +85,7 @@ def _show_question(card: Card) -> None:
             break
         _show_turn(turn)
     for prediction in card["predictions"][:1]:
-        figures.show_caption("Text-only prediction")
-        _show_pieces(prediction["text"])
+        _show_prediction("Text-only prediction", prediction["text"])
 
 
 def _show_card(context: Context, card: Card) -> None:
@@ -117,13 +110,10 @@ def _show_card(context: Context, card: Card) -> None:
         for turn in card["turns"]:
             _show_turn(turn)
         for prediction in card["predictions"][:1]:
-            for name, kind in (
-                ("Text-only prediction", "text"),
-                ("Multimodal prediction", "multimodal"),
-            ):
+            for name, kind in (("Text-only", "text"), ("Multimodal", "multimodal")):
                 match = prediction[f"{kind}_match"]
-                figures.show_caption(f"{name}, {match['said']}" if match else name)
-                _show_pieces(prediction[kind])
+                note = f", {match['said']}" if match else ""
+                _show_prediction(f"{name} prediction{note}", prediction[kind])
 
 
 def _show_turn(turn: dict[str, Any]) -> None:
@@ -131,5 +121,6 @@ def _show_turn(turn: dict[str, Any]) -> None:
     st.text("".join(part.get("text") or part.get("more") or "" for part in turn["parts"]))
 
 
-def _show_pieces(pieces: list[tuple[str, bool]] | None) -> None:
+def _show_prediction(caption: str, pieces: list[tuple[str, bool]] | None) -> None:
+    figures.show_caption(caption)
     st.text(formatting.ABSENT if pieces is None else "".join(text for text, _ in pieces))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import streamlit as st
 
@@ -13,40 +13,33 @@ from dashboard.data.reviews import queue_order, read_queue
 from dashboard.data.samples import count_samples
 from dashboard.text import formatting
 from dashboard.view.state import Key, Queue, View, change_view
-from dashboard.widgets.decision_buttons import Sampling
+from scoring.database.queries.review_queues import ReviewQueue
 
 SEEDED: Final = (Queue.RANDOM, Queue.STRATIFIED)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenQueue:
-    """A queue as it was when it was opened.
-
-    ``probabilities`` has one entry per row, None unless the queue is random; ``draw`` is what it
-    was drawn from. The queue could have had ``n_eligible`` samples, and ``n_samples`` match the
-    filter.
-    """
+    """A queue as it was ``drawn`` when it was opened; ``n_samples`` match the filter."""
 
     key: str
-    rows: tuple[int, ...]
-    name: str
-    probabilities: tuple[float | None, ...]
-    draw: str | None
-    n_eligible: int
+    drawn: ReviewQueue
     n_samples: int
 
-    def sampling_of(self, position: int) -> Sampling:
-        """Return how the sample at a position of the queue was drawn."""
-        probability = self.probabilities[position]
-        return Sampling(self.name, probability, None if probability is None else self.draw)
+    def origin_of(self, position: int) -> dict[str, Any]:
+        """Return the fields of a decision that record how its sample came up."""
+        chance = self.drawn.probabilities[position]
+        draw = None if chance is None else self.drawn.draw
+        return {"queue": self.drawn.name, "sampling_probability": chance, "draw": draw}
 
     @property
     def extent(self) -> str:
         """How much of the dataset the queue is; empty for all of it."""
         samples = formatting.plural(self.n_samples, "sample")
-        if self.n_eligible > len(self.rows):
-            return f"the first of {formatting.count(self.n_eligible)} eligible, out of {samples}"
-        return f"out of {samples}" if self.n_samples > len(self.rows) else ""
+        n_eligible, n_rows = self.drawn.n_eligible, len(self.drawn.rows)
+        if n_eligible > n_rows:
+            return f"the first of {formatting.count(n_eligible)} eligible, out of {samples}"
+        return f"out of {samples}" if self.n_samples > n_rows else ""
 
 
 def open_queue(context: Context, view: View, reviewer: str) -> OpenQueue:
@@ -61,18 +54,10 @@ def open_queue(context: Context, view: View, reviewer: str) -> OpenQueue:
         return present
     if present is not None and view.row is not None:
         change_view(row=None)  # a new queue starts with its first sample
-    queue = read_queue(context, view, reviewer)
+    drawn = read_queue(context, view, reviewer)
     serial = st.session_state.get(Key.QUEUE_SERIAL, 0) + 1
     st.session_state[Key.QUEUE_SERIAL] = serial
-    opened = OpenQueue(
-        f"{digest}-{serial}",
-        tuple(queue.rows),
-        queue.name,
-        tuple(queue.probabilities),
-        queue.draw,
-        queue.n_eligible,
-        count_samples(context),
-    )
+    opened = OpenQueue(f"{digest}-{serial}", drawn, count_samples(context))
     st.session_state[Key.QUEUE] = opened
     return opened
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +16,7 @@ from dashboard.text import formatting
 from dashboard.view.navigation import PageName, page_link
 from dashboard.view.state import View
 from dashboard.widgets import figures, notices, page_frame, poller
-from dashboard.widgets.figures import Bar, Cell, Figure, Link, Table
+from dashboard.widgets.figures import Bar, Cell, Link
 from scoring.database.filters import Filter
 from scoring.database.values import Scope
 from scoring.runs.progress import RunProgress, read_progress
@@ -23,16 +24,6 @@ from scoring.runs.record import RunRecord, list_runs
 
 _SECONDS = 2
 _MAX_SOURCES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class _StoredRun:
-    """A run as the database has it; it may be older than the run's result files."""
-
-    context: Context
-    n_scored: int
-    n_samples: int
-    n_predictions: int
 
 
 def render() -> None:
@@ -55,52 +46,37 @@ def render() -> None:
 
 
 def _show_run(opened: OpenedWorkspace, view: View, record: RunRecord, is_only_run: bool) -> None:
-    stored = _read_stored_run(opened, record)
     st.html(
         f'<div class="vn-run"><b>{escape(record.run_id)}</b> '
         f'<span class="vn-quiet">{escape(record.model)} · started '
         f"{escape(formatting.moment(record.created_at))}</span></div>"
     )
-    is_current = opened.context is not None and opened.context.scope.run_id == record.run_id
-    if record.notice and not is_current:  # the page frame shows that of the current run
-        figures.show_caption(record.notice)
+    current, context = opened.context, None
+    if record.notice and (current is None or current.scope.run_id != record.run_id):
+        figures.show_caption(record.notice)  # the page frame shows that of the current run
     if not record.imported_from:
         _show_progress(record.run_id)
-    if stored is None:
-        notices.show_note(
-            "This run is not in the database yet",
-            "Its figures appear once its results are loaded.",
-        )
+    # The database may be older than the run's result files.
+    scopes = pd.DataFrame() if current is None else read_scopes(current.store)
+    stored = [row for row in scopes.to_dict("records") if row["run_id"] == record.run_id]
+    if current is not None and stored:
+        scope = Scope(record.run_id, str(stored[0]["baseline"]), current.scope.clustering_id)
+        context = replace(current.without_filter(), scope=scope)
+        _show_figures(context, stored[0])
     else:
-        _show_figures(stored)
+        notices.show_note(
+            "This run is not in the database yet", "Its figures appear once its results are loaded."
+        )
     left, right = st.columns([5, 7], gap="large")
     with left:
         _show_record(opened, record)
-    with right:
-        if stored is not None:
-            _show_statuses(stored)
-            _show_reasons(stored, view)
-    if not is_only_run and stored is not None:
-        link = escape(page_link(PageName.OVERVIEW, View(run=record.run_id)))
-        st.html(f'<a href="{link}" class="vn-go" target="_self">Show scores</a>')
-
-
-def _read_stored_run(opened: OpenedWorkspace, record: RunRecord) -> _StoredRun | None:
-    """Return the run as the database has it, under its first baseline, or None."""
-    context = opened.context
-    if context is None:
-        return None
-    frame = read_scopes(context.store)
-    rows = frame[frame["run_id"] == record.run_id].to_dict("records")
-    if not rows:
-        return None
-    scope = Scope(record.run_id, str(rows[0]["baseline"]), context.scope.clustering_id)
-    return _StoredRun(
-        replace(context.without_filter(), scope=scope),
-        int(rows[0]["n_scored"]),
-        int(rows[0]["n_samples"]),
-        read_prediction_counts(context.store).get(record.run_id, 0),
-    )
+    if context is not None:
+        with right:
+            _show_statuses(context)
+            _show_reasons(context, view)
+        if not is_only_run:
+            link = escape(page_link(PageName.OVERVIEW, View(run=record.run_id)))
+            st.html(f'<a href="{link}" class="vn-go" target="_self">Show scores</a>')
 
 
 # ---- progress ------------------------------------------------------------------------------------
@@ -123,35 +99,31 @@ def _watch_progress(run_id: str) -> None:
     if progress is None or progress.state != "running":
         st.rerun()
     _draw_progress(progress)
+    ordered = sorted(progress.statuses.items(), key=lambda item: -item[1])
+    counted = ", ".join(
+        f"{formatting.count(n)} {formatting.status_name(status)}" for status, n in ordered
+    )
+    figures.show_caption(f"So far: {counted}" if counted else "No samples finished yet")
+    if len(progress.sources) > 1:
+        _draw_sources(progress)
     poller.rerun_every(f"progress-{run_id}", _SECONDS)
 
 
 def _draw_progress(progress: RunProgress) -> None:
     text = formatting.describe_progress(progress, formatting.seconds_since(progress.updated_at))
     if progress.state != "finished":
-        share = progress.done / progress.total if progress.total else 0.0
-        figures.show_progress_bar(share, text)
+        figures.show_progress_bar(progress.done, progress.total, text)
     figures.show_caption(text)
-    if progress.state == "running":
-        ordered = sorted(progress.statuses.items(), key=lambda item: -item[1])
-        counted = ", ".join(
-            f"{formatting.count(n)} {formatting.status_name(status)}" for status, n in ordered
-        )
-        figures.show_caption(f"So far: {counted}" if counted else "No samples finished yet")
-        _draw_sources(progress)
 
 
 def _draw_sources(progress: RunProgress) -> None:
     """Show the progress of each source, the largest first."""
-    if len(progress.sources) < 2:
-        return
     rows: list[tuple[Cell, ...]] = []
     for name, (done, total) in list(progress.sources.items())[:_MAX_SOURCES]:
         share = formatting.share(done, total)
-        bar = Bar({"kept": done / total if total else 0.0}, f"{share} of {name or 'no source'}")
-        counts = formatting.count(done), formatting.count(total)
-        rows.append((name or formatting.ABSENT, bar, *counts, share))
-    figures.show_table(Table(("Source", "", "Done", "Samples", "Share"), rows, (2, 3, 4)))
+        bar = Bar(done / total if total else 0.0, f"{share} of {name or 'no source'}")
+        rows.append((name or formatting.ABSENT, bar, done, total, share))
+    figures.show_table(("Source", "", "Done", "Samples", "Share"), rows, (2, 3, 4))
     n_rest = len(progress.sources) - _MAX_SOURCES
     if n_rest > 0:
         figures.show_caption(f"and {formatting.plural(n_rest, 'smaller source')}")
@@ -160,20 +132,16 @@ def _draw_sources(progress: RunProgress) -> None:
 # ---- results and settings ------------------------------------------------------------------------
 
 
-def _show_figures(stored: _StoredRun) -> None:
-    n_scored, n_samples = stored.n_scored, stored.n_samples
-    summary = read_summary(stored.context)
+def _show_figures(context: Context, stored: dict[Any, Any]) -> None:
+    n_scored, n_samples = stored["n_scored"], stored["n_samples"]
+    n_predictions = read_prediction_counts(context.store).get(context.scope.run_id, 0)
+    predicted = "with and without the image" if n_predictions else "none; score --predict"
+    mean = formatting.score(read_summary(context).mean)
     figures.show_figures(
-        [
-            Figure("Samples", formatting.count(n_samples), "in the dataset"),
-            Figure("Scored", formatting.count(n_scored), formatting.share(n_scored, n_samples)),
-            Figure(
-                "Predictions",
-                formatting.count(stored.n_predictions),
-                "with and without the image" if stored.n_predictions else "none; score --predict",
-            ),
-            Figure("Mean VisNec", formatting.score(summary.mean), "nats per answer token"),
-        ]
+        ("Samples", n_samples, "in the dataset"),
+        ("Scored", n_scored, formatting.share(n_scored, n_samples)),
+        ("Predictions", n_predictions, predicted),
+        ("Mean VisNec", mean, "nats per answer token"),
     )
 
 
@@ -181,9 +149,18 @@ def _show_record(opened: OpenedWorkspace, record: RunRecord) -> None:
     """Show the settings that reproduce the run's scores."""
     st.subheader("Settings", anchor=False)
     baselines = (formatting.BASELINE_NAMES.get(name, name) for name in record.baselines)
-    common = {"Model": record.model, "Blind baselines": ", ".join(baselines)}
-    own = _list_import(record) if record.imported_from else _list_settings(record)
-    figures.show_facts(common | own)
+    facts = {"Model": record.model, "Blind baselines": ", ".join(baselines)}
+    if record.imported_from:
+        name, _, digest = record.imported_from.partition(" sha256:")
+        facts |= {
+            "Imported from": name,
+            "SHA-256": f"{digest[:16]}…",
+            "Settings": "unknown: these scores were computed elsewhere",
+            "Imported": formatting.moment(record.created_at),
+        }
+    else:
+        facts |= _list_settings(record)
+    figures.show_facts(facts)
     dataset = opened.dataset
     if dataset is not None and not dataset.includes_edition(record.dataset_fingerprint):
         notices.show_note(
@@ -218,59 +195,32 @@ def _list_settings(record: RunRecord) -> dict[str, str]:
     }
 
 
-def _list_import(record: RunRecord) -> dict[str, str]:
-    """Return what is known of scores that were computed elsewhere."""
-    name, _, digest = str(record.imported_from).partition(" sha256:")
-    return {
-        "Imported from": name,
-        "SHA-256": f"{digest[:16]}…",
-        "Settings": "unknown: these scores were computed elsewhere",
-        "Imported": formatting.moment(record.created_at),
-    }
-
-
-def _show_statuses(stored: _StoredRun) -> None:
+def _show_statuses(context: Context) -> None:
     """Show the statuses of all samples."""
     st.subheader("Statuses", anchor=False)
-    counts = read_status_counts(stored.context)
+    counts = read_status_counts(context)
     total = int(counts["n"].sum())
-    rows = []
-    for row in counts.to_dict("records"):
-        status = str(row["status"])
-        if row["n"]:
-            rows.append(
-                (
-                    formatting.status_name(status),
-                    formatting.count(row["n"]),
-                    formatting.share(row["n"], total),
-                    formatting.status_meaning(status),
-                )
-            )
-    rows.append(("All samples", formatting.count(total), formatting.share(total, total), ""))
-    columns = ("Status", "Samples", "Share", "Meaning")
-    figures.show_table(Table(columns, rows, (1, 2), total=True))
+    rows: list[tuple[Cell, ...]] = []
+    for status, n in zip(map(str, counts["status"]), counts["n"], strict=True):
+        if n:
+            name, meaning = formatting.status_name(status), formatting.status_meaning(status)
+            rows.append((name, n, formatting.share(n, total), meaning))
+    rows.append(("All samples", total, formatting.share(total, total), ""))
+    figures.show_table(("Status", "Samples", "Share", "Meaning"), rows, (1, 2), total=True)
 
 
-def _show_reasons(stored: _StoredRun, view: View) -> None:
+def _show_reasons(context: Context, view: View) -> None:
     """Show the most common reasons, each with an example that opens in Explore."""
-    frame = read_status_reasons(stored.context)
-    if frame.empty:
-        return
-    scope = stored.context.scope
+    scope = context.scope
     target = replace(
         view, run=scope.run_id, baseline=scope.baseline, filter=Filter(), page=None, row=None
     )
-    rows = []
-    for row in frame.to_dict("records"):
+    rows: list[tuple[Cell, ...]] = []
+    for row in read_status_reasons(context).to_dict("records"):
+        status = formatting.status_name(str(row["status"]))
+        reason = formatting.ABSENT if pd.isna(row["reason"]) else str(row["reason"])
         example = int(row["example_row_idx"])
-        rows.append(
-            (
-                formatting.status_name(str(row["status"])),
-                formatting.ABSENT if pd.isna(row["reason"]) else str(row["reason"]),
-                formatting.count(row["n"]),
-                Link(
-                    f"row {example:,}", page_link(PageName.EXPLORE, replace(target, sample=example))
-                ),
-            )
-        )
-    figures.show_table(Table(("Status", "Reason", "Samples", "Example"), rows, (2,)))
+        address = page_link(PageName.EXPLORE, replace(target, sample=example))
+        rows.append((status, reason, row["n"], Link(f"row {example:,}", address)))
+    if rows:
+        figures.show_table(("Status", "Reason", "Samples", "Example"), rows, (2,))

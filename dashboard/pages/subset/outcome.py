@@ -15,7 +15,7 @@ from dashboard.data.subsets import describe_near_threshold, read_weight_stats
 from dashboard.pages.subset.rule_choices import REASON_NAMES
 from dashboard.text import formatting
 from dashboard.widgets import figures, notices
-from dashboard.widgets.figures import Bar, Cell, Figure, Table
+from dashboard.widgets.figures import Bar, Cell
 from scoring.subsets.definitions import ResolvedSubset
 from scoring.subsets.selection import Reason
 
@@ -34,7 +34,8 @@ def show_outcome(context: Context, outcome: ResolvedSubset) -> None:
     clustered = context.scope.clustering_id is not None
     with left:
         st.subheader("By source", anchor=False)
-        _show_sources(outcome)
+        frame = outcome.by_source()
+        _show_groups("Source", _select_largest(frame, "sources"), totals=frame)
         st.subheader("By category", anchor=False)
         _show_groups("Category", outcome.by_category(context.bands), swatches=True)
     with left if clustered else right:
@@ -56,49 +57,20 @@ def _show_size(context: Context, outcome: ResolvedSubset) -> None:
     tokens = int(candidates.n_answer_tokens[candidates.scored].sum())
     kept_tokens = int(candidates.n_answer_tokens[subset.kept & candidates.scored].sum())
     known = tokens > 0  # imported scores may have no token counts
+    of_tokens = f"{share(kept_tokens, tokens)} of scored samples" if known else formatting.UNKNOWN
+    n_overrides = subset.n_hand_kept + subset.n_hand_dropped
+    overrides = f"{count(subset.n_hand_kept)} kept, {count(subset.n_hand_dropped)} dropped"
+    of_scored = f"{count(n_kept)} of {count(n_scored)}"
     figures.show_figures(
-        [
-            Figure("Samples in the subset", count(n), f"{share(n, n_all)} of {count(n_all)}"),
-            Figure(
-                "Of the scored samples",
-                share(n_kept, n_scored),
-                f"{count(n_kept)} of {count(n_scored)}",
-            ),
-            Figure(
-                "Answer tokens",
-                count(kept_tokens if known else None),
-                f"{share(kept_tokens, tokens)} of scored samples" if known else formatting.UNKNOWN,
-            ),
-            Figure("Without a score", count(n - n_kept), "included by choice or by a reviewer"),
-            Figure(
-                "Manual overrides",
-                count(subset.n_hand_kept + subset.n_hand_dropped),
-                f"{count(subset.n_hand_kept)} kept, {count(subset.n_hand_dropped)} dropped "
-                "against the rule",
-            ),
-        ]
+        ("Samples in the subset", n, f"{share(n, n_all)} of {count(n_all)}"),
+        ("Of the scored samples", share(n_kept, n_scored), of_scored),
+        ("Answer tokens", kept_tokens if known else None, of_tokens),
+        ("Without a score", n - n_kept, "included by choice or by a reviewer"),
+        ("Manual overrides", n_overrides, f"{overrides} against the rule"),
     )
     near = describe_near_threshold(context, outcome)
     if near is not None:
         figures.show_caption(f"{near}.")
-
-
-def _show_sources(outcome: ResolvedSubset) -> None:
-    """Show counts per source, and each source's share of all samples and of the subset."""
-    frame = outcome.by_source()
-    n_samples, n_kept = int(frame["samples"].sum()), max(int(frame["kept"].sum()), 1)
-    rows: list[list[Cell]] = [
-        [
-            str(name),
-            *(formatting.count(row[column]) for column in ("samples", "kept", "dropped")),
-            _make_bar(row["kept"] / row["samples"], " kept"),
-            formatting.share(row["samples"], n_samples),
-            formatting.share(row["kept"], n_kept),
-        ]
-        for name, row in _select_largest(frame, "sources").iterrows()
-    ]
-    columns = ("Source", "Samples", "Kept", "Dropped", "", "Of all", "Of subset")
-    _show_table(Table(columns, rows, (1, 2, 3, 5, 6)))
 
 
 def _select_largest(frame: pd.DataFrame, groups: str) -> pd.DataFrame:
@@ -115,49 +87,45 @@ def _show_groups(
     frame: pd.DataFrame,
     names: Mapping[Any, str] | None = None,
     swatches: bool = False,
+    totals: pd.DataFrame | None = None,
 ) -> None:
-    """Show counts per group, with the kept share as a bar."""
-    present = frame[frame["samples"] > 0]
-    rows: list[list[Cell]] = [
-        [
-            (names or {}).get(name, str(name)),
-            *(formatting.count(row[column]) for column in ("samples", "kept", "dropped")),
-            formatting.share(row["kept"], row["samples"]),
-            _make_bar(row["kept"] / row["samples"], " kept"),
-        ]
-        for name, row in present.iterrows()
-    ]
-    categories = [str(name) if " " not in str(name) else "none" for name in present.index]
-    columns = (group, "Samples", "Kept", "Dropped", "Share", "")
-    _show_table(Table(columns, rows, (1, 2, 3, 4), swatches=categories if swatches else ()))
+    """Show counts per group, with the kept share as a bar.
 
-
-def _show_table(table: Table) -> None:
-    scrolls = len(table.rows) > _FITTING_ROWS
-    with st.container(height=_HEIGHT, border=False) if scrolls else st.container():
-        figures.show_table(table)
-
-
-def _make_bar(share: float, label: str = "") -> Bar:
-    return Bar({"kept": share}, formatting.share(share, 1) + label)
+    With ``totals``, also each group's share of all samples and of the subset.
+    """
+    frame = frame[frame["samples"] > 0]
+    rows: list[list[Cell]] = []
+    for name, row in frame.iterrows():
+        share = formatting.share(row["kept"], row["samples"])
+        bar = Bar(row["kept"] / row["samples"], f"{share} kept")
+        ends: list[Cell] = [share, bar]
+        if totals is not None:
+            of_all = formatting.share(row["samples"], int(totals["samples"].sum()))
+            ends = [bar, of_all, formatting.share(row["kept"], max(int(totals["kept"].sum()), 1))]
+        label = (names or {}).get(name, str(name))
+        rows.append([label, row["samples"], row["kept"], row["dropped"], *ends])
+    columns = (group, "Samples", "Kept", "Dropped")
+    categories = [str(name) if " " not in str(name) else "none" for name in frame.index]
+    marks = categories if swatches else ()
+    with (
+        st.container(height=_HEIGHT, border=False) if len(rows) > _FITTING_ROWS else st.container()
+    ):
+        if totals is None:
+            figures.show_table((*columns, "Share", ""), rows, (1, 2, 3, 4), swatches=marks)
+        else:
+            figures.show_table((*columns, "", "Of all", "Of subset"), rows, (1, 2, 3, 5, 6))
 
 
 def _show_reasons(outcome: ResolvedSubset) -> None:
     """Show why samples are in or out; the rows add up to the dataset."""
     frame = outcome.reasons()
     total = int(frame["samples"].sum())
-    rows = [
-        [
-            str(row["outcome"]),
-            REASON_NAMES[Reason(row["reason"])],
-            formatting.count(row["samples"]),
-            formatting.share(row["samples"], total),
-        ]
-        for row in frame.to_dict("records")
-    ]
-    rows.append(["All samples", "", formatting.count(total), formatting.share(total, total)])
-    columns = ("Outcome", "Reason", "Samples", "Share")
-    figures.show_table(Table(columns, rows, (2, 3), total=True))
+    rows: list[tuple[Cell, ...]] = []
+    for row in frame.to_dict("records"):
+        reason, share = REASON_NAMES[Reason(row["reason"])], formatting.share(row["samples"], total)
+        rows.append((str(row["outcome"]), reason, row["samples"], share))
+    rows.append(("All samples", "", total, formatting.share(total, total)))
+    figures.show_table(("Outcome", "Reason", "Samples", "Share"), rows, (2, 3), total=True)
 
 
 # ---- weights -------------------------------------------------------------------------------------
@@ -169,55 +137,37 @@ def _show_weights(context: Context, outcome: ResolvedSubset) -> None:
     if facts is None:
         return
     st.subheader("Weights", anchor=False)
+    effective = formatting.share(facts.effective_share, 1)
     figures.show_figures(
-        [
-            Figure(
-                "Effective share",
-                formatting.share(facts.effective_share, 1),
-                "effective sample size (Kish)",
-            ),
-            Figure("Lowest weight", f"{facts.lowest:.3g}", "of the kept samples"),
-            Figure("Highest weight", f"{facts.highest:.3g}", "times as often as before"),
-            Figure("Epoch", formatting.count(facts.epoch), "samples, repeats included"),
-        ]
+        ("Effective share", effective, "effective sample size (Kish)"),
+        ("Lowest weight", f"{facts.lowest:.3g}", "of the kept samples"),
+        ("Highest weight", f"{facts.highest:.3g}", "times as often as before"),
+        ("Epoch", facts.epoch, "samples, repeats included"),
     )
     left, right = figures.pair_columns("weights", 3, 2)
     with left:
-        _show_mixture(outcome)
+        st.subheader("Expected mixture by source", anchor=False)
+        rows: list[list[Cell]] = []
+        for name, row in outcome.composition().iterrows():
+            mean = float(row["mean_weight"])
+            shown = formatting.ABSENT if math.isnan(mean) else f"{mean:.3f}"
+            before = formatting.share(row["share_before"], 1)
+            after = formatting.share(row["share_after"], 1)
+            bar = Bar(row["share_after"], after)
+            rows.append([str(name), row["samples"], shown, before, after, bar])
+        columns = ("Source", "Samples", "Mean weight", "Before", "After", "")
+        figures.show_table(columns, rows, (1, 2, 3, 4))
     with right:
+        st.subheader("As whole repeats", anchor=False)
         _show_repeats(facts.repeats)
 
 
-def _show_mixture(outcome: ResolvedSubset) -> None:
-    st.subheader("Expected mixture by source", anchor=False)
-    rows: list[list[Cell]] = []
-    for name, row in outcome.composition().iterrows():
-        mean = float(row["mean_weight"])
-        rows.append(
-            [
-                str(name),
-                formatting.count(row["samples"]),
-                formatting.ABSENT if math.isnan(mean) else f"{mean:.3f}",
-                formatting.share(row["share_before"], 1),
-                formatting.share(row["share_after"], 1),
-                _make_bar(row["share_after"]),
-            ]
-        )
-    columns = ("Source", "Samples", "Mean weight", "Before", "After", "")
-    figures.show_table(Table(columns, rows, (1, 2, 3, 4)))
-
-
 def _show_repeats(repeats: Sequence[int]) -> None:
-    st.subheader("As whole repeats", anchor=False)
     last, total = len(repeats) - 1, sum(repeats)
-    rows: list[list[Cell]] = [
-        [
-            "left out" if n == 0 else f"{n} ×" if n < last else f"{n} × or more",
-            formatting.count(samples),
-            formatting.share(samples, total),
-            _make_bar(samples / total),
-        ]
-        for n, samples in enumerate(repeats)
-    ]
-    figures.show_table(Table(("In an epoch", "Samples", "Share", ""), rows, (1, 2)))
+    rows: list[tuple[Cell, ...]] = []
+    for n, samples in enumerate(repeats):
+        name = "left out" if n == 0 else f"{n} ×" + (" or more" if n == last else "")
+        share = formatting.share(samples, total)
+        rows.append((name, samples, share, Bar(samples / total, share)))
+    figures.show_table(("In an epoch", "Samples", "Share", ""), rows, (1, 2))
     figures.show_caption("A sample with weight 2.3 is written two or three times (seeded).")

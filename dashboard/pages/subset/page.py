@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.data.context import Context, open_view_context, single_snapshot
+from dashboard.data.context import Context
 from dashboard.data.subsets import read_subset_outcome
-from dashboard.pages.subset import export_list, outcome, panels, rule_controls, saved_subsets
+from dashboard.pages.subset import exports, outcome, panels, rule_controls, saved_subsets
 from dashboard.pages.subset.rule_choices import read_definition
 from dashboard.view.navigation import PageName, go_to
-from dashboard.view.state import current_view
+from dashboard.view.state import View
 from dashboard.widgets import notices, page_frame
 from scoring.errors import VisnecError
 
@@ -17,29 +17,18 @@ from scoring.errors import VisnecError
 def render() -> None:
     """Show the page."""
     _, opened = page_frame.open_page("Subset", "Select samples by a rule and export them")
-    if page_frame.require_scores(opened) is None:
-        return
-    _show_selection()
-    context = _read_context()
-    if context is not None:
-        saved_subsets.show_saved_subsets(context)
-        export_list.show_exports(context)
-
-
-def _read_context() -> Context | None:
-    """Return the whole dataset: a subset ignores the filter of other pages."""
-    context = open_view_context(current_view()).context
-    return None if context is None else context.without_filter()
-
-
-@st.fragment
-@single_snapshot()
-def _show_selection() -> None:
-    """Show rule and outcome."""
-    view = current_view()
-    context = _read_context()
+    context = page_frame.require_scores(opened)
     if context is None:
         return
+    _show_selection()
+    saved_subsets.show_saved_subsets(context.without_filter())
+    exports.show_exports(context.without_filter())
+
+
+@page_frame.view_fragment()
+def _show_selection(context: Context, view: View) -> None:
+    """Show rule and outcome."""
+    context = context.without_filter()  # a subset ignores the filter of other pages
     with st.container(border=True, key="pair-rule"):
         rule, others = st.columns([6, 5], gap="large")
         with rule:

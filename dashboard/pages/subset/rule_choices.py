@@ -46,12 +46,7 @@ FAMILIES: Final = (
     Family(
         "Highest scores",
         "Keep the highest scores of the whole dataset.",
-        (
-            RuleKind.TOP_SHARE,
-            RuleKind.TOP_COUNT,
-            RuleKind.TOP_TOKENS,
-            RuleKind.LENGTH_CORRECTED,
-        ),
+        (RuleKind.TOP_SHARE, RuleKind.TOP_COUNT, RuleKind.TOP_TOKENS, RuleKind.LENGTH_CORRECTED),
     ),
     Family(
         "Highest scores per group",
@@ -128,11 +123,7 @@ REASON_NAMES: Final = {
 }
 BY_SHARE: Final = tuple(kind for kind in RuleKind if "share" in rule_options(kind))
 AT_LEAST: Final = tuple(kind for kind in RuleKind if "at_least" in rule_options(kind))
-_BY_FIELD: Final = {
-    RuleKind.ABLATION: "loss",
-    RuleKind.CONTROL: "arm",
-    RuleKind.WEIGHTS: "weigh",
-}
+_BY_FIELD: Final = {RuleKind.ABLATION: "loss", RuleKind.CONTROL: "arm", RuleKind.WEIGHTS: "weigh"}
 _FIELDS: Final = {"min": "minimum", "max": "maximum"}  # options whose field has another name
 
 
@@ -155,9 +146,9 @@ def read_rule(view: View, threshold: float) -> Rule:
         RuleError: The options do not fit together.
     """
     kind = view.rule
-    values: dict[str, Any] = {"rule": str(kind)}
-    for option in rule_options(kind):
-        values[option] = getattr(view, _field_of(kind, option), None)
+    options = rule_options(kind)
+    values = {option: getattr(view, _field_of(kind, option), None) for option in options}
+    values["rule"] = str(kind)
     if kind in (RuleKind.THRESHOLD, RuleKind.ANSWER_THRESHOLD):
         values["min"], values["max"] = read_limits(view, threshold)
     if kind is RuleKind.RANDOM:

@@ -1,23 +1,24 @@
-"""The controls of a rule, and of samples that the rule does not apply to."""
+"""The controls of a rule, of limits for single groups, and of samples that no rule applies to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.data.context import Context
 from dashboard.data.facts import read_clusterings
 from dashboard.data.subsets import read_candidate_counts
-from dashboard.pages.subset import limits_table
 from dashboard.pages.subset.rule_choices import (
     AT_LEAST,
     BY_SHARE,
     FAMILIES,
     RULE_MEANINGS,
     RULE_NAMES,
-    Family,
     family_of,
     read_limits,
     read_rule,
@@ -40,6 +41,7 @@ from dashboard.widgets import figures, notices
 from scoring.clustering.clusters import embedder_note
 from scoring.errors import RuleError
 from scoring.rules import LOSSES, PAPER_RULES, Control
+from scoring.rules.base import NamedLimits
 from scoring.samples import Status
 
 _FAMILY: Final = "rule_family"
@@ -72,6 +74,38 @@ _COUNTS: Final = {  # label, lowest, highest
     "floor": ("Floor per source", 0, MAX_COUNT),
     "seed": ("Seed", 0, MAX_SEED),
 }
+_NUMBERS: Final[dict[str, dict[str, Any]]] = {
+    "share": {
+        "label": "Share, %",
+        "step": 1.0,
+        "min_value": 0.01,
+        "max_value": 100.0,
+        "format": "%.2f",
+        "convert": lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
+    },
+    "temperature": {
+        "label": "Temperature",
+        "step": 0.05,
+        "min_value": 0.001,
+        "help": "Low: the best samples dominate. High: all count alike. In nats per answer token "
+        "for weights by score.",
+    },
+    "min_weight": {"label": "Lowest weight", "step": 0.05, "min_value": 0.0, "max_value": 1.0},
+    "max_weight": {
+        "label": "Highest weight",
+        "step": 1.0,
+        "min_value": 1.0,
+        "max_value": 1e6,
+        "format": "%.2f",
+        "optional": True,
+        "placeholder": "no limit",
+        "convert": lambda weight: weight or 0.0,
+    },
+}
+_NAME, _SAMPLES, _LOW, _HIGH = "name", "samples", "low", "high"  # columns of the limits table
+_MAX_ROWS: Final = 500
+_MAX_HEIGHT: Final = 320
+_ROW_HEIGHT: Final = 35
 
 
 def show_rule(context: Context, view: View) -> None:
@@ -81,22 +115,28 @@ def show_rule(context: Context, view: View) -> None:
         "Select by",
         FAMILIES,
         format_func=lambda family: family.name,
-        **url_widgets.bind_widget(_FAMILY, family, _change_family),
+        **url_widgets.bind_widget(
+            _FAMILY, family, lambda: change_view(rule=url_widgets.consume_value(_FAMILY).rules[0])
+        ),
     )
     figures.show_caption(family.meaning)
     if len(family.rules) > 1:
         url_widgets.choose_segment("rule", "Rule", family.rules, view.rule, RULE_NAMES.__getitem__)
     figures.show_caption(RULE_MEANINGS[view.rule])
     if view.rule is RuleKind.CONTROL:
-        _choose_control(context, view)
+        url_widgets.choose_option(
+            "of",
+            "Same size as",
+            list(ACCOMPANIED),
+            view.of,
+            lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
+        )
+        _choose_options(context, view, view.of)
+        per = () if view.of is RuleKind.ABLATION else ("per",)
+        _show_row(view, "arm", *per, *(("seed",) if view.arm == "random" else ()))
     else:
         _choose_options(context, view, view.rule)
     _show_clustering(context, view)
-
-
-def _change_family() -> None:
-    family: Family = url_widgets.consume_value(_FAMILY)
-    change_view(rule=family.rules[0])
 
 
 def _show_clustering(context: Context, view: View) -> None:
@@ -145,30 +185,19 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         with right:
             number("maximum", "below", high, optional=True, placeholder="no limit")
     if kind is RuleKind.ANSWER_THRESHOLD:
+        column = partial(st.column_config.NumberColumn, format="%.3f", step=0.001)
+        ends = column("Score from"), column("below")
         counts = read_candidate_counts(context).by_kind
-        limits_table.show_answer_limits(counts, view.answer_limits)
+        _show_limits("answer_limits", "answer type", counts, view.answer_limits, ends)
     if kind is RuleKind.BUDGET:
+        column = partial(st.column_config.NumberColumn, format="%d", step=1, min_value=0)
+        ends = column("Floor"), column("Ceiling")
         counts = read_candidate_counts(context).by_source
-        limits_table.show_source_limits(counts, view.source_limits)
+        _show_limits("source_limits", "source", counts, view.source_limits, ends)
     if kind in AT_LEAST:
         _show_row(view, "share", "at_least")
     elif kind in BY_SHARE and kind is not RuleKind.RANDOM:
         _show_row(view, "share")
-
-
-def _choose_control(context: Context, view: View) -> None:
-    url_widgets.choose_option(
-        "of",
-        "Same size as",
-        list(ACCOMPANIED),
-        view.of,
-        lambda kind: f"{family_of(kind).name}: {RULE_NAMES[kind]}",
-    )
-    _choose_options(context, view, view.of)
-    fields = ["arm"]
-    fields += [] if view.of is RuleKind.ABLATION else ["per"]
-    fields += ["seed"] if view.arm == "random" else []
-    _show_row(view, *fields)
 
 
 def _show_row(view: View, *fields: str) -> None:
@@ -207,48 +236,86 @@ def _show_field(view: View, field: str) -> None:
         label = "Rank by" if field == "loss" else "Select by order"
         url_widgets.choose_option(field, label, orders, value, _ORDER_NAMES.__getitem__)
     elif field == "per":
-        default = "cluster" if kind is RuleKind.ABLATION else "dataset"
-        url_widgets.choose_option(
-            field, "Same number from", list(GROUPS), value or default, _GROUP_NAMES.__getitem__
-        )
+        value = value or ("cluster" if kind is RuleKind.ABLATION else "dataset")
+        names = _GROUP_NAMES.__getitem__
+        url_widgets.choose_option(field, "Same number from", list(GROUPS), value, names)
     else:
-        _show_number(field, value)
+        shown = {"share": round(100 * value, 6), "max_weight": value or None}
+        url_widgets.choose_number(field, value=shown.get(field, value), **_NUMBERS[field])
 
 
-def _show_number(field: str, value: float) -> None:
-    number = url_widgets.choose_number
-    if field == "share":
-        number(
-            field,
-            "Share, %",
-            round(100 * value, 6),
-            step=1.0,
-            min_value=0.01,
-            max_value=100.0,
-            format="%.2f",
-            convert=lambda percent: min(max(round(percent / 100, 8), 1e-6), 1.0),
+# ---- limits of single groups ---------------------------------------------------------------------
+
+
+def _show_limits(
+    field: str, group: str, counts: Mapping[str, int], limits: NamedLimits, ends: tuple[Any, Any]
+) -> None:
+    """Show a table to type limits of each answer type or source into; ``ends`` are its columns.
+
+    What is typed goes into the view at once. The table keeps its rows until the view changes from
+    elsewhere, because a table whose rows change while someone types loses the cursor.
+    """
+    present = [name for name in counts if counts[name]]
+    largest = sorted(present, key=lambda name: -counts[name])[:_MAX_ROWS]
+    names = [*largest, *(name for name, _, _ in limits if name not in largest)]
+    # The limits that the table was drawn with, those typed since, and its serial number.
+    drawn, typed, serial = st.session_state.get(f"{field}.state", (limits, None, -1))
+    if typed != limits:
+        drawn, serial = limits, serial + 1
+        st.session_state[f"{field}.state"] = (limits, limits, serial)
+    key = f"{field}.{serial}"
+
+    def save_edits() -> None:
+        edits = st.session_state[key].get("edited_rows", {})
+        edited = merge_edits(drawn, names, edits, whole=field == "source_limits")
+        st.session_state[f"{field}.state"] = (drawn, edited, serial)
+        change_view(**{field: edited})
+
+    known = {name: (low, high) for name, low, high in drawn}
+    frame = pd.DataFrame(
+        [(name, counts.get(name, 0), *known.get(name, (None, None))) for name in names],
+        columns=[_NAME, _SAMPLES, _LOW, _HIGH],
+    )
+    label = f"Limits by {group}"
+    if limits:
+        label += f": {formatting.plural(len(limits), group)}"
+    with st.expander(label, expanded=bool(limits), key=f"{field}.unfolded"):
+        st.data_editor(
+            frame.astype({_LOW: "float64", _HIGH: "float64"}),
+            key=key,
+            on_change=save_edits,
+            hide_index=True,
+            num_rows="fixed",
+            placeholder="–",
+            disabled=[_NAME, _SAMPLES],
+            column_order=[_NAME, _SAMPLES, _LOW, _HIGH],
+            column_config={
+                _NAME: st.column_config.TextColumn(group.capitalize()),
+                _SAMPLES: st.column_config.NumberColumn("Scored", format="localized"),
+                _LOW: ends[0],
+                _HIGH: ends[1],
+            },
+            height=min(_MAX_HEIGHT, _ROW_HEIGHT * (len(names) + 1) + 3),
         )
-    elif field == "temperature":
-        about = (
-            "Low: the best samples dominate. High: all count alike. In nats per answer token for "
-            "weights by score."
-        )
-        number(field, "Temperature", value, step=0.05, min_value=0.001, help=about)
-    elif field == "min_weight":
-        number(field, "Lowest weight", value, step=0.05, min_value=0.0, max_value=1.0)
-    else:
-        number(
-            field,
-            "Highest weight",
-            value or None,
-            step=1.0,
-            min_value=1.0,
-            max_value=1e6,
-            format="%.2f",
-            optional=True,
-            placeholder="no limit",
-            convert=lambda weight: weight or 0.0,
-        )
+        figures.show_caption("Empty cells use the common limits above.")
+
+
+def merge_edits(
+    drawn: NamedLimits, names: list[str], edits: Mapping[int, Mapping[str, Any]], whole: bool
+) -> NamedLimits:
+    """Return the limits with edited cells; ``edits`` maps a row of ``names`` to its cells."""
+    ends: dict[str, list[float | None]] = {name: [low, high] for name, low, high in drawn}
+    for row, cells in edits.items():
+        pair = ends.setdefault(names[int(row)], [None, None])
+        for end, column in enumerate((_LOW, _HIGH)):
+            if column in cells:
+                value = cells[column]
+                pair[end] = int(value) if whole and value is not None else value
+    return tuple(
+        (name, low, high)
+        for name, (low, high) in sorted(ends.items())
+        if low is not None or high is not None
+    )
 
 
 # ---- samples that the rule does not apply to -----------------------------------------------------

@@ -9,12 +9,11 @@ import streamlit as st
 
 from dashboard.data.context import Context, read_workspace
 from dashboard.data.subsets import read_subset_size
-from dashboard.pages.subset import export_form
+from dashboard.pages.subset import exports
 from dashboard.pages.subset.rule_choices import read_definition, uses_clusters, view_changes
 from dashboard.text import formatting
 from dashboard.view.state import View, change_view
 from dashboard.widgets import figures, notices
-from dashboard.widgets.figures import Table
 from scoring.errors import VisnecError
 from scoring.rules import Ablation, Control, RandomShare, Weights, ablation_arms
 from scoring.runs.record import utc_now
@@ -41,26 +40,19 @@ def show_save_form(context: Context, view: View) -> None:
     """Show a form that saves the current rule under a name."""
     with st.form("save_subset", border=False):
         left, right = st.columns([3, 2], vertical_alignment="bottom")
-        with left:
-            st.text_input("Save as", key="subset_name", max_chars=100, placeholder="name")
+        typed = left.text_input("Save as", key="subset_name", max_chars=100, placeholder="name")
         with right:
             pressed = st.form_submit_button("Save", icon=":material/save:", width="stretch")
-        st.checkbox("Replace a subset of this name", key="subset_replace")
-    if pressed:
-        _save_subset(context, view)
-    notices.show_message(_SAVE)
-
-
-def _save_subset(context: Context, view: View) -> None:
-    name = str(st.session_state.get("subset_name") or "").strip()
-    if not name:
+        replaces = st.checkbox("Replace a subset of this name", key="subset_replace")
+    name = typed.strip()
+    if pressed and not name:
         notices.show_note("Type a name for this subset")
-        return
-    with notices.show_problem_on_failure("The subset was not saved"):
-        definition = read_definition(context, view, name)
-        save_subset(context.workspace, definition, bool(st.session_state.get("subset_replace")))
-        notices.set_message("done", f"Saved as {name}", "Listed below, ready to export.", _SAVE)
-        st.rerun()
+    elif pressed:
+        with notices.show_problem_on_failure("The subset was not saved"):
+            save_subset(context.workspace, read_definition(context, view, name), replaces)
+            notices.set_message("done", f"Saved as {name}", "Listed below, ready to export.", _SAVE)
+            st.rerun()
+    notices.show_message(_SAVE)
 
 
 def show_saved_subsets(context: Context) -> None:
@@ -104,8 +96,9 @@ def _show_subset(context: Context, definition: SubsetDefinition) -> None:
             args=(definition,),
             help="Sets the controls above to this rule",
         )
-        _show_arms(context, definition)
-        export_form.show_export_button(context, definition, _SECTION)
+        if arms := read_arms(definition):
+            _show_arms(context, name, arms)
+        exports.show_export_button(context, definition, _SECTION)
         with st.popover("", icon=":material/delete:", help="Delete this subset"):
             st.text(f"Delete {name}? Its exports are kept.")
             st.button("Delete", key=f"forget-{name}", on_click=_delete_subset, args=(name,))
@@ -116,12 +109,9 @@ def _open_subset(definition: SubsetDefinition) -> None:
     if changes is not None:
         change_view(**changes)
         return
-    notices.set_message(
-        "note",
-        f"These controls cannot show {definition.name}",
-        f"Its rule is {definition.rule}. It can still be exported.",
-        _SECTION,
-    )
+    title = f"These controls cannot show {definition.name}"
+    text = f"Its rule is {definition.rule}. It can still be exported."
+    notices.set_message("note", title, text, _SECTION)
 
 
 def _delete_subset(name: str) -> None:
@@ -133,22 +123,28 @@ def _delete_subset(name: str) -> None:
 # ---- arms ----------------------------------------------------------------------------------------
 
 
-def _show_arms(context: Context, definition: SubsetDefinition) -> None:
-    """Show a button that lists the arms and saves them; nothing for an arm."""
-    arms = read_arms(definition)
-    if not arms:
-        return
+def _show_arms(context: Context, name: str, arms: dict[str, SubsetDefinition]) -> None:
+    """Show a button that lists the arms of a subset and saves them."""
+
+    def save_arms() -> None:
+        for arm in arms.values():
+            try:
+                save_subset(context.workspace, replace(arm, created_at=utc_now()))
+            except (VisnecError, OSError) as error:
+                title, problem = (
+                    f"The arm {arm.name} was not saved",
+                    formatting.describe_error(error),
+                )
+                notices.set_message("problem", title, problem, _SECTION)
+                return
+        names = ", ".join(arm.name for arm in arms.values())
+        notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _SECTION)
+
     with st.popover("Arms", icon=":material/science:"):
         st.text("Subsets of the same size that show what scores and clusters contribute:")
-        rows = [[arm.name, _ARM_MEANINGS.get(key, str(arm.rule))] for key, arm in arms.items()]
-        figures.show_table(Table(("Saved as", "Selects"), rows))
-        st.button(
-            "Save arms",
-            key=f"arms-{definition.name}",
-            type="primary",
-            on_click=_save_arms,
-            args=(context, arms),
-        )
+        rows = [(arm.name, _ARM_MEANINGS.get(key, str(arm.rule))) for key, arm in arms.items()]
+        figures.show_table(("Saved as", "Selects"), rows)
+        st.button("Save arms", key=f"arms-{name}", type="primary", on_click=save_arms)
 
 
 def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
@@ -164,15 +160,3 @@ def read_arms(definition: SubsetDefinition) -> dict[str, SubsetDefinition]:
         for kind, control in ablation_arms(rule).items()
         if definition.clustering_id is not None or not uses_clusters(control)
     }
-
-
-def _save_arms(context: Context, arms: dict[str, SubsetDefinition]) -> None:
-    for arm in arms.values():
-        try:
-            save_subset(context.workspace, replace(arm, created_at=utc_now()))
-        except (VisnecError, OSError) as error:
-            problem = formatting.describe_error(error)
-            notices.set_message("problem", f"The arm {arm.name} was not saved", problem, _SECTION)
-            return
-    names = ", ".join(arm.name for arm in arms.values())
-    notices.set_message("done", f"Saved {formatting.plural(len(arms), 'arm')}", names, _SECTION)

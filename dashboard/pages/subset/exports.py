@@ -1,0 +1,378 @@
+"""Exports: the form that starts one, and the list: progress, files, verification, comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard.data.context import Context
+from dashboard.data.exports import (
+    ExportJob,
+    ExportSummary,
+    default_export_folder,
+    dismiss_export_job,
+    list_export_jobs,
+    read_exports,
+    start_export,
+    zip_export,
+)
+from dashboard.data.subsets import read_export_diff
+from dashboard.pages.subset import panels
+from dashboard.text import formatting
+from dashboard.view.state import Key
+from dashboard.widgets import figures, notices, poller
+from scoring.errors import VisnecError
+from scoring.exports.export import ExportResult
+from scoring.exports.options import FORMATS, MANIFEST, TABLES, ExportOptions
+from scoring.exports.verify import verify_manifest
+from scoring.rules import Weights
+from scoring.subsets.definitions import SubsetDefinition
+from scoring.workspace import Workspace
+
+MAX_DOWNLOAD = 64 * 2**20
+_MAX_VALUE = 60  # characters of a value in the comparison
+_WAIT_SECONDS = 1.5  # a small export finishes before the page is drawn again
+_IMAGES = {
+    "none": "not included",
+    "copy": "copied next to the records",
+    "link": "linked next to the records",
+    "embed": "inside the table",
+}
+_COLUMNS = {
+    None: "original columns of a Parquet dataset, else parsed",
+    "understood": "parsed: conversations, images, scores, the record",
+}
+_WEIGHTS = {
+    "column": "as a key or column of each sample",
+    "repeat": "as repeated records",
+    "ignore": "left out",
+}
+_TURNS = {
+    "keep": "keep all",
+    "drop": "drop answers outside the limits",
+    "mask": "mask answers outside the limits",
+}
+_MIME = {
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".txt": "text/plain",
+    ".md": "text/plain",
+    ".svg": "image/svg+xml",
+}
+
+
+# ---- the options of an export --------------------------------------------------------------------
+
+
+def show_export_button(context: Context, definition: SubsetDefinition, section: str) -> None:
+    """Show a button that unfolds the options; ``section`` shows the outcome of a short export."""
+    name, root = definition.name, context.workspace.root
+    with st.popover("Export", icon=":material/download:"):
+        chosen = _choose_options(definition)
+        allow_missing = chosen.pop("allow_missing_images", False)
+        default = default_export_folder(context.workspace, name, chosen["format"])
+        typed = st.text_input(
+            "Folder on this machine",
+            key=f"export-to-{name}",
+            placeholder=str(default),
+            help="A new or empty folder, or an earlier export to replace",
+        )
+        folder = Path(typed).expanduser() if typed else default
+        st.code(str(folder), language=None, wrap_lines=True)
+        exists = (folder / MANIFEST).exists()
+        label = "Replace the existing export" if exists else "Export now"
+        if not st.button(label, key=f"export-{name}", type="primary"):
+            return
+        try:
+            options = ExportOptions(**chosen)
+            job = start_export(context, definition, options, folder, exists, allow_missing)
+        except (VisnecError, OSError) as error:
+            notices.show_problem(error, "The export was not started")
+            return
+        if job.wait_for_end(_WAIT_SECONDS) and job.state == "failed":
+            dismiss_export_job(root, job)
+            notices.show_notice("problem", "The export failed", job.error)
+            return
+        if job.result is not None:
+            dismiss_export_job(root, job)
+            notices.set_message("done", *_describe_result(job, job.result), section)
+        st.rerun()
+
+
+def _choose_options(definition: SubsetDefinition) -> dict[str, Any]:
+    """Return the arguments of ``ExportOptions``, and whether images may be missing."""
+    name = definition.name
+    file_format = st.selectbox("Format", list(FORMATS), key=f"format-{name}")
+    figures.show_caption(FORMATS[file_format])
+    chosen: dict[str, Any] = {"format": file_format}
+    if file_format in ("ids", "dropped"):
+        return chosen
+    if file_format != "webdataset":  # which always contains them
+        images = {key: _IMAGES[key] for key in _IMAGES if key != "embed" or file_format in TABLES}
+        chosen["images"] = _select(name, "images", images)
+    if file_format == "webdataset" or chosen["images"] != "none":
+        chosen["allow_missing_images"] = st.checkbox(
+            "Export without missing images",
+            key=f"allow-missing-{name}",
+            help="Missing images are left out and listed in images.jsonl. Otherwise one missing "
+            "image stops the export.",
+        )
+    if file_format == "parquet":
+        chosen["columns"] = _select(name, "columns", _COLUMNS)
+    if isinstance(definition.rule, Weights):
+        chosen |= _choose_weights(name)
+    chosen |= _choose_turns(name)
+    chosen["card"] = st.checkbox(
+        "Dataset card",
+        value=True,
+        key=f"card-{name}",
+        help="README.md with figures and plots, and Croissant metadata",
+    )
+    if chosen["card"]:
+        label, example = "License for the dataset card", "such as cc-by-4.0"
+        license_id = st.text_input(label, key=f"license-{name}", placeholder=example)
+        chosen["license"] = license_id.strip() or None
+    return chosen
+
+
+def _select(name: str, field: str, options: Mapping[Any, str]) -> Any:
+    key = f"{field}-{name}"
+    label = field.capitalize()
+    return st.selectbox(label, list(options), key=key, format_func=options.__getitem__)
+
+
+def _choose_weights(name: str) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"weights": _select(name, "weights", _WEIGHTS)}
+    if chosen["weights"] == "column":
+        chosen["weight_key"] = st.text_input("Weight key", value="weight", key=f"weight-key-{name}")
+    if chosen["weights"] == "repeat":
+        left, right = st.columns(2)
+        chosen["epoch_size"] = left.number_input(
+            "Records in total",
+            value=None,
+            min_value=1,
+            step=1,
+            key=f"epoch-size-{name}",
+            placeholder="sum of the weights",
+        )
+        chosen["seed"] = right.number_input(
+            "Seed", value=0, min_value=0, step=1, key=f"export-seed-{name}"
+        )
+    return chosen
+
+
+def _choose_turns(name: str) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"turns": _select(name, "turns", _TURNS)}
+    if chosen["turns"] == "keep":
+        return chosen
+    # Set in the state, not as a default: a default cannot be cleared.
+    st.session_state.setdefault(f"turn_min-{name}", 0.0)
+    limits = (("turn_min", "Answer score from"), ("turn_max", "below"))
+    for (field, label), column in zip(limits, st.columns(2), strict=True):
+        chosen[field] = column.number_input(
+            label,
+            value=None,
+            step=0.05,
+            key=f"{field}-{name}",
+            placeholder="no limit",
+            help="VisNec score of a single answer, nats per answer token",
+        )
+    if chosen["turns"] == "mask":
+        chosen["mask_key"] = st.text_input(
+            "Key that is false in masked answers", value="loss", key=f"mask-key-{name}"
+        )
+    return chosen
+
+
+# ---- exports in progress -------------------------------------------------------------------------
+
+
+def show_exports(context: Context) -> None:
+    """Show every export with its actions."""
+    workspace = context.workspace
+    exports, problems = read_exports(workspace)
+    st.subheader("Exports", anchor=False)
+    jobs = list_export_jobs(workspace.root)
+    if jobs:
+        _show_jobs(workspace, any(job.state == "running" for job in jobs))
+    if not exports and not problems:
+        notices.show_empty(
+            "No exports yet",
+            "An export contains the original records and a manifest that rebuilds it byte for "
+            "byte.",
+        )
+    for export in exports:
+        with st.container(border=True, key=f"export-of-{export.folder.name}"):
+            _show_export(workspace, export)
+    for problem in problems:
+        notices.show_note("Unreadable export", problem)
+    if len(exports) >= 2:
+        with st.expander("Compare two exports"):
+            _compare_exports(context, exports)
+
+
+@st.fragment
+def _show_jobs(workspace: Workspace, was_running: bool) -> None:
+    """Show the exports in progress; check again every second while one is running."""
+    jobs = list_export_jobs(workspace.root)
+    if was_running and not any(job.state == "running" for job in jobs):
+        st.rerun()  # the list below has one more
+    for position, job in enumerate(jobs):
+        about, button = st.columns([5, 1], vertical_alignment="center")
+        with about:
+            _show_job(job)
+        label = "Stop" if job.state == "running" else "Dismiss"
+        if button.button(label, key=f"job-{position}", width="stretch"):
+            if job.state == "running":
+                job.request_stop()
+                job.wait_for_end(1.0)
+            else:
+                dismiss_export_job(workspace.root, job)
+            st.rerun()
+    if was_running:
+        poller.rerun_every("exports", 1.0)
+
+
+def _show_job(job: ExportJob) -> None:
+    if job.state == "running":
+        figures.show_progress_bar(job.done, job.total, describe_progress(job))
+    elif job.result is not None:
+        notices.show_notice("done", *_describe_result(job, job.result))
+    elif job.state == "stopped":
+        notices.show_note(f"The export of {job.name} was stopped", "No files were kept.")
+    else:
+        notices.show_notice("problem", f"{job.name} was not exported", job.error)
+
+
+def _describe_result(job: ExportJob, result: ExportResult) -> tuple[str, str]:
+    """Return title and text about a finished export."""
+    n_samples = formatting.plural(result.n_samples, "sample")
+    details = "\n".join([str(job.folder), *result.manifest.image_notes()])
+    return f"Exported {n_samples} of {job.name}", details
+
+
+def describe_progress(job: ExportJob) -> str:
+    """Return the progress of an export in words."""
+    if job.waiting:
+        return f"{job.name} is waiting for another export of this workspace"
+    if not job.total:
+        return f"Exporting {job.name}: selecting samples"
+    left = f", {formatting.duration(job.seconds_left)} left" if job.seconds_left else ""
+    return f"Exporting {job.name}: {job.done:,} of {job.total:,}{left}"
+
+
+# ---- finished exports ----------------------------------------------------------------------------
+
+
+def _show_export(workspace: Workspace, export: ExportSummary) -> None:
+    name, manifest = export.folder.name, export.manifest
+    about, buttons = st.columns([3, 2], vertical_alignment="center")
+    with about:
+        n_samples = formatting.plural(export.n_samples, "sample")
+        size = formatting.size(sum(n_bytes for _, n_bytes in export.files))
+        details = [f"subset {manifest.subset.name}", manifest.format, f"{n_samples}, {size}"]
+        if export.n_images:
+            details.append(formatting.plural(export.n_images, "image"))
+        if n := manifest.n_missing_images:
+            details.append(f"{formatting.plural(n, 'image')} missing")
+        if manifest.derived:
+            details.append("derived: " + ", ".join(manifest.derived))
+        figures.show_entry(name, " · ".join(details), str(export.folder))
+    with buttons, st.container(horizontal=True, horizontal_alignment="right"):
+        pressed = st.button(
+            "Verify",
+            key=f"verify-{name}",
+            icon=":material/verified:",
+            help="Rebuilds the export from the workspace and compares every byte",
+        )
+        with st.popover("Files", icon=":material/folder_open:"):
+            _show_files(name, export)
+    # The outcome belongs to this session and this version of the export.
+    verified = st.session_state.setdefault(Key.VERIFIED, {})
+    if pressed:
+        verified[export.folder] = (export.version, _verify_export(workspace, export))
+    version, outcome = verified.get(export.folder, ("", None))
+    if outcome is not None and version == export.version:
+        notices.show_notice(*outcome)
+
+
+def _show_files(name: str, export: ExportSummary) -> None:
+    if export.n_bytes <= MAX_DOWNLOAD:
+        st.download_button(
+            f"All files ({formatting.size(export.n_bytes)})",
+            data=lambda: zip_export(export),
+            file_name=f"{name}.zip",
+            mime="application/zip",
+            key=f"download-all-{name}",
+            on_click="ignore",
+            type="primary",
+            width="stretch",
+        )
+    for path, size in export.files:
+        if size > MAX_DOWNLOAD:
+            st.text(f"{path.name}: {formatting.size(size)}, too large to download. Stored at")
+            st.code(str(path), language=None, wrap_lines=True)
+            continue
+        st.download_button(
+            f"{path.name} ({formatting.size(size)})",
+            data=path.read_bytes,
+            file_name=f"{name}-{path.name}",
+            mime=_MIME.get(path.suffix, "application/octet-stream"),
+            key=f"download-{name}-{path.name}",
+            on_click="ignore",
+            width="stretch",
+        )
+
+
+def _verify_export(workspace: Workspace, export: ExportSummary) -> tuple[str, str, str]:
+    """Rebuild an export; return the arguments of the notice about the outcome."""
+    bar = st.progress(0.0, "Rebuilding …")
+
+    def show_progress(step: str, done: int, total: int) -> None:
+        bar.progress(min(done / total, 1.0) if total else 0.0, f"Rebuilding: {step}")
+
+    try:
+        report = verify_manifest(export.folder, workspace, show_progress)
+    except (VisnecError, OSError) as error:
+        return "problem", "This export differs", str(error)
+    finally:
+        bar.empty()
+    n_samples = formatting.plural(report.n_samples, "sample")
+    notes = "\n".join((*report.changed_inputs, *report.notes))
+    return "done", f"Verified: {n_samples} rebuilt, all bytes identical", notes
+
+
+def _compare_exports(context: Context, exports: list[ExportSummary]) -> None:
+    """Show which facts of two manifests differ and how far their samples agree."""
+    by_name = {export.folder.name: export for export in exports}
+    left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
+    a = by_name[left.selectbox("Export A", list(by_name), key="export_a")]
+    b = by_name[right.selectbox("Export B", list(by_name), index=1, key="export_b")]
+    about = (a.folder, a.version, b.folder, b.version)
+    if button.button("Compare", key="compare_exports", width="stretch"):
+        st.session_state.pop("export_diff", None)
+        with (
+            notices.show_problem_on_failure("These exports cannot be compared"),
+            st.spinner("Selecting the samples of both …"),
+        ):
+            diff = read_export_diff(context, a.manifest, b.manifest)
+            st.session_state["export_diff"] = (about, diff)
+    compared, diff = st.session_state.get("export_diff", (None, None))
+    if diff is None or compared != about:
+        return
+    names = (a.folder.name, b.folder.name)
+    facts, samples = diff
+    panels.show_overlap(samples, names)
+    if facts:
+        rows = [(fact, _shorten(first), _shorten(second)) for fact, first, second in facts]
+        figures.show_table(("Difference", *names), rows)
+    else:
+        figures.show_caption("Apart from the files, both manifests are the same.")
+
+
+def _shorten(value: object) -> str:
+    text = formatting.ABSENT if value is None else str(value)
+    return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"
