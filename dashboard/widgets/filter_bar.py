@@ -80,7 +80,7 @@ def show_filter_bar(context: Context, compact: bool = False) -> None:
         for column, side, label in zip(
             score.columns(2, gap="small"),
             ("min", "max"),
-            ("Score from", "below"),
+            ("Score from", "Score below"),
             strict=True,
         ):
             value = getattr(current.visnec, side, None)

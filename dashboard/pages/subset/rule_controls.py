@@ -183,10 +183,10 @@ def _choose_options(context: Context, view: View, kind: RuleKind) -> None:
         with left:
             number("minimum", "Score from", low, optional=True, placeholder="no limit")
         with right:
-            number("maximum", "below", high, optional=True, placeholder="no limit")
+            number("maximum", "Score below", high, optional=True, placeholder="no limit")
     if kind is RuleKind.ANSWER_THRESHOLD:
         column = partial(st.column_config.NumberColumn, format="%.3f", step=0.001)
-        ends = column("Score from"), column("below")
+        ends = column("Score from"), column("Score below")
         counts = read_candidate_counts(context).by_kind
         _show_limits("answer_limits", "answer type", counts, view.answer_limits, ends)
     if kind is RuleKind.BUDGET:
