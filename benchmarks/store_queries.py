@@ -30,11 +30,11 @@ from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.browse import fetch_page, read_candidates
 from scoring.database.queries.compare import compare_scopes
 from scoring.database.queries.detail import sample_detail
-from scoring.database.queries.health import score_health
 from scoring.database.queries.overview import (
     histogram_edges,
     loss_plane,
     sample_count,
+    score_health,
     score_histogram,
     score_summary,
     status_counts,

@@ -17,7 +17,7 @@ from dashboard.view.state import View
 from scoring.database import connection
 from scoring.database.connection import Store
 from scoring.database.filters import Filter
-from scoring.database.queries.search import check_filter
+from scoring.database.queries.browse import check_filter
 from scoring.database.values import Scope
 from scoring.dataset.records import DatasetInfo, read_dataset_info
 from scoring.errors import FilterError, InputError, OutdatedError, WorkspaceError

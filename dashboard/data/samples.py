@@ -9,10 +9,16 @@ from dashboard.data.cache import APP_CACHE
 from dashboard.data.cards import Card, build_card, build_tile
 from dashboard.data.context import Context, cached_query, cached_read
 from dashboard.view.state import View
-from scoring.database.queries.browse import fetch_page, read_rows
+from scoring.database.queries.browse import (
+    FirstHits,
+    fetch_page,
+    first_hits,
+    is_large,
+    is_searched,
+    read_rows,
+)
 from scoring.database.queries.detail import sample_details, token_scores_of
 from scoring.database.queries.overview import sample_count, score_noise
-from scoring.database.queries.search import FirstHits, first_hits, is_large, is_searched
 from scoring.database.values import Cursor, Page, Sort
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError

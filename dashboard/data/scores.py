@@ -13,11 +13,12 @@ from dashboard.text import formatting
 from dashboard.view.state import Group
 from scoring.database.queries.compare import Comparison, compare_scopes
 from scoring.database.queries.evaluation import evaluate_predictions
-from scoring.database.queries.health import ScoreHealth, score_health
 from scoring.database.queries.overview import (
+    ScoreHealth,
     cluster_names,
     histogram_edges,
     loss_plane,
+    score_health,
     score_histogram,
     score_summary,
     status_counts,

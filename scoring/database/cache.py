@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from cachetools import LRUCache
 
 T = TypeVar("T")
-
-
-class _Entry(NamedTuple):
-    value: Any
-    n_bytes: int
 
 
 class QueryCache:
@@ -26,7 +21,7 @@ class QueryCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._entries = LRUCache[Hashable, _Entry](max_bytes, getsizeof=lambda entry: entry.n_bytes)
+        self._entries = LRUCache[Hashable, tuple[Any, int]](max_bytes, lambda entry: entry[1])
         self._computing: dict[Hashable, threading.Lock] = {}
 
     def __contains__(self, key: Hashable) -> bool:
@@ -39,17 +34,17 @@ class QueryCache:
         """Return the value of ``key``, computed on first use; ``count_bytes`` gives its size."""
         with self._lock:
             if (entry := self._entries.get(key)) is not None:
-                return cast(T, entry.value)
+                return cast(T, entry[0])
             computing = self._computing.setdefault(key, threading.Lock())
         with computing:
             with self._lock:
                 if (entry := self._entries.get(key)) is not None:  # another thread computed it
-                    return cast(T, entry.value)
+                    return cast(T, entry[0])
             try:
                 value = compute()
                 n_bytes = min(count_bytes(value), self._max_bytes)
                 with self._lock:
-                    self._entries[key] = _Entry(value, n_bytes)
+                    self._entries[key] = (value, n_bytes)
             finally:
                 with self._lock:
                     self._computing.pop(key, None)

@@ -46,6 +46,7 @@ _MAX_THREADS = 8
 # No query may reach the disk or the network, no matter which values it gets.
 _RESTRICT_ACCESS = ("SET enable_external_access = false", "SET lock_configuration = true")
 _FINAL_DECISIONS = pa.schema([("row_idx", pa.int64()), ("decision", pa.string())])
+Values = Mapping[str, Any] | None
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 
 
@@ -60,12 +61,12 @@ class Match:
             cursor.execute(f"CREATE TABLE {self.table} AS {query}", _used(query, values))
             counted = cursor.execute(f"SELECT count(*) FROM {self.table}").fetchall()
         self.n_rows = int(counted[0][0])
-        weakref.finalize(self, _drop_table, con, self.table)
+        weakref.finalize(self, self._drop, con, self.table)
 
-
-def _drop_table(con: duckdb.DuckDBPyConnection, table: str) -> None:
-    with suppress(duckdb.Error), closing(con.cursor()) as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {table}")
+    @staticmethod
+    def _drop(con: duckdb.DuckDBPyConnection, table: str) -> None:
+        with suppress(duckdb.Error), closing(con.cursor()) as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 @dataclass(eq=False)
@@ -80,29 +81,27 @@ class Reader:
     relations: str = ""
     values: Record = field(default_factory=dict)
 
-    def _complete(self, query: str, values: Mapping[str, Any] | None) -> tuple[str, Record]:
+    def _complete(self, query: str, values: Values) -> tuple[str, Record]:
         statement = self.relations + query
         return statement, _used(statement, self.values | dict(values or {}))
 
-    def fetch_rows(
-        self, query: str, values: Mapping[str, Any] | None = None
-    ) -> list[tuple[Any, ...]]:
+    def fetch_rows(self, query: str, values: Values = None) -> list[tuple[Any, ...]]:
         """Return all rows as tuples."""
         with closing(self.connection.cursor()) as cursor:
             return cursor.execute(*self._complete(query, values)).fetchall()
 
-    def fetch_value(self, query: str, values: Mapping[str, Any] | None = None) -> Any:
+    def fetch_value(self, query: str, values: Values = None) -> Any:
         """Return the first column of the first row."""
         return self.fetch_rows(query, values)[0][0]
 
-    def fetch_records(self, query: str, values: Mapping[str, Any] | None = None) -> list[Record]:
+    def fetch_records(self, query: str, values: Values = None) -> list[Record]:
         """Return all rows by column name."""
         with closing(self.connection.cursor()) as cursor:
             rows = cursor.execute(*self._complete(query, values)).fetchall()
             names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def fetch_frame(self, query: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def fetch_frame(self, query: str, values: Values = None) -> pd.DataFrame:
         """Return a frame; NULL is NaN in float columns and None everywhere else."""
         with closing(self.connection.cursor()) as cursor:
             frame: pd.DataFrame = cursor.execute(*self._complete(query, values)).df()
@@ -115,16 +114,14 @@ class Reader:
                 frame[name] = column.to_numpy(column.dtype.type)
         return frame
 
-    def fetch_arrays(
-        self, query: str, values: Mapping[str, Any] | None = None
-    ) -> dict[str, NDArray[Any]]:
+    def fetch_arrays(self, query: str, values: Values = None) -> dict[str, NDArray[Any]]:
         """Return one array per column; only float columns may contain NULL, as NaN."""
         with closing(self.connection.cursor()) as cursor:
             columns = cursor.execute(*self._complete(query, values)).fetchnumpy()
         return {name: np.ma.filled(column, np.nan) for name, column in columns.items()}
 
     def fetch_batches(
-        self, query: str, values: Mapping[str, Any] | None = None, size: int = 1 << 18
+        self, query: str, values: Values = None, size: int = 1 << 18
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield arrays of ``size`` rows at a time, for results too large to have in two copies."""
         statement, used = self._complete(query, values)
@@ -272,7 +269,7 @@ _REPLACE_SOME = (
 )
 
 
-def _used(query: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+def _used(query: str, values: Values) -> dict[str, Any]:
     """The values of the parameters in a query; DuckDB refuses others."""
     named = _PARAMETER.findall(query)
     return {name: value for name, value in (values or {}).items() if name in named}

@@ -25,7 +25,6 @@ from scoring.rules.shares import (
     TopCount,
     TopShare,
     TopTokens,
-    length_rank,
 )
 from scoring.rules.weighting import WeightBy, Weights
 
@@ -53,7 +52,6 @@ __all__ = [
     "WeightBy",
     "Weights",
     "ablation_arms",
-    "length_rank",
     "parse_ranges",
     "rule_from_dict",
     "rule_options",

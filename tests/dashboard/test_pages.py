@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.data.context import WORKSPACE_VARIABLE
 from dashboard.pages.explore import page as explore
 from scoring.database.build.build import build_database
-from scoring.database.queries import search
+from scoring.database.queries import browse
 from scoring.workspace import create_workspace
 from tests.dashboard.conftest import Draw, written
 from tests.synthetic import make_workspace
@@ -210,7 +210,7 @@ def _press(app: AppTest, label: str) -> None:
 def test_first_hits_are_shown_while_all_samples_are_searched(
     root: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_BLOCK_ROWS", 30)
+    monkeypatch.setattr(browse, "_SEARCH_ROWS", 30)
     link = {"filter": "text:colour", "size": "24"}
     with monkeypatch.context() as never:
         never.setattr(explore, "read_page", lambda *_: st.stop())

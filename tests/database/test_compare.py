@@ -11,8 +11,7 @@ from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
 from scoring.database.queries.compare import compare_scopes
-from scoring.database.queries.health import score_health
-from scoring.database.queries.overview import sample_count
+from scoring.database.queries.overview import sample_count, score_health
 from scoring.database.queries.review_queues import review_queue
 from scoring.database.values import Scope
 from scoring.errors import InputError

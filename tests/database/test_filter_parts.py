@@ -13,12 +13,10 @@ from scoring import schemas
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
 from scoring.database.filters import Filter, parse_filter
-from scoring.database.queries import search
-from scoring.database.queries.browse import matching_rows
+from scoring.database.queries import browse
+from scoring.database.queries.browse import first_hits, matching_rows
 from scoring.database.queries.compare import flip_filter, other_name
-from scoring.database.queries.health import score_health
-from scoring.database.queries.overview import sample_count, score_summary
-from scoring.database.queries.search import first_hits
+from scoring.database.queries.overview import sample_count, score_health, score_summary
 from scoring.database.score_index.thresholds import count_near
 from scoring.errors import FilterError, InputError
 from scoring.necessity import Bands, Category
@@ -162,7 +160,7 @@ def test_hostile_text_is_matched_as_text(parts: Store) -> None:
 def test_first_hits_report_how_far_they_searched(
     parts: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_BLOCK_ROWS", 2)
+    monkeypatch.setattr(browse, "_SEARCH_ROWS", 2)
     which = Filter(text="~/wh(at|ere|ich|y)/")  # rows 0, 1, 2 and 4
     found = first_hits(parts.view(SCOPE, which), limit=3, seconds=60)
     assert (found.n_hits, found.n_searched, found.n_samples, found.complete) == (3, 4, 6, False)

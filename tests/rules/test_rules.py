@@ -29,9 +29,9 @@ from scoring.rules import (
     TopTokens,
     Weights,
     ablation_arms,
-    length_rank,
     parse_ranges,
 )
+from scoring.rules.shares import length_rank
 from scoring.samples import Status
 from scoring.subsets.selection import select
 from tests.rules.columns import candidates

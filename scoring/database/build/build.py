@@ -111,10 +111,7 @@ def _build(workspace: Workspace, path: Path, progress: Progress) -> dict[str, in
     parts = list_parts(workspace)
     memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, _MEMORY_CAP)
     with _writable_path(path) as target:
-        config: dict[str, Any] = {
-            "memory_limit": f"{memory}B",
-            "temp_directory": f"{target}.sort",
-        }
+        config: dict[str, Any] = {"memory_limit": f"{memory}B", "temp_directory": f"{target}.sort"}
         with closing(duckdb.connect(str(target), config=config)) as con:
             con.execute("SET enable_progress_bar = false")  # it prints to stdout, which is for data
             for name, columns in schema.TABLES.items():
@@ -170,7 +167,11 @@ def _list_steps(
             insert = partial(insert_predictions, con, name, predictions)
             yield f"predictions of run {name}", insert
     for path in (workspace.root / part for part, kind in parts.items() if kind == "evaluations"):
-        yield f"predictions of {path.parent.name}", partial(_insert_evaluation, con, path)
+        imported = read_prediction_set(path.parent)
+        insert = partial(
+            insert_imported, con, imported.model, imported.sight, literal_paths([path])
+        )
+        yield f"predictions of {path.parent.name}", insert
     yield "decisions", partial(_insert_decisions, con, workspace)
 
 
@@ -237,11 +238,6 @@ def _insert_run(con: duckdb.DuckDBPyConnection, run: RunRecord, files: list[str]
             f"Run {run.run_id!r} has samples with the status {unknown[0][0]!r}, which this version "
             "does not know. Upgrade visnec-studio to the version that scored it."
         )
-
-
-def _insert_evaluation(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    record = read_prediction_set(path.parent)
-    insert_imported(con, record.model, record.sight, literal_paths([path]))
 
 
 def _insert_decisions(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:

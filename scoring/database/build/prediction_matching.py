@@ -14,10 +14,7 @@ import pyarrow as pa
 from scoring.database.build.derive import FIRST_PART_WINS
 from scoring.predictions import answer_match
 from scoring.predictions.imported import to_evaluation_row
-from scoring.predictions.records import (
-    match_prediction,
-    to_prediction_row,
-)
+from scoring.predictions.records import match_prediction, to_prediction_row
 from scoring.schemas import EVALUATION, PREDICTIONS
 
 _BLOCK_ROWS = 100_000
@@ -64,9 +61,19 @@ _UPDATE = """
 def insert_predictions(con: duckdb.DuckDBPyConnection, run_id: str, files: Sequence[str]) -> None:
     """Fill the table ``predictions`` from the parts of one run, after ``samples``."""
     repeated = con.execute(_HAS_REPEATED, {"files": files}).fetchall()[0][0]
-    values = {"run_id": run_id, "files": files}
-    con.execute(_INSERT.format(first_part_wins=FIRST_PART_WINS if repeated else ""), values)
-    _match_predictions(con, run_id)
+    insert = _INSERT.format(first_part_wins=FIRST_PART_WINS if repeated else "")
+    con.execute(insert, {"run_id": run_id, "files": files})
+    run = {"run_id": run_id, "version": answer_match.MATCH_VERSION}
+    while rows := con.execute(_UNMATCHED, run | {"limit": _BLOCK_ROWS}).fetchall():
+        matched = [
+            to_prediction_row(
+                match_prediction(row_idx, blind, seen, answer or "", question or ""), None
+            )
+            for row_idx, blind, seen, answer, question in rows
+        ]
+        con.register("new_matches", pa.Table.from_pylist(matched, PREDICTIONS))
+        con.execute(_UPDATE, run)
+        con.unregister("new_matches")
 
 
 _INSERT_IMPORTED = """
@@ -106,18 +113,3 @@ def insert_imported(
         con.execute(_ADD_IMPORTED, about)
         con.unregister("new_matches")
         offset += _BLOCK_ROWS
-
-
-def _match_predictions(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    run = {"run_id": run_id, "version": answer_match.MATCH_VERSION}
-    page = run | {"limit": _BLOCK_ROWS}
-    while rows := con.execute(_UNMATCHED, page).fetchall():
-        matched = [
-            to_prediction_row(
-                match_prediction(row_idx, blind, seen, answer or "", question or ""), None
-            )
-            for row_idx, blind, seen, answer, question in rows
-        ]
-        con.register("new_matches", pa.Table.from_pylist(matched, PREDICTIONS))
-        con.execute(_UPDATE, run)
-        con.unregister("new_matches")

@@ -183,19 +183,14 @@ TABLES = {
 
 LATER_TABLES = ("imported_predictions",)
 LATER_COLUMNS = {
-    "predictions": {
-        "rotations": "SMALLINT",
-        "rotated_right_text": "SMALLINT",
-        "rotated_right_multimodal": "SMALLINT",
-        "thoughts_unfinished": "SMALLINT",
-    },
+    "predictions": dict.fromkeys(
+        ("rotations", "rotated_right_text", "rotated_right_multimodal", "thoughts_unfinished"),
+        "SMALLINT",
+    ),
     "scores": {
-        "end_loss_text_sum": "DOUBLE",
-        "end_loss_multimodal_sum": "DOUBLE",
-        "n_end_tokens": "INTEGER",
-        "thought_loss_text_sum": "DOUBLE",
-        "thought_loss_multimodal_sum": "DOUBLE",
-        "n_thought_tokens": "INTEGER",
+        **dict.fromkeys(("end_loss_text_sum", "end_loss_multimodal_sum"), "DOUBLE"),
+        **dict.fromkeys(("thought_loss_text_sum", "thought_loss_multimodal_sum"), "DOUBLE"),
+        **dict.fromkeys(("n_end_tokens", "n_thought_tokens"), "INTEGER"),
         "visnec_without_end": "DOUBLE",
     },
 }

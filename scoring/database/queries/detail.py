@@ -9,15 +9,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from scoring.database.conditions import check_scope
-from scoring.database.connection import Snapshot, Store
+from scoring.database.connection import Store
 from scoring.database.values import Record, SampleDetail, Scope
 from scoring.errors import InputError
 
 _MAX_NEIGHBOURS = 50
 
+# Goes before each statement.
+_WANTED = "WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)"
+
 # Each table is a list of rows per sample, in ``of_row``.
 _SAMPLES = """
-    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)
     SELECT
         p.row_idx, p.id, p.source, p.images, p.question, p.answer, p.n_turns, s.status, s.reason,
         c.cluster_id, n.name AS cluster, coalesce(f.decision, 'none') AS decision
@@ -31,7 +33,6 @@ _SAMPLES = """
     LEFT JOIN final_decisions f ON f.row_idx = wanted.row_idx
 """
 _SCORES = """
-    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)
     SELECT
         s.row_idx AS of_row, s.baseline, s.status, s.reason, s.loss_text, s.loss_multimodal,
         s.visnec, s.n_answer_tokens, s.truncated, s.end_loss_text_sum,
@@ -43,7 +44,6 @@ _SCORES = """
     ORDER BY r.position
 """
 _OTHER_RUNS = """
-    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)
     SELECT s.row_idx AS of_row, s.run_id, s.baseline, s.visnec
     FROM wanted
     JOIN scores s ON s.row_idx = wanted.row_idx AND s.run_id <> $run_id AND s.visnec IS NOT NULL
@@ -51,7 +51,6 @@ _OTHER_RUNS = """
     ORDER BY r.created_at, r.run_id, r.position
 """
 _TURN_SCORES = """
-    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)
     SELECT
         t.row_idx AS of_row, t.baseline, t.turn, t.loss_text, t.loss_multimodal, t.visnec,
         t.n_answer_tokens
@@ -61,7 +60,6 @@ _TURN_SCORES = """
     ORDER BY r.position, t.turn
 """
 _PREDICTIONS = """
-    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx)
     SELECT
         p.row_idx AS of_row, p.run_id, r.model, p.prediction_text, p.prediction_multimodal,
         p.exact_text, p.letter_text, p.f1_text, p.exact_multimodal, p.letter_multimodal,
@@ -78,8 +76,7 @@ _DECISIONS = """
 """
 # At most $limit samples on one of a sample's images, and how many there are.
 _NEIGHBOURS = """
-    WITH wanted AS (SELECT DISTINCT unnest($rows::BIGINT[]) AS row_idx),
-    keys AS (
+, keys AS (
         SELECT DISTINCT row_idx AS of_row, md5_number_lower(image) AS image_key
         FROM (
             SELECT p.row_idx, unnest(p.images) AS image
@@ -105,6 +102,14 @@ _NEIGHBOURS = """
     LEFT JOIN final_decisions f ON f.row_idx = nearest.row_idx
     ORDER BY p.row_idx
 """
+_LISTS = {
+    "scores": _SCORES,
+    "other_runs": _OTHER_RUNS,
+    "turn_scores": _TURN_SCORES,
+    "predictions": _PREDICTIONS,
+    "decisions": _DECISIONS,
+    "neighbours": _NEIGHBOURS,
+}
 _TABLE_OF_PARTS = """
     SELECT count(*) FROM duckdb_tables()
     WHERE database_name = 'built' AND table_name = 'token_parts'
@@ -140,19 +145,17 @@ def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int,
         "clustering_id": scope.clustering_id,
         "limit": _MAX_NEIGHBOURS,
     }
-    samples = snapshot.fetch_records(_SAMPLES, values)
+    samples = snapshot.fetch_records(_WANTED + _SAMPLES, values)
     if missing := set(values["rows"]) - {sample["row_idx"] for sample in samples}:
         n = snapshot.fetch_value("SELECT n_samples FROM build_info")
         raise InputError(f"There is no sample {min(missing)}. The dataset has rows 0 to {n - 1}.")
     has_other_runs = any(run_id != scope.run_id for run_id, _ in snapshot.scopes)
-    lists = {
-        "scores": _fetch_by_row(snapshot, _SCORES, values),
-        "other_runs": _fetch_by_row(snapshot, _OTHER_RUNS, values) if has_other_runs else {},
-        "turn_scores": _fetch_by_row(snapshot, _TURN_SCORES, values),
-        "predictions": _fetch_by_row(snapshot, _PREDICTIONS, values),
-        "decisions": _fetch_by_row(snapshot, _DECISIONS, values),
-        "neighbours": _fetch_by_row(snapshot, _NEIGHBOURS, values),
-    }
+    lists: dict[str, dict[int, list[Record]]] = {}
+    for name, statement in _LISTS.items():
+        of_row = lists[name] = {}
+        if name != "other_runs" or has_other_runs:
+            for record in snapshot.fetch_records(_WANTED + statement, values):
+                of_row.setdefault(record.pop("of_row"), []).append(record)
     details: dict[int, SampleDetail] = {}
     for sample in samples:
         row_idx = sample["row_idx"]
@@ -166,15 +169,6 @@ def sample_details(store: Store, scope: Scope, rows: Sequence[int]) -> dict[int,
             n_neighbours=counts[0] if counts else 0,
         )
     return details
-
-
-def _fetch_by_row(
-    snapshot: Snapshot, statement: str, values: dict[str, Any]
-) -> dict[int, list[Record]]:
-    records: dict[int, list[Record]] = {}
-    for record in snapshot.fetch_records(statement, values):
-        records.setdefault(record.pop("of_row"), []).append(record)
-    return records
 
 
 def token_scores(store: Store, scope: Scope, row_idx: int) -> pd.DataFrame | None:

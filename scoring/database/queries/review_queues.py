@@ -163,12 +163,7 @@ _DECIDED = """matching.row_idx IN (
 
 
 def _draw_queue(
-    view: View,
-    name: str,
-    limit: int,
-    seed: int,
-    undecided_by: str | None,
-    decided_by: str | None,
+    view: View, name: str, limit: int, seed: int, undecided_by: str | None, decided_by: str | None
 ) -> ReviewQueue:
     """A random draw: from all samples, or from each stratum of the scored ones."""
     if name == STRATIFIED:

@@ -132,10 +132,6 @@ class ScoreIndex:
         """Return the table of a grouping, built on first use."""
         return self.cached(("table", group), lambda: _build_group_table(self, group))
 
-    def count_tokens_below(self, position: int) -> int:
-        """Return the answer tokens of the first ``position`` samples."""
-        return int(self.group_table(KIND).count_tokens_below(position).sum())
-
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """Return something derived from the index alone; two threads may both compute it."""
         if key not in self.memo:
