@@ -20,7 +20,7 @@ from scoring.exports.options import RECORDS, TABLES, ExportOptions
 from scoring.image_references import image_path
 from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
 from scoring.readers.detect import JSON
-from scoring.readers.members import Member, parse_member
+from scoring.readers.json_stream import Member, parse_member
 from scoring.rules.candidates import Floats, Ints
 from scoring.runs.record import read_run
 from scoring.samples import Status

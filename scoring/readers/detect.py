@@ -11,16 +11,18 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 import pyarrow as pa
 
 from scoring.errors import RecordError
-from scoring.readers.encodings import TranscodedReader
-from scoring.readers.json_stream import TURN_KEYS, RawRecord, read_json_object
+from scoring.readers.encodings import PieceReader, open_transcoded
+from scoring.readers.json_stream import TURN_KEYS, read_json_object
 from scoring.readers.records import KNOWN_KEYS, guess_family
 from scoring.readers.tsv import find_unquoted_line, split_header
 from scoring.readers.values import is_image_like
@@ -34,8 +36,23 @@ JSON = ("array", "lines", "object", "values")
 TABLES: Mapping[str, str] = {"tsv": "\t", "csv": ","}
 """Text tables with their delimiter."""
 STREAMED = (*JSON, "webdataset", *TABLES)
-_MAX_NAME_LENGTH = 100  # of a column
+_MAX_NAME = 100  # of a column
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_UNSUPPORTED: Mapping[tuple[bytes, ...], str] = {
+    _PICKLE: "is a pickle. Loading one can run arbitrary code, so pickles are never read.",
+    (b"PK\x03\x04",): (
+        "is a ZIP archive (or a PyTorch or Excel file). Unpack it and import the files inside."
+    ),
+    (b"\x93NUMPY",): "is a NumPy array, not a file of records.",
+    (b"version https://git-lfs",): (
+        "is a Git LFS pointer, not the file itself. Fetch it with: git lfs pull"
+    ),
+    _UTF16: (
+        "is UTF-16 text. Pass --encoding utf-16, or convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"
+    ),
+}
+"""Why files with these signatures are not read."""
 _HEAD_BYTES = 1 << 20
 _STEP_BYTES = 1 << 14  # at most this much is lost before the damage in a compressed file
 _WITHIN = ("data", "annotations", "records", "samples", "items", "rows")
@@ -79,20 +96,18 @@ def detect_format(path: Path, encoding: str = "") -> FileFormat:
             head = file.read(600)
     except OSError as error:
         raise RecordError(f"Cannot read {path}: {error.strerror}") from error
-    problem = _unsupported_reason(head)
+    reasons = (reason for signs, reason in _UNSUPPORTED.items() if head.startswith(signs))
+    problem = next(reasons, None if head else "is empty")
     if problem and not (encoding and head.startswith(_UTF16)):
         raise RecordError(f"{path} {problem}")
     if head.startswith(b"PAR1"):
         return FileFormat("parquet", why="it starts with the Parquet signature")
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return FileFormat("arrow", why="it starts with the Arrow signature")
-    compression: Compression = ""
-    if head.startswith(b"\x1f\x8b"):
-        compression = "gzip"
-    elif head.startswith(b"\x28\xb5\x2f\xfd"):
+    compression: Compression = "gzip" if head.startswith(b"\x1f\x8b") else ""
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
         compression = "zstd"
-    with path.open("rb") as raw, open_text(raw, compression, encoding, str(path)) as file:
-        start = _read_start(file, _HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
+    start = _read_start(path, compression, encoding)
     detected = _detect_text_format(path, start)
     if compression and detected.container not in JSON:
         raise RecordError(
@@ -101,6 +116,19 @@ def detect_format(path: Path, encoding: str = "") -> FileFormat:
         )
     detected = replace(detected, compression=compression, encoding=encoding)
     return _detect_quoting(path, detected, start) if detected.container in TABLES else detected
+
+
+def _read_start(path: Path, compression: Compression, encoding: str) -> bytes:
+    """Return the first text of a file; damage after its first byte is reported by later reads."""
+    start = b""
+    with path.open("rb") as raw, open_text(raw, compression, encoding, str(path)) as file:
+        try:
+            while piece := file.read(min(_HEAD_BYTES - len(start), _STEP_BYTES)):
+                start += piece
+        except RecordError:
+            if not start:
+                raise
+    return start.removeprefix(b"\xef\xbb\xbf")
 
 
 def _detect_quoting(path: Path, table: FileFormat, start: bytes) -> FileFormat:
@@ -115,7 +143,9 @@ def _detect_quoting(path: Path, table: FileFormat, start: bytes) -> FileFormat:
         )
     line = start.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
     names = split_header(line, TABLES[table.container])
-    if _is_record_line(names):
+    is_numbered = names == [str(number) for number in range(len(names))]
+    unlikely = (is_image_like(name) or name.isdigit() or len(name) > _MAX_NAME for name in names)
+    if KNOWN_KEYS.isdisjoint(names) and not is_numbered and any(unlikely):
         shown = ", ".join(repr(replace_surrogates(name)[:40]) for name in names[:4])
         raise RecordError(
             f"{path}: the first line looks like a record, not like column names ({shown}). "
@@ -128,34 +158,6 @@ def _detect_quoting(path: Path, table: FileFormat, start: bytes) -> FileFormat:
     if unquoted is None:
         return table
     return replace(table, quoted=False, why=f"{table.why}; line {unquoted} has unquoted fields")
-
-
-def _is_record_line(names: Sequence[str]) -> bool:
-    """Return whether the first line of a table is a record: no known and an unlikely name."""
-    if not KNOWN_KEYS.isdisjoint(names) or names == [str(n) for n in range(len(names))]:
-        return False
-    return any(
-        is_image_like(name) or name.isdigit() or len(name) > _MAX_NAME_LENGTH for name in names
-    )
-
-
-def _unsupported_reason(head: bytes) -> str | None:
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "is a pickle. Loading one can run arbitrary code, so pickles are never read."
-    if head.startswith(b"PK\x03\x04"):
-        return (
-            "is a ZIP archive (or a PyTorch or Excel file). Unpack it and import the files inside."
-        )
-    if head.startswith(b"\x93NUMPY"):
-        return "is a NumPy array, not a file of records."
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file itself. Fetch it with: git lfs pull"
-    if head.startswith(_UTF16):
-        return (
-            "is UTF-16 text. Pass --encoding utf-16, or convert it: "
-            "iconv -f UTF-16 -t UTF-8 FILE > NEW"
-        )
-    return None if head else "is empty"
 
 
 def _detect_text_format(path: Path, start: bytes) -> FileFormat:
@@ -190,9 +192,9 @@ def _detect_object(text: bytes) -> FileFormat:
     if first is not None and len(guess_family(first.value)) == 1:
         return _describe_sequence(first)
     for key in _WITHIN:
-        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _all_records(_first_members(text, key)):
+        if f'"{key}"'.encode() in text[:_HEAD_BYTES] and _has_records(text, key):
             return FileFormat("object", why=f"its records are under the key {key!r}", within=key)
-    if _all_records(_first_members(text)):
+    if _has_records(text):
         return FileFormat("object", why="it is an object whose members are the records")
     if first is not None:
         if first.multiline:
@@ -233,8 +235,7 @@ def _describe_sequence(first: _FirstValue) -> FileFormat:
     return FileFormat("lines", why=f"each line is {what}")
 
 
-@dataclass(frozen=True, slots=True)
-class _FirstValue:
+class _FirstValue(NamedTuple):
     """The first JSON value of a file, whether it spans lines, and the character after it."""
 
     value: object
@@ -252,70 +253,38 @@ def _parse_first_value(text: bytes) -> _FirstValue | None:
     return _FirstValue(value, "\n" in decoded[:end], decoded[end:].lstrip()[:1])
 
 
-def _first_members(text: bytes, within: str | None = None) -> Iterator[RawRecord]:
-    """Yield the first members of the object that ``text`` starts with."""
-    try:
-        for count, record in enumerate(read_json_object(io.BytesIO(text), "", within=within)):
-            yield record
-            if count == 3:
-                return
-    except RecordError:  # the end of what was read of the file
-        return
-
-
-def _all_records(members: Iterator[RawRecord]) -> bool:
-    """Return whether members of an object are records, and not parts of a record."""
-    values = [member.value for member in members]
-    return bool(values) and all(
-        isinstance(value, dict) and (len(value) >= 2 or bool(guess_family(value)))
-        for value in values
-    )
-
-
-class DecompressedReader(io.RawIOBase):
-    """The decompressed content of a file. Raises RecordError where it is damaged."""
-
-    def __init__(self, raw: IO[bytes], compression: Compression, name: str) -> None:
-        super().__init__()
-        self._name = name
-        self._read: Callable[[int], bytes] = (
-            gzip.GzipFile(fileobj=raw).read1
-            if compression == "gzip"
-            else pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd").read
-        )
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read into ``buffer``."""
-        try:
-            content = self._read(min(len(buffer), _STEP_BYTES))
-        except (OSError, EOFError, zlib.error) as error:
-            raise RecordError(f"{self._name}: the compressed data is damaged: {error}") from error
-        buffer[: len(content)] = content
-        return len(content)
+def _has_records(text: bytes, within: str | None = None) -> bool:
+    """Return whether the first members of an object are records, and not parts of a record."""
+    is_record = False
+    with suppress(RecordError):  # the end of what was read of the file
+        for member in islice(read_json_object(io.BytesIO(text), "", within=within), 4):
+            value = member.value
+            is_record = isinstance(value, dict) and (len(value) >= 2 or bool(guess_family(value)))
+            if not is_record:
+                break
+    return is_record
 
 
 def open_text(raw: IO[bytes], compression: Compression, encoding: str, name: str) -> IO[bytes]:
     """Open the content of a file, decompressed and in UTF-8."""
     file = open_decompressed(raw, compression, name)
-    return io.BufferedReader(TranscodedReader(file, encoding, name), 1 << 18) if encoding else file
+    return open_transcoded(file, encoding, name) if encoding else file
 
 
 def open_decompressed(raw: IO[bytes], compression: Compression, name: str) -> IO[bytes]:
-    """Open the content of a file, decompressed."""
-    return io.BufferedReader(DecompressedReader(raw, compression, name)) if compression else raw
+    """Open the content of a file, decompressed; reading raises RecordError where it is damaged."""
+    if not compression:
+        return raw
+    read: Callable[[int], bytes] = (
+        gzip.GzipFile(fileobj=raw).read1
+        if compression == "gzip"
+        else pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd").read
+    )
 
+    def read_piece(size: int) -> bytes:
+        try:
+            return read(min(size, _STEP_BYTES))
+        except (OSError, EOFError, zlib.error) as error:
+            raise RecordError(f"{name}: the compressed data is damaged: {error}") from error
 
-def _read_start(file: IO[bytes], size: int) -> bytes:
-    """Return up to ``size`` bytes; damage after the first byte is reported by later reads."""
-    content = b""
-    try:
-        while len(content) < size and (piece := file.read(min(size - len(content), _STEP_BYTES))):
-            content += piece
-    except RecordError:
-        if not content:
-            raise
-    return content
+    return io.BufferedReader(PieceReader(read_piece))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO
 
@@ -27,7 +27,9 @@ _BETWEEN_TEXTS = re.compile(rb'["\n\r\t]+')
 
 
 def check_encoding(name: str) -> str:
-    """Return the canonical name of an encoding. Raises InputError for one that does not exist."""
+    """Return the canonical name of an encoding; "" is UTF-8. Raises InputError if unknown."""
+    if not name:
+        return ""
     try:
         with suppress(UnicodeError):
             b"ab".decode(name)  # rejects codecs that are not text encodings
@@ -63,14 +65,14 @@ def advise_encoding(chunks: Iterable[bytes], *, has_option: bool = True) -> str:
     ``chunks`` are its content, consumed only as far as needed; ``has_option`` is whether the
     command that reads it has ``--encoding``.
     """
-    guess, example = guess_encoding(chunks)
+    guess, example = _guess_encoding(chunks)
     name = guess.upper().replace("_", "-") or "ENCODING"
     finding = f"The text may be {name} ({example!r})" if guess else "The encoding was not detected"
     remedy = f"Pass --encoding {guess or name}, or convert" if has_option else "Convert"
     return f"{finding}. {remedy} the file: iconv -f {name} -t UTF-8 FILE > NEW"
 
 
-def guess_encoding(chunks: Iterable[bytes]) -> tuple[str, str]:
+def _guess_encoding(chunks: Iterable[bytes]) -> tuple[str, str]:
     """Return the likeliest encoding and an example decoded with it; "" if none is likely."""
     from charset_normalizer import from_bytes
 
@@ -92,31 +94,39 @@ def guess_encoding(chunks: Iterable[bytes]) -> tuple[str, str]:
     return best.encoding, str(best).split("\n", 1)[0][:_SHOWN_CHARACTERS]
 
 
-class TranscodedReader(io.RawIOBase):
-    """The content of a file in UTF-8; bytes that are invalid in its encoding pass unchanged."""
+class PieceReader(io.RawIOBase):
+    """A stream of what ``read_piece`` returns for a number of bytes; b"" is the end."""
 
-    def __init__(self, raw: IO[bytes], encoding: str, name: str) -> None:
+    def __init__(self, read_piece: Callable[[int], bytes]) -> None:
         super().__init__()
-        self._raw, self._encoding, self._name = raw, encoding, name
-        self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
-        self._ready = b""
-        self._ended = False
+        self._read_piece, self._ready = read_piece, b""
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read into ``buffer``."""
-        while not self._ready and not self._ended:
-            data = self._raw.read(_STEP_BYTES)
-            self._ended = not data
-            try:
-                text = self._decoder.decode(data, final=self._ended)
-                self._ready = text.encode("utf-8", "surrogateescape")
-            except UnicodeError as error:
-                raise RecordError(f"{self._name} is not {self._encoding}: {error}") from error
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
+        """Read into ``buffer``; what does not fit is kept for the next call."""
+        content = self._ready or self._read_piece(len(buffer))
+        count = min(len(buffer), len(content))
+        buffer[:count] = content[:count]
+        self._ready = content[count:]
         return count
+
+
+def open_transcoded(file: IO[bytes], encoding: str, name: str) -> IO[bytes]:
+    """Open the content of a file in UTF-8; bytes that are invalid in its encoding are kept."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
+
+    def read_piece(_: int) -> bytes:
+        while True:
+            data = file.read(_STEP_BYTES)
+            try:
+                text = decoder.decode(data, final=not data)
+                content = text.encode("utf-8", "surrogateescape")
+            except UnicodeError as error:
+                raise RecordError(f"{name} is not {encoding}: {error}") from error
+            if content or not data:  # a step may be part of a character
+                return content
+
+    return io.BufferedReader(PieceReader(read_piece), 1 << 18)

@@ -7,11 +7,12 @@ with bytes that are not UTF-8 is reported with their position.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, NamedTuple
 
 from scoring.errors import RecordError
 from scoring.readers.encodings import describe_bad_byte, find_undecoded
@@ -30,14 +31,9 @@ TURN_KEYS = (frozenset(("from", "value")), frozenset(("role", "content")))
 _RECORD_KEYS = frozenset(("messages", "conversations", "conversation"))
 _PART_KEYS = frozenset(("type", "bytes", "url"))  # of a typed part or of one image
 _END_MARGIN = 16  # an error this close to the end of the buffer may be an incomplete token
-
-
-def _parse_int(digits: str) -> int | str:
-    """Keep integers as text if converting them is expensive; only identifiers are that long."""
-    return int(digits) if len(digits) < 100 else digits
-
-
-_DECODER = json.JSONDecoder(parse_int=_parse_int)
+_ORIGIN = re.compile(r'#(?:within=("(?:[^"\\]|\\.)*")&)?key=(".*")', re.DOTALL)
+# Converting a very long integer is expensive. Only identifiers are that long; they stay text.
+_DECODER = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 100 else text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +42,34 @@ class RawRecord:
 
     Attributes:
         original: exact bytes of a JSON record, otherwise empty.
-        key: the key of an object member; ``key_text`` is the key as written in the file.
-        origin: the file and the row if the record is not JSON, otherwise its key if it has one.
+        key: the key of an object member.
+        origin: the file and the row if the record is not JSON; for the member of an object its key
+            as written in the file, which an export needs to write the object again.
     """
 
     original: bytes
     value: object = None
     problem: str | None = None
     key: str | None = None
-    key_text: bytes = b""
     origin: str | None = None
+
+
+class Member(NamedTuple):
+    """Key of a record, and the key of the object that holds the records (``within``), if any.
+
+    Both are quoted and escaped as in the file.
+    """
+
+    key: bytes
+    within: bytes | None = None
+
+
+def parse_member(origin: str | None) -> Member | None:
+    """Return the member that an origin names; None for records that are not object members."""
+    match = _ORIGIN.fullmatch(origin) if origin else None
+    if match is None:
+        return None
+    return Member(match[2].encode(), match[1].encode() if match[1] else None)
 
 
 def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Iterator[RawRecord]:
@@ -84,22 +98,20 @@ def read_json_lines(file: IO[bytes], name: str, keep_going: bool = False) -> Ite
 def _parse_line(original: bytes, number: int, indent: int) -> RawRecord:
     """Parse one line; ``indent`` is the number of whitespace characters before the record."""
     text = original.decode("utf-8", "surrogateescape")
-    if (position := find_undecoded(text, 0, len(text))) is not None:
-        where = f"line {number}, column {indent + position + 1}"
-        return RawRecord(original, problem=f"{where}: {describe_bad_byte(text[position])}")
+    position = find_undecoded(text, 0, len(text))
     try:
-        value, end = _DECODER.raw_decode(text)
+        if position is not None:
+            what = describe_bad_byte(text[position])
+        else:
+            value, position = _DECODER.raw_decode(text)
+            if position == len(text):
+                return RawRecord(original, value)
+            what = f"unexpected text after the JSON value, {_context_at(text, position)}"
     except json.JSONDecodeError as error:
-        what = f"{error.msg}, {_context_at(text, error.pos)}"
-        return RawRecord(
-            original, problem=f"line {number}, column {indent + error.pos + 1}: {what}"
-        )
+        position, what = error.pos, f"{error.msg}, {_context_at(text, error.pos)}"
     except (ValueError, RecursionError) as error:
         return RawRecord(original, problem=f"line {number}: {error}")
-    if end != len(text):
-        what = f"unexpected text after the JSON value, {_context_at(text, end)}"
-        return RawRecord(original, problem=f"line {number}, column {indent + end + 1}: {what}")
-    return RawRecord(original, value)
+    return RawRecord(original, problem=f"line {number}, column {indent + position + 1}: {what}")
 
 
 def _context_at(text: str, position: int) -> str:
@@ -117,7 +129,8 @@ def read_json_array(file: IO[bytes], name: str, keep_going: bool = False) -> Ite
     buffer = _Buffer(file, name)
     buffer.expect("[")
     yield from _read_members(buffer, "]", keep_going)
-    _expect_end(buffer, "array", keep_going)
+    if (rest := buffer.peek()) and not keep_going:
+        buffer.fail(f"{rest!r} after the end of the array")
 
 
 def read_json_values(file: IO[bytes], name: str, keep_going: bool = False) -> Iterator[RawRecord]:
@@ -142,7 +155,7 @@ def read_json_values(file: IO[bytes], name: str, keep_going: bool = False) -> It
 def read_json_object(
     file: IO[bytes], name: str, keep_going: bool = False, within: str | None = None
 ) -> Iterator[RawRecord]:
-    """Yield the members of one JSON object as records with a key.
+    """Yield the members of one JSON object as records with a key and an origin.
 
     With ``within``, the records are the members of the object or array under that key, and all
     other keys are skipped. Damage is handled as in ``read_json_array``.
@@ -156,14 +169,16 @@ def read_json_object(
             is_within = buffer.read_key().value == within
             if is_within and (opening := buffer.peek()) in _CLOSING:
                 buffer.expect(opening)
-                yield from _read_members(buffer, _CLOSING[opening], keep_going)
+                prefix = f"#within={json.dumps(within)}&"
+                yield from _read_members(buffer, _CLOSING[opening], keep_going, prefix)
             else:
                 buffer.read_value()
             if buffer.peek() != ",":
                 break
             buffer.expect(",")
         buffer.expect("}", expected="',' or '}'")
-    _expect_end(buffer, "object", keep_going)
+    if (rest := buffer.peek()) and not keep_going:
+        buffer.fail(f"{rest!r} after the end of the object")
 
 
 def _check_problem(record: RawRecord, name: str, keep_going: bool) -> RawRecord:
@@ -173,8 +188,13 @@ def _check_problem(record: RawRecord, name: str, keep_going: bool) -> RawRecord:
     return record
 
 
-def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[RawRecord]:
-    """Yield the members of an array or object, up to and including its closing bracket."""
+def _read_members(
+    buffer: _Buffer, closing: str, keep_going: bool, prefix: str = "#"
+) -> Iterator[RawRecord]:
+    """Yield the members of an array or object, up to and including its closing bracket.
+
+    ``prefix`` is the start of the origin of members with a key.
+    """
     usual_keys: frozenset[str] | None = None
     has_members = False
     while True:
@@ -182,12 +202,14 @@ def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[R
             if buffer.peek() == closing and not has_members:
                 break
             key = buffer.read_key() if closing == "}" else None
-            name = None if key is None else str(key.value)
             record = _check_problem(buffer.read_value(), buffer.name, keep_going)
             has_members = True
             if isinstance(record.value, dict):
                 usual_keys = usual_keys or frozenset(record.value)
-            yield record if key is None else replace(record, key=name, key_text=key.original)
+            if key is not None:
+                written = key.original.decode("utf-8", "backslashreplace")
+                record = replace(record, key=str(key.value), origin=f"{prefix}key={written}")
+            yield record
             if buffer.peek() != ",":
                 buffer.check(closing, f"',' or {closing!r}")
                 break
@@ -195,7 +217,8 @@ def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[R
         except RecordError as error:
             if not keep_going:
                 raise
-            if has_members and buffer.is_record_start(closing, usual_keys):
+            may_follow = has_members and buffer.peek() in ("{", '"')
+            if may_follow and buffer.move_to_record(0, closing, usual_keys):
                 continue  # only a comma is missing
             yield buffer.skip_damage(str(error), closing, usual_keys)
             has_members = True
@@ -204,22 +227,16 @@ def _read_members(buffer: _Buffer, closing: str, keep_going: bool) -> Iterator[R
     buffer.expect(closing)
 
 
-def _expect_end(buffer: _Buffer, what: str, keep_going: bool) -> None:
-    rest = buffer.peek()
-    if rest and not keep_going:
-        buffer.fail(f"{rest!r} after the end of the {what}")
-
-
 class _Buffer:
     """A sliding window of decoded text over a file."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file, self.name = file, name
-        self._text, self._at, self._eof = "", 0, False
-        # Bytes not decoded yet: an incomplete character; at first what follows the BOM.
-        self._tail = file.read(3).removeprefix(b"\xef\xbb\xbf")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._text = self._decoder.decode(file.read(3).removeprefix(b"\xef\xbb\xbf"))
+        self._at, self._eof = 0, False
         self._lines, self._column = 0, 0  # of the start of the window, 0-based
-        self._fill()
+        self._grow()
 
     def _fill(self) -> None:
         """Drop the consumed text and read at least as much as remains (amortised linear)."""
@@ -234,12 +251,11 @@ class _Buffer:
 
     def _grow(self) -> bool:
         """Read on without dropping anything from the window; return False at the end."""
-        data = self._tail + self._file.read(max(CHUNK_BYTES, len(self._text)))
-        self._eof = len(data) == len(self._tail)
-        end = len(data) if self._eof else _complete_utf8(data)
-        self._tail = data[end:]
-        self._text += data[:end].decode("utf-8", "surrogateescape")
-        return end > 0
+        data = self._file.read(max(CHUNK_BYTES, len(self._text)))
+        self._eof = not data
+        text = self._decoder.decode(data, final=self._eof)
+        self._text += text
+        return bool(text)
 
     def peek(self) -> str:
         """Return the next character that is not whitespace, or "" at the end."""
@@ -301,23 +317,18 @@ class _Buffer:
                 continue
             ahead = match.end() - match.start()
             skip_to(match.start())
-            if self._move_to_record(ahead, closing, usual_keys):
+            if self.move_to_record(ahead, closing, usual_keys):
                 break
             search_from = self._at + 1
         original = "".join(skipped).encode("utf-8", "surrogateescape")
         return RawRecord(original, problem=problem.removeprefix(f"{self.name}: "))
 
-    def is_record_start(self, closing: str, usual_keys: frozenset[str] | None) -> bool:
-        """Return whether a similar record starts at the current position."""
-        return self.peek() in ("{", '"') and self._move_to_record(0, closing, usual_keys)
-
-    def _move_to_record(self, ahead: int, closing: str, usual_keys: frozenset[str] | None) -> bool:
+    def move_to_record(self, ahead: int, closing: str, usual_keys: frozenset[str] | None) -> bool:
         """Move ``ahead`` characters if a similar record starts there; return whether it does.
 
         The window may grow but drops nothing, so positions in it stay valid.
         """
-        begin = self._at + ahead
-        start = begin
+        start = begin = self._at + ahead
         if closing == "}":
             key = _KEY.match(self._text, begin)
             if key is None:
@@ -338,8 +349,9 @@ class _Buffer:
             return False
         if usual_keys:
             is_similar = len(usual_keys & value.keys()) * 2 >= len(usual_keys)
-        else:
-            is_similar = _is_record_like(value)
+        else:  # a record, and not a turn, typed part or image of one
+            inside = _PART_KEYS & value.keys() or any(keys <= value.keys() for keys in TURN_KEYS)
+            is_similar = not _RECORD_KEYS.isdisjoint(value) or (len(value) >= 2 and not inside)
         if is_similar:
             self._at = begin
         return is_similar
@@ -351,29 +363,23 @@ class _Buffer:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
+                if end < len(self._text) or self._eof:
+                    break
             except json.JSONDecodeError as error:
                 if self._eof or not self._may_be_incomplete(error):
                     self._fail_to_parse(error)
             except (ValueError, RecursionError) as error:
                 self.fail(str(error))
-            else:
-                if end < len(self._text) or self._eof:
-                    return self._take_value(end, value)
             if len(self._text) - self._at > MAX_RECORD_BYTES:
                 self.fail(f"the record is longer than {MAX_RECORD_BYTES >> 20} MiB")
             self._fill()
-
-    def _take_value(self, end: int, value: object) -> RawRecord:
-        """Step over the value that ends at ``end``."""
-        text = self._text[self._at : end]
+        text, start, self._at = self._text[self._at : end], self._at, end
         try:
-            record = RawRecord(text.encode("utf-8"), value)
+            return RawRecord(text.encode("utf-8"), value)
         except UnicodeEncodeError as error:  # a surrogate: a byte that was not UTF-8
-            where = self._line_and_column(self._at + error.start)
+            where = self._line_and_column(start + error.start)
             problem = f"{where}: {describe_bad_byte(text[error.start])}"
-            record = RawRecord(text.encode("utf-8", "surrogateescape"), problem=problem)
-        self._at = end
-        return record
+            return RawRecord(text.encode("utf-8", "surrogateescape"), problem=problem)
 
     def _fail_to_parse(self, error: json.JSONDecodeError) -> None:
         """Raise RecordError; in another encoding, bytes may look like escapes and quotes."""
@@ -397,23 +403,3 @@ class _Buffer:
         line = self._lines + used.count("\n") + 1
         column = len(used) - used.rfind("\n") if "\n" in used else self._column + len(used) + 1
         return f"line {line}, column {column}"
-
-
-def _is_record_like(value: dict[str, object]) -> bool:
-    """Return whether an object is a record, and not a turn, typed part or image of one."""
-    if not _RECORD_KEYS.isdisjoint(value):
-        return True
-    inside = _PART_KEYS & value.keys() or any(keys <= value.keys() for keys in TURN_KEYS)
-    return len(value) >= 2 and not inside
-
-
-def _complete_utf8(data: bytes) -> int:
-    """Return the length of ``data`` without an incomplete multi-byte character at its end."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte < 0x80:
-            return len(data)
-        if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) if back >= needed else len(data) - back
-    return len(data)

@@ -22,56 +22,34 @@ FAMILIES: Mapping[str, str] = {
 }
 """Record families by their ``--format`` name, with a description."""
 
-COLUMN_ROLES = (
-    "id",
-    "source",
-    "image",
-    "conversations",
-    "system",
-    "question",
-    "answer",
-    "caption",
-)
+COLUMN_ROLES = ("id", "source", "image", "conversations", "system", "question", "answer", "caption")
 
 
-def _check_family(family: str) -> str | None:
-    """Return the family, None for ``auto``. Raises InputError for an unknown one."""
-    if family not in ("auto", *FAMILIES):
-        known = ", ".join(("auto", *FAMILIES))
-        raise InputError(f"Unknown format {family!r}. Choose one of: {known}")
-    return None if family == "auto" else family
-
-
-def _check_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
-    for role in columns:
-        if role not in COLUMN_ROLES:
-            known = ", ".join(COLUMN_ROLES)
-            raise InputError(f"Unknown column {role!r}. Choose one of: {known}")
-    return columns
-
-
-def _check_roles(roles: Mapping[str, str]) -> Mapping[str, Role]:
-    """Return the roles with lower-case names. Raises InputError for an unknown speaker."""
-    sides = {side.value: side for side in Role}
-    for name, side in roles.items():
-        if side not in sides:
-            known = ", ".join(sides)
-            raise InputError(f"Role {name!r} is mapped to {side!r}. Choose one of: {known}")
-    return {name.lower(): sides[side] for name, side in roles.items()}
+def _parse_family(name: str) -> str | None:
+    """Return the family, None for ``auto``."""
+    return None if name == "auto" else _check_choice("Unknown format", name, ("auto", *FAMILIES))
 
 
 def _parse_columns(texts: Sequence[str]) -> Mapping[str, str]:
-    form = "WHAT=NAME, as in --column question=caption"
-    return _check_columns(parse_pairs("--column", form, texts))
+    columns = parse_pairs("--column", "WHAT=NAME, as in --column question=caption", texts)
+    for role in columns:
+        _check_choice("Unknown column", role, COLUMN_ROLES)
+    return columns
 
 
 def _parse_roles(texts: Sequence[str]) -> Mapping[str, Role]:
-    form = "NAME=WHO, as in --role customer=human"
-    return _check_roles(parse_pairs("--role", form, texts))
+    """Return the sides by lower-case role name."""
+    pairs = parse_pairs("--role", "NAME=WHO, as in --role customer=human", texts)
+    return {
+        name.lower(): Role(_check_choice(f"Role {name!r} is mapped to", side, list(Role)))
+        for name, side in pairs.items()
+    }
 
 
-def _parse_encoding(name: str) -> str:
-    return check_encoding(name) if name else ""
+def _check_choice(what: str, text: str, choices: Sequence[str]) -> str:
+    if text not in choices:
+        raise InputError(f"{what} {text!r}. Choose one of: {', '.join(choices)}")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +71,7 @@ class ReadOptions:
             "Default: auto.",
             "--format",
             _RECORDS,
-            _check_family,
+            _parse_family,
         ),
     ] = None
     columns: Annotated[
@@ -143,7 +121,7 @@ class ReadOptions:
             "records are stored and exported in UTF-8.",
             "--encoding",
             _RECORDS,
-            _parse_encoding,
+            check_encoding,
         ),
     ] = field(default="", repr=False)
 
@@ -160,22 +138,3 @@ class ReadOptions:
             allow_remote=self.allow_remote,
             encoding=self.encoding,
         )
-
-
-def read_options(
-    family: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    roles: Mapping[str, str] | None = None,
-    keep_going: bool = False,
-    allow_remote: bool = False,
-    encoding: str = "",
-) -> ReadOptions:
-    """Return options from plain texts. Raises InputError for an unknown text."""
-    return ReadOptions(
-        _check_family(family),
-        _check_columns(columns or {}),
-        _check_roles(roles or {}),
-        keep_going,
-        allow_remote,
-        encoding=_parse_encoding(encoding),
-    )

@@ -30,7 +30,6 @@ from scoring.readers.json_stream import (
     read_json_object,
     read_json_values,
 )
-from scoring.readers.members import add_origins
 from scoring.readers.options import FAMILIES, ReadOptions
 from scoring.readers.records import apply_columns, guess_family, to_sample, unread_columns
 from scoring.readers.tables import read_arrow, read_parquet
@@ -247,8 +246,7 @@ class SourceReader:
         elif layout.container == "values":
             records = read_json_values(file, name, keep_going)
         else:
-            members = read_json_object(file, name, keep_going, layout.within)
-            records = add_origins(members, layout.within)
+            records = read_json_object(file, name, keep_going, layout.within)
         try:
             yield from records
         except RecordError as error:

@@ -14,7 +14,7 @@ import pytest
 from scoring.dataset.parts import dataset_table
 from scoring.errors import VisnecError
 from scoring.images.decode import ImageProblem, open_reference
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.readers.sources import SourceReader, open_sources
 from tests.readers.test_files import png, record, write_lines, write_tar
 
@@ -56,7 +56,7 @@ def damage(draw: random.Random, content: bytes) -> bytes:
 
 
 def read_through(path: Path, keep_going: bool) -> None:
-    options = read_options(keep_going=keep_going)
+    options = ReadOptions(keep_going=keep_going)
     for source in open_sources([path], options):
         with SourceReader(source, options) as reading:
             samples = list(reading.samples(0))

@@ -12,7 +12,7 @@ from scoring.dataset import parts
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.samples import Status
 from scoring.workspace import create_workspace, open_workspace
 
@@ -41,7 +41,7 @@ def test_records_keep_their_bytes_order_and_row(
     workspace = create_workspace(tmp_path / "ws")
     with pytest.raises(RecordError, match=r"b\.jsonl: line 4, column 2: Expecting property name"):
         import_dataset(workspace, files)
-    info = import_dataset(workspace, files, options=read_options(keep_going=True))
+    info = import_dataset(workspace, files, options=ReadOptions(keep_going=True))
     assert [file.n_records for file in info.files] == [3, 4]
     assert len(list(workspace.dataset_dir.glob("part-*.parquet"))) == 2
     samples = list(read_samples(workspace))

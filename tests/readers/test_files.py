@@ -28,7 +28,7 @@ from scoring.images import containers
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
 from scoring.readers import tables, tsv
 from scoring.readers.inputs import find_inputs, parse_hub_name
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
 from scoring.workspace import Workspace, create_workspace, open_workspace
 
@@ -48,7 +48,7 @@ def record(number: int, image: str | None = "red.png") -> dict[str, object]:
 
 def imported(tmp_path: Path, *given: Path | str, keep_going: bool = False) -> Workspace:
     workspace = create_workspace(tmp_path / "ws")
-    import_dataset(workspace, given, options=read_options(keep_going=keep_going))
+    import_dataset(workspace, given, options=ReadOptions(keep_going=keep_going))
     return open_workspace(workspace.root)
 
 

@@ -136,3 +136,25 @@ def test_the_encoding_is_an_option(tmp_path: Path) -> None:
     assert "is not UTF-8" in str(refused.exception)
     done = visnec_import(path, "-w", tmp_path / "ws", "--encoding", "gbk", "--json")
     assert json.loads(done.stdout)["files"][0]["encoding"] == "gbk"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--format x", "Unknown format 'x'. Choose one of: auto, llava, messages, qa, caption"),
+        ("--column x=y", "Unknown column 'x'. Choose one of: id, source"),
+        (
+            "--role x=robot",
+            "Role 'x' is mapped to 'robot'. Choose one of: system, human, assistant",
+        ),
+        ("--encoding klingon", "Unknown text encoding 'klingon'"),
+        ("--encoding base64", "Unknown text encoding 'base64'"),
+    ],
+)
+def test_unknown_options_are_reported(
+    data: Path, tmp_path: Path, option: str, message: str
+) -> None:
+    failed = visnec_import(data, "-w", tmp_path / "ws", *option.split())
+    assert isinstance(failed.exception, InputError)
+    assert message in str(failed.exception)
+    assert not (tmp_path / "ws").exists()

@@ -13,7 +13,7 @@ from scoring.dataset.records import read_samples
 from scoring.errors import RecordError
 from scoring.readers.detect import detect_format
 from scoring.readers.json_stream import CHUNK_BYTES
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
 from scoring.workspace import create_workspace, open_workspace
 
@@ -26,7 +26,7 @@ def imported(tmp_path: Path, text: str, *, keep_going: bool = False) -> list[Sam
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "d.json").write_text(text, "utf-8")
     workspace = create_workspace(tmp_path / "ws")
-    import_dataset(workspace, [tmp_path / "d.json"], options=read_options(keep_going=keep_going))
+    import_dataset(workspace, [tmp_path / "d.json"], options=ReadOptions(keep_going=keep_going))
     return list(read_samples(open_workspace(workspace.root)))
 
 

@@ -15,7 +15,7 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError
 from scoring.images.decode import ImageProblem, open_reference
 from scoring.readers.inputs import find_inputs
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.workspace import create_workspace, open_workspace
 from tests.readers.test_files import COLOURS, answers, colours, imported, png, write_lines
 from tests.readers.test_variants import told
@@ -81,7 +81,7 @@ def test_the_options_of_a_list_are_part_of_the_fingerprint(listed: Path, tmp_pat
 
 
 def test_user_options_override_those_of_a_list(listed: Path) -> None:
-    options = read_options(columns={"question": "with", "answer": "do"})
+    options = ReadOptions(columns={"question": "with", "answer": "do"})
     (preview,) = preview_dataset([f"{listed}#flat"], options=options)
     assert preview.sample is not None
     assert told(preview.sample) == ["h: 1", "a: add"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -15,9 +16,8 @@ from scoring.dataset.records import read_samples
 from scoring.engine.pipeline import score_dataset
 from scoring.exports.export import ExportResult, export_subset
 from scoring.exports.verify import verify_manifest
-from scoring.readers.json_stream import RawRecord
-from scoring.readers.members import Member, add_origins, parse_member
-from scoring.readers.options import read_options
+from scoring.readers.json_stream import Member, parse_member, read_json_object
+from scoring.readers.options import ReadOptions
 from scoring.reviews.decisions import open_review_log
 from scoring.rules import TopShare
 from scoring.samples import Sample
@@ -91,19 +91,20 @@ def test_export_as_lines_reports_the_lost_keys(tmp_path: Path) -> None:
 
 def test_damage_in_an_object_does_not_affect_other_keys(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text(f'{{"1": {RECORD}, "2": {{"question" }}, "3": {RECORD}}}')
-    options = read_options(keep_going=True)
+    options = ReadOptions(keep_going=True)
     import_dataset(create_workspace(tmp_path / "ws"), [tmp_path / "d.json"], options=options)
     found = samples(open_workspace(tmp_path / "ws"))
     assert [one.origin for one in found] == ['#key="1"', None, '#key="3"']
 
 
 def test_any_key_is_read_from_its_origin() -> None:
-    keys = [b'"a"', rb'"key=\"', b'"within=\\"x\\"&key=\\"y\\""']
+    keys = [b'"a"', rb'"key=\""', b'"within=\\"x\\"&key=\\"y\\""']
     for key in keys:
         for within in (None, "data", 'a"&key="'):
-            record = RawRecord(b"{}", {}, key="k", key_text=key)
-            (placed,) = add_origins([record], within)
-            expected = None if within is None else json.dumps(within).encode()
-            assert parse_member(placed.origin) == Member(key, expected)
+            outer = None if within is None else json.dumps(within).encode()
+            text = b"{%s: {}}" % key
+            text = text if outer is None else b"{%s: %s}" % (outer, text)
+            (record,) = read_json_object(io.BytesIO(text), "x", within=within)
+            assert parse_member(record.origin) == Member(key, outer)
     for origin in (None, "train.parquet#row=7", "#key=x"):
         assert parse_member(origin) is None

@@ -13,7 +13,7 @@ from scoring.errors import RecordError
 from scoring.images.decode import open_reference
 from scoring.readers import tsv
 from scoring.readers.detect import detect_format
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.readers.tsv import find_unquoted_line
 from scoring.samples import Sample
 from scoring.workspace import Workspace, create_workspace, open_workspace
@@ -30,7 +30,7 @@ def written(tmp_path: Path, *rows: str, name: str = "t.tsv") -> Path:
 
 def imported(tmp_path: Path, path: Path, keep_going: bool = False) -> Workspace:
     workspace = create_workspace(tmp_path / f"ws{keep_going}")
-    import_dataset(workspace, [path], options=read_options(keep_going=keep_going))
+    import_dataset(workspace, [path], options=ReadOptions(keep_going=keep_going))
     return open_workspace(workspace.root)
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.options import read_options
+from scoring.readers.options import ReadOptions
 from scoring.readers.records import guess_family, to_sample
-from scoring.samples import Sample
+from scoring.samples import Role, Sample
 
 LONG_BASE64 = "iVBORw0KGgo" + "A" * 400
 
 
 def understood(record: object, **options: Any) -> Sample:
     raw = RawRecord(json.dumps(record).encode(), record)
-    return to_sample(0, raw, "file", read_options(**options))
+    return to_sample(0, raw, "file", ReadOptions(**options))
 
 
 def told(sample: Sample) -> list[str]:
@@ -412,7 +412,7 @@ def test_columns_and_roles_are_named_by_the_user() -> None:
         "5", ["1.png"], ["h: [0]\nwhat", "a: that"],
     )  # fmt: skip
     talk = {"talk": [{"role": "customer", "content": "q"}, {"role": "clerk", "content": "a"}]}
-    roles = {"customer": "human", "clerk": "assistant"}
+    roles = {"customer": Role.HUMAN, "clerk": Role.ASSISTANT}
     sample = understood(talk, columns={"conversations": "talk"}, roles=roles)
     assert told(sample) == ["h: q", "a: a"]
 
