@@ -9,7 +9,7 @@ text-only record stays text.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scoring.samples import Role, Status, Turn
@@ -193,19 +193,30 @@ def _merge_messages(
 
 def _place_images(joined: _Joined, images: list[str]) -> tuple[_Joined, list[str], str | None]:
     """Return the turns with a slot per image, the images by slot, and what does not fit."""
-    own = [slot for slot in _slots(joined) if slot.reference]
+    slots, texts = _slots(joined), _human_texts(joined)
+    own = [slot for slot in slots if slot.reference]
     if own and images and [slot.reference for slot in own] == images:
         images = []  # the list repeats the references in the messages
-    if not _slots(joined) and not images:
-        joined = _split_tags(joined)
-    elif own and len(own) == len(_slots(joined)) and not images:
+    if not slots and not images:
+        tags = [tag for text in texts for tag in _TAG.findall(text)]
+        if tags and all(_IMAGE_LIKE.search(tag.strip()) for tag in tags):
+            joined = _split_texts(
+                joined, _TAG, lambda path: ImageSlot(replace_surrogates(path.strip()))
+            )
+    elif own and len(own) == len(slots) and not images:
         joined = _move_to_context_tokens(joined, own)
-    elif images and not _slots(joined):
-        split, n_placeholders, token = _split_at_placeholders(joined, len(images))
+    elif images and not slots:
+        fitting = (token for token in PLACEHOLDERS if _count(token, texts) == len(images))
+        present = (token for token in PLACEHOLDERS if _count(token, texts))
+        token = next(fitting, None) or next(present, PLACEHOLDER)
+        n_placeholders = _count(token, texts)
+        if n_placeholders:
+            joined = _split_texts(joined, re.compile(f"({re.escape(token)})"), lambda _: _OPEN)
+        else:
+            _prepend_slots(joined, len(images))
         if n_placeholders not in (0, len(images)):
             reason = f"{n_placeholders} placeholder(s) {token} for {len(images)} image(s)"
-            return split, images, reason
-        joined = split if n_placeholders else _prepend_slots(joined, len(images))
+            return joined, images, reason
     return _fill_slots(joined, images)
 
 
@@ -241,45 +252,36 @@ def _human_texts(joined: _Joined) -> list[str]:
     return [part for parts in human for part in parts if isinstance(part, str)]
 
 
-def _split_at_placeholders(joined: _Joined, n_images: int) -> tuple[_Joined, int, str]:
-    """Split human turns at the placeholder that occurs ``n_images`` times, if there is one.
+def _count(token: str, texts: Sequence[str]) -> int:
+    return sum(text.count(token) for text in texts)
 
-    Returns the turns, the number of placeholders, and the placeholder.
-    """
-    texts = _human_texts(joined)
-    counts = dict.fromkeys(PLACEHOLDERS, 0)
-    for token in PLACEHOLDERS:
-        counts[token] = sum(text.count(token) for text in texts)
-        if counts[token] == n_images:
-            break
-    fitting = [token for token, count in counts.items() if count == n_images]
-    present = [token for token, count in counts.items() if count]
-    token = (fitting or present or [PLACEHOLDER])[0]
-    if counts[token] == 0:
-        return joined, 0, token
-    return _split_texts(joined, re.compile(re.escape(token))), counts[token], token
+
+def _split_texts(
+    joined: _Joined, pattern: re.Pattern[str], to_piece: Callable[[str], Piece]
+) -> _Joined:
+    """Split human texts at ``pattern``, and replace what its only group matched by a piece."""
+    result: _Joined = []
+    for role, parts in joined:
+        pieces: list[Piece] = []
+        for part in parts:
+            if isinstance(part, ImageSlot) or role is not Role.HUMAN:
+                pieces.append(part)
+                continue
+            split = enumerate(pattern.split(part))
+            pieces += [to_piece(text) if position % 2 else text for position, text in split]
+        result.append((role, tuple(pieces)))
+    return result
 
 
 def _move_to_context_tokens(joined: _Joined, own: Sequence[ImageSlot]) -> _Joined:
     """Move images named by typed parts to the ``<IMG_CONTEXT>`` tokens, their true positions."""
-    if sum(text.count(_CONTEXT) for text in _human_texts(joined)) != len(own):
+    if _count(_CONTEXT, _human_texts(joined)) != len(own):
         return joined
     bare: _Joined = [
         (role, tuple(part for part in parts if isinstance(part, str))) for role, parts in joined
     ]
     unused = iter(own)
-    return [
-        (role, tuple(next(unused) if isinstance(part, ImageSlot) else part for part in parts))
-        for role, parts in _split_texts(bare, re.compile(re.escape(_CONTEXT)))
-    ]
-
-
-def _split_tags(joined: _Joined) -> _Joined:
-    """Split at ``<img>path</img>`` in the text of a record without other images."""
-    tags = [tag for text in _human_texts(joined) for tag in _TAG.findall(text)]
-    if not tags or not all(_IMAGE_LIKE.search(tag.strip()) for tag in tags):
-        return joined
-    return _split_texts(joined, _TAG)
+    return _split_texts(bare, re.compile(f"({re.escape(_CONTEXT)})"), lambda _: next(unused))
 
 
 def _name_by_number(texts: Sequence[str], images: Sequence[str]) -> Mapping[str, str] | None:
@@ -299,57 +301,30 @@ def _place_named(joined: _Joined, named: Mapping[str, str]) -> tuple[_Joined, st
     by_number = {int(n[1]): name for name in named if (n := _NUMBERED.fullmatch(name))}
     spelled = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
     placeholder = re.compile(f"({spelled}|<image[ _]?[0-9]{{1,3}}>)")
-    unused, unknown = set(named), ""
-    result: _Joined = []
-    for role, parts in joined:
-        pieces: list[Piece] = []
-        for part in parts:
-            if isinstance(part, ImageSlot) or role is not Role.HUMAN:
-                pieces.append(part)
-                continue
-            for position, piece in enumerate(placeholder.split(part)):
-                name = piece if piece in named else None
-                if position % 2 and name is None and (number := _NUMBERED.fullmatch(piece)):
-                    name = by_number.get(int(number[1]))
-                    unknown = unknown or ("" if name else piece)
-                unused.discard(name or "")
-                pieces.append(ImageSlot(named[name]) if name else piece)
-        result.append((role, tuple(pieces)))
+    unused, unknown = set(named), []
+
+    def to_piece(token: str) -> Piece:
+        name = token if token in named else by_number.get(int(_NUMBERED.findall(token)[0]))
+        if name is None:
+            unknown.append(token)
+            return token
+        unused.discard(name)
+        return ImageSlot(named[name])
+
+    result = _split_texts(joined, placeholder, to_piece)
     if unknown:
-        return result, f"the text refers to {unknown}, but the record has no such image"
+        return result, f"the text refers to {unknown[0]}, but the record has no such image"
     if unused and unused != set(named):
         return result, f"the text does not refer to {min(unused)}, one of {len(named)} images"
     return result, None
 
 
-def _split_texts(joined: _Joined, pattern: re.Pattern[str]) -> _Joined:
-    """Split human texts at ``pattern``; its first group, if any, is the slot's reference."""
-    result: _Joined = []
-    for role, parts in joined:
-        pieces: list[Piece] = []
-        for part in parts:
-            if isinstance(part, ImageSlot) or role is not Role.HUMAN:
-                pieces.append(part)
-                continue
-            end = 0
-            for match in pattern.finditer(part):
-                own = replace_surrogates(match[1].strip()) if pattern.groups else None
-                pieces += [part[end : match.start()], ImageSlot(own)]
-                end = match.end()
-            pieces.append(part[end:])
-        result.append((role, tuple(pieces)))
-    return result
-
-
-def _prepend_slots(joined: _Joined, n_images: int) -> _Joined:
+def _prepend_slots(joined: _Joined, n_images: int) -> None:
     """Put images without a position before the first human turn, on a line of their own."""
-    result = list(joined)
-    slots: tuple[Piece, ...] = (ImageSlot(),) * n_images
     for index, (role, parts) in enumerate(joined):
         if role is Role.HUMAN:
-            result[index] = (role, (*slots, "\n", *parts))
+            joined[index] = (role, (*[_OPEN] * n_images, "\n", *parts))
             break
-    return result
 
 
 def _build_turn(role: Role, parts: Sequence[Piece]) -> Turn:
