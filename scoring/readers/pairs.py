@@ -7,18 +7,10 @@ reasoning datasets (problem/solution) and benchmark tables (hint, options A to D
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
-from scoring.readers.conversation import (
-    BadRecord,
-    ImageSlot,
-    Message,
-    ParsedRecord,
-    Piece,
-    assemble_turns,
-    quote_value,
-)
-from scoring.readers.options import ReadOptions
-from scoring.readers.values import as_list, collect_images, find_system_prompt, parse_list
+from scoring.readers.conversation import BadRecord, ImageSlot, Message, quote_value
+from scoring.readers.values import Images, as_list, collect_images, parse_list
 
 QUESTIONS = ("query", "question", "instruction", "problem", "prompt", "user", "human", "text")
 ANSWERS = (
@@ -71,9 +63,9 @@ def _text_key(value: Mapping[str, object], keys: Sequence[str]) -> str | None:
     return next((key for key in keys if isinstance(value.get(key), str)), None)
 
 
-def parse_qa_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
-    """Return the turns and images of a question/answer record. Raises BadRecord."""
-    images, named = collect_images(value)
+def read_qa(value: Mapping[str, object]) -> tuple[list[Message], Images]:
+    """Return the questions and answers of a record as messages, and its images."""
+    images = collect_images(value)
     listed = _listed_pairs(value)
     pairs = [_parse_pair(turn) for turn in [*(as_list(value.get("history")) or []), *listed]]
     question = _full_question(value)
@@ -88,24 +80,21 @@ def parse_qa_record(value: Mapping[str, object], options: ReadOptions) -> Parsed
     ]
     if messages and not messages[-1].text and _answer_text(value) is None:
         messages.pop()
-    system = find_system_prompt(value)
-    return assemble_turns(messages, images, named=named, roles=options.roles, system=system)
+    return messages, images
 
 
-def parse_caption_record(value: Mapping[str, object], options: ReadOptions) -> ParsedRecord:
-    """Return an empty question with the images, and the caption as its answer."""
+def read_caption(value: Mapping[str, object]) -> tuple[list[Message], Images]:
+    """Return an empty question that contains the images, and the caption as its answer."""
     images, named = collect_images(value)
-    if named:
-        images = list(named.values())
+    images = list(named.values()) if named else images
     key = caption_key(value)
     if key is None:
         raise BadRecord(f"no text among the keys {', '.join(map(str, value))}")
     text = str(value[key])
     for token in ("<__dj__image>", "<|__dj__eoc|>", "<image>") if images else ():
         text = text.replace(token, "")
-    slots: tuple[Piece, ...] = tuple(ImageSlot(image) for image in images)
-    messages = [Message("user", slots), Message("assistant", (text.strip(),))]
-    return assemble_turns(messages, roles=options.roles, system=find_system_prompt(value))
+    question = Message("user", tuple(map(ImageSlot, images)))
+    return [question, Message("assistant", (text.strip(),))], ([], None)
 
 
 def _listed_pairs(value: Mapping[str, object]) -> list[object]:
@@ -133,7 +122,10 @@ def _full_question(value: Mapping[str, object]) -> str | None:
     extra = value.get("input")
     if key == "instruction" and isinstance(extra, str) and extra:
         question = f"{question}\n{extra}"
-    options = _answer_options(value)
+    options = _listed_choices(value)
+    if options is None:  # in columns A, B, ...
+        columns = (value.get(letter) for letter in _LETTERS)
+        options = list(takewhile(_is_option, columns))
     hint = value.get("hint")
     if options and isinstance(hint, str) and hint.strip():
         question = f"{hint.strip()}\n{question}"
@@ -141,17 +133,8 @@ def _full_question(value: Mapping[str, object]) -> str | None:
     return "\n".join([question, *lines])
 
 
-def _answer_options(value: Mapping[str, object]) -> list[str]:
-    """Return the answer options: columns A, B, ... or a list of choices."""
-    if (listed := _listed_choices(value)) is not None:
-        return [str(option) for option in listed]
-    options = []
-    for letter in _LETTERS:
-        option = value.get(letter)
-        if option is None or not str(option).strip() or option != option:  # NaN in a table
-            break
-        options.append(str(option))
-    return options
+def _is_option(value: object) -> bool:
+    return value is not None and bool(str(value).strip()) and value == value  # NaN in a table
 
 
 def _listed_choices(value: Mapping[str, object]) -> list[object] | None:

@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from scoring.image_references import RECORDS_ROOT, explain_refused_url, is_fetchable
-from scoring.readers import llava, messages, pairs
-from scoring.readers.conversation import BadRecord, ParsedRecord
+from scoring.readers import pairs
+from scoring.readers.chats import parse_plain_record, read_llava, read_messages
+from scoring.readers.conversation import BadRecord, Message, ParsedRecord, assemble_turns
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.llava import parse_plain_record
 from scoring.readers.options import ReadOptions
 from scoring.readers.values import (
     IMAGE_KEYS,
     MEDIA_KEYS,
     MESSAGE_KEYS,
     SYSTEM_KEYS,
+    Images,
     InlineReference,
     as_list,
+    find_system_prompt,
     find_unread_images,
     has_image,
     may_contain_image,
@@ -32,11 +34,11 @@ from scoring.readers.values import (
 from scoring.samples import Sample, Status
 from scoring.unicode_text import replace_surrogates
 
-_PARSERS: Mapping[str, Callable[[Mapping[str, object], ReadOptions], ParsedRecord]] = {
-    "llava": llava.parse_record,
-    "messages": messages.parse_record,
-    "qa": pairs.parse_qa_record,
-    "caption": pairs.parse_caption_record,
+_READERS: Mapping[str, Callable[[Mapping[str, object]], tuple[list[Message], Images]]] = {
+    "llava": read_llava,
+    "messages": read_messages,
+    "qa": pairs.read_qa,
+    "caption": pairs.read_caption,
 }
 _REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
@@ -196,7 +198,9 @@ def _parse_record(value: object, options: ReadOptions, default_family: str) -> P
         guesses = guess_family(value)
         family = guesses[0].family if len(guesses) == 1 else default_family
     try:
-        parsed = _PARSERS[family](value, options)
+        messages, (images, named) = _READERS[family](value)
+        system = find_system_prompt(value)
+        parsed = assemble_turns(messages, images, named=named, roles=options.roles, system=system)
         reason = unsupported_media_reason(value)
     except RecursionError as error:
         raise BadRecord("the record is nested too deeply") from error

@@ -113,8 +113,12 @@ def as_list(value: object) -> list[object] | None:
     return None
 
 
-def collect_images(value: Mapping[str, object]) -> tuple[list[str], dict[str, str] | None]:
-    """Return the images outside the messages: a list, or by placeholder if they are named so.
+Images = tuple[list[str], dict[str, str] | None]
+"""The images outside the messages: a list, or by placeholder if they are named so."""
+
+
+def collect_images(value: Mapping[str, object]) -> Images:
+    """Return the images outside the messages.
 
     Raises BadRecord for a value that is not an image.
     """

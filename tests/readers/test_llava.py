@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.readers import records
+from scoring.readers.chats import parse_plain_record
 from scoring.readers.json_stream import RawRecord
-from scoring.readers.llava import parse_plain_record
 from scoring.readers.records import to_sample
 from scoring.samples import Role, Sample, Status, Turn
 
