@@ -18,7 +18,8 @@ RECORDS_ROOT = "original"
 REMOTE_ROOT = "remote"
 """Name of the image root that holds downloaded images."""
 _BASE = re.compile(r"base=(\d{1,6})#(.+)", re.DOTALL)
-_FETCHABLE = re.compile(r"^https?://", re.IGNORECASE)
+_FETCHABLE = re.compile(r"https?://", re.IGNORECASE)
+_REMOTE = re.compile(r"(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _MEMBER = re.compile(
     r"(?P<name>.+)#(?P<member>row=\d+&at=/[^#]*|offset=\d+&(?:(?:quoting=none&)?at=/|bytes=\d+&(?:member|key)=)[^#]*)",
     re.DOTALL,
@@ -60,6 +61,11 @@ def image_path(reference: str) -> str:
 def is_fetchable(reference: str) -> bool:
     """Return whether ``reference`` is an http or https URL."""
     return _FETCHABLE.match(reference) is not None
+
+
+def is_remote(reference: str) -> bool:
+    """Return whether ``reference`` is a URL of another machine, also one that is not supported."""
+    return _REMOTE.match(reference) is not None
 
 
 def explain_refused_url(reference: str) -> str:

@@ -27,6 +27,7 @@ from scoring.image_references import (
     ImageRoots,
     explain_refused_url,
     is_fetchable,
+    is_remote,
     split_base,
     split_reference,
 )
@@ -42,7 +43,6 @@ MAX_METADATA_MIB = 16
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_MIB << 20
 _SHOWN_CHARACTERS = 120
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a TIFF tag and its value
-_REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _BOX = re.compile(r"^(.+?)###\[\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){3})\s*\]$")
 _UPRIGHT = {  # EXIF orientation -> transpose that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -137,7 +137,7 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
     folders, containers = _sort_roots(tuple(roots))
     if (split := split_reference(reference)) and (path := _match_container(split[0], containers)):
         return ImageLocation(path, split[1])
-    if _REMOTE.match(reference):
+    if is_remote(reference):
         if caches := containers[REMOTE_ROOT]:
             return _find_downloaded(reference, caches[0])
         reason = f"{_quote(reference)} {explain_refused_url(reference)}"

@@ -6,11 +6,11 @@ counts in equal counts out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
-from scoring.image_references import RECORDS_ROOT, explain_refused_url, is_fetchable
+from scoring.image_references import RECORDS_ROOT, explain_refused_url, is_fetchable, is_remote
 from scoring.readers import pairs
 from scoring.readers.chats import parse_plain_record, read_llava, read_messages
 from scoring.readers.conversation import BadRecord, Message, ParsedRecord, assemble_turns
@@ -40,7 +40,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], tuple[list[Message], Ima
     "qa": pairs.read_qa,
     "caption": pairs.read_caption,
 }
-_REMOTE = re.compile(r"^(?:https?|ftp|s3|gs|hf)://", re.IGNORECASE)
 _IDS = ("id", "question_id", "sample_id", "index", "uid", "__key__", "uuid")
 _SOURCES = ("source", "data_source", "dataset")
 _SHOWN_KEY_CHARACTERS = 100
@@ -64,8 +63,7 @@ KNOWN_KEYS = frozenset((
 ))  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyGuess:
+class FamilyGuess(NamedTuple):
     """The likely family of a record, and the evidence."""
 
     family: str
@@ -159,9 +157,11 @@ def to_sample(
         parsed = ParsedRecord(status=Status.BAD_RECORD, reason=replace_surrogates(str(problem)))
     parsed = _refuse_remote(parsed, options.allow_remote)
     keys: Mapping[str, object] = value if isinstance(value, dict) else {}
+    ids = (keys[name] for name in _IDS if isinstance(keys.get(name), str | int | float))
+    record_id = next(ids, record.key)
     return Sample(
         row_idx=row_idx,
-        id=_find_id(record, keys),
+        id=None if record_id is None else replace_surrogates(str(record_id)),
         source=_find_source(keys, parsed.images, file_stem),
         images=parsed.images,
         turns=parsed.turns,
@@ -251,27 +251,15 @@ def _look_up(value: object, name: str) -> object:
 
 
 def _refuse_remote(parsed: ParsedRecord, allow_remote: bool) -> ParsedRecord:
-    if parsed.status is not Status.PENDING:
-        return parsed
-    for image in parsed.images:
-        if allow_remote and is_fetchable(image):
-            continue
-        reason = None
-        if _REMOTE.match(image):
-            reason = f"{image[:200]!r} {explain_refused_url(image)}"
+    for image in parsed.images if parsed.status is Status.PENDING else ():
+        if is_remote(image) and not (allow_remote and is_fetchable(image)):
+            why = explain_refused_url(image)
         elif image.lower().startswith("file:"):
-            reason = f"{image[:200]!r} is a URL; only paths inside the image folders are read"
-        if reason:
-            return replace(parsed, status=Status.REFUSED_PATH, reason=reason)
+            why = "is a URL; only paths inside the image folders are read"
+        else:
+            continue
+        return replace(parsed, status=Status.REFUSED_PATH, reason=f"{image[:200]!r} {why}")
     return parsed
-
-
-def _find_id(record: RawRecord, keys: Mapping[str, object]) -> str | None:
-    for name in _IDS:
-        value = keys.get(name)
-        if isinstance(value, str | int | float):
-            return replace_surrogates(str(value))
-    return None if record.key is None else replace_surrogates(record.key)
 
 
 def _find_source(keys: Mapping[str, object], images: tuple[str, ...], file_stem: str) -> str:
@@ -282,7 +270,7 @@ def _find_source(keys: Mapping[str, object], images: tuple[str, ...], file_stem:
         if isinstance(source, str) and source.strip():
             return replace_surrogates(source.strip())
     plain = images[0] if images and not isinstance(images[0], InlineReference) else ""
-    if plain and not _REMOTE.match(plain):
+    if plain and not is_remote(plain):
         for folder in plain.split("/")[:-1]:
             if folder not in ("", ".", ".."):
                 return folder

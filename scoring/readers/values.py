@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from urllib.parse import quote
 
 from scoring.readers.conversation import BadRecord, quote_value
@@ -54,14 +55,9 @@ def replace_inline_images(
     the nearest key; ``image_key`` is the key that the user named as the image column.
     """
     if isinstance(value, dict):
+        steps = {name: quote(str(name), safe="", errors="surrogatepass") for name in value}
         return {
-            name: replace_inline_images(
-                inner,
-                prefix,
-                f"{at}/{quote(str(name), safe='', errors='surrogatepass')}",
-                str(name),
-                image_key,
-            )
+            name: replace_inline_images(inner, prefix, f"{at}/{steps[name]}", str(name), image_key)
             for name, inner in value.items()
         }
     if isinstance(value, list):
@@ -71,8 +67,8 @@ def replace_inline_images(
         ]
     is_image = isinstance(value, bytes) and bool(value)
     if isinstance(value, str):
-        is_image_key = key == image_key or key in _INLINE_KEYS or _is_numbered(key)
-        is_image = _is_encoded_image(value, is_image_key)
+        is_named = key == image_key or key in _INLINE_KEYS or _is_numbered(key)
+        is_image = _is_encoded_image(value, is_named)
     return InlineReference(f"{prefix}&at={at}") if is_image else value
 
 
@@ -122,13 +118,9 @@ def collect_images(value: Mapping[str, object]) -> Images:
 
     Raises BadRecord for a value that is not an image.
     """
-    embedded = value.get("image_bytes")
-    if (
-        isinstance(embedded, list)
-        and embedded
-        and all(isinstance(e, InlineReference) for e in embedded)
-    ):
-        return list(embedded), None
+    inline = value.get("image_bytes")
+    if isinstance(inline, list) and inline and all(isinstance(i, InlineReference) for i in inline):
+        return list(inline), None
     for key in IMAGE_KEYS:
         images = _drop_null_images(value.get(key))
         if not images:
@@ -232,17 +224,14 @@ def parse_list(value: object) -> list[object]:
     A file name may start with a bracket too.
     """
     if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
-        return as_list(value) or as_list(value.replace("'", '"')) or _eval_list(value) or [value]
+        listed = as_list(value) or as_list(value.replace("'", '"'))
+        # Python varies the quotes around an apostrophe when it prints a list.
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            if not listed and len(value) < _MAX_LIST_LENGTH:
+                listed = ast.literal_eval(value)
+        if listed and isinstance(listed, list):
+            return listed
     return [value]
-
-
-def _eval_list(text: str) -> list[object] | None:
-    """Parse a list as printed by Python, which varies its quotes around an apostrophe."""
-    try:
-        value = ast.literal_eval(text) if len(text) < _MAX_LIST_LENGTH else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return value if isinstance(value, list) else None
 
 
 def _require_reference(key: str, value: object) -> str:
