@@ -1,7 +1,8 @@
 """Resolution of inputs to dataset files: files, folders, patterns, Hugging Face folders, lists.
 
 Every file gets a name relative to the common folder of all files, so it can be identified wherever
-the dataset is moved as a whole.
+the dataset is moved as a whole. Lists of datasets are untrusted: files outside the list's folder
+(the current folder and a few parents for a meta file) are not read, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import glob
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scoring.errors import InputError
 from scoring.readers.options import ReadOptions
-from scoring.readers.registry import read_registry
+from scoring.samples import Role
 
 _SUFFIXES = {
     ".json": "json",
@@ -39,6 +40,21 @@ _SIDECARS = {
     "workspace.json",
 }
 _HUB = re.compile(r"hf:(?://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+_FILE = "file_name"
+_RECORD_KEYS = ("conversations", "messages", "image", "images")
+_MAX_LIST_BYTES, _MAX_META_BYTES = 16 << 20, 1 << 20
+_TURN_KEYS = {"sharegpt": ("from", "value"), "openai": ("role", "content")}
+_TAGS: Mapping[str, Role] = {
+    "user_tag": Role.HUMAN,
+    "assistant_tag": Role.ASSISTANT,
+    "system_tag": Role.SYSTEM,
+    "observation_tag": Role.HUMAN,
+    "function_tag": Role.ASSISTANT,
+}
+_FLAT = {"instruction": "prompt", "input": "query", "output": "response", "history": "history"}
+_MEDIA = ("images", "videos", "audios", "system")
+_KEPT = ("id", "source", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,37 +209,98 @@ def _check_file_name(name: object) -> str:
 
 
 def _find_in_registry(given: Path | str) -> list[InputFile]:
-    """Return the datasets of a list, all or those named after a '#': ``LIST.json#a,b``."""
-    path, names = Path(given), ""
+    """Return the datasets of a trainer's list, all or those named after a '#': ``LIST.json#a,b``.
+
+    Columns and tags in the list are treated like options from the user.
+    """
+    path, chosen = Path(given), list[str]()
     if not path.exists():
         list_path, mark, names = str(given).rpartition("#")
         path = Path(list_path) if mark else path
+        chosen = [name.strip() for name in names.split(",") if name.strip()]
     if not path.is_file():
         return []
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    return [
-        InputFile(file, "", name, listed_options=options)
-        for name, target, options in read_registry(path, chosen) or ()
-        for file in ([target] if target.is_file() else _list_folder(target))
-    ]
+    listed, known = _read_list(path, _MAX_LIST_BYTES), {_FILE, *_REMOTE_KEYS}
+    if not all(known & entry.keys() for entry in listed.values()):
+        listed = {}
+    if not listed or any(key in entry for entry in listed.values() for key in _RECORD_KEYS):
+        if chosen:
+            raise InputError(f"{path} is not a list of datasets, so '#' cannot select from it.")
+        return []
+    unknown = [name for name in chosen if name not in listed]
+    if unknown:
+        raise InputError(f"{path} has no dataset {unknown[0]!r}. Choose from: {', '.join(listed)}")
+    local = [name for name in listed if isinstance(listed[name].get(_FILE), str)]
+    remote = [name for name in chosen or listed if name not in local]
+    if remote:
+        raise InputError(
+            f"{path} lists datasets without a local file ({', '.join(remote[:5])}), which are "
+            "never downloaded. Select the local ones, as in "
+            f"{path.name}#{','.join(local[:3]) or 'NAME'}, and name datasets on the hub as "
+            "hf:OWNER/NAME"
+        )
+    files = []
+    for name in chosen or listed:
+        entry, folder = listed[name], path.absolute().parent
+        target = (folder / str(entry[_FILE])).resolve()
+        if not (target.exists() and target.is_relative_to(folder.resolve())):
+            raise InputError(
+                f"{path} gives {entry[_FILE]!r} as the file of {name!r}, but its folder has no "
+                "such file."
+            )
+        options = _listed_options(entry)
+        paths = [target] if target.is_file() else _list_folder(target)
+        files += [InputFile(file, "", name, listed_options=options) for file in paths]
+    return files
+
+
+def _listed_options(entry: Mapping[str, object]) -> ReadOptions:
+    """Return the options that a list gives for one of its datasets."""
+    columns, tags = _non_empty_names(entry.get("columns")), _non_empty_names(entry.get("tags"))
+    kept = {key: columns.get(key, key) for key in (*_MEDIA, *_KEPT)}
+    formatting = entry.get("formatting", "alpaca")
+    if formatting == "alpaca":
+        flat = {key: columns.get(listed, key) for key, listed in _FLAT.items()}
+        return ReadOptions(columns={**kept, **flat}, only_columns=True)
+    default = _TURN_KEYS.get(str(formatting), _TURN_KEYS["sharegpt"])
+    keys = tags.get("role_tag", default[0]), tags.get("content_tag", default[1])
+    roles = {tags[tag].lower(): side for tag, side in _TAGS.items() if tag in tags}
+    messages = columns.get("messages", "messages" if formatting == "openai" else "conversations")
+    turn_keys = None if keys in _TURN_KEYS.values() else keys
+    columns = {"conversations": messages, **kept}
+    return ReadOptions(columns=columns, roles=roles, turn_keys=turn_keys, only_columns=True)
+
+
+def _non_empty_names(value: object) -> dict[str, str]:
+    """Return the entries of a mapping that are names; null means none."""
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(key): name for key, name in pairs if isinstance(name, str) and name}
+
+
+def _read_list(path: Path, max_bytes: int) -> dict[str, dict[str, object]]:
+    """Return the entries of a JSON file that lists datasets by name; none of any other file."""
+    if path.suffix != ".json" or path.stat().st_size > max_bytes:
+        return {}
+    try:
+        listed = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    entries = listed if isinstance(listed, dict) else {}
+    return entries if all(isinstance(entry, dict) for entry in entries.values()) else {}
 
 
 def _read_meta_file(path: Path) -> list[InputFile]:
     """Return the datasets in a meta file: name -> image root, annotation file."""
-    if path.suffix != ".json" or path.stat().st_size > 1 << 20:
-        return []
-    try:
-        listed = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
-        return []
-    if not isinstance(listed, dict) or not listed:
-        return []
-    if not all(isinstance(entry, dict) and "annotation" in entry for entry in listed.values()):
+    listed = _read_list(path, _MAX_META_BYTES)
+    if not all("annotation" in entry for entry in listed.values()):
         return []
     files = []
     for name, entry in listed.items():
-        located = _find_annotation(path, str(entry["annotation"]))
-        if located is None:
+        for base in (Path.cwd(), *path.absolute().parents[:4]):
+            file = (base / str(entry["annotation"])).resolve()
+            if file.is_file() and file.is_relative_to(base.resolve()):
+                break
+        else:
             raise InputError(
                 f"{path} gives {entry['annotation']!r} as the file of {name!r}, but there is no "
                 "such file below the current folder, the meta file's folder or its parents. "
@@ -234,19 +311,8 @@ def _read_meta_file(path: Path) -> list[InputFile]:
         times, note = entry.get("repeat_time", 1), ""
         if times not in (1, None):
             note = f"repeat_time {str(times)[:20]} is ignored, every record is imported once"
-        files.append(InputFile(located[0], "", str(name), prefix, base=located[1], note=note))
+        files.append(InputFile(file, "", name, prefix, base=base.resolve(), note=note))
     return files
-
-
-def _find_annotation(path: Path, name: str) -> tuple[Path, Path] | None:
-    """Return the file ``name`` and the folder it is below: the current one, the meta file's or a
-    parent of that. A meta file is untrusted: files outside these folders are not read.
-    """
-    for base in (Path.cwd(), *path.absolute().parents[:4]):
-        file = (base / name).resolve()
-        if file.is_file() and file.is_relative_to(base.resolve()):
-            return file, base.resolve()
-    return None
 
 
 def _read_object(path: Path) -> dict[str, object]:
