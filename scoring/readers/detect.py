@@ -35,7 +35,6 @@ Compression = Literal["", "gzip", "zstd"]
 JSON = ("array", "lines", "object", "values")
 TABLES: Mapping[str, str] = {"tsv": "\t", "csv": ","}
 """Text tables with their delimiter."""
-STREAMED = (*JSON, "webdataset", *TABLES)
 _MAX_NAME = 100  # of a column
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

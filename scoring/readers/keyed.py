@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.errors import InputError, RecordError
+from scoring.readers.tables import is_parquet
 from scoring.readers.values import BYTES_KEYS, IMAGE_KEYS, InlineReference
 
 _KEY_COLUMNS = ("id", "key", "image_id", "index", "name", "__key__", "__index_level_0__")
@@ -41,9 +42,7 @@ def index_keyed_images(files: Sequence[Path]) -> Mapping[str, InlineReference]:
     references: dict[str, InlineReference] = {}
     for path in files:
         n_before = len(references)
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        references.update(_index_table(path) if is_parquet else _index_object(path))
+        references.update(_index_table(path) if is_parquet(path) else _index_object(path))
         if len(references) == n_before:
             raise InputError(
                 f"{path} contains no images indexed by a key. --images accepts folders, JSON files "
@@ -72,26 +71,21 @@ def _index_object(path: Path) -> Iterator[tuple[str, InlineReference]]:
 def _index_table(path: Path) -> Iterator[tuple[str, InlineReference]]:
     try:
         with pq.ParquetFile(path) as file:
-            key, image = _find_columns(path, file.schema_arrow)
+            schema = file.schema_arrow
+            keys = [name for name in _KEY_COLUMNS if name in schema.names]
+            images = [name for name in (*BYTES_KEYS, *IMAGE_KEYS) if name in schema.names]
+            if not keys or not images:
+                raise InputError(
+                    f"{path} has the columns {', '.join(schema.names)}. A table of images needs "
+                    f"a key column ({', '.join(_KEY_COLUMNS)}) and an image column "
+                    f"({', '.join((*BYTES_KEYS, 'image'))})."
+                )
+            is_nested = pa.types.is_struct(schema.field(images[0]).type)
+            at = quote(images[0], safe="") + ("/bytes" if is_nested else "")
             row = 0
-            for batch in file.iter_batches(10_000, columns=[key]):
+            for batch in file.iter_batches(10_000, columns=keys[:1]):
                 for value in batch.column(0).to_pylist():
-                    yield str(value), InlineReference(f"{path.name}#row={row}&at=/{image}")
+                    yield str(value), InlineReference(f"{path.name}#row={row}&at=/{at}")
                     row += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _find_columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
-    """Return the key column and the path to the image: its column, then ``bytes`` if nested."""
-    keys = [name for name in _KEY_COLUMNS if name in schema.names]
-    images = [name for name in (*BYTES_KEYS, *IMAGE_KEYS) if name in schema.names]
-    if not keys or not images:
-        raise InputError(
-            f"{path} has the columns {', '.join(schema.names)}. A table of images needs "
-            f"a key column ({', '.join(_KEY_COLUMNS)}) and an image column "
-            f"({', '.join((*BYTES_KEYS, 'image'))})."
-        )
-    image = quote(images[0], safe="")
-    nested = pa.types.is_struct(schema.field(images[0]).type)
-    return keys[0], f"{image}/bytes" if nested else image

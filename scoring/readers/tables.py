@@ -6,7 +6,7 @@ reference to their row and column instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError)
 
 
 def read_parquet(
-    path: Path, name: str, *, keep_going: bool = False
-) -> Iterator[tuple[int, int, RawRecord]]:
-    """Yield (row, number of rows, record) for every row. Raises RecordError for a damaged file.
+    path: Path, name: str, keep_going: bool, progress: Callable[[int, int], None]
+) -> Iterator[RawRecord]:
+    """Yield the rows, after calling ``progress`` with the row and the number of rows.
 
-    With ``keep_going`` the rest of a damaged row group becomes one record with a problem.
+    Raises RecordError for a damaged file. With ``keep_going`` the rest of a damaged row group
+    becomes one record with a problem.
     """
     try:
         file = open_parquet(path)
@@ -45,17 +46,19 @@ def read_parquet(
                 for batch in file.iter_batches(batch_size(metadata), [group]):
                     batch.validate()
                     for record in batch_records(batch, name, row):
-                        yield row, n_rows, record
+                        progress(row, n_rows)
+                        yield record
                         row += 1
             except _DAMAGE as error:
                 problem = f"rows {row} to {end - 1} of {n_rows} cannot be read: {error}"
                 if not keep_going:
                     raise RecordError(f"{name}: {problem}") from error
-                yield row, n_rows, RawRecord(b"", problem=problem, origin=f"{name}#row={row}")
+                progress(row, n_rows)
+                yield RawRecord(b"", problem=problem, origin=f"{name}#row={row}")
             row = end
 
 
-def read_arrow(path: Path, name: str, *, keep_going: bool = False) -> Iterator[RawRecord]:
+def read_arrow(path: Path, name: str, keep_going: bool) -> Iterator[RawRecord]:
     """Yield the rows of an Arrow file. Damage is handled as in ``read_parquet``."""
     row = 0
     try:
@@ -75,7 +78,7 @@ def read_arrow(path: Path, name: str, *, keep_going: bool = False) -> Iterator[R
 def read_table_schema(path: Path) -> pa.Schema:
     """Return the columns of a Parquet or Arrow file. Raises RecordError for a damaged one."""
     try:
-        return pq.read_schema(path) if _is_parquet(path) else open_arrow(path).schema
+        return pq.read_schema(path) if is_parquet(path) else open_arrow(path).schema
     except _DAMAGE as error:
         raise RecordError(f"{path} is not a readable table: {error}") from error
 
@@ -98,7 +101,7 @@ def read_rows(path: Path, name: str, rows: NDArray[np.int64]) -> Iterator[pa.Rec
 def _batches_with(path: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield (first row, batch), skipping row groups without any of ``rows``."""
     first = 0
-    if not _is_parquet(path):
+    if not is_parquet(path):
         for batch in _arrow_batches(path):
             for piece in _split_batch(batch, _MAX_BATCH_ROWS):
                 yield first, piece
@@ -116,7 +119,8 @@ def _batches_with(path: Path, rows: NDArray[np.int64]) -> Iterator[tuple[int, pa
             first = end
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is Parquet, by its signature."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -137,19 +141,14 @@ def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def batch_records(batch: pa.RecordBatch, name: str, first_row: int) -> Iterator[RawRecord]:
     """Yield the rows of a batch; a row whose text is not UTF-8 has a problem."""
-
-    def to_values(rows: pa.RecordBatch) -> list[object]:
-        values: list[object] = rows.to_pylist()
-        return values
-
     failures = (UnicodeDecodeError, ValueError, OverflowError)
     try:
-        values = to_values(batch)
+        values: list[object] = batch.to_pylist()
     except failures:
         values = []
         for index in range(len(batch)):
             try:
-                values += to_values(batch.slice(index, 1))
+                values += batch.slice(index, 1).to_pylist()
             except failures as error:
                 values.append(error)
     for row, value in enumerate(values, start=first_row):
@@ -183,9 +182,6 @@ def batch_rows(group: Any, column: str | None = None) -> int:
     size = group.total_byte_size
     if column is not None:
         leaves = [group.column(index) for index in range(group.num_columns)]
-        size = sum(
-            leaf.total_uncompressed_size
-            for leaf in leaves
-            if leaf.path_in_schema.split(".")[0] == column
-        )
+        own = (leaf for leaf in leaves if leaf.path_in_schema.split(".")[0] == column)
+        size = sum(leaf.total_uncompressed_size for leaf in own)
     return int(max(BATCH_BYTES * group.num_rows // max(size, 1), 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO
@@ -56,9 +56,12 @@ class _MemberGroup:
     def add_member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, tar_name: str) -> None:
         """Add the archive's current member: the position of an image, the content of a text."""
         self.members.append(member.name)
-        suffix = PurePosixPath(member.name).suffix.removeprefix(".").lower()
-        if reason := _refusal_reason(member):
-            self.refused = self.refused or replace_surrogates(reason)
+        path = PurePosixPath(member.name)
+        suffix = path.suffix.removeprefix(".").lower()
+        if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+            self._refuse(f"the member {member.name!r} leads outside the archive")
+        elif not member.isreg():
+            self._refuse(f"the member {member.name!r} is a link or a device, not a file")
         elif suffix in IMAGE_SUFFIXES:
             quoted = quote(member.name, errors="replace")
             position = f"offset={member.offset_data}&bytes={member.size}&member={quoted}"
@@ -75,9 +78,12 @@ class _MemberGroup:
             content = archive.extractfile(member)
             self.texts[member.name] = content.read() if content else b""
 
+    def _refuse(self, reason: str) -> None:
+        self.refused = self.refused or replace_surrogates(reason)
+
 
 def read_webdataset(
-    file: IO[bytes], name: str, *, encoding: str = "", keep_going: bool = False
+    file: IO[bytes], name: str, encoding: str = "", keep_going: bool = False
 ) -> Iterator[RawRecord]:
     """Yield the samples of a tar file; ``encoding`` is that of the texts inside, "" for UTF-8.
 
@@ -120,15 +126,6 @@ def _name_to_last_dot(name: str) -> str:
     return f"{folder}{slash}{base.rpartition('.')[0] or base}"
 
 
-def _refusal_reason(member: tarfile.TarInfo) -> str | None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\0" in member.name:
-        return f"the member {member.name!r} leads outside the archive"
-    if not member.isreg():
-        return f"the member {member.name!r} is a link or a device, not a file"
-    return None
-
-
 def _build_record(group: _MemberGroup, name: str, encoding: str, keep_going: bool) -> RawRecord:
     """Return the record of a sample. Raises RecordError for a text in another encoding."""
     origin = f"{name}#offset={group.start}&bytes={group.end - group.start}"
@@ -140,7 +137,11 @@ def _build_record(group: _MemberGroup, name: str, encoding: str, keep_going: boo
         problem = problem or str(error)
         if NOT_UTF8 in problem and not keep_going:
             raise RecordError(f"{name}: {problem}") from error
-    if not problem and not group.refused and _is_mixed(group):
+    # Members that seem to be several samples, or parts of none: none of them is the key plus an
+    # extension, and they are pairs of their own or images only.
+    longer = Counter(map(_name_to_last_dot, group.members))
+    is_mixed = not group.texts or sum(count > 1 for count in longer.values()) > 1
+    if not problem and not group.refused and is_mixed and group.key not in longer:
         shown = ", ".join(replace_surrogates(member) for member in group.members[:3])
         problem = (
             f"the members {shown} form one sample because their names up to the first dot are "
@@ -151,9 +152,13 @@ def _build_record(group: _MemberGroup, name: str, encoding: str, keep_going: boo
     if group.video:
         value["video"] = group.key
     if group.images:
-        images = _order_images(group.images, value)
-        value = {key: inner for key, inner in value.items() if key not in ("image", "images")}
-        value["images"] = images
+        named = value.pop("images", value.pop("image", None))
+        listed = named if isinstance(named, list) else [named]
+        names = [PurePosixPath(path).name for path in listed if isinstance(path, str)]
+        by_name = {PurePosixPath(member).name: image for member, image in group.images}
+        is_order = sorted(names) == sorted(by_name)  # the record names exactly these images
+        images = [image for _, image in group.images]
+        value["images"] = [by_name[name] for name in names] if is_order else images
     if group.refused:
         value[REFUSED] = group.refused
     return RawRecord(b"", value, key=group.key, origin=origin)
@@ -186,28 +191,3 @@ def _parse_texts(group: _MemberGroup, encoding: str) -> dict[str, object]:
     if text is not None:
         record.setdefault("text", text)
     return record
-
-
-def _is_mixed(group: _MemberGroup) -> bool:
-    """Return whether the members seem to be several samples, or parts of none.
-
-    That is: none of them is the key plus an extension, and they are pairs of their own or images
-    only.
-    """
-    longer = Counter(map(_name_to_last_dot, group.members))
-    if group.key in longer:
-        return False
-    return not group.texts or sum(count > 1 for count in longer.values()) > 1
-
-
-def _order_images(
-    images: list[tuple[str, InlineReference]], record: Mapping[str, object]
-) -> list[InlineReference]:
-    """Return the images in the order in which the record names them, if it names exactly these."""
-    named = record.get("images", record.get("image"))
-    listed = named if isinstance(named, list) else [named]
-    by_name = {PurePosixPath(member).name: reference for member, reference in images}
-    names = [PurePosixPath(path).name for path in listed if isinstance(path, str)]
-    if sorted(names) == sorted(by_name):
-        return [by_name[name] for name in names]
-    return [reference for _, reference in images]

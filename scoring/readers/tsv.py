@@ -7,7 +7,7 @@ of a row can be read from its position later and only one row is in memory at a 
 from __future__ import annotations
 
 import csv
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -17,8 +17,6 @@ from scoring.readers.encodings import describe_bad_byte, find_undecoded
 from scoring.readers.json_stream import MAX_RECORD_BYTES, RawRecord
 
 csv.field_size_limit(MAX_RECORD_BYTES)
-MAX_SHARED_IMAGES = 200_000
-_MIN_IMAGE_LENGTH = 64  # a shorter text in the image column is the index of another row
 _STEP_BYTES = 1 << 20
 _CERTAIN_LINES = 100  # complete rows inside quotation marks that prove missing quoting
 
@@ -93,7 +91,6 @@ def read_table(
     file: IO[bytes],
     name: str,
     delimiter: str,
-    *,
     quoted: bool = True,
     encoding: str = "",
     keep_going: bool = False,
@@ -218,36 +215,13 @@ def _are_rows(lines: list[bytes], n_tabs: int) -> bool:
     return all(line.count(b"\t") == n_tabs for line in lines)
 
 
-class SharedImages:
-    """Benchmark rows that contain the index of another row in place of their image.
-
-    Keeps the MAX_SHARED_IMAGES most recently used rows with an image.
-    """
-
-    def __init__(self) -> None:
-        self._offsets: OrderedDict[str, int] = OrderedDict()
-
-    def find_offset(self, offset: int, row: dict[str, object]) -> int:
-        """Return the offset of the row that has the image of ``row``."""
-        image, index = row.get("image"), row.get("index")
-        if isinstance(image, str) and isinstance(index, str):
-            if len(image) >= _MIN_IMAGE_LENGTH:
-                self._offsets[index] = offset
-                if len(self._offsets) > MAX_SHARED_IMAGES:
-                    self._offsets.popitem(last=False)
-            elif image in self._offsets:
-                self._offsets.move_to_end(image)
-                return self._offsets[image]
-        return offset
-
-
 def read_row_at(path: Path, offset: int, quoted: bool = True) -> dict[str, str]:
     """Return the row of a table that starts at byte ``offset``."""
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
     with path.open("rb") as file:
-        first = _Lines(file, path.name)
-        header: list[str] = next(_open_csv(first, delimiter, quoted, strict=False), [])
-        file.seek(offset)
-        lines = _Lines(file, path.name, offset)
-        row: list[str] = next(_open_csv(lines, delimiter, quoted, strict=False), [])
-    return dict(zip(header, row, strict=False))
+        rows = []
+        for start in (0, offset):
+            file.seek(start)
+            lines = _Lines(file, path.name, start)
+            rows.append(next(_open_csv(lines, delimiter, quoted, strict=False), []))
+    return dict(zip(*rows, strict=False))

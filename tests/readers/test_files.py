@@ -26,7 +26,7 @@ from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError
 from scoring.images import containers
 from scoring.images.decode import ImageProblem, open_reference, resolve_image
-from scoring.readers import tables, tsv
+from scoring.readers import sources, tables
 from scoring.readers.inputs import find_inputs, parse_hub_name
 from scoring.readers.options import ReadOptions
 from scoring.samples import Sample, Status
@@ -285,14 +285,19 @@ def test_a_benchmark_table_with_images_in_base64(tmp_path: Path) -> None:
     assert colours(workspace) == [[COLOURS["red"]], [COLOURS["red"]], [COLOURS["blue"]], []]
 
 
-def test_shared_images_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tsv, "MAX_SHARED_IMAGES", 2)
-    shared, image = tsv.SharedImages(), "x" * 64
-    for index in ("1", "2"):
-        shared.find_offset(int(index) * 10, {"index": index, "image": image})
-    assert shared.find_offset(99, {"index": "9", "image": "1"}) == 10  # and 1 is kept for it
-    shared.find_offset(30, {"index": "3", "image": image})
-    assert [shared.find_offset(99, {"index": "9", "image": one}) for one in "123"] == [10, 99, 30]
+def test_shared_images_are_remembered_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_SHARED_IMAGES", 2)
+    # Reading 1 for the third row keeps it, so 2 is forgotten.
+    images = {"1": "x" * 64, "2": "x" * 64, "9": "1", "3": "x" * 64, "4": "1", "5": "2", "6": "3"}
+    lines = [f"{index}\t{image}\tq\ta\n" for index, image in images.items()]
+    (tmp_path / "b.tsv").write_text("index\timage\tquestion\tanswer\n" + "".join(lines))
+    (source,) = sources.open_sources([tmp_path / "b.tsv"], ReadOptions())
+    with sources.SourceReader(source, ReadOptions()) as reader:
+        places = [(str(record.origin), place) for record, place in reader.records()]
+    rows = dict(zip(images, (origin for origin, _ in places), strict=True))
+    assert [place for _, place in places[2:]] == [rows[index] for index in "13153"]
 
 
 def test_a_list_of_images_in_a_cell(tmp_path: Path) -> None:
