@@ -21,13 +21,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.readers.tables import batch_rows, open_arrow, open_parquet
+from scoring.readers.tables import batch_rows, is_parquet, open_arrow, open_parquet
 from scoring.readers.tsv import read_row_at
 from scoring.readers.values import parse_list
 
@@ -47,7 +47,14 @@ def read_embedded(path: Path, member: str) -> bytes:
     """
     fields = dict(parse_qsl(member, keep_blank_values=True))
     if "bytes" in fields:
-        content = _read_slice(path, int(fields["offset"]), int(fields["bytes"]))
+        size = int(fields["bytes"])
+        if size > MAX_IMAGE_BYTES:
+            raise EmbeddedProblem(f"{size:,} bytes exceed the limit of {MAX_IMAGE_BYTES:,}")
+        with path.open("rb") as file:
+            file.seek(int(fields["offset"]))
+            content = file.read(size)
+        if len(content) < size:
+            raise EmbeddedProblem("the file ends before the image does")
         if "key" not in fields:
             return content
         try:
@@ -61,17 +68,6 @@ def read_embedded(path: Path, member: str) -> bytes:
     else:
         value = _rows_of(path).read_row(int(fields["row"]), steps[0])
     return _decode_image(_follow_pointer(value, steps))
-
-
-def _read_slice(path: Path, offset: int, size: int) -> bytes:
-    if size > MAX_IMAGE_BYTES:
-        raise EmbeddedProblem(f"{size:,} bytes exceed the limit of {MAX_IMAGE_BYTES:,}")
-    with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read(size)
-    if len(content) < size:
-        raise EmbeddedProblem("the file ends before the image does")
-    return content
 
 
 def _follow_pointer(value: object, steps: list[str]) -> object:
@@ -101,14 +97,7 @@ def _decode_image(value: object) -> bytes:
         raise EmbeddedProblem(f"its base64 is damaged: {error}") from error
 
 
-class _RowSource(Protocol):
-    """Random access to the rows of one file."""
-
-    def read_row(self, row: int, column: str) -> Mapping[str, object]:
-        """Return the row with at least that column."""
-
-
-def _rows_of(path: Path) -> _RowSource:
+def _rows_of(path: Path) -> _ParquetRows | _ArrowRows | _RecordRows:
     stat = path.stat()
     return open_rows(path, (stat.st_mtime_ns, stat.st_size))
 
@@ -117,14 +106,12 @@ def _rows_of(path: Path) -> _RowSource:
 def open_rows(
     path: Path,
     version: tuple[int, int],  # noqa: ARG001 - part of the key
-) -> _RowSource:
+) -> _ParquetRows | _ArrowRows | _RecordRows:
     """Open a file for random access to its rows; recently used files stay open."""
     try:
         if path.is_dir():
             return _RecordRows(path)
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        return _ParquetRows(path) if is_parquet else _ArrowRows(path)
+        return _ParquetRows(path) if is_parquet(path) else _ArrowRows(path)
     except pa.ArrowInvalid as error:
         raise EmbeddedProblem(f"cannot read {path.name}: {error}") from error
 

@@ -137,23 +137,16 @@ def resolve_image(reference: str, roots: Sequence[Path]) -> ImageLocation:
     folders, containers = _sort_roots(tuple(roots))
     if (split := split_reference(reference)) and (path := _match_container(split[0], containers)):
         return ImageLocation(path, split[1])
-    if is_remote(reference):
-        if caches := containers[REMOTE_ROOT]:
-            return _find_downloaded(reference, caches[0])
+    if not is_remote(reference):
+        return _find_in_folders(reference, folders)
+    caches = containers[REMOTE_ROOT]
+    if not caches or not is_fetchable(reference):
         reason = f"{_quote(reference)} {explain_refused_url(reference)}"
         raise ImageProblem(Status.REFUSED_PATH, reason)
-    return _find_in_folders(reference, folders)
-
-
-def _find_downloaded(reference: str, cache: Path) -> ImageLocation:
-    """Locate the image of a URL in the cache of downloaded images."""
-    if not is_fetchable(reference):
-        reason = f"{_quote(reference)} {explain_refused_url(reference)}"
-        raise ImageProblem(Status.REFUSED_PATH, reason)
-    path = cached_path(cache, reference)
+    path = cached_path(caches[0], reference)
     if path.is_file():
         return ImageLocation(path)
-    if refusal := read_refusal(cache, reference):
+    if refusal := read_refusal(caches[0], reference):
         raise ImageProblem(*refusal)
     reason = f"{_quote(reference)} is not downloaded yet; score with --allow-remote"
     raise ImageProblem(Status.MISSING_IMAGE, reason)
@@ -194,12 +187,8 @@ def _find_file(reference: str, folders: Sequence[Path]) -> ImageLocation:
             "visnec relocate --images"
         )
         raise ImageProblem(Status.REFUSED_PATH, reason)
-    where = (
-        "is a folder or a device, not a file"
-        if is_not_a_file
-        else "is in none of the image folders"
-    )
-    raise ImageProblem(Status.MISSING_IMAGE, f"{_quote(reference)} {where}")
+    what = "a folder or a device, not a file" if is_not_a_file else "in none of the image folders"
+    raise ImageProblem(Status.MISSING_IMAGE, f"{_quote(reference)} is {what}")
 
 
 @lru_cache(maxsize=32)
@@ -254,19 +243,22 @@ def open_image(location: ImageLocation | Path, min_size: int | None = None) -> I
             source = io.BytesIO(read_embedded(location.path, location.member))
         with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageProblem(Status.BAD_IMAGE, _too_large_reason(name, image.size))
+                size = f"{image.width} x {image.height} pixels"
+                reason = f"{name} has {size}, over the limit of {MAX_PIXELS:,}"
+                raise ImageProblem(Status.BAD_IMAGE, reason)
             if min_size is not None and location.box is None:
                 share = min(1.0, min_size / max(image.size))
                 width, height = (max(1, int(side * share)) for side in image.size)
                 image.draft(None, (width, height))
-            upright = _make_upright(to_rgb(image), image)
+            upright = _make_upright(_to_rgb(image), image)
         return upright if location.box is None else _crop_box(upright, location)
     except FileNotFoundError:
         raise ImageProblem(Status.MISSING_IMAGE, f"{location.path.name} is gone") from None
     except UnidentifiedImageError:
         raise ImageProblem(Status.BAD_IMAGE, _unidentified_reason(location)) from None
     except Image.DecompressionBombError:
-        raise ImageProblem(Status.BAD_IMAGE, _too_large_reason(name)) from None
+        reason = f"{name} has more pixels than the limit of {MAX_PIXELS:,}"
+        raise ImageProblem(Status.BAD_IMAGE, reason) from None
     except MemoryError:
         reason = f"{name} needs more memory to decode than is available"
         raise ImageProblem(Status.BAD_IMAGE, reason) from None
@@ -302,13 +294,7 @@ def _make_upright(image: Image.Image, source: Image.Image) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def _too_large_reason(name: str, size: tuple[int, int] | None = None) -> str:
-    if size is None:  # the decoder refused without reporting the size
-        return f"{name} has more pixels than the limit of {MAX_PIXELS:,}"
-    return f"{name} has {size[0]} x {size[1]} pixels, over the limit of {MAX_PIXELS:,}"
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Return ``image`` in RGB; greys of more than 8 bits are scaled, not clipped to white."""
     return (_scale_to_8_bits(image) if _is_deep(image) else image).convert("RGB")
 
@@ -363,6 +349,5 @@ def _unidentified_reason(location: ImageLocation) -> str:
 
 def _quote(reference: str) -> str:
     """Return the reference for a message, shortened: a record may contain anything as a path."""
-    if len(reference) > _SHOWN_CHARACTERS:
-        reference = reference[:_SHOWN_CHARACTERS] + "..."
-    return repr(reference)
+    shown = reference[:_SHOWN_CHARACTERS]
+    return repr(shown if shown == reference else shown + "...")

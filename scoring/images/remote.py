@@ -109,9 +109,15 @@ class Fetcher:
     def _fetch_once(self, parts: SplitResult, deadline: float, url: str) -> bytes | str:
         """Return the content, or the target of a redirect."""
         raw = self._connect_checked(parts, deadline, url)
-        # A server that sends single bytes slowly would never exceed the timeout of one step.
         is_late = threading.Event()
-        timer = threading.Timer(max(deadline - time.monotonic(), 0), _shut_down, [raw, is_late])
+
+        def shut_down() -> None:
+            is_late.set()
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+
+        # A server that sends single bytes slowly would never exceed the timeout of one step.
+        timer = threading.Timer(max(deadline - time.monotonic(), 0), shut_down)
         timer.daemon = True
         timer.start()
         try:
@@ -172,13 +178,8 @@ class Fetcher:
             self.context.wrap_socket(raw, server_hostname=parts.hostname) if secure else raw
         )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {
-            "Host": parts.netloc,
-            "Accept": "image/*",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-            "User-Agent": "visnec-studio",
-        }
+        headers = {"Host": parts.netloc, "Accept": "image/*", "Accept-Encoding": "identity"}
+        headers |= {"Connection": "close", "User-Agent": "visnec-studio"}
         try:
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()
@@ -225,26 +226,16 @@ def _parse_url(url: str, given: str) -> SplitResult:
     return parts
 
 
-def _shut_down(raw: socket.socket, is_late: threading.Event) -> None:
-    is_late.set()
-    with suppress(OSError):
-        raw.shutdown(socket.SHUT_RDWR)
-
-
 def _error_text(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)[:200]
 
 
-def _refused(url: str, what: str) -> RemoteProblem:
-    return RemoteProblem(Status.REFUSED_PATH, f"{_quote_url(url)} {what}")
+def _refused(url: str, what: str, status: Status = Status.REFUSED_PATH) -> RemoteProblem:
+    return RemoteProblem(status, f"{url if len(url) <= 120 else url[:120] + '...'!r} {what}")
 
 
 def _missing(url: str, what: str) -> RemoteProblem:
-    return RemoteProblem(Status.MISSING_IMAGE, f"{_quote_url(url)} {what}")
-
-
-def _quote_url(url: str) -> str:
-    return repr(url if len(url) <= 120 else url[:120] + "...")
+    return _refused(url, what, Status.MISSING_IMAGE)
 
 
 def cached_path(folder: Path, url: str) -> Path:
@@ -269,19 +260,17 @@ def _refusal_path(folder: Path, url: str) -> Path:
 
 def read_refusal(folder: Path, url: str) -> tuple[Status, str] | None:
     """Return why the image of ``url`` could not be downloaded last time, or None."""
-    try:
+    with suppress(OSError, ValueError):
         status, _, reason = _refusal_path(folder, url).read_text("utf-8").partition("\n")
         return Status(status), reason
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def write_refusal(folder: Path, url: str, problem: RemoteProblem) -> None:
     """Store why the image of ``url`` could not be downloaded."""
     path = _refusal_path(folder, url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = f"{problem.status.value}\n{problem.reason}"
-    path.write_text(replace_surrogates(text), "utf-8")
+    path.write_text(replace_surrogates(f"{problem.status.value}\n{problem.reason}"), "utf-8")
 
 
 def delete_refusal(folder: Path, url: str) -> None:

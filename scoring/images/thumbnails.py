@@ -16,18 +16,17 @@ import struct
 import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from cachetools import LRUCache
 from PIL import Image
 
-from scoring.images.decode import ImageLocation, ImageProblem, open_image, resolve_image
+from scoring.images.decode import ImageLocation, open_image, resolve_image
 from scoring.workspace import Workspace
-
-__all__ = ["ImageProblem", "PackedCache", "encode_image", "load_thumbnail", "thumbnail_writer"]
 
 SIZE: Final = 320  # half of a typical photo: decoded to that size instead of resampled
 QUALITY: Final = 75  # of a JPEG that pages show at half its size
@@ -65,12 +64,10 @@ def thumbnail_writer(workspace: Workspace) -> Callable[[ImageLocation, Image.Ima
     cache = open_thumbnail_cache(workspace.thumbnails_dir)
 
     def write_thumbnail(location: ImageLocation, image: Image.Image) -> None:
-        try:
+        with suppress(Exception):  # a thumbnail must never stop a run
             key = _cache_key(location, SIZE)
             if not cache.is_full() and not cache.contains(key):
                 cache.write(key, _encode_jpeg(image, SIZE), remember=False)
-        except Exception:  # noqa: BLE001 - a thumbnail must never stop a run
-            return
 
     return write_thumbnail
 
@@ -121,11 +118,10 @@ class PackedCache:
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._folder = folder
-        self._cap, self._pack_bytes, self._memory_cap = cap_bytes, pack_bytes, memory_bytes
+        self._cap, self._pack_bytes = cap_bytes, pack_bytes
         self._lock = threading.Lock()
         self._entries: dict[bytes, tuple[Path, int, int]] = {}  # key -> pack, offset, length
-        self._memory: OrderedDict[bytes, bytes] = OrderedDict()
-        self._memory_used = 0
+        self._memory: LRUCache[bytes, bytes] = LRUCache(memory_bytes, getsizeof=len)
         self._own: Path | None = None
         self._ends: dict[Path, int] = {}  # number of bytes of each pack that are indexed
         self._refreshed_at = -math.inf
@@ -146,7 +142,6 @@ class PackedCache:
         """Return the content under ``key``, or None if there is none."""
         with self._lock:
             if key in self._memory:
-                self._memory.move_to_end(key)
                 return self._memory[key]
             if key not in self._entries:
                 self._refresh()
@@ -170,11 +165,8 @@ class PackedCache:
                 self._own = None
 
     def _remember(self, key: bytes, content: bytes) -> None:
-        self._memory_used += len(content) - len(self._memory.pop(key, b""))
-        self._memory[key] = content
-        while self._memory_used > self._memory_cap and self._memory:
-            _, dropped = self._memory.popitem(last=False)
-            self._memory_used -= len(dropped)
+        with suppress(ValueError):  # larger than the whole memory
+            self._memory[key] = content
 
     def _append(self, key: bytes, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -186,12 +178,10 @@ class PackedCache:
             file.write(entry)
         self._entries[key] = (self._own, offset + _HEADER.size, len(content))
         self._ends[self._own] = offset + len(entry)
-        if offset + len(entry) >= self._pack_bytes:
-            self._own = None
-            self._evict()
-
-    def _evict(self) -> None:
-        """Delete the oldest packs until the rest fits; other processes may do the same."""
+        if self._ends[self._own] < self._pack_bytes:
+            return
+        # Delete the oldest packs until the rest fits; other processes may do the same.
+        self._own = None
         packs = [(pack, pack.stat().st_size) for pack in self._list_packs()]
         total = sum(size for _, size in packs)
         for pack, size in packs:
@@ -206,10 +196,8 @@ class PackedCache:
         """Return the packs, oldest first."""
         packs = []
         for path in self._folder.glob("pack-*.bin"):
-            try:
+            with suppress(FileNotFoundError):
                 packs.append((path.stat().st_mtime_ns, path.name, path))
-            except FileNotFoundError:
-                continue
         return [path for _, _, path in sorted(packs)]
 
     def _refresh(self) -> None:
@@ -220,27 +208,18 @@ class PackedCache:
         for deleted in self._ends.keys() - set(packs):
             del self._ends[deleted]
         for pack in packs:
-            self._index_pack(pack)
-        self._refreshed_at = time.monotonic()
-
-    def _index_pack(self, pack: Path) -> None:
-        """Index the new complete entries of a pack; an incomplete last one has to wait."""
-        try:
-            with pack.open("rb") as file:
+            with suppress(OSError), pack.open("rb") as file:
                 end = os.fstat(file.fileno()).st_size
                 file.seek(self._ends.setdefault(pack, 0))
-                while header := file.read(_HEADER.size):
-                    if len(header) < _HEADER.size:
-                        break
+                while len(header := file.read(_HEADER.size)) == _HEADER.size:
                     key, length, _ = _HEADER.unpack(header)
                     offset = file.tell()
                     if offset + length > end:
-                        break
+                        break  # incomplete, it has to wait
                     self._entries[key] = (pack, offset, length)
                     file.seek(length, os.SEEK_CUR)
                     self._ends[pack] = offset + length
-        except OSError:
-            return
+        self._refreshed_at = time.monotonic()
 
 
 @cache

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from scoring.images import thumbnails
-from scoring.images.decode import open_image, resolve_image
+from scoring.images.decode import ImageProblem, open_image, resolve_image
 from scoring.images.thumbnails import (
-    ImageProblem,
     PackedCache,
     encode_image,
     load_thumbnail,
