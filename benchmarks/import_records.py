@@ -134,7 +134,7 @@ def write_tar(path: Path, megabytes: int) -> None:
 
 def steps(path: Path) -> Iterator[tuple[str, float]]:
     """Yield the CPU seconds of each step of a JSON import, run alone over the whole file."""
-    from scoring.dataset.parts import GROUP_ROWS, PartWriter, dataset_table
+    from scoring.dataset.records import GROUP_ROWS, PartWriter, dataset_table
     from scoring.readers import records as records_module
     from scoring.readers.json_stream import read_json_array
     from scoring.readers.records import to_sample

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.dataset.records import read_columns
+from scoring.dataset.records import pending_images
 from scoring.errors import InputError
 from scoring.image_references import REMOTE_ROOT, is_fetchable
 from scoring.images.decode import ImageProblem, open_image
@@ -92,12 +92,11 @@ def fetch_images(
 def remote_references(workspace: Workspace) -> Iterator[str]:
     """Yield every URL of the samples that may be scored, once, in dataset order."""
     seen: set[str] = set()
-    for table in read_columns(workspace, ["images", "status"]):
-        for images, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            for image in images if status == Status.PENDING else ():
-                if is_fetchable(image) and image not in seen:
-                    seen.add(image)
-                    yield image
+    for images in pending_images(workspace):
+        for image in images:
+            if is_fetchable(image) and image not in seen:
+                seen.add(image)
+                yield image
 
 
 def _fetch_image(folder: Path, url: str, fetcher: Fetcher) -> str:
@@ -107,22 +106,14 @@ def _fetch_image(folder: Path, url: str, fetcher: Fetcher) -> str:
         with open_atomic(cached_path(folder, url)) as file:
             file.write(content)
             file.flush()
-            _check_image(Path(file.name))
+            open_image(Path(file.name))
     except RemoteProblem as problem:
         write_refusal(folder, url, problem)
         return "refused" if problem.status is Status.REFUSED_PATH else "failed"
     except ImageProblem as problem:
-        reason = f"the response of {url[:_SHOWN_CHARACTERS]!r} cannot be used: {problem.reason}"
+        reason = problem.reason.removeprefix(Path(file.name).name).strip(": ")
+        reason = f"the response of {url[:_SHOWN_CHARACTERS]!r} cannot be used: {reason}"
         write_refusal(folder, url, RemoteProblem(problem.status, reason))
         return "refused"
     delete_refusal(folder, url)
     return "fetched"
-
-
-def _check_image(path: Path) -> None:
-    """Raise ImageProblem, without the temporary file name, if the image must not be used."""
-    try:
-        open_image(path)
-    except ImageProblem as problem:
-        reason = problem.reason.removeprefix(path.name).strip(": ")
-        raise ImageProblem(problem.status, reason) from None

@@ -15,8 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 from scoring.dataset.image_root_detection import MAX_PROBES, RootDetection, RootDetector
-from scoring.dataset.parts import GROUP_ROWS, PartWriter
-from scoring.dataset.records import DatasetFile, DatasetInfo, Edition, read_dataset_info
+from scoring.dataset.records import (
+    GROUP_ROWS,
+    DatasetFile,
+    DatasetInfo,
+    Edition,
+    PartWriter,
+    read_dataset_info,
+)
 from scoring.dataset.staging import ImportState, StagingArea
 from scoring.errors import InputError, WorkspaceError
 from scoring.images.remote import open_cache
@@ -27,13 +33,7 @@ from scoring.readers.values import InlineReference
 from scoring.runs.progress import read_progress
 from scoring.runs.record import list_runs
 from scoring.samples import Sample
-from scoring.workspace import (
-    Workspace,
-    resolve_links,
-    save_settings,
-    to_declared_roots,
-    write_json,
-)
+from scoring.workspace import Workspace, resolve_links, save_settings, to_declared_roots, write_json
 
 _CHECKPOINT_ROWS = 20_000
 
@@ -91,15 +91,23 @@ def import_dataset(
     try:
         state = _read_sources(request, staging, progress)
         new = _write_info(request, staging, state)
-        if workspace.dataset_dir.exists() and (base is None or _contains_files(base, new)):
+        if workspace.dataset_dir.exists() and (base is None or base.contains_files(new)):
             staging.discard()
             return _check_same_dataset(workspace, new, request.image_folders)
         _declare_roots(workspace, request, state, is_addition=base is not None)
         if base is None:
             staging.publish()
             return new
-        info = _extend_info(base, new, staging.n_parts_before, state.n_parts)
-        refuse_while_scored(workspace)
+        first = Edition(base.fingerprint, base.fingerprint, base.n_samples, staging.n_parts_before)
+        joined = hashlib.sha256((base.fingerprint + new.fingerprint).encode()).hexdigest()
+        last = Edition(joined, new.fingerprint, new.n_samples, state.n_parts)
+        info = replace(
+            new,
+            fingerprint=joined,
+            files=base.files + new.files,
+            editions=(*(base.editions or (first,)), last),
+        )
+        _refuse_while_scored(workspace)
         staging.publish_addition(info)
     except BaseException:
         staging.close()
@@ -158,7 +166,7 @@ def _check_names(workspace: Workspace, request: _ImportRequest, append: bool) ->
     if not append or not workspace.dataset_dir.exists():
         return None
     base = read_dataset_info(workspace)
-    refuse_while_scored(workspace)
+    _refuse_while_scored(workspace)
     present = [Path(file.name) for file in base.files if file.contains_images]
     _refuse_same_names(request.containers, [*present, *workspace.image_roots])
     return base
@@ -174,7 +182,7 @@ def _refuse_same_names(new: Sequence[Path], present: Sequence[Path]) -> None:
             )
 
 
-def refuse_while_scored(workspace: Workspace) -> None:
+def _refuse_while_scored(workspace: Workspace) -> None:
     """Raise WorkspaceError if a run is active, because it relies on the dataset as it is."""
     for run in list_runs(workspace):
         progress = read_progress(workspace, run.run_id)
@@ -207,21 +215,11 @@ def _read_sources(
             sha256 = reader.sha256()
         if detector.has_inline_images and not source.contains_images:
             state.has_inline_images = True
-        size = source.file.path.stat().st_size
+        size, layout = source.file.path.stat().st_size, source.format
         n_bytes += size
-        state.files.append(
-            DatasetFile(
-                source.file.name,
-                sha256,
-                size,
-                source.format.family,
-                source.format.container,
-                state.n_samples - n_before,
-                source.format.why,
-                unread=dict(reader.unread),
-                encoding=source.format.encoding,
-            )
-        )
+        n_records, unread = state.n_samples - n_before, dict(reader.unread)
+        facts = (layout.family, layout.container, n_records, layout.why, unread, layout.encoding)
+        state.files.append(DatasetFile(source.file.name, sha256, size, *facts))
         state.detections.append(detector.detect())
         is_last = len(state.files) == len(request.sources)
         if state.n_samples - n_checkpoint >= _CHECKPOINT_ROWS and not is_last:
@@ -240,21 +238,9 @@ def _write_info(request: _ImportRequest, staging: StagingArea, state: ImportStat
     if not sum(file.n_records for file in state.files):
         paths = ", ".join(str(source.file.path) for source in request.sources)
         raise InputError(f"No records found in {paths}.")
-    info = DatasetInfo(
-        _fingerprint(state.files, request),
-        state.n_samples,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        tuple(state.files),
-    )
-    write_json(staging.folder / "dataset.json", info.as_json())
-    write_json(staging.folder / "images.json", list(map(asdict, state.detections)))
-    return info
-
-
-def _fingerprint(files: Sequence[DatasetFile], request: _ImportRequest) -> str:
-    """Return a digest of the files' digests and of the options that affect how they are read."""
+    # The fingerprint also covers the options that affect how the files are read.
     options = replace(request.options, keep_going=False)
-    text = "".join(file.sha256 for file in files)
+    text = "".join(file.sha256 for file in state.files)
     if options != ReadOptions():
         columns, roles = sorted(options.columns.items()), sorted(options.roles.items())
         text += repr((options.family, columns, roles))
@@ -262,7 +248,12 @@ def _fingerprint(files: Sequence[DatasetFile], request: _ImportRequest) -> str:
     for source in request.sources:
         if source.file.listed_options:
             text += repr(source.file.listed_options)
-    return hashlib.sha256(text.encode()).hexdigest()
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    imported_at = datetime.now(UTC).isoformat(timespec="seconds")
+    info = DatasetInfo(fingerprint, state.n_samples, imported_at, tuple(state.files))
+    write_json(staging.folder / "dataset.json", info.as_json())
+    write_json(staging.folder / "images.json", list(map(asdict, state.detections)))
+    return info
 
 
 def _declare_roots(
@@ -288,40 +279,12 @@ def _declare_roots(
     save_settings(replace(workspace, settings=workspace.settings.with_roots(declared, bases)))
 
 
-def _extend_info(
-    base: DatasetInfo, new: DatasetInfo, n_parts_before: int, n_parts: int
-) -> DatasetInfo:
-    """Return the info of the dataset ``base`` with the files of ``new`` added."""
-    first = Edition(base.fingerprint, base.fingerprint, base.n_samples, n_parts_before)
-    joined = hashlib.sha256((base.fingerprint + new.fingerprint).encode()).hexdigest()
-    last = Edition(joined, new.fingerprint, new.n_samples, n_parts)
-    return DatasetInfo(
-        fingerprint=joined,
-        n_samples=new.n_samples,
-        imported_at=new.imported_at,
-        files=base.files + new.files,
-        editions=(*(base.editions or (first,)), last),
-    )
-
-
-def relocate_command(workspace: Workspace, folders: Sequence[Path | str]) -> str:
-    """Return the command that declares ``folders`` as the image folders."""
-    named = " ".join(f"--images {shlex.quote(str(folder))}" for folder in folders)
-    return f"visnec relocate -w {shlex.quote(str(workspace.root))} {named}"
-
-
-def _contains_files(base: DatasetInfo, new: DatasetInfo) -> bool:
-    """Return whether the same files are the dataset, or were added to it."""
-    added = [edition.added for edition in base.editions] or [base.fingerprint]
-    return new.fingerprint in added
-
-
 def _check_same_dataset(
     workspace: Workspace, new: DatasetInfo, image_folders: Sequence[Path]
 ) -> DatasetInfo:
     """Return the dataset in the workspace. Raises WorkspaceError if it differs from ``new``."""
     present = read_dataset_info(workspace)
-    if not _contains_files(present, new):
+    if not present.contains_files(new):
         names = ", ".join(file.name for file in present.files[:5])
         raise WorkspaceError(
             f"{workspace.root} already contains another dataset ({names}, {present.n_samples:,} "
@@ -330,8 +293,10 @@ def _check_same_dataset(
     known = workspace.image_roots.all_folders()
     for folder in image_folders:
         if folder.resolve() not in known:
+            named = " ".join(f"--images {shlex.quote(str(path))}" for path in image_folders)
             raise WorkspaceError(
                 f"{workspace.root} already contains this dataset, and {folder} is not one of its "
-                f"image folders. To change them: {relocate_command(workspace, image_folders)}"
+                "image folders. To change them: "
+                f"visnec relocate -w {shlex.quote(str(workspace.root))} {named}"
             )
     return present

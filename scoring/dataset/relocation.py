@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scoring.dataset.image_root_detection import MAX_PROBES, count_found
-from scoring.dataset.records import read_columns, read_dataset_info
+from scoring.dataset.records import pending_images, read_dataset_info
 from scoring.errors import InputError
 from scoring.image_references import ImageRoots, is_fetchable, split_base
 from scoring.images.decode import ImageProblem, resolve_image
-from scoring.samples import Status
 from scoring.workspace import Workspace, open_workspace, save_settings, to_declared_roots
 
 
@@ -47,7 +46,17 @@ def relocate_images(workspace: Workspace, moves: Sequence[str]) -> Relocation:
     """
     read_dataset_info(workspace)
     old = workspace.image_roots
-    pairs, folders = _parse_moves(moves)
+    pairs, folders = [], []
+    for move in moves:
+        before, mark, target = move.partition("=")
+        is_pair = bool(mark) and not Path(move).exists()
+        path = Path(target if is_pair else move)
+        if not path.exists():
+            raise InputError(f"{path} does not exist. Name the folder where the images are now.")
+        if is_pair:
+            pairs.append((Path(before).resolve(), path.resolve()))
+        else:
+            folders.append(path.resolve())
     new = _move_roots(old, pairs)
     if folders:
         new = _replace_roots(workspace, new, folders)
@@ -69,22 +78,6 @@ def relocate_images(workspace: Workspace, moves: Sequence[str]) -> Relocation:
     return Relocation(open_workspace(workspace.root).image_roots, len(images), n_before, n_after)
 
 
-def _parse_moves(moves: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Return (pairs of old and new, new ones given alone)."""
-    pairs, alone = [], []
-    for move in moves:
-        old, mark, target = move.partition("=")
-        is_pair = bool(mark) and not Path(move).exists()
-        new = Path(target if is_pair else move)
-        if not new.exists():
-            raise InputError(f"{new} does not exist. Name the folder where the images are now.")
-        if is_pair:
-            pairs.append((Path(old).resolve(), new.resolve()))
-        else:
-            alone.append(new.resolve())
-    return pairs, alone
-
-
 def _move_roots(roots: ImageRoots, pairs: Sequence[tuple[Path, Path]]) -> ImageRoots:
     """Return the roots with every old folder replaced by its new one."""
     known = roots.all_folders()
@@ -96,10 +89,8 @@ def _move_roots(roots: ImageRoots, pairs: Sequence[tuple[Path, Path]]) -> ImageR
             )
 
     def move(root: Path) -> Path:
-        for old, new in pairs:
-            if root.is_relative_to(old):
-                return new / root.relative_to(old)
-        return root
+        moved = (new / root.relative_to(old) for old, new in pairs if root.is_relative_to(old))
+        return next(moved, root)
 
     return ImageRoots(map(move, roots), (map(move, base) for base in roots.bases))
 
@@ -135,16 +126,15 @@ def _first_images(workspace: Workspace) -> list[str]:
     first: list[str] = []
     counts: Counter[int | None] = Counter()
     n_groups = len(workspace.image_roots.bases) + 1
-    for table in read_columns(workspace, ["images", "status"]):
-        for images, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if status != Status.PENDING or not images or is_fetchable(images[0]):
-                continue
-            base = split_base(images[0])[0]
-            if counts[base] < MAX_PROBES:
-                counts[base] += 1
-                first.append(images[0])
-        if len(counts) == n_groups and min(counts.values()) >= MAX_PROBES:
-            break
+    for images in pending_images(workspace):
+        if not images or is_fetchable(images[0]):
+            continue
+        base = split_base(images[0])[0]
+        if counts[base] < MAX_PROBES:
+            counts[base] += 1
+            first.append(images[0])
+            if len(counts) == n_groups and min(counts.values()) >= MAX_PROBES:
+                break
     return first
 
 

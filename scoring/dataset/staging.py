@@ -64,8 +64,8 @@ class StagingArea:
             facts.append((str(source.file.path.resolve()), stat.st_size, stat.st_mtime_ns))
         listed = [source.file.listed_options for source in sources]
         roots = [str(root.resolve()) for root in image_roots]
-        encoded = [options.encoding] if options.encoding else []
-        inputs = (facts, listed, options, roots, *encoded, *([base.fingerprint] if base else []))
+        further = filter(None, (options.encoding, base.fingerprint if base else ""))
+        inputs = (facts, listed, options, roots, *further)
         key = hashlib.sha256(repr(inputs).encode("utf-8", "replace")).hexdigest()[:12]
         self.folder = workspace.root / f".dataset.{key}.partial"
         self.folder.mkdir(exist_ok=True)
@@ -77,16 +77,12 @@ class StagingArea:
                 f"Another process is importing the same files into {workspace.root}. "
                 "Wait until it has finished."
             ) from None
-        self._delete_stale_folders()
-
-    def _delete_stale_folders(self) -> None:
-        """Delete what imports of other files left behind, unless they are running."""
-        for path in self._workspace.root.glob(".dataset.*.partial"):
-            if path != self.folder:
-                with suppress(Timeout, OSError):
-                    with FileLock(path / ".lock", timeout=0):
-                        pass
-                    shutil.rmtree(path, ignore_errors=True)
+        # Delete what imports of other files left behind, unless they are running.
+        for path in set(workspace.root.glob(".dataset.*.partial")) - {self.folder}:
+            with suppress(Timeout, OSError):
+                with FileLock(path / ".lock", timeout=0):
+                    pass
+                shutil.rmtree(path, ignore_errors=True)
 
     @property
     def n_parts_before(self) -> int:

@@ -558,7 +558,7 @@ def test_large_records_are_processed_a_few_at_a_time(
         "scoring.exports.files._GROUP_BYTES",
         "scoring.exports.tables._PIECE_BYTES",
         "scoring.readers.tables.BATCH_BYTES",
-        "scoring.dataset.parts._GROUP_BYTES",
+        "scoring.dataset.records._GROUP_BYTES",
     ):
         monkeypatch.setattr(name, 2 << 20)
     draw = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from scoring.clustering.clusters import cluster_dataset, list_clusterings
 from scoring.clustering.embedders import load_embedder
 from scoring.database.build.build import build_database
 from scoring.database.connection import Store
-from scoring.dataset import importing, parts
+from scoring.dataset import importing, records
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.engine.pipeline import score_dataset
@@ -81,8 +81,8 @@ def scores(workspace: Workspace, run_id: str) -> list[int]:
 def test_appended_rows_follow_and_old_rows_are_unchanged(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "GROUP_ROWS", 1)
-    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    monkeypatch.setattr(records, "GROUP_ROWS", 1)
+    monkeypatch.setattr(records, "PART_ROWS", 2)
     workspace = create_workspace(tmp_path / "ws")
     first = import_dataset(workspace, files[:1])
     before = [(one.row_idx, one.original) for one in read_samples(workspace)]

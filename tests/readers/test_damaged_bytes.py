@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.dataset.parts import dataset_table
+from scoring.dataset.records import dataset_table
 from scoring.errors import VisnecError
 from scoring.images.decode import ImageProblem, open_reference
 from scoring.readers.options import ReadOptions

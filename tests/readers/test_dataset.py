@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scoring.dataset import parts
+from scoring.dataset import records
 from scoring.dataset.importing import import_dataset
 from scoring.dataset.records import read_dataset_info, read_samples
 from scoring.errors import InputError, RecordError, WorkspaceError
@@ -36,8 +36,8 @@ def files(tmp_path: Path) -> list[Path]:
 def test_records_keep_their_bytes_order_and_row(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "GROUP_ROWS", 2)
-    monkeypatch.setattr(parts, "PART_ROWS", 4)
+    monkeypatch.setattr(records, "GROUP_ROWS", 2)
+    monkeypatch.setattr(records, "PART_ROWS", 4)
     workspace = create_workspace(tmp_path / "ws")
     with pytest.raises(RecordError, match=r"b\.jsonl: line 4, column 2: Expecting property name"):
         import_dataset(workspace, files)

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from scoring.dataset import importing
 from scoring.dataset.importing import import_dataset
-from scoring.dataset.parts import dataset_table
-from scoring.dataset.records import read_samples
+from scoring.dataset.records import dataset_table, read_samples
 from scoring.errors import RecordError, WorkspaceError
 from scoring.readers import json_stream
 from scoring.readers.json_stream import RawRecord, read_json_array, read_json_lines
